@@ -1,0 +1,1 @@
+"""HTTP in, JSON out. Async; holds no SQL, no torch, no Celery."""

@@ -1,0 +1,237 @@
+"""The error catalogue: every way in which Safelight says no, its code, its HTTP status, and whether trying again helps.
+
+    SafelightError
+    ├── InvalidRequest              400  the request is wrong; nothing was stored
+    │   ├── InvalidJSON
+    │   ├── InvalidParameter             a known field with a value that is not allowed
+    │   ├── UnknownParameter
+    │   ├── MissingParameter
+    │   └── ModelNotFound
+    ├── Unauthorized                401
+    ├── NotFound                    404  also for what belongs to another project
+    ├── MethodNotAllowed            405
+    ├── JobNotFinal                 409
+    ├── JobNotRetryable             409
+    ├── IdempotencyConflict         409  the same key is being worked on
+    ├── RequestTooLarge             413
+    ├── IdempotencyMismatch         422  the same key came with another request
+    ├── RequestTimeout              504  a synchronous call ran out of patience; the job goes on
+    ├── Unavailable                 503
+    │   ├── DatabaseUnavailable
+    │   └── StorageUnavailable
+    ├── InternalError               500
+    └── GenerationError                  why a job failed; becomes the job's `error`
+        ├── OutOfMemory
+        ├── GeneratorFailed              retryable
+        ├── ModelUnavailable             retryable: another worker may have it
+        ├── StorageFailed                retryable
+        ├── AttemptTimeout
+        ├── WorkerStalled                retryable
+        └── PoisonJob
+
+A message left out is the class's docstring. The API renders the catalogue in OpenAI's shape (`api/errors.py`).
+"""
+
+from typing import ClassVar
+
+
+class SafelightError(Exception):
+    """Something went wrong."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str] = "internal_error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str | None = None, *, param: str | None = None) -> None:
+        self.message = message or (type(self).__doc__ or "").split("\n")[0]
+        self.param = param
+        super().__init__(self.message)
+
+
+class InvalidRequest(SafelightError):
+    """The request is not valid."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_request"
+
+
+class InvalidJSON(InvalidRequest):
+    """The body is not valid JSON."""
+
+    code = "invalid_json"
+
+
+class InvalidParameter(InvalidRequest):
+    """A parameter has a value that is not allowed."""
+
+    code = "invalid_value"
+
+
+class UnknownParameter(InvalidRequest):
+    """The request carries a parameter that is not known."""
+
+    code = "unknown_parameter"
+
+
+class MissingParameter(InvalidRequest):
+    """A required parameter is missing."""
+
+    code = "missing_required_parameter"
+
+
+class ModelNotFound(InvalidRequest):
+    """The model is not in the catalogue."""
+
+    code = "model_not_found"
+
+
+class Unauthorized(SafelightError):
+    """The API key is missing or not valid. Send it as `Authorization: Bearer sl_...`."""
+
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+
+class NotFound(SafelightError):
+    """There is nothing at this address."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "not_found"
+
+
+class MethodNotAllowed(SafelightError):
+    """This address does not take this method."""
+
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
+
+
+class JobNotFinal(SafelightError):
+    """The job is not finished yet; cancel it first."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "job_not_final"
+
+
+class JobNotRetryable(SafelightError):
+    """Only a failed, cancelled or expired job can be retried."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "job_not_retryable"
+
+
+class IdempotencyConflict(SafelightError):
+    """A request with this Idempotency-Key is being worked on; try again in a second."""
+
+    status = 409
+    type = "idempotency_error"
+    code = "idempotency_key_in_use"
+    retryable = True
+
+
+class IdempotencyMismatch(SafelightError):
+    """This Idempotency-Key was used before with another request."""
+
+    status = 422
+    type = "idempotency_error"
+    code = "idempotency_key_reused"
+
+
+class RequestTooLarge(SafelightError):
+    """The request body is too large."""
+
+    status = 413
+    type = "invalid_request_error"
+    code = "request_too_large"
+
+
+class RequestTimeout(SafelightError):
+    """The picture was not ready in time; the job goes on and can be fetched by its id."""
+
+    status = 504
+    type = "server_error"
+    code = "timeout"
+
+
+class Unavailable(SafelightError):
+    """Safelight cannot answer at the moment; try again."""
+
+    status = 503
+    type = "server_error"
+    code = "service_unavailable"
+    retryable = True
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database does not answer; nothing was stored, try again."""
+
+    code = "database_unavailable"
+
+
+class StorageUnavailable(Unavailable):
+    """The image store does not answer; try again."""
+
+    code = "storage_unavailable"
+
+
+class InternalError(SafelightError):
+    """Something went wrong on our side; the request id helps to find it in the log."""
+
+
+class GenerationError(SafelightError):
+    """The picture could not be made."""
+
+    code = "generation_failed"
+
+
+class OutOfMemory(GenerationError):
+    """The device has too little memory for one picture of this size."""
+
+    code = "out_of_memory"
+
+
+class GeneratorFailed(GenerationError):
+    """The model failed while drawing."""
+
+    code = "generator_failed"
+    retryable = True
+
+
+class ModelUnavailable(GenerationError):
+    """The model could not be loaded."""
+
+    code = "model_unavailable"
+    retryable = True
+
+
+class StorageFailed(GenerationError):
+    """The picture was drawn but could not be stored."""
+
+    code = "storage_failed"
+    retryable = True
+
+
+class AttemptTimeout(GenerationError):
+    """The attempt took longer than an attempt may take."""
+
+    code = "attempt_timeout"
+
+
+class WorkerStalled(GenerationError):
+    """The device made no progress."""
+
+    code = "worker_stalled"
+    retryable = True
+
+
+class PoisonJob(GenerationError):
+    """The job took down every worker that tried it, so it is not tried again."""
+
+    code = "poison_job"

@@ -1,0 +1,16 @@
+"""Identifiers: a prefix that says what it names, then 26 characters that sort by time.
+
+The 26 characters are a UUIDv7's layout (RFC 9562 §5.7: 48 bits of milliseconds, then randomness) in Crockford's
+base 32 in small letters, so that ids of one kind compare in the order they were made, across processes, to the millisecond.
+"""
+
+import secrets
+import time
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def new_id(prefix: str) -> str:
+    """Make an id such as `job_01kc3m9w8yq6k0v2t5x7z1b4dn`."""
+    number = (time.time_ns() // 1_000_000) << 82 | secrets.randbits(82)
+    return f"{prefix}_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))

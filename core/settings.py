@@ -1,0 +1,159 @@
+"""Every setting of Safelight, in one class. Each is an environment variable: `SAFELIGHT_` and the field's name in capitals.
+
+Durations are written in seconds (`SAFELIGHT_LEASE=30`) or ISO 8601 (`PT30S`). A setting that is left out gets the
+default below; `database_url`, `redis_url` and `storage_url` left out mean the embedded parts of `safelight up`.
+"""
+
+import ipaddress
+import secrets
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from annotated_types import Ge, Gt, Le
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _from_seconds(value: object) -> object:
+    """Read a bare number, also as text, as seconds; leave the rest (`PT30S`, timedelta) to pydantic."""
+    if isinstance(value, str) and value.replace(".", "", 1).isdigit():
+        return timedelta(seconds=float(value))
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_from_seconds), Gt(timedelta(0))]
+
+
+class Settings(BaseSettings):
+    """What an operator can set. Validated at start; an error names the field."""
+
+    model_config = SettingsConfigDict(env_prefix="SAFELIGHT_", extra="ignore", frozen=True)
+
+    # Where things are
+    host: str = Field("127.0.0.1", description="Address the API listens on.")
+    port: Annotated[int, Ge(1), Le(65535)] = Field(8000, description="Port the API listens on.")
+    public_url: str | None = Field(
+        None, description="URL by which clients reach the API; image links are built on it. Default: http://host:port."
+    )
+    data_dir: Path = Field(
+        Path(".safelight"), description="Directory of the embedded servers, local images and logs."
+    )
+    database_url: str | None = Field(None, description="Postgres 15 or newer. Default: the embedded server.")
+    redis_url: str | None = Field(None, description="Redis or Valkey. Default: the embedded server.")
+    storage_url: str | None = Field(
+        None, description="file://, s3://, gs:// or az://. Default: the directory `images` under data_dir."
+    )
+    models_dir: Path = Field(
+        Path(__file__).parent.parent / "models", description="Directory that relative model sources start from."
+    )
+    catalog: Path | None = Field(
+        None, description="Model catalogue (TOML). Default: `catalog.toml` in models_dir."
+    )
+
+    # Who may come in
+    secret_key: SecretStr | None = Field(
+        None,
+        description="Key that signs image links. Default: drawn once and kept in data_dir. "
+        "Set it where API and workers do not share data_dir.",
+    )
+    auth: Literal["auto", "on", "off"] = Field(
+        "auto", description="Ask for API keys. `auto`: only where host is not a loopback address."
+    )
+
+    # The ledger
+    database_pool_size: Annotated[int, Ge(1), Le(200)] = Field(16, description="Connections per process.")
+    statement_timeout: Duration = Field(timedelta(seconds=15), description="Longest any statement may run.")
+
+    # Leases and sweep (reference: recovery after kill -9 takes lease - heartbeat .. lease + sweep + claim)
+    lease: Duration = Field(timedelta(seconds=30), description="How long a worker may be silent before its job is taken.")
+    heartbeat: Duration = Field(timedelta(seconds=10), description="How often a worker renews its lease.")
+    sweep: Duration = Field(timedelta(seconds=5), description="How often expired leases and jobs are looked for.")
+    poll: Duration = Field(
+        timedelta(seconds=5), description="How often a worker looks at the ledger without being rung for."
+    )
+    cancel_check: Duration = Field(
+        timedelta(seconds=1), description="How often a running micro-batch asks whether it is still wanted."
+    )
+    stall_timeout: Duration = Field(
+        timedelta(seconds=120), description="Longest time between two denoising steps before the lease is given up."
+    )
+    attempt_timeout: Duration = Field(timedelta(minutes=30), description="Longest an attempt at a job may take.")
+    drain_timeout: Duration = Field(
+        timedelta(seconds=60), description="How long a stopping worker may finish its micro-batch before giving it back."
+    )
+
+    # Limits of a job
+    max_attempts: Annotated[int, Ge(1), Le(100)] = Field(3, description="Failures after which a job is failed.")
+    max_crashes: Annotated[int, Ge(1), Le(100)] = Field(
+        3, description="Workers a job may take down before it is failed as poison_job."
+    )
+    retry_delay: Duration = Field(timedelta(seconds=2), description="Wait before the first retry; doubles each time.")
+    job_ttl: Duration = Field(timedelta(hours=24), description="How long a job may wait in the queue before it expires.")
+    retention: Duration = Field(
+        timedelta(days=30), description="How long finished jobs and their images are kept."
+    )
+    idempotency_ttl: Duration = Field(timedelta(days=7), description="How long an Idempotency-Key is remembered.")
+    url_ttl: Duration = Field(timedelta(hours=1), description="How long a signed image link works.")
+    max_body_bytes: Annotated[int, Ge(1024)] = Field(1_000_000, description="Largest JSON body accepted.")
+    sync_timeout: Duration = Field(
+        timedelta(seconds=590), description="Longest a synchronous images call waits; the SDK gives up at 600 s."
+    )
+
+    # What the generators may do
+    torch_threads: Annotated[int, Ge(0)] = Field(
+        0, description="CPU threads for torch; 0 leaves the choice to the generator."
+    )
+    device: str = Field("auto", description="torch device: auto, cpu, cuda, cuda:1, mps.")
+    embed_metadata: bool = Field(True, description="Write prompt, model, seed and the AI mark into image files.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line logged.")
+
+    @model_validator(mode="after")
+    def _times_fit_together(self) -> Self:
+        if self.heartbeat * 2 > self.lease:
+            raise ValueError("heartbeat must be at most half of lease, or one late beat loses the job")
+        return self
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether requests must carry an API key."""
+        return self.auth == "on" or (self.auth == "auto" and not _is_loopback(self.host))
+
+    @property
+    def base_url(self) -> str:
+        """The URL clients use, without a slash at its end."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
+
+    @property
+    def catalog_path(self) -> Path:
+        """The catalogue file."""
+        return self.catalog or self.models_dir / "catalog.toml"
+
+    @cached_property
+    def signing_key(self) -> bytes:
+        """The key that signs image links; drawn on first use and kept in data_dir where none is set."""
+        if self.secret_key is not None:
+            return self.secret_key.get_secret_value().encode()
+        path = self.data_dir / "secret_key"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with path.open("x", opener=_private) as file:
+                file.write(secrets.token_urlsafe(32))
+        except FileExistsError:
+            pass
+        return path.read_bytes()
+
+
+def _private(path: str, flags: int) -> int:
+    import os
+
+    return os.open(path, flags, mode=0o600)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

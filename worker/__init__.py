@@ -1,0 +1,1 @@
+"""Celery in, images out. Synchronous; every status change goes through a verb in `core.jobs`."""
