@@ -1,7 +1,7 @@
 """The catalogue: what models there are, what each can do, and which values a request may take.
 
-Read from `models/catalog.toml` (or the file that `SAFELIGHT_CATALOG` names). The API validates against it without torch;
-the worker builds generators from it. Nothing here loads a model.
+Read from `models/catalog.toml` (or the file that `SAFELIGHT_CATALOG` names). The API validates against it without
+torch; the worker builds generators from it. Nothing here loads a model.
 """
 
 import tomllib
@@ -65,10 +65,12 @@ class Model(BaseModel):
     max_prompt_chars: Annotated[int, Ge(1)] = 4000
     microbatch: Annotated[int, Ge(1), Le(256)] = Field(4, description="Images that go through the device together.")
     seconds_per_image: Annotated[float, Gt(0)] = Field(
-        1.0, description="Device-seconds an image of default size and steps costs; a first guess for fair order and estimates."
+        1.0,
+        description="Device-seconds an image of default size and steps costs: for fair order and estimates.",
     )
     options: dict[str, str | int | float | bool] = Field(
-        default_factory=dict, description="Settings of the generator itself, such as the fake one's step_seconds."
+        default_factory=dict,
+        description="Settings of the generator itself, such as the fake one's step_seconds.",
     )
 
     @model_validator(mode="after")

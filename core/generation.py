@@ -23,7 +23,7 @@ class ImageRequest:
     guidance_scale: float
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: nobody wants the pictures any more
+class Stopped(Exception):
     """Raised out of a denoiser, by the watch, to leave a pipeline in mid-step."""
 
 

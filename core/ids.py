@@ -1,7 +1,7 @@
 """Identifiers: a prefix that says what it names, then 26 characters that sort by time.
 
 The 26 characters are a UUIDv7's layout (RFC 9562 §5.7: 48 bits of milliseconds, then randomness) in Crockford's
-base 32 in small letters, so that ids of one kind compare in the order they were made, across processes, to the millisecond.
+base 32 in small letters, so that ids of one kind sort by the millisecond they were made in, across processes.
 """
 
 import secrets

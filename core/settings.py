@@ -1,11 +1,13 @@
-"""Every setting of Safelight, in one class. Each is an environment variable: `SAFELIGHT_` and the field's name in capitals.
+"""Every setting of Safelight, in one class. Each is an environment variable: `SAFELIGHT_` and its name in capitals.
 
 Durations are written in seconds (`SAFELIGHT_LEASE=30`) or ISO 8601 (`PT30S`). A setting that is left out gets the
 default below; `database_url`, `redis_url` and `storage_url` left out mean the embedded parts of `safelight up`.
 """
 
 import ipaddress
+import os
 import secrets
+from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -35,22 +37,20 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: Annotated[int, Ge(1), Le(65535)] = Field(8000, description="Port the API listens on.")
     public_url: str | None = Field(
-        None, description="URL by which clients reach the API; image links are built on it. Default: http://host:port."
+        None,
+        description="URL by which clients reach the API; image links are built on it. Default: http://host:port.",
     )
-    data_dir: Path = Field(
-        Path(".safelight"), description="Directory of the embedded servers, local images and logs."
-    )
+    data_dir: Path = Field(Path(".safelight"), description="Directory of the embedded servers, local images and logs.")
     database_url: str | None = Field(None, description="Postgres 15 or newer. Default: the embedded server.")
     redis_url: str | None = Field(None, description="Redis or Valkey. Default: the embedded server.")
     storage_url: str | None = Field(
         None, description="file://, s3://, gs:// or az://. Default: the directory `images` under data_dir."
     )
     models_dir: Path = Field(
-        Path(__file__).parent.parent / "models", description="Directory that relative model sources start from."
+        Path(__file__).parent.parent / "models",
+        description="Directory that relative model sources start from.",
     )
-    catalog: Path | None = Field(
-        None, description="Model catalogue (TOML). Default: `catalog.toml` in models_dir."
-    )
+    catalog: Path | None = Field(None, description="Model catalogue (TOML). Default: `catalog.toml` in models_dir.")
 
     # Who may come in
     secret_key: SecretStr | None = Field(
@@ -67,7 +67,9 @@ class Settings(BaseSettings):
     statement_timeout: Duration = Field(timedelta(seconds=15), description="Longest any statement may run.")
 
     # Leases and sweep (reference: recovery after kill -9 takes lease - heartbeat .. lease + sweep + claim)
-    lease: Duration = Field(timedelta(seconds=30), description="How long a worker may be silent before its job is taken.")
+    lease: Duration = Field(
+        timedelta(seconds=30), description="How long a worker may be silent before its job is taken."
+    )
     heartbeat: Duration = Field(timedelta(seconds=10), description="How often a worker renews its lease.")
     sweep: Duration = Field(timedelta(seconds=5), description="How often expired leases and jobs are looked for.")
     poll: Duration = Field(
@@ -77,11 +79,13 @@ class Settings(BaseSettings):
         timedelta(seconds=1), description="How often a running micro-batch asks whether it is still wanted."
     )
     stall_timeout: Duration = Field(
-        timedelta(seconds=120), description="Longest time between two denoising steps before the lease is given up."
+        timedelta(seconds=120),
+        description="Longest time between two denoising steps before the lease is given up.",
     )
     attempt_timeout: Duration = Field(timedelta(minutes=30), description="Longest an attempt at a job may take.")
     drain_timeout: Duration = Field(
-        timedelta(seconds=60), description="How long a stopping worker may finish its micro-batch before giving it back."
+        timedelta(seconds=60),
+        description="How long a stopping worker may finish its micro-batch before giving it back.",
     )
 
     # Limits of a job
@@ -90,15 +94,16 @@ class Settings(BaseSettings):
         3, description="Workers a job may take down before it is failed as poison_job."
     )
     retry_delay: Duration = Field(timedelta(seconds=2), description="Wait before the first retry; doubles each time.")
-    job_ttl: Duration = Field(timedelta(hours=24), description="How long a job may wait in the queue before it expires.")
-    retention: Duration = Field(
-        timedelta(days=30), description="How long finished jobs and their images are kept."
+    job_ttl: Duration = Field(
+        timedelta(hours=24), description="How long a job may wait in the queue before it expires."
     )
+    retention: Duration = Field(timedelta(days=30), description="How long finished jobs and their images are kept.")
     idempotency_ttl: Duration = Field(timedelta(days=7), description="How long an Idempotency-Key is remembered.")
     url_ttl: Duration = Field(timedelta(hours=1), description="How long a signed image link works.")
     max_body_bytes: Annotated[int, Ge(1024)] = Field(1_000_000, description="Largest JSON body accepted.")
     sync_timeout: Duration = Field(
-        timedelta(seconds=590), description="Longest a synchronous images call waits; the SDK gives up at 600 s."
+        timedelta(seconds=590),
+        description="Longest a synchronous images call waits; the SDK gives up at 600 s.",
     )
 
     # What the generators may do
@@ -138,18 +143,14 @@ class Settings(BaseSettings):
             return self.secret_key.get_secret_value().encode()
         path = self.data_dir / "secret_key"
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with path.open("x", opener=_private) as file:
-                file.write(secrets.token_urlsafe(32))
-        except FileExistsError:
-            pass
+        if not path.exists():
+            draft = path.with_name(f".secret_key.{os.getpid()}")
+            draft.touch(mode=0o600)
+            draft.write_text(secrets.token_urlsafe(32))
+            with suppress(FileExistsError):  # another process was first: its key is the key
+                os.link(draft, path)
+            draft.unlink()
         return path.read_bytes()
-
-
-def _private(path: str, flags: int) -> int:
-    import os
-
-    return os.open(path, flags, mode=0o600)
 
 
 def _is_loopback(host: str) -> bool:

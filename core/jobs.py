@@ -1,0 +1,327 @@
+"""The verbs that move a job: submit, complete, fail, requeue, reclaim, cancel, acknowledge_cancel, expire, delete.
+
+Each builds one SQL statement and does no I/O; the API awaits it, the worker executes it. The statement moves the row,
+writes the event that says so, and returns the moved rows: no row back means that someone else was first. The guard is
+in WHERE, and nothing else in the code writes a status. (`claim` and `renew` are in `core.leases`.)
+
+    submit ──> queued ──claim──> in_progress ──complete──> completed
+                 ^ │                 │ │ └──fail──────────> failed
+                 │ ├─cancel/expire   │ └──acknowledge_cancel─> cancelled
+                 └─┼──requeue/reclaim┘
+                   └──> cancelled, expired
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypedDict
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from core.errors import GenerationError, PoisonJob
+from core.status import FINAL, JobStatus
+from core.tables import images, in_status, job_events, jobs
+
+NOW = sa.func.clock_timestamp()
+"""The database's clock; a worker's own clock decides nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A checked request for n images, ready to be submitted. Built by `core.requests.plan`."""
+
+    id: str
+    project_id: str
+    operation: str
+    model: str
+    prompt: str
+    negative_prompt: str | None
+    n: int
+    size: str
+    steps: int
+    guidance_scale: float
+    seed: int
+    output_format: str
+    output_compression: int | None
+    queue: str
+    batch_key: str
+    microbatch: int
+    priority: int
+    cost: float  # device-seconds
+    max_attempts: int
+    ttl: timedelta  # how long it may wait
+    retried_from: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class StoredImage(TypedDict):
+    """One picture that lies in storage, as `complete` records it."""
+
+    id: str
+    index: int
+    seed: int
+    storage_key: str
+    media_type: str
+    width: int
+    height: int
+    bytes: int
+    sha256: str
+    receipt: Mapping[str, Any]
+
+
+def submit(job: NewJob) -> sa.Select[Any]:
+    """Put a job in line. A repeated id is an integrity error, never a second job."""
+    values = {name: getattr(job, name) for name in NewJob.__slots__ if name != "ttl"}
+    new = (
+        sa.insert(jobs)
+        .values(
+            **values,
+            status=JobStatus.QUEUED,
+            fair_rank=_fair_rank(job.queue, job.project_id),
+            expires_at=NOW + job.ttl,
+        )
+        .returning(*jobs.c)
+        .cte("moved")
+    )
+    return _with_event(new, sa.literal("job.queued"))
+
+
+def complete(job_id: str, lease: UUID, stored: Sequence[StoredImage]) -> sa.Select[Any]:
+    """Every image lies in storage: record them and finish the job. A wish to cancel came too late then."""
+    done = _held(job_id, lease).values(_ended(JobStatus.COMPLETED)).returning(*jobs.c).cte("moved")
+    row = sa.func.jsonb_to_recordset(sa.cast(list(stored), JSONB)).table_valued(
+        sa.column("id", sa.Text),
+        sa.column("index", sa.SmallInteger),
+        sa.column("seed", sa.BigInteger),
+        sa.column("storage_key", sa.Text),
+        sa.column("media_type", sa.Text),
+        sa.column("width", sa.Integer),
+        sa.column("height", sa.Integer),
+        sa.column("bytes", sa.Integer),
+        sa.column("sha256", sa.Text),
+        sa.column("receipt", JSONB),
+    )
+    named = row.render_derived(name="stored", with_types=True)
+    kept = (
+        sa.insert(images)
+        .from_select(
+            ["job_id", "project_id", *(column.name for column in named.c)],
+            sa.select(done.c.id, done.c.project_id, *named.c).select_from(sa.join(done, named, sa.true())),
+        )
+        .cte("kept")
+    )
+    return _with_event(done, sa.literal("job.completed")).add_cte(kept)
+
+
+def fail(job_id: str, lease: UUID, error: GenerationError) -> sa.Select[Any]:
+    """Give a job up, as another attempt would end the same; a wish to cancel wins over the failure."""
+    unwanted = jobs.c.cancel_requested_at.is_not(None)
+    return _with_event(
+        _held(job_id, lease)
+        .values(
+            _ended(sa.case((unwanted, JobStatus.CANCELLED), else_=JobStatus.FAILED))
+            | {
+                "failures": jobs.c.failures + 1,
+                "error_code": sa.case((unwanted, None), else_=error.code),
+                "error_message": sa.case((unwanted, None), else_=error.message),
+            }
+        )
+        .returning(*jobs.c)
+        .cte("moved"),
+    )
+
+
+def requeue(
+    job_id: str,
+    lease: UUID,
+    reason: str,
+    *,
+    error: GenerationError | None = None,
+    delay: timedelta = timedelta(0),
+) -> sa.Select[Any]:
+    """Give a job back to the line.
+
+    With an error it counts against `max_attempts`, waits `delay`, doubled for each failure before, and fails when no
+    attempt is left. Without one (a worker that drains) it costs the job nothing.
+    """
+    counted = 0 if error is None else 1
+    return _give_back(
+        _held(job_id, lease),
+        reason,
+        exhausted=sa.false() if error is None else jobs.c.failures + 1 >= jobs.c.max_attempts,
+        error=error or GenerationError(),
+        failures=jobs.c.failures + counted,
+        not_before=NOW + sa.literal(delay) * sa.func.power(2, jobs.c.failures),
+    )
+
+
+def reclaim(max_crashes: int) -> sa.Select[Any]:
+    """Take back every job whose lease ran out. One that has taken down `max_crashes` workers is failed as poison_job.
+
+    Its companions in the micro-batch count one crash too, but are run alone from then on (`leases.claim`), so that
+    only the guilty one reaches the limit.
+    """
+    lost = sa.update(jobs).where(in_status(JobStatus.IN_PROGRESS), jobs.c.lease_expires_at <= NOW)
+    return _give_back(
+        lost,
+        "lease_expired",
+        exhausted=jobs.c.crashes + 1 >= max_crashes,
+        error=PoisonJob(),
+        crashes=jobs.c.crashes + 1,
+    )
+
+
+def cancel(project_id: str, job_id: str) -> sa.Select[Any]:
+    """Wish that a job stop: at once while it waits, at the next denoising step while it is drawn.
+
+    No row back: it does not exist, is final, or was asked to stop before. It never touches another job.
+    """
+    waiting = in_status(JobStatus.QUEUED)
+    moved = (
+        sa.update(jobs)
+        .where(
+            jobs.c.id == job_id,
+            jobs.c.project_id == project_id,
+            in_status(JobStatus.QUEUED, JobStatus.IN_PROGRESS),
+            jobs.c.cancel_requested_at.is_(None),
+        )
+        .values(
+            status=sa.case((waiting, JobStatus.CANCELLED), else_=jobs.c.status),
+            finished_at=sa.case((waiting, NOW)),
+            cancel_requested_at=NOW,
+            version=jobs.c.version + 1,
+        )
+        .returning(*jobs.c)
+        .cte("moved")
+    )
+    cancelled = in_status(JobStatus.CANCELLED, of=moved)
+    return _with_event(moved, sa.case((cancelled, "job.cancelled"), else_="job.cancel_requested"))
+
+
+def acknowledge_cancel(job_id: str, lease: UUID) -> sa.Select[Any]:
+    """The worker has stopped drawing a job that its owner wished to stop."""
+    return _with_event(
+        _held(job_id, lease)
+        .where(jobs.c.cancel_requested_at.is_not(None))
+        .values(_ended(JobStatus.CANCELLED))
+        .returning(*jobs.c)
+        .cte("moved")
+    )
+
+
+def expire() -> sa.Select[Any]:
+    """End every job that has waited longer than it may."""
+    return _with_event(
+        sa.update(jobs)
+        .where(in_status(JobStatus.QUEUED), jobs.c.expires_at <= NOW)
+        .values(_ended(JobStatus.EXPIRED))
+        .returning(*jobs.c)
+        .cte("moved")
+    )
+
+
+def delete(project_id: str, job_id: str) -> sa.Executable:
+    """Forget a final job with its events and images. The caller has removed the objects first."""
+    return (
+        sa.delete(jobs)
+        .where(jobs.c.id == job_id, jobs.c.project_id == project_id, in_status(*FINAL))
+        .returning(jobs.c.id)
+    )
+
+
+def delete_old(retention: timedelta, limit: int) -> sa.Executable:
+    """Forget up to `limit` jobs that ended longer ago than `retention` and have no image left."""
+    old = (
+        sa.select(jobs.c.id)
+        .where(jobs.c.finished_at <= NOW - retention, ~sa.exists().where(images.c.job_id == jobs.c.id))
+        .limit(limit)
+    )
+    return sa.delete(jobs).where(jobs.c.id.in_(old)).returning(jobs.c.id)
+
+
+def _held(job_id: str, lease: UUID) -> sa.Update:
+    """The fence: only the holder of the current lease moves a running job."""
+    return sa.update(jobs).where(jobs.c.id == job_id, in_status(JobStatus.IN_PROGRESS), jobs.c.lease == lease)
+
+
+_NO_LEASE: dict[str, Any] = {
+    "lease": None,
+    "lease_expires_at": None,
+    "attempt_deadline": None,
+    "worker": None,
+}
+
+
+def _ended(status: Any) -> dict[str, Any]:
+    return {"status": status, "finished_at": NOW, "version": jobs.c.version + 1, **_NO_LEASE}
+
+
+def _give_back(
+    update: sa.Update,
+    reason: str,
+    *,
+    exhausted: sa.ColumnElement[bool],
+    error: GenerationError,
+    **values: Any,
+) -> sa.Select[Any]:
+    """in_progress -> queued; or cancelled if its owner wishes so; or failed with `error` if it is `exhausted`."""
+    unwanted = jobs.c.cancel_requested_at.is_not(None)
+    failed = sa.and_(~unwanted, exhausted)
+    moved = (
+        update.values(
+            status=sa.case((unwanted, JobStatus.CANCELLED), (exhausted, JobStatus.FAILED), else_=JobStatus.QUEUED),
+            finished_at=sa.case((sa.or_(unwanted, exhausted), NOW)),
+            error_code=sa.case((failed, error.code)),
+            error_message=sa.case((failed, error.message)),
+            version=jobs.c.version + 1,
+            **_NO_LEASE,
+            **values,
+        )
+        .returning(*jobs.c)
+        .cte("moved")
+    )
+    queued = in_status(JobStatus.QUEUED, of=moved)
+    event_type = sa.case((queued, "job.requeued"), else_=sa.literal("job.") + moved.c.status)
+    return _with_event(moved, event_type, reason=reason)
+
+
+def _with_event(
+    moved: sa.CTE, event_type: sa.ColumnElement[str] | None = None, *, reason: str | None = None
+) -> sa.Select[Any]:
+    """Write the event of a move in the statement that makes it, and return the moved rows."""
+    data = sa.func.jsonb_strip_nulls(
+        sa.func.jsonb_build_object(
+            "status", moved.c.status, "attempt", moved.c.attempts, "reason", sa.cast(reason, sa.Text),
+            "error_code", moved.c.error_code,
+        )
+    )  # fmt: skip
+    event = (
+        sa.insert(job_events)
+        .from_select(
+            ["job_id", "type", "data"],
+            sa.select(moved.c.id, sa.literal("job.") + moved.c.status if event_type is None else event_type, data),
+        )
+        .cte("event")
+    )
+    return sa.select(moved).add_cte(event)
+
+
+def _fair_rank(queue: str, project_id: str) -> sa.ColumnElement[float]:
+    """The start tag of start-time fair queueing: where a project's next job stands in line.
+
+    max(v, F): v is the virtual time (the rank of the job on the device, else of the head of the line), F the finish tag
+    of the project's last job that is not done. A project that floods the queue ranks its own jobs further and further
+    back, and a newcomer starts at v. Source: Goyal, Vin & Cheng 1996, "Start-time Fair Queuing", §2.
+    """
+    in_queue = jobs.c.queue == queue
+    on_device = sa.select(sa.func.max(jobs.c.fair_rank)).where(in_queue, in_status(JobStatus.IN_PROGRESS))
+    head = sa.select(sa.func.min(jobs.c.fair_rank)).where(in_queue, in_status(JobStatus.QUEUED))
+    last = sa.select(sa.func.max(jobs.c.fair_finish)).where(
+        in_queue,
+        jobs.c.project_id == project_id,
+        in_status(JobStatus.QUEUED, JobStatus.IN_PROGRESS),
+    )
+    virtual_time = sa.func.coalesce(on_device.scalar_subquery(), head.scalar_subquery(), 0.0)
+    return sa.func.greatest(virtual_time, last.scalar_subquery())

@@ -1,0 +1,147 @@
+"""Who may write to a running job, and until when: `claim` and `renew`.
+
+A claim takes up to a micro-batch of compatible jobs under one fresh token with a deadline; renewing moves the deadline
+while the token is still the current one. Every other write of a worker shows the token (`core.jobs`).
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from core.jobs import NOW
+from core.status import JobStatus
+from core.tables import in_status, job_events, jobs
+
+
+def claim(
+    queue: str,
+    lease: UUID,
+    worker: str,
+    *,
+    length: timedelta,
+    attempt_timeout: timedelta,
+    limits: Mapping[str, int] | None = None,
+) -> sa.Select[Any]:
+    """Take the job at the head of the line, and as many compatible ones as fit on the device with it.
+
+    The head is the first by priority, then fair order; its companions share its batch key. Together they have at most
+    `microbatch` images (less where `limits` has learned so for the batch key), unless the head alone has more. A job
+    that has crashed a worker is run alone. `lease` must be fresh: it becomes the token of every job taken.
+
+    The CTEs are MATERIALIZED because the planner may otherwise run a sub-select with LIMIT and SKIP LOCKED again and
+    claim more than the limit (`docs/decisions/0003`).
+    """
+    waits = sa.and_(
+        jobs.c.queue == queue,
+        in_status(JobStatus.QUEUED),
+        jobs.c.not_before <= NOW,
+        jobs.c.expires_at > NOW,
+    )
+    in_line = (jobs.c.priority.desc(), jobs.c.fair_rank, jobs.c.id)
+
+    learned = sa.cast(sa.cast(dict(limits or {}), JSONB)[jobs.c.batch_key].astext, sa.Integer)
+    head = (
+        sa.select(
+            jobs.c.id,
+            jobs.c.batch_key,
+            jobs.c.crashes,
+            sa.func.coalesce(learned, jobs.c.microbatch).label("room"),
+        )
+        .where(waits)
+        .order_by(*in_line)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .cte("head")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    of_head = {name: sa.select(head.c[name]).scalar_subquery() for name in ("id", "batch_key", "crashes", "room")}
+    pick = (
+        sa.select(jobs.c.id, jobs.c.n, jobs.c.priority, jobs.c.fair_rank)
+        .where(
+            waits,
+            jobs.c.batch_key == of_head["batch_key"],
+            sa.or_(jobs.c.id == of_head["id"], sa.and_(jobs.c.crashes == 0, of_head["crashes"] == 0)),
+        )
+        .order_by(*in_line)
+        .limit(of_head["room"])
+        .with_for_update(skip_locked=True)
+        .cte("pick")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    counted = sa.select(
+        pick.c.id,
+        sa.func.sum(pick.c.n).over(order_by=(pick.c.priority.desc(), pick.c.fair_rank, pick.c.id)).label("images"),
+    ).subquery("counted")
+    fit = (
+        sa.select(counted.c.id)
+        .where(sa.or_(counted.c.images <= of_head["room"], counted.c.id == of_head["id"]))
+        .cte("fit")
+    )
+    moved = (
+        sa.update(jobs)
+        .where(jobs.c.id == fit.c.id)
+        .values(
+            status=JobStatus.IN_PROGRESS,
+            attempts=jobs.c.attempts + 1,
+            version=jobs.c.version + 1,
+            lease=lease,
+            lease_expires_at=NOW + length,
+            attempt_deadline=NOW + attempt_timeout,
+            started_at=NOW,
+            worker=worker,
+        )
+        .returning(*jobs.c)
+        .cte("moved")
+    )
+    event = (
+        sa.insert(job_events)
+        .from_select(
+            ["job_id", "type", "data"],
+            sa.select(
+                moved.c.id,
+                sa.literal("job.started"),
+                sa.func.jsonb_build_object(
+                    "status", moved.c.status, "attempt", moved.c.attempts, "worker", moved.c.worker
+                ),
+            ),
+        )
+        .cte("event")
+    )
+    return sa.select(moved).order_by(moved.c.priority.desc(), moved.c.fair_rank, moved.c.id).add_cte(event)
+
+
+def renew(lease: UUID, length: timedelta) -> sa.Executable:
+    """Stay in charge of the jobs under a token for another `length`, but not beyond the attempt's deadline.
+
+    Returns a row for each job that is still ours. None back for a job means that authority over it is lost: it was
+    finished, or the lease ran out. A lease that ran out is not renewed, even if nobody took the job yet.
+    """
+    return (
+        sa.update(jobs)
+        .where(jobs.c.lease == lease, in_status(JobStatus.IN_PROGRESS), jobs.c.lease_expires_at > NOW)
+        .values(lease_expires_at=sa.func.least(NOW + length, jobs.c.attempt_deadline))
+        .returning(jobs.c.id, jobs.c.cancel_requested_at)
+    )
+
+
+def wanted(lease: UUID) -> sa.Select[Any]:
+    """The jobs under a token, and whether their owners wish them to stop. Reads only; cheap enough for every second."""
+    return sa.select(jobs.c.id, jobs.c.cancel_requested_at).where(
+        jobs.c.lease == lease, in_status(JobStatus.IN_PROGRESS)
+    )
+
+
+def waiting(queue: str) -> sa.Select[tuple[bool]]:
+    """Whether a job in this queue could be claimed now."""
+    return sa.select(
+        sa.exists().where(
+            jobs.c.queue == queue,
+            in_status(JobStatus.QUEUED),
+            jobs.c.not_before <= NOW,
+            jobs.c.expires_at > NOW,
+        )
+    )

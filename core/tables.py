@@ -1,0 +1,245 @@
+"""The ledger's tables. A row is the truth; everything else may be lost.
+
+The migrations in `migrations/versions` create them; a test compares the two. Times are the database's
+(`clock_timestamp()`), and CHECK constraints hold what no code path may break.
+"""
+
+from collections.abc import Iterable
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ColumnElement,
+    Computed,
+    DateTime,
+    Double,
+    ForeignKey,
+    FromClause,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    literal_column,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from core.status import FINAL, JobStatus
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Time = DateTime(timezone=True)
+NOW = text("clock_timestamp()")
+DEFAULT_PROJECT = "proj_default"
+"""The project of requests without a key; the first migration creates it."""
+
+
+def _one_of(column: str, values: Iterable[str]) -> str:
+    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
+
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("created_at", Time, nullable=False, server_default=NOW),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project_id", Text, ForeignKey("projects.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("prefix", Text, nullable=False, comment="first characters of the key, to recognise it by"),
+    Column(
+        "hash",
+        LargeBinary,
+        nullable=False,
+        unique=True,
+        comment="SHA-256 of the key; the key itself is not kept",
+    ),
+    Column("created_at", Time, nullable=False, server_default=NOW),
+    Column("revoked_at", Time),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project_id", Text, ForeignKey("projects.id"), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("version", Integer, nullable=False, server_default=text("1"), comment="counts changes; the ETag"),
+    # What was asked for
+    Column("operation", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("negative_prompt", Text),
+    Column("n", SmallInteger, nullable=False),
+    Column("size", Text, nullable=False, comment="WIDTHxHEIGHT, px"),
+    Column("steps", Integer, nullable=False),
+    Column("guidance_scale", Double, nullable=False),
+    Column("seed", BigInteger, nullable=False, comment="of the first image; image i has seed + i, modulo 2**32"),
+    Column("output_format", Text, nullable=False),
+    Column("output_compression", SmallInteger),
+    Column("metadata", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("retried_from", Text, comment="the job this one repeats"),
+    # Where it stands in line
+    Column("queue", Text, nullable=False),
+    Column("batch_key", Text, nullable=False, comment="jobs with the same key can share a pass over the device"),
+    Column("microbatch", SmallInteger, nullable=False, comment="images that go through the device together"),
+    Column("priority", SmallInteger, nullable=False, server_default=text("0")),
+    Column("cost", Double, nullable=False, comment="estimated device-seconds"),
+    Column("fair_rank", Double, nullable=False, comment="start tag of start-time fair queueing"),
+    Column("fair_finish", Double, Computed("fair_rank + cost", persisted=True)),
+    Column("not_before", Time, nullable=False, server_default=NOW),
+    Column("expires_at", Time, nullable=False, comment="expires if it still waits then"),
+    # Who works on it
+    Column("lease", Uuid, comment="the token that every worker write must show; fresh per claim"),
+    Column("lease_expires_at", Time),
+    Column("attempt_deadline", Time, comment="no renewal reaches beyond it"),
+    Column("worker", Text),
+    Column("attempts", Integer, nullable=False, server_default=text("0"), comment="claims; never falls"),
+    Column(
+        "failures",
+        Integer,
+        nullable=False,
+        server_default=text("0"),
+        comment="attempts that ended in an error",
+    ),
+    Column("crashes", Integer, nullable=False, server_default=text("0"), comment="attempts whose lease ran out"),
+    Column("max_attempts", Integer, nullable=False),
+    Column("cancel_requested_at", Time),
+    # How it ended
+    Column("error_code", Text),
+    Column("error_message", Text),
+    Column("created_at", Time, nullable=False, server_default=NOW),
+    Column("started_at", Time, comment="of the latest attempt"),
+    Column("finished_at", Time),
+    CheckConstraint(_one_of("status", tuple(JobStatus)), name="status"),
+    CheckConstraint("(status = 'in_progress') = (lease IS NOT NULL)", name="lease_while_in_progress"),
+    CheckConstraint("(lease IS NULL) = (lease_expires_at IS NULL)", name="lease_has_an_end"),
+    CheckConstraint(f"({_one_of('status', FINAL)}) = (finished_at IS NOT NULL)", name="finished_when_final"),
+    CheckConstraint("(status = 'failed') = (error_code IS NOT NULL)", name="error_when_failed"),
+    CheckConstraint("seed BETWEEN 0 AND 4294967295", name="seed"),
+    CheckConstraint("n BETWEEN 1 AND 64", name="n"),
+    # Vacuum early: a queue's rows die young, and a bloated partial index slows every claim.
+    postgresql_with={"autovacuum_vacuum_scale_factor": "0.01", "fillfactor": "80"},
+)
+
+
+def in_status(*statuses: JobStatus, of: FromClause = jobs) -> ColumnElement[bool]:
+    """Whether a job is in one of these states.
+
+    The words stand in the SQL as constants, not as parameters: only then may a prepared statement's plan use the
+    partial indexes below, whose predicates name a status.
+    """
+    words = [literal_column(repr(str(status)), Text) for status in statuses]
+    return of.c.status == words[0] if len(words) == 1 else of.c.status.in_(words)
+
+
+_waiting = text("status = 'queued'")
+_alive = text(_one_of("status", (JobStatus.QUEUED, JobStatus.IN_PROGRESS)))
+Index(
+    "ix_jobs_line",
+    jobs.c.queue,
+    jobs.c.priority.desc(),
+    jobs.c.fair_rank,
+    jobs.c.id,
+    postgresql_where=_waiting,
+)
+Index(
+    "ix_jobs_companions",
+    jobs.c.queue,
+    jobs.c.batch_key,
+    jobs.c.priority.desc(),
+    jobs.c.fair_rank,
+    jobs.c.id,
+    postgresql_where=_waiting,
+)
+Index("ix_jobs_fair_finish", jobs.c.queue, jobs.c.project_id, jobs.c.fair_finish, postgresql_where=_alive)
+Index("ix_jobs_lease", jobs.c.lease, postgresql_where=text("status = 'in_progress'"))
+Index("ix_jobs_lease_end", jobs.c.lease_expires_at, postgresql_where=text("status = 'in_progress'"))
+Index("ix_jobs_expiry", jobs.c.expires_at, postgresql_where=_waiting)
+Index("ix_jobs_retention", jobs.c.finished_at, postgresql_where=text("finished_at IS NOT NULL"))
+Index("ix_jobs_project", jobs.c.project_id, jobs.c.id)
+
+job_events = Table(
+    "job_events",
+    metadata,
+    Column("seq", BigInteger, Identity(always=True), primary_key=True, comment="SSE id; rises within a job"),
+    Column(
+        "id",
+        Text,
+        nullable=False,
+        unique=True,
+        # evt_ + 12 hex digits of milliseconds + 20 of randomness: sorts by time like every other id.
+        server_default=text(
+            "'evt_' || lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0')"
+            " || left(replace(gen_random_uuid()::text, '-', ''), 20)"
+        ),
+    ),
+    Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("type", Text, nullable=False),
+    Column("data", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("created_at", Time, nullable=False, server_default=NOW),
+    Index("ix_job_events_job", "job_id", "seq"),
+)
+Index(
+    "uq_job_events_final",
+    job_events.c.job_id,
+    unique=True,
+    postgresql_where=text(_one_of("type", tuple(f"job.{status}" for status in FINAL))),
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("project_id", Text, ForeignKey("projects.id"), nullable=False),
+    Column("index", SmallInteger, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("storage_key", Text, nullable=False, unique=True),
+    Column("media_type", Text, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("receipt", JSONB, nullable=False, comment="what drew it: model revision, versions, device, timing"),
+    Column("created_at", Time, nullable=False, server_default=NOW),
+    UniqueConstraint("job_id", "index"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("project_id", Text, ForeignKey("projects.id"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column(
+        "fingerprint",
+        LargeBinary,
+        nullable=False,
+        comment="SHA-256 of method, path and the validated request",
+    ),
+    Column("response", JSONB, nullable=False),
+    Column("created_at", Time, nullable=False, server_default=NOW),
+    Column("expires_at", Time, nullable=False),
+    Index("ix_idempotency_keys_expires_at", "expires_at"),
+)
