@@ -46,6 +46,10 @@ class Settings(BaseSettings):
     storage_url: str | None = Field(
         None, description="file://, s3://, gs:// or az://. Default: the directory `images` under data_dir."
     )
+    presign: bool = Field(
+        True,
+        description="Hand out links signed by the store. Off where clients cannot reach the store: the API serves.",
+    )
     models_dir: Path = Field(
         Path(__file__).parent.parent / "models",
         description="Directory that relative model sources start from.",

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the revisions against SAFELIGHT_DATABASE_URL, or on the connection that `upgrade` hands over."""
+"""Alembic's entry: runs the revisions against SAFELIGHT_DATABASE_URL."""
 
 from alembic import context
 

@@ -1,0 +1,67 @@
+"""API keys: who may come in, and to which project. `sl_` and 43 characters; shown once, kept as a hash.
+
+A key holds 256 random bits, so a plain SHA-256 is the right hash: a slow one would protect nothing more.
+"""
+
+import hashlib
+import secrets
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from core.ids import new_id
+from core.jobs import NOW
+from core.tables import api_keys, projects
+
+PREFIX = "sl_"
+SHOWN = len(PREFIX) + 6
+"""Characters of a key that are kept in clear, to recognise it in a list."""
+
+
+def new_key() -> str:
+    """Draw a key."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def hash_key(key: str) -> bytes:
+    """What is kept of a key."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def add_project(name: str) -> sa.Executable:
+    """Make a project."""
+    return insert(projects).values(id=new_id("proj"), name=name).returning(projects.c.id)
+
+
+def project_named(name: str) -> sa.Select[Any]:
+    """The project with a name or id."""
+    return sa.select(projects.c.id).where(sa.or_(projects.c.name == name, projects.c.id == name))
+
+
+def add(key: str, project_id: str, name: str) -> sa.Executable:
+    """Let a key into a project."""
+    return sa.insert(api_keys).values(
+        id=new_id("key"), project_id=project_id, name=name, prefix=key[:SHOWN], hash=hash_key(key)
+    )
+
+
+def revoke(key_id: str) -> sa.Executable:
+    """Lock a key out. No row back: there is no such key, or it was locked out before."""
+    return (
+        sa.update(api_keys)
+        .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
+        .values(revoked_at=NOW)
+        .returning(api_keys.c.id)
+    )
+
+
+def every() -> sa.Select[Any]:
+    """All keys, without their hashes."""
+    columns = ("id", "project_id", "name", "prefix", "created_at", "revoked_at")
+    return sa.select(*(api_keys.c[name] for name in columns)).order_by(api_keys.c.id)
+
+
+def project_of(key: str) -> sa.Select[Any]:
+    """The project that a key opens, unless it is revoked."""
+    return sa.select(api_keys.c.project_id).where(api_keys.c.hash == hash_key(key), api_keys.c.revoked_at.is_(None))

@@ -1,0 +1,167 @@
+"""The shelf: where image files lie. Local directory, S3, GCS or Azure by one URL, all through obstore.
+
+Keys carry the job and the lease that wrote them (`jobs/<job>/<lease>/<n>.png`), so that nothing is ever overwritten and
+what a superseded attempt left behind can be told and swept. An object is written before a row speaks of it, and deleted
+before its row is. obstore writes atomically: a reader never sees half an object.
+"""
+
+import hashlib
+import hmac
+import math
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode, urlsplit
+from uuid import UUID
+
+import obstore
+from obstore.exceptions import BaseError, NotFoundError
+from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig
+
+from core.errors import NotFound, StorageUnavailable
+from core.settings import Settings
+
+EXTENSIONS = {"png": "png", "webp": "webp", "jpeg": "jpg"}
+MEDIA_TYPES = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
+
+
+MISSING = (NotFoundError, FileNotFoundError)  # the local store speaks of files
+BROKEN = (BaseError, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as a listing shows it."""
+
+    key: str
+    bytes: int
+    modified_at: datetime
+
+
+def image_key(job_id: str, lease: UUID, index: int, output_format: str) -> str:
+    """Where image `index` of a job lies, as written under one lease."""
+    return f"jobs/{job_id}/{lease.hex}/{index}.{EXTENSIONS[output_format]}"
+
+
+def image_prefix(job_id: str) -> str:
+    """Where everything lies that any attempt at a job has written."""
+    return f"jobs/{job_id}/"
+
+
+class Storage:
+    """Puts, gets, lists and deletes objects. Every failure is StorageUnavailable, a missing object NotFound."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._store = _open(settings)
+
+    def put(self, key: str, data: bytes, media_type: str) -> None:
+        """Write an object whole, or not at all."""
+        typed = not isinstance(self._store, LocalStore)  # a directory has nowhere to note a media type
+        try:
+            obstore.put(self._store, key, data, attributes={"Content-Type": media_type} if typed else None)
+        except BROKEN as error:
+            raise StorageUnavailable(f"Could not write {key}: {_first_line(error)}") from error
+
+    async def read(self, key: str) -> AsyncIterator[bytes]:
+        """Stream an object in chunks. NotFound and StorageUnavailable come before the first chunk."""
+        try:
+            result = await obstore.get_async(self._store, key)
+        except MISSING as error:
+            raise NotFound("The image's file is gone.") from error
+        except BROKEN as error:
+            raise StorageUnavailable from error
+        return _chunks(result)
+
+    def get(self, key: str) -> bytes:
+        """Read an object whole."""
+        try:
+            return bytes(obstore.get(self._store, key).bytes())
+        except MISSING as error:
+            raise NotFound("The image's file is gone.") from error
+        except BROKEN as error:
+            raise StorageUnavailable from error
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Every object under a prefix."""
+        try:
+            for page in obstore.list(self._store, prefix):
+                for meta in page:
+                    yield StoredObject(meta["path"], meta["size"], meta["last_modified"])
+        except BROKEN as error:
+            raise StorageUnavailable from error
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects; one that is not there is no error."""
+        try:
+            for key in keys:
+                with suppress(*MISSING):
+                    obstore.delete(self._store, key)
+        except BROKEN as error:
+            raise StorageUnavailable from error
+
+    async def delete_prefix(self, prefix: str) -> None:
+        """Remove everything under a prefix."""
+        try:
+            async for page in obstore.list(self._store, prefix):
+                for meta in page:
+                    with suppress(*MISSING):
+                        await obstore.delete_async(self._store, meta["path"])
+        except BROKEN as error:
+            raise StorageUnavailable from error
+
+    async def check(self) -> None:
+        """Ask the store for something that need not exist. Raises StorageUnavailable when it does not answer."""
+        try:
+            with suppress(*MISSING):
+                await obstore.head_async(self._store, "health")
+        except BROKEN as error:
+            raise StorageUnavailable from error
+
+    def url(self, image_id: str, key: str) -> str:
+        """A link to an image that works without a key until it expires.
+
+        Presigned where the store can sign; else the API's own address with an HMAC. The link of an image stays the
+        same for half of `url_ttl`, so that clients can cache by it.
+        """
+        if self._settings.presign and isinstance(self._store, S3Store | GCSStore | AzureStore):
+            return obstore.sign(self._store, "GET", key, self._settings.url_ttl)
+        half = self._settings.url_ttl.total_seconds() / 2
+        expires = int((math.floor(time.time() / half) + 2) * half)
+        query = urlencode({"expires": expires, "signature": self._signature(image_id, expires)})
+        return f"{self._settings.base_url}/v1/images/{image_id}/content?{query}"
+
+    def signed(self, image_id: str, expires: int, signature: str) -> bool:
+        """Whether a link's signature is ours and has not expired."""
+        return expires > time.time() and hmac.compare_digest(signature, self._signature(image_id, expires))
+
+    def _signature(self, image_id: str, expires: int) -> str:
+        message = f"GET {image_id} {expires}".encode()
+        return hmac.new(self._settings.signing_key, message, hashlib.sha256).hexdigest()
+
+
+def _open(settings: Settings) -> ObjectStore:
+    url = settings.storage_url or f"file://{(settings.data_dir / 'images').absolute()}"
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        Path(parts.path).mkdir(parents=True, exist_ok=True)
+        return LocalStore(parts.path, automatic_cleanup=True)
+    options: ClientConfig = {"timeout": timedelta(seconds=30), "connect_timeout": timedelta(seconds=3)}
+    # Region, endpoint and credentials come from the usual variables of each cloud (AWS_ENDPOINT_URL, AWS_REGION ...).
+    return from_url(url, client_options=options)
+
+
+async def _chunks(result: obstore.GetResult) -> AsyncIterator[bytes]:
+    async for chunk in result:
+        yield bytes(chunk)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,130 @@
+"""What is read from the ledger: one job, a page of jobs, a job's events, an image. Reads only; builds statements.
+
+Every read names the project, so that another project's id finds nothing. Moves are in `core.jobs`.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from core.status import FINAL, JobStatus
+from core.tables import images, in_status, job_events, jobs
+
+FARTHEST_POSITION = 1000
+"""Beyond this many jobs ahead the position in line is not counted: it would be stale before it is read."""
+
+
+def _images_of(job_id: sa.ColumnElement[str]) -> sa.ScalarSelect[Any]:
+    """A job's images as one JSON array, in order."""
+    one = sa.func.to_jsonb(sa.literal_column("images.*"))
+    ordered = sa.func.jsonb_agg(sa.dialects.postgresql.aggregate_order_by(one, images.c.index))
+    return sa.select(sa.cast(ordered, JSONB)).select_from(images).where(images.c.job_id == job_id).scalar_subquery()
+
+
+def _position(job: sa.FromClause) -> sa.ColumnElement[int]:
+    """How many jobs of the same queue stand before a waiting one; at most FARTHEST_POSITION."""
+    other = jobs.alias("other")
+    ahead = sa.tuple_(-other.c.priority, other.c.fair_rank, other.c.id) < sa.tuple_(
+        -job.c.priority, job.c.fair_rank, job.c.id
+    )
+    nearest = (
+        sa.select(sa.literal(1))
+        .select_from(other)
+        .where(other.c.queue == job.c.queue, in_status(JobStatus.QUEUED, of=other), ahead)
+        .correlate(job)
+        .limit(FARTHEST_POSITION)
+        .subquery("ahead")
+    )
+    count = sa.select(sa.func.count()).select_from(nearest).correlate(job).scalar_subquery()
+    return sa.case((in_status(JobStatus.QUEUED, of=job), count))
+
+
+def job(project_id: str, job_id: str) -> sa.Select[Any]:
+    """One job with its images and its place in line."""
+    return sa.select(jobs, _images_of(jobs.c.id).label("images"), _position(jobs).label("queue_position")).where(
+        jobs.c.id == job_id, jobs.c.project_id == project_id
+    )
+
+
+def page(
+    project_id: str,
+    *,
+    limit: int,
+    descending: bool,
+    after: str | None = None,
+    statuses: Sequence[str] = (),
+    model: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    created_after: datetime | None = None,
+    created_before: datetime | None = None,
+) -> sa.Select[Any]:
+    """Jobs in order of creation, without their place in line. `after` is the id of the last job of the page before."""
+    conditions = [jobs.c.project_id == project_id]
+    if after is not None:
+        conditions.append(jobs.c.id < after if descending else jobs.c.id > after)
+    if statuses:
+        conditions.append(jobs.c.status.in_(statuses))
+    if model is not None:
+        conditions.append(jobs.c.model == model)
+    if metadata:
+        conditions.append(jobs.c.metadata.contains(dict(metadata)))
+    if created_after is not None:
+        conditions.append(jobs.c.created_at > created_after)
+    if created_before is not None:
+        conditions.append(jobs.c.created_at < created_before)
+    return (
+        sa.select(jobs, _images_of(jobs.c.id).label("images"))
+        .where(*conditions)
+        .order_by(jobs.c.id.desc() if descending else jobs.c.id)
+        .limit(limit)
+    )
+
+
+def state(project_id: str, job_id: str) -> sa.Select[Any]:
+    """Only status and version of a job: what a waiting client needs to know."""
+    return sa.select(jobs.c.status, jobs.c.version).where(jobs.c.id == job_id, jobs.c.project_id == project_id)
+
+
+def events(job_id: str, after: int) -> sa.Select[Any]:
+    """A job's events with a `seq` beyond `after`, in order."""
+    return (
+        sa.select(job_events).where(job_events.c.job_id == job_id, job_events.c.seq > after).order_by(job_events.c.seq)
+    )
+
+
+def image(project_id: str, image_id: str) -> sa.Select[Any]:
+    """One image's record."""
+    return sa.select(images).where(images.c.id == image_id, images.c.project_id == project_id)
+
+
+def image_for_link(image_id: str) -> sa.Select[Any]:
+    """One image's record for a signed link, which is itself the permission."""
+    return sa.select(images).where(images.c.id == image_id)
+
+
+def depths() -> sa.Select[Any]:
+    """How many jobs wait for each model, and how many device-seconds they are estimated to take."""
+    return (
+        sa.select(
+            jobs.c.model,
+            sa.func.count().filter(in_status(JobStatus.QUEUED)).label("queued"),
+            sa.func.count().filter(in_status(JobStatus.IN_PROGRESS)).label("in_progress"),
+            sa.func.coalesce(sa.func.sum(jobs.c.cost), 0.0).label("device_seconds"),
+        )
+        .where(in_status(JobStatus.QUEUED, JobStatus.IN_PROGRESS))
+        .group_by(jobs.c.model)
+    )
+
+
+def finished_before(age: Any, limit: int) -> sa.Select[Any]:
+    """Images of jobs that ended longer ago than `age`: candidates for deletion, oldest first."""
+    return (
+        sa.select(images.c.id, images.c.storage_key)
+        .join(jobs, jobs.c.id == images.c.job_id)
+        .where(in_status(*FINAL), jobs.c.finished_at <= sa.func.clock_timestamp() - age)
+        .order_by(jobs.c.finished_at)
+        .limit(limit)
+    )
