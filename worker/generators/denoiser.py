@@ -1,0 +1,109 @@
+"""Progress and cancel for every diffusers pipeline: hooks on the networks that its loops call.
+
+Pipelines differ in their callbacks, and some have none, but each calls a network with a timestep. So steps are counted
+there, by the timestep's changes. Nothing here knows a pipeline by name; hooks live as long as one call and no longer.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any, Final
+
+import torch
+
+from core.generation import Watch
+
+# What diffusers' networks call the timestep, read from the forward() of every model of diffusers 0.42;
+# `time` is the bundled model's.
+_TIMESTEP_NAMES: Final = ("timestep", "timesteps", "timestep_ratio", "timestep_img", "time", "t", "r")
+# Names of components that are denoisers even without a timestep: aMUSEd's transformer is told none.
+_DENOISER_NAMES: Final = ("unet", "transformer", "prior", "decoder")
+
+
+def denoisers(pipe: Any) -> list[torch.nn.Module]:
+    """The networks that a pipeline's loops call, in the order of its components; empty when it has none."""
+    modules = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+    timed = [module for module in modules.values() if _timestep_parameter(module) is not None]
+    return timed or [module for name, module in modules.items() if name in _DENOISER_NAMES]
+
+
+@contextmanager
+def watched(pipe: Any, watch: Watch, asked: int) -> Iterator[None]:
+    """Tell `watch` of each denoising step of the one call of `pipe` that is made inside.
+
+    asked: the steps asked for, summed over the pipeline's stages. `watch` hears 0 before the first step, never less
+    than before, and the total when the call has returned. What it raises leaves the pipeline in mid-step; the pipeline
+    can be called again, for its schedulers are set anew by each call.
+    """
+    count = _Count(watch, _schedulers(pipe), asked)
+    handles = [module.register_forward_pre_hook(count.before, with_kwargs=True) for module in denoisers(pipe)]
+    try:
+        yield
+        count.finish()
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _Count:
+    """The steps behind one call of a pipeline.
+
+    A step begins when the timestep differs from the last call's: two calls a step under guidance, or a control network
+    before the denoiser, carry the same one, while each stage of a cascade starts at another than its forerunner's last.
+    """
+
+    def __init__(self, watch: Watch, schedulers: list[Any], asked: int) -> None:
+        self._watch = watch
+        self._schedulers = schedulers
+        self._asked = asked
+        self._total = 0  # unknown until the loop runs: only then has the pipeline set its scheduler
+        self._begun = 0
+        self._last: float | None = None
+
+    def before(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        timestep = _timestep(module, args, kwargs)
+        if self._begun and timestep is not None and timestep == self._last:
+            return
+        self._last = timestep
+        self._total = self._total or self._steps()
+        # A solver that takes more steps than it announced stays at the last one but one until the call returns.
+        self._watch.step(min(self._begun, max(self._total - 1, 0)), self._total)
+        self._begun += 1
+
+    def finish(self) -> None:
+        total = self._total or self._asked
+        self._watch.step(total, total)
+
+    def _steps(self) -> int:
+        """Distinct timesteps of the only scheduler; with several, the later ones still hold an older call's."""
+        timesteps = getattr(self._schedulers[0], "timesteps", None) if len(self._schedulers) == 1 else None
+        if timesteps is None:
+            return self._asked
+        # Second-order solvers list a timestep twice in a row, for their two evaluations.
+        return len(list(groupby(float(timestep) for timestep in timesteps)))
+
+
+def _schedulers(pipe: Any) -> list[Any]:
+    parts = {id(part): part for part in pipe.components.values() if hasattr(part, "set_timesteps")}
+    return list(parts.values())
+
+
+def _timestep_parameter(module: torch.nn.Module) -> tuple[int, str] | None:
+    """Position and name of the timestep among the arguments of a network's forward()."""
+    for position, name in enumerate(inspect.signature(module.forward).parameters):
+        if name in _TIMESTEP_NAMES:
+            return position, name
+    return None
+
+
+def _timestep(module: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float | None:
+    """The timestep a network is called with; of a batch the largest.
+
+    Reading it waits for the device, so what the watch hears is what the device has done, not what is queued for it.
+    """
+    if (parameter := _timestep_parameter(module)) is None:
+        return None
+    position, name = parameter
+    value = args[position] if position < len(args) else kwargs.get(name)
+    return float(value.max()) if isinstance(value, torch.Tensor) else None if value is None else float(value)

@@ -1,0 +1,232 @@
+"""A generator for every text-to-image pipeline of diffusers: a folder beside the catalogue, or an id of the hub.
+
+Weights come from safetensors only and no code comes with a model. A request value that a pipeline cannot honour is an
+error, never dropped. No device is touched before `load()`, so a worker may fork after building its generators.
+"""
+
+import gc
+import inspect
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+import diffusers
+import numpy
+import torch
+import transformers
+from PIL import Image
+
+from core.catalog import Model
+from core.errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
+from core.generation import ImageRequest, Stopped, Watch
+from core.settings import Settings
+from worker.generators.denoiser import denoisers, watched
+from worker.generators.source import digest, find, load_pipeline
+
+_log = logging.getLogger(__name__)
+
+_DTYPES: Final = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_CARRIED_BY_REQUESTS: Final = {
+    "prompt", "negative_prompt", "width", "height", "num_inference_steps", "guidance_scale", "generator", "output_type",
+}  # fmt: skip
+_DEFAULT_THREADS: Final = torch.get_num_threads()  # torch's choice: the physical cores this process may use
+_NO_MEMORY: Final = ("out of memory", "not enough memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
+
+
+class DiffusersGenerator:
+    """Draws with one diffusers pipeline.
+
+    Options of the model: `dtype` (float32, float16, bfloat16), `variant` (such as fp16, of the weight files); any other
+    is handed to each call of the pipeline, such as Qwen-Image's true_cfg_scale, and must be one of its parameters.
+    """
+
+    def __init__(self, model: Model, settings: Settings) -> None:
+        self._model = model
+        self._settings = settings
+        self._pipe: Any = None
+        self._call_options: dict[str, Any] = {}
+        self._receipt: dict[str, str] = {}
+
+    def load(self) -> None:
+        """Bring the weights to the device; see `core.generation.Generator`."""
+        if self._pipe is not None:
+            return
+        _quieten()
+        device = _device(self._settings.device)
+        dtype = _dtype(self._model, device)
+        folder, revision = find(self._model, self._settings.models_dir)
+        pipe = load_pipeline(self._model, folder, device, dtype)
+        pipe.set_progress_bar_config(disable=True)
+        if not denoisers(pipe):
+            raise ModelUnavailable(f"Model {self._model.id}: {type(pipe).__name__} has no denoiser to be watched.")
+        self._call_options = _call_options(self._model, pipe)
+        self._receipt = {
+            "model": self._model.id,
+            "revision": revision or digest(folder),
+            "torch": torch.__version__,
+            "diffusers": diffusers.__version__,
+            "device": str(device),
+            "dtype": str(dtype).removeprefix("torch."),
+        }
+        self._pipe = pipe
+
+    def generate(self, requests: Sequence[ImageRequest], watch: Watch) -> Sequence[Image.Image]:
+        """Draw one picture a request, in one call of the pipeline; see `core.generation.Generator`."""
+        self.load()
+        if not requests:
+            return []
+        arguments = self._arguments(requests)
+        # Set for each call: OpenMP keeps the number per calling thread.
+        torch.set_num_threads(self._settings.torch_threads or _DEFAULT_THREADS)
+        try:
+            with torch.inference_mode(), watched(self._pipe, watch, _steps_asked(self._pipe, arguments)):
+                return _pictures(self._pipe(**arguments).images, requests)
+        except (Stopped, GenerationError) as error:
+            # The traceback's frames hold the latents; without it they are freed before anyone handles the error.
+            failure: Exception = error.with_traceback(None)
+        except Exception as error:  # a pipeline is others' code and may raise anything; nothing is swallowed
+            failure = self._failure(error, requests)
+        # Raised out here, the new error does not keep the old one, and its frames, as its context.
+        if isinstance(failure, OutOfMemory):
+            gc.collect()
+            if torch.device(self._receipt["device"]).type == "cuda":
+                torch.cuda.empty_cache()
+        raise failure
+
+    def receipt(self) -> dict[str, str]:
+        """What draws the pictures; loads the model if need be."""
+        self.load()
+        return dict(self._receipt)
+
+    def _arguments(self, requests: Sequence[ImageRequest]) -> dict[str, Any]:
+        """The arguments of the pipeline's call. Raises GenerationError for a value it has no parameter for."""
+        first, model = requests[0], self._model
+        accepted = _parameters(self._pipe)
+        arguments = {
+            **self._call_options,
+            "prompt": [request.prompt for request in requests],
+            # On the CPU, where a seed means the same for every device; one each, so neighbours change nothing.
+            "generator": [torch.Generator("cpu").manual_seed(request.seed) for request in requests],
+            "output_type": "np",  # floats, in which NaN can still be told from black
+        }
+        name = type(self._pipe).__name__
+        if any(request.negative_prompt for request in requests):
+            # These pipelines read the negative prompt only when true_cfg_scale switches guidance on.
+            if "negative_prompt" not in accepted or self._call_options.get("true_cfg_scale", 2) <= 1:
+                raise GenerationError(f"Model {model.id} takes no negative_prompt ({name} would ignore it).")
+            arguments["negative_prompt"] = [request.negative_prompt or "" for request in requests]
+        for parameter, value, default in (
+            ("num_inference_steps", first.steps, model.steps.default),
+            ("guidance_scale", first.guidance_scale, model.guidance_scale.default),
+        ):
+            if parameter in accepted:
+                arguments[parameter] = value
+            elif value != default:
+                word = parameter.removeprefix("num_inference_")
+                raise GenerationError(
+                    f"Model {model.id} takes no {word} other than {default} ({name} has a fixed one)."
+                )
+        # A pipeline that has one size only takes none; whether it is the one asked for is seen by the picture.
+        if {"width", "height"} <= accepted.keys():
+            arguments |= {"width": first.width, "height": first.height}
+        return arguments
+
+    def _failure(self, error: Exception, requests: Sequence[ImageRequest]) -> GenerationError:
+        """What an error of the pipeline means to a job."""
+        if _is_out_of_memory(error):
+            size = f"{requests[0].width}x{requests[0].height}"
+            device = self._receipt["device"]
+            return OutOfMemory(f"{len(requests)} image(s) of {size} do not fit into the memory of {device}.")
+        _log.error("Model %s failed", self._model.id, exc_info=error)
+        said = f"Model {self._model.id} failed: {type(error).__name__}: {error}"
+        if isinstance(error, ValueError | TypeError):
+            return GenerationError(said)  # the pipeline does not take this request, today or tomorrow
+        return GeneratorFailed(said)
+
+
+def _quieten() -> None:
+    """Leave progress to the watch and keep the libraries' advice out of a worker's log."""
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def _device(wanted: str) -> torch.device:
+    """The device that a setting means. Raises ModelUnavailable if torch does not have it."""
+    if wanted == "auto":
+        mps = torch.backends.mps.is_available()
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
+    try:
+        torch.empty(0, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ModelUnavailable(f"SAFELIGHT_DEVICE is {wanted!r}, which torch cannot use: {reason}") from error
+    return torch.device(wanted)
+
+
+def _dtype(model: Model, device: torch.device) -> torch.dtype:
+    """The option `dtype`; else the smallest that is safe: half precision on CUDA, single elsewhere."""
+    if name := model.options.get("dtype"):
+        if name not in _DTYPES:
+            raise ModelUnavailable(f"Model {model.id}: option dtype must be one of {', '.join(_DTYPES)}, not {name!r}.")
+        return _DTYPES[str(name)]
+    if device.type != "cuda":
+        return torch.float32
+    # bfloat16 cannot overflow, as some models do in float16; older cards only emulate it, slowly.
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def _parameters(pipe: Any) -> dict[str, inspect.Parameter]:
+    signature = inspect.signature(pipe.__call__)
+    return {
+        name: parameter for name, parameter in signature.parameters.items() if parameter.kind != parameter.VAR_KEYWORD
+    }
+
+
+def _call_options(model: Model, pipe: Any) -> dict[str, Any]:
+    """The options that each call gets. Raises ModelUnavailable if the pipeline cannot draw by prompt and seed."""
+    options = {name: value for name, value in model.options.items() if name not in {"dtype", "variant"}}
+    parameters, name = _parameters(pipe), type(pipe).__name__
+    if missing := {"prompt", "generator", "output_type"} - parameters.keys():
+        raise ModelUnavailable(
+            f"Model {model.id}: {name} takes no {', '.join(sorted(missing))}; it cannot be used here."
+        )
+    needed = {key for key, parameter in parameters.items() if parameter.default is parameter.empty}
+    if missing := needed - options.keys() - _CARRIED_BY_REQUESTS:
+        raise ModelUnavailable(
+            f"Model {model.id}: {name} needs {', '.join(sorted(missing))}, which no request carries."
+        )
+    if unknown := options.keys() - (parameters.keys() - _CARRIED_BY_REQUESTS):
+        raise ModelUnavailable(f"Model {model.id}: {name} takes no option {', '.join(sorted(unknown))}.")
+    if "true_cfg_scale" in parameters:
+        options.setdefault("true_cfg_scale", parameters["true_cfg_scale"].default)
+    return options
+
+
+def _steps_asked(pipe: Any, arguments: dict[str, Any]) -> int:
+    """The steps asked for, over all stages: a cascade has a prior_num_inference_steps, with a default, and so on."""
+    given = {name: parameter.default for name, parameter in _parameters(pipe).items()} | arguments
+    steps = [value for name, value in given.items() if name.endswith("num_inference_steps")]
+    return sum(value for value in steps if isinstance(value, int))
+
+
+def _pictures(pixels: Any, requests: Sequence[ImageRequest]) -> list[Image.Image]:
+    """Turn a pipeline's output, (N, H, W, 3) in [0, 1], into pictures, after a look at whether it is one."""
+    if not isinstance(pixels, numpy.ndarray) or pixels.ndim != 4 or pixels.shape[-1] != 3:
+        raise GeneratorFailed(f"The pipeline returned no RGB images but {getattr(pixels, 'shape', type(pixels))}.")
+    if len(pixels) != len(requests):
+        raise GeneratorFailed(f"The pipeline returned {len(pixels)} images instead of {len(requests)}.")
+    if not numpy.isfinite(pixels).all():
+        raise GeneratorFailed("The pipeline returned pixels that are not numbers (NaN or infinity).")
+    height, width = pixels.shape[1:3]
+    if (width, height) != (requests[0].width, requests[0].height):
+        raise GenerationError(f"The model draws {width}x{height}, not {requests[0].width}x{requests[0].height}.")
+    return [Image.fromarray(picture) for picture in (pixels.clip(0, 1) * 255).round().astype("uint8")]
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether a device's allocator said no: CUDA and MPS have classes or words for it, the CPU's only words."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)

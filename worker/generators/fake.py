@@ -1,0 +1,106 @@
+"""A generator without a model: pictures from a hash of prompt and seed, in a millisecond and without torch.
+
+For tests, demonstrations and load. It takes as long a step as the model's option `step_seconds` says (default 0) and
+misbehaves when a prompt of the call asks for it; the words are in FakeGenerator's docstring.
+"""
+
+import math
+import os
+import signal
+import time
+from collections.abc import Sequence
+from hashlib import blake2b
+from threading import Event
+from typing import Final
+
+import PIL
+from PIL import Image, ImageDraw
+
+from core.catalog import Model
+from core.errors import GenerationError, GeneratorFailed, OutOfMemory
+from core.generation import ImageRequest, Watch
+
+REVISION: Final = "1"  # counted up when the same prompt and seed begin to give another picture
+
+
+class FakeGenerator:
+    """Draws a sky, a sun and hills whose colours and places are a hash of prompt and seed, and of nothing else.
+
+    Words in a prompt that make the whole call misbehave:
+        [fail]        GeneratorFailed (retryable) after the first step
+        [refuse]      a GenerationError that is not retryable, after the first step
+        [oom]         OutOfMemory when the call has more than one image
+        [oom always]  OutOfMemory however few images the call has
+        [crash]       kills its own process with SIGKILL in the middle step
+        [hang]        never comes back from the middle step
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._step_seconds = float(model.options.get("step_seconds", 0.0))
+
+    def load(self) -> None:
+        """Do nothing: there are no weights."""
+
+    def generate(self, requests: Sequence[ImageRequest], watch: Watch) -> Sequence[Image.Image]:
+        """Draw one picture a request; see `core.generation.Generator`."""
+        if not requests:
+            return []
+        prompts = " ".join(request.prompt for request in requests)
+        if "[oom always]" in prompts or ("[oom]" in prompts and len(requests) > 1):
+            raise OutOfMemory(f"{len(requests)} images do not fit: the prompt asked for that.")
+        steps = requests[0].steps
+        watch.step(0, steps)
+        for step in range(1, steps + 1):
+            # Nothing is waited for here: the sleep stands for a device that is busy for so long.
+            time.sleep(self._step_seconds)
+            _misbehave(prompts, step, steps)
+            watch.step(step, steps)
+        return [draw(request) for request in requests]
+
+    def receipt(self) -> dict[str, str]:
+        """What drew the pictures."""
+        return {
+            "model": self._model.id,
+            "revision": REVISION,
+            "pillow": PIL.__version__,
+            "device": "cpu",
+            "dtype": "uint8",
+        }
+
+
+def _misbehave(prompts: str, step: int, steps: int) -> None:
+    """Do the harm that the prompts ask for, if this is the step for it."""
+    if step == 1 and "[fail]" in prompts:
+        raise GeneratorFailed("The prompt asked for a failure.")
+    if step == 1 and "[refuse]" in prompts:
+        raise GenerationError("The prompt asked to be refused.")
+    if step == (steps + 1) // 2 and "[crash]" in prompts:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if step == (steps + 1) // 2 and "[hang]" in prompts:
+        Event().wait()
+
+
+def draw(request: ImageRequest) -> Image.Image:
+    """The picture of a prompt and a seed: (height, width), RGB."""
+    width, height = request.width, request.height
+    # 33 bytes: 12 for the sky, 3 for the sun, 6 a hill; each of them decides one colour or one length.
+    digest = blake2b(f"{request.seed}\n{request.prompt}".encode(), digest_size=33).digest()
+    corners = Image.frombytes("RGB", (2, 2), digest[:12])
+    picture = corners.resize((width, height), Image.Resampling.BILINEAR)
+    pen = ImageDraw.Draw(picture, "RGBA")
+    sun_x, sun_y, size = digest[12] / 255 * width, digest[13] / 510 * height, 0.06 + digest[14] / 2550
+    for ring, alpha in ((1.7, 40), (1.3, 70), (1.0, 230)):
+        pen.circle((sun_x, sun_y), ring * size * min(width, height), fill=(255, 245, 215, alpha))
+    for hill in range(3):
+        red, green, blue, phase, waves, rise = digest[15 + 6 * hill : 21 + 6 * hill]
+        base = height * (0.55 + 0.15 * hill)
+        ridge = [
+            (x, base - rise / 255 * 0.16 * height * math.sin(phase / 40 + x / width * (2 + waves / 40)))
+            for x in range(0, width + 8, 8)
+        ]
+        pen.polygon(
+            [*ridge, (width + 8, height), (0, height)],
+            fill=(red // 2, green // 2 + 20, blue // 2, 190),
+        )
+    return picture
