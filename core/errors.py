@@ -40,7 +40,7 @@ class SafelightError(Exception):
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
-    code: ClassVar[str] = "internal_error"
+    code: str = "internal_error"
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str | None = None, *, param: str | None = None) -> None:

@@ -231,14 +231,9 @@ def delete(project_id: str, job_id: str) -> sa.Executable:
     )
 
 
-def delete_old(retention: timedelta, limit: int) -> sa.Executable:
-    """Forget up to `limit` jobs that ended longer ago than `retention` and have no image left."""
-    old = (
-        sa.select(jobs.c.id)
-        .where(jobs.c.finished_at <= NOW - retention, ~sa.exists().where(images.c.job_id == jobs.c.id))
-        .limit(limit)
-    )
-    return sa.delete(jobs).where(jobs.c.id.in_(old)).returning(jobs.c.id)
+def forget(job_ids: Sequence[str]) -> sa.Executable:
+    """Delete final jobs past retention. The caller has removed their objects first."""
+    return sa.delete(jobs).where(jobs.c.id.in_(job_ids), in_status(*FINAL)).returning(jobs.c.id)
 
 
 def _held(job_id: str, lease: UUID) -> sa.Update:

@@ -6,18 +6,22 @@ what is allowed, and nothing is stored. What is left out gets the model's defaul
 
 import secrets
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
+import sqlalchemy as sa
 from annotated_types import Ge, Gt, Le, MaxLen
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
 
 from core.catalog import Catalog, Model
-from core.errors import InvalidParameter
+from core.errors import InvalidJSON, InvalidParameter, InvalidRequest, MissingParameter, UnknownParameter
 from core.ids import new_id
 from core.jobs import NewJob
 from core.settings import Settings
 
 SEEDS = 2**32
+
+RequestT = TypeVar("RequestT", bound=BaseModel)
 
 OutputFormat = Literal["png", "webp", "jpeg"]
 
@@ -78,6 +82,30 @@ class JobRequest(BaseModel):
     dry_run: bool = Field(False, description="Check and estimate only; no job is made.")
 
 
+def parse(kind: type[RequestT], body: bytes) -> RequestT:
+    """Read a JSON body. Raises InvalidJSON, or the InvalidRequest that names the first field that is wrong."""
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise explain(error.errors(include_url=False)[0], kind) from None
+
+
+def explain(error: ErrorDetails, kind: type[BaseModel]) -> InvalidRequest:
+    """Pydantic's finding in the catalogue's words."""
+    param = ".".join(str(part) for part in error["loc"] if part != "[key]") or None
+    if error["type"] == "json_invalid":
+        return InvalidJSON(f"The body is not valid JSON: {error.get('ctx', {}).get('error', error['msg'])}.")
+    if error["type"] == "missing":
+        return MissingParameter(f"{param} is required.", param=param)
+    if error["type"] == "extra_forbidden":
+        known = ", ".join(kind.model_fields)
+        return UnknownParameter(f"{param} is not a parameter here. Known are: {known}.", param=param)
+    reason = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if param is None:
+        return InvalidRequest(f"The body {reason}.")
+    return InvalidParameter(f"{param} {reason}.", param=param)
+
+
 def plan(
     request: JobRequest, catalog: Catalog, settings: Settings, project_id: str, *, retried_from: str | None = None
 ) -> NewJob:
@@ -125,6 +153,13 @@ def plan(
         ttl=settings.job_ttl if request.expires_after is None else timedelta(seconds=request.expires_after),
         retried_from=retried_from,
         metadata=request.metadata,
+    )
+
+
+def repeat(row: sa.Row[Any]) -> JobRequest:
+    """The request that a job was made from, with its seed: to try it again as it was."""
+    return JobRequest.model_construct(
+        **{name: row._mapping[name] for name in JobRequest.model_fields if name in row._mapping}
     )
 
 

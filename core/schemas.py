@@ -155,7 +155,7 @@ def seconds(moment: datetime | None) -> int | None:
 
 def job_object(row: sa.Row[Any], base_url: str, sign: SignUrl, step: Step | None = None) -> JobObject:
     """A job as the API shows it, from a row of `core.views.job` or of a verb (which has no images and no place yet)."""
-    found: Mapping[str, Any] = row._mapping
+    found = dict(row._mapping)
     self_url = f"{base_url}/v1/jobs/{row.id}"
     asked = {
         name: found[name]

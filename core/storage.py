@@ -62,6 +62,11 @@ class Storage:
         self._settings = settings
         self._store = _open(settings)
 
+    @property
+    def presigns(self) -> bool:
+        """Whether links go to the store itself."""
+        return self._settings.presign and isinstance(self._store, S3Store | GCSStore | AzureStore)
+
     def put(self, key: str, data: bytes, media_type: str) -> None:
         """Write an object whole, or not at all."""
         typed = not isinstance(self._store, LocalStore)  # a directory has nowhere to note a media type
@@ -131,7 +136,7 @@ class Storage:
         Presigned where the store can sign; else the API's own address with an HMAC. The link of an image stays the
         same for half of `url_ttl`, so that clients can cache by it.
         """
-        if self._settings.presign and isinstance(self._store, S3Store | GCSStore | AzureStore):
+        if isinstance(self._store, S3Store | GCSStore | AzureStore) and self._settings.presign:
             return obstore.sign(self._store, "GET", key, self._settings.url_ttl)
         half = self._settings.url_ttl.total_seconds() / 2
         expires = int((math.floor(time.time() / half) + 2) * half)

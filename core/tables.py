@@ -178,6 +178,7 @@ Index("ix_jobs_lease", jobs.c.lease, postgresql_where=text("status = 'in_progres
 Index("ix_jobs_lease_end", jobs.c.lease_expires_at, postgresql_where=text("status = 'in_progress'"))
 Index("ix_jobs_expiry", jobs.c.expires_at, postgresql_where=_waiting)
 Index("ix_jobs_retention", jobs.c.finished_at, postgresql_where=text("finished_at IS NOT NULL"))
+Index("uq_jobs_retried_from", jobs.c.retried_from, unique=True, postgresql_where=text("retried_from IS NOT NULL"))
 Index("ix_jobs_project", jobs.c.project_id, jobs.c.id)
 
 job_events = Table(

@@ -4,11 +4,11 @@ Every read names the project, so that another project's id finds nothing. Moves 
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
 
 from core.status import FINAL, JobStatus
 from core.tables import images, in_status, job_events, jobs
@@ -20,7 +20,7 @@ FARTHEST_POSITION = 1000
 def _images_of(job_id: sa.ColumnElement[str]) -> sa.ScalarSelect[Any]:
     """A job's images as one JSON array, in order."""
     one = sa.func.to_jsonb(sa.literal_column("images.*"))
-    ordered = sa.func.jsonb_agg(sa.dialects.postgresql.aggregate_order_by(one, images.c.index))
+    ordered = sa.func.jsonb_agg(aggregate_order_by(one, images.c.index))
     return sa.select(sa.cast(ordered, JSONB)).select_from(images).where(images.c.job_id == job_id).scalar_subquery()
 
 
@@ -88,6 +88,11 @@ def state(project_id: str, job_id: str) -> sa.Select[Any]:
     return sa.select(jobs.c.status, jobs.c.version).where(jobs.c.id == job_id, jobs.c.project_id == project_id)
 
 
+def retry_of(project_id: str, job_id: str) -> sa.Select[Any]:
+    """The job that a retry of this one made."""
+    return sa.select(jobs).where(jobs.c.retried_from == job_id, jobs.c.project_id == project_id)
+
+
 def events(job_id: str, after: int) -> sa.Select[Any]:
     """A job's events with a `seq` beyond `after`, in order."""
     return (
@@ -119,12 +124,22 @@ def depths() -> sa.Select[Any]:
     )
 
 
-def finished_before(age: Any, limit: int) -> sa.Select[Any]:
-    """Images of jobs that ended longer ago than `age`: candidates for deletion, oldest first."""
+def waiting_queues() -> sa.Select[Any]:
+    """The queues in which a job could be claimed now."""
+    now = sa.func.clock_timestamp()
+    return sa.select(jobs.c.queue).where(in_status(JobStatus.QUEUED), jobs.c.not_before <= now).distinct()
+
+
+def past_retention(age: timedelta, limit: int) -> sa.Select[Any]:
+    """Jobs that ended longer ago than `age`, and where their images lie."""
+    keys = sa.func.array(sa.select(images.c.storage_key).where(images.c.job_id == jobs.c.id).scalar_subquery())
     return (
-        sa.select(images.c.id, images.c.storage_key)
-        .join(jobs, jobs.c.id == images.c.job_id)
+        sa.select(jobs.c.id, keys.label("storage_keys"))
         .where(in_status(*FINAL), jobs.c.finished_at <= sa.func.clock_timestamp() - age)
-        .order_by(jobs.c.finished_at)
         .limit(limit)
     )
+
+
+def referenced(keys: Sequence[str]) -> sa.Select[Any]:
+    """Which of these files some image's row speaks of."""
+    return sa.select(images.c.storage_key).where(images.c.storage_key == sa.any_(sa.literal(keys, ARRAY(sa.Text))))

@@ -134,6 +134,13 @@ def upgrade() -> None:
     op.create_index(
         "ix_jobs_retention", "jobs", ["finished_at"], unique=False, postgresql_where=sa.text("finished_at IS NOT NULL")
     )
+    op.create_index(
+        "uq_jobs_retried_from",
+        "jobs",
+        ["retried_from"],
+        unique=True,
+        postgresql_where=sa.text("retried_from IS NOT NULL"),
+    )
     op.create_table(
         "job_events",
         sa.Column(

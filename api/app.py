@@ -1,0 +1,58 @@
+"""The ASGI application: `uvicorn api.app:create_app --factory`."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
+
+from api import errors, events, health, images, jobs, models, openai_images
+from api.context import Context
+from api.request_id import RequestId
+from core.settings import Settings
+
+log = logging.getLogger(__name__)
+
+DESCRIPTION = """
+Image generation as durable jobs. Post a prompt, get a job at once; poll it, wait for it (`?wait=30`), or follow its
+events. The images calls speak OpenAI's dialect, so the official SDKs are clients.
+
+Every error has OpenAI's shape, `{"error": {"message", "type", "param", "code"}}`, and every answer an `x-request-id`.
+"""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the application from settings, by default the environment's."""
+    settings = settings or Settings()
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if not settings.needs_key:
+            log.warning("API keys are OFF: whoever reaches %s:%s may use it", settings.host, settings.port)
+        app.state.context = Context.open(settings)
+        app.state.known_keys = {}
+        yield
+        await app.state.context.close()
+
+    app = FastAPI(
+        title="Safelight",
+        version=version("safelight"),
+        summary="Self-hosted, asynchronous image generation.",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        license_info={"name": "Apache-2.0"},
+    )
+    app.add_middleware(RequestId)
+    errors.install(app)
+    # Fixed paths before /v1/images/{id}.
+    for module in (openai_images, jobs, events, images, models, health):
+        app.include_router(module.router)
+
+    @app.get("/", include_in_schema=False)
+    async def home() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+    return app

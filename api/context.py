@@ -1,0 +1,40 @@
+"""What a request handler needs, made once at start and handed around: no globals, no look-ups."""
+
+from dataclasses import dataclass
+
+from core.catalog import Catalog, load_catalog
+from core.db import AsyncDatabase
+from core.progress import Listener
+from core.queue import AsyncDoorbell, Doorbell
+from core.settings import Settings
+from core.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The parts of a running API."""
+
+    settings: Settings
+    catalog: Catalog
+    database: AsyncDatabase
+    storage: Storage
+    listener: Listener
+    doorbell: AsyncDoorbell
+
+    @classmethod
+    def open(cls, settings: Settings) -> "Context":
+        """Make the parts. Connects to nothing yet, so that the API starts while Postgres or Redis are away."""
+        return cls(
+            settings=settings,
+            catalog=load_catalog(settings.catalog_path),
+            database=AsyncDatabase(settings),
+            storage=Storage(settings),
+            listener=Listener(settings),
+            doorbell=AsyncDoorbell(Doorbell(settings).ring),
+        )
+
+    async def close(self) -> None:
+        """Finish what is on its way and close the connections."""
+        await self.doorbell.close()
+        await self.listener.close()
+        await self.database.close()

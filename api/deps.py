@@ -1,0 +1,69 @@
+"""What handlers ask for: the context, and the project that the request's key opens."""
+
+import time
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from api.context import Context
+from core import keys
+from core.errors import RequestTooLarge, Unauthorized
+from core.tables import DEFAULT_PROJECT
+
+REMEMBERED_SECONDS = 30.0
+"""How long a key is trusted without asking the ledger again; a revoked one is shut out within that time."""
+
+
+def context(request: Request) -> Context:
+    """The parts of this API."""
+    found: Context = request.app.state.context
+    return found
+
+
+Parts = Annotated[Context, Depends(context)]
+
+
+async def project(request: Request, parts: Parts) -> str:
+    """The project of this request. Raises Unauthorized."""
+    if not parts.settings.needs_key:
+        return DEFAULT_PROJECT
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not key.startswith(keys.PREFIX):
+        raise Unauthorized
+    known: dict[bytes, tuple[str, float]] = request.app.state.known_keys
+    mark = keys.hash_key(key)
+    found = known.get(mark)
+    if found is None or found[1] < time.monotonic():
+        rows = await parts.database.execute(keys.project_of(key))
+        if not rows:
+            known.pop(mark, None)
+            raise Unauthorized
+        found = known[mark] = (rows[0].project_id, time.monotonic() + REMEMBERED_SECONDS)
+    return found[0]
+
+
+Project = Annotated[str, Depends(project)]
+
+
+async def json_body(request: Request, parts: Parts) -> bytes:
+    """The body, read no further than the limit. Raises RequestTooLarge.
+
+    Starlette's own limit would answer in plain text, and error bodies here have one shape.
+    """
+    limit = parts.settings.max_body_bytes
+    if int(request.headers.get("content-length") or 0) > limit:
+        raise _too_large(limit)
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _too_large(limit: int) -> RequestTooLarge:
+    return RequestTooLarge(f"The body is larger than {limit} bytes.")
+
+
+Body = Annotated[bytes, Depends(json_body)]

@@ -1,0 +1,78 @@
+"""How an error looks on the wire: OpenAI's error object, the catalogue's status and code, and headers for retries."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from core.db import UNAVAILABLE
+from core.errors import (
+    DatabaseUnavailable,
+    InternalError,
+    InvalidParameter,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    RequestTooLarge,
+    SafelightError,
+)
+from core.schemas import ErrorBody, ErrorResponse
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Request, Exception], Awaitable[Response]]
+
+
+def render(error: SafelightError) -> JSONResponse:
+    """An error as an answer. `x-should-retry` tells the OpenAI SDK, which would repeat every 409 and 5xx."""
+    body = ErrorResponse(error=ErrorBody(message=error.message, type=error.type, param=error.param, code=error.code))
+    headers = {"x-should-retry": "true" if error.retryable else "false"}
+    if error.retryable:
+        headers["retry-after"] = "1"
+    return JSONResponse(body.model_dump(), status_code=error.status, headers=headers)
+
+
+async def _known(_request: Request, error: Exception) -> Response:
+    return render(cast(SafelightError, error))
+
+
+async def _invalid(_request: Request, error: Exception) -> Response:
+    """Of a query or path parameter; bodies are read by `core.requests.parse`."""
+    first = cast(RequestValidationError, error).errors()[0]
+    param = ".".join(str(part) for part in first["loc"][1:])
+    return render(InvalidParameter(f"{param} {first['msg'].removeprefix('Input ')}.", param=param))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    status = cast(HTTPException, error).status_code
+    if status == 404:
+        return render(NotFound(f"There is nothing at {request.method} {request.url.path}."))
+    if status == 405:
+        return render(MethodNotAllowed(f"{request.url.path} does not take {request.method}."))
+    if status == 413:
+        return render(RequestTooLarge())
+    return render(InvalidRequest(str(cast(HTTPException, error).detail)))
+
+
+async def _database(_request: Request, error: Exception) -> Response:
+    log.error("database unavailable: %s", str(error).partition("\n")[0])
+    return render(DatabaseUnavailable())
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    log.exception("request %s failed", request.scope.get("request_id"), exc_info=error)
+    return render(InternalError())
+
+
+def install(app: FastAPI) -> None:
+    """Render every exception that leaves a handler."""
+    app.add_exception_handler(SafelightError, _known)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    for kind in UNAVAILABLE:
+        app.add_exception_handler(kind, _database)
+    app.add_exception_handler(Exception, _unexpected)

@@ -1,0 +1,77 @@
+"""`/healthz` and `/readyz`: whether the process lives, and whether its parts answer."""
+
+import asyncio
+from typing import Literal
+
+import sqlalchemy as sa
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
+
+from api.context import Context
+from api.deps import Parts
+from core.db import UNAVAILABLE
+from core.errors import StorageUnavailable
+
+router = APIRouter(tags=["health"])
+
+PATIENCE_SECONDS = 2.0
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """Each part, and what follows: without Redis jobs still flow, a little later."""
+
+    status: Literal["ready", "degraded", "unready"]
+    checks: dict[str, Literal["ok", "down"]]
+
+
+@router.get("/healthz", response_model=Health)
+async def healthz() -> Response:
+    """Whether this process lives."""
+    return JSONResponse({"status": "ok"})
+
+
+@router.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}})
+async def readyz(parts: Parts) -> Response:
+    """Whether requests can be served, and which part is down if not."""
+    database, redis, storage = await asyncio.gather(_database(parts), _redis(parts), _storage(parts))
+    status: Literal["ready", "degraded", "unready"] = "ready"
+    if not (database and storage):
+        status = "unready"
+    elif not redis:
+        status = "degraded"
+    checks: dict[str, Literal["ok", "down"]] = {
+        name: "ok" if fine else "down"
+        for name, fine in (("database", database), ("redis", redis), ("storage", storage))
+    }
+    body = Readiness(status=status, checks=checks)
+    return JSONResponse(body.model_dump(), status_code=503 if status == "unready" else 200)
+
+
+async def _database(parts: Context) -> bool:
+    """Answers, and is migrated."""
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await parts.database.execute(sa.text("SELECT count(*) FROM projects"))
+    except (*UNAVAILABLE, sa.exc.ProgrammingError, TimeoutError):
+        return False
+    return True
+
+
+async def _redis(parts: Context) -> bool:
+    return await parts.listener.ping()
+
+
+async def _storage(parts: Context) -> bool:
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await parts.storage.check()
+    except (StorageUnavailable, TimeoutError):
+        return False
+    return True

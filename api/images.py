@@ -1,0 +1,77 @@
+"""`/v1/images/{id}`: what is known of an image, and its bytes."""
+
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
+
+from api.context import Context
+from api.deps import Parts, Project, project
+from api.jobs import ERROR, answer
+from core import views
+from core.errors import NotFound, Unauthorized
+from core.schemas import ImageObject, image_object
+
+router = APIRouter(prefix="/v1/images", tags=["images"])
+
+NO_IMAGE: dict[int | str, dict[str, Any]] = {404: ERROR | {"description": "No such image in your project."}}
+
+# An image is only ever an image: no sniffing, no scripts, even if somebody finds a way to store something else.
+SAFE = {"x-content-type-options": "nosniff", "content-security-policy": "sandbox; default-src 'none'"}
+
+
+@router.get("/{image_id}", response_model=ImageObject, responses=NO_IMAGE)
+async def fetch(image_id: str, parts: Parts, project_id: Project) -> Response:
+    """An image's record: size, seed, checksum, what drew it, and a link."""
+    rows = await parts.database.execute(views.image(project_id, image_id))
+    return answer(image_object(_one(rows, image_id)._asdict(), parts.storage.url))
+
+
+@router.get(
+    "/{image_id}/content",
+    response_class=Response,
+    responses=NO_IMAGE
+    | {
+        200: {"description": "The image.", "content": {"image/png": {}, "image/webp": {}, "image/jpeg": {}}},
+        302: {"description": "The image lies at a link that the store has signed."},
+        304: {"description": "Unchanged."},
+        401: ERROR | {"description": "The link has expired, or its signature is not ours."},
+    },
+)
+async def content(
+    image_id: str,
+    request: Request,
+    parts: Parts,
+    expires: Annotated[int | None, Query(description="Of a signed link.")] = None,
+    signature: Annotated[str | None, Query(description="Of a signed link.")] = None,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """The bytes of an image. Needs a key, or a signed link."""
+    if signature is None:
+        rows = await parts.database.execute(views.image(await project(request, parts), image_id))
+    else:
+        _check_link(parts, image_id, expires or 0, signature)
+        rows = await parts.database.execute(views.image_for_link(image_id))
+    image = _one(rows, image_id)
+    if parts.storage.presigns:
+        return RedirectResponse(parts.storage.url(image_id, image.storage_key), status_code=302)
+    headers = SAFE | {"etag": f'"{image.sha256}"', "cache-control": "private, max-age=31536000, immutable"}
+    if if_none_match == headers["etag"]:
+        return Response(status_code=304, headers=headers)
+    headers["content-length"] = str(image.bytes)
+    name = image.storage_key.rpartition("/")[2]
+    headers["content-disposition"] = f'inline; filename="{image_id}.{name.rpartition(".")[2]}"'
+    return StreamingResponse(await parts.storage.read(image.storage_key), media_type=image.media_type, headers=headers)
+
+
+def _check_link(parts: Context, image_id: str, expires: int, signature: str) -> None:
+    if not parts.storage.signed(image_id, expires, signature):
+        raise Unauthorized("This image link has expired or is not valid; fetch the job again for a new one.")
+
+
+def _one(rows: Any, image_id: str) -> sa.Row[Any]:
+    if not rows:
+        raise NotFound(f"There is no image {image_id!r}.", param="id")
+    found: sa.Row[Any] = rows[0]
+    return found

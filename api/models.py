@@ -1,0 +1,94 @@
+"""`/v1/models`: the catalogue, in OpenAI's shape with Safelight's facts beside it."""
+
+from typing import Literal
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+from pydantic import BaseModel, Field
+
+from api.deps import Parts, Project
+from api.jobs import ERROR, answer
+from core import views
+from core.catalog import Guidance, Model, Steps
+from core.errors import ModelNotFound, NotFound
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+class Queue(BaseModel):
+    """How busy a model is."""
+
+    queued: int
+    in_progress: int
+    device_seconds: float = Field(description="Estimated device time of all jobs that are not done.")
+
+
+class ModelObject(BaseModel):
+    """A model that can be named in a request."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "safelight"
+    description: str
+    licence: str
+    aliases: list[str]
+    operations: list[str]
+    sizes: list[str]
+    default_size: str
+    steps: Steps
+    guidance_scale: Guidance
+    max_images: int
+    max_prompt_chars: int
+    queue: Queue
+
+
+class ModelList(BaseModel):
+    """Every model."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelObject]
+
+
+@router.get("", response_model=ModelList)
+async def index(parts: Parts, _project_id: Project) -> Response:
+    """List the models, the default one first."""
+    depths = await _depths(parts)
+    models = sorted(parts.catalog.models, key=lambda model: model.id != parts.catalog.default)
+    return answer(ModelList(data=[_shown(model, depths) for model in models]))
+
+
+@router.get("/{name:path}", response_model=ModelObject, responses={404: ERROR})
+async def fetch(name: str, parts: Parts, _project_id: Project) -> Response:
+    """One model, by its name or an alias."""
+    try:
+        model = parts.catalog.model(name)
+    except ModelNotFound as error:
+        raise NotFound(error.message, param="model") from error
+    return answer(_shown(model, await _depths(parts)))
+
+
+async def _depths(parts: Parts) -> dict[str, Queue]:
+    rows = await parts.database.execute(views.depths())
+    return {
+        row.model: Queue(queued=row.queued, in_progress=row.in_progress, device_seconds=row.device_seconds)
+        for row in rows
+    }
+
+
+def _shown(model: Model, depths: dict[str, Queue]) -> ModelObject:
+    return ModelObject(
+        id=model.id,
+        created=model.created,
+        description=model.description,
+        licence=model.licence,
+        aliases=list(model.aliases),
+        operations=list(model.operations),
+        sizes=list(model.sizes),
+        default_size=model.size,
+        steps=model.steps,
+        guidance_scale=model.guidance_scale,
+        max_images=model.max_images,
+        max_prompt_chars=model.max_prompt_chars,
+        queue=depths.get(model.id, Queue(queued=0, in_progress=0, device_seconds=0.0)),
+    )

@@ -1,0 +1,86 @@
+"""What a worker needs, made once at start and handed around: the ledger, the shelf, the doorbell, and one device."""
+
+import logging
+import os
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+
+from core.catalog import Catalog, Model, load_catalog
+from core.db import Database
+from core.generation import Generator
+from core.progress import Progress
+from core.queue import Doorbell
+from core.settings import Settings
+from core.storage import Storage
+from worker import generators
+
+log = logging.getLogger(__name__)
+
+
+class Drain:
+    """Whether this worker is on its way out, and how long it may still take."""
+
+    def __init__(self) -> None:
+        self._begun = threading.Event()
+        self._deadline = float("inf")
+
+    def begin(self, seconds: float) -> None:
+        """Claim nothing more; finish what is in hand within so many seconds or give it back."""
+        self._deadline = time.monotonic() + seconds
+        self._begun.set()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether nothing more may be claimed."""
+        return self._begun.is_set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether what is in hand must be given back."""
+        return time.monotonic() >= self._deadline
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep, but wake at once when the drain begins. Returns whether it has."""
+        return self._begun.wait(seconds)
+
+
+@dataclass(slots=True)
+class Context:
+    """The parts of a running worker."""
+
+    settings: Settings
+    catalog: Catalog
+    database: Database
+    storage: Storage
+    progress: Progress
+    doorbell: Doorbell
+    name: str
+    device: threading.Lock = field(default_factory=threading.Lock)
+    """Held while a micro-batch is on the device. Encoding and uploading happen outside it."""
+    drain: Drain = field(default_factory=Drain)
+    limits: dict[str, int] = field(default_factory=dict)
+    """By batch key, how many images fit on the device: learned from running out of memory."""
+    _generators: dict[str, Generator] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, settings: Settings) -> "Context":
+        """Make the parts. Loads no model and touches no device yet."""
+        return cls(
+            settings=settings,
+            catalog=load_catalog(settings.catalog_path),
+            database=Database(settings),
+            storage=Storage(settings),
+            progress=Progress(settings),
+            doorbell=Doorbell(settings),
+            name=f"{socket.gethostname()}:{os.getpid()}",
+        )
+
+    def generator(self, model: Model) -> Generator:
+        """The model's generator, its weights on the device. Only while the device is held. Raises ModelUnavailable."""
+        generator = self._generators.get(model.id)
+        if generator is None:
+            generator = self._generators[model.id] = generators.build(model, self.settings)
+        generator.load()
+        return generator

@@ -1,0 +1,57 @@
+"""Pictures become files: PNG, WebP or JPEG, with what drew them written inside.
+
+The mark of a generated picture is IPTC's digital source type `trainedAlgorithmicMedia`, in an XMP packet as the IPTC
+Photo Metadata Standard 2025.1 asks for; prompt, model and seed lie beside it. `SAFELIGHT_EMBED_METADATA=false` leaves
+all of it out.
+"""
+
+import io
+from typing import Any
+from xml.sax.saxutils import escape, quoteattr
+
+from PIL.Image import Image
+from PIL.PngImagePlugin import PngInfo
+
+SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+
+PNG_LEVEL = 1
+"""zlib level: 4.4 times as fast as Pillow's default at 1.19 times the bytes (docs/05-performance.md)."""
+
+_XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+ xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:safelight="https://safelight.dev/ns/1.0/"
+ Iptc4xmpExt:DigitalSourceType="{source}" safelight:model={model} safelight:seed="{seed}">
+<dc:description><rdf:Alt><rdf:li xml:lang="x-default">{prompt}</rdf:li></rdf:Alt></dc:description>
+</rdf:Description></rdf:RDF></x:xmpmeta>
+<?xpacket end="r"?>"""
+
+
+def xmp(prompt: str, model: str, seed: int) -> bytes:
+    """The XMP packet of a picture."""
+    filled = _XMP.format(source=SOURCE_TYPE, model=quoteattr(model), seed=seed, prompt=escape(prompt))
+    return filled.encode()
+
+
+def encode(picture: Image, output_format: str, compression: int | None, packet: bytes | None) -> bytes:
+    """A picture as the bytes of a file.
+
+    compression: quality of webp and jpeg, 0-100, by default 90; png is lossless. packet: XMP, or None for none.
+    """
+    buffer = io.BytesIO()
+    options: dict[str, Any] = {}
+    if output_format == "png":
+        options = {"compress_level": PNG_LEVEL, "pnginfo": _png_info(packet)}
+    else:
+        options = {"quality": 90 if compression is None else compression}
+        if packet is not None:
+            options["xmp"] = packet
+    picture.save(buffer, output_format, **options)
+    return buffer.getvalue()
+
+
+def _png_info(packet: bytes | None) -> PngInfo:
+    info = PngInfo()
+    if packet is not None:
+        info.add_itxt("XML:com.adobe.xmp", packet.decode(), zip=False)
+    return info

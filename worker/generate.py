@@ -1,0 +1,183 @@
+"""The story of one micro-batch: claim, draw, store, complete.
+
+`run` is what a task does. While one micro-batch is being encoded and uploaded by one thread, the next is on the device
+in another: the device is held only to claim and to draw. Every write shows the lease's token, so that a worker that was
+frozen, cut off or presumed dead changes nothing when it wakes.
+"""
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import sqlalchemy as sa
+
+from core import jobs, leases
+from core.db import UNAVAILABLE, Statement
+from core.errors import (
+    AttemptTimeout,
+    GenerationError,
+    ModelNotFound,
+    ModelUnavailable,
+    StorageFailed,
+    StorageUnavailable,
+)
+from core.generation import Stopped
+from core.ids import new_id
+from core.jobs import StoredImage
+from core.requests import SEEDS
+from core.storage import MEDIA_TYPES, image_key
+from worker.context import Context
+from worker.develop import MicroBatchWatch, Outcome, develop
+from worker.encode import encode, xmp
+from worker.heartbeat import Heartbeat
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """Jobs that were claimed together, under one lease."""
+
+    lease: UUID
+    jobs: Sequence[sa.Row[Any]]
+    heartbeat: Heartbeat
+
+
+def run(context: Context, queue: str) -> bool:
+    """Develop one micro-batch of a queue. Returns whether there was one."""
+    with context.device:
+        batch = claim(context, queue)
+        if batch is None:
+            return False
+        context.doorbell.ring(queue)
+        batch.heartbeat.start()
+        try:
+            outcomes = draw(context, batch)
+        except BaseException:
+            batch.heartbeat.stop()
+            raise
+    try:
+        for job in batch.jobs:
+            settle(context, batch, job, outcomes[job.id])
+    finally:
+        batch.heartbeat.stop()
+    return True
+
+
+def claim(context: Context, queue: str) -> MicroBatch | None:
+    """Take the head of the line and what fits beside it; nothing when the line is empty or we are on our way out."""
+    if context.drain.has_begun:
+        return None
+    lease = uuid4()
+    claimed = context.database.execute(
+        leases.claim(
+            queue,
+            lease,
+            context.name,
+            length=context.settings.lease,
+            attempt_timeout=context.settings.attempt_timeout,
+            limits=context.limits,
+        )
+    )
+    if not claimed:
+        return None
+    job_ids = [job.id for job in claimed]
+    context.progress.changed(job_ids)
+    return MicroBatch(lease, claimed, Heartbeat(context, lease, job_ids))
+
+
+def draw(context: Context, batch: MicroBatch) -> Mapping[str, Outcome | None]:
+    """What came of each job on the device; None for one that was left undrawn because we are on our way out."""
+    watch = MicroBatchWatch(context, batch.jobs, batch.heartbeat)
+    try:
+        generator = context.generator(context.catalog.model(batch.jobs[0].model))
+        batch.heartbeat.moved()
+        return develop(context, batch.jobs, generator, watch)
+    except Stopped:
+        error: GenerationError | None = AttemptTimeout() if watch.is_too_late else None
+    except GenerationError as failure:
+        error = failure
+    except ModelNotFound as failure:
+        error = ModelUnavailable(f"This worker's catalogue does not have the model. {failure.message}")
+    return {job.id: None if error is None else Outcome(error=error) for job in batch.jobs}
+
+
+def settle(context: Context, batch: MicroBatch, job: sa.Row[Any], outcome: Outcome | None) -> None:
+    """Write down what came of a job, unless it is not ours or not wanted any more."""
+    if not batch.heartbeat.wants(job.id):
+        return
+    batch.heartbeat.moved()
+    if outcome is None:
+        verdict: Statement = jobs.requeue(job.id, batch.lease, "worker_draining")
+    elif outcome.error is not None:
+        verdict = _failed(context, batch, job, outcome.error)
+    else:
+        try:
+            verdict = jobs.complete(job.id, batch.lease, store(context, batch, job, outcome))
+        except StorageUnavailable as error:
+            verdict = _failed(context, batch, job, StorageFailed(error.message))
+    record(context, batch, job.id, verdict)
+
+
+def _failed(context: Context, batch: MicroBatch, job: sa.Row[Any], error: GenerationError) -> Statement:
+    """Try again later where that may help, else give up."""
+    log.warning("job %s attempt %d: %s: %s", job.id, job.attempts, error.code, error.message)
+    if error.retryable:
+        return jobs.requeue(job.id, batch.lease, error.code, error=error, delay=context.settings.retry_delay)
+    return jobs.fail(job.id, batch.lease, error)
+
+
+def store(context: Context, batch: MicroBatch, job: sa.Row[Any], outcome: Outcome) -> list[StoredImage]:
+    """Encode and put a job's pictures. The ledger speaks of them only afterwards. Raises StorageUnavailable."""
+    stored: list[StoredImage] = []
+    for index, picture in enumerate(outcome.pictures):
+        seed = (job.seed + index) % SEEDS
+        packet = xmp(job.prompt, job.model, seed) if context.settings.embed_metadata else None
+        data = encode(picture, job.output_format, job.output_compression, packet)
+        key = image_key(job.id, batch.lease, index, job.output_format)
+        media_type = MEDIA_TYPES[job.output_format]
+        context.storage.put(key, data, media_type)
+        stored.append(
+            StoredImage(
+                id=new_id("img"),
+                index=index,
+                seed=seed,
+                storage_key=key,
+                media_type=media_type,
+                width=picture.width,
+                height=picture.height,
+                bytes=len(data),
+                sha256=hashlib.sha256(data).hexdigest(),
+                receipt={
+                    **outcome.receipt,
+                    "seed": seed,
+                    "steps": job.steps,
+                    "guidance_scale": job.guidance_scale,
+                    "worker": context.name,
+                },
+            )
+        )
+    return stored
+
+
+def record(context: Context, batch: MicroBatch, job_id: str, verdict: Statement) -> None:
+    """Put a verdict into the ledger, and again while the ledger is away and the lease may still be ours.
+
+    A commit whose answer was lost is harmless: the repetition moves no row, because the first one did.
+    """
+    while batch.heartbeat.wants(job_id):
+        try:
+            moved = context.database.execute(verdict)
+        except UNAVAILABLE as error:
+            log.warning("job %s not recorded yet: %s", job_id, str(error).partition("\n")[0])
+            batch.heartbeat.wait(0.5)
+            continue
+        batch.heartbeat.done(job_id)
+        if moved:
+            context.progress.changed([job_id])
+        else:
+            log.warning("job %s was somebody else's by then; nothing recorded", job_id)
+        return

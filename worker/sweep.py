@@ -1,0 +1,117 @@
+"""The sweep: every few seconds, puts right what nobody else will. `python -m worker.sweep`; safe to run twice.
+
+Takes back jobs whose lease ran out, ends those that waited too long, rings for queues where jobs wait, forgets old
+idempotency keys, and once a while deletes what retention and superseded attempts left behind. A plain loop rather than
+Celery beat: it must work when Redis does not (docs/decisions/0004).
+"""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+
+from core import idempotency, jobs, views
+from core.db import UNAVAILABLE, Database
+from core.errors import StorageUnavailable
+from core.progress import Progress
+from core.queue import Doorbell
+from core.settings import Settings
+from core.storage import Storage
+
+log = logging.getLogger(__name__)
+
+LOCK = 7305513
+"""Advisory lock that one sweep holds, so that a second one has nothing to do; an arbitrary constant of ours."""
+
+CHUNK = 500
+TIDY = timedelta(minutes=10)
+"""How often files are looked through; everything else is looked at each time."""
+
+ORPHAN_AGE = timedelta(hours=1)
+"""A file that no row speaks of is left alone for so long: its attempt may be about to complete."""
+
+
+class Sweep:
+    """The parts of a sweep, and when it last tidied up."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._database = Database(settings, name="safelight-sweep")
+        self._storage = Storage(settings)
+        self._progress = Progress(settings)
+        self._doorbell = Doorbell(settings)
+        self._tidy_at = time.monotonic() + TIDY.total_seconds()
+
+    def run(self) -> None:
+        """Sweep once; nothing happens while another sweep is at it."""
+        with self._database.transaction() as connection:
+            if not connection.execute(sa.select(sa.func.pg_try_advisory_xact_lock(LOCK))).scalar():
+                return
+            self.jobs()
+            if time.monotonic() >= self._tidy_at:
+                self._tidy_at = time.monotonic() + TIDY.total_seconds()
+                self.files()
+
+    def jobs(self) -> None:
+        """Take back lost jobs, end stale ones, ring for waiting ones."""
+        reclaimed = self._database.execute(jobs.reclaim(self._settings.max_crashes))
+        expired = self._database.execute(jobs.expire())
+        for row in reclaimed:
+            log.warning("job %s: its lease ran out; now %s", row.id, row.status)
+        self._progress.changed([row.id for row in (*reclaimed, *expired)])
+        for row in self._database.execute(views.waiting_queues()):
+            self._doorbell.ring(row.queue)
+
+    def files(self) -> None:
+        """Delete what is past retention (files first, rows after), superseded attempts' files, and old keys."""
+        self._database.execute(idempotency.forget_expired())
+        while old := self._database.execute(views.past_retention(self._settings.retention, CHUNK)):
+            self._storage.delete(key for row in old for key in row.storage_keys)
+            self._database.execute(jobs.forget([row.id for row in old]))
+            log.info("deleted %d jobs past retention", len(old))
+        for keys in self._old_files():
+            known = {row.storage_key for row in self._database.execute(views.referenced(keys))}
+            orphans = [key for key in keys if key not in known]
+            self._storage.delete(orphans)
+            if orphans:
+                log.info("deleted %d files that no job speaks of", len(orphans))
+
+    def _old_files(self) -> Iterator[list[str]]:
+        """Keys of files past ORPHAN_AGE, a chunk at a time."""
+        before = datetime.now(UTC) - ORPHAN_AGE
+        chunk: list[str] = []
+        for found in self._storage.list("jobs/"):
+            if found.modified_at < before:
+                chunk.append(found.key)
+            if len(chunk) == CHUNK:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
+
+
+def main() -> None:
+    """Sweep until told to stop."""
+    settings = Settings()
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    sweep = Sweep(settings)
+    log.info("sweeping every %s", settings.sweep)
+    while not stop.is_set():
+        try:
+            sweep.run()
+        except UNAVAILABLE as error:
+            log.warning("the ledger is away: %s", str(error).partition("\n")[0])
+        except StorageUnavailable as error:
+            log.warning("the store is away: %s", error.message)
+        stop.wait(settings.sweep.total_seconds())
+
+
+if __name__ == "__main__":
+    main()
