@@ -16,18 +16,20 @@ import numpy
 import pytest
 import torch
 
-from core.catalog import Guidance, Model, Steps
+from core.catalog import Model
 from core.errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
 from core.generation import Generator, ImageRequest, Stopped
 from core.settings import Settings
-from tests.contract.pipelines import SIDE_PX, a_tiny_stable_diffusion, saved
 from worker.generators import build
+
+from .pipelines import SIDE_PX, a_tiny_stable_diffusion, saved
 
 pytestmark = [
     # diffusers' schedulers hand torch's tensors to numpy.array(); torch's __array__ does not know numpy 2's `copy` yet.
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
 ]
 
+ROOT = Path(__file__).parents[2]
 BUNDLED = Settings().models_dir / "unclip-mini"
 
 
@@ -66,7 +68,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=["fake", "tiny stable diffusion", "unclip-mini"])
 def candidate(request: pytest.FixtureRequest, tiny: Path) -> Candidate:
-    settings = Settings(device="cpu")
+    settings = Settings(device="cpu", torch_threads=1)
     if request.param == "fake":
         return Candidate(build(a_model(generator="fake"), settings), side_px=64, tolerance=0)
     if request.param == "unclip-mini":
@@ -85,7 +87,7 @@ def ask(candidate: Candidate) -> Callable[..., ImageRequest]:
     return a_request
 
 
-def pixels(candidate: Candidate, *requests: ImageRequest) -> list[numpy.ndarray]:
+def pixels(candidate: Candidate, *requests: ImageRequest) -> list[numpy.ndarray[Any, Any]]:
     return [numpy.asarray(image, dtype=int) for image in candidate.generator.generate(requests, Watching())]
 
 
@@ -127,9 +129,7 @@ def test_another_prompt_gives_another_picture(candidate: Candidate, ask: Callabl
     assert abs(one - other).max() > candidate.tolerance
 
 
-def test_the_watch_hears_each_step_up_to_the_last(
-    candidate: Candidate, ask: Callable[..., ImageRequest]
-) -> None:
+def test_the_watch_hears_each_step_up_to_the_last(candidate: Candidate, ask: Callable[..., ImageRequest]) -> None:
     watch = Watching()
     candidate.generator.generate([ask(), ask(seed=2)], watch)
     assert watch.heard == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
@@ -197,12 +197,15 @@ def test_the_fake_one_draws_a_single_picture_that_runs_out_of_memory_in_company(
 
 def test_the_fake_one_kills_its_process_when_asked_to_crash() -> None:
     program = (
-        "from tests.contract.test_generators import a_fake_request, a_model, Settings, Watching, build\n"
-        "generator = build(a_model(generator='fake'), Settings())\n"
-        "generator.generate([a_fake_request('[crash]')], Watching())"
+        "from core.catalog import Model; from core.generation import ImageRequest; from core.settings import Settings\n"
+        "from worker.generators import build\n"
+        "class Watch:\n"
+        "    def step(self, done, total): print(done, total, flush=True)\n"
+        "generator = build(Model(id='fake', generator='fake'), Settings())\n"
+        "generator.generate([ImageRequest('[crash]', None, 0, 64, 64, 4, 5.0)], Watch())"
     )
-    root = Path(__file__).parents[2]
-    assert subprocess.run([sys.executable, "-c", program], cwd=root, check=False).returncode == -signal.SIGKILL
+    died = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert (died.returncode, died.stdout) == (-signal.SIGKILL, "0 4\n1 4\n")
 
 
 def test_the_fake_one_hangs_when_asked_to(fake: Generator) -> None:
@@ -223,7 +226,7 @@ def a_tiny_request(**changes: Any) -> ImageRequest:
 
 
 def a_diffusers_generator(folder: Path, **changes: Any) -> Any:
-    return build(a_model(source=str(folder), **changes), Settings(device="cpu"))
+    return build(a_model(source=str(folder), **changes), Settings(device="cpu", torch_threads=1))
 
 
 def test_a_negative_prompt_of_one_picture_leaves_the_other_alone(tiny: Path) -> None:
@@ -333,7 +336,7 @@ def test_a_hub_that_is_out_of_reach_is_said_to_be(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelUnavailable, match=r"some/model.*could not be fetched from the hub.*HF_HUB_OFFLINE=1"):
-        build(a_model(source="some/model"), Settings(device="cpu")).load()
+        build(a_model(source="some/model"), Settings(device="cpu", torch_threads=1)).load()
 
 
 @pytest.mark.parametrize(
@@ -367,4 +370,4 @@ def test_building_a_generator_touches_no_device(tiny: Path) -> None:
         f"build(Model(id='b', generator='diffusers_local', source={str(tiny)!r}), Settings())\n"
         "import torch; assert not torch.cuda.is_initialized()"
     )
-    subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=True)
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

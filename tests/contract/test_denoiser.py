@@ -1,0 +1,161 @@
+"""Progress and cancel, over the shapes that diffusers' loops have: guidance, solvers, cascades, transformers."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DiffusionPipeline,
+    DPMSolverMultistepScheduler,
+    DPMSolverSinglestepScheduler,
+    HeunDiscreteScheduler,
+    LCMScheduler,
+    PNDMScheduler,
+    UniPCMultistepScheduler,
+)
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+
+from core.errors import GenerationError
+from core.generation import ImageRequest, Stopped
+from core.settings import Settings
+from worker.generators import build
+from worker.generators.denoiser import denoisers, watched
+
+from .pipelines import SIDE_PX, a_tiny_flux, a_tiny_stable_diffusion, saved
+from .test_generators import Watching, a_model
+
+pytestmark = [
+    # diffusers' schedulers hand torch's tensors to numpy.array(); torch's __array__ does not know numpy 2's `copy` yet.
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
+]
+
+
+class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is untyped
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        return sample * self.scale
+
+
+class TokenDenoiser(Denoiser):
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return tokens * self.scale
+
+
+class Cascade(DiffusionPipeline):  # type: ignore[misc]
+    """Three stages, each with a scheduler of its own; the decoder is called twice a step, as some guidance does."""
+
+    def __init__(self, prior: Any, decoder: Any, upsampler: Any, first: Any, second: Any, third: Any) -> None:
+        super().__init__()
+        self.register_modules(
+            prior=prior, decoder=decoder, upsampler=upsampler, first=first, second=second, third=third
+        )
+
+    def __call__(self, steps: int) -> None:
+        sample = torch.zeros(2, 4)
+        for module, scheduler, calls in (
+            (self.prior, self.first, 1),
+            (self.decoder, self.second, 2),
+            (self.upsampler, self.third, 1),
+        ):
+            scheduler.set_timesteps(steps)
+            for timestep in scheduler.timesteps:
+                for _ in range(calls):
+                    module(sample, timestep=timestep.expand(2))
+
+
+def a_cascade() -> Cascade:
+    return Cascade(Denoiser(), Denoiser(), Denoiser(), DDIMScheduler(), DDIMScheduler(), DDIMScheduler())
+
+
+def hooks(pipe: Any) -> int:
+    return sum(len(module._forward_pre_hooks) for module in denoisers(pipe))
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "total"),
+    [
+        (DDIMScheduler, 6),
+        (DPMSolverMultistepScheduler, 6),
+        (DPMSolverSinglestepScheduler, 6),
+        (HeunDiscreteScheduler, 6),
+        (LCMScheduler, 6),
+        (PNDMScheduler, 9),  # its first three steps are Runge-Kutta steps of two more timesteps each
+        (UniPCMultistepScheduler, 6),
+    ],
+)
+@pytest.mark.parametrize("guidance_scale", [1.0, 5.0])
+def test_every_solver_counts_from_nought_to_its_total(scheduler: Any, total: int, guidance_scale: float) -> None:
+    pipe = a_tiny_stable_diffusion()
+    pipe.set_progress_bar_config(disable=True)
+    pipe.scheduler = scheduler.from_config(pipe.scheduler.config)
+    watch = Watching()
+    with watched(pipe, watch, 6):
+        pipe("a cat", num_inference_steps=6, guidance_scale=guidance_scale)
+    assert watch.heard == [(done, total) for done in range(total + 1)]
+
+
+def test_the_stages_of_a_cascade_count_as_one_rising_row() -> None:
+    pipe, watch = a_cascade(), Watching()
+    with watched(pipe, watch, 12):
+        pipe(steps=4)
+    assert watch.heard == [(done, 12) for done in range(13)]
+
+
+def test_more_steps_than_were_asked_never_pass_the_total() -> None:
+    pipe, watch = a_cascade(), Watching()
+    with watched(pipe, watch, 10):
+        pipe(steps=4)
+    assert watch.heard == [*((done, 10) for done in range(10)), (9, 10), (9, 10), (10, 10)]
+
+
+def test_a_denoiser_that_is_told_no_timestep_counts_by_its_calls() -> None:
+    pipe, watch = a_cascade(), Watching()
+    pipe.register_modules(prior=None, decoder=TokenDenoiser(), upsampler=None)
+    with watched(pipe, watch, 3):
+        for _ in range(3):
+            pipe.decoder(torch.zeros(1))
+    assert watch.heard == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("leave", [Stopped, RuntimeError, KeyboardInterrupt])
+def test_the_hooks_are_gone_however_the_call_ends(leave: type[BaseException]) -> None:
+    pipe = a_cascade()
+
+    def run() -> None:
+        with watched(pipe, Watching(), 12):
+            pipe(steps=2)
+            assert hooks(pipe) == 3
+            raise leave
+
+    with pytest.raises(leave):
+        run()
+    assert hooks(pipe) == 0
+
+
+def test_a_transformer_that_is_called_by_keywords_is_watched_too(tmp_path: Path) -> None:
+    folder = saved(a_tiny_flux(), tmp_path / "flux")
+    generator = build(a_model(source=str(folder)), Settings(device="cpu", torch_threads=1))
+    request = ImageRequest("a cat", None, 1, SIDE_PX, SIDE_PX, steps=5, guidance_scale=3.5)
+    watch = Watching()
+    assert [image.size for image in generator.generate([request, request], watch)] == [(SIDE_PX, SIDE_PX)] * 2
+    assert watch.heard == [(done, 5) for done in range(6)]
+
+
+def test_a_negative_prompt_that_a_pipeline_would_ignore_is_an_error(tmp_path: Path) -> None:
+    folder = saved(a_tiny_flux(), tmp_path / "flux")
+    request = ImageRequest("a cat", "blurred", 1, SIDE_PX, SIDE_PX, steps=2, guidance_scale=3.5)
+    settings = Settings(device="cpu", torch_threads=1)
+    with pytest.raises(GenerationError, match="takes no negative_prompt") as caught:
+        build(a_model(source=str(folder)), settings).generate([request], Watching())
+    assert not caught.value.retryable
+    guided = build(a_model(source=str(folder), options={"true_cfg_scale": 4.0}), settings)
+    watch = Watching()
+    assert len(guided.generate([request], watch)) == 1
+    assert watch.heard == [(0, 2), (1, 2), (2, 2)]
