@@ -8,6 +8,7 @@ import gc
 import inspect
 import logging
 from collections.abc import Sequence
+from traceback import format_exception
 from typing import Any, Final
 
 import diffusers
@@ -137,7 +138,8 @@ class DiffusersGenerator:
             size = f"{requests[0].width}x{requests[0].height}"
             device = self._receipt["device"]
             return OutOfMemory(f"{len(requests)} image(s) of {size} do not fit into the memory of {device}.")
-        _log.error("Model %s failed", self._model.id, exc_info=error)
+        # As text: a record with the error itself would hold the latents until the last handler lets go of it.
+        _log.error("Model %s failed:\n%s", self._model.id, "".join(format_exception(error)))
         said = f"Model {self._model.id} failed: {type(error).__name__}: {error}"
         if isinstance(error, ValueError | TypeError):
             return GenerationError(said)  # the pipeline does not take this request, today or tomorrow
