@@ -14,6 +14,7 @@ from typing import Any
 import numpy
 import pytest
 import torch
+from diffusers import DDPMPipeline, DDPMScheduler, StableDiffusionPipeline, UNet2DModel
 
 from core.catalog import Model
 from core.errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
@@ -235,6 +236,47 @@ def test_a_negative_prompt_of_one_picture_leaves_the_other_alone(tiny: Path) -> 
     negative = pixels(candidate, replace(plain, negative_prompt="blurred"), other)
     assert abs(without[0] - negative[0]).max() > 2
     assert abs(without[1] - negative[1]).max() <= 2
+
+
+class Distilled(StableDiffusionPipeline):  # type: ignore[misc]  # diffusers is untyped
+    """A pipeline that takes as little as some do: its steps, guidance and size are fixed."""
+
+    def __call__(self, prompt: list[str], generator: list[torch.Generator], output_type: str) -> Any:
+        return super().__call__(prompt, num_inference_steps=2, generator=generator, output_type=output_type)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"negative_prompt": "blurred"}, "takes no negative_prompt"),
+        ({"steps": 21}, "takes no steps other than 20"),
+        ({"guidance_scale": 6.0}, r"takes no guidance_scale other than 5\.0"),
+        ({"width": 64, "height": 64}, "draws 32x32, not 64x64"),
+    ],
+)
+def test_a_value_that_the_pipeline_would_drop_is_an_error(tiny: Path, changes: dict[str, Any], says: str) -> None:
+    generator = a_diffusers_generator(tiny)
+    generator.load()
+    generator._pipe.__class__ = Distilled
+    plain = a_tiny_request(steps=20)
+    with pytest.raises(GenerationError, match=says) as caught:
+        generator.generate([replace(plain, **changes)], Watching())
+    assert not caught.value.retryable
+    assert len(generator.generate([plain], Watching())) == 1
+
+
+def test_a_pipeline_that_draws_without_a_prompt_is_refused(tmp_path: Path) -> None:
+    unet = UNet2DModel(
+        sample_size=8,
+        block_out_channels=(8,),
+        norm_num_groups=4,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
+    )
+    folder = saved(DDPMPipeline(unet, DDPMScheduler()), tmp_path / "unconditional")
+    with pytest.raises(ModelUnavailable, match="takes no prompt"):
+        a_diffusers_generator(folder).load()
 
 
 @pytest.mark.parametrize(
