@@ -51,9 +51,7 @@ class Canvas:
         return self.image.resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX)
 
 
-def draw(
-    place: str, time: str, *, colour: str | None, futuristic: bool, random: Random
-) -> tuple[Image.Image, int]:
+def draw(place: str, time: str, *, colour: str | None, futuristic: bool, random: Random) -> tuple[Image.Image, int]:
     """Return the picture (RGB, 128x128) and the y at which things stand, a multiple of 8 in 72..120."""
     match place:
         case "plain":

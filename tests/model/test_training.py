@@ -1,0 +1,110 @@
+"""The tiny training chain from stand-in sprites to a folder that draws."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+
+from training import artwork, captions, data, scenes
+from training.configuration import Budget
+from training.loop import Average, Run
+from training.muon import orthogonalise
+from training.scenes import Painter, Scene
+from worker.generators.unclip.pipeline import UnclipPipeline
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+    """Working folder, exported folder and output of one tiny run of the whole chain."""
+    folder = tmp_path_factory.mktemp("training")
+    command = [
+        sys.executable,
+        "-m",
+        "training",
+        "all",
+        "--tiny",
+        "--data",
+        str(folder / "data"),
+        "--out",
+        str(folder / "out"),
+    ]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    return folder / "data", folder / "out", done.stdout
+
+
+def test_the_chain_ends_in_a_folder_that_draws(trained: tuple[Path, Path, str]) -> None:
+    pipe = UnclipPipeline.from_pretrained(trained[1])
+    pipe.set_progress_bar_config(disable=True)
+    picture = pipe("a cat on a sofa", num_inference_steps=2, return_dict=False)[0][0]
+    assert picture.size == (128, 128)
+    assert np.asarray(picture).std() > 1
+
+
+def test_the_loss_of_every_stage_falls(trained: tuple[Path, Path, str]) -> None:
+    for stage in ("clip", "autoencoder", "judge", "decoder"):
+        losses = torch.load(trained[0] / f"{stage}.pt", weights_only=True)["losses"]
+        assert losses[-1] < losses[0], (stage, losses)
+
+
+def test_a_second_run_repeats_nothing(trained: tuple[Path, Path, str]) -> None:
+    stamps = {path: path.stat().st_mtime_ns for path in trained[0].glob("*.pt")}
+    command = [sys.executable, "-m", "training", "decoder", "--tiny", "--data", str(trained[0])]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert {path: path.stat().st_mtime_ns for path in trained[0].glob("*.pt")} == stamps
+
+
+def test_an_interrupted_run_goes_on_where_it_was_saved(tmp_path: Path) -> None:
+    network = torch.nn.Linear(2, 2)
+    first = Run(tmp_path / "x.pt", Budget(steps=10), seed=1, network=network, average=Average(network, 0.9))
+    for _ in range(3):
+        assert first.going()
+        first.step(1.0, 4)
+    first.save()
+
+    other = torch.nn.Linear(2, 2)
+    second = Run(tmp_path / "x.pt", Budget(steps=10), seed=1, network=other, average=Average(other, 0.9))
+    assert (second.steps, second.samples, second.finished) == (3, 12, False)
+    assert torch.equal(other.weight, network.weight)
+
+
+def test_a_scene_is_painted_the_same_every_time() -> None:
+    sprites = artwork.stand_ins()
+    scene = scenes.draw(Random(3))  # noqa: S311  # no secret
+    same = Scene.from_json(scene.as_json())
+    assert same == scene
+    assert np.array_equal(Painter(sprites).paint(scene), Painter(sprites).paint(same))
+
+
+def test_held_out_pairs_are_never_trained_on() -> None:
+    random = Random(0)  # noqa: S311  # no secret
+    for _ in range(2000):
+        scene = scenes.draw(random)
+        assert not any(scenes.held_out(name, scene.place) for name in scene.objects)
+
+
+def test_captions_name_the_object_in_both_languages() -> None:
+    random = Random(0)  # noqa: S311  # no secret
+    scene = scenes.draw(random, pair=("panda", "snow"))
+    assert "panda" in captions.caption(scene, random, "en").lower()
+    assert "熊猫" in captions.caption(scene, random, "zh")
+
+
+def test_labels_sum_to_one() -> None:
+    random = Random(0)  # noqa: S311  # no secret
+    for target in data.labels([scenes.draw(random) for _ in range(50)]).values():
+        assert torch.allclose(target.sum(1), torch.ones(50))
+
+
+def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(orthogonalise(torch.randn(2, 24, 64)).float())
+    assert values.min() > 0.5
+    assert values.max() < 1.4

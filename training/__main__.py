@@ -1,0 +1,66 @@
+"""`python -m training all`: every stage in order; or one stage by its name. What is done already is not done again."""
+
+import argparse
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from training import autoencoder, clip, configuration, data, decoder, export, features, judge, sample, tokenizer
+from training.configuration import Budget, Configuration
+
+STAGES = ("data", "tokenizer", "judge", "clip", "autoencoder", "features", "decoder", "export", "sample")
+
+
+def run(stage: str, chosen: Configuration, out: Path) -> None:
+    """Run one stage on what the stages before it left."""
+    match stage:
+        case "data":
+            data.compose(chosen)
+        case "tokenizer":
+            tokenizer.train(chosen)
+        case "judge":
+            judge.train(chosen)
+        case "clip":
+            clip.train(chosen)
+        case "autoencoder":
+            autoencoder.train(chosen)
+        case "features":
+            features.compute(chosen)
+        case "decoder":
+            decoder.train(chosen)
+        case "export":
+            export.write(chosen, out)
+        case "sample":
+            sample.report(chosen, chosen.data / "contact-sheet.png", count=20 if chosen.tiny else 240)
+
+
+def main() -> None:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.add_argument("stage", choices=("all", *STAGES))
+    parser.add_argument("--data", type=Path, default=configuration.DEFAULT_DATA, help="working folder")
+    parser.add_argument("--out", type=Path, default=Path("models/unclip-mini"), help="folder to export to")
+    parser.add_argument("--minutes", type=float, help="time for the decoder; more of it resumes a finished run")
+    parser.add_argument("--processes", type=int, help="decoder processes on a CPU; each has one thread")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--tiny", action="store_true", help="the whole chain in two minutes, for a test")
+    arguments = parser.parse_args()
+
+    chosen = configuration.tiny(arguments.data) if arguments.tiny else Configuration(data=arguments.data)
+    if arguments.minutes is not None:
+        chosen = replace(chosen, decoder_budget=Budget(minutes=arguments.minutes))
+    if arguments.processes is not None:
+        chosen = replace(chosen, processes=arguments.processes)
+    if arguments.seed is not None:
+        chosen = replace(chosen, seed=arguments.seed)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    torch.set_num_threads(1)
+    for stage in STAGES if arguments.stage == "all" else (arguments.stage,):
+        print(f"== {stage}", flush=True)
+        run(stage, chosen, arguments.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Trains the autoencoder on 64-px crops that lie on the 8-px grid, then freezes it.
+
+The loss adds the error of the gradients to the error of the pixels: flat artwork lives by its edges. Noise on the
+latents makes the decoder forgive what the diffusion decoder gets slightly wrong.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+
+from training import data
+from training.configuration import Configuration
+from training.data import Dataset
+from training.loop import Average, Run, channels_last
+from worker.generators.unclip.networks import UnclipAutoencoder
+
+_BATCH = 32
+_CROP_PX = 64
+
+
+def build(configuration: Configuration) -> UnclipAutoencoder:
+    network: UnclipAutoencoder = UnclipAutoencoder(
+        encoder_channels=configuration.autoencoder_encoder,
+        decoder_channels=configuration.autoencoder_decoder,
+    )
+    channels_last(network)
+    return network
+
+
+def train(configuration: Configuration) -> None:
+    """Train within the budget and store the averaged weights as autoencoder.pt."""
+    torch.manual_seed(configuration.seed)
+    network = build(configuration)
+    average = Average(network, 0.998)
+    optimizer = AdamW([{"params": network.parameters(), "base_lr": 2e-3}], betas=(0.9, 0.98), weight_decay=0)
+    parts: dict[str, Any] = {"network": network, "average": average, "optimizer": optimizer}
+    path = configuration.data / "autoencoder.pt"
+    run = Run(path, configuration.autoencoder_budget, configuration.seed, **parts)
+    dataset = data.load(configuration.data, "train")
+    chance = np.random.default_rng([configuration.seed, run.steps])
+    forward = torch.compile(network) if configuration.compile else network
+    while run.going():
+        run.set_rate([optimizer], warm_up=100, hold=0.3)
+        crops = _crops(dataset, chance)
+        with torch.autocast("cpu", torch.bfloat16):
+            restored = forward(crops, _noise())
+        loss = _loss(restored, crops)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        average.update(run.steps)
+        run.step(loss.item(), _BATCH)
+        run.save_now_and_then()
+    if not run.finished:
+        run.save(finished=True)
+    print(
+        f"autoencoder: {psnr(load(configuration), data.load(configuration.data, 'held')):.2f} dB on held-out pictures"
+    )
+
+
+def _crops(dataset: Dataset, chance: np.random.Generator) -> Tensor:
+    """(32, 3, 64, 64) from random pictures, leaning to the lower part where objects stand."""
+    rows = chance.integers(0, len(dataset), _BATCH)
+    lefts, tops = chance.integers(0, 9, _BATCH) * 8, chance.integers(1, 9, _BATCH) * 8
+    crops = [
+        dataset.pictures[row, top : top + _CROP_PX, left : left + _CROP_PX]
+        for row, left, top in zip(rows, lefts, tops, strict=True)
+    ]
+    return data.to_tensor(np.stack(crops))
+
+
+def _noise() -> Tensor:
+    """Latent noise of a strength between 0 and 0.15, another for every crop."""
+    latents = torch.randn(_BATCH, 8, _CROP_PX // 8, _CROP_PX // 8)
+    return (latents * torch.rand(_BATCH, 1, 1, 1) * 0.15).contiguous(memory_format=torch.channels_last)
+
+
+def _loss(restored: Tensor, crops: Tensor) -> Tensor:
+    error = restored - crops
+    across, down = error[..., 1:] - error[..., :-1], error[..., 1:, :] - error[..., :-1, :]
+    return error.abs().mean() + 0.5 * error.square().mean() + 0.7 * (across.abs().mean() + down.abs().mean())
+
+
+def load(configuration: Configuration) -> UnclipAutoencoder:
+    """The trained autoencoder with its averaged weights, ready to use."""
+    network = build(configuration)
+    state = torch.load(configuration.data / "autoencoder.pt", map_location="cpu", weights_only=True)
+    network.load_state_dict(state["network"])
+    with torch.no_grad():
+        torch._foreach_copy_(list(network.parameters()), state["average"]["shadow"])
+    network.eval()
+    return network
+
+
+@torch.no_grad()
+def psnr(network: UnclipAutoencoder, dataset: Dataset, count: int = 100) -> float:
+    """Peak signal-to-noise ratio in dB of the round trip, the mean over the first pictures."""
+    pictures = data.to_tensor(dataset.pictures[:count])
+    with torch.autocast("cpu", torch.bfloat16):
+        restored = network(pictures).clamp(-1, 1)
+    error = ((restored - pictures) / 2).square().mean((1, 2, 3))
+    return float((-10 * error.log10()).mean())

@@ -1,0 +1,111 @@
+"""The judge: a small convolutional net that names object, place and time in a picture of 64 px.
+
+It never sees CLIP, the autoencoder or the decoder, so its verdict on generated pictures is independent of them. It is
+trained on composed pictures, shifted, blurred and noised, so that it reads imperfect pictures as a person would.
+"""
+
+from dataclasses import dataclass
+from random import Random
+
+import torch
+import torch.nn.functional as F  # the name every torch reader knows
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from training import data
+from training.configuration import Configuration
+from training.data import HEADS
+from training.loop import Run, channels_last
+from training.scenes import NAMES, Scene
+from training.vocabulary import PLACES
+
+_BATCH = 64
+
+
+class Judge(nn.Module):
+    """Four strided stages, mean and maximum pooling, one linear layer per question."""
+
+    def __init__(self, channels: tuple[int, ...] = (32, 64, 128, 192)) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = 3
+        for out in channels:
+            for into, stride in ((width, 2), (out, 1)):
+                layers += [nn.Conv2d(into, out, 3, stride, 1), nn.BatchNorm2d(out), nn.ReLU()]
+            width = out
+        self.features = nn.Sequential(*layers)
+        self.heads = nn.ModuleDict({head: nn.Linear(2 * width, classes) for head, classes in HEADS.items()})
+
+    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
+        """(N, 3, 64, 64) in [-1, 1] to scores (N, classes) per question."""
+        features = self.features(pictures)
+        pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
+        return {head: layer(pooled).float() for head, layer in self.heads.items()}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Top-1 accuracies over `count` single-object pictures."""
+
+    object: float
+    place: float
+    count: int
+
+
+def load(configuration: Configuration) -> Judge:
+    network = channels_last(Judge())
+    state = torch.load(configuration.data / "judge.pt", map_location="cpu", weights_only=True)
+    network.load_state_dict(state["network"])
+    return network.eval()
+
+
+def train(configuration: Configuration) -> None:
+    """Train within the budget, store as judge.pt, and print the verdict on real held-out pairs."""
+    torch.manual_seed(configuration.seed)
+    network = channels_last(Judge())
+    optimizer = AdamW([{"params": network.parameters(), "base_lr": 2e-3}], weight_decay=0.01)
+    path = configuration.data / "judge.pt"
+    run = Run(path, configuration.judge_budget, configuration.seed, network=network, optimizer=optimizer)
+    dataset = data.load(configuration.data, "train")
+    targets = data.labels(dataset.scenes)
+    random = Random(f"{configuration.seed}/{run.steps}")
+    while run.going():
+        run.set_rate([optimizer], warm_up=50, hold=0.2)
+        rows = random.sample(range(len(dataset)), _BATCH)
+        pictures = _spoil(data.to_tensor(dataset.thumbnails[rows]), random)
+        with torch.autocast("cpu", torch.bfloat16):
+            scores = network(pictures.contiguous(memory_format=torch.channels_last))
+        loss = sum((F.cross_entropy(scores[head], target[rows]) for head, target in targets.items()), torch.tensor(0.0))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        optimizer.step()
+        run.step(loss.item(), _BATCH)
+        run.save_now_and_then()
+    if not run.finished:
+        run.save(finished=True)
+    held = data.load(configuration.data, "held")
+    seen = verdict(load(configuration), data.to_tensor(held.thumbnails[:]), held.scenes)
+    print("judge on real held-out pairs:", seen)
+
+
+def _spoil(pictures: Tensor, random: Random) -> Tensor:
+    """Shift by up to 3 px, add noise, and blur every other batch."""
+    pictures = torch.roll(pictures, (random.randint(-3, 3), random.randint(-3, 3)), (2, 3))
+    pictures = pictures + torch.randn_like(pictures) * torch.rand(len(pictures), 1, 1, 1) * 0.2
+    if random.random() < 0.5:
+        side = random.choice((24, 32, 48))
+        small = F.interpolate(pictures, size=(side, side), mode="bilinear", antialias=True)
+        pictures = F.interpolate(small, size=(64, 64), mode="bicubic", antialias=True)
+    return pictures
+
+
+@torch.no_grad()
+def verdict(network: Judge, pictures: Tensor, described: list[Scene]) -> Verdict:
+    """Compare what the judge sees in pictures (N, 3, 64, 64) with what their scenes say; single objects only."""
+    batches = [network(batch) for batch in torch.split(pictures, 250)]
+    names = torch.cat([batch["object"].argmax(1) for batch in batches])
+    places = torch.cat([batch["place"].argmax(1) for batch in batches])
+    single = [row for row, scene in enumerate(described) if len(scene.objects) == 1]
+    right = sum(NAMES.index(described[row].objects[0]) == int(names[row]) for row in single)
+    placed = sum(PLACES.index(described[row].place) == int(places[row]) for row in single)
+    return Verdict(round(right / len(single), 3), round(placed / len(single), 3), len(single))

@@ -1,0 +1,144 @@
+"""What every training stage shares: a clock, a learning rate, averaged weights, and checkpoints to resume from.
+
+Does not know any network. A stage that was interrupted goes on at its last checkpoint, with the time it had
+spent; one that was finished returns at once.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from training.configuration import Budget
+
+SAVE_EVERY_SECONDS = 150
+MEAN_OVER_STEPS = 10
+REPORT_EVERY_STEPS = 50
+_COUNTED = ("steps", "samples", "seconds", "finished", "losses")
+
+
+_Network = TypeVar("_Network", bound=nn.Module)
+
+
+def channels_last(network: _Network) -> _Network:
+    """Lay the kernels out as (out, height, width, in): six times as quick in bfloat16 on a CPU."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]  # stub lacks it
+
+
+class Average:
+    """An exponential moving average of a network's parameters, which samples better than the last ones."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self._live = [p for p in network.parameters() if p.requires_grad]
+        self._decay = decay
+        self.shadow = [p.detach().clone() for p in self._live]
+
+    @torch.no_grad()
+    def update(self, step: int, steps: int = 1) -> None:
+        """Move towards the live parameters; the first steps count more, so the start is soon forgotten."""
+        decay = min(self._decay, (1 + step) / (10 + step)) ** steps
+        torch._foreach_lerp_(self.shadow, [p.detach() for p in self._live], 1 - decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Put the averaged parameters into the network for a while."""
+        live = [p.detach().clone() for p in self._live]
+        self._copy(self.shadow)
+        try:
+            yield
+        finally:
+            self._copy(live)
+
+    @torch.no_grad()
+    def _copy(self, values: list[Tensor]) -> None:
+        torch._foreach_copy_(list[Tensor](self._live), values)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"shadow": self.shadow}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        with torch.no_grad():
+            torch._foreach_copy_(self.shadow, state["shadow"])
+
+
+class Run:
+    """The bookkeeping of one stage: `while run.going(): …; run.step(…); run.save_now_and_then()`."""
+
+    def __init__(self, path: Path, budget: Budget, seed: int, *, writes: bool = True, **parts: Any) -> None:
+        self.path, self.budget, self.seed = path, budget, seed
+        self.steps, self.samples, self.seconds, self.finished = 0, 0, 0.0, False
+        self._parts, self._writes = parts, writes
+        self.losses: list[float] = []
+        """One mean for every ten steps."""
+        self._recent: list[float] = []
+        if path.exists():
+            self._load()
+        torch.manual_seed(seed * 1_000_003 + self.steps)  # a resumed run must not repeat its first draws
+        self._clock = self._saved = time.monotonic()
+
+    @property
+    def fraction(self) -> float:
+        return self.budget.spent(step=self.steps, seconds=self.seconds)
+
+    def going(self) -> bool:
+        """Whether the budget allows another step."""
+        now = time.monotonic()
+        self.seconds += now - self._clock
+        self._clock = now
+        return not self.finished and self.fraction < 1
+
+    def set_rate(self, optimizers: list[Optimizer], *, warm_up: int, hold: float) -> None:
+        """Warm up, hold until the fraction `hold` of the budget, then fall to zero in a straight line."""
+        left = min(1.0, max(0.02, (1 - self.fraction) / (1 - hold)))
+        scale = min(1.0, (self.steps + 1) / warm_up) * left
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["base_lr"] * scale
+
+    def step(self, loss: float, samples: int) -> None:
+        """Count one step on so many samples, and report now and then."""
+        self.steps += 1
+        self.samples += samples
+        self._recent.append(loss)
+        if self.steps % MEAN_OVER_STEPS == 0:
+            self.losses.append(sum(self._recent) / len(self._recent))
+            self._recent.clear()
+        if self._writes and self.steps % REPORT_EVERY_STEPS == 0:
+            means = self.losses[-REPORT_EVERY_STEPS // MEAN_OVER_STEPS :]
+            rate = self.samples / max(1.0, self.seconds)
+            print(
+                f"{self.path.stem}: step {self.steps}, {self.seconds:.0f} s, loss {sum(means) / len(means):.4f}, "
+                f"{self.samples} seen, {rate:.0f}/s",
+                flush=True,
+            )
+
+    def save_now_and_then(self) -> None:
+        """Save if the last time was a while ago; call it between steps, when all parts agree."""
+        if time.monotonic() - self._saved > SAVE_EVERY_SECONDS:
+            self.save()
+
+    def save(self, *, finished: bool = False) -> None:
+        """Write the checkpoint whole or not at all."""
+        self.finished = finished
+        self._saved = time.monotonic()
+        if not self._writes:
+            return
+        states = {name: part.state_dict() for name, part in self._parts.items()}
+        about = {name: getattr(self, name) for name in (*_COUNTED, "seed")}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.path.with_suffix(".part")
+        torch.save({**about, **states}, draft)
+        os.replace(draft, self.path)
+
+    def _load(self) -> None:
+        state = torch.load(self.path, map_location="cpu", weights_only=True)
+        for name in _COUNTED:
+            setattr(self, name, state[name])
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])

@@ -1,0 +1,172 @@
+"""What a training picture shows: a `Scene` drawn at random, painted, and turned into labels.
+
+Sprites stand on an 8-px grid, the autoencoder's stride, so an object has the same latents wherever it stands.
+Every (object, place) pair whose hash falls in the held-out tenth is never trained on; it measures composition.
+"""
+
+import zlib
+from dataclasses import asdict, dataclass
+from random import Random
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from training import backgrounds
+from training.artwork import Sprites
+from training.vocabulary import OUTDOORS, PLACES, PLAIN_COLOURS, SOFA_COLOURS, THINGS, TIMES
+
+SIDE_PX = 128
+LATENT_STRIDE = 8
+VARIANTS = 8
+"""Fixed backgrounds per place, time and colour."""
+
+Slot = Literal["left", "middle", "right"]
+Pixels = npt.NDArray[np.uint8]
+
+NAMES = tuple(THINGS)
+PALETTES = ("none", "futuristic", *(f"plain {c}" for c in PLAIN_COLOURS), *(f"sofa {c}" for c in SOFA_COLOURS))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A full description: painting it needs no further chance."""
+
+    place: str
+    time: str
+    objects: tuple[str, ...]
+    small: bool
+    slot: Slot
+    colour: str | None
+    futuristic: bool
+    variant: int
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "Scene":
+        return cls(**{**fields, "objects": tuple(fields["objects"])})
+
+    @property
+    def background(self) -> tuple[str, str, str | None, bool, int]:
+        """Scenes with equal backgrounds differ in their objects alone."""
+        return self.place, self.time, self.colour, self.futuristic, self.variant
+
+    @property
+    def palette(self) -> str:
+        if self.futuristic:
+            return "futuristic"
+        return f"{self.place} {self.colour}" if self.colour else "none"
+
+
+def held_out(name: str, place: str) -> bool:
+    """Whether this pair is kept from training; one in ten is, fixed for ever by its hash."""
+    return zlib.crc32(f"{name}/{place}".encode()) % 10 == 0
+
+
+def draw(random: Random, *, pair: tuple[str, str] | None = None, held: bool = False) -> Scene:
+    """Draw a scene: of the training pairs, of the held-out pairs, or of one given (object, place)."""
+    objects: tuple[str, ...]
+    if pair:
+        objects, place = (pair[0],), pair[1]
+    else:
+        objects, place = _held_pair(random) if held else _training_objects(random)
+    return _scene(random, objects, place)
+
+
+def _held_pair(random: Random) -> tuple[tuple[str, ...], str]:
+    while True:
+        name, place = random.choice(NAMES), random.choice(PLACES)
+        if held_out(name, place):
+            return (name,), place
+
+
+def _training_objects(random: Random) -> tuple[tuple[str, ...], str]:
+    if random.random() < 0.08:
+        return (), random.choice(("city", "city", "city", *PLACES[:-1]))
+    while True:
+        place = random.choice(PLACES)
+        objects = tuple(random.sample(NAMES, 2 if random.random() < 0.06 else 1))
+        if not any(held_out(name, place) for name in objects):
+            return objects, place
+
+
+def _scene(random: Random, objects: tuple[str, ...], place: str) -> Scene:
+    colours = {"plain": PLAIN_COLOURS, "sofa": SOFA_COLOURS}.get(place)
+    slots: tuple[Slot, ...] = ("left", "middle", "middle", "middle", "right")
+    return Scene(
+        place=place,
+        time=random.choices(TIMES, (0.6, 0.2, 0.2))[0] if place in OUTDOORS else "day",
+        objects=objects,
+        small=len(objects) == 1 and random.random() < 0.12,
+        slot="middle" if place in ("sofa", "table") else random.choice(slots),
+        colour=random.choice(colours) if colours else None,
+        futuristic=place == "city" and random.random() < 0.5,
+        variant=random.randrange(VARIANTS),
+    )
+
+
+def boxes(scene: Scene, ground: int) -> list[tuple[int, int, int]]:
+    """Where the sprites go: (left, top, side) in pixels, each a multiple of the latent stride."""
+    side = 56 if len(scene.objects) == 2 else 48 if scene.small else 72
+    middle = (SIDE_PX - side) // 16 * 8
+    lefts = {"left": 8, "middle": middle, "right": SIDE_PX - side - 8}
+    places = [8, SIDE_PX - side - 8] if len(scene.objects) == 2 else [lefts[scene.slot]]
+    return [
+        (left, max(0, _foot(scene, name, side, ground) - side), side)
+        for name, left in zip(scene.objects, places, strict=False)
+    ]
+
+
+def _foot(scene: Scene, name: str, side: int, ground: int) -> int:
+    if scene.place in ("space", "plain"):
+        return (64 + side // 2) // 8 * 8
+    if THINGS[name].flies and scene.place not in ("sofa", "table"):
+        return ground - 24
+    return ground
+
+
+class Painter:
+    """Paints scenes; keeps backgrounds and resized sprites, so a picture takes a third of a millisecond."""
+
+    def __init__(self, sprites: Sprites) -> None:
+        self._sprites = sprites
+        self._resized: dict[tuple[str, int], Image.Image] = {}
+        self._backgrounds: dict[tuple[str, str, str | None, bool, int], tuple[Image.Image, int]] = {}
+
+    def paint(self, scene: Scene) -> Pixels:
+        """Return the picture, (128, 128, 3) uint8."""
+        background, ground = self._background(scene)
+        picture = background.copy()
+        for name, (left, top, side) in zip(scene.objects, boxes(scene, ground), strict=True):
+            sprite = self._sprite(name, side)
+            picture.paste(sprite, (left, top), sprite)
+        return np.asarray(picture)
+
+    def mask(self, scene: Scene) -> Pixels:
+        """Return where the objects are on the latent grid, (16, 16) of 0 and 1."""
+        mask = np.zeros((SIDE_PX // LATENT_STRIDE,) * 2, np.uint8)
+        for box in boxes(scene, self._background(scene)[1]):
+            left, top, side = (value // LATENT_STRIDE for value in box)
+            mask[top : top + side, left : left + side] = 1
+        return mask
+
+    def _background(self, scene: Scene) -> tuple[Image.Image, int]:
+        key = scene.background
+        if key not in self._backgrounds:
+            self._backgrounds[key] = backgrounds.draw(
+                scene.place,
+                scene.time,
+                colour=scene.colour,
+                futuristic=scene.futuristic,
+                random=Random(str(key)),
+            )
+        return self._backgrounds[key]
+
+    def _sprite(self, name: str, side: int) -> Image.Image:
+        if (name, side) not in self._resized:
+            sprite = self._sprites[name].resize((side, side), Image.Resampling.LANCZOS)
+            self._resized[name, side] = sprite
+        return self._resized[name, side]
