@@ -10,15 +10,12 @@ import pwd
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cli.errors import CommandError
+
 NAME = "safelight"
-
-
-class AccountError(Exception):
-    """There is no account that Postgres could run under; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +28,7 @@ class Account:
 
 
 def server_account() -> Account | None:
-    """The account for Postgres: None (ourselves) unless we are root. Raises AccountError when none can be made."""
+    """The account for Postgres: None (ourselves) unless we are root. Raises CommandError when none can be made."""
     if os.geteuid() != 0:
         return None
     try:
@@ -59,27 +56,22 @@ def make_readable(folder: Path) -> None:
     """Let everybody read an installed package, where a strict umask (077) has installed it for root alone."""
     if folder.stat().st_mode & stat.S_IXOTH:
         return
-    for path in _tree(folder):
+    for path in (folder, *folder.rglob("*")):
+        if path.is_symlink():
+            continue
         mode = stat.S_IMODE(path.stat().st_mode)
         runs = stat.S_IXGRP | stat.S_IXOTH if mode & stat.S_IXUSR else 0
         path.chmod(mode | stat.S_IRGRP | stat.S_IROTH | runs)
 
 
-def _tree(folder: Path) -> Iterator[Path]:
-    yield folder
-    for path in folder.rglob("*"):
-        if not path.is_symlink():
-            yield path
-
-
 def _make() -> None:
     useradd = shutil.which("useradd") or "/usr/sbin/useradd"
-    command = [useradd, "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
+    options = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/bin/false"]
     try:
-        subprocess.run([*command, "--shell", "/bin/false", NAME], check=True, capture_output=True, text=True)  # noqa: S603 - fixed words
+        subprocess.run([useradd, *options, NAME], check=True, capture_output=True, text=True)  # noqa: S603 - fixed words
     except (OSError, subprocess.CalledProcessError) as error:
         reason = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
-        raise AccountError(
-            f"Postgres must not run as root, and the account {NAME!r} for it could not be made ({reason}). "
-            "Run Safelight as an ordinary user, or set SAFELIGHT_DATABASE_URL to a Postgres of your own."
+        raise CommandError(
+            f"Postgres must not run as root, and the account {NAME!r} for it could not be made ({reason}): "
+            "run Safelight as an ordinary user, or set SAFELIGHT_DATABASE_URL to a Postgres of your own."
         ) from error

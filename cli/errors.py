@@ -1,0 +1,5 @@
+"""What the command line says when it cannot go on: one sentence on stderr and exit code 1, never a traceback."""
+
+
+class CommandError(Exception):
+    """The command cannot go on. The message is one sentence that says why and what to do."""
