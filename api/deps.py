@@ -63,7 +63,7 @@ async def json_body(request: Request, parts: Parts) -> bytes:
 
 
 def _too_large(limit: int) -> RequestTooLarge:
-    return RequestTooLarge(f"The body is larger than {limit} bytes.")
+    return RequestTooLarge(f"The body is larger than {limit} bytes.", param="body")
 
 
 Body = Annotated[bytes, Depends(json_body)]

@@ -64,7 +64,7 @@ async def follow(parts: Context, job_id: str, after: int) -> AsyncIterator[sa.Ro
             for event in await parts.database.execute(views.events(job_id, after)):
                 after = event.seq
                 yield event
-                if event.type.removeprefix("job.") in JobStatus and JobStatus(event.type.removeprefix("job.")).is_final:
+                if JobStatus(event.data["status"]).is_final:
                     return
             try:
                 message = await asyncio.wait_for(heard.get(), LOOK_SECONDS)

@@ -94,7 +94,8 @@ def explain(error: ErrorDetails, kind: type[BaseModel]) -> InvalidRequest:
     """Pydantic's finding in the catalogue's words."""
     param = ".".join(str(part) for part in error["loc"] if part != "[key]") or None
     if error["type"] == "json_invalid":
-        return InvalidJSON(f"The body is not valid JSON: {error.get('ctx', {}).get('error', error['msg'])}.")
+        reason = error.get("ctx", {}).get("error", error["msg"])
+        return InvalidJSON(f"The body is not valid JSON: {reason}.", param="body")
     if error["type"] == "missing":
         return MissingParameter(f"{param} is required.", param=param)
     if error["type"] == "extra_forbidden":
@@ -102,7 +103,7 @@ def explain(error: ErrorDetails, kind: type[BaseModel]) -> InvalidRequest:
         return UnknownParameter(f"{param} is not a parameter here. Known are: {known}.", param=param)
     reason = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if param is None:
-        return InvalidRequest(f"The body {reason}.")
+        return InvalidRequest(f"The body {reason}.", param="body")
     return InvalidParameter(f"{param} {reason}.", param=param)
 
 

@@ -1,0 +1,72 @@
+"""The parts every test may ask for: one Postgres and one Valkey a session, a fresh database a test."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from cli.embedded import EmbeddedPostgres, EmbeddedValkey
+from core.db import Database
+from tests.stack import Stack, migrate, settings_of
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def directory() -> Iterator[Path]:
+    """A short path: a Unix socket's may have 107 characters."""
+    path = Path(tempfile.mkdtemp(prefix="sl-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(directory: Path) -> Iterator[EmbeddedPostgres]:
+    with EmbeddedPostgres(directory / "pg") as server:
+        migrate(server.create_database("template_safelight"))
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey(directory: Path) -> Iterator[EmbeddedValkey]:
+    with EmbeddedValkey(directory / "valkey") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def fresh_database(postgres: EmbeddedPostgres) -> Callable[[], str]:
+    """Makes a migrated, empty database and returns its URL."""
+    return lambda: postgres.create_database(f"test_{next(_numbers)}", template="template_safelight")
+
+
+@pytest.fixture
+def database(fresh_database: Callable[[], str]) -> Iterator[Database]:
+    """An empty ledger."""
+    opened = Database(settings_of({"SAFELIGHT_DATABASE_URL": fresh_database()}), name="test")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def safelight(directory: Path, fresh_database: Callable[[], str], valkey: EmbeddedValkey) -> Iterator[Stack]:
+    """A Safelight that runs for the whole session, for tests that break nothing."""
+    stack = Stack(directory / "shared", fresh_database(), f"{valkey.url}/1")
+    stack.api()
+    stack.worker()
+    stack.sweep()
+    yield stack
+    stack.close()
+
+
+@pytest.fixture
+def own(directory: Path, fresh_database: Callable[[], str]) -> Iterator[Stack]:
+    """A Safelight of the test's own, with its own Valkey; nothing is started yet."""
+    place = directory / f"own{next(_numbers)}"
+    with EmbeddedValkey(place / "valkey") as server:
+        stack = Stack(place, fresh_database(), f"{server.url}/0")
+        yield stack
+        stack.close()

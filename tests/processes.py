@@ -1,0 +1,113 @@
+"""Real processes of Safelight for tests: started, listened to, frozen, killed. Nothing in them is replaced."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+PATIENCE = 60.0
+"""Seconds after which something that should have happened has not. No test depends on how soon it does."""
+
+
+class Process:
+    """A child in its own process group, whose output can be waited for."""
+
+    def __init__(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
+        self.name = name
+        self._said: list[str] = []
+        self._news = threading.Condition()
+        self._child = subprocess.Popen(
+            command,
+            env={**os.environ, **environment, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default"},
+            cwd=Path(__file__).parent.parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._child.stdout is not None
+        for line in self._child.stdout:
+            with self._news:
+                self._said.append(line.rstrip())
+                self._news.notify_all()
+        with self._news:
+            self._said.append("<end of output>")
+            self._news.notify_all()
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def until_says(self, words: str) -> str:
+        """Wait for a line of output with these words, from the first on."""
+        return wait_for(lambda: next((line for line in self._said if words in line), None), self._news, self, words)
+
+    def said(self) -> str:
+        return "\n".join(self._said)
+
+    def signal(self, number: signal.Signals) -> None:
+        os.killpg(self.pid, number)
+
+    def freeze(self) -> None:
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """As the kernel's out-of-memory killer does it."""
+        self.signal(signal.SIGKILL)
+        self._child.wait(PATIENCE)
+
+    def terminate(self) -> int:
+        """Ask it to end, and return its exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self) -> int:
+        return self._child.wait(PATIENCE)
+
+    def close(self) -> None:
+        if self._child.poll() is None:
+            self.signal(signal.SIGCONT)
+            self.signal(signal.SIGTERM)
+            try:
+                self._child.wait(15)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self._reader.join(5)
+        assert self._child.stdout is not None
+        self._child.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+
+def wait_for(look: Callable[[], str | None], news: threading.Condition, process: Process, words: str) -> str:
+    """Look again at each piece of news until something is found."""
+    deadline = time.monotonic() + PATIENCE
+    with news:
+        while True:
+            if (found := look()) is not None:
+                return found
+            if not news.wait(deadline - time.monotonic()):
+                raise AssertionError(f"{process.name} did not say {words!r} but:\n{process.said()}")
+
+
+def python(*arguments: str) -> list[str]:
+    """A command line of this interpreter."""
+    return [sys.executable, *arguments]

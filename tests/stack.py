@@ -1,0 +1,196 @@
+"""A whole Safelight for one test or for many: ledger, doorbell, API, workers, sweep, all real, with short times."""
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import sqlalchemy as sa
+
+import migrations
+from core.db import Database
+from core.settings import Settings
+from core.tables import jobs
+from tests.processes import PATIENCE, Process, python
+
+CATALOG = """
+default = "fake"
+
+[[models]]
+id = "fake"
+generator = "fake"
+aliases = ["dall-e-2"]
+sizes = ["64x64", "128x128", "256x256"]
+steps = { default = 5, min = 1, max = 1000 }
+microbatch = 8
+seconds_per_image = 0.01
+
+[[models]]
+id = "slow"
+generator = "fake"
+sizes = ["64x64"]
+steps = { default = 40, min = 1, max = 1000 }
+microbatch = 8
+seconds_per_image = 4.0
+options = { step_seconds = 0.1 }
+
+[[models]]
+id = "elsewhere"
+generator = "fake"
+queue = "nobody"
+sizes = ["64x64"]
+"""
+
+TIMES = {
+    "SAFELIGHT_LEASE": "4",
+    "SAFELIGHT_HEARTBEAT": "1",
+    "SAFELIGHT_SWEEP": "0.5",
+    "SAFELIGHT_POLL": "1",
+    "SAFELIGHT_CANCEL_CHECK": "0.1",
+    "SAFELIGHT_RETRY_DELAY": "0.1",
+    "SAFELIGHT_STALL_TIMEOUT": "5",
+    "SAFELIGHT_DRAIN_TIMEOUT": "10",
+}
+"""The proportions of the defaults, scaled down so that a lost lease is noticed in seconds."""
+
+
+class Stack:
+    """One Safelight. Close it, and every process it started is gone."""
+
+    def __init__(self, directory: Path, database_url: str, redis_url: str, **settings: str) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self.port = free_port()
+        catalog = directory / "catalog.toml"
+        catalog.write_text(CATALOG)
+        self.environment = {
+            **TIMES,
+            "SAFELIGHT_DATABASE_URL": database_url,
+            "SAFELIGHT_REDIS_URL": redis_url,
+            "SAFELIGHT_DATA_DIR": str(directory),
+            "SAFELIGHT_CATALOG": str(catalog),
+            "SAFELIGHT_PORT": str(self.port),
+            **settings,
+        }
+        self._exits = ExitStack()
+        self.settings = settings_of(self.environment)
+        self.database = Database(self.settings, name="test")
+        self._exits.callback(self.database.close)
+        self.client = self._exits.enter_context(httpx.Client(base_url=self.url, timeout=PATIENCE))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    # The processes
+
+    def api(self) -> Process:
+        command = python("-m", "uvicorn", "api.app:create_app", "--factory", "--port", str(self.port))
+        process = self._exits.enter_context(Process("api", command, self.environment))
+        process.until_says("Uvicorn running")
+        return process
+
+    def worker(self, name: str = "worker", queue: str = "local", **settings: str) -> Process:
+        command = python(
+            "-m", "celery", "-A", "worker.app", "worker", "-Q", queue, "--pool=threads", "--concurrency=2",
+            "--without-mingle", "--without-gossip", "-n", f"{name}@%h",
+        )  # fmt: skip
+        process = self._exits.enter_context(Process(name, command, self.environment | settings))
+        process.until_says("ready.")
+        return process
+
+    def sweep(self) -> Process:
+        return self._exits.enter_context(Process("sweep", python("-m", "worker.sweep"), self.environment))
+
+    # What a client does
+
+    def submit(self, prompt: str = "a cat", **fields: Any) -> dict[str, Any]:
+        """Post a job and return it."""
+        answer = self.client.post("/v1/jobs", json={"prompt": prompt, "size": "64x64", **fields})
+        assert answer.status_code == 202, answer.text
+        return body(answer)
+
+    def job(self, job_id: str, **query: Any) -> dict[str, Any]:
+        answer = self.client.get(f"/v1/jobs/{job_id}", params=query)
+        assert answer.status_code == 200, answer.text
+        return body(answer)
+
+    def final(self, job_id: str) -> dict[str, Any]:
+        """The job once it is final."""
+        for _ in range(10):
+            found = self.job(job_id, wait=20)
+            if found["finished_at"] is not None:
+                return found
+        raise AssertionError(f"{job_id} is still {found['status']}")
+
+    def events(self, job_id: str, after: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
+        """A job's events as they happen: type and data."""
+        headers = {"last-event-id": str(after)}
+        with self.client.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers) as answer:
+            kind = ""
+            for line in answer.iter_lines():
+                name, _, value = line.partition(": ")
+                if name == "event":
+                    kind = value
+                elif name == "data":
+                    yield kind, json.loads(value)
+
+    def until(self, job_id: str, kind: str) -> dict[str, Any]:
+        """Wait for an event of a job."""
+        for happened, data in self.events(job_id):
+            if happened == kind:
+                return data
+        raise AssertionError(f"{job_id} ended without {kind}")
+
+    def picture(self, image: Mapping[str, Any]) -> bytes:
+        answer = self.client.get(image["url"])
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
+    # What lies in the ledger
+
+    def count(self, table: sa.Table = jobs) -> int:
+        return int(self.database.execute(sa.select(sa.func.count()).select_from(table))[0][0])
+
+    def close(self) -> None:
+        self._exits.close()
+
+
+_migrating = threading.Lock()
+
+
+def settings_of(environment: Mapping[str, str]) -> Settings:
+    """The settings that a process with this environment has."""
+    known = set(Settings.model_fields)
+    fields = {name.removeprefix("SAFELIGHT_").lower(): value for name, value in environment.items()}
+    return Settings.model_validate({name: value for name, value in fields.items() if name in known})
+
+
+def migrate(database_url: str) -> None:
+    """Bring a database to the newest revision."""
+    with _migrating:
+        before = os.environ.get("SAFELIGHT_DATABASE_URL")
+        os.environ["SAFELIGHT_DATABASE_URL"] = database_url
+        try:
+            migrations.upgrade()
+        finally:
+            if before is None:
+                del os.environ["SAFELIGHT_DATABASE_URL"]
+            else:
+                os.environ["SAFELIGHT_DATABASE_URL"] = before
+
+
+def body(answer: httpx.Response) -> dict[str, Any]:
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
