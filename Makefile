@@ -1,65 +1,87 @@
-# Needs python3 (3.11 or newer) with venv, and nothing else. `make up` and `make test` install what they need into .venv.
-#
-#   make up PYTHON=python3.13          another interpreter
-#   make up TORCH_INDEX_URL=...        where to take torch from (a CPU-only or another CUDA build)
+# Everything here needs python3 (3.11 or newer) and make. `make` alone lists what there is.
 
 PYTHON ?= python3
-TORCH_INDEX_URL ?=
+# An index to take torch from, in place of the usual one: PyTorch's CPU index saves CPU-only Linux machines gigabytes.
+TORCH_INDEX ?=
+# `make up QUIET=` shows what pip does.
+QUIET ?= -q
+
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+PIP := $(BIN)/python -m pip install --no-input --disable-pip-version-check $(QUIET) -c constraints.txt
 
-.PHONY: help up test lint format types train bench clean
+# A stamp says what is installed; it grows stale when a requirement changes, and a second run costs nothing.
+RUN := $(VENV)/.installed-run
+DEV := $(VENV)/.installed-dev
+TRAINING := $(VENV)/.installed-training
 
-help:
-	@echo "make up       run everything here: Postgres, Valkey, API, worker, sweep"
-	@echo "make test     what CI runs: lint, types, imports, tests"
-	@echo "make lint     ruff and import-linter     make format   write the format"
-	@echo "make types    mypy --strict              make bench    submit to done, beside bare references"
-	@echo "make train    train the bundled model    make clean    remove caches, keep .venv and .safelight"
+.DEFAULT_GOAL := help
+.PHONY: help up install dev test lint format types bench train judge clean
 
-up: $(VENV)/run.stamp
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo 'Variables: PYTHON=python3.12 (which Python), TORCH_INDEX=<url> (another index for torch alone), QUIET= (show pip).'
+
+up: $(RUN) ## install, start everything, say how to post the first prompt
 	@$(BIN)/safelight up
 
-test:
-	@.ci/run
+install: $(RUN) ## install what running needs, and start nothing
 
-lint: $(VENV)/dev.stamp
+dev: $(DEV) ## install what working on Safelight needs
+
+test: ## everything CI checks: lint, format, types, imports, tests
+	@bash .ci/run
+
+lint: $(DEV) ## ruff, its formatter's opinion, and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-format: $(VENV)/dev.stamp
-	$(BIN)/ruff check --fix .
+format: $(DEV) ## let ruff put the code into shape
 	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
-types: $(VENV)/dev.stamp
+types: $(DEV) ## mypy --strict
 	$(BIN)/mypy
 
-train: $(VENV)/dev.stamp
-	$(BIN)/python -m training
+bench: $(DEV) ## measure jobs accepted and done a second, beside bare references
+	$(BIN)/python -m bench.submit_to_done
 
-bench: $(VENV)/dev.stamp
-	$(BIN)/python bench/submit_to_done.py
+train: $(TRAINING) ## train the bundled model anew; hours of CPU, resumes where it stopped
+	$(BIN)/python -m training all
 
-clean:
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
-	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+judge: $(TRAINING) ## train the judge that scores the bundled model's pictures
+	$(BIN)/python -m training judge
 
-# torch comes first and by itself: where a CPU build lies at hand, the same pin takes it.
-$(VENV)/torch.stamp: constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "Safelight needs Python 3.11 or newer; name one with PYTHON=python3.x."; exit 1; }
-	@echo "First run: making $(VENV) and installing torch and the rest. This takes some minutes, the next run none."
-	@$(PYTHON) -m venv $(VENV) \
-	  || { echo "python3 has no venv module; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
-	$(PIP) install --quiet $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) -c constraints.txt torch
+clean: ## remove the environment and all caches; data in .safelight/ stays
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Safelight needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1): name another, as in 'make up PYTHON=python3.12'."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) lacks its venv module: install it (Debian, Ubuntu: apt install python3-venv) and run make again."; exit 1; }
+	@echo "Making $(VENV)/ and installing: the first time takes some minutes and about 2 GB of disk (with CUDA builds of torch, 8 GB)."
+	@$(PYTHON) -m venv $(VENV)
+
+# By itself, so that TORCH_INDEX serves torch alone; the packages torch needs come with the next step, from the usual index.
+$(VENV)/.installed-torch: constraints.txt | $(BIN)/pip
+	@echo "Installing torch ..."
+	@$(PIP) --no-deps $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	@touch $@
 
-$(VENV)/run.stamp: $(VENV)/torch.stamp pyproject.toml
-	$(PIP) install --quiet -c constraints.txt -e '.[api,worker,cli,embedded]'
+$(RUN): pyproject.toml constraints.txt | $(VENV)/.installed-torch
+	@echo "Installing Safelight ..."
+	@$(PIP) -e '.[api,worker,cli,embedded]'
 	@touch $@
 
-$(VENV)/dev.stamp: $(VENV)/torch.stamp pyproject.toml
-	$(PIP) install --quiet -c constraints.txt -e '.[dev]'
-	@touch $@ $(VENV)/run.stamp
+$(DEV): pyproject.toml constraints.txt | $(VENV)/.installed-torch
+	@echo "Installing Safelight and the tools to work on it ..."
+	@$(PIP) -e '.[dev]'
+	@touch $@
+
+$(TRAINING): pyproject.toml constraints.txt | $(VENV)/.installed-torch
+	@echo "Installing Safelight and what training needs ..."
+	@$(PIP) -e '.[dev,training]'
+	@touch $@
