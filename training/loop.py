@@ -140,5 +140,6 @@ class Run:
         state = torch.load(self.path, map_location="cpu", weights_only=True)
         for name in _COUNTED:
             setattr(self, name, state[name])
+        self.finished = self.finished and self.fraction >= 1  # a larger budget takes a finished run up again
         for name, part in self._parts.items():
             part.load_state_dict(state[name])

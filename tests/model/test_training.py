@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from training import artwork, captions, data, scenes
+from training import artwork, autoencoder, captions, clip, configuration, data, decoder, judge, scenes
 from training.configuration import Budget
 from training.loop import Average, Run
 from training.muon import orthogonalise
@@ -56,8 +56,9 @@ def test_the_loss_of_every_stage_falls(trained: tuple[Path, Path, str]) -> None:
 
 def test_a_second_run_repeats_nothing(trained: tuple[Path, Path, str]) -> None:
     stamps = {path: path.stat().st_mtime_ns for path in trained[0].glob("*.pt")}
-    command = [sys.executable, "-m", "training", "decoder", "--tiny", "--data", str(trained[0])]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    chosen = configuration.tiny(trained[0])
+    for stage in (clip, autoencoder, judge, decoder):
+        stage.train(chosen)
     assert {path: path.stat().st_mtime_ns for path in trained[0].glob("*.pt")} == stamps
 
 
@@ -73,6 +74,14 @@ def test_an_interrupted_run_goes_on_where_it_was_saved(tmp_path: Path) -> None:
     second = Run(tmp_path / "x.pt", Budget(steps=10), seed=1, network=other, average=Average(other, 0.9))
     assert (second.steps, second.samples, second.finished) == (3, 12, False)
     assert torch.equal(other.weight, network.weight)
+
+
+def test_a_larger_budget_takes_a_finished_run_up_again(tmp_path: Path) -> None:
+    first = Run(tmp_path / "x.pt", Budget(steps=1), seed=1)
+    first.step(1.0, 4)
+    first.save(finished=True)
+    assert not Run(tmp_path / "x.pt", Budget(steps=1), seed=1).going()
+    assert Run(tmp_path / "x.pt", Budget(steps=2), seed=1).going()
 
 
 def test_a_scene_is_painted_the_same_every_time() -> None:

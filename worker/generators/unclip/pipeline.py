@@ -9,7 +9,8 @@ Sources: unCLIP, Ramesh et al. 2022 (arXiv:2204.06125); classifier-free guidance
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Final, Literal
+from os import PathLike
+from typing import Any, Final, Literal, Self
 
 import numpy
 import torch
@@ -57,6 +58,14 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
             prior=prior,
         )
         self._interrupt = False
+
+    @classmethod
+    def from_pretrained(cls, folder: str | PathLike[str], **options: Any) -> Self:
+        """Load a folder; single precision unless `dtype` says otherwise, though the files are half."""
+        if not options.keys() & {"dtype", "torch_dtype"}:
+            options["dtype"] = torch.float32
+        pipeline: Self = super().from_pretrained(folder, **options)
+        return pipeline
 
     @property
     def interrupt(self) -> bool:
@@ -194,8 +203,11 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
 
 
 def _quick(device: torch.device) -> AbstractContextManager[Any]:
-    """Full precision; half precision where the weights are half already."""
-    return nullcontext()
+    """Arithmetic in bfloat16 on a CPU that has it: twice as quick, and the eye sees no difference."""
+    native = device.type == "cpu" and any(
+        torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16")
+    )
+    return torch.autocast("cpu", torch.bfloat16) if native else nullcontext()
 
 
 def _per_picture(prompt: str | Sequence[str], count: int) -> list[str]:
