@@ -34,6 +34,7 @@ class Child:
         *,
         log: Path,
         environment: Mapping[str, str] | None = None,
+        directory: Path | None = None,
         account: Account | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
         orphan_signal: signal.Signals = signal.SIGKILL,
@@ -44,6 +45,7 @@ class Child:
         self.log = log
         self.patience = patience
         self._environment = environment
+        self._directory = directory
         self._account = account
         self._stop_signal = stop_signal
         self._orphan_signal = orphan_signal
@@ -76,6 +78,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                cwd=self._directory,
                 env=None if self._environment is None else dict(self._environment),
                 process_group=0,
                 preexec_fn=_die_with_parent(self._orphan_signal),

