@@ -54,19 +54,16 @@ def database(fresh_database: Callable[[], str]) -> Iterator[Database]:
 @pytest.fixture(scope="session")
 def safelight(directory: Path, fresh_database: Callable[[], str], valkey: EmbeddedValkey) -> Iterator[Stack]:
     """A Safelight that runs for the whole session, for tests that break nothing."""
-    stack = Stack(directory / "shared", fresh_database(), f"{valkey.url}/1")
-    stack.api()
-    stack.worker()
-    stack.sweep()
-    yield stack
-    stack.close()
+    with Stack(directory / "shared", fresh_database(), valkey.url) as stack:
+        stack.api()
+        stack.worker()
+        stack.sweep()
+        yield stack
 
 
 @pytest.fixture
 def own(directory: Path, fresh_database: Callable[[], str]) -> Iterator[Stack]:
     """A Safelight of the test's own, with its own Valkey; nothing is started yet."""
     place = directory / f"own{next(_numbers)}"
-    with EmbeddedValkey(place / "valkey") as server:
-        stack = Stack(place, fresh_database(), f"{server.url}/0")
+    with EmbeddedValkey(place / "valkey") as server, Stack(place, fresh_database(), server.url) as stack:
         yield stack
-        stack.close()

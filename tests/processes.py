@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 PATIENCE = 60.0
@@ -21,6 +20,7 @@ class Process:
     def __init__(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
         self.name = name
         self._said: list[str] = []
+        self.has_ended = False
         self._news = threading.Condition()
         self._child = subprocess.Popen(
             command,
@@ -42,7 +42,7 @@ class Process:
                 self._said.append(line.rstrip())
                 self._news.notify_all()
         with self._news:
-            self._said.append("<end of output>")
+            self.has_ended = True
             self._news.notify_all()
 
     @property
@@ -93,7 +93,7 @@ class Process:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -104,7 +104,7 @@ def wait_for(look: Callable[[], str | None], news: threading.Condition, process:
         while True:
             if (found := look()) is not None:
                 return found
-            if not news.wait(deadline - time.monotonic()):
+            if process.has_ended or not news.wait(deadline - time.monotonic()):
                 raise AssertionError(f"{process.name} did not say {words!r} but:\n{process.said()}")
 
 

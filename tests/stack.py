@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import sqlalchemy as sa
@@ -157,7 +157,10 @@ class Stack:
     def count(self, table: sa.Table = jobs) -> int:
         return int(self.database.execute(sa.select(sa.func.count()).select_from(table))[0][0])
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._exits.close()
 
 

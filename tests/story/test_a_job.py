@@ -1,0 +1,200 @@
+"""A job from the prompt to the picture, as a client sees it."""
+
+import hashlib
+import io
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.stack import Stack, body
+
+
+def test_a_prompt_becomes_a_job_at_once_and_a_picture_soon(safelight: Stack) -> None:
+    answer = safelight.client.post("/v1/jobs", json={"prompt": "a cat", "size": "128x128", "seed": 7, "n": 2})
+
+    assert answer.status_code == 202
+    submitted = body(answer)
+    assert answer.headers["location"] == f"/v1/jobs/{submitted['id']}"
+    assert submitted["status"] == "queued"
+
+    job = safelight.final(submitted["id"])
+    assert (job["status"], job["attempts"], job["error"]) == ("completed", 1, None)
+    assert [image["seed"] for image in job["images"]] == [7, 8]
+    for image in job["images"]:
+        data = safelight.picture(image)
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (image["bytes"], image["sha256"])
+        assert Image.open(io.BytesIO(data)).size == (128, 128) == (image["width"], image["height"])
+
+
+def test_polling_with_an_etag_says_when_nothing_is_new(safelight: Stack) -> None:
+    job = safelight.final(safelight.submit()["id"])
+    first = safelight.client.get(f"/v1/jobs/{job['id']}")
+
+    again = safelight.client.get(f"/v1/jobs/{job['id']}", headers={"if-none-match": first.headers["etag"]})
+
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_a_long_poll_answers_when_the_job_is_final(safelight: Stack) -> None:
+    submitted = safelight.submit(model="slow", steps=8)
+
+    job = safelight.job(submitted["id"], wait=60)
+
+    assert job["status"] == "completed"
+
+
+def test_a_long_poll_that_runs_out_answers_with_the_job_as_it_is(safelight: Stack) -> None:
+    submitted = safelight.submit(model="elsewhere")
+
+    assert safelight.job(submitted["id"], wait=0.2)["status"] == "queued"
+
+
+def test_the_same_seed_draws_the_same_picture_and_another_seed_another(safelight: Stack) -> None:
+    jobs = [safelight.final(safelight.submit(seed=seed)["id"]) for seed in (1, 1, 2)]
+
+    one, same, other = (job["images"][0]["sha256"] for job in jobs)
+    assert one == same != other
+
+
+@pytest.mark.parametrize("output_format", ["png", "webp", "jpeg"])
+def test_a_picture_says_what_drew_it(safelight: Stack, output_format: str) -> None:
+    job = safelight.final(safelight.submit("a cat & <a dog>", seed=3, output_format=output_format)["id"])
+
+    (image,) = job["images"]
+    picture = Image.open(io.BytesIO(safelight.picture(image)))
+    packet = str(picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp"))
+    assert picture.format == output_format.upper()
+    assert image["media_type"] == f"image/{output_format}"
+    assert "trainedAlgorithmicMedia" in packet
+    assert "a cat &amp; &lt;a dog&gt;" in packet
+    assert {"model", "device", "revision", "seed", "steps", "device_seconds"} <= image["receipt"].keys()
+
+
+def test_a_dry_run_estimates_and_stores_nothing(safelight: Stack) -> None:
+    before = safelight.count()
+
+    answer = safelight.client.post("/v1/jobs", json={"prompt": "x", "n": 4, "steps": 10, "dry_run": True})
+
+    assert answer.status_code == 200
+    assert body(answer) == {
+        "object": "job.estimate",
+        "model": "fake",
+        "size": "64x64",
+        "steps": 10,
+        "guidance_scale": 5.0,
+        "n": 4,
+        "device_seconds": pytest.approx(0.08),
+    }
+    assert safelight.count() == before
+
+
+def test_jobs_are_listed_newest_first_by_cursor_and_filter(safelight: Stack) -> None:
+    mine = {"metadata": {"story": "listing"}}
+    ids = [safelight.submit(f"picture {number}", **mine)["id"] for number in range(5)]
+    for job_id in ids:
+        safelight.final(job_id)
+    waiting = safelight.submit(model="elsewhere", **mine)["id"]
+
+    def page(**query: Any) -> tuple[list[str], bool]:
+        answer = safelight.client.get("/v1/jobs", params={"metadata[story]": "listing", **query})
+        assert answer.status_code == 200, answer.text
+        found = body(answer)
+        return [job["id"] for job in found["data"]], found["has_more"]
+
+    assert page() == ([waiting, *reversed(ids)], False)
+    assert page(limit=2) == ([waiting, ids[4]], True)
+    assert page(limit=4, after=ids[4]) == ([ids[3], ids[2], ids[1], ids[0]], False)
+    assert page(order="asc", limit=2) == (ids[:2], True)
+    assert page(status="queued") == ([waiting], False)
+    assert page(model="dall-e-2", status="completed", limit=1) == ([ids[4]], True)
+    assert page(created_after=4_000_000_000) == ([], False)
+
+
+def test_a_waiting_job_knows_its_place_in_line(safelight: Stack) -> None:
+    first = safelight.submit(model="elsewhere", priority=50)
+    second = safelight.submit(model="elsewhere", priority=50)
+    urgent = safelight.submit(model="elsewhere", priority=60)
+
+    places = [safelight.job(job["id"])["queue_position"] for job in (urgent, first, second)]
+
+    assert places == [0, 1, 2]
+
+
+def test_a_final_job_can_be_deleted_with_its_files_and_a_waiting_one_cannot(safelight: Stack) -> None:
+    job = safelight.final(safelight.submit()["id"])
+    waiting = safelight.submit(model="elsewhere")
+
+    gone = safelight.client.delete(f"/v1/jobs/{job['id']}")
+    refused = safelight.client.delete(f"/v1/jobs/{waiting['id']}")
+
+    assert body(gone) == {"id": job["id"], "object": "job", "deleted": True}
+    assert safelight.client.get(f"/v1/jobs/{job['id']}").status_code == 404
+    assert safelight.client.get(job["images"][0]["url"]).status_code == 404
+    assert not list((safelight.directory / "images" / "jobs").glob(f"{job['id']}/**/*.png"))
+    assert (refused.status_code, body(refused)["error"]["code"]) == (409, "job_not_final")
+
+
+def test_a_cancelled_job_can_be_retried_once_with_its_own_seed(safelight: Stack) -> None:
+    job = safelight.submit(model="elsewhere", metadata={"a": "b"}, output_format="webp", output_compression=50)
+    safelight.client.post(f"/v1/jobs/{job['id']}/cancel")
+
+    answers = [safelight.client.post(f"/v1/jobs/{job['id']}/retry") for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [202, 202]
+    new, again = (body(answer) for answer in answers)
+    assert new["id"] == again["id"] != job["id"]
+    assert new["retried_from"] == job["id"]
+    same = ("seed", "prompt", "metadata", "size", "steps", "output_format", "output_compression", "model")
+    assert {name: new[name] for name in same} == {name: job[name] for name in same}
+
+
+def test_a_completed_job_is_not_retried(safelight: Stack) -> None:
+    job = safelight.final(safelight.submit()["id"])
+
+    answer = safelight.client.post(f"/v1/jobs/{job['id']}/retry")
+
+    assert (answer.status_code, body(answer)["error"]["code"]) == (409, "job_not_retryable")
+
+
+def test_a_job_that_waits_too_long_expires(safelight: Stack) -> None:
+    job = safelight.submit(model="elsewhere", expires_after=1)
+
+    assert safelight.final(job["id"])["status"] == "expired"
+
+
+def test_an_image_link_works_until_it_is_tampered_with(safelight: Stack) -> None:
+    (image,) = safelight.final(safelight.submit()["id"])["images"]
+    good = httpx.URL(image["url"])
+
+    record = safelight.client.get(f"/v1/images/{image['id']}")
+    fetched = safelight.client.get(good)
+    cached = safelight.client.get(good, headers={"if-none-match": fetched.headers["etag"]})
+    later = safelight.client.get(good.copy_set_param("expires", int(good.params["expires"]) + 1))
+    other = safelight.client.get(good.copy_set_param("signature", "0" * 64))
+
+    assert body(record) == image
+    assert fetched.headers["content-type"] == "image/png"
+    assert fetched.headers["x-content-type-options"] == "nosniff"
+    assert cached.status_code == 304
+    assert [later.status_code, other.status_code] == [401, 401]
+
+
+def test_models_tell_what_they_can_do(safelight: Stack) -> None:
+    listed = body(safelight.client.get("/v1/models"))
+    by_alias = body(safelight.client.get("/v1/models/dall-e-2"))
+    missing = safelight.client.get("/v1/models/nope")
+
+    assert [model["id"] for model in listed["data"]] == ["fake", "slow", "elsewhere"]
+    assert (by_alias["id"], by_alias["object"], by_alias["sizes"]) == ("fake", "model", ["64x64", "128x128", "256x256"])
+    assert (missing.status_code, body(missing)["error"]["code"]) == (404, "not_found")
+
+
+def test_every_answer_carries_a_request_id_and_keeps_the_clients(safelight: Stack) -> None:
+    ours = safelight.client.get("/healthz")
+    theirs = safelight.client.get("/nowhere", headers={"x-request-id": "trace-1"})
+
+    assert ours.headers["x-request-id"].startswith("req_")
+    assert theirs.headers["x-request-id"] == "trace-1"
+    assert body(theirs)["error"]["code"] == "not_found"
