@@ -23,8 +23,8 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 class Child:
     """One server process: its name, its command, where its output goes.
 
-    `stop_signal` asks it to end in good order. `orphan_signal` is what the kernel sends when the parent has died.
-    `patience` is how many seconds an orderly end may take.
+    `stop_signal` asks it to end in good order. `orphan_signal` is what the kernel sends when the parent has died,
+    `abandon_signal` what ends it at once. `patience` is how many seconds an orderly end may take.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class Child:
         account: Account | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
         orphan_signal: signal.Signals = signal.SIGKILL,
+        abandon_signal: signal.Signals = signal.SIGKILL,
         patience: float = 10.0,
     ) -> None:
         self.name = name
@@ -49,7 +50,9 @@ class Child:
         self._account = account
         self._stop_signal = stop_signal
         self._orphan_signal = orphan_signal
+        self._abandon_signal = abandon_signal
         self._process: subprocess.Popen[bytes] | None = None
+        self._asked = False
 
     @property
     def pid(self) -> int:
@@ -72,6 +75,7 @@ class Child:
         """Start the process; does not wait until it serves."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         account = self._account
+        self._asked = False
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the command is ours
                 self.command,
@@ -88,8 +92,9 @@ class Child:
             )
 
     def ask_to_stop(self) -> None:
-        """Send the stop signal and return at once."""
-        if self._process is not None:
+        """Send the stop signal, once, and return at once: a second one would make some servers drop their work."""
+        if self._process is not None and not self._asked:
+            self._asked = True
             self._process.send_signal(self._stop_signal)
 
     def stop(self) -> None:
@@ -106,6 +111,12 @@ class Child:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+
+    def abandon(self) -> None:
+        """Make it end at once without waiting for it: all that a signal handler may do."""
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, self._abandon_signal)
 
     def last_words(self) -> str:
         """The last line of its log; empty when it wrote none."""

@@ -63,6 +63,7 @@ class EmbeddedServer:
     name: str
     stop_signal = signal.SIGTERM
     orphan_signal = signal.SIGKILL
+    abandon_signal = signal.SIGKILL
 
     def __init__(self, directory: Path, *, log: Path | None = None) -> None:
         self.directory = directory.absolute()
@@ -95,6 +96,11 @@ class EmbeddedServer:
         """Whether the process lives."""
         return self._child is not None and self._child.is_running
 
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; else as `Child.exit_code`."""
+        return self.child.exit_code
+
     def start(self) -> None:
         """Start the server and wait until it serves. Raises CommandError."""
         if self._child is None and not is_free(self.port):  # another program has taken it since the last time
@@ -107,10 +113,20 @@ class EmbeddedServer:
             account=self.account,
             stop_signal=self.stop_signal,
             orphan_signal=self.orphan_signal,
+            abandon_signal=self.abandon_signal,
             patience=20.0,
         )
         self._child.start()
         self._wait_until_it_serves(self._child)
+
+    def ask_to_stop(self) -> None:
+        """Ask the server to stop in good order, and return at once."""
+        self.child.ask_to_stop()
+
+    def abandon(self) -> None:
+        """Make the server end at once without waiting for it."""
+        if self._child is not None:
+            self._child.abandon()
 
     def stop(self) -> None:
         """Stop the server in good order; what it holds is written down first."""
@@ -159,6 +175,7 @@ class EmbeddedPostgres(EmbeddedServer):
     name = "postgres"
     stop_signal = signal.SIGINT  # "fast": ends sessions, writes everything down, does not wait for clients
     orphan_signal = signal.SIGINT
+    abandon_signal = signal.SIGQUIT  # "immediate": ends at once with all its sessions, which SIGKILL would leave
 
     def __init__(self, directory: Path, *, log: Path | None = None) -> None:
         super().__init__(directory, log=log)

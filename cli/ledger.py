@@ -1,0 +1,45 @@
+"""The ledger as commands see it: open it, ask which revision it has, bring it to the newest."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+import migrations
+from cli.errors import CommandError
+from core.db import UNAVAILABLE, Database
+from core.settings import Settings
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Database]:
+    """The ledger, closed at the end. Raises CommandError when Postgres does not answer."""
+    database = Database(settings, name="safelight-cli")
+    try:
+        yield database
+    except UNAVAILABLE as error:
+        raise CommandError(f"Postgres does not answer: {_first_line(error)}") from None
+    finally:
+        database.close()
+
+
+def upgrade(settings: Settings) -> None:
+    """Bring the ledger's tables to the newest revision. Raises CommandError when Postgres does not answer."""
+    os.environ["SAFELIGHT_DATABASE_URL"] = settings.database_url or ""  # where migrations look for it
+    try:
+        migrations.upgrade()
+    except UNAVAILABLE as error:
+        raise CommandError(f"Postgres does not answer: {_first_line(error)}") from None
+
+
+def revision(database: Database) -> str | None:
+    """The revision that the tables have; None when there are none."""
+    if not database.execute(sa.select(sa.func.to_regclass("alembic_version")))[0][0]:
+        return None
+    rows = database.execute(sa.text("SELECT version_num FROM alembic_version"))
+    return str(rows[0][0]) if rows else None
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]

@@ -1,0 +1,57 @@
+"""What `safelight up` shows when it is ready: where it is, and lines to copy that end in a picture."""
+
+import sys
+
+from core.settings import Settings
+
+PROMPT = "A cat sitting on a sofa."
+
+
+def show(settings: Settings, model: str, key: str | None, *, seconds: float) -> None:
+    """Print the panel: framed above and below on a terminal (so that lines can be copied), else plain text."""
+    url = address(settings)
+    title = f"Safelight is ready at {url} ({seconds:.1f} s)"
+    text = f"{url}/docs   logs: {settings.data_dir / 'logs'}   stop: Ctrl-C\n"
+    if key is not None:
+        text += f"\nYour first API key, shown this once:\n  {key}\n"
+    text += f"\n# A picture with curl\n{curl_lines(url, settings.needs_key, key)}\n"
+    text += f"\n# The same with OpenAI's SDK\n{sdk_lines(url, model, settings.needs_key, key)}"
+    if not sys.stdout.isatty():
+        print(f"{title}\n{text}", flush=True)
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.text import Text
+
+    Console().print(Panel(Text(text), title=Text(title, "bold green"), box=box.HORIZONTALS, padding=(1, 0)))
+
+
+def address(settings: Settings) -> str:
+    """The URL by which this machine reaches the API."""
+    if settings.public_url is None and settings.host in ("0.0.0.0", "::"):  # noqa: S104 - compared with
+        return f"http://127.0.0.1:{settings.port}"
+    return settings.base_url
+
+
+def curl_lines(url: str, needs_key: bool, key: str | None) -> str:
+    """Shell lines that post a prompt, wait for it, and leave `cat.png`."""
+    header = f" \\\n  -H 'authorization: Bearer {key or 'YOUR_KEY'}'" if needs_key else ""
+    return (
+        f"job=$(curl -s {url}/v1/jobs{header} \\\n"
+        f"  -H 'content-type: application/json' -d '{{\"prompt\": \"{PROMPT}\"}}' \\\n"
+        "  | grep -o 'job_[0-9A-Za-z]*' | head -1)\n"
+        f'curl -s "{url}/v1/jobs/$job?wait=60"{header} \\\n'
+        '  | grep -o \'"url":"[^"]*\' | cut -d \'"\' -f 4 | xargs curl -s -o cat.png'
+    )
+
+
+def sdk_lines(url: str, model: str, needs_key: bool, key: str | None) -> str:
+    """Python lines that do the same through the official SDK."""
+    secret = key or ("YOUR_KEY" if needs_key else "anything")
+    return (
+        "from openai import OpenAI\n"
+        f'client = OpenAI(base_url="{url}/v1", api_key="{secret}")\n'
+        f'image = client.images.generate(model="{model}", prompt="{PROMPT}")\n'
+        "print(image.data[0].url)"
+    )

@@ -1,0 +1,57 @@
+"""`safelight api | worker | sweep | migrate`: one part at a time, as on machines of their own."""
+
+from typing import Annotated
+
+import typer
+
+from cli import processes
+from cli.environment import joined, read_catalog, read_settings, served_queues
+from cli.errors import CommandError
+
+
+def api() -> None:
+    """Run the API in the foreground."""
+    settings = joined(read_settings())
+    processes.become(processes.api(settings), settings)
+
+
+def worker(
+    queue: Annotated[
+        list[str] | None, typer.Option(help="Queue to serve; may be repeated. Default: all that this machine can.")
+    ] = None,
+    concurrency: Annotated[
+        int, typer.Option(min=1, help="Threads: 2 for a device (one draws, one uploads), more for a remote API.")
+    ] = 2,
+) -> None:
+    """Run a worker in the foreground."""
+    settings = joined(read_settings())
+    catalog = read_catalog(settings)
+    if unknown := set(queue or ()) - set(catalog.queues):
+        known = ", ".join(catalog.queues)
+        raise CommandError(f"No model of the catalogue waits in {', '.join(sorted(unknown))}; queues: {known}.")
+    queues = tuple(queue or served_queues(catalog, settings))
+    if not queues:
+        raise CommandError("No model of the catalogue can be drawn with here: pip install 'safelight[worker]'.")
+    processes.become(processes.worker(queues, concurrency), settings)
+
+
+def sweep() -> None:
+    """Run the sweep in the foreground: takes back lost jobs, expires old ones, tidies up."""
+    settings = joined(read_settings())
+    processes.become(processes.sweep(), settings)
+
+
+def migrate() -> None:
+    """Bring the database to the newest revision."""
+    from cli.ledger import upgrade
+    from migrations import newest
+
+    upgrade(joined(read_settings()))
+    print(f"The database is at revision {newest()}.")
+
+
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version
+
+    print(version("safelight"))
