@@ -4,7 +4,7 @@ PYTHON ?= python3
 # An index to take torch from, in place of the usual one: PyTorch's CPU index saves CPU-only Linux machines gigabytes.
 TORCH_INDEX ?=
 # `make up QUIET=` shows what pip does.
-QUIET ?= -q
+QUIET ?= -qq
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -58,11 +58,12 @@ clean: ## remove the environment and all caches; data in .safelight/ stays
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/pip:
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here: install Python 3.11 or newer, or name one, as in 'make up PYTHON=python3.12'." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "Safelight needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1): name another, as in 'make up PYTHON=python3.12'."; exit 1; }
+	  echo "Safelight needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1): name another, as in 'make up PYTHON=python3.12'." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
-	  echo "$(PYTHON) lacks its venv module: install it (Debian, Ubuntu: apt install python3-venv) and run make again."; exit 1; }
-	@echo "Making $(VENV)/ and installing: the first time takes some minutes and about 2 GB of disk (with CUDA builds of torch, 8 GB)."
+	  echo "$(PYTHON) lacks its venv module: install it (Debian, Ubuntu: apt install python3-venv) and run make again." >&2; exit 1; }
+	@echo "Making $(VENV)/ and installing: the first time takes some minutes and about 2 GB of disk (8 GB with torch's CUDA build)."
 	@$(PYTHON) -m venv $(VENV)
 
 # By itself, so that TORCH_INDEX serves torch alone; the packages torch needs come with the next step, from the usual index.

@@ -1,0 +1,97 @@
+"""What docker-compose.yml promises, where reading may overlook it; test_servers runs the servers' own commands."""
+
+import re
+
+import pytest
+
+from core.settings import Settings
+from tests.shipping.files import ROOT, environment, example, instructions, seconds, services, text, variables
+
+OURS = ("api", "migrate", "openai", "sweep", "worker")
+OTHERS_VARIABLES = re.compile(r"AWS_[A-Z_]+|OPENAI_API_KEY")
+GIVEN = {"POSTGRES_PASSWORD": "one", "S3_SECRET_KEY": "two", "SAFELIGHT_SECRET_KEY": "three"}
+
+
+def one_shot(service: dict[str, object]) -> bool:
+    return service["restart"] == "no"
+
+
+@pytest.mark.parametrize("name", services())
+def test_an_image_is_pinned(name: str) -> None:
+    repository, _, tag = services()[name]["image"].partition(":")
+    if name in OURS:
+        version = re.search(r'^version = "(.+)"$', text("pyproject.toml"), re.MULTILINE)
+        assert tag == version[1]
+        assert (ROOT / services()[name]["build"]["dockerfile"]).exists()
+    else:
+        assert re.match(r"\d+\.\d+", tag), f"{repository} is not pinned"
+
+
+@pytest.mark.parametrize("name", services())
+def test_a_service_is_watched_or_runs_once(name: str) -> None:
+    service = services()[name]
+    if one_shot(service):
+        assert service["healthcheck"] == {"disable": True}
+    else:
+        assert service["restart"] == "unless-stopped"
+        assert {"test", "interval", "timeout", "retries"} <= set(service["healthcheck"])
+
+
+@pytest.mark.parametrize("name", services())
+def test_a_service_waits_until_what_it_needs_is_well(name: str) -> None:
+    for needed, how in services()[name].get("depends_on", {}).items():
+        ends = one_shot(services()[needed])
+        assert how["condition"] == ("service_completed_successfully" if ends else "service_healthy")
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_containers_can_change_nothing_of_themselves(name: str) -> None:
+    service = services()[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "user" not in service, "the image's own user, who is not root"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_containers_are_given_settings_that_exist(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = environment(name, **GIVEN)
+    for variable, value in given.items():
+        monkeypatch.setenv(variable, value)
+        field = variable.removeprefix("SAFELIGHT_").lower()
+        assert field in Settings.model_fields or OTHERS_VARIABLES.fullmatch(variable), variable
+    settings = Settings()
+    assert settings.database_url == "postgresql://safelight:one@postgres:5432/safelight"
+    assert settings.storage_url == "s3://safelight"
+    assert not settings.presign
+
+
+def test_requests_from_outside_need_a_key() -> None:
+    listens_on = re.search(r"SAFELIGHT_HOST=(\S+)", dict(instructions("Dockerfile.api"))["ENV"])
+    assert Settings(host=listens_on[1]).needs_key
+
+
+def test_only_the_api_is_published_and_on_loopback_unless_told_otherwise() -> None:
+    published = {name: service["ports"] for name, service in services().items() if "ports" in service}
+    assert published == {"api": ["${PUBLISH_ADDRESS:-127.0.0.1}:${PUBLISH_PORT:-8000}:8000"]}
+    assert example()["PUBLISH_ADDRESS"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("name", ["worker", "openai"])
+def test_a_worker_is_given_more_time_to_stop_than_it_takes_to_drain(name: str) -> None:
+    assert seconds(services()[name]["stop_grace_period"]) > Settings().drain_timeout.total_seconds() + 10
+
+
+def test_the_example_names_every_variable_and_no_other() -> None:
+    assert set(example()) == set(variables())
+
+
+def test_secrets_have_no_default() -> None:
+    must_be_set = {name for name, kind in variables().items() if kind == "?"}
+    assert must_be_set == set(GIVEN)
+    assert all(example()[name] == "" for name in must_be_set)
+
+
+@pytest.mark.parametrize("unit", ["api", "sweep", "worker@"])
+def test_a_unit_stops_later_than_a_worker_drains(unit: str) -> None:
+    patience = re.search(r"^TimeoutStopSec=(\S+)$", text(f"deploy/systemd/safelight-{unit}.service"), re.MULTILINE)
+    assert seconds(patience[1]) >= Settings().drain_timeout.total_seconds() + 15

@@ -1,0 +1,42 @@
+"""What `make` says where it cannot work, and that asking again costs nothing."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.shipping.files import ROOT
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["make", *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_make_alone_lists_every_target() -> None:
+    listed = make().stdout
+    for target in ("up", "test", "lint", "format", "types", "bench", "train", "judge", "clean"):
+        assert f"make {target} " in listed
+
+
+def test_a_python_that_is_too_old_gives_one_sentence(tmp_path: Path) -> None:
+    old = tmp_path / "python3.9"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2 && exit 0\nexit 1\n')
+    old.chmod(0o755)
+    done = make("up", f"VENV={tmp_path}/venv", f"PYTHON={old}")
+    sentence, makes_own = done.stderr.splitlines()
+    assert sentence.startswith(f"Safelight needs Python 3.11 or newer, and {old} is Python 3.9.2")
+    assert makes_own.startswith("make: ***")
+    assert not (tmp_path / "venv").exists()
+
+
+def test_a_python_that_is_not_there_gives_one_sentence(tmp_path: Path) -> None:
+    sentence, _makes_own = make("up", f"VENV={tmp_path}/venv", "PYTHON=python0").stderr.splitlines()
+    assert sentence.startswith("There is no python0 here")
+
+
+@pytest.mark.parametrize("target", ["install", "dev"])
+def test_what_is_installed_is_not_installed_again(target: str, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    for made in ("bin/pip", ".installed-torch", ".installed-run", ".installed-dev"):
+        (tmp_path / made).touch()
+    assert "Nothing to be done" in make(target, f"VENV={tmp_path}").stdout
