@@ -16,6 +16,9 @@ from pathlib import Path
 
 from cli.account import Account
 
+LARGE_LOG_BYTES = 10_000_000
+"""A log beyond that is put aside at the next start, and the one put aside before is dropped."""
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -74,6 +77,8 @@ class Child:
     def start(self) -> None:
         """Start the process; does not wait until it serves."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.log.exists() and self.log.stat().st_size > LARGE_LOG_BYTES:
+            self.log.replace(self.log.with_name(f"{self.log.name}.1"))
         account = self._account
         self._asked = False
         with self.log.open("ab") as log:

@@ -95,6 +95,11 @@ def _embedded_url(settings: Settings, name: str, pattern: str) -> str:
         ) from None
 
 
+def reachable_host(settings: Settings) -> str:
+    """The host by which this machine reaches the API: "all addresses" is none to connect to."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
+
+
 def variables(settings: Settings) -> dict[str, str]:
     """The environment of a server: ours, with the URLs that we know and with absolute paths."""
     names = ("data_dir", "models_dir", "catalog", "database_url", "redis_url", "storage_url")

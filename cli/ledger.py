@@ -8,29 +8,29 @@ import sqlalchemy as sa
 
 import migrations
 from cli.errors import CommandError
-from core.db import UNAVAILABLE, Database
+from core.db import Database
 from core.settings import Settings
 
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Database]:
-    """The ledger, closed at the end. Raises CommandError when Postgres does not answer."""
+    """The ledger, closed at the end. Raises CommandError when it cannot be used."""
     database = Database(settings, name="safelight-cli")
     try:
         yield database
-    except UNAVAILABLE as error:
-        raise CommandError(f"Postgres does not answer: {_first_line(error)}") from None
+    except sa.exc.SQLAlchemyError as error:
+        raise CommandError(f"The database cannot be used: {_first_line(error)}") from None
     finally:
         database.close()
 
 
 def upgrade(settings: Settings) -> None:
-    """Bring the ledger's tables to the newest revision. Raises CommandError when Postgres does not answer."""
+    """Bring the ledger's tables to the newest revision. Raises CommandError when it cannot be used."""
     os.environ["SAFELIGHT_DATABASE_URL"] = settings.database_url or ""  # where migrations look for it
     try:
         migrations.upgrade()
-    except UNAVAILABLE as error:
-        raise CommandError(f"Postgres does not answer: {_first_line(error)}") from None
+    except sa.exc.SQLAlchemyError as error:
+        raise CommandError(f"The database cannot be used: {_first_line(error)}") from None
 
 
 def revision(database: Database) -> str | None:

@@ -2,6 +2,7 @@
 
 import sys
 
+from cli.environment import reachable_host
 from core.settings import Settings
 
 PROMPT = "A cat sitting on a sofa."
@@ -29,9 +30,7 @@ def show(settings: Settings, model: str, key: str | None, *, seconds: float) -> 
 
 def address(settings: Settings) -> str:
     """The URL by which this machine reaches the API."""
-    if settings.public_url is None and settings.host in ("0.0.0.0", "::"):  # noqa: S104 - compared with
-        return f"http://127.0.0.1:{settings.port}"
-    return settings.base_url
+    return settings.model_copy(update={"host": reachable_host(settings)}).base_url
 
 
 def curl_lines(url: str, needs_key: bool, key: str | None) -> str:

@@ -69,7 +69,8 @@ class Supervisor:
 
     def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            self._handlers[number] = signal.signal(number, self._asked_to_stop)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup means it
+                self._handlers[number] = signal.signal(number, self._asked_to_stop)
         self._handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: self._events.put("child"))
         return self
 

@@ -50,9 +50,9 @@ def up(
                 show(settings, catalog.default, key, seconds=time.monotonic() - began)
                 supervisor.run()
         except KeyboardInterrupt:
-            raise typer.Exit(130) from None
-        finally:
             say("Stopped.")
+            raise typer.Exit(130) from None
+        say("Stopped.")
 
 
 def say(line: str) -> None:
@@ -122,14 +122,17 @@ def _start_ledger_and_doorbell(settings: Settings, supervisor: Supervisor) -> Se
     """Start the embedded servers that no URL replaces; returns the settings with all URLs."""
     found = {}
     logs = settings.data_dir / "logs"
-    if settings.database_url is None:
-        postgres = EmbeddedPostgres(settings.data_dir / "postgres", log=logs / "postgres.log")
-        supervisor.start(postgres)
-        found["database_url"] = postgres.url
-    if settings.redis_url is None:
-        valkey = EmbeddedValkey(settings.data_dir / "valkey", log=logs / "valkey.log")
-        supervisor.start(valkey)
-        found["redis_url"] = valkey.url
+    try:
+        if settings.database_url is None:
+            postgres = EmbeddedPostgres(settings.data_dir / "postgres", log=logs / "postgres.log")
+            supervisor.start(postgres)
+            found["database_url"] = postgres.url
+        if settings.redis_url is None:
+            valkey = EmbeddedValkey(settings.data_dir / "valkey", log=logs / "valkey.log")
+            supervisor.start(valkey)
+            found["redis_url"] = valkey.url
+    except OSError as error:
+        raise CommandError(f"{error.filename} cannot be used ({error.strerror}): see {settings.data_dir}.") from None
     return settings.model_copy(update=found)
 
 
@@ -176,8 +179,7 @@ def _wait_until_ready(settings: Settings, supervisor: Supervisor) -> None:
 
 
 def _is_ready(settings: Settings) -> bool:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared with
-    connection = http.client.HTTPConnection(host, settings.port, timeout=5)
+    connection = http.client.HTTPConnection(environment.reachable_host(settings), settings.port, timeout=5)
     with suppress(OSError, http.client.HTTPException):
         connection.request("GET", "/readyz")
         return connection.getresponse().status == 200
