@@ -153,7 +153,7 @@ def requeue(
         exhausted=sa.false() if error is None else jobs.c.failures + 1 >= jobs.c.max_attempts,
         error=error or GenerationError(),
         failures=jobs.c.failures + counted,
-        not_before=NOW + sa.literal(delay) * sa.func.power(2, jobs.c.failures),
+        not_before=NOW + _seconds(delay.total_seconds() * sa.func.power(2, jobs.c.failures)),
     )
 
 
@@ -234,6 +234,10 @@ def delete(project_id: str, job_id: str) -> sa.Executable:
 def forget(job_ids: Sequence[str]) -> sa.Executable:
     """Delete final jobs past retention. The caller has removed their objects first."""
     return sa.delete(jobs).where(jobs.c.id.in_(job_ids), in_status(*FINAL)).returning(jobs.c.id)
+
+
+def _seconds(amount: sa.ColumnElement[float]) -> sa.ColumnElement[Any]:
+    return sa.func.make_interval(0, 0, 0, 0, 0, 0, amount)
 
 
 def _held(job_id: str, lease: UUID) -> sa.Update:

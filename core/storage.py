@@ -158,7 +158,7 @@ def _open(settings: Settings) -> ObjectStore:
     if parts.scheme == "file":
         Path(parts.path).mkdir(parents=True, exist_ok=True)
         return LocalStore(parts.path, automatic_cleanup=True)
-    options: "ClientConfig" = {"timeout": timedelta(seconds=30), "connect_timeout": timedelta(seconds=3)}
+    options: ClientConfig = {"timeout": timedelta(seconds=30), "connect_timeout": timedelta(seconds=3)}
     # Region, endpoint and credentials come from the usual variables of each cloud (AWS_ENDPOINT_URL, AWS_REGION ...).
     return from_url(url, client_options=options)
 

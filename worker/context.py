@@ -59,6 +59,8 @@ class Context:
     name: str
     device: threading.Lock = field(default_factory=threading.Lock)
     """Held while a micro-batch is on the device. Encoding and uploading happen outside it."""
+    shelf: threading.Lock = field(default_factory=threading.Lock)
+    """Held while pictures are encoded, uploaded and recorded."""
     drain: Drain = field(default_factory=Drain)
     limits: dict[str, int] = field(default_factory=dict)
     """By batch key, how many images fit on the device: learned from running out of memory."""

@@ -8,6 +8,7 @@ frozen, cut off or presumed dead changes nothing when it wakes.
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
@@ -45,26 +46,29 @@ class MicroBatch:
     jobs: Sequence[sa.Row[Any]]
     heartbeat: Heartbeat
 
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it has taken a worker down before: then no other job's pictures may be in hand beside it."""
+        return bool(self.jobs[0].crashes)
+
 
 def run(context: Context, queue: str) -> bool:
     """Develop one micro-batch of a queue. Returns whether there was one."""
-    with context.device:
-        batch = claim(context, queue)
-        if batch is None:
-            return False
-        context.doorbell.ring(queue)
-        batch.heartbeat.start()
-        try:
+    with ExitStack() as held:
+        with context.device:
+            batch = claim(context, queue)
+            if batch is None:
+                return False
+            context.doorbell.ring(queue)
+            held.enter_context(batch.heartbeat)
+            if batch.is_suspect:
+                held.enter_context(context.shelf)
+                settle(context, batch, draw(context, batch))
+                return True
             outcomes = draw(context, batch)
-        except BaseException:
-            batch.heartbeat.stop()
-            raise
-    try:
-        for job in batch.jobs:
-            settle(context, batch, job, outcomes[job.id])
-    finally:
-        batch.heartbeat.stop()
-    return True
+        with context.shelf:
+            settle(context, batch, outcomes)
+        return True
 
 
 def claim(context: Context, queue: str) -> MicroBatch | None:
@@ -105,7 +109,13 @@ def draw(context: Context, batch: MicroBatch) -> Mapping[str, Outcome | None]:
     return {job.id: None if error is None else Outcome(error=error) for job in batch.jobs}
 
 
-def settle(context: Context, batch: MicroBatch, job: sa.Row[Any], outcome: Outcome | None) -> None:
+def settle(context: Context, batch: MicroBatch, outcomes: Mapping[str, Outcome | None]) -> None:
+    """Store what came of each job and write it down."""
+    for job in batch.jobs:
+        _settle(context, batch, job, outcomes[job.id])
+
+
+def _settle(context: Context, batch: MicroBatch, job: sa.Row[Any], outcome: Outcome | None) -> None:
     """Write down what came of a job, unless it is not ours or not wanted any more."""
     if not batch.heartbeat.wants(job.id):
         return

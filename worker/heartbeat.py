@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from typing import Self
 from uuid import UUID
 
 from core import jobs, leases
@@ -24,7 +25,7 @@ EXIT_STALLED = 70
 
 
 class Heartbeat:
-    """Beats in a thread of its own from `start` to `stop`."""
+    """A context manager: beats in a thread of its own until it is left."""
 
     def __init__(self, context: Context, lease: UUID, job_ids: Sequence[str]) -> None:
         self._context = context
@@ -36,12 +37,11 @@ class Heartbeat:
         self._moved_at: float | None = None  # loading a model may take its time; the clock runs from the first move
         self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{lease.hex[:8]}", daemon=True)
 
-    def start(self) -> None:
-        """Begin to beat."""
+    def __enter__(self) -> Self:
         self._thread.start()
+        return self
 
-    def stop(self) -> None:
-        """Beat no more; returns when the last beat is over."""
+    def __exit__(self, *_: object) -> None:
         self._stopped.set()
         self._thread.join()
 
@@ -68,12 +68,13 @@ class Heartbeat:
 
     def _beat(self) -> None:
         while not self._stopped.wait(self._settings.cancel_check.total_seconds()) and self._ours:
-            if self._has_stalled():
-                self._give_up()
             try:
                 self._look()
             except UNAVAILABLE as error:
                 self._endure(str(error).partition("\n")[0])
+            # Looked first: a process that was frozen as a whole has lost its jobs, but its device is well.
+            if self._ours and self._has_stalled():
+                self._give_up()
 
     def _has_stalled(self) -> bool:
         patience = self._settings.stall_timeout.total_seconds()

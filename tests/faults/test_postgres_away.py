@@ -1,0 +1,60 @@
+"""Postgres is the ledger: without it nothing is accepted, and everything goes on when it is back."""
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from cli.embedded import EmbeddedPostgres, EmbeddedValkey
+from tests.stack import Stack, body, migrate
+
+_numbers = count(1)
+
+
+@pytest.fixture
+def ledger(directory: Path) -> Iterator[EmbeddedPostgres]:
+    with EmbeddedPostgres(directory / f"ledger{next(_numbers)}") as server:
+        yield server
+
+
+@pytest.fixture
+def stack(directory: Path, ledger: EmbeddedPostgres, valkey: EmbeddedValkey) -> Iterator[Stack]:
+    url = ledger.create_database("safelight")
+    migrate(url)
+    place = directory / f"postgres{next(_numbers)}"
+    with Stack(place, url, valkey.url.removesuffix("/0") + "/3") as stack:
+        stack.api()
+        stack.worker()
+        stack.sweep()
+        yield stack
+
+
+def test_without_postgres_nothing_is_accepted_and_it_recovers_cleanly(stack: Stack, ledger: EmbeddedPostgres) -> None:
+    kept = stack.final(stack.submit()["id"])
+    ledger.kill()
+
+    refused = stack.client.post("/v1/jobs", json={"prompt": "x", "size": "64x64"})
+    unready = stack.client.get("/readyz")
+    alive = stack.client.get("/healthz")
+
+    assert (refused.status_code, body(refused)["error"]["code"]) == (503, "database_unavailable")
+    assert refused.headers["retry-after"] == "1"
+    assert (unready.status_code, body(unready)["checks"]["database"]) == (503, "down")
+    assert alive.status_code == 200
+
+    ledger.start()
+    assert stack.job(kept["id"])["images"] == kept["images"]
+    assert stack.final(stack.submit()["id"])["status"] == "completed"
+    assert stack.count() == 2
+
+
+def test_a_job_being_drawn_outlives_a_restart_of_postgres(stack: Stack, ledger: EmbeddedPostgres) -> None:
+    job = stack.submit(model="slow", steps=20)
+    stack.until(job["id"], "job.progress")
+
+    ledger.kill()
+    ledger.start()
+
+    final = stack.final(job["id"])
+    assert (final["status"], final["attempts"]) == ("completed", 1)
