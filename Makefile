@@ -47,11 +47,12 @@ types: $(DEV) ## mypy --strict
 bench: $(DEV) ## measure jobs accepted and done a second, beside bare references
 	$(BIN)/python -m bench.submit_to_done
 
-train: $(TRAINING) ## train the bundled model anew; hours of CPU, resumes where it stopped
+train: $(TRAINING) ## train the bundled model anew: hours of CPU, taken up again where it stopped; needs npm for the artwork
 	$(BIN)/python -m training all
 
-judge: $(TRAINING) ## train the judge that scores the bundled model's pictures
+judge: $(TRAINING) ## score what the trained model draws, by a judge that was trained apart from it
 	$(BIN)/python -m training judge
+	$(BIN)/python -m training sample
 
 clean: ## remove the environment and all caches; data in .safelight/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
