@@ -1,5 +1,6 @@
 """What `make` says where it cannot work, and that asking again costs nothing."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -9,7 +10,11 @@ from tests.shipping.files import ROOT
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["make", *arguments], cwd=ROOT, capture_output=True, text=True)
+    """Run make as from a shell, also where make itself runs these tests."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(
+        ["make", *arguments], cwd=ROOT, env=environment | {"LC_ALL": "C"}, capture_output=True, text=True
+    )
 
 
 def test_make_alone_lists_every_target() -> None:
