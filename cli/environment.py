@@ -24,9 +24,9 @@ def read_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
-        raise CommandError(
-            f"The setting SAFELIGHT_{name} is wrong: {first['msg']}." if name else f"{first['msg']}."
-        ) from None
+        reason = first["msg"].removeprefix("Value error, ")
+        what = f"The setting SAFELIGHT_{name} is wrong" if name else "The settings do not fit together"
+        raise CommandError(f"{what}: {reason}.") from None
     paths = {"data_dir": settings.data_dir, "models_dir": settings.models_dir, "catalog": settings.catalog_path}
     return settings.model_copy(update={name: path.absolute() for name, path in paths.items()})
 

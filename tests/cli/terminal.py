@@ -1,0 +1,66 @@
+"""A terminal for tests: runs `safelight` with settings of its own, and hears what it says."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.processes import PATIENCE, Process
+
+CATALOG = """
+default = "fake"
+
+[[models]]
+id = "fake"
+generator = "fake"
+sizes = ["64x64"]
+steps = { default = 3, min = 1, max = 1000 }
+"""
+
+
+class Terminal:
+    """Settings of one Safelight, and the commands given to it."""
+
+    def __init__(self, directory: Path, port: int, **settings: str) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self.data_dir = directory / "data"
+        self.url = f"http://127.0.0.1:{port}"
+        catalog = directory / "catalog.toml"
+        catalog.write_text(CATALOG)
+        self.settings: Mapping[str, str] = {
+            "SAFELIGHT_CATALOG": str(catalog),
+            "SAFELIGHT_DATA_DIR": str(self.data_dir),
+            "SAFELIGHT_PORT": str(port),
+            "SAFELIGHT_DRAIN_TIMEOUT": "10",
+            **settings,
+        }
+
+    def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return subprocess.run(
+            command(*arguments),
+            env={**os.environ, **self.settings, **settings},
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+
+    def start(self, *arguments: str, **settings: str) -> Process:
+        """Start a command that goes on."""
+        return Process(arguments[0], command(*arguments), {**self.settings, **settings})
+
+    def refusal(self, *arguments: str, **settings: str) -> str:
+        """The one sentence with which a command refuses."""
+        ended = self.run(*arguments, **settings)
+        assert (ended.returncode, ended.stdout) == (1, ""), ended
+        assert ended.stderr.count("\n") == 1, ended.stderr
+        assert ended.stderr.startswith("safelight: ")
+        return ended.stderr.removeprefix("safelight: ").rstrip()
+
+
+def command(*arguments: str) -> list[str]:
+    """A command line of `safelight`."""
+    return [sys.executable, "-m", "cli.main", *arguments]

@@ -1,0 +1,75 @@
+"""What `safelight` cannot do it says in one sentence on stderr, with exit code 1, and starts nothing."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.embedded import free_port
+from tests.cli.terminal import Terminal
+
+
+@pytest.fixture
+def terminal(directory: Path) -> Terminal:
+    return Terminal(directory / "refusals", free_port())
+
+
+@pytest.fixture
+def taken_port() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield str(server.getsockname()[1])
+
+
+def test_a_taken_port_is_named(terminal: Terminal, taken_port: str) -> None:
+    said = terminal.refusal("up", SAFELIGHT_PORT=taken_port)
+    assert said == f"Port {taken_port} of 127.0.0.1 is taken: set SAFELIGHT_PORT to a free one."
+
+
+def test_a_data_directory_that_cannot_be_written_is_named(terminal: Terminal) -> None:
+    file = terminal.directory / "a-file"
+    file.touch()
+    said = terminal.refusal("up", SAFELIGHT_DATA_DIR=str(file))
+    assert said == f"The data directory {file} cannot be written (File exists): set SAFELIGHT_DATA_DIR to another one."
+
+
+def test_a_missing_catalogue_is_named(terminal: Terminal) -> None:
+    said = terminal.refusal("up", SAFELIGHT_CATALOG="/nowhere/catalog.toml")
+    assert said == "There is no catalogue at /nowhere/catalog.toml; set SAFELIGHT_CATALOG to one."
+
+
+def test_a_model_without_its_files_is_named(terminal: Terminal) -> None:
+    catalog = terminal.directory / "bundled.toml"
+    catalog.write_text('default = "m"\n[[models]]\nid = "m"\ngenerator = "diffusers_local"\nsource = "not-here"\n')
+    said = terminal.refusal("up", SAFELIGHT_CATALOG=str(catalog), SAFELIGHT_MODELS_DIR=str(terminal.directory))
+    assert said.startswith(f"The model m is not in {terminal.directory / 'not-here'} (there is no model_index.json): ")
+
+
+def test_a_wrong_setting_is_named(terminal: Terminal) -> None:
+    said = terminal.refusal("up", SAFELIGHT_PORT="99999")
+    assert said == "The setting SAFELIGHT_PORT is wrong: Input should be less than or equal to 65535."
+
+
+def test_settings_that_do_not_fit_together_are_explained(terminal: Terminal) -> None:
+    said = terminal.refusal("up", SAFELIGHT_LEASE="10", SAFELIGHT_HEARTBEAT="9")
+    assert (
+        said
+        == "The settings do not fit together: heartbeat must be at most half of lease, or one late beat loses the job."
+    )
+
+
+def test_a_part_that_needs_a_ledger_says_where_to_get_one(terminal: Terminal) -> None:
+    said = terminal.refusal("migrate")
+    assert said == (
+        f"There is no postgres under {terminal.data_dir}: start `safelight up` on this directory, "
+        "or set SAFELIGHT_DATABASE_URL."
+    )
+
+
+def test_the_overview_names_every_command_and_imports_none(terminal: Terminal) -> None:
+    ended = terminal.run("--help", PYTHONPROFILEIMPORTTIME="1")
+    for name in ("up", "generate", "watch", "jobs", "doctor", "keys", "api", "worker", "sweep", "migrate", "version"):
+        assert f"\n  {name} " in ended.stdout
+    imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
+    assert "typer" in imported
+    assert not imported & {"pydantic", "sqlalchemy", "rich", "httpx", "celery", "fastapi", "torch", "psycopg", "cli.up"}

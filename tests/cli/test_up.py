@@ -1,0 +1,153 @@
+"""`safelight up`, told from an empty directory to the last process gone. The tests are one story, in their order."""
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from cli.embedded import free_port
+from tests.cli.terminal import Terminal
+from tests.processes import PATIENCE, Process
+
+PNG = b"\x89PNG\r\n"
+LAST_LINE = "print(image.data[0].url)"
+
+
+@pytest.fixture(scope="module")
+def terminal(directory: Path) -> Terminal:
+    return Terminal(directory / "up", free_port())
+
+
+@pytest.fixture(scope="module")
+def up(terminal: Terminal) -> Iterator[Process]:
+    with terminal.start("up") as process:
+        process.until_says(LAST_LINE)
+        yield process
+
+
+def family(process: Process) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def lines(process: Process, first: str, last: str) -> str:
+    """What a process said from one line to another, both included."""
+    said = process.said()
+    begin = said.index(first)
+    return said[begin : said.index(last, begin) + len(last)]
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    """Wait for what nobody announces."""
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.05)
+
+
+def is_ready(terminal: Terminal) -> bool:
+    try:
+        return httpx.get(f"{terminal.url}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_it_is_ready_when_it_says_so(up: Process, terminal: Terminal) -> None:
+    assert f"Safelight is ready at {terminal.url} (" in up.said()
+    assert f"{terminal.url}/docs" in up.said()
+    ready = httpx.get(f"{terminal.url}/readyz")
+    assert ready.json() == {"status": "ready", "checks": {"database": "ok", "redis": "ok", "storage": "ok"}}
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the lines are for curl")
+def test_its_curl_lines_end_in_a_picture(up: Process, directory: Path) -> None:
+    subprocess.run(["sh", "-c", lines(up, "job=$(curl", "cat.png")], cwd=directory, check=True, timeout=PATIENCE)
+    assert (directory / "cat.png").read_bytes().startswith(PNG)
+
+
+def test_its_sdk_lines_print_the_address_of_a_picture(up: Process) -> None:
+    snippet = lines(up, "from openai import", LAST_LINE)
+    done = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    assert httpx.get(done.stdout.strip()).content.startswith(PNG)
+
+
+def test_the_doctor_finds_everything_well(up: Process, terminal: Terminal) -> None:
+    checked = terminal.run("doctor")
+    assert checked.returncode == 0, checked.stdout
+    assert [line.split()[:2] for line in checked.stdout.splitlines()] == [
+        ["ok", part]
+        for part in ("python", "settings", "models", "torch", "postgres", "redis", "storage", "api", "disk")
+    ]
+
+
+def test_a_second_one_on_the_same_directory_says_who_is_running(up: Process, terminal: Terminal) -> None:
+    said = terminal.refusal("up")
+    assert said == f"Safelight is running on {terminal.data_dir} already, as pid {up.pid} at {terminal.url}."
+
+
+def test_keys_are_made_shown_and_revoked_beside_it(up: Process, terminal: Terminal) -> None:
+    key = terminal.run("keys", "create", "phone", "--project", "home").stdout.strip()
+    (listed,) = terminal.run("keys", "list").stdout.splitlines()
+    assert listed.endswith("phone")
+    assert key[:9] in listed
+    assert key not in listed
+    key_id = listed.split()[0]
+    assert terminal.run("keys", "revoke", key_id).stdout == f"{key_id} is revoked.\n"
+    assert terminal.refusal("keys", "revoke", key_id) == f"There is no key {key_id}, or it was revoked before."
+
+
+@pytest.mark.parametrize(
+    ("name", "program"),
+    [("api", "uvicorn"), ("worker", "celery"), ("valkey", "valkey-server"), ("postgres", "postgres")],
+)
+def test_a_server_that_dies_is_started_again(up: Process, terminal: Terminal, name: str, program: str) -> None:
+    def servers() -> list[int]:
+        children = psutil.Process(up.pid).children()
+        return [child.pid for child in children if program in (child.name(), *child.cmdline())]
+
+    (before,) = servers()
+    os.kill(before, signal.SIGKILL)
+    up.until_says(f"{name} has ended (killed by SIGKILL); it starts again in 0.5 s.")
+    eventually(lambda: servers() not in ([], [before]) and is_ready(terminal))
+
+
+def test_ctrl_c_leaves_no_process(up: Process, terminal: Terminal) -> None:
+    everybody = family(up)
+    assert len({os.getpgid(child.pid) for child in psutil.Process(up.pid).children()}) == 5  # each its own group
+    up.signal(signal.SIGINT)
+    assert up.wait() == 0
+    assert not [process for process in everybody if process.is_running()]
+    up.until_says("Stopped.")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent has died")
+def test_a_kill_takes_everything_with_it_and_the_next_one_starts(terminal: Terminal) -> None:
+    with terminal.start("up", SAFELIGHT_AUTH="on") as process:
+        process.until_says(LAST_LINE)
+        key = next(word for word in process.said().split() if word.startswith("sl_"))
+        url = f"{terminal.url}/v1/jobs"
+        assert [httpx.get(url).status_code, httpx.get(url, headers={"authorization": f"Bearer {key}"}).status_code] == [
+            401,
+            200,
+        ]
+        ends = [os.pidfd_open(each.pid) for each in family(process)]
+        process.kill()
+        for end in ends:
+            assert select.select([end], [], [], PATIENCE)[0]
+            os.close(end)
+
+    with terminal.start("up", "--without-worker") as process:
+        process.until_says(LAST_LINE)
+        assert not [each for each in family(process) if "celery" in " ".join(each.cmdline())]
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0
