@@ -1,9 +1,12 @@
 """What docker-compose.yml promises, where reading may overlook it; test_servers runs the servers' own commands."""
 
+import json
 import re
 
 import pytest
+from typer.main import get_command
 
+from cli.main import app
 from core.settings import Settings
 from tests.shipping.files import ROOT, environment, example, instructions, seconds, services, text, variables
 
@@ -63,6 +66,15 @@ def test_our_containers_are_given_settings_that_exist(name: str, monkeypatch: py
     assert settings.database_url == "postgresql://safelight:one@postgres:5432/safelight"
     assert settings.storage_url == "s3://safelight"
     assert not settings.presign
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_container_runs_a_command_that_exists_with_options_that_exist(name: str) -> None:
+    started = services()[name].get("command") or json.loads(dict(instructions("Dockerfile.api"))["CMD"])
+    program, command, *arguments = started
+    assert program == "safelight"
+    known = {option for parameter in get_command(app).commands[command].params for option in parameter.opts}
+    assert {argument for argument in arguments if argument.startswith("-")} <= known
 
 
 def test_requests_from_outside_need_a_key() -> None:
