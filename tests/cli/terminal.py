@@ -16,6 +16,13 @@ id = "fake"
 generator = "fake"
 sizes = ["64x64"]
 steps = { default = 3, min = 1, max = 1000 }
+
+[[models]]
+id = "slow"
+generator = "fake"
+sizes = ["64x64"]
+steps = { default = 100, min = 1, max = 1000 }
+options = { step_seconds = 0.1 }
 """
 
 

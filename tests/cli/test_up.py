@@ -131,23 +131,42 @@ def test_ctrl_c_leaves_no_process(up: Process, terminal: Terminal) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent has died")
-def test_a_kill_takes_everything_with_it_and_the_next_one_starts(terminal: Terminal) -> None:
+def test_a_kill_takes_every_server_with_it(terminal: Terminal) -> None:
     with terminal.start("up", SAFELIGHT_AUTH="on") as process:
         process.until_says(LAST_LINE)
         key = next(word for word in process.said().split() if word.startswith("sl_"))
-        url = f"{terminal.url}/v1/jobs"
-        assert [httpx.get(url).status_code, httpx.get(url, headers={"authorization": f"Bearer {key}"}).status_code] == [
-            401,
-            200,
-        ]
+        with httpx.Client(base_url=terminal.url) as client:
+            assert client.get("/v1/jobs").status_code == 401
+            assert client.get("/v1/jobs", headers={"authorization": f"Bearer {key}"}).status_code == 200
         ends = [os.pidfd_open(each.pid) for each in family(process)]
         process.kill()
         for end in ends:
             assert select.select([end], [], [], PATIENCE)[0]
             os.close(end)
 
+
+def test_the_first_ctrl_c_waits_for_the_job_in_hand_and_the_second_does_not(terminal: Terminal) -> None:
+    with terminal.start("up") as process:
+        process.until_says(LAST_LINE)
+        job = httpx.post(f"{terminal.url}/v1/jobs", json={"model": "slow", "prompt": "a cat"}).json()
+        eventually(lambda: httpx.get(job["urls"]["self"]).json()["status"] == "in_progress")
+        everybody = family(process)
+        process.signal(signal.SIGINT)
+        process.until_says("Stopping: what is in hand is finished first.")
+        (worker,) = (each for each in everybody if "celery" in each.cmdline())
+        assert worker.is_running()
+        process.signal(signal.SIGINT)
+        assert process.wait() == 0
+        assert not [each for each in psutil.wait_procs(everybody, PATIENCE)[1] if each.is_running()]
+
+
+def test_without_a_worker_jobs_wait_and_a_worker_of_its_own_draws_them(terminal: Terminal) -> None:
     with terminal.start("up", "--without-worker") as process:
         process.until_says(LAST_LINE)
-        assert not [each for each in family(process) if "celery" in " ".join(each.cmdline())]
+        assert not [each for each in family(process) if "celery" in each.cmdline()]
+        job = httpx.post(f"{terminal.url}/v1/jobs", json={"prompt": "a cat"}).json()
+        with terminal.start("worker", "--queue", "local", "--concurrency", "2"):
+            done = httpx.get(job["urls"]["self"], params={"wait": 30}, timeout=PATIENCE).json()
+            assert done["status"] == "completed"
         process.signal(signal.SIGTERM)
         assert process.wait() == 0
