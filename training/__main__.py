@@ -33,7 +33,7 @@ def run(stage: str, chosen: Configuration, out: Path) -> None:
         case "export":
             export.write(chosen, out)
         case "sample":
-            sample.report(chosen, chosen.data / "contact-sheet.png", count=20 if chosen.tiny else 240)
+            sample.report(chosen, chosen.data / "contact-sheet.webp", count=20 if chosen.tiny else 240)
 
 
 def main() -> None:
