@@ -11,6 +11,8 @@ import typer
 import typer.core
 import typer.main
 
+from cli.errors import CommandError
+
 COMMANDS = {
     "up": ("cli.up:up", "Run everything on this machine; Ctrl-C stops it."),
     "generate": ("cli.generate:generate", "Post a prompt, wait with a progress bar, save the pictures."),
@@ -45,8 +47,6 @@ class LazyGroup(typer.core.TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Call the command; what it cannot do becomes one sentence on stderr and exit code 1."""
-        from cli.errors import CommandError
-
         try:
             return super().invoke(ctx)
         except CommandError as error:
@@ -56,7 +56,12 @@ class LazyGroup(typer.core.TyperGroup):
 
 def _load(name: str) -> Any:
     module, _, attribute = COMMANDS[name][0].partition(":")
-    found = getattr(import_module(module), attribute)
+    try:
+        found = getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise CommandError(
+            f"`safelight {name}` needs the package {error.name}: pip install 'safelight[api,cli,embedded]'."
+        ) from error
     if isinstance(found, typer.Typer):
         return typer.main.get_command(found)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)

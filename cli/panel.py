@@ -9,7 +9,7 @@ PROMPT = "A cat sitting on a sofa."
 
 
 def show(settings: Settings, model: str, key: str | None, *, seconds: float) -> None:
-    """Print the panel: framed above and below on a terminal (so that lines can be copied), else plain text."""
+    """Print the panel: between two rules on a terminal, else plain text."""
     url = address(settings)
     title = f"Safelight is ready at {url} ({seconds:.1f} s)"
     text = f"{url}/docs   logs: {settings.data_dir / 'logs'}   stop: Ctrl-C\n"
@@ -20,12 +20,14 @@ def show(settings: Settings, model: str, key: str | None, *, seconds: float) -> 
     if not sys.stdout.isatty():
         print(f"{title}\n{text}", flush=True)
         return
-    from rich import box
     from rich.console import Console
-    from rich.panel import Panel
+    from rich.rule import Rule
     from rich.text import Text
 
-    Console().print(Panel(Text(text), title=Text(title, "bold green"), box=box.HORIZONTALS, padding=(1, 0)))
+    console = Console(highlight=False)
+    console.print(Rule(Text(title, "bold green"), style="green"))
+    console.print(Text(text), soft_wrap=True)  # no frame at the sides and no padding: lines are there to be copied
+    console.print(Rule(style="green"))
 
 
 def address(settings: Settings) -> str:
