@@ -7,9 +7,11 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from cli.embedded import EmbeddedPostgres, EmbeddedValkey
 from core.db import Database
+from core.tables import DEFAULT_PROJECT, projects
 from tests.stack import Stack, migrate, settings_of
 
 _numbers = count(1)
@@ -43,12 +45,19 @@ def fresh_database(postgres: EmbeddedPostgres) -> Callable[[], str]:
     return lambda: postgres.create_database(f"test_{next(_numbers)}", template="template_safelight")
 
 
-@pytest.fixture
-def database(fresh_database: Callable[[], str]) -> Iterator[Database]:
-    """An empty ledger."""
+@pytest.fixture(scope="session")
+def ledger_of_verbs(fresh_database: Callable[[], str]) -> Iterator[Database]:
     opened = Database(settings_of({"SAFELIGHT_DATABASE_URL": fresh_database()}), name="test")
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def database(ledger_of_verbs: Database) -> Database:
+    """An empty ledger."""
+    ledger_of_verbs.execute(sa.text("TRUNCATE jobs, images, job_events, idempotency_keys, api_keys"))
+    ledger_of_verbs.execute(sa.delete(projects).where(projects.c.id != DEFAULT_PROJECT))
+    return ledger_of_verbs
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,152 @@
+"""The claim: in fair order, compatible, no more than fits, and never twice."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+from core import jobs, keys, leases
+from core.db import Database
+from core.ids import new_id
+from core.tables import jobs as table
+from tests.core.test_verbs import a_job, claim
+
+
+def submit(database: Database, *prompts: str, **fields: Any) -> list[str]:
+    """Submit jobs in this order and return their ids."""
+    made = [a_job(prompt=prompt, **fields) for prompt in prompts]
+    for job in made:
+        database.execute(jobs.submit(job))
+    return [job.id for job in made]
+
+
+def claimed(database: Database, **options: Any) -> list[str]:
+    return [job.prompt for job in database.execute(claim(uuid4(), **options))]
+
+
+def test_jobs_are_claimed_in_the_order_of_submission_up_to_what_fits(database: Database) -> None:
+    submit(database, "a", "b", "c", "d", "e", microbatch=3)
+
+    assert [claimed(database), claimed(database), claimed(database)] == [["a", "b", "c"], ["d", "e"], []]
+
+
+def test_images_are_counted_not_jobs(database: Database) -> None:
+    submit(database, "a", "b", n=3, microbatch=8)
+    submit(database, "c", n=4, microbatch=8)
+    submit(database, "d", n=1, microbatch=8)
+
+    assert [claimed(database), claimed(database)] == [["a", "b"], ["c", "d"]]
+
+
+def test_a_job_larger_than_the_device_is_claimed_alone(database: Database) -> None:
+    submit(database, "big", n=20, microbatch=8)
+    submit(database, "small", microbatch=8)
+
+    assert [claimed(database), claimed(database)] == [["big"], ["small"]]
+
+
+def test_other_batch_keys_are_passed_over_but_not_forgotten(database: Database) -> None:
+    for prompt, key in (("a", "x"), ("b", "y"), ("c", "x"), ("d", "y")):
+        submit(database, prompt, batch_key=key)
+
+    assert [claimed(database), claimed(database)] == [["a", "c"], ["b", "d"]]
+
+
+def test_a_learned_limit_counts_for_its_batch_key_only(database: Database) -> None:
+    submit(database, "a", "b", "c", batch_key="x")
+    submit(database, "d", "e", "f", batch_key="y")
+
+    limits = {"x": 1}
+    assert [claimed(database, limits=limits) for _ in range(4)] == [["a"], ["b"], ["c"], ["d", "e", "f"]]
+
+
+def test_higher_priority_goes_first(database: Database) -> None:
+    submit(database, "later", microbatch=1)
+    submit(database, "now", microbatch=1, priority=10)
+
+    assert [claimed(database), claimed(database)] == [["now"], ["later"]]
+
+
+def test_what_must_wait_or_has_expired_is_not_claimed(database: Database) -> None:
+    waits, expired = submit(database, "waits", "expired", microbatch=1)
+    database.execute(sa.update(table).where(table.c.id == waits).values(not_before=sa.func.now() + timedelta(hours=1)))
+    database.execute(sa.update(table).where(table.c.id == expired).values(expires_at=sa.func.now()))
+
+    assert claimed(database) == []
+    assert not database.execute(leases.waiting("local"))[0][0]
+
+
+def test_a_job_that_crashed_a_worker_is_claimed_alone(database: Database) -> None:
+    _, suspect, _ = submit(database, "a", "suspect", "b")
+    database.execute(sa.update(table).where(table.c.id == suspect).values(crashes=1))
+
+    assert [claimed(database), claimed(database)] == [["a", "b"], ["suspect"]]
+
+
+def test_a_flood_of_one_project_does_not_hold_up_another(database: Database) -> None:
+    (newcomer,) = database.execute(keys.add_project("newcomer"))
+    submit(database, *(f"flood {number}" for number in range(50)), microbatch=1)
+    claimed(database)
+    submit(database, "single", project_id=newcomer.id, microbatch=1)
+
+    order = [claimed(database)[0] for _ in range(3)]
+
+    assert "single" in order[:2]
+
+
+def test_two_projects_that_flood_take_turns_by_device_time(database: Database) -> None:
+    (other,) = database.execute(keys.add_project("other"))
+    submit(database, *(["cheap"] * 40), cost=1.0, microbatch=1, project_id=other.id)
+    submit(database, *(["dear"] * 40), cost=2.0, microbatch=1)
+
+    first = [claimed(database)[0] for _ in range(30)]
+
+    assert (first.count("cheap"), first.count("dear")) == (20, 10)
+
+
+def test_sixteen_workers_never_claim_a_job_twice(database: Database) -> None:
+    count = 400
+    for number in range(count):
+        database.execute(jobs.submit(a_job(id=new_id("job"), batch_key=f"key {number % 5}", n=1 + number % 3)))
+
+    def drain(_: int) -> list[list[tuple[str, str, int]]]:
+        batches = []
+        while rows := database.execute(claim(uuid4())):
+            batches.append([(row.id, row.batch_key, row.n) for row in rows])
+        return batches
+
+    with ThreadPoolExecutor(16) as pool:
+        batches = [batch for found in pool.map(drain, range(16)) for batch in found]
+
+    ids = [job_id for batch in batches for job_id, _, _ in batch]
+    assert len(ids) == len(set(ids)) == count
+    assert all(len({key for _, key, _ in batch}) == 1 for batch in batches)
+    assert all(sum(n for _, _, n in batch) <= 8 for batch in batches)
+    left = database.execute(sa.select(sa.func.count()).where(table.c.attempts != 1))
+    assert left[0][0] == 0
+
+
+def test_a_claim_reads_the_index_and_sorts_nothing(database: Database) -> None:
+    rows = [
+        {**{name: getattr(a_job(), name) for name in a_job().__slots__ if name != "ttl"}, "fair_rank": float(number)}
+        for number in range(2000)
+    ]
+    with database.transaction() as connection:
+        for number, values in enumerate(rows):
+            values["batch_key"] = f"key {number % 8}"
+        connection.execute(
+            sa.insert(table).values(status="queued", expires_at=sa.func.now() + timedelta(hours=1)), rows
+        )
+        connection.execute(sa.text("ANALYZE jobs"))
+
+        @sa.event.listens_for(connection, "before_cursor_execute", retval=True)
+        def explain(_connection: object, _cursor: object, sql: str, values: object, *_: object) -> tuple[str, object]:
+            return f"EXPLAIN {sql}", values
+
+        plan = "\n".join(str(line[0]) for line in connection.execute(claim(uuid4())))
+
+    assert "ix_jobs_line" in plan
+    assert "ix_jobs_companions" in plan
+    assert "Seq Scan on jobs" not in plan

@@ -1,0 +1,239 @@
+"""Every verb against every status: only the drawn arrows exist, and each writes its event in the same statement."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import sqlalchemy as sa
+
+from core import jobs, leases
+from core.db import Database, Statement
+from core.errors import GeneratorFailed, OutOfMemory
+from core.ids import new_id
+from core.jobs import NewJob, StoredImage
+from core.status import ARROWS, JobStatus
+from core.tables import DEFAULT_PROJECT, images, job_events
+from core.tables import jobs as table
+
+LEASE = timedelta(seconds=30)
+LONG = timedelta(hours=1)
+
+
+def a_job(**fields: Any) -> NewJob:
+    """A request that the ledger takes."""
+    defaults: dict[str, Any] = {
+        "id": new_id("job"),
+        "project_id": DEFAULT_PROJECT,
+        "operation": "generation",
+        "model": "fake",
+        "prompt": "a cat",
+        "negative_prompt": None,
+        "n": 1,
+        "size": "64x64",
+        "steps": 5,
+        "guidance_scale": 5.0,
+        "seed": 7,
+        "output_format": "png",
+        "output_compression": None,
+        "queue": "local",
+        "batch_key": "fake",
+        "microbatch": 8,
+        "priority": 0,
+        "cost": 1.0,
+        "max_attempts": 3,
+        "ttl": LONG,
+    }
+    return NewJob(**defaults | fields)
+
+
+def an_image(job_id: str, index: int = 0) -> StoredImage:
+    """A picture as `complete` records it."""
+    return StoredImage(
+        id=new_id("img"), index=index, seed=7 + index, storage_key=f"jobs/{job_id}/{uuid4().hex}/{index}.png",
+        media_type="image/png", width=64, height=64, bytes=100, sha256="0" * 64, receipt={"device": "cpu"},
+    )  # fmt: skip
+
+
+def claim(lease: UUID, **options: Any) -> Statement:
+    return leases.claim("local", lease, "tester", length=LEASE, attempt_timeout=LONG, **options)
+
+
+def in_state(database: Database, status: JobStatus) -> tuple[str, UUID]:
+    """A job brought to a status by the verbs themselves, and the last lease it had."""
+    job = a_job(ttl=timedelta(milliseconds=1) if status is JobStatus.EXPIRED else LONG)
+    lease = uuid4()
+    database.execute(jobs.submit(job))
+    way: dict[JobStatus, list[Statement]] = {
+        JobStatus.QUEUED: [],
+        JobStatus.IN_PROGRESS: [claim(lease)],
+        JobStatus.COMPLETED: [claim(lease), jobs.complete(job.id, lease, [an_image(job.id)])],
+        JobStatus.FAILED: [claim(lease), jobs.fail(job.id, lease, OutOfMemory())],
+        JobStatus.CANCELLED: [jobs.cancel(DEFAULT_PROJECT, job.id)],
+        JobStatus.EXPIRED: [sa.select(sa.func.pg_sleep(0.005)), jobs.expire()],
+    }
+    for statement in way[status]:
+        database.execute(statement)
+    assert row(database, job.id).status == status
+    return job.id, lease
+
+
+def row(database: Database, job_id: str) -> sa.Row[Any]:
+    return database.execute(sa.select(table).where(table.c.id == job_id))[0]
+
+
+def event_types(database: Database, job_id: str) -> list[str]:
+    found = database.execute(
+        sa.select(job_events.c.type).where(job_events.c.job_id == job_id).order_by(job_events.c.seq)
+    )
+    return [event.type for event in found]
+
+
+VERBS: dict[str, Callable[[str, UUID], Statement]] = {
+    "claim": lambda _job_id, _lease: claim(uuid4()),
+    "complete": lambda job_id, lease: jobs.complete(job_id, lease, [an_image(job_id)]),
+    "fail": lambda job_id, lease: jobs.fail(job_id, lease, OutOfMemory()),
+    "requeue": lambda job_id, lease: jobs.requeue(job_id, lease, "worker_draining"),
+    "reclaim": lambda _job_id, _lease: jobs.reclaim(3),
+    "cancel": lambda job_id, _lease: jobs.cancel(DEFAULT_PROJECT, job_id),
+    "acknowledge_cancel": lambda job_id, lease: jobs.acknowledge_cancel(job_id, lease),
+    "expire": lambda _job_id, _lease: jobs.expire(),
+    "delete": lambda job_id, _lease: jobs.delete(DEFAULT_PROJECT, job_id),
+}
+
+MOVES = {
+    ("claim", JobStatus.QUEUED): JobStatus.IN_PROGRESS,
+    ("complete", JobStatus.IN_PROGRESS): JobStatus.COMPLETED,
+    ("fail", JobStatus.IN_PROGRESS): JobStatus.FAILED,
+    ("requeue", JobStatus.IN_PROGRESS): JobStatus.QUEUED,
+    ("cancel", JobStatus.QUEUED): JobStatus.CANCELLED,
+    ("cancel", JobStatus.IN_PROGRESS): JobStatus.IN_PROGRESS,  # a wish, not a status
+}
+"""What each verb does when nothing is overdue; every pair that is not here moves nothing."""
+
+
+@pytest.mark.parametrize("status", JobStatus)
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_moves_only_along_its_arrow(database: Database, verb: str, status: JobStatus) -> None:
+    job_id, lease = in_state(database, status)
+    before, told = row(database, job_id), event_types(database, job_id)
+
+    moved = database.execute(VERBS[verb](job_id, lease))
+
+    if verb == "delete" and status.is_final:
+        assert [gone.id for gone in moved] == [job_id]
+        assert not database.execute(sa.select(table))
+    elif (verb, status) in MOVES:
+        after = row(database, job_id)
+        assert [one.id for one in moved] == [job_id]
+        assert after.status == MOVES[verb, status]
+        assert after.status == status or after.status in ARROWS[status]
+        assert after.version == before.version + 1
+        assert len(event_types(database, job_id)) == len(told) + 1
+    else:
+        assert not moved
+        assert row(database, job_id) == before
+        assert event_types(database, job_id) == told
+
+
+@pytest.mark.parametrize("verb", ["complete", "fail", "requeue", "acknowledge_cancel"])
+def test_a_worker_with_another_lease_moves_nothing(database: Database, verb: str) -> None:
+    job_id, _lease = in_state(database, JobStatus.IN_PROGRESS)
+    database.execute(jobs.cancel(DEFAULT_PROJECT, job_id))
+    before = row(database, job_id)
+
+    assert not database.execute(VERBS[verb](job_id, uuid4()))
+    assert row(database, job_id) == before
+    assert not database.execute(sa.select(images))
+
+
+def test_another_project_cannot_cancel_or_delete(database: Database) -> None:
+    waiting, _ = in_state(database, JobStatus.QUEUED)
+    final, _ = in_state(database, JobStatus.EXPIRED)
+
+    assert not database.execute(jobs.cancel("proj_other", waiting))
+    assert not database.execute(jobs.delete("proj_other", final))
+
+
+def test_a_lost_lease_gives_the_job_back_and_the_third_is_poison(database: Database) -> None:
+    job_id, _ = in_state(database, JobStatus.QUEUED)
+    statuses = []
+    for _ in range(3):
+        database.execute(leases.claim("local", uuid4(), "w", length=timedelta(0), attempt_timeout=LONG))
+        (moved,) = database.execute(jobs.reclaim(3))
+        statuses.append(moved.status)
+
+    assert statuses == ["queued", "queued", "failed"]
+    final = row(database, job_id)
+    assert (final.error_code, final.crashes, final.attempts, final.failures) == ("poison_job", 3, 3, 0)
+    assert event_types(database, job_id)[-1] == "job.failed"
+
+
+def test_errors_count_until_no_attempt_is_left_and_the_wait_doubles(database: Database) -> None:
+    job_id, _ = in_state(database, JobStatus.QUEUED)
+    waits = []
+    for _ in range(3):
+        lease = uuid4()
+        database.execute(sa.update(table).values(not_before=sa.func.now()))
+        database.execute(claim(lease))
+        database.execute(
+            jobs.requeue(job_id, lease, "generator_failed", error=GeneratorFailed(), delay=timedelta(seconds=60))
+        )
+        left = sa.extract("epoch", table.c.not_before - sa.func.clock_timestamp())
+        waits.append(round(float(database.execute(sa.select(left))[0][0])))
+
+    assert waits[:2] == [60, 120]
+    final = row(database, job_id)
+    assert (final.status, final.error_code, final.failures) == ("failed", "generator_failed", 3)
+
+
+@pytest.mark.parametrize("end", ["fail", "requeue", "reclaim"])
+def test_a_wish_to_cancel_wins_over_failure_and_retry(database: Database, end: str) -> None:
+    job_id, lease = in_state(database, JobStatus.IN_PROGRESS)
+    database.execute(jobs.cancel(DEFAULT_PROJECT, job_id))
+    if end == "reclaim":
+        database.execute(sa.update(table).values(lease_expires_at=sa.func.now()))
+
+    database.execute(VERBS[end](job_id, lease))
+
+    assert (row(database, job_id).status, row(database, job_id).error_code) == ("cancelled", None)
+    assert event_types(database, job_id)[-2:] == ["job.cancel_requested", "job.cancelled"]
+
+
+def test_a_wish_to_cancel_never_undoes_a_success(database: Database) -> None:
+    job_id, lease = in_state(database, JobStatus.IN_PROGRESS)
+    database.execute(jobs.cancel(DEFAULT_PROJECT, job_id))
+
+    database.execute(jobs.complete(job_id, lease, [an_image(job_id)]))
+
+    assert row(database, job_id).status == "completed"
+
+
+def test_a_lease_that_ran_out_is_not_renewed_even_if_nobody_took_the_job(database: Database) -> None:
+    job_id, lease = in_state(database, JobStatus.IN_PROGRESS)
+    assert [one.id for one in database.execute(leases.renew(lease, LEASE))] == [job_id]
+
+    database.execute(sa.update(table).values(lease_expires_at=sa.func.now()))
+
+    assert not database.execute(leases.renew(lease, LEASE))
+
+
+def test_no_renewal_reaches_beyond_the_attempts_deadline(database: Database) -> None:
+    job_id, lease = in_state(database, JobStatus.IN_PROGRESS)
+
+    database.execute(leases.renew(lease, timedelta(days=1)))
+
+    assert row(database, job_id).lease_expires_at == row(database, job_id).attempt_deadline
+
+
+def test_completing_records_the_images_in_the_same_statement(database: Database) -> None:
+    job_id, lease = in_state(database, JobStatus.IN_PROGRESS)
+    pictures = [an_image(job_id, index) for index in range(3)]
+
+    database.execute(jobs.complete(job_id, lease, pictures))
+
+    stored = database.execute(sa.select(images).order_by(images.c.index))
+    assert [(image.storage_key, image.seed, image.receipt) for image in stored] == [
+        (picture["storage_key"], picture["seed"], picture["receipt"]) for picture in pictures
+    ]
