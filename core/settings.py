@@ -132,7 +132,8 @@ class Settings(BaseSettings):
     @property
     def base_url(self) -> str:
         """The URL clients use, without a slash at its end."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 - compared, not bound
+        host = f"[{host}]" if ":" in host else host
         return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
 
     @property

@@ -8,6 +8,7 @@ before its row is. obstore writes atomically: a reader never sees half an object
 import hashlib
 import hmac
 import math
+import os
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
@@ -158,7 +159,12 @@ def _open(settings: Settings) -> ObjectStore:
     if parts.scheme == "file":
         Path(parts.path).mkdir(parents=True, exist_ok=True)
         return LocalStore(parts.path, automatic_cleanup=True)
-    options: ClientConfig = {"timeout": timedelta(seconds=30), "connect_timeout": timedelta(seconds=3)}
+    options: ClientConfig = {
+        "timeout": timedelta(seconds=30),
+        "connect_timeout": timedelta(seconds=3),
+        # An inner store often speaks plain http; whoever names such an address means it.
+        "allow_http": os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"),
+    }
     # Region, endpoint and credentials come from the usual variables of each cloud (AWS_ENDPOINT_URL, AWS_REGION ...).
     return from_url(url, client_options=options)
 

@@ -56,6 +56,10 @@ class Sweep:
                 self._tidy_at = time.monotonic() + TIDY.total_seconds()
                 self.files()
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._database.close()
+
     def jobs(self) -> None:
         """Take back lost jobs, end stale ones, ring for waiting ones."""
         reclaimed = self._database.execute(jobs.reclaim(self._settings.max_crashes))
@@ -111,6 +115,7 @@ def main() -> None:
         except StorageUnavailable as error:
             log.warning("the store is away: %s", error.message)
         stop.wait(settings.sweep.total_seconds())
+    sweep.close()
 
 
 if __name__ == "__main__":
