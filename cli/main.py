@@ -16,8 +16,9 @@ from cli.errors import CommandError
 COMMANDS = {
     "up": ("cli.up:up", "Run everything on this machine; Ctrl-C stops it."),
     "generate": ("cli.generate:generate", "Post a prompt, wait with a progress bar, save the pictures."),
-    "watch": ("cli.generate:watch", "Follow a job to its end."),
+    "watch": ("cli.watch:watch", "Follow a job to its end."),
     "jobs": ("cli.jobs:jobs", "List jobs."),
+    "cancel": ("cli.jobs:cancel", "Stop a job."),
     "doctor": ("cli.doctor:doctor", "Check each part and say what to do."),
     "keys": ("cli.keys:app", "API keys: create, list, revoke."),
     "api": ("cli.serve:api", "Run the API by itself."),

@@ -1,0 +1,156 @@
+"""`safelight generate "a prompt" -o cat.png`: post a job, show it, save its pictures. The story is `generate`.
+
+Where pictures go is settled before the job is posted: nothing is drawn that could not be saved, and no file is
+overwritten unless --force says so.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from cli.client import Client, Job, Key, Url, connect
+from cli.errors import CommandError
+from cli.jobs import after_cancel
+from cli.watch import INTERRUPTED, check_completed, follow
+
+Format = Literal["png", "webp", "jpeg"]
+
+FORMATS: dict[str, Format] = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}
+"""Which extension means which format; the first of a format is the one that our own names get."""
+
+MOST_IMAGES = 64  # the most that any model of a catalogue may draw at a time
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What to draw.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="File (n > 1: cat-0.png, cat-1.png ...) or directory. Default: named by the job."
+        ),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Default: the catalogue's.")] = None,
+    n: Annotated[int, typer.Option("--n", "-n", min=1, max=MOST_IMAGES, help="How many pictures.")] = 1,
+    size: Annotated[str | None, typer.Option(help="Such as 256x256. Default: the model's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed draws the same picture. Default: drawn.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps. Default: the model's.")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="How closely to follow the prompt.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
+    output_format: Annotated[
+        Format | None, typer.Option("--format", help="Default: by the file's extension, else png.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and leave it alone.")] = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Draw pictures and save them. Progress goes to stderr, their paths to stdout. Ctrl-C cancels the job."""
+    if no_wait and output is not None:
+        raise CommandError("--no-wait saves nothing, so it does not go with -o.")
+    chosen = choose_format(output, output_format)
+    check_place(output, n, force)
+    asked = {
+        "prompt": prompt,
+        "model": model,
+        "n": n,
+        "size": size,
+        "seed": seed,
+        "steps": steps,
+        "guidance_scale": guidance_scale,
+        "negative_prompt": negative_prompt,
+        "output_format": chosen,
+    }
+    with connect(url, key) as client:
+        job = _submit(client, {name: _text(name, value) for name, value in asked.items() if value is not None})
+        if no_wait:
+            print(job["id"])
+            return
+        try:
+            job = follow(client, job["id"])
+            check_completed(job)
+            save(client, job, output or Path(), force)
+        except KeyboardInterrupt:
+            _cancel(client, job["id"])
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def _text(name: str, value: object) -> object:
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:  # the shell gave bytes that are no UTF-8
+        raise CommandError(f"{name} is not valid UTF-8.") from None
+    return value
+
+
+def _submit(client: Client, request: dict[str, object]) -> Job:
+    try:
+        return client.submit(request)
+    except KeyboardInterrupt:
+        print("Interrupted while posting the job; `safelight jobs` shows whether it is there.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _cancel(client: Client, job_id: str) -> None:
+    try:
+        said = after_cancel(client.cancel(job_id))
+    except CommandError as error:
+        said = f"{job_id} could not be cancelled: {error}"
+    print(said, file=sys.stderr)
+
+
+def choose_format(output: Path | None, chosen: Format | None) -> Format | None:
+    """The format that a file's extension and --format agree on; None leaves it to the API. Raises CommandError."""
+    if output is None or os.path.isdir(output):
+        return chosen
+    meant = FORMATS.get(output.suffix.lower())
+    if meant is None:
+        raise CommandError(f"{output} is no directory, and a picture's name ends in {', '.join(FORMATS)}.")
+    if chosen not in (None, meant):
+        raise CommandError(f"{output} is the name of a {meant} file, but --format says {chosen}.")
+    return meant
+
+
+def check_place(output: Path | None, n: int, force: bool) -> None:
+    """Raise CommandError if pictures could not be saved here."""
+    place = output or Path()
+    directory = place if os.path.isdir(place) else place.parent
+    if not os.path.isdir(directory):
+        raise CommandError(f"There is no directory {directory}.")
+    if not os.access(directory, os.W_OK):
+        raise CommandError(f"The directory {directory} cannot be written.")
+    if os.path.isdir(place) or force:
+        return
+    for path in numbered(place, n):
+        if os.path.lexists(path):
+            raise _exists(path)
+
+
+def numbered(path: Path, n: int) -> Sequence[Path]:
+    """The names of n pictures: cat.png, or cat-0.png, cat-1.png ..."""
+    return [path] if n == 1 else [path.with_name(f"{path.stem}-{index}{path.suffix}") for index in range(n)]
+
+
+def save(client: Client, job: Job, place: Path, force: bool) -> None:
+    """Download a job's pictures and print where each is."""
+    if os.path.isdir(place):
+        extension = next(extension for extension, meant in FORMATS.items() if meant == job["output_format"])
+        place = place / f"{job['id']}{extension}"
+    for image, path in zip(job["images"], numbered(place, len(job["images"])), strict=True):
+        content = client.download(image)
+        try:
+            with path.open("wb" if force else "xb") as file:
+                file.write(content)
+        except FileExistsError:
+            raise _exists(path) from None
+        except OSError as error:
+            what = f"{path} cannot be written ({error.strerror})"
+            raise CommandError(f"{what}; the picture is kept at {image['url']}") from None
+        print(path, flush=True)
+
+
+def _exists(path: Path) -> CommandError:
+    return CommandError(f"{path} exists already: choose another name, or overwrite it with --force.")

@@ -1,0 +1,114 @@
+"""`safelight watch JOB`, and how a job is shown while it is followed: a bar on a terminal, else plain lines.
+
+Progress goes to stderr, results to stdout, so that `$(safelight ...)` holds results alone. Following changes nothing:
+whoever stops watching leaves the job going on.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import typer
+
+from cli.client import Client, Event, Job, JobId, Key, Url, connect
+from cli.errors import CommandError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT."""
+
+Show = Callable[[Event], None]
+
+
+def watch(job_id: JobId, url: Url = None, key: Key = None) -> None:
+    """Follow a job to its end, and print links to its pictures."""
+    with connect(url, key) as client:
+        try:
+            job = follow(client, job_id)
+        except KeyboardInterrupt:
+            print(f"{job_id} goes on; `safelight cancel {job_id}` stops it.", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+    check_completed(job)
+    for image in job["images"]:
+        print(image["url"])
+
+
+def follow(client: Client, job_id: str) -> Job:
+    """Show a job's progress until its end; returns it as it ended."""
+    with bar(job_id) if _is_lively() else lines(job_id) as show:
+        for event in client.events(job_id):
+            show(event)
+            if event.job is not None:
+                return event.job
+    raise AssertionError("a stream of events ends with the job's end")
+
+
+def check_completed(job: Job) -> None:
+    """Raise CommandError unless the job brought its pictures, saying why it did not."""
+    error = job["error"]
+    if error is not None:
+        raise CommandError(f"{job['id']} failed ({error['code']}): {' '.join(error['message'].split())}")
+    if job["status"] == "expired":
+        raise CommandError(f"{job['id']} expired: no worker took it in time.")
+    if job["status"] != "completed":
+        raise CommandError(f"{job['id']} was {job['status']}.")
+
+
+def _is_lively() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+
+
+def _state(event: Event) -> str:
+    """What an event of the ledger means to who waits."""
+    reason = event.data.get("reason")
+    return {
+        "job.started": "drawing",
+        "job.requeued": f"queued again ({reason})",
+        "job.cancel_requested": "stopping",
+    }.get(event.type, event.type.removeprefix("job."))
+
+
+@contextmanager
+def bar(job_id: str) -> Iterator[Show]:
+    """The job's id, and a bar of the steps of the attempt that runs; it sways while a job waits."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        progress.console.print(job_id, markup=False, highlight=False)
+        task = progress.add_task("queued", total=None)
+
+        def show(event: Event) -> None:
+            if event.type == "job.progress":
+                step, steps = event.data["step"], event.data["steps"]
+                progress.update(task, completed=step, total=steps, description="saving" if step == steps else "drawing")
+            elif event.type == "job.requeued":
+                progress.reset(task, description=_state(event))
+            elif event.type == "job.completed":
+                steps = progress.tasks[task].total or 1
+                progress.update(task, completed=steps, total=steps, description=_state(event))
+            else:
+                progress.update(task, description=_state(event))
+
+        yield show
+
+
+@contextmanager
+def lines(job_id: str) -> Iterator[Show]:
+    """A line for each event, and for about each tenth of the steps."""
+    shown = -1
+
+    def show(event: Event) -> None:
+        nonlocal shown
+        said = _state(event)
+        if event.type == "job.progress":
+            step, steps = event.data["step"], event.data["steps"]
+            tenth = 10 * step // steps
+            if tenth == shown:
+                return
+            shown = tenth
+            said = f"step {step} of {steps}"
+        print(f"{job_id}: {said}", file=sys.stderr, flush=True)
+
+    yield show
