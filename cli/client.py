@@ -152,7 +152,7 @@ class Client:
                     yield event
                     if event.job is not None:
                         return
-                raise _Passing("ended the stream before the job's end")
+                raise _Passing("ends the stream before the job's end")
 
     def download(self, image: Image) -> bytes:
         """A picture's file, as it was stored."""
@@ -197,7 +197,7 @@ class Client:
         now = time.monotonic()
         self._away_since = self._away_since or now
         if now + trouble.pause > self._away_since + self._patience:
-            raise CommandError(f"{self.url} {trouble}, and did so for {self._patience:g} s.{advice}") from None
+            raise CommandError(f"After {self._patience:g} s {self.url} still {trouble}.{advice}") from None
         time.sleep(trouble.pause)
 
     def _check(self, answer: httpx.Response) -> None:
@@ -206,7 +206,9 @@ class Client:
         advised = answer.headers.get("x-should-retry")
         if advised == "true" or (advised is None and answer.status_code in PASSING):
             after = answer.headers.get("retry-after", "")
-            raise _Passing(f"answers {answer.status_code}", float(after) if after.isdecimal() else PAUSE_SECONDS)
+            message = _message(answer) or answer.reason_phrase
+            reason = f"answers {answer.status_code} ({message.rstrip('.')})"
+            raise _Passing(reason, float(after) if after.isdecimal() else PAUSE_SECONDS)
         self._away_since = None
         if not answer.is_success:
             raise _refusal(answer)
@@ -258,12 +260,19 @@ def _refusal(answer: httpx.Response) -> CommandError:
             "The API key is missing or not valid: give one with --key or SAFELIGHT_API_KEY "
             "(`safelight keys create NAME` makes one)."
         )
-    try:
-        message = " ".join(str(answer.json()["error"]["message"]).split())
-    except (ValueError, KeyError, TypeError):
+    message = _message(answer)
+    if message is None:
         return _stranger(answer)
     request_id = answer.headers.get("x-request-id")
     return CommandError(message if answer.status_code < 500 else f"{message} (request {request_id})")
+
+
+def _message(answer: httpx.Response) -> str | None:
+    """What an error object says, on one line; None if this is none."""
+    try:
+        return " ".join(str(answer.json()["error"]["message"]).split())
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _stranger(answer: httpx.Response) -> CommandError:

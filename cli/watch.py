@@ -101,14 +101,13 @@ def lines(job_id: str) -> Iterator[Show]:
 
     def show(event: Event) -> None:
         nonlocal shown
-        said = _state(event)
+        said, tenth = _state(event), -1
         if event.type == "job.progress":
             step, steps = event.data["step"], event.data["steps"]
-            tenth = 10 * step // steps
+            said, tenth = f"step {step} of {steps}", 10 * step // steps
             if tenth == shown:
                 return
-            shown = tenth
-            said = f"step {step} of {steps}"
+        shown = tenth
         print(f"{job_id}: {said}", file=sys.stderr, flush=True)
 
     yield show

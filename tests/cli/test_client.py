@@ -6,7 +6,9 @@ import pty
 import re
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -255,6 +257,37 @@ def test_patience_with_an_api_that_went_away_ends(own: Stack) -> None:
 
         with pytest.raises(CommandError, match=rf"{job['id']} goes on: `safelight watch {job['id']}`."):
             list(events)
+
+
+def test_an_api_without_its_database_is_asked_again_and_quoted_in_the_end(own: Stack) -> None:
+    own.environment["SAFELIGHT_DATABASE_URL"] = f"postgresql://127.0.0.1:{free_port()}/nothing"
+    own.api()
+    with Client(own.url, patience=1.5) as client, pytest.raises(CommandError) as raised:
+        client.submit({"prompt": "a cat"})
+
+    assert str(raised.value) == (
+        f"After 1.5 s {own.url} still answers 503 (The database does not answer; nothing was stored, try again)."
+    )
+
+
+def test_a_server_that_is_no_safelight_is_told_apart(terminal: Terminal) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+
+        said = terminal.refusal("jobs", "--url", url)
+        server.shutdown()
+
+    assert said == f"{url}/v1/jobs answered 404 as no Safelight does: check --url or SAFELIGHT_URL."
+
+
+def test_a_picture_that_was_changed_on_the_shelf_is_not_saved(safelight: Stack) -> None:
+    (image,) = safelight.final(safelight.submit()["id"])["images"]
+    (file,) = (safelight.directory / "images").rglob(f"{image['job_id']}/**/*.png")
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+
+    with Client(safelight.url) as client, pytest.raises(CommandError, match="has not arrived as it was stored"):
+        client.download(image)
 
 
 # watch, jobs, cancel
