@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
+from fastapi_offline import FastAPIOffline
 
 from api import errors, events, health, images, jobs, models, openai_images
 from api.context import Context
@@ -23,6 +24,14 @@ Every error has OpenAI's shape, `{"error": {"message", "type", "param", "code"}}
 """
 
 
+TAGS = [
+    {"name": "jobs", "description": "A request for n images: submitted, followed, cancelled, tried again."},
+    {"name": "images", "description": "The pictures, and OpenAI's synchronous call."},
+    {"name": "models", "description": "What can be asked for."},
+    {"name": "health", "description": "For load balancers and operators."},
+]
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application from settings, by default the environment's."""
     settings = settings or Settings()
@@ -37,13 +46,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield
         await app.state.context.close()
 
-    app = FastAPI(
+    app = FastAPIOffline(  # /docs works without an internet
         title="Safelight",
         version=version("safelight"),
         summary="Self-hosted, asynchronous image generation.",
         description=DESCRIPTION,
         lifespan=lifespan,
         license_info={"name": "Apache-2.0"},
+        openapi_tags=TAGS,
+        generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}",
     )
     app.add_middleware(RequestId)
     errors.install(app)

@@ -30,7 +30,7 @@ STREAM: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/{job_id}/events", response_class=StreamingResponse, responses=STREAM | NOT_FOUND)
+@router.get("/{job_id}/events", summary="Follow a job", response_class=StreamingResponse, responses=STREAM | NOT_FOUND)
 async def stream(
     job_id: str,
     parts: Parts,

@@ -31,13 +31,13 @@ class Readiness(BaseModel):
     checks: dict[str, Literal["ok", "down"]]
 
 
-@router.get("/healthz", response_model=Health)
+@router.get("/healthz", summary="Liveness", response_model=Health)
 async def healthz() -> Response:
     """Whether this process lives."""
     return JSONResponse({"status": "ok"})
 
 
-@router.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}})
+@router.get("/readyz", summary="Readiness", response_model=Readiness, responses={503: {"model": Readiness}})
 async def readyz(parts: Parts) -> Response:
     """Whether requests can be served, and which part is down if not."""
     database, redis, storage = await asyncio.gather(_database(parts), _redis(parts), _storage(parts))

@@ -21,7 +21,7 @@ NO_IMAGE: dict[int | str, dict[str, Any]] = {404: ERROR | {"description": "No su
 SAFE = {"x-content-type-options": "nosniff", "content-security-policy": "sandbox; default-src 'none'"}
 
 
-@router.get("/{image_id}", response_model=ImageObject, responses=NO_IMAGE)
+@router.get("/{image_id}", summary="Fetch an image's record", response_model=ImageObject, responses=NO_IMAGE)
 async def fetch(image_id: str, parts: Parts, project_id: Project) -> Response:
     """An image's record: size, seed, checksum, what drew it, and a link."""
     rows = await parts.database.execute(views.image(project_id, image_id))
@@ -30,6 +30,7 @@ async def fetch(image_id: str, parts: Parts, project_id: Project) -> Response:
 
 @router.get(
     "/{image_id}/content",
+    summary="Fetch an image",
     response_class=Response,
     responses=NO_IMAGE
     | {

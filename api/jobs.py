@@ -65,6 +65,7 @@ async def show(parts: Context, project_id: str, job_id: str) -> JobObject:
 
 @router.post(
     "",
+    summary="Submit a job",
     status_code=202,
     response_model=JobObject,
     responses={
@@ -144,7 +145,12 @@ def _estimate(job: NewJob) -> Estimate:
     )
 
 
-@router.get("/{job_id}", response_model=JobObject, responses=NOT_FOUND | {304: {"description": "Unchanged."}})
+@router.get(
+    "/{job_id}",
+    summary="Fetch or wait for a job",
+    response_model=JobObject,
+    responses=NOT_FOUND | {304: {"description": "Unchanged."}},
+)
 async def fetch(
     job_id: str,
     parts: Parts,
@@ -166,7 +172,7 @@ async def fetch(
 LIST_PARAMETERS = frozenset({"status", "model", "created_after", "created_before", "after", "limit", "order"})
 
 
-@router.get("", response_model=JobList, responses={400: ERROR})
+@router.get("", summary="List jobs", response_model=JobList, responses={400: ERROR})
 async def index(
     request: Request,
     parts: Parts,
@@ -215,7 +221,7 @@ def _moment(name: str, unix_seconds: int | None) -> datetime | None:
         raise InvalidParameter(f"{name} must be Unix seconds, such as 1795305600.", param=name) from None
 
 
-@router.post("/{job_id}/cancel", response_model=JobObject, responses=NOT_FOUND)
+@router.post("/{job_id}/cancel", summary="Cancel a job", response_model=JobObject, responses=NOT_FOUND)
 async def cancel(job_id: str, parts: Parts, project_id: Project) -> Response:
     """Stop a job: at once while it waits, at its next step while it is drawn. Harmless on a final one."""
     moved = await parts.database.execute(jobs.cancel(project_id, job_id))
@@ -226,6 +232,7 @@ async def cancel(job_id: str, parts: Parts, project_id: Project) -> Response:
 
 @router.post(
     "/{job_id}/retry",
+    summary="Retry a job",
     status_code=202,
     response_model=JobObject,
     responses=NOT_FOUND | {409: ERROR | {"description": "The job is not failed, cancelled or expired."}},
@@ -244,7 +251,7 @@ async def retry(job_id: str, parts: Parts, project_id: Project) -> Response:
     return _accepted(render(parts, new).model_dump_json(), new.id)
 
 
-@router.delete("/{job_id}", response_model=Deleted, responses=NOT_FOUND | {409: ERROR})
+@router.delete("/{job_id}", summary="Delete a job", response_model=Deleted, responses=NOT_FOUND | {409: ERROR})
 async def delete(job_id: str, parts: Parts, project_id: Project) -> Response:
     """Delete a final job, its images and their files."""
     row = await job_row(parts, project_id, job_id)

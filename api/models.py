@@ -50,7 +50,7 @@ class ModelList(BaseModel):
     data: list[ModelObject]
 
 
-@router.get("", response_model=ModelList)
+@router.get("", summary="List models", response_model=ModelList)
 async def index(parts: Parts, _project_id: Project) -> Response:
     """List the models, the default one first."""
     depths = await _depths(parts)
@@ -58,7 +58,7 @@ async def index(parts: Parts, _project_id: Project) -> Response:
     return answer(ModelList(data=[_shown(model, depths) for model in models]))
 
 
-@router.get("/{name:path}", response_model=ModelObject, responses={404: ERROR})
+@router.get("/{name:path}", summary="Fetch a model", response_model=ModelObject, responses={404: ERROR})
 async def fetch(name: str, parts: Parts, _project_id: Project) -> Response:
     """One model, by its name or an alias."""
     try:

@@ -50,6 +50,7 @@ class ImagesResponse(BaseModel):
 
 @router.post(
     "/generations",
+    summary="Draw and wait (OpenAI's call)",
     response_model=ImagesResponse,
     responses={400: ERROR, 413: ERROR, 500: ERROR, 503: ERROR, 504: ERROR},
     openapi_extra={
