@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
-from api import errors, events, health, images, jobs, models, openai_images
+from api import errors, events, health, images, jobs, models, openai_images, openapi
 from api.context import Context
 from api.request_id import RequestId
 from core.settings import Settings
@@ -66,4 +66,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def home() -> RedirectResponse:
         return RedirectResponse("/docs")
 
+    app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app
