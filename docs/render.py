@@ -47,7 +47,7 @@ def error_codes() -> str:
         "# Errors",
         "",
         'Every answer of 400 and above is `{"error": {"message", "type", "param", "code"}}`; a failed job carries',
-        "`code` and `message` in its `error`. `retry` says whether trying again can help (`x-should-retry`, and for a job",
+        "`code` and `message` in its `error`. `retry` says whether trying again can help (`x-should-retry`; for a job",
         "whether Safelight itself tries again).",
         "",
         "| code | status | type | retry | meaning |",

@@ -1,0 +1,85 @@
+"""API keys: who may come in, and what they see."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from core import keys
+from core.tables import DEFAULT_PROJECT
+from tests.processes import PATIENCE
+from tests.stack import Stack, body
+
+
+@pytest.fixture
+def guarded(own: Stack) -> Stack:
+    own.environment["SAFELIGHT_AUTH"] = "on"
+    own.api()
+    own.worker()
+    return own
+
+
+def key_for(stack: Stack, project_id: str) -> str:
+    key = keys.new_key()
+    stack.database.execute(keys.add(key, project_id, "a test's"))
+    return key
+
+
+@pytest.fixture
+def ada(guarded: Stack) -> Iterator[httpx.Client]:
+    with client(guarded, key_for(guarded, DEFAULT_PROJECT)) as found:
+        yield found
+
+
+def client(stack: Stack, key: str) -> httpx.Client:
+    return httpx.Client(base_url=stack.url, headers={"authorization": f"Bearer {key}"}, timeout=PATIENCE)
+
+
+def test_without_a_key_nothing_is_answered_but_health_and_signed_links(guarded: Stack, ada: httpx.Client) -> None:
+    job = body(ada.post("/v1/jobs", json={"prompt": "x", "size": "64x64"}))
+    done = body(ada.get(f"/v1/jobs/{job['id']}", params={"wait": 60}))
+
+    refused = [
+        guarded.client.get(path).status_code
+        for path in ("/v1/jobs", f"/v1/jobs/{job['id']}", "/v1/models", f"/v1/images/{done['images'][0]['id']}/content")
+    ]
+    wrong = guarded.client.get("/v1/jobs", headers={"authorization": "Bearer sl_wrong"})
+
+    assert refused == [401, 401, 401, 401]
+    assert (wrong.status_code, body(wrong)["error"]["code"]) == (401, "invalid_api_key")
+    assert guarded.client.get("/healthz").status_code == 200
+    assert guarded.client.get(done["images"][0]["url"]).status_code == 200
+
+
+def test_another_projects_things_do_not_exist(guarded: Stack, ada: httpx.Client) -> None:
+    job = body(ada.post("/v1/jobs", json={"prompt": "x", "size": "64x64"}, headers={"idempotency-key": "same"}))
+    image = body(ada.get(f"/v1/jobs/{job['id']}", params={"wait": 60}))["images"][0]
+    (project,) = guarded.database.execute(keys.add_project("eve"))
+
+    with client(guarded, key_for(guarded, project.id)) as eve:
+        seen = [
+            eve.get(f"/v1/jobs/{job['id']}"),
+            eve.get(f"/v1/jobs/{job['id']}", params={"wait": 1}),
+            eve.get(f"/v1/jobs/{job['id']}/events"),
+            eve.post(f"/v1/jobs/{job['id']}/cancel"),
+            eve.post(f"/v1/jobs/{job['id']}/retry"),
+            eve.delete(f"/v1/jobs/{job['id']}"),
+            eve.get(f"/v1/images/{image['id']}"),
+            eve.get(f"/v1/images/{image['id']}/content"),
+        ]
+        listed = body(eve.get("/v1/jobs"))
+        own_job = eve.post("/v1/jobs", json={"prompt": "x", "size": "64x64"}, headers={"idempotency-key": "same"})
+
+    assert [answer.status_code for answer in seen] == [404] * 8
+    assert listed["data"] == []
+    assert own_job.status_code == 202
+    assert body(own_job)["id"] != job["id"]
+
+
+def test_the_ledger_keeps_no_key(guarded: Stack) -> None:
+    key = key_for(guarded, DEFAULT_PROJECT)
+
+    (kept,) = guarded.database.execute(keys.every())
+
+    assert key not in str(tuple(kept))
+    assert key.startswith(kept.prefix)
