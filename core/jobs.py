@@ -78,29 +78,7 @@ def submit(job: NewJob) -> sa.Select[Any]:
 
 def complete(job_id: str, lease: UUID, stored: Sequence[StoredImage]) -> sa.Select[Any]:
     """Every image lies in storage: record them and finish the job. A wish to cancel came too late then."""
-    done = _held(job_id, lease).values(_ended(JobStatus.COMPLETED)).returning(*jobs.c).cte("moved")
-    row = sa.func.jsonb_to_recordset(sa.cast(list(stored), JSONB)).table_valued(
-        sa.column("id", sa.Text),
-        sa.column("index", sa.SmallInteger),
-        sa.column("seed", sa.BigInteger),
-        sa.column("storage_key", sa.Text),
-        sa.column("media_type", sa.Text),
-        sa.column("width", sa.Integer),
-        sa.column("height", sa.Integer),
-        sa.column("bytes", sa.Integer),
-        sa.column("sha256", sa.Text),
-        sa.column("receipt", JSONB),
-    )
-    named = row.render_derived(name="stored", with_types=True)
-    kept = (
-        sa.insert(images)
-        .from_select(
-            ["job_id", "project_id", *(column.name for column in named.c)],
-            sa.select(done.c.id, done.c.project_id, *named.c).select_from(sa.join(done, named, sa.true())),
-        )
-        .cte("kept")
-    )
-    return _with_event(done, sa.literal("job.completed")).add_cte(kept)
+    return _COMPLETE.params(held_id=job_id, held_lease=lease, stored=list(stored))
 
 
 def fail(job_id: str, lease: UUID, error: GenerationError) -> sa.Select[Any]:
@@ -228,7 +206,7 @@ def _seconds(amount: sa.ColumnElement[float]) -> sa.ColumnElement[Any]:
     return sa.func.make_interval(0, 0, 0, 0, 0, 0, amount)
 
 
-def _held(job_id: str, lease: UUID) -> sa.Update:
+def _held(job_id: str | sa.ColumnElement[str], lease: UUID | sa.ColumnElement[UUID]) -> sa.Update:
     """The fence: only the holder of the current lease moves a running job."""
     return sa.update(jobs).where(jobs.c.id == job_id, in_status(JobStatus.IN_PROGRESS), jobs.c.lease == lease)
 
@@ -300,9 +278,10 @@ def _fair_rank(
 ) -> sa.ColumnElement[float]:
     """The start tag of start-time fair queueing: where a project's next job stands in line.
 
-    max(v, F): v is the virtual time (the rank of the job on the device, else of the head of the line, of this priority),
-    F the finish tag of the project's last job that is not done. A project that floods the queue ranks its own jobs
-    further and further back, and a newcomer starts at v. Source: Goyal, Vin & Cheng 1996, "Start-time Fair Queuing", §2.
+    max(v, F): v is the virtual time (within this priority, the rank of the job on the device, else of the head of the
+    line), F the finish tag of the project's last job that is not done. A project that floods the queue ranks its own
+    jobs further and further back, and a newcomer starts at v. Source: Goyal, Vin & Cheng 1996, "Start-time Fair
+    Queuing", §2.
 
     Each of the three is one look into an index, however long the line is.
     """
@@ -336,5 +315,34 @@ def _submit() -> sa.Select[Any]:
     )
 
 
+def _complete() -> sa.Select[Any]:
+    """The statement of `complete`, its values left open."""
+    held = _held(sa.bindparam("held_id", type_=sa.Text), sa.bindparam("held_lease", type_=sa.Uuid))
+    done = held.values(_ended(JobStatus.COMPLETED)).returning(*jobs.c).cte("moved")
+    row = sa.func.jsonb_to_recordset(sa.cast(sa.bindparam("stored", type_=JSONB), JSONB)).table_valued(
+        sa.column("id", sa.Text),
+        sa.column("index", sa.SmallInteger),
+        sa.column("seed", sa.BigInteger),
+        sa.column("storage_key", sa.Text),
+        sa.column("media_type", sa.Text),
+        sa.column("width", sa.Integer),
+        sa.column("height", sa.Integer),
+        sa.column("bytes", sa.Integer),
+        sa.column("sha256", sa.Text),
+        sa.column("receipt", JSONB),
+    )
+    named = row.render_derived(name="stored", with_types=True)
+    kept = (
+        sa.insert(images)
+        .from_select(
+            ["job_id", "project_id", *(column.name for column in named.c)],
+            sa.select(done.c.id, done.c.project_id, *named.c).select_from(sa.join(done, named, sa.true())),
+        )
+        .cte("kept")
+    )
+    return _with_event(done, sa.literal("job.completed")).add_cte(kept)
+
+
+# Built once, as every job runs both: to build one takes longer than to run it (docs/05-performance.md).
 _SUBMIT = _submit()
-"""Built once: to build it takes longer than to run it (docs/05-performance.md)."""
+_COMPLETE = _complete()

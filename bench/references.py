@@ -1,0 +1,152 @@
+"""What Safelight is held against: the same work done barely, with nothing that makes it a service.
+
+`create_app` is a bare FastAPI with two handlers that store one row: one statement through psycopg's own pool, and the
+textbook's SQLAlchemy ORM session. `celery_app` is Celery with a task that does nothing, and `draw_bare` is a loop
+around the generator. Run by `bench.service` with SAFELIGHT_DATABASE_URL and SAFELIGHT_REDIS_URL set.
+"""
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+from uuid import uuid4
+
+from celery import Celery
+from fastapi import Depends, FastAPI
+from psycopg_pool import AsyncConnectionPool
+from pydantic import BaseModel
+from redis import Redis
+from sqlalchemy import DateTime, make_url
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from core.generation import Generator, ImageRequest
+from worker.encode import encode, xmp
+
+POOL_SIZE = 16  # as Safelight's own, SAFELIGHT_DATABASE_POOL_SIZE
+
+CREATE_TABLE = """
+    CREATE TABLE IF NOT EXISTS reference_jobs (
+        id text PRIMARY KEY, status text NOT NULL, prompt text NOT NULL, size text NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    )
+"""
+INSERT = "INSERT INTO reference_jobs (id, status, prompt, size) VALUES (%s, 'queued', %s, %s) RETURNING created_at"
+
+DONE_KEY = "bench:celery-done"
+
+
+class Base(DeclarativeBase):
+    """The ORM's registry."""
+
+
+class ReferenceJob(Base):
+    """A job as a textbook has it."""
+
+    __tablename__ = "reference_jobs"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    status: Mapped[str]
+    prompt: Mapped[str]
+    size: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class Prompt(BaseModel):
+    """What the reference handlers take."""
+
+    prompt: str
+    size: str
+
+
+class Accepted(BaseModel):
+    """What they answer."""
+
+    id: str
+    status: str
+    created_at: datetime
+
+
+def create_app() -> FastAPI:
+    """The bare application: `uvicorn bench.references:create_app --factory`."""
+    url = os.environ["SAFELIGHT_DATABASE_URL"]
+    pool = AsyncConnectionPool(url, min_size=POOL_SIZE, max_size=POOL_SIZE, open=False, kwargs={"autocommit": True})
+    engine = create_async_engine(
+        make_url(url).set(drivername="postgresql+psycopg"), pool_size=POOL_SIZE, max_overflow=0
+    )
+    sessions = async_sessionmaker(engine, expire_on_commit=False)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await pool.open(wait=True)
+        yield
+        await pool.close()
+        await engine.dispose()
+
+    async def session() -> AsyncIterator[AsyncSession]:
+        async with sessions() as opened:
+            yield opened
+
+    app = FastAPI(lifespan=lifespan)
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.post("/insert", status_code=202)
+    async def insert(asked: Prompt) -> Accepted:
+        job_id = uuid4().hex
+        async with pool.connection() as connection:
+            row = await (await connection.execute(INSERT, [job_id, asked.prompt, asked.size])).fetchone()
+        assert row is not None
+        return Accepted(id=job_id, status="queued", created_at=row[0])
+
+    @app.post("/orm", status_code=202)
+    async def orm(asked: Prompt, session: Annotated[AsyncSession, Depends(session)]) -> Accepted:
+        job = ReferenceJob(
+            id=uuid4().hex, status="queued", prompt=asked.prompt, size=asked.size, created_at=datetime.now(UTC)
+        )
+        session.add(job)
+        await session.commit()
+        return Accepted(id=job.id, status=job.status, created_at=job.created_at)
+
+    return app
+
+
+celery_app = Celery("reference", broker=os.environ.get("SAFELIGHT_REDIS_URL"))
+celery_app.conf.update(
+    task_ignore_result=True,
+    worker_prefetch_multiplier=1,
+    broker_transport_options={"global_keyprefix": "reference:"},
+)
+
+
+@celery_app.task(name="reference.nothing")
+def nothing() -> None:
+    """Do nothing."""
+
+
+@celery_app.task(name="reference.done")
+def done() -> None:
+    """Say that everything before is done: the queue is first in, first out."""
+    with Redis.from_url(os.environ["SAFELIGHT_REDIS_URL"]) as redis:
+        redis.lpush(DONE_KEY, "1")
+
+
+class Unwatched:
+    """A watch that nobody looks at."""
+
+    def step(self, done: int, total: int) -> None:
+        """See `core.generation.Watch`."""
+
+
+def draw_bare(generator: Generator, requests: Sequence[ImageRequest], microbatch: int, directory: Path) -> None:
+    """Draw, encode and write pictures one micro-batch after the other: all that has to be done, and nothing else."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for start in range(0, len(requests), microbatch):
+        part = requests[start : start + microbatch]
+        for offset, (request, picture) in enumerate(zip(part, generator.generate(part, Unwatched()), strict=True)):
+            packet = xmp(request.prompt, "fake", request.seed)
+            (directory / f"{start + offset}.png").write_bytes(encode(picture, "png", None, packet))

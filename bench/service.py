@@ -1,0 +1,161 @@
+"""One Safelight to measure, and the references beside it: real servers from a new directory, gone when it is left.
+
+Postgres keeps its promises of durability, API and worker run with the command lines of `safelight up` and the default
+settings. Only the catalogue is the benchmark's own.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import psycopg
+import redis
+from psycopg.rows import dict_row
+
+from bench.references import CREATE_TABLE
+from cli import ledger, processes
+from cli.child import Child
+from cli.embedded import EmbeddedPostgres, EmbeddedValkey, free_port
+from cli.environment import ROOT, variables
+from core.catalog import Model, load_catalog
+from core.settings import Settings
+
+START_SECONDS = 60.0
+DONE_SECONDS = 600.0
+
+CATALOG = """
+default = "fake"
+
+[[models]]
+id = "fake"
+generator = "fake"
+sizes = ["64x64"]
+steps = { default = 4, min = 1, max = 100 }
+microbatch = 8
+seconds_per_image = 0.001
+
+[[models]]
+id = "unheard"  # in a queue that no worker serves: what it costs to accept a job, and nothing else
+generator = "fake"
+queue = "unheard"
+sizes = ["64x64"]
+seconds_per_image = 0.001
+
+[[models]]
+id = "busy"  # a device that takes 0.3 s for a micro-batch
+generator = "fake"
+sizes = ["64x64"]
+steps = { default = 10, min = 1, max = 100 }
+microbatch = 8
+seconds_per_image = 0.0375
+options = { step_seconds = 0.03 }
+"""
+
+
+class Service:
+    """A running Safelight with one API process and one worker, and the bare references on the same servers."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._exits = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as exits:
+            self._start(exits)
+            self._exits = exits.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exits.close()
+
+    def _start(self, exits: ExitStack) -> None:
+        postgres = exits.enter_context(EmbeddedPostgres(self.directory / "postgres"))
+        valkey = exits.enter_context(EmbeddedValkey(self.directory / "valkey"))
+        catalog = self.directory / "catalog.toml"
+        catalog.write_text(CATALOG)
+        self.settings = Settings(
+            port=free_port(),
+            data_dir=self.directory,
+            catalog=catalog,
+            database_url=postgres.url,
+            redis_url=valkey.url,
+        )
+        ledger.upgrade(self.settings)
+        self.ledger = exits.enter_context(psycopg.connect(postgres.url, autocommit=True, row_factory=dict_row))
+        self.ledger.execute(CREATE_TABLE)
+        self.redis = exits.enter_context(redis.Redis.from_url(valkey.url))
+        references = self.settings.model_copy(update={"port": free_port()})
+        self.url, self.reference_url = self.settings.base_url, references.base_url
+        self.client = exits.enter_context(httpx.Client(base_url=self.url, timeout=120))
+        api = self._run(exits, "api", processes.api(self.settings))
+        self._run(exits, "worker", processes.worker(["local"]))
+        bare = self._run(exits, "references", in_place_of("api.app", "bench.references", processes.api(references)))
+        self._run(
+            exits, "celery", in_place_of("worker.app", "bench.references:celery_app", processes.worker(["celery"]))
+        )
+        for child, url in ((api, self.url), (bare, self.reference_url)):
+            until_answers(child, f"{url}/healthz")
+
+    def _run(self, exits: ExitStack, name: str, command: list[str]) -> Child:
+        child = Child(
+            name, command, log=self.directory / f"{name}.log", environment=self._environment(), directory=ROOT
+        )
+        exits.callback(child.stop)
+        child.start()
+        return child
+
+    def _environment(self) -> Mapping[str, str]:
+        mine = {"SAFELIGHT_PORT": str(self.settings.port), "SAFELIGHT_LOG_LEVEL": "warning"}
+        outside = {name: value for name, value in variables(self.settings).items() if name not in os.environ}
+        return os.environ | outside | mine
+
+    def model(self, model_id: str) -> Model:
+        """An entry of the benchmark's catalogue."""
+        return load_catalog(self.settings.catalog_path).model(model_id)
+
+    def query(self, statement: str, *values: object) -> list[dict[str, Any]]:
+        """Ask the ledger."""
+        return self.ledger.execute(statement, values).fetchall()
+
+    def clear(self) -> None:
+        """Forget all jobs, so that every round begins with the same ledger."""
+        self.ledger.execute("TRUNCATE jobs, job_events, images, idempotency_keys, reference_jobs")
+
+    def until_done(self) -> None:
+        """Wait until no job waits or runs. The figures come from the ledger's own times, not from when this returns."""
+        until(lambda: not self.query(UNFINISHED), DONE_SECONDS, "all jobs to be done")
+
+
+UNFINISHED = "SELECT 1 FROM jobs WHERE status IN ('queued', 'in_progress') AND queue = 'local' LIMIT 1"
+
+
+def in_place_of(ours: str, theirs: str, command: list[str]) -> list[str]:
+    """The command line of one of our servers, for a reference: the same flags, another application."""
+    return [part.replace(ours, theirs) for part in command]
+
+
+def until_answers(server: Child, url: str) -> None:
+    """Wait until a server answers. Raises RuntimeError with its last words when it has ended instead."""
+
+    def serves() -> bool:
+        if not server.is_running:
+            raise RuntimeError(f"{server.name} ended: {server.last_words()}")
+        try:
+            return httpx.get(url).is_success
+        except httpx.TransportError:
+            return False
+
+    until(serves, START_SECONDS, f"{server.name} to answer")
+
+
+def until(happened: Callable[[], bool], patience: float, what: str) -> None:
+    """Look again and again until something has happened. Raises TimeoutError."""
+    deadline = time.monotonic() + patience
+    while not happened():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {patience:g} s for {what}")
+        time.sleep(0.05)

@@ -1,0 +1,71 @@
+"""Figures and the table they are printed in: what was measured, what it is held against, and the ratio.
+
+A ratio is taken within a round, where both sides met the same machine; only then is the median taken over rounds.
+"""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+
+def quantile(values: Iterable[float], share: float) -> float:
+    """The value that `share` of all values do not exceed (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+
+
+@dataclass(slots=True)
+class Line:
+    """One line of the table: a figure of ours, its reference, one value of each a round."""
+
+    what: str
+    unit: str
+    reference: str
+    target: str = ""  # what the ratio shall be, in words: ">= 0.35"
+    ours: list[float] = field(default_factory=list)
+    theirs: list[float] = field(default_factory=list)
+
+    def add(self, ours: float, theirs: float) -> None:
+        """Note a round."""
+        self.ours.append(ours)
+        self.theirs.append(theirs)
+
+    @property
+    def ratios(self) -> list[float]:
+        """Ours over theirs, by round."""
+        return [mine / other for mine, other in zip(self.ours, self.theirs, strict=True)]
+
+    def cells(self) -> tuple[str, ...]:
+        """The line as it is printed."""
+        return (
+            self.what,
+            spread(self.ours),
+            self.unit,
+            self.reference,
+            spread(self.theirs),
+            spread(self.ratios),
+            self.target,
+        )
+
+
+HEADINGS = ("what", "Safelight", "unit", "reference of the same run", "reference", "ratio", "target")
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median and range: `410 [398..431]`."""
+    if not values:
+        return "-"
+    middle = statistics.median(values)
+    digits = 0 if middle >= 100 else 1 if middle >= 10 else 2 if middle >= 1 else 3
+    return f"{middle:.{digits}f} [{min(values):.{digits}f}..{max(values):.{digits}f}]"
+
+
+def render(lines: Sequence[Line]) -> str:
+    """The table as GitHub's Markdown, aligned for a terminal."""
+    rows = [HEADINGS, *(line.cells() for line in lines)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    printed = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([printed[0], rule, *printed[1:]])
