@@ -100,6 +100,17 @@ def test_a_worker_that_cannot_finish_in_time_gives_the_job_back_without_blame(ow
     own.client.post(f"/v1/jobs/{job['id']}/cancel")
 
 
+def test_a_job_longer_than_its_lease_is_kept_by_the_heartbeat(own: Stack) -> None:
+    own.api()
+    own.sweep()
+    own.worker()
+    job = own.submit(model="slow", steps=80)  # 8 seconds; the lease is 4
+
+    final = own.final(job["id"])
+
+    assert (final["status"], final["attempts"]) == ("completed", 1)
+
+
 def test_an_attempt_that_takes_too_long_fails(own: Stack) -> None:
     own.api()
     own.worker(SAFELIGHT_ATTEMPT_TIMEOUT="2")

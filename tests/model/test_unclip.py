@@ -35,7 +35,7 @@ def letters() -> CLIPTokenizer:
         *(letter + end for letter in "abcdefghijklmnopqrstuvwxyz" for end in ("", "</w>")),
     ]
     vocabulary = {name: index for index, name in enumerate(names)}
-    return CLIPTokenizer(vocab=vocabulary, merges=[], pad_token="<|endoftext|>", model_max_length=16)  # noqa: S106  # a token of text
+    return CLIPTokenizer(vocab=vocabulary, merges=[], pad_token="<|endoftext|>", model_max_length=16)  # a token of text
 
 
 @pytest.fixture

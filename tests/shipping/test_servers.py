@@ -14,7 +14,7 @@ from tests.processes import Process
 from tests.shipping.files import environment, services
 from tests.stack import free_port
 
-SECRET = "of-the-store"  # noqa: S105 - a test's own
+SECRET = "of-the-store"
 
 
 @pytest.fixture
