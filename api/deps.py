@@ -14,7 +14,7 @@ REMEMBERED_SECONDS = 30.0
 """How long a key is trusted without asking the ledger again; a revoked one is shut out within that time."""
 
 
-def context(request: Request) -> Context:
+async def context(request: Request) -> Context:
     """The parts of this API."""
     found: Context = request.app.state.context
     return found

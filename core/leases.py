@@ -35,15 +35,60 @@ def claim(
     The CTEs are MATERIALIZED because the planner may otherwise run a sub-select with LIMIT and SKIP LOCKED again and
     claim more than the limit (`docs/decisions/0003`).
     """
+    return _CLAIM.params(
+        queue=queue,
+        lease=lease,
+        worker=worker,
+        length=length,
+        attempt_timeout=attempt_timeout,
+        limits=dict(limits or {}),
+    )
+
+
+def renew(lease: UUID, length: timedelta) -> sa.Executable:
+    """Stay in charge of the jobs under a token for another `length`, but not beyond the attempt's deadline.
+
+    Returns a row for each job that is still ours. None back for a job means that authority over it is lost: it was
+    finished, or the lease ran out. A lease that ran out is not renewed, even if nobody took the job yet.
+    """
+    return (
+        sa.update(jobs)
+        .where(jobs.c.lease == lease, in_status(JobStatus.IN_PROGRESS), jobs.c.lease_expires_at > NOW)
+        .values(lease_expires_at=sa.func.least(NOW + length, jobs.c.attempt_deadline))
+        .returning(jobs.c.id, jobs.c.cancel_requested_at)
+    )
+
+
+def wanted(lease: UUID) -> sa.Select[Any]:
+    """The jobs under a token, and whether their owners wish them to stop. Reads only; cheap enough for every second."""
+    return sa.select(jobs.c.id, jobs.c.cancel_requested_at).where(
+        jobs.c.lease == lease, in_status(JobStatus.IN_PROGRESS)
+    )
+
+
+def waiting(queue: str) -> sa.Select[tuple[bool]]:
+    """Whether a job in this queue could be claimed now."""
+    return sa.select(
+        sa.exists().where(
+            jobs.c.queue == queue,
+            in_status(JobStatus.QUEUED),
+            jobs.c.not_before <= NOW,
+            jobs.c.expires_at > NOW,
+        )
+    )
+
+
+def _claim() -> sa.Select[Any]:
+    """The statement of `claim`, its values left open."""
     waits = sa.and_(
-        jobs.c.queue == queue,
+        jobs.c.queue == sa.bindparam("queue", type_=sa.Text),
         in_status(JobStatus.QUEUED),
         jobs.c.not_before <= NOW,
         jobs.c.expires_at > NOW,
     )
     in_line = (jobs.c.priority.desc(), jobs.c.fair_rank, jobs.c.id)
 
-    learned = sa.cast(sa.cast(dict(limits or {}), JSONB)[jobs.c.batch_key].astext, sa.Integer)
+    learned = sa.cast(sa.cast(sa.bindparam("limits", type_=JSONB), JSONB)[jobs.c.batch_key].astext, sa.Integer)
     head = (
         sa.select(
             jobs.c.id,
@@ -88,11 +133,11 @@ def claim(
             status=JobStatus.IN_PROGRESS,
             attempts=jobs.c.attempts + 1,
             version=jobs.c.version + 1,
-            lease=lease,
-            lease_expires_at=NOW + length,
-            attempt_deadline=NOW + attempt_timeout,
+            lease=sa.bindparam("lease", type_=sa.Uuid),
+            lease_expires_at=NOW + sa.bindparam("length", type_=sa.Interval),
+            attempt_deadline=NOW + sa.bindparam("attempt_timeout", type_=sa.Interval),
             started_at=NOW,
-            worker=worker,
+            worker=sa.bindparam("worker", type_=sa.Text),
         )
         .returning(*jobs.c)
         .cte("moved")
@@ -114,34 +159,4 @@ def claim(
     return sa.select(moved).order_by(moved.c.priority.desc(), moved.c.fair_rank, moved.c.id).add_cte(event)
 
 
-def renew(lease: UUID, length: timedelta) -> sa.Executable:
-    """Stay in charge of the jobs under a token for another `length`, but not beyond the attempt's deadline.
-
-    Returns a row for each job that is still ours. None back for a job means that authority over it is lost: it was
-    finished, or the lease ran out. A lease that ran out is not renewed, even if nobody took the job yet.
-    """
-    return (
-        sa.update(jobs)
-        .where(jobs.c.lease == lease, in_status(JobStatus.IN_PROGRESS), jobs.c.lease_expires_at > NOW)
-        .values(lease_expires_at=sa.func.least(NOW + length, jobs.c.attempt_deadline))
-        .returning(jobs.c.id, jobs.c.cancel_requested_at)
-    )
-
-
-def wanted(lease: UUID) -> sa.Select[Any]:
-    """The jobs under a token, and whether their owners wish them to stop. Reads only; cheap enough for every second."""
-    return sa.select(jobs.c.id, jobs.c.cancel_requested_at).where(
-        jobs.c.lease == lease, in_status(JobStatus.IN_PROGRESS)
-    )
-
-
-def waiting(queue: str) -> sa.Select[tuple[bool]]:
-    """Whether a job in this queue could be claimed now."""
-    return sa.select(
-        sa.exists().where(
-            jobs.c.queue == queue,
-            in_status(JobStatus.QUEUED),
-            jobs.c.not_before <= NOW,
-            jobs.c.expires_at > NOW,
-        )
-    )
+_CLAIM = _claim()  # built once, as it runs while the device waits

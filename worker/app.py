@@ -30,7 +30,7 @@ app.conf.update(
     task_serializer="json",
     accept_content=["json"],
     worker_prefetch_multiplier=1,
-    worker_disable_prefetch=True,
+    # worker_disable_prefetch stays off: with it a freed thread waits up to a second (docs/05-performance.md)
     worker_send_task_events=False,
     worker_hijack_root_logger=False,
     worker_cancel_long_running_tasks_on_connection_loss=False,  # the lease decides, not Redis
