@@ -37,4 +37,4 @@ def write(configuration: Configuration, folder: Path) -> None:
             part.half()
     pipeline.save_pretrained(folder, safe_serialization=True)
     for weights in folder.rglob("*.safetensors"):
-        weights.chmod(0o644)  # the libraries leave them to their owner alone, and a container's user could not read them
+        weights.chmod(0o644)  # the libraries leave them to their owner, and a container's user could not read them

@@ -173,7 +173,7 @@ class Ledger(RuleBasedStateMachine):
 
 def test_no_order_of_verbs_breaks_the_ledger(database: Database) -> None:
     machine = type("LedgerOnPostgres", (Ledger,), {"database": database})
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         machine,
         settings=settings(
             max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)

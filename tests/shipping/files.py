@@ -16,7 +16,8 @@ def text(name: str) -> str:
 
 
 def services() -> dict[str, dict[str, Any]]:
-    return yaml.safe_load(text("docker-compose.yml"))["services"]
+    found: dict[str, dict[str, Any]] = yaml.safe_load(text("docker-compose.yml"))["services"]
+    return found
 
 
 def variables() -> dict[str, str]:
@@ -42,7 +43,9 @@ def environment(service: str, **given: str) -> dict[str, str]:
 
 def seconds(duration: str) -> int:
     """`90s` or `2min` as seconds."""
-    number, unit = re.fullmatch(r"(\d+)(s|m|min)?", duration).groups()
+    match = re.fullmatch(r"(\d+)(s|m|min)?", duration)
+    assert match is not None, duration
+    number, unit = match.groups()
     return int(number) * (1 if unit in (None, "s") else 60)
 
 

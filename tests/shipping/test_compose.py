@@ -24,6 +24,7 @@ def test_an_image_is_pinned(name: str) -> None:
     repository, _, tag = services()[name]["image"].partition(":")
     if name in OURS:
         version = re.search(r'^version = "(.+)"$', text("pyproject.toml"), re.MULTILINE)
+        assert version is not None
         assert tag == version[1]
         assert (ROOT / services()[name]["build"]["dockerfile"]).exists()
     else:
@@ -87,6 +88,7 @@ def test_the_key_that_the_first_request_needs_can_be_made() -> None:
 
 def test_requests_from_outside_need_a_key() -> None:
     listens_on = re.search(r"SAFELIGHT_HOST=(\S+)", dict(instructions("Dockerfile.api"))["ENV"])
+    assert listens_on is not None
     assert Settings(host=listens_on[1]).needs_key
 
 
@@ -114,4 +116,5 @@ def test_secrets_have_no_default() -> None:
 @pytest.mark.parametrize("unit", ["api", "sweep", "worker@"])
 def test_a_unit_stops_later_than_a_worker_drains(unit: str) -> None:
     patience = re.search(r"^TimeoutStopSec=(\S+)$", text(f"deploy/systemd/safelight-{unit}.service"), re.MULTILINE)
+    assert patience is not None
     assert seconds(patience[1]) >= Settings().drain_timeout.total_seconds() + 15

@@ -91,7 +91,7 @@ def test_a_dry_run_estimates_and_stores_nothing(safelight: Stack) -> None:
 
 
 def test_jobs_are_listed_newest_first_by_cursor_and_filter(safelight: Stack) -> None:
-    mine = {"metadata": {"story": "listing"}}
+    mine: dict[str, Any] = {"metadata": {"story": "listing"}}
     ids = [safelight.submit(f"picture {number}", **mine)["id"] for number in range(5)]
     for job_id in ids:
         safelight.final(job_id)
