@@ -1,0 +1,63 @@
+"""The shelf may fail: the picture is drawn again, nothing half-written is shown, and what is left over is swept."""
+
+import os
+import time
+from pathlib import Path
+
+from core.storage import Storage
+from tests.stack import Stack
+from worker.sweep import ORPHAN_AGE, Sweep
+
+
+def test_a_picture_that_cannot_be_stored_is_tried_again(own: Stack) -> None:
+    blocked = own.directory / "images"
+    own.api()
+    own.worker(SAFELIGHT_RETRY_DELAY="1")
+    blocked.mkdir(exist_ok=True)
+    (blocked / "jobs").write_text("in the way")
+    job = own.submit()
+    told = own.until(job["id"], "job.requeued")
+
+    (blocked / "jobs").unlink()
+
+    assert told["data"]["reason"] == "storage_failed"
+    final = own.final(job["id"])
+    assert (final["status"], final["attempts"]) == ("completed", 2)
+    assert own.picture(final["images"][0]).startswith(b"\x89PNG")
+
+
+def test_files_that_no_job_speaks_of_are_swept_and_no_other(own: Stack) -> None:
+    own.api()
+    own.worker()
+    kept = own.final(own.submit()["id"])
+    storage = Storage(own.settings)
+    storage.put("jobs/job_lost/0123/0.png", b"of a superseded attempt", "image/png")
+    storage.put("jobs/job_new/4567/0.png", b"of an attempt about to complete", "image/png")
+    old = time.time() - ORPHAN_AGE.total_seconds() - 60
+    for path in Path(own.directory, "images").rglob("*.png"):
+        if "job_new" not in str(path):
+            os.utime(path, (old, old))
+
+    sweep = Sweep(own.settings)
+    sweep.files()
+    sweep.close()
+
+    keys = {found.key for found in storage.list("jobs/")}
+    assert "jobs/job_lost/0123/0.png" not in keys
+    assert "jobs/job_new/4567/0.png" in keys
+    assert own.picture(kept["images"][0]).startswith(b"\x89PNG")
+
+
+def test_jobs_past_retention_go_with_their_files(own: Stack) -> None:
+    own.api()
+    own.worker()
+    done = own.final(own.submit()["id"])
+    waiting = own.submit(model="elsewhere")
+
+    sweep = Sweep(own.settings.model_copy(update={"retention": own.settings.retry_delay / 1000}))
+    sweep.files()
+    sweep.close()
+
+    assert own.client.get(f"/v1/jobs/{done['id']}").status_code == 404
+    assert own.job(waiting["id"])["status"] == "queued"
+    assert list(Storage(own.settings).list("jobs/")) == []
