@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from api.submission import Submission
 from core.catalog import Catalog, load_catalog
 from core.db import AsyncDatabase
 from core.progress import Listener
@@ -17,6 +18,7 @@ class Context:
     settings: Settings
     catalog: Catalog
     database: AsyncDatabase
+    submission: Submission
     storage: Storage
     listener: Listener
     doorbell: AsyncDoorbell
@@ -24,10 +26,12 @@ class Context:
     @classmethod
     def open(cls, settings: Settings) -> "Context":
         """Make the parts. Connects to nothing yet, so that the API starts while Postgres or Redis are away."""
+        database = AsyncDatabase(settings)
         return cls(
             settings=settings,
             catalog=load_catalog(settings.catalog_path),
-            database=AsyncDatabase(settings),
+            database=database,
+            submission=Submission(database),
             storage=Storage(settings),
             listener=Listener(settings),
             doorbell=AsyncDoorbell(Doorbell(settings).ring),
@@ -35,6 +39,7 @@ class Context:
 
     async def close(self) -> None:
         """Finish what is on its way and close the connections."""
+        await self.submission.close()
         await self.doorbell.close()
         await self.listener.close()
         await self.database.close()

@@ -93,7 +93,7 @@ async def submit(
     if idempotency_key is not None:
         mark = idempotency.fingerprint("/v1/jobs", wanted.model_dump(exclude_unset=True))
         return await _submit_once(parts, job, idempotency.check(idempotency_key), mark)
-    row = (await parts.database.execute(jobs.submit(job)))[0]
+    row = await parts.submission.submit(job)
     parts.doorbell.ring(job.queue)
     return _accepted(render(parts, row).model_dump_json(), row.id)
 

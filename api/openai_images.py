@@ -12,7 +12,6 @@ from api.context import Context
 from api.deps import Body, Parts, Project
 from api.jobs import ERROR, answer, render
 from api.waiting import job_row, until_final
-from core import jobs
 from core.errors import GenerationError, RequestTimeout
 from core.requests import JobRequest, OutputFormat, parse, plan
 from core.schemas import JobObject
@@ -66,7 +65,7 @@ async def generate(body: Body, parts: Parts, project_id: Project) -> Response:
     if wanted.user is not None:
         wanted.metadata.setdefault("user", wanted.user)
     job = plan(wanted, parts.catalog, parts.settings, project_id)
-    await parts.database.execute(jobs.submit(job))
+    await parts.submission.submit(job)
     parts.doorbell.ring(job.queue)
     await until_final(parts, project_id, job.id, parts.settings.sync_timeout.total_seconds())
     row = await job_row(parts, project_id, job.id)

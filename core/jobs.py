@@ -71,9 +71,12 @@ class StoredImage(TypedDict):
     receipt: Mapping[str, Any]
 
 
-def submit(job: NewJob) -> sa.Select[Any]:
-    """Put a job in line. A repeated id is an integrity error, never a second job."""
-    return _SUBMIT.params({f"new_{name}": getattr(job, name) for name in NewJob.__slots__})
+def submit(*new: NewJob) -> sa.Select[Any]:
+    """Put jobs in line, all or none. A repeated id is an integrity error, never a second job.
+
+    Returns a row a job, in no order.
+    """
+    return _SUBMIT.params(new=[_as_json(number, job) for number, job in enumerate(new)])
 
 
 def complete(job_id: str, lease: UUID, stored: Sequence[StoredImage]) -> sa.Select[Any]:
@@ -298,16 +301,32 @@ def _fair_rank(
     return sa.func.greatest(virtual_time, last.scalar_subquery())
 
 
+_GIVEN = tuple(name for name in NewJob.__slots__ if name != "ttl")
+
+
+def _as_json(number: int, job: NewJob) -> dict[str, Any]:
+    values = {name: getattr(job, name) for name in _GIVEN}
+    return {**values, "number": number, "ttl": job.ttl.total_seconds()}
+
+
 def _submit() -> sa.Select[Any]:
-    """The statement of `submit`, its values left open."""
-    given = {name: sa.bindparam(f"new_{name}", type_=jobs.c[name].type) for name in NewJob.__slots__ if name != "ttl"}
+    """The statement of `submit`, its values left open: one JSON array, whatever the number of jobs."""
+    new = _rows_of(
+        "new",
+        *(sa.column(name, jobs.c[name].type) for name in _GIVEN),
+        sa.column("number", sa.Integer),
+        sa.column("ttl", sa.Double),
+    )
+    # Jobs of one project that come together stand behind each other, as if they had come one by one.
+    before = sa.func.sum(new.c.cost).over(partition_by=(new.c.queue, new.c.project_id), order_by=new.c.number)
+    rank = _fair_rank(new.c.queue, new.c.project_id, new.c.priority) + before - new.c.cost
     return _with_event(
         sa.insert(jobs)
-        .values(
-            **given,
-            status=JobStatus.QUEUED,
-            fair_rank=_fair_rank(given["queue"], given["project_id"], given["priority"]),
-            expires_at=NOW + sa.bindparam("new_ttl", type_=sa.Interval),
+        .from_select(
+            [*_GIVEN, "status", "fair_rank", "expires_at"],
+            sa.select(
+                *(new.c[name] for name in _GIVEN), sa.literal(JobStatus.QUEUED), rank, NOW + _seconds(new.c.ttl)
+            ).order_by(new.c.number),
         )
         .returning(*jobs.c)
         .cte("moved"),
@@ -315,11 +334,18 @@ def _submit() -> sa.Select[Any]:
     )
 
 
+def _rows_of(name: str, *columns: sa.ColumnClause[Any]) -> sa.TableValuedAlias:
+    """A JSON array of objects, bound as parameter `name`, as rows."""
+    array = sa.cast(sa.bindparam(name, type_=JSONB), JSONB)
+    return sa.func.jsonb_to_recordset(array).table_valued(*columns).render_derived(name=name, with_types=True)
+
+
 def _complete() -> sa.Select[Any]:
     """The statement of `complete`, its values left open."""
     held = _held(sa.bindparam("held_id", type_=sa.Text), sa.bindparam("held_lease", type_=sa.Uuid))
     done = held.values(_ended(JobStatus.COMPLETED)).returning(*jobs.c).cte("moved")
-    row = sa.func.jsonb_to_recordset(sa.cast(sa.bindparam("stored", type_=JSONB), JSONB)).table_valued(
+    named = _rows_of(
+        "stored",
         sa.column("id", sa.Text),
         sa.column("index", sa.SmallInteger),
         sa.column("seed", sa.BigInteger),
@@ -331,7 +357,6 @@ def _complete() -> sa.Select[Any]:
         sa.column("sha256", sa.Text),
         sa.column("receipt", JSONB),
     )
-    named = row.render_derived(name="stored", with_types=True)
     kept = (
         sa.insert(images)
         .from_select(

@@ -150,3 +150,18 @@ def test_a_claim_reads_the_index_and_sorts_nothing(database: Database) -> None:
     assert "ix_jobs_line" in plan
     assert "ix_jobs_companions" in plan
     assert "Seq Scan on jobs" not in plan
+
+
+def test_jobs_submitted_together_stand_as_if_they_had_come_one_by_one(database: Database) -> None:
+    (other,) = database.execute(keys.add_project("other"))
+    mine = [a_job(prompt=f"mine {number}", microbatch=1, cost=2.0) for number in range(3)]
+    theirs = [a_job(prompt=f"theirs {number}", microbatch=1, cost=2.0, project_id=other.id) for number in range(3)]
+
+    rows = database.execute(jobs.submit(*mine, *theirs))
+
+    assert {row.id for row in rows} == {job.id for job in (*mine, *theirs)}
+    order = [claimed(database)[0] for _ in range(6)]
+    assert [prompt for prompt in order if prompt.startswith("mine")] == ["mine 0", "mine 1", "mine 2"]
+    assert [{prompt.partition(" ")[0] for prompt in order[pair : pair + 2]} for pair in (0, 2, 4)] == [
+        {"mine", "theirs"}
+    ] * 3
