@@ -20,6 +20,9 @@ KEY_PREFIX = "safelight:"
 STALE_SECONDS = 60
 """A ring that nobody heard for so long is dropped; the worker has looked by itself in the meantime."""
 
+PAUSE_SECONDS = 0.02
+"""Between two rings for a queue: a worker that was just woken looks at all that waits, and a ring costs a millisecond."""
+
 # Publishing fails within about two seconds even when Redis hangs; Celery's defaults block for more than forty.
 PUBLISHER_OPTIONS = {
     "socket_connect_timeout": 1,
@@ -79,6 +82,7 @@ class AsyncDoorbell:
     async def _deliver(self, queue: str) -> None:
         while True:
             await asyncio.to_thread(self._ring, queue)
+            await asyncio.sleep(PAUSE_SECONDS)
             if not self._again[queue]:
                 del self._again[queue]
                 return
