@@ -21,7 +21,7 @@ STALE_SECONDS = 60
 """A ring that nobody heard for so long is dropped; the worker has looked by itself in the meantime."""
 
 PAUSE_SECONDS = 0.02
-"""Between two rings for a queue: a worker that was just woken looks at all that waits, and a ring costs a millisecond."""
+"""Between two rings for a queue: a worker that was just woken looks at all that waits, and a ring costs 1 ms."""
 
 # Publishing fails within about two seconds even when Redis hangs; Celery's defaults block for more than forty.
 PUBLISHER_OPTIONS = {
