@@ -20,7 +20,7 @@ PNG_LEVEL = 1
 _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
- xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:safelight="https://safelight.dev/ns/1.0/"
+ xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:safelight="urn:safelight:metadata:1"
  Iptc4xmpExt:DigitalSourceType="{source}" safelight:model={model} safelight:seed="{seed}">
 <dc:description><rdf:Alt><rdf:li xml:lang="x-default">{prompt}</rdf:li></rdf:Alt></dc:description>
 </rdf:Description></rdf:RDF></x:xmpmeta>
