@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import Response
@@ -12,8 +12,8 @@ from api.context import Context
 from api.deps import Body, Parts, Project
 from api.jobs import ERROR, answer, render
 from api.waiting import job_row, until_final
-from core.errors import GenerationError, RequestTimeout
-from core.requests import JobRequest, OutputFormat, parse, plan
+from core.errors import GenerationError, InvalidParameter, RequestTimeout
+from core.requests import JobRequest, MetadataValue, OutputFormat, parse, plan
 from core.schemas import JobObject
 from core.status import JobStatus
 
@@ -24,7 +24,7 @@ class GenerateRequest(JobRequest):
     """OpenAI's parameters that a local model can honour, and Safelight's own beside them."""
 
     response_format: Literal["url", "b64_json"] = Field("url", description="A link, or the bytes in base 64.")
-    user: Annotated[str, Field(max_length=512)] | None = Field(
+    user: MetadataValue | None = Field(
         None, description="Your name for the end user; kept in the job's metadata as `user`."
     )
 
@@ -62,6 +62,8 @@ class ImagesResponse(BaseModel):
 async def generate(body: Body, parts: Parts, project_id: Project) -> Response:
     """Draw pictures and wait for them."""
     wanted = parse(GenerateRequest, body)
+    if wanted.dry_run:
+        raise InvalidParameter("dry_run is for POST /v1/jobs; this call draws.", param="dry_run")
     if wanted.user is not None:
         wanted.metadata.setdefault("user", wanted.user)
     job = plan(wanted, parts.catalog, parts.settings, project_id)

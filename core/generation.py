@@ -3,7 +3,7 @@
 No torch here and no device: `worker/generators/` holds the generators, `worker/generate.py` calls them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,6 +48,3 @@ class Generator(Protocol):
 
     def receipt(self) -> dict[str, str]:
         """What drew the pictures: model revision, library versions, device, dtype."""
-
-
-GeneratorFactory = Callable[..., Generator]

@@ -66,18 +66,6 @@ def wanted(lease: UUID) -> sa.Select[Any]:
     )
 
 
-def waiting(queue: str) -> sa.Select[tuple[bool]]:
-    """Whether a job in this queue could be claimed now."""
-    return sa.select(
-        sa.exists().where(
-            jobs.c.queue == queue,
-            in_status(JobStatus.QUEUED),
-            jobs.c.not_before <= NOW,
-            jobs.c.expires_at > NOW,
-        )
-    )
-
-
 def _claim() -> sa.Select[Any]:
     """The statement of `claim`, its values left open."""
     waits = sa.and_(

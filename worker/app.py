@@ -84,3 +84,5 @@ def look_unasked(context: Context, queues: list[str]) -> None:
                     pass
             except UNAVAILABLE as error:
                 log.warning("the ledger is away: %s", str(error).partition("\n")[0])
+            except Exception:  # whatever it was, a worker that no longer looks would be deaf without a sign
+                log.exception("developing queue %s failed", queue)

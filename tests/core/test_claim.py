@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from core import jobs, keys, leases
+from core import jobs, keys
 from core.db import Database
 from core.ids import new_id
 from core.tables import jobs as table
@@ -75,7 +75,6 @@ def test_what_must_wait_or_has_expired_is_not_claimed(database: Database) -> Non
     database.execute(sa.update(table).where(table.c.id == expired).values(expires_at=sa.func.now()))
 
     assert claimed(database) == []
-    assert not database.execute(leases.waiting("local"))[0][0]
 
 
 def test_a_job_that_crashed_a_worker_is_claimed_alone(database: Database) -> None:

@@ -91,3 +91,17 @@ def test_a_method_that_is_not_taken_is_a_405(safelight: Stack) -> None:
     answer = safelight.client.put("/v1/jobs")
 
     assert (answer.status_code, body(answer)["error"]["code"]) == (405, "method_not_allowed")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("user", "a\0b"), ("user", "x" * 513), ("dry_run", True), ("response_format", "file")]
+)
+def test_a_bad_synchronous_call_is_refused_by_name_and_stores_nothing(
+    safelight: Stack, field: str, value: object
+) -> None:
+    before = safelight.count()
+
+    answer = safelight.client.post("/v1/images/generations", json={"prompt": "x", "size": "64x64", field: value})
+
+    assert (answer.status_code, body(answer)["error"]["param"]) == (400, field)
+    assert safelight.count() == before
