@@ -117,6 +117,9 @@ class Stack:
 
     def job(self, job_id: str, **query: Any) -> dict[str, Any]:
         answer = self.client.get(f"/v1/jobs/{job_id}", params=query)
+        if answer.status_code == 503 and answer.headers["x-should-retry"] == "true":
+            # A pooled connection that broke within the last second is found out by its first use: clients try again.
+            answer = self.client.get(f"/v1/jobs/{job_id}", params=query)
         assert answer.status_code == 200, answer.text
         return body(answer)
 
