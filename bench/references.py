@@ -6,7 +6,7 @@ around the generator. Run by `bench.service` with SAFELIGHT_DATABASE_URL and SAF
 """
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from celery import Celery
 from fastapi import Depends, FastAPI
+from PIL.Image import Image
 from psycopg_pool import AsyncConnectionPool
 from pydantic import BaseModel
 from redis import Redis
@@ -139,6 +140,9 @@ class Unwatched:
     """A watch that nobody looks at."""
 
     def step(self, done: int, total: int) -> None:
+        """See `core.generation.Watch`."""
+
+    def preview(self, draw: Callable[[], Sequence[Image]]) -> None:
         """See `core.generation.Watch`."""
 
 

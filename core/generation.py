@@ -3,24 +3,43 @@
 No torch here and no device: `worker/generators/` holds the generators, `worker/generate.py` calls them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from PIL.Image import Image
 
+from core.catalog import Operation
+
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """One picture to draw. All requests of one call share a batch key: everything but prompt and seed is equal."""
+    """One picture to draw. All requests of one call share a batch key: all but prompts, seed and pictures is equal.
 
-    prompt: str
+    A variation draws the subject of `image` anew. An edit starts from `image` and changes it as far as `strength` says,
+    everywhere, or only where `mask` is white. Pictures that come in have the size of the one that goes out.
+    """
+
+    prompt: str  # may be empty for a variation
     negative_prompt: str | None
     seed: int  # 0 .. 2**32 - 1
     width: int  # px
     height: int  # px
     steps: int
     guidance_scale: float
+    operation: Operation = "generation"
+    image: Image | None = None  # RGB; of a variation or an edit
+    mask: Image | None = None  # L; 255 where an edit may draw, 0 where it must not
+    strength: float | None = None  # of an edit; above 0 (nothing changes) up to 1 (nothing remains)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something a client should know about a job that is done all the same: an entry of its `warnings`."""
+
+    code: str  # such as prompt_truncated
+    message: str
+    param: str | None = None  # the field of the request that it is about
 
 
 class Stopped(Exception):
@@ -32,6 +51,9 @@ class Watch(Protocol):
 
     def step(self, done: int, total: int) -> None:
         """Say that `done` of `total` denoising steps are behind us. Raises Stopped when nobody wants the pictures."""
+
+    def preview(self, draw: Callable[[], Sequence[Image]]) -> None:
+        """Offer a look at the unfinished pictures, between two steps; `draw` makes them, if anyone wants to look."""
 
 
 class Generator(Protocol):
@@ -45,6 +67,9 @@ class Generator(Protocol):
 
         Raises OutOfMemory when so many do not fit, Stopped when the watch says so, GeneratorFailed for the rest.
         """
+
+    def notices(self, request: ImageRequest) -> Sequence[Notice]:
+        """What of a request the model will not see, such as the end of a long prompt; mostly nothing."""
 
     def receipt(self) -> dict[str, str]:
         """What drew the pictures: model revision, library versions, device, dtype."""

@@ -6,7 +6,7 @@ generator fail is found by trying each job alone, so that its companions do not 
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +76,9 @@ class MicroBatchWatch:
                     if self._heartbeat.wants(job_id)
                 }
             )
+
+    def preview(self, draw: Callable[[], Sequence[Image]]) -> None:
+        """See `core.generation.Watch`; nobody looks yet."""
 
 
 def develop(

@@ -15,6 +15,7 @@ import numpy
 import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, StableDiffusionPipeline, UNet2DModel
+from PIL import Image
 
 from core.catalog import Model
 from core.errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
@@ -46,6 +47,9 @@ class Watching:
         self.called.set()
         if done == self.stop_at:
             raise Stopped
+
+    def preview(self, draw: Callable[[], Sequence[Image.Image]]) -> None:
+        """Nobody looks."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +205,7 @@ def test_the_fake_one_kills_its_process_when_asked_to_crash() -> None:
         "from worker.generators import build\n"
         "class Watch:\n"
         "    def step(self, done, total): print(done, total, flush=True)\n"
+        "    def preview(self, draw): pass\n"
         "generator = build(Model(id='fake', generator='fake'), Settings())\n"
         "generator.generate([ImageRequest('[crash]', None, 0, 64, 64, 4, 5.0)], Watch())"
     )

@@ -19,7 +19,7 @@ from PIL import Image
 
 from core.catalog import Model
 from core.errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
-from core.generation import ImageRequest, Stopped, Watch
+from core.generation import ImageRequest, Notice, Stopped, Watch
 from core.settings import Settings
 from worker.generators.denoiser import denoisers, watched
 from worker.generators.source import digest, find, load_pipeline
@@ -98,6 +98,10 @@ class DiffusersGenerator:
             if torch.device(self._receipt["device"]).type == "cuda":
                 torch.cuda.empty_cache()
         raise failure
+
+    def notices(self, request: ImageRequest) -> Sequence[Notice]:
+        """See `core.generation.Generator`."""
+        return ()
 
     def receipt(self) -> dict[str, str]:
         """What draws the pictures; loads the model if need be."""

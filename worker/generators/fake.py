@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from core.catalog import Model
 from core.errors import GenerationError, GeneratorFailed, OutOfMemory
-from core.generation import ImageRequest, Watch
+from core.generation import ImageRequest, Notice, Watch
 
 REVISION: Final = "1"  # counted up when the same prompt and seed begin to give another picture
 
@@ -57,6 +57,10 @@ class FakeGenerator:
             _misbehave(prompts, step, steps)
             watch.step(step, steps)
         return [draw(request) for request in requests]
+
+    def notices(self, request: ImageRequest) -> Sequence[Notice]:
+        """See `core.generation.Generator`."""
+        return ()
 
     def receipt(self) -> dict[str, str]:
         """What drew the pictures."""
