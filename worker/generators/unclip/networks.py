@@ -16,7 +16,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 
-def _silence(layer: nn.Module) -> None:
+def silence(layer: nn.Module) -> None:
     """Start a layer at zero, so that the branch it ends says nothing at first."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
@@ -29,7 +29,7 @@ class PlainResidual(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        _silence(self.second)
+        silence(self.second)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, H, W)."""
@@ -104,7 +104,7 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(text_width or width, 2 * width, bias=False)
         self.out = nn.Linear(width, width)
         if text_width is not None:
-            _silence(self.out)
+            silence(self.out)
 
     def forward(self, x: Tensor, text: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """x: (N, L, C); text: (N, T, text_width); mask: (N, 1, 1, T), added to the scores."""
@@ -132,7 +132,7 @@ class TransformerBlock(nn.Module):
         self.widen = nn.Linear(width, 4 * width)
         self.narrow = nn.Linear(4 * width, width)
         self.modulation = nn.Linear(condition, 6 * width)
-        _silence(self.modulation)
+        silence(self.modulation)
 
     def forward(self, x: Tensor, condition: Tensor, text: Tensor, mask: Tensor) -> Tensor:
         """x: (N, L, C); condition: (N, condition)."""
@@ -156,7 +156,7 @@ class ConvBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         self.modulation = nn.Linear(condition, 2 * channels)
         self.skip = nn.Conv2d(channels_in, channels, 1) if channels_in != channels else nn.Identity()
-        _silence(self.conv2)
+        silence(self.conv2)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """x: (N, C, H, W); condition: (N, condition)."""
@@ -231,7 +231,7 @@ class UnclipDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         self.after = nn.ModuleList([ConvBlock(2 * channels, channels, width), ConvBlock(channels, channels, width)])
         self.norm_out = nn.GroupNorm(16, channels)
         self.conv_out = nn.Conv2d(channels, latent_channels, 3, padding=1)
-        _silence(self.conv_out)
+        silence(self.conv_out)
 
     def forward(
         self,

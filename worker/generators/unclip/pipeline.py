@@ -14,13 +14,15 @@ from typing import Any, Final, Literal, Self
 
 import numpy
 import torch
-from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler, ImagePipelineOutput, ModelMixin
+from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler, ImagePipelineOutput
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from worker.generators.unclip.networks import UnclipAutoencoder, UnclipDecoder
+from worker.generators.unclip.prior import UnclipPrior
+from worker.generators.unclip.upscaler import UnclipUpscaler
 
 NATIVE_PX: Final = 128
 SIZES_PX: Final = (128, 256, 512, 1024)
@@ -34,7 +36,7 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
     """Draws pictures from English or Chinese prompts."""
 
     model_cpu_offload_seq = "text_encoder->decoder->vae"
-    _optional_components = ["prior", "image_encoder"]  # noqa: RUF012  # diffusers reads a list
+    _optional_components = ["image_encoder", "prior", "upscaler"]  # noqa: RUF012  # diffusers reads a list
     _callback_tensor_inputs = ["latents", "clean_latents"]  # noqa: RUF012  # diffusers reads a list
 
     def __init__(
@@ -45,7 +47,8 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
         vae: UnclipAutoencoder,
         scheduler: FlowMatchEulerDiscreteScheduler,
         image_encoder: CLIPVisionModelWithProjection | None = None,
-        prior: ModelMixin | None = None,
+        prior: UnclipPrior | None = None,
+        upscaler: UnclipUpscaler | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -56,6 +59,7 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
             scheduler=scheduler,
             image_encoder=image_encoder,
             prior=prior,
+            upscaler=upscaler,
         )
         self._interrupt = False
 
