@@ -7,10 +7,25 @@ from pathlib import Path
 
 import torch
 
-from training import autoencoder, clip, configuration, data, decoder, export, features, judge, sample, tokenizer
+from training import (
+    autoencoder,
+    clip,
+    configuration,
+    data,
+    decoder,
+    export,
+    features,
+    judge,
+    prior,
+    sample,
+    tokenizer,
+    upscaler,
+)
 from training.configuration import Budget, Configuration
 
-STAGES = ("data", "tokenizer", "judge", "clip", "autoencoder", "features", "decoder", "export", "sample")
+STAGES = (
+    "data", "tokenizer", "judge", "clip", "autoencoder", "upscaler", "features", "prior", "decoder", "export", "sample",
+)  # fmt: skip
 
 
 def run(stage: str, chosen: Configuration, out: Path) -> None:
@@ -28,6 +43,10 @@ def run(stage: str, chosen: Configuration, out: Path) -> None:
             autoencoder.train(chosen)
         case "features":
             features.compute(chosen)
+        case "upscaler":
+            upscaler.train(chosen)
+        case "prior":
+            prior.train(chosen)
         case "decoder":
             decoder.train(chosen)
         case "export":
@@ -42,6 +61,7 @@ def main() -> None:
     parser.add_argument("stage", choices=("all", *STAGES))
     parser.add_argument("--data", type=Path, default=configuration.DEFAULT_DATA, help="working folder")
     parser.add_argument("--out", type=Path, default=Path("models/unclip-mini"), help="folder to export to")
+    parser.add_argument("--start", type=Path, help="model folder to start from, such as models/unclip-mini")
     parser.add_argument("--minutes", type=float, help="time for the decoder; more of it resumes a finished run")
     parser.add_argument("--processes", type=int, help="decoder processes on a CPU; each has one thread")
     parser.add_argument("--seed", type=int)
@@ -49,6 +69,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     chosen = configuration.tiny(arguments.data) if arguments.tiny else Configuration(data=arguments.data)
+    chosen = replace(chosen, start=arguments.start)
     if arguments.minutes is not None:
         chosen = replace(chosen, decoder_budget=Budget(minutes=arguments.minutes))
     if arguments.processes is not None:

@@ -17,14 +17,14 @@ from PIL import Image, ImageDraw
 
 from training.vocabulary import THINGS
 
-SIDE_PX = 128
+SIDE_PX = 256
 PACKAGE = "@iconify-json/noto@1.2.9"
 
 Sprites = dict[str, Image.Image]
 
 
 def load(data: Path, *, stand_in: bool = False) -> Sprites:
-    """Return one RGBA sprite of 128x128 px per object, from the cache in `data` or freshly rendered."""
+    """Return one RGBA sprite of 256x256 px per object, from the cache in `data` or freshly rendered."""
     cache = data / ("stand-ins.npz" if stand_in else "sprites.npz")
     if not cache.exists():
         sprites = stand_ins() if stand_in else render(fetch(data / "npm"))
@@ -83,10 +83,10 @@ def stand_ins() -> Sprites:
         colour = (int(255 * red), int(255 * green), int(255 * blue), 255)
         corners = 3 + index % 5
         points = [
-            (64 + 60 * math.sin(2 * math.pi * k / corners), 64 - 60 * math.cos(2 * math.pi * k / corners))
+            (128 + 120 * math.sin(2 * math.pi * k / corners), 128 - 120 * math.cos(2 * math.pi * k / corners))
             for k in range(corners)
         ]
         sprite = Image.new("RGBA", (SIDE_PX, SIDE_PX))
-        ImageDraw.Draw(sprite).polygon(points, fill=colour, outline=(20, 20, 20, 255), width=5)
+        ImageDraw.Draw(sprite).polygon(points, fill=colour, outline=(20, 20, 20, 255), width=10)
         sprites[name] = sprite
     return sprites

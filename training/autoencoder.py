@@ -1,5 +1,8 @@
 """Trains the autoencoder on 64-px crops that lie on the 8-px grid, then freezes it.
 
+Given a model to start from, its encoder stays as it is, for the diffusion decoder knows its latents; only the way back
+to pixels is trained on.
+
 The loss adds the error of the gradients to the error of the pixels: flat artwork lives by its edges. Noise on the
 latents makes the decoder forgive what the diffusion decoder gets slightly wrong.
 """
@@ -8,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import AdamW
 
 from training import data
@@ -26,8 +29,25 @@ def build(configuration: Configuration) -> UnclipAutoencoder:
         encoder_channels=configuration.autoencoder_encoder,
         decoder_channels=configuration.autoencoder_decoder,
     )
+    if configuration.start:
+        network.load_state_dict(UnclipAutoencoder.from_pretrained(configuration.start / "vae").state_dict())
     channels_last(network)
     return network
+
+
+class _OnlyBack(nn.Module):
+    """The round trip with an encoder that learns nothing more."""
+
+    def __init__(self, network: UnclipAutoencoder) -> None:
+        super().__init__()
+        self.network = network
+        network.normalise.eval()
+
+    def forward(self, pictures: Tensor, noise: Tensor) -> Tensor:
+        """See `UnclipAutoencoder.forward`."""
+        with torch.no_grad():
+            latents = self.network.encode(pictures)
+        return self.network.decode(latents + noise)
 
 
 def train(configuration: Configuration) -> None:
@@ -41,19 +61,20 @@ def train(configuration: Configuration) -> None:
     run = Run(path, configuration.autoencoder_budget, configuration.seed, **parts)
     dataset = data.load(configuration.data, "train")
     chance = np.random.default_rng([configuration.seed, run.steps])
-    forward = torch.compile(network) if configuration.compile else network
+    there_and_back = network if configuration.start is None else _OnlyBack(network)
+    forward = torch.compile(there_and_back) if configuration.compile else there_and_back
     while run.going():
         run.set_rate([optimizer], warm_up=100, hold=0.3)
         crops = _crops(dataset, chance)
         with torch.autocast("cpu", torch.bfloat16):
             restored = forward(crops, _noise())
-        loss = _loss(restored, crops)
+        error = loss(restored, crops)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        error.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         average.update(run.steps)
-        run.step(loss.item(), _BATCH)
+        run.step(error.item(), _BATCH)
         run.save_now_and_then()
     if not run.finished:
         run.save(finished=True)
@@ -79,7 +100,8 @@ def _noise() -> Tensor:
     return (latents * torch.rand(_BATCH, 1, 1, 1) * 0.15).contiguous(memory_format=torch.channels_last)
 
 
-def _loss(restored: Tensor, crops: Tensor) -> Tensor:
+def loss(restored: Tensor, crops: Tensor) -> Tensor:
+    """Errors of pixels and of their differences; (N, 3, H, W) each."""
     error = restored - crops
     across, down = error[..., 1:] - error[..., :-1], error[..., 1:, :] - error[..., :-1, :]
     return error.abs().mean() + 0.5 * error.square().mean() + 0.7 * (across.abs().mean() + down.abs().mean())

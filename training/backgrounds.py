@@ -1,4 +1,4 @@
-"""Draws the ten places at three times of day, in flat colours. Knows nothing of objects or captions.
+"""Draws the eleven places at three times of day, in flat colours. Knows nothing of objects or captions.
 
 Everything is drawn at twice the size in 128-px coordinates and scaled down, so edges are smooth. Small details
 (stars, windows) are kept at 3 px and more: the autoencoder cannot keep less.
@@ -22,46 +22,49 @@ Box = tuple[float, float, float, float]
 class Canvas:
     """A picture under construction, in coordinates of 0 to 128."""
 
-    def __init__(self, top: Colour, bottom: Colour, horizon: int = SIDE_PX) -> None:
-        rows = np.clip(np.arange(SIDE_PX * _OVER) / (horizon * _OVER - 1), 0, 1)[:, None, None]
+    def __init__(self, scale: int, top: Colour, bottom: Colour, horizon: int = SIDE_PX) -> None:
+        self._unit = _OVER * scale
+        rows = np.clip(np.arange(SIDE_PX * self._unit) / (horizon * self._unit - 1), 0, 1)[:, None, None]
         pixels = np.array(top) * (1 - rows) + np.array(bottom) * rows
-        shape = (SIDE_PX * _OVER, SIDE_PX * _OVER, 3)
+        shape = (SIDE_PX * self._unit, SIDE_PX * self._unit, 3)
         self.image = Image.fromarray(np.broadcast_to(pixels, shape).round().astype(np.uint8))
         self.draw = ImageDraw.Draw(self.image)
 
     def rectangle(self, box: Box, fill: Colour, radius: float = 0) -> None:
-        self.draw.rounded_rectangle([_OVER * v for v in box], radius * _OVER, fill=fill)
+        self.draw.rounded_rectangle([self._unit * v for v in box], radius * self._unit, fill=fill)
 
     def ellipse(self, box: Box, fill: Colour) -> None:
-        self.draw.ellipse([_OVER * v for v in box], fill=fill)
+        self.draw.ellipse([self._unit * v for v in box], fill=fill)
 
     def disc(self, x: float, y: float, radius: float, fill: Colour) -> None:
         self.ellipse((x - radius, y - radius, x + radius, y + radius), fill)
 
     def polygon(self, points: Sequence[tuple[float, float]], fill: Colour) -> None:
-        self.draw.polygon([(_OVER * x, _OVER * y) for x, y in points], fill=fill)
+        self.draw.polygon([(self._unit * x, self._unit * y) for x, y in points], fill=fill)
 
     def line(self, box: Box, fill: Colour, width: float) -> None:
-        self.draw.line([_OVER * v for v in box], fill=fill, width=round(_OVER * width))
+        self.draw.line([self._unit * v for v in box], fill=fill, width=round(self._unit * width))
 
     def arc(self, box: Box, fill: Colour, width: float) -> None:
-        self.draw.arc([_OVER * v for v in box], 200, 340, fill=fill, width=round(_OVER * width))
+        self.draw.arc([self._unit * v for v in box], 200, 340, fill=fill, width=round(self._unit * width))
 
     def finish(self) -> Image.Image:
-        return self.image.resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX)
+        return self.image.reduce(_OVER)
 
 
-def draw(place: str, time: str, *, colour: str | None, futuristic: bool, random: Random) -> tuple[Image.Image, int]:
-    """Return the picture (RGB, 128x128) and the y at which things stand, a multiple of 8 in 72..120."""
+def draw(
+    place: str, time: str, *, colour: str | None, futuristic: bool, random: Random, scale: int = 1
+) -> tuple[Image.Image, int]:
+    """Return the picture (RGB, a square of 128 scale px) and the y at which things stand: 72 to 120, in eights."""
     match place:
         case "plain":
-            canvas, ground = _plain(random, RGB[colour or "white"])
+            canvas, ground = _plain(scale, random, RGB[colour or "white"])
         case "space":
-            canvas, ground = _space(random)
+            canvas, ground = _space(scale, random)
         case "sofa" | "table":
-            canvas, ground = _indoors(random, place, RGB[colour or "red"])
+            canvas, ground = _indoors(scale, random, place, RGB[colour or "red"])
         case _:
-            canvas, ground = _outdoors(random, place, time, futuristic)
+            canvas, ground = _outdoors(scale, random, place, time, futuristic)
     return canvas.finish(), min(120, max(72, round(ground / 8) * 8))
 
 
@@ -80,13 +83,13 @@ def _lit(colour: Colour, time: str) -> Colour:
     return int(0.42 * red), int(0.42 * green), int(0.42 * blue)
 
 
-def _plain(random: Random, colour: Colour) -> tuple[Canvas, int]:
+def _plain(scale: int, random: Random, colour: Colour) -> tuple[Canvas, int]:
     shade = _near(random, colour, 8)
-    return Canvas(shade, shade), 104
+    return Canvas(scale, shade, shade), 104
 
 
-def _space(random: Random) -> tuple[Canvas, int]:
-    canvas = Canvas(_near(random, (10, 8, 30), 6), _near(random, (35, 15, 70), 8))
+def _space(scale: int, random: Random) -> tuple[Canvas, int]:
+    canvas = Canvas(scale, _near(random, (10, 8, 30), 6), _near(random, (35, 15, 70), 8))
     for _ in range(random.randint(16, 26)):
         canvas.disc(random.randint(2, 126), random.randint(2, 126), random.choice((1.2, 1.8)), (255, 255, 230))
     if random.random() < 0.6:
@@ -95,9 +98,9 @@ def _space(random: Random) -> tuple[Canvas, int]:
     return canvas, 96
 
 
-def _indoors(random: Random, place: str, colour: Colour) -> tuple[Canvas, int]:
+def _indoors(scale: int, random: Random, place: str, colour: Colour) -> tuple[Canvas, int]:
     wall = _near(random, random.choice(((235, 215, 190), (200, 220, 235), (225, 235, 210), (240, 210, 215))), 8)
-    canvas = Canvas(wall, wall)
+    canvas = Canvas(scale, wall, wall)
     floor = random.randint(94, 100)
     canvas.rectangle((0, floor, 128, 128), _near(random, (165, 115, 75)))
     if random.random() < 0.6:
@@ -134,13 +137,17 @@ def _table(canvas: Canvas, random: Random) -> tuple[Canvas, int]:
     return canvas, 88
 
 
-def _outdoors(random: Random, place: str, time: str, futuristic: bool) -> tuple[Canvas, int]:
+def _outdoors(scale: int, random: Random, place: str, time: str, futuristic: bool) -> tuple[Canvas, int]:
     horizon = random.randint(68, 82)
-    canvas = _sky(random, time, horizon)
+    canvas = _sky(scale, random, time, horizon)
     match place:
         case "city":
             _skyline(canvas, random, time, horizon + 8, futuristic)
             canvas.rectangle((0, horizon + 8, 128, 128), _lit((105, 108, 115), time))
+            return canvas, 112
+        case "forest":
+            canvas.rectangle((0, horizon, 128, 128), _lit(_near(random, (70, 135, 60), 8), time))
+            _woods(canvas, random, time, horizon)
             return canvas, 112
         case "sea":
             canvas.rectangle((0, horizon - 14, 128, 128), _lit(_near(random, (40, 110, 190)), time))
@@ -182,9 +189,31 @@ def _hills(canvas: Canvas, random: Random, place: str, time: str, horizon: int) 
             canvas.disc(random.randint(0, 128), random.randint(0, 128), 1.7, (255, 255, 255))
 
 
-def _sky(random: Random, time: str, horizon: int) -> Canvas:
+def _woods(canvas: Canvas, random: Random, time: str, horizon: int) -> None:
+    """Firs and round trees in two rows, the nearer ones larger, with a gap where things stand."""
+    for row, half in ((0, 9), (1, 14)):
+        for x in range(4 + 9 * row, 130, 15 + 8 * row):
+            if row and 44 < x < 84:
+                continue
+            foot, height = horizon + 6 + 10 * row, 30 + 14 * row + random.randint(-5, 5)
+            green = _lit(_near(random, (45, 115, 60) if row else (35, 90, 55), 12), time)
+            canvas.rectangle((x - 2, foot - 10, x + 2, foot + 4), _lit((100, 70, 45), time))
+            if random.random() < 0.6:
+                for part in (0.0, 0.35):
+                    top = foot - height + part * height * 0.6
+                    outline = (
+                        (x - half * (0.7 + part), top + 0.62 * height),
+                        (x, top),
+                        (x + half * (0.7 + part), top + 0.62 * height),
+                    )
+                    canvas.polygon(outline, green)
+            else:
+                canvas.disc(x, foot - 0.6 * height, half * 0.95, green)
+
+
+def _sky(scale: int, random: Random, time: str, horizon: int) -> Canvas:
     if time == "day":
-        canvas = Canvas(_near(random, (110, 180, 240)), _near(random, (205, 232, 250)))
+        canvas = Canvas(scale, _near(random, (110, 180, 240)), _near(random, (205, 232, 250)))
         for _ in range(random.randint(0, 3)):
             x, y, width = random.randint(10, 118), random.randint(8, horizon // 2), random.randint(10, 20)
             for k in (-1, 0, 1):
@@ -193,11 +222,11 @@ def _sky(random: Random, time: str, horizon: int) -> Canvas:
         if random.random() < 0.4:
             canvas.disc(random.randint(12, 116), random.randint(14, 28), 9, (255, 225, 70))
     elif time == "sunset":
-        canvas = Canvas(_near(random, (110, 60, 130)), _near(random, (255, 150, 60)), horizon)
+        canvas = Canvas(scale, _near(random, (110, 60, 130)), _near(random, (255, 150, 60)), horizon)
         radius = random.randint(11, 18)
         canvas.disc(random.randint(20, 108), horizon - random.randint(2, 14), radius, (255, 225, 110))
     else:
-        canvas = Canvas(_near(random, (8, 10, 40), 6), _near(random, (30, 35, 90), 8), horizon)
+        canvas = Canvas(scale, _near(random, (8, 10, 40), 6), _near(random, (30, 35, 90), 8), horizon)
         for _ in range(random.randint(10, 18)):
             canvas.disc(random.randint(2, 126), random.randint(2, horizon - 6), 1.5, (250, 250, 210))
         canvas.disc(random.randint(14, 114), random.randint(14, 26), 9, (245, 240, 200))

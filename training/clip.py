@@ -113,6 +113,9 @@ def train(configuration: Configuration) -> None:
     """Train both encoders within the budget and store them as clip.pt."""
     torch.manual_seed(configuration.seed)
     encoders = build(configuration)
+    if configuration.start:
+        seasoned = CLIPVisionModelWithProjection.from_pretrained(configuration.start / "image_encoder")
+        encoders.image.load_state_dict(seasoned.state_dict())
     average = Average(encoders, 0.995)
     optimizer = AdamW([{"params": encoders.parameters(), "base_lr": 1.5e-3}], betas=(0.9, 0.98), weight_decay=0.02)
     parts: dict[str, Any] = {"encoders": encoders, "average": average, "optimizer": optimizer}

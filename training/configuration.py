@@ -27,14 +27,16 @@ class Configuration:
     """One training run. `data` holds whatever it makes; `seed` and all budgets go into every checkpoint."""
 
     data: Path = DEFAULT_DATA
+    start: Path | None = None
+    """A model folder to start from: its image encoder, autoencoder and decoder are trained on, its latents are kept."""
     tiny: bool = False
     seed: int = 1
     processes: int = 2
     compile: bool = True
 
-    pictures: int = 40_000
-    held_out_pictures: int = 1_000
-    text_length: int = 32
+    pictures: int = 50_000
+    held_out_pictures: int = 1_500
+    text_length: int = 40
 
     text_layers: int = 4
     width: int = 192
@@ -48,12 +50,18 @@ class Configuration:
     decoder_width: int = 256
     decoder_layers: int = 6
     decoder_batch: int = 32
+    prior_width: int = 256
+    prior_layers: int = 4
+    upscaler_channels: int = 48
+    upscaler_blocks: int = 4
     average_every_seconds: float = 8.0
 
     judge_budget: Budget = field(default_factory=lambda: Budget(minutes=3))
-    clip_budget: Budget = field(default_factory=lambda: Budget(minutes=15))
+    clip_budget: Budget = field(default_factory=lambda: Budget(minutes=16))
     autoencoder_budget: Budget = field(default_factory=lambda: Budget(minutes=15))
     decoder_budget: Budget = field(default_factory=lambda: Budget(minutes=75))
+    prior_budget: Budget = field(default_factory=lambda: Budget(minutes=8))
+    upscaler_budget: Budget = field(default_factory=lambda: Budget(minutes=12))
 
 
 def tiny(data: Path) -> Configuration:
@@ -76,8 +84,14 @@ def tiny(data: Path) -> Configuration:
         decoder_width=64,
         decoder_layers=1,
         decoder_batch=8,
+        prior_width=64,
+        prior_layers=1,
+        upscaler_channels=16,
+        upscaler_blocks=1,
         judge_budget=few,
         clip_budget=few,
         autoencoder_budget=few,
         decoder_budget=few,
+        prior_budget=few,
+        upscaler_budget=few,
     )

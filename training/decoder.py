@@ -26,8 +26,9 @@ from worker.generators.unclip.networks import UnclipDecoder
 _LEARNING_RATE = 1.5e-3
 _OBJECT_WEIGHT = 3.0
 """How much more an error counts where the objects are; the optimum is the same, the effort goes where the eye looks."""
-_DROP_PROMPT = 0.1
-_GIVE_IMAGE = 0.35
+_DROP_PROMPT = 0.2
+_GIVE_IMAGE = 0.45
+"""Drawn apart from each other, so that it learns text alone, text with image, image alone, and nothing at all."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ def build(configuration: Configuration) -> UnclipDecoder:
         embedding=configuration.width,
         text_width=configuration.width,
     )
+    if configuration.start:
+        network.load_state_dict(UnclipDecoder.from_pretrained(configuration.start / "decoder").state_dict())
     channels_last(network)
     return network
 
@@ -173,7 +176,7 @@ def _optimizers(network: UnclipDecoder) -> list[Optimizer]:
 def _draw(stored: Features, size: int, device: torch.device) -> Batch:
     """One batch: random pictures, each with its English or Chinese caption, some without prompt or image embedding."""
     rows = torch.randint(0, len(stored.latents), (size,))
-    lines = 2 * rows + torch.randint(0, 2, (size,))
+    lines = 4 * rows + torch.randint(0, 4, (size,))
     drop = torch.rand(size) < _DROP_PROMPT
     nothing = stored.nothing
     batch = Batch(
@@ -183,7 +186,7 @@ def _draw(stored: Features, size: int, device: torch.device) -> Batch:
         text_mask=torch.where(drop[:, None], nothing.mask, stored.text.mask[lines]),
         text_embeds=torch.where(drop[:, None], nothing.embeds, stored.text.embeds[lines]),
         image_embeds=stored.image_embeds[rows],
-        has_image=(torch.rand(size) < _GIVE_IMAGE) & ~drop,
+        has_image=torch.rand(size) < _GIVE_IMAGE,
     )
     return Batch(**{name: tensor.to(device) for name, tensor in vars(batch).items()})
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from training import autoencoder, clip, decoder, tokenizer
+from training import autoencoder, clip, decoder, prior, tokenizer, upscaler
 from training.configuration import Configuration
 from worker.generators.unclip.pipeline import UnclipPipeline
 
@@ -25,6 +25,8 @@ def assemble(configuration: Configuration) -> UnclipPipeline:
         image_encoder=encoders.image,
         decoder=decoder.load(configuration),
         vae=autoencoder.load(configuration),
+        prior=prior.load(configuration) if (configuration.data / "prior.pt").exists() else None,
+        upscaler=upscaler.load(configuration) if (configuration.data / "upscaler.pt").exists() else None,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
     )
 

@@ -6,7 +6,6 @@ amount of decoder training would repair that.
 
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import torch
@@ -36,7 +35,10 @@ class TextFeatures:
 
 @dataclass(frozen=True)
 class Features:
-    """Row i of `latents` goes with rows 2i (English) and 2i + 1 (Chinese) of `text`; `nothing` is the empty prompt."""
+    """Row i of `latents` goes with rows 4i, 4i + 1 (English), 4i + 2 and 4i + 3 (Chinese) of `text`.
+
+    `nothing` is the empty prompt.
+    """
 
     latents: Tensor
     masks: Tensor
@@ -62,8 +64,7 @@ def compute_text(configuration: Configuration) -> None:
         return
     dataset, encoders = data.load(configuration.data, "train"), clip.load(configuration)
     words = tokenizer.load(configuration)
-    random = Random(configuration.seed)
-    captions = [text for row in dataset.captions for text in (row[random.randrange(2)], row[2 + random.randrange(2)])]
+    captions = [text for row in dataset.captions for text in row]
     text = encode_text(encoders, clip.tokenise(words, captions))
     image_embeds = encode_images(encoders, dataset)
     _check(configuration, dataset, text, image_embeds)
@@ -132,8 +133,8 @@ def _check(configuration: Configuration, dataset: Dataset, text: TextFeatures, i
     rows, names = clip.object_labels(dataset)
     chosen = torch.tensor(rows)
     accuracy = {
-        "en": clip.probe(text.embeds[2 * chosen], names, len(NAMES)),
-        "zh": clip.probe(text.embeds[2 * chosen + 1], names, len(NAMES)),
+        "en": clip.probe(text.embeds[4 * chosen], names, len(NAMES)),
+        "zh": clip.probe(text.embeds[4 * chosen + 2], names, len(NAMES)),
         "image": clip.probe(image_embeds[chosen], names, len(NAMES)),
     }
     print("object probe:", {name: round(value, 3) for name, value in accuracy.items()}, flush=True)

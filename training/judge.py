@@ -4,6 +4,7 @@ It never sees CLIP, the autoencoder or the decoder, so its verdict on generated 
 trained on composed pictures, shifted, blurred and noised, so that it reads imperfect pictures as a person would.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 
@@ -17,7 +18,7 @@ from training.configuration import Configuration
 from training.data import HEADS
 from training.loop import Run, channels_last
 from training.scenes import NAMES, Scene
-from training.vocabulary import PLACES
+from training.vocabulary import OUTDOORS, PLACES, TIMES
 
 _BATCH = 64
 
@@ -45,10 +46,11 @@ class Judge(nn.Module):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Top-1 accuracies over `count` single-object pictures."""
+    """Top-1 accuracies over `count` single-object pictures; that of the time over those outdoors."""
 
     object: float
     place: float
+    time: float
     count: int
 
 
@@ -103,9 +105,19 @@ def _spoil(pictures: Tensor, random: Random) -> Tensor:
 def verdict(network: Judge, pictures: Tensor, described: list[Scene]) -> Verdict:
     """Compare what the judge sees in pictures (N, 3, 64, 64) with what their scenes say; single objects only."""
     batches = [network(batch) for batch in torch.split(pictures, 250)]
-    names = torch.cat([batch["object"].argmax(1) for batch in batches])
-    places = torch.cat([batch["place"].argmax(1) for batch in batches])
+    named, placed, timed = (
+        torch.cat([batch[head].argmax(1) for batch in batches]) for head in HEADS if head != "palette"
+    )
     single = [row for row, scene in enumerate(described) if len(scene.objects) == 1]
-    right = sum(NAMES.index(described[row].objects[0]) == int(names[row]) for row in single)
-    placed = sum(PLACES.index(described[row].place) == int(places[row]) for row in single)
-    return Verdict(round(right / len(single), 3), round(placed / len(single), 3), len(single))
+    outdoors = [row for row in single if described[row].place in OUTDOORS]
+    return Verdict(
+        object=_share(NAMES.index(described[row].objects[0]) == int(named[row]) for row in single),
+        place=_share(PLACES.index(described[row].place) == int(placed[row]) for row in single),
+        time=_share(TIMES.index(described[row].time) == int(timed[row]) for row in outdoors),
+        count=len(single),
+    )
+
+
+def _share(hits: Iterable[bool]) -> float:
+    counted = list(hits)
+    return round(sum(counted) / len(counted), 3)

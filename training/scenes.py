@@ -88,9 +88,17 @@ def _training_objects(random: Random) -> tuple[tuple[str, ...], str]:
         return (), random.choice(("city", "city", "city", *PLACES[:-1]))
     while True:
         place = random.choice(PLACES)
-        objects = tuple(random.sample(NAMES, 2 if random.random() < 0.06 else 1))
+        objects = _some(random)
         if not any(held_out(name, place) for name in objects):
             return objects, place
+
+
+def _some(random: Random) -> tuple[str, ...]:
+    """One object, mostly; else two different ones, or two or three alike."""
+    chance = random.random()
+    if chance < 0.08:
+        return tuple(random.sample(NAMES, 2))
+    return (random.choice(NAMES),) * (2 if chance < 0.12 else 3 if chance < 0.14 else 1)
 
 
 def _scene(random: Random, objects: tuple[str, ...], place: str) -> Scene:
@@ -110,13 +118,17 @@ def _scene(random: Random, objects: tuple[str, ...], place: str) -> Scene:
 
 def boxes(scene: Scene, ground: int) -> list[tuple[int, int, int]]:
     """Where the sprites go: (left, top, side) in pixels, each a multiple of the latent stride."""
-    side = 56 if len(scene.objects) == 2 else 48 if scene.small else 72
+    side = {1: 48 if scene.small else 72, 2: 56, 3: 40}.get(len(scene.objects), 0)
     middle = (SIDE_PX - side) // 16 * 8
-    lefts = {"left": 8, "middle": middle, "right": SIDE_PX - side - 8}
-    places = [8, SIDE_PX - side - 8] if len(scene.objects) == 2 else [lefts[scene.slot]]
+    lefts = {
+        0: [],
+        1: [{"left": 8, "middle": middle, "right": SIDE_PX - side - 8}[scene.slot]],
+        2: [8, SIDE_PX - side - 8],
+        3: [0, 40, 80],
+    }[len(scene.objects)]
     return [
         (left, max(0, _foot(scene, name, side, ground) - side), side)
-        for name, left in zip(scene.objects, places, strict=False)
+        for name, left in zip(scene.objects, lefts, strict=True)
     ]
 
 
@@ -129,18 +141,23 @@ def _foot(scene: Scene, name: str, side: int, ground: int) -> int:
 
 
 class Painter:
-    """Paints scenes; keeps backgrounds and resized sprites, so a picture takes a third of a millisecond."""
+    """Paints scenes; keeps backgrounds and resized sprites, so a picture takes a third of a millisecond.
 
-    def __init__(self, sprites: Sprites) -> None:
+    scale: the side in units of 128 px; the same scene in more detail is what the upscaler learns from.
+    """
+
+    def __init__(self, sprites: Sprites, scale: int = 1) -> None:
         self._sprites = sprites
+        self._scale = scale
         self._resized: dict[tuple[str, int], Image.Image] = {}
         self._backgrounds: dict[tuple[str, str, str | None, bool, int], tuple[Image.Image, int]] = {}
 
     def paint(self, scene: Scene) -> Pixels:
-        """Return the picture, (128, 128, 3) uint8."""
+        """Return the picture, (128 scale, 128 scale, 3) uint8."""
         background, ground = self._background(scene)
         picture = background.copy()
-        for name, (left, top, side) in zip(scene.objects, boxes(scene, ground), strict=True):
+        for name, box in zip(scene.objects, boxes(scene, ground), strict=True):
+            left, top, side = (self._scale * value for value in box)
             sprite = self._sprite(name, side)
             picture.paste(sprite, (left, top), sprite)
         return np.asarray(picture)
@@ -162,6 +179,7 @@ class Painter:
                 colour=scene.colour,
                 futuristic=scene.futuristic,
                 random=Random(str(key)),
+                scale=self._scale,
             )
         return self._backgrounds[key]
 

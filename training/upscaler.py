@@ -1,0 +1,141 @@
+"""Trains the upscaler: the same scenes painted at 128, 256 and 512 px are its lessons.
+
+Most inputs have gone through the autoencoder with a little noise on the latents, as generated pictures have, so it
+learns to sharpen what the autoencoder softens; the rest are clean, for its second and third pass see its own output.
+"""
+
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+
+from training import artwork, autoencoder, data, scenes
+from training.configuration import Configuration
+from training.loop import Average, Run, channels_last
+from training.scenes import Painter, Scene
+from worker.generators.unclip.networks import UnclipAutoencoder
+from worker.generators.unclip.upscaler import UnclipUpscaler
+
+_SCENES = 4
+"""Painted for one batch; each gives `_CROPS` crops."""
+_CROPS = 8
+_CROP_PX = 48
+_CLEAN = 0.35
+"""The share of batches that go from 256 to 512 px."""
+
+
+def build(configuration: Configuration) -> UnclipUpscaler:
+    network: UnclipUpscaler = UnclipUpscaler(
+        channels=configuration.upscaler_channels, blocks=configuration.upscaler_blocks
+    )
+    return channels_last(network)
+
+
+def load(configuration: Configuration) -> UnclipUpscaler:
+    """The trained upscaler with its averaged weights."""
+    network = build(configuration)
+    state = torch.load(configuration.data / "upscaler.pt", map_location="cpu", weights_only=True)
+    network.load_state_dict(state["network"])
+    with torch.no_grad():
+        torch._foreach_copy_(list(network.parameters()), state["average"]["shadow"])
+    network.eval()
+    return network
+
+
+class Lessons:
+    """Draws pairs of crops: small and blurred, twice as large and sharp."""
+
+    def __init__(self, configuration: Configuration, random: Random) -> None:
+        sprites = artwork.load(configuration.data, stand_in=configuration.tiny)
+        self._painters = {scale: Painter(sprites, scale) for scale in (1, 2, 4)}
+        self._autoencoder: UnclipAutoencoder = autoencoder.load(configuration)
+        self._random = random
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """(32, 3, 48, 48) and (32, 3, 96, 96) in [-1, 1]."""
+        described = [scenes.draw(self._random) for _ in range(_SCENES)]
+        if self._random.random() < _CLEAN:
+            return self._crops(self._paint(described, 2), self._paint(described, 4))
+        return self._crops(self._softened(self._paint(described, 1)), self._paint(described, 2))
+
+    def _paint(self, described: list[Scene], scale: int) -> Tensor:
+        return data.to_tensor(np.stack([self._painters[scale].paint(scene) for scene in described]))
+
+    @torch.no_grad()
+    def _softened(self, pictures: Tensor) -> Tensor:
+        """Through the autoencoder and back, with latent noise of a strength of up to 0.12."""
+        with torch.autocast("cpu", torch.bfloat16):
+            latents = self._autoencoder.encode(pictures)
+            noise = torch.randn_like(latents) * torch.rand(len(latents), 1, 1, 1) * 0.12
+            return self._autoencoder.decode(latents + noise).clamp(-1, 1)
+
+    def _crops(self, small: Tensor, large: Tensor) -> tuple[Tensor, Tensor]:
+        pairs = []
+        for _ in range(_CROPS):
+            x, y = (self._random.randint(0, small.shape[-1] - _CROP_PX) for _ in range(2))
+            pairs.append((_crop(small, x, y, _CROP_PX), _crop(large, 2 * x, 2 * y, 2 * _CROP_PX)))
+        smalls, larges = zip(*pairs, strict=True)
+        return torch.cat(smalls), torch.cat(larges)
+
+
+def _crop(pictures: Tensor, x: int, y: int, side: int) -> Tensor:
+    return pictures[..., y : y + side, x : x + side]
+
+
+def train(configuration: Configuration) -> None:
+    """Train within the budget, store as upscaler.pt, and print what it gains over a Lanczos enlargement."""
+    torch.manual_seed(configuration.seed)
+    network = build(configuration)
+    average = Average(network, 0.998)
+    optimizer = AdamW([{"params": network.parameters(), "base_lr": 1.5e-3}], betas=(0.9, 0.98), weight_decay=0)
+    parts: dict[str, Any] = {"network": network, "average": average, "optimizer": optimizer}
+    run = Run(configuration.data / "upscaler.pt", configuration.upscaler_budget, configuration.seed, **parts)
+    lessons = Lessons(configuration, Random(f"{configuration.seed}/{run.steps}"))
+    forward = torch.compile(network) if configuration.compile else network
+    while run.going():
+        run.set_rate([optimizer], warm_up=100, hold=0.3)
+        small, large = lessons.draw()
+        with torch.autocast("cpu", torch.bfloat16):
+            enlarged = forward(small.contiguous(memory_format=torch.channels_last))
+        loss = autoencoder.loss(enlarged, large)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        average.update(run.steps)
+        run.step(loss.item(), len(small))
+        run.save_now_and_then()
+    if not run.finished:
+        run.save(finished=True)
+    learned, plain = gain(configuration)
+    print(f"upscaler: {learned:.2f} dB from 128 to 256 px, Lanczos {plain:.2f} dB", flush=True)
+
+
+@torch.no_grad()
+def gain(configuration: Configuration, batches: int = 4) -> tuple[float, float]:
+    """Peak signal-to-noise ratio in dB against the picture painted at 256 px, and the same of a Lanczos enlargement."""
+    lessons, network = Lessons(configuration, Random("measure")), load(configuration)
+    learned, plain = [], []
+    for _ in range(batches):
+        described = [scenes.draw(lessons._random, held=True) for _ in range(8)]
+        small, large = lessons._softened(lessons._paint(described, 1)), lessons._paint(described, 2)
+        learned.append(network(small).clamp(-1, 1) - large)
+        plain.append(_lanczos(small) - large)
+    return _decibels(torch.cat(learned)), _decibels(torch.cat(plain))
+
+
+def _lanczos(pictures: Tensor) -> Tensor:
+    from PIL import Image
+
+    enlarged = []
+    for picture in (pictures.permute(0, 2, 3, 1).numpy() * 127.5 + 127.5).round().astype(np.uint8):
+        side = 2 * picture.shape[0]
+        enlarged.append(np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS)))
+    return data.to_tensor(np.stack(enlarged))
+
+
+def _decibels(error: Tensor) -> float:
+    return float((-10 * (error / 2).square().mean((1, 2, 3)).log10()).mean())
