@@ -51,7 +51,7 @@ train: $(TRAINING) ## train the bundled model anew: hours of CPU, taken up again
 	$(BIN)/python -m training all
 
 judge: $(TRAINING) ## score what the trained model draws, by a judge that was trained apart from it
-	$(BIN)/python -m training judge
+	$(BIN)/python -m training data judge sample
 	$(BIN)/python -m training sample
 
 clean: ## remove the environment and all caches; data in .safelight/ stays

@@ -1,4 +1,4 @@
-"""`python -m training all`: every stage in order; or one stage by its name. What is done already is not done again."""
+"""`python -m training all`: every stage in order; or some by their names. What is done already is not done again."""
 
 import argparse
 import os
@@ -52,15 +52,17 @@ def run(stage: str, chosen: Configuration, out: Path) -> None:
         case "export":
             export.write(chosen, out)
         case "sample":
-            sample.report(chosen, chosen.data / "contact-sheet.webp", count=20 if chosen.tiny else 240)
+            sample.report(chosen, out, count=20 if chosen.tiny else 250)
 
 
 def main() -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
-    parser.add_argument("stage", choices=("all", *STAGES))
+    parser.add_argument("stages", nargs="+", choices=("all", *STAGES), metavar="stage", help=", ".join(STAGES))
     parser.add_argument("--data", type=Path, default=configuration.DEFAULT_DATA, help="working folder")
-    parser.add_argument("--out", type=Path, default=Path("models/unclip-mini"), help="folder to export to")
+    parser.add_argument(
+        "--out", type=Path, default=Path("models/unclip-mini"), help="model folder to export to, and to sample"
+    )
     parser.add_argument("--start", type=Path, help="model folder to start from, such as models/unclip-mini")
     parser.add_argument("--minutes", type=float, help="time for the decoder; more of it resumes a finished run")
     parser.add_argument("--processes", type=int, help="decoder processes on a CPU; each has one thread")
@@ -78,7 +80,7 @@ def main() -> None:
         chosen = replace(chosen, seed=arguments.seed)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     torch.set_num_threads(1)
-    for stage in STAGES if arguments.stage == "all" else (arguments.stage,):
+    for stage in STAGES if "all" in arguments.stages else arguments.stages:
         print(f"== {stage}", flush=True)
         run(stage, chosen, arguments.out)
 

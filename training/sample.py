@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from training import artwork, captions, data, export, judge, scenes
+from training import artwork, captions, data, judge, scenes
 from training.configuration import Configuration
 from training.judge import Verdict
 from training.scenes import NAMES, Painter, Scene
 from training.vocabulary import PLACES, Language
-from worker.generators.unclip.pipeline import UnclipPipeline
+from worker.generators.unclip.pipeline import NATIVE_PX, UnclipPipeline
 
 PROMPTS = (
     ("A cat sitting on a sofa.", ""),
@@ -27,19 +27,36 @@ PROMPTS = (
     ("A red car in the city at night", ""),
     ("一只熊猫在雪地里", "a panda in the snow"),
     ("A penguin on the beach", ""),
-    ("A robot in the desert", ""),
+    ("a happy robot in the desert, digital art", ""),
     ("a dog and a cat on the grass", ""),
-    ("A rocket in space", ""),
+    ("A rocket flying through space", ""),
     ("日落时一艘帆船在海上", "a sailboat on the sea at sunset"),
     ("a balloon on a yellow background", ""),
     ("城堡在沙漠里", "a castle in the desert"),
-    ("a small house in the snow", ""),
+    ("two cats", ""),
     ("An alien on a blue sofa", ""),
     ("一个机器人在沙滩上，夜晚", "a robot on the beach, at night"),
     ("a pizza on a table", ""),
+    ("未来城市的日落", "the sunset of a future city"),
+    ("a dragon in the forest at midnight", ""),
+    ("三只企鹅在雪地里", "three penguins in the snow"),
+    ("a little house in the woods", ""),
+    ("Please draw me a unicorn!", ""),
+    ("森林里有一只狐狸", "there is a fox in the forest"),
+    ("an elephant wearing a hat, watercolor, 4k", ""),
+    ("生日蛋糕在桌子上", "a birthday cake on the table"),
+    ("sunset over the ocean", ""),
+    ("a train in a snowy landscape", ""),
+    ("一辆摩托车在城市里", "a motorcycle in the city"),
+    ("a hamburger and an ice cream on the beach", ""),
+    ("A wolf in the mountains", ""),
+    ("a flower in the garden", ""),
+    ("外星人在月球上", "an alien on the moon"),
+    ("the quick brown fox jumps over the lazy dog", ""),
 )
 _SEEDS = (0, 1)
 _BATCH = 16
+_SHEET_PX = 256
 
 Pairs = Literal["seen", "held"]
 
@@ -53,27 +70,28 @@ class Row:
     verdict: Verdict
 
 
-def draw(pipeline: UnclipPipeline, prompts: list[str], seeds: list[int]) -> list[Image.Image]:
+def draw(pipeline: UnclipPipeline, prompts: list[str], seeds: list[int], size: int = NATIVE_PX) -> list[Image.Image]:
     """One picture a prompt and seed, with the pipeline's own settings."""
     pictures: list[Image.Image] = []
     for start in range(0, len(prompts), _BATCH):
         part = slice(start, start + _BATCH)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds[part]]
-        pictures += pipeline(prompts[part], generator=generators, return_dict=False)[0]
+        pictures += pipeline(prompts[part], generator=generators, height=size, width=size, return_dict=False)[0]
     return pictures
 
 
 def sheet(pipeline: UnclipPipeline) -> Image.Image:
-    """Sixteen prompts, two seeds each."""
+    """Thirty-two prompts, two seeds each, at 256 px."""
     prompts = [prompt for prompt, _ in PROMPTS for _ in _SEEDS]
-    pictures = draw(pipeline, prompts, list(_SEEDS) * len(PROMPTS))
-    page = Image.new("RGB", (4 * 264, 4 * 148), "white")
-    pen, font = ImageDraw.Draw(page), ImageFont.load_default(11)
+    pictures = draw(pipeline, prompts, list(_SEEDS) * len(PROMPTS), _SHEET_PX)
+    wide, high = 2 * _SHEET_PX + 16, _SHEET_PX + 32
+    page = Image.new("RGB", (4 * wide, len(PROMPTS) // 4 * high), "white")
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(20)
     for index, (prompt, meaning) in enumerate(PROMPTS):
-        x, y = index % 4 * 264, index // 4 * 148
-        pen.text((x + 2, y + 1), f"[zh] {meaning}" if meaning else prompt, fill="black", font=font)
+        x, y = index % 4 * wide, index // 4 * high
+        pen.text((x + 4, y + 2), f"[zh] {meaning}" if meaning else prompt, fill="black", font=font)
         for offset, picture in enumerate(pictures[2 * index : 2 * index + 2]):
-            page.paste(picture, (x + 130 * offset + 1, y + 16))
+            page.paste(picture, (x + (_SHEET_PX + 4) * offset + 2, y + 28))
     return page
 
 
@@ -108,15 +126,17 @@ def _judged(network: judge.Judge, pictures: list[scenes.Pixels], described: list
     return judge.verdict(network, data.to_tensor(thumbnails), described)
 
 
-def report(configuration: Configuration, path: Path, count: int = 240) -> list[Row]:
-    """Write the contact sheet to `path`, print the table and return it."""
-    pipeline = export.assemble(configuration)
+def report(configuration: Configuration, model: Path, count: int = 250) -> list[Row]:
+    """Write the contact sheet of a model folder to the working folder, print the judge's table and return it."""
+    pipeline = UnclipPipeline.from_pretrained(model)
     pipeline.set_progress_bar_config(disable=True)
-    sheet(pipeline).save(path)
+    sheet(pipeline).save(configuration.data / "contact-sheet.webp", quality=82)
     rows = table(configuration, pipeline, count) if count else []
     for row in rows:
         seen = row.verdict
         print(
-            f"{row.pairs:>5} {row.drawn:<14} object {seen.object:.3f} place {seen.place:.3f} n {seen.count}", flush=True
+            f"{row.pairs:>5} {row.drawn:<14} object {seen.object:.3f} place {seen.place:.3f} time {seen.time:.3f} "
+            f"n {seen.count}",
+            flush=True,
         )
     return rows
