@@ -1,0 +1,109 @@
+"""What the decoder of unclip-mini is told: prompts as the text encoder reads them, and CLIP image embeddings.
+
+An image embedding comes from a picture, as the image encoder sees it, or from a text, as the prior imagines it.
+How strongly the decoder is guided by all this is in pipeline.py. Letters: N pictures, T text tokens, C and E widths.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
+
+from worker.generators.unclip.precision import quick
+from worker.generators.unclip.prior import UnclipPrior
+
+PRIOR_STEPS: Final = 8
+
+
+@dataclass(frozen=True)
+class Text:
+    """Prompts, as the text encoder reads them."""
+
+    states: Tensor  # (N, T, C): last hidden states
+    mask: Tensor  # (N, T) bool: true up to and including the first end token
+    embeds: Tensor  # (N, E): pooled and projected
+
+    def __getitem__(self, part: slice) -> "Text":
+        return Text(self.states[part], self.mask[part], self.embeds[part])
+
+
+@dataclass(frozen=True)
+class Condition:
+    """All that the decoder is told of N pictures, in the order of its parameters."""
+
+    text: Text
+    image_embeds: Tensor  # (N, E)
+    has_image: Tensor  # (N,) bool: false where no image embedding is known
+
+    @classmethod
+    def of(cls, text: Text, image_embeds: Tensor | None, dtype: torch.dtype) -> Self:
+        """Of M texts, the last of which the image embeddings belong to; the others know none."""
+        count, width = text.embeds.shape
+        embeds = torch.zeros(count, width, dtype=dtype, device=text.embeds.device)
+        has_image = torch.zeros(count, dtype=torch.bool, device=text.embeds.device)
+        if image_embeds is not None:
+            embeds[-len(image_embeds) :] = image_embeds
+            has_image[-len(image_embeds) :] = True
+        return cls(text, embeds, has_image)
+
+
+def read(
+    prompts: Sequence[str], tokenizer: CLIPTokenizer, text_encoder: CLIPTextModelWithProjection, device: torch.device
+) -> Text:
+    """Read prompts, each as far as the text encoder can."""
+    ids = tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt").input_ids.to(device)
+    encoded = text_encoder(ids)
+    ends = (ids == tokenizer.eos_token_id).int()
+    return Text(encoded.last_hidden_state, ends.cumsum(1) - ends == 0, encoded.text_embeds)
+
+
+def look(pictures: Sequence[Image.Image], image_encoder: CLIPVisionModelWithProjection, device: torch.device) -> Tensor:
+    """Embeddings (N, E) of pictures of any size, float32; they are reduced by means of areas, as in training."""
+    side = image_encoder.config.image_size
+    with quick(device):
+        embeds: Tensor = image_encoder(to_tensor(pictures, side).to(device, image_encoder.dtype)).image_embeds.float()
+    return embeds
+
+
+def imagine(
+    prior: UnclipPrior, text: Text, noise: Tensor, *, nothing: Text | None = None, guidance_scale: float = 1.0
+) -> Tensor:
+    """Image embeddings (N, E) of pictures that would fit the texts, float32.
+
+    noise: (N, E), standard normal. nothing: the empty prompt, (1, …), which guidance above 1 leads away from.
+    """
+    embeds = noise
+    with quick(noise.device):
+        for step in range(PRIOR_STEPS):
+            time = torch.full((len(noise),), 1 - step / PRIOR_STEPS, device=noise.device)
+            clean = prior(embeds, time, text.states, text.mask, text.embeds)
+            if nothing is not None and guidance_scale > 1:
+                shape = len(noise), -1, -1
+                blind = prior(
+                    embeds,
+                    time,
+                    nothing.states.expand(shape),
+                    nothing.mask.expand(shape[:2]),
+                    nothing.embeds.expand(shape[:2]),
+                )
+                clean = blind + guidance_scale * (clean - blind)
+            flow = (embeds - clean) / time[:, None]
+            embeds = embeds - flow / PRIOR_STEPS
+    return prior.restore(embeds)
+
+
+def to_tensor(pictures: Sequence[Image.Image], side: int) -> Tensor:
+    """Pictures, reduced to a square of `side` px, as (N, 3, side, side) in [-1, 1]."""
+    pixels = numpy.stack([numpy.asarray(_reduced(picture.convert("RGB"), side)) for picture in pictures])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _reduced(picture: Image.Image, side: int) -> Image.Image:
+    if picture.width == picture.height and picture.width % side == 0:
+        return picture.reduce(picture.width // side)
+    return picture.resize((side, side), Image.Resampling.BOX)
