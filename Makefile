@@ -52,7 +52,6 @@ train: $(TRAINING) ## train the bundled model anew: hours of CPU, taken up again
 
 judge: $(TRAINING) ## score what the trained model draws, by a judge that was trained apart from it
 	$(BIN)/python -m training data judge sample
-	$(BIN)/python -m training sample
 
 clean: ## remove the environment and all caches; data in .safelight/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -91,7 +91,7 @@ def labels(described: list[Scene]) -> dict[str, Tensor]:
     targets = {head: torch.zeros(len(described), classes) for head, classes in HEADS.items()}
     for row, scene in enumerate(described):
         for name in scene.objects:
-            targets["object"][row, NAMES.index(name)] = 1 / len(scene.objects)
+            targets["object"][row, NAMES.index(name)] += 1 / len(scene.objects)
         if not scene.objects:
             targets["object"][row, -1] = 1
         targets["place"][row, PLACES.index(scene.place)] = 1

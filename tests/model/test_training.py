@@ -10,7 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from training import artwork, autoencoder, captions, clip, configuration, data, decoder, judge, scenes
+from training import (
+    artwork,
+    autoencoder,
+    captions,
+    clip,
+    configuration,
+    data,
+    decoder,
+    judge,
+    prior,
+    scenes,
+    upscaler,
+)
 from training.configuration import Budget
 from training.loop import Average, Run
 from training.muon import orthogonalise
@@ -49,7 +61,7 @@ def test_the_chain_ends_in_a_folder_that_draws(trained: tuple[Path, Path, str]) 
 
 
 def test_the_loss_of_every_stage_falls(trained: tuple[Path, Path, str]) -> None:
-    for stage in ("clip", "autoencoder", "judge", "decoder"):
+    for stage in ("clip", "autoencoder", "judge", "upscaler", "prior", "decoder"):
         losses = torch.load(trained[0] / f"{stage}.pt", weights_only=True)["losses"]
         assert losses[-1] < losses[0], (stage, losses)
 
@@ -57,7 +69,7 @@ def test_the_loss_of_every_stage_falls(trained: tuple[Path, Path, str]) -> None:
 def test_a_second_run_repeats_nothing(trained: tuple[Path, Path, str]) -> None:
     stamps = {path: path.stat().st_mtime_ns for path in trained[0].glob("*.pt")}
     chosen = configuration.tiny(trained[0])
-    for stage in (clip, autoencoder, judge, decoder):
+    for stage in (clip, autoencoder, judge, upscaler, prior, decoder):
         stage.train(chosen)
     assert {path: path.stat().st_mtime_ns for path in trained[0].glob("*.pt")} == stamps
 
@@ -102,8 +114,33 @@ def test_held_out_pairs_are_never_trained_on() -> None:
 def test_captions_name_the_object_in_both_languages() -> None:
     random = Random(0)  # noqa: S311  # no secret
     scene = scenes.draw(random, pair=("panda", "snow"))
-    assert "panda" in captions.caption(scene, random, "en").lower()
-    assert "熊猫" in captions.caption(scene, random, "zh")
+    for _ in range(100):
+        assert "panda" in captions.caption(scene, random, "en").lower()
+        assert "熊猫" in captions.caption(scene, random, "zh", complete=True)
+
+
+@pytest.mark.parametrize(
+    ("noun", "several"),
+    [
+        ("cat", "cats"),
+        ("mouse", "mice"),
+        ("bunny", "bunnies"),
+        ("bus", "buses"),
+        ("fox", "foxes"),
+        ("donkey", "donkeys"),
+    ],
+)
+def test_several_things_are_counted_in_the_plural(noun: str, several: str) -> None:
+    assert captions.plural(noun) == several
+
+
+def test_a_scene_painted_larger_shows_the_same() -> None:
+    sprites = artwork.stand_ins()
+    for seed in range(20):
+        scene = scenes.draw(Random(seed))  # noqa: S311  # no secret
+        small, large = (Painter(sprites, scale).paint(scene).astype(float) for scale in (1, 2))
+        reduced = large.reshape(128, 2, 128, 2, 3).mean((1, 3))
+        assert np.abs(reduced - small).mean() < 4
 
 
 def test_labels_sum_to_one() -> None:
