@@ -22,7 +22,12 @@ _DENOISER_NAMES: Final = ("unet", "transformer", "prior", "decoder")
 
 
 def denoisers(pipe: Any) -> list[torch.nn.Module]:
-    """The networks that a pipeline's loops call, in the order of its components; empty when it has none."""
+    """The networks that a pipeline's loops call, in the order of its components; empty when it has none.
+
+    A pipeline of our own may say by `denoiser_names` whose calls are its steps.
+    """
+    if names := getattr(type(pipe), "denoiser_names", None):
+        return [pipe.components[name] for name in names]
     modules = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
     timed = [module for module in modules.values() if _timestep_parameter(module) is not None]
     return timed or [module for name, module in modules.items() if name in _DENOISER_NAMES]
@@ -66,7 +71,7 @@ class _Count:
         if self._begun and timestep is not None and timestep == self._last:
             return
         self._last = timestep
-        self._total = self._total or self._steps()
+        self._total = self._total or self._steps(timestep)
         # A solver that takes more steps than it announced stays at the last one but one until the call returns.
         self._watch.step(min(self._begun, max(self._total - 1, 0)), self._total)
         self._begun += 1
@@ -75,13 +80,20 @@ class _Count:
         total = self._total or self._asked
         self._watch.step(total, total)
 
-    def _steps(self) -> int:
-        """Distinct timesteps of the only scheduler; with several, the later ones still hold an older call's."""
-        timesteps = getattr(self._schedulers[0], "timesteps", None) if len(self._schedulers) == 1 else None
-        if timesteps is None:
+    def _steps(self, first: float | None) -> int:
+        """Distinct timesteps of the only scheduler, from the first one that is drawn.
+
+        With several schedulers, the later ones still hold an older call's.
+        """
+        if len(self._schedulers) != 1 or (timesteps := getattr(self._schedulers[0], "timesteps", None)) is None:
             return self._asked
+        left = [float(timestep) for timestep in timesteps]
+        # An edit begins in mid-way. Most schedulers are told where; the others' pipelines show the timestep as it is.
+        begin = getattr(self._schedulers[0], "begin_index", None)
+        if begin is None:
+            begin = left.index(first) if first in left else 0
         # Second-order solvers list a timestep twice in a row, for their two evaluations.
-        return len(list(groupby(float(timestep) for timestep in timesteps)))
+        return len(list(groupby(left[begin:])))
 
 
 def _schedulers(pipe: Any) -> list[Any]:

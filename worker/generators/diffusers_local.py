@@ -1,11 +1,11 @@
-"""A generator for every text-to-image pipeline of diffusers: a folder beside the catalogue, or an id of the hub.
+"""A generator for the image pipelines of diffusers: a folder beside the catalogue, or an id of the hub.
 
-Weights come from safetensors only and no code comes with a model. A request value that a pipeline cannot honour is an
-error, never dropped. No device is touched before `load()`, so a worker may fork after building its generators.
+Loads one, calls it, and says in Safelight's words what came of it. Which pipeline does which operation is in
+operations.py, what it is called with in parameters.py. Weights come from safetensors only and no code comes with a
+model. No device is touched before `load()`, so a worker may fork after building its generators.
 """
 
 import gc
-import inspect
 import logging
 from collections.abc import Sequence
 from traceback import format_exception
@@ -22,14 +22,16 @@ from core.errors import GenerationError, GeneratorFailed, ModelUnavailable, OutO
 from core.generation import ImageRequest, Notice, Stopped, Watch
 from core.settings import Settings
 from worker.generators.denoiser import denoisers, watched
+from worker.generators.mask import paste
+from worker.generators.operations import Operations
+from worker.generators.parameters import call_arguments, call_options, steps_asked
+from worker.generators.previews import callbacks
 from worker.generators.source import digest, find, load_pipeline
+from worker.generators.truncation import truncated
 
 _log = logging.getLogger(__name__)
 
 _DTYPES: Final = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-_CARRIED_BY_REQUESTS: Final = {
-    "prompt", "negative_prompt", "width", "height", "num_inference_steps", "guidance_scale", "generator", "output_type",
-}  # fmt: skip
 _CORES: Final = torch.get_num_threads()  # torch's choice: the physical cores this process may use
 # Below this size an operation is so short that threads wait for each other longer than they work. unclip-mini (11 M) on
 # two busy cores: 0.64 s a picture with one thread and 1.61 s with two, 0.38 s and 2.9 s in batches of eight.
@@ -48,24 +50,30 @@ class DiffusersGenerator:
         self._model = model
         self._settings = settings
         self._pipe: Any = None
-        self._call_options: dict[str, Any] = {}
+        self._operations: Operations | None = None
         self._receipt: dict[str, str] = {}
         self._threads = settings.torch_threads
 
     def load(self) -> None:
         """Bring the weights to the device; see `core.generation.Generator`."""
-        if self._pipe is not None:
-            return
+        self._ready()
+
+    def _ready(self) -> Operations:
+        """The pipelines, loaded if need be."""
+        if self._operations is not None:
+            return self._operations
         _quieten()
         device = _device(self._settings.device)
         dtype = _dtype(self._model, device)
         folder, revision = find(self._model, self._settings.models_dir)
-        pipe = load_pipeline(self._model, folder, device, dtype)
-        pipe.set_progress_bar_config(disable=True)
-        if not denoisers(pipe):
-            raise ModelUnavailable(f"Model {self._model.id}: {type(pipe).__name__} has no denoiser to be watched.")
-        self._call_options = _call_options(self._model, pipe)
-        self._threads = self._threads or _threads(pipe)
+        self._pipe = load_pipeline(self._model, folder, device, dtype)
+        self._pipe.set_progress_bar_config(disable=True)
+        if not denoisers(self._pipe):
+            name = type(self._pipe).__name__
+            raise ModelUnavailable(f"Model {self._model.id}: {name} has no denoiser to be watched.")
+        call_options(self._model, self._pipe)
+        operations = Operations(self._model, self._pipe)
+        self._threads = self._threads or _threads(self._pipe)
         self._receipt = {
             "model": self._model.id,
             "revision": revision or digest(folder),
@@ -74,19 +82,23 @@ class DiffusersGenerator:
             "device": str(device),
             "dtype": str(dtype).removeprefix("torch."),
         }
-        self._pipe = pipe
+        self._operations = operations
+        return operations
 
     def generate(self, requests: Sequence[ImageRequest], watch: Watch) -> Sequence[Image.Image]:
         """Draw one picture a request, in one call of the pipeline; see `core.generation.Generator`."""
-        self.load()
+        operations = self._ready()
         if not requests:
             return []
-        arguments = self._arguments(requests)
+        pipe = operations.pipeline(requests[0])
+        options = call_options(self._model, pipe)
+        arguments = call_arguments(self._model, pipe, options, requests)
+        arguments |= callbacks(pipe, watch, requests[0].width, requests[0].height)
         # Set for each call: OpenMP keeps the number per calling thread.
         torch.set_num_threads(self._threads)
         try:
-            with torch.inference_mode(), watched(self._pipe, watch, _steps_asked(self._pipe, arguments)):
-                return _pictures(self._pipe(**arguments).images, requests)
+            with torch.inference_mode(), watched(pipe, watch, steps_asked(pipe, arguments)):
+                return _pictures(pipe(**arguments).images, requests)
         except (Stopped, GenerationError) as error:
             # The traceback's frames hold the latents; without it they are freed before anyone handles the error.
             failure: Exception = error.with_traceback(None)
@@ -100,46 +112,17 @@ class DiffusersGenerator:
         raise failure
 
     def notices(self, request: ImageRequest) -> Sequence[Notice]:
-        """See `core.generation.Generator`."""
-        return ()
+        """That the end of a prompt is not read; see `core.generation.Generator`."""
+        self.load()
+        prompts = {"prompt": request.prompt, "negative_prompt": request.negative_prompt or ""}
+        options = self._model.options
+        notices = [truncated(self._pipe, options, prompt, param) for param, prompt in prompts.items()]
+        return [notice for notice in notices if notice is not None]
 
     def receipt(self) -> dict[str, str]:
         """What draws the pictures; loads the model if need be."""
         self.load()
         return dict(self._receipt)
-
-    def _arguments(self, requests: Sequence[ImageRequest]) -> dict[str, Any]:
-        """The arguments of the pipeline's call. Raises GenerationError for a value it has no parameter for."""
-        first, model = requests[0], self._model
-        accepted = _parameters(self._pipe)
-        arguments = {
-            **self._call_options,
-            "prompt": [request.prompt for request in requests],
-            # On the CPU, where a seed means the same for every device; one each, so neighbours change nothing.
-            "generator": [torch.Generator("cpu").manual_seed(request.seed) for request in requests],
-            "output_type": "np",  # floats, in which NaN can still be told from black
-        }
-        name = type(self._pipe).__name__
-        if any(request.negative_prompt for request in requests):
-            # These pipelines read the negative prompt only when true_cfg_scale switches guidance on.
-            if "negative_prompt" not in accepted or self._call_options.get("true_cfg_scale", 2) <= 1:
-                raise GenerationError(f"Model {model.id} takes no negative_prompt ({name} would ignore it).")
-            arguments["negative_prompt"] = [request.negative_prompt or "" for request in requests]
-        for parameter, value, default in (
-            ("num_inference_steps", first.steps, model.steps.default),
-            ("guidance_scale", first.guidance_scale, model.guidance_scale.default),
-        ):
-            if parameter in accepted:
-                arguments[parameter] = value
-            elif value != default:
-                word = parameter.removeprefix("num_inference_")
-                raise GenerationError(
-                    f"Model {model.id} takes no {word} other than {default} ({name} has a fixed one)."
-                )
-        # A pipeline that has one size only takes none; whether it is the one asked for is seen by the picture.
-        if {"width", "height"} <= accepted.keys():
-            arguments |= {"width": first.width, "height": first.height}
-        return arguments
 
     def _failure(self, error: Exception, requests: Sequence[ImageRequest]) -> GenerationError:
         """What an error of the pipeline means to a job."""
@@ -194,40 +177,6 @@ def _threads(pipe: Any) -> int:
     return _CORES if largest >= _PARAMETERS_WORTH_THREADS else 1
 
 
-def _parameters(pipe: Any) -> dict[str, inspect.Parameter]:
-    signature = inspect.signature(pipe.__call__)
-    return {
-        name: parameter for name, parameter in signature.parameters.items() if parameter.kind != parameter.VAR_KEYWORD
-    }
-
-
-def _call_options(model: Model, pipe: Any) -> dict[str, Any]:
-    """The options that each call gets. Raises ModelUnavailable if the pipeline cannot draw by prompt and seed."""
-    options = {name: value for name, value in model.options.items() if name not in {"dtype", "variant"}}
-    parameters, name = _parameters(pipe), type(pipe).__name__
-    if missing := {"prompt", "generator", "output_type"} - parameters.keys():
-        raise ModelUnavailable(
-            f"Model {model.id}: {name} takes no {', '.join(sorted(missing))}; it cannot be used here."
-        )
-    needed = {key for key, parameter in parameters.items() if parameter.default is parameter.empty}
-    if missing := needed - options.keys() - _CARRIED_BY_REQUESTS:
-        raise ModelUnavailable(
-            f"Model {model.id}: {name} needs {', '.join(sorted(missing))}, which no request carries."
-        )
-    if unknown := options.keys() - (parameters.keys() - _CARRIED_BY_REQUESTS):
-        raise ModelUnavailable(f"Model {model.id}: {name} takes no option {', '.join(sorted(unknown))}.")
-    if "true_cfg_scale" in parameters:
-        options.setdefault("true_cfg_scale", parameters["true_cfg_scale"].default)
-    return options
-
-
-def _steps_asked(pipe: Any, arguments: dict[str, Any]) -> int:
-    """The steps asked for, over all stages: a cascade has a prior_num_inference_steps, with a default, and so on."""
-    given = {name: parameter.default for name, parameter in _parameters(pipe).items()} | arguments
-    steps = [value for name, value in given.items() if name.endswith("num_inference_steps")]
-    return sum(value for value in steps if isinstance(value, int))
-
-
 def _pictures(pixels: Any, requests: Sequence[ImageRequest]) -> list[Image.Image]:
     """Turn a pipeline's output, (N, H, W, 3) in [0, 1], into pictures, after a look at whether it is one."""
     if not isinstance(pixels, numpy.ndarray) or pixels.ndim != 4 or pixels.shape[-1] != 3:
@@ -239,7 +188,18 @@ def _pictures(pixels: Any, requests: Sequence[ImageRequest]) -> list[Image.Image
     height, width = pixels.shape[1:3]
     if (width, height) != (requests[0].width, requests[0].height):
         raise GenerationError(f"The model draws {width}x{height}, not {requests[0].width}x{requests[0].height}.")
-    return [Image.fromarray(picture) for picture in (pixels.clip(0, 1) * 255).round().astype("uint8")]
+    pictures = [Image.fromarray(_bytes(picture)) for picture in pixels]
+    return [_within_mask(picture, request) for picture, request in zip(pictures, requests, strict=True)]
+
+
+def _bytes(picture: Any) -> Any:
+    return (picture.clip(0, 1) * 255).round().astype("uint8")
+
+
+def _within_mask(picture: Image.Image, request: ImageRequest) -> Image.Image:
+    if request.image is None or request.mask is None:
+        return picture
+    return paste(picture, request.image, request.mask)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from functools import partial
 from hashlib import blake2b
 from threading import Event
 from typing import Final
@@ -19,12 +20,16 @@ from PIL import Image, ImageDraw
 from core.catalog import Model
 from core.errors import GenerationError, GeneratorFailed, OutOfMemory
 from core.generation import ImageRequest, Notice, Watch
+from worker.generators.mask import paste
 
 REVISION: Final = "1"  # counted up when the same prompt and seed begin to give another picture
 
 
 class FakeGenerator:
     """Draws a sky, a sun and hills whose colours and places are a hash of prompt and seed, and of nothing else.
+
+    A variation is such a picture of a hash of the image too. An edit is such a picture, mixed with the original by the
+    strength. A preview is the picture still in fog.
 
     Words in a prompt that make the whole call misbehave:
         [fail]        GeneratorFailed (retryable) after the first step
@@ -56,6 +61,8 @@ class FakeGenerator:
             time.sleep(self._step_seconds)
             _misbehave(prompts, step, steps)
             watch.step(step, steps)
+            if step < steps:
+                watch.preview(partial(_previews, requests, step / steps))
         return [draw(request) for request in requests]
 
     def notices(self, request: ImageRequest) -> Sequence[Notice]:
@@ -86,10 +93,26 @@ def _misbehave(prompts: str, step: int, steps: int) -> None:
 
 
 def draw(request: ImageRequest) -> Image.Image:
-    """The picture of a prompt and a seed: (height, width), RGB."""
+    """The picture that a request asks for: (height, width), RGB."""
+    picture = _landscape(request)
+    if request.image is None or request.strength is None:
+        return picture
+    edited = Image.blend(request.image, picture, request.strength)
+    return edited if request.mask is None else paste(edited, request.image, request.mask)
+
+
+def _previews(requests: Sequence[ImageRequest], share: float) -> list[Image.Image]:
+    """The pictures of a call, of which only a share is to be seen."""
+    pictures = [draw(request) for request in requests]
+    return [Image.blend(Image.new("RGB", picture.size, "grey"), picture, share) for picture in pictures]
+
+
+def _landscape(request: ImageRequest) -> Image.Image:
+    """Sky, sun and hills of a prompt and a seed, and of the image of a variation."""
     width, height = request.width, request.height
     # 33 bytes: 12 for the sky, 3 for the sun, 6 a hill; each of them decides one colour or one length.
-    digest = blake2b(f"{request.seed}\n{request.prompt}".encode(), digest_size=33).digest()
+    subject = request.image.tobytes() if request.image is not None and request.operation == "variation" else b""
+    digest = blake2b(f"{request.seed}\n{request.prompt}".encode() + subject, digest_size=33).digest()
     corners = Image.frombytes("RGB", (2, 2), digest[:12])
     picture = corners.resize((width, height), Image.Resampling.BILINEAR)
     pen = ImageDraw.Draw(picture, "RGBA")

@@ -18,6 +18,7 @@ from huggingface_hub import hf_hub_download
 
 from core.catalog import Model
 from core.errors import ModelUnavailable
+from worker.generators import karlo
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +72,8 @@ def _pipeline_class(model: Model, folder: Path) -> Any:
         raise ModelUnavailable(f"Model {model.id}: {path} asks for code of its own ({name}), which is never run.")
     if name in _OWN_PIPELINES:
         return getattr(importlib.import_module(_OWN_PIPELINES[name]), name)
+    if name.startswith("UnCLIP"):
+        karlo.make_loadable()
     if not hasattr(diffusers, name):
         raise ModelUnavailable(f"Model {model.id}: diffusers {diffusers.__version__} has no pipeline {name}.")
     return diffusers.DiffusionPipeline

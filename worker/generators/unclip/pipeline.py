@@ -80,6 +80,12 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
         return pipeline
 
     @property
+    def tasks(self) -> set[str]:
+        """What a call can do with the parts there are, in diffusers' words; all else it has one class for each."""
+        drawn = {"text-to-image", "image-to-image", "inpainting"}
+        return drawn if self.image_encoder is None else drawn | {"variation"}
+
+    @property
     def interrupt(self) -> bool:
         """Set `_interrupt` from a callback to leave the remaining steps out."""
         return self._interrupt

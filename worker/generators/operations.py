@@ -1,0 +1,105 @@
+"""Which pipelines draw with a model's weights: from a text, over a picture, inside a mask, or after a picture.
+
+diffusers has a class for each task and knows which belong together; those of one model share every weight. What a class
+can do is read from diffusers' own tables, else from the parameters of its call, else from `tasks`, which our own
+pipelines have. No pipeline is called here.
+"""
+
+from typing import Any, Final, Literal
+
+from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting, AutoPipelineForText2Image
+from diffusers.pipelines import auto_pipeline
+
+from core.catalog import Model, Operation
+from core.errors import GenerationError, ModelUnavailable
+from core.generation import ImageRequest
+from worker.generators.parameters import parameters
+
+Task = Literal["text-to-image", "image-to-image", "inpainting", "variation"]
+
+_TABLES: Final[dict[Task, dict[str, type]]] = {
+    "text-to-image": auto_pipeline.AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
+    "image-to-image": auto_pipeline.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
+    "inpainting": auto_pipeline.AUTO_INPAINT_PIPELINES_MAPPING,
+}
+_AUTOMATIC: Final[dict[Task, Any]] = {
+    "text-to-image": AutoPipelineForText2Image,
+    "image-to-image": AutoPipelineForImage2Image,
+    "inpainting": AutoPipelineForInpainting,
+}
+_TASKS: Final[dict[Operation, tuple[Task, ...]]] = {
+    "generation": ("text-to-image",),
+    "edit": ("image-to-image", "inpainting"),
+    "variation": ("variation",),
+}
+# Takes a prompt beside the picture, as image-to-image does, but looks at the picture only.
+_VARIES_WITH_A_PROMPT: Final = "StableUnCLIPImg2ImgPipeline"
+
+
+class Operations:
+    """The pipelines of one model, made of the one that its folder holds."""
+
+    def __init__(self, model: Model, pipe: Any) -> None:
+        """Raises ModelUnavailable if the pipeline can do nothing of what the catalogue says of the model."""
+        self._model = model
+        self._loaded = pipe
+        self._pipes: dict[Task, Any] = dict.fromkeys(tasks(pipe), pipe)
+        if not self._pipes:
+            raise ModelUnavailable(
+                f"Model {model.id}: {type(pipe).__name__} takes no prompt and no image; it cannot be used here."
+            )
+        if not any(self._can(task) for operation in model.operations for task in _TASKS[operation]):
+            raise ModelUnavailable(
+                f"Model {model.id}: {type(pipe).__name__} cannot do what the catalogue lists: "
+                f"{', '.join(model.operations)}."
+            )
+
+    def pipeline(self, request: ImageRequest) -> Any:
+        """The pipeline that does what a request asks for. Raises GenerationError if there is none."""
+        task = task_of(request)
+        if self._can(task):
+            return self._pipes[task]
+        raise GenerationError(
+            f"Model {self._model.id} cannot do {task}: {type(self._loaded).__name__} has no pipeline for it."
+        )
+
+    def _can(self, task: Task) -> bool:
+        if task not in self._pipes and task in _AUTOMATIC and not _only_inpaints(self._loaded):
+            try:
+                pipe = _AUTOMATIC[task].from_pipe(self._loaded)  # shares the networks and the scheduler
+            except ValueError:  # diffusers has no such class for this family
+                return False
+            pipe.set_progress_bar_config(disable=True)
+            self._pipes[task] = pipe
+        return task in self._pipes
+
+
+def task_of(request: ImageRequest) -> Task:
+    """What diffusers calls the thing that a request asks for."""
+    if request.operation == "edit":
+        return "image-to-image" if request.mask is None else "inpainting"
+    return "text-to-image" if request.operation == "generation" else "variation"
+
+
+def tasks(pipe: Any) -> set[Task]:
+    """What a pipeline itself can do; empty for one that is no painter by text or by picture."""
+    if (own := getattr(pipe, "tasks", None)) is not None:
+        return set(own)
+    if _only_inpaints(pipe):
+        return {"inpainting"}
+    if known := {task for task, table in _TABLES.items() if type(pipe) in table.values()}:
+        return known
+    taken = parameters(pipe).keys()
+    if "image" not in taken:
+        return {"text-to-image"} if "prompt" in taken else set()
+    if "prompt" not in taken or type(pipe).__name__ == _VARIES_WITH_A_PROMPT:
+        return {"variation"}
+    return {"inpainting"} if "mask_image" in taken else {"image-to-image"}
+
+
+def _only_inpaints(pipe: Any) -> bool:
+    """Whether the denoiser is made for inpainting: it sees latents, mask and masked latents at once."""
+    unet, vae = pipe.components.get("unet"), pipe.components.get("vae")
+    if unet is None or vae is None or not hasattr(vae.config, "latent_channels"):
+        return False
+    return bool(unet.config.in_channels == 2 * vae.config.latent_channels + 1)
