@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
-from api import errors, events, health, images, jobs, models, openai_images, openapi
+from api import errors, events, files, health, images, jobs, models, openai_images, openapi
 from api.context import Context
 from api.request_id import RequestId
 from core.settings import Settings
@@ -27,6 +27,7 @@ Every error has OpenAI's shape, `{"error": {"message", "type", "param", "code"}}
 TAGS = [
     {"name": "jobs", "description": "A request for n images: submitted, followed, cancelled, tried again."},
     {"name": "images", "description": "The pictures, and OpenAI's synchronous call."},
+    {"name": "files", "description": "What jobs begin with, and what batches read and write: OpenAI's Files."},
     {"name": "models", "description": "What can be asked for."},
     {"name": "health", "description": "For load balancers and operators."},
 ]
@@ -59,7 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestId)
     errors.install(app)
     # Fixed paths before /v1/images/{id}.
-    for module in (openai_images, jobs, events, images, models, health):
+    for module in (openai_images, jobs, events, images, files, models, health):
         app.include_router(module.router)
 
     @app.get("/", include_in_schema=False)

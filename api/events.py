@@ -1,7 +1,7 @@
 """`GET /v1/jobs/{id}/events`: everything that happens to a job, as server-sent events until it is final."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -24,7 +24,9 @@ KEEP_ALIVE_LOOKS = 15
 
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "`job.queued`, `job.started`, `job.progress`, ... and the final event, which carries the job.",
+        "description": "`job.queued`, `job.started`, ... and the final event, which carries the job. Between them, "
+        "without an id, `job.progress` `{job_id, attempt, step, steps}` and, where the job asked for `partial_images`, "
+        "`preview` `{job_id, attempt, step, steps, index, partial_image_index, media_type, b64_json}`.",
         "content": {"text/event-stream": {"schema": JobEvent.model_json_schema()}},
     }
 }
@@ -66,8 +68,14 @@ async def _messages(parts: Context, project_id: str, job_id: str, after: int) ->
         elif isinstance(happened, sa.Row):
             yield await _event(parts, project_id, happened)
         else:
-            step = {name: happened[name] for name in ("attempt", "step", "steps")}
-            yield format_sse_event(event="job.progress", data_str=json.dumps({"job_id": job_id, **step}))
+            yield _passing(job_id, happened)
+
+
+def _passing(job_id: str, message: Mapping[str, Any]) -> bytes:
+    """A step or a preview, which the ledger does not know and a broken stream loses."""
+    said = {name: value for name, value in message.items() if name != "type"}
+    kind = "preview" if message["type"] == "preview" else "job.progress"
+    return format_sse_event(event=kind, data_str=json.dumps({"job_id": job_id, **said}))
 
 
 async def _event(parts: Context, project_id: str, row: sa.Row[Any]) -> bytes:

@@ -13,6 +13,8 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from api.context import Context
 from api.deps import Body, Parts, Project
+from api.inputs import Inputs, bring, keep
+from api.openapi import REFERENCES
 from api.waiting import job_row, until_final
 from core import idempotency, jobs, views
 from core.errors import (
@@ -23,7 +25,7 @@ from core.errors import (
     UnknownParameter,
 )
 from core.jobs import NewJob
-from core.requests import JobRequest, parse, plan, repeat
+from core.requests import JobRequest, able_model, parse, plan, repeat
 from core.schemas import Deleted, ErrorResponse, Estimate, JobList, JobObject, job_list, job_object
 from core.status import JobStatus
 from core.storage import image_prefix
@@ -33,9 +35,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 JSON_BODY = {
     "requestBody": {
         "required": True,
-        "content": {
-            "application/json": {"schema": JobRequest.model_json_schema(ref_template="#/components/schemas/{model}")}
-        },
+        "content": {"application/json": {"schema": JobRequest.model_json_schema(ref_template=REFERENCES)}},
     }
 }
 ERROR: dict[str, Any] = {"model": ErrorResponse}
@@ -87,22 +87,42 @@ async def submit(
 ) -> Response:
     """Submit a prompt and get a job at once."""
     wanted = parse(JobRequest, body)
-    job = plan(wanted, parts.catalog, parts.settings, project_id)
+    able_model(wanted, parts.catalog)
+    key = None if idempotency_key is None or wanted.dry_run else idempotency.check(idempotency_key)
+    mark = idempotency.fingerprint("/v1/jobs", wanted.model_dump(exclude_unset=True)) if key else b""
+    if key and wanted.image is not None and (replayed := await _replayed(parts, project_id, key, mark)):
+        return replayed  # its pictures are neither read nor kept a second time, and may be gone
+    brought = await bring(parts, project_id, wanted)
+    job = plan(wanted, parts.catalog, parts.settings, project_id, inputs=brought.ids)
     if wanted.dry_run:
         return answer(_estimate(job))
-    if idempotency_key is not None:
-        mark = idempotency.fingerprint("/v1/jobs", wanted.model_dump(exclude_unset=True))
-        return await _submit_once(parts, job, idempotency.check(idempotency_key), mark)
-    row = await parts.submission.submit(job)
-    parts.doorbell.ring(job.queue)
+    if key:
+        return await _submit_once(parts, job, brought, key, mark)
+    row = await submit_job(parts, job, brought)
     return _accepted(render(parts, row).model_dump_json(), row.id)
 
 
-async def _submit_once(parts: Context, job: NewJob, key: str, mark: bytes) -> Response:
-    """Submit a job unless its key has been used; the key and the job are written together."""
+async def submit_job(parts: Context, job: NewJob, brought: Inputs) -> sa.Row[Any]:
+    """Keep a job's pictures and put it in line."""
+    entry = await keep(parts, brought)
+    if entry is not None:
+        await parts.database.execute(entry)
+    row = await parts.submission.submit(job)
+    parts.doorbell.ring(job.queue)
+    return row
+
+
+async def _submit_once(parts: Context, job: NewJob, brought: Inputs, key: str, mark: bytes) -> Response:
+    """Submit a job unless its key has been used; the key, the job and its files are written together.
+
+    Where the key has been used, what was put into storage for this job is an orphan, which the sweep deletes.
+    """
+    entry = await keep(parts, brought)
     try:
         async with parts.database.transaction() as connection:
             await connection.execute(idempotency.LOCK_WAIT)
+            if entry is not None:
+                await connection.execute(entry)
             row = (await connection.execute(jobs.submit(job))).one()
             body = render(parts, row).model_dump_json()
             remembered = await connection.execute(
@@ -118,9 +138,17 @@ async def _submit_once(parts: Context, job: NewJob, key: str, mark: bytes) -> Re
     if fresh:
         parts.doorbell.ring(job.queue)
         return _accepted(body, job.id)
-    kept = await parts.database.execute(idempotency.recall(job.project_id, key))
-    if not kept:
+    replayed = await _replayed(parts, job.project_id, key, mark)
+    if replayed is None:
         raise IdempotencyConflict
+    return replayed
+
+
+async def _replayed(parts: Context, project_id: str, key: str, mark: bytes) -> Response | None:
+    """The answer that is kept under a key, if there is one. Raises IdempotencyMismatch."""
+    kept = await parts.database.execute(idempotency.recall(project_id, key))
+    if not kept:
+        return None
     replayed = dict(idempotency.replay(kept[0], mark))
     return _accepted(json.dumps(replayed), replayed["id"], {"idempotent-replayed": "true"})
 
@@ -242,7 +270,9 @@ async def retry(job_id: str, parts: Parts, project_id: Project) -> Response:
     row = await job_row(parts, project_id, job_id)
     if row.status not in (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED):
         raise JobNotRetryable(f"{job_id} is {row.status}; only a failed, cancelled or expired job can be retried.")
-    job = plan(repeat(row), parts.catalog, parts.settings, project_id, retried_from=job_id)
+    again = repeat(row)
+    await bring(parts, project_id, again)  # its pictures may be gone by now
+    job = plan(again, parts.catalog, parts.settings, project_id, inputs=row.inputs, retried_from=job_id)
     try:
         new = (await parts.database.execute(jobs.submit(job)))[0]
     except IntegrityError:

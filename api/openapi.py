@@ -16,6 +16,10 @@ EVERYWHERE = {
 }
 
 
+REFERENCES = "#/components/schemas/{model}"
+"""Where `describe` puts the schemas that a body's schema refers to."""
+
+
 def describe(app: FastAPI) -> dict[str, Any]:
     """The document, made once."""
     if app.openapi_schema is None:
@@ -31,6 +35,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
         for path, operations in document["paths"].items():
             for operation in operations.values():
                 _correct(operation["responses"], under_v1=path.startswith("/v1"))
+                for body in operation.get("requestBody", {}).get("content", {}).values():
+                    document["components"]["schemas"] |= body["schema"].pop("$defs", {})
         for unused in ("HTTPValidationError", "ValidationError"):
             document["components"]["schemas"].pop(unused, None)
         document["components"]["securitySchemes"] = {

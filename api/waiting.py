@@ -54,7 +54,7 @@ async def _news(heard: asyncio.Queue[Mapping[str, Any]], patience: float) -> Non
 
 
 async def follow(parts: Context, job_id: str, after: int) -> AsyncIterator[sa.Row[Any] | Mapping[str, Any] | None]:
-    """A job's events from the ledger beyond seq `after`, in order, with progress between them; None while it is quiet.
+    """A job's events from the ledger beyond seq `after`, with progress and previews between; None while it is quiet.
 
     Ends after the final event. Events are never missed: after each message, and every second without one, the ledger
     is read from the last seq seen.
@@ -71,7 +71,7 @@ async def follow(parts: Context, job_id: str, after: int) -> AsyncIterator[sa.Ro
             except TimeoutError:
                 yield None
                 continue
-            while message["type"] == "progress":
+            while message["type"] != "changed":
                 yield message
                 if heard.empty():
                     break

@@ -61,6 +61,7 @@ class Model(BaseModel):
     default_size: Size | None = Field(None, description="What `auto` means. Default: the first of sizes.")
     steps: Steps = Steps()
     guidance_scale: Guidance = Guidance()
+    strength: Annotated[float, Gt(0), Le(1)] = Field(0.75, description="How far an edit goes that does not say.")
     max_images: Annotated[int, Ge(1), Le(64)] = Field(10, description="Largest n of one job.")
     max_prompt_chars: Annotated[int, Ge(1)] = 4000
     microbatch: Annotated[int, Ge(1), Le(256)] = Field(4, description="Images that go through the device together.")
@@ -118,6 +119,10 @@ class Catalog(BaseModel):
                 return model
         known = ", ".join(model.id for model in self.models)
         raise ModelNotFound(f"The model {wanted!r} does not exist. Models here: {known}.", param="model")
+
+    def able_to(self, operation: str) -> tuple[str, ...]:
+        """The models that have an operation."""
+        return tuple(model.id for model in self.models if operation in model.operations)
 
     @property
     def queues(self) -> tuple[str, ...]:

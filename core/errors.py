@@ -25,6 +25,8 @@
         ├── GeneratorFailed              retryable
         ├── ModelUnavailable             retryable: another worker may have it
         ├── StorageFailed                retryable
+        ├── InputUnavailable             a file that the job needs is gone
+        ├── PostprocessFailed
         ├── AttemptTimeout
         ├── WorkerStalled                retryable
         └── PoisonJob
@@ -212,10 +214,22 @@ class ModelUnavailable(GenerationError):
 
 
 class StorageFailed(GenerationError):
-    """The picture was drawn but could not be stored."""
+    """An input could not be read, or the finished picture could not be stored."""
 
     code = "storage_failed"
     retryable = True
+
+
+class InputUnavailable(GenerationError):
+    """An input picture of the job was deleted, has expired, or is no picture."""
+
+    code = "input_unavailable"
+
+
+class PostprocessFailed(GenerationError):
+    """The picture was drawn but could not be postprocessed."""
+
+    code = "postprocess_failed"
 
 
 class AttemptTimeout(GenerationError):

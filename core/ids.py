@@ -10,7 +10,7 @@ import time
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
-def new_id(prefix: str) -> str:
-    """Make an id such as `job_01kc3m9w8yq6k0v2t5x7z1b4dn`."""
+def new_id(prefix: str, separator: str = "_") -> str:
+    """Make an id such as `job_01kc3m9w8yq6k0v2t5x7z1b4dn`. OpenAI's files are set off by a hyphen."""
     number = (time.time_ns() // 1_000_000) << 82 | secrets.randbits(82)
-    return f"{prefix}_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+    return f"{prefix}{separator}" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))

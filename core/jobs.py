@@ -52,6 +52,10 @@ class NewJob:
     cost: float  # device-seconds
     max_attempts: int
     ttl: timedelta  # how long it may wait
+    inputs: Mapping[str, str] = field(default_factory=dict)  # ids of files: image, mask
+    strength: float | None = None  # of an edit
+    postprocess: Mapping[str, Any] | None = None
+    partial_images: int = 0  # previews of each picture
     retried_from: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
@@ -79,9 +83,19 @@ def submit(*new: NewJob) -> sa.Select[Any]:
     return _SUBMIT.params(new=[_as_json(number, job) for number, job in enumerate(new)])
 
 
-def complete(job_id: str, lease: UUID, stored: Sequence[StoredImage]) -> sa.Select[Any]:
+class Warned(TypedDict):
+    """Something that the owner of a job should know, though it is done: see `core.generation.Notice`."""
+
+    code: str
+    message: str
+    param: str | None
+
+
+def complete(
+    job_id: str, lease: UUID, stored: Sequence[StoredImage], warnings: Sequence[Warned] = ()
+) -> sa.Select[Any]:
     """Every image lies in storage: record them and finish the job. A wish to cancel came too late then."""
-    return _COMPLETE.params(held_id=job_id, held_lease=lease, stored=list(stored))
+    return _COMPLETE.params(held_id=job_id, held_lease=lease, stored=list(stored), given_warnings=list(warnings))
 
 
 def fail(job_id: str, lease: UUID, error: GenerationError) -> sa.Select[Any]:
@@ -343,7 +357,8 @@ def _rows_of(name: str, *columns: sa.ColumnClause[Any]) -> sa.TableValuedAlias:
 def _complete() -> sa.Select[Any]:
     """The statement of `complete`, its values left open."""
     held = _held(sa.bindparam("held_id", type_=sa.Text), sa.bindparam("held_lease", type_=sa.Uuid))
-    done = held.values(_ended(JobStatus.COMPLETED)).returning(*jobs.c).cte("moved")
+    warnings = sa.cast(sa.bindparam("given_warnings", type_=JSONB), JSONB)
+    done = held.values(_ended(JobStatus.COMPLETED) | {"warnings": warnings}).returning(*jobs.c).cte("moved")
     named = _rows_of(
         "stored",
         sa.column("id", sa.Text),

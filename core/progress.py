@@ -39,6 +39,15 @@ class Step(TypedDict):
     steps: int
 
 
+class Preview(Step):
+    """A look at an unfinished picture."""
+
+    index: int  # of the picture in its job
+    partial_image_index: int
+    media_type: str
+    b64_json: str
+
+
 def _channel(job_id: str) -> str:
     return f"{KEY_PREFIX}job:{job_id}"
 
@@ -74,6 +83,10 @@ class Progress:
     def steps(self, steps: Mapping[str, Step]) -> None:
         """Tell how far jobs are, by id: to whoever listens now or asks within the next minutes."""
         self._publish({job_id: {"type": "progress", **step} for job_id, step in steps.items()}, snapshots=steps)
+
+    def preview(self, job_id: str, preview: Preview) -> None:
+        """Show an unfinished picture to whoever follows the job now."""
+        self._publish({job_id: {"type": "preview", **preview}}, snapshots={})
 
     def changed(self, job_ids: Sequence[str]) -> None:
         """Tell that jobs moved: there is a new event in the ledger."""

@@ -5,18 +5,29 @@ what is allowed, and nothing is stored. What is left out gets the model's defaul
 """
 
 import secrets
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import sqlalchemy as sa
 from annotated_types import Ge, Gt, Le, MaxLen
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
-from core.catalog import Catalog, Model
+from core.catalog import Catalog, Model, Operation
 from core.errors import InvalidJSON, InvalidParameter, InvalidRequest, MissingParameter, UnknownParameter
 from core.ids import new_id
 from core.jobs import NewJob
+from core.postprocess import Postprocess, output_size
 from core.settings import Settings
 
 SEEDS = 2**32
@@ -34,29 +45,69 @@ def _printable(text: str) -> str:
     return text
 
 
-def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be empty")
-    return text
-
-
 Text = Annotated[str, AfterValidator(_printable)]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512), AfterValidator(_printable)]
 
 
-class JobRequest(BaseModel):
-    """A request for pictures. Only `prompt` is required."""
+class PictureSource(BaseModel):
+    """A picture that comes with a request: one of these. It is read when the job is submitted."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={
-            "examples": [{"prompt": "A cat sitting on a sofa.", "n": 2, "size": "256x256", "seed": 7}],
-        },
-    )
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    prompt: Annotated[Text, AfterValidator(_not_blank), Field(description="What to draw, in words the model knows.")]
+    file_id: str | None = Field(None, description="A file of yours; see `POST /v1/files`, purpose `vision`.")
+    image_id: str | None = Field(None, description="A picture of an earlier job of yours.")
+    image_url: str | None = Field(None, description="A data URL, `data:image/png;base64,...`; others are not fetched.")
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if len(self.model_fields_set) != 1 or self.named is None:
+            raise ValueError("must have one of file_id, image_id, image_url")
+        return self
+
+    _content: bytes | None = PrivateAttr(None)
+
+    @classmethod
+    def of(cls, content: bytes) -> "PictureSource":
+        """A picture that came as a part of a form."""
+        source = cls.model_construct()
+        source._content = content
+        return source
+
+    @property
+    def content(self) -> bytes | None:
+        """The bytes, where they came as a part of a form."""
+        return self._content
+
+    @property
+    def named(self) -> str | None:
+        """What is given, whichever of the three it is."""
+        return self.file_id or self.image_id or self.image_url
+
+
+InputImage = Annotated[
+    PictureSource | None,
+    Field(description="What an edit or a variation begins with: the middle of it, at the size of the job."),
+]
+InputMask = Annotated[
+    PictureSource | None,
+    Field(
+        description="Where an edit may draw: where this picture is fully transparent or, if it is opaque, white. "
+        "As large as `image`. Default: where `image` is transparent, else everywhere."
+    ),
+]
+Strength = Annotated[
+    Annotated[float, Gt(0), Le(1)] | None,
+    Field(description="How far an edit goes from `image`, up to 1: nothing of it remains. Default: the model's."),
+]
+
+
+class PictureRequest(BaseModel):
+    """What every request for pictures may say."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    prompt: Text | None = Field(None, description="What to draw, in words the model knows. Not for a variation.")
     model: str | None = Field(None, description="Name or alias of a model; see `GET /v1/models`. Default: the default.")
     negative_prompt: Text | None = Field(None, description="What to keep away from.")
     n: Annotated[int, Ge(1)] = Field(1, description="How many pictures, each with its own seed.")
@@ -72,6 +123,7 @@ class JobRequest(BaseModel):
     output_compression: Annotated[int, Ge(0), Le(100)] | None = Field(
         None, description="Quality of webp and jpeg, in percent."
     )
+    postprocess: Postprocess | None = Field(None, description="What to do to the finished pictures.")
     priority: Annotated[int, Ge(-100), Le(100)] = Field(0, description="Higher goes first within your queue.")
     expires_after: Annotated[int, Gt(0), Le(7 * 24 * 3600)] | None = Field(
         None, description="Seconds after which the job expires if it still waits."
@@ -79,7 +131,59 @@ class JobRequest(BaseModel):
     metadata: Annotated[dict[MetadataKey, MetadataValue], MaxLen(16)] = Field(
         default_factory=dict, description="Up to 16 pairs of your own; the list can be filtered by them."
     )
+
+
+class JobRequest(PictureRequest):
+    """A request for pictures. A generation needs a `prompt`, a variation an `image`, an edit both."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"prompt": "A cat sitting on a sofa.", "n": 2, "size": "256x256", "seed": 7},
+                {"operation": "edit", "prompt": "A dog.", "image": {"file_id": "file-01kc3m9w8yq6k0v2t5x7z1b4dn"}},
+                {"operation": "variation", "image": {"image_id": "img_01kc3m9w8yq6k0v2t5x7z1b4dn"}, "n": 4},
+            ],
+        },
+    )
+
+    operation: Operation = Field("generation", description="`generation` from words, `edit` or `variation` of `image`.")
+    image: InputImage = None
+    mask: InputMask = None
+    strength: Strength = None
+    partial_images: Annotated[int, Ge(0), Le(3)] = Field(
+        0, description="How many previews of each picture the job's events bring while it is drawn."
+    )
     dry_run: bool = Field(False, description="Check and estimate only; no job is made.")
+
+    @model_validator(mode="after")
+    def _fits_the_operation(self) -> Self:
+        check_operation(self)
+        return self
+
+
+def check_operation(request: JobRequest) -> None:
+    """Raise the InvalidRequest that names the first field that an operation lacks or does not take."""
+    operation = request.operation
+    for name, takers in _TAKERS.items():
+        if getattr(request, name) is not None and operation not in takers:
+            raise InvalidParameter(f"{name} is for operation {' or '.join(takers)}, not {operation}.", param=name)
+    for name, takers in _NEEDED.items():
+        if getattr(request, name) is None and operation in takers:
+            raise MissingParameter(f"{name} is required for operation {operation}.", param=name)
+    is_blank = not (request.prompt or "").strip()
+    if operation == "variation" and not is_blank:
+        raise InvalidParameter("prompt is for operation generation or edit, not variation.", param="prompt")
+    if operation != "variation" and is_blank:
+        raise InvalidParameter("prompt must not be empty.", param="prompt")
+
+
+_TAKERS = {
+    "image": ("edit", "variation"),
+    "mask": ("edit",),
+    "strength": ("edit",),
+    "negative_prompt": ("generation", "edit"),
+}
+_NEEDED = {"prompt": ("generation", "edit"), "image": ("edit", "variation")}
 
 
 def parse(kind: type[RequestT], body: bytes) -> RequestT:
@@ -99,7 +203,7 @@ def explain(error: ErrorDetails, kind: type[BaseModel]) -> InvalidRequest:
     if error["type"] == "missing":
         return MissingParameter(f"{param} is required.", param=param)
     if error["type"] == "extra_forbidden":
-        known = ", ".join(kind.model_fields)
+        known = ", ".join(_fields_at(kind, error["loc"]))
         return UnknownParameter(f"{param} is not a parameter here. Known are: {known}.", param=param)
     reason = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if param is None:
@@ -107,15 +211,33 @@ def explain(error: ErrorDetails, kind: type[BaseModel]) -> InvalidRequest:
     return InvalidParameter(f"{param} {reason}.", param=param)
 
 
+def _fields_at(kind: type[BaseModel], loc: tuple[int | str, ...]) -> Iterable[str]:
+    """The names of the fields beside one that is not known, in whatever object of the body it is."""
+    for name in loc[:-1]:
+        annotation = kind.model_fields[str(name)].annotation
+        kind = next(part for part in (annotation, *get_args(annotation)) if isinstance(part, type))
+    return kind.model_fields
+
+
 def plan(
-    request: JobRequest, catalog: Catalog, settings: Settings, project_id: str, *, retried_from: str | None = None
+    request: JobRequest,
+    catalog: Catalog,
+    settings: Settings,
+    project_id: str,
+    *,
+    inputs: Mapping[str, str] | None = None,
+    retried_from: str | None = None,
 ) -> NewJob:
     """Check a request against the model it names and fill in the defaults.
 
+    inputs: under which ids the request's pictures are files, by `image` and `mask`; whoever calls has read them.
     Raises ModelNotFound or InvalidParameter, with the field and what is allowed.
     """
-    model = catalog.model(request.model)
+    inputs = inputs or {}
+    model = able_model(request, catalog)
     size = _size(request, model)
+    output_size(size, request.postprocess)
+    strength = (request.strength or model.strength) if request.operation == "edit" else None
     steps = model.steps.default if request.steps is None else request.steps
     guidance = model.guidance_scale.default if request.guidance_scale is None else request.guidance_scale
     _within("steps", steps, model.steps.min, model.steps.max)
@@ -134,9 +256,9 @@ def plan(
     return NewJob(
         id=new_id("job"),
         project_id=project_id,
-        operation="generation",
+        operation=request.operation,
         model=model.id,
-        prompt=request.prompt,
+        prompt=request.prompt or "",
         negative_prompt=request.negative_prompt,
         n=request.n,
         size=size,
@@ -146,27 +268,55 @@ def plan(
         output_format=request.output_format,
         output_compression=request.output_compression,
         queue=model.queue,
-        batch_key=batch_key(model, "generation", size, steps, guidance),
+        batch_key=batch_key(model, request.operation, size, steps, guidance, strength, masked="mask" in inputs),
         microbatch=model.microbatch,
         priority=request.priority,
         cost=device_seconds(model, size, steps) * request.n,
         max_attempts=settings.max_attempts,
         ttl=settings.job_ttl if request.expires_after is None else timedelta(seconds=request.expires_after),
+        inputs=inputs,
+        strength=strength,
+        postprocess=None if request.postprocess is None else request.postprocess.model_dump(exclude_none=True),
+        partial_images=request.partial_images,
         retried_from=retried_from,
         metadata=request.metadata,
     )
 
 
+def able_model(request: JobRequest, catalog: Catalog) -> Model:
+    """The model that a request names, if it has the operation. Raises ModelNotFound or InvalidParameter."""
+    model = catalog.model(request.model)
+    if request.operation not in model.operations:
+        able = ", ".join(catalog.able_to(request.operation)) or "none"
+        raise InvalidParameter(
+            f"{model.id} has no operation {request.operation!r}; it has {', '.join(model.operations)}. "
+            f"Models with it: {able}.",
+            param="operation",
+        )
+    return model
+
+
 def repeat(row: sa.Row[Any]) -> JobRequest:
     """The request that a job was made from, with its seed: to try it again as it was."""
-    return JobRequest.model_construct(
-        **{name: row._mapping[name] for name in JobRequest.model_fields if name in row._mapping}
-    )
+    plain = {name: row._mapping[name] for name in JobRequest.model_fields if name in row._mapping}
+    pictures = {name: PictureSource(file_id=file_id) for name, file_id in row.inputs.items()}
+    postprocess = None if row.postprocess is None else Postprocess.model_validate(row.postprocess)
+    return JobRequest.model_construct(**plain | pictures | {"postprocess": postprocess})
 
 
-def batch_key(model: Model, operation: str, size: str, steps: int, guidance_scale: float) -> str:
-    """What jobs must have in common to share a pass over the device: all but prompt, negative prompt and seed."""
-    return f"{model.id}@{model.revision or '-'}|{operation}|{size}|{steps}|{guidance_scale:g}"
+def batch_key(
+    model: Model,
+    operation: str,
+    size: str,
+    steps: int,
+    guidance_scale: float,
+    strength: float | None = None,
+    *,
+    masked: bool = False,
+) -> str:
+    """What jobs must have in common to share a pass over the device: all but prompts, seed and pictures."""
+    key = f"{model.id}@{model.revision or '-'}|{operation}|{size}|{steps}|{guidance_scale:g}"
+    return key if strength is None else f"{key}|{strength:g}|{'mask' if masked else 'whole'}"
 
 
 def device_seconds(model: Model, size: str, steps: int) -> float:

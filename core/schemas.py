@@ -1,4 +1,4 @@
-"""The JSON of Safelight's own nouns: job, image, event, list. OpenAI's nouns are in `api/openai_images.py`.
+"""The JSON of the nouns: job, image, file, event, list. OpenAI's images calls are in `api/openai_images.py`.
 
 Times are Unix seconds, as OpenAI's are. What is not known yet is null; what could only be guessed is left out.
 """
@@ -10,6 +10,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.postprocess import Postprocess
 from core.progress import Step
 from core.status import JobStatus
 
@@ -57,6 +58,20 @@ class ImageObject(BaseModel):
     created_at: int
 
 
+class PictureOfJob(BaseModel):
+    """A picture that a job begins with; `GET /v1/files/{file_id}/content` shows it."""
+
+    file_id: str
+
+
+class Warned(BaseModel):
+    """Something to know about a job that is done all the same."""
+
+    code: str
+    message: str
+    param: str | None = Field(description="The field of the request that it is about.")
+
+
 class StepProgress(BaseModel):
     """How far the drawing is."""
 
@@ -92,6 +107,11 @@ class JobObject(BaseModel):
     seed: int
     output_format: str
     output_compression: int | None
+    image: PictureOfJob | None = Field(description="What an edit or a variation begins with.")
+    mask: PictureOfJob | None = Field(description="Where an edit may draw; null: everywhere.")
+    strength: float | None = Field(description="How far an edit goes; null for other operations.")
+    postprocess: Postprocess | None
+    partial_images: int = Field(description="Previews of each picture that the events bring.")
     priority: int
     metadata: dict[str, str]
     progress: StepProgress | None = Field(None, description="Steps of the attempt that runs now, where known.")
@@ -99,6 +119,7 @@ class JobObject(BaseModel):
     attempts: int
     images: list[ImageObject]
     error: JobError | None
+    warnings: list[Warned] = Field(description="Known when the job is completed; mostly none.")
     retried_from: str | None
     cancel_requested_at: int | None
     created_at: int
@@ -128,6 +149,30 @@ class Estimate(BaseModel):
     guidance_scale: float
     n: int
     device_seconds: float = Field(description="Estimated device time, from the catalogue's figure.")
+
+
+class FileObject(BaseModel):
+    """A file of a project, in OpenAI's shape."""
+
+    id: str
+    object: Literal["file"] = "file"
+    bytes: int
+    created_at: int
+    expires_at: int | None = Field(description="It is deleted then; null: when you delete it.")
+    filename: str
+    purpose: str
+    status: Literal["processed"] = "processed"
+    status_details: str | None = None
+
+
+class FileList(BaseModel):
+    """A page of files. Ask for the next with `after=<last_id>`."""
+
+    object: Literal["list"] = "list"
+    data: list[FileObject]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
 
 
 class Deleted(BaseModel):
@@ -161,12 +206,15 @@ def job_object(row: sa.Row[Any], base_url: str, sign: SignUrl, step: Step | None
         name: found[name]
         for name in (
             "id", "status", "operation", "model", "prompt", "negative_prompt", "n", "size", "steps", "guidance_scale",
-            "seed", "output_format", "output_compression", "priority", "metadata", "attempts", "retried_from",
+            "seed", "output_format", "output_compression", "strength", "postprocess", "partial_images", "priority",
+            "metadata", "attempts", "retried_from", "warnings",
         )
     }  # fmt: skip
     current = step if step is not None and step["attempt"] == row.attempts else None
     return JobObject(
         **asked,
+        image=_picture(row.inputs.get("image")),
+        mask=_picture(row.inputs.get("mask")),
         progress=None if current is None else StepProgress(**current),
         queue_position=found.get("queue_position"),
         images=[image_object(image, sign) for image in found.get("images") or ()],
@@ -180,6 +228,10 @@ def job_object(row: sa.Row[Any], base_url: str, sign: SignUrl, step: Step | None
     )
 
 
+def _picture(file_id: str | None) -> PictureOfJob | None:
+    return None if file_id is None else PictureOfJob(file_id=file_id)
+
+
 def image_object(image: Mapping[str, Any], sign: SignUrl) -> ImageObject:
     """An image as the API shows it, from its row or from the JSON that `core.views.job` made of it."""
     created_at = image["created_at"]
@@ -190,6 +242,18 @@ def image_object(image: Mapping[str, Any], sign: SignUrl) -> ImageObject:
         for name in ("id", "job_id", "index", "media_type", "width", "height", "bytes", "sha256", "seed", "receipt")
     }
     return ImageObject(**plain, url=sign(image["id"], image["storage_key"]), created_at=int(created_at.timestamp()))
+
+
+def file_object(row: sa.Row[Any]) -> FileObject:
+    """A file as the API shows it."""
+    return FileObject(
+        id=row.id,
+        bytes=row.bytes,
+        created_at=int(row.created_at.timestamp()),
+        expires_at=seconds(row.expires_at),
+        filename=row.filename,
+        purpose=row.purpose,
+    )
 
 
 def job_list(jobs: Sequence[JobObject], has_more: bool) -> JobList:

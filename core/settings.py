@@ -105,6 +105,14 @@ class Settings(BaseSettings):
     idempotency_ttl: Duration = Field(timedelta(days=7), description="How long an Idempotency-Key is remembered.")
     url_ttl: Duration = Field(timedelta(hours=1), description="How long a signed image link works.")
     max_body_bytes: Annotated[int, Ge(1024)] = Field(1_000_000, description="Largest JSON body accepted.")
+    max_file_bytes: Annotated[int, Ge(1024)] = Field(200 * 2**20, description="Largest file accepted.")
+    max_picture_bytes: Annotated[int, Ge(1024)] = Field(25_000_000, description="Largest file of an input picture.")
+    max_picture_pixels: Annotated[int, Ge(4096)] = Field(
+        32_000_000, description="Most pixels of an input picture, width times height; it is decoded in memory."
+    )
+    batch_file_ttl: Duration = Field(
+        timedelta(days=30), description="How long a file with the purpose batch is kept, unless its owner says."
+    )
     sync_timeout: Duration = Field(
         timedelta(seconds=590),
         description="Longest a synchronous images call waits; the SDK gives up at 600 s.",

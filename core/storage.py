@@ -76,12 +76,23 @@ class Storage:
         except BROKEN as error:
             raise StorageUnavailable(f"Could not write {key}: {_first_line(error)}") from error
 
+    async def put_chunks(self, key: str, chunks: AsyncIterator[bytes]) -> None:
+        """Write an object whole, or not at all, from chunks that need not fit into memory together."""
+        try:
+            await obstore.put_async(self._store, key, chunks)
+        except BROKEN as error:
+            raise StorageUnavailable(f"Could not write {key}: {_first_line(error)}") from error
+
+    async def fetch(self, key: str) -> bytes:
+        """Read an object whole, for asynchronous code; see `get`."""
+        return b"".join([chunk async for chunk in await self.read(key)])
+
     async def read(self, key: str) -> AsyncIterator[bytes]:
         """Stream an object in chunks. NotFound and StorageUnavailable come before the first chunk."""
         try:
             result = await obstore.get_async(self._store, key)
         except MISSING as error:
-            raise NotFound("The image's file is gone.") from error
+            raise NotFound("The file is gone.") from error
         except BROKEN as error:
             raise StorageUnavailable from error
         return _chunks(result)
@@ -91,7 +102,7 @@ class Storage:
         try:
             return bytes(obstore.get(self._store, key).bytes())
         except MISSING as error:
-            raise NotFound("The image's file is gone.") from error
+            raise NotFound("The file is gone.") from error
         except BROKEN as error:
             raise StorageUnavailable from error
 
@@ -110,6 +121,14 @@ class Storage:
             for key in keys:
                 with suppress(*MISSING):
                     obstore.delete(self._store, key)
+        except BROKEN as error:
+            raise StorageUnavailable from error
+
+    async def remove(self, key: str) -> None:
+        """Remove one object, for asynchronous code; see `delete`."""
+        try:
+            with suppress(*MISSING):
+                await obstore.delete_async(self._store, key)
         except BROKEN as error:
             raise StorageUnavailable from error
 

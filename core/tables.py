@@ -47,6 +47,8 @@ Time = DateTime(timezone=True)
 NOW = text("clock_timestamp()")
 DEFAULT_PROJECT = "proj_default"
 """The project of requests without a key; the first migration creates it."""
+FILE_PURPOSES = ("vision", "batch", "batch_output", "user_data")
+"""What files are for, in OpenAI's words."""
 
 
 def _one_of(column: str, values: Iterable[str]) -> str:
@@ -98,6 +100,10 @@ jobs = Table(
     Column("seed", BigInteger, nullable=False, comment="of the first image; image i has seed + i, modulo 2**32"),
     Column("output_format", Text, nullable=False),
     Column("output_compression", SmallInteger),
+    Column("inputs", JSONB, nullable=False, server_default=text("'{}'"), comment="ids of files: image, mask"),
+    Column("strength", Double, comment="of an edit; above 0 (nothing changes) up to 1 (nothing remains)"),
+    Column("postprocess", JSONB),
+    Column("partial_images", SmallInteger, nullable=False, server_default=text("0"), comment="previews asked for"),
     Column("metadata", JSONB, nullable=False, server_default=text("'{}'")),
     Column("retried_from", Text, comment="the job this one repeats"),
     # Where it stands in line
@@ -129,6 +135,7 @@ jobs = Table(
     # How it ended
     Column("error_code", Text),
     Column("error_message", Text),
+    Column("warnings", JSONB, nullable=False, server_default=text("'[]'"), comment="what the model did not see"),
     Column("created_at", Time, nullable=False, server_default=NOW),
     Column("started_at", Time, comment="of the latest attempt"),
     Column("finished_at", Time),
@@ -137,6 +144,8 @@ jobs = Table(
     CheckConstraint("(lease IS NULL) = (lease_expires_at IS NULL)", name="lease_has_an_end"),
     CheckConstraint(f"({_one_of('status', FINAL)}) = (finished_at IS NOT NULL)", name="finished_when_final"),
     CheckConstraint("(status = 'failed') = (error_code IS NOT NULL)", name="error_when_failed"),
+    CheckConstraint("(operation = 'generation') = ((inputs -> 'image') IS NULL)", name="image_unless_generation"),
+    CheckConstraint("(operation = 'edit') = (strength IS NOT NULL)", name="strength_of_an_edit"),
     CheckConstraint("seed BETWEEN 0 AND 4294967295", name="seed"),
     CheckConstraint("n BETWEEN 1 AND 64", name="n"),
     # Vacuum early: a queue's rows die young, and a bloated partial index slows every claim.
@@ -226,6 +235,22 @@ images = Table(
     Column("receipt", JSONB, nullable=False, comment="what drew it: model revision, versions, device, timing"),
     Column("created_at", Time, nullable=False, server_default=NOW),
     UniqueConstraint("job_id", "index"),
+)
+
+files = Table(
+    "files",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project_id", Text, ForeignKey("projects.id"), nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("storage_key", Text, nullable=False, unique=True),
+    Column("created_at", Time, nullable=False, server_default=NOW),
+    Column("expires_at", Time, comment="deleted then; null: kept until its owner deletes it"),
+    CheckConstraint(_one_of("purpose", FILE_PURPOSES), name="purpose"),
+    Index("ix_files_project", "project_id", "id"),
+    Index("ix_files_expiry", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
 )
 
 idempotency_keys = Table(

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
 
 from core.status import FINAL, JobStatus
-from core.tables import images, in_status, job_events, jobs
+from core.tables import files, images, in_status, job_events, jobs
 
 FARTHEST_POSITION = 1000
 """Beyond this many jobs ahead the position in line is not counted: it would be stale before it is read."""
@@ -140,6 +140,9 @@ def past_retention(age: timedelta, limit: int) -> sa.Select[Any]:
     )
 
 
-def referenced(keys: Sequence[str]) -> sa.Select[Any]:
-    """Which of these files some image's row speaks of."""
-    return sa.select(images.c.storage_key).where(images.c.storage_key == sa.any_(sa.literal(keys, ARRAY(sa.Text))))
+def referenced(keys: Sequence[str]) -> sa.CompoundSelect[Any]:
+    """Which of these objects the row of an image or a file speaks of."""
+    wanted = sa.any_(sa.literal(keys, ARRAY(sa.Text)))
+    return sa.union_all(
+        *(sa.select(table.c.storage_key).where(table.c.storage_key == wanted) for table in (images, files))
+    )

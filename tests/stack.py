@@ -25,6 +25,7 @@ default = "fake"
 id = "fake"
 generator = "fake"
 aliases = ["dall-e-2"]
+operations = ["generation", "edit", "variation"]
 sizes = ["64x64", "128x128", "256x256"]
 steps = { default = 5, min = 1, max = 1000 }
 microbatch = 8
@@ -33,6 +34,8 @@ seconds_per_image = 0.01
 [[models]]
 id = "slow"
 generator = "fake"
+operations = ["generation", "edit"]
+strength = 0.5
 sizes = ["64x64"]
 steps = { default = 40, min = 1, max = 1000 }
 microbatch = 8
@@ -42,6 +45,7 @@ options = { step_seconds = 0.1 }
 [[models]]
 id = "elsewhere"
 generator = "fake"
+operations = ["generation", "edit", "variation"]
 queue = "nobody"
 sizes = ["64x64"]
 """

@@ -6,7 +6,7 @@ generator fail is found by trying each job alone, so that its companions do not 
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,15 +15,13 @@ from PIL.Image import Image
 
 from core.errors import GenerationError, GeneratorFailed, OutOfMemory
 from core.generation import Generator, ImageRequest, Stopped
-from core.progress import Step
+from core.jobs import Warned
 from core.requests import SEEDS
 from worker.context import Context
-from worker.heartbeat import Heartbeat
+from worker.inputs import Inputs
+from worker.watch import MicroBatchWatch
 
 log = logging.getLogger(__name__)
-
-PUBLISH_SECONDS = 0.25
-"""Progress is published at most four times a second."""
 
 
 @dataclass(slots=True)
@@ -33,6 +31,7 @@ class Outcome:
     pictures: list[Image] = field(default_factory=list)
     error: GenerationError | None = None
     receipt: dict[str, Any] = field(default_factory=dict)
+    warnings: list[Warned] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,54 +39,29 @@ class _Task:
     """One image of one job."""
 
     job: sa.Row[Any]
+    index: int
     request: ImageRequest
 
 
-class MicroBatchWatch:
-    """Hears the denoiser's steps: keeps the heartbeat going, publishes progress, stops what nobody wants."""
-
-    def __init__(self, context: Context, batch: Sequence[sa.Row[Any]], heartbeat: Heartbeat) -> None:
-        self._context = context
-        self._heartbeat = heartbeat
-        self._attempts = {job.id: job.attempts for job in batch}
-        self._deadline = time.monotonic() + context.settings.attempt_timeout.total_seconds()
-        self._published_at = 0.0
-        self.passes_done = 0
-        self.passes = 1
-
-    @property
-    def is_too_late(self) -> bool:
-        """Whether the attempt has taken as long as an attempt may."""
-        return time.monotonic() >= self._deadline
-
-    def step(self, done: int, total: int) -> None:
-        """See `core.generation.Watch`."""
-        self._heartbeat.moved()
-        if not self._heartbeat.wants_any or self._context.drain.is_over or self.is_too_late:
-            raise Stopped
-        now = time.monotonic()
-        if now - self._published_at >= PUBLISH_SECONDS or done == total:
-            self._published_at = now
-            step = self.passes_done * total + done
-            self._context.progress.steps(
-                {
-                    job_id: Step(attempt=attempt, step=step, steps=self.passes * total)
-                    for job_id, attempt in self._attempts.items()
-                    if self._heartbeat.wants(job_id)
-                }
-            )
-
-    def preview(self, draw: Callable[[], Sequence[Image]]) -> None:
-        """See `core.generation.Watch`; nobody looks yet."""
-
-
 def develop(
-    context: Context, batch: Sequence[sa.Row[Any]], generator: Generator, watch: MicroBatchWatch
+    context: Context,
+    batch: Sequence[sa.Row[Any]],
+    inputs: Mapping[str, Inputs | GenerationError],
+    generator: Generator,
+    watch: MicroBatchWatch,
 ) -> Mapping[str, Outcome]:
-    """Draw every image of a claimed micro-batch. Raises Stopped."""
+    """Draw every image of a claimed micro-batch. A job whose inputs are an error has that outcome. Raises Stopped."""
     began = time.monotonic()
     outcomes = {job.id: Outcome() for job in batch}
-    tasks = [_Task(job, request) for job in batch for request in image_requests(job)]
+    tasks: list[_Task] = []
+    for job in batch:
+        found = inputs[job.id]
+        if isinstance(found, GenerationError):
+            outcomes[job.id].error = found
+            continue
+        requests = image_requests(job, found)
+        tasks += [_Task(job, index, request) for index, request in enumerate(requests)]
+        _warn(outcomes[job.id], generator, requests[0])
     room = context.limits.get(batch[0].batch_key, batch[0].microbatch)
     passes = [tasks[start : start + room] for start in range(0, len(tasks), room)]
     watch.passes = len(passes)
@@ -99,7 +73,17 @@ def develop(
     return outcomes
 
 
-def image_requests(job: sa.Row[Any]) -> list[ImageRequest]:
+def _warn(outcome: Outcome, generator: Generator, request: ImageRequest) -> None:
+    """Note what the model will not see of a job. Its images differ by the seed alone, so one stands for all."""
+    try:
+        notices = dict.fromkeys(generator.notices(request))
+    except Exception as error:
+        outcome.error = _in_our_words(error)
+        return
+    outcome.warnings = [Warned(code=notice.code, message=notice.message, param=notice.param) for notice in notices]
+
+
+def image_requests(job: sa.Row[Any], inputs: Inputs) -> list[ImageRequest]:
     """A job's images as the generator is asked for them; image i has seed + i."""
     width, height = (int(side) for side in job.size.split("x"))
     return [
@@ -111,6 +95,10 @@ def image_requests(job: sa.Row[Any]) -> list[ImageRequest]:
             height=height,
             steps=job.steps,
             guidance_scale=job.guidance_scale,
+            operation=job.operation,
+            image=inputs.image,
+            mask=inputs.mask,
+            strength=job.strength,
         )
         for index in range(job.n)
     ]
@@ -127,6 +115,7 @@ def _draw(
     tasks = [task for task in tasks if outcomes[task.job.id].error is None]
     if not tasks:
         return
+    watch.begin([(task.job.id, task.index) for task in tasks])
     try:
         pictures = generator.generate([task.request for task in tasks], watch)
     except Stopped:

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
+from PIL.Image import Image
 
 from core import jobs, leases
 from core.db import UNAVAILABLE, Statement
@@ -22,18 +23,23 @@ from core.errors import (
     GenerationError,
     ModelNotFound,
     ModelUnavailable,
+    PostprocessFailed,
     StorageFailed,
     StorageUnavailable,
 )
 from core.generation import Stopped
 from core.ids import new_id
 from core.jobs import StoredImage
+from core.postprocess import Postprocess
 from core.requests import SEEDS
 from core.storage import MEDIA_TYPES, image_key
 from worker.context import Context
-from worker.develop import MicroBatchWatch, Outcome, develop
+from worker.develop import Outcome, develop
 from worker.encode import encode, xmp
 from worker.heartbeat import Heartbeat
+from worker.inputs import read_all
+from worker.postprocess import apply
+from worker.watch import MicroBatchWatch
 
 log = logging.getLogger(__name__)
 
@@ -97,9 +103,10 @@ def draw(context: Context, batch: MicroBatch) -> Mapping[str, Outcome | None]:
     """What came of each job on the device; None for one that was left undrawn because we are on our way out."""
     watch = MicroBatchWatch(context, batch.jobs, batch.heartbeat)
     try:
+        inputs = read_all(context, batch.jobs)
         generator = context.generator(context.catalog.model(batch.jobs[0].model))
         batch.heartbeat.moved()
-        return develop(context, batch.jobs, generator, watch)
+        return develop(context, batch.jobs, inputs, generator, watch)
     except Stopped:
         error: GenerationError | None = AttemptTimeout() if watch.is_too_late else None
     except GenerationError as failure:
@@ -126,7 +133,10 @@ def _settle(context: Context, batch: MicroBatch, job: sa.Row[Any], outcome: Outc
         verdict = _failed(context, batch, job, outcome.error)
     else:
         try:
-            verdict = jobs.complete(job.id, batch.lease, store(context, batch, job, outcome))
+            stored = store(context, batch, job, outcome)
+            verdict = jobs.complete(job.id, batch.lease, stored, outcome.warnings)
+        except PostprocessFailed as error:
+            verdict = _failed(context, batch, job, error)
         except StorageUnavailable as error:
             verdict = _failed(context, batch, job, StorageFailed(error.message))
     record(context, batch, job.id, verdict)
@@ -141,9 +151,14 @@ def _failed(context: Context, batch: MicroBatch, job: sa.Row[Any], error: Genera
 
 
 def store(context: Context, batch: MicroBatch, job: sa.Row[Any], outcome: Outcome) -> list[StoredImage]:
-    """Encode and put a job's pictures. The ledger speaks of them only afterwards. Raises StorageUnavailable."""
+    """Postprocess, encode and put a job's pictures. The ledger speaks of them only afterwards.
+
+    Raises PostprocessFailed or StorageUnavailable.
+    """
     stored: list[StoredImage] = []
-    for index, picture in enumerate(outcome.pictures):
+    for index, drawn in enumerate(outcome.pictures):
+        batch.heartbeat.moved()
+        picture = finish(drawn, job)
         seed = (job.seed + index) % SEEDS
         packet = xmp(job.prompt, job.model, seed) if context.settings.embed_metadata else None
         data = encode(picture, job.output_format, job.output_compression, packet)
@@ -166,11 +181,30 @@ def store(context: Context, batch: MicroBatch, job: sa.Row[Any], outcome: Outcom
                     "seed": seed,
                     "steps": job.steps,
                     "guidance_scale": job.guidance_scale,
+                    **_only_here(job),
                     "worker": context.name,
                 },
             )
         )
     return stored
+
+
+def finish(picture: Image, job: sa.Row[Any]) -> Image:
+    """Do to a picture what its job asks for. Raises PostprocessFailed."""
+    if job.postprocess is None:
+        return picture
+    try:
+        return apply(picture, Postprocess.model_validate(job.postprocess))
+    except (ValueError, OSError, MemoryError) as error:  # Pillow's, for whatever it cannot do
+        raise PostprocessFailed(f"The picture could not be postprocessed: {error}") from error
+
+
+def _only_here(job: sa.Row[Any]) -> dict[str, Any]:
+    """What a receipt says of jobs that are more than a generation."""
+    asked = {"strength": job.strength, "postprocess": job.postprocess, **job.inputs}
+    if job.operation != "generation":
+        asked["operation"] = job.operation
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def record(context: Context, batch: MicroBatch, job_id: str, verdict: Statement) -> None:

@@ -11,10 +11,11 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 import sqlalchemy as sa
 
-from core import idempotency, jobs, views
+from core import files, idempotency, jobs, views
 from core.db import UNAVAILABLE, Database
 from core.errors import StorageUnavailable
 from core.progress import Progress
@@ -71,24 +72,28 @@ class Sweep:
             self._doorbell.ring(row.queue)
 
     def files(self) -> None:
-        """Delete what is past retention (files first, rows after), superseded attempts' files, and old keys."""
+        """Delete what is past its time (objects first, rows after), what no row speaks of, and old keys."""
         self._database.execute(idempotency.forget_expired())
         while old := self._database.execute(views.past_retention(self._settings.retention, CHUNK)):
             self._storage.delete(key for row in old for key in row.storage_keys)
             self._database.execute(jobs.forget([row.id for row in old]))
             log.info("deleted %d jobs past retention", len(old))
+        while gone := self._database.execute(files.expired(CHUNK)):
+            self._storage.delete(row.storage_key for row in gone)
+            self._database.execute(files.forget([row.id for row in gone]))
+            log.info("deleted %d expired files", len(gone))
         for keys in self._old_files():
             known = {row.storage_key for row in self._database.execute(views.referenced(keys))}
             orphans = [key for key in keys if key not in known]
             self._storage.delete(orphans)
             if orphans:
-                log.info("deleted %d files that no job speaks of", len(orphans))
+                log.info("deleted %d files that no row speaks of", len(orphans))
 
     def _old_files(self) -> Iterator[list[str]]:
         """Keys of files past ORPHAN_AGE, a chunk at a time."""
         before = datetime.now(UTC) - ORPHAN_AGE
         chunk: list[str] = []
-        for found in self._storage.list("jobs/"):
+        for found in chain(self._storage.list("jobs/"), self._storage.list(files.PREFIX)):
             if found.modified_at < before:
                 chunk.append(found.key)
             if len(chunk) == CHUNK:

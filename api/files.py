@@ -1,0 +1,197 @@
+"""`/v1/files`: OpenAI's Files API. What jobs begin with (`vision`), batches read and write, and whatever else.
+
+A file's bytes go to storage in chunks, from the disk where the form was spooled; the row follows when all are there.
+"""
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from annotated_types import Ge, Le
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from api.context import Context
+from api.deps import Parts, Project
+from api.jobs import ERROR, answer
+from api.multipart import chunks, fields_of, files_of, form
+from core import files
+from core.errors import InvalidParameter, MissingParameter, NotFound, UnknownParameter
+from core.files import NewFile
+from core.requests import explain
+from core.schemas import Deleted, FileList, FileObject, file_object
+from core.settings import Settings
+
+router = APIRouter(prefix="/v1/files", tags=["files"])
+
+NO_FILE: dict[int | str, dict[str, Any]] = {404: ERROR | {"description": "No such file in your project."}}
+FORM_BYTES = 100_000
+"""Room for a form's other fields and its boundaries, beside the file."""
+
+# A file is whatever somebody uploaded: it is never shown as a page.
+SAFE = {"x-content-type-options": "nosniff", "content-security-policy": "sandbox; default-src 'none'"}
+
+
+class ExpiresAfter(BaseModel):
+    """When a file is to be deleted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    anchor: Literal["created_at"]
+    seconds: Annotated[int, Ge(3600), Le(2_592_000)] = Field(description="An hour to 30 days.")
+
+
+class FileRequest(BaseModel):
+    """What comes with a file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    purpose: Literal["vision", "batch", "user_data"] = Field(
+        description="`vision`: a picture for edits and variations. `batch`: requests, one a line. `user_data`: any."
+    )
+    expires_after: ExpiresAfter | None = Field(None, description="Default: a batch's in 30 days, others never.")
+
+
+MULTIPART = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "purpose"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary", "description": "The file, with its name."},
+                        "purpose": FileRequest.model_json_schema()["properties"]["purpose"],
+                        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+                        "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2_592_000},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.post(
+    "",
+    summary="Upload a file",
+    response_model=FileObject,
+    responses={413: ERROR | {"description": "The file is larger than SAFELIGHT_MAX_FILE_BYTES."}},
+    openapi_extra=MULTIPART,
+)
+async def create(request: Request, parts: Parts, project_id: Project) -> Response:
+    """Upload a file, as multipart/form-data."""
+    limit = parts.settings.max_file_bytes
+    async with form(request, limit + FORM_BYTES, max_files=1) as found:
+        wanted = _wanted(fields_of(found))
+        uploads = files_of(found)
+        if unknown := uploads.keys() - {"file"}:
+            raise UnknownParameter(f"{min(unknown)} is not a parameter here; the file is `file`.", param=min(unknown))
+        if "file" not in uploads:
+            raise MissingParameter("file is required: a part of the form with a filename.", param="file")
+        (upload,) = uploads["file"]
+        if not upload.size:
+            raise InvalidParameter("file is empty.", param="file")
+        file = NewFile(
+            files.new_file_id(),
+            project_id,
+            wanted.purpose,
+            _filename(upload.filename or "upload"),
+            upload.size,
+            ttl=_lifetime(wanted, parts.settings),
+        )
+        await parts.storage.put_chunks(file.storage_key, chunks(upload))
+    (row,) = await parts.database.execute(files.record(file))
+    return answer(file_object(row))
+
+
+def _wanted(fields: dict[str, Any]) -> FileRequest:
+    try:
+        return FileRequest.model_validate(fields)
+    except ValidationError as error:
+        raise explain(error.errors(include_url=False)[0], FileRequest) from None
+
+
+def _filename(name: str) -> str:
+    if not name.isprintable() or len(name) > 255:
+        raise InvalidParameter("file: its name must have 1 to 255 printable characters.", param="file")
+    return name
+
+
+def _lifetime(wanted: FileRequest, settings: Settings) -> timedelta | None:
+    if wanted.expires_after is not None:
+        return timedelta(seconds=wanted.expires_after.seconds)
+    return settings.batch_file_ttl if wanted.purpose == "batch" else None
+
+
+LIST_PARAMETERS = frozenset({"purpose", "after", "limit", "order"})
+
+
+@router.get("", summary="List files", response_model=FileList)
+async def index(
+    request: Request,
+    parts: Parts,
+    project_id: Project,
+    purpose: Annotated[str | None, Query(description="Only files with this purpose.")] = None,
+    after: Annotated[str | None, Query(description="`last_id` of the page before.")] = None,
+    limit: Annotated[int, Ge(1), Le(10_000), Query()] = 10_000,
+    order: Annotated[Literal["asc", "desc"], Query(description="By time of creation.")] = "desc",
+) -> Response:
+    """List files, newest first."""
+    if unknown := request.query_params.keys() - LIST_PARAMETERS:
+        known = ", ".join(sorted(LIST_PARAMETERS))
+        raise UnknownParameter(f"{min(unknown)} is not a parameter here. Known are: {known}.", param=min(unknown))
+    rows = await parts.database.execute(
+        files.page(project_id, limit=limit + 1, descending=order == "desc", after=after, purpose=purpose)
+    )
+    shown = [file_object(row) for row in rows[:limit]]
+    return answer(
+        FileList(
+            data=shown,
+            first_id=shown[0].id if shown else None,
+            last_id=shown[-1].id if shown else None,
+            has_more=len(rows) > limit,
+        )
+    )
+
+
+@router.get("/{file_id}", summary="Fetch a file's record", response_model=FileObject, responses=NO_FILE)
+async def fetch(file_id: str, parts: Parts, project_id: Project) -> Response:
+    """A file's record."""
+    return answer(file_object(await _row(parts, project_id, file_id)))
+
+
+@router.get(
+    "/{file_id}/content",
+    summary="Fetch a file",
+    response_class=Response,
+    responses=NO_FILE | {200: {"description": "The file.", "content": {"application/octet-stream": {}}}},
+)
+async def content(file_id: str, parts: Parts, project_id: Project) -> Response:
+    """The bytes of a file, as they were uploaded."""
+    row = await _row(parts, project_id, file_id)
+    headers = SAFE | {
+        "content-length": str(row.bytes),
+        "content-disposition": f"attachment; filename*=utf-8''{quote(row.filename, safe='')}",
+    }
+    chunks_of_it = await parts.storage.read(row.storage_key)
+    return StreamingResponse(chunks_of_it, media_type="application/octet-stream", headers=headers)
+
+
+@router.delete("/{file_id}", summary="Delete a file", response_model=Deleted, responses=NO_FILE)
+async def delete(file_id: str, parts: Parts, project_id: Project) -> Response:
+    """Delete a file. A job that still waits for it will fail with `input_unavailable`."""
+    row = await _row(parts, project_id, file_id)
+    await parts.storage.remove(row.storage_key)
+    await parts.database.execute(files.delete(project_id, file_id))
+    return answer(Deleted(id=file_id, object="file"))
+
+
+async def _row(parts: Context, project_id: str, file_id: str) -> sa.Row[Any]:
+    rows = await parts.database.execute(files.file(project_id, file_id))
+    if not rows:
+        raise NotFound(f"There is no file {file_id!r}.", param="id")
+    return rows[0]

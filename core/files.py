@@ -1,0 +1,92 @@
+"""Files of a project: what it uploaded, what its jobs begin with, what its batches wrote. Verbs and reads.
+
+Each builds one SQL statement, as `core.jobs` does. The bytes lie in storage under `files/`: written before the row,
+deleted before it. A file that has expired is not there any more, whether the sweep has come by or not.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from core.ids import new_id
+from core.jobs import NOW
+from core.tables import files
+
+PREFIX = "files/"
+"""Where all files lie in storage."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file whose bytes lie, or are about to lie, in storage."""
+
+    id: str
+    project_id: str
+    purpose: str  # one of core.tables.FILE_PURPOSES
+    filename: str
+    bytes: int
+    ttl: timedelta | None = None  # None: kept until its owner deletes it
+
+    @property
+    def storage_key(self) -> str:
+        """Where its bytes lie."""
+        return storage_key(self.id)
+
+
+def new_file_id() -> str:
+    """Make an id such as `file-01kc3m9w8yq6k0v2t5x7z1b4dn`."""
+    return new_id("file", "-")
+
+
+def storage_key(file_id: str) -> str:
+    """Where a file's bytes lie; nothing else ever lies there."""
+    return f"{PREFIX}{file_id}"
+
+
+def record(*new: NewFile) -> sa.Executable:
+    """Enter files into the ledger; their bytes lie in storage already. Returns their rows."""
+    return sa.insert(files).values([_values(file) for file in new]).returning(*files.c)
+
+
+def _values(file: NewFile) -> dict[str, Any]:
+    given = {name: getattr(file, name) for name in ("id", "project_id", "purpose", "filename", "bytes", "storage_key")}
+    return {**given, "expires_at": sa.null() if file.ttl is None else NOW + file.ttl}
+
+
+def _there() -> sa.ColumnElement[bool]:
+    return sa.or_(files.c.expires_at.is_(None), files.c.expires_at > NOW)
+
+
+def file(project_id: str, file_id: str) -> sa.Select[Any]:
+    """One file of a project."""
+    return sa.select(files).where(files.c.id == file_id, files.c.project_id == project_id, _there())
+
+
+def page(
+    project_id: str, *, limit: int, descending: bool, after: str | None = None, purpose: str | None = None
+) -> sa.Select[Any]:
+    """Files in order of creation. `after` is the id of the last file of the page before."""
+    conditions = [files.c.project_id == project_id, _there()]
+    if after is not None:
+        conditions.append(files.c.id < after if descending else files.c.id > after)
+    if purpose is not None:
+        conditions.append(files.c.purpose == purpose)
+    return sa.select(files).where(*conditions).order_by(files.c.id.desc() if descending else files.c.id).limit(limit)
+
+
+def delete(project_id: str, file_id: str) -> sa.Executable:
+    """Forget a file. The caller has removed its object first."""
+    return sa.delete(files).where(files.c.id == file_id, files.c.project_id == project_id).returning(files.c.id)
+
+
+def expired(limit: int) -> sa.Select[Any]:
+    """Files past their time."""
+    return sa.select(files.c.id, files.c.storage_key).where(files.c.expires_at <= NOW).limit(limit)
+
+
+def forget(file_ids: Sequence[str]) -> sa.Executable:
+    """Forget files past their time. The caller has removed their objects first."""
+    return sa.delete(files).where(files.c.id.in_(file_ids), files.c.expires_at <= NOW).returning(files.c.id)
