@@ -20,6 +20,7 @@ COMMANDS = {
     "jobs": ("cli.jobs:jobs", "List jobs."),
     "cancel": ("cli.jobs:cancel", "Stop a job."),
     "doctor": ("cli.doctor:doctor", "Check each part and say what to do."),
+    "bench": ("cli.bench:app", "Measure what a model costs on this machine."),
     "keys": ("cli.keys:app", "API keys: create, list, revoke."),
     "api": ("cli.serve:api", "Run the API by itself."),
     "worker": ("cli.serve:worker", "Run a worker by itself."),
