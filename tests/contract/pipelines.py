@@ -1,7 +1,9 @@
 """Tiny diffusers pipelines with random weights: real classes, real folders, drawn in milliseconds."""
 
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -10,25 +12,50 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    PriorTransformer,
     StableDiffusionPipeline,
+    UnCLIPImageVariationPipeline,
+    UnCLIPPipeline,
+    UnCLIPScheduler,
     UNet2DConditionModel,
+    UNet2DModel,
 )
+from diffusers.pipelines.deprecated.unclip.text_proj import UnCLIPTextProjModel
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel
+from transformers import (
+    CLIPImageProcessor,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+    T5Config,
+    T5EncoderModel,
+)
+
+from worker.generators.karlo import make_loadable
 
 SIDE_PX = 32
 
+# diffusers' schedulers hand torch's tensors to numpy.array(); torch's __array__ does not know numpy 2's `copy` yet.
+warnings_of_diffusers = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
 
-def a_tiny_stable_diffusion() -> DiffusionPipeline:
+
+def a_tiny_stable_diffusion(family: Any = StableDiffusionPipeline, channels: int = 4) -> DiffusionPipeline:
     """Stable Diffusion's classes at a ten-thousandth of its size; draws 32x32 and multiples of two.
 
     Its solver adds noise in each step, so a picture that shared a generator with its neighbours would show it.
+    family: the class; channels: what its denoiser sees, 9 for one that is made for inpainting.
     """
     torch.manual_seed(0)
     tokenizer = _byte_tokenizer()
     text_encoder = _text_encoder(tokenizer)
     unet = UNet2DConditionModel(
         sample_size=SIDE_PX // 2,
+        in_channels=channels,
         layers_per_block=1,
         block_out_channels=(8, 16),
         norm_num_groups=4,
@@ -37,7 +64,7 @@ def a_tiny_stable_diffusion() -> DiffusionPipeline:
         cross_attention_dim=16,
         attention_head_dim=4,
     )
-    return StableDiffusionPipeline(
+    return family(
         vae=_autoencoder(),
         text_encoder=text_encoder,
         tokenizer=tokenizer,
@@ -70,8 +97,58 @@ def a_tiny_flux() -> DiffusionPipeline:
         text_encoder=_text_encoder(tokenizer),
         tokenizer=tokenizer,
         text_encoder_2=T5EncoderModel(t5),
-        tokenizer_2=tokenizer,
+        tokenizer_2=_byte_tokenizer(512),
         transformer=transformer,
+    )
+
+
+def a_tiny_karlo() -> DiffusionPipeline:
+    """Karlo's three stages and three schedulers; draws 32x32 and nothing else."""
+    torch.manual_seed(0)
+    make_loadable()
+    tokenizer = _byte_tokenizer()
+    prior = PriorTransformer(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        num_layers=1,
+        embedding_dim=16,
+        num_embeddings=tokenizer.model_max_length,
+    )
+    return UnCLIPPipeline(
+        prior=prior,
+        prior_scheduler=UnCLIPScheduler(
+            variance_type="fixed_small_log", prediction_type="sample", clip_sample_range=5.0
+        ),
+        tokenizer=tokenizer,
+        text_encoder=_projecting_text_encoder(tokenizer),
+        **_karlo_decoder(),
+    )
+
+
+def a_tiny_karlo_of_variations() -> DiffusionPipeline:
+    """Karlo's image variations: an image encoder in the place of the prior."""
+    torch.manual_seed(0)
+    make_loadable()
+    tokenizer = _byte_tokenizer()
+    image_encoder = CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=16,
+            intermediate_size=32,
+            projection_dim=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            image_size=16,
+            patch_size=8,
+        )
+    )
+    return UnCLIPImageVariationPipeline(
+        tokenizer=tokenizer,
+        text_encoder=_projecting_text_encoder(tokenizer),
+        feature_extractor=CLIPImageProcessor(
+            crop_size={"height": 16, "width": 16}, size={"shortest_edge": 16}, resample=3
+        ),
+        image_encoder=image_encoder,
+        **_karlo_decoder(),
     )
 
 
@@ -80,26 +157,30 @@ def saved(pipe: DiffusionPipeline, folder: Path, *, safetensors: bool = True) ->
     return folder
 
 
-def _byte_tokenizer() -> CLIPTokenizer:
+def _byte_tokenizer(longest: int = 32) -> CLIPTokenizer:
     """CLIP's tokenizer without a merge: every byte is a token."""
     letters = sorted(ByteLevel.alphabet())
     tokens = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
-    return CLIPTokenizer(vocab={token: number for number, token in enumerate(tokens)}, merges=[], model_max_length=32)
+    return CLIPTokenizer(
+        vocab={token: number for number, token in enumerate(tokens)}, merges=[], model_max_length=longest
+    )
 
 
 def _text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            intermediate_size=32,
-            projection_dim=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            max_position_embeddings=tokenizer.model_max_length,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
+    return CLIPTextModel(_text_configuration(tokenizer))
+
+
+def _text_configuration(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        projection_dim=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=tokenizer.model_max_length,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
     )
 
 
@@ -113,3 +194,47 @@ def _autoencoder() -> AutoencoderKL:
         latent_channels=4,
         shift_factor=0.0,
     )
+
+
+def _karlo_decoder() -> dict[str, Any]:
+    """The stages that draw: 16 px from the image embedding, 32 px from those."""
+
+    def super_resolution() -> UNet2DModel:
+        return UNet2DModel(
+            sample_size=SIDE_PX,
+            in_channels=6,
+            out_channels=3,
+            layers_per_block=1,
+            block_out_channels=(8, 16),
+            norm_num_groups=4,
+            down_block_types=("ResnetDownsampleBlock2D",) * 2,
+            up_block_types=("ResnetUpsampleBlock2D",) * 2,
+            add_attention=False,
+        )
+
+    return {
+        "text_proj": UnCLIPTextProjModel(clip_embeddings_dim=16, time_embed_dim=32, cross_attention_dim=16),
+        "decoder": UNet2DConditionModel(
+            sample_size=SIDE_PX // 2,
+            in_channels=3,
+            out_channels=6,
+            layers_per_block=1,
+            block_out_channels=(8, 16),
+            norm_num_groups=4,
+            down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+            mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+            up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+            cross_attention_dim=16,
+            attention_head_dim=4,
+            resnet_time_scale_shift="scale_shift",
+            class_embed_type="identity",
+        ),
+        "super_res_first": super_resolution(),
+        "super_res_last": super_resolution(),
+        "decoder_scheduler": UnCLIPScheduler(variance_type="learned_range", prediction_type="epsilon"),
+        "super_res_scheduler": UnCLIPScheduler(variance_type="fixed_small_log", prediction_type="epsilon"),
+    }
+
+
+def _projecting_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModelWithProjection:
+    return CLIPTextModelWithProjection(_text_configuration(tokenizer))

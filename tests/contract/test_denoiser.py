@@ -24,13 +24,10 @@ from core.settings import Settings
 from worker.generators import build
 from worker.generators.denoiser import denoisers, watched
 
-from .pipelines import SIDE_PX, a_tiny_flux, a_tiny_stable_diffusion, saved
-from .test_generators import Watching, a_model
+from .kinds import Watching, a_model
+from .pipelines import SIDE_PX, a_tiny_flux, a_tiny_stable_diffusion, saved, warnings_of_diffusers
 
-pytestmark = [
-    # diffusers' schedulers hand torch's tensors to numpy.array(); torch's __array__ does not know numpy 2's `copy` yet.
-    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
-]
+pytestmark = warnings_of_diffusers
 
 
 class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is untyped

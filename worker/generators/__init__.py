@@ -5,7 +5,7 @@ A generator's libraries are imported when one of its models is built, so a worke
 
 from core.catalog import Model
 from core.errors import ModelUnavailable
-from core.generation import Generator
+from core.generation import Generator, RemoteGenerator
 from core.settings import Settings
 
 
@@ -26,3 +26,14 @@ def build(model: Model, settings: Settings) -> Generator:
     raise ModelUnavailable(
         f"Model {model.id} asks for the generator {model.generator!r}, which this worker does not have."
     )
+
+
+def build_remote(model: Model, settings: Settings) -> RemoteGenerator:
+    """The generator of a model that a provider draws. Raises ModelUnavailable."""
+    try:
+        from worker.generators.openai_images import OpenAIImages
+    except ModuleNotFoundError as error:
+        raise ModelUnavailable(
+            f"Model {model.id} needs the package {error.name}: install safelight[worker]."
+        ) from error
+    return OpenAIImages(model, settings)

@@ -1,4 +1,4 @@
-"""A generator without a model: pictures from a hash of prompt and seed, in a millisecond and without torch.
+"""A generator without a model: pictures from a hash of prompts and seed, in a millisecond and without torch.
 
 For tests, demonstrations and load. It takes as long a step as the model's option `step_seconds` says (default 0) and
 misbehaves when a prompt of the call asks for it; the words are in FakeGenerator's docstring.
@@ -22,11 +22,11 @@ from core.errors import GenerationError, GeneratorFailed, OutOfMemory
 from core.generation import ImageRequest, Notice, Watch
 from worker.generators.mask import paste
 
-REVISION: Final = "1"  # counted up when the same prompt and seed begin to give another picture
+REVISION: Final = "2"  # counted up when the same prompt and seed begin to give another picture
 
 
 class FakeGenerator:
-    """Draws a sky, a sun and hills whose colours and places are a hash of prompt and seed, and of nothing else.
+    """Draws a sky, a sun and hills whose colours and places are a hash of prompts and seed, and of nothing else.
 
     A variation is such a picture of a hash of the image too. An edit is such a picture, mixed with the original by the
     strength. A preview is the picture still in fog.
@@ -111,8 +111,9 @@ def _landscape(request: ImageRequest) -> Image.Image:
     """Sky, sun and hills of a prompt and a seed, and of the image of a variation."""
     width, height = request.width, request.height
     # 33 bytes: 12 for the sky, 3 for the sun, 6 a hill; each of them decides one colour or one length.
+    words = "\n".join([str(request.seed), request.prompt, *filter(None, [request.negative_prompt])])
     subject = request.image.tobytes() if request.image is not None and request.operation == "variation" else b""
-    digest = blake2b(f"{request.seed}\n{request.prompt}".encode() + subject, digest_size=33).digest()
+    digest = blake2b(words.encode() + subject, digest_size=33).digest()
     corners = Image.frombytes("RGB", (2, 2), digest[:12])
     picture = corners.resize((width, height), Image.Resampling.BILINEAR)
     pen = ImageDraw.Draw(picture, "RGBA")

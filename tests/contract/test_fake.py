@@ -1,0 +1,76 @@
+"""The generator without a model: what its magic words do."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from core.errors import GenerationError, GeneratorFailed, OutOfMemory
+from core.generation import Generator, ImageRequest
+from core.settings import Settings
+from worker.generators import build
+
+from .kinds import Watching, a_model
+
+ROOT = Path(__file__).parents[2]
+
+
+def a_fake_request(prompt: str, seed: int = 0) -> ImageRequest:
+    return ImageRequest(prompt, None, seed, 64, 64, steps=4, guidance_scale=5.0)
+
+
+@pytest.fixture
+def fake() -> Generator:
+    return build(a_model(generator="fake"), Settings())
+
+
+@pytest.mark.parametrize(
+    ("prompt", "error", "retryable", "heard"),
+    [
+        ("[fail]", GeneratorFailed, True, [(0, 4)]),
+        ("[refuse]", GenerationError, False, [(0, 4)]),
+        ("[oom]", OutOfMemory, False, []),
+        ("[oom always]", OutOfMemory, False, []),
+    ],
+)
+def test_a_word_in_a_prompt_makes_the_fake_one_fail_the_whole_call(
+    fake: Generator, prompt: str, error: type[GenerationError], retryable: bool, heard: Sequence[tuple[int, int]]
+) -> None:
+    watch = Watching()
+    with pytest.raises(GenerationError) as caught:
+        fake.generate([a_fake_request("a cat"), a_fake_request(f"{prompt} a dog")], watch)
+    assert (type(caught.value), caught.value.retryable, watch.heard) == (error, retryable, heard)
+
+
+def test_the_fake_one_draws_a_single_picture_that_runs_out_of_memory_in_company(fake: Generator) -> None:
+    assert len(fake.generate([a_fake_request("[oom]")], Watching())) == 1
+    with pytest.raises(OutOfMemory):
+        fake.generate([a_fake_request("[oom always]")], Watching())
+
+
+def test_the_fake_one_kills_its_process_when_asked_to_crash() -> None:
+    program = (
+        "from core.catalog import Model; from core.generation import ImageRequest; from core.settings import Settings\n"
+        "from worker.generators import build\n"
+        "class Watch:\n"
+        "    def step(self, done, total): print(done, total, flush=True)\n"
+        "    def preview(self, draw): pass\n"
+        "generator = build(Model(id='fake', generator='fake'), Settings())\n"
+        "generator.generate([ImageRequest('[crash]', None, 0, 64, 64, 4, 5.0)], Watch())"
+    )
+    died = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert (died.returncode, died.stdout) == (-signal.SIGKILL, "0 4\n1 4\n")
+
+
+def test_the_fake_one_hangs_when_asked_to(fake: Generator) -> None:
+    watch = Watching()
+    thread = Thread(target=fake.generate, args=([a_fake_request("[hang]")], watch), daemon=True)
+    thread.start()
+    assert watch.called.wait(10)
+    thread.join(0.1)
+    assert thread.is_alive()
+    assert watch.heard == [(0, 4), (1, 4)]

@@ -1,0 +1,155 @@
+"""Pictures from OpenAI's Images API, or from one that speaks like it: one request a job, sent once.
+
+The SDK's own retries are off, as each of them is billed; whether a job is tried again is decided by `worker/remote.py`
+from what `openai_replies` makes of the answer. A connection serves one request: one that lay idle may be closed by the
+other side just when a request is written to it, and then nobody could tell whether it was read.
+"""
+
+import asyncio
+import hashlib
+import io
+import json
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+import httpx2
+from openai import APIConnectionError, APIStatusError, AsyncOpenAI
+from PIL import Image, ImageChops
+from pydantic import ValidationError
+
+from core.catalog import Model
+from core.errors import ModelUnavailable, ProviderOutcomeUnknown
+from core.generation import ImageRequest, Reply
+from core.settings import Settings
+from core.status import CallOutcome
+from worker.generators import openai_replies
+from worker.generators.openai_replies import AnswerTooLarge, Options
+
+CONNECT_SECONDS: Final = 10.0
+
+
+class OpenAIImages:
+    """Draws with one model of the Images API; `source` of its catalogue entry is OpenAI's name for it."""
+
+    def __init__(self, model: Model, settings: Settings) -> None:
+        if settings.openai_api_key is None:
+            raise ModelUnavailable(f"The model {model.id} needs SAFELIGHT_OPENAI_API_KEY, which this worker lacks.")
+        try:
+            self._options = Options.model_validate(model.options)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ModelUnavailable(f"The catalogue's options of {model.id}: {first['loc']}: {first['msg']}.") from error
+        self._model = model
+        self._key = settings.openai_api_key.get_secret_value()
+        self._base_url = settings.openai_base_url
+        self._timeout = settings.openai_timeout
+        self._verify = httpx2.create_ssl_context()  # shared: to read the certificates takes 20 ms
+
+    @property
+    def timeout(self) -> timedelta:
+        """How long a call takes at most."""
+        return self._timeout
+
+    def fingerprint(self, requests: Sequence[ImageRequest]) -> bytes:
+        """SHA-256 of the parameters and the pictures."""
+        digest = hashlib.sha256(json.dumps(self._parameters(requests), sort_keys=True).encode())
+        for picture in (requests[0].image, requests[0].mask):
+            if picture is not None:
+                digest.update(picture.tobytes())
+        return digest.digest()
+
+    def ask(self, requests: Sequence[ImageRequest], call_id: str) -> Reply:
+        """Send one request; see `core.generation.RemoteGenerator`."""
+        try:
+            answer = asyncio.run(self._send(requests, call_id))
+        except TimeoutError:
+            waited = self._timeout.total_seconds()
+            return Reply(CallOutcome.UNKNOWN, error=ProviderOutcomeUnknown(f"No answer within {waited:g} s."))
+        except APIStatusError as error:
+            return openai_replies.of_refusal(error)
+        except APIConnectionError as error:
+            return openai_replies.of_broken_connection(error)
+        return openai_replies.of_answer(answer, self._model.source or self._model.id, len(requests), self._options)
+
+    async def _send(self, requests: Sequence[ImageRequest], call_id: str) -> httpx2.Response:
+        """Send the request and read the answer whole, within the time that a call may take."""
+        request, parameters = requests[0], self._parameters(requests)
+        # One clock over everything: the transport's own timeouts begin anew with every byte of a trickle.
+        async with asyncio.timeout(self._timeout.total_seconds()), self._client(requests, call_id) as client:
+            images = client.images.with_raw_response
+            if request.image is None:
+                return (await images.generate(**parameters)).http_response
+            parameters["image"] = ("image.png", _png(request.image), "image/png")
+            if request.mask is not None:
+                parameters["mask"] = ("mask.png", _png(_hole(request.mask)), "image/png")
+            return (await images.edit(**parameters)).http_response
+
+    def _parameters(self, requests: Sequence[ImageRequest]) -> dict[str, Any]:
+        request = requests[0]
+        return {
+            "model": self._model.source or self._model.id,
+            "prompt": request.prompt,
+            "n": len(requests),
+            "size": f"{request.width}x{request.height}",
+            "background": "opaque",
+            "output_format": "png",
+            **self._options.parameters(request.operation),
+        }
+
+    def _client(self, requests: Sequence[ImageRequest], call_id: str) -> AsyncOpenAI:
+        most = openai_replies.most_bytes(requests)
+
+        async def bound(response: httpx2.Response) -> None:
+            if response.headers.get("content-encoding", "identity") != "identity":
+                raise AnswerTooLarge("The answer is compressed, so that its size is not known.")
+            response.stream = _Bounded(response.stream, most)
+
+        total = self._timeout.total_seconds()
+        return AsyncOpenAI(
+            api_key=self._key,
+            base_url=self._base_url,
+            max_retries=0,
+            timeout=httpx2.Timeout(total, connect=min(total, CONNECT_SECONDS)),
+            default_headers={"Accept-Encoding": "identity", "X-Client-Request-Id": call_id},
+            http_client=httpx2.AsyncClient(
+                timeout=httpx2.Timeout(total, connect=min(total, CONNECT_SECONDS)),
+                verify=self._verify,
+                limits=httpx2.Limits(max_connections=1, max_keepalive_connections=0),
+                follow_redirects=False,
+                event_hooks={"response": [bound]},
+            ),
+        )
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    """An answer that is given up once it is larger than any that was asked for."""
+
+    def __init__(self, inner: object, most: int) -> None:
+        assert isinstance(inner, httpx2.AsyncByteStream)  # noqa: S101 - an AsyncClient makes no other
+        self._inner = inner
+        self._most = most
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        read = 0
+        async for chunk in self._inner:
+            read += len(chunk)
+            if read > self._most:
+                raise AnswerTooLarge(f"The answer has more than {self._most} bytes.")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _hole(mask: Image.Image) -> Image.Image:
+    """Our mask, white where an edit may draw, as OpenAI's: transparent there."""
+    picture = Image.new("RGBA", mask.size)
+    picture.putalpha(ImageChops.invert(mask))
+    return picture

@@ -1,0 +1,240 @@
+"""What OpenAI's answers mean: pictures, a refusal, "not now", a failure, or that nobody knows.
+
+The one question behind all of it is whether a picture may have been drawn, and so billed. It was not if the request
+never left, or if OpenAI itself says so by a status. A gateway's status (502, 504, 52x) says nothing about the server
+behind it, and a connection that broke after the request was sent says nothing at all.
+"""
+
+import base64
+import io
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from typing import Annotated, Any, Final, Literal
+
+import httpx2
+import openai
+from annotated_types import Ge
+from openai import APIConnectionError, APIStatusError
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+from core import pictures
+from core.errors import (
+    ContentPolicyViolation,
+    GenerationError,
+    ProviderAnswerUnreadable,
+    ProviderAuthentication,
+    ProviderOutcomeUnknown,
+    ProviderQuotaExhausted,
+    ProviderRateLimited,
+    ProviderRefused,
+    ProviderUnavailable,
+)
+from core.generation import ImageRequest, Reply
+from core.status import CallOutcome
+
+NOTHING_SENT: Final = (
+    httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol, httpx2.ProxyError,
+)  # fmt: skip
+GATEWAYS: Final = frozenset({502, 504, *range(520, 528)})
+"""Statuses of a gateway that had no proper answer from the server behind it (Cloudflare's are 520 to 527)."""
+
+MOST_PIXELS: Final = 3840 * 2160 * 2
+"""Twice the largest picture that OpenAI's models draw."""
+
+USUAL_WAIT: Final = timedelta(seconds=10)
+"""After a 429 that does not say how long."""
+
+LONGEST_WAIT: Final = timedelta(hours=1)
+
+_UNREADABLE = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, EOFError, Image.DecompressionBombError,
+)  # fmt: skip
+"""What reading a forged answer may raise."""
+
+Usd = Annotated[Decimal, Ge(0)]
+
+
+class AnswerTooLarge(httpx2.RequestError):
+    """An answer is larger than the pictures that were asked for can be."""
+
+
+class Options(BaseModel):
+    """The options of a catalogue entry: how to draw, and OpenAI's prices for a million tokens, in US dollars."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    quality: Literal["low", "medium", "high", "xhigh", "max", "auto"] = "auto"
+    moderation: Literal["low", "auto"] = "auto"
+    usd_text_input: Usd | None = Field(None, description="Tokens of the prompt.")
+    usd_image_input: Usd | None = Field(None, description="Tokens of the pictures that an edit begins with.")
+    usd_output: Usd | None = Field(None, description="Tokens of the pictures drawn.")
+
+    def parameters(self, operation: str) -> dict[str, str]:
+        """What of it goes into a request; an edit takes no moderation."""
+        said: dict[str, str] = {"quality": self.quality}
+        return said if operation == "edit" else said | {"moderation": self.moderation}
+
+    def cost(self, usage: Mapping[str, Any]) -> Decimal | None:
+        """What a call cost, in US dollars; None without prices, or where the usage is not as documented."""
+        if self.usd_text_input is None or self.usd_image_input is None or self.usd_output is None:
+            return None
+        try:
+            details = usage["input_tokens_details"]
+            parts = (
+                int(details["text_tokens"]) * self.usd_text_input,
+                int(details["image_tokens"]) * self.usd_image_input,
+                int(usage["output_tokens"]) * self.usd_output,
+            )
+        except (LookupError, TypeError, ValueError):
+            return None
+        return (sum(parts, Decimal(0)) / 1_000_000).quantize(Decimal("0.000001"))
+
+
+def most_bytes(requests: Sequence[ImageRequest]) -> int:
+    """More than the largest honest answer has: pictures without any compression, in base 64."""
+    pixels = requests[0].width * requests[0].height
+    return len(requests) * (pixels * 4 * 4 // 3 + 2**20)
+
+
+def of_answer(response: httpx2.Response, model: str, n: int, options: Options) -> Reply:
+    """A 200: pictures, if they can be read. It is billed either way."""
+    request_id = response.headers.get("x-request-id")
+    usage: dict[str, Any] | None = None
+    cost: Decimal | None = None
+    try:
+        said = response.json()
+        usage = said.get("usage")
+        cost = None if usage is None else options.cost(usage)
+        drawn = [_picture(one["b64_json"]) for one in said["data"]]
+        if len(drawn) != n:
+            raise ValueError(f"{len(drawn)} pictures came where {n} were asked for")
+    except _UNREADABLE as error:
+        return Reply(
+            CallOutcome.UNREADABLE,
+            error=ProviderAnswerUnreadable(f"OpenAI's answer cannot be read: {type(error).__name__}: {_short(error)}"),
+            http_status=response.status_code,
+            request_id=request_id,
+            usage=usage if isinstance(usage, dict) else None,
+            cost_usd=cost,
+        )
+    return Reply(
+        CallOutcome.SUCCEEDED,
+        pictures=drawn,
+        http_status=response.status_code,
+        request_id=request_id,
+        usage=usage,
+        cost_usd=cost,
+        wait=_until_reset(response.headers),
+        receipt={
+            "provider": "openai",
+            "provider_model": model,
+            "provider_request_id": request_id,
+            "quality": said.get("quality", options.quality),
+            "usage": usage,
+            "cost_usd": None if cost is None else float(cost),
+            "openai": openai.__version__,
+        },
+    )
+
+
+def of_refusal(error: APIStatusError) -> Reply:
+    """Any status but a 2xx."""
+    outcome, ours, wait = _meaning(error)
+    return Reply(outcome, error=ours, http_status=error.status_code, request_id=error.request_id, wait=wait)
+
+
+def of_broken_connection(error: APIConnectionError) -> Reply:
+    """No whole answer."""
+    cause = error.__cause__ or error
+    why = f"{type(cause).__name__}: {_short(cause)}"
+    if isinstance(cause, NOTHING_SENT):
+        return Reply(CallOutcome.FAILED, error=ProviderUnavailable(f"OpenAI cannot be reached. {why}"))
+    if isinstance(cause, AnswerTooLarge):
+        return Reply(CallOutcome.UNREADABLE, error=ProviderAnswerUnreadable(_short(cause)))
+    return Reply(
+        CallOutcome.UNKNOWN,
+        error=ProviderOutcomeUnknown(f"The connection to OpenAI broke after the request was sent. {why}"),
+    )
+
+
+def _meaning(error: APIStatusError) -> tuple[CallOutcome, GenerationError, timedelta | None]:
+    """Outcome, error and how long to wait."""
+    status, code, said = error.status_code, error.code or error.type or "", _short(error)
+    if code in ("moderation_blocked", "content_policy_violation"):
+        return CallOutcome.REFUSED, ContentPolicyViolation(f"OpenAI's moderation refuses it: {said}"), None
+    if code in ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active"):
+        return CallOutcome.FAILED, ProviderQuotaExhausted(f"OpenAI's account has no credit left: {said}"), None
+    if status == 401:  # OpenAI's own words quote a part of the key
+        advice = "OpenAI does not accept the API key: set SAFELIGHT_OPENAI_API_KEY of the workers to a valid one."
+        return CallOutcome.FAILED, ProviderAuthentication(advice), None
+    if status == 403:
+        advice = f"The key in SAFELIGHT_OPENAI_API_KEY may not do this at OpenAI: {said}"
+        return CallOutcome.FAILED, ProviderAuthentication(advice), None
+    wait = _retry_after(error.response.headers)
+    if status == 429:
+        wait = max(wait or _until_reset(error.response.headers) or USUAL_WAIT, timedelta(0))
+        return CallOutcome.LIMITED, ProviderRateLimited(f"OpenAI wants fewer calls: {said}"), wait
+    if status in GATEWAYS:
+        doubt = f"A gateway before OpenAI answered {status}; nobody knows whether a picture was drawn."
+        return CallOutcome.UNKNOWN, ProviderOutcomeUnknown(doubt), wait
+    if status >= 500 or status in (408, 409, 425):
+        return CallOutcome.FAILED, ProviderUnavailable(f"OpenAI answered {status}: {said}"), wait
+    return CallOutcome.REFUSED, ProviderRefused(f"OpenAI answered {status}: {said}"), None
+
+
+def _picture(b64_json: str) -> Image.Image:
+    """A picture as RGB; its size is looked at before it is decoded."""
+    data = base64.b64decode(b64_json, validate=True)
+    with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as picture:
+        if picture.width * picture.height > MOST_PIXELS:
+            raise ValueError(f"a picture has {picture.width} x {picture.height} pixels")
+        picture.load()
+        return pictures.opaque(picture)
+
+
+def _retry_after(headers: Mapping[str, str]) -> timedelta | None:
+    """How long `retry-after-ms` or `retry-after`, in seconds or as a date, wants us to wait."""
+    try:
+        if milliseconds := headers.get("retry-after-ms"):
+            wait = timedelta(milliseconds=float(milliseconds))
+        elif (after := headers.get("retry-after")) is None:
+            return None
+        elif re.fullmatch(r"\d+(\.\d+)?", after):
+            wait = timedelta(seconds=float(after))
+        else:
+            wait = parsedate_to_datetime(after) - datetime.now(UTC)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return min(max(wait, timedelta(0)), LONGEST_WAIT)
+
+
+def _until_reset(headers: Mapping[str, str]) -> timedelta | None:
+    """How long until a limit that is used up allows the next call; None while none is."""
+    waits = [
+        wait
+        for kind in ("requests", "images", "tokens")
+        if headers.get(f"x-ratelimit-remaining-{kind}") == "0"
+        and (wait := _duration(headers.get(f"x-ratelimit-reset-{kind}", ""))) is not None
+    ]
+    return min(max(waits), LONGEST_WAIT) if waits else None
+
+
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+
+
+def _duration(text: str) -> timedelta | None:
+    """OpenAI's durations: `1s`, `6m0s`, `120ms`, `1h2m3.5s`."""
+    if not re.fullmatch(r"(\d+(\.\d+)?(ms|h|m|s))+", text):
+        return None
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", text)
+    return timedelta(seconds=sum(float(amount) * _UNITS[unit] for amount, unit in parts))
+
+
+def _short(error: BaseException) -> str:
+    """An error's words, of a length that suits a job."""
+    words = error.body.get("message") if isinstance(error, APIStatusError) and isinstance(error.body, dict) else None
+    return (words if isinstance(words, str) else str(error))[:500]
