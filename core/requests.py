@@ -61,7 +61,7 @@ class PictureSource(BaseModel):
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
-        if len(self.model_fields_set) != 1 or self.named is None:
+        if self.content is None and (len(self.model_fields_set) != 1 or self.named is None):
             raise ValueError("must have one of file_id, image_id, image_url")
         return self
 
@@ -235,6 +235,8 @@ def plan(
     """
     inputs = inputs or {}
     model = able_model(request, catalog)
+    if retried_from is None:  # what is repeated was checked when it came, and says everything, defaults included
+        _refuse_what_means_nothing(request, model)
     size = _size(request, model)
     output_size(size, request.postprocess)
     strength = (request.strength or model.strength) if request.operation == "edit" else None
@@ -264,7 +266,7 @@ def plan(
         size=size,
         steps=steps,
         guidance_scale=guidance,
-        seed=secrets.randbelow(SEEDS) if request.seed is None else request.seed,
+        seed=_drawn_seed(model) if request.seed is None else request.seed,
         output_format=request.output_format,
         output_compression=request.output_compression,
         queue=model.queue,
@@ -322,6 +324,18 @@ def batch_key(
 def device_seconds(model: Model, size: str, steps: int) -> float:
     """Estimated seconds of device time for one image: the catalogue's figure, scaled by steps and area."""
     return model.seconds_per_image * steps / model.steps.default * _area(size) / _area(model.size)
+
+
+def _refuse_what_means_nothing(request: JobRequest, model: Model) -> None:
+    """Raise the InvalidParameter that names the first field that the model could only drop."""
+    for name in model.lacks:
+        if getattr(request, name) not in (None, JobRequest.model_fields[name].default):
+            raise InvalidParameter(f"{model.id} has no {name}: leave it out.", param=name)
+
+
+def _drawn_seed(model: Model) -> int:
+    """A seed for a request that names none; 0 where there is nothing to sow, as any other number would promise more."""
+    return 0 if "seed" in model.lacks else secrets.randbelow(SEEDS)
 
 
 def _size(request: JobRequest, model: Model) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 from core import keys
 from core.tables import DEFAULT_PROJECT
+from tests.pictures import a_picture, encoded
 from tests.processes import PATIENCE
 from tests.stack import Stack, body
 
@@ -54,10 +55,14 @@ def test_without_a_key_nothing_is_answered_but_health_and_signed_links(guarded: 
 def test_another_projects_things_do_not_exist(guarded: Stack, ada: httpx.Client) -> None:
     job = body(ada.post("/v1/jobs", json={"prompt": "x", "size": "64x64"}, headers={"idempotency-key": "same"}))
     image = body(ada.get(f"/v1/jobs/{job['id']}", params={"wait": 60}))["images"][0]
+    file = body(ada.post("/v1/files", data={"purpose": "vision"}, files={"file": ("a.png", encoded(a_picture()))}))
     (project,) = guarded.database.execute(keys.add_project("eve"))
 
     with client(guarded, key_for(guarded, project.id)) as eve:
         seen = [
+            eve.get(f"/v1/files/{file['id']}"),
+            eve.get(f"/v1/files/{file['id']}/content"),
+            eve.delete(f"/v1/files/{file['id']}"),
             eve.get(f"/v1/jobs/{job['id']}"),
             eve.get(f"/v1/jobs/{job['id']}", params={"wait": 1}),
             eve.get(f"/v1/jobs/{job['id']}/events"),
@@ -67,11 +72,18 @@ def test_another_projects_things_do_not_exist(guarded: Stack, ada: httpx.Client)
             eve.get(f"/v1/images/{image['id']}"),
             eve.get(f"/v1/images/{image['id']}/content"),
         ]
-        listed = body(eve.get("/v1/jobs"))
+        listed = body(eve.get("/v1/jobs"))["data"] + body(eve.get("/v1/files"))["data"]
+        variation = {"operation": "variation", "size": "64x64"}
+        stolen = [
+            eve.post("/v1/jobs", json=variation | {"image": source})
+            for source in ({"file_id": file["id"]}, {"image_id": image["id"]})
+        ]
         own_job = eve.post("/v1/jobs", json={"prompt": "x", "size": "64x64"}, headers={"idempotency-key": "same"})
 
-    assert [answer.status_code for answer in seen] == [404] * 8
-    assert listed["data"] == []
+    assert [answer.status_code for answer in seen] == [404] * 11
+    assert [answer.status_code for answer in stolen] == [400, 400]
+    assert listed == []
+    assert ada.get(f"/v1/files/{file['id']}/content").content == encoded(a_picture())
     assert own_job.status_code == 202
     assert body(own_job)["id"] != job["id"]
 

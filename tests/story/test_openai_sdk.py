@@ -9,7 +9,9 @@ import openai
 import pytest
 from PIL import Image
 
-from tests.stack import Stack
+from core.tables import files as table
+from tests.pictures import a_mask, a_picture, data_url, decoded, encoded, same
+from tests.stack import Stack, body
 
 
 def test_images_generate_answers_with_links_that_open(safelight: Stack) -> None:
@@ -72,3 +74,108 @@ def test_models_are_listed_and_retrieved(safelight: Stack) -> None:
     with openai.OpenAI(base_url=f"{safelight.url}/v1", api_key="anything") as client:
         assert [model.id for model in client.models.list()] == ["fake", "slow", "elsewhere"]
         assert client.models.retrieve("dall-e-2").id == "fake"
+
+
+def test_images_edit_changes_a_picture_where_its_mask_is_transparent(safelight: Stack) -> None:
+    picture = a_picture()
+    with openai.OpenAI(base_url=f"{safelight.url}/v1", api_key="anything") as client:
+        answer = client.images.edit(
+            model="dall-e-2",
+            image=encoded(picture),
+            mask=("mask.png", encoded(a_mask())),
+            prompt="a dog",
+            n=2,
+            size="64x64",
+            response_format="b64_json",
+            user="ada",
+            extra_body={"seed": 3, "strength": 0.9, "metadata": {"a": "b"}, "postprocess": {"upscale": 2}},
+        )
+
+    assert answer.data is not None
+    assert answer.model_extra is not None
+    pictures = [decoded(base64.b64decode(str(image.b64_json))) for image in answer.data]
+    assert [result.size for result in pictures] == [(128, 128)] * 2
+    assert pictures[0].tobytes() != pictures[1].tobytes()
+    job = safelight.job(answer.model_extra["job_id"])
+    assert (job["operation"], job["seed"], job["strength"]) == ("edit", 3, 0.9)
+    assert job["metadata"] == {"a": "b", "user": "ada"}
+
+
+def test_images_edit_leaves_the_rest_of_the_picture_as_it_was(safelight: Stack) -> None:
+    picture = a_picture()
+    with openai.OpenAI(base_url=f"{safelight.url}/v1", api_key="anything") as client:
+        answer = client.images.edit(
+            image=[io.BytesIO(encoded(picture))],
+            mask=io.BytesIO(encoded(a_mask())),
+            prompt="a dog",
+            size="64x64",
+        )
+
+    assert answer.data is not None
+    result = decoded(httpx.get(str(answer.data[0].url)).content)
+    assert same(result, picture, (0, 0, 32, 64))
+    assert not same(result, picture, (32, 0, 64, 64))
+
+
+def test_an_edit_may_name_its_pictures_in_json(safelight: Stack) -> None:
+    request = {"prompt": "a dog", "size": "64x64", "image": data_url(a_picture()), "mask": data_url(a_mask())}
+
+    answer = safelight.client.post("/v1/images/edits", json=request)
+
+    assert answer.status_code == 200, answer.text
+    assert len(body(answer)["data"]) == 1
+
+
+def test_images_create_variation_works_here_again(safelight: Stack) -> None:
+    with (
+        openai.OpenAI(base_url=f"{safelight.url}/v1", api_key="anything") as client,
+        pytest.warns(DeprecationWarning, match="create_variation|deprecated"),
+    ):
+        answer = client.images.create_variation(image=encoded(a_picture()), n=2, size="256x256")
+
+    assert answer.data is not None
+    assert [decoded(httpx.get(str(image.url)).content).size for image in answer.data] == [(256, 256)] * 2
+    assert answer.model_extra is not None
+    assert safelight.job(answer.model_extra["job_id"])["operation"] == "variation"
+
+
+PICTURE = ("a.png", encoded(a_picture()))
+
+
+@pytest.mark.parametrize(
+    ("call", "fields", "files", "param"),
+    [
+        ("edits", {"prompt": "x"}, {"mask": PICTURE}, "image"),
+        ("edits", {}, {"image": PICTURE}, "prompt"),
+        ("edits", {"prompt": "x", "input_fidelity": "high"}, {"image": PICTURE}, "input_fidelity"),
+        ("edits", {"prompt": "x"}, {"image": PICTURE, "markup": PICTURE}, "markup"),
+        ("edits", {"prompt": "x", "n": "two"}, {"image": PICTURE}, "n"),
+        ("edits", {"prompt": "x", "strength": "2"}, {"image": PICTURE}, "strength"),
+        ("edits", {"prompt": "x", "postprocess[upscale]": "3"}, {"image": PICTURE}, "postprocess.upscale"),
+        ("edits", {"prompt": "x"}, {"image": ("a.png", b"no picture")}, "image"),
+        ("edits", {"prompt": "x", "image": "file-1"}, {"mask": PICTURE}, "image"),
+        ("variations", {"prompt": "x"}, {"image": PICTURE}, "prompt"),
+        ("variations", {}, {"image": PICTURE, "mask": PICTURE}, "mask"),
+        ("variations", {"model": "slow"}, {"image": PICTURE}, "operation"),
+    ],
+)
+def test_a_bad_form_is_refused_by_name_and_stores_nothing(
+    safelight: Stack, call: str, fields: dict[str, str], files: dict[str, tuple[str, bytes]], param: str
+) -> None:
+    before = safelight.count(), safelight.count(table)
+
+    answer = safelight.client.post(f"/v1/images/{call}", data=fields, files=files)
+
+    assert (answer.status_code, body(answer)["error"]["param"]) == (400, param), answer.text
+    assert (safelight.count(), safelight.count(table)) == before
+
+
+def test_several_pictures_for_one_edit_are_refused_by_name(safelight: Stack) -> None:
+    with (
+        openai.OpenAI(base_url=f"{safelight.url}/v1", api_key="anything") as client,
+        pytest.raises(openai.BadRequestError) as caught,
+    ):
+        client.images.edit(image=[encoded(a_picture()), encoded(a_picture())], prompt="a dog")
+
+    assert caught.value.param == "image"
+    assert "2 were sent" in caught.value.message

@@ -1,0 +1,50 @@
+"""Pictures that tests send and get."""
+
+import base64
+import io
+from typing import Any
+
+from PIL import Image, ImageChops, ImageDraw
+
+from tests.stack import Stack, body
+
+
+def a_picture(size: tuple[int, int] = (64, 64), colour: str = "teal") -> Image.Image:
+    """A disc on a ground, so that every side of it can be told."""
+    picture = Image.new("RGB", size, colour)
+    ImageDraw.Draw(picture).ellipse((size[0] // 4, 2, size[0] // 2, size[1] // 2), fill="gold")
+    return picture
+
+
+def a_mask(size: tuple[int, int] = (64, 64)) -> Image.Image:
+    """Opaque, but for its right half."""
+    mask = Image.new("RGBA", size, "black")
+    mask.paste((0, 0, 0, 0), (size[0] // 2, 0, *size))
+    return mask
+
+
+def encoded(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def decoded(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def data_url(picture: Image.Image) -> dict[str, str]:
+    """A picture as a job's `image` or `mask`."""
+    return {"image_url": "data:image/png;base64," + base64.b64encode(encoded(picture)).decode()}
+
+
+def upload(stack: Stack, data: bytes, name: str = "a.png", **fields: str) -> dict[str, Any]:
+    """Upload a file and return it."""
+    answer = stack.client.post("/v1/files", data={"purpose": "vision", **fields}, files={"file": (name, data)})
+    assert answer.status_code == 200, answer.text
+    return body(answer)
+
+
+def same(one: Image.Image, other: Image.Image, box: tuple[int, int, int, int]) -> bool:
+    """Whether two pictures have the same pixels in a box (left, upper, right, lower)."""
+    return ImageChops.difference(one.crop(box), other.crop(box)).getbbox() is None
