@@ -29,7 +29,7 @@ class Context:
         database = AsyncDatabase(settings)
         return cls(
             settings=settings,
-            catalog=load_catalog(settings.catalog_path),
+            catalog=load_catalog(settings.catalog_path).offered(openai=settings.openai_api_key is not None),
             database=database,
             submission=Submission(database),
             storage=Storage(settings),

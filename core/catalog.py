@@ -9,13 +9,19 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from core.errors import ModelNotFound
 
 Operation = Literal["generation", "edit", "variation"]
 GeneratorName = Literal["diffusers_local", "fake", "openai_images"]
 Size = Annotated[str, Field(pattern=r"^[1-9]\d{1,3}x[1-9]\d{1,3}$")]
+
+
+_LACKS: dict[str, tuple[str, ...]] = {
+    "openai_images": ("negative_prompt", "seed", "steps", "guidance_scale", "strength", "partial_images"),
+}
+"""By generator, the fields of a request that it could only drop."""
 
 
 class CatalogError(Exception):
@@ -83,6 +89,24 @@ class Model(BaseModel):
                 raise ValueError(f"{name}: default must lie between min and max")
         return self
 
+    @model_validator(mode="after")
+    def _calls_stand_alone(self) -> "Model":
+        if self.is_remote and self.microbatch != 1:
+            raise ValueError(f"microbatch must be 1 for {self.generator}: each job is a call of its own")
+        if self.is_remote and "variation" in self.operations:
+            raise ValueError(f"operations of {self.generator} are generation and edit")
+        return self
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a provider draws, so that no device is needed here."""
+        return self.generator == "openai_images"
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """Fields of a request that mean nothing to the model."""
+        return _LACKS.get(self.generator, ())
+
     @property
     def size(self) -> str:
         """The size that a request gets when it names none."""
@@ -111,12 +135,40 @@ class Catalog(BaseModel):
             raise ValueError(f"default {self.default!r} is not the id of a model")
         return self
 
+    @model_validator(mode="after")
+    def _queues_are_of_one_kind(self) -> "Catalog":
+        remote = {model.queue for model in self.models if model.is_remote}
+        if mixed := remote & {model.queue for model in self.models if not model.is_remote}:
+            raise ValueError(f"queue {min(mixed)!r} has models that need a device and models that do not")
+        return self
+
+    _withheld: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def offered(self, *, openai: bool) -> "Catalog":
+        """The catalogue without the models that lack a setting here. Raises CatalogError if the default is one."""
+        if openai:
+            return self
+        kept = tuple(model for model in self.models if not model.is_remote)
+        if self.default not in {model.id for model in kept}:
+            raise CatalogError(f"The default model {self.default!r} needs SAFELIGHT_OPENAI_API_KEY.")
+        offered = Catalog(default=self.default, models=kept)
+        for model in self.models:
+            if model.is_remote:
+                offered._withheld |= dict.fromkeys((model.id, *model.aliases), "SAFELIGHT_OPENAI_API_KEY")
+        return offered
+
+    def is_remote(self, queue: str) -> bool:
+        """Whether a queue's jobs are drawn by a provider."""
+        return any(model.is_remote for model in self.models if model.queue == queue)
+
     def model(self, name: str | None) -> Model:
         """The model that a request means by a name or an alias; the default for None. Raises ModelNotFound."""
         wanted = name or self.default
         for model in self.models:
             if wanted == model.id or wanted in model.aliases:
                 return model
+        if setting := self._withheld.get(wanted):
+            raise ModelNotFound(f"The model {wanted!r} is not offered here: that needs {setting}.", param="model")
         known = ", ".join(model.id for model in self.models)
         raise ModelNotFound(f"The model {wanted!r} does not exist. Models here: {known}.", param="model")
 

@@ -29,7 +29,18 @@
         ├── PostprocessFailed
         ├── AttemptTimeout
         ├── WorkerStalled                retryable
-        └── PoisonJob
+        ├── PoisonJob
+        ├── ContentPolicyViolation           the provider's refusals
+        ├── ProviderRefused
+        ├── ProviderAuthentication
+        ├── ProviderQuotaExhausted
+        ├── ProviderUnavailable          retryable: nothing was drawn
+        ├── ProviderRateLimited          waits, at no cost of an attempt
+        ├── ProviderPaused               waits, at no cost of an attempt
+        └── ProviderMayHaveBilled            retryable only if the operator says so
+            ├── ProviderOutcomeUnknown
+            ├── ProviderAnswerUnreadable
+            └── ProviderAnswerLost
 
 A message left out is the class's docstring. The API renders the catalogue in OpenAI's shape (`api/errors.py`).
 """
@@ -249,3 +260,72 @@ class PoisonJob(GenerationError):
     """The job took down every worker that tried it, so it is not tried again."""
 
     code = "poison_job"
+
+
+class ContentPolicyViolation(GenerationError):
+    """The provider's moderation refuses the prompt or the picture."""
+
+    code = "content_policy_violation"
+
+
+class ProviderRefused(GenerationError):
+    """The provider does not accept the request."""
+
+    code = "provider_refused"
+
+
+class ProviderAuthentication(GenerationError):
+    """The provider does not accept the API key of this server; its operator must set another one."""
+
+    code = "provider_authentication"
+
+
+class ProviderQuotaExhausted(GenerationError):
+    """The account at the provider has no credit left, or has reached its limit of spending; see to it there."""
+
+    code = "provider_insufficient_quota"
+
+
+class ProviderUnavailable(GenerationError):
+    """The provider cannot be reached or says that it failed; nothing was drawn."""
+
+    code = "provider_unavailable"
+    retryable = True
+
+
+class ProviderRateLimited(GenerationError):
+    """The provider wants fewer calls; the job waits as long as it says and loses no attempt."""
+
+    code = "provider_rate_limited"
+    retryable = True
+
+
+class ProviderPaused(GenerationError):
+    """The provider's last calls all failed; the job waits until it works again and loses no attempt."""
+
+    code = "provider_paused"
+    retryable = True
+
+
+class ProviderMayHaveBilled(GenerationError):
+    """The provider may have drawn and billed, so it is not asked again unless the operator or the owner says so."""
+
+    code = "provider_may_have_billed"
+
+
+class ProviderOutcomeUnknown(ProviderMayHaveBilled):
+    """The provider was asked and nobody knows what came of it; it is not asked again, as that may be billed twice."""
+
+    code = "provider_outcome_unknown"
+
+
+class ProviderAnswerUnreadable(ProviderMayHaveBilled):
+    """The provider answered, but no picture can be made of its answer; it is not asked again."""
+
+    code = "provider_answer_unreadable"
+
+
+class ProviderAnswerLost(ProviderMayHaveBilled):
+    """The provider drew the pictures, but they were lost before they were stored; it is not asked again."""
+
+    code = "provider_answer_lost"

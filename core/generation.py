@@ -3,13 +3,17 @@
 No torch here and no device: `worker/generators/` holds the generators, `worker/generate.py` calls them.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, Protocol
 
 from PIL.Image import Image
 
 from core.catalog import Operation
+from core.errors import GenerationError
+from core.status import CallOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +77,36 @@ class Generator(Protocol):
 
     def receipt(self) -> dict[str, str]:
         """What drew the pictures: model revision, library versions, device, dtype."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """How one call to a provider ended. `pictures` if it succeeded, `error` if not."""
+
+    outcome: CallOutcome
+    pictures: Sequence[Image] = ()  # RGB
+    error: GenerationError | None = None
+    http_status: int | None = None
+    request_id: str | None = None  # the provider's
+    usage: Mapping[str, Any] | None = None  # as the provider counts it
+    cost_usd: Decimal | None = None  # None: not known, or nothing
+    wait: timedelta | None = None  # how long the provider wants no further call
+    receipt: Mapping[str, Any] = field(default_factory=dict)
+
+
+class RemoteGenerator(Protocol):
+    """Has pictures drawn by a provider, for money. Needs no device; used by many threads at once."""
+
+    @property
+    def timeout(self) -> timedelta:
+        """How long a call takes at most; `ask` has returned by then."""
+
+    def fingerprint(self, requests: Sequence[ImageRequest]) -> bytes:
+        """SHA-256 of what `ask` would send."""
+
+    def ask(self, requests: Sequence[ImageRequest], call_id: str) -> Reply:
+        """Send one request for all pictures of a job, which differ by their seeds alone. Never twice, whatever happens.
+
+        call_id: our name for the call; the provider may write it into its log. Does not raise for what the provider or
+        the way to it does: that is in the reply.
+        """

@@ -9,6 +9,8 @@ in WHERE, and nothing else in the code writes a status. (`claim` and `renew` are
                  │ ├─cancel/expire   │ └──acknowledge_cancel─> cancelled
                  └─┼──requeue/reclaim┘
                    └──> cancelled, expired
+
+`postpone` goes the way of `requeue`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -137,6 +139,17 @@ def requeue(
         error=error or GenerationError(),
         failures=jobs.c.failures + counted,
         not_before=NOW + _seconds(delay.total_seconds() * sa.func.power(2, jobs.c.failures)),
+    )
+
+
+def postpone(job_id: str, lease: UUID, reason: str, delay: timedelta) -> sa.Select[Any]:
+    """Give a job back to the line, to be taken up again after `delay` and not before. It costs the job nothing."""
+    return _give_back(
+        _held(job_id, lease),
+        reason,
+        exhausted=sa.false(),
+        error=GenerationError(),
+        not_before=NOW + sa.literal(delay, sa.Interval),
     )
 
 

@@ -123,6 +123,21 @@ class Settings(BaseSettings):
         0, description="CPU threads for torch; 0 leaves the choice to the generator."
     )
     device: str = Field("auto", description="torch device: auto, cpu, cuda, cuda:1, mps.")
+    openai_api_key: SecretStr | None = Field(
+        None, description="Key of the OpenAI account that pays. Without it the models drawn by OpenAI are not offered."
+    )
+    openai_base_url: str = Field("https://api.openai.com/v1", description="Where OpenAI's API, or one like it, is.")
+    openai_timeout: Duration = Field(timedelta(seconds=300), description="Longest a call to OpenAI may take.")
+    openai_retry_unknown: bool = Field(
+        False,
+        description="Ask again where a call may have been billed but its pictures are lost; it may be billed twice.",
+    )
+    openai_breaker_failures: Annotated[int, Ge(1)] = Field(
+        10, description="Failures one after the other upon which jobs wait and single calls try again."
+    )
+    openai_breaker_pause: Duration = Field(
+        timedelta(seconds=10), description="Wait before the first of these tries; doubles up to six times."
+    )
     embed_metadata: bool = Field(True, description="Write prompt, model, seed and the AI mark into image files.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line logged.")
 

@@ -1,4 +1,7 @@
-"""What state a job can be in, and the arrows between them. The docs' chart and the exhaustive test come from here."""
+"""What state a job can be in, and the arrows between them; and how a call to a provider can end.
+
+The docs' chart and the exhaustive test come from here.
+"""
 
 from enum import StrEnum
 
@@ -41,6 +44,44 @@ ARROWS: dict[JobStatus, frozenset[JobStatus]] = {
 """Which status may follow which. `in_progress -> queued` is a lost lease or an error with attempts left."""
 
 FINAL = tuple(status for status in JobStatus if status.is_final)
+
+
+class CallOutcome(StrEnum):
+    """How a call to a provider ended. One that is under way, or whose worker died, has none yet."""
+
+    SUCCEEDED = "succeeded"
+    """The pictures came."""
+
+    REFUSED = "refused"
+    """The provider does not draw this request, whoever asks how often."""
+
+    LIMITED = "limited"
+    """Too many calls or pictures at a time; nothing was drawn."""
+
+    FAILED = "failed"
+    """Nothing was sent, or the provider said that it failed; nothing was drawn."""
+
+    UNREADABLE = "unreadable"
+    """An answer came, but no picture can be made of it."""
+
+    UNKNOWN = "unknown"
+    """The request was sent, at least in part, and no answer came."""
+
+    ABANDONED = "abandoned"
+    """The worker died or lost the job before it could tell."""
+
+    @property
+    def may_be_billed(self) -> bool:
+        """Whether the provider may have drawn, so that to ask again may cost a second time."""
+        return self in _PERHAPS_DRAWN
+
+    @property
+    def blames_provider(self) -> bool:
+        """Whether it is a sign that the provider, or the way to it, does not work."""
+        return self in (CallOutcome.FAILED, CallOutcome.UNREADABLE, CallOutcome.UNKNOWN)
+
+
+_PERHAPS_DRAWN = frozenset({CallOutcome.SUCCEEDED, CallOutcome.UNREADABLE, CallOutcome.UNKNOWN, CallOutcome.ABANDONED})
 
 
 def mermaid() -> str:

@@ -5,11 +5,13 @@ import os
 import socket
 import threading
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from core.catalog import Catalog, Model, load_catalog
 from core.db import Database
-from core.generation import Generator
+from core.generation import Generator, RemoteGenerator
 from core.progress import Progress
 from core.queue import Doorbell
 from core.settings import Settings
@@ -65,6 +67,8 @@ class Context:
     limits: dict[str, int] = field(default_factory=dict)
     """By batch key, how many images fit on the device: learned from running out of memory."""
     _generators: dict[str, Generator] = field(default_factory=dict)
+    _remote_generators: dict[str, RemoteGenerator] = field(default_factory=dict)
+    _pauses: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def open(cls, settings: Settings) -> "Context":
@@ -86,3 +90,23 @@ class Context:
             generator = self._generators[model.id] = generators.build(model, self.settings)
         generator.load()
         return generator
+
+    def remote_generator(self, model: Model) -> RemoteGenerator:
+        """The generator of a model that a provider draws; no device is needed. Raises ModelUnavailable."""
+        generator = self._remote_generators.get(model.id)
+        if generator is None:
+            built = generators.build_remote(model, self.settings)
+            generator = self._remote_generators.setdefault(model.id, built)  # two threads may have built one
+        return generator
+
+    def locks(self, queue: str) -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
+        """The device and the shelf that the micro-batches of a queue take turns at; a provider's need neither."""
+        return (nullcontext(), nullcontext()) if self.catalog.is_remote(queue) else (self.device, self.shelf)
+
+    def pause(self, queue: str, delay: timedelta) -> None:
+        """Claim nothing of a queue for a while: its provider would not be asked anyway."""
+        self._pauses[queue] = max(self._pauses.get(queue, 0.0), time.monotonic() + delay.total_seconds())
+
+    def is_paused(self, queue: str) -> bool:
+        """Whether nothing of a queue should be claimed now."""
+        return time.monotonic() < self._pauses.get(queue, 0.0)

@@ -16,6 +16,7 @@ from PIL.Image import Image
 from core.errors import GenerationError, GeneratorFailed, OutOfMemory
 from core.generation import Generator, ImageRequest, Stopped
 from core.jobs import Warned
+from core.provider_calls import Pause
 from core.requests import SEEDS
 from worker.context import Context
 from worker.inputs import Inputs
@@ -32,6 +33,10 @@ class Outcome:
     error: GenerationError | None = None
     receipt: dict[str, Any] = field(default_factory=dict)
     warnings: list[Warned] = field(default_factory=list)
+    pause: Pause | None = None
+    """Of a job that goes back to the line for a while, at no cost of an attempt."""
+    is_paid: bool = False
+    """Whether the pictures cannot be had a second time without paying twice."""
 
 
 @dataclass(frozen=True, slots=True)

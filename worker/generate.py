@@ -24,6 +24,7 @@ from core.errors import (
     ModelNotFound,
     ModelUnavailable,
     PostprocessFailed,
+    ProviderMayHaveBilled,
     StorageFailed,
     StorageUnavailable,
 )
@@ -39,6 +40,7 @@ from worker.encode import encode, xmp
 from worker.heartbeat import Heartbeat
 from worker.inputs import read_all
 from worker.postprocess import apply
+from worker.remote import ask
 from worker.watch import MicroBatchWatch
 
 log = logging.getLogger(__name__)
@@ -60,26 +62,27 @@ class MicroBatch:
 
 def run(context: Context, queue: str) -> bool:
     """Develop one micro-batch of a queue. Returns whether there was one."""
+    device, shelf = context.locks(queue)
     with ExitStack() as held:
-        with context.device:
+        with device:
             batch = claim(context, queue)
             if batch is None:
                 return False
             context.doorbell.ring(queue)
             held.enter_context(batch.heartbeat)
             if batch.is_suspect:
-                held.enter_context(context.shelf)
+                held.enter_context(shelf)
                 settle(context, batch, draw(context, batch))
                 return True
             outcomes = draw(context, batch)
-        with context.shelf:
+        with shelf:
             settle(context, batch, outcomes)
         return True
 
 
 def claim(context: Context, queue: str) -> MicroBatch | None:
     """Take the head of the line and what fits beside it; nothing when the line is empty or we are on our way out."""
-    if context.drain.has_begun:
+    if context.drain.has_begun or context.is_paused(queue):
         return None
     lease = uuid4()
     claimed = context.database.execute(
@@ -104,7 +107,10 @@ def draw(context: Context, batch: MicroBatch) -> Mapping[str, Outcome | None]:
     watch = MicroBatchWatch(context, batch.jobs, batch.heartbeat)
     try:
         inputs = read_all(context, batch.jobs)
-        generator = context.generator(context.catalog.model(batch.jobs[0].model))
+        model = context.catalog.model(batch.jobs[0].model)
+        if model.is_remote:
+            return ask(context, batch.jobs, inputs, context.remote_generator(model), batch.heartbeat)
+        generator = context.generator(model)
         batch.heartbeat.moved()
         return develop(context, batch.jobs, inputs, generator, watch)
     except Stopped:
@@ -129,11 +135,13 @@ def _settle(context: Context, batch: MicroBatch, job: sa.Row[Any], outcome: Outc
     batch.heartbeat.moved()
     if outcome is None:
         verdict: Statement = jobs.requeue(job.id, batch.lease, "worker_draining")
+    elif outcome.pause is not None:
+        verdict = jobs.postpone(job.id, batch.lease, outcome.pause.reason, outcome.pause.delay)
     elif outcome.error is not None:
         verdict = _failed(context, batch, job, outcome.error)
     else:
         try:
-            stored = store(context, batch, job, outcome)
+            stored = (store_paid if outcome.is_paid else store)(context, batch, job, outcome)
             verdict = jobs.complete(job.id, batch.lease, stored, outcome.warnings)
         except PostprocessFailed as error:
             verdict = _failed(context, batch, job, error)
@@ -145,7 +153,8 @@ def _settle(context: Context, batch: MicroBatch, job: sa.Row[Any], outcome: Outc
 def _failed(context: Context, batch: MicroBatch, job: sa.Row[Any], error: GenerationError) -> Statement:
     """Try again later where that may help, else give up."""
     log.warning("job %s attempt %d: %s: %s", job.id, job.attempts, error.code, error.message)
-    if error.retryable:
+    allowed = isinstance(error, ProviderMayHaveBilled) and context.settings.openai_retry_unknown
+    if error.retryable or allowed:
         return jobs.requeue(job.id, batch.lease, error.code, error=error, delay=context.settings.retry_delay)
     return jobs.fail(job.id, batch.lease, error)
 
@@ -178,15 +187,25 @@ def store(context: Context, batch: MicroBatch, job: sa.Row[Any], outcome: Outcom
                 sha256=hashlib.sha256(data).hexdigest(),
                 receipt={
                     **outcome.receipt,
-                    "seed": seed,
-                    "steps": job.steps,
-                    "guidance_scale": job.guidance_scale,
+                    **({} if outcome.is_paid else _sown(job, seed)),
                     **_only_here(job),
                     "worker": context.name,
                 },
             )
         )
     return stored
+
+
+def store_paid(context: Context, batch: MicroBatch, job: sa.Row[Any], outcome: Outcome) -> list[StoredImage]:
+    """Store pictures that cannot be had again: as long as the lease lasts, where the store is away."""
+    while True:
+        try:
+            return store(context, batch, job, outcome)
+        except StorageUnavailable as error:
+            if not batch.heartbeat.wants(job.id):
+                raise
+            log.warning("job %s not stored yet: %s", job.id, error.message)
+            batch.heartbeat.wait(1.0)
 
 
 def finish(picture: Image, job: sa.Row[Any]) -> Image:
@@ -197,6 +216,11 @@ def finish(picture: Image, job: sa.Row[Any]) -> Image:
         return apply(picture, Postprocess.model_validate(job.postprocess))
     except (ValueError, OSError, MemoryError) as error:  # Pillow's, for whatever it cannot do
         raise PostprocessFailed(f"The picture could not be postprocessed: {error}") from error
+
+
+def _sown(job: sa.Row[Any], seed: int) -> dict[str, Any]:
+    """What makes the picture again; a provider's cannot be."""
+    return {"seed": seed, "steps": job.steps, "guidance_scale": job.guidance_scale}
 
 
 def _only_here(job: sa.Row[Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Self
 from uuid import UUID
 
@@ -45,9 +46,9 @@ class Heartbeat:
         self._stopped.set()
         self._thread.join()
 
-    def moved(self) -> None:
-        """Note that the device made progress."""
-        self._moved_at = time.monotonic()
+    def moved(self, ahead: timedelta = timedelta(0)) -> None:
+        """Note that the device made progress; or, with `ahead`, that for so long none will be seen, and rightly."""
+        self._moved_at = time.monotonic() + ahead.total_seconds()
 
     def done(self, job_id: str) -> None:
         """A job is settled: it is ours no more, and that is no loss."""

@@ -15,7 +15,7 @@ from itertools import chain
 
 import sqlalchemy as sa
 
-from core import files, idempotency, jobs, views
+from core import files, idempotency, jobs, provider_calls, views
 from core.db import UNAVAILABLE, Database
 from core.errors import StorageUnavailable
 from core.progress import Progress
@@ -65,6 +65,8 @@ class Sweep:
         """Take back lost jobs, end stale ones, ring for waiting ones."""
         reclaimed = self._database.execute(jobs.reclaim(self._settings.max_crashes))
         expired = self._database.execute(jobs.expire())
+        for call in self._database.execute(provider_calls.abandon_lost()):
+            log.warning("call %s of job %s: nobody knows what came of it", call.id, call.job_id)
         for row in reclaimed:
             log.warning("job %s: its lease ran out; now %s", row.id, row.status)
         self._progress.changed([row.id for row in (*reclaimed, *expired)])

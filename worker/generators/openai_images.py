@@ -79,11 +79,13 @@ class OpenAIImages:
         async with asyncio.timeout(self._timeout.total_seconds()), self._client(requests, call_id) as client:
             images = client.images.with_raw_response
             if request.image is None:
-                return (await images.generate(**parameters)).http_response
+                drawn: httpx2.Response = (await images.generate(**parameters)).http_response
+                return drawn
             parameters["image"] = ("image.png", _png(request.image), "image/png")
             if request.mask is not None:
                 parameters["mask"] = ("mask.png", _png(_hole(request.mask)), "image/png")
-            return (await images.edit(**parameters)).http_response
+            edited: httpx2.Response = (await images.edit(**parameters)).http_response
+            return edited
 
     def _parameters(self, requests: Sequence[ImageRequest]) -> dict[str, Any]:
         request = requests[0]
