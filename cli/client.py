@@ -35,6 +35,9 @@ SILENCE_SECONDS = 45.0
 PASSING = frozenset({502, 503, 504})
 """What a proxy answers while the API behind it starts."""
 
+KEPT_SECONDS = 30 * 24 * 3600
+"""How long an uploaded picture is kept, so that its job can be retried: the longest the API takes."""
+
 PAGE = 100
 """Most jobs that the API lists at a time."""
 
@@ -61,6 +64,13 @@ class JobError(TypedDict):
     message: str
 
 
+class Warned(TypedDict):
+    """What to know about a job that is done all the same."""
+
+    code: str
+    message: str
+
+
 class Job(TypedDict):
     """What the commands read of a job; the API sends more."""
 
@@ -71,6 +81,7 @@ class Job(TypedDict):
     output_format: str
     images: list[Image]
     error: JobError | None
+    warnings: list[Warned]
     created_at: int
 
 
@@ -117,6 +128,18 @@ class Client:
         """Post a job. However often it has to be sent, it is one job."""
         headers = {"idempotency-key": str(uuid4()), "content-type": "application/json"}
         return cast(Job, self._json("POST", "/v1/jobs", content=json.dumps(request), headers=headers))
+
+    def upload(self, name: str, content: bytes) -> str:
+        """Put a picture beside the jobs that begin with it, for KEPT_SECONDS; returns the file's id.
+
+        Sent twice, it is two files; the one that no job names expires like the other.
+        """
+        fields = {
+            "purpose": "vision",
+            "expires_after[anchor]": "created_at",
+            "expires_after[seconds]": str(KEPT_SECONDS),
+        }
+        return str(self._json("POST", "/v1/files", data=fields, files={"file": (name, content)})["id"])
 
     def cancel(self, job_id: str) -> Job:
         """Wish that a job stop; returns it as it is then."""

@@ -1,5 +1,7 @@
 """`safelight generate "a prompt" -o cat.png`: post a job, show it, save its pictures. The story is `generate`.
 
+With --image it is an edit, with --variation a variation: the picture is uploaded first.
+
 Where pictures go is settled before the job is posted: nothing is drawn that could not be saved, and no file is
 overwritten unless --force says so.
 """
@@ -26,7 +28,7 @@ MOST_IMAGES = 64  # the most that any model of a catalogue may draw at a time
 
 
 def generate(
-    prompt: Annotated[str, typer.Argument(help="What to draw.")],
+    prompt: Annotated[str | None, typer.Argument(help="What to draw; left out with --variation.")] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -40,6 +42,15 @@ def generate(
     steps: Annotated[int | None, typer.Option(help="Denoising steps. Default: the model's.")] = None,
     guidance_scale: Annotated[float | None, typer.Option(help="How closely to follow the prompt.")] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Begin with this picture: edit it by the prompt.")] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="Edit only where this picture, as large as the other, is transparent or white.")
+    ] = None,
+    strength: Annotated[float | None, typer.Option(help="How far to edit, up to 1. Default: the model's.")] = None,
+    variation: Annotated[bool, typer.Option("--variation", help="Draw the subject of --image anew.")] = False,
+    denoise: Annotated[float | None, typer.Option(help="Smooth grain, 0 to 1.")] = None,
+    sharpen: Annotated[float | None, typer.Option(help="Sharpen edges, 0 to 1.")] = None,
+    upscale: Annotated[int | None, typer.Option(help="Multiply both sides by 2 or 4.")] = None,
     output_format: Annotated[
         Format | None, typer.Option("--format", help="Default: by the file's extension, else png.")
     ] = None,
@@ -53,7 +64,11 @@ def generate(
         raise CommandError("--no-wait saves nothing, so it does not go with -o.")
     chosen = choose_format(output, output_format)
     check_place(output, n, force)
-    asked = {
+    operation = choose_operation(prompt, image, mask, variation)
+    pictures = {name: (path, _picture(path)) for name, path in (("image", image), ("mask", mask)) if path is not None}
+    filters = {"denoise": denoise, "sharpen": sharpen, "upscale": upscale}
+    asked: dict[str, object] = {
+        "operation": operation,
         "prompt": prompt,
         "model": model,
         "n": n,
@@ -63,8 +78,12 @@ def generate(
         "guidance_scale": guidance_scale,
         "negative_prompt": negative_prompt,
         "output_format": chosen,
+        "strength": strength,
+        "postprocess": {name: value for name, value in filters.items() if value is not None} or None,
     }
     with connect(url, key) as client:
+        for name, (path, content) in pictures.items():
+            asked[name] = {"file_id": client.upload(path.name, content)}
         job = _submit(client, {name: _text(name, value) for name, value in asked.items() if value is not None})
         if no_wait:
             print(job["id"])
@@ -76,6 +95,26 @@ def generate(
         except KeyboardInterrupt:
             _cancel(client, job["id"])
             raise typer.Exit(INTERRUPTED) from None
+
+
+def choose_operation(
+    prompt: str | None, image: Path | None, mask: Path | None, variation: bool
+) -> Literal["edit", "variation"] | None:
+    """What the options mean; None is a generation. Raises CommandError if they do not go together."""
+    if image is None and (variation or mask is not None):
+        raise CommandError(f"{'--variation' if variation else '--mask'} needs the picture to begin with: --image PATH.")
+    if variation and (prompt is not None or mask is not None):
+        raise CommandError("A variation follows its picture alone: --variation takes no prompt and no --mask.")
+    if prompt is None and not variation:
+        raise CommandError('Say what to draw: safelight generate "A cat sitting on a sofa."')
+    return None if image is None else "variation" if variation else "edit"
+
+
+def _picture(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read ({error.strerror}).") from None
 
 
 def _text(name: str, value: object) -> object:

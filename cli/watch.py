@@ -33,10 +33,24 @@ def watch(job_id: JobId, url: Url = None, key: Key = None) -> None:
         print(image["url"])
 
 
+def warn(job: Job) -> None:
+    """Say what the model did not see of a job that is done all the same."""
+    for warning in job["warnings"]:
+        print(f"{job['id']}: warning: {' '.join(warning['message'].split())}", file=sys.stderr)
+
+
 def follow(client: Client, job_id: str) -> Job:
-    """Show a job's progress until its end; returns it as it ended."""
+    """Show a job's progress until its end, then its warnings; returns it as it ended."""
+    job = _until_end(client, job_id)
+    warn(job)
+    return job
+
+
+def _until_end(client: Client, job_id: str) -> Job:
     with bar(job_id) if _is_lively() else lines(job_id) as show:
         for event in client.events(job_id):
+            if event.type == "preview":  # asked for by another client
+                continue
             show(event)
             if event.job is not None:
                 return event.job

@@ -20,6 +20,7 @@ from cli.client import Client
 from cli.errors import CommandError
 from tests.cli.terminal import Terminal, command
 from tests.cli.wire import Wire
+from tests.pictures import a_mask, a_picture, decoded, encoded, same
 from tests.processes import PATIENCE
 from tests.stack import Stack, free_port
 
@@ -54,6 +55,55 @@ def progress(stderr: str) -> list[str]:
 
 
 # generate
+
+
+def test_a_picture_is_edited_where_its_mask_says_and_enlarged(terminal: Terminal) -> None:
+    picture = a_picture()
+    (terminal.directory / "room.png").write_bytes(encoded(picture))
+    (terminal.directory / "mask.png").write_bytes(encoded(a_mask()))
+
+    ended = terminal.run(
+        "generate", "a dog", *SMALL, "--image", "room.png", "--mask", "mask.png", "--strength", "0.9", "-o", "new.png"
+    )
+    large = terminal.run("generate", "a dog", *SMALL, "--image", "room.png", "--upscale", "2", "-o", "large.png")
+
+    assert (ended.returncode, large.returncode) == (0, 0), ended.stderr + large.stderr
+    result = decoded((terminal.directory / "new.png").read_bytes())
+    assert same(result, picture, (0, 0, 32, 64))
+    assert not same(result, picture, (32, 0, 64, 64))
+    assert decoded((terminal.directory / "large.png").read_bytes()).size == (128, 128)
+
+
+def test_a_variation_takes_a_picture_and_no_prompt(terminal: Terminal, safelight: Stack) -> None:
+    (terminal.directory / "room.png").write_bytes(encoded(a_picture()))
+
+    ended = terminal.run("generate", *SMALL, "--image", "room.png", "--variation", "--no-wait")
+
+    job = safelight.final(ended.stdout.strip())
+    assert (job["status"], job["operation"], job["prompt"]) == ("completed", "variation", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "Say what to draw"),
+        (("a cat", "--mask", "x.png"), "--image PATH"),
+        (("--variation",), "--image PATH"),
+        (("a cat", "--image", "nowhere.png"), "nowhere.png cannot be read"),
+        (("a cat", "--image", "catalog.toml"), "PNG, JPEG or WebP"),
+        (("a cat", "--image", "catalog.toml", "--variation"), "takes no prompt"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused_before_a_job_is_made(
+    terminal: Terminal, safelight: Stack, options: tuple[str, ...], said: str
+) -> None:
+    before = safelight.count()
+
+    ended = terminal.run("generate", *SMALL, *options)
+
+    assert ended.returncode == 1
+    assert said in " ".join(ended.stderr.split())
+    assert safelight.count() == before
 
 
 def test_a_prompt_becomes_a_picture_in_the_file_named(terminal: Terminal) -> None:
