@@ -1,8 +1,10 @@
 """The pictures of docs/model.md: drawn by a sampler that does what the pipeline does, and by one command."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -59,6 +61,14 @@ def test_one_command_draws_pictures_from_the_model_of_a_folder(tmp_path: Path) -
     kept = numpy.asarray(Image.open(COMPOSED.with_name("autoencoder.webp")).convert("RGB"), float)
     assert made.shape == kept.shape
     assert abs(made - kept).mean() < 10, "draw the pictures anew: python -m training.illustrate"
+
+
+def test_the_code_that_opens_the_model_in_the_page_s_exercises_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```py\n(.*?)```", (ROOT / "docs" / "model.md").read_text("utf-8"), re.S)
+    monkeypatch.chdir(ROOT)
+    made: dict[str, Any] = {}
+    exec(compile(code, "docs/model.md", "exec"), made)  # noqa: S102 - our own page
+    assert [picture.size for picture in made["pictures"]] == [(128, 128)] * 2
 
 
 def test_a_picture_that_there_is_not_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
