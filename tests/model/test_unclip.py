@@ -1,4 +1,4 @@
-"""The pipeline on small random networks: conventions, round trip, independence of the batch."""
+"""The pipeline on small random networks: conventions, round trip, independence of the batch, optional parts."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
+from PIL import Image
 from transformers import (
     CLIPTextConfig,
     CLIPTextModelWithProjection,
@@ -15,8 +16,13 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from worker.generators.unclip.conditioning import imagine, to_tensor
 from worker.generators.unclip.networks import UnclipAutoencoder, UnclipDecoder
+from worker.generators.unclip.original import free_cells
 from worker.generators.unclip.pipeline import UnclipPipeline
+from worker.generators.unclip.precision import quick
+from worker.generators.unclip.prior import UnclipPrior
+from worker.generators.unclip.upscaler import UnclipUpscaler
 
 SHAPE = {
     "hidden_size": 64,
@@ -43,8 +49,7 @@ def pipe() -> UnclipPipeline:
     torch.manual_seed(0)
     words = letters()
     decoder = UnclipDecoder(channels=32, width=64, layers=1, embedding=64, text_width=64)
-    for parameter in decoder.parameters():  # the last layers start at zero and would draw nothing
-        torch.nn.init.normal_(parameter, std=0.05)
+    rouse(decoder)
     pipeline = UnclipPipeline(
         tokenizer=words,
         text_encoder=CLIPTextModelWithProjection(
@@ -69,11 +74,36 @@ def pipe() -> UnclipPipeline:
     return pipeline
 
 
+def rouse(network: torch.nn.Module) -> None:
+    """Give a network weights all over: its last layers start at zero and would say nothing."""
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+
+
+@pytest.fixture
+def full(pipe: UnclipPipeline) -> UnclipPipeline:
+    """The same pipeline with its optional parts."""
+    torch.manual_seed(1)
+    prior = UnclipPrior(embedding=64, text_width=64, width=64, layers=1)
+    prior.mean.uniform_(-1, 1)
+    prior.scale.uniform_(1, 2)
+    upscaler = UnclipUpscaler(channels=8, blocks=1)
+    for part in (prior, upscaler):
+        rouse(part)
+    pipeline = UnclipPipeline(**pipe.components | {"prior": prior.eval(), "upscaler": upscaler.eval()})
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def a_photo(side: int = 128) -> Image.Image:
+    return Image.radial_gradient("L").resize((side, side)).convert("RGB")
+
+
 def seeds(*numbers: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(number) for number in numbers]
 
 
-def drawn(pipe: UnclipPipeline, prompts: list[str], *numbers: int, **options: Any) -> np.ndarray[Any, Any]:
+def drawn(pipe: UnclipPipeline, prompts: list[str] | str, *numbers: int, **options: Any) -> np.ndarray[Any, Any]:
     pixels: np.ndarray[Any, Any] = pipe(
         prompts, generator=seeds(*numbers), num_inference_steps=3, output_type="np", return_dict=False, **options
     )[0]
@@ -86,6 +116,25 @@ def test_saved_and_loaded_it_draws_the_very_same(pipe: UnclipPipeline, tmp_path:
     again = UnclipPipeline.from_pretrained(tmp_path)
     again.set_progress_bar_config(disable=True)
     assert np.array_equal(drawn(again, ["cat"], 1), before)
+
+
+def test_saved_and_loaded_with_its_optional_parts_it_draws_the_very_same(full: UnclipPipeline, tmp_path: Path) -> None:
+    before = drawn(full, ["cat"], 1, height=256, width=256)
+    full.save_pretrained(tmp_path)
+    again = UnclipPipeline.from_pretrained(tmp_path)
+    again.set_progress_bar_config(disable=True)
+    assert np.array_equal(drawn(again, ["cat"], 1, height=256, width=256), before)
+
+
+def test_without_its_optional_parts_it_still_draws_from_a_text(pipe: UnclipPipeline, tmp_path: Path) -> None:
+    UnclipPipeline(**pipe.components | {"image_encoder": None}).save_pretrained(tmp_path)
+    bare = UnclipPipeline.from_pretrained(tmp_path)
+    bare.set_progress_bar_config(disable=True)
+    assert np.array_equal(drawn(bare, ["cat"], 1), drawn(pipe, ["cat"], 1))
+    assert "variation" in pipe.tasks
+    assert "variation" not in bare.tasks
+    with pytest.raises(ValueError, match="image cannot be looked at"):
+        bare(image=a_photo())
 
 
 def test_half_precision_files_load_to_single_precision(pipe: UnclipPipeline, tmp_path: Path) -> None:
@@ -115,6 +164,69 @@ def test_an_image_embedding_is_heard_and_its_absence_is_the_default(pipe: Unclip
     assert not np.array_equal(plain, drawn(pipe, ["cat"], 1, image_embeds=torch.randn(1, 64)))
 
 
+def test_a_prior_is_used_unless_it_is_declined(pipe: UnclipPipeline, full: UnclipPipeline) -> None:
+    plain, imagined = drawn(pipe, ["cat"], 1), drawn(full, ["cat"], 1)
+    assert not np.array_equal(imagined, plain)
+    assert np.array_equal(drawn(full, ["cat"], 1, use_prior=True), imagined)
+    assert np.array_equal(drawn(full, ["cat"], 1, use_prior=False), plain)
+    with pytest.raises(ValueError, match="use_prior"):
+        drawn(pipe, ["cat"], 1, use_prior=True)
+
+
+def test_a_folder_says_whether_its_prior_is_used(full: UnclipPipeline, tmp_path: Path) -> None:
+    declined = drawn(full, ["cat"], 1, use_prior=False)
+    full.register_to_config(prior_by_default=False)
+    full.save_pretrained(tmp_path)
+    again = UnclipPipeline.from_pretrained(tmp_path)
+    again.set_progress_bar_config(disable=True)
+    assert np.array_equal(drawn(again, ["cat"], 1), declined)
+
+
+def test_what_the_prior_imagines_belongs_to_one_picture(full: UnclipPipeline) -> None:
+    together = drawn(full, ["cat", "dog", "cow"], 1, 2, 3, prior_guidance_scale=2.0)
+    alone = drawn(full, ["dog"], 2, prior_guidance_scale=2.0)
+    assert np.abs(together[1] - alone[0]).max() < 1e-4
+    assert not np.allclose(alone, drawn(full, ["dog"], 2), atol=1e-4)
+
+
+def test_a_prior_that_knows_the_answer_is_sampled_to_it(full: UnclipPipeline) -> None:
+    """Whatever the noise, a prediction that never wavers is what the flow ends at, restored to CLIP's scale."""
+    answer = torch.linspace(-1, 1, 64)
+    with torch.no_grad():
+        for parameter in full.prior.image_out.parameters():
+            parameter.zero_()
+        full.prior.image_out.bias.copy_(answer)
+    text = full._read(["cat", "dog"])
+    embeds = imagine(full.prior, text, torch.randn(2, 64))
+    expected = answer / full.prior.scale + full.prior.mean
+    assert torch.allclose(embeds, expected.expand(2, 64), atol=1e-2)  # bfloat16, where the CPU has it
+    assert torch.allclose(full.prior.standardise(full.prior.restore(embeds)), embeds, atol=1e-5)
+
+
+def test_the_prior_does_not_see_what_the_mask_hides(full: UnclipPipeline) -> None:
+    text, noised, time = full._read(["cat"]), torch.randn(1, 64), torch.tensor([0.5])
+    padding = torch.where(text.mask[..., None], text.states, torch.randn_like(text.states))
+    told = full.prior(noised, time, text.states, text.mask, text.embeds)
+    assert torch.equal(full.prior(noised, time, padding, text.mask, text.embeds), told)
+
+
+def test_an_untrained_upscaler_is_a_bilinear_enlargement() -> None:
+    pictures = torch.rand(2, 3, 24, 40) * 2 - 1
+    doubled = UnclipUpscaler()(pictures)
+    bilinear = torch.nn.functional.interpolate(pictures, scale_factor=2, mode="bilinear", align_corners=False)
+    assert torch.equal(doubled, bilinear)
+
+
+@pytest.mark.parametrize("size", [128, 256, 512, 1024])
+def test_an_upscaler_doubles_as_often_as_needed(full: UnclipPipeline, size: int) -> None:
+    sides = []
+    full.upscaler.register_forward_pre_hook(lambda module, given: sides.append(given[0].shape))
+    pictures = drawn(full, ["cat", "dog"], 1, 2, height=size, width=size)
+    assert pictures.shape == (2, size, size, 3)
+    doublings = [side for side in (128, 256, 512) if side < size]
+    assert sides == [(1, 3, side, side) for _ in range(2) for side in doublings]  # one by one, for the memory's sake
+
+
 @pytest.mark.parametrize("size", [128, 256, 512])
 def test_pictures_come_in_the_size_asked_for(pipe: UnclipPipeline, size: int) -> None:
     assert drawn(pipe, ["cat"], 1, height=size, width=size).shape == (1, size, size, 3)
@@ -131,6 +243,57 @@ def test_every_output_type_is_the_same_picture(pipe: UnclipPipeline) -> None:
 def test_each_prompt_gets_as_many_pictures_as_asked_for(pipe: UnclipPipeline) -> None:
     pictures = pipe(["cat", "dog"], num_images_per_prompt=2, num_inference_steps=1, return_dict=False)[0]
     assert len(pictures) == 4
+
+
+def test_a_variation_sees_the_image_as_training_did(pipe: UnclipPipeline) -> None:
+    large = a_photo(256)
+    exactly = to_tensor([large], 64)
+    assert torch.equal(exactly, torch.from_numpy(np.array(large.reduce(4))).permute(2, 0, 1)[None].float() / 127.5 - 1)
+    embeds = pipe._look([large])
+    varied = drawn(pipe, "", 1, image=large)
+    assert np.array_equal(varied, drawn(pipe, "", 1, image_embeds=embeds))
+    assert not np.array_equal(varied, drawn(pipe, "", 2, image=large))
+    assert not np.array_equal(varied, drawn(pipe, "", 1, image=large.rotate(45)))
+    assert not np.array_equal(varied, drawn(pipe, "cat", 1, image=large))
+
+
+def test_each_image_is_varied_with_a_seed_of_its_own(pipe: UnclipPipeline) -> None:
+    one, other = a_photo(), a_photo().rotate(45)
+    both = drawn(pipe, "", 1, 2, image=[one, other])
+    assert np.abs(both[1] - drawn(pipe, "", 2, image=other)[0]).max() < 1e-4
+
+
+@pytest.mark.parametrize(("strength", "steps"), [(0.1, 1), (0.5, 5), (1.0, 10)])
+def test_an_edit_takes_its_share_of_the_steps_from_its_share_of_the_noise(
+    pipe: UnclipPipeline, strength: float, steps: int
+) -> None:
+    starts = []
+    pipe.decoder.register_forward_pre_hook(lambda module, given: starts.append(float(given[1][0])))
+    pipe("cat", image=a_photo(), strength=strength, num_inference_steps=10)
+    shift = pipe.scheduler.config.shift
+    assert len(starts) == pipe.num_timesteps == steps
+    assert starts[0] == pytest.approx(shift * strength / (1 + (shift - 1) * strength))
+
+
+def test_latents_outside_a_mask_end_as_the_original_s(pipe: UnclipPipeline) -> None:
+    mask = Image.new("L", (128, 128))
+    mask.putpixel((20, 70), 255)  # in the cell of column 2, row 8
+    options: dict[str, Any] = {"image": a_photo(), "mask_image": mask, "strength": 1.0, "output_type": "latent"}
+    latents = pipe("cat", generator=seeds(1), num_inference_steps=3, return_dict=False, **options)[0]
+    with quick(torch.device("cpu")):
+        original = pipe.vae.encode(to_tensor([a_photo()], 128)).float()
+    changed = (latents - original).abs().amax(1)[0] > 1e-6
+    assert changed.nonzero().tolist() == [[8, 2]]
+
+
+@pytest.mark.parametrize("side", [16, 40, 128, 512])
+def test_a_cell_is_free_where_any_of_its_pixels_is_white(side: int) -> None:
+    mask = Image.new("L", (side, side))
+    mask.putpixel((0, side - 1), 255)
+    cells = free_cells([mask], 16)
+    assert cells.shape == (1, 1, 16, 16)
+    assert cells[0, 0, 15, 0]
+    assert not cells[0, 0, :15].any()
 
 
 def test_a_callback_sees_every_step_can_preview_and_can_stop(pipe: UnclipPipeline) -> None:
@@ -162,6 +325,11 @@ def test_a_callback_sees_every_step_can_preview_and_can_stop(pipe: UnclipPipelin
         ({"output_type": "jpeg"}, "output_type"),
         ({"negative_prompt": ["a", "b"]}, "negative_prompt"),
         ({"latents": torch.zeros(1, 4, 16, 16)}, "latents"),
+        ({"strength": 0.5}, "image"),
+        ({"image": a_photo(), "strength": 0.0}, "strength"),
+        ({"image": a_photo(), "strength": 1.5}, "strength"),
+        ({"image": a_photo(), "mask_image": a_photo()}, "mask_image"),
+        ({"prompt": ["cat", "dog"], "image": [a_photo()]}, "image"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(pipe: UnclipPipeline, wrong: dict[str, Any], field: str) -> None:
