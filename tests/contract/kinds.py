@@ -16,7 +16,7 @@ from core.settings import Settings
 from worker.generators import build
 from worker.generators.operations import Task
 
-from .pipelines import SIDE_PX, a_tiny_karlo, a_tiny_karlo_of_variations, a_tiny_stable_diffusion, saved
+from .pipelines import SIDE_PX, a_tiny_flux, a_tiny_karlo, a_tiny_karlo_of_variations, a_tiny_stable_diffusion, saved
 
 BUNDLED = Settings().models_dir / "unclip-mini"
 OPERATIONS: dict[Task, Operation] = {
@@ -150,6 +150,11 @@ KINDS: dict[str, Kind] = {
     "stable diffusion, inpainting only": Kind(
         _of_folder(lambda: a_tiny_stable_diffusion(StableDiffusionInpaintPipeline, channels=9), operations=["edit"]),
         ("inpainting",),
+    ),
+    "flux": Kind(
+        _of_folder(a_tiny_flux),
+        ("text-to-image", "image-to-image", "inpainting"),
+        hears_negative_prompts=False,
     ),
     "karlo": Kind(
         _of_folder(a_tiny_karlo, options=_OTHER_STAGES),

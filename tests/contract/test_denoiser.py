@@ -13,6 +13,7 @@ from diffusers import (
     HeunDiscreteScheduler,
     LCMScheduler,
     PNDMScheduler,
+    StableDiffusionImg2ImgPipeline,
     UniPCMultistepScheduler,
 )
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -24,10 +25,21 @@ from core.settings import Settings
 from worker.generators import build
 from worker.generators.denoiser import denoisers, watched
 
-from .kinds import Watching, a_model
+from .kinds import Watching, a_model, a_photo
 from .pipelines import SIDE_PX, a_tiny_flux, a_tiny_stable_diffusion, saved, warnings_of_diffusers
 
 pytestmark = warnings_of_diffusers
+
+
+SOLVERS = [  # with the steps they take when six are asked for, and when an edit has half the noise to take away
+    (DDIMScheduler, 6, 3),
+    (DPMSolverMultistepScheduler, 6, 3),
+    (DPMSolverSinglestepScheduler, 6, 3),
+    (HeunDiscreteScheduler, 6, 3),
+    (LCMScheduler, 6, 3),
+    (PNDMScheduler, 9, 7),  # its first three steps are Runge-Kutta steps of two more timesteps each
+    (UniPCMultistepScheduler, 6, 3),
+]
 
 
 class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is untyped
@@ -75,20 +87,11 @@ def hooks(pipe: Any) -> int:
     return sum(len(module._forward_pre_hooks) for module in denoisers(pipe))
 
 
-@pytest.mark.parametrize(
-    ("scheduler", "total"),
-    [
-        (DDIMScheduler, 6),
-        (DPMSolverMultistepScheduler, 6),
-        (DPMSolverSinglestepScheduler, 6),
-        (HeunDiscreteScheduler, 6),
-        (LCMScheduler, 6),
-        (PNDMScheduler, 9),  # its first three steps are Runge-Kutta steps of two more timesteps each
-        (UniPCMultistepScheduler, 6),
-    ],
-)
+@pytest.mark.parametrize(("scheduler", "total", "of_half"), SOLVERS)
 @pytest.mark.parametrize("guidance_scale", [1.0, 5.0])
-def test_every_solver_counts_from_nought_to_its_total(scheduler: Any, total: int, guidance_scale: float) -> None:
+def test_every_solver_counts_from_nought_to_its_total(
+    scheduler: Any, total: int, of_half: int, guidance_scale: float
+) -> None:
     pipe = a_tiny_stable_diffusion()
     pipe.set_progress_bar_config(disable=True)
     pipe.scheduler = scheduler.from_config(pipe.scheduler.config)
@@ -96,6 +99,17 @@ def test_every_solver_counts_from_nought_to_its_total(scheduler: Any, total: int
     with watched(pipe, watch, 6):
         pipe("a cat", num_inference_steps=6, guidance_scale=guidance_scale)
     assert watch.heard == [(done, total) for done in range(total + 1)]
+
+
+@pytest.mark.parametrize(("scheduler", "total", "of_half"), SOLVERS)
+def test_every_solver_counts_the_steps_that_are_left_to_an_edit(scheduler: Any, total: int, of_half: int) -> None:
+    pipe = a_tiny_stable_diffusion(StableDiffusionImg2ImgPipeline)
+    pipe.set_progress_bar_config(disable=True)
+    pipe.scheduler = scheduler.from_config(pipe.scheduler.config)
+    watch = Watching()
+    with watched(pipe, watch, 6):
+        pipe("a cat", image=a_photo(SIDE_PX), strength=0.5, num_inference_steps=6)
+    assert watch.heard == [(done, of_half) for done in range(of_half + 1)]
 
 
 def test_the_stages_of_a_cascade_count_as_one_rising_row() -> None:

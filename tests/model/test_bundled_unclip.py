@@ -26,7 +26,7 @@ def pipeline() -> UnclipPipeline:
 
 def paint(pipeline: UnclipPipeline, *seeds: int, **asked: Any) -> list[Image.Image]:
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    pictures: list[Image.Image] = pipeline(generator=generators, **asked).images
+    pictures: list[Image.Image] = pipeline(generator=generators, return_dict=False, **asked)[0]
     return pictures
 
 

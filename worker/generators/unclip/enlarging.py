@@ -39,6 +39,7 @@ def _doubled(picture: Pixels, size: int, upscaler: UnclipUpscaler) -> Pixels:
     grown = torch.from_numpy(picture).permute(2, 0, 1)[None].to(device) * 2 - 1
     with quick(device):
         while grown.shape[-1] < size:
-            grown = upscaler(grown).clamp(-1, 1)
+            # Channels last, in which a CPU convolves in half the time.
+            grown = upscaler(grown.contiguous(memory_format=torch.channels_last)).clamp(-1, 1)
     doubled: Pixels = (grown[0].permute(1, 2, 0) / 2 + 0.5).cpu().numpy()
     return doubled
