@@ -83,8 +83,8 @@ class Report:
 
     @property
     def best(self) -> Batch:
-        """The batch with the most images a second; of equals the smallest."""
-        return max(self.batches, key=lambda batch: (batch.rate, -batch.size))
+        """The batch that gains most over a single picture, by the ratios within rounds; of equals the smallest."""
+        return max(self.batches, key=lambda batch: (self.against_one(batch), -batch.size))
 
     def against_one(self, batch: Batch) -> float:
         """Images a second of a batch over those of a single picture: the median of the rounds' ratios."""
