@@ -38,6 +38,7 @@ class ModelObject(BaseModel):
     default_size: str
     steps: Steps
     guidance_scale: Guidance
+    strength: float = Field(description="How far an edit goes that does not say.")
     max_images: int
     max_prompt_chars: int
     queue: Queue
@@ -88,6 +89,7 @@ def _shown(model: Model, depths: dict[str, Queue]) -> ModelObject:
         default_size=model.size,
         steps=model.steps,
         guidance_scale=model.guidance_scale,
+        strength=model.strength,
         max_images=model.max_images,
         max_prompt_chars=model.max_prompt_chars,
         queue=depths.get(model.id, Queue(queued=0, in_progress=0, device_seconds=0.0)),
