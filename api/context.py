@@ -1,6 +1,7 @@
 """What a request handler needs, made once at start and handed around: no globals, no look-ups."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 from api.submission import Submission
 from core.catalog import Catalog, load_catalog
@@ -22,6 +23,8 @@ class Context:
     storage: Storage
     listener: Listener
     doorbell: AsyncDoorbell
+    decoders: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    """Held while an input picture is decoded: each may take some hundred megabytes."""
 
     @classmethod
     def open(cls, settings: Settings) -> "Context":

@@ -20,9 +20,6 @@ from core.files import NewFile
 from core.requests import JobRequest, PictureSource
 from core.settings import Settings
 
-DECODERS = asyncio.Semaphore(2)
-"""Pictures decoded at once: each may take some hundred megabytes."""
-
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
@@ -60,7 +57,7 @@ async def _bring(
     if source is None:
         return None
     data = await _bytes(parts, project_id, name, source)
-    async with DECODERS:
+    async with parts.decoders:
         picture, normal = await asyncio.to_thread(_decode, data, parts.settings, name, source.file_id is None)
     if source.file_id is not None:
         brought.ids[name] = source.file_id

@@ -24,31 +24,34 @@ class Inputs:
 
 
 class InputReader:
-    """Reads the inputs of one micro-batch; a file that several of its jobs name is read once."""
+    """Reads the inputs of one micro-batch; a picture that several of its jobs begin with is read once.
+
+    Only fitted pictures are kept: decoded as they came, those of one micro-batch might fill the memory.
+    """
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._read: dict[str, Image | GenerationError] = {}
+        self._fitted: dict[tuple[str, str, str], Image | GenerationError] = {}
 
     def inputs(self, job: sa.Row[Any]) -> Inputs:
         """A job's pictures. Raises InputUnavailable, or StorageFailed while the store is away."""
-        if not job.inputs:
-            return Inputs()
-        width, height = (int(side) for side in job.size.split("x"))
-        image = pictures.opaque(self._picture(job.inputs["image"]))
-        mask = pictures.mask_of(self._picture(job.inputs["mask"])) if "mask" in job.inputs else None
-        return Inputs(
-            image=pictures.fit(image, width, height),
-            mask=None if mask is None else pictures.fit(mask, width, height),
-        )
+        return Inputs(**{role: self._picture(role, file_id, job.size) for role, file_id in job.inputs.items()})
 
-    def _picture(self, file_id: str) -> Image:
-        if file_id not in self._read:
-            self._read[file_id] = self._load(file_id)
-        found = self._read[file_id]
+    def _picture(self, role: str, file_id: str, size: str) -> Image:
+        key = (role, file_id, size)
+        if key not in self._fitted:
+            self._fitted[key] = self._fit(*key)
+        found = self._fitted[key]
         if isinstance(found, GenerationError):
             raise found
         return found
+
+    def _fit(self, role: str, file_id: str, size: str) -> Image | GenerationError:
+        found = self._load(file_id)
+        if isinstance(found, GenerationError):
+            return found
+        width, height = (int(side) for side in size.split("x"))
+        return pictures.fit(pictures.mask_of(found) if role == "mask" else pictures.opaque(found), width, height)
 
     def _load(self, file_id: str) -> Image | GenerationError:
         try:

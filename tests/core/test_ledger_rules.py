@@ -34,6 +34,9 @@ def test_the_migrations_make_the_tables_of_the_code(database: Database) -> None:
         {"status": "failed", "finished_at": sa.func.now()},  # without an error
         {"status": "lost"},
         {"n": 0},
+        {"operation": "edit", "inputs": {"image": "file-x"}},  # without a strength
+        {"operation": "variation"},  # without an image
+        {"inputs": {"image": "file-x"}},  # of a generation
         {"seed": 2**32},
     ],
 )

@@ -12,7 +12,7 @@ from core import jobs, leases
 from core.db import Database, Statement
 from core.errors import GeneratorFailed, OutOfMemory
 from core.ids import new_id
-from core.jobs import NewJob, StoredImage
+from core.jobs import NewJob, StoredImage, Warned
 from core.status import ARROWS, JobStatus
 from core.tables import DEFAULT_PROJECT, images, job_events
 from core.tables import jobs as table
@@ -237,3 +237,23 @@ def test_completing_records_the_images_in_the_same_statement(database: Database)
     assert [(image.storage_key, image.seed, image.receipt) for image in stored] == [
         (picture["storage_key"], picture["seed"], picture["receipt"]) for picture in pictures
     ]
+
+
+def test_a_job_comes_back_as_it_was_submitted_and_with_what_it_was_warned_of(database: Database) -> None:
+    given: dict[str, Any] = {
+        "operation": "edit",
+        "inputs": {"image": "file-a", "mask": "file-b"},
+        "strength": 0.4,
+        "postprocess": {"upscale": 2},
+        "partial_images": 2,
+        "metadata": {"a": "b"},
+    }
+    job, lease = a_job(**given), uuid4()
+    warning = Warned(code="prompt_truncated", message="The end is not read.", param="prompt")
+    database.execute(jobs.submit(job, a_job()))
+    database.execute(claim(lease))
+
+    (done,) = database.execute(jobs.complete(job.id, lease, [an_image(job.id)], [warning]))
+
+    assert {name: done._mapping[name] for name in given} == given
+    assert done.warnings == [warning]
