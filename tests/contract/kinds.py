@@ -7,6 +7,7 @@ from threading import Event
 from typing import Any
 
 import numpy
+import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline
 from PIL import Image, ImageDraw
 
@@ -15,6 +16,9 @@ from core.generation import Generator, ImageRequest, Stopped
 from core.settings import Settings
 from worker.generators import build
 from worker.generators.operations import Task
+from worker.generators.unclip.pipeline import UnclipPipeline
+from worker.generators.unclip.prior import UnclipPrior
+from worker.generators.unclip.upscaler import UnclipUpscaler
 
 from .pipelines import SIDE_PX, a_tiny_flux, a_tiny_karlo, a_tiny_karlo_of_variations, a_tiny_stable_diffusion, saved
 
@@ -132,6 +136,13 @@ def _bundled(place: Path) -> Generator:
     return generator
 
 
+def _with_every_part() -> UnclipPipeline:
+    """The bundled model with an untrained prior and upscaler."""
+    torch.manual_seed(0)
+    parts = UnclipPipeline.from_pretrained(BUNDLED).components
+    return UnclipPipeline(**parts | {"prior": UnclipPrior(), "upscaler": UnclipUpscaler()})
+
+
 _OTHER_STAGES = {"prior_num_inference_steps": 3, "super_res_num_inference_steps": 2}
 
 KINDS: dict[str, Kind] = {
@@ -169,6 +180,7 @@ KINDS: dict[str, Kind] = {
         counts=lambda request: request.steps + 2,
     ),
     "unclip-mini": Kind(_bundled, EVERY_TASK, side_px=128),
+    "unclip-mini with every part": Kind(_of_folder(_with_every_part), ("text-to-image", "inpainting"), side_px=256),
 }
 
 

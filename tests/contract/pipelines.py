@@ -34,7 +34,7 @@ from transformers import (
     T5EncoderModel,
 )
 
-from worker.generators.karlo import make_loadable
+from worker.generators.karlo import module_in_place
 
 SIDE_PX = 32
 
@@ -105,7 +105,6 @@ def a_tiny_flux() -> DiffusionPipeline:
 def a_tiny_karlo() -> DiffusionPipeline:
     """Karlo's three stages and three schedulers; draws 32x32 and nothing else."""
     torch.manual_seed(0)
-    make_loadable()
     tokenizer = _byte_tokenizer()
     prior = PriorTransformer(
         num_attention_heads=2,
@@ -114,21 +113,21 @@ def a_tiny_karlo() -> DiffusionPipeline:
         embedding_dim=16,
         num_embeddings=tokenizer.model_max_length,
     )
-    return UnCLIPPipeline(
-        prior=prior,
-        prior_scheduler=UnCLIPScheduler(
-            variance_type="fixed_small_log", prediction_type="sample", clip_sample_range=5.0
-        ),
-        tokenizer=tokenizer,
-        text_encoder=_projecting_text_encoder(tokenizer),
-        **_karlo_decoder(),
-    )
+    with module_in_place():
+        return UnCLIPPipeline(
+            prior=prior,
+            prior_scheduler=UnCLIPScheduler(
+                variance_type="fixed_small_log", prediction_type="sample", clip_sample_range=5.0
+            ),
+            tokenizer=tokenizer,
+            text_encoder=_projecting_text_encoder(tokenizer),
+            **_karlo_decoder(),
+        )
 
 
 def a_tiny_karlo_of_variations() -> DiffusionPipeline:
     """Karlo's image variations: an image encoder in the place of the prior."""
     torch.manual_seed(0)
-    make_loadable()
     tokenizer = _byte_tokenizer()
     image_encoder = CLIPVisionModelWithProjection(
         CLIPVisionConfig(
@@ -141,15 +140,16 @@ def a_tiny_karlo_of_variations() -> DiffusionPipeline:
             patch_size=8,
         )
     )
-    return UnCLIPImageVariationPipeline(
-        tokenizer=tokenizer,
-        text_encoder=_projecting_text_encoder(tokenizer),
-        feature_extractor=CLIPImageProcessor(
-            crop_size={"height": 16, "width": 16}, size={"shortest_edge": 16}, resample=3
-        ),
-        image_encoder=image_encoder,
-        **_karlo_decoder(),
-    )
+    with module_in_place():
+        return UnCLIPImageVariationPipeline(
+            tokenizer=tokenizer,
+            text_encoder=_projecting_text_encoder(tokenizer),
+            feature_extractor=CLIPImageProcessor(
+                crop_size={"height": 16, "width": 16}, size={"shortest_edge": 16}, resample=3
+            ),
+            image_encoder=image_encoder,
+            **_karlo_decoder(),
+        )
 
 
 def saved(pipe: DiffusionPipeline, folder: Path, *, safetensors: bool = True) -> Path:

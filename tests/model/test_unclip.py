@@ -164,6 +164,16 @@ def test_an_image_embedding_is_heard_and_its_absence_is_the_default(pipe: Unclip
     assert not np.array_equal(plain, drawn(pipe, ["cat"], 1, image_embeds=torch.randn(1, 64)))
 
 
+def test_the_half_that_guidance_leads_away_from_knows_no_image(pipe: UnclipPipeline) -> None:
+    known = []
+    pipe.decoder.register_forward_pre_hook(lambda module, given: known.append(given[-1].tolist()))
+    embeds = torch.randn(2, 64)
+    drawn(pipe, ["cat", "dog"], 1, 2, image_embeds=embeds)
+    drawn(pipe, ["cat", "dog"], 1, 2, image_embeds=embeds, guidance_scale=1.0)
+    drawn(pipe, ["cat", "dog"], 1, 2)
+    assert known[::3] == [[False, False, True, True], [True, True], [False] * 4]
+
+
 def test_a_prior_is_used_unless_it_is_declined(pipe: UnclipPipeline, full: UnclipPipeline) -> None:
     plain, imagined = drawn(pipe, ["cat"], 1), drawn(full, ["cat"], 1)
     assert not np.array_equal(imagined, plain)

@@ -18,7 +18,7 @@ from huggingface_hub import hf_hub_download
 
 from core.catalog import Model
 from core.errors import ModelUnavailable
-from worker.generators import karlo
+from worker.generators.karlo import KarloLoader
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def find(model: Model, models_dir: Path) -> tuple[Path, str | None]:
 
 
 def _pipeline_class(model: Model, folder: Path) -> Any:
-    """The class that loads a folder. Raises ModelUnavailable for what is missing or must not be loaded."""
+    """What loads a folder. Raises ModelUnavailable for what is missing or must not be loaded."""
     path = folder / "model_index.json"
     try:
         index = json.loads(path.read_text("utf-8"))
@@ -72,11 +72,9 @@ def _pipeline_class(model: Model, folder: Path) -> Any:
         raise ModelUnavailable(f"Model {model.id}: {path} asks for code of its own ({name}), which is never run.")
     if name in _OWN_PIPELINES:
         return getattr(importlib.import_module(_OWN_PIPELINES[name]), name)
-    if name.startswith("UnCLIP"):
-        karlo.make_loadable()
     if not hasattr(diffusers, name):
         raise ModelUnavailable(f"Model {model.id}: diffusers {diffusers.__version__} has no pipeline {name}.")
-    return diffusers.DiffusionPipeline
+    return KarloLoader if name.startswith("UnCLIP") else diffusers.DiffusionPipeline
 
 
 def load_pipeline(model: Model, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
