@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby
+from threading import Lock
 from typing import Any, Final
 
 import torch
@@ -65,9 +66,14 @@ class _Count:
         self._total = 0  # unknown until the loop runs: only then has the pipeline set its scheduler
         self._begun = 0
         self._last: float | None = None
+        self._lock = Lock()  # a pipeline may call its denoiser from several threads, each with a part of the batch
 
     def before(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         timestep = _timestep(module, args, kwargs)
+        with self._lock:
+            self._hear(timestep)
+
+    def _hear(self, timestep: float | None) -> None:
         if self._begun and timestep is not None and timestep == self._last:
             return
         self._last = timestep

@@ -28,6 +28,7 @@ from worker.generators.parameters import call_arguments, call_options, steps_ask
 from worker.generators.previews import callbacks
 from worker.generators.source import digest, find, load_pipeline
 from worker.generators.truncation import truncated
+from worker.generators.unclip.pipeline import UnclipPipeline
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +75,8 @@ class DiffusersGenerator:
         call_options(self._model, self._pipe)
         operations = Operations(self._model, self._pipe)
         self._threads = self._threads or _threads(self._pipe)
+        if device.type == "cpu" and self._threads == 1 and isinstance(self._pipe, UnclipPipeline):
+            self._pipe.spread_over(_CORES)
         self._receipt = {
             "model": self._model.id,
             "revision": revision or digest(folder),

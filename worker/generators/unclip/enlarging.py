@@ -3,25 +3,28 @@
 Pictures are enlarged one by one, so that a batch needs hardly more memory than a single one does.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy
 import torch
 from PIL import Image
+from torch import Tensor
 
-from worker.generators.unclip.precision import quick
+from worker.generators.unclip.lanes import Lanes
 from worker.generators.unclip.upscaler import UnclipUpscaler
 
 Pixels = numpy.ndarray[Any, numpy.dtype[numpy.float32]]
 
 
-def enlarge(pixels: Pixels, size: int, upscaler: UnclipUpscaler | None) -> Pixels:
+def enlarge(pixels: Pixels, size: int, upscaler: UnclipUpscaler | None, lanes: Lanes) -> Pixels:
     """Bring (N, H, H, 3) in [0, 1] to squares of `size` px, which is H times a power of two."""
     if pixels.shape[1] == size:
         return pixels
-    enlarged = numpy.empty((len(pixels), size, size, 3), numpy.float32)
-    for index, picture in enumerate(pixels):
-        enlarged[index] = _resampled(picture, size) if upscaler is None else _doubled(picture, size, upscaler)
+    if upscaler is None:
+        enlarged = numpy.stack([_resampled(picture, size) for picture in pixels])
+    else:
+        enlarged = lanes.run(partial(_doubled, upscaler, size), torch.from_numpy(pixels).to(upscaler.device)).numpy()
     return enlarged.clip(0, 1, out=enlarged)
 
 
@@ -33,13 +36,13 @@ def _resampled(picture: Pixels, size: int) -> Pixels:
     )
 
 
-def _doubled(picture: Pixels, size: int, upscaler: UnclipUpscaler) -> Pixels:
-    """Double (H, H, 3) until it has the size."""
-    device = upscaler.device
-    grown = torch.from_numpy(picture).permute(2, 0, 1)[None].to(device) * 2 - 1
-    with quick(device):
+def _doubled(upscaler: UnclipUpscaler, size: int, pixels: Tensor) -> Tensor:
+    """Double (N, H, H, 3) until they have the size; returned to the CPU."""
+    doubled = torch.empty(len(pixels), size, size, 3)
+    for picture, place in zip(pixels, doubled, strict=True):
+        grown = picture.permute(2, 0, 1)[None] * 2 - 1
         while grown.shape[-1] < size:
             # Channels last, in which a CPU convolves in half the time.
             grown = upscaler(grown.contiguous(memory_format=torch.channels_last)).clamp(-1, 1)
-    doubled: Pixels = (grown[0].permute(1, 2, 0) / 2 + 0.5).cpu().numpy()
+        place.copy_(grown[0].permute(1, 2, 0) / 2 + 0.5)
     return doubled

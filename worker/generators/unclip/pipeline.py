@@ -23,6 +23,7 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionM
 from worker.generators.unclip.batch import Batch, Pictures, Prompt, check_edit, check_generators, check_sizes
 from worker.generators.unclip.conditioning import Condition, Text, imagine, look, read, to_tensor
 from worker.generators.unclip.enlarging import Pixels, enlarge
+from worker.generators.unclip.lanes import Lanes
 from worker.generators.unclip.networks import UnclipAutoencoder, UnclipDecoder
 from worker.generators.unclip.original import Original, free_cells
 from worker.generators.unclip.precision import quick
@@ -70,6 +71,11 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
         )
         self.register_to_config(prior_by_default=prior_by_default)
         self._interrupt = False
+        self._lanes = Lanes()
+
+    def spread_over(self, cores: int) -> None:
+        """Compute the pictures of a batch side by side, on so many cores of a CPU."""
+        self._lanes = Lanes(cores)
 
     @classmethod
     def from_pretrained(cls, folder: str | PathLike[str], **options: Any) -> Self:
@@ -222,16 +228,17 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
         text = condition.text
         guided = len(text.embeds) > len(latents)
         sample = torch.cat([latents, latents]) if guided else latents
-        with quick(sample.device):
-            flow: Tensor = self.decoder(
-                sample.to(self.decoder.dtype),
-                time.expand(len(sample)),
-                text.states,
-                text.mask,
-                text.embeds,
-                condition.image_embeds,
-                condition.has_image,
-            )
+        flow = self._lanes.run(
+            self.decoder,
+            sample.to(self.decoder.dtype),
+            time.expand(len(sample)),
+            text.states,
+            text.mask,
+            text.embeds,
+            condition.image_embeds,
+            condition.has_image,
+            pictures=len(latents),
+        )
         if not guided:
             return flow
         without, towards = flow.chunk(2)
@@ -241,13 +248,12 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
 
     def _decode(self, latents: Tensor) -> Pixels:
         """Pictures (N, 128, 128, 3) in [0, 1]."""
-        with quick(latents.device):
-            pictures: Tensor = self.vae.decode(latents.to(self.vae.dtype))
+        pictures = self._lanes.run(self.vae.decode, latents.to(self.vae.dtype))
         pixels: Pixels = (pictures / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).float().cpu().numpy()
         return pixels
 
     def _pictures(self, latents: Tensor, size: int, output_type: str) -> Any:
-        pixels = enlarge(self._decode(latents), size, self.upscaler)
+        pixels = enlarge(self._decode(latents), size, self.upscaler, self._lanes)
         if output_type == "np":
             return pixels
         if output_type == "pt":
