@@ -6,7 +6,7 @@ provider says about its limits, and how its last calls ended, is read from here 
 know it and a restart forgets nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import takewhile
@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
+from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by, insert
 
 from core.errors import ProviderPaused, ProviderRateLimited
 from core.generation import Reply
@@ -22,7 +22,7 @@ from core.jobs import NOW
 from core.status import CallOutcome, JobStatus
 from core.tables import in_status, jobs, provider_calls
 
-LONGEST_DOUBLING = 6
+MOST_DOUBLINGS = 6
 """A breaker's pause doubles at most so often: from 10 seconds to 11 minutes."""
 
 _MAY_BE_BILLED = [outcome for outcome in CallOutcome if outcome.may_be_billed]
@@ -45,8 +45,8 @@ class Breaker:
 
     @property
     def window(self) -> int:
-        """How many of the last calls decide."""
-        return self.failures + LONGEST_DOUBLING
+        """How many of the last calls decide: some more than may be under way when it opens."""
+        return self.failures + 100
 
 
 def lock(queue: str) -> sa.Select[Any]:
@@ -83,8 +83,9 @@ def standing(job_id: str, lease: UUID, queue: str, breaker: Breaker) -> sa.Selec
     """What speaks against a call for a job. No row back: the job is somebody else's.
 
     unwanted: whether its owner wants it to stop. earlier: outcome of the last call of another attempt that may have
-    been billed. limited_for: seconds for which the provider wants no call. recent: outcomes of the queue's last calls,
-    newest first; quiet_for: seconds since the last of them ended; under_way: calls that began after that.
+    been billed. limited_for: seconds for which the provider wants no call. recent: the queue's last calls, the one that
+    ended last first, with their outcomes and the seconds since they began and ended. under_way: calls that began after
+    the end of all these.
     """
     calls, own = provider_calls.c, provider_calls.alias("own").c
     earlier = (
@@ -97,13 +98,18 @@ def standing(job_id: str, lease: UUID, queue: str, breaker: Breaker) -> sa.Selec
         calls.queue == queue, calls.retry_at > NOW
     )
     last = (
-        sa.select(calls.outcome, calls.closed_at)
+        sa.select(calls.outcome, calls.started_at, calls.closed_at)
         .where(calls.queue == queue, calls.closed_at.is_not(None), calls.outcome != CallOutcome.ABANDONED)
         .order_by(calls.closed_at.desc())
         .limit(breaker.window)
         .cte("last")
     )
-    outcomes = sa.select(sa.func.array_agg(aggregate_order_by(last.c.outcome, last.c.closed_at.desc())))
+    described = sa.func.jsonb_build_object(
+        "outcome", last.c.outcome,
+        "began", sa.extract("epoch", NOW - last.c.started_at),
+        "ended", sa.extract("epoch", NOW - last.c.closed_at),
+    )  # fmt: skip
+    recent = sa.select(sa.cast(sa.func.jsonb_agg(aggregate_order_by(described, last.c.closed_at.desc())), JSONB))
     ended_at = sa.select(sa.func.max(last.c.closed_at)).scalar_subquery()
     under_way = sa.select(sa.func.count()).where(
         calls.queue == queue, calls.outcome.is_(None), calls.started_at > ended_at
@@ -112,8 +118,7 @@ def standing(job_id: str, lease: UUID, queue: str, breaker: Breaker) -> sa.Selec
         jobs.c.cancel_requested_at.is_not(None).label("unwanted"),
         earlier.scalar_subquery().label("earlier"),
         limit.scalar_subquery().label("limited_for"),
-        outcomes.scalar_subquery().label("recent"),
-        sa.extract("epoch", NOW - ended_at).label("quiet_for"),
+        recent.scalar_subquery().label("recent"),
         under_way.scalar_subquery().label("under_way"),
     ).where(jobs.c.id == job_id, jobs.c.lease == lease, in_status(JobStatus.IN_PROGRESS))
 
@@ -122,12 +127,13 @@ def pause(standing: sa.Row[Any], breaker: Breaker) -> Pause | None:
     """How long a provider should be left alone: as long as it says, or as its last failures make wise."""
     if standing.limited_for is not None:
         return Pause(ProviderRateLimited.code, timedelta(seconds=float(standing.limited_for)))
-    outcomes: Sequence[str] = standing.recent or ()
-    streak = len(list(takewhile(lambda outcome: CallOutcome(outcome).blames_provider, outcomes)))
-    if streak < breaker.failures:
+    recent: Sequence[Mapping[str, Any]] = standing.recent or ()
+    streak = list(takewhile(lambda call: CallOutcome(call["outcome"]).blames_provider, recent))
+    if len(streak) < breaker.failures:
         return None
-    until = breaker.pause * 2 ** (streak - breaker.failures)
-    rest = until - timedelta(seconds=float(standing.quiet_for))
+    opened = streak[-breaker.failures]["ended"]
+    tries = sum(call["began"] < opened for call in streak)  # what was under way when it opened is none
+    rest = breaker.pause * 2 ** min(tries, MOST_DOUBLINGS) - timedelta(seconds=streak[0]["ended"])
     if rest > timedelta(0):
         return Pause(ProviderPaused.code, rest)
     return Pause(ProviderPaused.code, breaker.pause) if standing.under_way else None

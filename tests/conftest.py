@@ -55,7 +55,8 @@ def ledger_of_verbs(fresh_database: Callable[[], str]) -> Iterator[Database]:
 @pytest.fixture
 def database(ledger_of_verbs: Database) -> Database:
     """An empty ledger."""
-    ledger_of_verbs.execute(sa.text("TRUNCATE jobs, images, job_events, files, idempotency_keys, api_keys"))
+    emptied = "jobs, images, job_events, files, provider_calls, idempotency_keys, api_keys"
+    ledger_of_verbs.execute(sa.text(f"TRUNCATE {emptied}"))
     ledger_of_verbs.execute(sa.delete(projects).where(projects.c.id != DEFAULT_PROJECT))
     return ledger_of_verbs
 

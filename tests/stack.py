@@ -99,9 +99,9 @@ class Stack:
         process.until_says("Uvicorn running")
         return process
 
-    def worker(self, name: str = "worker", queue: str = "local", **settings: str) -> Process:
+    def worker(self, name: str = "worker", queue: str = "local", concurrency: int = 2, **settings: str) -> Process:
         command = python(
-            "-m", "celery", "-A", "worker.app", "worker", "-Q", queue, "--pool=threads", "--concurrency=2",
+            "-m", "celery", "-A", "worker.app", "worker", "-Q", queue, "--pool=threads", f"--concurrency={concurrency}",
             "--without-mingle", "--without-gossip", "-n", f"{name}@%h",
         )  # fmt: skip
         process = self._exits.enter_context(Process(name, command, self.environment | settings))

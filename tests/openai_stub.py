@@ -1,0 +1,278 @@
+"""OpenAI's Images API as a real server on a port of its own, with every way in which it may fail.
+
+It speaks HTTP by hand, because some of the ways end in the middle of a status line. What it does with a request stands
+in the prompt, in brackets: `[moderation] a cat`. Nothing of Safelight is used here: it is an independent ledger of what
+was asked, and of what would have been billed.
+"""
+
+import asyncio
+import base64
+import io
+import json
+import re
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from email.parser import BytesParser
+from typing import Any, Self
+
+from PIL import Image
+
+from tests.processes import PATIENCE
+
+KEY = "sk-test"
+MODEL = "gpt-image-2.5-flare"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How one request is answered."""
+
+    status: int = 200
+    error: Mapping[str, Any] | None = None  # OpenAI's error object
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None  # in place of pictures
+    draws: bool = False  # whether it is billed
+    seconds: float = 0.0  # how long drawing takes
+    held: bool = False  # answer only once the stub is released
+    cut: str = ""  # close the connection before the "headers" or amid the "body"
+    trickles: bool = False  # a byte every now and then, for ever
+    floods: bool = False  # a body without an end
+    times: int | None = None  # so often; after that the request is drawn
+
+
+def error(status: int, code: str, **headers: str) -> Way:
+    """A refusal in OpenAI's shape."""
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    said = {"message": f"The stub says {code}.", "type": kind, "param": None, "code": code}
+    return Way(status, error=said, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def _bomb() -> bytes:
+    """A PNG of 30,000 x 30,000 pixels in a few kilobytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    packed = zlib.compress(b"\0" * 2**20, 9)
+    head = struct.pack(">IIBBBBB", 30_000, 30_000, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+
+def answer_of(picture: bytes) -> bytes:
+    """An answer with one picture."""
+    return json.dumps({"created": 1, "data": [{"b64_json": base64.b64encode(picture).decode()}]}).encode()
+
+
+DRAWN = Way(draws=True)
+WAYS: dict[str, Way] = {
+    "slow": Way(draws=True, seconds=8.0),
+    "held": Way(draws=True, held=True),
+    "busy": error(429, "rate_limit_exceeded", retry_after_ms="700"),
+    "busy once": Way(429, error=error(429, "rate_limit_exceeded").error, headers={"retry-after": "1"}, times=1),
+    "used up": Way(draws=True, headers={"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1s"}),
+    "500": error(500, "server_error"),
+    "500 once": Way(500, error=error(500, "server_error").error, times=1),
+    "503": error(503, "overloaded", retry_after="1"),
+    "408": error(408, "timeout"),
+    "502": Way(502, body=b"<html>Bad gateway</html>", draws=True),
+    "504": Way(504, body=b"<html>Gateway timeout</html>", draws=True),
+    "moderation": error(400, "moderation_blocked"),
+    "bad request": error(400, "invalid_value"),
+    "401": error(401, "invalid_api_key"),
+    "403": error(403, "model_not_found"),
+    "quota": error(429, "insufficient_quota", retry_after="300"),
+    "hang": Way(draws=True, seconds=3600.0),
+    "cut before headers": Way(draws=True, cut="headers"),
+    "cut amid body": Way(draws=True, cut="body"),
+    "trickle": Way(draws=True, trickles=True),
+    "flood": Way(draws=True, floods=True),
+    "no json": Way(draws=True, body=b"<html>hello</html>"),
+    "no pictures": Way(draws=True, body=b'{"created": 1, "data": []}'),
+    "no base 64": Way(draws=True, body=b'{"created": 1, "data": [{"b64_json": "*** not base 64 ***"}]}'),
+    "no picture": Way(draws=True, body=answer_of(b"\x89PNG\r\n\x1a\n and then something else")),
+    "bomb": Way(draws=True, body=answer_of(_bomb())),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One request, as it came."""
+
+    at: float  # time.monotonic
+    path: str
+    headers: Mapping[str, str]
+    parameters: Mapping[str, Any]
+    files: Mapping[str, bytes]
+
+    @property
+    def prompt(self) -> str:
+        return str(self.parameters["prompt"])
+
+
+class OpenAIStub:
+    """Serves in a thread of its own until it is left."""
+
+    def __init__(self) -> None:
+        self.received: list[Received] = []
+        self.billed = 0
+        self.most_at_once = 0
+        self.way: Callable[[Received], Way] = self.by_prompt
+        self._at_once = 0
+        self._news = threading.Condition()
+        self._loop = asyncio.new_event_loop()
+        self._released = asyncio.Event()
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="openai-stub", daemon=True)
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def of(self, prompt: str) -> list[Received]:
+        """What came with a prompt."""
+        return [received for received in self.received if received.prompt == prompt]
+
+    def by_prompt(self, received: Received) -> Way:
+        found = re.search(r"\[(.+?)\]", received.prompt)
+        way = WAYS[found[1]] if found else DRAWN
+        if way.times is not None and len(self.of(received.prompt)) > way.times:
+            return DRAWN
+        return way
+
+    def until(self, number: int) -> None:
+        """Wait until so many requests have come."""
+        deadline = time.monotonic() + PATIENCE
+        with self._news:
+            while len(self.received) < number:
+                assert self._news.wait(deadline - time.monotonic()), f"{len(self.received)} of {number} requests came"
+
+    def release(self) -> None:
+        """Let requests that are held, and all that come after, be answered."""
+        self._loop.call_soon_threadsafe(self._released.set)
+
+    # The server
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**26))
+        self.port = server.sockets[0].getsockname()[1]
+        self._started.set()
+        self._loop.run_forever()
+        server.close()
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            received = await _read(reader)
+            with self._news:
+                self.received.append(received)
+                self._at_once += 1
+                self.most_at_once = max(self.most_at_once, self._at_once)
+                self._news.notify_all()
+            way = self.way(received)
+            if received.headers.get("authorization") != f"Bearer {KEY}":
+                way = WAYS["401"]
+            self.billed += way.draws
+            await self._answer(received, way, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the client has gone
+        finally:
+            self._at_once -= 1
+            writer.close()
+
+    async def _answer(self, received: Received, way: Way, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(way.seconds)
+        if way.held:
+            await self._released.wait()
+        body = _body(received, way)
+        length = 10**12 if way.floods else len(body)
+        head = [
+            f"HTTP/1.1 {way.status} Whatever",
+            "content-type: application/json",
+            f"content-length: {length}",
+            f"x-request-id: req_{len(self.received)}",
+            "connection: close",
+            *(f"{name}: {value}" for name, value in way.headers.items()),
+        ]
+        answer = "\r\n".join(head).encode() + b"\r\n\r\n" + body
+        if way.cut == "headers":
+            return
+        if way.cut == "body":
+            answer = answer[: -len(body) // 2]
+        for start in range(0, len(answer), 1) if way.trickles else ():
+            writer.write(answer[start : start + 1])
+            await writer.drain()
+            await asyncio.sleep(0.2)
+        writer.write(answer)
+        await writer.drain()
+        while way.floods:
+            writer.write(b" " * 2**16)
+            await writer.drain()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._started.wait(PATIENCE)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(PATIENCE)
+
+
+async def _read(reader: asyncio.StreamReader) -> Received:
+    """One request, whole."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
+    body = await reader.readexactly(int(headers["content-length"]))
+    parameters: dict[str, Any] = {}
+    files: dict[str, bytes] = {}
+    if headers["content-type"].startswith("application/json"):
+        parameters = json.loads(body)
+    else:
+        form = BytesParser().parsebytes(b"content-type: " + headers["content-type"].encode() + b"\r\n\r\n" + body)
+        for part in form.walk():
+            name = part.get_param("name", header="content-disposition")
+            content = part.get_payload(decode=True)
+            if not isinstance(name, str) or not isinstance(content, bytes):
+                continue
+            if part.get_filename() is None:
+                parameters[name] = content.decode()
+            else:
+                files[name] = content
+    return Received(time.monotonic(), head[0].split(" ")[1], headers, parameters, files)
+
+
+def _body(received: Received, way: Way) -> bytes:
+    if way.error is not None:
+        return json.dumps({"error": way.error}).encode()
+    if way.body is not None:
+        return way.body
+    n = int(received.parameters["n"])
+    width, height = (int(side) for side in received.parameters["size"].split("x"))
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), (200, 80, 40)).save(buffer, "PNG")
+    pictures = [{"b64_json": base64.b64encode(buffer.getvalue()).decode()}] * n
+    return json.dumps(
+        {
+            "created": int(time.time()),
+            "background": "opaque",
+            "output_format": "png",
+            "quality": "medium",
+            "size": received.parameters["size"],
+            "data": pictures,
+            "usage": {
+                "input_tokens": 20,
+                "input_tokens_details": {"text_tokens": 20, "image_tokens": 0},
+                "output_tokens": 1000 * n,
+                "total_tokens": 20 + 1000 * n,
+            },
+        }
+    ).encode()
