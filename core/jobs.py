@@ -372,19 +372,7 @@ def _complete() -> sa.Select[Any]:
     held = _held(sa.bindparam("held_id", type_=sa.Text), sa.bindparam("held_lease", type_=sa.Uuid))
     warnings = sa.cast(sa.bindparam("given_warnings", type_=JSONB), JSONB)
     done = held.values(_ended(JobStatus.COMPLETED) | {"warnings": warnings}).returning(*jobs.c).cte("moved")
-    named = _rows_of(
-        "stored",
-        sa.column("id", sa.Text),
-        sa.column("index", sa.SmallInteger),
-        sa.column("seed", sa.BigInteger),
-        sa.column("storage_key", sa.Text),
-        sa.column("media_type", sa.Text),
-        sa.column("width", sa.Integer),
-        sa.column("height", sa.Integer),
-        sa.column("bytes", sa.Integer),
-        sa.column("sha256", sa.Text),
-        sa.column("receipt", JSONB),
-    )
+    named = _rows_of("stored", *(sa.column(name, images.c[name].type) for name in StoredImage.__annotations__))
     kept = (
         sa.insert(images)
         .from_select(
