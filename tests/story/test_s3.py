@@ -6,6 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from tests.object_store import ObjectStore
+from tests.pictures import a_picture, data_url, encoded, upload
 from tests.stack import Stack
 
 
@@ -25,3 +26,23 @@ def test_pictures_lie_in_s3_and_links_lead_there(own: Stack, directory: Path) ->
     assert all(image["url"].startswith(s3.environment["AWS_ENDPOINT_URL"]) for image in job["images"])
     assert redirected.status_code == 302
     assert [gone.status_code, after.status_code] == [200, 404]
+
+
+def test_files_and_inputs_lie_in_s3_however_large(own: Stack, directory: Path) -> None:
+    large = bytes(range(256)) * 60_000  # more than one part of an upload
+    with ObjectStore(directory / "weed-of-files") as s3:
+        own.environment |= s3.environment
+        own.api()
+        own.worker()
+
+        file = upload(own, large, "large.bin", purpose="user_data")
+        content = own.client.get(f"/v1/files/{file['id']}/content").content
+        picture = {"file_id": upload(own, encoded(a_picture()))["id"]}
+        edits = [own.submit(operation="edit", image=image) for image in (picture, data_url(a_picture()))]
+        statuses = [own.final(job["id"])["status"] for job in edits]
+        own.client.delete(f"/v1/files/{file['id']}")
+        gone = own.client.get(f"/v1/files/{file['id']}")
+
+    assert content == large
+    assert statuses == ["completed", "completed"]
+    assert gone.status_code == 404
