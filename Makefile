@@ -74,7 +74,7 @@ $(VENV)/.installed-torch: constraints.txt | $(BIN)/pip
 
 $(RUN): pyproject.toml constraints.txt | $(VENV)/.installed-torch
 	@echo "Installing Safelight ..."
-	@$(PIP) -e '.[api,worker,cli,embedded]'
+	@$(PIP) -e '.[api,worker,openai,cli,embedded]'
 	@touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(VENV)/.installed-torch

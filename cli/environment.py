@@ -4,6 +4,7 @@ Everything wrong here is a CommandError with the variable's name; nothing here s
 """
 
 import os
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -64,9 +65,14 @@ def served_queues(catalog: Catalog, settings: Settings) -> tuple[str, ...]:
     can = {
         "fake": True,
         "diffusers_local": has_torch(),
-        "openai_images": bool(os.environ.get("OPENAI_API_KEY")),
+        "openai_images": settings.openai_api_key is not None and find_spec("openai") is not None,
     }
     return tuple(sorted({model.queue for model in catalog.models if can[model.generator]}))
+
+
+def threads(catalog: Catalog, queues: Sequence[str]) -> int:
+    """How many threads a worker of these queues should have: two share a device, a provider takes many calls."""
+    return 32 if all(catalog.is_remote(queue) for queue in queues) else 2
 
 
 def joined(settings: Settings) -> Settings:

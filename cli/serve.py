@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cli import processes
-from cli.environment import joined, read_catalog, read_settings, served_queues
+from cli.environment import joined, read_catalog, read_settings, served_queues, threads
 from cli.errors import CommandError
 
 
@@ -17,11 +17,13 @@ def api() -> None:
 
 def worker(
     queue: Annotated[
-        list[str] | None, typer.Option(help="Queue to serve; may be repeated. Default: all that this machine can.")
+        list[str] | None,
+        typer.Option(help="Queue to serve; may be repeated. Default: all that this machine can draw by itself."),
     ] = None,
     concurrency: Annotated[
-        int, typer.Option(min=1, help="Threads: 2 for a device (one draws, one uploads), more for a remote API.")
-    ] = 2,
+        int | None,
+        typer.Option(min=1, help="Threads. Default: 2 for a device (one draws, one uploads), 32 for a remote API."),
+    ] = None,
 ) -> None:
     """Run a worker in the foreground."""
     settings = joined(read_settings())
@@ -29,10 +31,20 @@ def worker(
     if unknown := set(queue or ()) - set(catalog.queues):
         known = ", ".join(catalog.queues)
         raise CommandError(f"No model of the catalogue waits in {', '.join(sorted(unknown))}; queues: {known}.")
-    queues = tuple(queue or served_queues(catalog, settings))
+    can = served_queues(catalog, settings)
+    local = tuple(name for name in can if not catalog.is_remote(name))
+    queues = tuple(queue or local or can)
     if not queues:
         raise CommandError("No model of the catalogue can be drawn with here: pip install 'safelight[worker]'.")
-    processes.become(processes.worker(queues, concurrency), settings)
+    remote = {name for name in queues if catalog.is_remote(name)}
+    if remote and len(remote) < len(queues):
+        raise CommandError(f"{', '.join(sorted(remote))} needs no device and the others do: start a worker for each.")
+    if lacking := remote - set(can):
+        raise CommandError(
+            f"The models of {', '.join(sorted(lacking))} need SAFELIGHT_OPENAI_API_KEY and `pip install "
+            "'safelight[openai]'`."
+        )
+    processes.become(processes.worker(queues, concurrency or threads(catalog, queues)), settings)
 
 
 def sweep() -> None:

@@ -45,7 +45,7 @@ def up(
             with Supervisor(say) as supervisor:
                 settings = _start_ledger_and_doorbell(settings, supervisor)
                 key = _prepare(settings)
-                _start_ours(settings, supervisor, queues)
+                _start_ours(settings, supervisor, catalog, queues)
                 _wait_until_ready(settings, supervisor)
                 show(settings, catalog.default, key, seconds=time.monotonic() - began)
                 supervisor.run()
@@ -149,7 +149,7 @@ def _prepare(settings: Settings) -> str | None:
         return first_key(database)
 
 
-def _start_ours(settings: Settings, supervisor: Supervisor, queues: tuple[str, ...]) -> None:
+def _start_ours(settings: Settings, supervisor: Supervisor, catalog: Catalog, queues: tuple[str, ...]) -> None:
     variables = environment.variables(settings)
 
     def child(name: str, command: list[str], patience: float) -> Child:
@@ -158,9 +158,15 @@ def _start_ours(settings: Settings, supervisor: Supervisor, queues: tuple[str, .
 
     supervisor.start(child("sweep", processes.sweep(), 20))
     together = [child("api", processes.api(settings), processes.API_GRACE_SECONDS + 5)]
-    if queues:
-        patience = settings.drain_timeout.total_seconds() + 10  # giving back takes a moment
-        together.append(child("worker", processes.worker(queues), patience))
+    local = [queue for queue in queues if not catalog.is_remote(queue)]
+    remote = [queue for queue in queues if catalog.is_remote(queue)]
+    for name, served, longest in (
+        ("worker", local, settings.drain_timeout),
+        ("remote-worker", remote, settings.openai_timeout),  # the pictures of a call under way are paid for
+    ):
+        if served:
+            command = processes.worker(served, environment.threads(catalog, served))
+            together.append(child(name, command, longest.total_seconds() + 10))  # giving back takes a moment
     supervisor.start(*together)
 
 

@@ -25,6 +25,11 @@ def _from_seconds(value: object) -> object:
     return value
 
 
+def _set_or_none(value: object) -> object:
+    """Read an empty variable as one that is not set, as Compose hands on what `.env` leaves open."""
+    return None if value == "" else value
+
+
 Duration = Annotated[timedelta, BeforeValidator(_from_seconds), Gt(timedelta(0))]
 
 
@@ -123,7 +128,7 @@ class Settings(BaseSettings):
         0, description="CPU threads for torch; 0 leaves the choice to the generator."
     )
     device: str = Field("auto", description="torch device: auto, cpu, cuda, cuda:1, mps.")
-    openai_api_key: SecretStr | None = Field(
+    openai_api_key: Annotated[SecretStr | None, BeforeValidator(_set_or_none)] = Field(
         None, description="Key of the OpenAI account that pays. Without it the models drawn by OpenAI are not offered."
     )
     openai_base_url: str = Field("https://api.openai.com/v1", description="Where OpenAI's API, or one like it, is.")

@@ -45,6 +45,16 @@ def test_a_model_without_its_files_is_named(terminal: Terminal) -> None:
     assert said.startswith(f"The model m is not in {terminal.directory / 'not-here'} (there is no model_index.json): ")
 
 
+def test_a_worker_for_openai_needs_a_key(terminal: Terminal) -> None:
+    catalog = terminal.directory / "remote.toml"
+    catalog.write_text(
+        'default = "m"\n[[models]]\nid = "m"\ngenerator = "openai_images"\nqueue = "q"\nmicrobatch = 1\n'
+    )
+    given = {"SAFELIGHT_DATABASE_URL": "postgresql://127.0.0.1:9/x", "SAFELIGHT_REDIS_URL": "redis://127.0.0.1:9"}
+    said = terminal.refusal("worker", "--queue", "q", SAFELIGHT_CATALOG=str(catalog), **given)
+    assert said == "The models of q need SAFELIGHT_OPENAI_API_KEY and `pip install 'safelight[openai]'`."
+
+
 def test_a_wrong_setting_is_named(terminal: Terminal) -> None:
     said = terminal.refusal("up", SAFELIGHT_PORT="99999")
     assert said == "The setting SAFELIGHT_PORT is wrong: Input should be less than or equal to 65535."

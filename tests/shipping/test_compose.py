@@ -11,7 +11,7 @@ from core.settings import Settings
 from tests.shipping.files import ROOT, environment, example, instructions, seconds, services, text, variables
 
 OURS = ("api", "migrate", "openai", "sweep", "worker")
-OTHERS_VARIABLES = re.compile(r"AWS_[A-Z_]+|OPENAI_API_KEY")
+OTHERS_VARIABLES = re.compile(r"AWS_[A-Z_]+")
 GIVEN = {"POSTGRES_PASSWORD": "one", "S3_SECRET_KEY": "two", "SAFELIGHT_SECRET_KEY": "three"}
 
 

@@ -34,6 +34,6 @@ def build_remote(model: Model, settings: Settings) -> RemoteGenerator:
         from worker.generators.openai_images import OpenAIImages
     except ModuleNotFoundError as error:
         raise ModelUnavailable(
-            f"Model {model.id} needs the package {error.name}: install safelight[worker]."
+            f"Model {model.id} needs the package {error.name}: install safelight[openai]."
         ) from error
     return OpenAIImages(model, settings)
