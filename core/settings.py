@@ -150,6 +150,8 @@ class Settings(BaseSettings):
     def _times_fit_together(self) -> Self:
         if self.heartbeat * 2 > self.lease:
             raise ValueError("heartbeat must be at most half of lease, or one late beat loses the job")
+        if self.openai_api_key is not None and self.openai_timeout >= self.attempt_timeout:
+            raise ValueError("openai_timeout must be shorter than attempt_timeout, or a call that is paid for is lost")
         return self
 
     @property

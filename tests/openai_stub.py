@@ -159,6 +159,7 @@ class OpenAIStub:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
+        self._loop.set_exception_handler(lambda *_: None)  # whoever still waits for an answer at the end is cut off
         server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**26))
         self.port = server.sockets[0].getsockname()[1]
         self._started.set()

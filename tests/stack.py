@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -110,6 +110,14 @@ class Stack:
 
     def sweep(self) -> Process:
         return self._exits.enter_context(Process("sweep", python("-m", "worker.sweep"), self.environment))
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Processes that are started in the meantime end with it."""
+        outer = self._exits
+        with ExitStack() as self._exits:
+            yield
+        self._exits = outer
 
     # What a client does
 

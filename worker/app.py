@@ -50,6 +50,10 @@ context: Context | None = None
 """Made when the worker starts; importing this module connects to nothing."""
 
 
+lookout: threading.Thread | None = None
+"""Looks at the ledger unasked, once the worker is ready."""
+
+
 def parts() -> Context:
     """The parts of this worker."""
     global context
@@ -65,14 +69,23 @@ def _set_up_logging(**_: Any) -> None:
 
 @signals.worker_ready.connect
 def _look_unasked(sender: Any, **_: Any) -> None:
+    global lookout
     queues = list(sender.app.amqp.queues.consume_from)
-    threading.Thread(target=look_unasked, args=(parts(), queues), name="lookout", daemon=True).start()
+    lookout = threading.Thread(target=look_unasked, args=(parts(), queues), name="lookout", daemon=True)
+    lookout.start()
     log.info("worker %s serves %s", parts().name, ", ".join(queues))
 
 
 @signals.worker_shutting_down.connect
 def _drain(**_: Any) -> None:
     parts().drain.begin(settings.drain_timeout.total_seconds())
+
+
+@signals.worker_shutdown.connect
+def _finish_unasked(**_: Any) -> None:
+    """Wait for what the lookout has in hand, as Celery waits for what its own threads have."""
+    if lookout is not None:
+        lookout.join()
 
 
 def look_unasked(context: Context, queues: list[str]) -> None:

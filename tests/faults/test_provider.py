@@ -1,16 +1,21 @@
 """OpenAI that refuses, hangs, breaks off or answers nonsense: every job ends, and none is billed twice by us."""
 
 import base64
+import io
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import sqlalchemy as sa
+from PIL import Image
 
+from cli.embedded import EmbeddedValkey
 from core.tables import images, job_events, jobs, provider_calls
 from tests.openai_stub import DRAWN, KEY, MODEL, WAYS, OpenAIStub, Way, error
 from tests.processes import Process
@@ -36,19 +41,29 @@ def openai() -> Iterator[OpenAIStub]:
         yield stub
 
 
-@pytest.fixture
-def service(own: Stack, openai: OpenAIStub) -> Stack:
+@pytest.fixture(scope="module")
+def running(directory: Path, fresh_database: Callable[[], str], valkey: EmbeddedValkey) -> Iterator[Stack]:
     """A Safelight that offers OpenAI's models; API and sweep run, no worker does yet."""
-    (own.directory / "catalog.toml").write_text(CATALOG + OPENAI)
-    own.environment |= {
-        "SAFELIGHT_OPENAI_API_KEY": KEY,
-        "SAFELIGHT_OPENAI_BASE_URL": openai.url,
-        "SAFELIGHT_OPENAI_BREAKER_FAILURES": "1000",
-        "NO_PROXY": "127.0.0.1",
-    }
-    own.api()
-    own.sweep()
-    return own
+    with Stack(directory / "openai", fresh_database(), valkey.url) as stack:
+        (stack.directory / "catalog.toml").write_text(CATALOG + OPENAI)
+        stack.environment |= {
+            "SAFELIGHT_OPENAI_API_KEY": KEY,
+            "SAFELIGHT_OPENAI_BREAKER_FAILURES": "1000",
+            "NO_PROXY": "127.0.0.1",
+        }
+        stack.api()
+        stack.sweep()
+        yield stack
+
+
+@pytest.fixture
+def service(running: Stack, openai: OpenAIStub) -> Iterator[Stack]:
+    """The same with an empty ledger and an empty shelf, for workers that ask this stub and end with the test."""
+    running.database.execute(sa.text("TRUNCATE jobs, images, job_events, files, provider_calls"))
+    shutil.rmtree(running.directory / "images", ignore_errors=True)
+    running.environment["SAFELIGHT_OPENAI_BASE_URL"] = openai.url
+    with running.apart():
+        yield running
 
 
 def a_worker(service: Stack, name: str = "remote", concurrency: int = 8, **settings: str) -> Process:
@@ -167,10 +182,6 @@ def test_a_picture_is_drawn_as_asked_and_its_call_is_written_down(service: Stack
 def test_an_edit_sends_the_picture_and_a_mask_that_is_transparent_where_it_may_draw(
     service: Stack, openai: OpenAIStub
 ) -> None:
-    import io
-
-    from PIL import Image
-
     def url(picture: Image.Image) -> dict[str, str]:
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
@@ -372,6 +383,17 @@ def test_a_worker_told_to_go_waits_for_its_call(service: Stack, openai: OpenAISt
     assert worker.terminate() == 0
 
     assert service.job(job_id)["status"] == "completed"
+
+
+def test_a_worker_told_to_go_waits_for_the_call_of_its_lookout_too(service: Stack, openai: OpenAIStub) -> None:
+    openai.way = lambda request: Way(draws=True, seconds=3.0 if request.prompt == "soon" else 8.0)
+    worker = a_worker(service, concurrency=1)
+    asked = [submit(service, prompt) for prompt in ("soon", "later")]
+    openai.until(2)  # one by the thread, one by the lookout that found it waiting
+
+    assert worker.terminate() == 0
+
+    assert [service.job(job_id)["status"] for job_id in asked] == ["completed"] * 2
 
 
 def test_a_provider_that_cannot_be_reached_was_not_asked(service: Stack, openai: OpenAIStub) -> None:
