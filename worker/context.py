@@ -20,6 +20,8 @@ from worker import generators
 
 log = logging.getLogger(__name__)
 
+MOST_PAUSE_SECONDS = 20.0
+
 
 class Drain:
     """Whether this worker is on its way out, and how long it may still take."""
@@ -104,8 +106,13 @@ class Context:
         return (nullcontext(), nullcontext()) if self.catalog.is_remote(queue) else (self.device, self.shelf)
 
     def pause(self, queue: str, delay: timedelta) -> None:
-        """Claim nothing of a queue for a while: its provider would not be asked anyway."""
-        self._pauses[queue] = max(self._pauses.get(queue, 0.0), time.monotonic() + delay.total_seconds())
+        """Claim nothing of a queue for a while: its provider would not be asked anyway.
+
+        Not for long, whatever the provider wants: the ledger may know better by then, and a worker that does not look
+        into it is taken for dead.
+        """
+        seconds = min(delay.total_seconds(), MOST_PAUSE_SECONDS)
+        self._pauses[queue] = max(self._pauses.get(queue, 0.0), time.monotonic() + seconds)
 
     def is_paused(self, queue: str) -> bool:
         """Whether nothing of a queue should be claimed now."""
