@@ -27,13 +27,17 @@ log = logging.getLogger(__name__)
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 
+def body_of(error: SafelightError) -> ErrorResponse:
+    """An error as the body of an answer, or of a stream's last event."""
+    return ErrorResponse(error=ErrorBody(message=error.message, type=error.type, param=error.param, code=error.code))
+
+
 def render(error: SafelightError) -> JSONResponse:
     """An error as an answer. `x-should-retry` tells the OpenAI SDK, which would repeat every 409 and 5xx."""
-    body = ErrorResponse(error=ErrorBody(message=error.message, type=error.type, param=error.param, code=error.code))
     headers = {"x-should-retry": "true" if error.retryable else "false"}
     if error.retryable:
         headers["retry-after"] = "1"
-    return JSONResponse(body.model_dump(), status_code=error.status, headers=headers)
+    return JSONResponse(body_of(error).model_dump(), status_code=error.status, headers=headers)
 
 
 async def _known(_request: Request, error: Exception) -> Response:

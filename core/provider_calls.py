@@ -188,3 +188,17 @@ def close_call(call_id: str, reply: Reply) -> sa.Update:
             retry_at=wait,
         )
     )
+
+
+def usage(job_id: str) -> sa.Select[Any]:
+    """What the provider counted for the pictures of a job."""
+    return (
+        sa.select(provider_calls.c.usage)
+        .where(
+            provider_calls.c.job_id == job_id,
+            provider_calls.c.outcome == CallOutcome.SUCCEEDED,
+            provider_calls.c.usage.is_not(None),
+        )
+        .order_by(provider_calls.c.started_at.desc())
+        .limit(1)
+    )

@@ -54,7 +54,7 @@ def test_what_is_wrong_is_the_sdks_own_exception(safelight: Stack) -> None:
     ):
         client.images.generate(prompt="a cat", quality="hd")
 
-    assert (caught.value.param, caught.value.code) == ("quality", "unknown_parameter")
+    assert (caught.value.param, caught.value.code) == ("quality", "invalid_value")
     assert str(caught.value.request_id).startswith("req_")
 
 

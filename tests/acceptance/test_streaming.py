@@ -1,0 +1,124 @@
+"""`stream=True` of the official SDK: previews while the picture is drawn, then the picture."""
+
+import asyncio
+import base64
+import io
+
+import openai
+import pytest
+from openai.types import (
+    ImageEditCompletedEvent,
+    ImageEditPartialImageEvent,
+    ImageGenCompletedEvent,
+    ImageGenPartialImageEvent,
+)
+from openai.types.image_gen_stream_event import ImageGenStreamEvent
+from PIL import Image
+
+from tests.pictures import a_mask, a_picture, encoded
+from tests.stack import Stack
+
+SLOWLY = {"steps": 8}
+
+
+def opened(b64_json: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(b64_json)))
+
+
+def test_a_stream_brings_previews_in_order_and_then_the_picture(safelight: Stack, client: openai.OpenAI) -> None:
+    with client.images.generate(
+        model="slow", prompt="a cat", stream=True, partial_images=3, extra_body=SLOWLY | {"seed": 5}
+    ) as stream:
+        *previews, last = stream
+
+    assert all(isinstance(event, ImageGenPartialImageEvent) for event in previews)
+    assert [event.partial_image_index for event in previews if event.type == "image_generation.partial_image"] == [
+        0,
+        1,
+        2,
+    ]
+    for event in previews:
+        assert (event.output_format, event.size, event.background, event.quality) == ("webp", "64x64", "opaque", "auto")
+        assert opened(event.b64_json).format == "WEBP"
+    assert isinstance(last, ImageGenCompletedEvent)
+    assert (last.output_format, last.size, last.usage.total_tokens) == ("png", "64x64", 0)
+    assert last.usage.input_tokens_details.image_tokens == 0
+    assert last.created_at >= previews[0].created_at - 1
+    picture = opened(last.b64_json)
+    assert (picture.format, picture.size) == ("PNG", (64, 64))
+    assert last.model_extra is not None
+    assert last.model_extra["seed"] == 5
+    assert safelight.job(last.model_extra["job_id"])["partial_images"] == 3
+
+
+def test_a_stream_without_previews_is_one_event(client: openai.OpenAI) -> None:
+    with client.images.generate(prompt="a cat", stream=True, output_format="webp", user="ada") as stream:
+        (only,) = stream
+
+    assert isinstance(only, ImageGenCompletedEvent)
+    assert opened(only.b64_json).format == "WEBP"
+    assert only.safety_identifier == "ada"
+
+
+async def _edit(url: str) -> list[object]:
+    async with (
+        openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="anything") as client,
+        await client.images.edit(
+            model="slow",
+            image=encoded(a_picture()),
+            mask=("mask.png", encoded(a_mask())),
+            prompt="a dog",
+            stream=True,
+            partial_images=1,
+            extra_body=SLOWLY,
+        ) as stream,
+    ):
+        return [event async for event in stream]
+
+
+def test_an_edit_streams_to_the_asynchronous_client_too(safelight: Stack) -> None:
+    preview, last = asyncio.run(_edit(safelight.url))
+
+    assert isinstance(preview, ImageEditPartialImageEvent)
+    assert isinstance(last, ImageEditCompletedEvent)
+    assert opened(last.b64_json).size == (64, 64)
+
+
+def _consume(stream: openai.Stream[ImageGenStreamEvent]) -> None:
+    with stream:
+        for _ in stream:
+            pass
+
+
+def test_a_job_that_fails_is_raised_out_of_the_stream(safelight: Stack, client: openai.OpenAI) -> None:
+    before = safelight.count()
+    stream = client.images.generate(prompt="[refuse] this", stream=True)
+
+    with pytest.raises(openai.APIError) as caught:
+        _consume(stream)
+
+    assert (caught.value.code, caught.value.type) == ("generation_failed", "server_error")
+    assert "asked to be refused" in caught.value.message
+    assert safelight.count() == before + 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"stream": True, "n": 2}, "n"),
+        ({"stream": True, "response_format": "url"}, "response_format"),
+        ({"stream": True, "partial_images": 4}, "partial_images"),
+        ({"partial_images": 1}, "partial_images"),
+        ({"stream": True, "size": "63x63"}, "size"),
+    ],
+)
+def test_what_cannot_be_streamed_is_refused_before_the_stream(
+    safelight: Stack, client: openai.OpenAI, fields: dict[str, object], param: str
+) -> None:
+    before = safelight.count()
+
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.images.with_raw_response.generate(prompt="a cat", extra_body=fields)
+
+    assert caught.value.param == param
+    assert safelight.count() == before
