@@ -205,7 +205,7 @@ def test_an_edit_sends_the_picture_and_a_mask_that_is_transparent_where_it_may_d
 def test_a_worker_killed_in_mid_call_leaves_no_call_that_is_repeated_unasked(
     service: Stack, openai: OpenAIStub, retry: bool
 ) -> None:
-    count = 10
+    count = 32
     victim = a_worker(service, "victim", count)
     asked = [submit(service, f"[held] a cat, number {number}") for number in range(count)]
     openai.until(count)
