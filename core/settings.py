@@ -123,6 +123,13 @@ class Settings(BaseSettings):
         description="Longest a synchronous images call waits; the SDK gives up at 600 s.",
     )
 
+    # Who may be written to
+    egress_allow: Annotated[str | None, BeforeValidator(_set_or_none)] = Field(
+        None,
+        description="Receivers of webhooks that are not on the public Internet: host names, addresses and CIDRs, with "
+        "commas between (`hooks.internal, 10.1.0.0/16`).",
+    )
+
     # What the generators may do
     torch_threads: Annotated[int, Ge(0)] = Field(
         0, description="CPU threads for torch; 0 leaves the choice to the generator."

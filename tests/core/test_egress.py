@@ -1,0 +1,236 @@
+"""What leaves for a stranger's address: only to the outside, to the address that was checked, and not for long."""
+
+import ipaddress
+import ssl
+import time
+from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+
+from core.egress import MOST_READ, Allowed, Egress, Refused, Unreached, is_public
+from tests.receiver import CERTIFICATE, Behaviour, Received, Receiver, answering
+
+LOCAL = Allowed.of("127.0.0.1")
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as one:
+        yield one
+
+
+class Names:
+    """A resolver that gives its answers one after the other, the last again and again."""
+
+    def __init__(self, *answers: Sequence[str]) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
+
+    def __call__(self, host: str, _port: int) -> Sequence[str]:
+        self.asked.append(host)
+        return self.answers[min(len(self.asked), len(self.answers)) - 1]
+
+
+INSIDE = [
+    "127.0.0.1", "127.8.9.1", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1", "100.64.0.1",  # noqa: S104 - none is bound
+    "100.100.100.200",
+    "169.254.169.254", "168.63.129.16", "192.0.0.192", "192.0.2.1", "192.88.99.1", "198.18.0.1", "198.51.100.7",
+    "203.0.113.1", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255", "::", "::1", "::7f00:1",
+    "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::1", "100::1", "100:0:0:1::1",
+    "2001::1", "2001:db8::1", "2002:7f00:1::", "3fff::1", "5f00::1", "fc00::1", "fd00:ec2::254", "fe80::1", "fec0::1",
+    "ff02::1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", INSIDE)
+def test_no_address_of_the_inside_is_public(address: str) -> None:
+    assert not is_public(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize("address", ["1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "::ffff:1.1.1.1"])
+def test_an_address_of_the_outside_is_public(address: str) -> None:
+    assert is_public(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:{}/", "http://127.1:{}/", "http://2130706433:{}/", "http://0x7f.1:{}/", "http://0177.0.0.1:{}/",
+        "http://[::1]:{}/", "http://[::ffff:127.0.0.1]:{}/", "http://[64:ff9b::7f00:1]:{}/", "http://[2002:7f00:1::]:{}/",
+        "http://0.0.0.0:{}/", "http://0:{}/", "http://localhost:{}/", "http://a.localhost:{}/", "http://localhost.:{}/",
+        "http://LOCALHOST:{}/", "http://user@127.0.0.1:{}/", "http://1.1.1.1@127.0.0.1:{}/", "http://127.0.0.1.:{}/",
+        "http://169.254.169.254/latest/meta-data", "http://[fd00:ec2::254]/", "http://10.0.0.1/", "http://1.1.1.1:22/",
+        "file:///etc/passwd", "gopher://127.0.0.1:{}/", "ftp://127.0.0.1:{}/", "http:///x", "//127.0.0.1:{}/", "",
+        "http://user:pass@example.com/", "http://①②⑦.0.0.1:{}/", "http://127。0。0。1:{}/", "http://[fe80::1%25lo]:{}/",
+    ],
+)  # fmt: skip
+def test_a_hostile_url_is_refused_before_anything_is_asked_or_connected(url: str, receiver: Receiver) -> None:
+    names = Names(["127.0.0.1"])
+
+    with pytest.raises(Refused):
+        Egress(Allowed(), resolve=names).post(url.format(receiver.port), b"{}", {}, 5)
+
+    assert (names.asked, receiver.connections) == ([], 0)
+
+
+@pytest.mark.parametrize("addresses", [["127.0.0.1"], ["1.1.1.1", "127.0.0.1"], ["::ffff:127.0.0.1"], ["nonsense"]])
+def test_a_name_with_any_address_inside_is_refused(addresses: list[str], receiver: Receiver) -> None:
+    names = Names(addresses)
+
+    with pytest.raises(Refused):
+        Egress(Allowed(), resolve=names).post(receiver.url(host="rebound.test"), b"{}", {}, 5)
+
+    assert (names.asked, receiver.connections) == (["rebound.test"], 0)
+
+
+def test_a_name_is_resolved_once_and_what_was_checked_is_connected_to(receiver: Receiver) -> None:
+    names = Names(["127.0.0.1"], ["10.0.0.1"])
+    egress = Egress(LOCAL, resolve=names)
+
+    answer = egress.post(receiver.url(host="receiver.test"), b'{"a":1}', {"webhook-id": "evt_1"}, 5)
+
+    assert (answer.status, answer.body, names.asked) == (200, b"ok", ["receiver.test"])
+    (received,) = receiver.received
+    assert received.headers["host"] == f"receiver.test:{receiver.port}"
+    assert (received.headers["webhook-id"], received.body) == ("evt_1", b'{"a":1}')
+    with pytest.raises(Refused):
+        egress.post(receiver.url(host="receiver.test"), b"{}", {}, 5)
+    assert receiver.connections == 1
+
+
+def test_the_next_address_is_tried_where_one_takes_no_connections(receiver: Receiver) -> None:
+    allowed = Allowed.of("127.0.0.0/8, ::1")
+    names = Names(["::1", "127.0.0.1"])
+
+    assert Egress(allowed, resolve=names).post(receiver.url(host="receiver.test"), b"{}", {}, 5).status == 200
+
+
+def test_a_receiver_inside_is_reached_by_its_name_if_the_operator_says_so(receiver: Receiver) -> None:
+    names = Names(["127.0.0.1"])
+    url = receiver.url(host="hooks.internal")
+
+    assert Egress(Allowed.of("hooks.internal"), resolve=names).post(url, b"{}", {}, 5).status == 200
+    with pytest.raises(Refused):
+        Egress(Allowed.of("other.internal, 10.0.0.0/8"), resolve=names).post(url, b"{}", {}, 5)
+
+
+@pytest.mark.parametrize("words", ["10.0.0.0/40", "http://a", "1.2.3", "10.0.0.1/8"])
+def test_an_exception_that_cannot_be_read_is_refused_at_start(words: str) -> None:
+    with pytest.raises(ValueError, match="not a host name"):
+        Allowed.of(words)
+
+
+def test_a_redirect_is_an_answer_and_not_followed(receiver: Receiver) -> None:
+    with Receiver() as canary:
+        receiver.behave = answering(301, {"location": canary.url()})
+        assert Egress(LOCAL).post(receiver.url(), b"{}", {}, 5).status == 301
+        assert canary.connections == 0
+
+
+def test_no_proxy_is_taken_from_the_environment(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Receiver() as canary:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, canary.url(""))
+        assert Egress(LOCAL).post(receiver.url(), b"{}", {}, 5).status == 200
+        assert canary.connections == 0
+
+
+def test_a_certificate_is_checked_against_the_name(receiver: Receiver) -> None:
+    trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
+    names = Names(["127.0.0.1"])
+    with Receiver(tls=True) as secure:
+        egress = Egress(LOCAL, resolve=names, tls=trusting)
+        assert egress.post(secure.url(host="receiver.test", scheme="https"), b"{}", {}, 10).status == 200
+        for host, sender in (("other.test", egress), ("receiver.test", Egress(LOCAL, resolve=names))):
+            with pytest.raises(Unreached) as failed:
+                sender.post(secure.url(host=host, scheme="https"), b"{}", {}, 10)
+            assert failed.value.code == "tls_failed"
+        assert secure.names == ["receiver.test", "other.test", "receiver.test"]
+        assert len(secure.received) == 1
+
+
+def _hang(handler: BaseHTTPRequestHandler, _received: Received) -> None:
+    _has_gone(handler, 30)
+
+
+def _trickle(handler: BaseHTTPRequestHandler, _received: Received) -> None:
+    for byte in b"HTTP/1.1 200 OK\r\nx-slow: " + b"a" * 1000:
+        if _has_gone(handler, 0.05):
+            return
+        handler.wfile.write(bytes([byte]))
+
+
+def _has_gone(handler: BaseHTTPRequestHandler, seconds: float) -> bool:
+    """Whether the sender goes away within some time, which a read of its connection tells."""
+    handler.connection.settimeout(seconds)
+    try:
+        return not handler.connection.recv(1)
+    except TimeoutError:
+        return False
+
+
+@pytest.mark.parametrize("behave", [_hang, _trickle])
+def test_one_deadline_holds_for_everything(behave: Behaviour, receiver: Receiver) -> None:
+    receiver.behave = behave
+    began = time.monotonic()
+
+    with pytest.raises(Unreached) as failed:
+        Egress(LOCAL).post(receiver.url(), b"{}", {}, 0.5)
+
+    assert failed.value.code == "timeout"
+    assert time.monotonic() - began < 3
+
+
+def test_a_resolver_that_hangs_is_not_waited_for(receiver: Receiver) -> None:
+    def hang(_host: str, _port: int) -> Sequence[str]:
+        receiver.closing.wait(30)
+        return []
+
+    with pytest.raises(Unreached) as failed:
+        Egress(LOCAL, resolve=hang).post(receiver.url(host="receiver.test"), b"{}", {}, 0.3)
+    assert failed.value.code == "timeout"
+
+
+def test_an_endless_answer_is_read_to_a_small_bound(receiver: Receiver) -> None:
+    sent = 0
+
+    def pour(handler: BaseHTTPRequestHandler, _received: Received) -> None:
+        nonlocal sent
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\ncontent-encoding: gzip\r\n\r\n")
+        for _ in range(15_000):
+            sent += handler.wfile.write(b"\x1f" * 65536) or 0
+
+    receiver.behave = pour
+    answer = Egress(LOCAL).post(receiver.url(), b"{}", {}, 10)
+
+    assert (answer.status, len(answer.body)) == (200, MOST_READ)
+
+
+def test_endless_headers_are_broken_off(receiver: Receiver) -> None:
+    def pour(handler: BaseHTTPRequestHandler, _received: Received) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        for number in range(1_000_000):
+            handler.wfile.write(b"x-%d: %s\r\n" % (number, b"a" * 1000))
+
+    receiver.behave = pour
+    with pytest.raises(Unreached) as failed:
+        Egress(LOCAL).post(receiver.url(), b"{}", {}, 10)
+    assert failed.value.code == "no_answer"
+
+
+def test_what_is_not_there_or_not_http_is_told_apart(receiver: Receiver) -> None:
+    def mumble(handler: BaseHTTPRequestHandler, _received: Received) -> None:
+        handler.wfile.write(b"220 mail.test ESMTP\r\n")
+
+    receiver.behave = mumble
+    closed = Receiver()
+    closed.close()
+    for url, names, code in (
+        (receiver.url(), Names(), "no_answer"),
+        (closed.url(), Names(), "connection_failed"),
+        (receiver.url(host="receiver.test"), Names([]), "name_not_found"),
+    ):
+        with pytest.raises(Unreached) as failed:
+            Egress(LOCAL, resolve=names).post(url, b"{}", {}, 5)
+        assert failed.value.code == code

@@ -1,0 +1,115 @@
+"""A receiver of webhooks for tests: a real server on 127.0.0.1 that keeps what it gets and answers as it is told."""
+
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Self
+
+from tests.processes import PATIENCE
+
+CERTIFICATE = Path(__file__).parent / "receiver.pem"
+"""Of receiver.test, signed by itself; its key is no secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One request as it came."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+Behaviour = Callable[[BaseHTTPRequestHandler, Received], None]
+
+
+def answering(status: int, headers: Mapping[str, str] | None = None, body: bytes = b"ok") -> Behaviour:
+    """Answers with a status, at once."""
+
+    def behave(handler: BaseHTTPRequestHandler, _received: Received) -> None:
+        handler.send_response(status)
+        for name, value in (headers or {}).items():
+            handler.send_header(name, value)
+        handler.send_header("content-length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return behave
+
+
+class Receiver:
+    """Listens until it is closed; `received` holds every request in the order of arrival."""
+
+    def __init__(self, behave: Behaviour | None = None, *, tls: bool = False) -> None:
+        self.received: list[Received] = []
+        self.connections = 0
+        self.behave = behave or answering(200)
+        self.closing = threading.Event()
+        self._news = threading.Condition()
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                received = Received(self.path, headers, body)
+                with receiver._news:
+                    receiver.received.append(received)
+                    receiver._news.notify_all()
+                self.close_connection = True
+                receiver.behave(self, received)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 64
+
+            def process_request(self, request: object, client_address: object) -> None:
+                receiver.connections += 1
+                super().process_request(request, client_address)  # type: ignore[arg-type]  # as the base has it
+
+            def handle_error(self, request: object, client_address: object) -> None:
+                pass  # senders that break off are what is tested
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(CERTIFICATE)
+            context.sni_callback = lambda _socket, name, _context: self.names.append(name)
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        self.names: list[str | None] = []
+        self.port = int(self._server.server_address[1])
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self._thread.start()
+
+    def url(self, path: str = "/hook", host: str = "127.0.0.1", scheme: str = "http") -> str:
+        return f"{scheme}://{host}:{self.port}{path}"
+
+    def until(self, count: int, seconds: float = PATIENCE) -> list[Received]:
+        """Wait until so many requests have come."""
+        with self._news:
+            assert self._news.wait_for(lambda: len(self.received) >= count, seconds), (
+                f"{len(self.received)} of {count} came"
+            )
+            return list(self.received)
+
+    def close(self) -> None:
+        self.closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
