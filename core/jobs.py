@@ -1,8 +1,9 @@
 """The verbs that move a job: submit, complete, fail, requeue, reclaim, cancel, acknowledge_cancel, expire, delete.
 
 Each builds one SQL statement and does no I/O; the API awaits it, the worker executes it. The statement moves the row,
-writes the event that says so, and returns the moved rows: no row back means that someone else was first. The guard is
-in WHERE, and nothing else in the code writes a status. (`claim` and `renew` are in `core.leases`.)
+writes the event that says so and the deliveries to webhooks that it causes, and returns the moved rows: no row back
+means that someone else was first. The guard is in WHERE, and nothing else in the code writes a status. (`claim` and
+`renew` are in `core.leases`.)
 
     submit ──> queued ──claim──> in_progress ──complete──> completed
                  ^ │                 │ │ └──fail──────────> failed
@@ -22,6 +23,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
+from core.deliveries import caused_by
 from core.errors import GenerationError, PoisonJob
 from core.status import FINAL, JobStatus
 from core.tables import images, in_status, job_events, jobs
@@ -60,6 +62,7 @@ class NewJob:
     partial_images: int = 0  # previews of each picture
     retried_from: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    webhook: Mapping[str, Any] | None = None  # its own receiver: url, events, secret
 
 
 class StoredImage(TypedDict):
@@ -283,9 +286,12 @@ def _give_back(
 
 
 def _with_event(
-    moved: sa.CTE, event_type: sa.ColumnElement[str] | None = None, *, reason: str | None = None
+    moved: sa.CTE, event_type: sa.ColumnElement[str] | None = None, *, reason: str | None = None, told: bool = True
 ) -> sa.Select[Any]:
-    """Write the event of a move in the statement that makes it, and return the moved rows."""
+    """Write the event of a move in the statement that makes it, and return the moved rows.
+
+    told: whether webhooks may want to know of it, so that there may be deliveries to write too.
+    """
     data = sa.func.jsonb_strip_nulls(
         sa.func.jsonb_build_object(
             "status", moved.c.status, "attempt", moved.c.attempts, "reason", sa.cast(reason, sa.Text),
@@ -298,9 +304,10 @@ def _with_event(
             ["job_id", "type", "data"],
             sa.select(moved.c.id, sa.literal("job.") + moved.c.status if event_type is None else event_type, data),
         )
+        .returning(job_events.c.id, job_events.c.job_id, job_events.c.type, job_events.c.created_at)
         .cte("event")
     )
-    return sa.select(moved).add_cte(event)
+    return sa.select(moved).add_cte(event, *([caused_by(moved, event)] if told else []))
 
 
 def _fair_rank(
@@ -358,6 +365,7 @@ def _submit() -> sa.Select[Any]:
         .returning(*jobs.c)
         .cte("moved"),
         sa.literal("job.queued"),
+        told=False,
     )
 
 

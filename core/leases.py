@@ -12,6 +12,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
+from core.deliveries import caused_by
 from core.jobs import NOW
 from core.status import JobStatus
 from core.tables import in_status, job_events, jobs
@@ -142,9 +143,11 @@ def _claim() -> sa.Select[Any]:
                 ),
             ),
         )
+        .returning(job_events.c.id, job_events.c.job_id, job_events.c.type, job_events.c.created_at)
         .cte("event")
     )
-    return sa.select(moved).order_by(moved.c.priority.desc(), moved.c.fair_rank, moved.c.id).add_cte(event)
+    in_order = sa.select(moved).order_by(moved.c.priority.desc(), moved.c.fair_rank, moved.c.id)
+    return in_order.add_cte(event, caused_by(moved, event))
 
 
 _CLAIM = _claim()  # built once, as it runs while the device waits

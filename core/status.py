@@ -1,4 +1,4 @@
-"""What state a job can be in, and the arrows between them; and how a call to a provider can end.
+"""What state a job can be in, and the arrows between them; how a call to a provider and a delivery can end.
 
 The docs' chart and the exhaustive test come from here.
 """
@@ -44,6 +44,19 @@ ARROWS: dict[JobStatus, frozenset[JobStatus]] = {
 """Which status may follow which. `in_progress -> queued` is a lost lease or an error with attempts left."""
 
 FINAL = tuple(status for status in JobStatus if status.is_final)
+
+
+class DeliveryStatus(StrEnum):
+    """What came of an event on its way to a receiver."""
+
+    PENDING = "pending"
+    """Waits for its time, or is being sent."""
+
+    DELIVERED = "delivered"
+    """The receiver took it: it answered 2xx."""
+
+    FAILED = "failed"
+    """Given up; it can be sent again by hand."""
 
 
 class CallOutcome(StrEnum):

@@ -55,7 +55,10 @@ def ledger_of_verbs(fresh_database: Callable[[], str]) -> Iterator[Database]:
 @pytest.fixture
 def database(ledger_of_verbs: Database) -> Database:
     """An empty ledger."""
-    emptied = "jobs, images, job_events, files, provider_calls, idempotency_keys, api_keys"
+    emptied = (
+        "jobs, images, job_events, files, provider_calls, idempotency_keys, api_keys, "
+        "webhook_endpoints, webhook_deliveries, webhook_attempts"
+    )
     ledger_of_verbs.execute(sa.text(f"TRUNCATE {emptied}"))
     ledger_of_verbs.execute(sa.delete(projects).where(projects.c.id != DEFAULT_PROJECT))
     return ledger_of_verbs

@@ -1,0 +1,339 @@
+"""Deliveries: one event each, on its way to one receiver. Made with the transition, claimed, recorded, sent again.
+
+`caused_by` is part of the statement that moves a job, so that there is no event without its deliveries. The rest are
+statements of their own, as in `core.jobs`. A claim moves `due_at` beyond the longest a sending may take: who dies while
+sending leaves a delivery that is due again. A receiver may thus get an event twice; never not at all.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from core.status import DeliveryStatus
+from core.tables import job_events, jobs
+from core.tables import webhook_attempts as attempts
+from core.tables import webhook_deliveries as deliveries
+from core.tables import webhook_endpoints as endpoints
+
+JOB_EVENTS = ("job.started", "job.completed", "job.failed", "job.cancelled", "job.expired")
+"""What a receiver can be told of."""
+
+NOW = sa.func.clock_timestamp()
+THIS_MOMENT = sa.func.now()
+"""The statement's beginning, which unlike NOW may be looked for in an index."""
+
+_ORIGIN = "^[a-zA-Z]+://[^/?#]+"
+
+
+def caused_by(moved: sa.CTE, event: sa.CTE) -> sa.CTE:
+    """The deliveries that events cause, as a CTE of the statement that writes them."""
+    happened = [
+        moved.c.project_id,
+        moved.c.id,
+        event.c.id.label("event_id"),
+        event.c.type.label("event_type"),
+        event.c.created_at,
+    ]
+    both = sa.join(event, moved, moved.c.id == event.c.job_id)
+    wanted = sa.and_(
+        endpoints.c.project_id == moved.c.project_id,
+        endpoints.c.disabled_at.is_(None),
+        endpoints.c.event_types.has_key(event.c.type),
+    )
+    own_url = moved.c.webhook["url"].astext
+    told = sa.union_all(
+        sa.select(*happened, endpoints.c.id.label("endpoint_id"), endpoints.c.id.label("lane")).select_from(
+            both.join(endpoints, wanted)
+        ),
+        sa.select(*happened, sa.null(), sa.func.substring(own_url, sa.literal_column(f"'{_ORIGIN}'")))
+        .select_from(both)
+        .where(moved.c.webhook.is_not(None), sa.cast(moved.c.webhook["events"], JSONB).has_key(event.c.type)),
+    )
+    columns = ["project_id", "job_id", "event_id", "event_type", "event_at", "endpoint_id", "lane"]
+    return sa.insert(deliveries).from_select(columns, told).cte("told")
+
+
+def claim(lease: UUID, *, limit: int, per_lane: int, length: timedelta) -> sa.Select[Any]:
+    """Take deliveries that are due, the longest waiting first, at most `per_lane` at a time of each lane.
+
+    What is told of a job goes in order: a later event waits until an earlier one has been delivered or given up. Each
+    row has what sending needs: the endpoint's columns under `endpoint_...`, and the job's own `webhook`.
+    """
+    return _CLAIM.params(lease=lease, limit=limit, per_lane=per_lane, length=length)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What one sending came to."""
+
+    started_at: datetime
+    seconds: float
+    status_code: int | None = None
+    error_code: str | None = None
+    answer: str | None = None
+
+
+def delivered(delivery_id: str, lease: UUID, attempt: Attempt) -> sa.Select[Any]:
+    """The receiver took it. No row back: it was claimed again in the meantime, and that sending counts."""
+    moved = _recorded(delivery_id, lease, attempt, DeliveryStatus.DELIVERED, None)
+    works = (
+        sa.update(endpoints)
+        .where(endpoints.c.id == moved.c.endpoint_id, endpoints.c.failing_since.is_not(None))
+        .values(failing_since=None)
+        .cte("works")
+    )
+    return sa.select(moved).add_cte(_log(moved, attempt), works)
+
+
+def failed(
+    delivery_id: str,
+    lease: UUID,
+    attempt: Attempt,
+    *,
+    retry_in: timedelta | None,
+    gone: bool = False,
+    patience: timedelta = timedelta(days=1),
+) -> sa.Select[Any]:
+    """The receiver did not take it: try again after `retry_in`, or give up if that is None.
+
+    An endpoint that is `gone`, or that let an event run out while nothing got through for `patience`, is disabled with
+    a reason, and what else waits for it is given up. No row back as in `delivered`.
+    """
+    status = DeliveryStatus.FAILED if retry_in is None else DeliveryStatus.PENDING
+    moved = _recorded(delivery_id, lease, attempt, status, retry_in)
+    failing_since = sa.func.coalesce(endpoints.c.failing_since, NOW)
+    hopeless: sa.ColumnElement[bool] = sa.literal(gone)
+    reason: sa.ColumnElement[str] = sa.literal("The receiver answered 410 Gone.")
+    if retry_in is None and not gone:
+        hopeless = failing_since <= NOW - sa.literal(patience, sa.Interval)
+        since = sa.func.to_char(sa.func.timezone("UTC", failing_since), 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+        reason = sa.literal("Every delivery has failed since ") + since + sa.literal(".")
+    troubled = (
+        sa.update(endpoints)
+        .where(
+            endpoints.c.id == moved.c.endpoint_id,
+            endpoints.c.disabled_at.is_(None),
+            sa.or_(endpoints.c.failing_since.is_(None), hopeless),
+        )
+        .values(
+            failing_since=failing_since,
+            disabled_at=sa.case((hopeless, NOW)),
+            disabled_reason=sa.case((hopeless, reason)),
+        )
+        .returning(endpoints.c.id, endpoints.c.disabled_at)
+        .cte("troubled")
+    )
+    given_up = (
+        sa.update(deliveries)
+        .where(
+            deliveries.c.endpoint_id == troubled.c.id,
+            troubled.c.disabled_at.is_not(None),
+            deliveries.c.status == DeliveryStatus.PENDING,
+            deliveries.c.id != delivery_id,
+        )
+        .values(_given_up("endpoint_disabled"))
+        .cte("given_up")
+    )
+    return sa.select(moved).add_cte(_log(moved, attempt), troubled, given_up)
+
+
+def give_up(endpoint_id: str, error_code: str) -> sa.Update:
+    """Send nothing more of what waits for an endpoint."""
+    return (
+        sa.update(deliveries)
+        .where(deliveries.c.endpoint_id == endpoint_id, deliveries.c.status == DeliveryStatus.PENDING)
+        .values(_given_up(error_code))
+    )
+
+
+def again(project_id: str, delivery_id: str) -> sa.Executable:
+    """Send an event once more, as a new delivery with a new schedule. No row back: there is no such delivery."""
+    columns = ["project_id", "job_id", "endpoint_id", "lane", "event_id", "event_type", "event_at"]
+    old = sa.select(*(deliveries.c[name] for name in columns)).where(
+        deliveries.c.id == delivery_id, deliveries.c.project_id == project_id
+    )
+    return sa.insert(deliveries).from_select(columns, old).returning(*deliveries.c)
+
+
+def missed(project_id: str, endpoint_id: str, since: datetime) -> sa.Executable:
+    """Send every event since a time that an endpoint wants and did not get; also from while it was disabled."""
+    got = (
+        sa.select(sa.literal(1))
+        .where(
+            deliveries.c.endpoint_id == endpoint_id,
+            deliveries.c.event_id == job_events.c.id,
+            deliveries.c.status != DeliveryStatus.FAILED,
+        )
+        .exists()
+    )
+    told = (
+        sa.select(
+            jobs.c.project_id,
+            jobs.c.id,
+            endpoints.c.id,
+            endpoints.c.id,
+            job_events.c.id,
+            job_events.c.type,
+            job_events.c.created_at,
+        )
+        .select_from(
+            job_events.join(jobs, jobs.c.id == job_events.c.job_id).join(
+                endpoints, endpoints.c.project_id == jobs.c.project_id
+            )
+        )
+        .where(
+            endpoints.c.id == endpoint_id,
+            endpoints.c.project_id == project_id,
+            job_events.c.id >= f"evt_{int(since.timestamp() * 1000):012x}",
+            endpoints.c.event_types.has_key(job_events.c.type),
+            ~got,
+        )
+        .order_by(job_events.c.seq)
+    )
+    columns = ["project_id", "job_id", "endpoint_id", "lane", "event_id", "event_type", "event_at"]
+    return sa.insert(deliveries).from_select(columns, told).returning(deliveries.c.id)
+
+
+def one(project_id: str, delivery_id: str) -> sa.Select[Any]:
+    """One delivery of a project."""
+    return sa.select(deliveries).where(deliveries.c.id == delivery_id, deliveries.c.project_id == project_id)
+
+
+def page(project_id: str, endpoint_id: str, *, limit: int, after: str | None = None) -> sa.Select[Any]:
+    """The deliveries of an endpoint, newest first. `after` is the id of the last one of the page before."""
+    found = sa.select(deliveries).where(deliveries.c.endpoint_id == endpoint_id, deliveries.c.project_id == project_id)
+    if after is not None:
+        found = found.where(deliveries.c.id < after)
+    return found.order_by(deliveries.c.id.desc()).limit(limit)
+
+
+def attempts_of(delivery_id: str) -> sa.Select[Any]:
+    """What was tried, in order."""
+    return sa.select(attempts).where(attempts.c.delivery_id == delivery_id).order_by(attempts.c.number)
+
+
+def _given_up(error_code: str) -> dict[str, Any]:
+    return {"status": DeliveryStatus.FAILED, "error_code": error_code, "finished_at": NOW, "lease": None}
+
+
+def _recorded(
+    delivery_id: str, lease: UUID, attempt: Attempt, status: DeliveryStatus, retry_in: timedelta | None
+) -> sa.CTE:
+    return (
+        sa.update(deliveries)
+        .where(deliveries.c.id == delivery_id, deliveries.c.lease == lease)
+        .values(
+            status=status,
+            attempts=deliveries.c.attempts + 1,
+            due_at=NOW + sa.literal(retry_in or timedelta(0), sa.Interval),
+            finished_at=None if status is DeliveryStatus.PENDING else NOW,
+            lease=None,
+            status_code=attempt.status_code,
+            error_code=attempt.error_code,
+        )
+        .returning(*deliveries.c)
+        .cte("moved")
+    )
+
+
+def _log(moved: sa.CTE, attempt: Attempt) -> sa.CTE:
+    values = [
+        moved.c.id,
+        moved.c.attempts,
+        sa.literal(attempt.started_at, sa.DateTime(timezone=True)),
+        sa.literal(attempt.seconds, sa.Double),
+        sa.literal(attempt.status_code, sa.SmallInteger),
+        sa.literal(attempt.error_code, sa.Text),
+        sa.literal(attempt.answer, sa.Text),
+    ]
+    return sa.insert(attempts).from_select([column.name for column in attempts.c], sa.select(*values)).cte("log")
+
+
+def _is_pending(of: sa.FromClause) -> sa.ColumnElement[bool]:
+    return of.c.status == sa.literal_column("'pending'")
+
+
+def _lanes() -> sa.CTE:
+    """Every lane in which something waits: one look into the index for each, however long the lanes are."""
+    first = sa.select(deliveries.c.lane).where(_is_pending(deliveries)).order_by(deliveries.c.lane).limit(1)
+    lanes = sa.select(first.subquery("first").c.lane).cte("lanes", recursive=True)
+    other = deliveries.alias("other")
+    following = (
+        sa.select(other.c.lane)
+        .where(_is_pending(other), other.c.lane > lanes.c.lane)
+        .order_by(other.c.lane)
+        .limit(1)
+        .correlate(lanes)
+        .scalar_subquery()
+    )
+    return lanes.union_all(sa.select(following).where(lanes.c.lane.is_not(None)))
+
+
+def _claim() -> sa.Select[Any]:
+    """The statement of `claim`, its values left open."""
+    lanes = _lanes()
+    waiting, earlier, sending = (deliveries.alias(name) for name in ("waiting", "earlier", "sending"))
+    before = (
+        sa.select(sa.literal(1))
+        .where(
+            earlier.c.job_id == waiting.c.job_id,
+            earlier.c.lane == waiting.c.lane,
+            earlier.c.seq < waiting.c.seq,
+            _is_pending(earlier),
+        )
+        .correlate(waiting)
+        .exists()
+    )
+    under_way = (
+        sa.select(sa.func.count())
+        .select_from(sending)
+        .where(sending.c.lane == lanes.c.lane, sending.c.lease.is_not(None), sending.c.due_at > THIS_MOMENT)
+        .correlate(lanes)
+        .scalar_subquery()
+    )
+    of_lane = (
+        sa.select(waiting.c.id, waiting.c.due_at)
+        .where(waiting.c.lane == lanes.c.lane, _is_pending(waiting), waiting.c.due_at <= THIS_MOMENT, ~before)
+        .order_by(waiting.c.due_at, waiting.c.seq)
+        .limit(sa.func.greatest(0, sa.bindparam("per_lane", type_=sa.BigInteger) - under_way))
+        .correlate(lanes)
+        .lateral("of_lane")
+    )
+    due = (
+        sa.select(of_lane.c.id)
+        .select_from(lanes.join(of_lane, sa.true()))
+        .order_by(of_lane.c.due_at)
+        .limit(sa.bindparam("limit", type_=sa.BigInteger))
+        .cte("due")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    pick = (
+        sa.select(deliveries.c.id)
+        .where(deliveries.c.id.in_(sa.select(due.c.id)), _is_pending(deliveries), deliveries.c.due_at <= THIS_MOMENT)
+        .with_for_update(skip_locked=True)
+        .cte("pick")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    moved = (
+        sa.update(deliveries)
+        .where(deliveries.c.id == pick.c.id)
+        .values(lease=sa.bindparam("lease", type_=sa.Uuid), due_at=NOW + sa.bindparam("length", type_=sa.Interval))
+        .returning(*deliveries.c)
+        .cte("moved")
+    )
+    names = ("url", "secret", "previous_secret", "previous_secret_until")
+    return sa.select(
+        moved,
+        *(endpoints.c[name].label(f"endpoint_{name}") for name in names),
+        jobs.c.webhook,
+        NOW.label("claimed_at"),
+    ).select_from(
+        moved.join(jobs, jobs.c.id == moved.c.job_id).outerjoin(endpoints, endpoints.c.id == moved.c.endpoint_id)
+    )
+
+
+_CLAIM = _claim()

@@ -1,0 +1,136 @@
+"""Webhook endpoints of a project: who is told of events, and how what is told is signed.
+
+Signatures follow Standard Webhooks 1.0.0: HMAC-SHA256 of `id.timestamp.body` under the secret's bytes. While a secret
+is being replaced, both sign. What is on its way is in `core.deliveries`; sending is `worker.deliver`.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from core import deliveries
+from core.ids import new_id
+from core.jobs import NOW
+from core.tables import webhook_endpoints as endpoints
+
+SECRET_PREFIX = "whsec_"  # noqa: S105 - what secrets begin with
+SHOWN = 4
+"""Characters of a secret that are shown again, to recognise it by."""
+
+ROTATION = timedelta(hours=24)
+"""How long the old secret signs beside the new one, if asked for."""
+
+SCHEDULE = tuple(
+    timedelta(seconds=seconds)
+    for seconds in (0, 5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600, 20 * 3600, 24 * 3600)
+)
+"""How long after the attempt before it each attempt follows: ten within three days."""
+
+
+def new_secret() -> str:
+    """Draw a secret: 32 random bytes in base64."""
+    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def hint(secret: str) -> str:
+    """What of a secret may be shown again."""
+    return f"{SECRET_PREFIX}...{secret[-SHOWN:]}"
+
+
+def is_secret(text: str) -> bool:
+    """Whether a secret has the form that verifying libraries read, with 24 to 64 bytes."""
+    try:
+        return text.startswith(SECRET_PREFIX) and 24 <= len(key_of(text)) <= 64
+    except binascii.Error:
+        return False
+
+
+def key_of(secret: str) -> bytes:
+    """The bytes that sign."""
+    return base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+
+
+def signed(keys: Sequence[str], event_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """The headers of a delivery, with a signature by each secret. timestamp: Unix seconds, of this attempt."""
+    headers = {"webhook-id": event_id, "webhook-timestamp": str(timestamp)}
+    if keys:
+        content = f"{event_id}.{timestamp}.".encode() + body
+        marks = (hmac.new(key_of(key), content, hashlib.sha256).digest() for key in keys)
+        headers["webhook-signature"] = " ".join(f"v1,{base64.b64encode(mark).decode()}" for mark in marks)
+    return headers
+
+
+def live_secrets(secret: str | None, previous: str | None, until: datetime | None, now: datetime) -> list[str]:
+    """The secrets that sign now, the newest first."""
+    found = [secret] if secret else []
+    return [*found, previous] if previous and until and until > now else found
+
+
+def create(project_id: str, name: str, url: str, event_types: Sequence[str], secret: str) -> sa.Executable:
+    """Make an endpoint. Returns its row."""
+    return (
+        sa.insert(endpoints)
+        .values(
+            id=new_id("we"), project_id=project_id, name=name, url=url, event_types=list(event_types), secret=secret
+        )
+        .returning(*endpoints.c)
+    )
+
+
+def one(project_id: str, endpoint_id: str) -> sa.Select[Any]:
+    """One endpoint of a project."""
+    return sa.select(endpoints).where(_is(project_id, endpoint_id))
+
+
+def page(project_id: str, *, limit: int, after: str | None = None) -> sa.Select[Any]:
+    """Endpoints, newest first. `after` is the id of the last one of the page before."""
+    found = sa.select(endpoints).where(endpoints.c.project_id == project_id)
+    if after is not None:
+        found = found.where(endpoints.c.id < after)
+    return found.order_by(endpoints.c.id.desc()).limit(limit)
+
+
+def update(project_id: str, endpoint_id: str, changes: Mapping[str, Any], *, enable: bool | None = None) -> sa.Update:
+    """Change name, url or event_types; let it be told again, or no more. No row back: there is no such endpoint."""
+    values: dict[str, Any] = {**changes, "updated_at": NOW}
+    if enable:
+        values |= {"disabled_at": None, "disabled_reason": None, "failing_since": None}
+    elif enable is False:
+        values |= {
+            "disabled_at": sa.func.coalesce(endpoints.c.disabled_at, NOW),
+            "disabled_reason": sa.func.coalesce(endpoints.c.disabled_reason, "Disabled by its owner."),
+        }
+    return sa.update(endpoints).where(_is(project_id, endpoint_id)).values(values).returning(*endpoints.c)
+
+
+def rotate(project_id: str, endpoint_id: str, secret: str, *, keep: bool) -> sa.Update:
+    """Sign by a new secret; by the old one too for ROTATION if it is to be kept."""
+    return (
+        sa.update(endpoints)
+        .where(_is(project_id, endpoint_id))
+        .values(
+            secret=secret,
+            previous_secret=endpoints.c.secret if keep else None,
+            previous_secret_until=NOW + ROTATION if keep else None,
+            updated_at=NOW,
+        )
+        .returning(*endpoints.c)
+    )
+
+
+def delete(project_id: str, endpoint_id: str) -> sa.Select[Any]:
+    """Forget an endpoint; what waits for it is given up. No row back: there is no such endpoint."""
+    gone = sa.delete(endpoints).where(_is(project_id, endpoint_id)).returning(endpoints.c.id).cte("gone")
+    given_up = deliveries.give_up(endpoint_id, "endpoint_deleted").where(sa.select(gone.c.id).exists())
+    return sa.select(gone.c.id).add_cte(given_up.cte("given_up"))
+
+
+def _is(project_id: str, endpoint_id: str) -> sa.ColumnElement[bool]:
+    return sa.and_(endpoints.c.id == endpoint_id, endpoints.c.project_id == project_id)
