@@ -25,6 +25,7 @@ COMMANDS = {
     "api": ("cli.serve:api", "Run the API by itself."),
     "worker": ("cli.serve:worker", "Run a worker by itself."),
     "sweep": ("cli.serve:sweep", "Run the sweep by itself."),
+    "deliver": ("cli.serve:deliver", "Run the deliverer of webhooks by itself."),
     "migrate": ("cli.serve:migrate", "Bring the database to the newest revision."),
     "version": ("cli.serve:version", "Print the version."),
 }

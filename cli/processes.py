@@ -1,4 +1,4 @@
-"""The command lines of the API, the worker and the sweep: one place for `safelight up` and for each by itself."""
+"""The command lines of our servers: one place for `safelight up` and for each by itself."""
 
 import os
 import sys
@@ -38,6 +38,11 @@ def worker(queues: Sequence[str], concurrency: int = 2) -> list[str]:
 def sweep() -> list[str]:
     """The sweep."""
     return [sys.executable, "-m", "worker.sweep"]
+
+
+def deliver() -> list[str]:
+    """The deliverer of webhooks."""
+    return [sys.executable, "-m", "worker.deliver"]
 
 
 def become(command: list[str], settings: Settings) -> NoReturn:

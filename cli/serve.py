@@ -1,4 +1,4 @@
-"""`safelight api | worker | sweep | migrate`: one part at a time, as on machines of their own."""
+"""`safelight api | worker | sweep | deliver | migrate`: one part at a time, as on machines of their own."""
 
 from typing import Annotated
 
@@ -51,6 +51,12 @@ def sweep() -> None:
     """Run the sweep in the foreground: takes back lost jobs, expires old ones, tidies up."""
     settings = joined(read_settings())
     processes.become(processes.sweep(), settings)
+
+
+def deliver() -> None:
+    """Run the deliverer of webhooks in the foreground; any number may run."""
+    settings = joined(read_settings())
+    processes.become(processes.deliver(), settings)
 
 
 def migrate() -> None:

@@ -1,7 +1,7 @@
 """`safelight up`: everything on this machine, from nothing to a URL, and away again without a trace.
 
-Embedded Postgres and Valkey where no URL is set, migrations, sweep, API and worker; supervised until Ctrl-C. One `up`
-a data directory: the lock is the file `up.lock` in it, which names its holder.
+Embedded Postgres and Valkey where no URL is set, migrations, sweep, deliverer, API and worker; supervised until Ctrl-C.
+One `up` a data directory: the lock is the file `up.lock` in it, which names its holder.
 """
 
 import fcntl
@@ -34,7 +34,7 @@ def up(
         bool, typer.Option("--without-worker", help="Start no worker; jobs wait for one from elsewhere.")
     ] = False,
 ) -> None:
-    """Run everything on this machine: Postgres, Valkey, API, worker, sweep. Ctrl-C drains and stops."""
+    """Run everything on this machine: Postgres, Valkey, API, worker, sweep, deliverer. Ctrl-C drains and stops."""
     began = time.monotonic()
     settings = environment.read_settings()
     catalog = environment.read_catalog(settings)
@@ -156,7 +156,10 @@ def _start_ours(settings: Settings, supervisor: Supervisor, catalog: Catalog, qu
         log = settings.data_dir / "logs" / f"{name}.log"
         return Child(name, command, log=log, environment=variables, directory=environment.ROOT, patience=patience)
 
-    supervisor.start(child("sweep", processes.sweep(), 20))
+    supervisor.start(
+        child("sweep", processes.sweep(), 20),
+        child("deliver", processes.deliver(), settings.webhook_timeout.total_seconds() + 5),
+    )
     together = [child("api", processes.api(settings), processes.API_GRACE_SECONDS + 5)]
     local = [queue for queue in queues if not catalog.is_remote(queue)]
     remote = [queue for queue in queues if catalog.is_remote(queue)]

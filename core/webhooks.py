@@ -5,19 +5,20 @@ is being replaced, both sign. What is on its way is in `core.deliveries`; sendin
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
+from pydantic import BaseModel, Field
 
 from core import deliveries
 from core.ids import new_id
 from core.jobs import NOW
+from core.schemas import JobObject
 from core.tables import webhook_endpoints as endpoints
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what secrets begin with
@@ -27,11 +28,15 @@ SHOWN = 4
 ROTATION = timedelta(hours=24)
 """How long the old secret signs beside the new one, if asked for."""
 
-SCHEDULE = tuple(
-    timedelta(seconds=seconds)
-    for seconds in (0, 5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600, 20 * 3600, 24 * 3600)
-)
-"""How long after the attempt before it each attempt follows: ten within three days."""
+
+class Event(BaseModel):
+    """What a receiver gets: a fact, and what it is about as that is now."""
+
+    id: str = Field(description="The same for every attempt, as is the header `webhook-id`: tells repetitions.")
+    object: Literal["event"] = "event"
+    type: str = Field(description="`job.started`, `job.completed`, `job.failed`, `job.cancelled` or `job.expired`.")
+    created_at: int
+    data: JobObject = Field(description="The job, with links to its pictures that work until they expire.")
 
 
 def new_secret() -> str:
@@ -48,7 +53,7 @@ def is_secret(text: str) -> bool:
     """Whether a secret has the form that verifying libraries read, with 24 to 64 bytes."""
     try:
         return text.startswith(SECRET_PREFIX) and 24 <= len(key_of(text)) <= 64
-    except binascii.Error:
+    except ValueError:
         return False
 
 

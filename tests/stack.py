@@ -59,6 +59,7 @@ TIMES = {
     "SAFELIGHT_RETRY_DELAY": "0.1",
     "SAFELIGHT_STALL_TIMEOUT": "5",
     "SAFELIGHT_DRAIN_TIMEOUT": "10",
+    "SAFELIGHT_WEBHOOK_POLL": "0.1",
 }
 """The proportions of the defaults, scaled down so that a lost lease is noticed in seconds."""
 
@@ -110,6 +111,9 @@ class Stack:
 
     def sweep(self) -> Process:
         return self._exits.enter_context(Process("sweep", python("-m", "worker.sweep"), self.environment))
+
+    def deliver(self) -> Process:
+        return self._exits.enter_context(Process("deliver", python("-m", "worker.deliver"), self.environment))
 
     @contextmanager
     def apart(self) -> Iterator[None]:

@@ -78,7 +78,8 @@ def test_a_part_that_needs_a_ledger_says_where_to_get_one(terminal: Terminal) ->
 
 def test_the_overview_names_every_command_and_imports_none(terminal: Terminal) -> None:
     ended = terminal.run("--help", PYTHONPROFILEIMPORTTIME="1")
-    for name in ("up", "generate", "watch", "jobs", "doctor", "keys", "api", "worker", "sweep", "migrate", "version"):
+    parts = ("api", "worker", "sweep", "deliver", "migrate")
+    for name in ("up", "generate", "watch", "jobs", "doctor", "keys", *parts, "version"):
         assert f"\n  {name} " in ended.stdout
     imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
     assert "typer" in imported

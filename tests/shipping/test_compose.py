@@ -10,7 +10,7 @@ from cli.main import app
 from core.settings import Settings
 from tests.shipping.files import ROOT, environment, example, instructions, seconds, services, text, variables
 
-OURS = ("api", "migrate", "openai", "sweep", "worker")
+OURS = ("api", "deliver", "migrate", "openai", "sweep", "worker")
 OTHERS_VARIABLES = re.compile(r"AWS_[A-Z_]+")
 GIVEN = {"POSTGRES_PASSWORD": "one", "S3_SECRET_KEY": "two", "SAFELIGHT_SECRET_KEY": "three"}
 
@@ -113,7 +113,7 @@ def test_secrets_have_no_default() -> None:
     assert all(example()[name] == "" for name in must_be_set)
 
 
-@pytest.mark.parametrize("unit", ["api", "sweep", "worker@"])
+@pytest.mark.parametrize("unit", ["api", "deliver", "sweep", "worker@"])
 def test_a_unit_stops_later_than_a_worker_drains(unit: str) -> None:
     patience = re.search(r"^TimeoutStopSec=(\S+)$", text(f"deploy/systemd/safelight-{unit}.service"), re.MULTILINE)
     assert patience is not None
