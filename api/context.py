@@ -3,7 +3,9 @@
 import asyncio
 from dataclasses import dataclass, field
 
+from api.callers import Callers
 from api.submission import Submission
+from core.calls import Calls
 from core.catalog import Catalog, load_catalog
 from core.db import AsyncDatabase
 from core.progress import Listener
@@ -22,6 +24,7 @@ class Context:
     submission: Submission
     storage: Storage
     listener: Listener
+    callers: Callers
     doorbell: AsyncDoorbell
     decoders: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     """Held while an input picture is decoded: each may take some hundred megabytes."""
@@ -30,19 +33,22 @@ class Context:
     def open(cls, settings: Settings) -> "Context":
         """Make the parts. Connects to nothing yet, so that the API starts while Postgres or Redis are away."""
         database = AsyncDatabase(settings)
+        listener = Listener(settings)
         return cls(
             settings=settings,
             catalog=load_catalog(settings.catalog_path).offered(openai=settings.openai_api_key is not None),
             database=database,
             submission=Submission(database),
             storage=Storage(settings),
-            listener=Listener(settings),
+            listener=listener,
+            callers=Callers(settings, database, listener, Calls(settings)),
             doorbell=AsyncDoorbell(Doorbell(settings).ring),
         )
 
     async def close(self) -> None:
         """Finish what is on its way and close the connections."""
         await self.submission.close()
+        await self.callers.close()
         await self.doorbell.close()
         await self.listener.close()
         await self.database.close()

@@ -1,6 +1,7 @@
 """How an error looks on the wire: OpenAI's error object, the catalogue's status and code, and headers for retries."""
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import cast
 
@@ -36,7 +37,8 @@ def render(error: SafelightError) -> JSONResponse:
     """An error as an answer. `x-should-retry` tells the OpenAI SDK, which would repeat every 409 and 5xx."""
     headers = {"x-should-retry": "true" if error.retryable else "false"}
     if error.retryable:
-        headers["retry-after"] = "1"
+        headers["retry-after"] = str(math.ceil(error.retry_after))
+        headers["retry-after-ms"] = str(round(error.retry_after * 1000))
     return JSONResponse(body_of(error).model_dump(), status_code=error.status, headers=headers)
 
 

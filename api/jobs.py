@@ -99,7 +99,7 @@ async def submit(
     if key:
         return await _submit_once(parts, job, brought, key, mark)
     row = await submit_job(parts, job, brought)
-    return _accepted(render(parts, row).model_dump_json(), row.id)
+    return accepted(render(parts, row).model_dump_json(), row.id)
 
 
 async def submit_job(parts: Context, job: NewJob, brought: Inputs) -> sa.Row[Any]:
@@ -137,7 +137,7 @@ async def _submit_once(parts: Context, job: NewJob, brought: Inputs, key: str, m
         raise
     if fresh:
         parts.doorbell.ring(job.queue)
-        return _accepted(body, job.id)
+        return accepted(body, job.id)
     replayed = await _replayed(parts, job.project_id, key, mark)
     if replayed is None:
         raise IdempotencyConflict
@@ -150,10 +150,11 @@ async def _replayed(parts: Context, project_id: str, key: str, mark: bytes) -> R
     if not kept:
         return None
     replayed = dict(idempotency.replay(kept[0], mark))
-    return _accepted(json.dumps(replayed), replayed["id"], {"idempotent-replayed": "true"})
+    return accepted(json.dumps(replayed), replayed["id"], {"idempotent-replayed": "true"})
 
 
-def _accepted(body: str, job_id: str, headers: dict[str, str] | None = None) -> Response:
+def accepted(body: str, job_id: str, headers: dict[str, str] | None = None) -> Response:
+    """A job that is in the ledger now, and where to find it."""
     return Response(
         body,
         status_code=202,
@@ -278,7 +279,7 @@ async def retry(job_id: str, parts: Parts, project_id: Project) -> Response:
     except IntegrityError:
         new = (await parts.database.execute(views.retry_of(project_id, job_id)))[0]
     parts.doorbell.ring(job.queue)
-    return _accepted(render(parts, new).model_dump_json(), new.id)
+    return accepted(render(parts, new).model_dump_json(), new.id)
 
 
 @router.delete("/{job_id}", summary="Delete a job", response_model=Deleted, responses=NOT_FOUND | {409: ERROR})

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
+from fastapi import Request
 
 from api.context import Context
 from core import views
@@ -41,6 +42,30 @@ async def until_final(parts: Context, project_id: str, job_id: str, patience: fl
             if JobStatus(state[0].status).is_final or remaining <= 0:
                 return
             await _news(heard, min(remaining, LOOK_SECONDS))
+
+
+async def until_final_or_gone(request: Request, parts: Context, project_id: str, job_id: str) -> bool:
+    """Return once a job is final, or after `sync_timeout`; False, earlier, once the client of a call has gone away.
+
+    The body of the request has been read. Raises NotFound.
+    """
+    patience = parts.settings.sync_timeout.total_seconds()
+    waiting = asyncio.create_task(until_final(parts, project_id, job_id, patience))
+    leaving = asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if waiting.done():
+            waiting.result()
+        return waiting.done()
+    finally:
+        waiting.cancel()
+        leaving.cancel()
+        await asyncio.gather(waiting, leaving, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _news(heard: asyncio.Queue[Mapping[str, Any]], patience: float) -> None:

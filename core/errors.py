@@ -15,6 +15,7 @@
     ├── IdempotencyConflict         409  the same key is being worked on
     ├── RequestTooLarge             413
     ├── IdempotencyMismatch         422  the same key came with another request
+    ├── QueueFull                   429  too many jobs wait for a synchronous call to have a chance
     ├── RequestTimeout              504  a synchronous call ran out of patience; the job goes on
     ├── Unavailable                 503
     │   ├── DatabaseUnavailable
@@ -55,6 +56,8 @@ class SafelightError(Exception):
     type: ClassVar[str] = "server_error"
     code: str = "internal_error"
     retryable: ClassVar[bool] = False
+    retry_after: ClassVar[float] = 1.0
+    """Seconds after which trying again makes sense, where it does."""
 
     def __init__(self, message: str | None = None, *, param: str | None = None) -> None:
         self.message = message or (type(self).__doc__ or "").split("\n")[0]
@@ -163,6 +166,16 @@ class RequestTooLarge(SafelightError):
     status = 413
     type = "invalid_request_error"
     code = "request_too_large"
+
+
+class QueueFull(SafelightError):
+    """Too many jobs wait for a synchronous call to be answered in time; nothing was stored, try again later."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "queue_full"
+    retryable = True
+    retry_after = 5.0
 
 
 class RequestTimeout(SafelightError):

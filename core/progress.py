@@ -120,6 +120,8 @@ class Listener:
         self._watchers: dict[str, set[asyncio.Queue[Mapping[str, Any]]]] = {}
         self._breaker = _Breaker()
         self._reader: asyncio.Task[None] | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._speaking = asyncio.Lock()  # two that speak at once would each open a connection, and one would be lost
 
     async def ping(self) -> bool:
         """Whether Redis answers."""
@@ -161,21 +163,44 @@ class Listener:
             watchers.discard(heard)
             if not watchers:
                 self._watchers.pop(job_id, None)
-                with suppress(*_BROKEN):
+                # In a task of its own: the watcher's may be cancelled, and the channel shall be left all the same.
+                leaving = asyncio.create_task(self._unsubscribe(job_id))
+                self._leaving.add(leaving)
+                leaving.add_done_callback(self._leaving.discard)
+
+    async def is_watched(self, job_id: str) -> bool | None:
+        """Whether anybody watches a job now, here or in another process; None when unknown."""
+        if self._watchers.get(job_id):
+            return True
+        if not self._breaker.is_open:
+            return None
+        try:
+            ((_, count),) = await self._redis.pubsub_numsub(_channel(job_id))
+        except _BROKEN as error:
+            self._breaker.trip(error)
+            return None
+        return bool(count)
+
+    async def _unsubscribe(self, job_id: str) -> None:
+        with suppress(*_BROKEN):
+            async with self._speaking:
+                if job_id not in self._watchers:
                     await self._pubsub.unsubscribe(_channel(job_id))
 
     async def _subscribe(self, job_id: str) -> None:
         if self._reader is None:
             self._reader = asyncio.create_task(self._read())
         with suppress(*_BROKEN):  # the reader subscribes again to everything once Redis is back
-            await self._pubsub.subscribe(_channel(job_id))
+            async with self._speaking:
+                await self._pubsub.subscribe(_channel(job_id))
 
     async def _read(self) -> None:
         """Hand every message to its job's watchers; after a broken connection, begin anew and tell all to look."""
         while True:
             try:
                 # The idle channel keeps the connection in subscriber mode while nobody watches a job.
-                await self._pubsub.subscribe(_channel("-"), *(_channel(job_id) for job_id in self._watchers))
+                async with self._speaking:
+                    await self._pubsub.subscribe(_channel("-"), *(_channel(job_id) for job_id in self._watchers))
                 for job_id in self._watchers:
                     self._hand_out(job_id, {"type": "changed"})
                 async for message in self._pubsub.listen():
@@ -192,6 +217,7 @@ class Listener:
 
     async def close(self) -> None:
         """Stop listening."""
+        await asyncio.gather(*self._leaving)
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)

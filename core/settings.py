@@ -122,6 +122,14 @@ class Settings(BaseSettings):
         timedelta(seconds=590),
         description="Longest a synchronous images call waits; the SDK gives up at 600 s.",
     )
+    sync_grace: Duration = Field(
+        timedelta(seconds=15),
+        description="How long a job goes on whose synchronous call lost its client: the time for a retry to find it.",
+    )
+    max_queue_depth: Annotated[int, Ge(1)] = Field(
+        1000,
+        description="Jobs waiting in a queue upon which synchronous calls for it are a 429; `POST /v1/jobs` is not.",
+    )
 
     # Who may be written to
     egress_allow: Annotated[str | None, BeforeValidator(_set_or_none)] = Field(

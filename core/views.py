@@ -124,6 +124,12 @@ def depths() -> sa.Select[Any]:
     )
 
 
+def nth_in_line(queue: str, n: int) -> sa.Select[Any]:
+    """A row if at least `n` jobs wait in a queue; looks at no more of them."""
+    waiting = sa.select(sa.literal(1)).select_from(jobs).where(jobs.c.queue == queue, in_status(JobStatus.QUEUED))
+    return waiting.offset(n - 1).limit(1)
+
+
 def waiting_queues() -> sa.Select[Any]:
     """The queues in which a job could be claimed now."""
     now = sa.func.clock_timestamp()

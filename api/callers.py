@@ -1,0 +1,116 @@
+"""Clients that wait in a synchronous call: those who come back are led to their job, those who do not free the device.
+
+An SDK tries a broken call again without saying which it was (`x-stainless-retry-count`). The same request of the same
+key, whose call broke off, is that one; of several, each retry gets another. Where Redis is away nobody is recognised.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from core import idempotency, jobs, views
+from core.calls import Calls
+from core.db import UNAVAILABLE, AsyncDatabase
+from core.progress import Listener
+from core.requests import PictureRequest, PictureSource
+from core.settings import Settings
+from core.status import JobStatus
+
+log = logging.getLogger(__name__)
+
+WORTH_WAITING_FOR = (JobStatus.QUEUED, JobStatus.IN_PROGRESS, JobStatus.COMPLETED)
+
+
+@dataclass(slots=True)
+class Call:
+    """A synchronous call while it waits for its job."""
+
+    is_settled: bool = False
+    """Whether its client has, or needs, no more from it; if not, it broke off."""
+
+
+class Callers:
+    """The waiting clients of one process."""
+
+    def __init__(self, settings: Settings, database: AsyncDatabase, listener: Listener, calls: Calls) -> None:
+        self._grace = settings.sync_grace.total_seconds()
+        self._database = database
+        self._listener = listener
+        self._calls = calls
+        self._graces: set[asyncio.Task[None]] = set()
+
+    async def earlier(self, project_id: str, mark: bytes) -> sa.Row[Any] | None:
+        """The job of a call for this that broke off, if it may still bring pictures. It is yours then."""
+        for job_id in await self._calls.unanswered(mark):
+            if await self._listener.is_watched(job_id) is not False or not await self._calls.take(mark, job_id):
+                continue
+            rows = await self._database.execute(views.job(project_id, job_id))
+            if rows and rows[0].status in WORTH_WAITING_FOR and rows[0].cancel_requested_at is None:
+                return rows[0]
+        return None
+
+    @asynccontextmanager
+    async def waiting(self, project_id: str, mark: bytes, job_id: str) -> AsyncIterator[Call]:
+        """Hold a client's place while it waits. Where it breaks off, its job goes on for a grace only."""
+        call = Call()
+        try:
+            async with self._listener.watch(job_id):  # before it is on the list: nobody else shall think it broken off
+                await self._calls.begin(mark, job_id)
+                yield call
+                if call.is_settled:
+                    await self._calls.take(mark, job_id)
+        except Exception:
+            call.is_settled = True  # an error is an answer too
+            await self._calls.take(mark, job_id)
+            raise
+        finally:
+            if not call.is_settled:
+                grace = asyncio.create_task(self._wait_for_return(project_id, mark, job_id))
+                self._graces.add(grace)
+                grace.add_done_callback(self._graces.discard)
+
+    async def _wait_for_return(self, project_id: str, mark: bytes, job_id: str) -> None:
+        """Cancel a job whose client does not come back, unless somebody else watches it."""
+        await asyncio.sleep(self._grace)
+        if await self._listener.is_watched(job_id) is not False or not await self._calls.take(mark, job_id):
+            return
+        try:
+            if await self._database.execute(jobs.cancel(project_id, job_id)):
+                log.info("job %s cancelled: its client went away", job_id)
+                await self._listener.changed(job_id)
+        except UNAVAILABLE as error:
+            log.warning("job %s goes on without its client: %s", job_id, str(error).partition("\n")[0])
+
+    async def close(self) -> None:
+        """Let the jobs of clients that went away be; a process that starts may lead them back."""
+        for grace in self._graces:
+            grace.cancel()
+        await asyncio.gather(*self._graces, return_exceptions=True)
+        await self._calls.close()
+
+
+def mark_of(headers: Mapping[str, str], path: str, wanted: PictureRequest) -> bytes:
+    """What makes two calls the same: key, path and all that is asked for, pictures included."""
+    asked = wanted.model_dump(mode="json", exclude_unset=True)
+    for name in ("image", "mask"):
+        source = getattr(wanted, name, None)
+        if isinstance(source, PictureSource) and source.content is not None:
+            asked[name] = hashlib.sha256(source.content).hexdigest()
+    return idempotency.fingerprint(path, {"authorization": headers.get("authorization"), "asked": asked})
+
+
+def is_retry(headers: Mapping[str, str]) -> bool:
+    """Whether an OpenAI SDK says that it has tried this before."""
+    count = headers.get("x-stainless-retry-count", "")
+    return count.isdecimal() and int(count) > 0
+
+
+def wants_no_wait(headers: Mapping[str, str]) -> bool:
+    """Whether the client prefers an answer at once (RFC 7240, §4.1)."""
+    return any(said.strip().lower() == "respond-async" for said in headers.get("prefer", "").split(","))

@@ -1,0 +1,195 @@
+"""What the official SDK does by itself when a call breaks off, and what becomes of the job: nothing is drawn twice."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+import sqlalchemy as sa
+
+from cli.embedded import EmbeddedValkey
+from core.tables import jobs
+from tests.pictures import a_picture, encoded
+from tests.processes import Process
+from tests.stack import Stack, body
+
+GRACE = "1.5"
+AGAIN = {"x-stainless-retry-count": "1"}
+SOON = httpx.Timeout(5.0, read=0.5)
+
+
+@pytest.fixture(scope="module")
+def service(directory: Path, fresh_database: Callable[[], str], valkey: EmbeddedValkey) -> Iterator[Stack]:
+    """A Safelight with a short grace and a short line; its API is not started yet."""
+    settings = {"SAFELIGHT_SYNC_GRACE": GRACE, "SAFELIGHT_MAX_QUEUE_DEPTH": "3"}
+    with Stack(directory / "retries", fresh_database(), valkey.url, **settings) as stack:
+        stack.worker()
+        stack.sweep()
+        yield stack
+
+
+@pytest.fixture(scope="module", autouse=True)
+def api(service: Stack) -> Process:
+    return service.api()
+
+
+@pytest.fixture
+def client(service: Stack) -> Iterator[openai.OpenAI]:
+    service.database.execute(sa.delete(jobs))
+    with openai.OpenAI(base_url=f"{service.url}/v1", api_key="anything") as found:
+        yield found
+
+
+def the_jobs(service: Stack) -> list[Any]:
+    return list(service.database.execute(sa.select(jobs.c.id, jobs.c.status, jobs.c.prompt).order_by(jobs.c.id)))
+
+
+def break_off(service: Stack, **request: Any) -> str:
+    """Make a call, go away before its answer, and return the job that it left behind."""
+    before = {row.id for row in the_jobs(service)}
+    with pytest.raises(httpx.ReadTimeout):
+        service.client.post("/v1/images/generations", json=request, timeout=SOON)
+    (left,) = {row.id for row in the_jobs(service)} - before
+    return str(left)
+
+
+def test_the_sdk_that_loses_patience_finds_the_job_of_its_first_try(service: Stack, client: openai.OpenAI) -> None:
+    impatient = client.with_options(timeout=1.5, max_retries=3)
+
+    answer = impatient.images.generate(model="slow", prompt="a cat", extra_body={"steps": 25})  # takes 2.5 s
+
+    (job,) = the_jobs(service)
+    assert job.status == "completed"
+    assert answer.model_extra is not None
+    assert answer.model_extra["job_id"] == job.id
+
+
+def test_an_edit_is_found_by_its_pictures_too(service: Stack, client: openai.OpenAI) -> None:
+    impatient = client.with_options(timeout=1.5, max_retries=3)
+
+    impatient.images.edit(model="slow", image=encoded(a_picture()), prompt="a dog", extra_body={"steps": 25})
+
+    assert [job.status for job in the_jobs(service)] == ["completed"]
+
+
+def test_a_retry_of_another_request_or_with_another_key_is_a_job_of_its_own(
+    service: Stack, client: openai.OpenAI
+) -> None:
+    break_off(service, model="elsewhere", prompt="a cat")
+
+    for prompt, key in (("a dog", "anything"), ("a cat", "another")):
+        with pytest.raises(httpx.ReadTimeout):
+            service.client.post(
+                "/v1/images/generations",
+                json={"model": "elsewhere", "prompt": prompt},
+                headers=AGAIN | {"authorization": f"Bearer {key}"},
+                timeout=SOON,
+            )
+
+    assert len(the_jobs(service)) == 3
+
+
+def test_a_retry_does_not_take_the_job_that_another_client_waits_for(service: Stack, client: openai.OpenAI) -> None:
+    request = {"model": "slow", "prompt": "a cat", "size": "64x64", "steps": 15}
+
+    async def both() -> list[str]:
+        async with httpx.AsyncClient(base_url=service.url, timeout=30) as one:
+            answers = await asyncio.gather(
+                one.post("/v1/images/generations", json=request),
+                one.post("/v1/images/generations", json=request, headers=AGAIN),
+            )
+        return [body(answer)["job_id"] for answer in answers]
+
+    assert len(set(asyncio.run(both()))) == 2
+
+
+def test_of_two_that_broke_off_each_retry_gets_its_own(service: Stack, client: openai.OpenAI) -> None:
+    request = {"model": "slow", "prompt": "a cat", "steps": 30}
+    left = {break_off(service, **request), break_off(service, **request)}
+
+    async def both() -> set[str]:
+        async with httpx.AsyncClient(base_url=service.url, timeout=30, headers=AGAIN) as again:
+            answers = await asyncio.gather(*(again.post("/v1/images/generations", json=request) for _ in range(2)))
+        return {body(answer)["job_id"] for answer in answers}
+
+    assert asyncio.run(both()) == left
+
+
+def test_a_job_whose_client_does_not_come_back_is_cancelled(
+    service: Stack, client: openai.OpenAI, api: Process
+) -> None:
+    job_id = break_off(service, model="slow", prompt="a cat", steps=1000)
+
+    api.until_says(f"job {job_id} cancelled: its client went away")
+
+    job = service.final(job_id)
+    assert (job["status"], job["images"]) == ("cancelled", [])
+
+
+def test_a_stream_that_nobody_reads_is_cancelled_too(service: Stack, client: openai.OpenAI, api: Process) -> None:
+    with client.images.generate(
+        model="slow", prompt="a cat", stream=True, partial_images=3, extra_body={"steps": 1000}
+    ) as stream:
+        (running,) = the_jobs(service)
+        service.until(running.id, "job.started")
+        stream.close()
+    api.until_says(f"job {running.id} cancelled: its client went away")
+
+    assert service.final(running.id)["status"] == "cancelled"
+
+
+def test_a_job_that_somebody_else_follows_goes_on_without_its_client(service: Stack, client: openai.OpenAI) -> None:
+    job_id = break_off(service, model="slow", prompt="a cat", steps=40)
+
+    assert service.final(job_id)["status"] == "completed"  # a long poll is somebody
+
+
+def test_a_retry_that_comes_after_the_job_is_done_gets_its_pictures(service: Stack, client: openai.OpenAI) -> None:
+    request = {"model": "slow", "prompt": "a cat", "steps": 12}
+    job_id = break_off(service, **request)
+    service.final(job_id)
+
+    answer = service.client.post("/v1/images/generations", json=request, headers=AGAIN)
+
+    assert body(answer)["job_id"] == job_id
+
+
+def test_who_prefers_not_to_wait_gets_the_job(service: Stack, client: openai.OpenAI) -> None:
+    answer = client.images.with_raw_response.generate(
+        model="slow", prompt="a cat", extra_headers={"prefer": "respond-async"}
+    )
+
+    assert answer.status_code == 202
+    assert answer.headers["preference-applied"] == "respond-async"
+    job = service.client.get(answer.headers["location"])
+    assert body(job)["status"] in ("queued", "in_progress")
+
+
+def test_a_full_queue_is_a_429_that_says_when_to_come_back(service: Stack, client: openai.OpenAI) -> None:
+    waiting = [service.submit(model="elsewhere")["id"] for _ in range(3)]
+
+    with pytest.raises(openai.RateLimitError) as caught:
+        client.with_options(max_retries=0).images.generate(model="elsewhere", prompt="a cat")
+
+    assert caught.value.code == "queue_full"
+    headers = caught.value.response.headers
+    assert (headers["retry-after"], headers["retry-after-ms"], headers["x-should-retry"]) == ("5", "5000", "true")
+    assert len(the_jobs(service)) == 3
+    service.submit(model="elsewhere")  # who does not wait is taken
+    for job_id in waiting:
+        service.client.post(f"/v1/jobs/{job_id}/cancel")
+
+
+def test_the_sdk_comes_back_by_itself_when_the_queue_was_full(service: Stack, client: openai.OpenAI) -> None:
+    waiting = [service.submit(model="slow", steps=1)["id"] for _ in range(12)]
+    began = time.monotonic()
+
+    answer = client.images.generate(model="slow", prompt="a cat", extra_body={"steps": 1})
+
+    assert answer.data
+    assert time.monotonic() - began < 60
+    assert all(service.final(job_id)["status"] == "completed" for job_id in waiting)
