@@ -106,10 +106,9 @@ def _claim() -> sa.Select[Any]:
         .cte("pick")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    counted = sa.select(
-        pick.c.id,
-        sa.func.sum(pick.c.n).over(order_by=(pick.c.priority.desc(), pick.c.fair_rank, pick.c.id)).label("images"),
-    ).subquery("counted")
+    # The head first: by now jobs that stood before it, locked a moment ago, may be free again and in the pick.
+    after_head = (pick.c.id != of_head["id"], pick.c.priority.desc(), pick.c.fair_rank, pick.c.id)
+    counted = sa.select(pick.c.id, sa.func.sum(pick.c.n).over(order_by=after_head).label("images")).subquery("counted")
     fit = (
         sa.select(counted.c.id)
         .where(sa.or_(counted.c.images <= of_head["room"], counted.c.id == of_head["id"]))
