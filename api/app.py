@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
-from api import errors, events, files, health, images, jobs, models, openai_images, openapi
+from api import errors, events, files, health, images, jobs, models, openai_images, openapi, smallest, webhooks
 from api.context import Context
 from api.request_id import RequestId
 from core.settings import Settings
@@ -28,6 +28,7 @@ TAGS = [
     {"name": "jobs", "description": "A request for n images: submitted, followed, cancelled, tried again."},
     {"name": "images", "description": "The pictures, and OpenAI's synchronous call."},
     {"name": "files", "description": "What jobs begin with, and what batches read and write: OpenAI's Files."},
+    {"name": "webhooks", "description": "Who is told of events; OpenAI's webhook endpoints, and their deliveries."},
     {"name": "models", "description": "What can be asked for."},
     {"name": "health", "description": "For load balancers and operators."},
 ]
@@ -60,8 +61,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestId)
     errors.install(app)
     # Fixed paths before /v1/images/{id}.
-    for module in (openai_images, jobs, events, images, files, models, health):
+    for module in (openai_images, smallest, jobs, events, images, files, webhooks, models, health):
         app.include_router(module.router)
+    webhooks.describe(app)
 
     @app.get("/", include_in_schema=False)
     async def home() -> RedirectResponse:

@@ -29,6 +29,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
             summary=app.summary,
             description=app.description,
             routes=app.routes,
+            webhooks=app.webhooks.routes,
             tags=app.openapi_tags,
             license_info=app.license_info,
         )
@@ -37,6 +38,9 @@ def describe(app: FastAPI) -> dict[str, Any]:
                 _correct(operation["responses"], under_v1=path.startswith("/v1"))
                 for body in operation.get("requestBody", {}).get("content", {}).values():
                     document["components"]["schemas"] |= body["schema"].pop("$defs", {})
+        for told in document.get("webhooks", {}).values():
+            for operation in told.values():
+                _correct(operation["responses"], under_v1=False)
         for unused in ("HTTPValidationError", "ValidationError"):
             document["components"]["schemas"].pop(unused, None)
         document["components"]["securitySchemes"] = {

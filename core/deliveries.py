@@ -7,7 +7,7 @@ sending leaves a delivery that is due again. A receiver may thus get an event tw
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -19,8 +19,11 @@ from core.tables import webhook_attempts as attempts
 from core.tables import webhook_deliveries as deliveries
 from core.tables import webhook_endpoints as endpoints
 
-JOB_EVENTS = ("job.started", "job.completed", "job.failed", "job.cancelled", "job.expired")
+EventType = Literal["job.started", "job.completed", "job.failed", "job.cancelled", "job.expired"]
 """What a receiver can be told of."""
+
+JOB_EVENTS: tuple[EventType, ...] = get_args(EventType)
+FINAL_EVENTS: tuple[EventType, ...] = JOB_EVENTS[1:]
 
 NOW = sa.func.clock_timestamp()
 THIS_MOMENT = sa.func.now()
@@ -151,10 +154,13 @@ def give_up(endpoint_id: str, error_code: str) -> sa.Update:
 
 
 def again(project_id: str, delivery_id: str) -> sa.Executable:
-    """Send an event once more, as a new delivery with a new schedule. No row back: there is no such delivery."""
+    """Send an event once more, as a new delivery with a new schedule, unless its endpoint is deleted or disabled."""
     columns = ["project_id", "job_id", "endpoint_id", "lane", "event_id", "event_type", "event_at"]
+    enabled = sa.select(endpoints.c.id).where(endpoints.c.disabled_at.is_(None))
     old = sa.select(*(deliveries.c[name] for name in columns)).where(
-        deliveries.c.id == delivery_id, deliveries.c.project_id == project_id
+        deliveries.c.id == delivery_id,
+        deliveries.c.project_id == project_id,
+        sa.or_(deliveries.c.endpoint_id.is_(None), deliveries.c.endpoint_id.in_(enabled)),
     )
     return sa.insert(deliveries).from_select(columns, old).returning(*deliveries.c)
 
@@ -188,6 +194,7 @@ def missed(project_id: str, endpoint_id: str, since: datetime) -> sa.Executable:
         .where(
             endpoints.c.id == endpoint_id,
             endpoints.c.project_id == project_id,
+            endpoints.c.disabled_at.is_(None),
             job_events.c.id >= f"evt_{int(since.timestamp() * 1000):012x}",
             endpoints.c.event_types.has_key(job_events.c.type),
             ~got,
@@ -203,9 +210,20 @@ def one(project_id: str, delivery_id: str) -> sa.Select[Any]:
     return sa.select(deliveries).where(deliveries.c.id == delivery_id, deliveries.c.project_id == project_id)
 
 
-def page(project_id: str, endpoint_id: str, *, limit: int, after: str | None = None) -> sa.Select[Any]:
-    """The deliveries of an endpoint, newest first. `after` is the id of the last one of the page before."""
-    found = sa.select(deliveries).where(deliveries.c.endpoint_id == endpoint_id, deliveries.c.project_id == project_id)
+def page(
+    project_id: str,
+    *,
+    limit: int,
+    endpoint_id: str | None = None,
+    job_id: str | None = None,
+    after: str | None = None,
+) -> sa.Select[Any]:
+    """Deliveries to an endpoint or of a job, newest first. `after` is the id of the last one of the page before."""
+    found = sa.select(deliveries).where(deliveries.c.project_id == project_id)
+    if endpoint_id is not None:
+        found = found.where(deliveries.c.endpoint_id == endpoint_id)
+    if job_id is not None:
+        found = found.where(deliveries.c.job_id == job_id)
     if after is not None:
         found = found.where(deliveries.c.id < after)
     return found.order_by(deliveries.c.id.desc()).limit(limit)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import httpcore
@@ -85,6 +86,7 @@ class Allowed:
     networks: tuple[Network, ...] = ()
 
     @classmethod
+    @cache
     def of(cls, words: str | None) -> "Allowed":
         """Names, addresses and CIDRs, with commas between. Raises ValueError for what is none of them."""
         names, networks = set(), []
@@ -110,6 +112,37 @@ def is_public(address: Address) -> bool:
     return address.is_global and not address.is_multicast and not any(address in network for network in _DENIED)
 
 
+def check(url: str, allowed: Allowed) -> httpx.URL:
+    """What can be said of a URL without asking anybody. Raises Refused, with words that follow the URL's name."""
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, UnicodeError):
+        raise Refused("is not a valid URL") from None
+    host = parsed.raw_host.decode("ascii").lower().strip("[]")
+    if parsed.scheme not in ("http", "https"):
+        raise Refused("must begin with https:// or http://")
+    if parsed.userinfo:
+        raise Refused("must not carry a user name or a password")
+    if not host or host.endswith("."):
+        raise Refused("must name a host, without a dot at its end")
+    address = _address(host)
+    if address is None and _looks_numeric(host):
+        raise Refused("must not name its host by a number; write the address as a.b.c.d")
+    if address is not None:
+        _require(host, address, allowed)
+    elif host == "localhost" or host.endswith(".localhost"):
+        _require(host, ipaddress.IPv4Address("127.0.0.1"), allowed)
+    if parsed.port is not None and parsed.port not in (80, 443) and parsed.port < 1024:
+        raise Refused("must not name a port below 1024 other than 80 and 443")
+    return parsed
+
+
+def _require(host: str, address: Address, allowed: Allowed) -> None:
+    address = _unmapped(address)
+    if not is_public(address) and not allowed.has(host, address):
+        raise Refused("is not a public address; the operator can let a receiver in by SAFELIGHT_EGRESS_ALLOW")
+
+
 def look_up(host: str, port: int) -> list[str]:
     """The addresses of a name, as the system knows them."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -129,34 +162,10 @@ class Egress:
         """As the operator set it."""
         return cls(Allowed.of(settings.egress_allow))
 
-    def check(self, url: str) -> httpx.URL:
-        """What can be said of a URL without asking anybody. Raises Refused."""
-        try:
-            parsed = httpx.URL(url)
-        except (httpx.InvalidURL, UnicodeError):
-            raise Refused("is not a valid URL") from None
-        host = parsed.raw_host.decode("ascii").lower().strip("[]")
-        if parsed.scheme not in ("http", "https"):
-            raise Refused("must begin with https:// or http://")
-        if parsed.userinfo:
-            raise Refused("must not carry a user name or a password")
-        if not host or host.endswith("."):
-            raise Refused("must name a host, without a dot at its end")
-        address = _address(host)
-        if address is None and _looks_numeric(host):
-            raise Refused("must not name its host by a number; write the address as a.b.c.d")
-        if address is not None:
-            self._require(host, address)
-        elif host == "localhost" or host.endswith(".localhost"):
-            self._require(host, ipaddress.IPv4Address("127.0.0.1"))
-        if parsed.port is not None and parsed.port not in (80, 443) and parsed.port < 1024:
-            raise Refused("must not name a port below 1024 other than 80 and 443")
-        return parsed
-
     def post(self, url: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Answer:
         """POST a body; all of it, name look-up and answer included, takes at most `seconds`. Raises Unreached."""
         deadline = time.monotonic() + seconds
-        parsed = self.check(url)
+        parsed = check(url, self._allowed)
         target = httpcore.URL(
             scheme=parsed.raw_scheme, host=parsed.raw_host, port=parsed.port, target=parsed.raw_path or b"/"
         )
@@ -188,13 +197,8 @@ class Egress:
             address = _address(text)
             if address is None:
                 raise Refused("has an address that may not be written to")
-            self._require(host, address)
+            _require(host, address, self._allowed)
         return found
-
-    def _require(self, host: str, address: Address) -> None:
-        address = _unmapped(address)
-        if not is_public(address) and not self._allowed.has(host, address):
-            raise Refused("is not a public address; the operator can let a receiver in by SAFELIGHT_EGRESS_ALLOW")
 
     def _resolved(self, host: str, port: int, deadline: float) -> list[str]:
         """Ask for a name's addresses once, in a thread, as a look-up cannot be called off."""

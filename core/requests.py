@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import sqlalchemy as sa
-from annotated_types import Ge, Gt, Le, MaxLen
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -24,11 +24,13 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from core.catalog import Catalog, Model, Operation
+from core.deliveries import FINAL_EVENTS, EventType
 from core.errors import InvalidJSON, InvalidParameter, InvalidRequest, MissingParameter, UnknownParameter
 from core.ids import new_id
 from core.jobs import NewJob
 from core.postprocess import Postprocess, output_size
 from core.settings import Settings
+from core.webhooks import check_receiver, is_secret
 
 SEEDS = 2**32
 
@@ -133,6 +135,29 @@ class PictureRequest(BaseModel):
     )
 
 
+class JobWebhook(BaseModel):
+    """A receiver of one job's events, beside the project's webhook endpoints."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    url: Annotated[Text, MaxLen(2048)] = Field(description="Where events are posted to.")
+    events: Annotated[list[EventType], MinLen(1)] = Field(
+        default_factory=lambda: list(FINAL_EVENTS),
+        description="Which events; by default how the job ended.",
+    )
+    secret: Text | None = Field(
+        None, description="`whsec_` and 24 to 64 bytes in base64; signs. Without it there is no signature."
+    )
+
+    @model_validator(mode="after")
+    def _is_signed_as_libraries_verify(self) -> Self:
+        if self.secret is not None and not is_secret(self.secret):
+            raise InvalidParameter(
+                "webhook.secret must be whsec_ and 24 to 64 bytes in base64.", param="webhook.secret"
+            )
+        return self
+
+
 class JobRequest(PictureRequest):
     """A request for pictures. A generation needs a `prompt`, a variation an `image`, an edit both."""
 
@@ -153,6 +178,7 @@ class JobRequest(PictureRequest):
     partial_images: Annotated[int, Ge(0), Le(3)] = Field(
         0, description="How many previews of each picture the job's events bring while it is drawn."
     )
+    webhook: JobWebhook | None = Field(None, description="Where this job's events are posted to.")
     dry_run: bool = Field(False, description="Check and estimate only; no job is made.")
 
     @model_validator(mode="after")
@@ -282,7 +308,16 @@ def plan(
         partial_images=request.partial_images,
         retried_from=retried_from,
         metadata=request.metadata,
+        webhook=_webhook(request, settings),
     )
+
+
+def _webhook(request: JobRequest, settings: Settings) -> dict[str, Any] | None:
+    """The job's own receiver. Raises InvalidParameter where its address is not one that may be written to."""
+    if request.webhook is None:
+        return None
+    check_receiver(request.webhook.url, settings, "webhook.url")
+    return request.webhook.model_dump()
 
 
 def able_model(request: JobRequest, catalog: Catalog) -> Model:
@@ -303,7 +338,8 @@ def repeat(row: sa.Row[Any]) -> JobRequest:
     plain = {name: row._mapping[name] for name in JobRequest.model_fields if name in row._mapping}
     pictures = {name: PictureSource(file_id=file_id) for name, file_id in row.inputs.items()}
     postprocess = None if row.postprocess is None else Postprocess.model_validate(row.postprocess)
-    return JobRequest.model_construct(**plain | pictures | {"postprocess": postprocess})
+    webhook = None if row.webhook is None else JobWebhook.model_validate(row.webhook)
+    return JobRequest.model_construct(**plain | pictures | {"postprocess": postprocess, "webhook": webhook})
 
 
 def batch_key(

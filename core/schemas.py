@@ -88,6 +88,13 @@ class JobUrls(BaseModel):
     events: str
 
 
+class WebhookOfJob(BaseModel):
+    """A receiver of one job's events; its secret is not shown."""
+
+    url: str
+    events: list[str]
+
+
 class JobObject(BaseModel):
     """A request for n images: what was asked for, how far it is, and what came out."""
 
@@ -114,6 +121,7 @@ class JobObject(BaseModel):
     partial_images: int = Field(description="Previews of each picture that the events bring.")
     priority: int
     metadata: dict[str, str]
+    webhook: WebhookOfJob | None = Field(None, description="Its own receiver of events, if it has one.")
     progress: StepProgress | None = Field(None, description="Steps of the attempt that runs now, where known.")
     queue_position: int | None = Field(None, description="Jobs before this one while it waits; counted up to 1000.")
     attempts: int
@@ -215,6 +223,7 @@ def job_object(row: sa.Row[Any], base_url: str, sign: SignUrl, step: Step | None
         **asked,
         image=_picture(row.inputs.get("image")),
         mask=_picture(row.inputs.get("mask")),
+        webhook=None if row.webhook is None else WebhookOfJob(url=row.webhook["url"], events=row.webhook["events"]),
         progress=None if current is None else StepProgress(**current),
         queue_position=found.get("queue_position"),
         images=[image_object(image, sign) for image in found.get("images") or ()],

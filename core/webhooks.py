@@ -16,9 +16,13 @@ import sqlalchemy as sa
 from pydantic import BaseModel, Field
 
 from core import deliveries
+from core.egress import Allowed, Refused, check
+from core.errors import InvalidParameter
 from core.ids import new_id
 from core.jobs import NOW
-from core.schemas import JobObject
+from core.schemas import JobError, JobObject, JobUrls
+from core.settings import Settings
+from core.status import JobStatus
 from core.tables import webhook_endpoints as endpoints
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what secrets begin with
@@ -37,6 +41,46 @@ class Event(BaseModel):
     type: str = Field(description="`job.started`, `job.completed`, `job.failed`, `job.cancelled` or `job.expired`.")
     created_at: int
     data: JobObject = Field(description="The job, with links to its pictures that work until they expire.")
+
+
+def sample(event_id: str, event_type: str, now: datetime, base_url: str) -> Event:
+    """A made-up event, to test a receiver with: of a job that there is not."""
+    status = JobStatus("in_progress" if event_type == "job.started" else event_type.partition(".")[2])
+    moment, url = int(now.timestamp()), f"{base_url}/v1/jobs/job_test"
+    job = JobObject(
+        id="job_test",
+        status=status,
+        operation="generation",
+        model="test",
+        prompt="This is a test.",
+        negative_prompt=None,
+        n=1,
+        size="256x256",
+        steps=1,
+        guidance_scale=1.0,
+        seed=0,
+        output_format="png",
+        output_compression=None,
+        image=None,
+        mask=None,
+        strength=None,
+        postprocess=None,
+        partial_images=0,
+        priority=0,
+        metadata={},
+        attempts=1,
+        images=[],
+        error=JobError(code="test", message="This is a test.") if status is JobStatus.FAILED else None,
+        warnings=[],
+        retried_from=None,
+        cancel_requested_at=None,
+        created_at=moment,
+        started_at=moment,
+        finished_at=moment if status.is_final else None,
+        expires_at=moment,
+        urls=JobUrls(self=url, cancel=f"{url}/cancel", events=f"{url}/events"),
+    )
+    return Event(id=event_id, type=event_type, created_at=moment, data=job)
 
 
 def new_secret() -> str:
@@ -78,6 +122,14 @@ def live_secrets(secret: str | None, previous: str | None, until: datetime | Non
     return [*found, previous] if previous and until and until > now else found
 
 
+def check_receiver(url: str, settings: Settings, param: str) -> None:
+    """Raise InvalidParameter where an address is not one that may be written to, as far as can be said at once."""
+    try:
+        check(url, Allowed.of(settings.egress_allow))
+    except Refused as error:
+        raise InvalidParameter(f"{param} {error.message}.", param=param) from None
+
+
 def create(project_id: str, name: str, url: str, event_types: Sequence[str], secret: str) -> sa.Executable:
     """Make an endpoint. Returns its row."""
     return (
@@ -102,7 +154,9 @@ def page(project_id: str, *, limit: int, after: str | None = None) -> sa.Select[
     return found.order_by(endpoints.c.id.desc()).limit(limit)
 
 
-def update(project_id: str, endpoint_id: str, changes: Mapping[str, Any], *, enable: bool | None = None) -> sa.Update:
+def update(
+    project_id: str, endpoint_id: str, changes: Mapping[str, Any], *, enable: bool | None = None
+) -> sa.Select[Any]:
     """Change name, url or event_types; let it be told again, or no more. No row back: there is no such endpoint."""
     values: dict[str, Any] = {**changes, "updated_at": NOW}
     if enable:
@@ -112,7 +166,14 @@ def update(project_id: str, endpoint_id: str, changes: Mapping[str, Any], *, ena
             "disabled_at": sa.func.coalesce(endpoints.c.disabled_at, NOW),
             "disabled_reason": sa.func.coalesce(endpoints.c.disabled_reason, "Disabled by its owner."),
         }
-    return sa.update(endpoints).where(_is(project_id, endpoint_id)).values(values).returning(*endpoints.c)
+    changed = (
+        sa.update(endpoints).where(_is(project_id, endpoint_id)).values(values).returning(*endpoints.c).cte("changed")
+    )
+    found = sa.select(changed)
+    if enable is not False:
+        return found
+    given_up = deliveries.give_up(endpoint_id, "endpoint_disabled").where(sa.select(changed.c.id).exists())
+    return found.add_cte(given_up.cte("given_up"))
 
 
 def rotate(project_id: str, endpoint_id: str, secret: str, *, keep: bool) -> sa.Update:

@@ -71,6 +71,7 @@ def safelight(directory: Path, fresh_database: Callable[[], str], valkey: Embedd
         stack.api()
         stack.worker()
         stack.sweep()
+        stack.deliver()
         yield stack
 
 

@@ -60,6 +60,7 @@ TIMES = {
     "SAFELIGHT_STALL_TIMEOUT": "5",
     "SAFELIGHT_DRAIN_TIMEOUT": "10",
     "SAFELIGHT_WEBHOOK_POLL": "0.1",
+    "SAFELIGHT_EGRESS_ALLOW": "127.0.0.1",
 }
 """The proportions of the defaults, scaled down so that a lost lease is noticed in seconds."""
 

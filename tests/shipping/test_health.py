@@ -26,7 +26,7 @@ def ledger_of(database: Database) -> dict[str, str]:
     return {"SAFELIGHT_DATABASE_URL": database.engine.url.set(drivername="postgresql").render_as_string(False)}
 
 
-@pytest.mark.parametrize("name", ["api", "safelight-worker", "safelight-sweep"])
+@pytest.mark.parametrize("name", ["api", "safelight-worker", "safelight-sweep", "safelight-deliver"])
 def test_a_running_process_is_soon_well(safelight: Stack, name: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while not is_well(name, environment=safelight.environment):
