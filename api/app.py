@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
-from api import errors, events, files, health, images, jobs, models, openai_images, openapi, webhooks
+from api import errors, events, files, health, images, jobs, models, openai_images, openapi, smallest, webhooks
 from api.context import Context
 from api.request_id import RequestId
 from core.settings import Settings
@@ -61,7 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestId)
     errors.install(app)
     # Fixed paths before /v1/images/{id}.
-    for module in (openai_images, jobs, events, images, files, webhooks, models, health):
+    for module in (openai_images, smallest, jobs, events, images, files, webhooks, models, health):
         app.include_router(module.router)
     webhooks.describe(app)
 

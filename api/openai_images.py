@@ -3,7 +3,7 @@
 What they may say is in `api/openai_requests.py`, what they answer in `api/answers.py` and `api/streaming.py`.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -59,7 +59,7 @@ def _body(content: dict[str, Any]) -> dict[str, Any]:
 )
 async def generate(request: Request, body: Body, parts: Parts, project_id: Project) -> Response:
     """Draw pictures and wait for them."""
-    return await _draw(request, parts, project_id, "generation", parse(GenerateRequest, body))
+    return await draw(request, parts, project_id, "generation", parse(GenerateRequest, body))
 
 
 @router.post(
@@ -71,7 +71,7 @@ async def generate(request: Request, body: Body, parts: Parts, project_id: Proje
 )
 async def edit(request: Request, parts: Parts, project_id: Project) -> Response:
     """Draw a picture anew where the mask says so, and wait for it."""
-    return await _draw(request, parts, project_id, "edit", await read(request, parts, EditRequest))
+    return await draw(request, parts, project_id, "edit", await read(request, parts, EditRequest))
 
 
 @router.post(
@@ -83,7 +83,7 @@ async def edit(request: Request, parts: Parts, project_id: Project) -> Response:
 )
 async def vary(request: Request, parts: Parts, project_id: Project) -> Response:
     """Draw the subject of a picture anew, and wait for it."""
-    return await _draw(request, parts, project_id, "variation", await read(request, parts, VariationRequest))
+    return await draw(request, parts, project_id, "variation", await read(request, parts, VariationRequest))
 
 
 def _job_request(wanted: ImagesRequest, operation: Operation) -> JobRequest:
@@ -95,8 +95,13 @@ def _job_request(wanted: ImagesRequest, operation: Operation) -> JobRequest:
     return request
 
 
-async def _draw(
-    http: Request, parts: Context, project_id: str, operation: Operation, wanted: ImagesRequest
+async def draw(
+    http: Request,
+    parts: Context,
+    project_id: str,
+    operation: Operation,
+    wanted: ImagesRequest,
+    told: Callable[[ImagesResponse], Response] = answer,
 ) -> Response:
     """Submit a job, or find the one of an earlier try, wait until it is done, and answer with its pictures."""
     request = _job_request(wanted, operation)
@@ -114,25 +119,25 @@ async def _draw(
             return accepted(render(parts, row).model_dump_json(), row.id, {"preference-applied": "respond-async"})
     headers = {"x-safelight-job": row.id}
     if wanted.streams:
-        told = _told(parts, project_id, mark, row, wanted.end_user)
-        return StreamingResponse(told, media_type="text/event-stream", headers=headers | STREAM_HEADERS)
+        streamed = _streamed(parts, project_id, mark, row, wanted.end_user)
+        return StreamingResponse(streamed, media_type="text/event-stream", headers=headers | STREAM_HEADERS)
     async with parts.callers.waiting(project_id, mark, row.id) as call:
         if not await until_final_or_gone(http, parts, project_id, row.id):
             return Response(status_code=CLIENT_GONE)
-        response = await _answer(parts, project_id, row.id, wanted)
+        response = told(await _drawn(parts, project_id, row.id, wanted))
         call.is_settled = True
     response.headers.update(headers)
     return response
 
 
-async def _answer(parts: Context, project_id: str, job_id: str, wanted: ImagesRequest) -> Response:
+async def _drawn(parts: Context, project_id: str, job_id: str, wanted: ImagesRequest) -> ImagesResponse:
     row = await job_row(parts, project_id, job_id)
     if row.status != JobStatus.COMPLETED:
         raise failure(parts, row)
-    return answer(await images_response(parts, row, wanted.response_format, wanted.end_user))
+    return await images_response(parts, row, wanted.response_format, wanted.end_user)
 
 
-async def _told(
+async def _streamed(
     parts: Context, project_id: str, mark: bytes, row: sa.Row[Any], end_user: str | None
 ) -> AsyncIterator[bytes]:
     """The events of a stream whose client may go away."""

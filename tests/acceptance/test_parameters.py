@@ -1,0 +1,155 @@
+"""Every parameter of the official SDK's images calls is honoured, or refused by name; none is dropped."""
+
+import base64
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests.pictures import a_mask, a_picture, data_url, decoded, encoded
+from tests.stack import Stack, body
+
+TRANSPORT = {"extra_headers", "extra_query", "extra_body", "timeout"}
+
+ANY: dict[str, list[Any]] = {
+    "model": ["dall-e-2", None],
+    "n": [2, None],
+    "size": ["128x128", "auto", None],
+    "response_format": ["url", "b64_json", None],
+    "user": ["ada"],
+}
+DRAWN: dict[str, list[Any]] = ANY | {
+    "prompt": ["a cat"],
+    "background": ["auto", "opaque", None],
+    "moderation": ["auto", None],
+    "output_format": ["png", "webp", "jpeg", None],
+    "quality": ["auto", "standard", None],
+    "safety_identifier": ["ada", None],
+    "partial_images": [0, None],
+    "stream": [False, None],
+}
+GENERATE = DRAWN
+EDIT = {name: values for name, values in DRAWN.items() if name != "moderation"} | {
+    "image": [encoded(a_picture())],
+    "mask": [("mask.png", encoded(a_mask()))],
+}
+VARY = ANY | {"image": [encoded(a_picture())]}
+NEVER: dict[str, list[Any]] = {
+    "background": ["transparent"],
+    "complexity": ["low"],
+    "frame_count": [4],
+    "frame_duration_ms": [100],
+    "input_fidelity": ["high"],
+    "markup": [encoded(a_picture())],
+    "moderation": ["low"],
+    "n": [0, 11],
+    "output_compression": [50],  # of a png
+    "output_format": ["gif", "svg"],
+    "quality": ["low", "medium", "high", "xhigh", "max", "hd"],
+    "response_format": ["bytes"],
+    "size": ["1x1"],
+    "style": ["vivid"],
+    "svg": [{"model": "x"}],
+}
+CALLS: dict[str, Mapping[str, list[Any]]] = {"generate": GENERATE, "edit": EDIT, "create_variation": VARY}
+LEAST: dict[str, dict[str, Any]] = {
+    "generate": {"prompt": "a cat"},
+    "edit": {"prompt": "a dog", "image": encoded(a_picture())},
+    "create_variation": {"image": encoded(a_picture())},
+}
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def method(client: openai.OpenAI, call: str) -> Callable[..., openai.types.ImagesResponse]:
+    found: Callable[..., openai.types.ImagesResponse] = getattr(client.images, call)
+    return found
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_the_tables_here_name_every_parameter_of_the_sdk(client: openai.OpenAI, call: str) -> None:
+    known = inspect.signature(method(client, call)).parameters.keys() - TRANSPORT
+
+    assert known <= CALLS[call].keys() | NEVER.keys()
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "value"),
+    [(call, name, value) for call in CALLS for name in CALLS[call] for value in CALLS[call][name]],
+)
+def test_what_can_be_honoured_is_taken(client: openai.OpenAI, call: str, name: str, value: Any) -> None:
+    assert method(client, call)(**LEAST[call] | {name: value}).data
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "value"),
+    [
+        (call, name, value)
+        for call, names in (
+            ("generate", NEVER.keys() - {"input_fidelity", "markup"}),
+            ("edit", NEVER.keys() - {"moderation", "style"}),
+        )
+        for name in sorted(names)
+        for value in NEVER[name]
+    ],
+)
+def test_what_cannot_is_refused_by_name(
+    safelight: Stack, client: openai.OpenAI, call: str, name: str, value: Any
+) -> None:
+    before = safelight.count()
+
+    with pytest.raises(openai.BadRequestError) as caught:
+        method(client, call)(**LEAST[call] | {name: value})
+
+    assert caught.value.param is not None
+    assert caught.value.param.partition(".")[0].partition("[")[0] == name
+    assert safelight.count() == before
+
+
+def test_the_answer_has_openais_fields_and_ours_beside_them(safelight: Stack, client: openai.OpenAI) -> None:
+    answer = client.images.generate(
+        prompt="a cat",
+        n=2,
+        output_format="webp",
+        output_compression=80,
+        safety_identifier="ada",
+        extra_body={"seed": 7},
+    )
+
+    assert answer.data is not None
+    assert (answer.background, answer.output_format, answer.size) == ("opaque", "webp", "64x64")
+    assert answer.usage is not None
+    assert (answer.usage.total_tokens, answer.usage.input_tokens_details.text_tokens) == (0, 0)
+    assert answer.safety_identifier == "ada"
+    assert [image.model_extra and image.model_extra["seed"] for image in answer.data] == [7, 8]
+    assert answer.model_extra is not None
+    job = safelight.job(answer.model_extra["job_id"])
+    assert (job["metadata"], job["output_compression"]) == ({"user": "ada"}, 80)
+
+
+def test_an_edit_in_json_names_its_picture_as_openai_does(safelight: Stack, client: openai.OpenAI) -> None:
+    file = client.files.create(file=encoded(a_picture()), purpose="vision")
+    mask = data_url(a_mask())
+    for picture in ({"file_id": file.id}, data_url(a_picture())):
+        request = {"prompt": "a dog", "images": [picture], "mask": mask, "response_format": "b64_json"}
+        answer = safelight.client.post("/v1/images/edits", json=request)
+        assert answer.status_code == 200, answer.text
+        assert decoded(base64.b64decode(body(answer)["data"][0]["b64_json"])).size == (64, 64)
+
+
+@pytest.mark.parametrize("named", [[], ["x"], [{"file_id": "file-1"}, {"file_id": "file-2"}]])
+def test_a_list_of_pictures_that_is_not_of_one_is_refused(safelight: Stack, named: list[Any]) -> None:
+    answer = safelight.client.post("/v1/images/edits", json={"prompt": "a dog", "images": named})
+
+    assert answer.status_code == 400
+    assert body(answer)["error"]["param"].partition(".")[0] == "images"
+
+
+def test_links_open_without_a_key(client: openai.OpenAI) -> None:
+    answer = client.images.generate(prompt="a cat")
+
+    assert answer.data is not None
+    assert decoded(httpx.get(str(answer.data[0].url)).content).size == (64, 64)
