@@ -19,6 +19,7 @@ COMMANDS = {
     "watch": ("cli.watch:watch", "Follow a job to its end."),
     "jobs": ("cli.jobs:jobs", "List jobs."),
     "cancel": ("cli.jobs:cancel", "Stop a job."),
+    "webhooks": ("cli.webhooks:app", "Receive webhooks here and show them."),
     "doctor": ("cli.doctor:doctor", "Check each part and say what to do."),
     "bench": ("cli.bench:app", "Measure what a model costs on this machine."),
     "keys": ("cli.keys:app", "API keys: create, list, revoke."),

@@ -116,6 +116,17 @@ def signed(keys: Sequence[str], event_id: str, timestamp: int, body: bytes) -> d
     return headers
 
 
+def verifies(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether a delivery is signed by a secret. headers: by their names in small letters."""
+    event_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+    if not timestamp.isascii() or not timestamp.isdigit():
+        return False
+    expected = signed([secret], event_id, int(timestamp), body)["webhook-signature"]
+    return any(
+        hmac.compare_digest(expected.encode(), mark.encode()) for mark in headers.get("webhook-signature", "").split()
+    )
+
+
 def live_secrets(secret: str | None, previous: str | None, until: datetime | None, now: datetime) -> list[str]:
     """The secrets that sign now, the newest first."""
     found = [secret] if secret else []

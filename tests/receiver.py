@@ -43,7 +43,9 @@ def answering(status: int, headers: Mapping[str, str] | None = None, body: bytes
 class Receiver:
     """Listens until it is closed; `received` holds every request in the order of arrival."""
 
-    def __init__(self, behave: Behaviour | None = None, *, tls: bool = False) -> None:
+    def __init__(
+        self, behave: Behaviour | None = None, *, tls: bool = False, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         self.received: list[Received] = []
         self.connections = 0
         self.behave = behave or answering(200)
@@ -78,7 +80,7 @@ class Receiver:
             def handle_error(self, request: object, client_address: object) -> None:
                 pass  # senders that break off are what is tested
 
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server((host, port), Handler)
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(CERTIFICATE)
