@@ -4,6 +4,7 @@ Seeds and prompts are fixed and nothing is picked by hand. The table is over sin
 place of each named by the judge; "held" are (object, place) pairs that training never saw.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -129,6 +130,7 @@ def _judged(network: judge.Judge, pictures: list[scenes.Pixels], described: list
 def report(configuration: Configuration, model: Path, count: int = 250) -> list[Row]:
     """Write the contact sheet of a model folder to the working folder, print the judge's table and return it."""
     pipeline = UnclipPipeline.from_pretrained(model)
+    pipeline.spread_over(len(os.sched_getaffinity(0)))
     pipeline.set_progress_bar_config(disable=True)
     sheet(pipeline).save(configuration.data / "contact-sheet.webp", quality=82)
     rows = table(configuration, pipeline, count) if count else []
