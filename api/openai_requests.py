@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from annotated_types import Ge, Le, MaxLen, MinLen
 from fastapi import Request
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from api.context import Context
 from api.deps import json_body
@@ -66,11 +66,24 @@ class ImagesRequest(PictureRequest):
 class VariationRequest(ImagesRequest):
     """A variation; it takes no prompt."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"image": {"image_id": "img_01kc3m9w8yq6k0v2t5x7z1b4dn"}, "n": 2}]}
+    )
+
     image: InputImage = None
 
 
 class GenerateRequest(ImagesRequest):
     """A generation."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"prompt": "A penguin on the beach", "n": 2, "size": "256x256", "seed": 7},
+                {"prompt": "A penguin on the beach", "stream": True, "partial_images": 2},
+            ]
+        }
+    )
 
     stream: bool = Field(False, description="Answer with server-sent events: previews, then the picture. n must be 1.")
     partial_images: Annotated[int, Ge(0), Le(3)] = Field(
@@ -102,6 +115,12 @@ class GenerateRequest(ImagesRequest):
 
 class EditRequest(GenerateRequest):
     """An edit."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"prompt": "a red sofa", "images": [{"file_id": "file-01kc3m9w8yq6k0v2t5x7z1b4dn"}]}]
+        }
+    )
 
     image: InputImage = None
     images: Annotated[list[PictureSource], MinLen(1), MaxLen(1)] | None = Field(

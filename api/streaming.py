@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 from api.answers import Usage, dimensions, failure, usage_of
 from api.context import Context
 from api.errors import body_of
+from api.openapi import REFERENCES
 from api.waiting import follow, job_row
 from core.catalog import Operation
 from core.db import UNAVAILABLE
@@ -62,10 +63,17 @@ class CompletedEvent(BaseModel):
     seed: int
 
 
+def _schema(event: type[BaseModel]) -> dict[str, Any]:
+    """An event's schema; what it refers to is in the document for the answer that is not streamed."""
+    schema = event.model_json_schema(ref_template=REFERENCES)
+    schema.pop("$defs", None)
+    return schema
+
+
 STREAM = {
     "text/event-stream": {
         "schema": {
-            "oneOf": [event.model_json_schema() for event in (PartialImageEvent, CompletedEvent)],
+            "oneOf": [_schema(PartialImageEvent), _schema(CompletedEvent)],
             "description": "Where `stream` is true. An event `error` carries an `error` like every other answer.",
         }
     }
