@@ -123,7 +123,7 @@ def test_a_server_that_dies_is_started_again(up: Process, terminal: Terminal, na
 
 def test_ctrl_c_leaves_no_process(up: Process, terminal: Terminal) -> None:
     everybody = family(up)
-    assert len({os.getpgid(child.pid) for child in psutil.Process(up.pid).children()}) == 5  # each its own group
+    assert len({os.getpgid(child.pid) for child in psutil.Process(up.pid).children()}) == 6  # each its own group
     up.signal(signal.SIGINT)
     assert up.wait() == 0
     assert not [process for process in everybody if process.is_running()]
