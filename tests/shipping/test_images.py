@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 from core.settings import Settings
 from tests.shipping.files import DOCKERFILES, instructions, text
 
-EXTRAS = ("api", "worker", "cli", "embedded", "training", "dev")
+EXTRAS = ("api", "worker", "openai", "cli", "embedded", "training", "dev")
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
@@ -56,7 +56,7 @@ def test_what_an_image_copies_is_let_through(dockerfile: str) -> None:
 
 def test_the_image_of_the_api_carries_no_torch() -> None:
     wanted = re.findall(r"'\.\[([a-z,]+)\]'", text("Dockerfile.api"))
-    assert wanted == ["api,cli"]
+    assert wanted == ["api,openai,cli"]
     assert "torch" not in _needed_by(*wanted[0].split(","))
     assert "torch" in _needed_by("worker")
 
