@@ -123,7 +123,7 @@ class Service:
 
     def clear(self) -> None:
         """Forget all jobs, so that every round begins with the same ledger."""
-        self.ledger.execute("TRUNCATE jobs, job_events, images, idempotency_keys, reference_jobs")
+        self.ledger.execute("TRUNCATE jobs, idempotency_keys, reference_jobs CASCADE")
 
     def until_done(self) -> None:
         """Wait until no job waits or runs. The figures come from the ledger's own times, not from when this returns."""
