@@ -17,7 +17,7 @@ from torch.optim import AdamW
 from training import data
 from training.configuration import Configuration
 from training.data import Dataset
-from training.loop import Average, Run, channels_last
+from training.loop import Average, Run, channels_last, restore
 from worker.generators.unclip.networks import UnclipAutoencoder
 
 _BATCH = 32
@@ -109,13 +109,7 @@ def loss(restored: Tensor, crops: Tensor) -> Tensor:
 
 def load(configuration: Configuration) -> UnclipAutoencoder:
     """The trained autoencoder with its averaged weights, ready to use."""
-    network = build(configuration)
-    state = torch.load(configuration.data / "autoencoder.pt", map_location="cpu", weights_only=True)
-    network.load_state_dict(state["network"])
-    with torch.no_grad():
-        torch._foreach_copy_(list(network.parameters()), state["average"]["shadow"])
-    network.eval()
-    return network
+    return restore(build(configuration), configuration.data / "autoencoder.pt")
 
 
 @torch.no_grad()
@@ -124,5 +118,9 @@ def psnr(network: UnclipAutoencoder, dataset: Dataset, count: int = 100) -> floa
     pictures = data.to_tensor(dataset.pictures[:count])
     with torch.autocast("cpu", torch.bfloat16):
         restored = network(pictures).clamp(-1, 1)
-    error = ((restored - pictures) / 2).square().mean((1, 2, 3))
-    return float((-10 * error.log10()).mean())
+    return decibels(restored - pictures)
+
+
+def decibels(error: Tensor) -> float:
+    """Mean peak signal-to-noise ratio of errors (N, 3, H, W) of pictures in [-1, 1]."""
+    return float((-10 * (error / 2).square().mean((1, 2, 3)).log10()).mean())

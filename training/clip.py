@@ -26,7 +26,7 @@ from transformers import (
 from training import data, tokenizer
 from training.configuration import Configuration
 from training.data import HEADS, Dataset
-from training.loop import Average, Run
+from training.loop import Average, Run, restore
 from training.scenes import NAMES
 
 IMAGE_PX = 64
@@ -76,12 +76,7 @@ def build(configuration: Configuration) -> Encoders:
 
 def load(configuration: Configuration) -> Encoders:
     """The trained encoders with their averaged weights."""
-    encoders = build(configuration)
-    state = torch.load(configuration.data / "clip.pt", map_location="cpu", weights_only=True)
-    encoders.load_state_dict(state["encoders"])
-    with torch.no_grad():
-        torch._foreach_copy_(list(encoders.parameters()), state["average"]["shadow"])
-    return encoders.eval()
+    return restore(build(configuration), configuration.data / "clip.pt", "encoders")
 
 
 def tokenise(words: CLIPTokenizer, captions: list[str]) -> Tensor:

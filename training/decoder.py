@@ -19,7 +19,7 @@ from torch.optim import AdamW, Optimizer
 from training import features
 from training.configuration import Configuration
 from training.features import Features
-from training.loop import Average, Run, channels_last
+from training.loop import Average, Run, channels_last, restore
 from training.muon import Muon
 from worker.generators.unclip.networks import UnclipDecoder
 
@@ -62,13 +62,7 @@ def build(configuration: Configuration) -> UnclipDecoder:
 
 def load(configuration: Configuration) -> UnclipDecoder:
     """The trained decoder with its averaged weights, as far as training has come."""
-    network = build(configuration)
-    state = torch.load(configuration.data / "decoder.pt", map_location="cpu", weights_only=True)
-    network.load_state_dict(state["network"])
-    with torch.no_grad():
-        torch._foreach_copy_(list(network.parameters()), state["average"]["shadow"])
-    network.eval()
-    return network
+    return restore(build(configuration), configuration.data / "decoder.pt")
 
 
 def train(configuration: Configuration) -> None:

@@ -5,13 +5,17 @@ spent; one that was finished returns at once.
 """
 
 import os
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -20,6 +24,10 @@ from training.configuration import Budget
 SAVE_EVERY_SECONDS = 150
 MEAN_OVER_STEPS = 10
 REPORT_EVERY_STEPS = 50
+VERSIONS = {"python": platform.python_version()} | {
+    name: version(name) for name in ("torch", "transformers", "diffusers", "numpy", "pillow")
+}
+"""What a checkpoint was made with; it is kept in there, beside the seed."""
 _COUNTED = ("steps", "samples", "seconds", "finished", "losses")
 
 
@@ -67,6 +75,43 @@ class Average:
             torch._foreach_copy_(self.shadow, state["shadow"])
 
 
+def restore(network: _Network, path: Path, part: str = "network") -> _Network:
+    """Give a network the averaged weights of a checkpoint, and make it ready for use. `part`: its name in there."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    network.load_state_dict(state[part])
+    with torch.no_grad():
+        torch._foreach_copy_(list[Tensor](network.parameters()), state["average"]["shadow"])
+    return network.eval()
+
+
+class Bar:
+    """How far a stage is, on a terminal; elsewhere nothing is shown."""
+
+    def __init__(self, name: str, *, shown: bool) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        console = Console(stderr=True)
+        self._progress = Progress(
+            *columns, TextColumn("{task.fields[told]}"), console=console, disable=not (shown and console.is_terminal)
+        )
+        self._task = self._progress.add_task(name, total=1.0, told="")
+        self._progress.start()
+
+    def show(self, fraction: float) -> None:
+        """Move to the fraction of the budget that is used; the bar ends at 1."""
+        self._progress.update(self._task, completed=min(1.0, fraction))
+        if fraction >= 1:
+            self._progress.stop()
+
+    def tell(self, told: str) -> None:
+        """Write something behind the bar."""
+        self._progress.update(self._task, told=told)
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether there is a terminal to show it on."""
+        return not self._progress.disable
+
+
 class Run:
     """The bookkeeping of one stage: `while run.going(): …; run.step(…); run.save_now_and_then()`."""
 
@@ -81,6 +126,7 @@ class Run:
             self._load()
         torch.manual_seed(seed * 1_000_003 + self.steps)  # a resumed run must not repeat its first draws
         self._clock = self._saved = time.monotonic()
+        self._bar = Bar(path.stem, shown=writes and not self.finished)
 
     @property
     def fraction(self) -> float:
@@ -91,6 +137,7 @@ class Run:
         now = time.monotonic()
         self.seconds += now - self._clock
         self._clock = now
+        self._bar.show(1.0 if self.finished else self.fraction)
         return not self.finished and self.fraction < 1
 
     def set_rate(self, optimizers: list[Optimizer], *, warm_up: int, hold: float) -> None:
@@ -112,11 +159,11 @@ class Run:
         if self._writes and self.steps % REPORT_EVERY_STEPS == 0:
             means = self.losses[-REPORT_EVERY_STEPS // MEAN_OVER_STEPS :]
             rate = self.samples / max(1.0, self.seconds)
-            print(
-                f"{self.path.stem}: step {self.steps}, {self.seconds:.0f} s, loss {sum(means) / len(means):.4f}, "
-                f"{self.samples} seen, {rate:.0f}/s",
-                flush=True,
-            )
+            told = f"loss {sum(means) / len(means):.4f}, {self.samples} seen, {rate:.0f}/s"
+            if self._bar.is_shown:
+                self._bar.tell(told)
+            else:
+                print(f"{self.path.stem}: step {self.steps}, {self.seconds:.0f} s, {told}", flush=True)
 
     def save_now_and_then(self) -> None:
         """Save if the last time was a while ago; call it between steps, when all parts agree."""
@@ -130,7 +177,7 @@ class Run:
         if not self._writes:
             return
         states = {name: part.state_dict() for name, part in self._parts.items()}
-        about = {name: getattr(self, name) for name in (*_COUNTED, "seed")}
+        about = {name: getattr(self, name) for name in (*_COUNTED, "seed")} | {"versions": VERSIONS}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         draft = self.path.with_suffix(".part")
         torch.save({**about, **states}, draft)

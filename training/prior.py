@@ -15,7 +15,7 @@ from torch.optim import AdamW
 from training import features
 from training.configuration import Configuration
 from training.features import Features
-from training.loop import Average, Run
+from training.loop import Average, Run, restore
 from worker.generators.unclip.prior import UnclipPrior
 
 _BATCH = 128
@@ -35,13 +35,7 @@ def build(configuration: Configuration) -> UnclipPrior:
 
 def load(configuration: Configuration) -> UnclipPrior:
     """The trained prior with its averaged weights."""
-    network = build(configuration)
-    state = torch.load(configuration.data / "prior.pt", map_location="cpu", weights_only=True)
-    network.load_state_dict(state["network"])
-    with torch.no_grad():
-        torch._foreach_copy_(list(network.parameters()), state["average"]["shadow"])
-    network.eval()
-    return network
+    return restore(build(configuration), configuration.data / "prior.pt")
 
 
 def train(configuration: Configuration) -> None:

@@ -81,6 +81,16 @@ def draw(pipeline: UnclipPipeline, prompts: list[str], seeds: list[int], size: i
     return pictures
 
 
+def vary(pipeline: UnclipPipeline, pictures: list[Image.Image], seeds: list[int]) -> list[Image.Image]:
+    """One variation of each picture, without a prompt."""
+    varied: list[Image.Image] = []
+    for start in range(0, len(pictures), _BATCH):
+        part = slice(start, start + _BATCH)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds[part]]
+        varied += pipeline(image=pictures[part], generator=generators, return_dict=False)[0]
+    return varied
+
+
 def sheet(pipeline: UnclipPipeline) -> Image.Image:
     """Thirty-two prompts, two seeds each, at 256 px."""
     prompts = [prompt for prompt, _ in PROMPTS for _ in _SEEDS]
@@ -111,6 +121,9 @@ def table(configuration: Configuration, pipeline: UnclipPipeline, count: int) ->
             pictures = draw(pipeline, prompts, list(range(count)))
             rows.append(Row(kind, language, _judged(network, [np.asarray(p) for p in pictures], described)))
         real = [painter.paint(scene) for scene in described]
+        looked_at = [Image.fromarray(picture) for picture in real]
+        varied = [np.asarray(p) for p in vary(pipeline, looked_at, list(range(count)))]
+        rows.append(Row(kind, "variations", _judged(network, varied, described)))
         rows.append(Row(kind, "real pictures", _judged(network, real, described)))
     return rows
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.optim import AdamW
 
 from training import artwork, autoencoder, data, scenes
 from training.configuration import Configuration
-from training.loop import Average, Run, channels_last
+from training.loop import Average, Run, channels_last, restore
 from training.scenes import Painter, Scene
 from worker.generators.unclip.networks import UnclipAutoencoder
 from worker.generators.unclip.upscaler import UnclipUpscaler
@@ -36,13 +37,7 @@ def build(configuration: Configuration) -> UnclipUpscaler:
 
 def load(configuration: Configuration) -> UnclipUpscaler:
     """The trained upscaler with its averaged weights."""
-    network = build(configuration)
-    state = torch.load(configuration.data / "upscaler.pt", map_location="cpu", weights_only=True)
-    network.load_state_dict(state["network"])
-    with torch.no_grad():
-        torch._foreach_copy_(list(network.parameters()), state["average"]["shadow"])
-    network.eval()
-    return network
+    return restore(build(configuration), configuration.data / "upscaler.pt")
 
 
 class Lessons:
@@ -59,7 +54,11 @@ class Lessons:
         described = [scenes.draw(self._random) for _ in range(_SCENES)]
         if self._random.random() < _CLEAN:
             return self._crops(self._paint(described, 2), self._paint(described, 4))
-        return self._crops(self._softened(self._paint(described, 1)), self._paint(described, 2))
+        return self._crops(*self.pair(described))
+
+    def pair(self, described: list[Scene]) -> tuple[Tensor, Tensor]:
+        """The scenes at 128 px, softened as generated pictures are, and at 256 px; (N, 3, H, W) each."""
+        return self._softened(self._paint(described, 1)), self._paint(described, 2)
 
     def _paint(self, described: list[Scene], scale: int) -> Tensor:
         return data.to_tensor(np.stack([self._painters[scale].paint(scene) for scene in described]))
@@ -117,25 +116,19 @@ def train(configuration: Configuration) -> None:
 @torch.no_grad()
 def gain(configuration: Configuration, batches: int = 4) -> tuple[float, float]:
     """Peak signal-to-noise ratio in dB against the picture painted at 256 px, and the same of a Lanczos enlargement."""
-    lessons, network = Lessons(configuration, Random("measure")), load(configuration)
+    random = Random("measure")
+    lessons, network = Lessons(configuration, random), load(configuration)
     learned, plain = [], []
     for _ in range(batches):
-        described = [scenes.draw(lessons._random, held=True) for _ in range(8)]
-        small, large = lessons._softened(lessons._paint(described, 1)), lessons._paint(described, 2)
+        small, large = lessons.pair([scenes.draw(random, held=True) for _ in range(8)])
         learned.append(network(small).clamp(-1, 1) - large)
         plain.append(_lanczos(small) - large)
-    return _decibels(torch.cat(learned)), _decibels(torch.cat(plain))
+    return autoencoder.decibels(torch.cat(learned)), autoencoder.decibels(torch.cat(plain))
 
 
 def _lanczos(pictures: Tensor) -> Tensor:
-    from PIL import Image
-
-    enlarged = []
-    for picture in (pictures.permute(0, 2, 3, 1).numpy() * 127.5 + 127.5).round().astype(np.uint8):
-        side = 2 * picture.shape[0]
-        enlarged.append(np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS)))
-    return data.to_tensor(np.stack(enlarged))
-
-
-def _decibels(error: Tensor) -> float:
-    return float((-10 * (error / 2).square().mean((1, 2, 3)).log10()).mean())
+    """Double pictures in [-1, 1] as Pillow does, by way of 8 bits."""
+    side = 2 * pictures.shape[-1]
+    pixels = (pictures.permute(0, 2, 3, 1).numpy() * 127.5 + 127.5).round().astype(np.uint8)
+    doubled = [Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS) for picture in pixels]
+    return data.to_tensor(np.stack([np.asarray(picture) for picture in doubled]))
