@@ -5,8 +5,12 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.processes import PATIENCE, Process
+from tests.stack import Stack
+
+SMALL = ("--size", "64x64")
 
 CATALOG = """
 default = "fake"
@@ -71,3 +75,15 @@ class Terminal:
 def command(*arguments: str) -> list[str]:
     """A command line of `safelight`."""
     return [sys.executable, "-m", "cli.main", *arguments]
+
+
+def jobs_like(safelight: Stack, prompt: str) -> list[dict[str, Any]]:
+    listed = safelight.client.get("/v1/jobs", params={"limit": 100}).json()["data"]
+    return [job for job in listed if job["prompt"] == prompt]
+
+
+def progress(stderr: str) -> list[str]:
+    """What was said of the one job that was followed."""
+    ids = {line.partition(": ")[0] for line in stderr.splitlines()}
+    assert len(ids) == 1, stderr
+    return [line.partition(": ")[2] for line in stderr.splitlines()]

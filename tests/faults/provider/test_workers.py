@@ -1,0 +1,138 @@
+"""Workers that die, freeze, are told to go or lose the shelf while OpenAI draws: no call is made again unasked."""
+
+import pytest
+
+from core.tables import images
+from tests.faults.provider.calls import CALLED, a_worker, row, submit
+from tests.openai_stub import OpenAIStub, Way
+from tests.stack import Stack
+
+
+@pytest.mark.parametrize("retry", [False, True])
+def test_a_worker_killed_in_mid_call_leaves_no_call_that_is_repeated_unasked(
+    service: Stack, openai: OpenAIStub, retry: bool
+) -> None:
+    count = 32
+    victim = a_worker(service, "victim", count)
+    asked = [submit(service, f"[held] a cat, number {number}") for number in range(count)]
+    openai.until(count)
+
+    victim.kill()
+    openai.release()
+    a_worker(service, "heir", count, SAFELIGHT_OPENAI_RETRY_UNKNOWN=str(retry))
+    finals = [service.final(job_id) for job_id in asked]
+
+    calls = service.database.execute(CALLED)
+    print(
+        f"\n{count} calls under way at kill -9, retry {retry}: {len(openai.received)} requests, {openai.billed} billed"
+    )
+    assert [call.outcome for call in calls[:count]] == ["abandoned"] * count
+    if retry:
+        assert [final["status"] for final in finals] == ["completed"] * count
+        assert len(openai.received) == len(calls) == 2 * count
+    else:
+        assert {final["error"]["code"] for final in finals} == {"provider_outcome_unknown"}
+        assert len(openai.received) == len(calls) == count
+
+
+def test_a_frozen_worker_that_wakes_tells_what_its_call_cost_and_changes_nothing_else(
+    service: Stack, openai: OpenAIStub
+) -> None:
+    frozen = a_worker(service, "frozen")
+    job_id = submit(service, "[held] a cat")
+    openai.until(1)
+
+    frozen.freeze()
+    a_worker(service, "heir")
+    final = service.final(job_id)
+    before = row(service, job_id)
+    openai.release()
+    frozen.thaw()
+    frozen.until_says("lost for")
+    frozen.terminate()
+
+    (call,) = service.database.execute(CALLED)
+    assert final["error"]["code"] == "provider_outcome_unknown"
+    assert row(service, job_id) == before
+    assert (call.outcome, call.cost_usd is not None) == ("succeeded", True)
+    assert service.count(images) == 0
+    assert len(openai.received) == 1
+
+
+def test_a_call_longer_than_lease_and_stall_timeout_is_kept(service: Stack, openai: OpenAIStub) -> None:
+    a_worker(service)  # the lease is 4 s, a stall is noticed after 5, and the picture takes 8
+
+    final = service.final(submit(service, "[slow] a cat"))
+
+    assert (final["status"], final["attempts"], len(openai.received)) == ("completed", 1, 1)
+
+
+def test_pictures_that_were_paid_for_are_stored_once_the_store_is_back(service: Stack, openai: OpenAIStub) -> None:
+    blocked = service.directory / "images"
+    blocked.mkdir(exist_ok=True)
+    (blocked / "jobs").write_text("in the way")
+    worker = a_worker(service)
+    job_id = submit(service, "a cat")
+    worker.until_says("not stored yet")
+
+    (blocked / "jobs").unlink()
+
+    final = service.final(job_id)
+    assert (final["status"], final["attempts"], len(openai.received)) == ("completed", 1, 1)
+    assert service.picture(final["images"][0]).startswith(b"\x89PNG")
+
+
+def test_pictures_lost_between_answer_and_store_are_not_paid_for_again(service: Stack, openai: OpenAIStub) -> None:
+    blocked = service.directory / "images"
+    blocked.mkdir(exist_ok=True)
+    (blocked / "jobs").write_text("in the way")
+    victim = a_worker(service, "victim")
+    job_id = submit(service, "a cat")
+    victim.until_says("not stored yet")
+
+    victim.kill()
+    (blocked / "jobs").unlink()
+    a_worker(service, "heir")
+
+    assert service.final(job_id)["error"]["code"] == "provider_answer_lost"
+    assert len(openai.received) == 1
+
+
+def test_a_wish_to_stop_drops_the_answer_of_a_call_under_way_and_records_its_cost(
+    service: Stack, openai: OpenAIStub
+) -> None:
+    worker = a_worker(service)
+    job_id = submit(service, "[held] a cat")
+    openai.until(1)
+
+    service.client.post(f"/v1/jobs/{job_id}/cancel")
+    final = service.final(job_id)
+    openai.release()
+    worker.terminate()
+
+    (call,) = service.database.execute(CALLED)
+    assert final["status"] == "cancelled"
+    assert (call.outcome, call.cost_usd is not None) == ("succeeded", True)
+    assert service.count(images) == 0
+
+
+def test_a_worker_told_to_go_waits_for_its_call(service: Stack, openai: OpenAIStub) -> None:
+    worker = a_worker(service, SAFELIGHT_DRAIN_TIMEOUT="0.5")
+    openai.way = lambda _: Way(draws=True, seconds=3.0)
+    job_id = submit(service, "a cat")
+    openai.until(1)
+
+    assert worker.terminate() == 0
+
+    assert service.job(job_id)["status"] == "completed"
+
+
+def test_a_worker_told_to_go_waits_for_the_call_of_its_lookout_too(service: Stack, openai: OpenAIStub) -> None:
+    openai.way = lambda request: Way(draws=True, seconds=3.0 if request.prompt == "soon" else 8.0)
+    worker = a_worker(service, concurrency=1)
+    asked = [submit(service, prompt) for prompt in ("soon", "later")]
+    openai.until(2)  # one by the thread, one by the lookout that found it waiting
+
+    assert worker.terminate() == 0
+
+    assert [service.job(job_id)["status"] for job_id in asked] == ["completed"] * 2
