@@ -65,8 +65,8 @@ class Callers:
                 yield call
                 if call.is_settled:
                     await self._calls.take(mark, job_id)
-        except Exception:
-            call.is_settled = True  # an error is an answer too
+        except Exception:  # whatever it is, it goes on to the client: an error is an answer too, a cancellation is none
+            call.is_settled = True
             await self._calls.take(mark, job_id)
             raise
         finally:

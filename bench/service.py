@@ -158,4 +158,4 @@ def until(happened: Callable[[], bool], patience: float, what: str) -> None:
     while not happened():
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {patience:g} s for {what}")
-        time.sleep(0.05)
+        time.sleep(0.05)  # a server that starts tells nobody when it is ready; nothing is measured meanwhile

@@ -221,7 +221,7 @@ class Client:
         self._away_since = self._away_since or now
         if now + trouble.pause > self._away_since + self._patience:
             raise CommandError(f"After {self._patience:g} s {self.url} still {trouble}.{advice}") from None
-        time.sleep(trouble.pause)
+        time.sleep(trouble.pause)  # as long as the server asked for, or a client should leave it alone
 
     def _check(self, answer: httpx.Response) -> None:
         """Let an answer pass that is none of an error. Raises _Passing or CommandError."""
