@@ -1,6 +1,6 @@
 """OpenAI's synchronous images calls, `client.images.generate`, `.edit`, `.create_variation`: a job that is waited for.
 
-What they may say is in `api/openai_requests.py`, what they answer in `api/answers.py` and `api/streaming.py`.
+What they may say is in `core/openai_requests.py`, what they answer in `api/answers.py` and `api/streaming.py`.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -10,27 +10,21 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
-from api.answers import ImagesResponse, failure, images_response
+from api.answers import failure, images_response
 from api.callers import is_retry, mark_of, wants_no_wait
 from api.context import Context
 from api.deps import Body, Parts, Project
 from api.inputs import bring
 from api.jobs import ERROR, accepted, answer, render, submit_job
-from api.openai_requests import (
-    EditRequest,
-    GenerateRequest,
-    ImagesRequest,
-    VariationRequest,
-    as_form,
-    as_json,
-    read,
-)
+from api.openai_bodies import as_form, as_json, read
 from api.streaming import STREAM, events
 from api.waiting import job_row, until_final_or_gone
 from core import views
 from core.catalog import Operation
 from core.errors import QueueFull
-from core.requests import JobRequest, able_model, parse, plan
+from core.openai_answers import ImagesResponse
+from core.openai_requests import EditRequest, GenerateRequest, ImagesRequest, VariationRequest, job_request
+from core.requests import able_model, parse, plan
 from core.schemas import JobObject
 from core.status import JobStatus
 
@@ -86,15 +80,6 @@ async def vary(request: Request, parts: Parts, project_id: Project) -> Response:
     return await draw(request, parts, project_id, "variation", await read(request, parts, VariationRequest))
 
 
-def _job_request(wanted: ImagesRequest, operation: Operation) -> JobRequest:
-    """What is asked for as a request for a job; how it is answered stays behind."""
-    shared = wanted.model_fields_set & JobRequest.model_fields.keys()
-    request = JobRequest.model_validate({"operation": operation} | {name: getattr(wanted, name) for name in shared})
-    if wanted.end_user is not None:
-        request.metadata.setdefault("user", wanted.end_user)
-    return request
-
-
 async def draw(
     http: Request,
     parts: Context,
@@ -104,7 +89,7 @@ async def draw(
     told: Callable[[ImagesResponse], Response] = answer,
 ) -> Response:
     """Submit a job, or find the one of an earlier try, wait until it is done, and answer with its pictures."""
-    request = _job_request(wanted, operation)
+    request = job_request(wanted, operation)
     model = able_model(request, parts.catalog)
     mark = mark_of(http.headers, http.url.path, wanted)
     row = await parts.callers.earlier(project_id, mark) if is_retry(http.headers) else None

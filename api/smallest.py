@@ -6,8 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.deps import Body, Parts, Project
 from api.jobs import answer
+from api.openai_bodies import as_json
 from api.openai_images import RESPONSES, draw
-from api.openai_requests import GenerateRequest, as_json
+from core.openai_requests import GenerateRequest
 from core.requests import Text, parse
 
 router = APIRouter(tags=["images"])

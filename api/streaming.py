@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from fastapi.sse import format_sse_event
 from pydantic import BaseModel, Field
 
-from api.answers import Usage, dimensions, failure, usage_of
+from api.answers import failure, usage_of
 from api.context import Context
 from api.errors import body_of
 from api.openapi import REFERENCES
@@ -22,6 +22,7 @@ from api.waiting import follow, job_row
 from core.catalog import Operation
 from core.db import UNAVAILABLE
 from core.errors import DatabaseUnavailable, SafelightError
+from core.openai_answers import Usage, dimensions
 from core.status import JobStatus
 
 log = logging.getLogger(__name__)

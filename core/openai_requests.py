@@ -1,24 +1,17 @@
-"""What OpenAI's images calls may say here, and how they are read: JSON, or a form with pictures in it as the SDKs send.
+"""What OpenAI's images calls may say here, wherever they come from: the API's doors, or a line of a batch.
 
 Every parameter of the SDKs is either honoured or refused by name with what is allowed; none is dropped. As in the SDKs'
-types, null means left out.
+types, null means left out. How a form brings them is in `api/openai_bodies.py`.
 """
 
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Le, MaxLen, MinLen
-from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from api.context import Context
-from api.deps import json_body
-from api.multipart import fields_of, files_of, form
-from api.openapi import REFERENCES
-from core.errors import InvalidParameter, UnknownParameter
-from core.requests import InputImage, InputMask, MetadataValue, PictureRequest, PictureSource, Strength, explain, parse
-
-FORM_BYTES = 1_000_000
-"""Room for a form's other fields and its boundaries, beside the pictures."""
+from core.catalog import Operation
+from core.errors import InvalidParameter
+from core.requests import InputImage, InputMask, JobRequest, MetadataValue, PictureRequest, PictureSource, Strength
 
 _NOT_HERE = {
     "style": "say it in the prompt",
@@ -138,52 +131,18 @@ class EditRequest(GenerateRequest):
         return self
 
 
-RequestT = TypeVar("RequestT", bound=ImagesRequest)
+REQUESTS: dict[Operation, type[ImagesRequest]] = {
+    "generation": GenerateRequest,
+    "edit": EditRequest,
+    "variation": VariationRequest,
+}
+"""What each of OpenAI's images calls reads."""
 
 
-async def read(request: Request, parts: Context, kind: type[RequestT]) -> RequestT:
-    """A request that comes as a form with pictures in it, or as JSON that names them."""
-    if not request.headers.get("content-type", "").lower().startswith("multipart/"):
-        return parse(kind, await json_body(request, parts))
-    known = [name for name in ["image", "mask"] if name in kind.model_fields]
-    limit = len(known) * parts.settings.max_picture_bytes + FORM_BYTES
-    async with form(request, limit, max_files=16) as found:
-        fields, uploads = fields_of(found), files_of(found)
-        for name in [*known, "images"]:
-            if name in fields:
-                raise InvalidParameter(f"{name} must be a file: a part of the form with a filename.", param=name)
-        for name, files in uploads.items():
-            if name not in known:
-                raise UnknownParameter(f"{name} is not a file that is taken here: {', '.join(known)}.", param=name)
-            if len(files) > 1:
-                raise InvalidParameter(f"{name}: one file is taken, and {len(files)} were sent.", param=name)
-            fields[name] = PictureSource.of(await files[0].read())
-    if isinstance(filters := fields.get("postprocess"), dict):
-        fields["postprocess"] = {name: _number(value) for name, value in filters.items()}
-    try:
-        return kind.model_validate(fields, strict=False)
-    except ValidationError as error:
-        raise explain(error.errors(include_url=False)[0], kind) from None
-
-
-def _number(text: str) -> float | int | str:
-    """A number of a form's field, where its type depends on it (`postprocess[upscale]` is 2 or 4)."""
-    try:
-        return int(text) if text.isdecimal() else float(text)
-    except ValueError:
-        return text
-
-
-def as_json(kind: type[BaseModel]) -> dict[str, Any]:
-    """A model as the content of a JSON body, for the OpenAPI document."""
-    return {"application/json": {"schema": kind.model_json_schema(ref_template=REFERENCES)}}
-
-
-def as_form(kind: type[BaseModel]) -> dict[str, Any]:
-    """A model as the content of a form, its pictures as files, for the OpenAPI document."""
-    schema = kind.model_json_schema(ref_template=REFERENCES)
-    schema["properties"].pop("images", None)
-    for name in {"image", "mask"} & schema["properties"].keys():
-        described = schema["properties"][name]["description"]
-        schema["properties"][name] = {"type": "string", "format": "binary", "description": described}
-    return {"multipart/form-data": {"schema": schema | {"required": ["image"]}}}
+def job_request(wanted: ImagesRequest, operation: Operation) -> JobRequest:
+    """What is asked for as a request for a job; how it is answered stays behind."""
+    shared = wanted.model_fields_set & JobRequest.model_fields.keys()
+    request = JobRequest.model_validate({"operation": operation} | {name: getattr(wanted, name) for name in shared})
+    if wanted.end_user is not None:
+        request.metadata.setdefault("user", wanted.end_user)
+    return request
