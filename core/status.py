@@ -1,4 +1,4 @@
-"""What state a job can be in, and the arrows between them; how a call to a provider and a delivery can end.
+"""What state a job or a batch can be in, and the arrows between them; how a call to a provider and a delivery can end.
 
 The docs' chart and the exhaustive test come from here.
 """
@@ -44,6 +44,54 @@ ARROWS: dict[JobStatus, frozenset[JobStatus]] = {
 """Which status may follow which. `in_progress -> queued` is a lost lease or an error with attempts left."""
 
 FINAL = tuple(status for status in JobStatus if status.is_final)
+
+
+class BatchStatus(StrEnum):
+    """The life of a batch, in OpenAI's words."""
+
+    VALIDATING = "validating"
+    """Its lines are being read; no job exists yet."""
+
+    FAILED = "failed"
+    """A line was wrong, so that nothing ran; `errors` says which and why. Final."""
+
+    IN_PROGRESS = "in_progress"
+    """Its jobs wait or are drawn."""
+
+    CANCELLING = "cancelling"
+    """Its owner does not want it any more; its jobs are being stopped."""
+
+    FINALIZING = "finalizing"
+    """Every job has ended; the output files are being written."""
+
+    COMPLETED = "completed"
+    """Every line has its answer in a file. Final."""
+
+    EXPIRED = "expired"
+    """The completion window ended before its jobs did; what was ready is in the files. Final."""
+
+    CANCELLED = "cancelled"
+    """Stopped; what was ready is in the files. Final."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing can change it any more."""
+        return not BATCH_ARROWS[self]
+
+
+BATCH_ARROWS: dict[BatchStatus, frozenset[BatchStatus]] = {
+    BatchStatus.VALIDATING: frozenset({BatchStatus.IN_PROGRESS, BatchStatus.FAILED, BatchStatus.CANCELLED}),
+    BatchStatus.FAILED: frozenset(),
+    BatchStatus.IN_PROGRESS: frozenset({BatchStatus.FINALIZING, BatchStatus.CANCELLING}),
+    BatchStatus.CANCELLING: frozenset({BatchStatus.FINALIZING}),
+    BatchStatus.FINALIZING: frozenset({BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.CANCELLED}),
+    BatchStatus.COMPLETED: frozenset(),
+    BatchStatus.EXPIRED: frozenset(),
+    BatchStatus.CANCELLED: frozenset(),
+}
+"""Which status of a batch may follow which."""
+
+BATCH_FINAL = tuple(status for status in BatchStatus if status.is_final)
 
 
 class DeliveryStatus(StrEnum):

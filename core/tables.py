@@ -19,6 +19,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    Interval,
     LargeBinary,
     MetaData,
     Numeric,
@@ -32,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from core.status import FINAL, CallOutcome, DeliveryStatus, JobStatus
+from core.status import BATCH_FINAL, FINAL, BatchStatus, CallOutcome, DeliveryStatus, JobStatus
 
 metadata = MetaData(
     naming_convention={
@@ -50,6 +51,13 @@ DEFAULT_PROJECT = "proj_default"
 """The project of requests without a key; the first migration creates it."""
 FILE_PURPOSES = ("vision", "batch", "batch_output", "user_data")
 """What files are for, in OpenAI's words."""
+
+
+_EVENT_ID = text(
+    "'evt_' || lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0')"
+    " || left(replace(gen_random_uuid()::text, '-', ''), 20)"
+)
+"""evt_ + 12 hex digits of milliseconds + 20 of randomness: sorts by time like every other id."""
 
 
 def _one_of(column: str, values: Iterable[str]) -> str:
@@ -108,6 +116,11 @@ jobs = Table(
     Column("metadata", JSONB, nullable=False, server_default=text("'{}'")),
     Column("webhook", JSONB, comment="the job's own receiver: url, events, secret"),
     Column("retried_from", Text, comment="the job this one repeats"),
+    # The batch it is a line of. No foreign key: fifty thousand rows would each look at the same one
+    Column("batch_id", Text),
+    Column("batch_index", Integer, comment="which line of the batch, from 0"),
+    Column("custom_id", Text, comment="the owner's name for the line"),
+    Column("response_format", Text, comment="how the batch's output shows the pictures: url or b64_json"),
     # Where it stands in line
     Column("queue", Text, nullable=False),
     Column("batch_key", Text, nullable=False, comment="jobs with the same key can share a pass over the device"),
@@ -148,6 +161,7 @@ jobs = Table(
     CheckConstraint("(status = 'failed') = (error_code IS NOT NULL)", name="error_when_failed"),
     CheckConstraint("(operation = 'generation') = ((inputs -> 'image') IS NULL)", name="image_unless_generation"),
     CheckConstraint("(operation = 'edit') = (strength IS NOT NULL)", name="strength_of_an_edit"),
+    CheckConstraint("(batch_id IS NULL) = (batch_index IS NULL)", name="line_of_a_batch"),
     CheckConstraint("seed BETWEEN 0 AND 4294967295", name="seed"),
     CheckConstraint("n BETWEEN 1 AND 64", name="n"),
     # Vacuum early: a queue's rows die young, and a bloated partial index slows every claim.
@@ -191,6 +205,15 @@ Index("ix_jobs_expiry", jobs.c.expires_at, postgresql_where=_waiting)
 Index("ix_jobs_retention", jobs.c.finished_at, postgresql_where=text("finished_at IS NOT NULL"))
 Index("uq_jobs_retried_from", jobs.c.retried_from, unique=True, postgresql_where=text("retried_from IS NOT NULL"))
 Index("ix_jobs_project", jobs.c.project_id, jobs.c.id)
+Index(
+    "uq_jobs_batch",
+    jobs.c.batch_id,
+    jobs.c.batch_index,
+    unique=True,
+    postgresql_include=["status"],  # a batch is counted from here alone
+    postgresql_where=text("batch_id IS NOT NULL"),
+)
+Index("ix_jobs_batch_alive", jobs.c.batch_id, postgresql_where=text(f"batch_id IS NOT NULL AND {_alive.text}"))
 
 job_events = Table(
     "job_events",
@@ -201,11 +224,7 @@ job_events = Table(
         Text,
         nullable=False,
         unique=True,
-        # evt_ + 12 hex digits of milliseconds + 20 of randomness: sorts by time like every other id.
-        server_default=text(
-            "'evt_' || lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0')"
-            " || left(replace(gen_random_uuid()::text, '-', ''), 20)"
-        ),
+        server_default=_EVENT_ID,
     ),
     Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
     Column("type", Text, nullable=False),
@@ -237,6 +256,65 @@ images = Table(
     Column("receipt", JSONB, nullable=False, comment="what drew it: model revision, versions, device, timing"),
     Column("created_at", Time, nullable=False, server_default=NOW),
     UniqueConstraint("job_id", "index"),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project_id", Text, ForeignKey("projects.id"), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("version", Integer, nullable=False, server_default=text("1"), comment="counts changes of this row"),
+    # What was asked for
+    Column("endpoint", Text, nullable=False),
+    Column("input_file_id", Text, comment="null: its prompts came with the request"),
+    Column("parameters", JSONB, nullable=False, server_default=text("'{}'"), comment="what all lines share"),
+    Column("response_format", Text, nullable=False, server_default=text("'url'"), comment="of lines that do not say"),
+    Column("completion_window", Interval, nullable=False),
+    Column("output_ttl", Interval, comment="how long the output files are kept; null: as finished jobs are"),
+    Column("metadata", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("webhook", JSONB, comment="the batch's own receiver: url, events, secret"),
+    Column("retried_from", Text, comment="the batch whose failed lines these are"),
+    # What was found when it was read
+    Column("total", Integer, nullable=False, server_default=text("0"), comment="lines"),
+    Column("model", Text, comment="null: not known yet, or several"),
+    Column("cost", Double, nullable=False, server_default=text("0"), comment="estimated device-seconds"),
+    Column("errors", JSONB, comment="why it failed: line, code, param, message of each"),
+    # Who reads it or writes its files
+    Column("lease", Uuid, comment="the token that these writes must show; fresh per claim"),
+    Column("lease_expires_at", Time),
+    # How it ended
+    Column("counts", JSONB, comment="how its jobs ended, by status; until it is final they are counted"),
+    Column("output_file_id", Text),
+    Column("error_file_id", Text),
+    Column("created_at", Time, nullable=False, server_default=NOW),
+    Column("expires_at", Time, nullable=False, comment="the end of the completion window"),
+    *(Column(f"{status}_at", Time) for status in BatchStatus if status is not BatchStatus.VALIDATING),
+    CheckConstraint(_one_of("status", tuple(BatchStatus)), name="status"),
+    CheckConstraint("(lease IS NULL) = (lease_expires_at IS NULL)", name="lease_has_an_end"),
+    CheckConstraint("(status = 'failed') = (errors IS NOT NULL)", name="errors_when_failed"),
+    CheckConstraint(f"({_one_of('status', BATCH_FINAL)}) = (counts IS NOT NULL)", name="counts_when_final"),
+    Index("ix_batches_project", "project_id", "id"),
+    Index("ix_batches_open", "project_id", postgresql_where=text(f"NOT {_one_of('status', BATCH_FINAL)}")),
+    Index("ix_batches_retention", "created_at", postgresql_where=text(_one_of("status", BATCH_FINAL))),
+)
+
+batch_events = Table(
+    "batch_events",
+    metadata,
+    Column("seq", BigInteger, Identity(always=True), primary_key=True),
+    Column("id", Text, nullable=False, unique=True, server_default=_EVENT_ID),
+    Column("batch_id", Text, ForeignKey("batches.id", ondelete="CASCADE"), nullable=False),
+    Column("type", Text, nullable=False),
+    Column("data", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("created_at", Time, nullable=False, server_default=NOW),
+    Index("ix_batch_events_batch", "batch_id", "seq"),
+)
+Index(
+    "uq_batch_events_final",
+    batch_events.c.batch_id,
+    unique=True,
+    postgresql_where=text(_one_of("type", tuple(f"batch.{status}" for status in BATCH_FINAL))),
 )
 
 files = Table(
@@ -319,8 +397,9 @@ webhook_deliveries = Table(
         ),
     ),
     Column("seq", BigInteger, Identity(always=True), nullable=False, comment="the order of a job's events"),
-    Column("project_id", Text, nullable=False, comment="its job's"),
-    Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("project_id", Text, nullable=False, comment="its job's or batch's"),
+    Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE")),
+    Column("batch_id", Text, ForeignKey("batches.id", ondelete="CASCADE"), comment="of an event about a batch"),
     Column(
         "endpoint_id",
         Text,
@@ -341,9 +420,11 @@ webhook_deliveries = Table(
     CheckConstraint(_one_of("status", tuple(DeliveryStatus)), name="status"),
     CheckConstraint("(status = 'pending') = (finished_at IS NULL)", name="finished_when_final"),
     CheckConstraint("lease IS NULL OR status = 'pending'", name="lease_while_pending"),
+    CheckConstraint("(job_id IS NULL) <> (batch_id IS NULL)", name="of_a_job_or_a_batch"),
     Index("ix_webhook_deliveries_lane", "lane", "due_at", postgresql_where=text("status = 'pending'")),
     Index("ix_webhook_deliveries_sending", "lane", postgresql_where=text("lease IS NOT NULL")),
     Index("ix_webhook_deliveries_job", "job_id", "lane", "seq"),
+    Index("ix_webhook_deliveries_batch", "batch_id", postgresql_where=text("batch_id IS NOT NULL")),
     Index("ix_webhook_deliveries_endpoint", "endpoint_id", "id", postgresql_where=text("endpoint_id IS NOT NULL")),
 )
 
