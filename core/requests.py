@@ -4,8 +4,9 @@ Reject, never repair: an unknown field or a value that the model does not allow 
 what is allowed, and nothing is stored. What is left out gets the model's default, and the job shows it.
 """
 
+import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -39,11 +40,13 @@ RequestT = TypeVar("RequestT", bound=BaseModel)
 OutputFormat = Literal["png", "webp", "jpeg"]
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
 def _printable(text: str) -> str:
     """Refuse characters that no prompt needs and Postgres or a terminal cannot take."""
-    for character in text:
-        if (ord(character) < 32 and character not in "\n\t\r") or ord(character) == 127:
-            raise ValueError(f"must not contain the control character U+{ord(character):04X}")
+    if found := _CONTROL.search(text):
+        raise ValueError(f"must not contain the control character U+{ord(found[0]):04X}")
     return text
 
 
@@ -104,12 +107,17 @@ Strength = Annotated[
 ]
 
 
-class PictureRequest(BaseModel):
-    """What every request for pictures may say."""
+class Prompted(BaseModel):
+    """What has a prompt."""
+
+    prompt: Text | None = Field(None, description="What to draw, in words the model knows. Not for a variation.")
+
+
+class Parameters(BaseModel):
+    """How pictures are to be drawn, whatever they show; the lines of a batch may share them."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    prompt: Text | None = Field(None, description="What to draw, in words the model knows. Not for a variation.")
     model: str | None = Field(None, description="Name or alias of a model; see `GET /v1/models`. Default: the default.")
     negative_prompt: Text | None = Field(None, description="What to keep away from.")
     n: Annotated[int, Ge(1)] = Field(1, description="How many pictures, each with its own seed.")
@@ -127,6 +135,13 @@ class PictureRequest(BaseModel):
     )
     postprocess: Postprocess | None = Field(None, description="What to do to the finished pictures.")
     priority: Annotated[int, Ge(-100), Le(100)] = Field(0, description="Higher goes first within your queue.")
+
+
+class PictureRequest(Parameters, Prompted):
+    """What every request for pictures may say."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
     expires_after: Annotated[int, Gt(0), Le(7 * 24 * 3600)] | None = Field(
         None, description="Seconds after which the job expires if it still waits."
     )
@@ -240,9 +255,17 @@ def explain(error: ErrorDetails, kind: type[BaseModel]) -> InvalidRequest:
 def _fields_at(kind: type[BaseModel], loc: tuple[int | str, ...]) -> Iterable[str]:
     """The names of the fields beside one that is not known, in whatever object of the body it is."""
     for name in loc[:-1]:
-        annotation = kind.model_fields[str(name)].annotation
-        kind = next(part for part in (annotation, *get_args(annotation)) if isinstance(part, type))
+        if isinstance(name, str):  # a number is a place in a list
+            kind = next(_models_in(kind.model_fields[name].annotation))
     return kind.model_fields
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that a field's type speaks of, in whatever lists and alternatives."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
 
 
 def plan(

@@ -296,6 +296,7 @@ batches = Table(
     CheckConstraint(f"({_one_of('status', BATCH_FINAL)}) = (counts IS NOT NULL)", name="counts_when_final"),
     Index("ix_batches_project", "project_id", "id"),
     Index("ix_batches_open", "project_id", postgresql_where=text(f"NOT {_one_of('status', BATCH_FINAL)}")),
+    Index("uq_batches_retried_from", "retried_from", unique=True, postgresql_where=text("retried_from IS NOT NULL")),
     Index("ix_batches_retention", "created_at", postgresql_where=text(_one_of("status", BATCH_FINAL))),
 )
 

@@ -82,6 +82,13 @@ def upgrade() -> None:
     )
     op.create_index("ix_batches_project", "batches", ["project_id", "id"])
     op.create_index("ix_batches_open", "batches", ["project_id"], postgresql_where=sa.text(f"NOT {FINAL}"))
+    op.create_index(
+        "uq_batches_retried_from",
+        "batches",
+        ["retried_from"],
+        unique=True,
+        postgresql_where=sa.text("retried_from IS NOT NULL"),
+    )
     op.create_index("ix_batches_retention", "batches", ["created_at"], postgresql_where=sa.text(FINAL))
 
     op.create_table(
