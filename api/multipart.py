@@ -1,7 +1,7 @@
 """Forms with files: read no further than a limit, big parts on disk, and errors in our own shape.
 
-A form's text fields can be checked by the same models as a JSON body: `fields_of` nests `metadata[key]=value`, and a
-model's validation turns text into numbers (`strict=False`).
+A form's text fields can be checked by the same models as a JSON body: `fields_of` nests `metadata[key]=value` and
+`webhook[events][]=value`, and a model's validation turns text into numbers (`strict=False`).
 """
 
 import re
@@ -75,14 +75,30 @@ def files_of(found: FormData) -> dict[str, list[UploadFile]]:
 
 
 def fields_of(found: FormData) -> dict[str, Any]:
-    """The text fields of a form; `metadata[key]` is the entry `key` of `metadata`. Raises InvalidParameter."""
+    """The text fields of a form. Raises InvalidParameter.
+
+    `metadata[key]` is the entry `key` of `metadata`, and so on; each `events[]` is one more of the list `events`.
+    """
     fields: dict[str, Any] = {}
     for name, value in found.multi_items():
-        if isinstance(value, UploadFile):
-            continue
-        nested = re.fullmatch(r"([^\[\]]+)\[([^\[\]]+)\]", name)
-        target, key = (fields, name) if nested is None else (fields.setdefault(nested[1], {}), nested[2])
-        if not isinstance(target, dict) or key in target:
-            raise InvalidParameter(f"{name} is given twice.", param=name)
-        target[key] = value
+        if not isinstance(value, UploadFile):
+            _put(fields, name, value)
     return fields
+
+
+def _put(fields: dict[str, Any], name: str, value: str) -> None:
+    """Enter a field where its name says. Raises InvalidParameter."""
+    parts = re.fullmatch(r"([^\[\]]+)((?:\[[^\[\]]+\]){0,4})(\[\])?", name)
+    if parts is None:
+        fields[name] = value  # no name that anybody knows; it is refused as it stands
+        return
+    *above, key = [parts[1], *re.findall(r"[^\[\]]+", parts[2])]
+    target: Any = fields
+    for step in above:
+        target = target.setdefault(step, {}) if isinstance(target, dict) else None
+    if isinstance(target, dict) and parts[3] and isinstance(several := target.setdefault(key, []), list):
+        several.append(value)
+    elif isinstance(target, dict) and not parts[3] and key not in target:
+        target[key] = value
+    else:
+        raise InvalidParameter(f"{name} is given twice.", param=name)

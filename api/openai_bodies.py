@@ -44,8 +44,10 @@ async def read(request: Request, parts: Context, kind: type[RequestT]) -> Reques
         raise explain(error.errors(include_url=False)[0], kind) from None
 
 
-def _number(text: str) -> float | int | str:
+def _number(text: Any) -> Any:
     """A number of a form's field, where its type depends on it (`postprocess[upscale]` is 2 or 4)."""
+    if not isinstance(text, str):
+        return text
     try:
         return int(text) if text.isdecimal() else float(text)
     except ValueError:

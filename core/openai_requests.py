@@ -11,7 +11,16 @@ from pydantic import ConfigDict, Field, model_validator
 
 from core.catalog import Operation
 from core.errors import InvalidParameter
-from core.requests import InputImage, InputMask, JobRequest, MetadataValue, PictureRequest, PictureSource, Strength
+from core.requests import (
+    InputImage,
+    InputMask,
+    JobRequest,
+    JobWebhook,
+    MetadataValue,
+    PictureRequest,
+    PictureSource,
+    Strength,
+)
 
 _NOT_HERE = {
     "style": "say it in the prompt",
@@ -33,6 +42,7 @@ class ImagesRequest(PictureRequest):
         None, description="Your name for the end user; kept in the job's metadata as `user`."
     )
     safety_identifier: MetadataValue | None = Field(None, description="As `user`, which it takes the place of.")
+    webhook: JobWebhook | None = Field(None, description="Where the events of the job are posted to.")
 
     @model_validator(mode="before")
     @classmethod

@@ -1,0 +1,163 @@
+"""Safelight's own parameters beside OpenAI's: they ride along in `extra_body`, in a JSON body and in a form alike."""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import openai
+import pytest
+from standardwebhooks import Webhook
+
+from tests.pictures import a_picture, encoded
+from tests.receiver import Receiver
+from tests.stack import Stack, body
+
+SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+PICTURE = encoded(a_picture())
+OWN: dict[str, Any] = {
+    "metadata": {"order": "1831", "a.b": "ü"},
+    "priority": -3,
+    "seed": 7,
+    "steps": 3,
+    "guidance_scale": 2.5,
+    "expires_after": 600,
+    "postprocess": {"denoise": 0.5, "upscale": 2},
+}
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+Call = Callable[[openai.OpenAI, dict[str, Any]], openai.types.ImagesResponse]
+
+
+def generate(client: openai.OpenAI, extra: dict[str, Any]) -> openai.types.ImagesResponse:
+    return client.images.generate(prompt="a cat", extra_body=extra)
+
+
+def edit(client: openai.OpenAI, extra: dict[str, Any]) -> openai.types.ImagesResponse:
+    return client.images.edit(image=PICTURE, prompt="a dog", extra_body=extra)
+
+
+def vary(client: openai.OpenAI, extra: dict[str, Any]) -> openai.types.ImagesResponse:
+    return client.images.create_variation(image=PICTURE, extra_body=extra)
+
+
+from_json_and_forms = pytest.mark.parametrize("call", [generate, edit, vary])
+
+
+def job_of(safelight: Stack, answer: openai.types.ImagesResponse) -> dict[str, Any]:
+    assert answer.model_extra is not None
+    return safelight.job(answer.model_extra["job_id"])
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as found:
+        yield found
+
+
+@from_json_and_forms
+def test_they_are_the_jobs(safelight: Stack, client: openai.OpenAI, call: Call) -> None:
+    own = OWN if call is vary else OWN | {"negative_prompt": "rain"}
+
+    answer = call(client, own)
+
+    job = job_of(safelight, answer)
+    asked = {name: value for name, value in own.items() if name not in ("expires_after", "postprocess")}
+    assert {name: job[name] for name in asked} == asked
+    assert job["expires_at"] - job["created_at"] == 600
+    assert {name: value for name, value in job["postprocess"].items() if value} == own["postprocess"]
+    assert answer.size == "128x128"  # 64 pixels, doubled
+
+
+@from_json_and_forms
+def test_a_webhook_hears_how_the_call_ended(
+    safelight: Stack, client: openai.OpenAI, receiver: Receiver, call: Call
+) -> None:
+    events = ["job.started", "job.completed"]
+    answer = call(client, {"webhook": {"url": receiver.url("/call"), "events": events, "secret": SECRET}})
+
+    received = receiver.until(2)
+
+    job = job_of(safelight, answer)
+    assert job["webhook"] == {"url": receiver.url("/call"), "events": events}
+    assert {json.loads(one.body)["data"]["id"] for one in received} == {job["id"]}
+    assert [json.loads(one.body)["type"] for one in received] == events
+    for one in received:
+        Webhook(SECRET).verify(one.body, dict(one.headers))
+
+
+@from_json_and_forms
+def test_a_webhook_that_only_names_its_address_hears_the_end(
+    safelight: Stack, client: openai.OpenAI, receiver: Receiver, call: Call
+) -> None:
+    call(client, {"webhook": {"url": receiver.url()}})
+
+    (received,) = receiver.until(1)
+    assert json.loads(received.body)["type"] == "job.completed"
+    assert "webhook-signature" not in received.headers
+
+
+@from_json_and_forms
+@pytest.mark.parametrize(
+    ("webhook", "param"),
+    [
+        ({"url": "http://10.0.0.1/"}, "webhook.url"),
+        ({"url": "ftp://example.com/"}, "webhook.url"),
+        ({"url": "https://example.com/", "events": ["job.dreamt"]}, "webhook.events.0"),
+        ({"url": "https://example.com/", "secret": "mine"}, "webhook.secret"),
+        ({"url": "https://example.com/", "header": "x"}, "webhook.header"),
+        ({"events": ["job.completed"]}, "webhook.url"),
+        ("https://example.com/", "webhook"),
+    ],
+)
+def test_a_webhook_that_is_wrong_is_refused_by_name(
+    safelight: Stack, client: openai.OpenAI, call: Call, webhook: Any, param: str
+) -> None:
+    before = safelight.count()
+
+    with pytest.raises(openai.BadRequestError) as caught:
+        call(client, {"webhook": webhook})
+
+    assert caught.value.param == param
+    assert safelight.count() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "param"),
+    [
+        ("webhook[url][]", "webhook.url"),
+        ("webhook[events]", "webhook.events"),
+        ("webhook[events][][0]", "webhook[events][][0]"),
+        ("webhook[events][first]", "webhook.events"),
+        ("seed[]", "seed"),
+        ("seed[a][b]", "seed"),
+        ("postprocess[upscale][x]", "postprocess.upscale"),
+        ("postprocess[upscale][]", "postprocess.upscale"),
+        ("a[b][c][d][e][f][g]", "a[b][c][d][e][f][g]"),
+        ("[]", "[]"),
+    ],
+)
+def test_a_form_whose_brackets_mean_nothing_is_refused(safelight: Stack, name: str, param: str) -> None:
+    sent = {"prompt": "a dog", "webhook[url]": "https://example.com/"} if "url" not in name else {"prompt": "a dog"}
+
+    answer = safelight.client.post("/v1/images/edits", data=sent | {name: "1"}, files={"image": PICTURE})
+
+    assert (answer.status_code, body(answer)["error"]["param"]) == (400, param)
+
+
+def test_a_field_that_is_given_twice_is_refused(safelight: Stack) -> None:
+    for twice in (["seed", "seed"], ["seed", "seed[]"], ["seed", "seed[a]"], ["seed[a]", "seed"]):
+        parts: list[tuple[str, tuple[str | None, str | bytes]]] = [(name, (None, "1")) for name in twice]
+        parts += [("prompt", (None, "x")), ("image", ("a.png", PICTURE))]
+        answer = safelight.client.post("/v1/images/edits", files=parts)
+
+        assert (answer.status_code, body(answer)["error"]["param"]) == (400, twice[1])
+
+
+def test_what_a_listed_picture_does_not_have_is_refused_by_name(safelight: Stack) -> None:
+    sent = {"prompt": "a dog", "images": [{"file_id": "file-1", "name": "x"}]}
+
+    answer = safelight.client.post("/v1/images/edits", json=sent)
+
+    assert (answer.status_code, body(answer)["error"]["param"]) == (400, "images.0.name")
