@@ -1,8 +1,8 @@
 """Deliveries: one event each, on its way to one receiver. Made with the transition, claimed, recorded, sent again.
 
-`caused_by` is part of the statement that moves a job, so that there is no event without its deliveries. The rest are
-statements of their own, as in `core.jobs`. A claim moves `due_at` beyond the longest a sending may take: who dies while
-sending leaves a delivery that is due again. A receiver may thus get an event twice; never not at all.
+`caused_by` is part of the statement that moves a job or a batch, so that there is no event without its deliveries. The
+rest are statements of their own, as in `core.jobs`. A claim moves `due_at` beyond the longest a sending may take: who
+dies while sending leaves a delivery that is due again. A receiver may thus get an event twice; never not at all.
 """
 
 from dataclasses import dataclass
@@ -14,16 +14,19 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from core.status import DeliveryStatus
-from core.tables import job_events, jobs
+from core.tables import batch_events, batches, job_events, jobs
 from core.tables import webhook_attempts as attempts
 from core.tables import webhook_deliveries as deliveries
 from core.tables import webhook_endpoints as endpoints
 
-EventType = Literal["job.started", "job.completed", "job.failed", "job.cancelled", "job.expired"]
+JobEventType = Literal["job.started", "job.completed", "job.failed", "job.cancelled", "job.expired"]
+BatchEventType = Literal["batch.completed", "batch.failed", "batch.cancelled", "batch.expired"]
+EventType = JobEventType | BatchEventType
 """What a receiver can be told of."""
 
-JOB_EVENTS: tuple[EventType, ...] = get_args(EventType)
-FINAL_EVENTS: tuple[EventType, ...] = JOB_EVENTS[1:]
+JOB_EVENTS: tuple[JobEventType, ...] = get_args(JobEventType)
+FINAL_EVENTS: tuple[JobEventType, ...] = JOB_EVENTS[1:]
+BATCH_EVENTS: tuple[BatchEventType, ...] = get_args(BatchEventType)
 
 NOW = sa.func.clock_timestamp()
 THIS_MOMENT = sa.func.now()
@@ -32,8 +35,9 @@ THIS_MOMENT = sa.func.now()
 _ORIGIN = "^[a-zA-Z]+://[^/?#]+"
 
 
-def caused_by(moved: sa.CTE, event: sa.CTE) -> sa.CTE:
-    """The deliveries that events cause, as a CTE of the statement that writes them."""
+def caused_by(moved: sa.CTE, event: sa.CTE, of: Literal["job", "batch"] = "job") -> sa.CTE:
+    """The deliveries that events of jobs, or of batches, cause, as a CTE of the statement that writes them."""
+    subject = f"{of}_id"
     happened = [
         moved.c.project_id,
         moved.c.id,
@@ -41,7 +45,7 @@ def caused_by(moved: sa.CTE, event: sa.CTE) -> sa.CTE:
         event.c.type.label("event_type"),
         event.c.created_at,
     ]
-    both = sa.join(event, moved, moved.c.id == event.c.job_id)
+    both = sa.join(event, moved, moved.c.id == event.c[subject])
     wanted = sa.and_(
         endpoints.c.project_id == moved.c.project_id,
         endpoints.c.disabled_at.is_(None),
@@ -56,7 +60,7 @@ def caused_by(moved: sa.CTE, event: sa.CTE) -> sa.CTE:
         .select_from(both)
         .where(moved.c.webhook.is_not(None), sa.cast(moved.c.webhook["events"], JSONB).has_key(event.c.type)),
     )
-    columns = ["project_id", "job_id", "event_id", "event_type", "event_at", "endpoint_id", "lane"]
+    columns = ["project_id", subject, "event_id", "event_type", "event_at", "endpoint_id", "lane"]
     return sa.insert(deliveries).from_select(columns, told).cte("told")
 
 
@@ -155,7 +159,7 @@ def give_up(endpoint_id: str, error_code: str) -> sa.Update:
 
 def again(project_id: str, delivery_id: str) -> sa.Executable:
     """Send an event once more, as a new delivery with a new schedule, unless its endpoint is deleted or disabled."""
-    columns = ["project_id", "job_id", "endpoint_id", "lane", "event_id", "event_type", "event_at"]
+    columns = ["project_id", "job_id", "batch_id", "endpoint_id", "lane", "event_id", "event_type", "event_at"]
     enabled = sa.select(endpoints.c.id).where(endpoints.c.disabled_at.is_(None))
     old = sa.select(*(deliveries.c[name] for name in columns)).where(
         deliveries.c.id == delivery_id,
@@ -167,42 +171,59 @@ def again(project_id: str, delivery_id: str) -> sa.Executable:
 
 def missed(project_id: str, endpoint_id: str, since: datetime) -> sa.Executable:
     """Send every event since a time that an endpoint wants and did not get; also from while it was disabled."""
+    columns = ["project_id", "job_id", "batch_id", "endpoint_id", "lane", "event_id", "event_type", "event_at"]
+    told = sa.union_all(
+        _missed(project_id, endpoint_id, since, job_events.c.job_id, jobs, job_events),
+        _missed(project_id, endpoint_id, since, batch_events.c.batch_id, batches, batch_events),
+    ).subquery("told")
+    in_order = sa.select(*(told.c[name] for name in columns)).order_by(told.c.event_id)
+    return sa.insert(deliveries).from_select(columns, in_order).returning(deliveries.c.id)
+
+
+def _missed(
+    project_id: str,
+    endpoint_id: str,
+    since: datetime,
+    subject_id: sa.ColumnElement[str],
+    subjects: sa.Table,
+    events: sa.Table,
+) -> sa.Select[Any]:
+    """The events about jobs, or about batches, that an endpoint wants and did not get."""
     got = (
         sa.select(sa.literal(1))
         .where(
             deliveries.c.endpoint_id == endpoint_id,
-            deliveries.c.event_id == job_events.c.id,
+            deliveries.c.event_id == events.c.id,
             deliveries.c.status != DeliveryStatus.FAILED,
         )
         .exists()
     )
-    told = (
+    about_jobs = subjects is jobs
+    return (
         sa.select(
-            jobs.c.project_id,
-            jobs.c.id,
-            endpoints.c.id,
-            endpoints.c.id,
-            job_events.c.id,
-            job_events.c.type,
-            job_events.c.created_at,
+            subjects.c.project_id,
+            (subjects.c.id if about_jobs else sa.null()).label("job_id"),
+            (sa.null() if about_jobs else subjects.c.id).label("batch_id"),
+            endpoints.c.id.label("endpoint_id"),
+            endpoints.c.id.label("lane"),
+            events.c.id.label("event_id"),
+            events.c.type.label("event_type"),
+            events.c.created_at.label("event_at"),
         )
         .select_from(
-            job_events.join(jobs, jobs.c.id == job_events.c.job_id).join(
-                endpoints, endpoints.c.project_id == jobs.c.project_id
+            events.join(subjects, subjects.c.id == subject_id).join(
+                endpoints, endpoints.c.project_id == subjects.c.project_id
             )
         )
         .where(
             endpoints.c.id == endpoint_id,
             endpoints.c.project_id == project_id,
             endpoints.c.disabled_at.is_(None),
-            job_events.c.id >= f"evt_{int(since.timestamp() * 1000):012x}",
-            endpoints.c.event_types.has_key(job_events.c.type),
+            events.c.id >= f"evt_{int(since.timestamp() * 1000):012x}",
+            endpoints.c.event_types.has_key(events.c.type),
             ~got,
         )
-        .order_by(job_events.c.seq)
     )
-    columns = ["project_id", "job_id", "endpoint_id", "lane", "event_id", "event_type", "event_at"]
-    return sa.insert(deliveries).from_select(columns, told).returning(deliveries.c.id)
 
 
 def one(project_id: str, delivery_id: str) -> sa.Select[Any]:
@@ -347,10 +368,12 @@ def _claim() -> sa.Select[Any]:
     return sa.select(
         moved,
         *(endpoints.c[name].label(f"endpoint_{name}") for name in names),
-        jobs.c.webhook,
+        sa.func.coalesce(jobs.c.webhook, batches.c.webhook).label("webhook"),
         NOW.label("claimed_at"),
     ).select_from(
-        moved.join(jobs, jobs.c.id == moved.c.job_id).outerjoin(endpoints, endpoints.c.id == moved.c.endpoint_id)
+        moved.outerjoin(jobs, jobs.c.id == moved.c.job_id)
+        .outerjoin(batches, batches.c.id == moved.c.batch_id)
+        .outerjoin(endpoints, endpoints.c.id == moved.c.endpoint_id)
     )
 
 

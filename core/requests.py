@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from core.catalog import Catalog, Model, Operation
-from core.deliveries import FINAL_EVENTS, EventType
+from core.deliveries import FINAL_EVENTS, JobEventType
 from core.errors import InvalidJSON, InvalidParameter, InvalidRequest, MissingParameter, UnknownParameter
 from core.ids import new_id
 from core.jobs import NewJob
@@ -51,6 +51,8 @@ def _printable(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_printable)]
+UnixSeconds = Annotated[int, Ge(0), Le(253_402_300_799)]
+"""A moment up to the end of the year 9999, after which Python's calendar ends."""
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512), AfterValidator(_printable)]
 
@@ -156,7 +158,7 @@ class JobWebhook(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     url: Annotated[Text, MaxLen(2048)] = Field(description="Where events are posted to.")
-    events: Annotated[list[EventType], MinLen(1)] = Field(
+    events: Annotated[list[JobEventType], MinLen(1)] = Field(
         default_factory=lambda: list(FINAL_EVENTS),
         description="Which events; by default how the job ended.",
     )

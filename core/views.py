@@ -17,7 +17,7 @@ FARTHEST_POSITION = 1000
 """Beyond this many jobs ahead the position in line is not counted: it would be stale before it is read."""
 
 
-def _images_of(job_id: sa.ColumnElement[str]) -> sa.ScalarSelect[Any]:
+def images_of(job_id: sa.ColumnElement[str]) -> sa.ScalarSelect[Any]:
     """A job's images as one JSON array, in order."""
     one = sa.func.to_jsonb(sa.literal_column("images.*"))
     ordered = sa.func.jsonb_agg(aggregate_order_by(one, images.c.index))
@@ -44,7 +44,7 @@ def _position(job: sa.FromClause) -> sa.ColumnElement[int]:
 
 def job(project_id: str, job_id: str) -> sa.Select[Any]:
     """One job with its images and its place in line."""
-    return sa.select(jobs, _images_of(jobs.c.id).label("images"), _position(jobs).label("queue_position")).where(
+    return sa.select(jobs, images_of(jobs.c.id).label("images"), _position(jobs).label("queue_position")).where(
         jobs.c.id == job_id, jobs.c.project_id == project_id
     )
 
@@ -76,7 +76,7 @@ def page(
     if created_before is not None:
         conditions.append(jobs.c.created_at < created_before)
     return (
-        sa.select(jobs, _images_of(jobs.c.id).label("images"))
+        sa.select(jobs, images_of(jobs.c.id).label("images"))
         .where(*conditions)
         .order_by(jobs.c.id.desc() if descending else jobs.c.id)
         .limit(limit)
