@@ -9,23 +9,24 @@ from annotated_types import Ge, Le
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError
 
 from api.context import Context
 from api.deps import Body, Parts, Project
-from api.inputs import Inputs, bring, keep
+from api.inputs import bring, keep
+from api.once import REPLAYED, Key, kept_under, submit_once
 from api.openapi import REFERENCES
 from api.waiting import job_row, until_final
 from core import idempotency, jobs, views
 from core.errors import (
     IdempotencyConflict,
-    InvalidParameter,
     JobNotFinal,
     JobNotRetryable,
     UnknownParameter,
 )
+from core.inputs import Inputs
 from core.jobs import NewJob
-from core.requests import JobRequest, able_model, parse, plan, repeat
+from core.requests import JobRequest, UnixSeconds, able_model, parse, plan, repeat
 from core.schemas import Deleted, ErrorResponse, Estimate, JobList, JobObject, job_list, job_object
 from core.status import JobStatus
 from core.storage import image_prefix
@@ -83,7 +84,7 @@ async def submit(
     body: Body,
     parts: Parts,
     project_id: Project,
-    idempotency_key: Annotated[str | None, Header(description="Makes a repeated request the same job.")] = None,
+    idempotency_key: Key = None,
 ) -> Response:
     """Submit a prompt and get a job at once."""
     wanted = parse(JobRequest, body)
@@ -113,30 +114,9 @@ async def submit_job(parts: Context, job: NewJob, brought: Inputs) -> sa.Row[Any
 
 
 async def _submit_once(parts: Context, job: NewJob, brought: Inputs, key: str, mark: bytes) -> Response:
-    """Submit a job unless its key has been used; the key, the job and its files are written together.
-
-    Where the key has been used, what was put into storage for this job is an orphan, which the sweep deletes.
-    """
-    entry = await keep(parts, brought)
-    try:
-        async with parts.database.transaction() as connection:
-            await connection.execute(idempotency.LOCK_WAIT)
-            if entry is not None:
-                await connection.execute(entry)
-            row = (await connection.execute(jobs.submit(job))).one()
-            body = render(parts, row).model_dump_json()
-            remembered = await connection.execute(
-                idempotency.remember(job.project_id, key, mark, json.loads(body), parts.settings.idempotency_ttl)
-            )
-            fresh = remembered.first() is not None
-            if not fresh:
-                await connection.rollback()
-    except OperationalError as error:
-        if "lock timeout" in str(error):
-            raise IdempotencyConflict from error
-        raise
-    if fresh:
-        parts.doorbell.ring(job.queue)
+    """Submit a job unless its key has been used; else give the first answer again."""
+    body = await submit_once(parts, job, brought, key, mark, lambda row: render(parts, row).model_dump_json())
+    if body is not None:
         return accepted(body, job.id)
     replayed = await _replayed(parts, job.project_id, key, mark)
     if replayed is None:
@@ -146,11 +126,8 @@ async def _submit_once(parts: Context, job: NewJob, brought: Inputs, key: str, m
 
 async def _replayed(parts: Context, project_id: str, key: str, mark: bytes) -> Response | None:
     """The answer that is kept under a key, if there is one. Raises IdempotencyMismatch."""
-    kept = await parts.database.execute(idempotency.recall(project_id, key))
-    if not kept:
-        return None
-    replayed = dict(idempotency.replay(kept[0], mark))
-    return accepted(json.dumps(replayed), replayed["id"], {"idempotent-replayed": "true"})
+    kept = await kept_under(parts, project_id, key, mark)
+    return None if kept is None else accepted(json.dumps(kept), kept["id"], REPLAYED)
 
 
 def accepted(body: str, job_id: str, headers: dict[str, str] | None = None) -> Response:
@@ -208,8 +185,8 @@ async def index(
     project_id: Project,
     status: Annotated[list[JobStatus] | None, Query(description="Only jobs in one of these states.")] = None,
     model: Annotated[str | None, Query(description="Only jobs of this model.")] = None,
-    created_after: Annotated[int | None, Query(description="Unix seconds.")] = None,
-    created_before: Annotated[int | None, Query(description="Unix seconds.")] = None,
+    created_after: Annotated[UnixSeconds | None, Query(description="Unix seconds.")] = None,
+    created_before: Annotated[UnixSeconds | None, Query(description="Unix seconds.")] = None,
     after: Annotated[str | None, Query(description="`last_id` of the page before.")] = None,
     limit: Annotated[int, Ge(1), Le(100), Query()] = 20,
     order: Annotated[Literal["asc", "desc"], Query(description="By time of creation.")] = "desc",
@@ -224,8 +201,8 @@ async def index(
             statuses=status or (),
             model=None if model is None else parts.catalog.model(model).id,
             metadata=_metadata_filter(request),
-            created_after=_moment("created_after", created_after),
-            created_before=_moment("created_before", created_before),
+            created_after=_moment(created_after),
+            created_before=_moment(created_before),
         )
     )
     return answer(job_list([render(parts, row) for row in rows[:limit]], has_more=len(rows) > limit))
@@ -243,11 +220,8 @@ def _metadata_filter(request: Request) -> dict[str, str]:
     return pairs
 
 
-def _moment(name: str, unix_seconds: int | None) -> datetime | None:
-    try:
-        return None if unix_seconds is None else datetime.fromtimestamp(unix_seconds, UTC)
-    except (OverflowError, ValueError, OSError):
-        raise InvalidParameter(f"{name} must be Unix seconds, such as 1795305600.", param=name) from None
+def _moment(unix_seconds: int | None) -> datetime | None:
+    return None if unix_seconds is None else datetime.fromtimestamp(unix_seconds, UTC)
 
 
 @router.post("/{job_id}/cancel", summary="Cancel a job", response_model=JobObject, responses=NOT_FOUND)
