@@ -23,6 +23,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
+from core import fairness
 from core.deliveries import caused_by
 from core.errors import GenerationError, PoisonJob
 from core.status import FINAL, JobStatus
@@ -310,31 +311,6 @@ def _with_event(
     return sa.select(moved).add_cte(event, *([caused_by(moved, event)] if told else []))
 
 
-def _fair_rank(
-    queue: sa.ColumnElement[str], project_id: sa.ColumnElement[str], priority: sa.ColumnElement[int]
-) -> sa.ColumnElement[float]:
-    """The start tag of start-time fair queueing: where a project's next job stands in line.
-
-    max(v, F): v is the virtual time (within this priority, the rank of the job on the device, else of the head of the
-    line), F the finish tag of the project's last job that is not done. A project that floods the queue ranks its own
-    jobs further and further back, and a newcomer starts at v. Source: Goyal, Vin & Cheng 1996, "Start-time Fair
-    Queuing", §2.
-
-    Each of the three is one look into an index, however long the line is.
-    """
-    in_queue = jobs.c.queue == queue
-    in_line = sa.and_(in_queue, jobs.c.priority == priority)
-    on_device = sa.select(sa.func.max(jobs.c.fair_rank)).where(in_line, in_status(JobStatus.IN_PROGRESS))
-    head = sa.select(sa.func.min(jobs.c.fair_rank)).where(in_line, in_status(JobStatus.QUEUED))
-    last = sa.select(sa.func.max(jobs.c.fair_finish)).where(
-        in_queue,
-        jobs.c.project_id == project_id,
-        in_status(JobStatus.QUEUED, JobStatus.IN_PROGRESS),
-    )
-    virtual_time = sa.func.coalesce(on_device.scalar_subquery(), head.scalar_subquery(), 0.0)
-    return sa.func.greatest(virtual_time, last.scalar_subquery())
-
-
 _GIVEN = tuple(name for name in NewJob.__slots__ if name != "ttl")
 
 
@@ -351,16 +327,31 @@ def _submit() -> sa.Select[Any]:
         sa.column("number", sa.Integer),
         sa.column("ttl", sa.Double),
     )
-    # Jobs of one project that come together stand behind each other, as if they had come one by one.
-    before = sa.func.sum(new.c.cost).over(partition_by=(new.c.queue, new.c.project_id), order_by=new.c.number)
-    rank = _fair_rank(new.c.queue, new.c.project_id, new.c.priority) + before - new.c.cost
+    # Where each flow stands is looked up once, not for each of its jobs; these stand behind each other from there,
+    # as if they had come one by one (`core.fairness.ranks`).
+    flow = sa.select(new.c.queue, new.c.project_id, new.c.priority).distinct().subquery("flow")
+    standing = fairness.precedence(flow.c.priority, batch=False)
+    started = (
+        sa.select(flow, fairness.start(flow.c.queue, flow.c.project_id, standing).label("start"))
+        .cte("started")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    of_flow = sa.and_(*(new.c[name] == started.c[name] for name in ("queue", "project_id", "priority")))
+    up_to = sa.func.sum(new.c.cost).over(
+        partition_by=(new.c.queue, new.c.project_id, new.c.priority), order_by=new.c.number
+    )
     return _with_event(
         sa.insert(jobs)
         .from_select(
             [*_GIVEN, "status", "fair_rank", "expires_at"],
             sa.select(
-                *(new.c[name] for name in _GIVEN), sa.literal(JobStatus.QUEUED), rank, NOW + _seconds(new.c.ttl)
-            ).order_by(new.c.number),
+                *(new.c[name] for name in _GIVEN),
+                sa.literal(JobStatus.QUEUED),
+                started.c.start + up_to,
+                NOW + _seconds(new.c.ttl),
+            )
+            .join_from(new, started, of_flow)
+            .order_by(new.c.number),
         )
         .returning(*jobs.c)
         .cte("moved"),

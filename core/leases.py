@@ -26,17 +26,19 @@ def claim(
     length: timedelta,
     attempt_timeout: timedelta,
     limits: Mapping[str, int] | None = None,
+    fair_turn: bool = False,
 ) -> sa.Select[Any]:
     """Take the job at the head of the line, and as many compatible ones as fit on the device with it.
 
-    The head is the first by priority, then fair order; its companions share its batch key. Together they have at most
-    `microbatch` images (less where `limits` has learned so for the batch key), unless the head alone has more. A job
-    that has crashed a worker is run alone. `lease` must be fresh: it becomes the token of every job taken.
+    The head is the first by precedence, then fair rank, or by fair rank alone on a fair turn (`core.fairness`); its
+    companions share its batch key. Together they have at most `microbatch` images (less where `limits` has learned so
+    for the batch key), unless the head alone has more. A job that has crashed a worker is run alone. `lease` must be
+    fresh: it becomes the token of every job taken.
 
     The CTEs are MATERIALIZED because the planner may otherwise run a sub-select with LIMIT and SKIP LOCKED again and
     claim more than the limit (`docs/decisions/0003`).
     """
-    return _CLAIM.params(
+    return (_FAIR_TURN if fair_turn else _CLAIM).params(
         queue=queue,
         lease=lease,
         worker=worker,
@@ -67,7 +69,7 @@ def wanted(lease: UUID) -> sa.Select[Any]:
     )
 
 
-def _claim() -> sa.Select[Any]:
+def _claim(*, fair_turn: bool) -> sa.Select[Any]:
     """The statement of `claim`, its values left open."""
     waits = sa.and_(
         jobs.c.queue == sa.bindparam("queue", type_=sa.Text),
@@ -75,7 +77,8 @@ def _claim() -> sa.Select[Any]:
         jobs.c.not_before <= NOW,
         jobs.c.expires_at > NOW,
     )
-    in_line = (jobs.c.priority.desc(), jobs.c.fair_rank, jobs.c.id)
+    by_fair_rank = (jobs.c.fair_rank, jobs.c.id)
+    in_line = (jobs.c.precedence, *by_fair_rank)
 
     learned = sa.cast(sa.cast(sa.bindparam("limits", type_=JSONB), JSONB)[jobs.c.batch_key].astext, sa.Integer)
     head = (
@@ -86,7 +89,7 @@ def _claim() -> sa.Select[Any]:
             sa.func.coalesce(learned, jobs.c.microbatch).label("room"),
         )
         .where(waits)
-        .order_by(*in_line)
+        .order_by(*(by_fair_rank if fair_turn else in_line))
         .limit(1)
         .with_for_update(skip_locked=True)
         .cte("head")
@@ -94,7 +97,7 @@ def _claim() -> sa.Select[Any]:
     )
     of_head = {name: sa.select(head.c[name]).scalar_subquery() for name in ("id", "batch_key", "crashes", "room")}
     pick = (
-        sa.select(jobs.c.id, jobs.c.n, jobs.c.priority, jobs.c.fair_rank)
+        sa.select(jobs.c.id, jobs.c.n, jobs.c.precedence, jobs.c.fair_rank)
         .where(
             waits,
             jobs.c.batch_key == of_head["batch_key"],
@@ -107,7 +110,7 @@ def _claim() -> sa.Select[Any]:
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
     # The head first: by now jobs that stood before it, locked a moment ago, may be free again and in the pick.
-    after_head = (pick.c.id != of_head["id"], pick.c.priority.desc(), pick.c.fair_rank, pick.c.id)
+    after_head = (pick.c.id != of_head["id"], pick.c.precedence, pick.c.fair_rank, pick.c.id)
     counted = sa.select(pick.c.id, sa.func.sum(pick.c.n).over(order_by=after_head).label("images")).subquery("counted")
     fit = (
         sa.select(counted.c.id)
@@ -145,8 +148,10 @@ def _claim() -> sa.Select[Any]:
         .returning(job_events.c.id, job_events.c.job_id, job_events.c.type, job_events.c.created_at)
         .cte("event")
     )
-    in_order = sa.select(moved).order_by(moved.c.priority.desc(), moved.c.fair_rank, moved.c.id)
+    in_order = sa.select(moved).order_by(moved.c.precedence, moved.c.fair_rank, moved.c.id)
     return in_order.add_cte(event, caused_by(moved, event))
 
 
-_CLAIM = _claim()  # built once, as it runs while the device waits
+# Built once, as they run while the device waits.
+_CLAIM = _claim(fair_turn=False)
+_FAIR_TURN = _claim(fair_turn=True)

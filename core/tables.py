@@ -49,6 +49,8 @@ Time = DateTime(timezone=True)
 NOW = text("clock_timestamp()")
 DEFAULT_PROJECT = "proj_default"
 """The project of requests without a key; the first migration creates it."""
+BATCH_PRECEDENCE = 1000
+"""How far behind interactive work a batch's jobs stand: farther than any priority reaches."""
 FILE_PURPOSES = ("vision", "batch", "batch_output", "user_data")
 """What files are for, in OpenAI's words."""
 
@@ -127,8 +129,14 @@ jobs = Table(
     Column("microbatch", SmallInteger, nullable=False, comment="images that go through the device together"),
     Column("priority", SmallInteger, nullable=False, server_default=text("0")),
     Column("cost", Double, nullable=False, comment="estimated device-seconds"),
-    Column("fair_rank", Double, nullable=False, comment="start tag of start-time fair queueing"),
-    Column("fair_finish", Double, Computed("fair_rank + cost", persisted=True)),
+    Column("fair_rank", Double, nullable=False, comment="finish tag of fair queueing: core.fairness"),
+    Column(
+        "precedence",
+        SmallInteger,
+        Computed(f"CASE WHEN batch_id IS NULL THEN 0 ELSE {BATCH_PRECEDENCE} END - priority", persisted=True),
+        nullable=False,
+        comment="lower goes first: interactive before batch, then higher priority",
+    ),
     Column("not_before", Time, nullable=False, server_default=NOW),
     Column("expires_at", Time, nullable=False, comment="expires if it still waits then"),
     # Who works on it
@@ -180,27 +188,25 @@ def in_status(*statuses: JobStatus, of: FromClause = jobs) -> ColumnElement[bool
 
 
 _waiting = text("status = 'queued'")
+_running = text("status = 'in_progress'")
 _alive = text(_one_of("status", (JobStatus.QUEUED, JobStatus.IN_PROGRESS)))
-Index(
-    "ix_jobs_line",
-    jobs.c.queue,
-    jobs.c.priority.desc(),
-    jobs.c.fair_rank,
-    jobs.c.id,
-    postgresql_where=_waiting,
-)
+# The claim's looks: the first in line, the first by fair rank alone, what shares a batch key with it
+Index("ix_jobs_line", jobs.c.queue, jobs.c.precedence, jobs.c.fair_rank, jobs.c.id, postgresql_where=_waiting)
+Index("ix_jobs_fair_line", jobs.c.queue, jobs.c.fair_rank, jobs.c.id, postgresql_where=_waiting)
 Index(
     "ix_jobs_companions",
     jobs.c.queue,
     jobs.c.batch_key,
-    jobs.c.priority.desc(),
+    jobs.c.precedence,
     jobs.c.fair_rank,
     jobs.c.id,
     postgresql_where=_waiting,
 )
-Index("ix_jobs_fair_finish", jobs.c.queue, jobs.c.project_id, jobs.c.fair_finish, postgresql_where=_alive)
-Index("ix_jobs_lease", jobs.c.lease, postgresql_where=text("status = 'in_progress'"))
-Index("ix_jobs_lease_end", jobs.c.lease_expires_at, postgresql_where=text("status = 'in_progress'"))
+# The rank's looks (core.fairness), beside the first two: a flow's last job, what is on the device
+Index("ix_jobs_flow", jobs.c.queue, jobs.c.project_id, jobs.c.precedence, jobs.c.fair_rank, postgresql_where=_alive)
+Index("ix_jobs_on_device", jobs.c.queue, jobs.c.precedence, jobs.c.fair_rank, postgresql_where=_running)
+Index("ix_jobs_lease", jobs.c.lease, postgresql_where=_running)
+Index("ix_jobs_lease_end", jobs.c.lease_expires_at, postgresql_where=_running)
 Index("ix_jobs_expiry", jobs.c.expires_at, postgresql_where=_waiting)
 Index("ix_jobs_retention", jobs.c.finished_at, postgresql_where=text("finished_at IS NOT NULL"))
 Index("uq_jobs_retried_from", jobs.c.retried_from, unique=True, postgresql_where=text("retried_from IS NOT NULL"))

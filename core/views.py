@@ -27,8 +27,8 @@ def images_of(job_id: sa.ColumnElement[str]) -> sa.ScalarSelect[Any]:
 def _position(job: sa.FromClause) -> sa.ColumnElement[int]:
     """How many jobs of the same queue stand before a waiting one; at most FARTHEST_POSITION."""
     other = jobs.alias("other")
-    ahead = sa.tuple_(-other.c.priority, other.c.fair_rank, other.c.id) < sa.tuple_(
-        -job.c.priority, job.c.fair_rank, job.c.id
+    ahead = sa.tuple_(other.c.precedence, other.c.fair_rank, other.c.id) < sa.tuple_(
+        job.c.precedence, job.c.fair_rank, job.c.id
     )
     nearest = (
         sa.select(sa.literal(1))

@@ -102,7 +102,8 @@ def test_two_projects_that_flood_take_turns_by_device_time(database: Database) -
 
     first = [claimed(database)[0] for _ in range(30)]
 
-    assert (first.count("cheap"), first.count("dear")) == (20, 10)
+    device_seconds = first.count("cheap") * 1.0, first.count("dear") * 2.0
+    assert abs(device_seconds[0] - device_seconds[1]) <= 1.0 + 2.0  # a job of each
 
 
 def test_sixteen_workers_never_claim_a_job_twice(database: Database) -> None:
