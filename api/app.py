@@ -69,5 +69,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def home() -> RedirectResponse:
         return RedirectResponse("/docs")
 
-    app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    app.openapi = lambda: openapi.describe(app, needs_key=settings.needs_key)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app

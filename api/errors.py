@@ -36,6 +36,8 @@ def body_of(error: SafelightError) -> ErrorResponse:
 def render(error: SafelightError) -> JSONResponse:
     """An error as an answer. `x-should-retry` tells the OpenAI SDK, which would repeat every 409 and 5xx."""
     headers = {"x-should-retry": "true" if error.retryable else "false"}
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
     if error.retryable:
         headers["retry-after"] = str(math.ceil(error.retry_after))
         headers["retry-after-ms"] = str(round(error.retry_after * 1000))
@@ -58,10 +60,19 @@ async def _http(request: Request, error: Exception) -> Response:
     if status == 404:
         return render(NotFound(f"There is nothing at {request.method} {request.url.path}."))
     if status == 405:
-        return render(MethodNotAllowed(f"{request.url.path} does not take {request.method}."))
+        refused = render(MethodNotAllowed(f"{request.url.path} does not take {request.method}."))
+        refused.headers["allow"] = _allowed(request, cast(HTTPException, error))
+        return refused
     if status == 413:
         return render(RequestTooLarge())
     return render(InvalidRequest(str(cast(HTTPException, error).detail)))
+
+
+def _allowed(request: Request, refused: HTTPException) -> str:
+    """The methods that an address takes; the router's own 405 knows those of one of its routes only."""
+    address = getattr(request.scope.get("route"), "path", "")
+    taken = request.app.openapi()["paths"].get(address)
+    return ", ".join(method.upper() for method in taken) if taken else (refused.headers or {}).get("Allow", "")
 
 
 async def _database(_request: Request, error: Exception) -> Response:
@@ -70,8 +81,12 @@ async def _database(_request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    log.exception("request %s failed", request.scope.get("request_id"), exc_info=error)
-    return render(InternalError())
+    """Answered outside of every middleware, so the id that `api/request_id.py` gave is put on here."""
+    request_id = request.scope.get("request_id", "")
+    log.exception("request %s failed", request_id, exc_info=error)
+    answer = render(InternalError())
+    answer.headers["x-request-id"] = request_id
+    return answer
 
 
 def install(app: FastAPI) -> None:

@@ -12,7 +12,9 @@ from fastapi.sse import format_sse_event
 from api.context import Context
 from api.deps import Parts, Project
 from api.jobs import NOT_FOUND, show
+from api.openapi import event_stream, message
 from api.waiting import follow, job_row
+from core.deliveries import FINAL_EVENTS
 from core.errors import InvalidParameter
 from core.schemas import JobEvent
 from core.status import JobStatus
@@ -22,12 +24,22 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 KEEP_ALIVE_LOOKS = 15
 """Quiet looks at the ledger (a second each) between two keep-alive comments; proxies cut silent streams."""
 
+FACTS = ["job.queued", "job.started", "job.requeued", "job.cancel_requested", *FINAL_EVENTS]
+PROGRESS = {name: {"type": "integer"} for name in ("attempt", "step", "steps")} | {"job_id": {"type": "string"}}
+PREVIEW = PROGRESS | {
+    **{name: {"type": "integer"} for name in ("index", "partial_image_index")},
+    **{name: {"type": "string"} for name in ("media_type", "b64_json")},
+}
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "`job.queued`, `job.started`, ... and the final event, which carries the job. Between them, "
-        "without an id, `job.progress` `{job_id, attempt, step, steps}` and, where the job asked for `partial_images`, "
-        "`preview` `{job_id, attempt, step, steps, index, partial_image_index, media_type, b64_json}`.",
-        "content": {"text/event-stream": {"schema": JobEvent.model_json_schema()}},
+        "without an id, `job.progress` and, where the job asked for `partial_images`, `preview`.",
+        "content": event_stream(
+            message(FACTS, JobEvent.model_json_schema(), "id"),
+            message(["job.progress"], {"type": "object", "properties": PROGRESS, "required": [*PROGRESS]}),
+            message(["preview"], {"type": "object", "properties": PREVIEW, "required": [*PREVIEW]}),
+            description="A message; `id` is what `Last-Event-ID` goes on after.",
+        ),
     }
 }
 

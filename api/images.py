@@ -39,6 +39,7 @@ async def fetch(image_id: str, parts: Parts, project_id: Project) -> Response:
         304: {"description": "Unchanged."},
         401: ERROR | {"description": "The link has expired, or its signature is not ours."},
     },
+    openapi_extra={"security": [{"key": []}, {}]},
 )
 async def content(
     image_id: str,

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from api.answers import failure, usage_of
 from api.context import Context
 from api.errors import body_of
-from api.openapi import REFERENCES
+from api.openapi import REFERENCES, event_stream, message
 from api.waiting import follow, job_row
 from core.catalog import Operation
 from core.db import UNAVAILABLE
@@ -71,14 +71,12 @@ def _schema(event: type[BaseModel]) -> dict[str, Any]:
     return schema
 
 
-STREAM = {
-    "text/event-stream": {
-        "schema": {
-            "oneOf": [_schema(PartialImageEvent), _schema(CompletedEvent)],
-            "description": "Where `stream` is true. An event `error` carries an `error` like every other answer.",
-        }
-    }
-}
+STREAM = event_stream(
+    message([f"{name}.partial_image" for name in NAMES.values()], _schema(PartialImageEvent)),
+    message([f"{name}.completed" for name in NAMES.values()], _schema(CompletedEvent)),
+    message(["error"], {"$ref": REFERENCES.format(model="ErrorResponse")}),
+    description="Where `stream` is true. The last event may be `error`, an error as in every other answer.",
+)
 
 
 async def events(parts: Context, project_id: str, job: sa.Row[Any], end_user: str | None) -> AsyncIterator[bytes]:

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Le, MaxLen, MinLen
+from annotated_types import MaxLen, MinLen
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.deliveries import EventType
-from core.requests import Text
+from core.requests import Text, UnixSeconds
 
 Name = Annotated[Text, MinLen(1), MaxLen(200)]
 Url = Annotated[Text, MaxLen(2048)]
@@ -55,7 +55,7 @@ class RedeliverRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    since: Annotated[int, Ge(0), Le(2**40)] = Field(description="Unix seconds.")
+    since: UnixSeconds = Field(description="Unix seconds.")
 
 
 class EndpointObject(BaseModel):
