@@ -2,23 +2,24 @@
 
 Every request here may be repeated without harm (a submit carries an Idempotency-Key), so a broken connection, or an API
 that is away for a moment, is tried again. An API that never answered is not waited for: the sentence says how to start
-it. What is shown of a job, and where pictures go, is the commands' business.
+it. What is shown of a job, and where pictures go, is the commands' business; what is asked of batches is in
+`cli.batch_client`. Threads may share a client.
 """
 
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Annotated, Any, Self, TypedDict, cast
+from typing import Annotated, Any, BinaryIO, Self, TypedDict, cast
 from uuid import uuid4
 
 import httpx
 import typer
 
-from cli.errors import CommandError
+from cli.errors import CommandError, NotThere
 
 PATIENCE_SECONDS = 30.0
 """How long an API that has answered before may be away: `safelight up` starts one that died within seconds."""
@@ -53,7 +54,9 @@ class Image(TypedDict):
     """What the commands read of a picture."""
 
     id: str
+    index: int
     url: str
+    bytes: int
     sha256: str
 
 
@@ -127,29 +130,29 @@ class Client:
     def submit(self, request: Mapping[str, Any]) -> Job:
         """Post a job. However often it has to be sent, it is one job."""
         headers = {"idempotency-key": str(uuid4()), "content-type": "application/json"}
-        return cast(Job, self._json("POST", "/v1/jobs", content=json.dumps(request), headers=headers))
+        return cast(Job, self.ask("POST", "/v1/jobs", content=json.dumps(request), headers=headers))
 
-    def upload(self, name: str, content: bytes) -> str:
-        """Put a picture beside the jobs that begin with it, for KEPT_SECONDS; returns the file's id.
+    def upload(self, name: str, content: bytes, purpose: str = "vision") -> str:
+        """Put a file beside the jobs that begin with it, for KEPT_SECONDS; returns the file's id.
 
-        Sent twice, it is two files; the one that no job names expires like the other.
+        Sent twice, it is two files; the one that nothing names expires like the other.
         """
         fields = {
-            "purpose": "vision",
+            "purpose": purpose,
             "expires_after[anchor]": "created_at",
             "expires_after[seconds]": str(KEPT_SECONDS),
         }
-        return str(self._json("POST", "/v1/files", data=fields, files={"file": (name, content)})["id"])
+        return str(self.ask("POST", "/v1/files", data=fields, files={"file": (name, content)})["id"])
 
     def cancel(self, job_id: str) -> Job:
         """Wish that a job stop; returns it as it is then."""
-        return cast(Job, self._json("POST", f"{_path(job_id)}/cancel"))
+        return cast(Job, self.ask("POST", f"{_path(job_id)}/cancel"))
 
     def jobs(self, limit: int, statuses: Sequence[str] = (), model: str | None = None) -> Iterator[Job]:
         """The newest jobs, as many as `limit` at most."""
         wanted: dict[str, Any] = {"status": list(statuses), **({} if model is None else {"model": model})}
         while limit > 0:
-            page = self._json("GET", "/v1/jobs", params={**wanted, "limit": min(limit, PAGE)})
+            page = self.ask("GET", "/v1/jobs", params={**wanted, "limit": min(limit, PAGE)})
             yield from page["data"]
             if not page["has_more"]:
                 return
@@ -157,12 +160,17 @@ class Client:
             wanted["after"] = page["last_id"]
 
     def events(self, job_id: str) -> Iterator[Event]:
-        """Everything that happens to a job, from its beginning to its end, over however many connections."""
-        path, last = f"{_path(job_id)}/events", "0"
+        """Everything that happens to a job, from its beginning to its end."""
+        advice = f" {job_id} goes on: `safelight watch {job_id}`."
+        return self.follow(f"{_path(job_id)}/events", lambda event: event.job is not None, advice)
+
+    def follow(self, path: str, is_last: Callable[[Event], bool], advice: str = "") -> Iterator[Event]:
+        """A stream of events from its beginning to its last one, over however many connections."""
+        last = "0"
         timeout = httpx.Timeout(SILENCE_SECONDS, connect=5.0)
         while True:
             with (
-                self._trying(advice=f" {job_id} goes on: `safelight watch {job_id}`."),
+                self._trying(advice),
                 self._http.stream("GET", path, headers={"last-event-id": last}, timeout=timeout) as answer,
             ):
                 if not answer.is_success:
@@ -173,18 +181,39 @@ class Client:
                 for number, event in _messages(self._lines(answer)):
                     last = number or last
                     yield event
-                    if event.job is not None:
+                    if is_last(event):
                         return
-                raise _Passing("ends the stream before the job's end")
+                raise _Passing("ends the stream before its last event")
 
     def download(self, image: Image) -> bytes:
         """A picture's file, as it was stored."""
-        content = self._request("GET", f"/v1/images/{image['id']}/content", follow_redirects=True).content
+        content = self._request("GET", _content(image), follow_redirects=True).content
         if sha256(content).hexdigest() != image["sha256"]:
-            raise CommandError(f"{image['id']} has not arrived as it was stored (its SHA-256 differs): try again.")
+            raise _changed(image)
         return content
 
-    def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+    def download_into(self, file: BinaryIO, image: Image) -> None:
+        """A picture's file, as it was stored, written over what `file` holds."""
+        if self.save(_content(image), file) != image["sha256"]:
+            raise _changed(image)
+
+    def save(self, path: str, file: BinaryIO) -> str:
+        """Write what lies at a path over what `file` holds, piece by piece; returns its SHA-256."""
+        while True:
+            with self._trying(), self._http.stream("GET", path, follow_redirects=True) as answer:
+                if not answer.is_success:
+                    answer.read()
+                self._check(answer)
+                file.seek(0)
+                file.truncate()
+                digest = sha256()
+                for part in answer.iter_bytes():
+                    file.write(part)
+                    digest.update(part)
+                return digest.hexdigest()
+
+    def ask(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        """An object of the API."""
         answer = self._request(method, path, **options)
         try:
             found = answer.json()
@@ -218,8 +247,9 @@ class Client:
         except _Passing as passing:
             trouble = passing
         now = time.monotonic()
-        self._away_since = self._away_since or now
-        if now + trouble.pause > self._away_since + self._patience:
+        # Read once: another thread may have had an answer meanwhile.
+        self._away_since = away_since = self._away_since or now
+        if now + trouble.pause > away_since + self._patience:
             raise CommandError(f"After {self._patience:g} s {self.url} still {trouble}.{advice}") from None
         time.sleep(trouble.pause)  # as long as the server asked for, or a client should leave it alone
 
@@ -248,14 +278,14 @@ class Client:
         self._http.close()
 
 
-def connect(url: str | None, key: str | None) -> Client:
+def connect(url: str | None, key: str | None, patience: float = PATIENCE_SECONDS) -> Client:
     """The Safelight that a command means: by its options, else by the settings."""
     if not url:
         from cli.environment import read_settings
         from cli.panel import address
 
         url = address(read_settings())
-    return Client(url, key or None)
+    return Client(url, key or None, patience)
 
 
 def _checked_url(url: str) -> str:
@@ -276,6 +306,14 @@ def _path(job_id: str) -> str:
     return f"/v1/jobs/{job_id}"
 
 
+def _content(image: Image) -> str:
+    return f"/v1/images/{image['id']}/content"
+
+
+def _changed(image: Image) -> CommandError:
+    return CommandError(f"{image['id']} has not arrived as it was stored (its SHA-256 differs): try again.")
+
+
 def _refusal(answer: httpx.Response) -> CommandError:
     """An error of the API as one sentence."""
     if answer.status_code == 401:
@@ -286,6 +324,8 @@ def _refusal(answer: httpx.Response) -> CommandError:
     message = _message(answer)
     if message is None:
         return _stranger(answer)
+    if answer.status_code == 404:
+        return NotThere(message)
     request_id = answer.headers.get("x-request-id")
     return CommandError(message if answer.status_code < 500 else f"{message} (request {request_id})")
 

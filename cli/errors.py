@@ -3,3 +3,7 @@
 
 class CommandError(Exception):
     """The command cannot go on. The message is one sentence that says why and what to do."""
+
+
+class NotThere(CommandError):
+    """The API does not have, or not any more, what was asked for."""

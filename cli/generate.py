@@ -17,14 +17,23 @@ import typer
 from cli.client import Client, Job, Key, Url, connect
 from cli.errors import CommandError
 from cli.jobs import after_cancel
+from cli.parameters import (
+    FORMATS,
+    MOST_IMAGES,
+    Denoise,
+    Format,
+    GuidanceScale,
+    Model,
+    NegativePrompt,
+    Seed,
+    Sharpen,
+    Size,
+    Steps,
+    Upscale,
+    extension_of,
+    filters,
+)
 from cli.watch import INTERRUPTED, check_completed, follow
-
-Format = Literal["png", "webp", "jpeg"]
-
-FORMATS: dict[str, Format] = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}
-"""Which extension means which format; the first of a format is the one that our own names get."""
-
-MOST_IMAGES = 64  # the most that any model of a catalogue may draw at a time
 
 
 def generate(
@@ -35,22 +44,22 @@ def generate(
             "--output", "-o", help="File (n > 1: cat-0.png, cat-1.png ...) or directory. Default: named by the job."
         ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Default: the catalogue's.")] = None,
+    model: Model = None,
     n: Annotated[int, typer.Option("--n", "-n", min=1, max=MOST_IMAGES, help="How many pictures.")] = 1,
-    size: Annotated[str | None, typer.Option(help="Such as 256x256. Default: the model's.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed draws the same picture. Default: drawn.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps. Default: the model's.")] = None,
-    guidance_scale: Annotated[float | None, typer.Option(help="How closely to follow the prompt.")] = None,
-    negative_prompt: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
+    size: Size = None,
+    seed: Seed = None,
+    steps: Steps = None,
+    guidance_scale: GuidanceScale = None,
+    negative_prompt: NegativePrompt = None,
     image: Annotated[Path | None, typer.Option(help="Begin with this picture: edit it by the prompt.")] = None,
     mask: Annotated[
         Path | None, typer.Option(help="Edit only where this picture, as large as the other, is transparent or white.")
     ] = None,
     strength: Annotated[float | None, typer.Option(help="How far to edit, up to 1. Default: the model's.")] = None,
     variation: Annotated[bool, typer.Option("--variation", help="Draw the subject of --image anew.")] = False,
-    denoise: Annotated[float | None, typer.Option(help="Smooth grain, 0 to 1.")] = None,
-    sharpen: Annotated[float | None, typer.Option(help="Sharpen edges, 0 to 1.")] = None,
-    upscale: Annotated[int | None, typer.Option(help="Multiply both sides by 2 or 4.")] = None,
+    denoise: Denoise = None,
+    sharpen: Sharpen = None,
+    upscale: Upscale = None,
     output_format: Annotated[
         Format | None, typer.Option("--format", help="Default: by the file's extension, else png.")
     ] = None,
@@ -66,7 +75,6 @@ def generate(
     check_place(output, n, force)
     operation = choose_operation(prompt, image, mask, variation)
     pictures = {name: (path, _picture(path)) for name, path in (("image", image), ("mask", mask)) if path is not None}
-    filters = {"denoise": denoise, "sharpen": sharpen, "upscale": upscale}
     asked: dict[str, object] = {
         "operation": operation,
         "prompt": prompt,
@@ -79,7 +87,7 @@ def generate(
         "negative_prompt": negative_prompt,
         "output_format": chosen,
         "strength": strength,
-        "postprocess": {name: value for name, value in filters.items() if value is not None} or None,
+        "postprocess": filters(denoise, sharpen, upscale),
     }
     with connect(url, key) as client:
         for name, (path, content) in pictures.items():
@@ -176,8 +184,7 @@ def numbered(path: Path, n: int) -> Sequence[Path]:
 def save(client: Client, job: Job, place: Path, force: bool) -> None:
     """Download a job's pictures and print where each is."""
     if os.path.isdir(place):
-        extension = next(extension for extension, meant in FORMATS.items() if meant == job["output_format"])
-        place = place / f"{job['id']}{extension}"
+        place = place / f"{job['id']}{extension_of(job['output_format'])}"
     for image, path in zip(job["images"], numbered(place, len(job["images"])), strict=True):
         content = client.download(image)
         try:

@@ -1,7 +1,6 @@
 """`safelight jobs` and `safelight cancel JOB`: what is there, and stopping it."""
 
 import json
-import shutil
 import sys
 import time
 from typing import Annotated
@@ -10,10 +9,8 @@ import typer
 
 from cli.client import Job, JobId, Key, Url, connect
 from cli.errors import CommandError
+from cli.table import plain, span, table
 from core.status import JobStatus
-
-AGES = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-NARROWEST_PROMPT = 20
 
 
 def jobs(
@@ -56,27 +53,13 @@ def after_cancel(job: Job) -> str:
 
 def _show(found: list[Job]) -> None:
     """Print jobs as a table; only the prompt gives way to a narrow terminal."""
-    from rich.cells import cell_len, set_cell_size
-
     if not found:
         print("There are no such jobs.", file=sys.stderr)
         return
     now = time.time()
     rows = [("ID", "STATUS", "MODEL", "AGE", "PROMPT")]
-    rows += [(job["id"], job["status"], job["model"], _age(now - job["created_at"]), _plain(job)) for job in found]
-    widths = [max(cell_len(cell) for cell in column) for column in zip(*(row[:4] for row in rows), strict=True)]
-    room = max(NARROWEST_PROMPT, shutil.get_terminal_size().columns - sum(widths) - 2 * len(widths))
-    for *cells, prompt in rows:
-        if cell_len(prompt) > room:
-            prompt = set_cell_size(prompt, room - 1).rstrip() + "…"
-        print("  ".join([*map(set_cell_size, cells, widths), prompt]))
-
-
-def _plain(job: Job) -> str:
-    """A prompt on one line, without what would move the cursor."""
-    return "".join(letter if letter.isprintable() else "�" for letter in " ".join(job["prompt"].split()))
-
-
-def _age(seconds: float) -> str:
-    size, unit = next(((size, unit) for size, unit in AGES if seconds >= size), AGES[-1])
-    return f"{max(0, int(seconds // size))} {unit}"
+    rows += [
+        (job["id"], job["status"], job["model"], span(now - job["created_at"]), plain(job["prompt"])) for job in found
+    ]
+    for line in table(rows):
+        print(line)
