@@ -1,12 +1,14 @@
 """Clients that wait in a synchronous call: those who come back are led to their job, those who do not free the device.
 
 An SDK tries a broken call again without saying which it was (`x-stainless-retry-count`). The same request of the same
-key, whose call broke off, is that one; of several, each retry gets another. Where Redis is away nobody is recognised.
+API key, whose call broke off, is that one; of several, each retry gets another. Where Redis is away nobody is
+recognised. Who names an `Idempotency-Key` needs none of this: see `api/once.py`.
 """
 
 import asyncio
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ import sqlalchemy as sa
 from core import idempotency, jobs, views
 from core.calls import Calls
 from core.db import UNAVAILABLE, AsyncDatabase
+from core.errors import QueueFull
 from core.progress import Listener
 from core.requests import PictureRequest, PictureSource
 from core.settings import Settings
@@ -40,10 +43,32 @@ class Callers:
 
     def __init__(self, settings: Settings, database: AsyncDatabase, listener: Listener, calls: Calls) -> None:
         self._grace = settings.sync_grace.total_seconds()
+        self._depth = settings.max_queue_depth
+        self._arriving: Counter[str] = Counter()
         self._database = database
         self._listener = listener
         self._calls = calls
         self._graces: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def place(self, queue: str) -> AsyncIterator[None]:
+        """Hold a place in a line until the job stands in it. Raises QueueFull.
+
+        Places count as jobs, so that of many calls at once no more get in than there is room for; sooner one too few,
+        as a job that has just been written counts twice for a moment. Those of other processes are not seen: together
+        they may exceed the depth by what is just arriving there.
+        """
+        free = self._depth - self._arriving[queue]
+        self._arriving[queue] += 1
+        try:
+            if free < 1 or await self._database.execute(views.nth_in_line(queue, free)):
+                raise QueueFull(
+                    f"{self._depth} jobs wait already, so that this call would not be answered in time; nothing was "
+                    "stored. Try again later, or POST /v1/jobs and come back for the pictures."
+                )
+            yield
+        finally:
+            self._arriving[queue] -= 1
 
     async def earlier(self, project_id: str, mark: bytes) -> sa.Row[Any] | None:
         """The job of a call for this that broke off, if it may still bring pictures. It is yours then."""
@@ -96,13 +121,18 @@ class Callers:
 
 
 def mark_of(headers: Mapping[str, str], path: str, wanted: PictureRequest) -> bytes:
-    """What makes two calls the same: key, path and all that is asked for, pictures included."""
-    asked = wanted.model_dump(mode="json", exclude_unset=True)
+    """What makes two calls the same where nothing else tells them apart: API key, path and all that is asked for."""
+    return idempotency.fingerprint(path, {"authorization": headers.get("authorization"), "asked": asked(wanted)})
+
+
+def asked(wanted: PictureRequest) -> Mapping[str, Any]:
+    """All that a request asks for; pictures that came with a form by their SHA-256."""
+    found = wanted.model_dump(mode="json", exclude_unset=True)
     for name in ("image", "mask"):
         source = getattr(wanted, name, None)
         if isinstance(source, PictureSource) and source.content is not None:
-            asked[name] = hashlib.sha256(source.content).hexdigest()
-    return idempotency.fingerprint(path, {"authorization": headers.get("authorization"), "asked": asked})
+            found[name] = hashlib.sha256(source.content).hexdigest()
+    return found
 
 
 def is_retry(headers: Mapping[str, str]) -> bool:

@@ -3,7 +3,9 @@
 What they may say is in `core/openai_requests.py`, what they answer in `api/answers.py` and `api/streaming.py`.
 """
 
+import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,20 +13,23 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
 from api.answers import failure, images_response
-from api.callers import is_retry, mark_of, wants_no_wait
+from api.callers import Call, asked, is_retry, mark_of, wants_no_wait
 from api.context import Context
 from api.deps import Body, Parts, Project
 from api.inputs import bring
 from api.jobs import ERROR, accepted, answer, render, submit_job
+from api.once import REPLAYED, Key, kept_under, submit_once
 from api.openai_bodies import as_form, as_json, read
 from api.streaming import STREAM, events
 from api.waiting import job_row, until_final_or_gone
-from core import views
+from core import idempotency
 from core.catalog import Operation
-from core.errors import QueueFull
+from core.errors import IdempotencyConflict
+from core.inputs import Inputs
+from core.jobs import NewJob
 from core.openai_answers import ImagesResponse
 from core.openai_requests import EditRequest, GenerateRequest, ImagesRequest, VariationRequest, job_request
-from core.requests import able_model, parse, plan
+from core.requests import JobRequest, able_model, parse, plan
 from core.schemas import JobObject
 from core.status import JobStatus
 
@@ -32,11 +37,14 @@ router = APIRouter(prefix="/v1/images", tags=["images"])
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     202: {"model": JobObject, "description": "The job, where `Prefer: respond-async` was sent."},
-    **dict.fromkeys((400, 413, 429, 500, 503, 504), ERROR),
+    409: ERROR | {"description": "A request with this Idempotency-Key is being worked on."},
+    422: ERROR | {"description": "This Idempotency-Key came with another request before."},
+    **dict.fromkeys((400, 404, 413, 429, 500, 503, 504), ERROR),
 }
 STREAMED = RESPONSES | {200: {"content": STREAM}}
 CLIENT_GONE = 499
 """What a log shows of a call whose client did not wait for the answer; nobody receives it."""
+Place = AbstractAsyncContextManager[None]
 STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
@@ -51,9 +59,11 @@ def _body(content: dict[str, Any]) -> dict[str, Any]:
     responses=STREAMED,
     openapi_extra=_body(as_json(GenerateRequest)),
 )
-async def generate(request: Request, body: Body, parts: Parts, project_id: Project) -> Response:
+async def generate(
+    request: Request, body: Body, parts: Parts, project_id: Project, idempotency_key: Key = None
+) -> Response:
     """Draw pictures and wait for them."""
-    return await draw(request, parts, project_id, "generation", parse(GenerateRequest, body))
+    return await draw(request, parts, project_id, "generation", parse(GenerateRequest, body), idempotency_key)
 
 
 @router.post(
@@ -63,9 +73,9 @@ async def generate(request: Request, body: Body, parts: Parts, project_id: Proje
     responses=STREAMED,
     openapi_extra=_body(as_form(EditRequest) | as_json(EditRequest)),
 )
-async def edit(request: Request, parts: Parts, project_id: Project) -> Response:
+async def edit(request: Request, parts: Parts, project_id: Project, idempotency_key: Key = None) -> Response:
     """Draw a picture anew where the mask says so, and wait for it."""
-    return await draw(request, parts, project_id, "edit", await read(request, parts, EditRequest))
+    return await draw(request, parts, project_id, "edit", await read(request, parts, EditRequest), idempotency_key)
 
 
 @router.post(
@@ -75,9 +85,10 @@ async def edit(request: Request, parts: Parts, project_id: Project) -> Response:
     responses=RESPONSES,
     openapi_extra=_body(as_form(VariationRequest) | as_json(VariationRequest)),
 )
-async def vary(request: Request, parts: Parts, project_id: Project) -> Response:
+async def vary(request: Request, parts: Parts, project_id: Project, idempotency_key: Key = None) -> Response:
     """Draw the subject of a picture anew, and wait for it."""
-    return await draw(request, parts, project_id, "variation", await read(request, parts, VariationRequest))
+    wanted = await read(request, parts, VariationRequest)
+    return await draw(request, parts, project_id, "variation", wanted, idempotency_key)
 
 
 async def draw(
@@ -86,33 +97,69 @@ async def draw(
     project_id: str,
     operation: Operation,
     wanted: ImagesRequest,
+    key: str | None,
     told: Callable[[ImagesResponse], Response] = answer,
 ) -> Response:
     """Submit a job, or find the one of an earlier try, wait until it is done, and answer with its pictures."""
     request = job_request(wanted, operation)
     model = able_model(request, parts.catalog)
+    at_once = wants_no_wait(http.headers)
+    place = nullcontext() if at_once else parts.callers.place(model.queue)
     mark = mark_of(http.headers, http.url.path, wanted)
-    row = await parts.callers.earlier(project_id, mark) if is_retry(http.headers) else None
-    if row is None:
-        at_once = wants_no_wait(http.headers)
-        if not at_once:
-            await _refuse_where_full(parts, model.queue)
-        brought = await bring(parts, project_id, request)
-        job = plan(request, parts.catalog, parts.settings, project_id, inputs=brought.ids)
-        row = await submit_job(parts, job, brought)
-        if at_once:
-            return accepted(render(parts, row).model_dump_json(), row.id, {"preference-applied": "respond-async"})
-    headers = {"x-safelight-job": row.id}
+    headers = {}
+    if key is not None:
+        asked_for = idempotency.fingerprint(http.url.path, asked(wanted))
+        row, replayed = await _once(parts, project_id, request, place, idempotency.check(key), asked_for)
+        headers = dict(REPLAYED) if replayed else {}
+    else:
+        found = await parts.callers.earlier(project_id, mark) if is_retry(http.headers) else None
+        row = found or await _anew(parts, project_id, request, place)
+    if at_once:
+        return accepted(render(parts, row).model_dump_json(), row.id, headers | {"preference-applied": "respond-async"})
+    headers["x-safelight-job"] = row.id
+    # Whoever names a key may come back at any time: the job goes on, and nobody else is led to it.
+    waiting = nullcontext(Call()) if key is not None else parts.callers.waiting(project_id, mark, row.id)
     if wanted.streams:
-        streamed = _streamed(parts, project_id, mark, row, wanted.end_user)
+        streamed = _streamed(parts, project_id, waiting, row, wanted.end_user)
         return StreamingResponse(streamed, media_type="text/event-stream", headers=headers | STREAM_HEADERS)
-    async with parts.callers.waiting(project_id, mark, row.id) as call:
+    async with waiting as call:
         if not await until_final_or_gone(http, parts, project_id, row.id):
             return Response(status_code=CLIENT_GONE)
         response = told(await _drawn(parts, project_id, row.id, wanted))
         call.is_settled = True
     response.headers.update(headers)
     return response
+
+
+async def _anew(parts: Context, project_id: str, request: JobRequest, place: Place) -> sa.Row[Any]:
+    """Submit a job, if there is room for it."""
+    async with place:
+        return await submit_job(parts, *await _planned(parts, project_id, request))
+
+
+async def _once(
+    parts: Context, project_id: str, request: JobRequest, place: Place, key: str, mark: bytes
+) -> tuple[sa.Row[Any], bool]:
+    """The job of the first call with a key, as it is now, and whether that was an earlier one.
+
+    Raises IdempotencyMismatch, IdempotencyConflict, and NotFound if the job has been deleted.
+    """
+    kept = await kept_under(parts, project_id, key, mark)
+    if kept is None:
+        async with place:
+            job, brought = await _planned(parts, project_id, request)
+            made = await submit_once(parts, job, brought, key, mark, lambda row: json.dumps({"id": row.id}))
+        if made is not None:
+            return await job_row(parts, project_id, job.id), False
+        kept = await kept_under(parts, project_id, key, mark)
+    if kept is None:
+        raise IdempotencyConflict
+    return await job_row(parts, project_id, kept["id"]), True
+
+
+async def _planned(parts: Context, project_id: str, request: JobRequest) -> tuple[NewJob, Inputs]:
+    brought = await bring(parts, project_id, request)
+    return plan(request, parts.catalog, parts.settings, project_id, inputs=brought.ids), brought
 
 
 async def _drawn(parts: Context, project_id: str, job_id: str, wanted: ImagesRequest) -> ImagesResponse:
@@ -123,19 +170,14 @@ async def _drawn(parts: Context, project_id: str, job_id: str, wanted: ImagesReq
 
 
 async def _streamed(
-    parts: Context, project_id: str, mark: bytes, row: sa.Row[Any], end_user: str | None
+    parts: Context,
+    project_id: str,
+    waiting: AbstractAsyncContextManager[Call],
+    row: sa.Row[Any],
+    end_user: str | None,
 ) -> AsyncIterator[bytes]:
     """The events of a stream whose client may go away."""
-    async with parts.callers.waiting(project_id, mark, row.id) as call:
+    async with waiting as call:
         async for event in events(parts, project_id, row, end_user):
             yield event
         call.is_settled = True
-
-
-async def _refuse_where_full(parts: Context, queue: str) -> None:
-    depth = parts.settings.max_queue_depth
-    if await parts.database.execute(views.nth_in_line(queue, depth)):
-        raise QueueFull(
-            f"{depth} jobs wait already, so that this call would not be answered in time; nothing was stored. "
-            "Try again later, or POST /v1/jobs and come back for the pictures."
-        )

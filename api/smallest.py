@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.deps import Body, Parts, Project
 from api.jobs import answer
+from api.once import Key
 from api.openai_bodies import as_json
 from api.openai_images import RESPONSES, draw
 from core.openai_requests import GenerateRequest
@@ -38,7 +39,9 @@ class ImageUrl(BaseModel):
     responses=RESPONSES,
     openapi_extra={"requestBody": {"required": True, "content": as_json(PromptRequest)}},
 )
-async def generate_image(request: Request, body: Body, parts: Parts, project_id: Project) -> Response:
+async def generate_image(
+    request: Request, body: Body, parts: Parts, project_id: Project, idempotency_key: Key = None
+) -> Response:
     """Draw one picture with the default model and all its defaults, wait for it, and say where it is."""
     wanted = GenerateRequest(prompt=parse(PromptRequest, body).prompt)
     return await draw(
@@ -47,5 +50,6 @@ async def generate_image(request: Request, body: Body, parts: Parts, project_id:
         project_id,
         "generation",
         wanted,
+        idempotency_key,
         told=lambda drawn: answer(ImageUrl(image_url=drawn.data[0].url or "", job_id=drawn.job_id)),
     )

@@ -184,6 +184,25 @@ def test_a_full_queue_is_a_429_that_says_when_to_come_back(service: Stack, clien
         service.client.post(f"/v1/jobs/{job_id}/cancel")
 
 
+def test_of_many_calls_at_once_no_more_get_in_than_there_is_room_for(service: Stack, client: openai.OpenAI) -> None:
+    service.submit(model="elsewhere")
+
+    async def storm() -> list[httpx.Response | BaseException]:
+        async with httpx.AsyncClient(base_url=service.url, timeout=httpx.Timeout(20.0, read=2.0)) as one:
+            request = {"model": "elsewhere", "prompt": "a cat"}
+            calls = (one.post("/v1/images/generations", json=request) for _ in range(30))
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+    answers = asyncio.run(storm())
+
+    refused = [answer for answer in answers if isinstance(answer, httpx.Response)]
+    waiting = [answer for answer in answers if isinstance(answer, httpx.ReadTimeout)]
+    assert {body(answer)["error"]["code"] for answer in refused} == {"queue_full"}
+    assert len(refused) + len(waiting) == 30
+    assert 1 <= len(waiting) <= 2  # one of which may have been counted as arriving and as waiting
+    assert len(the_jobs(service)) == 1 + len(waiting)
+
+
 def test_the_sdk_comes_back_by_itself_when_the_queue_was_full(service: Stack, client: openai.OpenAI) -> None:
     waiting = [service.submit(model="slow", steps=1)["id"] for _ in range(12)]
     began = time.monotonic()
