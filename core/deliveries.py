@@ -5,13 +5,14 @@ rest are statements of their own, as in `core.jobs`. A claim moves `due_at` beyo
 dies while sending leaves a delivery that is due again. A receiver may thus get an event twice; never not at all.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from core.status import DeliveryStatus
 from core.tables import batch_events, batches, job_events, jobs
@@ -64,13 +65,32 @@ def caused_by(moved: sa.CTE, event: sa.CTE, of: Literal["job", "batch"] = "job")
     return sa.insert(deliveries).from_select(columns, told).cte("told")
 
 
-def claim(lease: UUID, *, limit: int, per_lane: int, length: timedelta) -> sa.Select[Any]:
-    """Take deliveries that are due, the longest waiting first, at most `per_lane` at a time of each lane.
+def claim(
+    lease: UUID,
+    *,
+    limit: int,
+    per_lane: int,
+    length: timedelta,
+    quick: Sequence[str],
+    slow: Sequence[str] = (),
+    for_others: int,
+) -> sa.Select[Any]:
+    """Take deliveries that are due, at most `limit`, the longest waiting first.
 
-    What is told of a job goes in order: a later event waits until an earlier one has been delivered or given up. Each
-    row has what sending needs: the endpoint's columns under `endpoint_...`, and the job's own `webhook`.
+    Of a lane that is `quick` at most `per_lane` are under way at a time, of any other at most one; `for_others` of
+    these are taken at most, of `slow` lanes last and in the order given. What is told of a job goes in order: a later
+    event waits until an earlier one has been delivered or given up. Each row has what sending needs: the endpoint's
+    columns under `endpoint_...`, and the job's own `webhook`.
     """
-    return _CLAIM.params(lease=lease, limit=limit, per_lane=per_lane, length=length)
+    return _CLAIM.params(
+        lease=lease,
+        limit=limit,
+        per_lane=per_lane,
+        length=length,
+        quick=list(quick),
+        slow=list(slow),
+        for_others=max(0, for_others),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,18 +354,27 @@ def _claim() -> sa.Select[Any]:
         .correlate(lanes)
         .scalar_subquery()
     )
+    is_quick = lanes.c.lane == sa.any_(sa.bindparam("quick", type_=ARRAY(sa.Text)))
+    slots = sa.case((is_quick, sa.bindparam("per_lane", type_=sa.BigInteger)), else_=1)
     of_lane = (
         sa.select(waiting.c.id, waiting.c.due_at)
         .where(waiting.c.lane == lanes.c.lane, _is_pending(waiting), waiting.c.due_at <= THIS_MOMENT, ~before)
         .order_by(waiting.c.due_at, waiting.c.seq)
-        .limit(sa.func.greatest(0, sa.bindparam("per_lane", type_=sa.BigInteger) - under_way))
+        .limit(sa.func.greatest(0, slots - under_way))
         .correlate(lanes)
         .lateral("of_lane")
     )
-    due = (
-        sa.select(of_lane.c.id)
+    turn = sa.func.coalesce(sa.func.array_position(sa.bindparam("slow", type_=ARRAY(sa.Text)), lanes.c.lane), 0)
+    place = sa.func.row_number().over(partition_by=is_quick, order_by=(turn, of_lane.c.due_at))
+    ready = (
+        sa.select(of_lane.c.id, of_lane.c.due_at, is_quick.label("is_quick"), place.label("place"))
         .select_from(lanes.join(of_lane, sa.true()))
-        .order_by(of_lane.c.due_at)
+        .subquery("ready")
+    )
+    due = (
+        sa.select(ready.c.id)
+        .where(sa.or_(ready.c.is_quick, ready.c.place <= sa.bindparam("for_others", type_=sa.BigInteger)))
+        .order_by(ready.c.due_at)
         .limit(sa.bindparam("limit", type_=sa.BigInteger))
         .cte("due")
         .prefix_with("MATERIALIZED", dialect="postgresql")

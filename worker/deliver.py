@@ -25,6 +25,7 @@ from core.egress import Answer, Egress, Unreached
 from core.schemas import job_object
 from core.settings import Settings
 from core.storage import Storage
+from worker.receivers import Receivers
 
 log = logging.getLogger(__name__)
 
@@ -50,20 +51,25 @@ class Deliverer:
         self._egress = egress or Egress.open(settings)
         self._schedule = [timedelta(seconds=float(part)) for part in settings.webhook_schedule.split(",")]
         self._threads = ThreadPoolExecutor(settings.webhook_concurrency, thread_name_prefix="deliver")
+        self._receivers = Receivers(settings.webhook_concurrency)
         self._under_way = 0
+        self._others_under_way = 0
         self._news = threading.Condition()
+        self._is_over = False
         self._stopped = False
 
     def run(self) -> None:
         """Deliver until stopped."""
         while not self._stopped:
+            with self._news:
+                self._is_over = False
             try:
                 taken = self.take()
             except UNAVAILABLE as error:
                 log.warning("the ledger is away: %s", str(error).partition("\n")[0])
                 taken = 0
             with self._news:
-                if not taken and not self._stopped:
+                if not (taken or self._is_over or self._stopped):
                     self._news.wait(self._settings.webhook_poll.total_seconds())
 
     def stop(self) -> None:
@@ -79,19 +85,31 @@ class Deliverer:
         """Begin to send what is due, as far as there is room. Returns how many that is."""
         with self._news:
             room = self._settings.webhook_concurrency - self._under_way
+            for_others = self._receivers.for_others - self._others_under_way
         if room <= 0:
             return 0
-        length = self._settings.webhook_timeout + SPARE
+        quick = self._receivers.quick()
         rows = self._database.execute(
-            deliveries.claim(uuid4(), limit=room, per_lane=self._settings.webhook_lane, length=length)
+            deliveries.claim(
+                uuid4(),
+                limit=room,
+                per_lane=self._settings.webhook_lane,
+                length=self._settings.webhook_timeout + SPARE,
+                quick=quick,
+                slow=self._receivers.slow(),
+                for_others=for_others,
+            )
         )
-        with self._news:
-            self._under_way += len(rows)
+        known = frozenset(quick)
         for row in rows:
-            self._threads.submit(self._send, row)
+            is_other = row.lane not in known
+            with self._news:
+                self._under_way += 1
+                self._others_under_way += is_other
+            self._threads.submit(self._send, row, is_other)
         return len(rows)
 
-    def _send(self, row: sa.Row[Any]) -> None:
+    def _send(self, row: sa.Row[Any], is_other: bool) -> None:
         try:
             self.send(row)
         except UNAVAILABLE as error:
@@ -101,6 +119,8 @@ class Deliverer:
         finally:
             with self._news:
                 self._under_way -= 1
+                self._others_under_way -= is_other
+                self._is_over = True
                 self._news.notify()
 
     def send(self, row: sa.Row[Any]) -> None:
@@ -126,6 +146,7 @@ class Deliverer:
             error_code=error_code,
             answer=None if answer is None else _legible(answer.body),
         )
+        self._receivers.note(row.lane, attempt.seconds)
         self._record(row, attempt, answer, may_retry=url is not None)
 
     @property

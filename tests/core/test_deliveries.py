@@ -32,8 +32,10 @@ def rows(database: Database) -> list[sa.Row[Any]]:
     return list(database.execute(sa.select(table).order_by(table.c.seq)))
 
 
-def take(database: Database, *, limit: int = 100, per_lane: int = 100, length: timedelta = MINUTE) -> list[sa.Row[Any]]:
-    return list(database.execute(deliveries.claim(uuid4(), limit=limit, per_lane=per_lane, length=length)))
+def take(database: Database, *, limit: int = 100, per_lane: int = 100, **lanes: Any) -> list[sa.Row[Any]]:
+    """Claim, with all lanes quick if nothing else is said."""
+    said: dict[str, Any] = {"quick": {row.lane for row in rows(database)}, "for_others": limit} | lanes
+    return list(database.execute(deliveries.claim(uuid4(), limit=limit, per_lane=per_lane, length=MINUTE, **said)))
 
 
 def tried(**fields: Any) -> Attempt:
@@ -111,6 +113,24 @@ def test_a_receiver_that_hangs_leaves_room_for_others(database: Database) -> Non
             database.execute(deliveries.delivered(row.id, row.lease, tried(status_code=200)))
     assert [row.lane for row in take(database, per_lane=2)] == [other] * 2
     assert take(database, per_lane=2) == []
+
+
+def test_receivers_that_are_not_quick_share_what_is_for_them_in_turn(database: Database) -> None:
+    slow, slower, new, quick = (an_endpoint(database) for _ in range(4))
+    for _ in range(3):
+        completed(database)
+    lanes: dict[str, Any] = {"quick": [quick], "slow": [slower, slow]}
+
+    for for_others, others in (
+        (0, []),
+        (1, [new]),
+        (2, [new, slower]),
+        (3, [new, slower, slow]),
+        (9, [new, slower, slow]),
+    ):
+        taken = take(database, per_lane=2, for_others=for_others, **lanes)
+        assert sorted(row.lane for row in taken) == sorted([quick] * 2 + others)
+        database.execute(sa.update(table).values(lease=None, due_at=sa.func.now()))
 
 
 def test_no_more_is_taken_than_asked_for_and_the_longest_waiting_first(database: Database) -> None:

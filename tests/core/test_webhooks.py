@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
 
 import openai
 import pytest
@@ -17,7 +16,7 @@ from core.settings import Settings
 from core.tables import DEFAULT_PROJECT
 from core.tables import webhook_deliveries as table
 from core.tables import webhook_endpoints as endpoints_table
-from tests.core.test_deliveries import completed, rows
+from tests.core.test_deliveries import completed, rows, take
 from tests.receiver import Received, Receiver, answering
 from tests.stack import settings_of
 from worker.deliver import Deliverer, retry_after
@@ -58,7 +57,7 @@ def an_endpoint(database: Database, url: str, secret: str | None = None) -> sa.R
 
 def deliver(database: Database, deliverer: Deliverer) -> None:
     """Send one delivery that is due, here and now."""
-    (row,) = database.execute(deliveries.claim(uuid4(), limit=1, per_lane=1, length=timedelta(minutes=1)))
+    (row,) = take(database, limit=1)
     deliverer.send(row)
 
 
