@@ -41,14 +41,14 @@ v by the cost of a job, so that every service moves it. Why it is so: `docs/deci
 is: `docs/05-performance.md`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from core.status import JobStatus
-from core.tables import BATCH_PRECEDENCE, in_status, jobs
+from core.tables import BATCH_PRECEDENCE, in_status, is_kept_in_order, jobs
 
 FAIR_TURN = 16
 """One claim in so many goes by fair rank alone. It is what batch work and low priorities keep of a busy device (6 %),
@@ -83,13 +83,12 @@ def start(
     standing: its `precedence`.
     """
     in_queue = jobs.c.queue == queue
-    alike = sa.and_(in_queue, jobs.c.precedence == standing)
-    last = _first(
-        jobs.c.fair_rank.desc(),
-        sa.and_(alike, jobs.c.project_id == project_id),
-        in_status(JobStatus.QUEUED, JobStatus.IN_PROGRESS),
+    alike = sa.and_(in_queue, is_kept_in_order(jobs.c.precedence, standing))
+    of_flow = sa.and_(in_queue, jobs.c.project_id == project_id, jobs.c.precedence == standing)
+    last = _rank(of_flow, in_status(JobStatus.QUEUED, JobStatus.IN_PROGRESS), order=[jobs.c.fair_rank.desc()])
+    return sa.func.greatest(
+        _clock(alike, jobs.c.precedence, jobs.c.fair_rank), _clock(in_queue, jobs.c.fair_rank), last, 0.0
     )
-    return sa.func.greatest(_clock(alike), _clock(in_queue), last, 0.0)
 
 
 def start_of(queue: str, project_id: str, priority: int, *, batch: bool) -> sa.Select[tuple[float]]:
@@ -106,13 +105,16 @@ def hold(queue: str, project_id: str) -> sa.Select[Any]:
     return sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(f"fair {queue} {project_id}", 0)))
 
 
-def _clock(where: sa.ColumnElement[bool]) -> sa.ColumnElement[float]:
-    """How far some part of a queue has come; null when nothing of it is alive."""
-    on_device = _first(jobs.c.fair_rank.desc(), where, in_status(JobStatus.IN_PROGRESS))
+def _clock(where: sa.ColumnElement[bool], *order: sa.ColumnElement[Any]) -> sa.ColumnElement[float]:
+    """How far some part of a queue has come; null when nothing of it is alive. `order` ends with the rank."""
+    on_device = _rank(where, in_status(JobStatus.IN_PROGRESS), order=[column.desc() for column in order])
     # What must wait (a provider's limit, a retry) is passed over, as by a claim: it would hold the clock back.
-    head = _first(jobs.c.fair_rank, where, in_status(JobStatus.QUEUED), jobs.c.not_before <= sa.func.clock_timestamp())
+    head = _rank(
+        where, in_status(JobStatus.QUEUED), jobs.c.not_before <= sa.func.clock_timestamp(), order=[*order, jobs.c.id]
+    )
     return sa.func.least(on_device, head)
 
 
-def _first(order: sa.ColumnElement[Any], *where: sa.ColumnElement[bool]) -> sa.ScalarSelect[float]:
-    return sa.select(jobs.c.fair_rank).where(*where).order_by(order).limit(1).scalar_subquery()
+def _rank(*where: sa.ColumnElement[bool], order: Sequence[sa.ColumnElement[Any]]) -> sa.ScalarSelect[float]:
+    """The rank of the first job in some order."""
+    return sa.select(jobs.c.fair_rank).where(*where).order_by(*order).limit(1).scalar_subquery()

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from core.deliveries import caused_by
 from core.jobs import NOW
 from core.status import JobStatus
-from core.tables import in_status, job_events, jobs
+from core.tables import in_status, is_kept_in_order, job_events, jobs
 
 
 def claim(
@@ -100,10 +100,10 @@ def _claim(*, fair_turn: bool) -> sa.Select[Any]:
         sa.select(jobs.c.id, jobs.c.n, jobs.c.precedence, jobs.c.fair_rank)
         .where(
             waits,
-            jobs.c.batch_key == of_head["batch_key"],
+            is_kept_in_order(jobs.c.batch_key, of_head["batch_key"]),
             sa.or_(jobs.c.id == of_head["id"], sa.and_(jobs.c.crashes == 0, of_head["crashes"] == 0)),
         )
-        .order_by(*in_line)
+        .order_by(jobs.c.batch_key, *in_line)
         .limit(of_head["room"])
         .with_for_update(skip_locked=True)
         .cte("pick")

@@ -5,6 +5,7 @@ The migrations in `migrations/versions` create them; a test compares the two. Ti
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -185,6 +186,15 @@ def in_status(*statuses: JobStatus, of: FromClause = jobs) -> ColumnElement[bool
     """
     words = [literal_column(repr(str(status)), Text) for status in statuses]
     return of.c.status == words[0] if len(words) == 1 else of.c.status.in_(words)
+
+
+def is_kept_in_order(column: ColumnElement[Any], value: Any) -> ColumnElement[bool]:
+    """Whether a column equals a value, said in such a way that an ORDER BY which begins with the column still means it.
+
+    With `=` the planner drops the column from the order, and any index that has the rest of the order will do: where
+    it takes the value for a common one it reads the whole line, looking for the one row that has it.
+    """
+    return column.between(value, value)
 
 
 _waiting = text("status = 'queued'")

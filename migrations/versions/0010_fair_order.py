@@ -50,7 +50,9 @@ def downgrade() -> None:
     op.execute(sa.text("UPDATE jobs SET fair_rank = fair_rank - cost WHERE status IN ('queued', 'in_progress')"))
     op.alter_column("jobs", "fair_rank", comment=START_TAG, existing_comment=FINISH_TAG)
     op.add_column("jobs", sa.Column("fair_finish", sa.Double(), sa.Computed("fair_rank + cost", persisted=True)))
-    order = ["queue", sa.literal_column("priority DESC"), "fair_rank", "id"]
-    op.create_index("ix_jobs_line", "jobs", order, postgresql_where=WAITING)
-    op.create_index("ix_jobs_companions", "jobs", ["queue", "batch_key", *order[1:]], postgresql_where=WAITING)
+    priority: sa.ColumnClause[int] = sa.literal_column("priority DESC")
+    op.create_index("ix_jobs_line", "jobs", ["queue", priority, "fair_rank", "id"], postgresql_where=WAITING)
+    op.create_index(
+        "ix_jobs_companions", "jobs", ["queue", "batch_key", priority, "fair_rank", "id"], postgresql_where=WAITING
+    )
     op.create_index("ix_jobs_fair_finish", "jobs", ["queue", "project_id", "fair_finish"], postgresql_where=ALIVE)
