@@ -6,12 +6,14 @@ computes. Whatever says that Postgres is away is in `UNAVAILABLE`.
 """
 
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
+from psycopg.sql import Composed
 from sqlalchemy import event, exc
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -49,6 +51,23 @@ class Database:
     def close(self) -> None:
         """Close the pooled connections."""
         self.engine.dispose()
+
+
+def copy(connection: sa.Connection, statement: Composed, chunks: Iterable[bytes]) -> None:
+    """Run a COPY FROM STDIN as part of a transaction."""
+    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]  # psycopg's
+    with driver.cursor() as cursor, cursor.copy(statement) as into:
+        for chunk in chunks:
+            into.write(chunk)
+
+
+async def copy_async(connection: AsyncConnection, statement: Composed, chunks: Iterable[bytes]) -> None:
+    """`copy` for asynchronous code; others get their turn between chunks."""
+    raw = await connection.get_raw_connection()
+    driver: psycopg.AsyncConnection[Any] = raw.driver_connection  # type: ignore[assignment]  # psycopg's
+    async with driver.cursor() as cursor, cursor.copy(statement) as into:
+        for chunk in chunks:
+            await into.write(chunk)
 
 
 class AsyncDatabase:

@@ -6,15 +6,19 @@
     │   ├── InvalidParameter             a known field with a value that is not allowed
     │   ├── UnknownParameter
     │   ├── MissingParameter
+    │   ├── DuplicateCustomId            two lines of a batch have the same name
     │   └── ModelNotFound
     ├── Unauthorized                401
     ├── NotFound                    404  also for what belongs to another project
     ├── MethodNotAllowed            405
     ├── JobNotFinal                 409
     ├── JobNotRetryable             409
+    ├── BatchNotFinal               409
+    ├── BatchNotRetryable           409
     ├── IdempotencyConflict         409  the same key is being worked on
     ├── RequestTooLarge             413
     ├── IdempotencyMismatch         422  the same key came with another request
+    ├── TooManyBatches              429
     ├── QueueFull                   429  too many jobs wait for a synchronous call to have a chance
     ├── RequestTimeout              504  a synchronous call ran out of patience; the job goes on
     ├── Unavailable                 503
@@ -97,6 +101,12 @@ class MissingParameter(InvalidRequest):
     code = "missing_required_parameter"
 
 
+class DuplicateCustomId(InvalidParameter):
+    """Two lines of a batch have the same name."""
+
+    code = "duplicate_custom_id"
+
+
 class ModelNotFound(InvalidRequest):
     """The model is not in the catalogue."""
 
@@ -143,6 +153,22 @@ class JobNotRetryable(SafelightError):
     code = "job_not_retryable"
 
 
+class BatchNotFinal(SafelightError):
+    """The batch is not finished yet."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "batch_not_final"
+
+
+class BatchNotRetryable(SafelightError):
+    """Every line of the batch completed, or none of them ever ran; there is nothing to try again."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "batch_not_retryable"
+
+
 class IdempotencyConflict(SafelightError):
     """A request with this Idempotency-Key is being worked on; try again in a second."""
 
@@ -166,6 +192,16 @@ class RequestTooLarge(SafelightError):
     status = 413
     type = "invalid_request_error"
     code = "request_too_large"
+
+
+class TooManyBatches(SafelightError):
+    """Too many batches of this project are under way; nothing was stored, try again when one has ended."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "too_many_batches"
+    retryable = True
+    retry_after = 60.0
 
 
 class QueueFull(SafelightError):
@@ -278,12 +314,16 @@ class PoisonJob(GenerationError):
 class ContentPolicyViolation(GenerationError):
     """The provider's moderation refuses the prompt or the picture."""
 
+    status = 400
+    type = "invalid_request_error"
     code = "content_policy_violation"
 
 
 class ProviderRefused(GenerationError):
     """The provider does not accept the request."""
 
+    status = 400
+    type = "invalid_request_error"
     code = "provider_refused"
 
 
@@ -342,3 +382,13 @@ class ProviderAnswerLost(ProviderMayHaveBilled):
     """The provider drew the pictures, but they were lost before they were stored; it is not asked again."""
 
     code = "provider_answer_lost"
+
+
+def failure(code: str, message: str) -> GenerationError:
+    """Why a job failed, from what the ledger keeps of it."""
+    kinds = [GenerationError]
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+    error = next((kind for kind in kinds if kind.code == code), GenerationError)(message)
+    error.code = code
+    return error

@@ -91,7 +91,7 @@ def start(
     )
 
 
-def start_of(queue: str, project_id: str, priority: int, *, batch: bool) -> sa.Select[tuple[float]]:
+def start_of(queue: str, project_id: str, priority: int, *, batch: bool) -> sa.Select[float]:
     """`start` as a statement, for those who insert many jobs of a flow and work out the `ranks` themselves."""
     return sa.select(start(queue, project_id, precedence(priority, batch=batch)))
 

@@ -27,7 +27,7 @@ from core import fairness
 from core.deliveries import caused_by
 from core.errors import GenerationError, PoisonJob
 from core.status import FINAL, JobStatus
-from core.tables import images, in_status, job_events, jobs
+from core.tables import batches, images, in_status, job_events, jobs
 
 NOW = sa.func.clock_timestamp()
 """The database's clock; a worker's own clock decides nothing."""
@@ -187,17 +187,36 @@ def cancel(project_id: str, job_id: str) -> sa.Select[Any]:
             in_status(JobStatus.QUEUED, JobStatus.IN_PROGRESS),
             jobs.c.cancel_requested_at.is_(None),
         )
-        .values(
-            status=sa.case((waiting, JobStatus.CANCELLED), else_=jobs.c.status),
-            finished_at=sa.case((waiting, NOW)),
-            cancel_requested_at=NOW,
-            version=jobs.c.version + 1,
-        )
+        .values(_unwanted(waiting))
         .returning(*jobs.c)
         .cte("moved")
     )
-    cancelled = in_status(JobStatus.CANCELLED, of=moved)
-    return _with_event(moved, sa.case((cancelled, "job.cancelled"), else_="job.cancel_requested"))
+    return _with_event(moved, _stopped_or_asked(moved))
+
+
+def cancel_lines(batch_id: str, limit: int) -> sa.Select[Any]:
+    """`cancel` for the jobs of a batch, some at a time. No row back: none is left to ask."""
+    waiting = in_status(JobStatus.QUEUED)
+    pick = (
+        sa.select(jobs.c.id)
+        .where(
+            jobs.c.batch_id == batch_id,
+            in_status(JobStatus.QUEUED, JobStatus.IN_PROGRESS),
+            jobs.c.cancel_requested_at.is_(None),
+        )
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("pick")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    moved = (
+        sa.update(jobs)
+        .where(jobs.c.id == pick.c.id)
+        .values(_unwanted(waiting))
+        .returning(*jobs.c)
+        .cte("moved")
+    )
+    return _with_event(moved, _stopped_or_asked(moved))
 
 
 def acknowledge_cancel(job_id: str, lease: UUID) -> sa.Select[Any]:
@@ -211,11 +230,19 @@ def acknowledge_cancel(job_id: str, lease: UUID) -> sa.Select[Any]:
     )
 
 
-def expire() -> sa.Select[Any]:
-    """End every job that has waited longer than it may."""
+def expire(limit: int) -> sa.Select[Any]:
+    """End jobs that have waited longer than they may, so many at most."""
+    pick = (
+        sa.select(jobs.c.id)
+        .where(in_status(JobStatus.QUEUED), jobs.c.expires_at <= NOW)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("pick")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
     return _with_event(
         sa.update(jobs)
-        .where(in_status(JobStatus.QUEUED), jobs.c.expires_at <= NOW)
+        .where(jobs.c.id == pick.c.id)
         .values(_ended(JobStatus.EXPIRED))
         .returning(*jobs.c)
         .cte("moved")
@@ -226,14 +253,33 @@ def delete(project_id: str, job_id: str) -> sa.Executable:
     """Forget a final job with its events and images. The caller has removed the objects first."""
     return (
         sa.delete(jobs)
-        .where(jobs.c.id == job_id, jobs.c.project_id == project_id, in_status(*FINAL))
+        .where(jobs.c.id == job_id, jobs.c.project_id == project_id, in_status(*FINAL), is_not_needed())
         .returning(jobs.c.id)
     )
+
+
+def is_not_needed() -> sa.ColumnElement[bool]:
+    """Whether no batch has yet to write down how a job ended."""
+    under_way = sa.select(sa.literal(1)).where(batches.c.id == jobs.c.batch_id, batches.c.counts.is_(None))
+    return ~under_way.correlate(jobs).exists()
 
 
 def forget(job_ids: Sequence[str]) -> sa.Executable:
     """Delete final jobs past retention. The caller has removed their objects first."""
     return sa.delete(jobs).where(jobs.c.id.in_(job_ids), in_status(*FINAL)).returning(jobs.c.id)
+
+
+def _unwanted(waiting: sa.ColumnElement[bool]) -> dict[str, Any]:
+    return {
+        "status": sa.case((waiting, JobStatus.CANCELLED), else_=jobs.c.status),
+        "finished_at": sa.case((waiting, NOW)),
+        "cancel_requested_at": NOW,
+        "version": jobs.c.version + 1,
+    }
+
+
+def _stopped_or_asked(moved: sa.CTE) -> sa.ColumnElement[str]:
+    return sa.case((in_status(JobStatus.CANCELLED, of=moved), "job.cancelled"), else_="job.cancel_requested")
 
 
 def _seconds(amount: sa.ColumnElement[float]) -> sa.ColumnElement[Any]:

@@ -278,15 +278,17 @@ def plan(
     *,
     inputs: Mapping[str, str] | None = None,
     retried_from: str | None = None,
+    is_repeat: bool = False,
 ) -> NewJob:
     """Check a request against the model it names and fill in the defaults.
 
     inputs: under which ids the request's pictures are files, by `image` and `mask`; whoever calls has read them.
+    is_repeat: it was checked when it came first, and says everything, defaults included.
     Raises ModelNotFound or InvalidParameter, with the field and what is allowed.
     """
     inputs = inputs or {}
     model = able_model(request, catalog)
-    if retried_from is None:  # what is repeated was checked when it came, and says everything, defaults included
+    if retried_from is None and not is_repeat:
         _refuse_what_means_nothing(request, model)
     size = _size(request, model)
     output_size(size, request.postprocess)

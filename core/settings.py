@@ -118,6 +118,16 @@ class Settings(BaseSettings):
     batch_file_ttl: Duration = Field(
         timedelta(days=30), description="How long a file with the purpose batch is kept, unless its owner says."
     )
+    batch_url_ttl: Annotated[Duration, Le(timedelta(days=7))] = Field(
+        timedelta(days=7), description="How long the image links in a batch's output file work; at most a week."
+    )
+    batch_poll: Duration = Field(
+        timedelta(milliseconds=500), description="How often batches that have something to be done are looked for."
+    )
+    max_batches: Annotated[int, Ge(1)] = Field(100, description="Batches of a project that may be under way.")
+    max_batch_body_bytes: Annotated[int, Ge(1024)] = Field(
+        16_000_000, description="Largest JSON body of a batch whose prompts or requests come with it."
+    )
     sync_timeout: Duration = Field(
         timedelta(seconds=590),
         description="Longest a synchronous images call waits; the SDK gives up at 600 s.",

@@ -76,6 +76,13 @@ class Storage:
         except BROKEN as error:
             raise StorageUnavailable(f"Could not write {key}: {_first_line(error)}") from error
 
+    def write(self, key: str, chunks: Iterator[bytes]) -> None:
+        """Write an object whole, or not at all, from chunks; see `put_chunks`."""
+        try:
+            obstore.put(self._store, key, chunks)
+        except BROKEN as error:
+            raise StorageUnavailable(f"Could not write {key}: {_first_line(error)}") from error
+
     async def put_chunks(self, key: str, chunks: AsyncIterator[bytes]) -> None:
         """Write an object whole, or not at all, from chunks that need not fit into memory together."""
         try:
@@ -101,6 +108,16 @@ class Storage:
         """Read an object whole."""
         try:
             return bytes(obstore.get(self._store, key).bytes())
+        except MISSING as error:
+            raise NotFound("The file is gone.") from error
+        except BROKEN as error:
+            raise StorageUnavailable from error
+
+    def stream(self, key: str) -> Iterator[bytes]:
+        """Read an object in chunks; see `read`."""
+        try:
+            for chunk in obstore.get(self._store, key):
+                yield bytes(chunk)
         except MISSING as error:
             raise NotFound("The file is gone.") from error
         except BROKEN as error:
@@ -150,15 +167,16 @@ class Storage:
         except BROKEN as error:
             raise StorageUnavailable from error
 
-    def url(self, image_id: str, key: str) -> str:
-        """A link to an image that works without a key until it expires.
+    def url(self, image_id: str, key: str, ttl: timedelta | None = None) -> str:
+        """A link to an image that works without a key until it expires, after `url_ttl` if nothing else is said.
 
         Presigned where the store can sign; else the API's own address with an HMAC. The link of an image stays the
-        same for half of `url_ttl`, so that clients can cache by it.
+        same for half of that time, so that clients can cache by it.
         """
+        ttl = ttl or self._settings.url_ttl
         if isinstance(self._store, S3Store | GCSStore | AzureStore) and self._settings.presign:
-            return obstore.sign(self._store, "GET", key, self._settings.url_ttl)
-        half = self._settings.url_ttl.total_seconds() / 2
+            return obstore.sign(self._store, "GET", key, ttl)
+        half = ttl.total_seconds() / 2
         expires = int((math.floor(time.time() / half) + 2) * half)
         query = urlencode({"expires": expires, "signature": self._signature(image_id, expires)})
         return f"{self._settings.base_url}/v1/images/{image_id}/content?{query}"

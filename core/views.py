@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
 
+from core.jobs import is_not_needed
 from core.status import FINAL, JobStatus
 from core.tables import files, images, in_status, job_events, jobs
 
@@ -56,6 +57,7 @@ def page(
     descending: bool,
     after: str | None = None,
     statuses: Sequence[str] = (),
+    batch_id: str | None = None,
     model: str | None = None,
     metadata: Mapping[str, str] | None = None,
     created_after: datetime | None = None,
@@ -67,6 +69,8 @@ def page(
         conditions.append(jobs.c.id < after if descending else jobs.c.id > after)
     if statuses:
         conditions.append(jobs.c.status.in_(statuses))
+    if batch_id is not None:
+        conditions.append(jobs.c.batch_id == batch_id)
     if model is not None:
         conditions.append(jobs.c.model == model)
     if metadata:
@@ -141,7 +145,7 @@ def past_retention(age: timedelta, limit: int) -> sa.Select[Any]:
     keys = sa.func.array(sa.select(images.c.storage_key).where(images.c.job_id == jobs.c.id).scalar_subquery())
     return (
         sa.select(jobs.c.id, keys.label("storage_keys"))
-        .where(in_status(*FINAL), jobs.c.finished_at <= sa.func.clock_timestamp() - age)
+        .where(in_status(*FINAL), jobs.c.finished_at <= sa.func.clock_timestamp() - age, is_not_needed())
         .limit(limit)
     )
 

@@ -1,6 +1,6 @@
 """The sweep: every few seconds, puts right what nobody else will. `python -m worker.sweep`; safe to run twice.
 
-Takes back jobs whose lease ran out, ends those that waited too long, rings for queues where jobs wait, forgets old
+Beside it, in a thread of its own, the clerk looks after batches (`worker.batches`). Takes back jobs whose lease ran out, ends those that waited too long, rings for queues where jobs wait, forgets old
 idempotency keys, and once a while deletes what retention and superseded attempts left behind. A plain loop rather than
 Celery beat: it must work when Redis does not (docs/decisions/0004).
 """
@@ -15,13 +15,14 @@ from itertools import chain
 
 import sqlalchemy as sa
 
-from core import files, idempotency, jobs, provider_calls, views
-from core.db import UNAVAILABLE, Database
+from core import batches, files, idempotency, jobs, provider_calls, views
+from core.db import UNAVAILABLE, Database, Rows
 from core.errors import StorageUnavailable
 from core.progress import Progress
 from core.queue import Doorbell
 from core.settings import Settings
 from core.storage import Storage
+from worker.batches import Clerk
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Sweep:
     def jobs(self) -> None:
         """Take back lost jobs, end stale ones, ring for waiting ones."""
         reclaimed = self._database.execute(jobs.reclaim(self._settings.max_crashes))
-        expired = self._database.execute(jobs.expire())
+        expired = list(chain.from_iterable(self._expired()))
         for call in self._database.execute(provider_calls.abandon_lost()):
             log.warning("call %s of job %s: nobody knows what came of it", call.id, call.job_id)
         for row in reclaimed:
@@ -73,9 +74,14 @@ class Sweep:
         for row in self._database.execute(views.waiting_queues()):
             self._doorbell.ring(row.queue)
 
+    def _expired(self) -> Iterator[Rows]:
+        while expired := self._database.execute(jobs.expire(CHUNK)):
+            yield expired
+
     def files(self) -> None:
         """Delete what is past its time (objects first, rows after), what no row speaks of, and old keys."""
         self._database.execute(idempotency.forget_expired())
+        self._database.execute(batches.forget(self._settings.retention))
         while old := self._database.execute(views.past_retention(self._settings.retention, CHUNK)):
             self._storage.delete(key for row in old for key in row.storage_keys)
             self._database.execute(jobs.forget([row.id for row in old]))
@@ -112,6 +118,8 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    clerk = threading.Thread(target=Clerk(settings).run, args=[stop], name="clerk")
+    clerk.start()
     sweep = Sweep(settings)
     log.info("sweeping every %s", settings.sweep)
     while not stop.is_set():
@@ -123,6 +131,7 @@ def main() -> None:
             log.warning("the store is away: %s", error.message)
         stop.wait(settings.sweep.total_seconds())
     sweep.close()
+    clerk.join()
 
 
 if __name__ == "__main__":

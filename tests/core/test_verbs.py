@@ -71,7 +71,7 @@ def in_state(database: Database, status: JobStatus) -> tuple[str, UUID]:
         JobStatus.COMPLETED: [claim(lease), jobs.complete(job.id, lease, [an_image(job.id)])],
         JobStatus.FAILED: [claim(lease), jobs.fail(job.id, lease, OutOfMemory())],
         JobStatus.CANCELLED: [jobs.cancel(DEFAULT_PROJECT, job.id)],
-        JobStatus.EXPIRED: [sa.select(sa.func.pg_sleep(0.005)), jobs.expire()],
+        JobStatus.EXPIRED: [sa.select(sa.func.pg_sleep(0.005)), jobs.expire(100)],
     }
     for statement in way[status]:
         database.execute(statement)
@@ -98,7 +98,7 @@ VERBS: dict[str, Callable[[str, UUID], Statement]] = {
     "reclaim": lambda _job_id, _lease: jobs.reclaim(3),
     "cancel": lambda job_id, _lease: jobs.cancel(DEFAULT_PROJECT, job_id),
     "acknowledge_cancel": lambda job_id, lease: jobs.acknowledge_cancel(job_id, lease),
-    "expire": lambda _job_id, _lease: jobs.expire(),
+    "expire": lambda _job_id, _lease: jobs.expire(100),
     "delete": lambda job_id, _lease: jobs.delete(DEFAULT_PROJECT, job_id),
 }
 

@@ -1,0 +1,131 @@
+"""Jobs by the thousand: spooled as rows of COPY while their batch is checked, inserted in one go when all are right.
+
+COPY is the quickest way into Postgres by far (docs/05-performance.md). What waits for the last line to be checked lies
+on disk beyond some megabytes, so that a batch of any size needs little memory. Only its rank a row gets at the end,
+when the line it will stand in is looked at.
+"""
+
+import json
+import tempfile
+from array import array
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+from psycopg import sql
+
+from core.jobs import NewJob
+from core.status import JobStatus
+
+SPOOLED_BYTES = 4 * 2**20
+"""How much is kept in memory."""
+
+CHUNK_ROWS = 500
+"""Rows handed to Postgres at a time: some milliseconds of work between two chances for others."""
+
+_OWN = ("id", "prompt", "seed")
+_SHARED = tuple(name for name in NewJob.__slots__ if name not in (*_OWN, "ttl"))
+COLUMNS = (
+    *_OWN,
+    "custom_id",
+    "batch_index",
+    "response_format",
+    "expires_at",
+    *_SHARED,
+    "batch_id",
+    "status",
+    "fair_rank",
+)
+
+COPY = sql.SQL("COPY jobs ({}) FROM STDIN").format(sql.SQL(", ").join(map(sql.Identifier, COLUMNS)))
+"""The statement that the rows belong to."""
+
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+Flow = tuple[str, int]
+"""Queue and priority: jobs that stand behind each other in line."""
+
+
+class JobRows:
+    """The jobs of one batch, in order, as rows of COPY."""
+
+    def __init__(self, batch_id: str, ends_at: datetime) -> None:
+        self._batch_id = batch_id
+        self._ends_at = ends_at
+        self._spool = tempfile.SpooledTemporaryFile(SPOOLED_BYTES)  # noqa: SIM115 - closed with the rows
+        self._flows: dict[Flow, int] = {}
+        self._flow_of = array("H")
+        self._cost = array("d")
+        self._tail: tuple[NewJob, bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._spool.close()
+
+    def __len__(self) -> int:
+        return len(self._cost)
+
+    @property
+    def flows(self) -> list[Flow]:
+        """The flows that the jobs belong to."""
+        return list(self._flows)
+
+    def add(self, job: NewJob, custom_id: str, response_format: str, expires_after: timedelta | None = None) -> None:
+        """Take a job as the batch's next. expires_after: of the job, from now, if sooner than the batch's end."""
+        self.add_like(job, job.id, job.prompt, job.seed, custom_id, response_format, expires_after)
+
+    def add_like(
+        self,
+        job: NewJob,
+        job_id: str,
+        prompt: str,
+        seed: int,
+        custom_id: str,
+        response_format: str,
+        expires_after: timedelta | None = None,
+    ) -> None:
+        """Take a job that is like another but for its own id, prompt and seed."""
+        ends_at = self._ends_at
+        if expires_after is not None:
+            ends_at = min(ends_at, datetime.now(ends_at.tzinfo) + expires_after)
+        own = (job_id, prompt, seed, custom_id, len(self), response_format, ends_at)
+        self._spool.write("\t".join(map(_cell, own)).encode() + b"\t" + self._tail_of(job))
+        flow = (job.queue, job.priority)
+        self._flow_of.append(self._flows.setdefault(flow, len(self._flows)))
+        self._cost.append(job.cost)
+
+    def chunks(self, starts: Mapping[Flow, float]) -> Iterator[bytes]:
+        """The rows, some hundred at a time. starts: where each flow is charged from, as `core.fairness.start` says."""
+        ranks = [starts[flow] for flow in self._flows]
+        self._spool.seek(0)
+        chunk: list[bytes] = []
+        for flow, cost, row in zip(self._flow_of, self._cost, self._spool, strict=True):
+            ranks[flow] += cost
+            chunk.append(b"%s\t%r\n" % (row[:-1], ranks[flow]))
+            if len(chunk) == CHUNK_ROWS:
+                yield b"".join(chunk)
+                chunk = []
+        yield b"".join(chunk)
+
+    def _tail_of(self, job: NewJob) -> bytes:
+        """What a row shares with all that are like it; worked out once for as many as follow each other."""
+        if self._tail is None or self._tail[0] is not job:
+            cells = [_cell(getattr(job, name)) for name in _SHARED]
+            self._tail = job, "\t".join([*cells, self._batch_id, JobStatus.QUEUED]).encode() + b"\n"
+        return self._tail[1]
+
+
+def _cell(value: Any) -> str:
+    """A value in COPY's text format."""
+    match value:
+        case None:
+            return r"\N"
+        case str():
+            return value.translate(_ESCAPES)
+        case datetime():
+            return value.isoformat()
+        case Mapping():
+            return json.dumps(value, ensure_ascii=False).translate(_ESCAPES)
+    return repr(value)
