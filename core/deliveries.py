@@ -316,6 +316,11 @@ def _is_pending(of: sa.FromClause) -> sa.ColumnElement[bool]:
     return of.c.status == sa.literal_column("'pending'")
 
 
+def _is_open(of: sa.FromClause) -> sa.ColumnElement[bool]:
+    """As `_is_pending`, for rows found by other columns: the index of what waits in a lane is as long as the lane."""
+    return of.c.finished_at.is_(None)
+
+
 def _lanes() -> sa.CTE:
     """Every lane in which something waits: one look into the index for each, however long the lanes are."""
     first = sa.select(deliveries.c.lane).where(_is_pending(deliveries)).order_by(deliveries.c.lane).limit(1)
@@ -342,7 +347,7 @@ def _claim() -> sa.Select[Any]:
             earlier.c.job_id == waiting.c.job_id,
             earlier.c.lane == waiting.c.lane,
             earlier.c.seq < waiting.c.seq,
-            _is_pending(earlier),
+            _is_open(earlier),
         )
         .correlate(waiting)
         .exists()
@@ -364,16 +369,18 @@ def _claim() -> sa.Select[Any]:
         .correlate(lanes)
         .lateral("of_lane")
     )
+    for_others = sa.bindparam("for_others", type_=sa.BigInteger)
     turn = sa.func.coalesce(sa.func.array_position(sa.bindparam("slow", type_=ARRAY(sa.Text)), lanes.c.lane), 0)
     place = sa.func.row_number().over(partition_by=is_quick, order_by=(turn, of_lane.c.due_at))
     ready = (
         sa.select(of_lane.c.id, of_lane.c.due_at, is_quick.label("is_quick"), place.label("place"))
         .select_from(lanes.join(of_lane, sa.true()))
+        .where(sa.or_(is_quick, for_others > 0))
         .subquery("ready")
     )
     due = (
         sa.select(ready.c.id)
-        .where(sa.or_(ready.c.is_quick, ready.c.place <= sa.bindparam("for_others", type_=sa.BigInteger)))
+        .where(sa.or_(ready.c.is_quick, ready.c.place <= for_others))
         .order_by(ready.c.due_at)
         .limit(sa.bindparam("limit", type_=sa.BigInteger))
         .cte("due")
@@ -381,7 +388,7 @@ def _claim() -> sa.Select[Any]:
     )
     pick = (
         sa.select(deliveries.c.id)
-        .where(deliveries.c.id.in_(sa.select(due.c.id)), _is_pending(deliveries), deliveries.c.due_at <= THIS_MOMENT)
+        .where(deliveries.c.id.in_(sa.select(due.c.id)), _is_open(deliveries), deliveries.c.due_at <= THIS_MOMENT)
         .with_for_update(skip_locked=True)
         .cte("pick")
         .prefix_with("MATERIALIZED", dialect="postgresql")
