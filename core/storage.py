@@ -183,7 +183,8 @@ class Storage:
 
     def signed(self, image_id: str, expires: int, signature: str) -> bool:
         """Whether a link's signature is ours and has not expired."""
-        return expires > time.time() and hmac.compare_digest(signature, self._signature(image_id, expires))
+        ours = self._signature(image_id, expires)
+        return expires > time.time() and hmac.compare_digest(signature.encode(), ours.encode())
 
     def _signature(self, image_id: str, expires: int) -> str:
         message = f"GET {image_id} {expires}".encode()

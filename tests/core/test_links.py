@@ -25,6 +25,7 @@ def test_a_link_is_valid_for_its_image_until_its_time(tmp_path: Path) -> None:
     assert shelf.signed("img_1", expires, signature)
     assert not shelf.signed("img_2", expires, signature)
     assert not shelf.signed("img_1", expires + 1, signature)
+    assert not shelf.signed("img_1", expires, f"é{signature}")
 
 
 def test_a_link_past_its_time_is_not_valid(tmp_path: Path) -> None:
