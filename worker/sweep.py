@@ -1,8 +1,9 @@
 """The sweep: every few seconds, puts right what nobody else will. `python -m worker.sweep`; safe to run twice.
 
-Beside it, in a thread of its own, the clerk looks after batches (`worker.batches`). Takes back jobs whose lease ran out, ends those that waited too long, rings for queues where jobs wait, forgets old
+Takes back jobs whose lease ran out, ends those that waited too long, rings for queues where jobs wait, forgets old
 idempotency keys, and once a while deletes what retention and superseded attempts left behind. A plain loop rather than
-Celery beat: it must work when Redis does not (docs/decisions/0004).
+Celery beat: it must work when Redis does not (docs/decisions/0004). Beside it, in a thread of its own, the clerk looks
+after batches (`worker/batches.py`).
 """
 
 import logging
