@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from core import deliveries, views, webhooks
+from core import deliveries, lanes, views, webhooks
 from core.db import UNAVAILABLE, Database
 from core.deliveries import Attempt
 from core.egress import Answer, Egress, Unreached
@@ -90,7 +90,7 @@ class Deliverer:
             return 0
         quick = self._receivers.quick()
         rows = self._database.execute(
-            deliveries.claim(
+            lanes.claim(
                 uuid4(),
                 limit=room,
                 per_lane=self._settings.webhook_lane,

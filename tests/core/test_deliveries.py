@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 import sqlalchemy as sa
 
-from core import deliveries, jobs, webhooks
+from core import deliveries, jobs, lanes, webhooks
 from core.db import Database
 from core.deliveries import Attempt
 from core.errors import OutOfMemory
@@ -32,10 +32,10 @@ def rows(database: Database) -> list[sa.Row[Any]]:
     return list(database.execute(sa.select(table).order_by(table.c.seq)))
 
 
-def take(database: Database, *, limit: int = 100, per_lane: int = 100, **lanes: Any) -> list[sa.Row[Any]]:
+def take(database: Database, *, limit: int = 100, per_lane: int = 100, **of_lanes: Any) -> list[sa.Row[Any]]:
     """Claim, with all lanes quick if nothing else is said."""
-    said: dict[str, Any] = {"quick": {row.lane for row in rows(database)}, "for_others": limit} | lanes
-    return list(database.execute(deliveries.claim(uuid4(), limit=limit, per_lane=per_lane, length=MINUTE, **said)))
+    said: dict[str, Any] = {"quick": {row.lane for row in rows(database)}, "for_others": limit} | of_lanes
+    return list(database.execute(lanes.claim(uuid4(), limit=limit, per_lane=per_lane, length=MINUTE, **said)))
 
 
 def tried(**fields: Any) -> Attempt:
@@ -119,7 +119,7 @@ def test_receivers_that_are_not_quick_share_what_is_for_them_in_turn(database: D
     slow, slower, new, quick = (an_endpoint(database) for _ in range(4))
     for _ in range(3):
         completed(database)
-    lanes: dict[str, Any] = {"quick": [quick], "slow": [slower, slow]}
+    known: dict[str, Any] = {"quick": [quick], "slow": [slower, slow]}
 
     for for_others, others in (
         (0, []),
@@ -128,7 +128,7 @@ def test_receivers_that_are_not_quick_share_what_is_for_them_in_turn(database: D
         (3, [new, slower, slow]),
         (9, [new, slower, slow]),
     ):
-        taken = take(database, per_lane=2, for_others=for_others, **lanes)
+        taken = take(database, per_lane=2, for_others=for_others, **known)
         assert sorted(row.lane for row in taken) == sorted([quick] * 2 + others)
         database.execute(sa.update(table).values(lease=None, due_at=sa.func.now()))
 
