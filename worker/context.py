@@ -5,12 +5,15 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import count
 
 from core.catalog import Catalog, Model, load_catalog
 from core.db import Database
+from core.fairness import is_fair_turn
 from core.generation import Generator, RemoteGenerator
 from core.progress import Progress
 from core.queue import Doorbell
@@ -71,6 +74,7 @@ class Context:
     _generators: dict[str, Generator] = field(default_factory=dict)
     _remote_generators: dict[str, RemoteGenerator] = field(default_factory=dict)
     _pauses: dict[str, float] = field(default_factory=dict)
+    _claims: dict[str, Iterator[int]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, settings: Settings) -> "Context":
@@ -104,6 +108,10 @@ class Context:
     def locks(self, queue: str) -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
         """The device and the shelf that the micro-batches of a queue take turns at; a provider's need neither."""
         return (nullcontext(), nullcontext()) if self.catalog.is_remote(queue) else (self.device, self.shelf)
+
+    def takes_fair_turn(self, queue: str) -> bool:
+        """Whether the next claim from a queue goes by fair rank alone. Asking counts as a claim."""
+        return is_fair_turn(next(self._claims.setdefault(queue, count())))
 
     def pause(self, queue: str, delay: timedelta) -> None:
         """Claim nothing of a queue for a while: its provider would not be asked anyway.

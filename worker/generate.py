@@ -93,6 +93,7 @@ def claim(context: Context, queue: str) -> MicroBatch | None:
             length=context.settings.lease,
             attempt_timeout=context.settings.attempt_timeout,
             limits=context.limits,
+            fair_turn=context.takes_fair_turn(queue),
         )
     )
     if not claimed:
