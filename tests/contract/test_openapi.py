@@ -1,0 +1,151 @@
+"""What the API's OpenAPI document promises, and what it does: asked by schemathesis, group of operations by group.
+
+Each test runs the program `st` against a whole Safelight: the document's examples, every edge of every parameter,
+random requests both valid and not, and chains of calls along the document's links. CONTRACT_EXAMPLES says how many
+random requests an operation gets; CONTRIBUTING.md tells of the long run.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.app import create_app
+from cli.embedded import EmbeddedValkey
+from core import keys
+from core.settings import Settings
+from core.tables import DEFAULT_PROJECT
+from tests.pictures import a_picture, encoded
+from tests.processes import python
+from tests.stack import Stack, body
+
+EXAMPLES = os.environ.get("CONTRACT_EXAMPLES", "20")
+DOCUMENT = create_app(Settings()).openapi()
+OPERATIONS: list[dict[str, Any]] = [one for path in DOCUMENT["paths"].values() for one in path.values()]
+GROUPS = sorted({tag for operation in OPERATIONS for tag in operation["tags"]})
+
+CONFIGURATION = """
+[checks]
+# What a model draws (its sizes, its most steps) is told by GET /v1/models and cannot be told by a schema.
+positive_data_acceptance = { enabled = false }
+
+[[operations]]
+# A repeated Idempotency-Key is answered with the job that was made the first time, which may be deleted by now.
+include-path-regex = "^/v1/jobs/"
+checks = { ensure_resource_availability = { enabled = false }, use_after_free = { enabled = false } }
+
+"""
+
+numbers = count()
+
+
+@pytest.fixture(scope="module")
+def start(directory: Path, fresh_database: Callable[[], str]) -> Iterator[Callable[..., Stack]]:
+    """Starts a Safelight that tells nobody of its events: the receivers here are made up."""
+    with ExitStack() as exits:
+
+        def started(**settings: str) -> Stack:
+            place = directory / f"contract{next(numbers)}"
+            valkey = exits.enter_context(EmbeddedValkey(place / "valkey"))
+            settings["SAFELIGHT_WEBHOOK_TIMEOUT"] = "1"
+            stack = exits.enter_context(Stack(place, fresh_database(), valkey.url, **settings))
+            stack.api()
+            stack.worker()
+            stack.sweep()
+            return stack
+
+        yield started
+
+
+@pytest.fixture(scope="module")
+def described(start: Callable[..., Stack]) -> Stack:
+    return start()
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_whatever_is_asked_is_answered_as_documented(described: Stack, tmp_path: Path, group: str) -> None:
+    said = ask(described, group, tmp_path, known_to(described))
+
+    assert f"Tested: {sum(group in one['tags'] for one in OPERATIONS)}\n" in said
+
+
+def test_with_keys_on_nobody_is_answered_without_one_or_shown_what_is_anothers(
+    start: Callable[..., Stack], tmp_path: Path
+) -> None:
+    guarded = start(SAFELIGHT_AUTH="on")
+    (eve,) = guarded.database.execute(keys.add_project("eve"))
+    headers = {name: key_to(guarded, project) for name, project in (("ada", DEFAULT_PROJECT), ("eve", eve.id))}
+    guarded.client.headers["authorization"] = headers["ada"]
+    users = tmp_path / "keys.json"
+    fixed = [{"name": name, "fixedHeaders": [{"name": "Authorization", "value": key}]} for name, key in headers.items()]
+    users.write_text(json.dumps({"auth": fixed}))
+
+    said = ask(
+        guarded, "files", tmp_path, known_to(guarded), f'[auth]\nwfc = {{ path = "{users}", peers = ["ada", "eve"] }}\n'
+    )
+
+    assert "No issues found" in said
+
+
+def key_to(stack: Stack, project_id: str) -> str:
+    """What a client of a project says."""
+    key = keys.new_key()
+    stack.database.execute(keys.add(key, project_id, "a test's"))
+    return f"Bearer {key}"
+
+
+def known_to(stack: Stack) -> dict[str, list[str]]:
+    """Things that there are, by the names of the parameters that take them."""
+    client = stack.client
+    receiver = {"name": "a", "url": f"{stack.url}/healthz", "event_types": ["job.completed"]}
+    endpoint = body(client.post("/v1/webhook_endpoints", json=receiver))["id"]
+    job = stack.final(stack.submit(n=3)["id"])
+    deliveries = body(client.get("/v1/webhook_deliveries", params={"webhook_endpoint_id": endpoint}))["data"]
+    picture = {"file": ("a.png", encoded(a_picture()))}
+    files = [body(client.post("/v1/files", data={"purpose": "vision"}, files=picture))["id"] for _ in range(3)]
+    return {
+        "job_id": [job["id"]],
+        "image_id": [image["id"] for image in job["images"]],
+        "file_id": files,
+        "endpoint_id": [endpoint],
+        "webhook_endpoint_id": [endpoint],
+        "delivery_id": [delivery["id"] for delivery in deliveries],
+        "name": ["fake", "dall-e-2"],
+    }
+
+
+def ask(stack: Stack, group: str, directory: Path, known: dict[str, list[str]], more: str = "") -> str:
+    """Have schemathesis ask everything about a group of operations. Returns what it says if it finds nothing."""
+    configuration = directory / "schemathesis.toml"
+    configuration.write_text(more + CONFIGURATION + dictionaries(known))
+    phases = ["examples", "coverage", "fuzzing", *(["stateful"] if is_linked(group) else [])]
+    asked = subprocess.run(
+        python(
+            "-m", "schemathesis.cli", "--config-file", str(configuration), "run", f"{stack.url}/openapi.json",
+            "--include-tag", group, "--phases", ",".join(phases), "--max-examples", EXAMPLES, "--seed", "1",
+            "--generation-deterministic", "--continue-on-failure", "--no-color",
+            "--request-timeout", "90", "--warnings", "off",
+        ),
+        cwd=directory, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert asked.returncode == 0, asked.stdout + asked.stderr
+    return asked.stdout
+
+
+def dictionaries(known: dict[str, list[str]]) -> str:
+    """Configuration that has half of such parameters name what there is, and now and then another string too."""
+    lines = ["[dictionaries]", f"known = {{ values = {[value for values in known.values() for value in values]} }}"]
+    lines += [f"{name} = {{ values = {values} }}" for name, values in known.items()]
+    lines += ["[generation.dictionaries]", 'string = { dictionary = "known", probability = 0.1 }', "[parameters]"]
+    return "\n".join(lines + [f'{name} = {{ dictionary = "{name}", probability = 0.5 }}' for name in known])
+
+
+def is_linked(group: str) -> bool:
+    """Whether an answer of a group's operations has links, which chains of calls can follow."""
+    return any("links" in answer for one in OPERATIONS if group in one["tags"] for answer in one["responses"].values())
