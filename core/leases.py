@@ -86,6 +86,7 @@ def _claim(*, fair_turn: bool) -> sa.Select[Any]:
             jobs.c.id,
             jobs.c.batch_key,
             jobs.c.crashes,
+            jobs.c.n,
             sa.func.coalesce(learned, jobs.c.microbatch).label("room"),
         )
         .where(waits)
@@ -95,27 +96,30 @@ def _claim(*, fair_turn: bool) -> sa.Select[Any]:
         .cte("head")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    of_head = {name: sa.select(head.c[name]).scalar_subquery() for name in ("id", "batch_key", "crashes", "room")}
-    pick = (
+    of_head = {name: sa.select(head.c[name]).scalar_subquery() for name in ("id", "batch_key", "crashes", "n", "room")}
+    # Looked for apart from the head, which need not be the first of its batch key: on a fair turn, or when what stood
+    # before it was locked a moment ago and is free again.
+    companions = (
         sa.select(jobs.c.id, jobs.c.n, jobs.c.precedence, jobs.c.fair_rank)
         .where(
             waits,
             is_kept_in_order(jobs.c.batch_key, of_head["batch_key"]),
-            sa.or_(jobs.c.id == of_head["id"], sa.and_(jobs.c.crashes == 0, of_head["crashes"] == 0)),
+            jobs.c.id != of_head["id"],
+            jobs.c.crashes == 0,
+            of_head["crashes"] == 0,
         )
         .order_by(jobs.c.batch_key, *in_line)
-        .limit(of_head["room"])
+        .limit(sa.func.greatest(of_head["room"] - of_head["n"], 0))
         .with_for_update(skip_locked=True)
-        .cte("pick")
+        .cte("companions")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    # The head first: by now jobs that stood before it, locked a moment ago, may be free again and in the pick.
-    after_head = (pick.c.id != of_head["id"], pick.c.precedence, pick.c.fair_rank, pick.c.id)
-    counted = sa.select(pick.c.id, sa.func.sum(pick.c.n).over(order_by=after_head).label("images")).subquery("counted")
-    fit = (
-        sa.select(counted.c.id)
-        .where(sa.or_(counted.c.images <= of_head["room"], counted.c.id == of_head["id"]))
-        .cte("fit")
+    behind = (companions.c.precedence, companions.c.fair_rank, companions.c.id)
+    counted = sa.select(
+        companions.c.id, (of_head["n"] + sa.func.sum(companions.c.n).over(order_by=behind)).label("images")
+    ).subquery("counted")
+    fit = sa.union_all(sa.select(head.c.id), sa.select(counted.c.id).where(counted.c.images <= of_head["room"])).cte(
+        "fit"
     )
     moved = (
         sa.update(jobs)

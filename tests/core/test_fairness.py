@@ -1,0 +1,221 @@
+"""Where a job stands in line: the rank it is given, the clock the rank starts from, and the looks that find both."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import sqlalchemy as sa
+
+from bench.line import fill
+from core import fairness, jobs, keys
+from core.db import Database, Statement
+from core.tables import DEFAULT_PROJECT
+from core.tables import jobs as table
+from tests.core.test_claim import claimed, submit
+from tests.core.test_verbs import a_job, claim
+
+
+def rank(database: Database, prompt: str) -> float:
+    rows = database.execute(sa.select(table.c.fair_rank).where(table.c.prompt == prompt))
+    return float(rows[0].fair_rank)
+
+
+def a_project(database: Database, name: str) -> str:
+    (project,) = database.execute(keys.add_project(name))
+    return str(project.id)
+
+
+def start_of(database: Database, project_id: str, priority: int = 0, *, batch: bool = False) -> float:
+    return float(database.execute(fairness.start_of("local", project_id, priority, batch=batch))[0][0])
+
+
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize("priority", [-100, 0, 100])
+def test_the_table_works_out_the_same_precedence_as_the_code(database: Database, priority: int, batch: bool) -> None:
+    (job_id,) = submit(database, "a", priority=priority)
+    if batch:
+        database.execute(sa.update(table).values(batch_id="batch_x", batch_index=0))
+
+    rows = database.execute(sa.select(table.c.precedence).where(table.c.id == job_id))
+
+    assert rows[0].precedence == fairness.precedence(priority, batch=batch)
+
+
+def test_interactive_goes_before_batch_whatever_the_priorities() -> None:
+    assert fairness.precedence(-100, batch=False) < fairness.precedence(100, batch=True)
+
+
+def test_a_flow_s_jobs_stand_behind_each_other_by_their_cost(database: Database) -> None:
+    submit(database, "a", cost=2.0)
+    submit(database, "b", cost=0.5)
+    submit(database, "c", cost=1.0)
+
+    assert [rank(database, prompt) for prompt in "abc"] == [2.0, 2.5, 3.5]
+    assert fairness.ranks(0.0, [2.0, 0.5, 1.0]) == [2.0, 2.5, 3.5]
+    assert start_of(database, DEFAULT_PROJECT) == 3.5
+
+
+def test_an_idle_queue_begins_anew(database: Database) -> None:
+    job_ids = submit(database, "a", "b", cost=5.0)
+    for job_id in job_ids:
+        database.execute(jobs.cancel(DEFAULT_PROJECT, job_id))
+
+    assert start_of(database, DEFAULT_PROJECT) == 0.0
+
+
+def test_what_is_cancelled_is_not_charged(database: Database) -> None:
+    job_ids = submit(database, *(str(number) for number in range(20)))
+    for job_id in job_ids[5:]:
+        database.execute(jobs.cancel(DEFAULT_PROJECT, job_id))
+
+    assert start_of(database, DEFAULT_PROJECT) == 5.0
+
+
+def test_a_newcomer_starts_at_what_is_on_the_device(database: Database) -> None:
+    submit(database, *("flood" for _ in range(10)), microbatch=1)
+    for _ in range(4):
+        claimed(database)
+
+    assert start_of(database, a_project(database, "newcomer")) == 4.0
+
+
+def test_companions_from_far_back_do_not_push_newcomers_back(database: Database) -> None:
+    for number in range(40):
+        submit(database, f"{number}", batch_key="odd" if number % 20 == 0 else "even")
+    assert claimed(database) == ["0", "20"]  # at ranks 1 and 21
+
+    assert start_of(database, a_project(database, "newcomer")) == 2.0  # the head of the line
+
+
+def test_what_must_wait_does_not_hold_the_clock_back(database: Database) -> None:
+    submit(database, *(str(number) for number in range(10)), microbatch=1)
+    first = sa.update(table).where(table.c.fair_rank <= 4.0)
+    database.execute(first.values(not_before=sa.func.clock_timestamp() + timedelta(hours=1)))
+    claimed(database)
+
+    assert start_of(database, a_project(database, "newcomer")) == 5.0
+
+
+def test_another_precedence_keeps_its_own_clock_and_none_stands_behind_the_queue_s(database: Database) -> None:
+    submit(database, *("urgent" for _ in range(9)), microbatch=1, priority=10)
+    submit(database, "patient", microbatch=1)
+    for _ in range(6):
+        claimed(database)  # urgent ones, of ranks up to 6
+
+    newcomer = a_project(database, "newcomer")
+
+    assert rank(database, "patient") == 2.0  # behind the first urgent one
+    assert start_of(database, newcomer, priority=0) == 2.0
+    assert start_of(database, newcomer, priority=10) == 6.0
+    assert start_of(database, newcomer, priority=5) == 2.0  # nothing of its kind: where the queue is
+
+
+def test_a_fair_turn_goes_by_rank_alone(database: Database) -> None:
+    submit(database, "patient", microbatch=1)
+    submit(database, "urgent", microbatch=1, priority=10)
+
+    assert [claimed(database, fair_turn=True), claimed(database)] == [["patient"], ["urgent"]]
+
+
+def test_the_head_of_a_fair_turn_is_taken_though_others_of_its_batch_key_stand_before_it(database: Database) -> None:
+    submit(database, "patient", microbatch=3)
+    submit(database, *(f"urgent {number}" for number in range(5)), microbatch=3, priority=10)
+
+    assert sorted(claimed(database, fair_turn=True)) == ["patient", "urgent 0", "urgent 1"]
+
+
+def test_one_claim_in_sixteen_is_a_fair_turn_and_the_first_is_not() -> None:
+    turns = [fairness.is_fair_turn(number) for number in range(64)]
+
+    assert turns.count(True) == 4
+    assert not any(turns[:15])
+
+
+def test_large_inserts_of_a_project_wait_for_each_other(database: Database) -> None:
+    with database.transaction() as first:
+        first.execute(fairness.hold("local", DEFAULT_PROJECT))
+        with database.transaction() as second:
+            second.execute(sa.text("SET LOCAL lock_timeout = '20ms'"))
+            second.execute(fairness.hold("local", "another project"))
+            with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
+                second.execute(fairness.hold("local", DEFAULT_PROJECT))
+
+
+@contextmanager
+def a_misleading_line(database: Database) -> Iterator[sa.Connection]:
+    """A long line of which the planner has seen one batch key and one precedence only; rare ones came afterwards."""
+    fill(database, DEFAULT_PROJECT, 20_000, batch=True, batch_keys=1)
+    database.execute(sa.text("ANALYZE jobs"))
+    submit(database, "rare", batch_key="rare", cost=1e6)
+    submit(database, "dear", batch_key="dear", cost=1e7)
+    with database.transaction() as connection:
+        yield connection
+        connection.rollback()
+
+
+def plan(connection: sa.Connection, statement: Statement) -> dict[str, Any]:
+    """How Postgres ran a statement."""
+
+    @sa.event.listens_for(connection, "before_cursor_execute", retval=True)
+    def explain(_connection: object, _cursor: object, sql: str, values: object, *_: object) -> tuple[str, object]:
+        return f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", values
+
+    try:
+        (found,) = connection.execute(statement).scalar_one()
+    finally:
+        sa.event.remove(connection, "before_cursor_execute", explain)
+    return dict(found["Plan"])
+
+
+def nodes(of: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield of
+    for child in of.get("Plans", []):
+        yield from nodes(child)
+
+
+def looks(of: dict[str, Any]) -> list[dict[str, Any]]:
+    """The scans of jobs, and that none of them reads more than it gives, but for the head passing itself over."""
+    scans = [node for node in nodes(of) if node.get("Relation Name") == "jobs" and "Scan" in node["Node Type"]]
+    for scan in scans:
+        assert scan["Node Type"].startswith("Index"), json.dumps(scan, indent=1)
+        assert scan.get("Rows Removed by Filter", 0) <= 1, json.dumps(scan, indent=1)
+        assert scan["Actual Rows"] <= 8, json.dumps(scan, indent=1)
+    return scans
+
+
+@pytest.mark.parametrize("fair_turn", [False, True])
+def test_a_claim_looks_at_what_it_takes_and_sorts_no_line(database: Database, fair_turn: bool) -> None:
+    with a_misleading_line(database) as connection:
+        of_claim = plan(connection, claim(uuid4(), fair_turn=fair_turn))
+
+    indexes = {scan["Index Name"] for scan in looks(of_claim)}
+    assert indexes == {"ix_jobs_fair_line" if fair_turn else "ix_jobs_line", "ix_jobs_companions", "pk_jobs"}
+    assert of_claim["Shared Hit Blocks"] + of_claim["Shared Read Blocks"] < 1000  # the line has 20,000 rows
+
+
+def test_a_submit_looks_once_for_a_flow_however_many_jobs_it_brings(database: Database) -> None:
+    with a_misleading_line(database) as connection:
+        of_submit = plan(connection, jobs.submit(*(a_job(priority=number % 2) for number in range(100))))
+
+    scans = looks(of_submit)
+    assert {scan["Index Name"] for scan in scans} == {
+        "ix_jobs_line",
+        "ix_jobs_fair_line",
+        "ix_jobs_on_device",
+        "ix_jobs_flow",
+    }
+    assert all(scan["Actual Loops"] <= 2 for scan in scans)  # two flows
+
+
+def test_the_start_of_a_batch_is_found_by_looks(database: Database) -> None:
+    with a_misleading_line(database) as connection:
+        claimed_first: UUID = uuid4()
+        connection.execute(claim(claimed_first))
+        of_start = plan(connection, fairness.start_of("local", DEFAULT_PROJECT, 0, batch=True))
+
+    looks(of_start)
+    assert of_start["Shared Hit Blocks"] + of_start["Shared Read Blocks"] < 50
