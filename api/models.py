@@ -38,6 +38,7 @@ class ModelObject(BaseModel):
     default_size: str
     steps: Steps
     guidance_scale: Guidance
+    qualities: list[str] = Field(description="What `quality` may be beside `auto`; of a provider's model.")
     strength: float = Field(description="How far an edit goes that does not say.")
     max_images: int
     max_prompt_chars: int
@@ -89,6 +90,7 @@ def _shown(model: Model, depths: dict[str, Queue]) -> ModelObject:
         default_size=model.size,
         steps=model.steps,
         guidance_scale=model.guidance_scale,
+        qualities=list(model.qualities),
         strength=model.strength,
         max_images=model.max_images,
         max_prompt_chars=model.max_prompt_chars,

@@ -22,7 +22,7 @@ from api.waiting import follow, job_row
 from core.catalog import Operation
 from core.db import UNAVAILABLE
 from core.errors import DatabaseUnavailable, SafelightError
-from core.openai_answers import Usage, dimensions
+from core.openai_answers import Usage, dimensions, quality
 from core.status import JobStatus
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class PartialImageEvent(BaseModel):
     b64_json: str = Field(description="At most 256 px a side.")
     output_format: str = Field(description="Of the preview: webp.")
     size: str = Field(description="Of the finished picture.")
-    quality: Literal["auto"] = "auto"
+    quality: str = Field(description="As it was asked for.")
     background: Literal["opaque"] = "opaque"
     created_at: int
     job_id: str
@@ -55,7 +55,7 @@ class CompletedEvent(BaseModel):
     b64_json: str
     output_format: str
     size: str
-    quality: Literal["auto"] = "auto"
+    quality: str = Field(description="As the provider says; `auto` where pictures are drawn here.")
     background: Literal["opaque"] = "opaque"
     created_at: int
     usage: Usage
@@ -115,6 +115,7 @@ def _partial(job: sa.Row[Any], preview: Mapping[str, Any]) -> bytes:
             b64_json=preview["b64_json"],
             output_format=preview["media_type"].removeprefix("image/"),
             size=job.size,
+            quality=job.quality,
             created_at=int(time.time()),
             job_id=job.id,
         )
@@ -133,6 +134,7 @@ async def _last(parts: Context, row: sa.Row[Any], end_user: str | None) -> bytes
             b64_json=base64.b64encode(content).decode(),
             output_format=row.output_format,
             size=dimensions(image),
+            quality=quality(image) or "auto",
             created_at=int(row.finished_at.timestamp()),
             usage=await usage_of(parts, row),
             safety_identifier=end_user,

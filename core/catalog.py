@@ -15,6 +15,8 @@ from core.errors import ModelNotFound
 
 Operation = Literal["generation", "edit", "variation"]
 GeneratorName = Literal["diffusers_local", "fake", "openai_images"]
+Quality = Literal["auto", "low", "medium", "high", "xhigh", "max"]
+"""How carefully a provider draws, in OpenAI's words."""
 Size = Annotated[str, Field(pattern=r"^[1-9]\d{1,3}x[1-9]\d{1,3}$")]
 
 
@@ -67,6 +69,7 @@ class Model(BaseModel):
     default_size: Size | None = Field(None, description="What `auto` means. Default: the first of sizes.")
     steps: Steps = Steps()
     guidance_scale: Guidance = Guidance()
+    qualities: tuple[Quality, ...] = Field((), description="What `quality` may be, beside `auto`; only a provider's.")
     strength: Annotated[float, Gt(0), Le(1)] = Field(0.75, description="How far an edit goes that does not say.")
     max_images: Annotated[int, Ge(1), Le(64)] = Field(10, description="Largest n of one job.")
     max_prompt_chars: Annotated[int, Ge(1)] = 4000
@@ -95,6 +98,8 @@ class Model(BaseModel):
             raise ValueError(f"microbatch must be 1 for {self.generator}: each job is a call of its own")
         if self.is_remote and "variation" in self.operations:
             raise ValueError(f"operations of {self.generator} are generation and edit")
+        if self.qualities and not self.is_remote:
+            raise ValueError(f"qualities: {self.generator} has none")
         return self
 
     @property
@@ -105,7 +110,8 @@ class Model(BaseModel):
     @property
     def lacks(self) -> tuple[str, ...]:
         """Fields of a request that mean nothing to the model."""
-        return _LACKS.get(self.generator, ())
+        lacked = _LACKS.get(self.generator, ())
+        return lacked if self.qualities else (*lacked, "quality")
 
     @property
     def size(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from PIL.Image import Image
 
-from core.catalog import Operation
+from core.catalog import Operation, Quality
 from core.errors import GenerationError
 from core.status import CallOutcome
 
@@ -35,6 +35,7 @@ class ImageRequest:
     image: Image | None = None  # RGB; of a variation or an edit
     mask: Image | None = None  # L; 255 where an edit may draw, 0 where it must not
     strength: float | None = None  # of an edit; above 0 (nothing changes) up to 1 (nothing remains)
+    quality: Quality = "auto"  # of a provider
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,7 @@ class NewJob:
     strength: float | None = None  # of an edit
     postprocess: Mapping[str, Any] | None = None
     partial_images: int = 0  # previews of each picture
+    quality: str = "auto"  # of a provider
     retried_from: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     webhook: Mapping[str, Any] | None = None  # its own receiver: url, events, secret

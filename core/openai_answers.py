@@ -42,6 +42,7 @@ class ImagesResponse(BaseModel):
     data: list[ImageData]
     background: Literal["opaque"] = "opaque"
     output_format: OutputFormat
+    quality: str | None = Field(None, description="As the provider says; null where pictures are drawn here.")
     size: str
     usage: Usage
     safety_identifier: str | None = None
@@ -54,11 +55,18 @@ def images_response(row: sa.Row[Any], data: Sequence[ImageData], usage: Usage, e
         created=int(row.created_at.timestamp()),
         data=list(data),
         output_format=row.output_format,
+        quality=quality(row.images[0]),
         size=dimensions(row.images[0]),
         usage=usage,
         safety_identifier=end_user,
         job_id=row.id,
     )
+
+
+def quality(image: Mapping[str, Any]) -> str | None:
+    """How carefully the provider that drew a picture says it did; None of one that was drawn here."""
+    said = image["receipt"].get("quality")
+    return said if isinstance(said, str) else None
 
 
 def dimensions(image: Mapping[str, Any]) -> str:

@@ -7,9 +7,9 @@ types, null means left out. How a form brings them is in `api/openai_bodies.py`.
 from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Le, MaxLen, MinLen
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from core.catalog import Operation
+from core.catalog import Operation, Quality
 from core.errors import InvalidParameter
 from core.requests import (
     InputImage,
@@ -21,6 +21,15 @@ from core.requests import (
     PictureSource,
     Strength,
 )
+
+OpenAIQuality = Annotated[
+    Quality,
+    BeforeValidator(
+        lambda said: "auto" if said == "standard" else said,
+        json_schema_input_type=Literal["auto", "standard", "low", "medium", "high", "xhigh", "max"],
+    ),
+]
+"""DALL·E's word for its usual quality stands for a model's usual one."""
 
 _NOT_HERE = {
     "style": "say it in the prompt",
@@ -93,7 +102,7 @@ class GenerateRequest(ImagesRequest):
         0, description="How many previews a stream brings; fewer where the picture is done sooner."
     )
     background: Literal["auto", "opaque"] = Field("auto", description="Pictures here are opaque.")
-    quality: Literal["auto", "standard"] = Field("auto", description="The model's one; `steps` says how long is drawn.")
+    quality: OpenAIQuality = Field("auto", description="One of the model's `qualities`; `standard` is `auto`.")
     moderation: Literal["auto"] = Field("auto", description="The operator's; a request cannot change it.")
 
     @model_validator(mode="after")

@@ -24,7 +24,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from core.catalog import Catalog, Model, Operation
+from core.catalog import Catalog, Model, Operation, Quality
 from core.deliveries import FINAL_EVENTS, JobEventType
 from core.errors import InvalidJSON, InvalidParameter, InvalidRequest, MissingParameter, UnknownParameter
 from core.ids import new_id
@@ -130,6 +130,9 @@ class Parameters(BaseModel):
     )
     seed: Annotated[int, Ge(0), Le(SEEDS - 1)] | None = Field(
         None, description="Seed of the first picture; picture i has seed + i. Drawn and shown when left out."
+    )
+    quality: Quality = Field(
+        "auto", description="How carefully a provider draws: one of the model's `qualities`. Of no other model."
     )
     output_format: OutputFormat = Field("png", description="File format.")
     output_compression: Annotated[int, Ge(0), Le(100)] | None = Field(
@@ -333,6 +336,7 @@ def plan(
         strength=strength,
         postprocess=None if request.postprocess is None else request.postprocess.model_dump(exclude_none=True),
         partial_images=request.partial_images,
+        quality=request.quality,
         retried_from=retried_from,
         metadata=request.metadata,
         webhook=_webhook(request, settings),
@@ -394,6 +398,9 @@ def _refuse_what_means_nothing(request: JobRequest, model: Model) -> None:
     for name in model.lacks:
         if getattr(request, name) not in (None, JobRequest.model_fields[name].default):
             raise InvalidParameter(f"{model.id} has no {name}: leave it out.", param=name)
+    if request.quality not in ("auto", *model.qualities):
+        allowed = ", ".join(("auto", *model.qualities))
+        raise InvalidParameter(f"quality {request.quality!r} is not one of {model.id}: {allowed}.", param="quality")
 
 
 def _drawn_seed(model: Model) -> int:

@@ -112,6 +112,7 @@ class JobObject(BaseModel):
     steps: int
     guidance_scale: float
     seed: int
+    quality: str = Field("auto", description="Of a provider's model; `auto` of every other.")
     output_format: str
     output_compression: int | None
     image: PictureOfJob | None = Field(description="What an edit or a variation begins with.")
@@ -214,6 +215,7 @@ def job_object(row: sa.Row[Any], base_url: str, sign: SignUrl, step: Step | None
         name: found[name]
         for name in (
             "id", "status", "operation", "model", "prompt", "negative_prompt", "n", "size", "steps", "guidance_scale",
+            "quality",
             "seed", "output_format", "output_compression", "strength", "postprocess", "partial_images", "priority",
             "metadata", "attempts", "retried_from", "warnings",
         )

@@ -110,6 +110,7 @@ jobs = Table(
     Column("steps", Integer, nullable=False),
     Column("guidance_scale", Double, nullable=False),
     Column("seed", BigInteger, nullable=False, comment="of the first image; image i has seed + i, modulo 2**32"),
+    Column("quality", Text, nullable=False, server_default=text("'auto'"), comment="how carefully a provider draws"),
     Column("output_format", Text, nullable=False),
     Column("output_compression", SmallInteger),
     Column("inputs", JSONB, nullable=False, server_default=text("'{}'"), comment="ids of files: image, mask"),

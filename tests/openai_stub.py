@@ -266,7 +266,7 @@ def _body(received: Received, way: Way) -> bytes:
             "created": int(time.time()),
             "background": "opaque",
             "output_format": "png",
-            "quality": "medium",
+            "quality": "medium" if received.parameters["quality"] == "auto" else received.parameters["quality"],
             "size": received.parameters["size"],
             "data": pictures,
             "usage": {

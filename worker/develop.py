@@ -104,6 +104,7 @@ def image_requests(job: sa.Row[Any], inputs: Inputs) -> list[ImageRequest]:
             image=inputs.image,
             mask=inputs.mask,
             strength=job.strength,
+            quality=job.quality,
         )
         for index in range(job.n)
     ]

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import format_datetime
@@ -13,7 +14,7 @@ import openai
 import pytest
 from PIL import Image
 
-from core.catalog import Model
+from core.catalog import Model, Quality
 from core.errors import ModelUnavailable
 from core.generation import ImageRequest
 from core.settings import Settings
@@ -167,6 +168,15 @@ def test_an_answer_that_is_not_as_asked_cannot_be_read(said: dict[str, Any]) -> 
     assert reply.outcome is CallOutcome.UNREADABLE
     assert reply.error is not None
     assert reply.error.code == "provider_answer_unreadable"
+
+
+@pytest.mark.parametrize(("asked", "said"), [("auto", "medium"), ("high", "high")])
+def test_a_request_that_names_no_quality_has_the_catalogues(asked: Quality, said: str) -> None:
+    options = Options(quality="medium")
+    request = ImageRequest("a cat", None, 0, 1024, 1024, 1, 0.0, quality=asked)
+
+    assert options.parameters(request) == {"quality": said, "moderation": "auto"}
+    assert options.parameters(replace(request, operation="edit")) == {"quality": said}
 
 
 def test_the_largest_honest_answer_fits() -> None:

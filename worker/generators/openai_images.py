@@ -96,7 +96,7 @@ class OpenAIImages:
             "size": f"{request.width}x{request.height}",
             "background": "opaque",
             "output_format": "png",
-            **self._options.parameters(request.operation),
+            **self._options.parameters(request),
         }
 
     def _client(self, requests: Sequence[ImageRequest], call_id: str) -> AsyncOpenAI:

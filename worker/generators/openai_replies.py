@@ -22,6 +22,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from core import pictures
+from core.catalog import Quality
 from core.errors import (
     ContentPolicyViolation,
     GenerationError,
@@ -67,16 +68,16 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    quality: Literal["low", "medium", "high", "xhigh", "max", "auto"] = "auto"
+    quality: Quality = Field("auto", description="Of requests that do not say one.")
     moderation: Literal["low", "auto"] = "auto"
     usd_text_input: Usd | None = Field(None, description="Tokens of the prompt.")
     usd_image_input: Usd | None = Field(None, description="Tokens of the pictures that an edit begins with.")
     usd_output: Usd | None = Field(None, description="Tokens of the pictures drawn.")
 
-    def parameters(self, operation: str) -> dict[str, str]:
-        """What of it goes into a request; an edit takes no moderation."""
-        said: dict[str, str] = {"quality": self.quality}
-        return said if operation == "edit" else said | {"moderation": self.moderation}
+    def parameters(self, request: ImageRequest) -> dict[str, str]:
+        """What of it goes into a request, which may say its own quality; an edit takes no moderation."""
+        said: dict[str, str] = {"quality": self.quality if request.quality == "auto" else request.quality}
+        return said if request.operation == "edit" else said | {"moderation": self.moderation}
 
     def cost(self, usage: Mapping[str, Any]) -> Decimal | None:
         """What a call cost, in US dollars; None without prices, or where the usage is not as documented."""
@@ -133,7 +134,7 @@ def of_answer(response: httpx2.Response, model: str, n: int, options: Options) -
             "provider": "openai",
             "provider_model": model,
             "provider_request_id": request_id,
-            "quality": said.get("quality", options.quality),
+            "quality": said.get("quality"),
             "usage": usage,
             "cost_usd": None if cost is None else float(cost),
             "openai": openai.__version__,

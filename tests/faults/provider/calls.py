@@ -16,6 +16,7 @@ generator = "openai_images"
 queue = "openai"
 operations = ["generation", "edit"]
 sizes = ["64x64"]
+qualities = ["low", "medium", "high"]
 microbatch = 1
 options = {{ quality = "medium", usd_text_input = 5.0, usd_image_input = 8.0, usd_output = 30.0 }}
 """

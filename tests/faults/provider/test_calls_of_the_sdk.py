@@ -1,0 +1,75 @@
+"""The official SDK's synchronous calls where OpenAI draws: what it asks for goes out, what OpenAI tells comes back."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import openai as sdk
+import pytest
+
+from core.catalog import Model
+from tests.faults.provider.calls import CALLED, a_worker, submit
+from tests.openai_stub import MODEL, OpenAIStub
+from tests.pictures import a_picture, encoded
+from tests.stack import Stack
+
+
+@pytest.fixture
+def client(service: Stack, openai: OpenAIStub) -> Iterator[sdk.OpenAI]:
+    a_worker(service)
+    with sdk.OpenAI(base_url=f"{service.url}/v1", api_key="anything") as found:
+        yield found
+
+
+def test_an_answer_says_what_openai_counted(service: Stack, client: sdk.OpenAI) -> None:
+    answer = client.images.generate(model=MODEL, prompt="a fox", n=2)
+
+    (call,) = service.database.execute(CALLED)
+    assert answer.usage is not None
+    assert answer.usage.model_dump(exclude_none=True) == call.usage
+    assert (answer.usage.total_tokens, answer.usage.input_tokens_details.text_tokens) == (2020, 20)
+    assert (answer.quality, answer.size, answer.output_format) == ("medium", "64x64", "png")
+    assert [image.url is not None for image in answer.data or ()] == [True, True]
+
+
+@pytest.mark.parametrize("quality", ["low", "high", "medium"])
+def test_a_quality_goes_out_and_comes_back(
+    service: Stack, client: sdk.OpenAI, openai: OpenAIStub, quality: Any
+) -> None:
+    drawn = client.images.generate(model=MODEL, prompt="a fox", quality=quality)
+    edited = client.images.edit(model=MODEL, image=encoded(a_picture()), prompt="a hat", quality=quality)
+
+    assert [request.parameters["quality"] for request in openai.received] == [quality, quality]
+    assert [drawn.quality, edited.quality] == [quality, quality]
+    job = service.job(str(drawn.model_extra and drawn.model_extra["job_id"]))
+    assert (job["quality"], job["images"][0]["receipt"]["quality"]) == (quality, quality)
+
+
+@pytest.mark.parametrize("quality", ["auto", "standard"])
+def test_no_quality_of_its_own_is_the_catalogues(client: sdk.OpenAI, openai: OpenAIStub, quality: Any) -> None:
+    client.images.generate(model=MODEL, prompt="a fox", quality=quality)
+
+    assert openai.received[0].parameters["quality"] == "medium"
+
+
+def test_a_quality_that_the_model_lacks_is_refused_with_those_it_has(service: Stack, openai: OpenAIStub) -> None:
+    answer = service.client.post("/v1/jobs", json={"prompt": "a fox", "model": MODEL, "quality": "max"})
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "quality")
+    assert "auto, low, medium, high" in answer.json()["error"]["message"]
+    assert service.client.get(f"/v1/models/{MODEL}").json()["qualities"] == ["low", "medium", "high"]
+
+
+def test_a_job_that_is_tried_again_keeps_its_quality(service: Stack, openai: OpenAIStub) -> None:
+    a_worker(service)
+    failed = service.final(submit(service, "[moderation] a fox", quality="high"))
+
+    again = service.client.post(f"/v1/jobs/{failed['id']}/retry").json()
+
+    assert again["quality"] == "high"
+    service.final(again["id"])
+    assert [request.parameters["quality"] for request in openai.received] == ["high", "high"]
+
+
+def test_only_a_providers_model_has_qualities() -> None:
+    with pytest.raises(ValueError, match="qualities"):
+        Model(id="m", generator="fake", qualities=("low",))
