@@ -38,20 +38,23 @@ FILL = """
     INSERT INTO jobs (id, project_id, status, operation, model, prompt, n, size, steps, guidance_scale, seed,
                       output_format, queue, batch_key, microbatch, cost, fair_rank, expires_at, max_attempts,
                       batch_id, batch_index)
-    SELECT 'job_' || left(:project, 20) || lpad(number::text, 8, '0') || :batch, :project, 'queued', 'generation',
-           'fake', 'a red fox sleeping in the snow', 1, '64x64', 5, 5.0, 7, 'png', :queue,
-           'key ' || number % :batch_keys, :microbatch, :cost, number * :cost, now() + interval '1 day', 3,
-           CASE WHEN :batch THEN 'batch of ' || :project END, CASE WHEN :batch THEN number END
+    SELECT :serial || lpad(number::text, 8, '0'), :project, 'queued', 'generation', 'fake',
+           'a red fox sleeping in the snow', 1, '64x64', 5, 5.0, 7, 'png', :queue,
+           :batch_key || number % :batch_keys, :microbatch, :cost, :start + number * :cost, now() + interval '1 day', 3,
+           CAST(:batch_id AS text), CASE WHEN CAST(:batch_id AS text) IS NULL THEN NULL ELSE number END
     FROM generate_series(1, :count) AS number
 """
-"""Jobs of one flow, ranked as if they had come one by one into an empty line."""
+"""Jobs of one flow, ranked as if they had come one by one."""
 
 
 def fill(database: Database, project_id: str, count: int, *, batch: bool, **given: Any) -> None:
     """Put many jobs of one project in line, quickly."""
-    defaults = {"queue": QUEUE, "batch_keys": BATCH_KEYS, "microbatch": MICROBATCH, "cost": 1.0}
-    values = defaults | given | {"project": project_id, "count": count, "batch": batch}
-    database.execute(sa.text(FILL).bindparams(**values))
+    defaults = {"batch_key": "key ", "batch_keys": BATCH_KEYS, "microbatch": MICROBATCH, "cost": 1.0}
+    ((start,),) = database.execute(fairness.start_of(QUEUE, project_id, 0, batch=batch))
+    values = defaults | given | {"project": project_id, "count": count, "queue": QUEUE, "start": start}
+    names = {"serial": new_id("job")[:22], "batch_id": new_id("batch") if batch else None}
+    typed = [sa.bindparam(name, value, type_=sa.Text) for name, value in names.items()]
+    database.execute(sa.text(FILL).bindparams(*typed, **values))
 
 
 def a_job(project_id: str, number: int) -> NewJob:
