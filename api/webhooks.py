@@ -65,12 +65,21 @@ After = Annotated[str | None, Query(description="`last_id` of the page before.")
     openapi_extra=_body(EndpointRequest),
 )
 async def create(body: Body, parts: Parts, project_id: Project) -> Response:
-    """Tell a receiver of events. The answer has the secret that signs them, once."""
+    """Tell a receiver of events. The answer has the secret that signs them, once. A project may have only so many."""
     wanted = parse(EndpointRequest, body)
     check_receiver(wanted.url, parts.settings, "url")
     secret = webhooks.new_secret()
-    made = webhooks.create(project_id, wanted.name, wanted.url, wanted.event_types, secret)
-    return answer(_with_secret((await parts.database.execute(made))[0]))
+    most = parts.settings.max_webhook_endpoints
+    made = webhooks.create(project_id, wanted.name, wanted.url, wanted.event_types, secret, at_most=most)
+    async with parts.database.transaction() as connection:
+        await connection.execute(webhooks.hold(project_id))
+        row = (await connection.execute(made)).one_or_none()
+    if row is None:
+        raise InvalidRequest(
+            f"Your project has {most} webhook endpoints, and may have no more: delete one, or have the operator raise "
+            "SAFELIGHT_MAX_WEBHOOK_ENDPOINTS."
+        )
+    return answer(_with_secret(row))
 
 
 @router.get("/webhook_endpoints", summary="List webhook endpoints", response_model=EndpointList)
@@ -161,7 +170,7 @@ async def test(endpoint_id: str, body: Body, parts: Parts, project_id: Project) 
     headers = {"Content-Type": "application/json", **webhooks.signed(keys, event.id, int(now.timestamp()), content)}
     timeout = parts.settings.webhook_timeout.total_seconds()
     try:
-        got = await asyncio.to_thread(_egress(parts.settings.egress_allow).post, row.url, content, headers, timeout)
+        got = await asyncio.to_thread(_egress(Allowed.by(parts.settings)).post, row.url, content, headers, timeout)
     except Unreached as error:
         raise InvalidRequest(f"{row.url} could not be reached: {error.message}", param="url") from None
     return answer(TestResult(webhook_endpoint_id=row.id, event_type=wanted.event_type, status_code=got.status))
@@ -241,8 +250,8 @@ def describe(app: FastAPI) -> None:
 
 
 @cache
-def _egress(allowed: str | None) -> Egress:
-    return Egress(Allowed.of(allowed))
+def _egress(allowed: Allowed) -> Egress:
+    return Egress(allowed)
 
 
 async def _row(parts: Context, statement: sa.Executable, wanted_id: str) -> sa.Row[Any]:

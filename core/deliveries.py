@@ -2,7 +2,7 @@
 
 `caused_by` is part of the statement that moves a job or a batch, so that there is no event without its deliveries. The
 rest are statements of their own, as in `core.jobs`. `core.lanes.claim` moves `due_at` beyond the longest a sending may
-take: who dies while sending leaves a delivery that is due again. A receiver may thus get an event twice; never not at all.
+take: who dies while sending leaves a delivery that is due again. A receiver may get an event twice; never not at all.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from core.tables import webhook_endpoints as endpoints
 
 JobEventType = Literal["job.started", "job.completed", "job.failed", "job.cancelled", "job.expired"]
 BatchEventType = Literal["batch.completed", "batch.failed", "batch.cancelled", "batch.expired"]
-EventType = JobEventType | BatchEventType
+EventType = Literal[JobEventType, BatchEventType]
 """What a receiver can be told of."""
 
 JOB_EVENTS: tuple[JobEventType, ...] = get_args(JobEventType)

@@ -31,6 +31,8 @@ MOST_RECEIVED = 64 * 1024
 RESOLVE_SECONDS = 5.0
 CONNECT_SECONDS = 5.0
 
+USUAL_PORTS = (80, 443)
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Resolve = Callable[[str, int], Sequence[str]]
@@ -80,14 +82,20 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """Receivers inside that the operator lets through, by name or by network."""
+    """What the operator lets through: receivers inside, by name or by network, and the ports of those outside."""
 
     names: frozenset[str] = frozenset()
     networks: tuple[Network, ...] = ()
+    ports: frozenset[int] = frozenset(USUAL_PORTS)
+
+    @classmethod
+    def by(cls, settings: Settings) -> "Allowed":
+        """As the operator set it."""
+        return cls.of(settings.egress_allow, settings.egress_ports)
 
     @classmethod
     @cache
-    def of(cls, words: str | None) -> "Allowed":
+    def of(cls, words: str | None, ports: str = "80, 443") -> "Allowed":
         """Names, addresses and CIDRs, with commas between. Raises ValueError for what is none of them."""
         names, networks = set(), []
         for word in filter(None, (part.strip().lower() for part in (words or "").split(","))):
@@ -97,7 +105,11 @@ class Allowed:
                 if "/" in word or ":" in word or _looks_numeric(word):
                     raise ValueError(f"{word!r} is not a host name, an address or a CIDR such as 10.1.0.0/16") from None
                 names.add(word)
-        return cls(frozenset(names), tuple(networks))
+        return cls(frozenset(names), tuple(networks), frozenset(map(int, ports.split(","))))
+
+    def may_have(self, host: str) -> bool:
+        """Whether a name may turn out to be let through, before its addresses are known."""
+        return host in self.names or bool(self.networks)
 
     def has(self, host: str, address: Address) -> bool:
         """Whether an address is let through, as itself or as the address of a name."""
@@ -128,19 +140,29 @@ def check(url: str, allowed: Allowed) -> httpx.URL:
     address = _address(host)
     if address is None and _looks_numeric(host):
         raise Refused("must not name its host by a number; write the address as a.b.c.d")
+    port = parsed.port or (443 if parsed.scheme == "https" else 80)
+    if address is None and (host == "localhost" or host.endswith(".localhost")):
+        address = ipaddress.IPv4Address("127.0.0.1")
     if address is not None:
-        _require(host, address, allowed)
-    elif host == "localhost" or host.endswith(".localhost"):
-        _require(host, ipaddress.IPv4Address("127.0.0.1"), allowed)
-    if parsed.port is not None and parsed.port not in (80, 443) and parsed.port < 1024:
-        raise Refused("must not name a port below 1024 other than 80 and 443")
+        _require(host, address, port, allowed)
+    elif port not in allowed.ports and (port < 1024 or not allowed.may_have(host)):
+        raise _wrong_port(allowed)
     return parsed
 
 
-def _require(host: str, address: Address, allowed: Allowed) -> None:
+def _require(host: str, address: Address, port: int, allowed: Allowed) -> None:
+    """What is let in may listen where it likes, but not where other things than receivers do."""
     address = _unmapped(address)
-    if not is_public(address) and not allowed.has(host, address):
+    is_let_in = allowed.has(host, address)
+    if not is_public(address) and not is_let_in:
         raise Refused("is not a public address; the operator can let a receiver in by SAFELIGHT_EGRESS_ALLOW")
+    if port not in allowed.ports and (port < 1024 or not is_let_in):
+        raise _wrong_port(allowed)
+
+
+def _wrong_port(allowed: Allowed) -> Refused:
+    known = ", ".join(map(str, sorted(allowed.ports)))
+    return Refused(f"must name one of the ports {known}; the operator can let others in by SAFELIGHT_EGRESS_PORTS")
 
 
 def look_up(host: str, port: int) -> list[str]:
@@ -160,7 +182,7 @@ class Egress:
     @classmethod
     def open(cls, settings: Settings) -> "Egress":
         """As the operator set it."""
-        return cls(Allowed.of(settings.egress_allow))
+        return cls(Allowed.by(settings))
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Answer:
         """POST a body; all of it, name look-up and answer included, takes at most `seconds`. Raises Unreached."""
@@ -197,7 +219,7 @@ class Egress:
             address = _address(text)
             if address is None:
                 raise Refused("has an address that may not be written to")
-            _require(host, address, self._allowed)
+            _require(host, address, port, self._allowed)
         return found
 
     def _resolved(self, host: str, port: int, deadline: float) -> list[str]:
@@ -271,8 +293,8 @@ class _Stream(httpcore.NetworkStream):
         seconds = _left(self._deadline, httpcore.ConnectTimeout)
         try:
             inner = self._inner.start_tls(ssl_context, server_hostname, timeout=seconds)
-        except httpcore.ConnectError:
-            raise Unreached("tls_failed", "The receiver's certificate or TLS is not valid.") from None
+        except httpcore.ConnectError as error:
+            raise _tls_failed(error.__cause__) from None
         return _Stream(inner, self._deadline)
 
     def close(self) -> None:
@@ -280,6 +302,21 @@ class _Stream(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
+
+
+_CERTIFICATES = {
+    10: ("certificate_expired", "The receiver's certificate has expired."),
+    62: ("certificate_wrong_host", "The receiver's certificate is another host's."),
+    64: ("certificate_wrong_host", "The receiver's certificate is another address's."),
+}
+"""By the number in openssl/x509_vfy.h."""
+
+
+def _tls_failed(cause: BaseException | None) -> Unreached:
+    if not isinstance(cause, ssl.SSLCertVerificationError):
+        return Unreached("tls_failed", "The receiver does not speak TLS as it should.")
+    untrusted = ("certificate_untrusted", "The receiver's certificate is not signed by a known authority.")
+    return Unreached(*_CERTIFICATES.get(cause.verify_code, untrusted))
 
 
 def _left(deadline: float, late: type[httpcore.TimeoutException]) -> float:

@@ -147,16 +147,27 @@ class Settings(BaseSettings):
         description="Receivers of webhooks that are not on the public Internet: host names, addresses and CIDRs, with "
         "commas between (`hooks.internal, 10.1.0.0/16`).",
     )
+    egress_ports: Annotated[str, Field(pattern=r"^\d{1,5}(, *\d{1,5})*$")] = Field(
+        "80, 443",
+        description="Ports of public receivers, with commas between. Those in `egress_allow` may have any above 1023.",
+    )
+    max_webhook_endpoints: Annotated[int, Ge(0)] = Field(
+        100, description="Endpoints of a project; every one of them makes an event, and with it the job's end, dearer."
+    )
     webhook_timeout: Duration = Field(timedelta(seconds=15), description="Longest a delivery to a webhook may take.")
     webhook_schedule: Annotated[str, Field(pattern=r"^\d+(\.\d+)?(, *\d+(\.\d+)?)*$")] = Field(
         "5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400",
         description="Seconds between a delivery that failed and the next attempt; the first attempt is at once.",
     )
     webhook_poll: Duration = Field(
-        timedelta(seconds=1), description="How often deliveries that are due are looked for."
+        timedelta(seconds=0.2), description="How often deliveries that are due are looked for."
     )
-    webhook_concurrency: Annotated[int, Ge(1), Le(1000)] = Field(32, description="Deliveries at a time, per process.")
-    webhook_lane: Annotated[int, Ge(1)] = Field(2, description="Deliveries at a time to one receiver, per process.")
+    webhook_concurrency: Annotated[int, Ge(2), Le(1000)] = Field(
+        64, description="Deliveries at a time, per process; half are kept for receivers that answer within a second."
+    )
+    webhook_lane: Annotated[int, Ge(1)] = Field(
+        2, description="Deliveries at a time to one receiver that answers within a second; one to any other."
+    )
 
     # What the generators may do
     torch_threads: Annotated[int, Ge(0)] = Field(

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 from pydantic import BaseModel, Field
+from sqlalchemy.dialects.postgresql import JSONB
 
 from core import deliveries
 from core.egress import Allowed, Refused, check
@@ -23,6 +24,7 @@ from core.jobs import NOW
 from core.schemas import JobError, JobObject, JobUrls
 from core.settings import Settings
 from core.status import JobStatus
+from core.tables import projects
 from core.tables import webhook_endpoints as endpoints
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what secrets begin with
@@ -136,20 +138,33 @@ def live_secrets(secret: str | None, previous: str | None, until: datetime | Non
 def check_receiver(url: str, settings: Settings, param: str) -> None:
     """Raise InvalidParameter where an address is not one that may be written to, as far as can be said at once."""
     try:
-        check(url, Allowed.of(settings.egress_allow))
+        check(url, Allowed.by(settings))
     except Refused as error:
         raise InvalidParameter(f"{param} {error.message}.", param=param) from None
 
 
-def create(project_id: str, name: str, url: str, event_types: Sequence[str], secret: str) -> sa.Executable:
-    """Make an endpoint. Returns its row."""
-    return (
-        sa.insert(endpoints)
-        .values(
-            id=new_id("we"), project_id=project_id, name=name, url=url, event_types=list(event_types), secret=secret
-        )
-        .returning(*endpoints.c)
-    )
+def hold(project_id: str) -> sa.Select[Any]:
+    """Keep others from making endpoints until the transaction ends, so that what `create` counts is all there is."""
+    return sa.select(projects.c.id).where(projects.c.id == project_id).with_for_update(key_share=True)
+
+
+def create(
+    project_id: str, name: str, url: str, event_types: Sequence[str], secret: str, *, at_most: int | None = None
+) -> sa.Executable:
+    """Make an endpoint and return its row; none where the project has `at_most` already."""
+    values = {
+        "id": sa.literal(new_id("we")),
+        "project_id": sa.literal(project_id),
+        "name": sa.literal(name),
+        "url": sa.literal(url),
+        "event_types": sa.literal(list(event_types), JSONB),
+        "secret": sa.literal(secret),
+    }
+    made = sa.select(*values.values())
+    if at_most is not None:
+        known = sa.select(sa.func.count()).where(endpoints.c.project_id == project_id).scalar_subquery()
+        made = made.where(known < at_most)
+    return sa.insert(endpoints).from_select(list(values), made).returning(*endpoints.c)
 
 
 def one(project_id: str, endpoint_id: str) -> sa.Select[Any]:

@@ -1,5 +1,6 @@
 """A receiver of webhooks for tests: a real server on 127.0.0.1 that keeps what it gets and answers as it is told."""
 
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Mapping
@@ -12,6 +13,9 @@ from tests.processes import PATIENCE
 
 CERTIFICATE = Path(__file__).parent / "receiver.pem"
 """Of receiver.test, signed by itself; its key is no secret."""
+
+EXPIRED = CERTIFICATE.with_name("receiver_expired.pem")
+"""The same, valid in 2020 only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,12 @@ class Receiver:
     """Listens until it is closed; `received` holds every request in the order of arrival."""
 
     def __init__(
-        self, behave: Behaviour | None = None, *, tls: bool = False, host: str = "127.0.0.1", port: int = 0
+        self,
+        behave: Behaviour | None = None,
+        *,
+        tls: Path | bool = False,
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         self.received: list[Received] = []
         self.connections = 0
@@ -72,6 +81,7 @@ class Receiver:
         class Server(ThreadingHTTPServer):
             daemon_threads = True
             request_queue_size = 64
+            address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
             def process_request(self, request: object, client_address: object) -> None:
                 receiver.connections += 1
@@ -83,7 +93,7 @@ class Receiver:
         self._server = Server((host, port), Handler)
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(CERTIFICATE)
+            context.load_cert_chain(CERTIFICATE if tls is True else tls)
             context.sni_callback = lambda _socket, name, _context: self.names.append(name)
             self._server.socket = context.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False

@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from core.egress import MOST_READ, Allowed, Egress, Refused, Unreached, is_public
-from tests.receiver import CERTIFICATE, Behaviour, Received, Receiver, answering
+from core.egress import MOST_READ, Allowed, Egress, Refused, Unreached, check, is_public
+from tests.receiver import CERTIFICATE, EXPIRED, Behaviour, Received, Receiver, answering
 
 LOCAL = Allowed.of("127.0.0.1")
 
@@ -79,7 +79,9 @@ def test_a_name_with_any_address_inside_is_refused(addresses: list[str], receive
     names = Names(addresses)
 
     with pytest.raises(Refused):
-        Egress(Allowed(), resolve=names).post(receiver.url(host="rebound.test"), b"{}", {}, 5)
+        Egress(Allowed.of(None, str(receiver.port)), resolve=names).post(
+            receiver.url(host="rebound.test"), b"{}", {}, 5
+        )
 
     assert (names.asked, receiver.connections) == (["rebound.test"], 0)
 
@@ -142,12 +144,69 @@ def test_a_certificate_is_checked_against_the_name(receiver: Receiver) -> None:
     with Receiver(tls=True) as secure:
         egress = Egress(LOCAL, resolve=names, tls=trusting)
         assert egress.post(secure.url(host="receiver.test", scheme="https"), b"{}", {}, 10).status == 200
-        for host, sender in (("other.test", egress), ("receiver.test", Egress(LOCAL, resolve=names))):
-            with pytest.raises(Unreached) as failed:
-                sender.post(secure.url(host=host, scheme="https"), b"{}", {}, 10)
-            assert failed.value.code == "tls_failed"
+        for host, sender, code in (
+            ("other.test", egress, "certificate_wrong_host"),
+            ("receiver.test", Egress(LOCAL, resolve=names), "certificate_untrusted"),
+        ):
+            assert unreached(sender, secure.url(host=host, scheme="https")) == code
         assert secure.names == ["receiver.test", "other.test", "receiver.test"]
         assert len(secure.received) == 1
+
+
+def test_a_certificate_that_has_expired_is_told_apart_from_what_is_no_tls(receiver: Receiver) -> None:
+    trusting = ssl.create_default_context(cafile=str(EXPIRED))
+    egress = Egress(LOCAL, resolve=Names(["127.0.0.1"]), tls=trusting)
+    with Receiver(tls=EXPIRED) as expired:
+        assert unreached(egress, expired.url(host="receiver.test", scheme="https")) == "certificate_expired"
+        assert expired.received == []
+    assert unreached(egress, receiver.url(host="receiver.test", scheme="https")) == "tls_failed"
+
+
+def unreached(egress: Egress, url: str) -> str:
+    """The code of what keeps a URL from being reached."""
+    with pytest.raises(Unreached) as failed:
+        egress.post(url, b"{}", {}, 10)
+    return failed.value.code
+
+
+def test_a_receiver_that_has_ipv6_alone_is_reached() -> None:
+    names = Names(["::1"])
+    with Receiver(host="::1") as receiver:
+        for url in (receiver.url(host="receiver.test"), receiver.url(host="[::1]")):
+            assert Egress(Allowed.of("::1"), resolve=names).post(url, b"{}", {}, 5).status == 200
+            assert unreached(Egress(LOCAL, resolve=names), url) == "destination_refused"
+        assert receiver.received[1].headers["host"] == f"[::1]:{receiver.port}"
+        assert receiver.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "ports", "verdict"),
+    [
+        ("https://example.com/", "80, 443", None),
+        ("http://example.com:443/", "80, 443", None),
+        ("https://example.com:8443/", "80, 443", "80, 443"),
+        ("https://example.com:8443/", "443, 8443", None),
+        ("http://example.com/", "443, 8443", "443, 8443"),
+        ("https://1.1.1.1:8443/", "80, 443", "80, 443"),
+        ("https://hooks.internal:8443/", "80, 443", None),
+        ("https://10.1.2.3:8443/", "80, 443", None),
+        ("https://hooks.internal:22/", "80, 443", "80, 443"),
+        ("https://10.1.2.3:22/", "80, 443", "80, 443"),
+        ("https://10.1.2.3:22/", "22", None),
+    ],
+)
+def test_ports_are_those_that_the_operator_named(url: str, ports: str, verdict: str | None) -> None:
+    allowed = Allowed.of("hooks.internal, 10.1.2.3" if "1.2.3" in url or "internal" in url else None, ports)
+    if verdict is None:
+        check(url, allowed)
+        return
+    with pytest.raises(Refused, match=f"must name one of the ports {verdict};"):
+        check(url, allowed)
+
+
+def test_a_public_name_has_no_more_ports_because_a_network_inside_is_let_in(receiver: Receiver) -> None:
+    names = Names(["1.1.1.1"])
+    assert unreached(Egress(LOCAL, resolve=names), "http://example.com:8443/") == "destination_refused"
 
 
 def _hang(handler: BaseHTTPRequestHandler, _received: Received) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -206,3 +207,16 @@ def test_a_date_to_wait_for_is_understood() -> None:
 def test_what_is_no_secret_is_told(text: str) -> None:
     assert not webhooks.is_secret(text)
     assert webhooks.is_secret(webhooks.new_secret())
+
+
+def test_a_project_has_no_more_endpoints_than_it_may(database: Database) -> None:
+    def create() -> bool:
+        made = webhooks.create(DEFAULT_PROJECT, "x", "https://a.test", FINALS, webhooks.new_secret(), at_most=3)
+        with database.transaction() as connection:
+            connection.execute(webhooks.hold(DEFAULT_PROJECT))
+            return connection.execute(made).one_or_none() is not None
+
+    with ThreadPoolExecutor(8) as threads:
+        made = [one.result() for one in [threads.submit(create) for _ in range(16)]]
+
+    assert made.count(True) == len(database.execute(webhooks.page(DEFAULT_PROJECT, limit=9))) == 3

@@ -111,6 +111,16 @@ def test_what_failed_is_seen_and_sent_again_by_hand(safelight: Stack, endpoint: 
     assert [one.headers["webhook-id"] for one in of_job] == [delivery["event_id"]] * 3
 
 
+def until_tried(stack: Stack, job_id: str) -> list[dict[str, Any]]:
+    """What was tried for the only delivery of a job, once something has been."""
+    deadline = time.monotonic() + 30
+    while True:
+        for delivery in body(stack.client.get("/v1/webhook_deliveries", params={"job_id": job_id}))["data"]:
+            if log := body(stack.client.get(f"/v1/webhook_deliveries/{delivery['id']}"))["log"]:
+                return list(log)
+        assert time.monotonic() < deadline
+
+
 def until_over(stack: Stack, job_id: str) -> dict[str, Any]:
     """The only delivery of a job, once it is no longer pending; the ledger has no bell for it."""
     deadline = time.monotonic() + 30
@@ -158,6 +168,28 @@ def test_a_receiver_that_is_not_there_fails_its_test(safelight: Stack, client: o
     with pytest.raises(openai.BadRequestError, match="does not take connections"):
         client.webhooks.test(made.id, event_type=kind)
     client.webhooks.delete(made.id)
+
+
+def test_a_project_has_a_limit_of_endpoints(own: Stack, receiver: Receiver) -> None:
+    own.environment["SAFELIGHT_MAX_WEBHOOK_ENDPOINTS"] = "2"
+    own.api()
+    with openai.OpenAI(api_key="none", base_url=f"{own.url}/v1", max_retries=0) as client:
+        first, _ = (client.webhooks.create(name="a", url=receiver.url(), event_types=ENDED) for _ in range(2))
+        with pytest.raises(openai.BadRequestError, match=r"has 2 webhook endpoints.*SAFELIGHT_MAX_WEBHOOK_ENDPOINTS"):
+            client.webhooks.create(name="b", url=receiver.url(), event_types=ENDED)
+        client.webhooks.delete(first.id)
+        client.webhooks.create(name="b", url=receiver.url(), event_types=ENDED)
+
+
+def test_why_a_receiver_was_not_reached_is_told_to_its_owner(safelight: Stack, client: openai.OpenAI) -> None:
+    with Receiver(tls=True) as receiver:
+        made = client.webhooks.create(name="tls", url=receiver.url(scheme="https"), event_types=ENDED)
+        job = safelight.submit()
+        log = until_tried(safelight, job["id"])
+        client.webhooks.delete(made.id)
+
+    (attempt,) = log
+    assert (attempt["error_code"], attempt["status_code"], attempt["answer"]) == ("certificate_untrusted", None, None)
 
 
 def test_the_document_tells_what_receivers_get(safelight: Stack) -> None:
