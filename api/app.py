@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
@@ -26,6 +26,7 @@ Every error has OpenAI's shape, `{"error": {"message", "type", "param", "code"}}
 
 TAGS = [
     {"name": "jobs", "description": "A request for n images: submitted, followed, cancelled, tried again."},
+from api.deps import plain_address
     {"name": "images", "description": "The pictures, and OpenAI's synchronous call."},
     {"name": "files", "description": "What jobs begin with, and what batches read and write: OpenAI's Files."},
     {"name": "webhooks", "description": "Who is told of events; OpenAI's webhook endpoints, and their deliveries."},
@@ -71,3 +72,4 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app.openapi = lambda: openapi.describe(app, needs_key=settings.needs_key)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app
+        dependencies=[Depends(plain_address)],

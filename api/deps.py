@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 
 from api.context import Context
 from core import keys
-from core.errors import RequestTooLarge, Unauthorized
+from core.errors import InvalidParameter, NotFound, RequestTooLarge, Unauthorized
 from core.tables import DEFAULT_PROJECT
 
 REMEMBERED_SECONDS = 30.0
@@ -21,6 +21,15 @@ async def context(request: Request) -> Context:
 
 
 Parts = Annotated[Context, Depends(context)]
+
+
+async def plain_address(request: Request) -> None:
+    """Refuse a NUL, which no text in the database can hold, in path or query. Raises NotFound, InvalidParameter."""
+    if "\0" in request.scope["path"]:
+        raise NotFound
+    for name, value in request.query_params.multi_items():
+        if "\0" in name or "\0" in value:
+            raise InvalidParameter(f"{name!r} must not contain the character U+0000.", param=name)
 
 
 async def project(request: Request, parts: Parts) -> str:

@@ -62,8 +62,8 @@ class PictureSource(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    file_id: str | None = Field(None, description="A file of yours; see `POST /v1/files`, purpose `vision`.")
-    image_id: str | None = Field(None, description="A picture of an earlier job of yours.")
+    file_id: Text | None = Field(None, description="A file of yours; see `POST /v1/files`, purpose `vision`.")
+    image_id: Text | None = Field(None, description="A picture of an earlier job of yours.")
     image_url: str | None = Field(None, description="A data URL, `data:image/png;base64,...`; others are not fetched.")
 
     @model_validator(mode="after")

@@ -21,6 +21,7 @@ BAD: dict[str, tuple[bytes | dict[str, Any], int, str, str, str]] = {
     "too many steps": ({"prompt": "x", "steps": 1001}, 400, "steps", "invalid_value", "1 to 1000"),
     "NUL in prompt": (b'{"prompt": "a\\u0000b"}', 400, "prompt", "invalid_value", "U+0000"),
     "NUL in metadata": (b'{"prompt": "a", "metadata": {"k": "\\u0000"}}', 400, "metadata.k", "invalid_value", "U+0000"),
+    "NUL in a file's id": ({"operation": "variation", "image": {"file_id": "a\0"}}, 400, "image.file_id", "invalid_value", "U+0000"),
     "lone surrogate": (b'{"prompt": "\\ud800"}', 400, "body", "invalid_json", "hex escape"),
     "empty prompt": ({"prompt": ""}, 400, "prompt", "invalid_value", "empty"),
     "blank prompt": ({"prompt": " \n "}, 400, "prompt", "invalid_value", "empty"),
@@ -68,6 +69,8 @@ def test_a_bad_request_is_refused_by_name_and_stores_nothing(safelight: Stack, w
         ("/v1/jobs?sort=id", "sort"),
         ("/v1/jobs?created_after=99999999999999999", "created_after"),
         ("/v1/jobs?model=nope", "model"),
+        ("/v1/jobs?after=%00", "after"),
+        ("/v1/files?purpose=a%00b", "purpose"),
         ("/v1/jobs/job_x?wait=61", "wait"),
     ],
 )
@@ -78,7 +81,8 @@ def test_a_bad_query_is_refused_by_name(safelight: Stack, path: str, param: str)
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/jobs/job_x", "/v1/jobs/job_x/events", "/v1/images/img_x", "/v1/images/img_x/content"]
+    "path",
+    ["/v1/jobs/job_x", "/v1/jobs/job_x/events", "/v1/images/img_x", "/v1/images/img_x/content", "/v1/jobs/job%00"],
 )
 def test_what_does_not_exist_is_a_404_in_the_same_shape(safelight: Stack, path: str) -> None:
     answer = safelight.client.get(path)
@@ -91,6 +95,7 @@ def test_a_method_that_is_not_taken_is_a_405(safelight: Stack) -> None:
     answer = safelight.client.put("/v1/jobs")
 
     assert (answer.status_code, body(answer)["error"]["code"]) == (405, "method_not_allowed")
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "POST"}
 
 
 @pytest.mark.parametrize(
