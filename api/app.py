@@ -9,8 +9,24 @@ from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
-from api import errors, events, files, health, images, jobs, models, openai_images, openapi, smallest, webhooks
+from api import (
+    batch_downloads,
+    batch_events,
+    batches,
+    errors,
+    events,
+    files,
+    health,
+    images,
+    jobs,
+    models,
+    openai_images,
+    openapi,
+    smallest,
+    webhooks,
+)
 from api.context import Context
+from api.deps import plain_address
 from api.request_id import RequestId
 from core.settings import Settings
 
@@ -24,10 +40,12 @@ Every error has OpenAI's shape, `{"error": {"message", "type", "param", "code"}}
 """
 
 
+BATCHES = (batches, batch_events, batch_downloads)
+
 TAGS = [
     {"name": "jobs", "description": "A request for n images: submitted, followed, cancelled, tried again."},
-from api.deps import plain_address
     {"name": "images", "description": "The pictures, and OpenAI's synchronous call."},
+    {"name": "batches", "description": "Many prompts at once: OpenAI's Batch API, and two shorter ways in."},
     {"name": "files", "description": "What jobs begin with, and what batches read and write: OpenAI's Files."},
     {"name": "webhooks", "description": "Who is told of events; OpenAI's webhook endpoints, and their deliveries."},
     {"name": "models", "description": "What can be asked for."},
@@ -55,6 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Self-hosted, asynchronous image generation.",
         description=DESCRIPTION,
         lifespan=lifespan,
+        dependencies=[Depends(plain_address)],
         license_info={"name": "Apache-2.0"},
         openapi_tags=TAGS,
         generate_unique_id_function=lambda route: "_".join([*map(str, route.tags), route.name]),
@@ -62,7 +81,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestId)
     errors.install(app)
     # Fixed paths before /v1/images/{id}.
-    for module in (openai_images, smallest, jobs, events, images, files, webhooks, models, health):
+    for module in (openai_images, smallest, jobs, events, images, *BATCHES, files, webhooks, models, health):
         app.include_router(module.router)
     webhooks.describe(app)
 
@@ -72,4 +91,3 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app.openapi = lambda: openapi.describe(app, needs_key=settings.needs_key)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app
-        dependencies=[Depends(plain_address)],

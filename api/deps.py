@@ -55,11 +55,15 @@ Project = Annotated[str, Depends(project)]
 
 
 async def json_body(request: Request, parts: Parts) -> bytes:
-    """The body, read no further than the limit. Raises RequestTooLarge.
+    """The body of most calls. Raises RequestTooLarge."""
+    return await body_up_to(request, parts.settings.max_body_bytes)
+
+
+async def body_up_to(request: Request, limit: int) -> bytes:
+    """The body, read no further than a limit. Raises RequestTooLarge.
 
     Starlette's own limit would answer in plain text, and error bodies here have one shape.
     """
-    limit = parts.settings.max_body_bytes
     if int(request.headers.get("content-length") or 0) > limit:
         raise _too_large(limit)
     chunks, size = [], 0

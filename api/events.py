@@ -52,7 +52,7 @@ async def stream(
     last_event_id: Annotated[str | None, Header(description="Go on after this event.")] = None,
 ) -> StreamingResponse:
     """Follow a job: its past events at once, then each as it happens, and every denoising step."""
-    after = _sequence(last_event_id)
+    after = sequence(last_event_id)
     await job_row(parts, project_id, job_id)
     headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
     return StreamingResponse(
@@ -60,7 +60,8 @@ async def stream(
     )
 
 
-def _sequence(last_event_id: str | None) -> int:
+def sequence(last_event_id: str | None) -> int:
+    """After which event a stream goes on. Raises InvalidParameter."""
     try:
         return int(last_event_id or 0)
     except ValueError:

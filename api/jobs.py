@@ -17,8 +17,9 @@ from api.inputs import bring, keep
 from api.once import REPLAYED, Key, kept_under, submit_once
 from api.openapi import REFERENCES
 from api.waiting import job_row, until_final
-from core import idempotency, jobs, views
+from core import batches, idempotency, jobs, views
 from core.errors import (
+    BatchNotFinal,
     IdempotencyConflict,
     JobNotFinal,
     JobNotRetryable,
@@ -175,7 +176,9 @@ async def fetch(
     return answer(render(parts, row, step), headers={"etag": etag, "cache-control": "no-cache"})
 
 
-LIST_PARAMETERS = frozenset({"status", "model", "created_after", "created_before", "after", "limit", "order"})
+LIST_PARAMETERS = frozenset(
+    {"status", "model", "batch_id", "created_after", "created_before", "after", "limit", "order"}
+)
 
 
 @router.get("", summary="List jobs", response_model=JobList, responses={400: ERROR})
@@ -184,6 +187,7 @@ async def index(
     parts: Parts,
     project_id: Project,
     status: Annotated[list[JobStatus] | None, Query(description="Only jobs in one of these states.")] = None,
+    batch_id: Annotated[str | None, Query(description="Only jobs of this batch, in the order of its lines.")] = None,
     model: Annotated[str | None, Query(description="Only jobs of this model.")] = None,
     created_after: Annotated[UnixSeconds | None, Query(description="Unix seconds.")] = None,
     created_before: Annotated[UnixSeconds | None, Query(description="Unix seconds.")] = None,
@@ -199,6 +203,7 @@ async def index(
             descending=order == "desc",
             after=after,
             statuses=status or (),
+            batch_id=batch_id,
             model=None if model is None else parts.catalog.model(model).id,
             metadata=_metadata_filter(request),
             created_after=_moment(created_after),
@@ -262,6 +267,8 @@ async def delete(job_id: str, parts: Parts, project_id: Project) -> Response:
     row = await job_row(parts, project_id, job_id)
     if not JobStatus(row.status).is_final:
         raise JobNotFinal(f"{job_id} is {row.status}; cancel it before you delete it.")
+    if row.batch_id is not None and await parts.database.execute(batches.under_way(row.batch_id)):
+        raise BatchNotFinal(f"{job_id} is a line of {row.batch_id}, which has not ended; its files will speak of it.")
     await parts.storage.delete_prefix(image_prefix(job_id))
     await parts.database.execute(jobs.delete(project_id, job_id))
     return answer(Deleted(id=job_id, object="job"))

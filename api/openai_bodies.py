@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from api.context import Context
 from api.deps import json_body
 from api.multipart import fields_of, files_of, form
-from api.openapi import REFERENCES
+from api.openapi import REFERENCES, form_fields
 from core.errors import InvalidParameter, UnknownParameter
 from core.openai_requests import ImagesRequest
 from core.requests import PictureSource, explain, parse
@@ -59,11 +59,12 @@ def as_json(kind: type[BaseModel]) -> dict[str, Any]:
     return {"application/json": {"schema": kind.model_json_schema(ref_template=REFERENCES)}}
 
 
-def as_form(kind: type[BaseModel]) -> dict[str, Any]:
+def as_form(kind: type[BaseModel], *required: str) -> dict[str, Any]:
     """A model as the content of a form, its pictures as files, for the OpenAPI document."""
-    schema = kind.model_json_schema(ref_template=REFERENCES)
-    schema["properties"].pop("images", None)
-    for name in {"image", "mask"} & schema["properties"].keys():
-        described = schema["properties"][name]["description"]
-        schema["properties"][name] = {"type": "string", "format": "binary", "description": described}
-    return {"multipart/form-data": {"schema": schema | {"required": ["image"]}}}
+    schema = kind.model_json_schema()
+    described = {name: schema["properties"].pop(name, {}).get("description") for name in ("image", "mask", "images")}
+    form = form_fields(schema)
+    for name in ("image", "mask"):
+        if described[name] is not None:
+            form["properties"][name] = {"type": "string", "format": "binary", "description": described[name]}
+    return {"multipart/form-data": {"schema": form | {"required": list(required)}}}

@@ -71,7 +71,7 @@ async def generate(
     summary="Edit and wait (OpenAI's call)",
     response_model=ImagesResponse,
     responses=STREAMED,
-    openapi_extra=_body(as_form(EditRequest) | as_json(EditRequest)),
+    openapi_extra=_body(as_form(EditRequest, "image", "prompt") | as_json(EditRequest)),
 )
 async def edit(request: Request, parts: Parts, project_id: Project, idempotency_key: Key = None) -> Response:
     """Draw a picture anew where the mask says so, and wait for it."""
@@ -83,7 +83,7 @@ async def edit(request: Request, parts: Parts, project_id: Project, idempotency_
     summary="Vary and wait (OpenAI's call)",
     response_model=ImagesResponse,
     responses=RESPONSES,
-    openapi_extra=_body(as_form(VariationRequest) | as_json(VariationRequest)),
+    openapi_extra=_body(as_form(VariationRequest, "image") | as_json(VariationRequest)),
 )
 async def vary(request: Request, parts: Parts, project_id: Project, idempotency_key: Key = None) -> Response:
     """Draw the subject of a picture anew, and wait for it."""

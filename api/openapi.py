@@ -60,6 +60,35 @@ def message(events: list[str], data: Mapping[str, Any], *required: str) -> dict[
     }
 
 
+def form_fields(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """How a form says what a model's JSON schema describes: `name[key]` for what lies within, `name[]` for each of many.
+
+    A form has no null: what is not said is left out.
+    """
+    fields = [one for name, field in schema["properties"].items() for one in _flat(name, field, schema.get("$defs", {}))]
+    named = {name: field for name, field in fields if not name.startswith("^")}
+    patterns = {name: field for name, field in fields if name.startswith("^")}
+    return {"type": "object", "properties": named, "patternProperties": patterns, "additionalProperties": False}
+
+
+def _flat(name: str, field: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    kinds = [kind for kind in field.get("anyOf", ()) if kind != {"type": "null"}]
+    about = {key: value for key, value in field.items() if key not in ("anyOf", "title", "$ref")}
+    if "anyOf" in field and about.get("default", 0) is None:
+        del about["default"]
+    for kind in kinds or [field]:
+        found = known[kind["$ref"].rpartition("/")[2]] if "$ref" in kind else kind
+        if "properties" in found:
+            for key, inner in found["properties"].items():
+                yield from _flat(f"{name}[{key}]", inner, known)
+        elif found.get("type") == "object":
+            yield rf"^{name}\[[^\[\]]{{1,64}}\]$", found["additionalProperties"]
+        elif found.get("type") == "array":
+            yield f"{name}[]", {"type": "array", "items": found["items"]}
+        else:
+            yield name, {key: value for key, value in {**found, **about}.items() if key != "title"}
+
+
 def _document(app: FastAPI, needs_key: bool) -> dict[str, Any]:
     document = get_openapi(
         title=app.title,

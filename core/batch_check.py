@@ -113,4 +113,3 @@ class BatchCheck:
         self._wrong += 1
         if self._wrong <= MOST_ERRORS:
             self._errors.append(error)
-

@@ -151,6 +151,12 @@ class BatchRequest(Parameters):
         return timedelta(hours=int(self.completion_window.removesuffix("h")))
 
     @property
+    def output_ttl(self) -> timedelta | None:
+        """How long its output files are kept, if it says so."""
+        after = self.output_expires_after
+        return None if after is None else timedelta(seconds=after.seconds)
+
+    @property
     def shared(self) -> dict[str, Any]:
         """What is said for all lines, as JSON."""
         return self.model_dump(mode="json", include=set(Parameters.model_fields), exclude_unset=True)

@@ -161,9 +161,7 @@ def _progress(row: sa.Row[Any], counted: Mapping[str, int]) -> BatchProgress | N
     window = min(RATE_WINDOW, row.now - row.in_progress_at).total_seconds()
     rate = row.lately / max(window, 1.0)
     left = sum(counted.get(status, 0) for status in (JobStatus.QUEUED, JobStatus.IN_PROGRESS))
-    return BatchProgress(
-        lines_per_second=round(rate, 3), estimated_finish_at=int(row.now.timestamp() + left / rate)
-    )
+    return BatchProgress(lines_per_second=round(rate, 3), estimated_finish_at=int(row.now.timestamp() + left / rate))
 
 
 def batch_list(batches: Sequence[BatchObject], has_more: bool) -> BatchList:

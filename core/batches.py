@@ -230,6 +230,11 @@ def one(batch_id: str) -> sa.Select[Any]:
     return _shown().where(batches.c.id == batch_id)
 
 
+def under_way(batch_id: str) -> sa.Select[Any]:
+    """A row if a batch has not ended yet."""
+    return sa.select(batches.c.id).where(batches.c.id == batch_id, batches.c.counts.is_(None))
+
+
 def page(project_id: str, *, limit: int, after: str | None = None) -> sa.Select[Any]:
     """Batches, newest first. `after` is the id of the last one of the page before."""
     found = _shown().where(batches.c.project_id == project_id)

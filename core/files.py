@@ -77,6 +77,11 @@ def page(
     return sa.select(files).where(*conditions).order_by(files.c.id.desc() if descending else files.c.id).limit(limit)
 
 
+def of_batch(project_id: str, file_id: str) -> sa.Select[Any]:
+    """A file that a batch may be read from."""
+    return file(project_id, file_id).where(files.c.purpose == "batch")
+
+
 def delete(project_id: str, file_id: str) -> sa.Executable:
     """Forget a file. The caller has removed its object first."""
     return sa.delete(files).where(files.c.id == file_id, files.c.project_id == project_id).returning(files.c.id)

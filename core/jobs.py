@@ -210,13 +210,7 @@ def cancel_lines(batch_id: str, limit: int) -> sa.Select[Any]:
         .cte("pick")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    moved = (
-        sa.update(jobs)
-        .where(jobs.c.id == pick.c.id)
-        .values(_unwanted(waiting))
-        .returning(*jobs.c)
-        .cte("moved")
-    )
+    moved = sa.update(jobs).where(jobs.c.id == pick.c.id).values(_unwanted(waiting)).returning(*jobs.c).cte("moved")
     return _with_event(moved, _stopped_or_asked(moved))
 
 
@@ -242,11 +236,7 @@ def expire(limit: int) -> sa.Select[Any]:
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
     return _with_event(
-        sa.update(jobs)
-        .where(jobs.c.id == pick.c.id)
-        .values(_ended(JobStatus.EXPIRED))
-        .returning(*jobs.c)
-        .cte("moved")
+        sa.update(jobs).where(jobs.c.id == pick.c.id).values(_ended(JobStatus.EXPIRED)).returning(*jobs.c).cte("moved")
     )
 
 

@@ -17,6 +17,7 @@ from core.batch_requests import CustomId, below, request_of
 from core.batches import LineError
 from core.errors import InvalidParameter, InvalidRequest, SafelightError
 from core.requests import JobRequest, explain
+from core.settings import Settings
 
 Kind = Literal["jsonl", "csv", "txt"]
 BOM = b"\xef\xbb\xbf"
@@ -70,6 +71,11 @@ def kind_of(filename: str) -> Kind:
     raise InvalidParameter(
         f"input_file_id names {filename!r}; a batch is read from .jsonl, .csv or .txt.", param="input_file_id"
     )
+
+
+def longest_line(settings: Settings) -> int:
+    """Bytes that a line of a file may have: two pictures in base 64, and what is said of them."""
+    return settings.max_picture_bytes * 4 // 3 * 2 + settings.max_body_bytes
 
 
 def read(kind: Kind, chunks: Iterable[bytes], reading: Reading) -> Iterator[Line | LineError]:

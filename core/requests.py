@@ -322,7 +322,7 @@ def plan(
         size=size,
         steps=steps,
         guidance_scale=guidance,
-        seed=_drawn_seed(model) if request.seed is None else request.seed,
+        seed=drawn_seed(model) if request.seed is None else request.seed,
         output_format=request.output_format,
         output_compression=request.output_compression,
         queue=model.queue,
@@ -403,7 +403,7 @@ def _refuse_what_means_nothing(request: JobRequest, model: Model) -> None:
         raise InvalidParameter(f"quality {request.quality!r} is not one of {model.id}: {allowed}.", param="quality")
 
 
-def _drawn_seed(model: Model) -> int:
+def drawn_seed(model: Model) -> int:
     """A seed for a request that names none; 0 where there is nothing to sow, as any other number would promise more."""
     return 0 if "seed" in model.lacks else secrets.randbelow(SEEDS)
 

@@ -130,6 +130,9 @@ class JobObject(BaseModel):
     error: JobError | None
     warnings: list[Warned] = Field(description="Known when the job is completed; mostly none.")
     retried_from: str | None
+    batch_id: str | None = Field(None, description="The batch it is a line of.")
+    batch_index: int | None = Field(None, description="Which line, from 0.")
+    custom_id: str | None = Field(None, description="The line's name.")
     cancel_requested_at: int | None
     created_at: int
     started_at: int | None = Field(description="Of the latest attempt.")
@@ -217,7 +220,7 @@ def job_object(row: sa.Row[Any], base_url: str, sign: SignUrl, step: Step | None
             "id", "status", "operation", "model", "prompt", "negative_prompt", "n", "size", "steps", "guidance_scale",
             "quality",
             "seed", "output_format", "output_compression", "strength", "postprocess", "partial_images", "priority",
-            "metadata", "attempts", "retried_from", "warnings",
+            "metadata", "attempts", "retried_from", "warnings", "batch_id", "batch_index", "custom_id",
         )
     }  # fmt: skip
     current = step if step is not None and step["attempt"] == row.attempts else None

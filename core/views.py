@@ -63,10 +63,18 @@ def page(
     created_after: datetime | None = None,
     created_before: datetime | None = None,
 ) -> sa.Select[Any]:
-    """Jobs in order of creation, without their place in line. `after` is the id of the last job of the page before."""
+    """Jobs in order of creation, without their place in line. `after` is the id of the last job of the page before.
+
+    Those of one batch come in the order of its lines.
+    """
     conditions = [jobs.c.project_id == project_id]
+    place: sa.ColumnElement[Any] = jobs.c.id if batch_id is None else jobs.c.batch_index
     if after is not None:
-        conditions.append(jobs.c.id < after if descending else jobs.c.id > after)
+        last: Any = after
+        if batch_id is not None:
+            other = jobs.alias("other")
+            last = sa.select(other.c.batch_index).where(other.c.id == after).scalar_subquery()
+        conditions.append(place < last if descending else place > last)
     if statuses:
         conditions.append(jobs.c.status.in_(statuses))
     if batch_id is not None:
@@ -82,7 +90,7 @@ def page(
     return (
         sa.select(jobs, images_of(jobs.c.id).label("images"))
         .where(*conditions)
-        .order_by(jobs.c.id.desc() if descending else jobs.c.id)
+        .order_by(place.desc() if descending else place)
         .limit(limit)
     )
 

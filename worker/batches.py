@@ -23,7 +23,7 @@ from core.db import UNAVAILABLE, Database, Rows, copy
 from core.errors import InvalidRequest, NotFound, SafelightError, StorageUnavailable
 from core.files import NewFile
 from core.job_rows import COPY, Flow, JobRows
-from core.lines import Line, Reading, kind_of, read, wrong
+from core.lines import Line, Reading, kind_of, longest_line, read, wrong
 from core.progress import Progress
 from core.queue import Doorbell
 from core.requests import repeat
@@ -231,7 +231,3 @@ class Held:
                 self.renew()
             yield item
 
-
-def longest_line(settings: Settings) -> int:
-    """Bytes that a line of a file may have: two pictures in base 64, and what is said of them."""
-    return settings.max_picture_bytes * 4 // 3 * 2 + settings.max_body_bytes

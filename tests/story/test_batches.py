@@ -1,0 +1,329 @@
+"""Many prompts at once: through the SDK's Batch API, as prompts, as requests, from a table; checked, stopped, fetched."""
+
+import csv
+import io
+import json
+import time
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+import sqlalchemy as sa
+from PIL import Image
+
+from core.status import BATCH_FINAL
+from core.tables import jobs
+from tests.pictures import a_picture, encoded, upload
+from tests.processes import PATIENCE
+from tests.stack import Stack, body
+
+LINE = {"custom_id": "cat", "method": "POST", "url": "/v1/images/generations", "body": {"prompt": "a cat"}}
+
+
+@pytest.fixture
+def client(safelight: Stack) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{safelight.url}/v1", api_key="anything") as client:
+        yield client
+
+
+def jsonl(*lines: dict[str, Any]) -> bytes:
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+def numbered(count: int, **fields: Any) -> list[dict[str, Any]]:
+    """Lines of OpenAI's shape, each with a prompt of its own."""
+    return [
+        LINE | {"custom_id": f"request-{n}", "body": {"prompt": f"cat number {n}", "size": "64x64", **fields}}
+        for n in range(count)
+    ]
+
+
+def submit(stack: Stack, expected: int = 200, **said: Any) -> dict[str, Any]:
+    answer = stack.client.post("/v1/batches", json=said)
+    assert answer.status_code == expected, answer.text
+    return body(answer)
+
+
+def until(stack: Stack, batch_id: str, *statuses: str) -> dict[str, Any]:
+    """The batch as the stream shows it in one of these states, by default a final one; its counts always add up."""
+    wanted = statuses or tuple(map(str, BATCH_FINAL))
+    deadline = time.monotonic() + PATIENCE
+    with stack.client.stream("GET", f"/v1/batches/{batch_id}/events") as stream:
+        for line in stream.iter_lines():
+            assert time.monotonic() < deadline, f"{batch_id} was not {wanted} in time"
+            if not line.startswith("data: "):
+                continue
+            said = json.loads(line.removeprefix("data: "))
+            batch: dict[str, Any] = said["data"]["batch"] if said["object"] == "event" else said
+            counts = dict(batch["request_counts"])
+            total = counts.pop("total")
+            assert batch["status"] == "validating" or batch["status"] == "failed" or sum(counts.values()) == total
+            if batch["status"] in wanted:
+                return batch
+    raise AssertionError(f"{batch_id} never was {wanted}")
+
+
+def lines_of(stack: Stack, file_id: str | None) -> list[dict[str, Any]]:
+    assert file_id is not None
+    answer = stack.client.get(f"/v1/files/{file_id}/content")
+    assert answer.status_code == 200
+    return [json.loads(line) for line in answer.content.splitlines()]
+
+
+def test_the_guides_code_runs_on_pictures_from_start_to_output_file(safelight: Stack, client: openai.OpenAI) -> None:
+    file = client.files.create(file=("batch.jsonl", jsonl(*numbered(20, model="dall-e-2"))), purpose="batch")
+    batch = client.batches.create(
+        input_file_id=file.id,
+        endpoint="/v1/images/generations",
+        completion_window="24h",
+        metadata={"description": "nightly"},
+    )
+    assert batch.status == "validating"
+    until(safelight, batch.id)
+    batch = client.batches.retrieve(batch.id)
+    assert batch.output_file_id is not None
+    answers = [json.loads(line) for line in client.files.content(batch.output_file_id).text.splitlines()]
+    listed = [found.id for found in client.batches.list(limit=1) if found.id == batch.id]
+
+    assert (batch.status, batch.object, batch.endpoint) == ("completed", "batch", "/v1/images/generations")
+    assert (batch.metadata, batch.model, batch.error_file_id) == ({"description": "nightly"}, "fake", None)
+    assert batch.request_counts is not None
+    assert (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed) == (20, 20, 0)
+    assert batch.expires_at == batch.created_at + 24 * 3600
+    assert batch.in_progress_at and batch.finalizing_at and batch.completed_at
+    assert listed == [batch.id]
+    assert [answer["custom_id"] for answer in answers] == [f"request-{n}" for n in range(20)]
+    first = answers[0]
+    assert first["error"] is None
+    assert (first["response"]["status_code"], first["id"][:10]) == (200, "batch_req_")
+    assert first["response"]["request_id"] == first["response"]["body"]["job_id"]
+    picture = httpx.get(first["response"]["body"]["data"][0]["url"])
+    assert Image.open(io.BytesIO(picture.content)).size == (64, 64)
+
+
+def test_prompts_are_in_line_when_the_answer_comes(safelight: Stack) -> None:
+    prompts = [f"cat\tnumber \\{n}\nwith ümläuts 猫" for n in range(100)]
+
+    batch = submit(safelight, prompts=prompts, size="64x64", metadata={"a": "b"})
+    safelight.client.get(f"/v1/jobs?batch_id={batch['id']}&limit=1")
+    done = until(safelight, batch["id"])
+
+    assert batch["status"] == "in_progress"
+    assert batch["request_counts"]["total"] == 100
+    assert batch["device_seconds"] == pytest.approx(100 * 0.01 * (64 * 64) / (64 * 64), rel=1e-6)
+    assert done["request_counts"]["completed"] == 100
+    shown = body(safelight.client.get("/v1/jobs", params={"batch_id": batch["id"], "order": "asc", "limit": 100}))
+    assert [job["prompt"] for job in shown["data"]] == prompts
+    assert [job["custom_id"] for job in shown["data"]] == [f"line-{n + 1}" for n in range(100)]
+    assert len({job["seed"] for job in shown["data"]}) > 90
+
+
+def test_requests_may_each_say_their_own(safelight: Stack) -> None:
+    picture = upload(safelight, encoded(a_picture((64, 64))))
+    batch = submit(
+        safelight,
+        requests=[
+            {"custom_id": "two", "prompt": "a cat", "n": 2, "seed": 7},
+            {"prompt": "a dog", "postprocess": {"upscale": 2}, "size": "128x128"},
+            {"custom_id": "edit", "operation": "edit", "prompt": "a hat", "image": {"file_id": picture["id"]}},
+            {"custom_id": "like", "operation": "variation", "image": {"file_id": picture["id"]}},
+        ],
+        size="64x64",
+        response_format="b64_json",
+    )
+    done = until(safelight, batch["id"])
+    answers = {line["custom_id"]: line["response"]["body"] for line in lines_of(safelight, done["output_file_id"])}
+
+    assert done["status"] == "completed", lines_of(safelight, done["error_file_id"])
+    assert done["input_file_id"] is not None
+    assert list(answers) == ["two", "line-2", "edit", "like"]
+    assert [image["seed"] for image in answers["two"]["images"]] == [7, 8]
+    assert [answers[name]["operation"] for name in answers] == ["generation", "generation", "edit", "variation"]
+    assert answers["line-2"]["images"][0]["width"] == 256
+    assert all(answer["images"][0]["b64_json"] for answer in answers.values())
+
+
+def test_a_table_is_a_batch_too(safelight: Stack) -> None:
+    table = 'custom_id,prompt,n,postprocess.upscale,metadata.shelf\nfirst,"a cat,\nof two lines",2,,top\n,a dog,,2,\n\n'
+    file = upload(safelight, b"\xef\xbb\xbf" + table.encode(), "prompts.csv", purpose="batch")
+    text = upload(safelight, "ein Hund\n\n  二只猫  \n".encode(), "prompts.txt", purpose="batch")
+
+    batch = submit(safelight, input_file_id=file["id"], endpoint="/v1/jobs", size="64x64")
+    lines = lines_of(safelight, until(safelight, batch["id"])["output_file_id"])
+    plain = submit(safelight, input_file_id=text["id"], size="64x64")
+    answers = lines_of(safelight, until(safelight, plain["id"])["output_file_id"])
+
+    jobs_of = {line["custom_id"]: line["response"]["body"] for line in lines}
+    assert list(jobs_of) == ["first", "line-4"]
+    assert (jobs_of["first"]["prompt"], jobs_of["first"]["n"]) == ("a cat,\nof two lines", 2)
+    assert jobs_of["first"]["metadata"] == {"shelf": "top"}
+    assert jobs_of["line-4"]["images"][0]["width"] == 128
+    assert [line["custom_id"] for line in answers] == ["line-1", "line-3"]
+
+
+def test_every_line_that_is_wrong_is_named_and_nothing_runs(safelight: Stack) -> None:
+    good = LINE | {"body": {"prompt": "a cat"}}
+    content = b"".join(
+        [
+            jsonl(good, good | {"custom_id": "cat"}, good | {"custom_id": "b", "body": {"prompt": "x", "size": "9x9"}}),
+            b'{"custom_id": \n',
+            b'{"custom_id": "\xff", "method": "POST", "url": "/v1/images/generations", "body": {}}\n',
+            jsonl(
+                good | {"custom_id": "c", "body": {"prompt": "x", "model": "dall-e-9"}},
+                good | {"custom_id": "d", "body": {"prompt": "x", "strange": 1}},
+                good | {"custom_id": "e", "url": "/v1/embeddings"},
+                good | {"custom_id": "f", "body": {"prompt": "x", "stream": True}},
+                good | {"custom_id": "g", "body": {}},
+                {"method": "POST", "url": "/v1/images/generations", "body": {"prompt": "x"}},
+            ),
+        ]
+    )
+    file = upload(safelight, content, "bad.jsonl", purpose="batch")
+    batch = submit(safelight, input_file_id=file["id"], endpoint="/v1/images/generations")
+    failed = until(safelight, batch["id"])
+    dry = submit(safelight, input_file_id=file["id"], endpoint="/v1/images/generations", dry_run=True)
+
+    assert failed["status"] == "failed"
+    assert [(error["line"], error["code"], error["param"]) for error in failed["errors"]["data"]] == [
+        (2, "duplicate_custom_id", "custom_id"),
+        (3, "invalid_value", "body.size"),
+        (4, "invalid_json", None),
+        (5, "invalid_json", None),
+        (6, "model_not_found", "body.model"),
+        (7, "unknown_parameter", "body.strange"),
+        (8, "invalid_value", "url"),
+        (9, "invalid_value", "body.stream"),
+        (10, "missing_required_parameter", "body.prompt"),
+        (11, "missing_required_parameter", "custom_id"),
+    ]
+    assert dry["errors"] == failed["errors"]
+    assert (dry["total"], dry["images"]) == (11, 1)
+    made = safelight.database.execute(sa.select(jobs.c.id).where(jobs.c.batch_id == batch["id"]))
+    assert made == []
+
+
+@pytest.mark.parametrize(
+    ("said", "param"),
+    [
+        ({}, "input_file_id"),
+        ({"prompts": ["a"], "requests": [{"prompt": "a"}]}, "requests"),
+        ({"prompts": ["a cat", "  "]}, "prompts.1"),
+        ({"prompts": ["a", "b\x00"]}, "prompts.1"),
+        ({"prompts": []}, "prompts"),
+        ({"prompts": ["a"], "size": "1x1"}, "size"),
+        ({"prompts": ["a"], "endpoint": "/v1/images/edits"}, "endpoint"),
+        ({"prompts": ["a"], "endpoint": "/v1/embeddings"}, "endpoint"),
+        ({"prompts": ["a"], "completion_window": "3 days"}, "completion_window"),
+        ({"prompts": ["a"], "completion_window": "169h"}, "completion_window"),
+        ({"prompts": ["a"], "webhook": {"url": "http://10.0.0.1/"}}, "webhook.url"),
+        ({"prompts": ["a"], "strange": 1}, "strange"),
+        ({"input_file_id": "file-none", "endpoint": "/v1/images/generations"}, "input_file_id"),
+    ],
+)
+def test_a_batch_that_is_wrong_is_refused_by_name(safelight: Stack, said: dict[str, Any], param: str) -> None:
+    refused = submit(safelight, 400, **said)
+
+    assert refused["error"]["param"] == param
+
+
+def test_a_dry_run_says_what_it_would_cost(safelight: Stack) -> None:
+    said = {"prompts": ["a cat", "a dog"], "n": 3, "size": "128x128"}
+
+    dry = submit(safelight, **said, dry_run=True)
+    asked = submit(safelight, requests=[{"prompt": "a", "model": "slow"}, {"prompt": "b"}], dry_run=True)
+
+    assert (dry["object"], dry["total"], dry["images"], dry["models"]) == ("batch.estimate", 2, 6, {"fake": 2})
+    assert dry["device_seconds"] == pytest.approx(6 * 0.01 * 4)
+    assert dry["estimated_finish_at"] is not None
+    assert (asked["models"], asked["errors"]["data"]) == ({"slow": 1, "fake": 1}, [])
+
+
+def test_a_batch_is_submitted_once_by_its_key(safelight: Stack) -> None:
+    headers = {"Idempotency-Key": "nightly-7"}
+    said = {"prompts": ["a cat", "a dog"], "size": "64x64"}
+
+    first = safelight.client.post("/v1/batches", json=said, headers=headers)
+    again = safelight.client.post("/v1/batches", json=said, headers=headers)
+    other = safelight.client.post("/v1/batches", json=said | {"prompts": ["a horse"]}, headers=headers)
+
+    assert body(again) == body(first)
+    assert again.headers["idempotent-replayed"] == "true"
+    assert (other.status_code, body(other)["error"]["code"]) == (422, "idempotency_mismatch")
+
+
+def test_what_is_cancelled_stops_and_still_writes_its_files(safelight: Stack) -> None:
+    batch = submit(safelight, prompts=[f"{n}" for n in range(300)], model="slow", size="64x64")
+    until_one = safelight.client.get("/v1/jobs", params={"batch_id": batch["id"], "status": "in_progress"})
+    assert until_one.status_code == 200
+
+    cancelled = body(safelight.client.post(f"/v1/batches/{batch['id']}/cancel"))
+    again = body(safelight.client.post(f"/v1/batches/{batch['id']}/cancel"))
+    done = until(safelight, batch["id"])
+
+    assert cancelled["status"] in ("cancelling", "finalizing", "cancelled")
+    assert again["id"] == batch["id"]
+    assert done["status"] == "cancelled"
+    counts = done["request_counts"]
+    assert counts["cancelled"] + counts["completed"] == counts["total"] == 300
+    assert counts["cancelled"] > 280
+    errors = lines_of(safelight, done["error_file_id"])
+    assert len(errors) == counts["cancelled"]
+    assert errors[0]["response"] is None
+    assert errors[0]["error"]["code"] == "batch_cancelled"
+
+
+def test_failed_lines_alone_are_tried_again(safelight: Stack) -> None:
+    requests = [{"custom_id": f"r{n}", "prompt": f"cat {n}", "size": "64x64"} for n in range(6)]
+    requests[2]["prompt"] = "[fail]"
+    requests[4]["prompt"] = "[fail]"
+    batch = submit(safelight, requests=requests)
+    early = safelight.client.post(f"/v1/batches/{batch['id']}/retry")
+    done = until(safelight, batch["id"])
+    errors = lines_of(safelight, done["error_file_id"])
+
+    retried = body(safelight.client.post(f"/v1/batches/{batch['id']}/retry"))
+    same = body(safelight.client.post(f"/v1/batches/{batch['id']}/retry"))
+    second = until(safelight, retried["id"])
+
+    assert early.status_code == 409
+    assert (done["request_counts"]["completed"], done["request_counts"]["failed"]) == (4, 2)
+    assert [error["custom_id"] for error in errors] == ["r2", "r4"]
+    assert errors[0]["response"]["status_code"] == 500
+    assert errors[0]["response"]["body"]["error"]["code"]
+    assert (retried["retried_from"], same["id"]) == (batch["id"], retried["id"])
+    assert second["request_counts"]["total"] == 2
+    assert [line["custom_id"] for line in lines_of(safelight, second["error_file_id"])] == ["r2", "r4"]
+
+
+def test_its_pictures_come_as_a_zip_and_a_table(safelight: Stack) -> None:
+    requests = [
+        {"custom_id": "../../etc/passwd", "prompt": "=cmd()", "n": 2, "size": "64x64", "seed": 1},
+        {"custom_id": "katze 猫", "prompt": "a cat", "size": "64x64"},
+        {"custom_id": "bad", "prompt": "[fail]", "size": "64x64"},
+    ]
+    batch = submit(safelight, requests=requests)
+    until(safelight, batch["id"])
+
+    archive = zipfile.ZipFile(io.BytesIO(safelight.client.get(f"/v1/batches/{batch['id']}/images.zip").content))
+    manifest = safelight.client.get(f"/v1/batches/{batch['id']}/manifest.csv").content.decode()
+    rows = list(csv.DictReader(io.StringIO(manifest)))
+
+    assert archive.testzip() is None
+    assert archive.namelist() == ["00001-_etc_passwd-0.png", "00001-_etc_passwd-1.png", "00002-katze_猫-0.png"]
+    assert [row["file"] for row in rows] == [*archive.namelist(), ""]
+    assert Image.open(io.BytesIO(archive.read(rows[0]["file"]))).size == (64, 64)
+    assert (rows[0]["prompt"], rows[0]["seed"], rows[1]["seed"]) == ("'=cmd()", "1", "2")
+    assert (rows[3]["status"], rows[3]["image_id"]) == ("failed", "")
+    assert rows[3]["error_code"]
+
+
+def test_another_projects_batch_is_not_there(safelight: Stack) -> None:
+    for method, path in [
+        ("GET", ""), ("POST", "/cancel"), ("POST", "/retry"), ("GET", "/events"), ("GET", "/images.zip"),
+        ("GET", "/manifest.csv"),
+    ]:  # fmt: skip
+        answer = safelight.client.request(method, f"/v1/batches/batch_none{path}")
+        assert (answer.status_code, body(answer)["error"]["code"]) == (404, "not_found")
