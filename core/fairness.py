@@ -41,8 +41,7 @@ v by the cost of a job, so that every service moves it. Why it is so: `docs/deci
 is: `docs/05-performance.md`.
 """
 
-from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -67,18 +66,13 @@ def is_fair_turn(number: int) -> bool:
     return number % FAIR_TURN == FAIR_TURN - 1
 
 
-def ranks(start: float, costs: Iterable[float]) -> list[float]:
-    """The ranks of jobs of one flow that come together: behind each other, as if they had come one by one.
-
-    start: what `start` says; costs: estimated device-seconds of each job, in order.
-    """
-    return list(accumulate(costs, initial=start))[1:]
-
-
 def start(
     queue: str | sa.ColumnElement[str], project_id: str | sa.ColumnElement[str], standing: int | sa.ColumnElement[int]
 ) -> sa.ColumnElement[float]:
-    """max(v, F): from where a flow's next job is charged. Its rank is this and its cost (`ranks` for several).
+    """max(v, F): from where a flow's next job is charged. Its rank is this and its cost.
+
+    Of several that come together each one's rank is this and the costs up to its own: they stand behind each other, as
+    if they had come one by one.
 
     standing: its `precedence`.
     """
@@ -92,7 +86,7 @@ def start(
 
 
 def start_of(queue: str, project_id: str, priority: int, *, batch: bool) -> sa.Select[float]:
-    """`start` as a statement, for those who insert many jobs of a flow and work out the `ranks` themselves."""
+    """`start` as a statement, for those who insert many jobs of a flow and add up the ranks themselves."""
     return sa.select(start(queue, project_id, precedence(priority, batch=batch)))
 
 

@@ -365,7 +365,7 @@ def _submit() -> sa.Select[Any]:
         sa.column("ttl", sa.Double),
     )
     # Where each flow stands is looked up once, not for each of its jobs; these stand behind each other from there,
-    # as if they had come one by one (`core.fairness.ranks`).
+    # as if they had come one by one.
     flow = sa.select(new.c.queue, new.c.project_id, new.c.priority).distinct().subquery("flow")
     standing = fairness.precedence(flow.c.priority, batch=False)
     started = (
