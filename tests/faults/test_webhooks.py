@@ -1,7 +1,7 @@
-"""Receivers that hang, lie, move and die, and senders that are killed: every event arrives, and nobody else waits.
+"""Receivers that hang, lie, move and die: every event arrives, and nobody else waits.
 
-Numbers are the fault catalogue's; the tables of 35 and 37 are in `tests/core/test_egress.py`. What each found is
-printed (`pytest -s`).
+Numbers are the fault catalogue's; the tables of 35 and 37 are in `tests/core/test_egress.py`, 38 in
+`test_webhooks_killed.py`. What each found is printed (`pytest -s`).
 """
 
 import json
@@ -18,16 +18,14 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from standardwebhooks.webhooks import Webhook
 
 from core import deliveries, webhooks
 from core.db import Database
 from core.egress import Allowed, Egress, Refused
-from core.tables import DEFAULT_PROJECT, job_events
-from core.tables import webhook_deliveries as table
-from tests.core.test_deliveries import completed, rows, take
+from core.tables import DEFAULT_PROJECT
+from tests.core.test_deliveries import completed, rows
 from tests.core.test_webhooks import an_endpoint, settings_for
-from tests.processes import PATIENCE, Process, python
+from tests.processes import PATIENCE
 from tests.receiver import Behaviour, Received, Receiver, answering
 from worker.deliver import Deliverer
 
@@ -175,41 +173,6 @@ def test_36_a_name_that_changes_its_mind_leads_nowhere() -> None:
         print(f"{rounds} sendings, {asked} look-ups, {canary.connections} connections to the canary")
         assert (asked, canary.connections, outside.connections) == (rounds, 0, rounds // len(answers))
         assert {one.headers["host"] for one in outside.received} == {f"rebound.test:{outside.port}"}
-
-
-def test_38_a_sender_that_is_killed_loses_nothing(database: Database, tmp_path: Path) -> None:
-    settings = settings_for(database, tmp_path)
-    environment = {
-        "SAFELIGHT_DATABASE_URL": str(settings.database_url),
-        "SAFELIGHT_DATA_DIR": str(tmp_path),
-        "SAFELIGHT_EGRESS_ALLOW": "127.0.0.1",
-        "SAFELIGHT_WEBHOOK_POLL": "0.05",
-    }
-    with Receiver(hang) as receiver:
-        endpoint = an_endpoint(database, receiver.url())
-        for _ in range(2):
-            completed(database)
-        with Process("deliver", python("-m", "worker.deliver"), environment) as sender:
-            receiver.until(1)
-            sender.kill()  # after it has sent, before it can write down what came of it
-        completed(database)
-        taken = take(database)
-        assert len(taken) == 2, "claimed by a sender that dies before it sends"
-        assert {row.status for row in rows(database)} == {"pending"}
-
-        database.execute(sa.update(table).values(due_at=sa.func.now()))  # the time of the dead is up
-        receiver.behave = answering(200)
-        with delivering(database, tmp_path):
-            until(lambda: all(row.status == "delivered" for row in rows(database)))
-
-        times = {row.event_id: 0 for row in rows(database)}
-        for received in receiver.received:
-            Webhook(endpoint.secret).verify(received.body, dict(received.headers))
-            times[received.headers["webhook-id"]] += 1
-    events = database.execute(sa.select(job_events.c.id).where(job_events.c.type == "job.completed"))
-    print(f"killed after sending: {sorted(times.values())} deliveries of {len(events)} events")
-    assert sorted(times) == sorted(event.id for event in events)
-    assert sorted(times.values()) == [1, 1, 2]
 
 
 def test_39_a_secret_is_replaced_under_load(database: Database, tmp_path: Path) -> None:
