@@ -62,6 +62,11 @@ MULTIPART = {
                 "schema": {
                     "type": "object",
                     "required": ["file", "purpose"],
+                    "additionalProperties": False,
+                    "dependentRequired": {
+                        "expires_after[anchor]": ["expires_after[seconds]"],
+                        "expires_after[seconds]": ["expires_after[anchor]"],
+                    },
                     "properties": {
                         "file": {"type": "string", "format": "binary", "description": "The file, with its name."},
                         "purpose": FileRequest.model_json_schema()["properties"]["purpose"],

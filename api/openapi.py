@@ -61,11 +61,13 @@ def message(events: list[str], data: Mapping[str, Any], *required: str) -> dict[
 
 
 def form_fields(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """How a form says what a model's JSON schema describes: `name[key]` for what lies within, `name[]` for each of many.
+    """How a form says what a model's JSON schema describes: `name[key]` for what lies within, `name[]` for many.
 
     A form has no null: what is not said is left out.
     """
-    fields = [one for name, field in schema["properties"].items() for one in _flat(name, field, schema.get("$defs", {}))]
+    fields = [
+        one for name, field in schema["properties"].items() for one in _flat(name, field, schema.get("$defs", {}))
+    ]
     named = {name: field for name, field in fields if not name.startswith("^")}
     patterns = {name: field for name, field in fields if name.startswith("^")}
     return {"type": "object", "properties": named, "patternProperties": patterns, "additionalProperties": False}
