@@ -19,7 +19,7 @@ from uuid import uuid4
 import httpx
 import typer
 
-from cli.errors import CommandError, NotThere
+from cli.errors import CommandError, NotThere, Refused
 
 PATIENCE_SECONDS = 30.0
 """How long an API that has answered before may be away: `safelight up` starts one that died within seconds."""
@@ -324,10 +324,9 @@ def _refusal(answer: httpx.Response) -> CommandError:
     message = _message(answer)
     if message is None:
         return _stranger(answer)
-    if answer.status_code == 404:
-        return NotThere(message)
-    request_id = answer.headers.get("x-request-id")
-    return CommandError(message if answer.status_code < 500 else f"{message} (request {request_id})")
+    if answer.status_code < 500:
+        return NotThere(message) if answer.status_code == 404 else Refused(message)
+    return CommandError(f"{message} (request {answer.headers.get('x-request-id')})")
 
 
 def _message(answer: httpx.Response) -> str | None:

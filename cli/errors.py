@@ -5,5 +5,9 @@ class CommandError(Exception):
     """The command cannot go on. The message is one sentence that says why and what to do."""
 
 
-class NotThere(CommandError):
+class Refused(CommandError):
+    """The API has said no, and would say it again."""
+
+
+class NotThere(Refused):
     """The API does not have, or not any more, what was asked for."""

@@ -32,6 +32,7 @@ from cli.parameters import (
     Upscale,
     extension_of,
     filters,
+    said,
 )
 from cli.watch import INTERRUPTED, check_completed, follow
 
@@ -92,7 +93,7 @@ def generate(
     with connect(url, key) as client:
         for name, (path, content) in pictures.items():
             asked[name] = {"file_id": client.upload(path.name, content)}
-        job = _submit(client, {name: _text(name, value) for name, value in asked.items() if value is not None})
+        job = _submit(client, said(asked))
         if no_wait:
             print(job["id"])
             return
@@ -125,14 +126,6 @@ def _picture(path: Path) -> bytes:
         raise CommandError(f"{path} cannot be read ({error.strerror}).") from None
 
 
-def _text(name: str, value: object) -> object:
-    try:
-        str(value).encode()
-    except UnicodeEncodeError:  # the shell gave bytes that are no UTF-8
-        raise CommandError(f"{name} is not valid UTF-8.") from None
-    return value
-
-
 def _submit(client: Client, request: dict[str, object]) -> Job:
     try:
         return client.submit(request)
@@ -143,10 +136,10 @@ def _submit(client: Client, request: dict[str, object]) -> Job:
 
 def _cancel(client: Client, job_id: str) -> None:
     try:
-        said = after_cancel(client.cancel(job_id))
+        outcome = after_cancel(client.cancel(job_id))
     except CommandError as error:
-        said = f"{job_id} could not be cancelled: {error}"
-    print(said, file=sys.stderr)
+        outcome = f"{job_id} could not be cancelled: {error}"
+    print(outcome, file=sys.stderr)
 
 
 def choose_format(output: Path | None, chosen: Format | None) -> Format | None:

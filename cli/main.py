@@ -19,6 +19,8 @@ COMMANDS = {
     "watch": ("cli.watch:watch", "Follow a job to its end."),
     "jobs": ("cli.jobs:jobs", "List jobs."),
     "cancel": ("cli.jobs:cancel", "Stop a job."),
+    "batch": ("cli.batch:batch", "Draw a file of prompts; run again, it goes on where it stopped."),
+    "batches": ("cli.batches:app", "List, show, cancel and retry batches."),
     "webhooks": ("cli.webhooks:app", "Receive webhooks here and show them."),
     "doctor": ("cli.doctor:doctor", "Check each part and say what to do."),
     "bench": ("cli.bench:app", "Measure what a model costs on this machine."),

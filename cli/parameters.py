@@ -1,8 +1,11 @@
 """The options that say how to draw, alike in every command that posts jobs. The API checks what they say."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import typer
+
+from cli.errors import CommandError
 
 Format = Literal["png", "webp", "jpeg"]
 
@@ -31,3 +34,14 @@ def filters(denoise: float | None, sharpen: float | None, upscale: int | None) -
     """`postprocess` of a request; None if there is nothing to do."""
     given = {"denoise": denoise, "sharpen": sharpen, "upscale": upscale}
     return {name: value for name, value in given.items() if value is not None} or None
+
+
+def said(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given. Raises CommandError for text that is none."""
+    given = {name: value for name, value in options.items() if value is not None}
+    for name, value in given.items():
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:  # the shell gave bytes that are no UTF-8
+            raise CommandError(f"{name} is not valid UTF-8.") from None
+    return given

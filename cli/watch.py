@@ -47,7 +47,7 @@ def follow(client: Client, job_id: str) -> Job:
 
 
 def _until_end(client: Client, job_id: str) -> Job:
-    with bar(job_id) if _is_lively() else lines(job_id) as show:
+    with bar(job_id) if is_lively() else lines(job_id) as show:
         for event in client.events(job_id):
             if event.type == "preview":  # asked for by another client
                 continue
@@ -68,7 +68,8 @@ def check_completed(job: Job) -> None:
         raise CommandError(f"{job['id']} was {job['status']}.")
 
 
-def _is_lively() -> bool:
+def is_lively() -> bool:
+    """Whether stderr is a terminal on which a bar can move."""
     return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 

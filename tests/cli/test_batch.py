@@ -1,0 +1,271 @@
+"""`safelight batch`, run as a user runs it, against a real API: what goes in, what comes out, what is refused."""
+
+import json
+import os
+import pty
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cli.output_directory import safe_name
+from tests.cli.batches import Prompts, numbered
+from tests.cli.terminal import SMALL, Terminal, command
+from tests.cli.test_generate import everything_on
+from tests.processes import PATIENCE
+from tests.stack import Stack
+
+CSV = "custom_id,prompt,n,seed\ncat,A cat.,2,7\nred/house,A red house.,,\n,A dog.,,\n"
+TXT = "A cat.\n\nA dog.\n"
+JSONL = "\n".join(
+    json.dumps({"custom_id": name, "method": "POST", "url": "/v1/images/generations", "body": {"prompt": name, **SIZE}})
+    for SIZE in [{"size": "64x64", "model": "fake"}]
+    for name in ("cat", "dog")
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "options", "pictures"),
+    [
+        ("a.csv", CSV, SMALL, ["cat-0.png", "cat-1.png", "line-4-0.png", f"{safe_name('red/house')}-0.png"]),
+        ("a.txt", TXT, (*SMALL, "--format", "jpeg", "-n", "2"), [f"line-{n}-{i}.jpg" for n in (1, 3) for i in (0, 1)]),
+        ("a.jsonl", JSONL, (), ["cat-0.png", "dog-0.png"]),
+    ],
+)
+def test_a_file_of_prompts_becomes_a_directory_of_pictures(
+    terminal: Terminal, name: str, text: str, options: Sequence[str], pictures: Sequence[str]
+) -> None:
+    prompts = Prompts(terminal, name, text)
+
+    ended = terminal.run(*prompts.command(*options))
+
+    assert (ended.returncode, ended.stdout) == (0, f"{prompts.out}/manifest.csv\n"), ended.stderr
+    assert prompts.pictures() == pictures
+    for picture in pictures:
+        with Image.open(prompts.out / picture) as opened:
+            opened.load()
+    assert sorted(row["file"] for row in prompts.manifest()) == pictures
+    assert not (prompts.out / "errors.jsonl").exists()
+    assert f"{len(pictures)} pictures are in {prompts.out}." in ended.stderr
+
+
+def test_prompts_may_come_by_standard_input(terminal: Terminal) -> None:
+    given = ("batch", "-", "--input-format", "txt", "--out", "pictures", *SMALL)
+
+    ended = subprocess.run(
+        command(*given),
+        env={**os.environ, **terminal.settings},
+        cwd=terminal.directory,
+        input="A cat.\nA dog.\n",
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+    assert (ended.returncode, ended.stdout) == (0, "pictures/manifest.csv\n"), ended.stderr
+    assert sorted(path.name for path in terminal.directory.glob("pictures/*.png")) == ["line-1-0.png", "line-2-0.png"]
+
+
+def test_every_option_reaches_every_line_that_does_not_say_itself(terminal: Terminal, safelight: Stack) -> None:
+    prompts = Prompts(terminal, "a.csv", "prompt,seed\nA cat.,3\nA dog.,\n")
+    options = (
+        "--size",
+        "128x128",
+        "--seed",
+        "5",
+        "--steps",
+        "3",
+        "--guidance-scale",
+        "2.5",
+        "--negative-prompt",
+        "fog",
+    )
+
+    ended = terminal.run(*prompts.command(*options, "--model", "fake", "--upscale", "2", "--completion-window", "2h"))
+
+    assert ended.returncode == 0, ended.stderr
+    (batch,) = prompts.batches(safelight)
+    assert batch["completion_window"] == "2h"
+    listed = safelight.client.get("/v1/jobs", params={"batch_id": batch["id"], "order": "asc"}).json()["data"]
+    assert [job["seed"] for job in listed] == [3, 5]
+    for job in listed:
+        fields = ("size", "steps", "guidance_scale", "negative_prompt", "model")
+        assert [job[name] for name in fields] == ["128x128", 3, 2.5, "fog", "fake"]
+        assert job["images"][0]["width"] == 256
+
+
+def test_a_dry_run_says_what_it_would_be_and_submits_nothing(terminal: Terminal, safelight: Stack) -> None:
+    prompts = Prompts(terminal, "a.csv", CSV)
+    files = [file["id"] for file in safelight.client.get("/v1/files").json()["data"]]
+
+    ended = terminal.run("batch", str(prompts.file), "--dry-run", *SMALL, "--model", "slow")
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    first, second, *_ = ended.stdout.splitlines()
+    assert first == "3 lines (slow: 3), 4 pictures."
+    assert second == "About 16 s of one device."
+    assert safelight.count() == 0 or not prompts.batches(safelight)
+    assert [file["id"] for file in safelight.client.get("/v1/files").json()["data"]] == files
+
+
+def test_a_dry_run_names_every_wrong_line(terminal: Terminal) -> None:
+    prompts = Prompts(terminal, "a.csv", "prompt,n\nA cat.,1\nA dog.,many\nA cow.,2\n,1\n")
+
+    ended = terminal.run("batch", str(prompts.file), "--dry-run", *SMALL)
+
+    assert ended.returncode == 1
+    assert [line.partition(":")[0] for line in ended.stdout.splitlines() if line.startswith("line ")] == [
+        "line 3",
+        "line 5",
+    ]
+
+
+def test_wrong_lines_are_named_nothing_is_drawn_and_the_corrected_file_goes_on(
+    terminal: Terminal, safelight: Stack
+) -> None:
+    prompts = Prompts(terminal, "a.csv", "prompt,size\nA cat.,64x64\nA dog.,1x1\n")
+
+    ended = terminal.run(*prompts.command())
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "line 3: size '1x1' is not one that fake draws" in ended.stderr
+    assert ended.stderr.splitlines()[-1].endswith("correct these lines and run the command again.")
+    assert prompts.pictures() == []
+    prompts.file.write_text("prompt,size\nA cat.,64x64\nA dog.,64x64\n")
+    assert terminal.run(*prompts.command()).returncode == 0
+    assert prompts.pictures() == ["line-2-0.png", "line-3-0.png"]
+
+
+def test_a_line_that_fails_is_told_and_the_others_are_drawn(terminal: Terminal) -> None:
+    prompts = Prompts(terminal, "a.csv", "custom_id,prompt\ncat,A cat.\nbad,[refuse]\ndog,A dog.\n")
+
+    ended = terminal.run(*prompts.command(*SMALL))
+
+    assert (ended.returncode, ended.stdout) == (3, f"{prompts.out}/manifest.csv\n"), ended.stderr
+    assert prompts.pictures() == ["cat-0.png", "dog-0.png"]
+    said = ended.stderr.splitlines()
+    assert [line.split(maxsplit=2) for line in said[-3:-1]] == [
+        ["LINE", "CODE", "MESSAGE"],
+        ["bad", "generation_failed", "The prompt asked to be refused."],
+    ]
+    assert said[-1].endswith(f"`safelight batch --out {prompts.out} --retry-failed` tries these lines again.")
+    (error,) = (json.loads(line) for line in (prompts.out / "errors.jsonl").read_text().splitlines())
+    assert error["custom_id"] == "bad"
+    codes = {row["custom_id"]: row["error_code"] for row in prompts.manifest()}
+    assert codes == {"cat": "", "bad": "generation_failed", "dog": ""}
+
+
+def test_a_parameter_that_is_refused_leaves_the_directory_free(terminal: Terminal) -> None:
+    prompts = Prompts(terminal, "a.txt", TXT)
+
+    assert "mona-lisa" in terminal.run(*prompts.command("--model", "mona-lisa")).stderr
+
+    assert terminal.run(*prompts.command(*SMALL)).returncode == 0
+
+
+def test_a_directory_takes_one_batch_unless_told_to_begin_anew(terminal: Terminal, safelight: Stack) -> None:
+    prompts = Prompts(terminal, "a.csv", numbered(2))
+    assert terminal.run(*prompts.command()).returncode == 0
+    (batch,) = prompts.batches(safelight)
+    pictures = {name: (prompts.out / name).read_bytes() for name in prompts.pictures()}
+    prompts.file.write_text(numbered(2).replace("cat", "dog"))
+
+    said = terminal.refusal(*prompts.command())
+
+    assert said == (
+        f"{prompts.out} belongs to {batch['id']}, of other prompts or options: choose another directory, "
+        "or begin anew in it with --new."
+    )
+    assert terminal.run(*prompts.command("--new")).returncode == 0
+    assert prompts.pictures() == sorted(pictures)
+    assert all((prompts.out / name).read_bytes() != before for name, before in pictures.items())
+
+
+def test_a_directory_of_somebody_elses_files_is_left_alone(terminal: Terminal, safelight: Stack) -> None:
+    prompts = Prompts(terminal, "a.csv", numbered(1))
+    prompts.out.mkdir()
+    (prompts.out / "line-2-0.png").write_text("dear to me")
+
+    said = terminal.refusal(*prompts.command())
+
+    assert said == (
+        f"{prompts.out} is not empty and belongs to no batch: choose another directory, "
+        "or write over what is there with --new."
+    )
+    assert (prompts.out / "line-2-0.png").read_text() == "dear to me"
+    assert not prompts.batches(safelight)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ((), "Name a FILE of prompts: safelight batch prompts.csv --out pictures/"),
+        (("a.txt",), "Say where the pictures go: --out DIR (or --detach, to submit only)."),
+        (("a.txt", "--out", "x", "--batch", "batch_1"), "--batch is there already: it takes no FILE."),
+        (("--batch", "batch_1"), "Say where the pictures go: --out DIR."),
+        (("--batch", "../jobs", "--out", "x"), "'../jobs' is not the id of a batch"),
+        (("--batch", "batch_1", "--out", "x", "--seed", "1"), "seed: a batch that is there already cannot be changed"),
+        (("nowhere.csv", "--out", "x"), "nowhere.csv cannot be read (No such file or directory)."),
+        (("catalog.toml", "--out", "x"), "catalog.toml ends in none of .csv, .txt, .jsonl: say what it is with"),
+        (("empty.txt", "--out", "x"), "There is nothing in empty.txt."),
+        (("a.txt", "--out", "a.txt"), "a.txt is no directory to write to (File exists)."),
+        (("--out", "x"), "x belongs to no batch: name a FILE of prompts, or a batch by --batch."),
+        (("a.txt", "--out", "x", "--metadata", "cats"), "--metadata cats: give a key and a value"),
+    ],
+)
+def test_options_that_do_not_go_together_are_one_sentence(
+    terminal: Terminal, options: tuple[str, ...], sentence: str
+) -> None:
+    (terminal.directory / "a.txt").write_text(TXT)
+    (terminal.directory / "empty.txt").write_text("\n")
+
+    assert sentence.casefold() in terminal.refusal("batch", *options).casefold()
+
+
+def test_a_terminal_gets_a_bar_and_stdout_the_manifest_alone(terminal: Terminal) -> None:
+    prompts = Prompts(terminal, "a.csv", numbered(3))
+    screen, stderr = pty.openpty()
+    environment = {**os.environ, **terminal.settings, "TERM": "xterm-256color", "COLUMNS": "120"}
+    arguments = command(*prompts.command())
+    with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
+        os.close(stderr)
+        shown = everything_on(screen)
+        said, _ = process.communicate(timeout=PATIENCE)
+
+    assert (process.returncode, said) == (0, f"{prompts.out}/manifest.csv\n"), shown
+    for words in ("batch_", "━", "3/3", "completed", "3 pictures are in"):
+        assert words in shown
+
+
+# Names
+
+
+@pytest.mark.parametrize("custom_id", ["cat", "line-12", "红色", "a.b", "Katze_3", "ü" * 50])
+def test_a_harmless_id_is_a_name_as_it_is(custom_id: str) -> None:
+    assert safe_name(custom_id) == custom_id
+
+
+@pytest.mark.parametrize(
+    "custom_id", ["../../etc/passwd", "", ".", ".hidden", "-o", "a b", "a\\b", "a:b", "con", "a\0b", "a\nb", "ü" * 101]
+)
+def test_an_id_that_could_do_harm_is_a_name_with_a_hash(custom_id: str, tmp_path: Path) -> None:
+    name = safe_name(custom_id)
+
+    assert "~" in name
+    (tmp_path / f"{name}-0.png").touch()
+    assert [path.name for path in tmp_path.iterdir()] == [f"{name}-0.png"]
+
+
+def test_ids_that_differ_have_names_that_differ() -> None:
+    ids = ["a/b", "a\\b", "a_b", "a b", safe_name("a/b"), "e\u0301", "é", "x" * 100, "x" * 101, "x" * 102]
+
+    assert len({safe_name(custom_id) for custom_id in ids}) == len(ids)
+
+
+def test_where_case_does_not_count_names_differ_by_more() -> None:
+    names = [safe_name(custom_id, minds_case=False) for custom_id in ("cat", "Cat", "CAT")]
+
+    assert names[0] == "cat"
+    assert len({name.casefold() for name in names}) == 3

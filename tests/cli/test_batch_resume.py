@@ -1,0 +1,185 @@
+"""`safelight batch` that is interrupted, killed or cut off, and comes back: nothing is done twice, nothing is lost."""
+
+import signal
+
+import pytest
+
+from tests.cli.batches import Prompts, fetched, numbered, snapshot
+from tests.cli.terminal import SMALL, Terminal
+from tests.cli.wire import Wire
+from tests.processes import Process
+from tests.stack import Stack
+
+LAST_WAITS = "custom_id,prompt,model\na,A cat.,fake\nb,A dog.,fake\nc,A cow.,elsewhere\n"
+"""Two lines that are drawn at once, and one that waits for a worker of another queue."""
+
+
+def never(asked: bytes, answered: bytes) -> bool:
+    return False
+
+
+def test_after_ctrl_c_the_batch_goes_on_and_the_same_command_fetches_what_is_missing(
+    terminal: Terminal, safelight: Stack, ctrl_c: None
+) -> None:
+    prompts = Prompts(terminal, "a.csv", LAST_WAITS)
+    with Wire(safelight.port, never) as wire:
+        with terminal.start(*prompts.command(*SMALL), SAFELIGHT_URL=wire.url) as process:
+            process.until_says("in_progress 2 of 3 lines")
+            process.signal(signal.SIGINT)
+            assert process.wait() == 130
+        (batch,) = prompts.batches(safelight)
+        process.until_says(
+            f"{batch['id']} goes on: `safelight batch --out {prompts.out}` goes on from here. "
+            f"`safelight batches cancel {batch['id']}` stops it."
+        )
+        assert batch["status"] == "in_progress"
+
+        with safelight.apart():
+            safelight.worker("other", queue="nobody")
+            ended = terminal.run(*prompts.command(*SMALL), SAFELIGHT_URL=wire.url)
+
+        assert (ended.returncode, ended.stdout) == (0, f"{prompts.out}/manifest.csv\n"), ended.stderr
+        assert prompts.pictures() == ["a-0.png", "b-0.png", "c-0.png"]
+        assert len(prompts.batches(safelight)) == 1
+        asked = fetched(wire.asked)
+        assert (len(asked), len(set(asked))) == (3, 3)
+
+    before = snapshot(prompts.out)
+    again = terminal.run("batch", "--out", str(prompts.out))
+    assert again.returncode == 0
+    assert f"3 pictures are in {prompts.out}, 3 of them from before." in again.stderr
+    assert {name: before[name] for name in prompts.pictures()} == {
+        name: snapshot(prompts.out)[name] for name in prompts.pictures()
+    }
+
+
+def test_ctrl_c_cancels_if_asked_to_and_a_retry_draws_what_was_left(
+    terminal: Terminal, safelight: Stack, ctrl_c: None
+) -> None:
+    prompts = Prompts(terminal, "a.csv", LAST_WAITS)
+    with terminal.start(*prompts.command(*SMALL, "--cancel-on-interrupt")) as process:
+        process.until_says("in_progress 2 of 3 lines")
+        process.signal(signal.SIGINT)
+        assert process.wait() == 130
+        process.until_says(" is cancelling: ")
+
+    ended = terminal.run("batch", "--out", str(prompts.out))
+
+    assert ended.returncode == 3
+    assert "is cancelled: 2 of 3 lines completed." in ended.stderr
+    assert prompts.pictures() == ["a-0.png", "b-0.png"]
+    with safelight.apart():
+        safelight.worker("other", queue="nobody")
+        retried = terminal.run("batch", "--out", str(prompts.out), "--retry-failed")
+    assert (retried.returncode, retried.stdout) == (0, f"{prompts.out}/manifest.csv\n"), retried.stderr
+    assert "is completed: 3 of 3 lines completed." in retried.stderr
+    assert prompts.pictures() == ["a-0.png", "b-0.png", "c-0.png"]
+    assert [(row["custom_id"], row["status"]) for row in prompts.manifest()] == [(id_, "completed") for id_ in "abc"]
+    assert not (prompts.out / "errors.jsonl").exists()
+
+
+def test_killed_before_the_answer_to_its_post_it_comes_back_to_the_same_batch(
+    terminal: Terminal, safelight: Stack
+) -> None:
+    prompts = Prompts(terminal, "a.csv", numbered(3))
+    started: list[Process] = []
+
+    def kill_after_the_post(asked: bytes, answered: bytes) -> bool:
+        if b"POST /v1/batches " not in asked:
+            return False
+        started[0].kill()
+        return True
+
+    with Wire(safelight.port, kill_after_the_post) as wire:
+        arguments = prompts.command("--url", wire.url)
+        started.append(terminal.start(*arguments))
+        with started[0] as process:
+            process.wait()
+        assert wire.has_cut
+        assert len(prompts.batches(safelight)) == 1
+
+        ended = terminal.run(*arguments)
+
+    assert ended.returncode == 0, ended.stderr
+    assert len(prompts.batches(safelight)) == 1
+    assert prompts.pictures() == ["line-2-0.png", "line-3-0.png", "line-4-0.png"]
+
+
+def test_killed_in_the_middle_of_a_picture_it_leaves_none_that_is_not_whole(
+    terminal: Terminal, safelight: Stack
+) -> None:
+    prompts = Prompts(terminal, "a.csv", numbered(3))
+    started: list[Process] = []
+
+    def kill_within_a_picture(asked: bytes, answered: bytes) -> bool:
+        if b"/content " not in asked or b"\x89PNG" not in answered:
+            return False
+        started[0].kill()
+        return True
+
+    with Wire(safelight.port, kill_within_a_picture) as wire:
+        started.append(terminal.start(*prompts.command("--url", wire.url)))
+        with started[0] as process:
+            process.wait()
+        assert wire.has_cut
+
+        ended = terminal.run(*prompts.command("--url", wire.url))
+
+    assert ended.returncode == 0, ended.stderr
+    assert prompts.pictures() == ["line-2-0.png", "line-3-0.png", "line-4-0.png"]
+    assert len(prompts.batches(safelight)) == 1
+
+
+def test_a_picture_that_was_damaged_meanwhile_is_fetched_again(terminal: Terminal) -> None:
+    prompts = Prompts(terminal, "a.csv", numbered(2))
+    assert terminal.run(*prompts.command()).returncode == 0
+    whole = (prompts.out / "line-2-0.png").read_bytes()
+    (prompts.out / "line-2-0.png").write_bytes(whole[:-1] + b"!")
+    (prompts.out / "line-3-0.png").unlink()
+
+    ended = terminal.run(*prompts.command())
+
+    assert ended.returncode == 0, ended.stderr
+    assert (prompts.out / "line-2-0.png").read_bytes() == whole
+    assert prompts.pictures() == ["line-2-0.png", "line-3-0.png"]
+
+
+def test_a_server_that_is_replaced_in_the_middle_is_waited_for(terminal: Terminal, own: Stack) -> None:
+    prompts = Prompts(terminal, "a.csv", LAST_WAITS)
+    api = own.api()
+    own.worker()
+    own.sweep()
+    with terminal.start(*prompts.command(*SMALL), SAFELIGHT_URL=own.url) as process:
+        process.until_says("in_progress 2 of 3 lines")
+        api.kill()
+        own.api()
+        own.worker("other", queue="nobody")
+        assert process.wait() == 0, process.said()
+    assert prompts.pictures() == ["a-0.png", "b-0.png", "c-0.png"]
+    assert len(prompts.batches(own)) == 1
+
+
+def test_a_directory_is_held_by_one_command_at_a_time(terminal: Terminal, safelight: Stack) -> None:
+    prompts = Prompts(terminal, "a.csv", LAST_WAITS)
+    with terminal.start(*prompts.command(*SMALL)) as process:
+        process.until_says("in_progress")
+
+        said = terminal.refusal(*prompts.command(*SMALL))
+
+    assert said == f"Another `safelight batch` is writing to {prompts.out}."
+    (batch,) = prompts.batches(safelight)
+    safelight.client.post(f"/v1/batches/{batch['id']}/cancel")
+
+
+@pytest.mark.parametrize("where", [["--out", "pictures"], []])
+def test_detached_it_prints_the_id_and_is_come_back_to(terminal: Terminal, safelight: Stack, where: list[str]) -> None:
+    prompts = Prompts(terminal, "a.csv", numbered(2))
+    mark = f"mark={prompts.mark}"
+
+    detached = terminal.run("batch", str(prompts.file), *where, "--metadata", mark, "--detach")
+
+    (batch,) = prompts.batches(safelight)
+    assert (detached.returncode, detached.stdout, detached.stderr) == (0, f"{batch['id']}\n", "")
+    attached = terminal.run("batch", "--batch", batch["id"], "--out", "pictures")
+    assert attached.returncode == 0, attached.stderr
+    assert prompts.pictures() == ["line-2-0.png", "line-3-0.png"]
