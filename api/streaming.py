@@ -27,8 +27,8 @@ from core.status import JobStatus
 
 log = logging.getLogger(__name__)
 
-KEEP_ALIVE_LOOKS = 15
-"""Quiet looks at the ledger (a second each) between two keep-alive comments; proxies cut silent streams."""
+KEEP_ALIVE_SECONDS = 15.0
+"""After so long without an event a comment follows, whatever the job does meanwhile; proxies cut silent streams."""
 
 NAMES: Mapping[Operation, str] = {"generation": "image_generation", "edit": "image_edit"}
 """How OpenAI's events of an operation begin."""
@@ -93,18 +93,18 @@ async def events(parts: Context, project_id: str, job: sa.Row[Any], end_user: st
 
 
 async def _events(parts: Context, project_id: str, job: sa.Row[Any], end_user: str | None) -> AsyncIterator[bytes]:
-    quiet, shown = 0, -1
-    async for happened in follow(parts, job.id, 0):
-        if happened is None:
-            quiet += 1
-            if quiet % KEEP_ALIVE_LOOKS == 0:
-                yield format_sse_event(comment="keep-alive")
-        elif isinstance(happened, sa.Row):
-            if JobStatus(happened.data["status"]).is_final:
-                yield await _last(parts, await job_row(parts, project_id, job.id), end_user)
-        elif happened["type"] == "preview" and happened["partial_image_index"] > shown:
+    spoke_at, shown = time.monotonic(), -1
+    async for happened in follow(parts, job.id, 0):  # once a second at least
+        if isinstance(happened, sa.Row) and JobStatus(happened.data["status"]).is_final:
+            yield await _last(parts, await job_row(parts, project_id, job.id), end_user)
+        elif isinstance(happened, Mapping) and happened.get("partial_image_index", -1) > shown:
             shown = happened["partial_image_index"]  # a second attempt at the job begins anew with 0
             yield _partial(job, happened)
+        elif time.monotonic() - spoke_at >= KEEP_ALIVE_SECONDS:
+            yield format_sse_event(comment="keep-alive")
+        else:
+            continue
+        spoke_at = time.monotonic()
 
 
 def _partial(job: sa.Row[Any], preview: Mapping[str, Any]) -> bytes:

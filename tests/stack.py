@@ -95,8 +95,9 @@ class Stack:
 
     # The processes
 
-    def api(self) -> Process:
-        command = python("-m", "uvicorn", "api.app:create_app", "--factory", "--port", str(self.port))
+    def api(self, port: int | None = None) -> Process:
+        """An API; by default the one that `client` and `url` speak to."""
+        command = python("-m", "uvicorn", "api.app:create_app", "--factory", "--port", str(port or self.port))
         process = self._exits.enter_context(Process("api", command, self.environment))
         process.until_says("Uvicorn running")
         return process

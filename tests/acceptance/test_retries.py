@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from cli.embedded import EmbeddedValkey
 from core.tables import jobs
 from tests.pictures import a_picture, encoded
-from tests.processes import Process
-from tests.stack import Stack, body
+from tests.processes import PATIENCE, Process
+from tests.stack import Stack, body, free_port
 
 GRACE = "1.5"
 AGAIN = {"x-stainless-retry-count": "1"}
@@ -156,6 +156,58 @@ def test_a_retry_that_comes_after_the_job_is_done_gets_its_pictures(service: Sta
     answer = service.client.post("/v1/images/generations", json=request, headers=AGAIN)
 
     assert body(answer)["job_id"] == job_id
+
+
+@pytest.fixture(scope="module")
+def elsewhere(service: Stack, api: Process) -> Iterator[httpx.Client]:
+    """Another API process of the same Safelight."""
+    port = free_port()
+    service.api(port)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as found:
+        yield found
+
+
+def test_a_retry_that_reaches_another_process_finds_the_job(
+    service: Stack, client: openai.OpenAI, elsewhere: httpx.Client
+) -> None:
+    request: dict[str, Any] = {"model": "slow", "prompt": "a cat", "steps": 25}
+    job_id = break_off(service, **request)
+
+    answer = elsewhere.post("/v1/images/generations", json=request, headers=AGAIN)
+
+    assert body(answer)["job_id"] == job_id
+    assert [job.status for job in the_jobs(service)] == ["completed"]
+
+
+def test_a_retry_does_not_take_the_job_of_a_client_that_waits_at_another_process(
+    service: Stack, client: openai.OpenAI, elsewhere: httpx.Client
+) -> None:
+    request: dict[str, Any] = {"model": "slow", "prompt": "a cat", "steps": 20}
+    with service.client.stream("POST", "/v1/images/generations", json=request | {"stream": True}) as waiting:
+        lines = waiting.iter_lines()
+        first = next(lines).removeprefix(": job ")
+
+        answer = elsewhere.post("/v1/images/generations", json=request | {"stream": True}, headers=AGAIN)
+
+        assert answer.text.partition("\n")[0].removeprefix(": job ") != first
+        assert "image_generation.completed" in "\n".join(lines)
+    assert [job.status for job in the_jobs(service)] == ["completed", "completed"]
+
+
+def test_a_key_is_known_to_every_process(service: Stack, client: openai.OpenAI, elsewhere: httpx.Client) -> None:
+    request: dict[str, Any] = {"model": "slow", "prompt": "a cat", "steps": 10}
+    key = {"idempotency-key": "for both"}
+
+    async def both() -> list[httpx.Response]:
+        async with httpx.AsyncClient(timeout=PATIENCE, headers=key) as one:
+            urls = [f"{base}/v1/images/generations" for base in (service.url, str(elsewhere.base_url).rstrip("/"))]
+            return await asyncio.gather(*(one.post(url, json=request) for url in urls))
+
+    answers = asyncio.run(both())
+
+    (job,) = the_jobs(service)
+    assert [body(answer)["job_id"] for answer in answers] == [job.id, job.id]
+    assert [answer.headers.get("idempotent-replayed") for answer in answers].count("true") == 1
 
 
 def test_who_prefers_not_to_wait_gets_the_job(service: Stack, client: openai.OpenAI) -> None:

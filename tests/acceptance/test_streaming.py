@@ -84,6 +84,22 @@ def test_an_edit_streams_to_the_asynchronous_client_too(safelight: Stack) -> Non
     assert opened(last.b64_json).size == (64, 64)
 
 
+@pytest.mark.parametrize(("model", "fields"), [("slow", {"steps": 160}), ("elsewhere", {})], ids=["drawn", "waiting"])
+def test_a_stream_without_news_is_kept_alive_by_comments(
+    safelight: Stack, client: openai.OpenAI, model: str, fields: dict[str, int]
+) -> None:
+    with client.images.with_streaming_response.generate(
+        model=model, prompt="a cat", stream=True, extra_body=fields
+    ) as answer:
+        lines = answer.iter_lines()
+        job_id = next(lines).removeprefix(": job ")
+
+        assert next(line for line in lines if line) == ": keep-alive"
+
+    assert safelight.job(job_id)["status"] == ("in_progress" if model == "slow" else "queued")
+    safelight.client.post(f"/v1/jobs/{job_id}/cancel")
+
+
 def _consume(stream: openai.Stream[ImageGenStreamEvent]) -> None:
     with stream:
         for _ in stream:
