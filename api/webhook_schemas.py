@@ -9,7 +9,7 @@ from core.deliveries import EventType
 from core.requests import Text, UnixSeconds
 
 Name = Annotated[Text, MinLen(1), MaxLen(200)]
-Url = Annotated[Text, MaxLen(2048)]
+Url = Annotated[Text, MaxLen(2048), Field(json_schema_extra={"pattern": "^https?://"})]
 EventTypes = Annotated[list[EventType], MinLen(1)]
 
 
@@ -122,7 +122,11 @@ class AttemptObject(BaseModel):
     started_at: int
     seconds: float
     status_code: int | None
-    error_code: str | None
+    error_code: str | None = Field(
+        description="`http_error`: an answer other than 2xx. Else what kept it from answering: `timeout`, `no_answer`, "
+        "`connection_failed`, `name_not_found`, `destination_refused`, `certificate_expired`, "
+        "`certificate_wrong_host`, `certificate_untrusted`, `tls_failed`."
+    )
     answer: str | None = Field(description="The beginning of what the receiver said.")
 
 
@@ -131,15 +135,16 @@ class DeliveryObject(BaseModel):
 
     id: str
     object: Literal["webhook_delivery"] = "webhook_delivery"
-    webhook_endpoint_id: str | None = Field(description="Null: the job's own receiver.")
-    job_id: str
+    webhook_endpoint_id: str | None = Field(description="Null: the job's or the batch's own receiver.")
+    job_id: str | None
+    batch_id: str | None
     event_id: str
     event_type: str
     status: str = Field(description="`pending`, `delivered` or `failed`.")
     attempts: int
     next_attempt_at: int | None
     status_code: int | None = Field(description="Of the latest attempt.")
-    error_code: str | None = Field(description="Of the latest attempt.")
+    error_code: str | None = Field(description="Of the latest attempt, or why it was given up.")
     created_at: int
     finished_at: int | None
 

@@ -36,7 +36,7 @@ from api.webhook_schemas import (
     TestResult,
 )
 from core import deliveries, webhooks
-from core.deliveries import JOB_EVENTS
+from core.deliveries import EVENTS
 from core.egress import Allowed, Egress, Unreached
 from core.errors import InvalidParameter, InvalidRequest, NotFound
 from core.ids import new_id
@@ -93,7 +93,7 @@ async def index(parts: Parts, project_id: Project, after: After = None, limit: L
 @router.get("/webhook_event_types", summary="List event types", response_model=EventTypeList)
 async def event_types(_project_id: Project) -> Response:
     """List the events that a receiver can be told of."""
-    return answer(EventTypeList(data=list(JOB_EVENTS)))
+    return answer(EventTypeList(data=list(EVENTS)))
 
 
 @router.get(
@@ -199,13 +199,16 @@ async def index_deliveries(
     project_id: Project,
     webhook_endpoint_id: Annotated[str | None, Query(description="Only to this endpoint.")] = None,
     job_id: Annotated[str | None, Query(description="Only of this job.")] = None,
+    batch_id: Annotated[str | None, Query(description="Only of this batch.")] = None,
     after: After = None,
     limit: Limit = 20,
 ) -> Response:
-    """List the deliveries to an endpoint or of a job, newest first."""
-    if webhook_endpoint_id is None and job_id is None:
-        raise InvalidParameter("webhook_endpoint_id or job_id is required.", param="webhook_endpoint_id")
-    found = deliveries.page(project_id, limit=limit + 1, endpoint_id=webhook_endpoint_id, job_id=job_id, after=after)
+    """List the deliveries to an endpoint, of a job or of a batch, newest first."""
+    if webhook_endpoint_id is None and job_id is None and batch_id is None:
+        raise InvalidParameter("webhook_endpoint_id, job_id or batch_id is required.", param="webhook_endpoint_id")
+    found = deliveries.page(
+        project_id, limit=limit + 1, endpoint_id=webhook_endpoint_id, job_id=job_id, batch_id=batch_id, after=after
+    )
     rows = await parts.database.execute(found)
     shown = [DeliveryObject(**_delivery(row)) for row in rows[:limit]]
     return answer(DeliveryList(data=shown, **_edges(rows, limit)))
@@ -242,7 +245,7 @@ async def redeliver(delivery_id: str, parts: Parts, project_id: Project) -> Resp
 
 def describe(app: FastAPI) -> None:
     """Tell the OpenAPI document what receivers get."""
-    for kind in JOB_EVENTS:
+    for kind in EVENTS:
 
         @app.webhooks.post(kind, name=kind, tags=["webhooks"], summary=kind, status_code=204)
         def told(event: webhooks.Event) -> None:
@@ -290,7 +293,7 @@ def _shown(row: sa.Row[Any]) -> dict[str, Any]:
 
 
 def _delivery(row: sa.Row[Any]) -> dict[str, Any]:
-    plain = ("id", "job_id", "event_id", "event_type", "status", "attempts", "status_code", "error_code")
+    plain = ("id", "job_id", "batch_id", "event_id", "event_type", "status", "attempts", "status_code", "error_code")
     return {
         **{name: row._mapping[name] for name in plain},
         "webhook_endpoint_id": row.endpoint_id,

@@ -27,6 +27,7 @@ EventType = Literal[JobEventType, BatchEventType]
 JOB_EVENTS: tuple[JobEventType, ...] = get_args(JobEventType)
 FINAL_EVENTS: tuple[JobEventType, ...] = JOB_EVENTS[1:]
 BATCH_EVENTS: tuple[BatchEventType, ...] = get_args(BatchEventType)
+EVENTS: tuple[EventType, ...] = get_args(EventType)
 
 NOW = sa.func.clock_timestamp()
 THIS_MOMENT = sa.func.now()
@@ -228,14 +229,17 @@ def page(
     limit: int,
     endpoint_id: str | None = None,
     job_id: str | None = None,
+    batch_id: str | None = None,
     after: str | None = None,
 ) -> sa.Select[Any]:
-    """Deliveries to an endpoint or of a job, newest first. `after` is the id of the last one of the page before."""
+    """Deliveries to an endpoint, of a job or a batch, newest first. `after` is the last id of the page before."""
     found = sa.select(deliveries).where(deliveries.c.project_id == project_id)
     if endpoint_id is not None:
         found = found.where(deliveries.c.endpoint_id == endpoint_id)
     if job_id is not None:
         found = found.where(deliveries.c.job_id == job_id)
+    if batch_id is not None:
+        found = found.where(deliveries.c.batch_id == batch_id)
     if after is not None:
         found = found.where(deliveries.c.id < after)
     return found.order_by(deliveries.c.id.desc()).limit(limit)

@@ -17,13 +17,15 @@ from pydantic import BaseModel, Field
 from sqlalchemy.dialects.postgresql import JSONB
 
 from core import deliveries
+from core.batch_schemas import TIMES, BatchError, BatchErrors, BatchObject, BatchUrls, RequestCounts
+from core.deliveries import EventType
 from core.egress import Allowed, Refused, check
 from core.errors import InvalidParameter
 from core.ids import new_id
 from core.jobs import NOW
 from core.schemas import JobError, JobObject, JobUrls
 from core.settings import Settings
-from core.status import JobStatus
+from core.status import BatchStatus, JobStatus
 from core.tables import projects
 from core.tables import webhook_endpoints as endpoints
 
@@ -40,16 +42,52 @@ class Event(BaseModel):
 
     id: str = Field(description="The same for every attempt, as is the header `webhook-id`: tells repetitions.")
     object: Literal["event"] = "event"
-    type: str = Field(description="`job.started`, `job.completed`, `job.failed`, `job.cancelled` or `job.expired`.")
+    type: str = Field(description="`job.completed`, `batch.completed` ...: what happened, and to what.")
     created_at: int
-    data: JobObject = Field(description="The job, with links to its pictures that work until they expire.")
+    data: JobObject | BatchObject = Field(
+        description="The job, with links to its pictures that work until they expire; or the batch."
+    )
 
 
-def sample(event_id: str, event_type: str, now: datetime, base_url: str) -> Event:
-    """A made-up event, to test a receiver with: of a job that there is not."""
-    status = JobStatus("in_progress" if event_type == "job.started" else event_type.partition(".")[2])
-    moment, url = int(now.timestamp()), f"{base_url}/v1/jobs/job_test"
-    job = JobObject(
+def sample(event_id: str, event_type: EventType, now: datetime, base_url: str) -> Event:
+    """A made-up event, to test a receiver with: of a job or a batch that there is not."""
+    subject, _, fact = event_type.partition(".")
+    moment = int(now.timestamp())
+    data = _sample_job(fact, moment, base_url) if subject == "job" else _sample_batch(fact, moment, base_url)
+    return Event(id=event_id, type=event_type, created_at=moment, data=data)
+
+
+def _sample_batch(fact: str, moment: int, base_url: str) -> BatchObject:
+    url = f"{base_url}/v1/batches/batch_test"
+    paths = ("cancel", "events", "images.zip", "manifest.csv")
+    errors = BatchErrors(data=[BatchError(line=1, code="test", param=None, message="This is a test.")])
+    return BatchObject(
+        id="batch_test",
+        endpoint="/v1/images/generations",
+        model="test",
+        status=BatchStatus(fact),
+        errors=errors if fact == "failed" else None,
+        input_file_id="file_test",
+        completion_window="24h",
+        output_file_id="file_test" if fact == "completed" else None,
+        error_file_id=None,
+        created_at=moment,
+        **dict.fromkeys(TIMES) | {"expires_at": moment, f"{fact}_at": moment},
+        request_counts=RequestCounts(total=1, **{fact: 1}),
+        metadata={},
+        progress=None,
+        device_seconds=1.0,
+        parameters={},
+        webhook=None,
+        retried_from=None,
+        urls=BatchUrls(self=url, **{path.partition(".")[0]: f"{url}/{path}" for path in paths}),
+    )
+
+
+def _sample_job(fact: str, moment: int, base_url: str) -> JobObject:
+    status = JobStatus("in_progress" if fact == "started" else fact)
+    url = f"{base_url}/v1/jobs/job_test"
+    return JobObject(
         id="job_test",
         status=status,
         operation="generation",
@@ -82,7 +120,6 @@ def sample(event_id: str, event_type: str, now: datetime, base_url: str) -> Even
         expires_at=moment,
         urls=JobUrls(self=url, cancel=f"{url}/cancel", events=f"{url}/events"),
     )
-    return Event(id=event_id, type=event_type, created_at=moment, data=job)
 
 
 def new_secret() -> str:

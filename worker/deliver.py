@@ -18,11 +18,12 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from core import deliveries, lanes, views, webhooks
+from core import batches, deliveries, lanes, views, webhooks
+from core.batch_schemas import BatchObject, batch_object
 from core.db import UNAVAILABLE, Database
 from core.deliveries import Attempt
 from core.egress import Answer, Egress, Unreached
-from core.schemas import job_object
+from core.schemas import JobObject, job_object
 from core.settings import Settings
 from core.storage import Storage
 from worker.receivers import Receivers
@@ -125,8 +126,8 @@ class Deliverer:
 
     def send(self, row: sa.Row[Any]) -> None:
         """Send one delivery that was claimed, and write down what came of it."""
-        jobs = self._database.execute(views.job(row.project_id, row.job_id))
-        if not jobs:
+        subject = self._subject(row)
+        if subject is None:
             return  # deleted, and the delivery with it
         began = time.monotonic()
         answer: Answer | None = None
@@ -134,7 +135,7 @@ class Deliverer:
         url, keys = _receiver(row)
         if url is not None:
             try:
-                body = self._body(row, jobs[0])
+                body = _body(row, subject)
                 answer = self._egress.post(url, body, _headers(row, keys, body), self._timeout)
                 error_code = None if 200 <= answer.status < 300 else "http_error"
             except Unreached as error:
@@ -153,14 +154,13 @@ class Deliverer:
     def _timeout(self) -> float:
         return self._settings.webhook_timeout.total_seconds()
 
-    def _body(self, row: sa.Row[Any], job: sa.Row[Any]) -> bytes:
-        event = webhooks.Event(
-            id=row.event_id,
-            type=row.event_type,
-            created_at=int(row.event_at.timestamp()),
-            data=job_object(job, self._settings.base_url, self._storage.url),
-        )
-        return event.model_dump_json().encode()
+    def _subject(self, row: sa.Row[Any]) -> JobObject | BatchObject | None:
+        """What an event is about, as it is now."""
+        if row.batch_id is not None:
+            found = self._database.execute(batches.one(row.batch_id))
+            return batch_object(found[0], self._settings.base_url) if found else None
+        found = self._database.execute(views.job(row.project_id, row.job_id))
+        return job_object(found[0], self._settings.base_url, self._storage.url) if found else None
 
     def _record(self, row: sa.Row[Any], attempt: Attempt, answer: Answer | None, *, may_retry: bool) -> None:
         if attempt.error_code is None:
@@ -205,6 +205,11 @@ def _receiver(row: sa.Row[Any]) -> tuple[str | None, list[str]]:
         )
     own = row.webhook
     return own["url"], [own["secret"]] if own.get("secret") else []
+
+
+def _body(row: sa.Row[Any], subject: JobObject | BatchObject) -> bytes:
+    event = webhooks.Event(id=row.event_id, type=row.event_type, created_at=int(row.event_at.timestamp()), data=subject)
+    return event.model_dump_json().encode()
 
 
 def _headers(row: sa.Row[Any], keys: list[str], body: bytes) -> dict[str, str]:

@@ -101,12 +101,12 @@ def recorded(place: Place) -> None:
 
 
 def at_random(place: Place) -> None:
-    """Whenever: in the half second after several events."""
+    """Whenever: in the tenth of a second after several events."""
     with place.start() as sender:
         sender.until_says("delivering")
         for _ in range(5):
             place.cause()
-        threading.Event().wait(CHANCE.uniform(0, 0.5))
+        threading.Event().wait(CHANCE.uniform(0, 0.1))
         sender.kill()
 
 

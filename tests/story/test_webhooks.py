@@ -3,12 +3,13 @@
 import json
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import openai
 import pytest
 from standardwebhooks.webhooks import Webhook
 
+from core.deliveries import EVENTS
 from core.webhooks import new_secret
 from tests.receiver import Receiver, answering
 from tests.stack import Stack, body
@@ -77,9 +78,13 @@ def test_endpoints_have_the_sdks_shape(client: openai.OpenAI, receiver: Receiver
     kind: Any = "job.failed"
     assert client.webhooks.test(made.id, event_type=kind).status_code == 200
     (received,) = receiver.received
+    for every in EVENTS:
+        assert client.webhooks.test(made.id, event_type=cast(Any, every)).success
+        sent = json.loads(receiver.received[-1].body)
+        assert (sent["type"], sent["data"]["object"]) == (every, every.partition(".")[0])
     for secret in (made.signing_secret, rotated.signing_secret):
         Webhook(secret).verify(received.body, dict(received.headers))
-    assert client.webhooks.event_types.list().data == ["job.started", *ENDED]
+    assert client.webhooks.event_types.list().data == list(EVENTS)
 
     assert client.webhooks.delete(made.id).deleted
     for call in (client.webhooks.retrieve, client.webhooks.delete, client.webhooks.rotate_secret):
@@ -195,7 +200,7 @@ def test_why_a_receiver_was_not_reached_is_told_to_its_owner(safelight: Stack, c
 def test_the_document_tells_what_receivers_get(safelight: Stack) -> None:
     document = body(safelight.client.get("/openapi.json"))
 
-    assert set(document["webhooks"]) == {"job.started", *ENDED}
+    assert set(document["webhooks"]) == set(EVENTS)
     sent = document["webhooks"]["job.completed"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert sent == {"$ref": "#/components/schemas/Event"}
     assert "422" not in document["webhooks"]["job.completed"]["post"]["responses"]
