@@ -18,7 +18,14 @@ from core.errors import IdempotencyConflict
 from core.inputs import Inputs
 from core.jobs import NewJob
 
-Key = Annotated[str | None, Header(alias="idempotency-key", description="Makes a repeated request the same job.")]
+Key = Annotated[
+    str | None,
+    Header(
+        alias="idempotency-key",
+        description="Makes a repeated request the same job.",
+        json_schema_extra={"minLength": 1, "maxLength": 255, "pattern": "^[ -~]*$"},
+    ),
+]
 REPLAYED = {"idempotent-replayed": "true"}
 """Header of an answer whose job was made by an earlier request with the same key."""
 

@@ -22,7 +22,7 @@ class PromptRequest(BaseModel):
         extra="forbid", strict=True, json_schema_extra={"examples": [{"prompt": "A penguin on the beach"}]}
     )
 
-    prompt: Text = Field(description="What to draw.")
+    prompt: Text = Field(description="What to draw.", json_schema_extra={"minLength": 1})
 
 
 class ImageUrl(BaseModel):

@@ -43,6 +43,9 @@ OutputFormat = Literal["png", "webp", "jpeg"]
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
+PRINTABLE = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+
+
 def _printable(text: str) -> str:
     """Refuse characters that no prompt needs and Postgres or a terminal cannot take."""
     if found := _CONTROL.search(text):
@@ -50,7 +53,7 @@ def _printable(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(_printable)]
+Text = Annotated[str, AfterValidator(_printable), Field(json_schema_extra={"pattern": PRINTABLE})]
 UnixSeconds = Annotated[int, Ge(0), Le(253_402_300_799)]
 """A moment up to the end of the year 9999, after which Python's calendar ends."""
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)]
@@ -112,7 +115,11 @@ Strength = Annotated[
 class Prompted(BaseModel):
     """What has a prompt."""
 
-    prompt: Text | None = Field(None, description="What to draw, in words the model knows. Not for a variation.")
+    prompt: Text | None = Field(
+        None,
+        description="What to draw, in words the model knows. Not for a variation.",
+        json_schema_extra={"minLength": 1},
+    )
 
 
 class Parameters(BaseModel):
@@ -160,7 +167,9 @@ class JobWebhook(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    url: Annotated[Text, MaxLen(2048)] = Field(description="Where events are posted to.")
+    url: Annotated[Text, MaxLen(2048)] = Field(
+        description="Where events are posted to.", json_schema_extra={"pattern": "^https?://"}
+    )
     events: Annotated[list[JobEventType], MinLen(1)] = Field(
         default_factory=lambda: list(FINAL_EVENTS),
         description="Which events; by default how the job ended.",
