@@ -114,5 +114,5 @@ async def _lines(parts: Context, batch_id: str, completed: bool | None = None) -
 
 def file_name(job: sa.Row[Any], image: Mapping[str, Any]) -> str:
     """A picture's name in the zip: its line's number, name and index, in characters that every file system takes."""
-    name = _UNSAFE.sub("_", job.custom_id)[:80].strip(".") or "_"
+    name = _UNSAFE.sub("_", job.custom_id)[:80].lstrip(".") or "_"
     return f"{job.batch_index + 1:05d}-{name}-{image['index']}.{EXTENSIONS[job.output_format]}"

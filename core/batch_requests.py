@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from core.catalog import Operation
 from core.deliveries import BATCH_EVENTS, BatchEventType
-from core.errors import InvalidParameter, MissingParameter, SafelightError
+from core.errors import InvalidParameter, MissingParameter
 from core.openai_requests import REQUESTS, job_request
 from core.requests import JobRequest, MetadataKey, MetadataValue, Parameters, RequestT, Text, explain
 from core.webhooks import is_secret
@@ -167,7 +167,7 @@ def request_of(
 ) -> tuple[JobRequest, ResponseFormat | None]:
     """What a line asks for, and how its pictures are to be shown if it says so.
 
-    strict: False where values come as text, from a table. Raises SafelightError, with the field below `body` as param.
+    strict: False where values come as text, from a table. Raises SafelightError.
     """
     said = {**shared, **{name: value for name, value in body.items() if value is not None}}
     if endpoint == JOBS:
@@ -188,9 +188,3 @@ def _validated(kind: type[RequestT], said: Mapping[str, Any], strict: bool) -> R
         return kind.model_validate(said, strict=strict)
     except ValidationError as error:
         raise explain(error.errors(include_url=False)[0], kind) from None
-
-
-def below(error: SafelightError, place: str) -> SafelightError:
-    """The same error, of a field further down."""
-    error.param = place if error.param in (None, "body") else f"{place}.{error.param}"
-    return error

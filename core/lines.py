@@ -13,7 +13,7 @@ from typing import Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from core.batch_requests import CustomId, below, request_of
+from core.batch_requests import CustomId, request_of
 from core.batches import LineError
 from core.errors import InvalidParameter, InvalidRequest, SafelightError
 from core.requests import JobRequest, explain
@@ -143,10 +143,7 @@ def _of_json(number: int, raw: bytes, reading: Reading) -> Line:
         raise InvalidParameter(
             f"url is {line.url!r}; in a batch for {reading.endpoint} each line's must be the same.", param="url"
         )
-    try:
-        request, shown = request_of(reading.endpoint, line.body, reading.shared)
-    except SafelightError as error:
-        raise below(error, "body") from None
+    request, shown = request_of(reading.endpoint, line.body, reading.shared)
     return Line(number, line.custom_id, request, shown)
 
 

@@ -77,9 +77,14 @@ class Storage:
             raise StorageUnavailable(f"Could not write {key}: {_first_line(error)}") from error
 
     def write(self, key: str, chunks: Iterator[bytes]) -> None:
-        """Write an object whole, or not at all, from chunks; see `put_chunks`."""
+        """Write an object from chunks that need not fit into memory together, and that may be read from here as well.
+
+        What fails in the middle may leave the beginning of an object, which no row speaks of and the sweep deletes.
+        """
         try:
-            obstore.put(self._store, key, chunks)
+            with obstore.open_writer(self._store, key) as into:
+                for chunk in chunks:
+                    into.write(chunk)
         except BROKEN as error:
             raise StorageUnavailable(f"Could not write {key}: {_first_line(error)}") from error
 

@@ -85,6 +85,10 @@ class Clerk:
                 self._tell([self.admit(held) if row.status == BatchStatus.VALIDATING else self.finish(held)])
             except Superseded:
                 log.info("batch %s is somebody else's, or nobody's any more", row.id)
+            except (*UNAVAILABLE, StorageUnavailable):
+                raise
+            except Exception:  # whatever it was, it concerns this batch alone; its lease lets the others go first
+                log.exception("batch %s is left alone for %s", row.id, LEASE)
         return bool(claimed)
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Many prompts at once: through the SDK's Batch API, as prompts, as requests, from a table; checked, stopped, fetched."""
+"""Many prompts at once: through the SDK's Batch API, as prompts or requests, from a table; checked, stopped, fetched."""
 
 import csv
 import io
@@ -93,7 +93,7 @@ def test_the_guides_code_runs_on_pictures_from_start_to_output_file(safelight: S
     assert batch.request_counts is not None
     assert (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed) == (20, 20, 0)
     assert batch.expires_at == batch.created_at + 24 * 3600
-    assert batch.in_progress_at and batch.finalizing_at and batch.completed_at
+    assert all([batch.in_progress_at, batch.finalizing_at, batch.completed_at])
     assert listed == [batch.id]
     assert [answer["custom_id"] for answer in answers] == [f"request-{n}" for n in range(20)]
     first = answers[0]
@@ -189,14 +189,14 @@ def test_every_line_that_is_wrong_is_named_and_nothing_runs(safelight: Stack) ->
     assert failed["status"] == "failed"
     assert [(error["line"], error["code"], error["param"]) for error in failed["errors"]["data"]] == [
         (2, "duplicate_custom_id", "custom_id"),
-        (3, "invalid_value", "body.size"),
+        (3, "invalid_value", "size"),
         (4, "invalid_json", None),
         (5, "invalid_json", None),
-        (6, "model_not_found", "body.model"),
-        (7, "unknown_parameter", "body.strange"),
+        (6, "model_not_found", "model"),
+        (7, "unknown_parameter", "strange"),
         (8, "invalid_value", "url"),
-        (9, "invalid_value", "body.stream"),
-        (10, "missing_required_parameter", "body.prompt"),
+        (9, "invalid_value", "stream"),
+        (10, "missing_required_parameter", "prompt"),
         (11, "missing_required_parameter", "custom_id"),
     ]
     assert dry["errors"] == failed["errors"]
@@ -230,9 +230,7 @@ def test_a_batch_that_is_wrong_is_refused_by_name(safelight: Stack, said: dict[s
 
 
 def test_a_dry_run_says_what_it_would_cost(safelight: Stack) -> None:
-    said = {"prompts": ["a cat", "a dog"], "n": 3, "size": "128x128"}
-
-    dry = submit(safelight, **said, dry_run=True)
+    dry = submit(safelight, prompts=["a cat", "a dog"], n=3, size="128x128", dry_run=True)
     asked = submit(safelight, requests=[{"prompt": "a", "model": "slow"}, {"prompt": "b"}], dry_run=True)
 
     assert (dry["object"], dry["total"], dry["images"], dry["models"]) == ("batch.estimate", 2, 6, {"fake": 2})
@@ -251,7 +249,7 @@ def test_a_batch_is_submitted_once_by_its_key(safelight: Stack) -> None:
 
     assert body(again) == body(first)
     assert again.headers["idempotent-replayed"] == "true"
-    assert (other.status_code, body(other)["error"]["code"]) == (422, "idempotency_mismatch")
+    assert (other.status_code, body(other)["error"]["code"]) == (422, "idempotency_key_reused")
 
 
 def test_what_is_cancelled_stops_and_still_writes_its_files(safelight: Stack) -> None:
@@ -312,7 +310,7 @@ def test_its_pictures_come_as_a_zip_and_a_table(safelight: Stack) -> None:
     rows = list(csv.DictReader(io.StringIO(manifest)))
 
     assert archive.testzip() is None
-    assert archive.namelist() == ["00001-_etc_passwd-0.png", "00001-_etc_passwd-1.png", "00002-katze_猫-0.png"]
+    assert archive.namelist() == ["00001-_.._etc_passwd-0.png", "00001-_.._etc_passwd-1.png", "00002-katze_猫-0.png"]
     assert [row["file"] for row in rows] == [*archive.namelist(), ""]
     assert Image.open(io.BytesIO(archive.read(rows[0]["file"]))).size == (64, 64)
     assert (rows[0]["prompt"], rows[0]["seed"], rows[1]["seed"]) == ("'=cmd()", "1", "2")
