@@ -64,6 +64,29 @@ def test_a_jobs_own_receiver_is_told_from_beginning_to_end(safelight: Stack, rec
         Webhook(secret).verify(one.body, dict(one.headers))
 
 
+def test_the_end_of_a_batch_is_told(safelight: Stack, client: openai.OpenAI, receiver: Receiver) -> None:
+    kinds: Any = ["batch.completed"]
+    made = client.webhooks.create(name="batches", url=receiver.url("/project"), event_types=kinds)
+    secret = new_secret()
+    own = {"url": receiver.url("/own"), "secret": secret}
+    sent = {"prompts": ["a cat", "a dog"], "size": "64x64", "webhook": own}
+
+    batch = body(safelight.client.post("/v1/batches", json=sent))
+
+    received = {one.path: one for one in receiver.until(2)}
+    assert set(received) == {"/project", "/own"}
+    for path, key in (("/project", made.signing_secret), ("/own", secret)):
+        told = received[path]
+        event: Any = client.webhooks.unwrap(told.body.decode(), dict(told.headers), secret=key)
+        assert (event.type, event.data.id) == ("batch.completed", batch["id"])
+        assert json.loads(told.body)["data"]["request_counts"]["completed"] == 2
+    deliveries = body(safelight.client.get("/v1/webhook_deliveries", params={"batch_id": batch["id"]}))["data"]
+    assert [(one["job_id"], one["batch_id"], one["event_type"]) for one in deliveries] == [
+        (None, batch["id"], "batch.completed")
+    ] * 2
+    client.webhooks.delete(made.id)
+
+
 def test_endpoints_have_the_sdks_shape(client: openai.OpenAI, receiver: Receiver) -> None:
     made = client.webhooks.create(name="a", url=receiver.url("/a"), event_types=ENDED)
     assert made.signing_secret.startswith("whsec_")
