@@ -6,6 +6,7 @@ to stdout.
 """
 
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +46,9 @@ NOT_ALL = 3
 
 PATIENCE_SECONDS = 600.0
 """How long an API may be away while a batch goes on: long enough to replace a server."""
+
+OFTENEST, SELDOMEST = 0.2, 2.0
+"""Seconds between two looks at a batch: a tenth of the time it has taken, within these."""
 
 
 def batch(
@@ -176,17 +180,22 @@ def _collect(batches: Batches, directory: OutputDirectory, state: State, *, retr
 
 def _followed(batches: Batches, batch_id: str, downloads: Downloads) -> Batch:
     """Show a batch until its end, and fetch pictures as its lines end; returns it as it ended."""
-    jobs = EndedJobs(batches, batch_id)
+    jobs, begun = EndedJobs(batches, batch_id), time.monotonic()
     with shown(batch_id) as show:
-        for batch in batches.follow(batch_id):
+        while True:
+            looked = time.monotonic()
+            next_look = looked + min(SELDOMEST, max(OFTENEST, (looked - begun) / 10))
+            batch = batches.batch(batch_id)
             show(batch, downloads.here)
-            if is_final(batch) or jobs.are_due(batch):
-                for job in jobs.news():
-                    downloads.add(job)
+            for job in jobs.news(batch):
+                downloads.add(job)
+                if is_final(batch):
                     show(batch, downloads.here)
+                elif time.monotonic() > next_look:
+                    break
             if is_final(batch):
                 return batch
-    raise AssertionError("a stream of events ends with the batch's end")
+            time.sleep(max(0.0, next_look - time.monotonic()))
 
 
 def _check_begun(batch: Batch, directory: OutputDirectory) -> None:

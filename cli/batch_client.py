@@ -6,9 +6,10 @@ Nothing here asks line by line: jobs come by the page, and only the pages behind
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, TypedDict, cast
 
-from cli.client import PAGE, Client, Event, Job
+from cli.client import PAGE, Client, Job
 from cli.errors import CommandError
 from core.status import BATCH_FINAL, FINAL, BatchStatus, JobStatus
 
@@ -129,11 +130,6 @@ class Batches:
         """A new batch of the lines that did not complete; asked twice, it is the same one."""
         return cast(Batch, self.client.ask("POST", f"{_path(batch_id)}/retry"))
 
-    def follow(self, batch_id: str) -> Iterator[Batch]:
-        """A batch as it moves, about once a second, until it is final."""
-        events = self.client.follow(f"{_path(batch_id)}/events", lambda event: is_final(_of(event)))
-        return (batch for event in events if (batch := _of(event)) is not None)
-
     def pages(self, batch_id: str, statuses: Sequence[str], after: str | None = None) -> Iterator[list[LineJob]]:
         """Jobs of a batch in the order of its lines, beyond the job `after`."""
         wanted = {"batch_id": batch_id, "status": list(statuses), "order": "asc", "limit": PAGE}
@@ -154,28 +150,43 @@ class EndedJobs:
         self._edge = 0  # a line's index, from 0
         self._before_edge: str | None = None
         self._told_beyond: set[int] = set()
+        self._listing: Iterator[LineJob] = iter(())
+        self._is_listing = False
         self._not_before = 0.0
 
-    def are_due(self, batch: Batch) -> bool:
-        """Whether there is something to tell, and listing it would not be listing all the time."""
-        told = self._edge + len(self._told_beyond)
-        return ended(batch) > told and time.monotonic() >= self._not_before
+    def news(self, batch: Batch) -> Iterator[LineJob]:
+        """What was not told yet, as far as it is time to ask; all of it once the batch is final.
 
-    def news(self) -> Iterator[LineJob]:
-        """List what lies beyond the edge; yields what was not told yet."""
+        Who stops in the middle goes on there the next time.
+        """
+        if is_final(batch):
+            return chain(self._listing, self._list())
+        told = self._edge + len(self._told_beyond)
+        if not self._is_listing and ended(batch) > told and time.monotonic() >= self._not_before:
+            self._is_listing = True
+            self._listing = self._list()
+        return self._listing
+
+    def _list(self) -> Iterator[LineJob]:
+        """List what lies beyond the edge."""
         took, begun = 0.0, time.monotonic()
         for page in self._batches.pages(self._batch_id, ENDED, self._before_edge):
             took += time.monotonic() - begun
             for job in page:
-                if job["batch_index"] not in self._told_beyond:
-                    yield job
-                    self._told_beyond.add(job["batch_index"])
-                if job["batch_index"] == self._edge:
-                    self._told_beyond.discard(self._edge)
-                    self._edge += 1
-                    self._before_edge = job["id"]
+                yield from self._untold(job)
             begun = time.monotonic()
+        self._is_listing = False
         self._not_before = time.monotonic() + LISTING_SHARE * took
+
+    def _untold(self, job: LineJob) -> Iterator[LineJob]:
+        is_new = job["batch_index"] not in self._told_beyond
+        self._told_beyond.add(job["batch_index"])
+        if job["batch_index"] == self._edge:
+            self._told_beyond.discard(self._edge)
+            self._edge += 1
+            self._before_edge = job["id"]
+        if is_new:
+            yield job
 
 
 def ended(batch: Batch) -> int:
@@ -184,21 +195,15 @@ def ended(batch: Batch) -> int:
     return counts["completed"] + counts["failed"] + counts["cancelled"] + counts["expired"]
 
 
-def is_final(batch: Batch | None) -> bool:
+def is_final(batch: Batch) -> bool:
     """Whether nothing can change a batch any more."""
-    return batch is not None and batch["status"] in BATCH_FINAL
+    return batch["status"] in BATCH_FINAL
 
 
 def is_whole(batch: Batch) -> bool:
     """Whether every line of a batch completed."""
     counts = batch["request_counts"]
     return batch["status"] == BatchStatus.COMPLETED and counts["completed"] == counts["total"]
-
-
-def _of(event: Event) -> Batch | None:
-    """The batch that an event carries: beside the event, or as all of it."""
-    found = event.data.get("batch", event.data)
-    return cast(Batch, found) if "request_counts" in found else None
 
 
 def _path(batch_id: str) -> str:

@@ -9,7 +9,7 @@ it. What is shown of a job, and where pictures go, is the commands' business; wh
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -160,17 +160,12 @@ class Client:
             wanted["after"] = page["last_id"]
 
     def events(self, job_id: str) -> Iterator[Event]:
-        """Everything that happens to a job, from its beginning to its end."""
-        advice = f" {job_id} goes on: `safelight watch {job_id}`."
-        return self.follow(f"{_path(job_id)}/events", lambda event: event.job is not None, advice)
-
-    def follow(self, path: str, is_last: Callable[[Event], bool], advice: str = "") -> Iterator[Event]:
-        """A stream of events from its beginning to its last one, over however many connections."""
-        last = "0"
+        """Everything that happens to a job, from its beginning to its end, over however many connections."""
+        path, last = f"{_path(job_id)}/events", "0"
         timeout = httpx.Timeout(SILENCE_SECONDS, connect=5.0)
         while True:
             with (
-                self._trying(advice),
+                self._trying(advice=f" {job_id} goes on: `safelight watch {job_id}`."),
                 self._http.stream("GET", path, headers={"last-event-id": last}, timeout=timeout) as answer,
             ):
                 if not answer.is_success:
@@ -181,9 +176,9 @@ class Client:
                 for number, event in _messages(self._lines(answer)):
                     last = number or last
                     yield event
-                    if is_last(event):
+                    if event.job is not None:
                         return
-                raise _Passing("ends the stream before its last event")
+                raise _Passing("ends the stream before the job's end")
 
     def download(self, image: Image) -> bytes:
         """A picture's file, as it was stored."""
