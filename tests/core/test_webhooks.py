@@ -21,6 +21,7 @@ from tests.core.test_deliveries import completed, rows, take
 from tests.receiver import Received, Receiver, answering
 from tests.stack import settings_of
 from worker.deliver import Deliverer, retry_after
+from worker.receivers import MOST_REMEMBERED, Receivers
 
 FINALS = ["job.completed", "job.failed"]
 
@@ -220,3 +221,15 @@ def test_a_project_has_no_more_endpoints_than_it_may(database: Database) -> None
         made = [one.result() for one in [threads.submit(create) for _ in range(16)]]
 
     assert made.count(True) == len(database.execute(webhooks.page(DEFAULT_PROJECT, limit=9))) == 3
+
+
+def test_what_is_known_of_receivers_is_their_last_sending_and_bounded() -> None:
+    receivers = Receivers(8)
+    for lane, seconds in (("a", 0.1), ("b", 15), ("c", 15), ("a", 15), ("b", 15), ("c", 0.9)):
+        receivers.note(lane, seconds)
+    assert (receivers.quick(), receivers.slow(), receivers.for_others) == (["c"], ["a", "b"], 4)
+
+    for number in range(2 * MOST_REMEMBERED):
+        receivers.note(f"{number}", 15)
+    assert (len(receivers.slow()), receivers.slow()[-1]) == (MOST_REMEMBERED, f"{2 * MOST_REMEMBERED - 1}")
+    assert receivers.quick() == ["c"]
