@@ -133,7 +133,8 @@ def known_to(stack: Stack) -> dict[str, list[str]]:
 def ask(stack: Stack, group: str, directory: Path, known: dict[str, list[str]], more: str = "") -> str:
     """Have schemathesis ask everything about a group of operations. Returns what it says if it finds nothing."""
     configuration = directory / "schemathesis.toml"
-    configuration.write_text(more + CONFIGURATION + dictionaries(known))
+    hooks = f'hooks = "{Path(__file__).parent / "form_failures.py"}"\n'
+    configuration.write_text(hooks + more + CONFIGURATION + dictionaries(known))
     phases = ["examples", "coverage", "fuzzing", *(["stateful"] if is_linked(group) else [])]
     share = ceil(EXAMPLES / len(operations_of(group)))
     asked = subprocess.run(
