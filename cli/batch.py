@@ -124,7 +124,7 @@ def batch(
     given = None if source is None else read_input(source, input_format)
     if given is not None and given.endpoint is not None:
         request["endpoint"] = given.endpoint
-    with connect(url, key, PATIENCE_SECONDS) as client:
+    with connect(url, key, PATIENCE_SECONDS, _tell) as client:
         batches = Batches(client)
         if given is not None and dry_run:
             raise typer.Exit(0 if estimate(batches, given, request) else 1)
@@ -142,6 +142,10 @@ def batch(
                     return
                 code = _collect(batches, directory, state, retries=retry_failed)
             raise typer.Exit(code)
+
+
+def _tell(trouble: str) -> None:
+    print(trouble, file=sys.stderr, flush=True)
 
 
 def _check_without_prompts(

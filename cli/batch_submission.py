@@ -17,6 +17,9 @@ from cli.output_directory import OutputDirectory, State
 
 PURPOSE = "batch"
 
+LOOKED_THROUGH = 1000
+"""Batches among which one that may have been posted is looked for."""
+
 
 def estimate(batches: Batches, given: BatchInput, request: Mapping[str, Any]) -> bool:
     """Print what a batch would be, and everything that is wrong with it. Returns whether nothing is."""
@@ -79,6 +82,10 @@ def ensure(batches: Batches, directory: OutputDirectory, state: State, given: Ba
     if state["batches"]:
         return
     try:
+        if (posted := _posted(batches, state["file_id"])) is not None:
+            state["batches"].append(posted)
+            directory.remember(state)
+            return
         if state["file_id"] is None:
             if given is None:
                 raise CommandError("The prompts were not sent yet: name their FILE again.")
@@ -90,6 +97,13 @@ def ensure(batches: Batches, directory: OutputDirectory, state: State, given: Ba
         directory.forget()
         raise
     directory.remember(state)
+
+
+def _posted(batches: Batches, file_id: str | None) -> str | None:
+    """The batch of a file, where a command died after it had posted it; its key may be forgotten by now."""
+    if file_id is None:
+        return None
+    return next((batch["id"] for batch in batches.newest(LOOKED_THROUGH) if batch["input_file_id"] == file_id), None)
 
 
 def retry(batches: Batches, directory: OutputDirectory, state: State) -> None:

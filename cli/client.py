@@ -9,7 +9,7 @@ it. What is shown of a job, and where pictures go, is the commands' business; wh
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -112,7 +112,13 @@ class _Passing(Exception):
 class Client:
     """One Safelight, spoken to by one command. Everything that goes wrong is a CommandError."""
 
-    def __init__(self, url: str, key: str | None = None, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str | None = None,
+        patience: float = PATIENCE_SECONDS,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
         self.url = _checked_url(url)
         if key is not None and not (key.isascii() and key.isprintable()):
             raise CommandError("The API key has characters that no key has: check --key or SAFELIGHT_API_KEY.")
@@ -124,6 +130,7 @@ class Client:
             mounts={f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")},
         )
         self._patience = patience
+        self._tell = tell
         self._has_answered = False
         self._away_since: float | None = None
 
@@ -242,6 +249,8 @@ class Client:
         except _Passing as passing:
             trouble = passing
         now = time.monotonic()
+        if self._away_since is None and self._tell is not None:
+            self._tell(f"{self.url} {trouble}; trying again for up to {self._patience:g} s.")
         # Read once: another thread may have had an answer meanwhile.
         self._away_since = away_since = self._away_since or now
         if now + trouble.pause > away_since + self._patience:
@@ -273,14 +282,19 @@ class Client:
         self._http.close()
 
 
-def connect(url: str | None, key: str | None, patience: float = PATIENCE_SECONDS) -> Client:
-    """The Safelight that a command means: by its options, else by the settings."""
+def connect(
+    url: str | None,
+    key: str | None,
+    patience: float = PATIENCE_SECONDS,
+    tell: Callable[[str], None] | None = None,
+) -> Client:
+    """The Safelight that a command means: by its options, else by the settings. `tell` hears when it goes away."""
     if not url:
         from cli.environment import read_settings
         from cli.panel import address
 
         url = address(read_settings())
-    return Client(url, key or None, patience)
+    return Client(url, key or None, patience, tell)
 
 
 def _checked_url(url: str) -> str:

@@ -1,17 +1,20 @@
 """`safelight batch` that is interrupted, killed or cut off, and comes back: nothing is done twice, nothing is lost."""
 
 import signal
+import threading
 
 import pytest
 
 from tests.cli.batches import Prompts, fetched, numbered, snapshot
 from tests.cli.terminal import SMALL, Terminal
 from tests.cli.wire import Wire
-from tests.processes import Process
+from tests.processes import PATIENCE, Process
 from tests.stack import Stack
 
 LAST_WAITS = "custom_id,prompt,model\na,A cat.,fake\nb,A dog.,fake\nc,A cow.,elsewhere\n"
 """Two lines that are drawn at once, and one that waits for a worker of another queue."""
+
+FIRST_WAITS = "custom_id,prompt,model\na,A cat.,elsewhere\nb,A dog.,fake\nc,A cow.,fake\n"
 
 
 def never(asked: bytes, answered: bytes) -> bool:
@@ -51,6 +54,30 @@ def test_after_ctrl_c_the_batch_goes_on_and_the_same_command_fetches_what_is_mis
     assert {name: before[name] for name in prompts.pictures()} == {
         name: snapshot(prompts.out)[name] for name in prompts.pictures()
     }
+
+
+def test_lines_that_overtake_the_first_are_fetched_while_it_waits(terminal: Terminal, safelight: Stack) -> None:
+    prompts = Prompts(terminal, "a.csv", FIRST_WAITS)
+    seen, two_came = set[str](), threading.Event()
+
+    def note(asked: bytes, answered: bytes) -> bool:
+        seen.update(fetched(asked.decode()))
+        if len(seen) == 2:
+            two_came.set()
+        return False
+
+    with (
+        Wire(safelight.port, note) as wire,
+        terminal.start(*prompts.command(*SMALL), SAFELIGHT_URL=wire.url) as process,
+        safelight.apart(),
+    ):
+        assert two_came.wait(PATIENCE), process.said()
+        safelight.worker("other", queue="nobody")
+        assert process.wait() == 0, process.said()
+        asked = fetched(wire.asked)
+
+    assert prompts.pictures() == ["a-0.png", "b-0.png", "c-0.png"]
+    assert (len(asked), len(set(asked))) == (3, 3)
 
 
 def test_ctrl_c_cancels_if_asked_to_and_a_retry_draws_what_was_left(
@@ -152,6 +179,7 @@ def test_a_server_that_is_replaced_in_the_middle_is_waited_for(terminal: Termina
     with terminal.start(*prompts.command(*SMALL), SAFELIGHT_URL=own.url) as process:
         process.until_says("in_progress 2 of 3 lines")
         api.kill()
+        process.until_says("trying again for up to 600 s.")
         own.api()
         own.worker("other", queue="nobody")
         assert process.wait() == 0, process.said()

@@ -88,11 +88,11 @@ def test_a_picture_that_was_changed_on_the_shelf_is_not_saved(safelight: Stack) 
 
 
 def test_watching_shows_a_job_to_its_end_and_links_to_its_pictures(terminal: Terminal, safelight: Stack) -> None:
-    job = safelight.submit(model="slow", steps=10)
+    job = safelight.submit(model="slow", steps=60)
 
     ended = terminal.run("watch", job["id"])
 
-    assert progress(ended.stderr)[-2:] == ["step 10 of 10", "completed"]
+    assert progress(ended.stderr)[-2:] == ["step 60 of 60", "completed"]
     assert ended.stdout.split() == [image["url"] for image in safelight.job(job["id"])["images"]]
 
 
