@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,12 +12,15 @@ import pytest
 import sqlalchemy as sa
 
 from bench.line import fill
+from cli.embedded import EmbeddedValkey
 from core import fairness, jobs, keys
 from core.db import Database, Statement
 from core.tables import DEFAULT_PROJECT
 from core.tables import jobs as table
 from tests.core.test_claim import claimed, submit
 from tests.core.test_verbs import a_job, claim
+from tests.stack import settings_of
+from worker.context import Context
 
 
 def rank(database: Database, prompt: str) -> float:
@@ -132,6 +136,20 @@ def test_one_claim_in_sixteen_is_a_fair_turn_and_the_first_is_not() -> None:
 
     assert turns.count(True) == 4
     assert not any(turns[:15])
+
+
+def test_a_worker_counts_its_claims_for_each_queue(valkey: EmbeddedValkey, database: Database, tmp_path: Path) -> None:
+    url = database.engine.url.render_as_string(hide_password=False).replace("+psycopg", "")
+    context = Context.open(
+        settings_of(
+            {"SAFELIGHT_DATABASE_URL": url, "SAFELIGHT_REDIS_URL": valkey.url, "SAFELIGHT_DATA_DIR": str(tmp_path)}
+        )
+    )
+
+    turns = [(context.takes_fair_turn("local"), context.takes_fair_turn("openai")) for _ in range(32)]
+
+    assert [number for number, turn in enumerate(turns) if any(turn)] == [15, 31]
+    assert turns[15] == turns[31] == (True, True)  # two queues served in turn do not share the count
 
 
 def test_large_inserts_of_a_project_wait_for_each_other(database: Database) -> None:
