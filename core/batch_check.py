@@ -11,7 +11,7 @@ from datetime import timedelta
 from core.batch_requests import MOST_LINES
 from core.batches import LineError
 from core.catalog import Catalog
-from core.errors import DuplicateCustomId, InvalidRequest, SafelightError
+from core.errors import DuplicateCustomId, InvalidRequest, SafelightError, StorageUnavailable
 from core.job_rows import JobRows
 from core.lines import Line, wrong
 from core.requests import JobRequest, plan
@@ -71,7 +71,10 @@ class BatchCheck:
         return self._errors
 
     def take(self, line: Line | LineError) -> bool:
-        """Look at the next line. Returns False once there are too many of them to go on."""
+        """Look at the next line. Returns False once there are too many of them to go on.
+
+        Raises StorageUnavailable: then nothing is known of the line.
+        """
         self.total += 1
         if self.total > MOST_LINES:
             self._reject(wrong(None, InvalidRequest(f"There are more than {MOST_LINES} lines.")))
@@ -81,6 +84,8 @@ class BatchCheck:
             return True
         try:
             self._accept(line)
+        except StorageUnavailable:
+            raise
         except SafelightError as error:
             self._reject(wrong(line.number, error))
         return True

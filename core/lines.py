@@ -21,6 +21,11 @@ from core.settings import Settings
 
 Kind = Literal["jsonl", "csv", "txt"]
 BOM = b"\xef\xbb\xbf"
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+LONGEST_MESSAGE = 1000
+"""Characters of what is said about a line; names that its owner gave may be as long as the line."""
+
+_CONTROL = {number: f"\\x{number:02x}" for number in (*range(32), 127)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +97,13 @@ def read(kind: Kind, chunks: Iterable[bytes], reading: Reading) -> Iterator[Line
 
 
 def wrong(number: int | None, error: SafelightError) -> LineError:
-    """What is wrong with a line, from the error that says so."""
-    return LineError(line=number, code=error.code, param=error.param, message=error.message)
+    """What is wrong with a line, from the error that says so; bounded, and without what Postgres does not store."""
+    param = None if error.param is None else _legible(error.param)
+    return LineError(line=number, code=error.code, param=param, message=_legible(error.message))
+
+
+def _legible(text: str) -> str:
+    return (text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + "…").translate(_CONTROL)
 
 
 class _EndOfReading(Exception):
@@ -110,18 +120,35 @@ def _end(number: int, message: str, code: str = InvalidRequest.code) -> NoReturn
 
 def _split(chunks: Iterable[bytes], longest: int) -> Iterator[bytes]:
     """Lines with their ends, as they come; memory holds one of them and one chunk."""
-    number, rest, is_first = 0, b"", True
-    for chunk in chunks:
-        if is_first:
-            chunk, is_first = chunk.removeprefix(BOM), False
+    number, rest = 0, b""
+    for chunk in _unmarked(chunks):
         *whole, rest = (rest + chunk).split(b"\n")
         for line in whole:
             number += 1
+            _refuse_longer(longest, line, number)
             yield line + b"\n"
-        if len(rest) > longest:
-            _end(number + 1, f"The line is longer than {longest} bytes; nothing after it was read.")
+        _refuse_longer(longest, rest, number + 1)
     if rest:
         yield rest
+
+
+def _refuse_longer(longest: int, line: bytes, number: int) -> None:
+    if len(line) > longest:
+        _end(number, f"The line is longer than {longest} bytes; nothing after it was read.")
+
+
+def _unmarked(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The chunks without a byte order mark, which may lie in several of them."""
+    coming = iter(chunks)
+    head = b""
+    for chunk in coming:
+        head += chunk
+        if len(head) >= len(BOM):
+            break
+    if head.startswith(UTF_16):
+        _end(1, "The file is UTF-16; it must be UTF-8. Nothing of it was read.")
+    yield head.removeprefix(BOM)
+    yield from coming
 
 
 def _jsonl(lines: Iterator[bytes], reading: Reading) -> Iterator[Line | LineError]:
@@ -170,11 +197,13 @@ def _csv(lines: Iterator[bytes], reading: Reading) -> Iterator[Line | LineError]
         header = [name.strip() for name in next(table, [])]
         if twice := {name for name in header if header.count(name) > 1}:
             _end(1, f"The column {min(twice)!r} is there twice.")
+        if both := {name for name in header if name.partition(".")[0] in header and "." in name}:
+            _end(1, f"The column {min(both)!r} leads into what the column {min(both).partition('.')[0]!r} is.")
         if not header or "" in header:
             _end(1, "The first line must name the columns, such as prompt,custom_id,seed.")
         for cells in table:
             number = table.line_num
-            if not any(cells):
+            if not any(cell.strip() for cell in cells):
                 continue
             try:
                 yield _of_cells(number, header, cells, reading)
