@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from cli.batch_client import Batch, ended, is_final
-from cli.table import span
+from cli.table import counted, span
 from cli.watch import is_lively
 
 Show = Callable[[Batch, int], None]
@@ -40,9 +40,8 @@ def _bar(batch_id: str) -> Iterator[Show]:
 
         def show(batch: Batch, here: int) -> None:
             total = batch["request_counts"]["total"] or None
-            progress.update(
-                task, description=batch["status"], completed=ended(batch), total=total, rest=_rest(batch, here)
-            )
+            rest = ", ".join(_rest(batch, here))
+            progress.update(task, description=batch["status"], completed=ended(batch), total=total, rest=rest)
 
         yield show
 
@@ -58,19 +57,23 @@ def _lines() -> Iterator[Show]:
         if now == shown_before:
             return
         shown_before = now
-        how_far = f" {ended(batch)} of {total} lines, {_rest(batch, here)}" if total else ""
-        print(f"{batch['id']}: {batch['status']}{how_far}", file=sys.stderr, flush=True)
+        said = [f"{batch['id']}: {batch['status']}"]
+        if total:
+            # How many pictures there are in the end is said once they are.
+            said = [f"{said[0]} {ended(batch)} of {counted(total, 'line')}"]
+            said += _rest(batch, None if is_final(batch) else here)
+        print(", ".join(said), file=sys.stderr, flush=True)
 
     yield show
 
 
-def _rest(batch: Batch, here: int) -> str:
+def _rest(batch: Batch, here: int | None) -> list[str]:
     """What there is to say beside how many lines have ended."""
     counts, progress = batch["request_counts"], batch["progress"]
-    said = [f"{here} pictures here"]
+    said = [] if here is None else [f"{counted(here, 'picture')} here"]
     said += [f"{counts[name]} {name}" for name in ("failed", "cancelled", "expired") if counts[name]]
     if not is_final(batch) and progress is not None and progress["lines_per_second"]:
         said.append(f"{progress['lines_per_second']:.3g}/s")
         if progress["estimated_finish_at"] is not None:
             said.append(f"{span(progress['estimated_finish_at'] - time.time())} left")
-    return ", ".join(said)
+    return said

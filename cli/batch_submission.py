@@ -14,6 +14,7 @@ from cli.batch_input import BatchInput
 from cli.batch_summary import told_errors, told_estimate
 from cli.errors import CommandError, Refused
 from cli.output_directory import OutputDirectory, State
+from cli.table import counted
 
 PURPOSE = "batch"
 
@@ -29,7 +30,11 @@ def estimate(batches: Batches, given: BatchInput, request: Mapping[str, Any]) ->
     finally:
         batches.client.ask("DELETE", f"/v1/files/{file_id}")
     errors = found["errors"]["data"]
-    for line in (*told_estimate(found), *told_errors(errors)):
+    for line in told_estimate(found):
+        print(line)
+    if errors:
+        print(f"{counted(len(errors), 'error')}:")
+    for line in told_errors(errors):
         print(line)
     return not errors
 

@@ -16,7 +16,7 @@ from typing import TextIO
 from cli.batch_client import NOT_COMPLETED, Batch, Batches, Estimate, LineError, LineJob, is_whole
 from cli.downloads import Downloads
 from cli.output_directory import OutputDirectory
-from cli.table import plain, span, table
+from cli.table import counted, plain, span, table
 
 MANIFEST, ERRORS = "manifest.csv", "errors.jsonl"
 
@@ -79,10 +79,10 @@ def summarize(batches: Batches, ended: Sequence[Batch], downloads: Downloads, di
     total, last = ended[0]["request_counts"]["total"], ended[-1]
     completed = sum(batch["request_counts"]["completed"] for batch in ended)
     before = f", {downloads.found} of them from before" if downloads.found else ""
-    _say(f"{last['id']} is {last['status']}: {completed} of {total} lines completed.")
-    _say(f"{downloads.here} pictures are in {directory.path}{before}.")
+    _say(f"{last['id']} is {last['status']}: {completed} of {counted(total, 'line')} completed.")
+    _say(f"Pictures in {directory.path}: {downloads.here}{before}.")
     if downloads.gone:
-        _say(f"{downloads.gone} pictures are not kept by the API any more.")
+        _say(f"Pictures that the API does not have any more: {downloads.gone}.")
     if is_whole(last):
         return
     for line in table([("LINE", "CODE", "MESSAGE"), *_failures(batches, last)]):
@@ -117,14 +117,20 @@ def told_errors(errors: Sequence[LineError]) -> Iterator[str]:
 
 def told_estimate(estimate: Estimate) -> Iterator[str]:
     """What a batch would be: counts, device time, cost."""
-    by_model = ", ".join(f"{model}: {lines}" for model, lines in estimate["models"].items())
-    yield f"{estimate['total']} lines ({by_model}), {estimate['images']} pictures."
-    yield f"About {span(estimate['device_seconds'])} of one device."
+    yield f"{counted(estimate['total'], 'line')}, {counted(estimate['images'], 'picture')}."
+    if not estimate["images"]:
+        return
+    yield f"Models: {', '.join(f'{model} ({lines})' for model, lines in estimate['models'].items())}."
+    yield f"Time of one device: {_about(estimate['device_seconds'])}."
     finish = estimate["estimated_finish_at"]
     if finish is not None:
-        yield f"After what waits already, they would be done in about {span(finish - time.time())}."
+        yield f"After what waits already, it would be done in {_about(finish - time.time())}."
     if estimate.get("cost_usd") is not None:
         yield f"At most {estimate['cost_usd']:.2f} US dollars."
+
+
+def _about(seconds: float) -> str:
+    return f"about {span(seconds)}" if seconds >= 1 else "less than 1 s"
 
 
 def _say(line: str) -> None:

@@ -24,6 +24,11 @@ def plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else "�" for letter in " ".join(text.split()))
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 line`, `2 lines`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def span(seconds: float) -> str:
     """A length of time in its largest unit."""
     size, unit = next(((size, unit) for size, unit in AGES if seconds >= size), AGES[-1])

@@ -48,7 +48,7 @@ def test_a_file_of_prompts_becomes_a_directory_of_pictures(
             opened.load()
     assert sorted(row["file"] for row in prompts.manifest()) == pictures
     assert not (prompts.out / "errors.jsonl").exists()
-    assert f"{len(pictures)} pictures are in {prompts.out}." in ended.stderr
+    assert f"Pictures in {prompts.out}: {len(pictures)}." in ended.stderr
 
 
 def test_prompts_may_come_by_standard_input(terminal: Terminal) -> None:
@@ -100,13 +100,12 @@ def test_a_dry_run_says_what_it_would_be_and_submits_nothing(terminal: Terminal,
     prompts = Prompts(terminal, "a.csv", CSV)
     files = [file["id"] for file in safelight.client.get("/v1/files").json()["data"]]
 
-    ended = terminal.run("batch", str(prompts.file), "--dry-run", *SMALL, "--model", "slow")
+    ended = terminal.run(*prompts.command("--dry-run", *SMALL, "--model", "slow"))
 
     assert (ended.returncode, ended.stderr) == (0, "")
-    first, second, *_ = ended.stdout.splitlines()
-    assert first == "3 lines (slow: 3), 4 pictures."
-    assert second == "About 16 s of one device."
-    assert safelight.count() == 0 or not prompts.batches(safelight)
+    said = ended.stdout.splitlines()
+    assert said[:3] == ["3 lines, 4 pictures.", "Models: slow (3).", "Time of one device: about 16 s."]
+    assert not prompts.batches(safelight)
     assert [file["id"] for file in safelight.client.get("/v1/files").json()["data"]] == files
 
 
@@ -116,6 +115,7 @@ def test_a_dry_run_names_every_wrong_line(terminal: Terminal) -> None:
     ended = terminal.run("batch", str(prompts.file), "--dry-run", *SMALL)
 
     assert ended.returncode == 1
+    assert "2 errors:" in ended.stdout.splitlines()
     assert [line.partition(":")[0] for line in ended.stdout.splitlines() if line.startswith("line ")] == [
         "line 3",
         "line 5",
@@ -235,7 +235,7 @@ def test_a_terminal_gets_a_bar_and_stdout_the_manifest_alone(terminal: Terminal)
         said, _ = process.communicate(timeout=PATIENCE)
 
     assert (process.returncode, said) == (0, f"{prompts.out}/manifest.csv\n"), shown
-    for words in ("batch_", "━", "3/3", "completed", "3 pictures are in"):
+    for words in ("batch_", "━", "3/3", "completed", "3 pictures here"):
         assert words in shown
 
 
