@@ -21,7 +21,7 @@ Size = Annotated[str, Field(pattern=r"^[1-9]\d{1,3}x[1-9]\d{1,3}$")]
 
 
 _LACKS: dict[str, tuple[str, ...]] = {
-    "openai_images": ("negative_prompt", "seed", "steps", "guidance_scale", "strength", "partial_images"),
+    "openai_images": ("negative_prompt", "seed", "steps", "guidance_scale", "strength"),
 }
 """By generator, the fields of a request that it could only drop."""
 

@@ -36,6 +36,7 @@ class ImageRequest:
     mask: Image | None = None  # L; 255 where an edit may draw, 0 where it must not
     strength: float | None = None  # of an edit; above 0 (nothing changes) up to 1 (nothing remains)
     quality: Quality = "auto"  # of a provider
+    partial_images: int = 0  # looks at the unfinished picture that a provider shall give
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,10 @@ class Reply:
     receipt: Mapping[str, Any] = field(default_factory=dict)
 
 
+Show = Callable[[int, Image], None]
+"""Is given each look at an unfinished picture (RGB), with its number from 0. Does not raise."""
+
+
 class RemoteGenerator(Protocol):
     """Has pictures drawn by a provider, for money. Needs no device; used by many threads at once."""
 
@@ -105,9 +110,9 @@ class RemoteGenerator(Protocol):
     def fingerprint(self, requests: Sequence[ImageRequest]) -> bytes:
         """SHA-256 of what `ask` would send."""
 
-    def ask(self, requests: Sequence[ImageRequest], call_id: str) -> Reply:
+    def ask(self, requests: Sequence[ImageRequest], call_id: str, show: Show) -> Reply:
         """Send one request for all pictures of a job, which differ by their seeds alone. Never twice, whatever happens.
 
-        call_id: our name for the call; the provider may write it into its log. Does not raise for what the provider or
-        the way to it does: that is in the reply.
+        call_id: our name for the call; the provider may write it into its log. show: what `partial_images` asks for.
+        Does not raise for what the provider or the way to it does: that is in the reply.
         """

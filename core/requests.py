@@ -407,6 +407,12 @@ def _refuse_what_means_nothing(request: JobRequest, model: Model) -> None:
     for name in model.lacks:
         if getattr(request, name) not in (None, JobRequest.model_fields[name].default):
             raise InvalidParameter(f"{model.id} has no {name}: leave it out.", param=name)
+    if model.is_remote and request.partial_images and request.n > 1:
+        raise InvalidParameter(
+            f"partial_images must be 0 where n is more than 1: the previews of {model.id} do not say which picture "
+            "they show.",
+            param="partial_images",
+        )
     if request.quality not in ("auto", *model.qualities):
         allowed = ", ".join(("auto", *model.qualities))
         raise InvalidParameter(f"quality {request.quality!r} is not one of {model.id}: {allowed}.", param="quality")

@@ -39,6 +39,7 @@ class Way:
     seconds: float = 0.0  # how long drawing takes
     held: bool = False  # answer only once the stub is released
     cut: str = ""  # close the connection before the "headers" or amid the "body"
+    breaks: bytes | None = None  # what a stream says in place of all that would come after its first event
     trickles: bool = False  # a byte every now and then, for ever
     floods: bool = False  # a body without an end
     times: int | None = None  # so often; after that the request is drawn
@@ -67,7 +68,35 @@ def answer_of(picture: bytes) -> bytes:
     return json.dumps({"created": 1, "data": [{"b64_json": base64.b64encode(picture).decode()}]}).encode()
 
 
+def event(said: Mapping[str, Any]) -> bytes:
+    """A server-sent event."""
+    return f"event: {said['type']}\ndata: {json.dumps(said)}\n\n".encode()
+
+
+def error_event(code: str) -> bytes:
+    """The event with which a stream fails."""
+    kind = "server_error" if code == "server_error" else "invalid_request_error"
+    return event({"type": "error", "error": {"message": f"The stub says {code}.", "type": kind, "code": code}})
+
+
 DRAWN = Way(draws=True)
+STREAMED: dict[str, Way] = {
+    "stream ends": Way(draws=True, breaks=b""),
+    "stream fails": Way(draws=True, breaks=error_event("server_error")),
+    "stream fails flatly": Way(draws=True, breaks=event({"type": "error", "code": "server_error", "message": "No."})),
+    "stream refused": Way(draws=True, breaks=error_event("moderation_blocked")),
+    "stream no json": Way(draws=True, breaks=b"data: {nothing\n\n"),
+    "stream no picture": Way(draws=True, breaks=event({"type": "image_generation.completed", "b64_json": "****"})),
+    "stream null": Way(draws=True, breaks=event({"type": "image_generation.completed"})),
+    "stream floods": Way(draws=True, breaks=b"data: ", floods=True),
+    "stream trickles": Way(draws=True, breaks=b"", trickles=True),
+    "stream number": Way(draws=True, breaks=b"data: 7\n\n"),
+    "stream looks for ever": Way(
+        draws=True, breaks=event({"type": "image_generation.partial_image", "b64_json": "****"}) * 50
+    ),
+}
+"""Ways of an answer that is a stream of events."""
+
 WAYS: dict[str, Way] = {
     "slow": Way(draws=True, seconds=8.0),
     "held": Way(draws=True, held=True),
@@ -139,7 +168,7 @@ class OpenAIStub:
 
     def by_prompt(self, received: Received) -> Way:
         found = re.search(r"\[(.+?)\]", received.prompt)
-        way = WAYS[found[1]] if found else DRAWN
+        way = (WAYS | STREAMED)[found[1]] if found else DRAWN
         if way.times is not None and len(self.of(received.prompt)) > way.times:
             return DRAWN
         return way
@@ -191,6 +220,9 @@ class OpenAIStub:
 
     async def _answer(self, received: Received, way: Way, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(way.seconds)
+        if str(received.parameters.get("stream")).lower() == "true" and way.status == 200 and way.body is None:
+            await self._stream(received, way, writer)
+            return
         if way.held:
             await self._released.wait()
         body = _body(received, way)
@@ -217,6 +249,32 @@ class OpenAIStub:
         while way.floods:
             writer.write(b" " * 2**16)
             await writer.drain()
+
+    async def _stream(self, received: Received, way: Way, writer: asyncio.StreamWriter) -> None:
+        """Looks at the picture, then the picture; held or broken after the first look."""
+        head = [
+            "HTTP/1.1 200 OK",
+            "content-type: text/event-stream; charset=utf-8",
+            "transfer-encoding: chunked",
+            f"x-request-id: req_{len(self.received)}",
+            *(f"{name}: {value}" for name, value in way.headers.items()),
+        ]
+        if way.cut != "headers":
+            writer.write("\r\n".join(head).encode() + b"\r\n\r\n")
+        first, *rest = _events(received)
+        if way.cut == "headers":
+            return
+        await _chunk(writer, first)
+        if way.cut == "body":
+            return
+        if way.held:
+            await self._released.wait()
+        await _chunk(writer, b"".join(rest) if way.breaks is None else way.breaks)
+        while way.trickles or way.floods:
+            await _chunk(writer, b"x" * 2**16 if way.floods else b": x\n")
+            await asyncio.sleep(0.2 * way.trickles)
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -249,6 +307,29 @@ async def _read(reader: asyncio.StreamReader) -> Received:
             else:
                 files[name] = content
     return Received(time.monotonic(), head[0].split(" ")[1], headers, parameters, files)
+
+
+async def _chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
+    """Send some of a body whose length nobody knows yet."""
+    if data:
+        writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+        await writer.drain()
+
+
+def _events(received: Received) -> list[bytes]:
+    """All events of a stream: each look brighter than the one before."""
+    answer = json.loads(_body(received, DRAWN))
+    name = "image_edit" if received.path.endswith("edits") else "image_generation"
+    about = {key: answer[key] for key in ("background", "output_format", "quality", "size")} | {"created_at": 1}
+    width, height = (int(side) for side in answer["size"].split("x"))
+    said = []
+    for number in range(int(received.parameters["partial_images"])):
+        buffer = io.BytesIO()
+        Image.new("RGB", (width, height), (50 + 50 * number, 20, 10)).save(buffer, "PNG")
+        look = {"b64_json": base64.b64encode(buffer.getvalue()).decode(), "partial_image_index": number}
+        said.append(event({"type": f"{name}.partial_image", **about, **look}))
+    last = {"b64_json": answer["data"][0]["b64_json"], "usage": answer["usage"]}
+    return [*said, event({"type": f"{name}.completed", **about, **last})]
 
 
 def _body(received: Received, way: Way) -> bytes:

@@ -105,6 +105,7 @@ def image_requests(job: sa.Row[Any], inputs: Inputs) -> list[ImageRequest]:
             mask=inputs.mask,
             strength=job.strength,
             quality=job.quality,
+            partial_images=job.partial_images,
         )
         for index in range(job.n)
     ]

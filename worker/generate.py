@@ -110,7 +110,7 @@ def draw(context: Context, batch: MicroBatch) -> Mapping[str, Outcome | None]:
         inputs = read_all(context, batch.jobs)
         model = context.catalog.model(batch.jobs[0].model)
         if model.is_remote:
-            return ask(context, batch.jobs, inputs, context.remote_generator(model), batch.heartbeat)
+            return ask(context, batch.jobs, inputs, context.remote_generator(model), watch, batch.heartbeat)
         generator = context.generator(model)
         batch.heartbeat.moved()
         return develop(context, batch.jobs, inputs, generator, watch)

@@ -29,6 +29,7 @@ from worker.context import Context
 from worker.develop import Outcome, image_requests
 from worker.heartbeat import Heartbeat
 from worker.inputs import Inputs
+from worker.watch import MicroBatchWatch
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ def ask(
     batch: Sequence[sa.Row[Any]],
     inputs: Mapping[str, Inputs | GenerationError],
     generator: RemoteGenerator,
+    watch: MicroBatchWatch,
     heartbeat: Heartbeat,
 ) -> Mapping[str, Outcome]:
     """What came of each job, each of which is a call of its own."""
@@ -53,7 +55,7 @@ def ask(
         if isinstance(found, GenerationError):
             outcomes[job.id] = Outcome(error=found)
         else:
-            outcomes[job.id] = _ask(context, job, image_requests(job, found), generator, heartbeat)
+            outcomes[job.id] = _ask(context, job, image_requests(job, found), generator, watch, heartbeat)
     return outcomes
 
 
@@ -62,6 +64,7 @@ def _ask(
     job: sa.Row[Any],
     requests: Sequence[ImageRequest],
     generator: RemoteGenerator,
+    watch: MicroBatchWatch,
     heartbeat: Heartbeat,
 ) -> Outcome:
     """Ask for the pictures of one job, unless something speaks against it."""
@@ -74,7 +77,7 @@ def _ask(
         return Outcome(pause=against)
     heartbeat.moved(ahead=generator.timeout)
     try:
-        reply = generator.ask(requests, call_id)
+        reply = generator.ask(requests, call_id, lambda number, picture: watch.show(job.id, number, picture))
     except Exception as error:  # whatever it was, the request may have been sent
         log.exception("call %s of job %s", call_id, job.id)
         unknown = ProviderOutcomeUnknown(f"The call ended in {type(error).__name__}: {error}")

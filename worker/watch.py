@@ -82,14 +82,24 @@ class MicroBatchWatch:
         for position, number in due.items():
             job_id, index = self._drawn[position]
             self._shown[job_id, index] = number
-            preview = Preview(
-                **self._step(job_id),
-                index=index,
-                partial_image_index=number - 1,
-                media_type="image/webp",
-                b64_json=base64.b64encode(_small(pictures[position])).decode(),
-            )
-            self._context.progress.preview(job_id, preview)
+            self._publish(job_id, self._step(job_id), index, number - 1, pictures[position])
+
+    def show(self, job_id: str, number: int, picture: Image) -> None:
+        """Pass on a look at a provider's unfinished picture; see `core.generation.Show`."""
+        asked = self._asked.get(job_id, 0)
+        if number < asked and self._heartbeat.wants(job_id):
+            step = Step(attempt=self._attempts[job_id], step=number + 1, steps=asked + 1)
+            self._publish(job_id, step, 0, number, picture)
+
+    def _publish(self, job_id: str, step: Step, index: int, number: int, picture: Image) -> None:
+        preview = Preview(
+            **step,
+            index=index,
+            partial_image_index=number,
+            media_type="image/webp",
+            b64_json=base64.b64encode(_small(picture)).decode(),
+        )
+        self._context.progress.preview(job_id, preview)
 
     def _step(self, job_id: str) -> Step:
         step = self.passes_done * self._total + self._done

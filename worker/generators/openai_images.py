@@ -14,16 +14,16 @@ from datetime import timedelta
 from typing import Any, Final
 
 import httpx2
-from openai import APIConnectionError, APIStatusError, AsyncOpenAI
+from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI
 from PIL import Image, ImageChops
 from pydantic import ValidationError
 
 from core.catalog import Model
 from core.errors import ModelUnavailable, ProviderOutcomeUnknown
-from core.generation import ImageRequest, Reply
+from core.generation import ImageRequest, Reply, Show
 from core.settings import Settings
 from core.status import CallOutcome
-from worker.generators import openai_replies
+from worker.generators import openai_replies, openai_streams
 from worker.generators.openai_replies import AnswerTooLarge, Options
 
 CONNECT_SECONDS: Final = 10.0
@@ -59,10 +59,10 @@ class OpenAIImages:
                 digest.update(picture.tobytes())
         return digest.digest()
 
-    def ask(self, requests: Sequence[ImageRequest], call_id: str) -> Reply:
+    def ask(self, requests: Sequence[ImageRequest], call_id: str, show: Show) -> Reply:
         """Send one request; see `core.generation.RemoteGenerator`."""
         try:
-            answer = asyncio.run(self._send(requests, call_id))
+            return asyncio.run(self._send(requests, call_id, show))
         except TimeoutError:
             waited = self._timeout.total_seconds()
             return Reply(CallOutcome.UNKNOWN, error=ProviderOutcomeUnknown(f"No answer within {waited:g} s."))
@@ -70,22 +70,26 @@ class OpenAIImages:
             return openai_replies.of_refusal(error)
         except APIConnectionError as error:
             return openai_replies.of_broken_connection(error)
-        return openai_replies.of_answer(answer, self._model.source or self._model.id, len(requests), self._options)
+        except APIError as error:
+            return openai_streams.of_error_event(error)
 
-    async def _send(self, requests: Sequence[ImageRequest], call_id: str) -> httpx2.Response:
+    async def _send(self, requests: Sequence[ImageRequest], call_id: str, show: Show) -> Reply:
         """Send the request and read the answer whole, within the time that a call may take."""
         request, parameters = requests[0], self._parameters(requests)
+        model = parameters["model"]
         # One clock over everything: the transport's own timeouts begin anew with every byte of a trickle.
         async with asyncio.timeout(self._timeout.total_seconds()), self._client(requests, call_id) as client:
-            images = client.images.with_raw_response
-            if request.image is None:
-                drawn: httpx2.Response = (await images.generate(**parameters)).http_response
-                return drawn
-            parameters["image"] = ("image.png", _png(request.image), "image/png")
+            if request.image is not None:
+                parameters["image"] = ("image.png", _png(request.image), "image/png")
             if request.mask is not None:
                 parameters["mask"] = ("mask.png", _png(_hole(request.mask)), "image/png")
-            edited: httpx2.Response = (await images.edit(**parameters)).http_response
-            return edited
+            if request.partial_images:
+                images = client.images
+                stream: Any = await (images.generate if request.image is None else images.edit)(**parameters)
+                return await openai_streams.of_stream(stream, model, self._options, show)
+            raw = client.images.with_raw_response
+            answer: Any = await (raw.generate if request.image is None else raw.edit)(**parameters)
+            return openai_replies.of_answer(answer.http_response, model, len(requests), self._options)
 
     def _parameters(self, requests: Sequence[ImageRequest]) -> dict[str, Any]:
         request = requests[0]
@@ -97,6 +101,7 @@ class OpenAIImages:
             "background": "opaque",
             "output_format": "png",
             **self._options.parameters(request),
+            **({"stream": True, "partial_images": request.partial_images} if request.partial_images else {}),
         }
 
     def _client(self, requests: Sequence[ImageRequest], call_id: str) -> AsyncOpenAI:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, Literal
 import httpx2
 import openai
 from annotated_types import Ge
-from openai import APIConnectionError, APIStatusError
+from openai import APIConnectionError, APIError, APIStatusError
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -43,6 +43,8 @@ NOTHING_SENT: Final = (
 GATEWAYS: Final = frozenset({502, 504, *range(520, 528)})
 """Statuses of a gateway that had no proper answer from the server behind it (Cloudflare's are 520 to 527)."""
 
+MODERATION: Final = frozenset({"moderation_blocked", "content_policy_violation"})
+
 MOST_PIXELS: Final = 3840 * 2160 * 2
 """Twice the largest picture that OpenAI's models draw."""
 
@@ -51,7 +53,7 @@ USUAL_WAIT: Final = timedelta(seconds=10)
 
 LONGEST_WAIT: Final = timedelta(hours=1)
 
-_UNREADABLE = (
+UNREADABLE = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, EOFError, Image.DecompressionBombError,
 )  # fmt: skip
 """What reading a forged answer may raise."""
@@ -98,30 +100,31 @@ class Options(BaseModel):
 def most_bytes(requests: Sequence[ImageRequest]) -> int:
     """More than the largest honest answer has: pictures without any compression, in base 64."""
     pixels = requests[0].width * requests[0].height
-    return len(requests) * (pixels * 4 * 4 // 3 + 2**20)
+    return (len(requests) + requests[0].partial_images) * (pixels * 4 * 4 // 3 + 2**20)
 
 
 def of_answer(response: httpx2.Response, model: str, n: int, options: Options) -> Reply:
     """A 200: pictures, if they can be read. It is billed either way."""
+    try:
+        said = response.json()
+    except UNREADABLE as error:
+        return unreadable(response, error)
+    return of_said(response, said, model, n, options)
+
+
+def of_said(response: httpx2.Response, said: Any, model: str, n: int, options: Options) -> Reply:
+    """What came with a 200, in whatever way."""
     request_id = response.headers.get("x-request-id")
     usage: dict[str, Any] | None = None
     cost: Decimal | None = None
     try:
-        said = response.json()
         usage = said.get("usage")
         cost = None if usage is None else options.cost(usage)
-        drawn = [_picture(one["b64_json"]) for one in said["data"]]
+        drawn = [picture(one["b64_json"]) for one in said["data"]]
         if len(drawn) != n:
             raise ValueError(f"{len(drawn)} pictures came where {n} were asked for")
-    except _UNREADABLE as error:
-        return Reply(
-            CallOutcome.UNREADABLE,
-            error=ProviderAnswerUnreadable(f"OpenAI's answer cannot be read: {type(error).__name__}: {_short(error)}"),
-            http_status=response.status_code,
-            request_id=request_id,
-            usage=usage if isinstance(usage, dict) else None,
-            cost_usd=cost,
-        )
+    except UNREADABLE as error:
+        return unreadable(response, error, usage if isinstance(usage, dict) else None, cost)
     return Reply(
         CallOutcome.SUCCEEDED,
         pictures=drawn,
@@ -142,6 +145,23 @@ def of_answer(response: httpx2.Response, model: str, n: int, options: Options) -
     )
 
 
+def unreadable(
+    response: httpx2.Response,
+    error: Exception,
+    usage: dict[str, Any] | None = None,
+    cost: Decimal | None = None,
+) -> Reply:
+    """A 200 without a picture that could be read."""
+    return Reply(
+        CallOutcome.UNREADABLE,
+        error=ProviderAnswerUnreadable(f"OpenAI's answer cannot be read: {type(error).__name__}: {short(error)}"),
+        http_status=response.status_code,
+        request_id=response.headers.get("x-request-id"),
+        usage=usage,
+        cost_usd=cost,
+    )
+
+
 def of_refusal(error: APIStatusError) -> Reply:
     """Any status but a 2xx."""
     outcome, ours, wait = _meaning(error)
@@ -151,11 +171,11 @@ def of_refusal(error: APIStatusError) -> Reply:
 def of_broken_connection(error: APIConnectionError) -> Reply:
     """No whole answer."""
     cause = error.__cause__ or error
-    why = f"{type(cause).__name__}: {_short(cause)}"
+    why = f"{type(cause).__name__}: {short(cause)}"
     if isinstance(cause, NOTHING_SENT):
         return Reply(CallOutcome.FAILED, error=ProviderUnavailable(f"OpenAI cannot be reached. {why}"))
     if isinstance(cause, AnswerTooLarge):
-        return Reply(CallOutcome.UNREADABLE, error=ProviderAnswerUnreadable(_short(cause)))
+        return Reply(CallOutcome.UNREADABLE, error=ProviderAnswerUnreadable(short(cause)))
     return Reply(
         CallOutcome.UNKNOWN,
         error=ProviderOutcomeUnknown(f"The connection to OpenAI broke after the request was sent. {why}"),
@@ -164,9 +184,9 @@ def of_broken_connection(error: APIConnectionError) -> Reply:
 
 def _meaning(error: APIStatusError) -> tuple[CallOutcome, GenerationError, timedelta | None]:
     """Outcome, error and how long to wait."""
-    status, code, said = error.status_code, error.code or error.type or "", _short(error)
-    if code in ("moderation_blocked", "content_policy_violation"):
-        return CallOutcome.REFUSED, ContentPolicyViolation(f"OpenAI's moderation refuses it: {said}"), None
+    status, code, said = error.status_code, error.code or error.type or "", short(error)
+    if code in MODERATION:
+        return CallOutcome.REFUSED, ContentPolicyViolation(moderated(error)), None
     if code in ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active"):
         return CallOutcome.FAILED, ProviderQuotaExhausted(f"OpenAI's account has no credit left: {said}"), None
     if status == 401:  # OpenAI's own words quote a part of the key
@@ -187,7 +207,12 @@ def _meaning(error: APIStatusError) -> tuple[CallOutcome, GenerationError, timed
     return CallOutcome.REFUSED, ProviderRefused(f"OpenAI answered {status}: {said}"), None
 
 
-def _picture(b64_json: str) -> Image.Image:
+def moderated(error: APIError) -> str:
+    """That moderation refuses it, and why."""
+    return f"OpenAI's moderation refuses it: {short(error)}"
+
+
+def picture(b64_json: str) -> Image.Image:
     """A picture as RGB; its size is looked at before it is decoded."""
     data = base64.b64decode(b64_json, validate=True)
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as picture:
@@ -235,7 +260,7 @@ def _duration(text: str) -> timedelta | None:
     return timedelta(seconds=sum(float(amount) * _UNITS[unit] for amount, unit in parts))
 
 
-def _short(error: BaseException) -> str:
+def short(error: BaseException) -> str:
     """An error's words, of a length that suits a job."""
-    words = error.body.get("message") if isinstance(error, APIStatusError) and isinstance(error.body, dict) else None
+    words = error.body.get("message") if isinstance(error, APIError) and isinstance(error.body, dict) else None
     return (words if isinstance(words, str) else str(error))[:500]

@@ -48,8 +48,7 @@ def test_a_frozen_worker_that_wakes_tells_what_its_call_cost_and_changes_nothing
     before = row(service, job_id)
     openai.release()
     frozen.thaw()
-    frozen.until_says("lost for")
-    frozen.terminate()
+    frozen.terminate()  # its call is waited for
 
     (call,) = service.database.execute(CALLED)
     assert final["error"]["code"] == "provider_outcome_unknown"
