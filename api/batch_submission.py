@@ -8,6 +8,7 @@ import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,8 +24,8 @@ from core.db import copy_async
 from core.errors import IdempotencyConflict, InvalidParameter, SafelightError, TooManyBatches
 from core.files import NewFile
 from core.ids import new_id
-from core.job_rows import COPY, JobRows
-from core.jobs import NOW, NewJob
+from core.job_rows import CHUNK_ROWS, COPY, RowsOf, ranked
+from core.jobs import NewJob
 from core.lines import Kind, kind_of
 from core.requests import drawn_seed, plan
 from core.webhooks import check_receiver
@@ -79,28 +80,35 @@ async def _enter_with_jobs(
     """Enter a batch together with all its jobs."""
     total = len(prompts)
     new = replace(new, total=total, model=like.model, cost=like.cost * total)
-    ends_at = (await parts.database.execute(sa.select(NOW + new.completion_window)))[0][0]
-    with JobRows(new.id, ends_at) as rows:
-        await asyncio.to_thread(_fill, parts, rows, new, like, prompts)
-        async with parts.database.transaction() as connection:
-            await connection.execute(INSERT_TIMEOUT)
-            shown = await _enter(parts, connection, new, once)
-            if shown is None:
-                return None
-            await connection.execute(fairness.hold(like.queue, like.project_id))
-            start = fairness.start_of(like.queue, like.project_id, like.priority, batch=True)
-            begin = (await connection.execute(start)).scalar_one()
-            await copy_async(connection, COPY, rows.chunks({(like.queue, like.priority): begin}))
+    async with parts.database.transaction() as connection:
+        await connection.execute(INSERT_TIMEOUT)
+        shown = await _enter(parts, connection, new, once)
+        if shown is None:
+            return None
+        await connection.execute(fairness.hold(like.queue, like.project_id))
+        start = fairness.start_of(like.queue, like.project_id, like.priority, batch=True)
+        rank = (await connection.execute(start)).scalar_one()
+        ends_at = datetime.fromtimestamp(shown.expires_at, UTC)
+        await copy_async(connection, COPY, _chunks(parts, new, like, prompts, ends_at, rank))
     parts.doorbell.ring(like.queue)
     return shown
 
 
-def _fill(parts: Context, rows: JobRows, new: NewBatch, like: NewJob, prompts: Sequence[str]) -> None:
+def _chunks(
+    parts: Context, new: NewBatch, like: NewJob, prompts: Sequence[str], ends_at: datetime, rank: float
+) -> Iterator[bytes]:
+    """The rows of a batch's jobs, made while Postgres takes in those before. rank: where they are charged from."""
+    rows = RowsOf(new.id, ends_at)
     model = parts.catalog.model(like.model)
     is_sown = "seed" in new.parameters
-    for number, prompt in enumerate(prompts, 1):
-        seed = like.seed if is_sown else drawn_seed(model)
-        rows.add_like(like, new_id("job"), prompt, seed, f"line-{number}", new.response_format)
+    for begin in range(0, len(prompts), CHUNK_ROWS):
+        chunk = []
+        for index, prompt in enumerate(prompts[begin : begin + CHUNK_ROWS], begin):
+            rank += like.cost
+            seed = like.seed if is_sown else drawn_seed(model)
+            row = rows.row_like(like, new_id("job"), prompt, seed, index, f"line-{index + 1}", new.response_format)
+            chunk.append(ranked(row, rank))
+        yield b"".join(chunk)
 
 
 async def _enter(parts: Context, connection: AsyncConnection, new: NewBatch, once: Once | None) -> BatchObject | None:

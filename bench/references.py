@@ -19,9 +19,9 @@ from PIL.Image import Image
 from psycopg_pool import AsyncConnectionPool
 from pydantic import BaseModel
 from redis import Redis
-from sqlalchemy import DateTime, make_url
+from sqlalchemy import DateTime, create_engine, make_url
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from core.generation import Generator, ImageRequest
 from worker.encode import encode, xmp
@@ -114,6 +114,19 @@ def create_app() -> FastAPI:
         return Accepted(id=job.id, status=job.status, created_at=job.created_at)
 
     return app
+
+
+def insert_all(database_url: str, prompts: Sequence[str]) -> None:
+    """Many jobs at once, as a textbook does it."""
+    engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
+    with Session(engine) as session:
+        now = datetime.now(UTC)
+        session.add_all(
+            ReferenceJob(id=uuid4().hex, status="queued", prompt=prompt, size="64x64", created_at=now)
+            for prompt in prompts
+        )
+        session.commit()
+    engine.dispose()
 
 
 celery_app = Celery("reference", broker=os.environ.get("SAFELIGHT_REDIS_URL"))

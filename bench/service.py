@@ -57,10 +57,15 @@ options = { step_seconds = 0.03 }
 
 
 class Service:
-    """A running Safelight with one API process and one worker, and the bare references on the same servers."""
+    """A running Safelight with one API process and one worker, and the bare references on the same servers.
 
-    def __init__(self, directory: Path) -> None:
+    sweeps: whether the sweep and the clerk of batches run too.
+    """
+
+    def __init__(self, directory: Path, *, sweeps: bool = False) -> None:
         self.directory = directory
+        self._sweeps = sweeps
+        self._children: dict[str, Child] = {}
         self._exits = ExitStack()
 
     def __enter__(self) -> Self:
@@ -93,6 +98,8 @@ class Service:
         self.client = exits.enter_context(httpx.Client(base_url=self.url, timeout=120))
         api = self._run(exits, "api", processes.api(self.settings))
         self._run(exits, "worker", processes.worker(["local"]))
+        if self._sweeps:
+            self._run(exits, "sweep", processes.sweep())
         bare = self._run(exits, "references", in_place_of("api.app", "bench.references", processes.api(references)))
         self._run(
             exits, "celery", in_place_of("worker.app", "bench.references:celery_app", processes.worker(["celery"]))
@@ -106,7 +113,12 @@ class Service:
         )
         exits.callback(child.stop)
         child.start()
+        self._children[name] = child
         return child
+
+    def pid(self, name: str) -> int:
+        """The process of one of our servers: api, worker, sweep."""
+        return self._children[name].pid
 
     def _environment(self) -> Mapping[str, str]:
         mine = {"SAFELIGHT_PORT": str(self.settings.port), "SAFELIGHT_LOG_LEVEL": "warning"}
@@ -123,7 +135,7 @@ class Service:
 
     def clear(self) -> None:
         """Forget all jobs, so that every round begins with the same ledger."""
-        self.ledger.execute("TRUNCATE jobs, idempotency_keys, reference_jobs CASCADE")
+        self.ledger.execute("TRUNCATE jobs, batches, idempotency_keys, reference_jobs CASCADE")
 
     def until_done(self) -> None:
         """Wait until no job waits or runs. The figures come from the ledger's own times, not from when this returns."""

@@ -8,9 +8,13 @@ import secrets
 import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+"""What ten bits are written as: an id in half the steps, as batches make them by the thousand."""
+
+_SHIFTS = range(120, -1, -10)
 
 
 def new_id(prefix: str, separator: str = "_") -> str:
     """Make an id such as `job_01kc3m9w8yq6k0v2t5x7z1b4dn`. OpenAI's files are set off by a hyphen."""
     number = (time.time_ns() // 1_000_000) << 82 | secrets.randbits(82)
-    return f"{prefix}{separator}" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+    return f"{prefix}{separator}" + "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])

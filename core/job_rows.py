@@ -1,8 +1,7 @@
-"""Jobs by the thousand: spooled as rows of COPY while their batch is checked, inserted in one go when all are right.
+"""Jobs by the thousand, as rows of COPY: the quickest way into Postgres by far (docs/05-performance.md).
 
-COPY is the quickest way into Postgres by far (docs/05-performance.md). What waits for the last line to be checked lies
-on disk beyond some megabytes, so that a batch of any size needs little memory. Only its rank a row gets at the end,
-when the line it will stand in is looked at.
+While a batch's lines are checked, its rows are spooled: on disk beyond some megabytes, so that a batch of any size
+needs little memory. Only its rank a row gets at the end, when the line it will stand in is looked at.
 """
 
 import json
@@ -20,8 +19,8 @@ from core.status import JobStatus
 SPOOLED_BYTES = 4 * 2**20
 """How much is kept in memory."""
 
-CHUNK_ROWS = 500
-"""Rows handed to Postgres at a time: some milliseconds of work between two chances for others."""
+CHUNK_ROWS = 200
+"""Rows handed to Postgres at a time: two milliseconds of work between two chances for others."""
 
 _OWN = ("id", "prompt", "seed")
 _SHARED = tuple(name for name in NewJob.__slots__ if name not in (*_OWN, "ttl"))
@@ -46,17 +45,61 @@ Flow = tuple[str, int]
 """Queue and priority: jobs that stand behind each other in line."""
 
 
-class JobRows:
-    """The jobs of one batch, in order, as rows of COPY."""
+class RowsOf:
+    """Writes jobs as rows of one batch, all but their rank, which follows at the end."""
 
     def __init__(self, batch_id: str, ends_at: datetime) -> None:
         self._batch_id = batch_id
         self._ends_at = ends_at
+        self._shared: tuple[NewJob, bytes] | None = None
+
+    def row(
+        self, job: NewJob, index: int, custom_id: str, response_format: str, expires_after: timedelta | None = None
+    ) -> bytes:
+        """A job as the batch's line `index`. expires_after: of the job, from now, if sooner than the batch's end."""
+        return self.row_like(job, job.id, job.prompt, job.seed, index, custom_id, response_format, expires_after)
+
+    def row_like(
+        self,
+        job: NewJob,
+        job_id: str,
+        prompt: str,
+        seed: int,
+        index: int,
+        custom_id: str,
+        response_format: str,
+        expires_after: timedelta | None = None,
+    ) -> bytes:
+        """A job that is like another but for its own id, prompt and seed."""
+        ends_at = self._ends_at
+        if expires_after is not None:
+            ends_at = min(ends_at, datetime.now(ends_at.tzinfo) + expires_after)
+        prompt, custom_id = prompt.translate(_ESCAPES), custom_id.translate(_ESCAPES)
+        own = f"{job_id}\t{prompt}\t{seed}\t{custom_id}\t{index}\t{response_format}\t{ends_at.isoformat()}\t"
+        return own.encode() + self._shared_by(job)
+
+    def _shared_by(self, job: NewJob) -> bytes:
+        """What a row shares with all that are like it; worked out once for as many as follow each other."""
+        if self._shared is None or self._shared[0] is not job:
+            cells = [_cell(getattr(job, name)) for name in _SHARED]
+            self._shared = job, "\t".join([*cells, self._batch_id, JobStatus.QUEUED]).encode()
+        return self._shared[1]
+
+
+def ranked(row: bytes, rank: float) -> bytes:
+    """A row that is whole."""
+    return b"%s\t%r\n" % (row, rank)
+
+
+class JobRows:
+    """The jobs of one batch, in order, until all of them are known."""
+
+    def __init__(self, batch_id: str, ends_at: datetime) -> None:
+        self._rows = RowsOf(batch_id, ends_at)
         self._spool = tempfile.SpooledTemporaryFile(SPOOLED_BYTES)  # noqa: SIM115 - closed with the rows
         self._flows: dict[Flow, int] = {}
         self._flow_of = array("H")
         self._cost = array("d")
-        self._tail: tuple[NewJob, bytes] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -73,25 +116,8 @@ class JobRows:
         return list(self._flows)
 
     def add(self, job: NewJob, custom_id: str, response_format: str, expires_after: timedelta | None = None) -> None:
-        """Take a job as the batch's next. expires_after: of the job, from now, if sooner than the batch's end."""
-        self.add_like(job, job.id, job.prompt, job.seed, custom_id, response_format, expires_after)
-
-    def add_like(
-        self,
-        job: NewJob,
-        job_id: str,
-        prompt: str,
-        seed: int,
-        custom_id: str,
-        response_format: str,
-        expires_after: timedelta | None = None,
-    ) -> None:
-        """Take a job that is like another but for its own id, prompt and seed."""
-        ends_at = self._ends_at
-        if expires_after is not None:
-            ends_at = min(ends_at, datetime.now(ends_at.tzinfo) + expires_after)
-        own = (job_id, prompt, seed, custom_id, len(self), response_format, ends_at)
-        self._spool.write("\t".join(map(_cell, own)).encode() + b"\t" + self._tail_of(job))
+        """Take a job as the batch's next."""
+        self._spool.write(self._rows.row(job, len(self), custom_id, response_format, expires_after) + b"\n")
         flow = (job.queue, job.priority)
         self._flow_of.append(self._flows.setdefault(flow, len(self._flows)))
         self._cost.append(job.cost)
@@ -103,18 +129,11 @@ class JobRows:
         chunk: list[bytes] = []
         for flow, cost, row in zip(self._flow_of, self._cost, self._spool, strict=True):
             ranks[flow] += cost
-            chunk.append(b"%s\t%r\n" % (row[:-1], ranks[flow]))
+            chunk.append(ranked(row[:-1], ranks[flow]))
             if len(chunk) == CHUNK_ROWS:
                 yield b"".join(chunk)
                 chunk = []
         yield b"".join(chunk)
-
-    def _tail_of(self, job: NewJob) -> bytes:
-        """What a row shares with all that are like it; worked out once for as many as follow each other."""
-        if self._tail is None or self._tail[0] is not job:
-            cells = [_cell(getattr(job, name)) for name in _SHARED]
-            self._tail = job, "\t".join([*cells, self._batch_id, JobStatus.QUEUED]).encode() + b"\n"
-        return self._tail[1]
 
 
 def _cell(value: Any) -> str:

@@ -1,0 +1,264 @@
+"""Fifty thousand prompts at once: inserted, claimed, drawn, and what others notice. `python -m bench.batch`.
+
+Everything is measured on one Safelight in one run, in rounds. The bare COPY inserts the very rows that the batch before
+made, from memory, into the same table with the same indexes. A wait is counted in micro-batches of the model that is at
+work (0.3 s each), from the ledger's own times.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import psycopg
+from psycopg import sql
+
+from bench import line as long_line
+from bench import references
+from bench.service import Service, until
+from bench.table import Line, render
+from core.job_rows import COLUMNS
+
+PROMPT = "a red fox sleeping in the snow, number {}"
+PARTS = ("insert", "memory", "wait", "groups", "claim")
+MICROBATCH_SECONDS = 0.3
+GROUPS = 8
+READ_SECONDS = 300.0
+
+
+def insert(service: Service, rounds: int, lines: int) -> list[Line]:
+    """Prompts and a file, from the first byte sent to all jobs committed, beside COPY."""
+    from_prompts = Line(f"{lines:,} prompts, POST to committed", "rows/s", "bare COPY of these rows", ">= 0.8")
+    beside_orm = Line("the same", "rows/s", "ORM add_all of one narrow row each", ">= 8")
+    from_file = Line(f"{lines:,} lines of JSONL, upload to committed", "rows/s", "bare COPY of these rows")
+    prompts = [PROMPT.format(number) for number in range(lines)]
+    for _ in range(rounds):
+        service.clear()
+        seconds = clocked(lambda: submit(service, prompts=prompts, model="unheard", size="64x64"))
+        bare = copy_again(service)
+        from_prompts.add(lines / seconds, lines / bare)
+        textbook = clocked(lambda: references.insert_all(str(service.settings.database_url), prompts))
+        beside_orm.add(lines / seconds, lines / textbook)
+        service.clear()
+        file_seconds = clocked(lambda: submit_file(service, jsonl(prompts)))
+        from_file.add(lines / file_seconds, lines / bare)
+    service.clear()
+    return [from_prompts, beside_orm, from_file]
+
+
+def memory(service: Service, megabytes: int) -> list[Line]:
+    """What a file of many megabytes costs the API and the clerk in memory, above what they had before."""
+    padding = "snow " * 700
+    body = jsonl([f"{PROMPT.format(number)} {padding}" for number in range(megabytes * 1_000_000 // 3700)])
+    found = []
+    with peak_of(service.pid("api")) as api, peak_of(service.pid("sweep")) as clerk:
+        submit_file(service, body)
+    for name, peak in (("API", api), ("clerk", clerk)):
+        line = Line(f"memory of the {name} above idle, {len(body) / 1e6:.0f} MB of JSONL", "MB", "the file", "< 150 MB")
+        line.add((max(peak) - peak[0]) / 1e6, len(body) / 1e6)
+        found.append(line)
+    service.clear()
+    return found
+
+
+def wait(service: Service, samples: int, lines: int) -> list[Line]:
+    """How long single jobs wait that come while a batch of the same model is at work."""
+    batch = submit(service, prompts=[PROMPT.format(number) for number in range(lines)], model="busy")
+    until(lambda: bool(service.query("SELECT 1 FROM jobs WHERE status = 'in_progress'")), 60, "the batch to begin")
+    for number in range(samples):
+        single = service.client.post("/v1/jobs", json={"prompt": "one", "model": "busy"}).json()["id"]
+        service.client.get(f"/v1/jobs/{single}", params={"wait": 60})
+        time.sleep(0.07 * (number % 7))  # another moment of the micro-batch on the device
+    waits = [
+        row["waited"] / MICROBATCH_SECONDS
+        for row in service.query(
+            "SELECT extract(epoch FROM started_at - created_at)::float AS waited FROM jobs"
+            " WHERE batch_id IS NULL AND model = 'busy'"
+        )
+    ]
+    service.client.post(f"/v1/batches/{batch['id']}/cancel")
+    until_ended(service, str(batch["id"]))
+    service.clear()
+    found = []
+    for name, value in (("p50", statistics.median(waits)), ("longest", max(waits))):
+        line = Line(
+            f"a single job's wait beside {lines:,} of a batch, {name} of {samples}", "micro-batches", "one", "<= 2"
+        )
+        line.add(value, 1.0)
+        found.append(line)
+    return found
+
+
+def groups(service: Service, rounds: int, batches: int) -> list[Line]:
+    """How full micro-batches are, and how busy the device: a batch of one kind, and eight kinds in turn."""
+    alike = Line("mean micro-batch, all alike", "pictures", "the model's best", ">= 0.95")
+    mixed = Line(f"mean micro-batch, {GROUPS} kinds in turn", "pictures", "the model's best", ">= 7 of 8")
+    busy = Line("a batch, begun to done", "s", "its micro-batches alone")
+    for _ in range(rounds):
+        for line, kinds in ((alike, 1), (mixed, GROUPS)):
+            requests = [
+                {"prompt": PROMPT.format(number), "model": "busy", "guidance_scale": 1.0 + number % kinds}
+                for number in range(batches * 8)
+            ]
+            batch = submit(service, requests=requests)
+            until_ended(service, str(batch["id"]))
+            line.add(mean_microbatch(service), 8.0)
+            if kinds == 1:
+                busy.add(begun_to_done(service), batches * MICROBATCH_SECONDS)
+            service.clear()
+    return [alike, mixed, busy]
+
+
+def claim(directory: Path, depth: int) -> list[Line]:
+    """A claim at the depth of twenty such batches; `bench.line` says more."""
+    place = directory / "line"
+    place.mkdir()
+    place.chmod(0o755)
+    return long_line.measure(place, depth=depth, rounds=2, claims=200, bulk=100, churn=0)
+
+
+def submit(service: Service, **said: object) -> dict[str, object]:
+    """Post a batch."""
+    answer = service.client.post("/v1/batches", json=said)
+    answer.raise_for_status()
+    made: dict[str, object] = answer.json()
+    return made
+
+
+def submit_file(service: Service, content: bytes) -> None:
+    """Upload a file, make a batch of it, and wait until its jobs are there."""
+    form = {"file": ("batch.jsonl", content)}
+    file = service.client.post("/v1/files", data={"purpose": "batch"}, files=form).raise_for_status().json()
+    batch = submit(service, input_file_id=file["id"], endpoint="/v1/images/generations")
+    read = "SELECT 1 FROM batches WHERE id = %s AND status = 'in_progress'"
+    until(lambda: bool(service.query(read, batch["id"])), READ_SECONDS, "the batch to be read")
+
+
+def until_ended(service: Service, batch_id: str) -> None:
+    """Wait until a batch has its files."""
+    ended = "SELECT 1 FROM batches WHERE id = %s AND counts IS NOT NULL"
+    until(lambda: bool(service.query(ended, batch_id)), READ_SECONDS, "the batch to end")
+
+
+def jsonl(prompts: list[str]) -> bytes:
+    """Lines as OpenAI's guide writes them."""
+    lines = (
+        {
+            "custom_id": f"request-{number}",
+            "method": "POST",
+            "url": "/v1/images/generations",
+            "body": {"model": "unheard", "prompt": prompt, "size": "64x64"},
+        }
+        for number, prompt in enumerate(prompts)
+    )
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+def copy_again(service: Service) -> float:
+    """Seconds that Postgres takes for the rows of the only batch, by COPY from memory, commit included."""
+    names = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
+    with psycopg.connect(str(service.settings.database_url)) as connection, connection.cursor() as cursor:
+        with cursor.copy(sql.SQL("COPY (SELECT {} FROM jobs) TO STDOUT").format(names)) as rows:
+            content = b"".join(bytes(row) for row in rows)
+        cursor.execute("TRUNCATE jobs CASCADE")
+        connection.commit()
+
+        def again() -> None:
+            with cursor.copy(sql.SQL("COPY jobs ({}) FROM STDIN").format(names)) as into:
+                for start in range(0, len(content), 2**18):
+                    into.write(content[start : start + 2**18])
+            connection.commit()
+
+        return clocked(again)
+
+
+def mean_microbatch(service: Service) -> float:
+    """Pictures that went through the device together, by pass."""
+    rows = service.query("SELECT (receipt->>'microbatch')::int AS size FROM images")
+    passes = sum(1.0 / int(row["size"]) for row in rows)
+    return len(rows) / passes
+
+
+def begun_to_done(service: Service) -> float:
+    """Seconds from the first job begun to the last one done."""
+    (row,) = service.query("SELECT extract(epoch FROM max(finished_at) - min(started_at))::float AS seconds FROM jobs")
+    return float(row["seconds"])
+
+
+def clocked(work: Callable[[], object]) -> float:
+    """Seconds that something takes."""
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+@contextmanager
+def peak_of(pid: int) -> Iterator[list[int]]:
+    """Resident bytes of a process, the first before and the others during the context."""
+    process = psutil.Process(pid)
+    seen = [process.memory_info().rss]
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.02):
+            seen.append(process.memory_info().rss)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        looking.join()
+
+
+def measure(
+    directory: Path, *, parts: list[str], rounds: int, lines: int, megabytes: int, samples: int, depth: int
+) -> list[Line]:
+    """Every part that is wanted."""
+    found: list[Line] = []
+    with Service(directory, sweeps=True) as service:
+        if "insert" in parts:
+            found += insert(service, rounds, lines)
+        if "memory" in parts:
+            found += memory(service, megabytes)
+        if "wait" in parts:
+            found += wait(service, samples, lines)
+        if "groups" in parts:
+            found += groups(service, rounds, max(10, samples))
+    if "claim" in parts:
+        found += claim(directory, depth)
+    return found
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--lines", type=int, default=50_000)
+    parser.add_argument("--megabytes", type=int, default=185, help="size of the file that memory is measured with")
+    parser.add_argument("--samples", type=int, default=20, help="single jobs beside a batch")
+    parser.add_argument("--depth", type=int, default=1_000_000)
+    given = parser.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
+    directory.chmod(0o755)  # the embedded Postgres may run as another user
+    try:
+        lines = measure(
+            directory, parts=given.only, rounds=given.rounds, lines=given.lines, megabytes=given.megabytes,
+            samples=given.samples, depth=given.depth,
+        )  # fmt: skip
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    print(render(lines))
+
+
+if __name__ == "__main__":
+    main()
