@@ -26,7 +26,7 @@ from tests.pictures import a_picture, encoded
 from tests.processes import python
 from tests.stack import Stack, body
 
-EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "30"))
 DOCUMENT = create_app(Settings()).openapi()
 OPERATIONS: list[dict[str, Any]] = [one for path in DOCUMENT["paths"].values() for one in path.values()]
 GROUPS = sorted({tag for operation in OPERATIONS for tag in operation["tags"]})
