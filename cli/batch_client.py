@@ -16,6 +16,9 @@ from core.status import BATCH_FINAL, FINAL, BatchStatus, JobStatus
 ENDED = tuple(str(status) for status in FINAL)
 NOT_COMPLETED = tuple(str(status) for status in FINAL if status is not JobStatus.COMPLETED)
 
+READING_SECONDS = 300.0
+"""Longest wait for an answer for which the API reads every line."""
+
 LISTING_SHARE = 10.0
 """The next listing waits for this many times as long as the last one took: lines that end out of order never make a
 client that lists all the time."""
@@ -105,7 +108,8 @@ class Batches:
 
     def estimate(self, request: Mapping[str, Any]) -> Estimate:
         """What a batch would be; nothing is drawn."""
-        return cast(Estimate, self.client.ask("POST", "/v1/batches", json={**request, "dry_run": True}))
+        asked = {**request, "dry_run": True}
+        return cast(Estimate, self.client.ask("POST", "/v1/batches", json=asked, timeout=READING_SECONDS))
 
     def batch(self, batch_id: str) -> Batch:
         """One batch as it is now."""
@@ -128,7 +132,7 @@ class Batches:
 
     def retry(self, batch_id: str) -> Batch:
         """A new batch of the lines that did not complete; asked twice, it is the same one."""
-        return cast(Batch, self.client.ask("POST", f"{_path(batch_id)}/retry"))
+        return cast(Batch, self.client.ask("POST", f"{_path(batch_id)}/retry", timeout=READING_SECONDS))
 
     def pages(self, batch_id: str, statuses: Sequence[str], after: str | None = None) -> Iterator[list[LineJob]]:
         """Jobs of a batch in the order of its lines, beyond the job `after`."""

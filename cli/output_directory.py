@@ -20,13 +20,11 @@ from cli.client import Image
 from cli.errors import CommandError
 
 STATE = ".safelight-batch.json"
+LOCK = ".safelight-batch.lock"
 UNFINISHED = ".unfinished"
 
 LONGEST_NAME = 100
 """Characters of a custom_id that become part of a file's name; a file system takes 255 bytes."""
-
-RESERVED = re.compile(r"(?i)con|prn|aux|nul|com\d|lpt\d")
-"""Names that Windows keeps for devices."""
 
 
 class State(TypedDict):
@@ -111,20 +109,17 @@ def held(path: Path) -> Iterator[OutputDirectory]:
     """Make a directory if there is none, and hold it. Raises CommandError if another command holds it."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        lock = (path / LOCK).open("a")
     except OSError as error:
         raise CommandError(f"{path} is no directory to write to ({error.strerror}).") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not os.access(path, os.W_OK):
-            raise CommandError(f"The directory {path} cannot be written.")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandError(f"Another `safelight batch` is writing to {path}.") from None
         directory = OutputDirectory(path)
         directory.tidy()
         yield directory
-    except BlockingIOError:
-        raise CommandError(f"Another `safelight batch` is writing to {path}.") from None
-    finally:
-        os.close(descriptor)
 
 
 def safe_name(custom_id: str, minds_case: bool = True) -> str:
@@ -133,7 +128,7 @@ def safe_name(custom_id: str, minds_case: bool = True) -> str:
     `~` marks a hash and is in no name without one, so that no two ids share a name.
     """
     kept = re.sub(r"[^\w.+=@,-]", "_", unicodedata.normalize("NFC", custom_id))[:LONGEST_NAME].lstrip(".-")
-    is_itself = kept == custom_id != "" and len(kept.encode()) <= LONGEST_NAME and not RESERVED.fullmatch(kept)
+    is_itself = kept == custom_id != "" and len(kept.encode()) <= LONGEST_NAME
     if is_itself and (minds_case or kept == kept.casefold()):
         return kept
     shortened = kept.encode()[:LONGEST_NAME].decode(errors="ignore")

@@ -98,7 +98,8 @@ def test_every_option_reaches_every_line_that_does_not_say_itself(terminal: Term
 
 def test_a_dry_run_says_what_it_would_be_and_submits_nothing(terminal: Terminal, safelight: Stack) -> None:
     prompts = Prompts(terminal, "a.csv", CSV)
-    files = [file["id"] for file in safelight.client.get("/v1/files").json()["data"]]
+    uploaded = {"purpose": "batch"}
+    files = safelight.client.get("/v1/files", params=uploaded).json()
 
     ended = terminal.run(*prompts.command("--dry-run", *SMALL, "--model", "slow"))
 
@@ -106,7 +107,7 @@ def test_a_dry_run_says_what_it_would_be_and_submits_nothing(terminal: Terminal,
     said = ended.stdout.splitlines()
     assert said[:3] == ["3 lines, 4 pictures.", "Models: slow (3).", "Time of one device: about 16 s."]
     assert not prompts.batches(safelight)
-    assert [file["id"] for file in safelight.client.get("/v1/files").json()["data"]] == files
+    assert safelight.client.get("/v1/files", params=uploaded).json() == files
 
 
 def test_a_dry_run_names_every_wrong_line(terminal: Terminal) -> None:
@@ -248,7 +249,7 @@ def test_a_harmless_id_is_a_name_as_it_is(custom_id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "custom_id", ["../../etc/passwd", "", ".", ".hidden", "-o", "a b", "a\\b", "a:b", "con", "a\0b", "a\nb", "ü" * 101]
+    "custom_id", ["../../etc/passwd", "", ".", ".hidden", "-o", "a b", "a\\b", "a:b", "a\0b", "a\nb", "ü" * 101]
 )
 def test_an_id_that_could_do_harm_is_a_name_with_a_hash(custom_id: str, tmp_path: Path) -> None:
     name = safe_name(custom_id)
