@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from cli.batch_client import LineJob
 from cli.client import Client, Image
-from cli.errors import CommandError, NotThere
+from cli.errors import NotThere
 from cli.output_directory import OutputDirectory
 from cli.parameters import extension_of
 
@@ -31,7 +31,7 @@ class Downloads:
         self._waiting: SimpleQueue[tuple[str, Image] | None] = SimpleQueue()
         self._room = threading.Semaphore(WAITING)
         self._lock = threading.Lock()
-        self._trouble: CommandError | None = None
+        self._trouble: BaseException | None = None
         self._is_left = False
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(AT_A_TIME)]
         self._counted: Counter[Outcome] = Counter()
@@ -67,7 +67,7 @@ class Downloads:
                     outcome = self._fetch(*next_one)
                     with self._lock:
                         self._counted[outcome] += 1
-            except CommandError as trouble:
+            except BaseException as trouble:  # raised again in the thread that adds pictures, which would wait for ever
                 self._trouble = trouble
             finally:
                 self._room.release()

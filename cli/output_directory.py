@@ -84,6 +84,8 @@ class OutputDirectory:
                 return is_long_enough and file_digest(file, "sha256").hexdigest() == image["sha256"]
         except FileNotFoundError:
             return False
+        except OSError as error:
+            raise CommandError(f"{self.path / name} cannot be read ({error.strerror}).") from None
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:

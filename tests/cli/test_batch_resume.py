@@ -171,6 +171,23 @@ def test_a_picture_that_was_damaged_meanwhile_is_fetched_again(terminal: Termina
     assert prompts.pictures() == ["line-2-0.png", "line-3-0.png"]
 
 
+def test_a_picture_that_cannot_be_written_ends_it_and_says_how_to_go_on(terminal: Terminal) -> None:
+    prompts = Prompts(terminal, "a.csv", numbered(2))
+    assert terminal.run(*prompts.command("--detach")).returncode == 0
+    (prompts.out / "line-2-0.png").mkdir()
+
+    ended = terminal.run("batch", "--out", str(prompts.out))
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.splitlines()[-1] == (
+        f"safelight: {prompts.out}/line-2-0.png cannot be read (Is a directory). "
+        f"`safelight batch --out {prompts.out}` goes on from here."
+    )
+    (prompts.out / "line-2-0.png").rmdir()
+    assert terminal.run("batch", "--out", str(prompts.out)).returncode == 0
+    assert prompts.pictures() == ["line-2-0.png", "line-3-0.png"]
+
+
 def test_a_server_that_is_replaced_in_the_middle_is_waited_for(terminal: Terminal, own: Stack) -> None:
     prompts = Prompts(terminal, "a.csv", LAST_WAITS)
     api = own.api()
