@@ -216,7 +216,7 @@ def _check_begun(batch: Batch, directory: OutputDirectory) -> None:
 @contextmanager
 def _interruptible(batches: Batches, directory: OutputDirectory, state: State, *, cancels: bool) -> Iterator[None]:
     """Whatever ends the command early, say what becomes of the batch and how to come back to it."""
-    again = f"`safelight batch --out {directory.path}` goes on from here."
+    again = f"`{directory.command}` goes on from here."
     try:
         yield
     except KeyboardInterrupt:

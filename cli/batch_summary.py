@@ -91,7 +91,7 @@ def summarize(batches: Batches, ended: Sequence[Batch], downloads: Downloads, di
     if left > FAILURES_SHOWN:
         _say(f"... and {left - FAILURES_SHOWN} more.")
     more = f"{directory.path / ERRORS} has them all; " if last["error_file_id"] else ""
-    _say(f"{more}`safelight batch --out {directory.path} --retry-failed` tries these lines again.")
+    _say(f"{more}`{directory.command} --retry-failed` tries these lines again.")
 
 
 def _failures(batches: Batches, batch: Batch) -> Iterator[tuple[str, str, str]]:

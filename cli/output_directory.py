@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import threading
 import unicodedata
 from collections.abc import Iterator
@@ -43,6 +44,11 @@ class OutputDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._minds_case = not (path / STATE.upper()).exists()
+
+    @property
+    def command(self) -> str:
+        """The command that comes back to it, as a shell takes it."""
+        return f"safelight batch --out {shlex.quote(str(self.path))}"
 
     @property
     def state(self) -> State | None:
