@@ -58,7 +58,7 @@ def break_off(service: Stack, **request: Any) -> str:
 
 
 def test_the_sdk_that_loses_patience_finds_the_job_of_its_first_try(service: Stack, client: openai.OpenAI) -> None:
-    impatient = client.with_options(timeout=1.5, max_retries=3)
+    impatient = client.with_options(timeout=1.5, max_retries=10)
 
     answer = impatient.images.generate(model="slow", prompt="a cat", extra_body={"steps": 25})  # takes 2.5 s
 
@@ -69,7 +69,7 @@ def test_the_sdk_that_loses_patience_finds_the_job_of_its_first_try(service: Sta
 
 
 def test_an_edit_is_found_by_its_pictures_too(service: Stack, client: openai.OpenAI) -> None:
-    impatient = client.with_options(timeout=1.5, max_retries=3)
+    impatient = client.with_options(timeout=1.5, max_retries=10)
 
     impatient.images.edit(model="slow", image=encoded(a_picture()), prompt="a dog", extra_body={"steps": 25})
 
