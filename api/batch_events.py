@@ -65,8 +65,9 @@ async def _messages(parts: Context, project_id: str, batch_id: str, after: int) 
     quiet = 0
     async with parts.listener.watch(batch_id) as heard:
         while True:
-            shown = await show(parts, project_id, batch_id)
-            for event in await parts.database.execute(batches.events(batch_id, after)):
+            happened = await parts.database.execute(batches.events(batch_id, after))
+            shown = await show(parts, project_id, batch_id)  # after them: no event tells of a batch older than itself
+            for event in happened:
                 after = event.seq
                 seen = shown
                 yield _event(event, shown)
