@@ -33,6 +33,9 @@ from core.webhooks import check_receiver
 INSERT_TIMEOUT = sa.text("SET LOCAL statement_timeout = '120s'")
 """Fifty thousand rows on a slow disk take longer than a statement otherwise may."""
 
+ANY_LOCK_WAIT = sa.text("SET LOCAL lock_timeout = 0")
+"""Only the key may not be waited for long; another batch's insert into the same line may."""
+
 
 @dataclass(frozen=True, slots=True)
 class Once:
@@ -135,6 +138,7 @@ async def _enter(parts: Context, connection: AsyncConnection, new: NewBatch, onc
     if remembered is None:
         await connection.rollback()
         return None
+    await connection.execute(ANY_LOCK_WAIT)
     return shown
 
 
