@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from core.deliveries import caused_by
 from core.ids import new_id
 from core.jobs import NOW
-from core.status import BATCH_FINAL, BatchStatus, JobStatus
+from core.status import BatchStatus, JobStatus
 from core.tables import batch_events, batches, jobs
 from core.views import images_of
 
@@ -186,11 +186,16 @@ def settle() -> sa.Select[Any]:
 def complete(
     batch_id: str, lease: UUID, counts: Mapping[str, int], *, output_file_id: str | None, error_file_id: str | None
 ) -> sa.Select[Any]:
-    """Its files are written. How it ended: stopped by its owner, by the end of its window, or not at all."""
-    if counts.get(JobStatus.EXPIRED):
-        ended: Any = sa.case((batches.c.cancelling_at.is_not(None), BatchStatus.CANCELLED), else_=BatchStatus.EXPIRED)
-    else:
-        ended = sa.case((batches.c.cancelling_at.is_not(None), BatchStatus.CANCELLED), else_=BatchStatus.COMPLETED)
+    """Its files are written. How it ended: stopped by its owner, by the end of its window, or not at all.
+
+    A line that expired before the window's end had a time of its own.
+    """
+    is_late = sa.and_(sa.literal(bool(counts.get(JobStatus.EXPIRED))), batches.c.expires_at <= NOW)
+    ended = sa.case(
+        (batches.c.cancelling_at.is_not(None), BatchStatus.CANCELLED),
+        (is_late, BatchStatus.EXPIRED),
+        else_=BatchStatus.COMPLETED,
+    )
     at = {
         f"{status}_at": sa.case((ended == status, NOW))
         for status in (BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.CANCELLED)
@@ -213,11 +218,6 @@ def complete(
         .returning(*batches.c)
         .cte("moved")
     )
-
-
-def forget(age: timedelta) -> sa.Executable:
-    """Delete final batches whose time is past; their files and jobs go by times of their own."""
-    return sa.delete(batches).where(_is(*BATCH_FINAL), batches.c.created_at <= NOW - age).returning(batches.c.id)
 
 
 def batch(project_id: str, batch_id: str) -> sa.Select[Any]:
