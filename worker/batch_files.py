@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from core import batches
 from core.batch_requests import JOBS
 from core.db import Database
-from core.errors import failure
+from core.errors import NotFound, failure
 from core.openai_answers import ImageData, Usage, images_response
 from core.schemas import ErrorBody, ErrorResponse, job_object
 from core.settings import Settings
@@ -55,12 +55,13 @@ class _Writer:
     def line(self, job: sa.Row[Any]) -> bytes:
         line = {"id": "batch_req_" + job.id.removeprefix("job_"), "custom_id": job.custom_id}
         if job.status in _NEVER_RAN:
-            code, message = _NEVER_RAN[JobStatus(job.status)]
-            line |= {"response": None, "error": {"code": code, "message": message}}
+            line |= _without_response(*_NEVER_RAN[JobStatus(job.status)])
         else:
-            done = job.status == JobStatus.COMPLETED
-            status, body = (200, self._answer(job)) if done else _failure(job)
-            line |= {"response": {"status_code": status, "request_id": job.id, "body": body}, "error": None}
+            try:
+                status, body = (200, self._answer(job)) if job.status == JobStatus.COMPLETED else _failure(job)
+                line |= {"response": {"status_code": status, "request_id": job.id, "body": body}, "error": None}
+            except NotFound:  # the others' pictures are there: one that somebody removed must not hold them back
+                line |= _without_response("image_gone", f"The line was drawn, but its picture is gone (job {job.id}).")
         return json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
     def _answer(self, job: sa.Row[Any]) -> dict[str, Any]:
@@ -80,6 +81,10 @@ class _Writer:
 
     def _bytes(self, image: Mapping[str, Any]) -> str:
         return base64.b64encode(self._storage.get(image["storage_key"])).decode()
+
+
+def _without_response(code: str, message: str) -> dict[str, Any]:
+    return {"response": None, "error": {"code": code, "message": message}}
 
 
 def _usage(job: sa.Row[Any]) -> Usage:

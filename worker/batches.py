@@ -8,7 +8,7 @@ all its jobs or none, and its files once, however often one began anew.
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -70,17 +70,18 @@ class Clerk:
                 log.warning("the ledger is away: %s", str(error).partition("\n")[0])
             except StorageUnavailable as error:
                 log.warning("the store is away, the batch waits: %s", error.message)
+            except Exception:  # whatever it was, the next look may go well; without a clerk no batch goes on
+                log.exception("the clerk stumbled")
             stop.wait(self._settings.batch_poll.total_seconds())
         self._database.close()
 
     def look(self) -> bool:
         """Do what there is to do for one batch. Returns whether there was anything."""
-        self.stop()
-        self._tell(self._database.execute(batches.settle()))
+        self.move_on()
         lease = uuid4()
         claimed = self._database.execute(batches.claim(lease, LEASE))
         for row in claimed:
-            held = Held(self._database, row)
+            held = Held(self._database, row, self.move_on)
             try:
                 self._tell([self.admit(held) if row.status == BatchStatus.VALIDATING else self.finish(held)])
             except Superseded:
@@ -90,6 +91,11 @@ class Clerk:
             except Exception:  # whatever it was, it concerns this batch alone; its lease lets the others go first
                 log.exception("batch %s is left alone for %s", row.id, LEASE)
         return bool(claimed)
+
+    def move_on(self) -> None:
+        """See to the batches that need but a word; done while a long one is read or written, too."""
+        self.stop()
+        self._tell(self._database.execute(batches.settle()))
 
     def stop(self) -> None:
         """Ask the jobs of batches that are not wanted any more to stop."""
@@ -125,7 +131,7 @@ class Clerk:
             for queue, priority in rows.flows:
                 start = fairness.start_of(queue, batch.project_id, priority, batch=True)
                 starts[queue, priority] = connection.execute(start).scalar_one()
-            copy(connection, COPY, rows.chunks(starts))
+            copy(connection, COPY, held.renewing(rows.chunks(starts)))
             accepted = batches.accept(batch.id, held.lease, total=check.total, model=check.model, cost=check.cost)
             moved = connection.execute(accepted).first()
             if moved is None:
@@ -214,10 +220,11 @@ class Clerk:
 
 
 class Held:
-    """A batch that we are at, as long as its lease is renewed."""
+    """A batch that we are at, as long as its lease is renewed. `meanwhile` is done whenever that is."""
 
-    def __init__(self, database: Database, batch: sa.Row[Any]) -> None:
+    def __init__(self, database: Database, batch: sa.Row[Any], meanwhile: Callable[[], None]) -> None:
         self._database = database
+        self._meanwhile = meanwhile
         self._renewed_at = time.monotonic()
         self.batch = batch
         self.lease = batch.lease
@@ -233,5 +240,5 @@ class Held:
         for item in items:
             if time.monotonic() - self._renewed_at > RENEWAL_SECONDS:
                 self.renew()
+                self._meanwhile()
             yield item
-
