@@ -24,10 +24,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from core import fairness
-from core.deliveries import caused_by
 from core.errors import GenerationError, PoisonJob
+from core.job_events import with_event
+from core.retention import is_written_down
 from core.status import FINAL, JobStatus
-from core.tables import batches, images, in_status, job_events, jobs
+from core.tables import images, in_status, jobs
 
 NOW = sa.func.clock_timestamp()
 """The database's clock; a worker's own clock decides nothing."""
@@ -108,7 +109,7 @@ def complete(
 def fail(job_id: str, lease: UUID, error: GenerationError) -> sa.Select[Any]:
     """Give a job up, as another attempt would end the same; a wish to cancel wins over the failure."""
     unwanted = jobs.c.cancel_requested_at.is_not(None)
-    return _with_event(
+    return with_event(
         _held(job_id, lease)
         .values(
             _ended(sa.case((unwanted, JobStatus.CANCELLED), else_=JobStatus.FAILED))
@@ -192,7 +193,7 @@ def cancel(project_id: str, job_id: str) -> sa.Select[Any]:
         .returning(*jobs.c)
         .cte("moved")
     )
-    return _with_event(moved, _stopped_or_asked(moved))
+    return with_event(moved, _stopped_or_asked(moved))
 
 
 def cancel_lines(batch_id: str, limit: int) -> sa.Select[Any]:
@@ -211,12 +212,12 @@ def cancel_lines(batch_id: str, limit: int) -> sa.Select[Any]:
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
     moved = sa.update(jobs).where(jobs.c.id == pick.c.id).values(_unwanted(waiting)).returning(*jobs.c).cte("moved")
-    return _with_event(moved, _stopped_or_asked(moved))
+    return with_event(moved, _stopped_or_asked(moved))
 
 
 def acknowledge_cancel(job_id: str, lease: UUID) -> sa.Select[Any]:
     """The worker has stopped drawing a job that its owner wished to stop."""
-    return _with_event(
+    return with_event(
         _held(job_id, lease)
         .where(jobs.c.cancel_requested_at.is_not(None))
         .values(_ended(JobStatus.CANCELLED))
@@ -235,7 +236,7 @@ def expire(limit: int) -> sa.Select[Any]:
         .cte("pick")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    return _with_event(
+    return with_event(
         sa.update(jobs).where(jobs.c.id == pick.c.id).values(_ended(JobStatus.EXPIRED)).returning(*jobs.c).cte("moved")
     )
 
@@ -244,20 +245,9 @@ def delete(project_id: str, job_id: str) -> sa.Executable:
     """Forget a final job with its events and images. The caller has removed the objects first."""
     return (
         sa.delete(jobs)
-        .where(jobs.c.id == job_id, jobs.c.project_id == project_id, in_status(*FINAL), is_not_needed())
+        .where(jobs.c.id == job_id, jobs.c.project_id == project_id, in_status(*FINAL), is_written_down())
         .returning(jobs.c.id)
     )
-
-
-def is_not_needed() -> sa.ColumnElement[bool]:
-    """Whether no batch has yet to write down how a job ended."""
-    under_way = sa.select(sa.literal(1)).where(batches.c.id == jobs.c.batch_id, batches.c.counts.is_(None))
-    return ~under_way.correlate(jobs).exists()
-
-
-def forget(job_ids: Sequence[str]) -> sa.Executable:
-    """Delete final jobs past retention. The caller has removed their objects first."""
-    return sa.delete(jobs).where(jobs.c.id.in_(job_ids), in_status(*FINAL)).returning(jobs.c.id)
 
 
 def _unwanted(waiting: sa.ColumnElement[bool]) -> dict[str, Any]:
@@ -320,32 +310,7 @@ def _give_back(
     )
     queued = in_status(JobStatus.QUEUED, of=moved)
     event_type = sa.case((queued, "job.requeued"), else_=sa.literal("job.") + moved.c.status)
-    return _with_event(moved, event_type, reason=reason)
-
-
-def _with_event(
-    moved: sa.CTE, event_type: sa.ColumnElement[str] | None = None, *, reason: str | None = None, told: bool = True
-) -> sa.Select[Any]:
-    """Write the event of a move in the statement that makes it, and return the moved rows.
-
-    told: whether webhooks may want to know of it, so that there may be deliveries to write too.
-    """
-    data = sa.func.jsonb_strip_nulls(
-        sa.func.jsonb_build_object(
-            "status", moved.c.status, "attempt", moved.c.attempts, "reason", sa.cast(reason, sa.Text),
-            "error_code", moved.c.error_code,
-        )
-    )  # fmt: skip
-    event = (
-        sa.insert(job_events)
-        .from_select(
-            ["job_id", "type", "data"],
-            sa.select(moved.c.id, sa.literal("job.") + moved.c.status if event_type is None else event_type, data),
-        )
-        .returning(job_events.c.id, job_events.c.job_id, job_events.c.type, job_events.c.created_at)
-        .cte("event")
-    )
-    return sa.select(moved).add_cte(event, *([caused_by(moved, event)] if told else []))
+    return with_event(moved, event_type, reason=reason)
 
 
 _GIVEN = tuple(name for name in NewJob.__slots__ if name != "ttl")
@@ -377,7 +342,7 @@ def _submit() -> sa.Select[Any]:
     up_to = sa.func.sum(new.c.cost).over(
         partition_by=(new.c.queue, new.c.project_id, new.c.priority), order_by=new.c.number
     )
-    return _with_event(
+    return with_event(
         sa.insert(jobs)
         .from_select(
             [*_GIVEN, "status", "fair_rank", "expires_at"],
@@ -417,7 +382,7 @@ def _complete() -> sa.Select[Any]:
         )
         .cte("kept")
     )
-    return _with_event(done, sa.literal("job.completed")).add_cte(kept)
+    return with_event(done, sa.literal("job.completed")).add_cte(kept)
 
 
 # Built once, as every job runs both: to build one takes longer than to run it (docs/05-performance.md).

@@ -4,14 +4,13 @@ Every read names the project, so that another project's id finds nothing. Moves 
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
 
-from core.jobs import is_not_needed
-from core.status import FINAL, JobStatus
+from core.status import JobStatus
 from core.tables import files, images, in_status, job_events, jobs
 
 FARTHEST_POSITION = 1000
@@ -146,16 +145,6 @@ def waiting_queues() -> sa.Select[Any]:
     """The queues in which a job could be claimed now."""
     now = sa.func.clock_timestamp()
     return sa.select(jobs.c.queue).where(in_status(JobStatus.QUEUED), jobs.c.not_before <= now).distinct()
-
-
-def past_retention(age: timedelta, limit: int) -> sa.Select[Any]:
-    """Jobs that ended longer ago than `age`, and where their images lie."""
-    keys = sa.func.array(sa.select(images.c.storage_key).where(images.c.job_id == jobs.c.id).scalar_subquery())
-    return (
-        sa.select(jobs.c.id, keys.label("storage_keys"))
-        .where(in_status(*FINAL), jobs.c.finished_at <= sa.func.clock_timestamp() - age, is_not_needed())
-        .limit(limit)
-    )
 
 
 def referenced(keys: Sequence[str]) -> sa.CompoundSelect[Any]:

@@ -16,7 +16,7 @@ from itertools import chain
 
 import sqlalchemy as sa
 
-from core import batches, files, idempotency, jobs, provider_calls, views
+from core import files, idempotency, jobs, provider_calls, retention, views
 from core.db import UNAVAILABLE, Database, Rows
 from core.errors import StorageUnavailable
 from core.progress import Progress
@@ -82,10 +82,10 @@ class Sweep:
     def files(self) -> None:
         """Delete what is past its time (objects first, rows after), what no row speaks of, and old keys."""
         self._database.execute(idempotency.forget_expired())
-        self._database.execute(batches.forget(self._settings.retention))
-        while old := self._database.execute(views.past_retention(self._settings.retention, CHUNK)):
+        self._database.execute(retention.forget_batches(self._settings.retention))
+        while old := self._database.execute(retention.past_jobs(self._settings.retention, CHUNK)):
             self._storage.delete(key for row in old for key in row.storage_keys)
-            self._database.execute(jobs.forget([row.id for row in old]))
+            self._database.execute(retention.forget_jobs([row.id for row in old]))
             log.info("deleted %d jobs past retention", len(old))
         while gone := self._database.execute(files.expired(CHUNK)):
             self._storage.delete(row.storage_key for row in gone)

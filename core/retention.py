@@ -1,0 +1,49 @@
+"""What goes when its time is over: jobs that ended, with their images; batches that ended.
+
+A job whose batch has yet to write down how it ended stays until then. Objects go first, rows after: who calls sees to
+that. Files have times of their own (`core.files`).
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from core.status import BATCH_FINAL, FINAL
+from core.tables import batches, images, in_status, jobs
+
+NOW = sa.func.clock_timestamp()
+
+
+def is_written_down() -> sa.ColumnElement[bool]:
+    """Whether no batch has yet to write down how a job ended."""
+    under_way = sa.select(sa.literal(1)).where(batches.c.id == jobs.c.batch_id, batches.c.counts.is_(None))
+    return ~under_way.correlate(jobs).exists()
+
+
+def past_jobs(age: timedelta, limit: int) -> sa.Select[Any]:
+    """Jobs that ended longer ago than `age`, and where their images lie."""
+    keys = sa.func.array(sa.select(images.c.storage_key).where(images.c.job_id == jobs.c.id).scalar_subquery())
+    return (
+        sa.select(jobs.c.id, keys.label("storage_keys"))
+        .where(in_status(*FINAL), jobs.c.finished_at <= NOW - age, is_written_down())
+        .limit(limit)
+    )
+
+
+def forget_jobs(job_ids: Sequence[str]) -> sa.Executable:
+    """Delete final jobs past retention. The caller has removed their objects first."""
+    return sa.delete(jobs).where(jobs.c.id.in_(job_ids), in_status(*FINAL)).returning(jobs.c.id)
+
+
+def forget_batches(age: timedelta) -> sa.Executable:
+    """Delete final batches whose time is past; their files and jobs go by times of their own."""
+    return (
+        sa.delete(batches)
+        .where(
+            batches.c.status.in_([sa.literal_column(f"'{status}'", sa.Text) for status in BATCH_FINAL]),
+            batches.c.created_at <= NOW - age,
+        )
+        .returning(batches.c.id)
+    )

@@ -1,0 +1,213 @@
+"""Jobs, their events and their images; and how the SQL names a status, so that the partial indexes are used."""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ColumnElement,
+    Computed,
+    Double,
+    ForeignKey,
+    FromClause,
+    Identity,
+    Index,
+    Integer,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    literal_column,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from core.status import FINAL, JobStatus
+from core.tables.base import EVENT_ID, NOW, Time, metadata, one_of
+
+BATCH_PRECEDENCE = 1000
+"""How far behind interactive work a batch's jobs stand: farther than any priority reaches."""
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project_id", Text, ForeignKey("projects.id"), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("version", Integer, nullable=False, server_default=text("1"), comment="counts changes; the ETag"),
+    # What was asked for
+    Column("operation", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("negative_prompt", Text),
+    Column("n", SmallInteger, nullable=False),
+    Column("size", Text, nullable=False, comment="WIDTHxHEIGHT, px"),
+    Column("steps", Integer, nullable=False),
+    Column("guidance_scale", Double, nullable=False),
+    Column("seed", BigInteger, nullable=False, comment="of the first image; image i has seed + i, modulo 2**32"),
+    Column("quality", Text, nullable=False, server_default=text("'auto'"), comment="how carefully a provider draws"),
+    Column("output_format", Text, nullable=False),
+    Column("output_compression", SmallInteger),
+    Column("inputs", JSONB, nullable=False, server_default=text("'{}'"), comment="ids of files: image, mask"),
+    Column("strength", Double, comment="of an edit; above 0 (nothing changes) up to 1 (nothing remains)"),
+    Column("postprocess", JSONB),
+    Column("partial_images", SmallInteger, nullable=False, server_default=text("0"), comment="previews asked for"),
+    Column("metadata", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("webhook", JSONB, comment="the job's own receiver: url, events, secret"),
+    Column("retried_from", Text, comment="the job this one repeats"),
+    # The batch it is a line of. No foreign key: fifty thousand rows would each look at the same one
+    Column("batch_id", Text),
+    Column("batch_index", Integer, comment="which line of the batch, from 0"),
+    Column("custom_id", Text, comment="the owner's name for the line"),
+    Column("response_format", Text, comment="how the batch's output shows the pictures: url or b64_json"),
+    # Where it stands in line
+    Column("queue", Text, nullable=False),
+    Column("batch_key", Text, nullable=False, comment="jobs with the same key can share a pass over the device"),
+    Column("microbatch", SmallInteger, nullable=False, comment="images that go through the device together"),
+    Column("priority", SmallInteger, nullable=False, server_default=text("0")),
+    Column("cost", Double, nullable=False, comment="estimated device-seconds"),
+    Column("fair_rank", Double, nullable=False, comment="finish tag of fair queueing: core.fairness"),
+    Column(
+        "precedence",
+        SmallInteger,
+        Computed(f"CASE WHEN batch_id IS NULL THEN 0 ELSE {BATCH_PRECEDENCE} END - priority", persisted=True),
+        nullable=False,
+        comment="lower goes first: interactive before batch, then higher priority",
+    ),
+    Column("not_before", Time, nullable=False, server_default=NOW),
+    Column("expires_at", Time, nullable=False, comment="expires if it still waits then"),
+    # Who works on it
+    Column("lease", Uuid, comment="the token that every worker write must show; fresh per claim"),
+    Column("lease_expires_at", Time),
+    Column("attempt_deadline", Time, comment="no renewal reaches beyond it"),
+    Column("worker", Text),
+    Column("attempts", Integer, nullable=False, server_default=text("0"), comment="claims; never falls"),
+    Column(
+        "failures",
+        Integer,
+        nullable=False,
+        server_default=text("0"),
+        comment="attempts that ended in an error",
+    ),
+    Column("crashes", Integer, nullable=False, server_default=text("0"), comment="attempts whose lease ran out"),
+    Column("max_attempts", Integer, nullable=False),
+    Column("cancel_requested_at", Time),
+    # How it ended
+    Column("error_code", Text),
+    Column("error_message", Text),
+    Column("warnings", JSONB, nullable=False, server_default=text("'[]'"), comment="what the model did not see"),
+    Column("created_at", Time, nullable=False, server_default=NOW),
+    Column("started_at", Time, comment="of the latest attempt"),
+    Column("finished_at", Time),
+    CheckConstraint(one_of("status", tuple(JobStatus)), name="status"),
+    CheckConstraint("(status = 'in_progress') = (lease IS NOT NULL)", name="lease_while_in_progress"),
+    CheckConstraint("(lease IS NULL) = (lease_expires_at IS NULL)", name="lease_has_an_end"),
+    CheckConstraint(f"({one_of('status', FINAL)}) = (finished_at IS NOT NULL)", name="finished_when_final"),
+    CheckConstraint("(status = 'failed') = (error_code IS NOT NULL)", name="error_when_failed"),
+    CheckConstraint("(operation = 'generation') = ((inputs -> 'image') IS NULL)", name="image_unless_generation"),
+    CheckConstraint("(operation = 'edit') = (strength IS NOT NULL)", name="strength_of_an_edit"),
+    CheckConstraint("(batch_id IS NULL) = (batch_index IS NULL)", name="line_of_a_batch"),
+    CheckConstraint("seed BETWEEN 0 AND 4294967295", name="seed"),
+    CheckConstraint("n BETWEEN 1 AND 64", name="n"),
+    # Vacuum early: a queue's rows die young, and a bloated partial index slows every claim.
+    postgresql_with={"autovacuum_vacuum_scale_factor": "0.01", "fillfactor": "80"},
+)
+
+
+def in_status(*statuses: JobStatus, of: FromClause = jobs) -> ColumnElement[bool]:
+    """Whether a job is in one of these states.
+
+    The words stand in the SQL as constants, not as parameters: only then may a prepared statement's plan use the
+    partial indexes below, whose predicates name a status.
+    """
+    words = [literal_column(repr(str(status)), Text) for status in statuses]
+    return of.c.status == words[0] if len(words) == 1 else of.c.status.in_(words)
+
+
+def is_kept_in_order(column: ColumnElement[Any], value: Any) -> ColumnElement[bool]:
+    """Whether a column equals a value, said in such a way that an ORDER BY which begins with the column still means it.
+
+    With `=` the planner drops the column from the order, and any index that has the rest of the order will do: where
+    it takes the value for a common one it reads the whole line, looking for the one row that has it.
+    """
+    return column.between(value, value)
+
+
+_waiting = text("status = 'queued'")
+_running = text("status = 'in_progress'")
+_alive = text(one_of("status", (JobStatus.QUEUED, JobStatus.IN_PROGRESS)))
+# The claim's looks: the first in line, the first by fair rank alone, what shares a batch key with it
+Index("ix_jobs_line", jobs.c.queue, jobs.c.precedence, jobs.c.fair_rank, jobs.c.id, postgresql_where=_waiting)
+Index("ix_jobs_fair_line", jobs.c.queue, jobs.c.fair_rank, jobs.c.id, postgresql_where=_waiting)
+Index(
+    "ix_jobs_companions",
+    jobs.c.queue,
+    jobs.c.batch_key,
+    jobs.c.precedence,
+    jobs.c.fair_rank,
+    jobs.c.id,
+    postgresql_where=_waiting,
+)
+# The rank's looks (core.fairness), beside the first two: a flow's last job, what is on the device
+Index("ix_jobs_flow", jobs.c.queue, jobs.c.project_id, jobs.c.precedence, jobs.c.fair_rank, postgresql_where=_alive)
+Index("ix_jobs_on_device", jobs.c.queue, jobs.c.precedence, jobs.c.fair_rank, postgresql_where=_running)
+Index("ix_jobs_lease", jobs.c.lease, postgresql_where=_running)
+Index("ix_jobs_lease_end", jobs.c.lease_expires_at, postgresql_where=_running)
+Index("ix_jobs_expiry", jobs.c.expires_at, postgresql_where=_waiting)
+Index("ix_jobs_retention", jobs.c.finished_at, postgresql_where=text("finished_at IS NOT NULL"))
+Index("uq_jobs_retried_from", jobs.c.retried_from, unique=True, postgresql_where=text("retried_from IS NOT NULL"))
+Index("ix_jobs_project", jobs.c.project_id, jobs.c.id)
+Index(
+    "uq_jobs_batch",
+    jobs.c.batch_id,
+    jobs.c.batch_index,
+    unique=True,
+    postgresql_include=["status"],  # a batch is counted from here alone
+    postgresql_where=text("batch_id IS NOT NULL"),
+)
+Index("ix_jobs_batch_alive", jobs.c.batch_id, postgresql_where=text(f"batch_id IS NOT NULL AND {_alive.text}"))
+
+job_events = Table(
+    "job_events",
+    metadata,
+    Column("seq", BigInteger, Identity(always=True), primary_key=True, comment="SSE id; rises within a job"),
+    Column(
+        "id",
+        Text,
+        nullable=False,
+        unique=True,
+        server_default=EVENT_ID,
+    ),
+    Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("type", Text, nullable=False),
+    Column("data", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("created_at", Time, nullable=False, server_default=NOW),
+    Index("ix_job_events_job", "job_id", "seq"),
+)
+Index(
+    "uq_job_events_final",
+    job_events.c.job_id,
+    unique=True,
+    postgresql_where=text(one_of("type", tuple(f"job.{status}" for status in FINAL))),
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("project_id", Text, ForeignKey("projects.id"), nullable=False),
+    Column("index", SmallInteger, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("storage_key", Text, nullable=False, unique=True),
+    Column("media_type", Text, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("receipt", JSONB, nullable=False, comment="what drew it: model revision, versions, device, timing"),
+    Column("created_at", Time, nullable=False, server_default=NOW),
+    UniqueConstraint("job_id", "index"),
+)

@@ -1,0 +1,34 @@
+"""Projects and their keys."""
+
+from sqlalchemy import Column, ForeignKey, LargeBinary, Table, Text
+
+from core.tables.base import NOW, Time, metadata
+
+DEFAULT_PROJECT = "proj_default"
+"""The project of requests without a key; the first migration creates it."""
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("created_at", Time, nullable=False, server_default=NOW),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project_id", Text, ForeignKey("projects.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("prefix", Text, nullable=False, comment="first characters of the key, to recognise it by"),
+    Column(
+        "hash",
+        LargeBinary,
+        nullable=False,
+        unique=True,
+        comment="SHA-256 of the key; the key itself is not kept",
+    ),
+    Column("created_at", Time, nullable=False, server_default=NOW),
+    Column("revoked_at", Time),
+)
