@@ -220,7 +220,15 @@ def peak_of(pid: int) -> Iterator[list[int]]:
 
 
 def measure(
-    directory: Path, *, parts: list[str], rounds: int, lines: int, megabytes: int, samples: int, depth: int
+    directory: Path,
+    *,
+    parts: list[str],
+    rounds: int,
+    lines: int,
+    megabytes: int,
+    samples: int,
+    batches: int,
+    depth: int,
 ) -> list[Line]:
     """Every part that is wanted."""
     found: list[Line] = []
@@ -232,7 +240,7 @@ def measure(
         if "wait" in parts:
             found += wait(service, samples, lines)
         if "groups" in parts:
-            found += groups(service, rounds, max(10, samples))
+            found += groups(service, rounds, batches)
     if "claim" in parts:
         found += claim(directory, depth)
     return found
@@ -246,6 +254,7 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=50_000)
     parser.add_argument("--megabytes", type=int, default=185, help="size of the file that memory is measured with")
     parser.add_argument("--samples", type=int, default=20, help="single jobs beside a batch")
+    parser.add_argument("--microbatches", type=int, default=24, help="of a batch; a multiple of 8, for full ones")
     parser.add_argument("--depth", type=int, default=1_000_000)
     given = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
@@ -253,7 +262,7 @@ def main() -> None:
     try:
         lines = measure(
             directory, parts=given.only, rounds=given.rounds, lines=given.lines, megabytes=given.megabytes,
-            samples=given.samples, depth=given.depth,
+            samples=given.samples, batches=given.microbatches, depth=given.depth,
         )  # fmt: skip
     finally:
         shutil.rmtree(directory, ignore_errors=True)
