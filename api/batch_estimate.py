@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from api.batch_submission import as_lines, input_file, job_like
 from api.context import Context
 from api.inputs import read as read_picture
-from core import inputs, views
+from core import inputs
 from core.batch_check import BatchCheck
 from core.batch_requests import BatchRequest
 from core.batch_schemas import BatchError, BatchErrors, BatchEstimate
@@ -77,8 +77,8 @@ async def _end(parts: Context, seconds: Mapping[str, float]) -> int | None:
         return None
     queue_of = {model.id: model.queue for model in parts.catalog.models}
     waiting = dict(seconds)
-    for row in await parts.database.execute(views.depths()):
-        if (queue := queue_of.get(row.model)) in waiting and queue is not None:
-            waiting[queue] += row.device_seconds
+    for model, depth in (await parts.depths.by_model()).items():
+        if (queue := queue_of.get(model)) in waiting and queue is not None:
+            waiting[queue] += depth.device_seconds
     now = (await parts.database.execute(NOW.select()))[0][0]
     return int(now.timestamp() + max(waiting.values()))

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from api.callers import Callers
+from api.depths import Depths
 from api.submission import Submission
 from core.calls import Calls
 from core.catalog import Catalog, load_catalog
@@ -26,6 +27,7 @@ class Context:
     listener: Listener
     callers: Callers
     doorbell: AsyncDoorbell
+    depths: Depths
     decoders: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     """Held while an input picture is decoded: each may take some hundred megabytes."""
 
@@ -43,6 +45,7 @@ class Context:
             listener=listener,
             callers=Callers(settings, database, listener, Calls(settings)),
             doorbell=AsyncDoorbell(Doorbell(settings).ring),
+            depths=Depths(database),
         )
 
     async def close(self) -> None:

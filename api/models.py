@@ -1,5 +1,6 @@
 """`/v1/models`: the catalogue, in OpenAI's shape with Safelight's facts beside it."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from fastapi import APIRouter
@@ -7,20 +8,12 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from api.deps import Parts, Project
+from api.depths import Queue
 from api.jobs import ERROR, answer
-from core import views
 from core.catalog import Guidance, Model, Steps
 from core.errors import ModelNotFound, NotFound
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
-
-
-class Queue(BaseModel):
-    """How busy a model is."""
-
-    queued: int
-    in_progress: int
-    device_seconds: float = Field(description="Estimated device time of all jobs that are not done.")
 
 
 class ModelObject(BaseModel):
@@ -55,7 +48,7 @@ class ModelList(BaseModel):
 @router.get("", summary="List models", response_model=ModelList)
 async def index(parts: Parts, _project_id: Project) -> Response:
     """List the models, the default one first."""
-    depths = await _depths(parts)
+    depths = await parts.depths.by_model()
     models = sorted(parts.catalog.models, key=lambda model: model.id != parts.catalog.default)
     return answer(ModelList(data=[_shown(model, depths) for model in models]))
 
@@ -67,18 +60,10 @@ async def fetch(name: str, parts: Parts, _project_id: Project) -> Response:
         model = parts.catalog.model(name)
     except ModelNotFound as error:
         raise NotFound(error.message, param="model") from error
-    return answer(_shown(model, await _depths(parts)))
+    return answer(_shown(model, await parts.depths.by_model()))
 
 
-async def _depths(parts: Parts) -> dict[str, Queue]:
-    rows = await parts.database.execute(views.depths())
-    return {
-        row.model: Queue(queued=row.queued, in_progress=row.in_progress, device_seconds=row.device_seconds)
-        for row in rows
-    }
-
-
-def _shown(model: Model, depths: dict[str, Queue]) -> ModelObject:
+def _shown(model: Model, depths: Mapping[str, Queue]) -> ModelObject:
     return ModelObject(
         id=model.id,
         created=model.created,
@@ -94,5 +79,5 @@ def _shown(model: Model, depths: dict[str, Queue]) -> ModelObject:
         strength=model.strength,
         max_images=model.max_images,
         max_prompt_chars=model.max_prompt_chars,
-        queue=depths.get(model.id, Queue(queued=0, in_progress=0, device_seconds=0.0)),
+        queue=depths.get(model.id, Queue()),
     )

@@ -142,9 +142,20 @@ def nth_in_line(queue: str, n: int) -> sa.Select[Any]:
 
 
 def waiting_queues() -> sa.Select[Any]:
-    """The queues in which a job could be claimed now."""
-    now = sa.func.clock_timestamp()
-    return sa.select(jobs.c.queue).where(in_status(JobStatus.QUEUED), jobs.c.not_before <= now).distinct()
+    """The queues in which a job could be claimed now: one look into the index for each, however long they are."""
+    first = sa.select(sa.func.min(jobs.c.queue).label("queue")).where(in_status(JobStatus.QUEUED))
+    queues = first.cte("queues", recursive=True)
+    following = (
+        sa.select(sa.func.min(jobs.c.queue))
+        .where(in_status(JobStatus.QUEUED), jobs.c.queue > queues.c.queue)
+        .correlate(queues)
+        .scalar_subquery()
+    )
+    queues = queues.union_all(sa.select(following).where(queues.c.queue.is_not(None)))
+    claimable = sa.select(sa.literal(1)).where(
+        jobs.c.queue == queues.c.queue, in_status(JobStatus.QUEUED), jobs.c.not_before <= sa.func.clock_timestamp()
+    )
+    return sa.select(queues.c.queue).where(claimable.correlate(queues).exists())
 
 
 def referenced(keys: Sequence[str]) -> sa.CompoundSelect[Any]:
