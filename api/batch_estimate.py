@@ -1,18 +1,31 @@
 """What a batch would be: every line read and checked as the clerk would, nothing made."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from api.batch_submission import as_lines, input_file, job_like
 from api.context import Context
 from api.inputs import read as read_picture
-from core import inputs
+from core import inputs, provider_calls
 from core.batch_check import BatchCheck
 from core.batch_requests import BatchRequest
 from core.batch_schemas import BatchError, BatchErrors, BatchEstimate
+from core.batches import LineError
 from core.jobs import NOW
 from core.lines import Kind, Reading, longest_line, read
 from core.requests import JobRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a batch's lines ask for."""
+
+    total: int
+    models: Mapping[str, int]  # lines, by model
+    images: Mapping[str, int]  # pictures, by model
+    seconds: Mapping[str, float]  # of the device, by queue
+    errors: Sequence[LineError] = ()
 
 
 async def estimate(parts: Context, project_id: str, wanted: BatchRequest) -> BatchEstimate:
@@ -20,7 +33,8 @@ async def estimate(parts: Context, project_id: str, wanted: BatchRequest) -> Bat
     if wanted.prompts is not None:
         like = job_like(parts, project_id, wanted, wanted.prompts)
         total = len(wanted.prompts)
-        return await _estimate(parts, total, total * like.n, {like.model: total}, {like.queue: total * like.cost}, [])
+        found = Found(total, {like.model: total}, {like.model: total * like.n}, {like.queue: total * like.cost})
+        return await _estimate(parts, project_id, found)
     chunks: Iterable[bytes]
     kind: Kind
     if wanted.requests is not None:
@@ -38,8 +52,8 @@ async def estimate(parts: Context, project_id: str, wanted: BatchRequest) -> Bat
     reading = Reading(wanted.door, wanted.shared, longest_line(parts.settings))
     async with parts.decoders:
         await asyncio.to_thread(_look, check, kind, chunks, reading)
-    errors = [BatchError(**error) for error in check.errors]
-    return await _estimate(parts, check.total, check.images, check.models, check.seconds, errors)
+    found = Found(check.total, check.models, check.images, check.seconds, check.errors)
+    return await _estimate(parts, project_id, found)
 
 
 async def _ids(parts: Context, project_id: str, request: JobRequest) -> Mapping[str, str]:
@@ -53,22 +67,28 @@ def _look(check: BatchCheck, kind: Kind, chunks: Iterable[bytes], reading: Readi
             return
 
 
-async def _estimate(
-    parts: Context,
-    total: int,
-    images: int,
-    models: Mapping[str, int],
-    seconds: Mapping[str, float],
-    errors: list[BatchError],
-) -> BatchEstimate:
+async def _estimate(parts: Context, project_id: str, found: Found) -> BatchEstimate:
     return BatchEstimate(
-        total=total,
-        images=images,
-        models=dict(models),
-        device_seconds=round(sum(seconds.values()), 3),
-        estimated_finish_at=await _end(parts, seconds),
-        errors=BatchErrors(data=errors),
+        total=found.total,
+        images=sum(found.images.values()),
+        models=dict(found.models),
+        device_seconds=round(sum(found.seconds.values()), 3),
+        estimated_finish_at=await _end(parts, found.seconds),
+        cost_usd=await _cost(parts, project_id, found.images),
+        errors=BatchErrors(data=[BatchError(**error) for error in found.errors]),
     )
+
+
+async def _cost(parts: Context, project_id: str, images: Mapping[str, int]) -> float | None:
+    """What the pictures that a provider draws would cost; those that are drawn here cost nothing."""
+    total = 0.0
+    for model, count in images.items():
+        if parts.catalog.model(model).is_remote:
+            (lately,) = await parts.database.execute(provider_calls.cost_per_picture(project_id, model))
+            if lately.usd is None:
+                return None
+            total += lately.usd * count
+    return round(total, 4)
 
 
 async def _end(parts: Context, seconds: Mapping[str, float]) -> int | None:

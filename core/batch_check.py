@@ -46,7 +46,7 @@ class BatchCheck:
         self._errors: list[LineError] = []
         self._wrong = 0
         self.total = 0
-        self.images = 0
+        self.images: Counter[str] = Counter()  # pictures, by model
         self.seconds: dict[str, float] = {}  # estimated, of the device, by queue
         self.models: Counter[str] = Counter()  # lines, by model
 
@@ -102,7 +102,7 @@ class BatchCheck:
             inputs=self._bring(line.request),
             is_repeat=line.is_repeat,
         )
-        self.images += job.n
+        self.images[job.model] += job.n
         self.seconds[job.queue] = self.seconds.get(job.queue, 0.0) + job.cost
         self.models[job.model] += 1
         if self._rows is not None and not self._wrong:

@@ -117,6 +117,9 @@ class BatchEstimate(BaseModel):
     estimated_finish_at: int | None = Field(
         description="If one device were to draw them now, after what waits in their queues; null where calls are paid."
     )
+    cost_usd: float | None = Field(
+        description="What a provider would charge, by what its pictures cost you lately; null where that is not known."
+    )
     errors: BatchErrors
 
 

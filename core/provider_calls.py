@@ -190,6 +190,23 @@ def close_call(call_id: str, reply: Reply) -> sa.Update:
     )
 
 
+def cost_per_picture(project_id: str, model: str, calls: int = 100) -> sa.Select[Any]:
+    """What a picture of a model has cost a project lately, in US dollars, over so many calls; null: it is not known."""
+    lately = (
+        sa.select(provider_calls.c.cost_usd, provider_calls.c.n)
+        .where(
+            provider_calls.c.project_id == project_id,
+            provider_calls.c.model == model,
+            provider_calls.c.outcome == CallOutcome.SUCCEEDED,
+            provider_calls.c.cost_usd.is_not(None),
+        )
+        .order_by(provider_calls.c.closed_at.desc())
+        .limit(calls)
+        .subquery("lately")
+    )
+    return sa.select(sa.cast(sa.func.sum(lately.c.cost_usd) / sa.func.sum(lately.c.n), sa.Double).label("usd"))
+
+
 def usage(job_id: str) -> sa.Select[Any]:
     """What the provider counted for the pictures of a job."""
     return (

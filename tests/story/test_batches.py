@@ -236,6 +236,7 @@ def test_a_dry_run_says_what_it_would_cost(safelight: Stack) -> None:
     assert (dry["object"], dry["total"], dry["images"], dry["models"]) == ("batch.estimate", 2, 6, {"fake": 2})
     assert dry["device_seconds"] == pytest.approx(6 * 0.01 * 4)
     assert dry["estimated_finish_at"] is not None
+    assert dry["cost_usd"] == 0  # drawn here
     assert (asked["models"], asked["errors"]["data"]) == ({"slow": 1, "fake": 1}, [])
 
 
