@@ -73,6 +73,10 @@ class Clerk:
             except Exception:  # whatever it was, the next look may go well; without a clerk no batch goes on
                 log.exception("the clerk stumbled")
             stop.wait(self._settings.batch_poll.total_seconds())
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
         self._database.close()
 
     def look(self) -> bool:
@@ -220,11 +224,17 @@ class Clerk:
 
 
 class Held:
-    """A batch that we are at, as long as its lease is renewed. `meanwhile` is done whenever that is."""
+    """A batch that we are at, as long as its lease is renewed. `meanwhile` is done whenever that is.
 
-    def __init__(self, database: Database, batch: sa.Row[Any], meanwhile: Callable[[], None]) -> None:
+    renewal: seconds after which it is due.
+    """
+
+    def __init__(
+        self, database: Database, batch: sa.Row[Any], meanwhile: Callable[[], None], renewal: float = RENEWAL_SECONDS
+    ) -> None:
         self._database = database
         self._meanwhile = meanwhile
+        self._renewal = renewal
         self._renewed_at = time.monotonic()
         self.batch = batch
         self.lease = batch.lease
@@ -238,7 +248,7 @@ class Held:
     def renewing(self, items: Iterator[Item]) -> Iterator[Item]:
         """Go through something long, and stay at the batch meanwhile."""
         for item in items:
-            if time.monotonic() - self._renewed_at > RENEWAL_SECONDS:
+            if time.monotonic() - self._renewed_at > self._renewal:
                 self.renew()
                 self._meanwhile()
             yield item

@@ -1,4 +1,4 @@
-"""Many prompts at once: through the SDK, as prompts or requests, from a table; checked, stopped, tried again, fetched."""
+"""Many prompts at once: through the SDK, as prompts or requests, from a table; checked, stopped, retried, fetched."""
 
 import csv
 import io
