@@ -20,8 +20,9 @@ from core import idempotency, jobs, views
 from core.calls import Calls
 from core.db import UNAVAILABLE, AsyncDatabase
 from core.errors import QueueFull
+from core.fields import PictureSource
 from core.progress import Listener
-from core.requests import PictureRequest, PictureSource
+from core.requests import PictureRequest
 from core.settings import Settings
 from core.status import JobStatus
 

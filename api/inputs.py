@@ -6,8 +6,9 @@ from api.context import Context
 from core import files, inputs
 from core.db import Statement
 from core.errors import NotFound
+from core.fields import PictureSource
 from core.inputs import Inputs
-from core.requests import JobRequest, PictureSource
+from core.requests import JobRequest
 
 
 async def bring(parts: Context, project_id: str, request: JobRequest) -> Inputs:

@@ -25,9 +25,10 @@ from core.errors import (
     JobNotRetryable,
     UnknownParameter,
 )
+from core.fields import UnixSeconds
 from core.inputs import Inputs
 from core.jobs import NewJob
-from core.requests import JobRequest, UnixSeconds, able_model, parse, plan, repeat
+from core.requests import JobRequest, able_model, parse, plan, repeat
 from core.schemas import Deleted, ErrorResponse, Estimate, JobList, JobObject, job_list, job_object
 from core.status import JobStatus
 from core.storage import image_prefix

@@ -10,8 +10,9 @@ from api.deps import json_body
 from api.multipart import fields_of, files_of, form
 from api.openapi import REFERENCES, form_fields
 from core.errors import InvalidParameter, UnknownParameter
+from core.fields import PictureSource
 from core.openai_requests import ImagesRequest
-from core.requests import PictureSource, explain, parse
+from core.requests import explain, parse
 
 FORM_BYTES = 1_000_000
 """Room for a form's other fields and its boundaries, beside the pictures."""

@@ -9,8 +9,9 @@ from api.jobs import answer
 from api.once import Key
 from api.openai_bodies import as_json
 from api.openai_images import RESPONSES, draw
+from core.fields import Text
 from core.openai_requests import GenerateRequest
-from core.requests import Text, parse
+from core.requests import parse
 
 router = APIRouter(tags=["images"])
 

@@ -6,7 +6,7 @@ from annotated_types import MaxLen, MinLen
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.deliveries import EventType
-from core.requests import Text, UnixSeconds
+from core.fields import Text, UnixSeconds
 
 Name = Annotated[Text, MinLen(1), MaxLen(200)]
 Url = Annotated[Text, MaxLen(2048), Field(json_schema_extra={"pattern": "^https?://"})]

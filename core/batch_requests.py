@@ -12,11 +12,10 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from core.catalog import Operation
-from core.deliveries import BATCH_EVENTS, BatchEventType
 from core.errors import InvalidParameter, MissingParameter
+from core.fields import BatchWebhook, MetadataKey, MetadataValue, Text
 from core.openai_requests import REQUESTS, job_request
-from core.requests import JobRequest, MetadataKey, MetadataValue, Parameters, RequestT, Text, explain
-from core.webhooks import is_secret
+from core.requests import JobRequest, Parameters, RequestT, explain
 
 Endpoint = Literal["/v1/images/generations", "/v1/images/edits", "/v1/images/variations", "/v1/jobs"]
 ResponseFormat = Literal["url", "b64_json"]
@@ -43,28 +42,6 @@ class OutputExpiresAfter(BaseModel):
 
     anchor: Literal["created_at"]
     seconds: Annotated[int, Ge(3600), Le(2_592_000)] = Field(description="An hour to 30 days after they are written.")
-
-
-class BatchWebhook(BaseModel):
-    """A receiver of one batch's events, beside the project's webhook endpoints."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    url: Annotated[Text, MaxLen(2048)] = Field(description="Where events are posted to.")
-    events: Annotated[list[BatchEventType], MinLen(1)] = Field(
-        default_factory=lambda: list(BATCH_EVENTS), description="Which events; by default how the batch ended."
-    )
-    secret: Text | None = Field(
-        None, description="`whsec_` and 24 to 64 bytes in base64; signs. Without it there is no signature."
-    )
-
-    @model_validator(mode="after")
-    def _is_signed_as_libraries_verify(self) -> Self:
-        if self.secret is not None and not is_secret(self.secret):
-            raise InvalidParameter(
-                "webhook.secret must be whsec_ and 24 to 64 bytes in base64.", param="webhook.secret"
-            )
-        return self
 
 
 class BatchRequest(Parameters):

@@ -18,8 +18,9 @@ from PIL import Image
 from core import files, pictures, views
 from core.db import Rows
 from core.errors import InvalidParameter
+from core.fields import PictureSource
 from core.files import NewFile
-from core.requests import JobRequest, PictureSource
+from core.requests import JobRequest
 from core.settings import Settings
 
 NAMES = ("image", "mask")

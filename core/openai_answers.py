@@ -6,7 +6,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.requests import OutputFormat
+from core.fields import OutputFormat
 
 
 class ImageData(BaseModel):

@@ -11,16 +11,8 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from core.catalog import Operation, Quality
 from core.errors import InvalidParameter
-from core.requests import (
-    InputImage,
-    InputMask,
-    JobRequest,
-    JobWebhook,
-    MetadataValue,
-    PictureRequest,
-    PictureSource,
-    Strength,
-)
+from core.fields import InputImage, InputMask, JobWebhook, MetadataValue, PictureSource, Strength
+from core.requests import JobRequest, PictureRequest
 
 OpenAIQuality = Annotated[
     Quality,

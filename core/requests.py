@@ -4,112 +4,44 @@ Reject, never repair: an unknown field or a value that the model does not allow 
 what is allowed, and nothing is stored. What is left out gets the model's default, and the job shows it.
 """
 
-import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Self, TypeVar, get_args
 
 import sqlalchemy as sa
-from annotated_types import Ge, Gt, Le, MaxLen, MinLen
+from annotated_types import Ge, Gt, Le, MaxLen
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
-    PrivateAttr,
-    StringConstraints,
     ValidationError,
     model_validator,
 )
 from pydantic_core import ErrorDetails
 
 from core.catalog import Catalog, Model, Operation, Quality
-from core.deliveries import FINAL_EVENTS, JobEventType
 from core.errors import InvalidJSON, InvalidParameter, InvalidRequest, MissingParameter, UnknownParameter
+from core.fields import (
+    InputImage,
+    InputMask,
+    JobWebhook,
+    MetadataKey,
+    MetadataValue,
+    OutputFormat,
+    PictureSource,
+    Strength,
+    Text,
+)
 from core.ids import new_id
 from core.jobs import NewJob
 from core.postprocess import Postprocess, output_size
 from core.settings import Settings
-from core.webhooks import check_receiver, is_secret
+from core.webhooks import check_receiver
 
 SEEDS = 2**32
 
 RequestT = TypeVar("RequestT", bound=BaseModel)
-
-OutputFormat = Literal["png", "webp", "jpeg"]
-
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-
-
-PRINTABLE = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
-
-
-def _printable(text: str) -> str:
-    """Refuse characters that no prompt needs and Postgres or a terminal cannot take."""
-    if found := _CONTROL.search(text):
-        raise ValueError(f"must not contain the control character U+{ord(found[0]):04X}")
-    return text
-
-
-Text = Annotated[str, AfterValidator(_printable), Field(json_schema_extra={"pattern": PRINTABLE})]
-UnixSeconds = Annotated[int, Ge(0), Le(253_402_300_799)]
-"""A moment up to the end of the year 9999, after which Python's calendar ends."""
-MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)]
-MetadataValue = Annotated[str, StringConstraints(max_length=512), AfterValidator(_printable)]
-
-
-class PictureSource(BaseModel):
-    """A picture that comes with a request: one of these. It is read when the job is submitted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    file_id: Text | None = Field(None, description="A file of yours; see `POST /v1/files`, purpose `vision`.")
-    image_id: Text | None = Field(None, description="A picture of an earlier job of yours.")
-    image_url: str | None = Field(None, description="A data URL, `data:image/png;base64,...`; others are not fetched.")
-
-    @model_validator(mode="after")
-    def _is_one(self) -> Self:
-        if self.content is None and (len(self.model_fields_set) != 1 or self.named is None):
-            raise ValueError("must have one of file_id, image_id, image_url")
-        return self
-
-    _content: bytes | None = PrivateAttr(None)
-
-    @classmethod
-    def of(cls, content: bytes) -> "PictureSource":
-        """A picture that came as a part of a form."""
-        source = cls.model_construct()
-        source._content = content
-        return source
-
-    @property
-    def content(self) -> bytes | None:
-        """The bytes, where they came as a part of a form."""
-        return self._content
-
-    @property
-    def named(self) -> str | None:
-        """What is given, whichever of the three it is."""
-        return self.file_id or self.image_id or self.image_url
-
-
-InputImage = Annotated[
-    PictureSource | None,
-    Field(description="What an edit or a variation begins with: the middle of it, at the size of the job."),
-]
-InputMask = Annotated[
-    PictureSource | None,
-    Field(
-        description="Where an edit may draw: where this picture is fully transparent or, if it is opaque, white. "
-        "As large as `image`. Default: where `image` is transparent, else everywhere."
-    ),
-]
-Strength = Annotated[
-    Annotated[float, Gt(0), Le(1)] | None,
-    Field(description="How far an edit goes from `image`, up to 1: nothing of it remains. Default: the model's."),
-]
 
 
 class Prompted(BaseModel):
@@ -160,31 +92,6 @@ class PictureRequest(Parameters, Prompted):
     metadata: Annotated[dict[MetadataKey, MetadataValue], MaxLen(16)] = Field(
         default_factory=dict, description="Up to 16 pairs of your own; the list can be filtered by them."
     )
-
-
-class JobWebhook(BaseModel):
-    """A receiver of one job's events, beside the project's webhook endpoints."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    url: Annotated[Text, MaxLen(2048)] = Field(
-        description="Where events are posted to.", json_schema_extra={"pattern": "^https?://"}
-    )
-    events: Annotated[list[JobEventType], MinLen(1)] = Field(
-        default_factory=lambda: list(FINAL_EVENTS),
-        description="Which events; by default how the job ended.",
-    )
-    secret: Text | None = Field(
-        None, description="`whsec_` and 24 to 64 bytes in base64; signs. Without it there is no signature."
-    )
-
-    @model_validator(mode="after")
-    def _is_signed_as_libraries_verify(self) -> Self:
-        if self.secret is not None and not is_secret(self.secret):
-            raise InvalidParameter(
-                "webhook.secret must be whsec_ and 24 to 64 bytes in base64.", param="webhook.secret"
-            )
-        return self
 
 
 class JobRequest(PictureRequest):

@@ -3,8 +3,9 @@
 from core import inputs
 from core.db import Database
 from core.errors import NotFound
+from core.fields import PictureSource
 from core.files import NewFile
-from core.requests import JobRequest, PictureSource
+from core.requests import JobRequest
 from core.settings import Settings
 from core.storage import Storage
 
