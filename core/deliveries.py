@@ -78,14 +78,7 @@ class Attempt:
 
 def delivered(delivery_id: str, lease: UUID, attempt: Attempt) -> sa.Select[Any]:
     """The receiver took it. No row back: it was claimed again in the meantime, and that sending counts."""
-    moved = _recorded(delivery_id, lease, attempt, DeliveryStatus.DELIVERED, None)
-    works = (
-        sa.update(endpoints)
-        .where(endpoints.c.id == moved.c.endpoint_id, endpoints.c.failing_since.is_not(None))
-        .values(failing_since=None)
-        .cte("works")
-    )
-    return sa.select(moved).add_cte(_log(moved, attempt), works)
+    return _DELIVERED.params(**_given(delivery_id, lease, attempt))
 
 
 def failed(
@@ -103,7 +96,7 @@ def failed(
     a reason, and what else waits for it is given up. No row back as in `delivered`.
     """
     status = DeliveryStatus.FAILED if retry_in is None else DeliveryStatus.PENDING
-    moved = _recorded(delivery_id, lease, attempt, status, retry_in)
+    moved = _recorded(status)
     failing_since = sa.func.coalesce(endpoints.c.failing_since, NOW)
     hopeless: sa.ColumnElement[bool] = sa.literal(gone)
     reason: sa.ColumnElement[str] = sa.literal("The receiver answered 410 Gone.")
@@ -137,7 +130,8 @@ def failed(
         .values(_given_up("endpoint_disabled"))
         .cte("given_up")
     )
-    return sa.select(moved).add_cte(_log(moved, attempt), troubled, given_up)
+    recorded = sa.select(moved).add_cte(_log(moved), troubled, given_up)
+    return recorded.params(**_given(delivery_id, lease, attempt, retry_in))
 
 
 def give_up(endpoint_id: str, error_code: str) -> sa.Update:
@@ -254,34 +248,64 @@ def _given_up(error_code: str) -> dict[str, Any]:
     return {"status": DeliveryStatus.FAILED, "error_code": error_code, "finished_at": NOW, "lease": None}
 
 
-def _recorded(
-    delivery_id: str, lease: UUID, attempt: Attempt, status: DeliveryStatus, retry_in: timedelta | None
-) -> sa.CTE:
+def _given(
+    delivery_id: str, lease: UUID, attempt: Attempt, retry_in: timedelta | None = None
+) -> dict[str, str | UUID | timedelta | datetime | float | None]:
+    """The values that `_recorded` and `_log` leave open."""
+    return {
+        "recorded_id": delivery_id,
+        "held_lease": lease,
+        "retry_in": retry_in or timedelta(0),
+        **{name: getattr(attempt, name) for name in Attempt.__slots__},
+    }
+
+
+def _recorded(status: DeliveryStatus) -> sa.CTE:
     return (
         sa.update(deliveries)
-        .where(deliveries.c.id == delivery_id, deliveries.c.lease == lease)
+        .where(
+            deliveries.c.id == sa.bindparam("recorded_id", type_=sa.Text),
+            deliveries.c.lease == sa.bindparam("held_lease", type_=sa.Uuid),
+        )
         .values(
-            status=status,
-            attempts=deliveries.c.attempts + 1,
-            due_at=NOW + sa.literal(retry_in or timedelta(0), sa.Interval),
-            finished_at=None if status is DeliveryStatus.PENDING else NOW,
-            lease=None,
-            status_code=attempt.status_code,
-            error_code=attempt.error_code,
+            {
+                "status": status,
+                "attempts": deliveries.c.attempts + 1,
+                "due_at": NOW + sa.bindparam("retry_in", type_=sa.Interval),
+                "finished_at": None if status is DeliveryStatus.PENDING else NOW,
+                "lease": None,
+                "status_code": sa.bindparam("status_code", type_=sa.SmallInteger),
+                "error_code": sa.bindparam("error_code", type_=sa.Text),
+            }
         )
         .returning(*deliveries.c)
         .cte("moved")
     )
 
 
-def _log(moved: sa.CTE, attempt: Attempt) -> sa.CTE:
+def _log(moved: sa.CTE) -> sa.CTE:
     values = [
         moved.c.id,
         moved.c.attempts,
-        sa.literal(attempt.started_at, sa.DateTime(timezone=True)),
-        sa.literal(attempt.seconds, sa.Double),
-        sa.literal(attempt.status_code, sa.SmallInteger),
-        sa.literal(attempt.error_code, sa.Text),
-        sa.literal(attempt.answer, sa.Text),
+        sa.bindparam("started_at", type_=sa.DateTime(timezone=True)),
+        sa.bindparam("seconds", type_=sa.Double),
+        sa.bindparam("status_code", type_=sa.SmallInteger),
+        sa.bindparam("error_code", type_=sa.Text),
+        sa.bindparam("answer", type_=sa.Text),
     ]
     return sa.insert(attempts).from_select([column.name for column in attempts.c], sa.select(*values)).cte("log")
+
+
+def _delivered() -> sa.Select[Any]:
+    """The statement of `delivered`, its values left open."""
+    moved = _recorded(DeliveryStatus.DELIVERED)
+    works = (
+        sa.update(endpoints)
+        .where(endpoints.c.id == moved.c.endpoint_id, endpoints.c.failing_since.is_not(None))
+        .values(failing_since=None)
+        .cte("works")
+    )
+    return sa.select(moved).add_cte(_log(moved), works)
+
+
+_DELIVERED = _delivered()  # built once, as every delivery runs it

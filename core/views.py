@@ -44,9 +44,7 @@ def _position(job: sa.FromClause) -> sa.ColumnElement[int]:
 
 def job(project_id: str, job_id: str) -> sa.Select[Any]:
     """One job with its images and its place in line."""
-    return sa.select(jobs, images_of(jobs.c.id).label("images"), _position(jobs).label("queue_position")).where(
-        jobs.c.id == job_id, jobs.c.project_id == project_id
-    )
+    return _JOB.params(wanted_id=job_id, wanted_project=project_id)
 
 
 def page(
@@ -164,3 +162,10 @@ def referenced(keys: Sequence[str]) -> sa.CompoundSelect[Any]:
     return sa.union_all(
         *(sa.select(table.c.storage_key).where(table.c.storage_key == wanted) for table in (images, files))
     )
+
+
+_JOB = sa.select(jobs, images_of(jobs.c.id).label("images"), _position(jobs).label("queue_position")).where(
+    jobs.c.id == sa.bindparam("wanted_id", type_=sa.Text),
+    jobs.c.project_id == sa.bindparam("wanted_project", type_=sa.Text),
+)
+"""The statement of `job`, its values left open; built once, as every poll and every delivery runs it."""
