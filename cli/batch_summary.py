@@ -125,8 +125,8 @@ def told_estimate(estimate: Estimate) -> Iterator[str]:
     finish = estimate["estimated_finish_at"]
     if finish is not None:
         yield f"After what waits already, it would be done in {_about(finish - time.time())}."
-    if estimate.get("cost_usd") is not None:
-        yield f"At most {estimate['cost_usd']:.2f} US dollars."
+    if estimate["cost_usd"]:
+        yield f"What the provider would charge: about {estimate['cost_usd']:.2f} US dollars."
 
 
 def _about(seconds: float) -> str:
