@@ -121,9 +121,9 @@ def test_a_line_whose_own_time_is_over_does_not_end_the_batchs(safelight: Stack)
 
 
 def test_lines_that_go_their_own_way_are_counted_all_the_same(safelight: Stack) -> None:
-    requests = [{"custom_id": f"r{n}", "prompt": f"{n}", "model": "slow", "steps": 8} for n in range(26)]
+    requests = [{"custom_id": f"r{n}", "prompt": f"{n}", "model": "slow", "steps": 10} for n in range(34)]
     requests[0] = {"custom_id": "r0", "prompt": "a cat", "priority": 5}
-    requests[1] = {"custom_id": "r1", "prompt": "[fail]", "priority": 5}
+    requests[1] = {"custom_id": "r1", "prompt": "[refuse]", "priority": 5, "size": "128x128"}
     batch = submit(safelight, requests=requests, size="64x64")
     sampler = Sampler(safelight, batch["id"])
     with sampler.looking():
@@ -131,7 +131,7 @@ def test_lines_that_go_their_own_way_are_counted_all_the_same(safelight: Stack) 
         first, failed = (job_of(safelight, batch["id"], name) for name in ("r0", "r1"))
         deleted = safelight.client.delete(f"/v1/jobs/{first['id']}")
         deleted_failed = safelight.client.delete(f"/v1/jobs/{failed['id']}")
-        waiting = job_of(safelight, batch["id"], "r25")
+        waiting = job_of(safelight, batch["id"], "r33")
         unready = safelight.client.delete(f"/v1/jobs/{waiting['id']}")
         drawn = next(job for job in jobs_of(safelight, batch["id"]) if job["status"] == "in_progress")
         for job in (waiting, drawn):
@@ -147,12 +147,12 @@ def test_lines_that_go_their_own_way_are_counted_all_the_same(safelight: Stack) 
     assert (unready.status_code, body(unready)["error"]["code"]) == (409, "job_not_final")
     assert (retried.status_code, body(retried)["batch_id"]) == (202, None)
     counts = {name: number for name, number in done["request_counts"].items() if number}
-    assert counts == {"total": 26, "completed": 23, "failed": 1, "cancelled": 2}
+    assert counts == {"total": 34, "completed": 31, "failed": 1, "cancelled": 2}
     assert done["status"] == "completed"
-    assert len(lines_of(safelight, done["output_file_id"])) == 23
+    assert len(lines_of(safelight, done["output_file_id"])) == 31
     errors = {line["custom_id"]: line["error"] for line in lines_of(safelight, done["error_file_id"])}
-    assert set(errors) == {"r1", "r25", drawn["custom_id"]}
-    assert errors["r25"]["code"] == "batch_cancelled"
+    assert set(errors) == {"r1", "r33", drawn["custom_id"]}
+    assert errors["r33"]["code"] == "batch_cancelled"
     assert after.status_code == 200
     assert safelight.client.get(f"/v1/batches/{batch['id']}").json()["request_counts"] == done["request_counts"]
 
