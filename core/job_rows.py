@@ -9,6 +9,7 @@ import tempfile
 from array import array
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, Self
 
 from psycopg import sql
@@ -24,6 +25,7 @@ CHUNK_ROWS = 200
 
 _OWN = ("id", "prompt", "seed")
 _SHARED = tuple(name for name in NewJob.__slots__ if name not in (*_OWN, "ttl"))
+_shared_of = attrgetter(*_SHARED)
 COLUMNS = (
     *_OWN,
     "custom_id",
@@ -51,7 +53,7 @@ class RowsOf:
     def __init__(self, batch_id: str, ends_at: datetime) -> None:
         self._batch_id = batch_id
         self._ends_at = ends_at
-        self._shared: tuple[NewJob, bytes] | None = None
+        self._shared: tuple[tuple[Any, ...], bytes] | None = None
 
     def row(
         self, job: NewJob, index: int, custom_id: str, response_format: str, expires_after: timedelta | None = None
@@ -79,10 +81,11 @@ class RowsOf:
         return own.encode() + self._shared_by(job)
 
     def _shared_by(self, job: NewJob) -> bytes:
-        """What a row shares with all that are like it; worked out once for as many as follow each other."""
-        if self._shared is None or self._shared[0] is not job:
-            cells = [_cell(getattr(job, name)) for name in _SHARED]
-            self._shared = job, "\t".join([*cells, self._batch_id, JobStatus.QUEUED]).encode()
+        """What a row shares with all that are like it; written once for as many as follow each other."""
+        values = _shared_of(job)
+        if self._shared is None or self._shared[0] != values:
+            cells = map(_cell, values)
+            self._shared = values, "\t".join([*cells, self._batch_id, JobStatus.QUEUED]).encode()
         return self._shared[1]
 
 
