@@ -86,7 +86,17 @@ def whenever(_post: Post, seconds: float) -> None:
     threading.Event().wait(CHANCE.uniform(0, seconds))
 
 
-MOMENTS = (while_it_is_inserted, once_it_is_kept, while_it_is_sent, whenever)
+Moment = Callable[[Post, float], None]
+MOMENTS: list[tuple[Moment, str]] = [
+    (while_it_is_inserted, "prompts"),
+    (once_it_is_kept, "prompts"),
+    (while_it_is_sent, "file"),
+    (while_it_is_inserted, "file"),
+    (once_it_is_kept, "file"),
+    (while_it_is_sent, "prompts"),
+    (whenever, "prompts"),
+    (whenever, "file"),
+]
 
 
 def state_of(post: Post) -> str:
@@ -109,7 +119,7 @@ def keys_locked(stack: Stack, *, wanted: bool) -> Iterator[None]:
         yield
 
 
-def kill_at(moment: Callable[[Post, float], None], api: Process, post: Post, seconds: float) -> tuple[str, bool]:
+def kill_at(moment: Moment, api: Process, post: Post, seconds: float) -> tuple[str, bool]:
     """Kill the API there. Returns where its request was by then, and whether its client has the answer."""
     post.is_held = moment is while_it_is_sent
     is_short = moment is while_it_is_inserted and "prompts" not in post.said
@@ -139,25 +149,23 @@ def test_41_an_api_killed_at_any_moment_makes_a_batch_once(own: Stack) -> None:
     api = own.api()
     content = jsonl(*numbered(LINES, model="elsewhere"))
     file = upload(own, content, "batch.jsonl", purpose="batch")
-    doors: list[dict[str, Any]] = [
-        {"prompts": [f"cat number {n}" for n in range(LINES)], "model": "elsewhere", "size": "64x64"},
-        {"input_file_id": file["id"], "endpoint": "/v1/images/generations"},
-    ]
-    seconds = [Post(own, said, f"unharmed-{n}").send().elapsed.total_seconds() for n, said in enumerate(doors)]
+    doors: dict[str, dict[str, Any]] = {
+        "prompts": {"prompts": [f"cat number {n}" for n in range(LINES)], "model": "elsewhere", "size": "64x64"},
+        "file": {"input_file_id": file["id"], "endpoint": "/v1/images/generations"},
+    }
+    seconds = {door: Post(own, said, door).send().elapsed.total_seconds() for door, said in doors.items()}
 
-    found: dict[str, Counter[str]] = {"prompts": Counter(), "file": Counter()}
+    found: dict[str, Counter[str]] = {door: Counter() for door in doors}
     made: list[tuple[str, str]] = []
     for number in range(ROUNDS):
-        moment = MOMENTS[number % len(MOMENTS)]
-        door = number % 2 if len(MOMENTS) < ROUNDS and number // len(MOMENTS) % 2 else int(number == 3)
+        moment, door = MOMENTS[number % len(MOMENTS)]
         post = Post(own, doors[door], f"key-{number}")
         where, has_answer = kill_at(moment, api, post, seconds[door] * 1.1)
         api = own.api()
         batch = until_answered(post)
         assert until_answered(post) == batch
-        name = "file" if door else "prompts"
-        found[name][f"{where}, answered" if has_answer else where] += 1
-        made.append((name, batch["id"]))
+        found[door][f"{where}, answered" if has_answer else where] += 1
+        made.append((door, batch["id"]))
 
     assert own.count(batches) == ROUNDS + len(doors)
     own.sweep()
@@ -170,7 +178,7 @@ def test_41_an_api_killed_at_any_moment_makes_a_batch_once(own: Stack) -> None:
         assert {line.custom_id for line in lines} == names
         assert {line.batch_index for line in lines} == set(range(LINES))
     for name, states in found.items():
-        print(f"{name}: {seconds[int(name == 'file')]:.2f} s when not killed; killed {dict(sorted(states.items()))}")
+        print(f"{name}: {seconds[name]:.2f} s when not killed; killed {dict(sorted(states.items()))}")
     print(f"{ROUNDS} kills, {len({batch for _, batch in made})} batches, {LINES} jobs each, none twice")
     assert {where.partition(",")[0] for states in found.values() for where in states} == {"before", "within", "after"}
 

@@ -1,0 +1,113 @@
+"""A large file goes through the API and the clerk in pieces: neither holds it in memory.
+
+`SAFELIGHT_TEST_MEGABYTES=200` takes the largest file that is accepted by default. Figures are printed (`pytest -s`).
+"""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.faults.test_batches_clerk_killed import status_of
+from tests.faults.test_webhooks import until as until_so
+from tests.processes import Process
+from tests.stack import Stack
+from tests.story.test_batches import submit
+
+MEGABYTES = int(os.environ.get("SAFELIGHT_TEST_MEGABYTES", "48"))
+UPLOAD_SECONDS = 300.0
+ROOM = 150
+"""Megabytes above idle that are allowed, whatever the file's size: storage is read and written 10 MB at a time."""
+
+
+class Memory:
+    """The most memory that a process had, above what it had when the looking began; in megabytes."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = psutil.Process(process.pid)
+        self.idle = self._now()
+        self.most = self.idle
+
+    @property
+    def grown(self) -> float:
+        return self.most - self.idle
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        has_ended = threading.Event()
+        thread = threading.Thread(target=self._watch, args=[has_ended])
+        thread.start()
+        yield
+        has_ended.set()
+        thread.join()
+
+    def _watch(self, has_ended: threading.Event) -> None:
+        while not has_ended.wait(0.01):
+            self.most = max(self.most, self._now())
+
+    def _now(self) -> float:
+        return float(self._process.memory_info().rss) / 2**20
+
+
+def a_file(path: Path, megabytes: int, *, lines: int) -> None:
+    """Lines of one length that come to so many megabytes. What makes them long is what an owner wrote beside."""
+    length = megabytes * 2**20 // lines
+    values = {f"key{n}": "x" * 512 for n in range(16)}
+    with path.open("wb") as file:
+        for number in range(lines):
+            body = {"prompt": f"cat {number}", "model": "elsewhere", "size": "64x64", "metadata": values}
+            line = {"custom_id": f"{number}", "method": "POST", "url": "/v1/images/generations", "body": body}
+            raw = json.dumps(line).encode()
+            file.write(raw + b" " * (length - len(raw) - 1) + b"\n")
+
+
+@pytest.mark.parametrize("lines_a_megabyte", [100, 2], ids=["short lines", "long lines"])
+def test_memory_does_not_grow_with_the_file(own: Stack, lines_a_megabyte: int) -> None:
+    path = own.directory / "batch.jsonl"
+    total = min(MEGABYTES * lines_a_megabyte, 20_000)
+    a_file(path, MEGABYTES, lines=total)
+    api = own.api()
+    small = own.directory / "small.jsonl"
+    a_file(small, 1, lines=10)
+    uploaded(own, small)  # what is loaded at the first use is no part of the file
+
+    door = Memory(api)
+    began = time.monotonic()
+    with door.watched():
+        file_id = uploaded(own, path)
+    uploading = time.monotonic() - began
+    clerk = own.sweep()
+    clerk.until_says("sweeping every")
+    warm = submit(own, input_file_id=uploaded(own, small), endpoint="/v1/images/generations")["id"]
+    until_so(lambda: status_of(own, warm) == "in_progress")
+    reader = Memory(clerk)
+    began = time.monotonic()
+    with reader.watched():
+        batch_id = submit(own, input_file_id=file_id, endpoint="/v1/images/generations")["id"]
+        until_so(lambda: status_of(own, batch_id) == "in_progress")
+    reading = time.monotonic() - began
+
+    print(
+        f"{path.stat().st_size / 2**20:.0f} MB, {total} lines: API +{door.grown:.0f} MB above {door.idle:.0f}, "
+        f"{uploading:.1f} s; clerk +{reader.grown:.0f} MB above {reader.idle:.0f}, {reading:.1f} s"
+    )
+    assert own.client.get(f"/v1/batches/{batch_id}").json()["request_counts"]["queued"] == total
+    assert door.grown < ROOM
+    assert reader.grown < ROOM
+
+
+def uploaded(stack: Stack, path: Path) -> str:
+    with path.open("rb") as file:
+        form = {"purpose": "batch"}
+        answer = httpx.post(
+            f"{stack.url}/v1/files", data=form, files={"file": (path.name, file)}, timeout=UPLOAD_SECONDS
+        )
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["id"])
