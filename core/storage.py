@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import math
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
@@ -35,6 +36,8 @@ MEDIA_TYPES = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
 
 MISSING = (NotFoundError, FileNotFoundError)  # the local store speaks of files
 BROKEN = (BaseError, OSError)
+UNFINISHED = re.compile(r"#\d+$")
+"""How obstore names a file in a directory before it is whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,21 @@ class Storage:
         except BROKEN as error:
             raise StorageUnavailable from error
 
+    def delete_unfinished(self, before: datetime) -> int:
+        """Remove the beginnings of objects whose writer died before that time. Returns how many there were.
+
+        A directory keeps them under names that no listing shows. Other stores have rules of their own for them.
+        """
+        if not isinstance(self._store, LocalStore):
+            return 0
+        removed = 0
+        for path in _directory(self._settings).rglob("*#*"):
+            with suppress(FileNotFoundError):
+                if UNFINISHED.search(path.name) and path.stat().st_mtime < before.timestamp():
+                    path.unlink()
+                    removed += 1
+        return removed
+
     async def remove(self, key: str) -> None:
         """Remove one object, for asynchronous code; see `delete`."""
         try:
@@ -196,12 +214,21 @@ class Storage:
         return hmac.new(self._settings.signing_key, message, hashlib.sha256).hexdigest()
 
 
+def _url(settings: Settings) -> str:
+    return settings.storage_url or f"file://{(settings.data_dir / 'images').absolute()}"
+
+
+def _directory(settings: Settings) -> Path:
+    """Where a local store is."""
+    return Path(urlsplit(_url(settings)).path)
+
+
 def _open(settings: Settings) -> ObjectStore:
-    url = settings.storage_url or f"file://{(settings.data_dir / 'images').absolute()}"
-    parts = urlsplit(url)
-    if parts.scheme == "file":
-        Path(parts.path).mkdir(parents=True, exist_ok=True)
-        return LocalStore(parts.path, automatic_cleanup=True)
+    url = _url(settings)
+    if urlsplit(url).scheme == "file":
+        directory = _directory(settings)
+        directory.mkdir(parents=True, exist_ok=True)
+        return LocalStore(directory, automatic_cleanup=True)
     options: ClientConfig = {
         "timeout": timedelta(seconds=30),
         "connect_timeout": timedelta(seconds=3),

@@ -98,6 +98,9 @@ class Sweep:
             if orphans:
                 log.info("deleted %d files that no row speaks of", len(orphans))
 
+        if unfinished := self._storage.delete_unfinished(datetime.now(UTC) - ORPHAN_AGE):
+            log.info("deleted %d files that were never finished", unfinished)
+
     def _old_files(self) -> Iterator[list[str]]:
         """Keys of files past ORPHAN_AGE, a chunk at a time."""
         before = datetime.now(UTC) - ORPHAN_AGE
@@ -123,16 +126,19 @@ def main() -> None:
     clerk.start()
     sweep = Sweep(settings)
     log.info("sweeping every %s", settings.sweep)
-    while not stop.is_set():
-        try:
-            sweep.run()
-        except UNAVAILABLE as error:
-            log.warning("the ledger is away: %s", str(error).partition("\n")[0])
-        except StorageUnavailable as error:
-            log.warning("the store is away: %s", error.message)
-        stop.wait(settings.sweep.total_seconds())
-    sweep.close()
-    clerk.join()
+    try:
+        while not stop.is_set():
+            try:
+                sweep.run()
+            except UNAVAILABLE as error:
+                log.warning("the ledger is away: %s", str(error).partition("\n")[0])
+            except StorageUnavailable as error:
+                log.warning("the store is away: %s", error.message)
+            stop.wait(settings.sweep.total_seconds())
+    finally:  # the clerk must not keep a process alive that sweeps no more
+        stop.set()
+        sweep.close()
+        clerk.join()
 
 
 if __name__ == "__main__":

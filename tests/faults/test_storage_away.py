@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from core.storage import Storage
+from tests.processes import Process, python
 from tests.stack import Stack
 from worker.sweep import ORPHAN_AGE, Sweep
 
@@ -46,6 +47,30 @@ def test_files_that_no_job_speaks_of_are_swept_and_no_other(own: Stack) -> None:
     assert "jobs/job_lost/0123/0.png" not in keys
     assert "jobs/job_new/4567/0.png" in keys
     assert own.picture(kept["images"][0]).startswith(b"\x89PNG")
+
+
+def test_what_a_killed_writer_left_of_a_file_is_swept(own: Stack) -> None:
+    """A directory shows it in no listing; a store of objects never shows it at all."""
+    dying = (
+        "import os, signal; from core.settings import Settings; from core.storage import Storage; "
+        "chunks = (os.kill(os.getpid(), signal.SIGKILL) if n == 30 else bytes(2**20) for n in range(31)); "
+        "Storage(Settings()).write('files/file-lost', chunks)"
+    )
+    with Process("writer", python("-c", dying), own.environment) as writer:
+        writer.wait()
+    shelf = Path(own.directory, "images", "files")
+    (left,) = shelf.iterdir()
+    young = shelf / "file-new#1"
+    young.write_bytes(b"of a writer at work")
+    old = time.time() - ORPHAN_AGE.total_seconds() - 60
+    os.utime(left, (old, old))
+
+    sweep = Sweep(own.settings)
+    sweep.files()
+    sweep.close()
+
+    assert left.name.startswith("file-lost")
+    assert (left.exists(), young.exists()) == (False, True)
 
 
 def test_jobs_past_retention_go_with_their_files(own: Stack) -> None:
