@@ -97,7 +97,6 @@ class Sweep:
             self._storage.delete(orphans)
             if orphans:
                 log.info("deleted %d files that no row speaks of", len(orphans))
-
         if unfinished := self._storage.delete_unfinished(datetime.now(UTC) - ORPHAN_AGE):
             log.info("deleted %d files that were never finished", unfinished)
 

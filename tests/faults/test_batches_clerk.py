@@ -212,13 +212,14 @@ def test_batches_past_retention_go_with_all_that_was_told_of_them(own: Stack) ->
     assert until(own, still_open)["request_counts"]["expired"] == 1
 
 
-def test_a_long_batch_does_not_keep_another_from_being_stopped(own: Stack) -> None:
-    """The clerk is one thread: what it reads or writes for long must not hold up a wish to cancel."""
+def test_a_long_batch_keeps_its_clerk_and_holds_up_no_other(own: Stack) -> None:
+    """The clerk is one thread: what it reads, inserts or writes for long must not hold up a wish to cancel."""
     own.api()
     waiting = submit(own, prompts=["a cat"], model="elsewhere", size="64x64")["id"]
     from_a_file(own, 5, model="elsewhere")
     (row,) = own.database.execute(core_batches.claim(uuid4(), timedelta(minutes=1)))
-    seen = []
+    copying = sa.text("SELECT 1 FROM pg_stat_progress_copy")
+    seen, in_copy = [], []
 
     def reading() -> Iterator[str]:
         yield "a line"
@@ -229,6 +230,10 @@ def test_a_long_batch_does_not_keep_another_from_being_stopped(own: Stack) -> No
     clerk = Clerk(own.settings)
     for _ in Held(own.database, row, clerk.move_on, renewal=0.0).renewing(reading()):
         seen.append(status_of(own, waiting))
+    moved = clerk.admit(
+        Held(own.database, row, lambda: in_copy.append(bool(own.database.execute(copying))), renewal=0.0)
+    )
     clerk.close()
 
     assert seen == ["in_progress", "cancelling", "finalizing"]
+    assert (moved.status, True in in_copy) == ("in_progress", True)
