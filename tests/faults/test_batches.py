@@ -69,13 +69,13 @@ def while_it_is_sent(post: Post, _seconds: float) -> None:
 
 
 def while_it_is_inserted(post: Post, _seconds: float) -> None:
-    """At some row of the COPY; a file's batch, which is one row, waits for a lock meanwhile."""
-    if "prompts" in post.said:
-        row = CHANCE.randrange(1, LINES)
-        look = sa.text("SELECT 1 FROM pg_stat_progress_copy WHERE tuples_processed >= :row").bindparams(row=row)
-        until_so(lambda: bool(post.stack.database.execute(look)))
-    else:
+    """At some row of the COPY, or just after; a file's batch, which is one row, waits for a lock meanwhile."""
+    if "prompts" not in post.said:
         until_so(lambda: state_of(post) == "within")
+        return
+    row = CHANCE.randrange(1, LINES)
+    copying = sa.text("SELECT 1 FROM pg_stat_progress_copy WHERE tuples_processed >= :row").bindparams(row=row)
+    until_so(lambda: bool(post.stack.database.execute(copying)) or state_of(post) == "after")
 
 
 def once_it_is_kept(post: Post, _seconds: float) -> None:

@@ -79,7 +79,7 @@ def test_the_counts_add_up_in_every_sample(safelight: Stack) -> None:
 
     assert (done["request_counts"]["completed"], done["request_counts"]["failed"]) == (312, 8)
     assert cancelled["request_counts"]["cancelled"] > 280
-    assert {sample["status"] for samples in sampler.seen for sample in samples} >= {"in_progress", "completed"}
+    assert all(len(samples) > 3 for samples in (*sampler.seen, *second.seen))
 
 
 def running(stack: Stack, batch_id: str) -> int:
@@ -121,7 +121,7 @@ def test_a_line_whose_own_time_is_over_does_not_end_the_batchs(safelight: Stack)
 
 
 def test_lines_that_go_their_own_way_are_counted_all_the_same(safelight: Stack) -> None:
-    requests = [{"custom_id": f"r{n}", "prompt": f"{n}", "model": "slow", "steps": 10} for n in range(34)]
+    requests = [{"custom_id": f"r{n}", "prompt": f"{n}", "model": "slow", "steps": 15} for n in range(34)]
     requests[0] = {"custom_id": "r0", "prompt": "a cat", "priority": 5}
     requests[1] = {"custom_id": "r1", "prompt": "[refuse]", "priority": 5, "size": "128x128"}
     batch = submit(safelight, requests=requests, size="64x64")
