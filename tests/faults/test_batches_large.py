@@ -44,9 +44,11 @@ class Memory:
         has_ended = threading.Event()
         thread = threading.Thread(target=self._watch, args=[has_ended])
         thread.start()
-        yield
-        has_ended.set()
-        thread.join()
+        try:
+            yield
+        finally:
+            has_ended.set()
+            thread.join()
 
     def _watch(self, has_ended: threading.Event) -> None:
         while not has_ended.wait(0.01):
