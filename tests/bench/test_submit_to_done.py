@@ -7,7 +7,7 @@ from bench.table import HEADINGS, Line, render
 
 
 def test_the_benchmark_measures_every_part_beside_its_reference(directory: Path) -> None:
-    place = directory / "bench"
+    place = directory / "bench-service"
     place.mkdir()
     place.chmod(0o755)
     lines = measure(place, rounds=1, jobs=8, connections=2, seconds=0.2, singles=2, batches=1)

@@ -236,7 +236,7 @@ def test_a_terminal_gets_a_bar_and_stdout_the_manifest_alone(terminal: Terminal)
         said, _ = process.communicate(timeout=PATIENCE)
 
     assert (process.returncode, said) == (0, f"{prompts.out}/manifest.csv\n"), shown
-    for words in ("batch_", "━", "3/3", "completed", "3 pictures here"):
+    for words in ("batch_", "━", "3/3", "completed", f"Pictures in {prompts.out}: 3."):
         assert words in shown
 
 

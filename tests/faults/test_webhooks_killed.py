@@ -33,6 +33,11 @@ ROUNDS = int(os.environ.get("SAFELIGHT_TEST_ROUNDS", "10"))
 
 CHANCE = random.Random()  # noqa: S311 - moments, no secrets
 
+CONNECTED = """
+    SELECT 1 FROM pg_stat_activity
+    WHERE application_name = 'safelight-deliver' AND datname = current_database()
+"""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -51,7 +56,7 @@ class Place:
 
     def deliver_what_waits(self) -> None:
         """Let what the dead had taken be due, and wait until nothing is left; their connections end first."""
-        until(lambda: not self.ask("SELECT 1 FROM pg_stat_activity WHERE application_name = 'safelight-deliver'"))
+        until(lambda: not self.ask(CONNECTED))
         self.database.execute(sa.update(table).where(table.c.status == "pending").values(due_at=sa.func.now()))
         with delivering(self.database, self.directory):
             until(lambda: all(row.status == "delivered" for row in rows(self.database)))
