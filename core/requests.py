@@ -78,7 +78,9 @@ class Parameters(BaseModel):
         None, description="Quality of webp and jpeg, in percent."
     )
     postprocess: Postprocess | None = Field(None, description="What to do to the finished pictures.")
-    priority: Annotated[int, Ge(-100), Le(100)] = Field(0, description="Higher goes first within your queue.")
+    priority: Annotated[int, Ge(-100), Le(100)] = Field(
+        0, description="Higher goes first; single jobs before batches in any case. Every sixteenth turn ignores it."
+    )
 
 
 class PictureRequest(Parameters, Prompted):
