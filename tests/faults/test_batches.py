@@ -74,7 +74,9 @@ def while_it_is_inserted(post: Post, _seconds: float) -> None:
         until_so(lambda: state_of(post) == "within")
         return
     row = CHANCE.randrange(1, LINES)
-    copying = sa.text("SELECT 1 FROM pg_stat_progress_copy WHERE tuples_processed >= :row").bindparams(row=row)
+    copying = sa.text(
+        "SELECT 1 FROM pg_stat_progress_copy WHERE datname = current_database() AND tuples_processed >= :row"
+    ).bindparams(row=row)
     until_so(lambda: bool(post.stack.database.execute(copying)) or state_of(post) == "after")
 
 

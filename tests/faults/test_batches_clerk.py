@@ -218,7 +218,7 @@ def test_a_long_batch_keeps_its_clerk_and_holds_up_no_other(own: Stack) -> None:
     waiting = submit(own, prompts=["a cat"], model="elsewhere", size="64x64")["id"]
     from_a_file(own, 5, model="elsewhere")
     (row,) = own.database.execute(core_batches.claim(uuid4(), timedelta(minutes=1)))
-    copying = sa.text("SELECT 1 FROM pg_stat_progress_copy")
+    copying = sa.text("SELECT 1 FROM pg_stat_progress_copy WHERE datname = current_database()")
     seen, in_copy = [], []
 
     def reading() -> Iterator[str]:
