@@ -22,7 +22,7 @@ TIMES = (
 class RequestCounts(BaseModel):
     """How many lines are in which state; the last six add up to `total`, always."""
 
-    total: int = Field(description="0 until the lines are read.")
+    total: int = Field(description="Lines; 0 until all of them are read and right.")
     completed: int = 0
     failed: int = 0
     cancelled: int = 0

@@ -132,12 +132,12 @@ def accept(batch_id: str, lease: UUID, *, total: int, model: str | None, cost: f
     )
 
 
-def refuse(batch_id: str, lease: UUID, errors: Sequence[LineError], total: int) -> sa.Select[Any]:
-    """Lines are wrong: nothing of it runs."""
+def refuse(batch_id: str, lease: UUID, errors: Sequence[LineError]) -> sa.Select[Any]:
+    """Lines are wrong: nothing of it runs, so that there is nothing to count."""
     return _with_event(
         _held(batch_id, lease)
         .where(_is(BatchStatus.VALIDATING))
-        .values(_entered(BatchStatus.FAILED) | {"errors": list(errors), "total": total, "counts": {}})
+        .values(_entered(BatchStatus.FAILED) | {"errors": list(errors), "counts": {}})
         .returning(*batches.c)
         .cte("moved")
     )

@@ -119,7 +119,7 @@ class Clerk:
                 if not check.take(line):
                     break
             if check.errors:
-                return self._moved(batches.refuse(batch.id, held.lease, check.errors, check.total))
+                return self._moved(batches.refuse(batch.id, held.lease, check.errors))
             return self._insert(held, check, rows, inputs.new)
 
     def _insert(self, held: "Held", check: BatchCheck, rows: JobRows, new: list[NewFile]) -> sa.Row[Any]:
