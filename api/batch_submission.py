@@ -24,14 +24,11 @@ from core.db import copy_async
 from core.errors import IdempotencyConflict, InvalidParameter, SafelightError, TooManyBatches
 from core.files import NewFile
 from core.ids import new_id
-from core.job_rows import CHUNK_ROWS, COPY, RowsOf, ranked
+from core.job_rows import CHUNK_ROWS, COPY, INSERT_TIMEOUT, RowsOf, ranked
 from core.jobs import NewJob
 from core.lines import Kind, kind_of
 from core.requests import drawn_seed, plan
 from core.webhooks import check_receiver
-
-INSERT_TIMEOUT = sa.text("SET LOCAL statement_timeout = '120s'")
-"""Fifty thousand rows on a slow disk take longer than a statement otherwise may."""
 
 ANY_LOCK_WAIT = sa.text("SET LOCAL lock_timeout = 0")
 """Only the key may not be waited for long; another batch's insert into the same line may."""

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Self
 
+import sqlalchemy as sa
 from psycopg import sql
 
 from core.jobs import NewJob
@@ -40,6 +41,9 @@ COLUMNS = (
 
 COPY = sql.SQL("COPY jobs ({}) FROM STDIN").format(sql.SQL(", ").join(map(sql.Identifier, COLUMNS)))
 """The statement that the rows belong to."""
+
+INSERT_TIMEOUT = sa.text("SET LOCAL statement_timeout = '120s'")
+"""To be run before it: fifty thousand rows on a slow disk take longer than a statement otherwise may."""
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 

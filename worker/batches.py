@@ -22,7 +22,7 @@ from core.catalog import load_catalog
 from core.db import UNAVAILABLE, Database, Rows, copy
 from core.errors import InvalidRequest, NotFound, SafelightError, StorageUnavailable
 from core.files import NewFile
-from core.job_rows import COPY, Flow, JobRows
+from core.job_rows import COPY, INSERT_TIMEOUT, Flow, JobRows
 from core.lines import Line, Reading, kind_of, longest_line, read, wrong
 from core.progress import Progress
 from core.queue import Doorbell
@@ -41,8 +41,6 @@ LEASE = timedelta(seconds=30)
 RENEWAL_SECONDS = 5.0
 STOPPED_AT_A_TIME = 1000
 PAGE = 500
-INSERT_TIMEOUT = sa.text("SET LOCAL statement_timeout = '120s'")
-"""Fifty thousand rows on a slow disk take longer than a statement otherwise may."""
 
 
 class Superseded(Exception):
