@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from api.batch_submission import as_lines, input_file, job_like
 from api.context import Context
-from api.inputs import read as read_picture
-from core import inputs, provider_calls
+from api.inputs import bring as read_pictures
+from core import provider_calls
 from core.batch_check import BatchCheck
 from core.batch_requests import BatchRequest
 from core.batch_schemas import BatchError, BatchErrors, BatchEstimate
@@ -46,19 +46,14 @@ async def estimate(parts: Context, project_id: str, wanted: BatchRequest) -> Bat
 
     def bring(request: JobRequest) -> Mapping[str, str]:
         """The clerk's `BatchInputs`, with nothing kept."""
-        return asyncio.run_coroutine_threadsafe(_ids(parts, project_id, request), loop).result()
+        return asyncio.run_coroutine_threadsafe(read_pictures(parts, project_id, request), loop).result().ids
 
     check = BatchCheck(parts.catalog, parts.settings, project_id, bring)
     reading = Reading(wanted.door, wanted.shared, longest_line(parts.settings))
-    async with parts.decoders:
+    async with parts.dry_runs:
         await asyncio.to_thread(_look, check, kind, chunks, reading)
     found = Found(check.total, check.models, check.images, check.seconds, check.errors)
     return await _estimate(parts, project_id, found)
-
-
-async def _ids(parts: Context, project_id: str, request: JobRequest) -> Mapping[str, str]:
-    data = {name: await read_picture(parts, project_id, name, src) for name, src in inputs.sources(request).items()}
-    return (await asyncio.to_thread(inputs.assemble, project_id, request, data, parts.settings)).ids
 
 
 def _look(check: BatchCheck, kind: Kind, chunks: Iterable[bytes], reading: Reading) -> None:

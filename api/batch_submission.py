@@ -12,26 +12,22 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import Context
+from api.once import remember
 from core import batches, fairness, files, idempotency
 from core.batch_requests import BatchRequest, request_of
 from core.batch_schemas import BatchObject, batch_object
 from core.batches import NewBatch
 from core.db import copy_async
-from core.errors import IdempotencyConflict, InvalidParameter, SafelightError, TooManyBatches
+from core.errors import InvalidParameter, SafelightError, TooManyBatches
 from core.files import NewFile
 from core.ids import new_id
 from core.job_rows import CHUNK_ROWS, COPY, INSERT_TIMEOUT, RowsOf, ranked
 from core.jobs import NewJob
 from core.lines import Kind, kind_of
 from core.requests import drawn_seed, plan
-from core.webhooks import check_receiver
-
-ANY_LOCK_WAIT = sa.text("SET LOCAL lock_timeout = 0")
-"""Only the key may not be waited for long; another batch's insert into the same line may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +48,7 @@ async def submit(parts: Context, project_id: str, wanted: BatchRequest, once: On
         response_format=wanted.response_format,
         output_ttl=wanted.output_ttl,
         metadata=wanted.metadata,
-        webhook=webhook(parts, wanted),
+        webhook=None if wanted.webhook is None else wanted.webhook.allowed(parts.settings),
     )
     if wanted.prompts is not None:
         like = job_like(parts, project_id, wanted, wanted.prompts)
@@ -85,6 +81,7 @@ async def _enter_with_jobs(
         shown = await _enter(parts, connection, new, once)
         if shown is None:
             return None
+        await connection.execute(idempotency.ANY_LOCK_WAIT)
         await connection.execute(fairness.hold(like.queue, like.project_id))
         start = fairness.start_of(like.queue, like.project_id, like.priority, batch=True)
         rank = (await connection.execute(start)).scalar_one()
@@ -122,21 +119,9 @@ async def _enter(parts: Context, connection: AsyncConnection, new: NewBatch, onc
     shown.request_counts.queued = new.total  # its jobs follow in the same transaction
     if once is None:
         return shown
-    keeping = idempotency.remember(
-        new.project_id, once.key, once.mark, shown.model_dump(mode="json"), parts.settings.idempotency_ttl
-    )
-    try:
-        await connection.execute(idempotency.LOCK_WAIT)
-        remembered = (await connection.execute(keeping)).first()
-    except OperationalError as error:
-        if "lock timeout" in str(error):
-            raise IdempotencyConflict from error
-        raise
-    if remembered is None:
-        await connection.rollback()
-        return None
-    await connection.execute(ANY_LOCK_WAIT)
-    return shown
+    kept = shown.model_dump(mode="json")
+    is_first = await remember(parts, connection, new.project_id, once.key, once.mark, kept)
+    return shown if is_first else None
 
 
 def job_like(parts: Context, project_id: str, wanted: BatchRequest, prompts: Sequence[str]) -> NewJob:
@@ -183,11 +168,3 @@ async def _kept(parts: Context, project_id: str, requests: Sequence[Mapping[str,
     file = NewFile(files.new_file_id(), project_id, "batch", "requests.jsonl", len(content), ttl)
     await asyncio.to_thread(parts.storage.put, file.storage_key, content, "application/jsonl")
     return file
-
-
-def webhook(parts: Context, wanted: BatchRequest) -> dict[str, Any] | None:
-    """The batch's own receiver. Raises InvalidParameter where its address is not one that may be written to."""
-    if wanted.webhook is None:
-        return None
-    check_receiver(wanted.webhook.url, parts.settings, "webhook.url")
-    return wanted.webhook.model_dump()

@@ -31,6 +31,9 @@ class Context:
     decoders: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     """Held while an input picture is decoded: each may take some hundred megabytes."""
 
+    dry_runs: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """Held while a batch is only checked: fifty thousand lines take seconds of the interpreter's time."""
+
     @classmethod
     def open(cls, settings: Settings) -> "Context":
         """Make the parts. Connects to nothing yet, so that the API starts while Postgres or Redis are away."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from fastapi import Header
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import Context
 from api.inputs import keep
@@ -39,27 +40,37 @@ async def submit_once(
     the first request with the key takes its time.
     """
     entry = await keep(parts, brought)
-    try:
-        async with parts.database.transaction() as connection:
-            await connection.execute(idempotency.LOCK_WAIT)
-            if entry is not None:
-                await connection.execute(entry)
-            row = (await connection.execute(jobs.submit(job))).one()
-            keeping = kept(row)
-            remembered = await connection.execute(
-                idempotency.remember(job.project_id, key, mark, json.loads(keeping), parts.settings.idempotency_ttl)
-            )
-            fresh = remembered.first() is not None
-            if not fresh:
-                await connection.rollback()
-    except OperationalError as error:
-        if "lock timeout" in str(error):
-            raise IdempotencyConflict from error
-        raise
+    async with parts.database.transaction() as connection:
+        if entry is not None:
+            await connection.execute(entry)
+        row = (await connection.execute(jobs.submit(job))).one()
+        keeping = kept(row)
+        fresh = await remember(parts, connection, job.project_id, key, mark, json.loads(keeping))
     if not fresh:
         return None
     parts.doorbell.ring(job.queue)
     return keeping
+
+
+async def remember(
+    parts: Context, connection: AsyncConnection, project_id: str, key: str, mark: bytes, keeping: Mapping[str, Any]
+) -> bool:
+    """Keep something under a key, in the transaction that makes it. False: the key is taken, and all of it is undone.
+
+    Raises IdempotencyConflict while the first request with the key takes its time.
+    """
+    remembering = idempotency.remember(project_id, key, mark, keeping, parts.settings.idempotency_ttl)
+    try:
+        await connection.execute(idempotency.LOCK_WAIT)
+        remembered = (await connection.execute(remembering)).first()
+    except OperationalError as error:
+        if "lock timeout" in str(error):
+            raise IdempotencyConflict from error
+        raise
+    if remembered is None:
+        await connection.rollback()
+        return False
+    return True
 
 
 async def kept_under(parts: Context, project_id: str, key: str, mark: bytes) -> Mapping[str, Any] | None:

@@ -75,7 +75,7 @@ def wait(service: Service, samples: int, lines: int) -> list[Line]:
     for number in range(samples):
         single = service.client.post("/v1/jobs", json={"prompt": "one", "model": "busy"}).json()["id"]
         service.client.get(f"/v1/jobs/{single}", params={"wait": 60})
-        time.sleep(0.07 * (number % 7))  # another moment of the micro-batch on the device
+        time.sleep(0.07 * (number % 7))  # seven offsets, so that not all samples meet the same moment of a micro-batch
     waits = [
         row["waited"] / MICROBATCH_SECONDS
         for row in service.query(

@@ -199,7 +199,7 @@ def _followed(batches: Batches, batch_id: str, downloads: Downloads) -> Batch:
                     break
             if is_final(batch):
                 return batch
-            time.sleep(max(0.0, next_look - time.monotonic()))
+            time.sleep(max(0.0, next_look - time.monotonic()))  # the longer it takes, the more seldom
 
 
 def _check_begun(batch: Batch, directory: OutputDirectory) -> None:

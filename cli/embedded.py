@@ -153,7 +153,7 @@ class EmbeddedServer:
             if time.monotonic() > deadline:
                 child.kill()
                 raise CommandError(f"{self.name} did not answer within {START_SECONDS:.0f} s. See {self.log}.")
-            time.sleep(0.02)
+            time.sleep(0.02)  # a server announces nothing when it is ready: it is asked
 
     def __enter__(self) -> Self:
         try:
@@ -213,7 +213,7 @@ class EmbeddedPostgres(EmbeddedServer):
                 with suppress(psutil.NoSuchProcess):
                     session.kill()
             while any(_lives(session) for session in sessions):
-                time.sleep(0.005)
+                time.sleep(0.005)  # they are not our children, so that there is nothing to wait on
 
     def create_database(self, name: str, template: str | None = None) -> str:
         """Make a database, empty or as a copy of another one, unless there is one of this name; returns its URL."""

@@ -184,7 +184,7 @@ def _wait_until_ready(settings: Settings, supervisor: Supervisor) -> None:
             )
         if time.monotonic() > deadline:
             raise CommandError(f"The API was not ready after {READY_SECONDS:.0f} s: see {settings.data_dir / 'logs'}.")
-        time.sleep(0.05)
+        time.sleep(0.05)  # being ready depends on several servers, and none of them announces it
 
 
 def _is_ready(settings: Settings) -> bool:

@@ -4,6 +4,7 @@ The same check serves a dry run, which inserts nothing. It says all that is wron
 upon first.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -12,6 +13,7 @@ from core.batch_requests import MOST_LINES
 from core.batches import LineError
 from core.catalog import Catalog
 from core.errors import DuplicateCustomId, InvalidRequest, SafelightError, StorageUnavailable
+from core.inputs import sources
 from core.job_rows import JobRows
 from core.lines import Line, wrong
 from core.requests import JobRequest, plan
@@ -19,6 +21,9 @@ from core.settings import Settings
 
 MOST_ERRORS = 200
 """Errors that are told of one by one; a last entry says how many more there are."""
+
+REMEMBERED = 10_000
+"""Combinations of pictures that are known to be right."""
 
 Bring = Callable[[JobRequest], Mapping[str, str]]
 """Reads the pictures that a request names, and says under which ids they are files. Raises InvalidParameter."""
@@ -43,6 +48,7 @@ class BatchCheck:
         self._rows = rows
         self._response_format = response_format
         self._lines_by_name: dict[str, int] = {}
+        self._seen: dict[bytes, Mapping[str, str]] = {}
         self._errors: list[LineError] = []
         self._wrong = 0
         self.total = 0
@@ -99,7 +105,7 @@ class BatchCheck:
             self._catalog,
             self._settings,
             self._project_id,
-            inputs=self._bring(line.request),
+            inputs=self._inputs(line.request),
             is_repeat=line.is_repeat,
         )
         self.images[job.model] += job.n
@@ -113,6 +119,19 @@ class BatchCheck:
                 line.response_format or self._response_format,
                 None if after is None else timedelta(seconds=after),
             )
+
+    def _inputs(self, request: JobRequest) -> Mapping[str, str]:
+        """The pictures of a request as files; those that many lines begin with are brought once."""
+        found = sources(request)
+        if not found:
+            return {}
+        named = [request.operation, *(f"{name} {source.named}" for name, source in found.items())]
+        mark = hashlib.sha256("\n".join(named).encode()).digest()  # a data URL has megabytes
+        if (seen := self._seen.get(mark)) is None:
+            seen = self._bring(request)
+            if len(self._seen) < REMEMBERED:
+                self._seen[mark] = seen
+        return seen
 
     def _reject(self, error: LineError) -> None:
         self._wrong += 1

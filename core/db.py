@@ -5,6 +5,7 @@ round trip (autocommit); several that belong together go through `transaction()`
 computes. Whatever says that Postgres is away is in `UNAVAILABLE`.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -68,6 +69,7 @@ async def copy_async(connection: AsyncConnection, statement: Composed, chunks: I
     async with driver.cursor() as cursor, cursor.copy(statement) as into:
         for chunk in chunks:
             await into.write(chunk)
+            await asyncio.sleep(0)  # write() gives nobody else a turn while libpq's buffer takes what it is given
 
 
 class AsyncDatabase:

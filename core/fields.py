@@ -1,14 +1,15 @@
 """What requests of several kinds have fields of: text, metadata, pictures that come along, receivers of events."""
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, model_validator
 
 from core.deliveries import BATCH_EVENTS, FINAL_EVENTS, BatchEventType, JobEventType
 from core.errors import InvalidParameter
-from core.webhooks import is_secret
+from core.settings import Settings
+from core.webhooks import check_receiver, is_secret
 
 OutputFormat = Literal["png", "webp", "jpeg"]
 
@@ -104,6 +105,11 @@ class Receiver(BaseModel):
                 "webhook.secret must be whsec_ and 24 to 64 bytes in base64.", param="webhook.secret"
             )
         return self
+
+    def allowed(self, settings: Settings) -> dict[str, Any]:
+        """What is kept of it. Raises InvalidParameter where its address is not one that may be written to."""
+        check_receiver(self.url, settings, "webhook.url")
+        return self.model_dump()
 
 
 class JobWebhook(Receiver):

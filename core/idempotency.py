@@ -19,7 +19,10 @@ from core.jobs import NOW
 from core.tables import idempotency_keys as keys
 
 LOCK_WAIT = sa.text("SET LOCAL lock_timeout = '2s'")
-"""Run first: a second request waits this long for the first with its key to commit, then it is a conflict."""
+"""Run before: a second request waits this long for the first with its key to commit, then it is a conflict."""
+
+ANY_LOCK_WAIT = sa.text("SET LOCAL lock_timeout = 0")
+"""Run after, where the transaction goes on to wait for another lock: only the key may not be waited for long."""
 
 
 def check(key: str) -> str:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.batch_requests import CustomId, request_of
 from core.batches import LineError
-from core.errors import InvalidParameter, InvalidRequest, SafelightError
+from core.errors import InvalidParameter, InvalidRequest, NotFound, SafelightError
 from core.requests import JobRequest, explain
 from core.settings import Settings
 
@@ -94,6 +94,8 @@ def read(kind: Kind, chunks: Iterable[bytes], reading: Reading) -> Iterator[Line
         yield from readers[kind](_split(chunks, reading.longest), reading)
     except _EndOfReading as end:
         yield end.error
+    except NotFound as error:  # the file went while it was read, or just before
+        yield wrong(None, error)
 
 
 def wrong(number: int | None, error: SafelightError) -> LineError:

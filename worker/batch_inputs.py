@@ -1,4 +1,4 @@
-"""The pictures that a batch's lines name or carry: each looked at once, however many lines begin with it."""
+"""The pictures that a batch's lines name or carry, read by the clerk; `core/batch_check.py` asks once for each."""
 
 from core import inputs
 from core.db import Database
@@ -9,11 +9,6 @@ from core.requests import JobRequest
 from core.settings import Settings
 from core.storage import Storage
 
-REMEMBERED = 1000
-"""Combinations of pictures whose check is remembered."""
-
-Named = tuple[str, ...]
-
 
 class BatchInputs:
     """Reads and checks pictures for the lines of one batch. Those that are not files yet become some: `new`."""
@@ -23,24 +18,16 @@ class BatchInputs:
         self._database = database
         self._storage = storage
         self._project_id = project_id
-        self._seen: dict[Named, dict[str, str]] = {}
         self.new: list[NewFile] = []
 
     def bring(self, request: JobRequest) -> dict[str, str]:
         """Under which ids a request's pictures are files. Raises InvalidParameter."""
         found = inputs.sources(request)
-        if not found:
-            return {}
-        named = (request.operation, *(f"{name} {source.named}" for name, source in found.items()))
-        if (seen := self._seen.get(named)) is not None:
-            return seen
         data = {name: self._read(name, source) for name, source in found.items()}
         brought = inputs.assemble(self._project_id, request, data, self._settings)
         for file, content in brought.new.items():
             self._storage.put(file.storage_key, content, "image/png")
             self.new.append(file)
-        if len(self._seen) < REMEMBERED:
-            self._seen[named] = brought.ids
         return brought.ids
 
     def _read(self, name: str, source: PictureSource) -> bytes:

@@ -20,7 +20,7 @@ from core.batch_check import BatchCheck
 from core.batches import LineError
 from core.catalog import load_catalog
 from core.db import UNAVAILABLE, Database, Rows, copy
-from core.errors import InvalidRequest, NotFound, SafelightError, StorageUnavailable
+from core.errors import InvalidRequest, SafelightError, StorageUnavailable
 from core.files import NewFile
 from core.job_rows import COPY, INSERT_TIMEOUT, Flow, JobRows
 from core.lines import Line, Reading, kind_of, longest_line, read, wrong
@@ -152,15 +152,9 @@ class Clerk:
             if not found:
                 raise InvalidRequest(f"There is no file {batch.input_file_id!r} any more.")
             reading = Reading(batch.endpoint, batch.parameters, longest_line(self._settings))
-            return self._read(found[0], reading)
+            return read(kind_of(found[0].filename), self._storage.stream(found[0].storage_key), reading)
         except SafelightError as error:
             return iter([wrong(None, error)])
-
-    def _read(self, file: sa.Row[Any], reading: Reading) -> Iterator[Line | LineError]:
-        try:
-            yield from read(kind_of(file.filename), self._storage.stream(file.storage_key), reading)
-        except NotFound as error:
-            yield wrong(None, error)
 
     def _lines_to_retry(self, batch: sa.Row[Any]) -> Iterator[Line]:
         after = -1

@@ -216,4 +216,24 @@ def test_a_store_that_is_away_is_no_fault_of_a_line() -> None:
 
     check = BatchCheck(CATALOG, SETTINGS, DEFAULT_PROJECT, bring)
     with pytest.raises(StorageUnavailable):
-        check.take(next(read("jsonl", [a_line()], READING)))
+        check.take(an_edit(1, "file-a"))
+
+
+def test_a_picture_that_many_lines_begin_with_is_brought_once() -> None:
+    brought = []
+
+    def bring(request: JobRequest) -> dict[str, str]:
+        brought.append(request.image)
+        return {"image": "file-kept"}
+
+    check = BatchCheck(CATALOG, SETTINGS, DEFAULT_PROJECT, bring)
+    for number, name in enumerate(["file-a", "file-b", "file-a", "file-b", "file-a"], 1):
+        assert check.take(an_edit(number, name))
+
+    assert [source and source.file_id for source in brought] == ["file-a", "file-b"]
+    assert (check.errors, check.total) == ([], 5)
+
+
+def an_edit(number: int, file_id: str) -> Line:
+    asked = {"operation": "edit", "prompt": "a hat", "image": {"file_id": file_id}}
+    return Line(number, f"edit-{number}", JobRequest.model_validate(asked))
