@@ -9,25 +9,17 @@ from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
-from api import (
-    batch_downloads,
-    batch_events,
-    batches,
-    errors,
-    events,
-    files,
-    health,
-    images,
-    jobs,
-    models,
-    openai_images,
-    openapi,
-    smallest,
-    webhooks,
-)
+from api import errors, files, generate_image, health, images, models, openapi
+from api.batches import downloads as batch_downloads
+from api.batches import events as batch_events
+from api.batches import routes as batches
 from api.context import Context
 from api.deps import plain_address
+from api.jobs import events as job_events
+from api.jobs import routes as jobs
+from api.openai import images as openai_images
 from api.request_id import RequestId
+from api.webhooks import routes as webhooks
 from core.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -81,7 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestId)
     errors.install(app)
     # Fixed paths before /v1/images/{id}.
-    for module in (openai_images, smallest, jobs, events, images, *BATCHES, files, webhooks, models, health):
+    for module in (openai_images, generate_image, jobs, job_events, images, *BATCHES, files, webhooks, models, health):
         app.include_router(module.router)
     webhooks.describe(app)
 

@@ -3,14 +3,14 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from api.callers import Callers
-from api.depths import Depths
+from api.queue_stats import Depths
+from api.sdk_retries import Callers
 from api.submission import Submission
-from core.calls import Calls
 from core.catalog import Catalog, load_catalog
 from core.db import AsyncDatabase
-from core.progress import Listener
-from core.queue import AsyncDoorbell, Doorbell
+from core.redis.notifier import AsyncDoorbell, Doorbell
+from core.redis.pending_requests import Calls
+from core.redis.progress import Listener
 from core.settings import Settings
 from core.storage import Storage
 

@@ -21,7 +21,7 @@ from core.errors import (
     RequestTooLarge,
     SafelightError,
 )
-from core.schemas import ErrorBody, ErrorResponse
+from core.responses.job import ErrorBody, ErrorResponse
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ async def _known(_request: Request, error: Exception) -> Response:
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:
-    """Of a query or path parameter; bodies are read by `core.requests.parse`."""
+    """Of a query or path parameter; bodies are read by `core.requests.job.parse`."""
     first = cast(RequestValidationError, error).errors()[0]
     param = ".".join(str(part) for part in first["loc"][1:])
     return render(InvalidParameter(f"{param} {first['msg'].removeprefix('Input ')}.", param=param))

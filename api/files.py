@@ -15,13 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.context import Context
 from api.deps import Parts, Project
-from api.jobs import ERROR, answer
 from api.multipart import chunks, fields_of, files_of, form
+from api.responses import ERROR, answer
 from core import files
 from core.errors import InvalidParameter, MissingParameter, NotFound, UnknownParameter
 from core.files import NewFile
-from core.requests import explain
-from core.schemas import Deleted, FileList, FileObject, file_object
+from core.requests.job import explain
+from core.responses.job import Deleted, FileList, FileObject, file_object
 from core.settings import Settings
 
 router = APIRouter(prefix="/v1/files", tags=["files"])

@@ -8,10 +8,10 @@ from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from api.context import Context
 from api.deps import Parts, Project, project
-from api.jobs import ERROR, answer
-from core import views
+from api.responses import ERROR, answer
+from core import queries
 from core.errors import NotFound, Unauthorized
-from core.schemas import ImageObject, image_object
+from core.responses.job import ImageObject, image_object
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
 
@@ -24,7 +24,7 @@ SAFE = {"x-content-type-options": "nosniff", "content-security-policy": "sandbox
 @router.get("/{image_id}", summary="Fetch an image's record", response_model=ImageObject, responses=NO_IMAGE)
 async def fetch(image_id: str, parts: Parts, project_id: Project) -> Response:
     """An image's record: size, seed, checksum, what drew it, and a link."""
-    rows = await parts.database.execute(views.image(project_id, image_id))
+    rows = await parts.database.execute(queries.image(project_id, image_id))
     return answer(image_object(_one(rows, image_id)._asdict(), parts.storage.url))
 
 
@@ -51,10 +51,10 @@ async def content(
 ) -> Response:
     """The bytes of an image. Needs a key, or a signed link."""
     if signature is None:
-        rows = await parts.database.execute(views.image(await project(request, parts), image_id))
+        rows = await parts.database.execute(queries.image(await project(request, parts), image_id))
     else:
         _check_link(parts, image_id, expires or 0, signature)
-        rows = await parts.database.execute(views.image_for_link(image_id))
+        rows = await parts.database.execute(queries.image_for_link(image_id))
     image = _one(rows, image_id)
     if parts.storage.presigns:
         return RedirectResponse(parts.storage.url(image_id, image.storage_key), status_code=302)

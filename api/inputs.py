@@ -1,14 +1,15 @@
-"""The pictures that a request brings, read and checked while its client waits; see `core/inputs.py`."""
+"""The pictures that a request brings, read and checked while its client waits; see `core/requests/inputs.py`."""
 
 import asyncio
 
 from api.context import Context
-from core import files, inputs
+from core import files
 from core.db import Statement
 from core.errors import NotFound
-from core.fields import PictureSource
-from core.inputs import Inputs
-from core.requests import JobRequest
+from core.requests import inputs
+from core.requests.fields import PictureSource
+from core.requests.inputs import Inputs
+from core.requests.job import JobRequest
 
 
 async def bring(parts: Context, project_id: str, request: JobRequest) -> Inputs:

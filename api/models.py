@@ -8,8 +8,8 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from api.deps import Parts, Project
-from api.depths import Queue
-from api.jobs import ERROR, answer
+from api.queue_stats import Queue
+from api.responses import ERROR, answer
 from core.catalog import Guidance, Model, Steps
 from core.errors import ModelNotFound, NotFound
 

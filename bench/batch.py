@@ -20,11 +20,11 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from bench import line as long_line
+from bench import queue_length as long_line
 from bench import references
 from bench.service import Service, until
 from bench.table import Line, render
-from core.job_rows import COLUMNS
+from core.job_inserts import COLUMNS
 
 PROMPT = "a red fox sleeping in the snow, number {}"
 PARTS = ("insert", "memory", "wait", "groups", "claim")
@@ -117,7 +117,7 @@ def groups(service: Service, rounds: int, batches: int) -> list[Line]:
 
 
 def claim(directory: Path, depth: int) -> list[Line]:
-    """A claim at the depth of twenty such batches; `bench.line` says more."""
+    """A claim at the depth of twenty such batches; `bench.queue_length` says more."""
     place = directory / "line"
     place.mkdir()
     place.chmod(0o755)

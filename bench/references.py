@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from core.generation import Generator, ImageRequest
-from worker.encode import encode, xmp
+from worker.generation.encode import encode, xmp
 
 POOL_SIZE = 16  # as Safelight's own, SAFELIGHT_DATABASE_POOL_SIZE
 

@@ -17,10 +17,11 @@ import redis
 from psycopg.rows import dict_row
 
 from bench.references import CREATE_TABLE
-from cli import ledger, processes
-from cli.child import Child
-from cli.embedded import EmbeddedPostgres, EmbeddedValkey, free_port
+from cli import database
 from cli.environment import ROOT, variables
+from cli.local import processes
+from cli.local.child import Child
+from cli.local.embedded import EmbeddedPostgres, EmbeddedValkey, free_port
 from core.catalog import Model, load_catalog
 from core.settings import Settings
 
@@ -89,7 +90,7 @@ class Service:
             database_url=postgres.url,
             redis_url=valkey.url,
         )
-        ledger.upgrade(self.settings)
+        database.upgrade(self.settings)
         self.ledger = exits.enter_context(psycopg.connect(postgres.url, autocommit=True, row_factory=dict_row))
         self.ledger.execute(CREATE_TABLE)
         self.redis = exits.enter_context(redis.Redis.from_url(valkey.url))
@@ -102,7 +103,9 @@ class Service:
             self._run(exits, "sweep", processes.sweep())
         bare = self._run(exits, "references", in_place_of("api.app", "bench.references", processes.api(references)))
         self._run(
-            exits, "celery", in_place_of("worker.app", "bench.references:celery_app", processes.worker(["celery"]))
+            exits,
+            "celery",
+            in_place_of("worker.generation.app", "bench.references:celery_app", processes.worker(["celery"])),
         )
         for child, url in ((api, self.url), (bare, self.reference_url)):
             until_answers(child, f"{url}/healthz")

@@ -27,16 +27,19 @@ from psycopg.rows import dict_row
 
 from bench.service import until, until_answers
 from bench.table import Line, quantile, render
-from cli import ledger, processes
-from cli.child import Child
-from cli.embedded import EmbeddedPostgres, free_port
+from cli import database
 from cli.environment import ROOT, variables
-from core import jobs, webhooks
+from cli.local import processes
+from cli.local.child import Child
+from cli.local.embedded import EmbeddedPostgres, free_port
+from core import jobs
 from core.db import Database
 from core.ids import new_id
 from core.jobs import NewJob
+from core.outbox import signing
 from core.settings import Settings
 from core.tables import DEFAULT_PROJECT
+from core.webhooks import endpoints as webhooks
 
 PATIENCE = 120.0
 BODY_BYTES = 1500  # about what an event has
@@ -63,7 +66,7 @@ class Post:
     def _start(self, exits: ExitStack) -> None:
         postgres = exits.enter_context(EmbeddedPostgres(self.directory / "postgres"))
         self.settings = Settings(data_dir=self.directory, database_url=postgres.url, egress_allow="127.0.0.1")
-        ledger.upgrade(self.settings)
+        database.upgrade(self.settings)
         self.ledger = exits.enter_context(psycopg.connect(postgres.url, autocommit=True, row_factory=dict_row))
         self.database = Database(self.settings, name="bench")
         exits.callback(self.database.close)
@@ -104,7 +107,7 @@ class Post:
     def endpoints(self, url: str, count: int) -> None:
         """Make endpoints that are told of cancelled jobs."""
         for number in range(count):
-            made = webhooks.create(DEFAULT_PROJECT, f"{number}", url, ["job.cancelled"], webhooks.new_secret())
+            made = webhooks.create(DEFAULT_PROJECT, f"{number}", url, ["job.cancelled"], signing.new_secret())
             self.database.execute(made)
 
     def submit(self, count: int) -> list[str]:

@@ -130,7 +130,7 @@ def _batch_sizes(text: str) -> list[int]:
 def _planned(catalog: "Catalog", settings: "Settings", **wishes: Any) -> "NewJob":
     """The job that these wishes make, checked as the API checks it. Raises CommandError."""
     from core.errors import InvalidRequest
-    from core.requests import JobRequest, plan
+    from core.requests.job import JobRequest, plan
 
     try:
         return plan(JobRequest(prompt=PROMPTS[0], **wishes), catalog, settings, "bench")

@@ -3,7 +3,7 @@
 Every request here may be repeated without harm (a submit carries an Idempotency-Key), so a broken connection, or an API
 that is away for a moment, is tried again. An API that never answered is not waited for: the sentence says how to start
 it. What is shown of a job, and where pictures go, is the commands' business; what is asked of batches is in
-`cli.batch_client`. Threads may share a client.
+`cli.batch.client`. Threads may share a client.
 """
 
 import json

@@ -118,7 +118,7 @@ def _torch(_: Settings) -> str:
 def _postgres(settings: Settings) -> str:
     import sqlalchemy as sa
 
-    from cli.ledger import opened, revision
+    from cli.database import opened, revision
     from migrations import newest
 
     settings = joined(settings)

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
+from cli.database import opened
 from cli.environment import joined, read_settings
 from cli.errors import CommandError
-from cli.ledger import opened
 from core import keys
 from core.db import Database
 from core.tables import DEFAULT_PROJECT

@@ -14,23 +14,23 @@ import typer.main
 from cli.errors import CommandError
 
 COMMANDS = {
-    "up": ("cli.up:up", "Run everything on this machine; Ctrl-C stops it."),
+    "up": ("cli.local.up:up", "Run everything on this machine; Ctrl-C stops it."),
     "generate": ("cli.generate:generate", "Post a prompt, wait with a progress bar, save the pictures."),
     "watch": ("cli.watch:watch", "Follow a job to its end."),
     "jobs": ("cli.jobs:jobs", "List jobs."),
     "cancel": ("cli.jobs:cancel", "Stop a job."),
-    "batch": ("cli.batch:batch", "Draw a file of prompts; run again, it goes on where it stopped."),
-    "batches": ("cli.batches:app", "List, show, cancel and retry batches."),
+    "batch": ("cli.batch.command:batch", "Draw a file of prompts; run again, it goes on where it stopped."),
+    "batches": ("cli.batch.batches:app", "List, show, cancel and retry batches."),
     "webhooks": ("cli.webhooks:app", "Receive webhooks here and show them."),
     "doctor": ("cli.doctor:doctor", "Check each part and say what to do."),
     "bench": ("cli.bench:app", "Measure what a model costs on this machine."),
     "keys": ("cli.keys:app", "API keys: create, list, revoke."),
-    "api": ("cli.serve:api", "Run the API by itself."),
-    "worker": ("cli.serve:worker", "Run a worker by itself."),
-    "sweep": ("cli.serve:sweep", "Run the sweep by itself."),
-    "deliver": ("cli.serve:deliver", "Run the deliverer of webhooks by itself."),
-    "migrate": ("cli.serve:migrate", "Bring the database to the newest revision."),
-    "version": ("cli.serve:version", "Print the version."),
+    "api": ("cli.local.serve:api", "Run the API by itself."),
+    "worker": ("cli.local.serve:worker", "Run a worker by itself."),
+    "sweep": ("cli.local.serve:sweep", "Run the sweep by itself."),
+    "deliver": ("cli.local.serve:deliver", "Run the deliverer of webhooks by itself."),
+    "migrate": ("cli.local.serve:migrate", "Bring the database to the newest revision."),
+    "version": ("cli.local.serve:version", "Print the version."),
 }
 """Name: where the function (or the typer application) is, and one sentence for the overview."""
 

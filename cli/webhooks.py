@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.errors import CommandError
-from core.webhooks import is_secret, verifies
+from core.outbox.signing import is_secret, verifies
 
 app = typer.Typer(
     name="webhooks",

@@ -2,7 +2,7 @@
 
 Every address that a name has is checked, and the connection goes to one of those that were checked: a name is resolved
 once. What httpcore does not do cannot be misused: it follows no redirect, reads no proxy from the environment, keeps no
-cookie and unpacks no answer. Here is no retry and no meaning of an answer; see `worker.deliver`.
+cookie and unpacks no answer. Here is no retry and no meaning of an answer; see `worker.webhooks.deliver`.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from typing import Any
 import httpcore
 import httpx
 
+from core.errors import InvalidParameter
 from core.settings import Settings
 
 MOST_READ = 8192
@@ -357,3 +358,11 @@ def _looks_numeric(host: str) -> bool:
     """Whether a host ends in a number, so that somebody may read it as an IPv4 address: 127.1, 0x7f.1, 2130706433."""
     last = host.rpartition(".")[2]
     return last.isdigit() or last.startswith("0x")
+
+
+def check_receiver(url: str, settings: Settings, param: str) -> None:
+    """Raise InvalidParameter where an address is not one that may be written to, as far as can be said at once."""
+    try:
+        check(url, Allowed.by(settings))
+    except Refused as error:
+        raise InvalidParameter(f"{param} {error.message}.", param=param) from None

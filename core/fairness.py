@@ -46,6 +46,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from core.clock import NOW
 from core.status import JobStatus
 from core.tables import BATCH_PRECEDENCE, in_status, is_kept_in_order, jobs
 
@@ -103,9 +104,7 @@ def _clock(where: sa.ColumnElement[bool], *order: sa.ColumnElement[Any]) -> sa.C
     """How far some part of a queue has come; null when nothing of it is alive. `order` ends with the rank."""
     on_device = _rank(where, in_status(JobStatus.IN_PROGRESS), order=[column.desc() for column in order])
     # What must wait (a provider's limit, a retry) is passed over, as by a claim: it would hold the clock back.
-    head = _rank(
-        where, in_status(JobStatus.QUEUED), jobs.c.not_before <= sa.func.clock_timestamp(), order=[*order, jobs.c.id]
-    )
+    head = _rank(where, in_status(JobStatus.QUEUED), jobs.c.not_before <= NOW, order=[*order, jobs.c.id])
     return sa.func.least(on_device, head)
 
 

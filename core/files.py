@@ -11,8 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from core.clock import NOW
 from core.ids import new_id
-from core.jobs import NOW
 from core.tables import files
 
 PREFIX = "files/"

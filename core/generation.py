@@ -1,6 +1,6 @@
 """What a generator is: the code that turns requests into pixels. The protocol, and the words both sides use.
 
-No torch here and no device: `worker/generators/` holds the generators, `worker/generate.py` calls them.
+No torch here and no device: `worker/generators/` holds the generators, `worker/generation/microbatch.py` calls them.
 """
 
 from collections.abc import Callable, Mapping, Sequence

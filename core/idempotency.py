@@ -14,8 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from core.clock import NOW
 from core.errors import IdempotencyMismatch, InvalidRequest
-from core.jobs import NOW
 from core.tables import idempotency_keys as keys
 
 LOCK_WAIT = sa.text("SET LOCAL lock_timeout = '2s'")

@@ -24,19 +24,17 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from core import fairness
+from core.clock import NOW
 from core.errors import GenerationError, PoisonJob
-from core.job_events import with_event
+from core.events import with_event
 from core.retention import is_written_down
 from core.status import FINAL, JobStatus
 from core.tables import images, in_status, jobs
 
-NOW = sa.func.clock_timestamp()
-"""The database's clock; a worker's own clock decides nothing."""
-
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A checked request for n images, ready to be submitted. Built by `core.requests.plan`."""
+    """A checked request for n images, ready to be submitted. Built by `core.requests.job.plan`."""
 
     id: str
     project_id: str

@@ -10,8 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from core.clock import NOW
 from core.ids import new_id
-from core.jobs import NOW
 from core.tables import api_keys, projects
 
 PREFIX = "sl_"

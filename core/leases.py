@@ -12,8 +12,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from core.deliveries import caused_by
-from core.jobs import NOW
+from core.clock import NOW
+from core.outbox.deliveries import caused_by
 from core.status import JobStatus
 from core.tables import in_status, is_kept_in_order, job_events, jobs
 

@@ -16,9 +16,9 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by, insert
 
+from core.clock import NOW
 from core.errors import ProviderPaused, ProviderRateLimited
 from core.generation import Reply
-from core.jobs import NOW
 from core.status import CallOutcome, JobStatus
 from core.tables import in_status, jobs, provider_calls
 

@@ -10,10 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from core.clock import NOW
 from core.status import BATCH_FINAL, FINAL
 from core.tables import batches, images, in_status, jobs
-
-NOW = sa.func.clock_timestamp()
 
 
 def is_written_down() -> sa.ColumnElement[bool]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from cli.embedded import EmbeddedPostgres, EmbeddedValkey
+from cli.local.embedded import EmbeddedPostgres, EmbeddedValkey
 from core.db import Database
 from core.tables import DEFAULT_PROJECT, projects
 from tests.stack import Stack, migrate, settings_of

@@ -105,7 +105,8 @@ class Stack:
 
     def worker(self, name: str = "worker", queue: str = "local", concurrency: int = 2, **settings: str) -> Process:
         command = python(
-            "-m", "celery", "-A", "worker.app", "worker", "-Q", queue, "--pool=threads", f"--concurrency={concurrency}",
+            "-m", "celery", "-A", "worker.generation.app", "worker", "-Q", queue,
+            "--pool=threads", f"--concurrency={concurrency}",
             "--without-mingle", "--without-gossip", "-n", f"{name}@%h",
         )  # fmt: skip
         process = self._exits.enter_context(Process(name, command, self.environment | settings))
@@ -116,7 +117,7 @@ class Stack:
         return self._exits.enter_context(Process("sweep", python("-m", "worker.sweep"), self.environment))
 
     def deliver(self) -> Process:
-        return self._exits.enter_context(Process("deliver", python("-m", "worker.deliver"), self.environment))
+        return self._exits.enter_context(Process("deliver", python("-m", "worker.webhooks.deliver"), self.environment))
 
     @contextmanager
     def apart(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 Takes back jobs whose lease ran out, ends those that waited too long, rings for queues where jobs wait, forgets old
 idempotency keys, and once a while deletes what retention and superseded attempts left behind. A plain loop rather than
 Celery beat: it must work when Redis does not (docs/decisions/0004). Beside it, in a thread of its own, the clerk looks
-after batches (`worker/batches.py`).
+after batches (`worker/batches/processor.py`).
 """
 
 import logging
@@ -16,14 +16,14 @@ from itertools import chain
 
 import sqlalchemy as sa
 
-from core import files, idempotency, jobs, provider_calls, retention, views
+from core import files, idempotency, jobs, provider_calls, queries, retention
 from core.db import UNAVAILABLE, Database, Rows
 from core.errors import StorageUnavailable
-from core.progress import Progress
-from core.queue import Doorbell
+from core.redis.notifier import Doorbell
+from core.redis.progress import Progress
 from core.settings import Settings
 from core.storage import Storage
-from worker.batches import Clerk
+from worker.batches.processor import Clerk
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Sweep:
         for row in reclaimed:
             log.warning("job %s: its lease ran out; now %s", row.id, row.status)
         self._progress.changed([row.id for row in (*reclaimed, *expired)])
-        for row in self._database.execute(views.waiting_queues()):
+        for row in self._database.execute(queries.waiting_queues()):
             self._doorbell.ring(row.queue)
 
     def _expired(self) -> Iterator[Rows]:
@@ -92,7 +92,7 @@ class Sweep:
             self._database.execute(files.forget([row.id for row in gone]))
             log.info("deleted %d expired files", len(gone))
         for keys in self._old_files():
-            known = {row.storage_key for row in self._database.execute(views.referenced(keys))}
+            known = {row.storage_key for row in self._database.execute(queries.referenced(keys))}
             orphans = [key for key in keys if key not in known]
             self._storage.delete(orphans)
             if orphans:

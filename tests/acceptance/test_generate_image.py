@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from tests.pictures import decoded
+from tests.images import decoded
 from tests.stack import Stack, body
 
 

@@ -10,9 +10,9 @@ import httpx
 import openai
 import pytest
 
-from cli.embedded import EmbeddedValkey
+from cli.local.embedded import EmbeddedValkey
 from core.ids import new_id
-from tests.pictures import a_mask, a_picture, encoded
+from tests.images import a_mask, a_picture, encoded
 from tests.receiver import Receiver
 from tests.stack import Stack, body
 

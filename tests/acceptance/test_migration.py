@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 import core
-from tests.pictures import a_picture, decoded, encoded
+from tests.images import a_picture, decoded, encoded
 from tests.stack import Stack
 
 PAGE = (Path(core.__file__).parent.parent / "docs" / "migrate-from-dall-e.md").read_text()

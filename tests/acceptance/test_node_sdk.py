@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.pictures import a_mask, a_picture, encoded
+from tests.images import a_mask, a_picture, encoded
 from tests.stack import Stack
 
 SCRIPT = Path(__file__).with_name("every_method.mjs")

@@ -9,7 +9,7 @@ import openai
 import pytest
 from standardwebhooks import Webhook
 
-from tests.pictures import a_picture, encoded
+from tests.images import a_picture, encoded
 from tests.receiver import Receiver
 from tests.stack import Stack, body
 

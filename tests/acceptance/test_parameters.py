@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 
-from tests.pictures import a_mask, a_picture, data_url, decoded, encoded
+from tests.images import a_mask, a_picture, data_url, decoded, encoded
 from tests.stack import Stack, body
 
 TRANSPORT = {"extra_headers", "extra_query", "extra_body", "timeout"}

@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.pictures import a_mask, a_picture, decoded, encoded
+from tests.images import a_mask, a_picture, decoded, encoded
 from tests.stack import Stack
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -11,9 +11,9 @@ import openai
 import pytest
 import sqlalchemy as sa
 
-from cli.embedded import EmbeddedValkey
+from cli.local.embedded import EmbeddedValkey
 from core.tables import jobs
-from tests.pictures import a_picture, encoded
+from tests.images import a_picture, encoded
 from tests.processes import PATIENCE, Process
 from tests.stack import Stack, body, free_port
 

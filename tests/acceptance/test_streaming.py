@@ -15,7 +15,7 @@ from openai.types import (
 from openai.types.image_gen_stream_event import ImageGenStreamEvent
 from PIL import Image
 
-from tests.pictures import a_mask, a_picture, encoded
+from tests.images import a_mask, a_picture, encoded
 from tests.stack import Stack
 
 SLOWLY = {"steps": 8}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cli.output_directory import safe_name
+from cli.batch.output_directory import safe_name
 from tests.cli.batches import Prompts, numbered
 from tests.cli.terminal import SMALL, Terminal, command
 from tests.cli.test_generate import everything_on

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import redis
 
-from cli.embedded import EmbeddedPostgres, EmbeddedValkey, is_free
+from cli.local.embedded import EmbeddedPostgres, EmbeddedValkey, is_free
 
 
 @pytest.fixture(scope="module")

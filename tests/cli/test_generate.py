@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.terminal import SMALL, Terminal, command, jobs_like, progress
-from tests.pictures import a_mask, a_picture, decoded, encoded, same
+from tests.images import a_mask, a_picture, decoded, encoded, same
 from tests.processes import PATIENCE
 from tests.stack import Stack, free_port
 

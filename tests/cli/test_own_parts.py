@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 
-from cli.embedded import EmbeddedValkey, free_port
+from cli.local.embedded import EmbeddedValkey, free_port
 from tests.cli.terminal import Terminal
 
 

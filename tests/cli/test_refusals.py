@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.embedded import free_port
+from cli.local.embedded import free_port
 from tests.cli.terminal import Terminal
 
 
@@ -83,4 +83,14 @@ def test_the_overview_names_every_command_and_imports_none(terminal: Terminal) -
         assert f"\n  {name} " in ended.stdout
     imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
     assert "typer" in imported
-    assert not imported & {"pydantic", "sqlalchemy", "rich", "httpx", "celery", "fastapi", "torch", "psycopg", "cli.up"}
+    assert not imported & {
+        "pydantic",
+        "sqlalchemy",
+        "rich",
+        "httpx",
+        "celery",
+        "fastapi",
+        "torch",
+        "psycopg",
+        "cli.local.up",
+    }

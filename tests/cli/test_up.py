@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from cli.embedded import free_port
+from cli.local.embedded import free_port
 from tests.cli.terminal import Terminal
 from tests.processes import PATIENCE, Process
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from cli.embedded import free_port
+from cli.local.embedded import free_port
 from tests.cli.terminal import CATALOG, Terminal
 from tests.openai_stub import KEY, MODEL, OpenAIStub
 from tests.processes import PATIENCE

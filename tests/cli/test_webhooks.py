@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from core.webhooks import new_secret, signed
+from core.outbox.signing import new_secret, signed
 from tests.cli.terminal import Terminal
 from tests.stack import free_port
 

@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 
 from api.app import create_app
-from cli.embedded import EmbeddedValkey
+from cli.local.embedded import EmbeddedValkey
 from core import keys
 from core.settings import Settings
 from core.tables import DEFAULT_PROJECT
-from tests.pictures import a_picture, encoded
+from tests.images import a_picture, encoded
 from tests.processes import python
 from tests.stack import Stack, body
 

@@ -7,15 +7,17 @@ from uuid import UUID, uuid4
 import pytest
 import sqlalchemy as sa
 
-from core import deliveries, jobs, lanes, webhooks
+from core import jobs
 from core.db import Database
-from core.deliveries import Attempt
 from core.errors import OutOfMemory
+from core.outbox import claims, deliveries, signing
+from core.outbox.deliveries import Attempt
 from core.status import JobStatus
 from core.tables import DEFAULT_PROJECT, job_events
 from core.tables import webhook_attempts as attempts_table
 from core.tables import webhook_deliveries as table
 from core.tables import webhook_endpoints as endpoints_table
+from core.webhooks import endpoints as webhooks
 from tests.core.test_verbs import a_job, an_image, claim, in_state
 
 MINUTE = timedelta(minutes=1)
@@ -24,7 +26,7 @@ OWN = {"url": "https://own.test:8443/hook?job=1", "events": ["job.completed"], "
 
 
 def an_endpoint(database: Database, *types: str, project_id: str = DEFAULT_PROJECT) -> str:
-    made = webhooks.create(project_id, "x", "https://receiver.test/", types or FINALS, webhooks.new_secret())
+    made = webhooks.create(project_id, "x", "https://receiver.test/", types or FINALS, signing.new_secret())
     return str(database.execute(made)[0].id)
 
 
@@ -35,7 +37,7 @@ def rows(database: Database) -> list[sa.Row[Any]]:
 def take(database: Database, *, limit: int = 100, per_lane: int = 100, **of_lanes: Any) -> list[sa.Row[Any]]:
     """Claim, with all lanes quick if nothing else is said."""
     said: dict[str, Any] = {"quick": {row.lane for row in rows(database)}, "for_others": limit} | of_lanes
-    return list(database.execute(lanes.claim(uuid4(), limit=limit, per_lane=per_lane, length=MINUTE, **said)))
+    return list(database.execute(claims.claim(uuid4(), limit=limit, per_lane=per_lane, length=MINUTE, **said)))
 
 
 def tried(**fields: Any) -> Attempt:
@@ -257,15 +259,15 @@ def test_a_deleted_endpoint_is_told_nothing_more(database: Database) -> None:
 def test_both_secrets_live_while_one_is_replaced(database: Database) -> None:
     endpoint_id = an_endpoint(database)
     (old,) = database.execute(webhooks.one(DEFAULT_PROJECT, endpoint_id))
-    new = webhooks.new_secret()
+    new = signing.new_secret()
 
     (kept,) = database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint_id, new, keep=True))
 
     now = datetime.now(UTC)
-    live = [webhooks.live_secrets(kept.secret, kept.previous_secret, kept.previous_secret_until, now + when)
+    live = [signing.live_secrets(kept.secret, kept.previous_secret, kept.previous_secret_until, now + when)
             for when in (timedelta(0), timedelta(hours=25))]  # fmt: skip
     assert live == [[new, old.secret], [new]]
-    (alone,) = database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint_id, webhooks.new_secret(), keep=False))
+    (alone,) = database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint_id, signing.new_secret(), keep=False))
     assert alone.previous_secret is None
 
 

@@ -11,8 +11,8 @@ from uuid import UUID, uuid4
 import pytest
 import sqlalchemy as sa
 
-from bench.line import fill
-from cli.embedded import EmbeddedValkey
+from bench.queue_length import fill
+from cli.local.embedded import EmbeddedValkey
 from core import fairness, jobs, keys
 from core.db import Database, Statement
 from core.tables import DEFAULT_PROJECT
@@ -20,7 +20,7 @@ from core.tables import jobs as table
 from tests.core.test_claim import claimed, submit
 from tests.core.test_verbs import a_job, claim
 from tests.stack import settings_of
-from worker.context import Context
+from worker.generation.context import Context
 
 
 def rank(database: Database, prompt: str) -> float:

@@ -11,17 +11,18 @@ import pytest
 import sqlalchemy as sa
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from core import deliveries, webhooks
 from core.db import Database
+from core.outbox import deliveries, signing
 from core.settings import Settings
 from core.tables import DEFAULT_PROJECT
 from core.tables import webhook_deliveries as table
 from core.tables import webhook_endpoints as endpoints_table
+from core.webhooks import endpoints as webhooks
 from tests.core.test_deliveries import completed, rows, take
 from tests.receiver import Received, Receiver, answering
 from tests.stack import settings_of
-from worker.deliver import Deliverer, retry_after
-from worker.receivers import MOST_REMEMBERED, Receivers
+from worker.webhooks.deliver import Deliverer, retry_after
+from worker.webhooks.endpoint_health import MOST_REMEMBERED, Receivers
 
 FINALS = ["job.completed", "job.failed"]
 
@@ -53,7 +54,7 @@ def deliverer(database: Database, tmp_path: Path) -> Iterator[Deliverer]:
 
 
 def an_endpoint(database: Database, url: str, secret: str | None = None) -> sa.Row[object]:
-    made = webhooks.create(DEFAULT_PROJECT, "x", url, FINALS, secret or webhooks.new_secret())
+    made = webhooks.create(DEFAULT_PROJECT, "x", url, FINALS, secret or signing.new_secret())
     return database.execute(made)[0]
 
 
@@ -87,14 +88,14 @@ def test_the_official_libraries_verify_a_delivery(database: Database, deliverer:
     assert received.headers["content-type"] == "application/json"
     assert [(row.status, row.status_code) for row in rows(database)] == [("delivered", 200)]
     with pytest.raises(WebhookVerificationError):
-        Webhook(webhooks.new_secret()).verify(received.body, dict(received.headers))
+        Webhook(signing.new_secret()).verify(received.body, dict(received.headers))
 
 
 def test_both_secrets_verify_while_one_is_replaced(
     database: Database, deliverer: Deliverer, receiver: Receiver
 ) -> None:
     endpoint = an_endpoint(database, receiver.url())
-    new = webhooks.new_secret()
+    new = signing.new_secret()
     database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint.id, new, keep=True))
     completed(database)
     deliver(database, deliverer)
@@ -112,7 +113,7 @@ def test_both_secrets_verify_while_one_is_replaced(
 def test_a_jobs_own_receiver_gets_a_signature_if_it_gave_a_secret(
     database: Database, deliverer: Deliverer, receiver: Receiver
 ) -> None:
-    secret = webhooks.new_secret()
+    secret = signing.new_secret()
     for own in (secret, None):
         completed(database, webhook={"url": receiver.url(), "events": ["job.completed"], "secret": own})
         deliver(database, deliverer)
@@ -206,13 +207,13 @@ def test_a_date_to_wait_for_is_understood() -> None:
     "text", ["whsec_", "whsec_c2hvcnQ=", "secret", "whsec_" + "a" * 200, "whsec_ünïcode" + "a" * 30]
 )
 def test_what_is_no_secret_is_told(text: str) -> None:
-    assert not webhooks.is_secret(text)
-    assert webhooks.is_secret(webhooks.new_secret())
+    assert not signing.is_secret(text)
+    assert signing.is_secret(signing.new_secret())
 
 
 def test_a_project_has_no_more_endpoints_than_it_may(database: Database) -> None:
     def create() -> bool:
-        made = webhooks.create(DEFAULT_PROJECT, "x", "https://a.test", FINALS, webhooks.new_secret(), at_most=3)
+        made = webhooks.create(DEFAULT_PROJECT, "x", "https://a.test", FINALS, signing.new_secret(), at_most=3)
         with database.transaction() as connection:
             connection.execute(webhooks.hold(DEFAULT_PROJECT))
             return connection.execute(made).one_or_none() is not None

@@ -21,12 +21,12 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from cli.embedded import EmbeddedValkey
-from core import batches as core_batches
+from cli.local.embedded import EmbeddedValkey
 from core import fairness
+from core.batches import transitions as core_batches
 from core.tables import DEFAULT_PROJECT, batches, files, idempotency_keys, jobs
 from tests.faults.test_webhooks import until as until_so
-from tests.pictures import upload
+from tests.images import upload
 from tests.processes import PATIENCE, Process
 from tests.stack import Stack, body
 from tests.story.test_batches import jsonl, numbered, submit, until

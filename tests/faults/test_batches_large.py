@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.faults.test_batches_clerk_killed import status_of
+from tests.faults.test_batch_processor_killed import status_of
 from tests.faults.test_webhooks import until as until_so
 from tests.processes import Process
 from tests.stack import Stack

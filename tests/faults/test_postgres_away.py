@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.embedded import EmbeddedPostgres, EmbeddedValkey
+from cli.local.embedded import EmbeddedPostgres, EmbeddedValkey
 from tests.stack import Stack, body, migrate
 
 _numbers = count(1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from cli.embedded import EmbeddedValkey
+from cli.local.embedded import EmbeddedValkey
 from tests.stack import Stack
 
 _numbers = count(1)

@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
-from bench.line import fill
+from bench.queue_length import fill
 from bench.table import quantile
 from core import fairness, jobs, keys
 from core.db import Database

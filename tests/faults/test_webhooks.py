@@ -19,15 +19,16 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from core import deliveries, webhooks
 from core.db import Database
 from core.egress import Allowed, Egress, Refused
+from core.outbox import deliveries, signing
 from core.tables import DEFAULT_PROJECT
+from core.webhooks import endpoints as webhooks
 from tests.core.test_deliveries import completed, rows
 from tests.core.test_webhooks import an_endpoint, settings_for
 from tests.processes import PATIENCE
 from tests.receiver import Behaviour, Received, Receiver, answering
-from worker.deliver import Deliverer
+from worker.webhooks.deliver import Deliverer
 
 
 @contextmanager
@@ -198,7 +199,7 @@ def test_36_a_name_that_changes_its_mind_leads_nowhere() -> None:
 def test_39_a_secret_is_replaced_under_load(database: Database, tmp_path: Path) -> None:
     with Receiver() as receiver, delivering(database, tmp_path):
         endpoint = an_endpoint(database, receiver.url())
-        new = webhooks.new_secret()
+        new = signing.new_secret()
         for number in range(20):
             if number == 10:
                 receiver.until(10)
@@ -206,7 +207,7 @@ def test_39_a_secret_is_replaced_under_load(database: Database, tmp_path: Path) 
             completed(database)
         received = receiver.until(20)
     by_old, by_new = (
-        sum(webhooks.verifies(secret, one.headers, one.body) for one in received) for secret in (endpoint.secret, new)
+        sum(signing.verifies(secret, one.headers, one.body) for one in received) for secret in (endpoint.secret, new)
     )
     print(f"of 20 events, 10 after the rotation: the old secret verifies {by_old}, the new one {by_new}")
     assert (by_old, by_new) == (20, 10)

@@ -17,10 +17,12 @@ from pathlib import Path
 import sqlalchemy as sa
 from standardwebhooks.webhooks import Webhook
 
-from core import deliveries, jobs, webhooks
+from core import jobs
 from core.db import Database
+from core.outbox import deliveries, signing
 from core.tables import DEFAULT_PROJECT, job_events
 from core.tables import webhook_deliveries as table
+from core.webhooks import endpoints as webhooks
 from tests.core.test_deliveries import rows
 from tests.core.test_verbs import a_job
 from tests.core.test_webhooks import settings_for
@@ -135,9 +137,12 @@ def test_38_a_deliverer_that_is_killed_anywhere_loses_nothing(database: Database
     found: dict[str, Counter[int]] = {point.__name__: Counter() for point in POINTS}
     with Receiver() as receiver:
         place = Place(
-            database, tmp_path, receiver, lambda: Process("deliver", python("-m", "worker.deliver"), environment)
+            database,
+            tmp_path,
+            receiver,
+            lambda: Process("deliver", python("-m", "worker.webhooks.deliver"), environment),
         )
-        made = webhooks.create(DEFAULT_PROJECT, "x", receiver.url(), ["job.cancelled"], webhooks.new_secret())
+        made = webhooks.create(DEFAULT_PROJECT, "x", receiver.url(), ["job.cancelled"], signing.new_secret())
         secret = database.execute(made)[0].secret
         for number in range(ROUNDS):
             point, expected = list(POINTS.items())[number % len(POINTS)]

@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw
 from pydantic import ValidationError
 
 from core.errors import InvalidParameter
-from core.postprocess import Postprocess, output_size
-from worker.postprocess import apply
+from core.images.postprocess import Postprocess, output_size
+from worker.generation.postprocess import apply
 
 Pixels = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
 

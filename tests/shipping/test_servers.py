@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from cli.embedded import installed
+from cli.local.embedded import installed
 from core.settings import Settings
 from core.storage import Storage
 from tests.processes import Process

@@ -16,7 +16,7 @@ from PIL import Image
 
 from core.status import BATCH_FINAL
 from core.tables import jobs
-from tests.pictures import a_picture, encoded, upload
+from tests.images import a_picture, encoded, upload
 from tests.processes import PATIENCE
 from tests.stack import Stack, body
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageStat
 
 import core
-from tests.pictures import a_mask, data_url, same
+from tests.images import a_mask, data_url, same
 from tests.stack import Stack
 
 MODELS = Path(core.__file__).parent.parent / "models"

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from PIL import Image
 
 from core.tables import files
-from tests.pictures import a_mask, a_picture, data_url, decoded, encoded, same, upload
+from tests.images import a_mask, a_picture, data_url, decoded, encoded, same, upload
 from tests.stack import Stack, body
 
 LEFT, RIGHT = (0, 0, 32, 64), (32, 0, 64, 64)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from core.storage import Storage
 from core.tables import files
-from tests.pictures import a_picture, encoded, upload
+from tests.images import a_picture, encoded, upload
 from tests.stack import Stack, body
 from worker.sweep import ORPHAN_AGE, Sweep
 

@@ -7,7 +7,7 @@ import pytest
 
 from core import keys
 from core.tables import DEFAULT_PROJECT
-from tests.pictures import a_picture, encoded
+from tests.images import a_picture, encoded
 from tests.processes import PATIENCE
 from tests.stack import Stack, body
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from core.tables import files as table
-from tests.pictures import a_mask, a_picture, data_url, decoded, encoded, same
+from tests.images import a_mask, a_picture, data_url, decoded, encoded, same
 from tests.stack import Stack, body
 
 

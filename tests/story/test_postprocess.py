@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from core.postprocess import Postprocess
-from tests.pictures import a_picture, data_url, decoded
+from core.images.postprocess import Postprocess
+from tests.images import a_picture, data_url, decoded
 from tests.stack import Stack, body
-from worker.postprocess import apply
+from worker.generation.postprocess import apply
 
 
 def test_an_upscaled_picture_is_stored_with_its_own_size_and_says_so(safelight: Stack) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from tests.images import a_picture, data_url, encoded, upload
 from tests.object_store import ObjectStore
-from tests.pictures import a_picture, data_url, encoded, upload
 from tests.stack import Stack
 
 

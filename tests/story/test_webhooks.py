@@ -9,8 +9,8 @@ import openai
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from core.deliveries import EVENTS
-from core.webhooks import new_secret
+from core.outbox.deliveries import EVENTS
+from core.outbox.signing import new_secret
 from tests.receiver import Receiver, answering
 from tests.stack import Stack, body
 

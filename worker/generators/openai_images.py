@@ -1,8 +1,9 @@
 """Pictures from OpenAI's Images API, or from one that speaks like it: one request a job, sent once.
 
-The SDK's own retries are off, as each of them is billed; whether a job is tried again is decided by `worker/remote.py`
-from what `openai_replies` makes of the answer. A connection serves one request: one that lay idle may be closed by the
-other side just when a request is written to it, and then nobody could tell whether it was read.
+The SDK's own retries are off, as each of them is billed; whether a job is tried again is decided by
+`worker/generation/provider.py` from what `openai_replies` makes of the answer. A connection serves one request: one
+that lay idle may be closed by the other side just when a request is written to it, and then nobody could tell whether
+it was read.
 """
 
 import asyncio

@@ -21,7 +21,6 @@ from openai import APIConnectionError, APIError, APIStatusError
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from core import pictures
 from core.catalog import Quality
 from core.errors import (
     ContentPolicyViolation,
@@ -35,6 +34,7 @@ from core.errors import (
     ProviderUnavailable,
 )
 from core.generation import ImageRequest, Reply
+from core.images import decode
 from core.status import CallOutcome
 
 NOTHING_SENT: Final = (
@@ -219,7 +219,7 @@ def picture(b64_json: str) -> Image.Image:
         if picture.width * picture.height > MOST_PIXELS:
             raise ValueError(f"a picture has {picture.width} x {picture.height} pixels")
         picture.load()
-        return pictures.opaque(picture)
+        return decode.opaque(picture)
 
 
 def _retry_after(headers: Mapping[str, str]) -> timedelta | None:

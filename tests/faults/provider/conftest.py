@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from cli.embedded import EmbeddedValkey
+from cli.local.embedded import EmbeddedValkey
 from tests.faults.provider.calls import OPENAI
 from tests.openai_stub import KEY, OpenAIStub
 from tests.stack import CATALOG, Stack

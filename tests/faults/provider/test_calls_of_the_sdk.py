@@ -8,8 +8,8 @@ import pytest
 
 from core.catalog import Model
 from tests.faults.provider.calls import CALLED, a_worker, submit
+from tests.images import a_picture, encoded
 from tests.openai_stub import MODEL, OpenAIStub
-from tests.pictures import a_picture, encoded
 from tests.stack import Stack
 
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from tests.faults.provider.calls import CALLED, a_worker, row, submit
+from tests.images import a_picture, encoded
 from tests.openai_stub import MODEL, OpenAIStub
-from tests.pictures import a_picture, encoded
 from tests.stack import Stack
 
 

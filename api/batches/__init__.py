@@ -1,0 +1,1 @@
+"""`/v1/batches`: submit, fetch, list, cancel, retry, download."""

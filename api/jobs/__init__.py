@@ -1,0 +1,1 @@
+"""`/v1/jobs`: submit, fetch, wait, list, cancel, retry, delete, follow."""

@@ -1,0 +1,1 @@
+"""OpenAI's images calls over jobs: generations, edits, variations."""

@@ -1,0 +1,32 @@
+"""How routes answer: JSON from models, jobs from rows, and the error that the OpenAPI document names."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+from api.context import Context
+from core.responses.job import ErrorResponse, JobObject, job_object
+
+ERROR: dict[str, Any] = {"model": ErrorResponse}
+
+
+def answer(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A model as JSON, straight from pydantic's serializer."""
+    return Response(body.model_dump_json(), status_code=status, media_type="application/json", headers=headers)
+
+
+def render(parts: Context, row: sa.Row[Any], step: Any = None) -> JobObject:
+    """A job's row as the API shows it."""
+    return job_object(row, parts.settings.base_url, parts.storage.url, step)
+
+
+def accepted(body: str, job_id: str, headers: dict[str, str] | None = None) -> Response:
+    """A job that is in the ledger now, and where to find it."""
+    return Response(
+        body,
+        status_code=202,
+        media_type="application/json",
+        headers={"location": f"/v1/jobs/{job_id}", **(headers or {})},
+    )

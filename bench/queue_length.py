@@ -1,0 +1,249 @@
+"""What a long line costs: a claim, a submit, a look, with 1,000,000 jobs in line. `python -m bench.queue_length`.
+
+Two ledgers on one Postgres, a shallow and a deep one, used in turn in the same round; the ratio is deep over shallow.
+The statements are the API's and the worker's own. Every claim is completed and made up for, so that the depth stays.
+Then the deep line is churned, so that what claims leave behind (dead rows, dead index entries) shows too.
+"""
+
+import argparse
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+from bench.table import Line, quantile, render
+from cli import database
+from cli.local.embedded import EmbeddedPostgres
+from core import fairness, jobs, keys, leases, queries
+from core.db import Database
+from core.ids import new_id
+from core.jobs import NewJob
+from core.settings import Settings
+
+QUEUE = "local"
+PROJECTS = 4
+BATCH_KEYS = 8
+MICROBATCH = 8
+SHALLOW, DEEP = "1,000 in line", "deep"
+
+FILL = """
+    INSERT INTO jobs (id, project_id, status, operation, model, prompt, n, size, steps, guidance_scale, seed,
+                      output_format, queue, batch_key, microbatch, cost, fair_rank, expires_at, max_attempts,
+                      batch_id, batch_index)
+    SELECT :serial || lpad(number::text, 8, '0'), :project, 'queued', 'generation', 'fake',
+           'a red fox sleeping in the snow', 1, '64x64', 5, 5.0, 7, 'png', :queue,
+           :batch_key || number % :batch_keys, :microbatch, :cost, :start + number * :cost, now() + interval '1 day', 3,
+           CAST(:batch_id AS text), CASE WHEN CAST(:batch_id AS text) IS NULL THEN NULL ELSE number END
+    FROM generate_series(1, :count) AS number
+"""
+"""Jobs of one flow, ranked as if they had come one by one."""
+
+
+def fill(database: Database, project_id: str, count: int, *, batch: bool, **given: Any) -> None:
+    """Put many jobs of one project in line, quickly."""
+    defaults = {"batch_key": "key ", "batch_keys": BATCH_KEYS, "microbatch": MICROBATCH, "cost": 1.0}
+    ((start,),) = database.execute(fairness.start_of(QUEUE, project_id, 0, batch=batch))
+    values = defaults | given | {"project": project_id, "count": count, "queue": QUEUE, "start": start}
+    names = {"serial": new_id("job")[:22], "batch_id": new_id("batch") if batch else None}
+    typed = [sa.bindparam(name, value, type_=sa.Text) for name, value in names.items()]
+    database.execute(sa.text(FILL).bindparams(*typed, **values))
+
+
+def a_job(project_id: str, number: int) -> NewJob:
+    """An interactive job like those that `fill` makes."""
+    return NewJob(
+        id=new_id("job"), project_id=project_id, operation="generation", model="fake",
+        prompt="a red fox sleeping in the snow", negative_prompt=None, n=1, size="64x64", steps=5, guidance_scale=5.0,
+        seed=7, output_format="png", output_compression=None, queue=QUEUE, batch_key=f"key {number % BATCH_KEYS}",
+        microbatch=MICROBATCH, priority=0, cost=1.0, max_attempts=3, ttl=timedelta(days=1),
+    )  # fmt: skip
+
+
+@dataclass(slots=True)
+class LongLine:
+    """A ledger with a line of a certain depth: half of it batches, of four projects, in eight batch keys."""
+
+    database: Database
+    depth: int
+    projects: list[str] = field(default_factory=list)
+    _claims: int = 0
+
+    def fill(self) -> None:
+        """Make the line."""
+        for number in range(PROJECTS):
+            (project,) = self.database.execute(keys.add_project(f"{number}"))
+            self.projects.append(project.id)
+            for batch in (False, True):
+                fill(self.database, project.id, self.depth // (2 * PROJECTS), batch=batch)
+        self.database.execute(sa.text("VACUUM ANALYZE"))
+
+    def claim(self) -> list[str]:
+        """Claim as a worker does."""
+        turn = fairness.is_fair_turn(self._claims)
+        self._claims += 1
+        rows = self.database.execute(
+            leases.claim(
+                QUEUE, uuid4(), "bench", length=timedelta(minutes=1), attempt_timeout=timedelta(hours=1), fair_turn=turn
+            )
+        )
+        if not rows:
+            raise RuntimeError("nothing was claimed")
+        return [row.id for row in rows]
+
+    def submit(self, count: int) -> list[NewJob]:
+        """Submit so many jobs in one statement."""
+        numbers = range(self._claims, self._claims + count)
+        new = [a_job(self.projects[number % PROJECTS], number) for number in numbers]
+        self.database.execute(jobs.submit(*new))
+        return new
+
+    def first(self) -> sa.Row[Any]:
+        """The job at the head of the line."""
+        return self.database.execute(sa.text(FIRST).bindparams(queue=QUEUE))[0]
+
+    def look(self, job: NewJob | sa.Row[Any]) -> None:
+        """Read a job and its place in line, as GET /v1/jobs/{id} does."""
+        if not self.database.execute(queries.job(job.project_id, job.id)):
+            raise RuntimeError(f"{job.id} is gone")
+
+    def end(self, job_ids: list[str]) -> None:
+        """The jobs are done; not as a worker says it, which takes a statement each."""
+        self.database.execute(sa.text(END).bindparams(ids=job_ids))
+
+    def withdraw(self, made: list[NewJob]) -> None:
+        """The jobs were never there."""
+        self.database.execute(sa.text("DELETE FROM jobs WHERE id = ANY(:ids)").bindparams(ids=[job.id for job in made]))
+
+    def churn(self, count: int) -> None:
+        """Claim and end so many jobs, and put as many in line again."""
+        done = 0
+        while done < count:
+            claimed = self.claim()
+            self.end(claimed)
+            self.submit(len(claimed))
+            done += len(claimed)
+
+
+END = """
+    UPDATE jobs SET status = 'completed', finished_at = clock_timestamp(), lease = NULL, lease_expires_at = NULL,
+                    attempt_deadline = NULL, worker = NULL, version = version + 1
+    WHERE id = ANY(:ids)
+"""
+
+FIRST = """
+    SELECT id, project_id FROM jobs WHERE queue = :queue AND status = 'queued'
+    ORDER BY precedence, fair_rank, id LIMIT 1
+"""
+
+Seconds = dict[str, list[float]]
+Result = TypeVar("Result")
+
+
+def clocked(work: Callable[[], Result]) -> tuple[float, Result]:
+    """Seconds that some work takes, and what comes of it."""
+    began = time.perf_counter()
+    result = work()
+    return time.perf_counter() - began, result
+
+
+def press(line: LongLine, claims: int) -> Seconds:
+    """Seconds of every claim, submit and look of one round."""
+    taken: Seconds = {name: [] for name in NAMES}
+    for _ in range(claims):
+        seconds, claimed = clocked(line.claim)
+        taken["claim"].append(seconds)
+        line.end(claimed)
+        seconds, newest = clocked(partial(line.submit, 1))
+        taken["submit"].append(seconds)
+        if len(claimed) > 1:
+            line.submit(len(claimed) - 1)
+        taken["last"].append(clocked(partial(line.look, newest[0]))[0])
+        taken["first"].append(clocked(partial(line.look, line.first()))[0])
+    return taken
+
+
+NAMES = {
+    "claim": "claim",
+    "submit": "submit one job",
+    "last": "read a job far back with its place in line",
+    "first": "read the first job with its place in line",
+}
+FIGURES = [*((what, share) for what in ("claim", "submit") for share in (0.5, 0.99)), ("last", 0.5), ("first", 0.5)]
+TARGETS: Mapping[tuple[str, float], str] = {("claim", 0.99): "< 50 ms", ("submit", 0.99): "<= 1.2"}
+
+
+def measure(directory: Path, *, depth: int, rounds: int, claims: int, bulk: int, churn: int) -> list[Line]:
+    """Make the two ledgers in an empty directory and take the figures."""
+    with EmbeddedPostgres(directory / "postgres") as postgres:
+        shallow, deep = (
+            _opened(postgres.create_database(name), size) for name, size in (("shallow", 1000), ("deep", depth))
+        )
+        lines = _compare(shallow, deep, rounds, claims, bulk, f"{depth:,} in line")
+        if churn:
+            deep.churn(churn)
+            lines += _compare(shallow, deep, rounds, claims, bulk, f"{depth:,}, {churn:,} jobs later")
+        for line in (shallow, deep):
+            line.database.close()
+    return lines
+
+
+def _opened(url: str, depth: int) -> LongLine:
+    settings = Settings(database_url=url)
+    database.upgrade(settings)
+    line = LongLine(Database(settings, name="bench"), depth)
+    line.fill()
+    return line
+
+
+def _compare(shallow: LongLine, deep: LongLine, rounds: int, claims: int, bulk: int, where: str) -> list[Line]:
+    lines = [
+        Line(f"{NAMES[what]}, {where}: p{share * 100:.0f}", "ms", "1,000 in line", TARGETS.get((what, share), ""))
+        for what, share in FIGURES
+    ]
+    together = Line(f"submit {bulk:,} jobs in a statement, {where}", "ms", "1,000 in line")
+    for line in (shallow, deep):
+        press(line, 20)  # statements are prepared after some executions
+    for _ in range(rounds):
+        of_shallow, of_deep = press(shallow, claims), press(deep, claims)
+        for figure, (what, share) in zip(lines, FIGURES, strict=True):
+            figure.add(quantile(of_deep[what], share) * 1000, quantile(of_shallow[what], share) * 1000)
+        together.add(*(_bulk(line, bulk) * 1000 for line in (deep, shallow)))
+    return [*lines, together]
+
+
+def _bulk(line: LongLine, count: int) -> float:
+    seconds, made = clocked(partial(line.submit, count))
+    line.withdraw(made)
+    return seconds
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--depth", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--claims", type=int, default=200, help="claims and submits, a round")
+    parser.add_argument("--bulk", type=int, default=2000, help="jobs in one statement")
+    parser.add_argument("--churn", type=int, default=100_000, help="jobs that go through the deep line; 0: none")
+    given = parser.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
+    directory.chmod(0o755)  # the embedded Postgres may run as another user
+    try:
+        lines = measure(
+            directory, depth=given.depth, rounds=given.rounds, claims=given.claims, bulk=given.bulk, churn=given.churn
+        )
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    print(render(lines))
+
+
+if __name__ == "__main__":
+    main()

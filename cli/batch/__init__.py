@@ -1,0 +1,1 @@
+"""`safelight batch` and `safelight batches`: submit, follow, resume, download."""

@@ -1,0 +1,240 @@
+"""`safelight batch prompts.csv --out dir/`: submit many prompts, follow them, and fetch the pictures as they end.
+
+The directory remembers which batch is its own, so that the same command, run again after Ctrl-C or a crash, goes on
+where it stopped: nothing is submitted, drawn or fetched twice. Progress and summary go to stderr, the manifest's path
+to stdout.
+"""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.batch.client import Batch, Batches, EndedJobs, is_final, is_whole
+from cli.batch.downloads import Downloads
+from cli.batch.input import Kind, read_input
+from cli.batch.output_directory import OutputDirectory, State, held
+from cli.batch.progress import shown
+from cli.batch.submission import ensure, estimate, recall, retry, submit
+from cli.batch.summary import summarize, told_errors, write_errors, write_manifest
+from cli.client import Key, Url, connect
+from cli.errors import CommandError, Refused
+from cli.parameters import (
+    MOST_IMAGES,
+    Denoise,
+    Format,
+    GuidanceScale,
+    Model,
+    NegativePrompt,
+    Seed,
+    Sharpen,
+    Size,
+    Steps,
+    Upscale,
+    filters,
+    said,
+)
+from cli.watch import INTERRUPTED
+from core.status import BatchStatus
+
+NOT_ALL = 3
+"""Exit code when the batch has ended and not every line completed."""
+
+PATIENCE_SECONDS = 600.0
+"""How long an API may be away while a batch goes on: long enough to replace a server."""
+
+OFTENEST, SELDOMEST = 0.2, 2.0
+"""Seconds between two looks at a batch: a tenth of the time it has taken, within these."""
+
+
+def batch(
+    source: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="Prompts: .csv, .txt or .jsonl; `-` is standard input.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Directory for the pictures; it remembers the batch.")
+    ] = None,
+    input_format: Annotated[
+        Kind | None, typer.Option("--input-format", help="What FILE is. Default: by its name.")
+    ] = None,
+    model: Model = None,
+    n: Annotated[int | None, typer.Option("--n", "-n", min=1, max=MOST_IMAGES, help="Pictures a line.")] = None,
+    size: Size = None,
+    seed: Seed = None,
+    steps: Steps = None,
+    guidance_scale: GuidanceScale = None,
+    negative_prompt: NegativePrompt = None,
+    denoise: Denoise = None,
+    sharpen: Sharpen = None,
+    upscale: Upscale = None,
+    output_format: Annotated[Format | None, typer.Option("--format", help="Of the pictures. Default: png.")] = None,
+    completion_window: Annotated[
+        str | None, typer.Option(help="What waits after it expires: 1h to 168h. Default: 24h.")
+    ] = None,
+    metadata: Annotated[list[str] | None, typer.Option(help="To find it by; may be repeated.", metavar="K=V")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print counts, an estimate and all errors; submit nothing.")
+    ] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Submit it, print its id and leave it alone.")] = False,
+    batch_id: Annotated[
+        str | None, typer.Option("--batch", help="Fetch the pictures of this batch.", metavar="BATCH")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Once it has ended, try the lines that did not complete once more.")
+    ] = False,
+    cancel_on_interrupt: Annotated[
+        bool, typer.Option("--cancel-on-interrupt", help="Ctrl-C cancels the batch. Default: it goes on.")
+    ] = False,
+    new: Annotated[
+        bool, typer.Option("--new", help="Begin anew in --out, over what is there, whatever batch was its own.")
+    ] = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Draw many prompts. The same command, run again, goes on where it stopped.
+
+    Options that say how to draw hold for every line that does not say itself. Exit codes: 0 every line completed, 1 it
+    cannot be done (or --dry-run found errors), 3 it has ended and not every line completed, 130 Ctrl-C.
+    """
+    request = said(
+        {
+            "model": model,
+            "n": n,
+            "size": size,
+            "seed": seed,
+            "steps": steps,
+            "guidance_scale": guidance_scale,
+            "negative_prompt": negative_prompt,
+            "output_format": output_format,
+            "postprocess": filters(denoise, sharpen, upscale),
+            "completion_window": completion_window,
+            "metadata": _pairs(metadata),
+        }
+    )
+    if source is None:
+        _check_without_prompts(out, batch_id, request, dry_run=dry_run)
+    elif batch_id is not None:
+        raise CommandError("--batch is there already: it takes no FILE.")
+    elif out is None and not (dry_run or detach):
+        raise CommandError("Say where the pictures go: --out DIR (or --detach, to submit only).")
+    given = None if source is None else read_input(source, input_format)
+    if given is not None and given.endpoint is not None:
+        request["endpoint"] = given.endpoint
+    with connect(url, key, PATIENCE_SECONDS, _tell) as client:
+        batches = Batches(client)
+        if given is not None and dry_run:
+            raise typer.Exit(0 if estimate(batches, given, request) else 1)
+        if out is None:
+            if given is None:
+                raise CommandError("Say where the pictures go: --out DIR.")
+            print(submit(batches, given, request)["id"])
+            return
+        with held(out) as directory:
+            state = recall(batches, directory, given, batch_id, request, is_new=new)
+            with _interruptible(batches, directory, state, cancels=cancel_on_interrupt):
+                ensure(batches, directory, state, given)
+                if detach:
+                    print(state["batches"][-1])
+                    return
+                code = _collect(batches, directory, state, retries=retry_failed)
+            raise typer.Exit(code)
+
+
+def _tell(trouble: str) -> None:
+    print(trouble, file=sys.stderr, flush=True)
+
+
+def _check_without_prompts(
+    out: Path | None, batch_id: str | None, request: Mapping[str, Any], *, dry_run: bool
+) -> None:
+    if dry_run or (out is None and batch_id is None):
+        raise CommandError("Name a FILE of prompts: safelight batch prompts.csv --out pictures/")
+    if request:
+        raise CommandError(f"{', '.join(request)}: a batch that is there already cannot be changed; name a FILE.")
+
+
+def _pairs(metadata: Sequence[str] | None) -> dict[str, str] | None:
+    """`k=v` options as an object. Raises CommandError for one without `=`."""
+    for pair in metadata or ():
+        if "=" not in pair:
+            raise CommandError(f"--metadata {pair}: give a key and a value, such as --metadata project=cats.")
+    return dict(pair.split("=", 1) for pair in metadata) if metadata else None
+
+
+def _collect(batches: Batches, directory: OutputDirectory, state: State, *, retries: bool) -> int:
+    """Follow a batch and its retries to their end, and fetch what they draw; returns the exit code."""
+    ended: list[Batch] = []
+    with Downloads(batches.client, directory) as downloads:
+        for batch_id in state["batches"]:  # a retry is added while the last one is looked at
+            ended.append(_followed(batches, batch_id, downloads))
+            _check_begun(ended[-1], directory)
+            if retries and batch_id == state["batches"][-1] and not is_whole(ended[-1]):
+                retries = False
+                retry(batches, directory, state)
+    manifest = write_manifest(batches, ended, directory)
+    write_errors(batches, ended[-1], directory)
+    summarize(batches, ended, downloads, directory)
+    print(manifest)
+    return 0 if is_whole(ended[-1]) and not downloads.gone else NOT_ALL
+
+
+def _followed(batches: Batches, batch_id: str, downloads: Downloads) -> Batch:
+    """Show a batch until its end, and fetch pictures as its lines end; returns it as it ended."""
+    jobs, begun = EndedJobs(batches, batch_id), time.monotonic()
+    with shown(batch_id) as show:
+        while True:
+            looked = time.monotonic()
+            next_look = looked + min(SELDOMEST, max(OFTENEST, (looked - begun) / 10))
+            batch = batches.batch(batch_id)
+            show(batch, downloads.here)
+            for job in jobs.news(batch):
+                downloads.add(job)
+                if is_final(batch):
+                    show(batch, downloads.here)
+                elif time.monotonic() > next_look:
+                    break
+            if is_final(batch):
+                return batch
+            time.sleep(max(0.0, next_look - time.monotonic()))  # the longer it takes, the more seldom
+
+
+def _check_begun(batch: Batch, directory: OutputDirectory) -> None:
+    """Raise CommandError if the lines of a batch were wrong, having shown which; the directory is free again."""
+    if batch["status"] != BatchStatus.FAILED:
+        return
+    errors = batch["errors"]["data"] if batch["errors"] else []
+    for line in told_errors(errors):
+        print(line, file=sys.stderr)
+    directory.forget()
+    raise Refused(f"{batch['id']} was refused, and nothing of it drawn: correct these lines and run the command again.")
+
+
+@contextmanager
+def _interruptible(batches: Batches, directory: OutputDirectory, state: State, *, cancels: bool) -> Iterator[None]:
+    """Whatever ends the command early, say what becomes of the batch and how to come back to it."""
+    again = f"`{directory.command}` goes on from here."
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(_after_interrupt(batches, state, again, cancels=cancels), file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    except Refused:
+        raise
+    except CommandError as error:
+        raise CommandError(f"{error} {again}") from None
+
+
+def _after_interrupt(batches: Batches, state: State, again: str, *, cancels: bool) -> str:
+    if not state["batches"]:
+        return "Interrupted while submitting: the same command goes on from here."
+    batch_id = state["batches"][-1]
+    if not cancels:
+        return f"{batch_id} goes on: {again} `safelight batches cancel {batch_id}` stops it."
+    try:
+        return f"{batch_id} is {batches.cancel(batch_id)['status']}: {again}"
+    except CommandError as error:
+        return f"{batch_id} could not be cancelled: {error} {again}"

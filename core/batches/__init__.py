@@ -1,0 +1,1 @@
+"""Batches: what a client may ask, the input file, validation, transitions, JSON."""

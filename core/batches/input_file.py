@@ -1,0 +1,267 @@
+"""The lines of a batch's file: read one after the other, whatever its size, each a request or what is wrong with it.
+
+A file is JSONL in OpenAI's shape, CSV with a header, or plain prompts. Reading never stops at a line that is wrong,
+so that its owner hears of all of them at once; only bytes that make no lines end it.
+"""
+
+import csv
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any, Literal, NoReturn
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from core.batches.requests import CustomId, request_of
+from core.batches.transitions import LineError
+from core.errors import InvalidParameter, InvalidRequest, NotFound, SafelightError
+from core.requests.job import JobRequest, explain
+from core.settings import Settings
+
+Kind = Literal["jsonl", "csv", "txt"]
+BOM = b"\xef\xbb\xbf"
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+LONGEST_MESSAGE = 1000
+"""Characters of what is said about a line; names that its owner gave may be as long as the line."""
+
+_CONTROL = {number: f"\\x{number:02x}" for number in (*range(32), 127)}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line that is right in itself."""
+
+    number: int  # from 1, in the file
+    custom_id: str
+    request: JobRequest
+    response_format: str | None = None  # None: the batch's
+    is_repeat: bool = False  # of a job that was checked before
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a batch's file is to be read."""
+
+    endpoint: str
+    shared: Mapping[str, Any] = field(default_factory=dict)
+    longest: int = 1_000_000  # bytes of a line
+
+
+class Named(BaseModel):
+    """What has a name of its owner's."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    custom_id: CustomId
+
+
+class BatchLine(Named):
+    """A line of a JSONL file, in OpenAI's shape."""
+
+    method: Literal["POST"] = "POST"
+    url: str
+    body: dict[str, Any]
+
+
+def kind_of(filename: str) -> Kind:
+    """What a file is, by its name. Raises InvalidParameter."""
+    match PurePath(filename).suffix.lower():
+        case ".jsonl" | ".ndjson":
+            return "jsonl"
+        case ".csv":
+            return "csv"
+        case ".txt":
+            return "txt"
+    raise InvalidParameter(
+        f"input_file_id names {filename!r}; a batch is read from .jsonl, .csv or .txt.", param="input_file_id"
+    )
+
+
+def longest_line(settings: Settings) -> int:
+    """Bytes that a line of a file may have: two pictures in base 64, and what is said of them."""
+    return settings.max_picture_bytes * 4 // 3 * 2 + settings.max_body_bytes
+
+
+def read(kind: Kind, chunks: Iterable[bytes], reading: Reading) -> Iterator[Line | LineError]:
+    """Every line of a file that is not blank: what it asks for, or what is wrong with it."""
+    readers: dict[Kind, Callable[[Iterator[bytes], Reading], Iterator[Line | LineError]]] = {
+        "jsonl": _jsonl,
+        "csv": _csv,
+        "txt": _txt,
+    }
+    try:
+        yield from readers[kind](_split(chunks, reading.longest), reading)
+    except _EndOfReading as end:
+        yield end.error
+    except NotFound as error:  # the file went while it was read, or just before
+        yield wrong(None, error)
+
+
+def wrong(number: int | None, error: SafelightError) -> LineError:
+    """What is wrong with a line, from the error that says so; bounded, and without what Postgres does not store."""
+    param = None if error.param is None else _legible(error.param)
+    return LineError(line=number, code=error.code, param=param, message=_legible(error.message))
+
+
+def _legible(text: str) -> str:
+    return (text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + "…").translate(_CONTROL)
+
+
+class _EndOfReading(Exception):
+    """What follows cannot be told apart into lines."""
+
+    def __init__(self, error: LineError) -> None:
+        super().__init__(error["message"])
+        self.error = error
+
+
+def _end(number: int, message: str, code: str = InvalidRequest.code) -> NoReturn:
+    raise _EndOfReading(LineError(line=number, code=code, param=None, message=message))
+
+
+def _split(chunks: Iterable[bytes], longest: int) -> Iterator[bytes]:
+    """Lines with their ends, as they come; memory holds one of them and one chunk."""
+    number, rest = 0, b""
+    for chunk in _unmarked(chunks):
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            number += 1
+            _refuse_longer(longest, line, number)
+            yield line + b"\n"
+        _refuse_longer(longest, rest, number + 1)
+    if rest:
+        yield rest
+
+
+def _refuse_longer(longest: int, line: bytes, number: int) -> None:
+    if len(line) > longest:
+        _end(number, f"The line is longer than {longest} bytes; nothing after it was read.")
+
+
+def _unmarked(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The chunks without a byte order mark, which may lie in several of them."""
+    coming = iter(chunks)
+    head = b""
+    for chunk in coming:
+        head += chunk
+        if len(head) >= len(BOM):
+            break
+    if head.startswith(UTF_16):
+        _end(1, "The file is UTF-16; it must be UTF-8. Nothing of it was read.")
+    yield head.removeprefix(BOM)
+    yield from coming
+
+
+def _jsonl(lines: Iterator[bytes], reading: Reading) -> Iterator[Line | LineError]:
+    for number, raw in enumerate(lines, 1):
+        if raw.isspace():
+            continue
+        try:
+            yield _of_json(number, raw, reading)
+        except SafelightError as error:
+            yield wrong(number, error)
+
+
+def _of_json(number: int, raw: bytes, reading: Reading) -> Line:
+    try:
+        line = BatchLine.model_validate_json(raw)
+    except ValidationError as error:
+        raise _about_the_line(explain(error.errors(include_url=False)[0], BatchLine)) from None
+    if line.url != reading.endpoint:
+        raise InvalidParameter(
+            f"url is {line.url!r}; in a batch for {reading.endpoint} each line's must be the same.", param="url"
+        )
+    request, shown = request_of(reading.endpoint, line.body, reading.shared)
+    return Line(number, line.custom_id, request, shown)
+
+
+def _about_the_line(error: InvalidRequest) -> InvalidRequest:
+    error.message = error.message.replace("The body", "The line", 1)
+    error.param = None if error.param == "body" else error.param
+    return error
+
+
+def _txt(lines: Iterator[bytes], reading: Reading) -> Iterator[Line | LineError]:
+    for number, raw in enumerate(lines, 1):
+        try:
+            prompt = _text(number, raw).strip()
+            if prompt:
+                request, shown = request_of(reading.endpoint, {"prompt": prompt}, reading.shared)
+                yield Line(number, f"line-{number}", request, shown)
+        except SafelightError as error:
+            yield wrong(number, error)
+
+
+def _csv(lines: Iterator[bytes], reading: Reading) -> Iterator[Line | LineError]:
+    table = csv.reader((_text_or_end(number, raw) for number, raw in enumerate(lines, 1)), strict=True)
+    try:
+        header = [name.strip() for name in next(table, [])]
+        if twice := {name for name in header if header.count(name) > 1}:
+            _end(1, f"The column {min(twice)!r} is there twice.")
+        if both := {name for name in header if name.partition(".")[0] in header and "." in name}:
+            _end(1, f"The column {min(both)!r} leads into what the column {min(both).partition('.')[0]!r} is.")
+        if not header or "" in header:
+            _end(1, "The first line must name the columns, such as prompt,custom_id,seed.")
+        for cells in table:
+            number = table.line_num
+            if not any(cell.strip() for cell in cells):
+                continue
+            try:
+                yield _of_cells(number, header, cells, reading)
+            except SafelightError as error:
+                yield wrong(number, error)
+    except csv.Error as error:
+        _end(table.line_num, f"The file is not valid CSV: {error}. Nothing after this line was read.")
+
+
+def _of_cells(number: int, header: list[str], cells: list[str], reading: Reading) -> Line:
+    if len(cells) != len(header):
+        raise InvalidRequest(f"The line has {len(cells)} cells, and the header {len(header)}.")
+    body: dict[str, Any] = {}
+    for name, cell in zip(header, cells, strict=True):
+        if cell.strip():
+            _put(body, name, cell)
+    custom_id = _named(body.pop("custom_id", f"line-{number}"))
+    request, shown = request_of(reading.endpoint, body, reading.shared, strict=False)
+    return Line(number, custom_id, request, shown)
+
+
+def _named(custom_id: str) -> str:
+    try:
+        return Named(custom_id=custom_id).custom_id
+    except ValidationError as error:
+        raise explain(error.errors(include_url=False)[0], Named) from None
+
+
+def _put(body: dict[str, Any], name: str, cell: str) -> None:
+    """Enter a cell; a dot in its column's name leads into an object (`metadata.shelf`, `postprocess.upscale`)."""
+    outer, dot, inner = name.partition(".")
+    if not dot:
+        body[name] = cell
+        return
+    body.setdefault(outer, {})[inner] = number_of(cell) if outer == "postprocess" else cell
+
+
+def number_of(text: str) -> float | int | str:
+    """A number, where the type of a field depends on which it is."""
+    if re.fullmatch(r"\d{1,9}", text):
+        return int(text)
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _text(number: int, raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"The line is not valid UTF-8, from byte {error.start + 1} on.") from None
+
+
+def _text_or_end(number: int, raw: bytes) -> str:
+    try:
+        return _text(number, raw)
+    except InvalidRequest as error:
+        _end(number, f"{error.message} Nothing after it was read.")

@@ -1,0 +1,177 @@
+"""The JSON of a batch: OpenAI's object with Safelight's own fields beside it, its list, and what a dry run answers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from pydantic import BaseModel, Field
+
+from core.batches.transitions import RATE_WINDOW
+from core.responses.job import WebhookOfJob, seconds
+from core.status import BatchStatus, JobStatus
+
+FEWEST_FOR_A_RATE = 3
+"""Jobs that must have ended lately before an end is foretold: fewer say little."""
+
+TIMES = (
+    "in_progress_at", "expires_at", "finalizing_at", "completed_at", "failed_at", "expired_at", "cancelling_at",
+    "cancelled_at",
+)  # fmt: skip
+
+
+class RequestCounts(BaseModel):
+    """How many lines are in which state; the last six add up to `total`, always."""
+
+    total: int = Field(description="Lines; 0 until all of them are read and right.")
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    expired: int = 0
+    queued: int = 0
+    in_progress: int = 0
+
+
+class BatchError(BaseModel):
+    """What is wrong with a line."""
+
+    line: int | None = Field(description="From 1; null where it is about no line alone.")
+    code: str
+    param: str | None
+    message: str
+
+
+class BatchErrors(BaseModel):
+    """Everything that is wrong, up to a bound."""
+
+    object: Literal["list"] = "list"
+    data: list[BatchError]
+
+
+class BatchProgress(BaseModel):
+    """How fast a batch goes; null where it could only be guessed."""
+
+    lines_per_second: float | None = Field(description="Lines that ended in the last minute, by time.")
+    estimated_finish_at: int | None = Field(description="At that rate.")
+
+
+class BatchUrls(BaseModel):
+    """Where to go from here."""
+
+    self: str
+    cancel: str
+    events: str
+    images: str
+    manifest: str
+
+
+class BatchObject(BaseModel):
+    """Many jobs submitted together: how far they are, and the files that say what came of each."""
+
+    id: str
+    object: Literal["batch"] = "batch"
+    endpoint: str
+    model: str | None = Field(description="The model of its lines, if it is one.")
+    status: BatchStatus
+    errors: BatchErrors | None = Field(description="Why nothing of it ran: the lines that are wrong.")
+    input_file_id: str | None
+    completion_window: str
+    output_file_id: str | None = Field(description="JSONL: the answer of each line that completed.")
+    error_file_id: str | None = Field(description="JSONL: why each other line did not.")
+    created_at: int
+    in_progress_at: int | None
+    expires_at: int = Field(description="What waits then expires.")
+    finalizing_at: int | None
+    completed_at: int | None
+    failed_at: int | None
+    expired_at: int | None
+    cancelling_at: int | None
+    cancelled_at: int | None
+    request_counts: RequestCounts
+    metadata: dict[str, str]
+    progress: BatchProgress | None = Field(description="While it is in progress.")
+    device_seconds: float = Field(description="Estimated device time of all lines.")
+    parameters: dict[str, Any] = Field(description="What its lines share.")
+    webhook: WebhookOfJob | None
+    retried_from: str | None = Field(description="The batch whose lines these are, tried again.")
+    urls: BatchUrls
+
+
+class BatchList(BaseModel):
+    """A page of batches. Ask for the next with `after=<last_id>`."""
+
+    object: Literal["list"] = "list"
+    data: list[BatchObject]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class BatchEstimate(BaseModel):
+    """What a dry run answers."""
+
+    object: Literal["batch.estimate"] = "batch.estimate"
+    total: int = Field(description="Lines.")
+    images: int = Field(description="Pictures that the lines that are right ask for.")
+    models: dict[str, int] = Field(description="Lines by model.")
+    device_seconds: float = Field(description="Estimated device time of those lines, from the catalogue's figures.")
+    estimated_finish_at: int | None = Field(
+        description="If one device were to draw them now, after what waits in their queues; null where calls are paid."
+    )
+    cost_usd: float | None = Field(
+        description="What a provider would charge, by what its pictures cost you lately; null where that is not known."
+    )
+    errors: BatchErrors
+
+
+def batch_object(row: sa.Row[Any], base_url: str) -> BatchObject:
+    """A batch as the API shows it, from a row of `core.batches.transitions.batch`."""
+    url = f"{base_url}/v1/batches/{row.id}"
+    counted: Mapping[str, int] = row.counts or {}
+    return BatchObject(
+        id=row.id,
+        endpoint=row.endpoint,
+        model=row.model,
+        status=row.status,
+        errors=None if row.errors is None else BatchErrors(data=[BatchError(**error) for error in row.errors]),
+        input_file_id=row.input_file_id,
+        completion_window=f"{int(row.completion_window.total_seconds() // 3600)}h",
+        output_file_id=row.output_file_id,
+        error_file_id=row.error_file_id,
+        created_at=int(row.created_at.timestamp()),
+        **{name: seconds(row._mapping[name]) for name in TIMES},
+        request_counts=RequestCounts(total=row.total, **counted),
+        metadata=row.metadata,
+        progress=_progress(row, counted),
+        device_seconds=row.cost,
+        parameters=row.parameters,
+        webhook=None if row.webhook is None else WebhookOfJob(url=row.webhook["url"], events=row.webhook["events"]),
+        retried_from=row.retried_from,
+        urls=BatchUrls(
+            self=url,
+            cancel=f"{url}/cancel",
+            events=f"{url}/events",
+            images=f"{url}/images.zip",
+            manifest=f"{url}/manifest.csv",
+        ),
+    )
+
+
+def _progress(row: sa.Row[Any], counted: Mapping[str, int]) -> BatchProgress | None:
+    if row.status != BatchStatus.IN_PROGRESS:
+        return None
+    if row.lately < FEWEST_FOR_A_RATE:
+        return BatchProgress(lines_per_second=None, estimated_finish_at=None)
+    window = min(RATE_WINDOW, row.now - row.in_progress_at).total_seconds()
+    rate = row.lately / max(window, 1.0)
+    left = sum(counted.get(status, 0) for status in (JobStatus.QUEUED, JobStatus.IN_PROGRESS))
+    return BatchProgress(lines_per_second=round(rate, 3), estimated_finish_at=int(row.now.timestamp() + left / rate))
+
+
+def batch_list(batches: Sequence[BatchObject], has_more: bool) -> BatchList:
+    """A page of batches."""
+    return BatchList(
+        data=list(batches),
+        first_id=batches[0].id if batches else None,
+        last_id=batches[-1].id if batches else None,
+        has_more=has_more,
+    )

@@ -1,0 +1,1 @@
+"""Images as bytes: decoding what comes in, the options of postprocessing."""

@@ -1,0 +1,59 @@
+"""What may be done to a picture after it is drawn: `Postprocess`, and the size that comes out.
+
+Only what a client may ask for is here, and no pixel is touched: `worker/generation/postprocess.py` does it, in the
+order denoise, upscale, sharpen. All of it is off by default, and a strength of 0 leaves a picture exactly as it was
+drawn.
+"""
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.errors import InvalidParameter
+
+MAX_SIDE_PX = 4096
+"""The longest side that a picture may get by upscaling."""
+
+Strength = Annotated[float, Ge(0), Le(1)]
+
+
+class Postprocess(BaseModel):
+    """Filters for the finished picture, in this order whatever the order of the fields. `{}` does nothing."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        json_schema_extra={"examples": [{"denoise": 0.3, "upscale": 2, "sharpen": 0.5}]},
+    )
+
+    denoise: Strength | None = Field(
+        None, description="0 to 1: smooths grain in even areas and keeps edges. 0 changes nothing."
+    )
+    upscale: Literal[2, 4] | None = Field(
+        None,
+        description=f"Multiplies both sides; edges stay crisp, without halos. At most {MAX_SIDE_PX} px may come out.",
+    )
+    sharpen: Strength | None = Field(None, description="0 to 1: raises the contrast of edges. 0 changes nothing.")
+
+    @property
+    def does_nothing(self) -> bool:
+        """Whether pictures stay as they were drawn."""
+        return not (self.denoise or self.upscale or self.sharpen)
+
+
+def output_size(size: str, postprocess: Postprocess | None) -> str:
+    """The size of the file, for a picture drawn at `size`; both as `WIDTHxHEIGHT` in pixels.
+
+    Raises InvalidParameter when the upscaled picture would be larger than MAX_SIDE_PX.
+    """
+    factor = 1 if postprocess is None else postprocess.upscale or 1
+    width, height = (factor * int(side) for side in size.split("x"))
+    if factor > 1 and max(width, height) > MAX_SIDE_PX:
+        raise InvalidParameter(
+            f"postprocess.upscale {factor} would make {size} a picture of {width}x{height}; "
+            f"no side may be longer than {MAX_SIDE_PX} px.",
+            param="postprocess.upscale",
+        )
+    return f"{width}x{height}"

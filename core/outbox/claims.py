@@ -1,0 +1,155 @@
+"""Lanes: in which order what is due leaves, and how much of it at a time.
+
+A lane is a receiver: an endpoint, or the origin of a job's own URL. `claim` is one statement, which however long the
+lanes are looks at a few rows of each; who is quick is known to `worker.webhooks.endpoint_health`. What is claimed is
+sent by `worker.webhooks.deliver` and recorded by `core.outbox.deliveries`.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from core.clock import NOW, STATEMENT_TIME
+from core.tables import batches, jobs
+from core.tables import webhook_deliveries as deliveries
+from core.tables import webhook_endpoints as endpoints
+
+
+def claim(
+    lease: UUID,
+    *,
+    limit: int,
+    per_lane: int,
+    length: timedelta,
+    quick: Sequence[str],
+    slow: Sequence[str] = (),
+    for_others: int,
+) -> sa.Select[Any]:
+    """Take deliveries that are due, at most `limit`, the longest waiting first.
+
+    Of a lane that is `quick` at most `per_lane` are under way at a time, of any other at most one; `for_others` of
+    these are taken at most, of `slow` lanes last and in the order given. What is told of a job goes in order: a later
+    event waits until an earlier one has been delivered or given up. Each row has what sending needs: the endpoint's
+    columns under `endpoint_...`, and the job's own `webhook`.
+    """
+    return _CLAIM.params(
+        lease=lease,
+        limit=limit,
+        per_lane=per_lane,
+        length=length,
+        quick=list(quick),
+        slow=list(slow),
+        for_others=max(0, for_others),
+    )
+
+
+def _is_pending(of: sa.FromClause) -> sa.ColumnElement[bool]:
+    return of.c.status == sa.literal_column("'pending'")
+
+
+def _is_open(of: sa.FromClause) -> sa.ColumnElement[bool]:
+    """As `_is_pending`, for rows found by other columns: the index of what waits in a lane is as long as the lane."""
+    return of.c.finished_at.is_(None)
+
+
+def _lanes() -> sa.CTE:
+    """Every lane in which something waits: one look into the index for each, however long the lanes are."""
+    first = sa.select(deliveries.c.lane).where(_is_pending(deliveries)).order_by(deliveries.c.lane).limit(1)
+    lanes = sa.select(first.subquery("first").c.lane).cte("lanes", recursive=True)
+    other = deliveries.alias("other")
+    following = (
+        sa.select(other.c.lane)
+        .where(_is_pending(other), other.c.lane > lanes.c.lane)
+        .order_by(other.c.lane)
+        .limit(1)
+        .correlate(lanes)
+        .scalar_subquery()
+    )
+    return lanes.union_all(sa.select(following).where(lanes.c.lane.is_not(None)))
+
+
+def _claim() -> sa.Select[Any]:
+    """The statement of `claim`, its values left open."""
+    lanes = _lanes()
+    waiting, earlier, sending = (deliveries.alias(name) for name in ("waiting", "earlier", "sending"))
+    before = (
+        sa.select(sa.literal(1))
+        .where(
+            earlier.c.job_id == waiting.c.job_id,
+            earlier.c.lane == waiting.c.lane,
+            earlier.c.seq < waiting.c.seq,
+            _is_open(earlier),
+        )
+        .correlate(waiting)
+        .exists()
+    )
+    under_way = (
+        sa.select(sa.func.count())
+        .select_from(sending)
+        .where(sending.c.lane == lanes.c.lane, sending.c.lease.is_not(None), sending.c.due_at > STATEMENT_TIME)
+        .correlate(lanes)
+        .scalar_subquery()
+    )
+    is_quick = lanes.c.lane == sa.any_(sa.bindparam("quick", type_=ARRAY(sa.Text)))
+    slots = sa.case((is_quick, sa.bindparam("per_lane", type_=sa.BigInteger)), else_=1)
+    of_lane = (
+        sa.select(waiting.c.id, waiting.c.due_at)
+        .where(waiting.c.lane == lanes.c.lane, _is_pending(waiting), waiting.c.due_at <= STATEMENT_TIME, ~before)
+        .order_by(waiting.c.due_at, waiting.c.seq)
+        .limit(sa.func.greatest(0, slots - under_way))
+        .correlate(lanes)
+        .lateral("of_lane")
+    )
+    for_others = sa.bindparam("for_others", type_=sa.BigInteger)
+    turn = sa.func.coalesce(sa.func.array_position(sa.bindparam("slow", type_=ARRAY(sa.Text)), lanes.c.lane), 0)
+    place = sa.func.row_number().over(partition_by=is_quick, order_by=(turn, of_lane.c.due_at))
+    ready = (
+        sa.select(of_lane.c.id, of_lane.c.due_at, is_quick.label("is_quick"), place.label("place"))
+        .select_from(lanes.join(of_lane, sa.true()))
+        .where(sa.or_(is_quick, for_others > 0))
+        .subquery("ready")
+    )
+    due = (
+        sa.select(ready.c.id)
+        .where(sa.or_(ready.c.is_quick, ready.c.place <= for_others))
+        .order_by(ready.c.due_at)
+        .limit(sa.bindparam("limit", type_=sa.BigInteger))
+        .cte("due")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    pick = (
+        sa.select(deliveries.c.id)
+        .where(deliveries.c.id.in_(sa.select(due.c.id)), _is_open(deliveries), deliveries.c.due_at <= STATEMENT_TIME)
+        .with_for_update(skip_locked=True)
+        .cte("pick")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    moved = (
+        sa.update(deliveries)
+        .where(deliveries.c.id == pick.c.id)
+        .values(lease=sa.bindparam("lease", type_=sa.Uuid), due_at=NOW + sa.bindparam("length", type_=sa.Interval))
+        .returning(*deliveries.c)
+        .cte("moved")
+    )
+    names = ("url", "secret", "previous_secret", "previous_secret_until")
+    return (
+        sa.select(
+            moved,
+            *(endpoints.c[name].label(f"endpoint_{name}") for name in names),
+            sa.func.coalesce(jobs.c.webhook, batches.c.webhook).label("webhook"),
+            NOW.label("claimed_at"),
+        )
+        .select_from(
+            moved.outerjoin(jobs, jobs.c.id == moved.c.job_id)
+            .outerjoin(batches, batches.c.id == moved.c.batch_id)
+            .outerjoin(endpoints, endpoints.c.id == moved.c.endpoint_id)
+        )
+        .order_by(moved.c.seq)
+    )
+
+
+_CLAIM = _claim()

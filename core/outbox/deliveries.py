@@ -1,0 +1,310 @@
+"""Deliveries: one event each, on its way to one receiver. Made with the transition, recorded, sent again.
+
+`caused_by` is part of the statement that moves a job or a batch, so that there is no event without its deliveries. The
+rest are statements of their own, as in `core.jobs`. `core.outbox.claims.claim` moves `due_at` beyond the longest a
+sending may take: who dies while sending leaves a delivery that is due again. A receiver may get an event twice; never
+not at all.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, get_args
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from core.clock import NOW
+from core.status import DeliveryStatus
+from core.tables import batch_events, batches, job_events, jobs
+from core.tables import webhook_attempts as attempts
+from core.tables import webhook_deliveries as deliveries
+from core.tables import webhook_endpoints as endpoints
+
+JobEventType = Literal["job.started", "job.completed", "job.failed", "job.cancelled", "job.expired"]
+BatchEventType = Literal["batch.completed", "batch.failed", "batch.cancelled", "batch.expired"]
+EventType = Literal[JobEventType, BatchEventType]
+"""What a receiver can be told of."""
+
+JOB_EVENTS: tuple[JobEventType, ...] = get_args(JobEventType)
+FINAL_EVENTS: tuple[JobEventType, ...] = JOB_EVENTS[1:]
+BATCH_EVENTS: tuple[BatchEventType, ...] = get_args(BatchEventType)
+EVENTS: tuple[EventType, ...] = get_args(EventType)
+
+
+_ORIGIN = "^[a-zA-Z]+://[^/?#]+"
+
+
+def caused_by(moved: sa.CTE, event: sa.CTE, of: Literal["job", "batch"] = "job") -> sa.CTE:
+    """The deliveries that events of jobs, or of batches, cause, as a CTE of the statement that writes them."""
+    subject = f"{of}_id"
+    happened = [
+        moved.c.project_id,
+        moved.c.id,
+        event.c.id.label("event_id"),
+        event.c.type.label("event_type"),
+        event.c.created_at,
+    ]
+    both = sa.join(event, moved, moved.c.id == event.c[subject])
+    wanted = sa.and_(
+        endpoints.c.project_id == moved.c.project_id,
+        endpoints.c.disabled_at.is_(None),
+        endpoints.c.event_types.has_key(event.c.type),
+    )
+    own_url = moved.c.webhook["url"].astext
+    told = sa.union_all(
+        sa.select(*happened, endpoints.c.id.label("endpoint_id"), endpoints.c.id.label("lane")).select_from(
+            both.join(endpoints, wanted)
+        ),
+        sa.select(*happened, sa.null(), sa.func.substring(own_url, sa.literal_column(f"'{_ORIGIN}'")))
+        .select_from(both)
+        .where(moved.c.webhook.is_not(None), sa.cast(moved.c.webhook["events"], JSONB).has_key(event.c.type)),
+    )
+    columns = ["project_id", subject, "event_id", "event_type", "event_at", "endpoint_id", "lane"]
+    return sa.insert(deliveries).from_select(columns, told).cte("told")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What one sending came to."""
+
+    started_at: datetime
+    seconds: float
+    status_code: int | None = None
+    error_code: str | None = None
+    answer: str | None = None
+
+
+def delivered(delivery_id: str, lease: UUID, attempt: Attempt) -> sa.Select[Any]:
+    """The receiver took it. No row back: it was claimed again in the meantime, and that sending counts."""
+    return _DELIVERED.params(**_given(delivery_id, lease, attempt))
+
+
+def failed(
+    delivery_id: str,
+    lease: UUID,
+    attempt: Attempt,
+    *,
+    retry_in: timedelta | None,
+    gone: bool = False,
+    patience: timedelta = timedelta(days=1),
+) -> sa.Select[Any]:
+    """The receiver did not take it: try again after `retry_in`, or give up if that is None.
+
+    An endpoint that is `gone`, or that let an event run out while nothing got through for `patience`, is disabled with
+    a reason, and what else waits for it is given up. No row back as in `delivered`.
+    """
+    status = DeliveryStatus.FAILED if retry_in is None else DeliveryStatus.PENDING
+    moved = _recorded(status)
+    failing_since = sa.func.coalesce(endpoints.c.failing_since, NOW)
+    hopeless: sa.ColumnElement[bool] = sa.literal(gone)
+    reason: sa.ColumnElement[str] = sa.literal("The receiver answered 410 Gone.")
+    if retry_in is None and not gone:
+        hopeless = failing_since <= NOW - sa.literal(patience, sa.Interval)
+        since = sa.func.to_char(sa.func.timezone("UTC", failing_since), 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+        reason = sa.literal("Every delivery has failed since ") + since + sa.literal(".")
+    troubled = (
+        sa.update(endpoints)
+        .where(
+            endpoints.c.id == moved.c.endpoint_id,
+            endpoints.c.disabled_at.is_(None),
+            sa.or_(endpoints.c.failing_since.is_(None), hopeless),
+        )
+        .values(
+            failing_since=failing_since,
+            disabled_at=sa.case((hopeless, NOW)),
+            disabled_reason=sa.case((hopeless, reason)),
+        )
+        .returning(endpoints.c.id, endpoints.c.disabled_at)
+        .cte("troubled")
+    )
+    given_up = (
+        sa.update(deliveries)
+        .where(
+            deliveries.c.endpoint_id == troubled.c.id,
+            troubled.c.disabled_at.is_not(None),
+            deliveries.c.status == DeliveryStatus.PENDING,
+            deliveries.c.id != delivery_id,
+        )
+        .values(_given_up("endpoint_disabled"))
+        .cte("given_up")
+    )
+    recorded = sa.select(moved).add_cte(_log(moved), troubled, given_up)
+    return recorded.params(**_given(delivery_id, lease, attempt, retry_in))
+
+
+def give_up(endpoint_id: str, error_code: str) -> sa.Update:
+    """Send nothing more of what waits for an endpoint."""
+    return (
+        sa.update(deliveries)
+        .where(deliveries.c.endpoint_id == endpoint_id, deliveries.c.status == DeliveryStatus.PENDING)
+        .values(_given_up(error_code))
+    )
+
+
+def again(project_id: str, delivery_id: str) -> sa.Executable:
+    """Send an event once more, as a new delivery with a new schedule, unless its endpoint is deleted or disabled."""
+    columns = ["project_id", "job_id", "batch_id", "endpoint_id", "lane", "event_id", "event_type", "event_at"]
+    enabled = sa.select(endpoints.c.id).where(endpoints.c.disabled_at.is_(None))
+    old = sa.select(*(deliveries.c[name] for name in columns)).where(
+        deliveries.c.id == delivery_id,
+        deliveries.c.project_id == project_id,
+        sa.or_(deliveries.c.endpoint_id.is_(None), deliveries.c.endpoint_id.in_(enabled)),
+    )
+    return sa.insert(deliveries).from_select(columns, old).returning(*deliveries.c)
+
+
+def missed(project_id: str, endpoint_id: str, since: datetime) -> sa.Executable:
+    """Send every event since a time that an endpoint wants and did not get; also from while it was disabled."""
+    columns = ["project_id", "job_id", "batch_id", "endpoint_id", "lane", "event_id", "event_type", "event_at"]
+    told = sa.union_all(
+        _missed(project_id, endpoint_id, since, job_events.c.job_id, jobs, job_events),
+        _missed(project_id, endpoint_id, since, batch_events.c.batch_id, batches, batch_events),
+    ).subquery("told")
+    in_order = sa.select(*(told.c[name] for name in columns)).order_by(told.c.event_id)
+    return sa.insert(deliveries).from_select(columns, in_order).returning(deliveries.c.id)
+
+
+def _missed(
+    project_id: str,
+    endpoint_id: str,
+    since: datetime,
+    subject_id: sa.ColumnElement[str],
+    subjects: sa.Table,
+    events: sa.Table,
+) -> sa.Select[Any]:
+    """The events about jobs, or about batches, that an endpoint wants and did not get."""
+    got = (
+        sa.select(sa.literal(1))
+        .where(
+            deliveries.c.endpoint_id == endpoint_id,
+            deliveries.c.event_id == events.c.id,
+            deliveries.c.status != DeliveryStatus.FAILED,
+        )
+        .exists()
+    )
+    about_jobs = subjects is jobs
+    return (
+        sa.select(
+            subjects.c.project_id,
+            (subjects.c.id if about_jobs else sa.null()).label("job_id"),
+            (sa.null() if about_jobs else subjects.c.id).label("batch_id"),
+            endpoints.c.id.label("endpoint_id"),
+            endpoints.c.id.label("lane"),
+            events.c.id.label("event_id"),
+            events.c.type.label("event_type"),
+            events.c.created_at.label("event_at"),
+        )
+        .select_from(
+            events.join(subjects, subjects.c.id == subject_id).join(
+                endpoints, endpoints.c.project_id == subjects.c.project_id
+            )
+        )
+        .where(
+            endpoints.c.id == endpoint_id,
+            endpoints.c.project_id == project_id,
+            endpoints.c.disabled_at.is_(None),
+            events.c.id >= f"evt_{int(since.timestamp() * 1000):012x}",
+            endpoints.c.event_types.has_key(events.c.type),
+            ~got,
+        )
+    )
+
+
+def one(project_id: str, delivery_id: str) -> sa.Select[Any]:
+    """One delivery of a project."""
+    return sa.select(deliveries).where(deliveries.c.id == delivery_id, deliveries.c.project_id == project_id)
+
+
+def page(
+    project_id: str,
+    *,
+    limit: int,
+    endpoint_id: str | None = None,
+    job_id: str | None = None,
+    batch_id: str | None = None,
+    after: str | None = None,
+) -> sa.Select[Any]:
+    """Deliveries to an endpoint, of a job or a batch, newest first. `after` is the last id of the page before."""
+    found = sa.select(deliveries).where(deliveries.c.project_id == project_id)
+    if endpoint_id is not None:
+        found = found.where(deliveries.c.endpoint_id == endpoint_id)
+    if job_id is not None:
+        found = found.where(deliveries.c.job_id == job_id)
+    if batch_id is not None:
+        found = found.where(deliveries.c.batch_id == batch_id)
+    if after is not None:
+        found = found.where(deliveries.c.id < after)
+    return found.order_by(deliveries.c.id.desc()).limit(limit)
+
+
+def attempts_of(delivery_id: str) -> sa.Select[Any]:
+    """What was tried, in order."""
+    return sa.select(attempts).where(attempts.c.delivery_id == delivery_id).order_by(attempts.c.number)
+
+
+def _given_up(error_code: str) -> dict[str, Any]:
+    return {"status": DeliveryStatus.FAILED, "error_code": error_code, "finished_at": NOW, "lease": None}
+
+
+def _given(
+    delivery_id: str, lease: UUID, attempt: Attempt, retry_in: timedelta | None = None
+) -> dict[str, str | UUID | timedelta | datetime | float | None]:
+    """The values that `_recorded` and `_log` leave open."""
+    return {
+        "recorded_id": delivery_id,
+        "held_lease": lease,
+        "retry_in": retry_in or timedelta(0),
+        **{name: getattr(attempt, name) for name in Attempt.__slots__},
+    }
+
+
+def _recorded(status: DeliveryStatus) -> sa.CTE:
+    return (
+        sa.update(deliveries)
+        .where(
+            deliveries.c.id == sa.bindparam("recorded_id", type_=sa.Text),
+            deliveries.c.lease == sa.bindparam("held_lease", type_=sa.Uuid),
+        )
+        .values(
+            {
+                "status": status,
+                "attempts": deliveries.c.attempts + 1,
+                "due_at": NOW + sa.bindparam("retry_in", type_=sa.Interval),
+                "finished_at": None if status is DeliveryStatus.PENDING else NOW,
+                "lease": None,
+                "status_code": sa.bindparam("status_code", type_=sa.SmallInteger),
+                "error_code": sa.bindparam("error_code", type_=sa.Text),
+            }
+        )
+        .returning(*deliveries.c)
+        .cte("moved")
+    )
+
+
+def _log(moved: sa.CTE) -> sa.CTE:
+    values = [
+        moved.c.id,
+        moved.c.attempts,
+        sa.bindparam("started_at", type_=sa.DateTime(timezone=True)),
+        sa.bindparam("seconds", type_=sa.Double),
+        sa.bindparam("status_code", type_=sa.SmallInteger),
+        sa.bindparam("error_code", type_=sa.Text),
+        sa.bindparam("answer", type_=sa.Text),
+    ]
+    return sa.insert(attempts).from_select([column.name for column in attempts.c], sa.select(*values)).cte("log")
+
+
+def _delivered() -> sa.Select[Any]:
+    """The statement of `delivered`, its values left open."""
+    moved = _recorded(DeliveryStatus.DELIVERED)
+    works = (
+        sa.update(endpoints)
+        .where(endpoints.c.id == moved.c.endpoint_id, endpoints.c.failing_since.is_not(None))
+        .values(failing_since=None)
+        .cte("works")
+    )
+    return sa.select(moved).add_cte(_log(moved), works)
+
+
+_DELIVERED = _delivered()  # built once, as every delivery runs it

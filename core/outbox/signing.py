@@ -1,0 +1,65 @@
+"""How a webhook is signed: Standard Webhooks 1.0.0, HMAC-SHA256 of `id.timestamp.body` under the secret's bytes.
+
+While a secret is being replaced, both sign.
+"""
+
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+SECRET_PREFIX = "whsec_"  # noqa: S105 - what secrets begin with
+SHOWN = 4
+"""Characters of a secret that are shown again, to recognise it by."""
+
+
+def new_secret() -> str:
+    """Draw a secret: 32 random bytes in base64."""
+    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def hint(secret: str) -> str:
+    """What of a secret may be shown again."""
+    return f"{SECRET_PREFIX}...{secret[-SHOWN:]}"
+
+
+def is_secret(text: str) -> bool:
+    """Whether a secret has the form that verifying libraries read, with 24 to 64 bytes."""
+    try:
+        return text.startswith(SECRET_PREFIX) and 24 <= len(key_of(text)) <= 64
+    except ValueError:
+        return False
+
+
+def key_of(secret: str) -> bytes:
+    """The bytes that sign."""
+    return base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+
+
+def signed(keys: Sequence[str], event_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """The headers of a delivery, with a signature by each secret. timestamp: Unix seconds, of this attempt."""
+    headers = {"webhook-id": event_id, "webhook-timestamp": str(timestamp)}
+    if keys:
+        content = f"{event_id}.{timestamp}.".encode() + body
+        marks = (hmac.new(key_of(key), content, hashlib.sha256).digest() for key in keys)
+        headers["webhook-signature"] = " ".join(f"v1,{base64.b64encode(mark).decode()}" for mark in marks)
+    return headers
+
+
+def verifies(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether a delivery is signed by a secret. headers: by their names in small letters."""
+    event_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+    if not timestamp.isascii() or not timestamp.isdigit():
+        return False
+    expected = signed([secret], event_id, int(timestamp), body)["webhook-signature"]
+    return any(
+        hmac.compare_digest(expected.encode(), mark.encode()) for mark in headers.get("webhook-signature", "").split()
+    )
+
+
+def live_secrets(secret: str | None, previous: str | None, until: datetime | None, now: datetime) -> list[str]:
+    """The secrets that sign now, the newest first."""
+    found = [secret] if secret else []
+    return [*found, previous] if previous and until and until > now else found

@@ -1,0 +1,93 @@
+"""The doorbell: a Celery message on Redis that says "there is work on this queue", and nothing more.
+
+It carries no job id. It may be lost, doubled or late without harm: workers also look at the ledger by themselves. It is
+rung after the commit, off the event loop, within bounded time, and its failure decides nothing.
+(`docs/decisions/0002`; the workers' side is `worker/generation/app.py`.)
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from celery import Celery
+
+from core.settings import Settings
+
+log = logging.getLogger(__name__)
+
+TASK = "safelight.generate"
+KEY_PREFIX = "safelight:"
+STALE_SECONDS = 60
+"""A ring that nobody heard for so long is dropped; the worker has looked by itself in the meantime."""
+
+PAUSE_SECONDS = 0.02
+"""Between two rings for a queue: a worker that was just woken looks at all that waits, and a ring costs 1 ms."""
+
+# Publishing fails within about two seconds even when Redis hangs; Celery's defaults block for more than forty.
+PUBLISHER_OPTIONS = {
+    "socket_connect_timeout": 1,
+    "socket_timeout": 2,
+    "max_retries": 0,
+    "interval_start": 0,
+    "interval_step": 0,
+    "interval_max": 0,
+    "global_keyprefix": KEY_PREFIX,
+}
+
+
+class Doorbell:
+    """Rings for queues. Synchronous and safe to share between threads; AsyncDoorbell wraps it for an event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._celery = Celery("safelight-doorbell", broker=settings.redis_url, set_as_current=False)
+        self._celery.conf.update(
+            broker_transport_options=PUBLISHER_OPTIONS,
+            task_serializer="json",
+            task_ignore_result=True,
+            task_publish_retry=False,
+            broker_connection_retry=False,
+        )
+
+    def ring(self, queue: str) -> bool:
+        """Say that there is work on a queue. Returns whether Redis took it; never raises."""
+        try:
+            self._celery.send_task(TASK, args=[queue], queue=queue, retry=False, expires=STALE_SECONDS)
+        except Exception as error:
+            log.warning("doorbell of queue %s not rung: %s", queue, error)
+            return False
+        return True
+
+
+class AsyncDoorbell:
+    """Rings from an event loop without ever holding it up.
+
+    Many jobs submitted at once ring once: while a ring for a queue is on its way, one more is remembered.
+    """
+
+    def __init__(self, ring: Callable[[str], bool]) -> None:
+        self._ring = ring
+        self._again: dict[str, bool] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def ring(self, queue: str) -> None:
+        """Say that there is work on a queue; returns at once."""
+        if queue in self._again:
+            self._again[queue] = True
+            return
+        self._again[queue] = False
+        task = asyncio.create_task(self._deliver(queue))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(self, queue: str) -> None:
+        while True:
+            await asyncio.to_thread(self._ring, queue)
+            await asyncio.sleep(PAUSE_SECONDS)
+            if not self._again[queue]:
+                del self._again[queue]
+                return
+            self._again[queue] = False
+
+    async def close(self) -> None:
+        """Wait for the rings on their way; bounded by the publisher's timeouts."""
+        await asyncio.gather(*self._tasks)

@@ -1,0 +1,136 @@
+"""The pictures that a request brings: found, read and checked before its job exists, kept as files once it is sure.
+
+A picture may be a file, a picture of an earlier job, or bytes in the request. The latter two become files of the
+project that live as long as the job may need them, so that the job's worker reads files and nothing else. Who calls
+does the reading: the API without blocking (`api/inputs.py`), the worker that reads a batch's lines (`worker/lines.py`).
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from PIL import Image
+
+from core import files, queries
+from core.db import Rows
+from core.errors import InvalidParameter
+from core.files import NewFile
+from core.images import decode
+from core.requests.fields import PictureSource
+from core.requests.job import JobRequest
+from core.settings import Settings
+
+NAMES = ("image", "mask")
+"""The fields of a request that bring a picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a request's pictures are as files; those in `new` are not stored yet."""
+
+    ids: dict[str, str] = field(default_factory=dict)
+    new: dict[NewFile, bytes] = field(default_factory=dict)
+
+
+def sources(request: JobRequest) -> dict[str, PictureSource]:
+    """The pictures that a request names or carries."""
+    return {name: source for name in NAMES if (source := getattr(request, name)) is not None}
+
+
+def carried(name: str, source: PictureSource) -> bytes | None:
+    """The bytes of a picture that the request itself carries, if it does. Raises InvalidParameter."""
+    if source.image_url is not None:
+        return _from_url(f"{name}.image_url", source.image_url)
+    return source.content
+
+
+def row_of(project_id: str, source: PictureSource) -> sa.Select[Any]:
+    """The row of a picture that a request names."""
+    if source.file_id is not None:
+        return files.file(project_id, source.file_id)
+    return queries.image(project_id, source.image_id or "")
+
+
+def storage_key(name: str, source: PictureSource, rows: Rows, settings: Settings) -> str:
+    """Where a named picture lies. Raises InvalidParameter where there is none, or too large a file."""
+    if not rows:
+        raise absent(name, source)
+    if source.file_id is not None and rows[0].bytes > settings.max_picture_bytes:
+        raise InvalidParameter(
+            f"{name}.file_id: the file has {rows[0].bytes} bytes; "
+            f"a picture may have at most {settings.max_picture_bytes}.",
+            param=f"{name}.file_id",
+        )
+    key: str = rows[0].storage_key
+    return key
+
+
+def absent(name: str, source: PictureSource) -> InvalidParameter:
+    """There is no such picture."""
+    kind = "file" if source.file_id is not None else "image"
+    return InvalidParameter(f"There is no {kind} {source.named!r}.", param=f"{name}.{kind}_id")
+
+
+def assemble(project_id: str, request: JobRequest, data: Mapping[str, bytes], settings: Settings) -> Inputs:
+    """Decode and check a request's pictures, their bytes being `data`. Stores nothing. Raises InvalidParameter."""
+    brought = Inputs()
+    image = _bring(project_id, request, "image", data, settings, brought)
+    if image is None:
+        return brought
+    mask = _bring(project_id, request, "mask", data, settings, brought)
+    if mask is not None:
+        _check_mask(mask, image)
+    elif request.operation == "edit" and decode.is_transparent(image):
+        brought.ids["mask"] = brought.ids["image"]
+    return brought
+
+
+def _bring(
+    project_id: str, request: JobRequest, name: str, data: Mapping[str, bytes], settings: Settings, brought: Inputs
+) -> Image.Image | None:
+    source: PictureSource | None = getattr(request, name)
+    if source is None:
+        return None
+    picture = decode.read(data[name], settings, name)
+    if source.file_id is not None:
+        brought.ids[name] = source.file_id
+        return picture
+    normal = decode.png(picture)  # nothing in it but pixels
+    file = NewFile(
+        files.new_file_id(), project_id, "vision", f"{name}.png", len(normal), ttl=_lifetime(request, settings)
+    )
+    brought.ids[name] = file.id
+    brought.new[file] = normal
+    return picture
+
+
+def _lifetime(request: JobRequest, settings: Settings) -> timedelta:
+    """As long as the job may wait, and as long again as it is kept then: it may be retried."""
+    wait = settings.job_ttl if request.expires_after is None else timedelta(seconds=request.expires_after)
+    return wait + settings.retention
+
+
+def _from_url(param: str, url: str) -> bytes:
+    head, comma, body = url.partition(",")
+    if not head.startswith("data:") or not comma or not head.endswith(";base64"):
+        raise InvalidParameter(
+            f"{param} must be a data URL, data:image/png;base64,...; other URLs are not fetched. "
+            "Upload the picture with POST /v1/files and name it by file_id, or name one of yours by image_id.",
+            param=param,
+        )
+    try:
+        return base64.b64decode(body, validate=True)
+    except binascii.Error:
+        raise InvalidParameter(f"{param} is not valid base 64.", param=param) from None
+
+
+def _check_mask(mask: Image.Image, image: Image.Image) -> None:
+    if mask.size != image.size:
+        sizes = [f"{picture.width}x{picture.height}" for picture in (mask, image)]
+        raise InvalidParameter(f"mask is {sizes[0]} but image is {sizes[1]}; they must be of one size.", param="mask")
+    if decode.mask_of(mask).getextrema() == (0, 0):
+        raise InvalidParameter("mask is neither transparent nor white anywhere: nothing would be drawn.", param="mask")

@@ -1,0 +1,96 @@
+"""What a webhook endpoint receives: `Event`, and a made-up one to test an endpoint with."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from core.batches.schemas import TIMES, BatchError, BatchErrors, BatchObject, BatchUrls, RequestCounts
+from core.outbox.deliveries import EventType
+from core.responses.job import JobError, JobObject, JobUrls
+from core.status import BatchStatus, JobStatus
+
+
+class Event(BaseModel):
+    """What a receiver gets: a fact, and what it is about as that is now."""
+
+    id: str = Field(description="The same for every attempt, as is the header `webhook-id`: tells repetitions.")
+    object: Literal["event"] = "event"
+    type: str = Field(description="`job.completed`, `batch.completed` ...: what happened, and to what.")
+    created_at: int
+    data: JobObject | BatchObject = Field(
+        description="The job, with links to its pictures that work until they expire; or the batch."
+    )
+
+
+def sample(event_id: str, event_type: EventType, now: datetime, base_url: str) -> Event:
+    """A made-up event, to test a receiver with: of a job or a batch that there is not."""
+    subject, _, fact = event_type.partition(".")
+    moment = int(now.timestamp())
+    data = _sample_job(fact, moment, base_url) if subject == "job" else _sample_batch(fact, moment, base_url)
+    return Event(id=event_id, type=event_type, created_at=moment, data=data)
+
+
+def _sample_batch(fact: str, moment: int, base_url: str) -> BatchObject:
+    url = f"{base_url}/v1/batches/batch_test"
+    paths = ("cancel", "events", "images.zip", "manifest.csv")
+    errors = BatchErrors(data=[BatchError(line=1, code="test", param=None, message="This is a test.")])
+    return BatchObject(
+        id="batch_test",
+        endpoint="/v1/images/generations",
+        model="test",
+        status=BatchStatus(fact),
+        errors=errors if fact == "failed" else None,
+        input_file_id="file_test",
+        completion_window="24h",
+        output_file_id="file_test" if fact == "completed" else None,
+        error_file_id=None,
+        created_at=moment,
+        **dict.fromkeys(TIMES) | {"expires_at": moment, f"{fact}_at": moment},
+        request_counts=RequestCounts(total=1, **{fact: 1}),
+        metadata={},
+        progress=None,
+        device_seconds=1.0,
+        parameters={},
+        webhook=None,
+        retried_from=None,
+        urls=BatchUrls(self=url, **{path.partition(".")[0]: f"{url}/{path}" for path in paths}),
+    )
+
+
+def _sample_job(fact: str, moment: int, base_url: str) -> JobObject:
+    status = JobStatus("in_progress" if fact == "started" else fact)
+    url = f"{base_url}/v1/jobs/job_test"
+    return JobObject(
+        id="job_test",
+        status=status,
+        operation="generation",
+        model="test",
+        prompt="This is a test.",
+        negative_prompt=None,
+        n=1,
+        size="256x256",
+        steps=1,
+        guidance_scale=1.0,
+        seed=0,
+        output_format="png",
+        output_compression=None,
+        image=None,
+        mask=None,
+        strength=None,
+        postprocess=None,
+        partial_images=0,
+        priority=0,
+        metadata={},
+        attempts=1,
+        images=[],
+        error=JobError(code="test", message="This is a test.") if status is JobStatus.FAILED else None,
+        warnings=[],
+        retried_from=None,
+        cancel_requested_at=None,
+        created_at=moment,
+        started_at=moment,
+        finished_at=moment if status.is_final else None,
+        expires_at=moment,
+        urls=JobUrls(self=url, cancel=f"{url}/cancel", events=f"{url}/events"),
+    )

@@ -1,0 +1,81 @@
+"""Input pictures: whatever a stranger's file holds, it is a plain picture or a refusal."""
+
+import struct
+import zlib
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from core.errors import InvalidParameter
+from core.images import decode
+from tests.images import a_mask, a_picture, encoded
+from tests.stack import settings_of
+
+SETTINGS = settings_of({"SAFELIGHT_MAX_PICTURE_PIXELS": "100000"})
+GOOD = {
+    "png": encoded(a_picture()),
+    "png with alpha": encoded(a_mask()),
+    "palette": encoded(a_picture().convert("P"), transparency=0),
+    "jpeg": encoded(a_picture(), "JPEG"),
+    "cmyk": encoded(a_picture().convert("CMYK"), "JPEG"),
+    "webp": encoded(a_picture(), "WEBP"),
+    "grey": encoded(a_picture().convert("L")),
+    "black and white": encoded(a_picture().convert("1")),
+}
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_every_kind_of_picture_comes_out_as_rgb_or_rgba_without_anything_beside_it(kind: str) -> None:
+    picture = decode.read(GOOD[kind], SETTINGS)
+
+    assert picture.mode in ("RGB", "RGBA")
+    assert (picture.size, picture.info) == ((64, 64), {})
+    assert decode.read(decode.png(picture), SETTINGS).tobytes() == picture.tobytes()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    data=st.sampled_from(sorted(GOOD.values())),
+    changes=st.lists(st.tuples(st.integers(8, 4000), st.integers(0, 255)), min_size=1, max_size=8),
+    end=st.integers(16, 5000),
+)
+def test_a_broken_file_is_a_picture_or_a_refusal_and_never_a_crash(
+    data: bytes, changes: list[tuple[int, int]], end: int
+) -> None:
+    broken = bytearray(data)
+    for place, value in changes:
+        broken[place % len(broken)] = value
+
+    with suppress(InvalidParameter):
+        picture = decode.read(bytes(broken[:end]), SETTINGS, "mask")
+        assert picture.width * picture.height <= SETTINGS.max_picture_pixels
+
+
+def test_a_picture_of_a_gigapixel_is_refused_by_its_header_alone() -> None:
+    header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", len(header)) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+
+    with pytest.raises(InvalidParameter, match="pixels"):
+        decode.read(GOOD["png"][:8] + chunk + GOOD["png"][33:], SETTINGS)
+
+
+def test_sixteen_bits_of_grey_keep_their_brightness() -> None:
+    picture = decode.read(encoded(Image.new("I;16", (4, 4), 128 * 256)), SETTINGS)
+
+    assert picture.getpixel((0, 0)) == (128, 128, 128)
+
+
+def test_a_mask_keeps_black_and_white_when_it_is_fitted() -> None:
+    mask = decode.fit(decode.mask_of(decode.read(GOOD["png with alpha"], SETTINGS)), 37, 91)
+
+    assert mask.size == (37, 91)
+    assert {value for _count, value in mask.getcolors() or ()} == {0, 255}
+
+
+def test_what_was_transparent_is_laid_on_white() -> None:
+    picture = decode.opaque(decode.read(GOOD["png with alpha"], SETTINGS))
+
+    assert (picture.getpixel((0, 0)), picture.getpixel((63, 0))) == ((0, 0, 0), (255, 255, 255))

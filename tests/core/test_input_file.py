@@ -1,0 +1,239 @@
+"""A batch's file is read as lines whatever chunks it comes in, and every line that is wrong is told of by number."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from core.batches.input_file import LONGEST_MESSAGE, Kind, Line, Reading, read
+from core.batches.requests import JOBS, MOST_LINES
+from core.batches.transitions import LineError
+from core.batches.validation import MOST_ERRORS, BatchCheck
+from core.catalog import load_catalog
+from core.errors import StorageUnavailable
+from core.requests.job import JobRequest
+from core.settings import Settings
+from core.tables import DEFAULT_PROJECT
+
+IMAGES = "/v1/images/generations"
+READING = Reading(IMAGES, longest=400)
+SETTINGS = Settings()
+CATALOG = load_catalog(SETTINGS.catalog_path)
+
+
+def a_line(custom_id: str = "a", **said: Any) -> bytes:
+    body = said.pop("body", {"prompt": "a cat"})
+    return json.dumps({"custom_id": custom_id, "method": "POST", "url": IMAGES, "body": body, **said}).encode() + b"\n"
+
+
+def found(kind: Kind, *chunks: bytes, reading: Reading = READING) -> list[Line | LineError]:
+    return list(read(kind, iter(chunks), reading))
+
+
+def told(kind: Kind, *chunks: bytes, reading: Reading = READING) -> list[tuple[int | None, str]]:
+    """Line numbers, with the custom_id of what is right and the message about what is wrong."""
+    return [
+        (line.number, line.custom_id) if isinstance(line, Line) else (line["line"], line["message"])
+        for line in found(kind, *chunks, reading=reading)
+    ]
+
+
+def checked(lines: Iterator[Line | LineError]) -> BatchCheck:
+    check = BatchCheck(CATALOG, SETTINGS, DEFAULT_PROJECT, lambda request: {})
+    for line in lines:
+        if not check.take(line):
+            break
+    return check
+
+
+FILES: list[tuple[Kind, bytes]] = [
+    (
+        "jsonl",
+        b"\xef\xbb\xbf" + a_line() + b"\r\n" + a_line("b", body={"prompt": "ä 猫"}) + b"{\n" + a_line("c").strip(),
+    ),
+    ("jsonl", a_line() + a_line("b", body={"prompt": "x" * 400}) + a_line("c")),
+    ("jsonl", a_line("c", body={"prompt": "x" * 400})[:401]),
+    ("jsonl", a_line().decode().encode("utf-16")),
+    ("csv", b'\xef\xbb\xbfprompt,custom_id,seed\r\n"a\r\ncat",one,7\r\n\r\n,two\r\nx,three,x\r\n"y",four,'),
+    ("csv", b'prompt,custom_id\n"a cat",b\n"a"b,c\nx,y\n'),
+    ("csv", "prompt\nein Hündchen\n猫\n".encode()),
+    ("csv", b"prompt\nx\n\xff\ny\n"),
+    ("txt", b"\xef\xbb\xbfa cat\r\n\r\n  \n a dog \n\xff\n\x00\nlast"),
+    ("txt", b"\xef\xbb"),
+]
+
+
+@pytest.mark.parametrize(("kind", "content"), FILES)
+def test_a_file_cut_at_any_byte_is_the_same_file(kind: Kind, content: bytes) -> None:
+    whole = found(kind, content)
+
+    for place in range(len(content) + 1):
+        assert found(kind, content[:place], content[place:]) == whole, place
+    assert found(kind, *(bytes([byte]) for byte in content)) == whole
+
+
+piece = st.sampled_from(
+    [b"\xef\xbb\xbf", b"\xff\xfe", b"\n", b"\r\n", b"\r", b'"', b",", b" ", b"prompt", b"custom_id", b"\x00", b"\xc3",
+     b"\xa4", b"{}", b"x" * 90, a_line(), a_line("b", body={"prompt": "x", "size": "64x64"}), b"prompt,n\n", b"a,2\n"]
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(["jsonl", "csv", "txt"]),
+    st.lists(st.one_of(piece, st.binary(max_size=8)), max_size=25),
+    st.lists(st.integers(0, 2000), max_size=6),
+)
+def test_chunks_never_change_what_is_read(kind: Kind, pieces: list[bytes], places: list[int]) -> None:
+    content = b"".join(pieces)
+    cuts = sorted({0, len(content), *(place % (len(content) + 1) for place in places)})
+    chunks = [content[start:end] for start, end in zip(cuts, [*cuts[1:], len(content)], strict=True)]
+
+    assert found(kind, *chunks) == found(kind, content)
+
+
+words = st.one_of(
+    st.text(max_size=6), st.sampled_from(["64x64", "png", "b64_json", "\x00", "1e999", "-1", "a.b", "nan"])
+)
+scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), words)
+things = st.recursive(
+    scalars,
+    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(words, inner, max_size=2)),
+    max_leaves=4,
+)
+names = st.one_of(
+    words, st.sampled_from([*JobRequest.model_fields, "custom_id", "response_format", "webhook", "stream"])
+)
+cells = st.one_of(words, st.sampled_from(['"', ",", "{}", "[]", " "]))
+dotted = st.one_of(names, st.builds("{}.{}".format, names, names))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from([IMAGES, JOBS]),
+    st.dictionaries(names, things, max_size=4),
+    st.dictionaries(names, things, max_size=2),
+)
+@example(IMAGES, {"postprocess": {"strange": 1}, "prompt": "x"}, {})
+@example(JOBS, {"image": {"file_id": 1, "b": []}, "operation": "edit"}, {})
+def test_no_line_of_json_is_beyond_reading(endpoint: str, body: dict[str, Any], more: dict[str, Any]) -> None:
+    line = json.dumps({"custom_id": "a", "method": "POST", "url": endpoint, "body": {"prompt": "x"} | body} | more)
+
+    stored_and_shown(found("jsonl", line.encode(errors="replace"), reading=Reading(endpoint)))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from([IMAGES, JOBS]), st.lists(st.tuples(dotted, cells), min_size=1, max_size=5))
+@example(IMAGES, [("prompt", "x"), ("metadata", "1"), ("metadata.a", "2")])
+@example(IMAGES, [("prompt", "x"), ("webhook.url", "2")])
+def test_no_line_of_a_table_is_beyond_reading(endpoint: str, columns: list[tuple[str, str]]) -> None:
+    table = "\n".join(",".join(cells) for cells in zip(*columns, strict=True))
+
+    stored_and_shown(found("csv", table.encode(errors="replace"), reading=Reading(endpoint)))
+
+
+def stored_and_shown(lines: list[Line | LineError]) -> None:
+    """Lines are planned as jobs, errors fit into Postgres' JSON: neither with a NUL, which it does not store."""
+    for error in checked(iter(lines)).errors:
+        assert "\x00" not in f"{error['message']}{error['param']}"
+        assert len(error["message"]) <= 4 * LONGEST_MESSAGE
+
+
+def test_what_is_wrong_with_a_file_is_said_with_the_line() -> None:
+    long = a_line("b", body={"prompt": "x" * 400})
+
+    assert told("jsonl", a_line() + long + a_line("c")) == [
+        (1, "a"),
+        (2, "The line is longer than 400 bytes; nothing after it was read."),
+    ]
+    assert told("jsonl", a_line().decode().encode("utf-16")) == [
+        (1, "The file is UTF-16; it must be UTF-8. Nothing of it was read.")
+    ]
+    assert told("txt", "ä\r\nö\r\n".encode()) == [(1, "line-1"), (2, "line-2")]
+    assert told("txt", b"a\n\xe4\nb") == [
+        (1, "line-1"),
+        (2, "The line is not valid UTF-8, from byte 1 on."),
+        (3, "line-3"),
+    ]
+    assert told("jsonl", a_line().replace(b"\n", b"\r\n") + b"[]\r\n") == [
+        (1, "a"),
+        (2, "The line should be an object."),
+    ]
+    assert told("csv", b"prompt,metadata,metadata.a\nx,1,2\n") == [
+        (1, "The column 'metadata.a' leads into what the column 'metadata' is.")
+    ]
+    assert told("csv", b'prompt,n\n"x\n') == [
+        (2, "The file is not valid CSV: unexpected end of data. Nothing after this line was read.")
+    ]
+
+
+def test_a_name_of_any_length_is_told_in_short() -> None:
+    (error,) = found("jsonl", a_line(body={"prompt": "x", "y" * 50_000: 1}), reading=Reading(IMAGES))
+
+    assert not isinstance(error, Line)
+    assert error["code"] == "unknown_parameter"
+    assert len(error["message"]) <= LONGEST_MESSAGE + 1
+    assert len(error["param"] or "") <= LONGEST_MESSAGE + 1
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "txt"])
+def test_a_file_of_blank_lines_has_no_lines(kind: Kind) -> None:
+    head = b"prompt\n" if kind == "csv" else b""
+    check = checked(read(kind, [head + b"\n \r\n\t\n" * 1000], READING))
+
+    assert [error["message"] for error in check.errors] == ["The file has no lines."]
+
+
+def test_one_line_too_many_ends_the_reading() -> None:
+    pulled = 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal pulled
+        for number in range(MOST_LINES + 5000):
+            pulled += 1
+            yield f"cat {number}\n".encode()
+
+    check = checked(read("txt", chunks(), READING))
+
+    assert [error["message"] for error in check.errors] == [f"There are more than {MOST_LINES} lines."]
+    assert (check.total, pulled) == (MOST_LINES + 1, MOST_LINES + 1)
+
+
+def test_errors_are_told_up_to_a_bound_and_counted_beyond_it() -> None:
+    check = checked(read("jsonl", [b"{\n" * (MOST_ERRORS + 7)], READING))
+
+    assert len(check.errors) == MOST_ERRORS + 1
+    assert check.errors[-1]["message"] == "7 more lines are wrong."
+    assert [error["line"] for error in check.errors[:-1]] == list(range(1, MOST_ERRORS + 1))
+
+
+def test_a_store_that_is_away_is_no_fault_of_a_line() -> None:
+    def bring(_request: JobRequest) -> dict[str, str]:
+        raise StorageUnavailable
+
+    check = BatchCheck(CATALOG, SETTINGS, DEFAULT_PROJECT, bring)
+    with pytest.raises(StorageUnavailable):
+        check.take(an_edit(1, "file-a"))
+
+
+def test_a_picture_that_many_lines_begin_with_is_brought_once() -> None:
+    brought = []
+
+    def bring(request: JobRequest) -> dict[str, str]:
+        brought.append(request.image)
+        return {"image": "file-kept"}
+
+    check = BatchCheck(CATALOG, SETTINGS, DEFAULT_PROJECT, bring)
+    for number, name in enumerate(["file-a", "file-b", "file-a", "file-b", "file-a"], 1):
+        assert check.take(an_edit(number, name))
+
+    assert [source and source.file_id for source in brought] == ["file-a", "file-b"]
+    assert (check.errors, check.total) == ([], 5)
+
+
+def an_edit(number: int, file_id: str) -> Line:
+    asked = {"operation": "edit", "prompt": "a hat", "image": {"file_id": file_id}}
+    return Line(number, f"edit-{number}", JobRequest.model_validate(asked))

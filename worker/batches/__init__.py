@@ -1,0 +1,1 @@
+"""The batch processor: reads input files, writes output files."""

@@ -1,0 +1,41 @@
+"""The images that the lines of a batch name or carry; `core/batches/validation.py` reads each once."""
+
+from core.db import Database
+from core.errors import NotFound
+from core.files import NewFile
+from core.requests import inputs
+from core.requests.fields import PictureSource
+from core.requests.job import JobRequest
+from core.settings import Settings
+from core.storage import Storage
+
+
+class BatchInputs:
+    """Reads and checks pictures for the lines of one batch. Those that are not files yet become some: `new`."""
+
+    def __init__(self, settings: Settings, database: Database, storage: Storage, project_id: str) -> None:
+        self._settings = settings
+        self._database = database
+        self._storage = storage
+        self._project_id = project_id
+        self.new: list[NewFile] = []
+
+    def bring(self, request: JobRequest) -> dict[str, str]:
+        """Under which ids a request's pictures are files. Raises InvalidParameter."""
+        found = inputs.sources(request)
+        data = {name: self._read(name, source) for name, source in found.items()}
+        brought = inputs.assemble(self._project_id, request, data, self._settings)
+        for file, content in brought.new.items():
+            self._storage.put(file.storage_key, content, "image/png")
+            self.new.append(file)
+        return brought.ids
+
+    def _read(self, name: str, source: PictureSource) -> bytes:
+        if (content := inputs.carried(name, source)) is not None:
+            return content
+        rows = self._database.execute(inputs.row_of(self._project_id, source))
+        key = inputs.storage_key(name, source, rows, self._settings)
+        try:
+            return self._storage.get(key)
+        except NotFound:
+            raise inputs.absent(name, source) from None

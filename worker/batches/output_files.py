@@ -1,0 +1,104 @@
+"""What came of each line of a batch, as lines of its output and error files, in OpenAI's shape.
+
+A line that completed has the answer that its endpoint would have given. One that failed has the error; one that never
+ran says why. Read from the ledger page by page, so that a batch of any size needs little memory.
+"""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+
+from core.batches import transitions as batches
+from core.batches.requests import JOBS
+from core.db import Database
+from core.errors import NotFound, failure
+from core.responses.job import ErrorBody, ErrorResponse, job_object
+from core.responses.openai import ImageData, Usage, images_response
+from core.settings import Settings
+from core.status import JobStatus
+from core.storage import Storage
+
+PAGE = 500
+
+_NEVER_RAN = {
+    JobStatus.EXPIRED: ("batch_expired", "The batch's completion window ended before this line was drawn."),
+    JobStatus.CANCELLED: ("batch_cancelled", "The line was cancelled before it was drawn."),
+}
+
+
+def lines_of(
+    settings: Settings, database: Database, storage: Storage, batch: sa.Row[Any], *, completed: bool
+) -> Iterator[bytes]:
+    """The lines of a batch's output file, or of its error file, each with its end."""
+    writer = _Writer(settings, storage, batch)
+    after = -1
+    while page := database.execute(batches.lines(batch.id, after=after, limit=PAGE, completed=completed)):
+        for job in page:
+            yield writer.line(job)
+        after = page[-1].batch_index
+
+
+class _Writer:
+    """Writes lines of one batch."""
+
+    def __init__(self, settings: Settings, storage: Storage, batch: sa.Row[Any]) -> None:
+        self._settings = settings
+        self._storage = storage
+        self._batch = batch
+        self._sign = partial(storage.url, ttl=_url_ttl(settings, batch))
+
+    def line(self, job: sa.Row[Any]) -> bytes:
+        line = {"id": "batch_req_" + job.id.removeprefix("job_"), "custom_id": job.custom_id}
+        if job.status in _NEVER_RAN:
+            line |= _without_response(*_NEVER_RAN[JobStatus(job.status)])
+        else:
+            try:
+                status, body = (200, self._answer(job)) if job.status == JobStatus.COMPLETED else _failure(job)
+                line |= {"response": {"status_code": status, "request_id": job.id, "body": body}, "error": None}
+            except NotFound:  # the others' pictures are there: one that somebody removed must not hold them back
+                line |= _without_response("image_gone", f"The line was drawn, but its picture is gone (job {job.id}).")
+        return json.dumps(line, ensure_ascii=False).encode() + b"\n"
+
+    def _answer(self, job: sa.Row[Any]) -> dict[str, Any]:
+        if self._batch.endpoint == JOBS:
+            body = job_object(job, self._settings.base_url, self._sign).model_dump(mode="json")
+            if job.response_format == "b64_json":
+                for shown, image in zip(body["images"], job.images, strict=True):
+                    shown["b64_json"] = self._bytes(image)
+            return body
+        data = [self._picture(image, job.response_format) for image in job.images]
+        return images_response(job, data, _usage(job), job.metadata.get("user")).model_dump(mode="json")
+
+    def _picture(self, image: Mapping[str, Any], response_format: str) -> ImageData:
+        if response_format == "url":
+            return ImageData(url=self._sign(image["id"], image["storage_key"]), seed=image["seed"])
+        return ImageData(b64_json=self._bytes(image), seed=image["seed"])
+
+    def _bytes(self, image: Mapping[str, Any]) -> str:
+        return base64.b64encode(self._storage.get(image["storage_key"])).decode()
+
+
+def _without_response(code: str, message: str) -> dict[str, Any]:
+    return {"response": None, "error": {"code": code, "message": message}}
+
+
+def _usage(job: sa.Row[Any]) -> Usage:
+    """What a provider counted; pictures drawn here used nothing."""
+    return Usage.model_validate(job.images[0]["receipt"].get("usage") or {})
+
+
+def _failure(job: sa.Row[Any]) -> tuple[int, dict[str, Any]]:
+    """The status and the body of the answer that a call for this job would have had."""
+    error = failure(job.error_code, f"{job.error_message} (job {job.id})")
+    body = ErrorResponse(error=ErrorBody(message=error.message, type=error.type, code=error.code))
+    return error.status, body.model_dump(mode="json")
+
+
+def _url_ttl(settings: Settings, batch: sa.Row[Any]) -> timedelta:
+    """Links need not work longer than the file that they are in."""
+    return min(settings.batch_url_ttl, batch.output_ttl or settings.retention)

@@ -1,0 +1,1 @@
+"""The generation worker: claims micro-batches, generates images, stores them."""

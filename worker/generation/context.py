@@ -1,0 +1,127 @@
+"""What a worker needs, made once at start and handed around: the ledger, the shelf, the doorbell, and one device."""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import count
+
+from core.catalog import Catalog, Model, load_catalog
+from core.db import Database
+from core.fairness import is_fair_turn
+from core.generation import Generator, RemoteGenerator
+from core.redis.notifier import Doorbell
+from core.redis.progress import Progress
+from core.settings import Settings
+from core.storage import Storage
+from worker import generators
+
+log = logging.getLogger(__name__)
+
+MOST_PAUSE_SECONDS = 20.0
+
+
+class Drain:
+    """Whether this worker is on its way out, and how long it may still take."""
+
+    def __init__(self) -> None:
+        self._begun = threading.Event()
+        self._deadline = float("inf")
+
+    def begin(self, seconds: float) -> None:
+        """Claim nothing more; finish what is in hand within so many seconds or give it back."""
+        self._deadline = time.monotonic() + seconds
+        self._begun.set()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether nothing more may be claimed."""
+        return self._begun.is_set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether what is in hand must be given back."""
+        return time.monotonic() >= self._deadline
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep, but wake at once when the drain begins. Returns whether it has."""
+        return self._begun.wait(seconds)
+
+
+@dataclass(slots=True)
+class Context:
+    """The parts of a running worker."""
+
+    settings: Settings
+    catalog: Catalog
+    database: Database
+    storage: Storage
+    progress: Progress
+    doorbell: Doorbell
+    name: str
+    device: threading.Lock = field(default_factory=threading.Lock)
+    """Held while a micro-batch is on the device. Encoding and uploading happen outside it."""
+    shelf: threading.Lock = field(default_factory=threading.Lock)
+    """Held while pictures are encoded, uploaded and recorded."""
+    drain: Drain = field(default_factory=Drain)
+    limits: dict[str, int] = field(default_factory=dict)
+    """By batch key, how many images fit on the device: learned from running out of memory."""
+    _generators: dict[str, Generator] = field(default_factory=dict)
+    _remote_generators: dict[str, RemoteGenerator] = field(default_factory=dict)
+    _pauses: dict[str, float] = field(default_factory=dict)
+    _claims: dict[str, Iterator[int]] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, settings: Settings) -> "Context":
+        """Make the parts. Loads no model and touches no device yet."""
+        return cls(
+            settings=settings,
+            catalog=load_catalog(settings.catalog_path),
+            database=Database(settings),
+            storage=Storage(settings),
+            progress=Progress(settings),
+            doorbell=Doorbell(settings),
+            name=f"{socket.gethostname()}:{os.getpid()}",
+        )
+
+    def generator(self, model: Model) -> Generator:
+        """The model's generator, its weights on the device. Only while the device is held. Raises ModelUnavailable."""
+        generator = self._generators.get(model.id)
+        if generator is None:
+            generator = self._generators[model.id] = generators.build(model, self.settings)
+        generator.load()
+        return generator
+
+    def remote_generator(self, model: Model) -> RemoteGenerator:
+        """The generator of a model that a provider draws; no device is needed. Raises ModelUnavailable."""
+        generator = self._remote_generators.get(model.id)
+        if generator is None:
+            built = generators.build_remote(model, self.settings)
+            generator = self._remote_generators.setdefault(model.id, built)  # two threads may have built one
+        return generator
+
+    def locks(self, queue: str) -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
+        """The device and the shelf that the micro-batches of a queue take turns at; a provider's need neither."""
+        return (nullcontext(), nullcontext()) if self.catalog.is_remote(queue) else (self.device, self.shelf)
+
+    def takes_fair_turn(self, queue: str) -> bool:
+        """Whether the next claim from a queue goes by fair rank alone. Asking counts as a claim."""
+        return is_fair_turn(next(self._claims.setdefault(queue, count())))
+
+    def pause(self, queue: str, delay: timedelta) -> None:
+        """Claim nothing of a queue for a while: its provider would not be asked anyway.
+
+        Not for long, whatever the provider wants: the ledger may know better by then, and a worker that does not look
+        into it is taken for dead.
+        """
+        seconds = min(delay.total_seconds(), MOST_PAUSE_SECONDS)
+        self._pauses[queue] = max(self._pauses.get(queue, 0.0), time.monotonic() + seconds)
+
+    def is_paused(self, queue: str) -> bool:
+        """Whether nothing of a queue should be claimed now."""
+        return time.monotonic() < self._pauses.get(queue, 0.0)

@@ -1,0 +1,252 @@
+"""The story of one micro-batch: claim, draw, store, complete.
+
+`run` is what a task does. While one micro-batch is being encoded and uploaded by one thread, the next is on the device
+in another: the device is held only to claim and to draw. Every write shows the lease's token, so that a worker that was
+frozen, cut off or presumed dead changes nothing when it wakes.
+"""
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import sqlalchemy as sa
+from PIL.Image import Image
+
+from core import jobs, leases
+from core.db import UNAVAILABLE, Statement
+from core.errors import (
+    AttemptTimeout,
+    GenerationError,
+    ModelNotFound,
+    ModelUnavailable,
+    PostprocessFailed,
+    ProviderMayHaveBilled,
+    StorageFailed,
+    StorageUnavailable,
+)
+from core.generation import Stopped
+from core.ids import new_id
+from core.images.postprocess import Postprocess
+from core.jobs import StoredImage
+from core.requests.job import SEEDS
+from core.storage import MEDIA_TYPES, image_key
+from worker.generation.context import Context
+from worker.generation.encode import encode, xmp
+from worker.generation.heartbeat import Heartbeat
+from worker.generation.inputs import read_all
+from worker.generation.local import Outcome, develop
+from worker.generation.postprocess import apply
+from worker.generation.progress import MicroBatchWatch
+from worker.generation.provider import ask
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """Jobs that were claimed together, under one lease."""
+
+    lease: UUID
+    jobs: Sequence[sa.Row[Any]]
+    heartbeat: Heartbeat
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it has taken a worker down before: then no other job's pictures may be in hand beside it."""
+        return bool(self.jobs[0].crashes)
+
+
+def run(context: Context, queue: str) -> bool:
+    """Develop one micro-batch of a queue. Returns whether there was one."""
+    device, shelf = context.locks(queue)
+    with ExitStack() as held:
+        with device:
+            batch = claim(context, queue)
+            if batch is None:
+                return False
+            context.doorbell.ring(queue)
+            held.enter_context(batch.heartbeat)
+            if batch.is_suspect:
+                held.enter_context(shelf)
+                settle(context, batch, draw(context, batch))
+                return True
+            outcomes = draw(context, batch)
+        with shelf:
+            settle(context, batch, outcomes)
+        return True
+
+
+def claim(context: Context, queue: str) -> MicroBatch | None:
+    """Take the head of the line and what fits beside it; nothing when the line is empty or we are on our way out."""
+    if context.drain.has_begun or context.is_paused(queue):
+        return None
+    lease = uuid4()
+    claimed = context.database.execute(
+        leases.claim(
+            queue,
+            lease,
+            context.name,
+            length=context.settings.lease,
+            attempt_timeout=context.settings.attempt_timeout,
+            limits=context.limits,
+            fair_turn=context.takes_fair_turn(queue),
+        )
+    )
+    if not claimed:
+        return None
+    job_ids = [job.id for job in claimed]
+    context.progress.changed(job_ids)
+    return MicroBatch(lease, claimed, Heartbeat(context, lease, job_ids))
+
+
+def draw(context: Context, batch: MicroBatch) -> Mapping[str, Outcome | None]:
+    """What came of each job on the device; None for one that was left undrawn because we are on our way out."""
+    watch = MicroBatchWatch(context, batch.jobs, batch.heartbeat)
+    try:
+        inputs = read_all(context, batch.jobs)
+        model = context.catalog.model(batch.jobs[0].model)
+        if model.is_remote:
+            return ask(context, batch.jobs, inputs, context.remote_generator(model), watch, batch.heartbeat)
+        generator = context.generator(model)
+        batch.heartbeat.moved()
+        return develop(context, batch.jobs, inputs, generator, watch)
+    except Stopped:
+        error: GenerationError | None = AttemptTimeout() if watch.is_too_late else None
+    except GenerationError as failure:
+        error = failure
+    except ModelNotFound as failure:
+        error = ModelUnavailable(f"This worker's catalogue does not have the model. {failure.message}")
+    return {job.id: None if error is None else Outcome(error=error) for job in batch.jobs}
+
+
+def settle(context: Context, batch: MicroBatch, outcomes: Mapping[str, Outcome | None]) -> None:
+    """Store what came of each job and write it down."""
+    for job in batch.jobs:
+        _settle(context, batch, job, outcomes[job.id])
+
+
+def _settle(context: Context, batch: MicroBatch, job: sa.Row[Any], outcome: Outcome | None) -> None:
+    """Write down what came of a job, unless it is not ours or not wanted any more."""
+    if not batch.heartbeat.wants(job.id):
+        return
+    batch.heartbeat.moved()
+    if outcome is None:
+        verdict: Statement = jobs.requeue(job.id, batch.lease, "worker_draining")
+    elif outcome.pause is not None:
+        verdict = jobs.postpone(job.id, batch.lease, outcome.pause.reason, outcome.pause.delay)
+    elif outcome.error is not None:
+        verdict = _failed(context, batch, job, outcome.error)
+    else:
+        try:
+            stored = (store_paid if outcome.is_paid else store)(context, batch, job, outcome)
+            verdict = jobs.complete(job.id, batch.lease, stored, outcome.warnings)
+        except PostprocessFailed as error:
+            verdict = _failed(context, batch, job, error)
+        except StorageUnavailable as error:
+            verdict = _failed(context, batch, job, StorageFailed(error.message))
+    record(context, batch, job.id, verdict)
+
+
+def _failed(context: Context, batch: MicroBatch, job: sa.Row[Any], error: GenerationError) -> Statement:
+    """Try again later where that may help, else give up."""
+    log.warning("job %s attempt %d: %s: %s", job.id, job.attempts, error.code, error.message)
+    allowed = isinstance(error, ProviderMayHaveBilled) and context.settings.openai_retry_unknown
+    if error.retryable or allowed:
+        return jobs.requeue(job.id, batch.lease, error.code, error=error, delay=context.settings.retry_delay)
+    return jobs.fail(job.id, batch.lease, error)
+
+
+def store(context: Context, batch: MicroBatch, job: sa.Row[Any], outcome: Outcome) -> list[StoredImage]:
+    """Postprocess, encode and put a job's pictures. The ledger speaks of them only afterwards.
+
+    Raises PostprocessFailed or StorageUnavailable.
+    """
+    stored: list[StoredImage] = []
+    for index, drawn in enumerate(outcome.pictures):
+        batch.heartbeat.moved()
+        picture = finish(drawn, job)
+        seed = (job.seed + index) % SEEDS
+        packet = xmp(job.prompt, job.model, seed) if context.settings.embed_metadata else None
+        data = encode(picture, job.output_format, job.output_compression, packet)
+        key = image_key(job.id, batch.lease, index, job.output_format)
+        media_type = MEDIA_TYPES[job.output_format]
+        context.storage.put(key, data, media_type)
+        stored.append(
+            StoredImage(
+                id=new_id("img"),
+                index=index,
+                seed=seed,
+                storage_key=key,
+                media_type=media_type,
+                width=picture.width,
+                height=picture.height,
+                bytes=len(data),
+                sha256=hashlib.sha256(data).hexdigest(),
+                receipt={
+                    **outcome.receipt,
+                    **({} if outcome.is_paid else _sown(job, seed)),
+                    **_only_here(job),
+                    "worker": context.name,
+                },
+            )
+        )
+    return stored
+
+
+def store_paid(context: Context, batch: MicroBatch, job: sa.Row[Any], outcome: Outcome) -> list[StoredImage]:
+    """Store pictures that cannot be had again: as long as the lease lasts, where the store is away."""
+    while True:
+        try:
+            return store(context, batch, job, outcome)
+        except StorageUnavailable as error:
+            if not batch.heartbeat.wants(job.id):
+                raise
+            log.warning("job %s not stored yet: %s", job.id, error.message)
+            batch.heartbeat.wait(1.0)
+
+
+def finish(picture: Image, job: sa.Row[Any]) -> Image:
+    """Do to a picture what its job asks for. Raises PostprocessFailed."""
+    if job.postprocess is None:
+        return picture
+    try:
+        return apply(picture, Postprocess.model_validate(job.postprocess))
+    except (ValueError, OSError, MemoryError) as error:  # Pillow's, for whatever it cannot do
+        raise PostprocessFailed(f"The picture could not be postprocessed: {error}") from error
+
+
+def _sown(job: sa.Row[Any], seed: int) -> dict[str, Any]:
+    """What makes the picture again; a provider's cannot be."""
+    return {"seed": seed, "steps": job.steps, "guidance_scale": job.guidance_scale}
+
+
+def _only_here(job: sa.Row[Any]) -> dict[str, Any]:
+    """What a receipt says of jobs that are more than a generation."""
+    asked = {"strength": job.strength, "postprocess": job.postprocess, **job.inputs}
+    if job.operation != "generation":
+        asked["operation"] = job.operation
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def record(context: Context, batch: MicroBatch, job_id: str, verdict: Statement) -> None:
+    """Put a verdict into the ledger, and again while the ledger is away and the lease may still be ours.
+
+    A commit whose answer was lost is harmless: the repetition moves no row, because the first one did.
+    """
+    while batch.heartbeat.wants(job_id):
+        try:
+            moved = context.database.execute(verdict)
+        except UNAVAILABLE as error:
+            log.warning("job %s not recorded yet: %s", job_id, str(error).partition("\n")[0])
+            batch.heartbeat.wait(0.5)
+            continue
+        batch.heartbeat.done(job_id)
+        if moved:
+            context.progress.changed([job_id])
+        else:
+            log.warning("job %s was somebody else's by then; nothing recorded", job_id)
+        return
