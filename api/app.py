@@ -36,7 +36,7 @@ BATCHES = (batches, batch_events, batch_downloads)
 
 TAGS = [
     {"name": "jobs", "description": "A request for n images: submitted, followed, cancelled, tried again."},
-    {"name": "images", "description": "The pictures, and OpenAI's synchronous call."},
+    {"name": "images", "description": "The images, and OpenAI's synchronous call."},
     {"name": "batches", "description": "Many prompts at once: OpenAI's Batch API, and two shorter ways in."},
     {"name": "files", "description": "What jobs begin with, and what batches read and write: OpenAI's Files."},
     {"name": "webhooks", "description": "Who is told of events; OpenAI's webhook endpoints, and their deliveries."},

@@ -3,13 +3,13 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from api.queue_stats import Depths
+from api.queue_stats import QueueStats
 from api.sdk_retries import Callers
 from api.submission import Submission
 from core.catalog import Catalog, load_catalog
 from core.db import AsyncDatabase
-from core.redis.notifier import AsyncDoorbell, Doorbell
-from core.redis.pending_requests import Calls
+from core.redis.notifier import AsyncNotifier, Notifier
+from core.redis.pending_requests import PendingRequests
 from core.redis.progress import Listener
 from core.settings import Settings
 from core.storage import Storage
@@ -26,10 +26,10 @@ class Context:
     storage: Storage
     listener: Listener
     callers: Callers
-    doorbell: AsyncDoorbell
-    depths: Depths
+    notifier: AsyncNotifier
+    queue_stats: QueueStats
     decoders: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
-    """Held while an input picture is decoded: each may take some hundred megabytes."""
+    """Held while an input image is decoded: each may take some hundred megabytes."""
 
     dry_runs: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     """Held while a batch is only checked: fifty thousand lines take seconds of the interpreter's time."""
@@ -46,15 +46,15 @@ class Context:
             submission=Submission(database),
             storage=Storage(settings),
             listener=listener,
-            callers=Callers(settings, database, listener, Calls(settings)),
-            doorbell=AsyncDoorbell(Doorbell(settings).ring),
-            depths=Depths(database),
+            callers=Callers(settings, database, listener, PendingRequests(settings)),
+            notifier=AsyncNotifier(Notifier(settings).notify),
+            queue_stats=QueueStats(database),
         )
 
     async def close(self) -> None:
         """Finish what is on its way and close the connections."""
         await self.submission.close()
         await self.callers.close()
-        await self.doorbell.close()
+        await self.notifier.close()
         await self.listener.close()
         await self.database.close()

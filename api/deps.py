@@ -10,8 +10,8 @@ from core import keys
 from core.errors import InvalidParameter, NotFound, RequestTooLarge, Unauthorized
 from core.tables import DEFAULT_PROJECT
 
-REMEMBERED_SECONDS = 30.0
-"""How long a key is trusted without asking the ledger again; a revoked one is shut out within that time."""
+CACHE_SECONDS = 30.0
+"""How long a key is trusted without asking the database again; a revoked one is shut out within that time."""
 
 
 async def context(request: Request) -> Context:
@@ -20,7 +20,7 @@ async def context(request: Request) -> Context:
     return found
 
 
-Parts = Annotated[Context, Depends(context)]
+AppContext = Annotated[Context, Depends(context)]
 
 
 async def plain_address(request: Request) -> None:
@@ -32,31 +32,31 @@ async def plain_address(request: Request) -> None:
             raise InvalidParameter(f"{name!r} must not contain the character U+0000.", param=name)
 
 
-async def project(request: Request, parts: Parts) -> str:
+async def project(request: Request, context: AppContext) -> str:
     """The project of this request. Raises Unauthorized."""
-    if not parts.settings.needs_key:
+    if not context.settings.needs_key:
         return DEFAULT_PROJECT
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key.startswith(keys.PREFIX):
         raise Unauthorized
     known: dict[bytes, tuple[str, float]] = request.app.state.known_keys
-    mark = keys.hash_key(key)
-    found = known.get(mark)
+    fingerprint = keys.hash_key(key)
+    found = known.get(fingerprint)
     if found is None or found[1] < time.monotonic():
-        rows = await parts.database.execute(keys.project_of(key))
+        rows = await context.database.execute(keys.get_project_id(key))
         if not rows:
-            known.pop(mark, None)
+            known.pop(fingerprint, None)
             raise Unauthorized
-        found = known[mark] = (rows[0].project_id, time.monotonic() + REMEMBERED_SECONDS)
+        found = known[fingerprint] = (rows[0].project_id, time.monotonic() + CACHE_SECONDS)
     return found[0]
 
 
 Project = Annotated[str, Depends(project)]
 
 
-async def json_body(request: Request, parts: Parts) -> bytes:
+async def json_body(request: Request, context: AppContext) -> bytes:
     """The body of most calls. Raises RequestTooLarge."""
-    return await body_up_to(request, parts.settings.max_body_bytes)
+    return await body_up_to(request, context.settings.max_body_bytes)
 
 
 async def body_up_to(request: Request, limit: int) -> bytes:

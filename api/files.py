@@ -14,7 +14,7 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.context import Context
-from api.deps import Parts, Project
+from api.deps import AppContext, Project
 from api.multipart import chunks, fields_of, files_of, form
 from api.responses import ERROR, answer
 from core import files
@@ -49,7 +49,7 @@ class FileRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     purpose: Literal["vision", "batch", "user_data"] = Field(
-        description="`vision`: a picture for edits and variations. `batch`: requests, one a line. `user_data`: any."
+        description="`vision`: an image for edits and variations. `batch`: requests, one a line. `user_data`: any."
     )
     expires_after: ExpiresAfter | None = Field(None, description="Default: a batch's in 30 days, others never.")
 
@@ -87,9 +87,9 @@ MULTIPART = {
     responses={413: ERROR | {"description": "The file is larger than SAFELIGHT_MAX_FILE_BYTES."}},
     openapi_extra=MULTIPART,
 )
-async def create(request: Request, parts: Parts, project_id: Project) -> Response:
+async def create(request: Request, context: AppContext, project_id: Project) -> Response:
     """Upload a file, as multipart/form-data."""
-    limit = parts.settings.max_file_bytes
+    limit = context.settings.max_file_bytes
     async with form(request, limit + FORM_BYTES, max_files=1) as found:
         wanted = _wanted(fields_of(found))
         uploads = files_of(found)
@@ -106,10 +106,10 @@ async def create(request: Request, parts: Parts, project_id: Project) -> Respons
             wanted.purpose,
             _filename(upload.filename or "upload"),
             upload.size,
-            ttl=_lifetime(wanted, parts.settings),
+            ttl=_lifetime(wanted, context.settings),
         )
-        await parts.storage.put_chunks(file.storage_key, chunks(upload))
-    (row,) = await parts.database.execute(files.record(file))
+        await context.storage.put_chunks(file.storage_key, chunks(upload))
+    (row,) = await context.database.execute(files.record(file))
     return answer(file_object(row))
 
 
@@ -138,7 +138,7 @@ LIST_PARAMETERS = frozenset({"purpose", "after", "limit", "order"})
 @router.get("", summary="List files", response_model=FileList)
 async def index(
     request: Request,
-    parts: Parts,
+    context: AppContext,
     project_id: Project,
     purpose: Annotated[str | None, Query(description="Only files with this purpose.")] = None,
     after: Annotated[str | None, Query(description="`last_id` of the page before.")] = None,
@@ -149,8 +149,8 @@ async def index(
     if unknown := request.query_params.keys() - LIST_PARAMETERS:
         known = ", ".join(sorted(LIST_PARAMETERS))
         raise UnknownParameter(f"{min(unknown)} is not a parameter here. Known are: {known}.", param=min(unknown))
-    rows = await parts.database.execute(
-        files.page(project_id, limit=limit + 1, descending=order == "desc", after=after, purpose=purpose)
+    rows = await context.database.execute(
+        files.list_files(project_id, limit=limit + 1, descending=order == "desc", after=after, purpose=purpose)
     )
     shown = [file_object(row) for row in rows[:limit]]
     return answer(
@@ -164,9 +164,9 @@ async def index(
 
 
 @router.get("/{file_id}", summary="Fetch a file's record", response_model=FileObject, responses=NO_FILE)
-async def fetch(file_id: str, parts: Parts, project_id: Project) -> Response:
+async def fetch(file_id: str, context: AppContext, project_id: Project) -> Response:
     """A file's record."""
-    return answer(file_object(await _row(parts, project_id, file_id)))
+    return answer(file_object(await _row(context, project_id, file_id)))
 
 
 @router.get(
@@ -175,28 +175,28 @@ async def fetch(file_id: str, parts: Parts, project_id: Project) -> Response:
     response_class=Response,
     responses=NO_FILE | {200: {"description": "The file.", "content": {"application/octet-stream": {}}}},
 )
-async def content(file_id: str, parts: Parts, project_id: Project) -> Response:
+async def content(file_id: str, context: AppContext, project_id: Project) -> Response:
     """The bytes of a file, as they were uploaded."""
-    row = await _row(parts, project_id, file_id)
+    row = await _row(context, project_id, file_id)
     headers = SAFE | {
         "content-length": str(row.bytes),
         "content-disposition": f"attachment; filename*=utf-8''{quote(row.filename, safe='')}",
     }
-    chunks_of_it = await parts.storage.read(row.storage_key)
+    chunks_of_it = await context.storage.read(row.storage_key)
     return StreamingResponse(chunks_of_it, media_type="application/octet-stream", headers=headers)
 
 
 @router.delete("/{file_id}", summary="Delete a file", response_model=Deleted, responses=NO_FILE)
-async def delete(file_id: str, parts: Parts, project_id: Project) -> Response:
+async def delete(file_id: str, context: AppContext, project_id: Project) -> Response:
     """Delete a file. A job that still waits for it will fail with `input_unavailable`."""
-    row = await _row(parts, project_id, file_id)
-    await parts.storage.remove(row.storage_key)
-    await parts.database.execute(files.delete(project_id, file_id))
+    row = await _row(context, project_id, file_id)
+    await context.storage.remove(row.storage_key)
+    await context.database.execute(files.delete(project_id, file_id))
     return answer(Deleted(id=file_id, object="file"))
 
 
-async def _row(parts: Context, project_id: str, file_id: str) -> sa.Row[Any]:
-    rows = await parts.database.execute(files.file(project_id, file_id))
+async def _row(context: Context, project_id: str, file_id: str) -> sa.Row[Any]:
+    rows = await context.database.execute(files.get_file(project_id, file_id))
     if not rows:
         raise NotFound(f"There is no file {file_id!r}.", param="id")
     return rows[0]

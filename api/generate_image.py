@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.deps import Body, Parts, Project
+from api.deps import AppContext, Body, Project
 from api.jobs.idempotency import Key
 from api.openai.bodies import as_json
 from api.openai.images import RESPONSES, draw
@@ -17,7 +17,7 @@ router = APIRouter(tags=["images"])
 
 
 class PromptRequest(BaseModel):
-    """One picture of the default model."""
+    """One image of the default model."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, json_schema_extra={"examples": [{"prompt": "A penguin on the beach"}]}
@@ -27,7 +27,7 @@ class PromptRequest(BaseModel):
 
 
 class ImageUrl(BaseModel):
-    """Where the picture is."""
+    """Where the image is."""
 
     image_url: str = Field(description="Works without a key until it expires.")
     job_id: str
@@ -35,19 +35,19 @@ class ImageUrl(BaseModel):
 
 @router.post(
     "/generate-image",
-    summary="Draw one picture and wait",
+    summary="Draw one image and wait",
     response_model=ImageUrl,
     responses=RESPONSES,
     openapi_extra={"requestBody": {"required": True, "content": as_json(PromptRequest)}},
 )
 async def generate_image(
-    request: Request, body: Body, parts: Parts, project_id: Project, idempotency_key: Key = None
+    request: Request, body: Body, context: AppContext, project_id: Project, idempotency_key: Key = None
 ) -> Response:
-    """Draw one picture with the default model and all its defaults, wait for it, and say where it is."""
+    """Draw one image with the default model and all its defaults, wait for it, and say where it is."""
     wanted = GenerateRequest(prompt=parse(PromptRequest, body).prompt)
     return await draw(
         request,
-        parts,
+        context,
         project_id,
         "generation",
         wanted,

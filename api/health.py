@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
 from api.context import Context
-from api.deps import Parts
+from api.deps import AppContext
 from core.db import UNAVAILABLE
 from core.errors import StorageUnavailable
 
@@ -45,9 +45,9 @@ async def healthz() -> Response:
     responses={503: {"model": Readiness, "description": "Requests cannot be served; `checks` says why."}},
     openapi_extra=WITHOUT_A_KEY,
 )
-async def readyz(parts: Parts) -> Response:
+async def readyz(context: AppContext) -> Response:
     """Whether requests can be served, and which part is down if not."""
-    database, redis, storage = await asyncio.gather(_database(parts), _redis(parts), _storage(parts))
+    database, redis, storage = await asyncio.gather(_database(context), _redis(context), _storage(context))
     status: Literal["ready", "degraded", "unready"] = "ready"
     if not (database and storage):
         status = "unready"
@@ -61,24 +61,24 @@ async def readyz(parts: Parts) -> Response:
     return JSONResponse(body.model_dump(), status_code=503 if status == "unready" else 200)
 
 
-async def _database(parts: Context) -> bool:
+async def _database(context: Context) -> bool:
     """Answers, and is migrated."""
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            await parts.database.execute(sa.text("SELECT count(*) FROM projects"))
+            await context.database.execute(sa.text("SELECT count(*) FROM projects"))
     except (*UNAVAILABLE, sa.exc.ProgrammingError, TimeoutError):
         return False
     return True
 
 
-async def _redis(parts: Context) -> bool:
-    return await parts.listener.ping()
+async def _redis(context: Context) -> bool:
+    return await context.listener.ping()
 
 
-async def _storage(parts: Context) -> bool:
+async def _storage(context: Context) -> bool:
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            await parts.storage.check()
+            await context.storage.check()
     except (StorageUnavailable, TimeoutError):
         return False
     return True

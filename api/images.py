@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from api.context import Context
-from api.deps import Parts, Project, project
+from api.deps import AppContext, Project, project
 from api.responses import ERROR, answer
 from core import queries
 from core.errors import NotFound, Unauthorized
@@ -22,10 +22,10 @@ SAFE = {"x-content-type-options": "nosniff", "content-security-policy": "sandbox
 
 
 @router.get("/{image_id}", summary="Fetch an image's record", response_model=ImageObject, responses=NO_IMAGE)
-async def fetch(image_id: str, parts: Parts, project_id: Project) -> Response:
+async def fetch(image_id: str, context: AppContext, project_id: Project) -> Response:
     """An image's record: size, seed, checksum, what drew it, and a link."""
-    rows = await parts.database.execute(queries.image(project_id, image_id))
-    return answer(image_object(_one(rows, image_id)._asdict(), parts.storage.url))
+    rows = await context.database.execute(queries.get_image(project_id, image_id))
+    return answer(image_object(_one(rows, image_id)._asdict(), context.storage.url))
 
 
 @router.get(
@@ -44,31 +44,33 @@ async def fetch(image_id: str, parts: Parts, project_id: Project) -> Response:
 async def content(
     image_id: str,
     request: Request,
-    parts: Parts,
+    context: AppContext,
     expires: Annotated[int | None, Query(description="Of a signed link.")] = None,
     signature: Annotated[str | None, Query(description="Of a signed link.")] = None,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """The bytes of an image. Needs a key, or a signed link."""
     if signature is None:
-        rows = await parts.database.execute(queries.image(await project(request, parts), image_id))
+        rows = await context.database.execute(queries.get_image(await project(request, context), image_id))
     else:
-        _check_link(parts, image_id, expires or 0, signature)
-        rows = await parts.database.execute(queries.image_for_link(image_id))
+        _check_link(context, image_id, expires or 0, signature)
+        rows = await context.database.execute(queries.get_image_by_id(image_id))
     image = _one(rows, image_id)
-    if parts.storage.presigns:
-        return RedirectResponse(parts.storage.url(image_id, image.storage_key), status_code=302)
+    if context.storage.presigns:
+        return RedirectResponse(context.storage.url(image_id, image.storage_key), status_code=302)
     headers = SAFE | {"etag": f'"{image.sha256}"', "cache-control": "private, max-age=31536000, immutable"}
     if if_none_match == headers["etag"]:
         return Response(status_code=304, headers=headers)
     headers["content-length"] = str(image.bytes)
     name = image.storage_key.rpartition("/")[2]
     headers["content-disposition"] = f'inline; filename="{image_id}.{name.rpartition(".")[2]}"'
-    return StreamingResponse(await parts.storage.read(image.storage_key), media_type=image.media_type, headers=headers)
+    return StreamingResponse(
+        await context.storage.read(image.storage_key), media_type=image.media_type, headers=headers
+    )
 
 
-def _check_link(parts: Context, image_id: str, expires: int, signature: str) -> None:
-    if not parts.storage.signed(image_id, expires, signature):
+def _check_link(context: Context, image_id: str, expires: int, signature: str) -> None:
+    if not context.storage.signed(image_id, expires, signature):
         raise Unauthorized("This image link has expired or is not valid; fetch the job again for a new one.")
 
 

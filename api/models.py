@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from api.deps import Parts, Project
+from api.deps import AppContext, Project
 from api.queue_stats import Queue
 from api.responses import ERROR, answer
 from core.catalog import Guidance, Model, Steps
@@ -46,24 +46,24 @@ class ModelList(BaseModel):
 
 
 @router.get("", summary="List models", response_model=ModelList)
-async def index(parts: Parts, _project_id: Project) -> Response:
+async def index(context: AppContext, _project_id: Project) -> Response:
     """List the models, the default one first."""
-    depths = await parts.depths.by_model()
-    models = sorted(parts.catalog.models, key=lambda model: model.id != parts.catalog.default)
-    return answer(ModelList(data=[_shown(model, depths) for model in models]))
+    queue_stats = await context.queue_stats.by_model()
+    models = sorted(context.catalog.models, key=lambda model: model.id != context.catalog.default)
+    return answer(ModelList(data=[_shown(model, queue_stats) for model in models]))
 
 
 @router.get("/{name:path}", summary="Fetch a model", response_model=ModelObject, responses={404: ERROR})
-async def fetch(name: str, parts: Parts, _project_id: Project) -> Response:
+async def fetch(name: str, context: AppContext, _project_id: Project) -> Response:
     """One model, by its name or an alias."""
     try:
-        model = parts.catalog.model(name)
+        model = context.catalog.model(name)
     except ModelNotFound as error:
         raise NotFound(error.message, param="model") from error
-    return answer(_shown(model, await parts.depths.by_model()))
+    return answer(_shown(model, await context.queue_stats.by_model()))
 
 
-def _shown(model: Model, depths: Mapping[str, Queue]) -> ModelObject:
+def _shown(model: Model, queue_stats: Mapping[str, Queue]) -> ModelObject:
     return ModelObject(
         id=model.id,
         created=model.created,
@@ -79,5 +79,5 @@ def _shown(model: Model, depths: Mapping[str, Queue]) -> ModelObject:
         strength=model.strength,
         max_images=model.max_images,
         max_prompt_chars=model.max_prompt_chars,
-        queue=depths.get(model.id, Queue()),
+        queue=queue_stats.get(model.id, Queue()),
     )

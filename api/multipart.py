@@ -88,17 +88,17 @@ def fields_of(found: FormData) -> dict[str, Any]:
 
 def _put(fields: dict[str, Any], name: str, value: str) -> None:
     """Enter a field where its name says. Raises InvalidParameter."""
-    parts = re.fullmatch(r"([^\[\]]+)((?:\[[^\[\]]+\]){0,4})(\[\])?", name)
-    if parts is None:
+    context = re.fullmatch(r"([^\[\]]+)((?:\[[^\[\]]+\]){0,4})(\[\])?", name)
+    if context is None:
         fields[name] = value  # no name that anybody knows; it is refused as it stands
         return
-    *above, key = [parts[1], *re.findall(r"[^\[\]]+", parts[2])]
+    *above, key = [context[1], *re.findall(r"[^\[\]]+", context[2])]
     target: Any = fields
     for step in above:
         target = target.setdefault(step, {}) if isinstance(target, dict) else None
-    if isinstance(target, dict) and parts[3] and isinstance(several := target.setdefault(key, []), list):
+    if isinstance(target, dict) and context[3] and isinstance(several := target.setdefault(key, []), list):
         several.append(value)
-    elif isinstance(target, dict) and not parts[3] and key not in target:
+    elif isinstance(target, dict) and not context[3] and key not in target:
         target[key] = value
     else:
         raise InvalidParameter(f"{name} is given twice.", param=name)

@@ -102,19 +102,19 @@ def _document(app: FastAPI, needs_key: bool) -> dict[str, Any]:
         tags=app.openapi_tags,
         license_info=app.license_info,
     )
-    parts = document["components"]
+    context = document["components"]
     for operation in (one for operations in document["paths"].values() for one in operations.values()):
         _correct(operation)
         for body in operation.get("requestBody", {}).get("content", {}).values():
-            parts["schemas"] |= body["schema"].pop("$defs", {})
+            context["schemas"] |= body["schema"].pop("$defs", {})
     for told in (one for operations in document.get("webhooks", {}).values() for one in operations.values()):
         _drop_the_unused_422(told["responses"])
         told["security"] = []
     for unused in UNUSED:
-        parts["schemas"].pop(unused, None)
+        context["schemas"].pop(unused, None)
     _link(document)
-    parts["headers"] = {name: header | {"required": True} for name, header in HEADERS.items()}
-    parts["securitySchemes"] = {
+    context["headers"] = {name: header | {"required": True} for name, header in HEADERS.items()}
+    context["securitySchemes"] = {
         "key": {"type": "http", "scheme": "bearer", "description": "`sl_...`; off on a loopback address."}
     }
     document["security"] = [{"key": []}] if needs_key else [{"key": []}, {}]

@@ -1,4 +1,4 @@
-"""How much waits for each model, read off the ledger once for all who ask within two seconds.
+"""How much waits for each model, read off the database once for all who ask within two seconds.
 
 With a million jobs in line the reading takes half a second, and clients look at `/v1/models` often.
 """
@@ -23,7 +23,7 @@ class Queue(BaseModel):
     device_seconds: float = Field(0.0, description="Estimated device time of all jobs that are not done.")
 
 
-class Depths:
+class QueueStats:
     """What one process knows of how much waits."""
 
     def __init__(self, database: AsyncDatabase) -> None:
@@ -36,7 +36,7 @@ class Depths:
         """What waits for each model that anything waits for; at most FRESH_SECONDS old."""
         async with self._reading:
             if time.monotonic() - self._read_at > FRESH_SECONDS:
-                rows = await self._database.execute(queries.depths())
+                rows = await self._database.execute(queries.queue_stats())
                 self._found = {
                     row.model: Queue(queued=row.queued, in_progress=row.in_progress, device_seconds=row.device_seconds)
                     for row in rows

@@ -17,13 +17,13 @@ def answer(body: BaseModel, status: int = 200, headers: dict[str, str] | None = 
     return Response(body.model_dump_json(), status_code=status, media_type="application/json", headers=headers)
 
 
-def render(parts: Context, row: sa.Row[Any], step: Any = None) -> JobObject:
+def render(context: Context, row: sa.Row[Any], step: Any = None) -> JobObject:
     """A job's row as the API shows it."""
-    return job_object(row, parts.settings.base_url, parts.storage.url, step)
+    return job_object(row, context.settings.base_url, context.storage.url, step)
 
 
 def accepted(body: str, job_id: str, headers: dict[str, str] | None = None) -> Response:
-    """A job that is in the ledger now, and where to find it."""
+    """A job that is in the database now, and where to find it."""
     return Response(
         body,
         status_code=202,

@@ -19,10 +19,10 @@ import sqlalchemy as sa
 from core import idempotency, jobs, queries
 from core.db import UNAVAILABLE, AsyncDatabase
 from core.errors import QueueFull
-from core.redis.pending_requests import Calls
+from core.redis.pending_requests import PendingRequests
 from core.redis.progress import Listener
-from core.requests.fields import PictureSource
-from core.requests.job import PictureRequest
+from core.requests.fields import ImageSource
+from core.requests.job import ImageParameters
 from core.settings import Settings
 from core.status import JobStatus
 
@@ -35,14 +35,14 @@ WORTH_WAITING_FOR = (JobStatus.QUEUED, JobStatus.IN_PROGRESS, JobStatus.COMPLETE
 class Call:
     """A synchronous call while it waits for its job."""
 
-    is_settled: bool = False
+    is_answered: bool = False
     """Whether its client has, or needs, no more from it; if not, it broke off."""
 
 
 class Callers:
     """The waiting clients of one process."""
 
-    def __init__(self, settings: Settings, database: AsyncDatabase, listener: Listener, calls: Calls) -> None:
+    def __init__(self, settings: Settings, database: AsyncDatabase, listener: Listener, calls: PendingRequests) -> None:
         self._grace = settings.sync_grace.total_seconds()
         self._depth = settings.max_queue_depth
         self._arriving: Counter[str] = Counter()
@@ -62,49 +62,49 @@ class Callers:
         free = self._depth - self._arriving[queue]
         self._arriving[queue] += 1
         try:
-            if free < 1 or await self._database.execute(queries.nth_in_line(queue, free)):
+            if free < 1 or await self._database.execute(queries.has_queued(queue, free)):
                 raise QueueFull(
                     f"{self._depth} jobs wait already, so that this call would not be answered in time; nothing was "
-                    "stored. Try again later, or POST /v1/jobs and come back for the pictures."
+                    "stored. Try again later, or POST /v1/jobs and come back for the images."
                 )
             yield
         finally:
             self._arriving[queue] -= 1
 
-    async def earlier(self, project_id: str, mark: bytes) -> sa.Row[Any] | None:
-        """The job of a call for this that broke off, if it may still bring pictures. It is yours then."""
-        for job_id in await self._calls.unanswered(mark):
-            if await self._listener.is_watched(job_id) is not False or not await self._calls.take(mark, job_id):
+    async def earlier(self, project_id: str, fingerprint: bytes) -> sa.Row[Any] | None:
+        """The job of a call for this that broke off, if it may still bring images. It is yours then."""
+        for job_id in await self._calls.unanswered(fingerprint):
+            if await self._listener.is_watched(job_id) is not False or not await self._calls.take(fingerprint, job_id):
                 continue
-            rows = await self._database.execute(queries.job(project_id, job_id))
+            rows = await self._database.execute(queries.get_job(project_id, job_id))
             if rows and rows[0].status in WORTH_WAITING_FOR and rows[0].cancel_requested_at is None:
                 return rows[0]
         return None
 
     @asynccontextmanager
-    async def waiting(self, project_id: str, mark: bytes, job_id: str) -> AsyncIterator[Call]:
+    async def waiting(self, project_id: str, fingerprint: bytes, job_id: str) -> AsyncIterator[Call]:
         """Hold a client's place while it waits. Where it breaks off, its job goes on for a grace only."""
         call = Call()
         try:
             async with self._listener.watch(job_id):  # before it is on the list: nobody else shall think it broken off
-                await self._calls.begin(mark, job_id)
+                await self._calls.begin(fingerprint, job_id)
                 yield call
-                if call.is_settled:
-                    await self._calls.take(mark, job_id)
+                if call.is_answered:
+                    await self._calls.take(fingerprint, job_id)
         except Exception:  # whatever it is, it goes on to the client: an error is an answer too, a cancellation is none
-            call.is_settled = True
-            await self._calls.take(mark, job_id)
+            call.is_answered = True
+            await self._calls.take(fingerprint, job_id)
             raise
         finally:
-            if not call.is_settled:
-                grace = asyncio.create_task(self._wait_for_return(project_id, mark, job_id))
+            if not call.is_answered:
+                grace = asyncio.create_task(self._wait_for_return(project_id, fingerprint, job_id))
                 self._graces.add(grace)
                 grace.add_done_callback(self._graces.discard)
 
-    async def _wait_for_return(self, project_id: str, mark: bytes, job_id: str) -> None:
+    async def _wait_for_return(self, project_id: str, fingerprint: bytes, job_id: str) -> None:
         """Cancel a job whose client does not come back, unless somebody else watches it."""
         await asyncio.sleep(self._grace)
-        if await self._listener.is_watched(job_id) is not False or not await self._calls.take(mark, job_id):
+        if await self._listener.is_watched(job_id) is not False or not await self._calls.take(fingerprint, job_id):
             return
         try:
             if await self._database.execute(jobs.cancel(project_id, job_id)):
@@ -121,17 +121,17 @@ class Callers:
         await self._calls.close()
 
 
-def mark_of(headers: Mapping[str, str], path: str, wanted: PictureRequest) -> bytes:
+def retry_fingerprint(headers: Mapping[str, str], path: str, wanted: ImageParameters) -> bytes:
     """What makes two calls the same where nothing else tells them apart: API key, path and all that is asked for."""
     return idempotency.fingerprint(path, {"authorization": headers.get("authorization"), "asked": asked(wanted)})
 
 
-def asked(wanted: PictureRequest) -> Mapping[str, Any]:
-    """All that a request asks for; pictures that came with a form by their SHA-256."""
+def asked(wanted: ImageParameters) -> Mapping[str, Any]:
+    """All that a request asks for; images that came with a form by their SHA-256."""
     found = wanted.model_dump(mode="json", exclude_unset=True)
     for name in ("image", "mask"):
         source = getattr(wanted, name, None)
-        if isinstance(source, PictureSource) and source.content is not None:
+        if isinstance(source, ImageSource) and source.content is not None:
             found[name] = hashlib.sha256(source.content).hexdigest()
     return found
 

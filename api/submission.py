@@ -16,7 +16,7 @@ from core.jobs import NewJob
 WRITERS = 2
 """Statements on their way at once: while one waits for its commit, the other is filled (docs/05-performance.md)."""
 
-MOST = 200
+MAX_LIMIT = 200
 """Jobs in one statement: some milliseconds of Postgres' time, so that no one waits long behind a crowd."""
 
 Waiting = tuple[NewJob, asyncio.Future[sa.Row[Any]]]
@@ -46,7 +46,7 @@ class Submission:
 
     async def _write(self) -> None:
         while self._waiting:
-            group, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+            group, self._waiting = self._waiting[:MAX_LIMIT], self._waiting[MAX_LIMIT:]
             await self._submit(group)
 
     async def _submit(self, group: list[Waiting]) -> None:

@@ -2,7 +2,7 @@
 
 Everything is measured on one Safelight in one run, in rounds. The bare COPY inserts the very rows that the batch before
 made, from memory, into the same table with the same indexes. A wait is counted in micro-batches of the model that is at
-work (0.3 s each), from the ledger's own times.
+work (0.3 s each), from the database's own times.
 """
 
 import argparse
@@ -54,13 +54,13 @@ def insert(service: Service, rounds: int, lines: int) -> list[Line]:
 
 
 def memory(service: Service, megabytes: int) -> list[Line]:
-    """What a file of many megabytes costs the API and the clerk in memory, above what they had before."""
+    """What a file of many megabytes costs the API and the batch processor in memory, above what they had before."""
     padding = "snow " * 700
     body = jsonl([f"{PROMPT.format(number)} {padding}" for number in range(megabytes * 1_000_000 // 3700)])
     found = []
-    with peak_of(service.pid("api")) as api, peak_of(service.pid("sweep")) as clerk:
+    with peak_of(service.pid("api")) as api, peak_of(service.pid("sweep")) as processor:
         submit_file(service, body)
-    for name, peak in (("API", api), ("clerk", clerk)):
+    for name, peak in (("API", api), ("batch processor", processor)):
         line = Line(f"memory of the {name} above idle, {len(body) / 1e6:.0f} MB of JSONL", "MB", "the file", "< 150 MB")
         line.add((max(peak) - peak[0]) / 1e6, len(body) / 1e6)
         found.append(line)
@@ -98,8 +98,8 @@ def wait(service: Service, samples: int, lines: int) -> list[Line]:
 
 def groups(service: Service, rounds: int, batches: int) -> list[Line]:
     """How full micro-batches are, and how busy the device: a batch of one kind, and eight kinds in turn."""
-    alike = Line("mean micro-batch, all alike", "pictures", "the model's best", ">= 0.95")
-    mixed = Line(f"mean micro-batch, {GROUPS} kinds in turn", "pictures", "the model's best", ">= 7 of 8")
+    alike = Line("mean micro-batch, all alike", "images", "the model's best", ">= 0.95")
+    mixed = Line(f"mean micro-batch, {GROUPS} kinds in turn", "images", "the model's best", ">= 7 of 8")
     busy = Line("a batch, begun to done", "s", "its micro-batches alone")
     for _ in range(rounds):
         for line, kinds in ((alike, 1), (mixed, GROUPS)):
@@ -180,7 +180,7 @@ def copy_again(service: Service) -> float:
 
 
 def mean_microbatch(service: Service) -> float:
-    """Pictures that went through the device together, by pass."""
+    """Images that went through the device together, by pass."""
     rows = service.query("SELECT (receipt->>'microbatch')::int AS size FROM images")
     passes = sum(1.0 / int(row["size"]) for row in rows)
     return len(rows) / passes

@@ -30,7 +30,7 @@ from core.settings import Settings
 
 QUEUE = "local"
 PROJECTS = 4
-BATCH_KEYS = 8
+MICROBATCH_KEYS = 8
 MICROBATCH = 8
 SHALLOW, DEEP = "1,000 in line", "deep"
 
@@ -40,7 +40,8 @@ FILL = """
                       batch_id, batch_index)
     SELECT :serial || lpad(number::text, 8, '0'), :project, 'queued', 'generation', 'fake',
            'a red fox sleeping in the snow', 1, '64x64', 5, 5.0, 7, 'png', :queue,
-           :batch_key || number % :batch_keys, :microbatch, :cost, :start + number * :cost, now() + interval '1 day', 3,
+           :microbatch_key || number % :microbatch_keys, :microbatch_size, :cost, :start + number * :cost,
+           now() + interval '1 day', 3,
            CAST(:batch_id AS text), CASE WHEN CAST(:batch_id AS text) IS NULL THEN NULL ELSE number END
     FROM generate_series(1, :count) AS number
 """
@@ -49,8 +50,13 @@ FILL = """
 
 def fill(database: Database, project_id: str, count: int, *, batch: bool, **given: Any) -> None:
     """Put many jobs of one project in line, quickly."""
-    defaults = {"batch_key": "key ", "batch_keys": BATCH_KEYS, "microbatch": MICROBATCH, "cost": 1.0}
-    ((start,),) = database.execute(fairness.start_of(QUEUE, project_id, 0, batch=batch))
+    defaults = {
+        "microbatch_key": "key ",
+        "microbatch_keys": MICROBATCH_KEYS,
+        "microbatch_size": MICROBATCH,
+        "cost": 1.0,
+    }
+    ((start,),) = database.execute(fairness.select_start(QUEUE, project_id, 0, batch=batch))
     values = defaults | given | {"project": project_id, "count": count, "queue": QUEUE, "start": start}
     names = {"serial": new_id("job")[:22], "batch_id": new_id("batch") if batch else None}
     typed = [sa.bindparam(name, value, type_=sa.Text) for name, value in names.items()]
@@ -62,14 +68,15 @@ def a_job(project_id: str, number: int) -> NewJob:
     return NewJob(
         id=new_id("job"), project_id=project_id, operation="generation", model="fake",
         prompt="a red fox sleeping in the snow", negative_prompt=None, n=1, size="64x64", steps=5, guidance_scale=5.0,
-        seed=7, output_format="png", output_compression=None, queue=QUEUE, batch_key=f"key {number % BATCH_KEYS}",
-        microbatch=MICROBATCH, priority=0, cost=1.0, max_attempts=3, ttl=timedelta(days=1),
+        seed=7, output_format="png", output_compression=None, queue=QUEUE,
+        microbatch_key=f"key {number % MICROBATCH_KEYS}",
+        microbatch_size=MICROBATCH, priority=0, cost=1.0, max_attempts=3, ttl=timedelta(days=1),
     )  # fmt: skip
 
 
 @dataclass(slots=True)
 class LongLine:
-    """A ledger with a line of a certain depth: half of it batches, of four projects, in eight batch keys."""
+    """A database with a line of a certain depth: half of it batches, of four projects, in eight micro-batch keys."""
 
     database: Database
     depth: int
@@ -111,7 +118,7 @@ class LongLine:
 
     def look(self, job: NewJob | sa.Row[Any]) -> None:
         """Read a job and its place in line, as GET /v1/jobs/{id} does."""
-        if not self.database.execute(queries.job(job.project_id, job.id)):
+        if not self.database.execute(queries.get_job(job.project_id, job.id)):
             raise RuntimeError(f"{job.id} is gone")
 
     def end(self, job_ids: list[str]) -> None:

@@ -149,7 +149,7 @@ def done() -> None:
         redis.lpush(DONE_KEY, "1")
 
 
-class Unwatched:
+class SilentReporter:
     """A watch that nobody looks at."""
 
     def step(self, done: int, total: int) -> None:
@@ -159,11 +159,11 @@ class Unwatched:
         """See `core.generation.Watch`."""
 
 
-def draw_bare(generator: Generator, requests: Sequence[ImageRequest], microbatch: int, directory: Path) -> None:
-    """Draw, encode and write pictures one micro-batch after the other: all that has to be done, and nothing else."""
+def draw_bare(generator: Generator, requests: Sequence[ImageRequest], microbatch_size: int, directory: Path) -> None:
+    """Draw, encode and write images one micro-batch after the other: all that has to be done, and nothing else."""
     directory.mkdir(parents=True, exist_ok=True)
-    for start in range(0, len(requests), microbatch):
-        part = requests[start : start + microbatch]
-        for offset, (request, picture) in enumerate(zip(part, generator.generate(part, Unwatched()), strict=True)):
+    for start in range(0, len(requests), microbatch_size):
+        part = requests[start : start + microbatch_size]
+        for offset, (request, image) in enumerate(zip(part, generator.generate(part, SilentReporter()), strict=True)):
             packet = xmp(request.prompt, "fake", request.seed)
-            (directory / f"{start + offset}.png").write_bytes(encode(picture, "png", None, packet))
+            (directory / f"{start + offset}.png").write_bytes(encode(image, "png", None, packet))

@@ -36,7 +36,7 @@ id = "fake"
 generator = "fake"
 sizes = ["64x64"]
 steps = { default = 4, min = 1, max = 100 }
-microbatch = 8
+microbatch_size = 8
 seconds_per_image = 0.001
 
 [[models]]
@@ -51,7 +51,7 @@ id = "busy"  # a device that takes 0.3 s for a micro-batch
 generator = "fake"
 sizes = ["64x64"]
 steps = { default = 10, min = 1, max = 100 }
-microbatch = 8
+microbatch_size = 8
 seconds_per_image = 0.0375
 options = { step_seconds = 0.03 }
 """
@@ -60,7 +60,7 @@ options = { step_seconds = 0.03 }
 class Service:
     """A running Safelight with one API process and one worker, and the bare references on the same servers.
 
-    sweeps: whether the sweep and the clerk of batches run too.
+    sweeps: whether the sweep and the batch processor of batches run too.
     """
 
     def __init__(self, directory: Path, *, sweeps: bool = False) -> None:
@@ -91,8 +91,8 @@ class Service:
             redis_url=valkey.url,
         )
         database.upgrade(self.settings)
-        self.ledger = exits.enter_context(psycopg.connect(postgres.url, autocommit=True, row_factory=dict_row))
-        self.ledger.execute(CREATE_TABLE)
+        self.database = exits.enter_context(psycopg.connect(postgres.url, autocommit=True, row_factory=dict_row))
+        self.database.execute(CREATE_TABLE)
         self.redis = exits.enter_context(redis.Redis.from_url(valkey.url))
         references = self.settings.model_copy(update={"port": free_port()})
         self.url, self.reference_url = self.settings.base_url, references.base_url
@@ -133,15 +133,15 @@ class Service:
         return load_catalog(self.settings.catalog_path).model(model_id)
 
     def query(self, statement: str, *values: object) -> list[dict[str, Any]]:
-        """Ask the ledger."""
-        return self.ledger.execute(statement, values).fetchall()
+        """Ask the database."""
+        return self.database.execute(statement, values).fetchall()
 
     def clear(self) -> None:
-        """Forget all jobs, so that every round begins with the same ledger."""
-        self.ledger.execute("TRUNCATE jobs, batches, idempotency_keys, reference_jobs CASCADE")
+        """Forget all jobs, so that every round begins with the same database."""
+        self.database.execute("TRUNCATE jobs, batches, idempotency_keys, reference_jobs CASCADE")
 
     def until_done(self) -> None:
-        """Wait until no job waits or runs. The figures come from the ledger's own times, not from when this returns."""
+        """Wait until no job waits or runs. The figures come from the database's times."""
         until(lambda: not self.query(UNFINISHED), DONE_SECONDS, "all jobs to be done")
 
 

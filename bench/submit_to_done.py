@@ -1,4 +1,4 @@
-"""From a request to a picture: what Safelight costs beside doing the same barely. `python -m bench.submit_to_done`.
+"""From a request to an image: what Safelight costs beside doing the same barely. `python -m bench.submit_to_done`.
 
 Four questions: how many jobs are accepted a second, how many are done, how long one job takes when nothing else waits,
 and how much of its time the device draws. Every figure stands beside its reference, taken in turn in the same round.
@@ -23,7 +23,7 @@ PROMPT = "a red fox sleeping in the snow"
 
 
 def body(model: str) -> str:
-    """A request for one picture."""
+    """A request for one image."""
     return f'{{"prompt": "{PROMPT}", "model": "{model}", "size": "64x64"}}'
 
 
@@ -63,7 +63,7 @@ def finish(service: Service, rounds: int, jobs: int, connections: int) -> list[L
         service.clear()
         press = load(f"{service.url}/v1/jobs", body("fake"), connections=connections, requests=jobs, expect=202)
         service.until_done()
-        rate = jobs / ledger_seconds(service, jobs)
+        rate = jobs / database_seconds(service, jobs)
         check_files(service, jobs)
         bare.add(rate, jobs / timed(partial(loop, service, "fake", jobs, number)))
         celery.add(rate, jobs / timed(partial(celery_tasks, service, jobs)))
@@ -97,10 +97,10 @@ def idle(service: Service, rounds: int, jobs: int) -> list[Line]:
 
 
 def busy(service: Service, rounds: int, batches: int, connections: int) -> list[Line]:
-    """How much of the time from the first claim to the last picture the device draws."""
-    share = Line("device busy", "s", "from first claim to last picture", ">= 0.98")
-    rate = Line("pictures of a slow model", "1/s", "a loop: draw, encode, write", ">= 0.95")
-    jobs = batches * service.model("busy").microbatch
+    """How much of the time from the first claim to the last image the device draws."""
+    share = Line("device busy", "s", "from first claim to last image", ">= 0.98")
+    rate = Line("images of a slow model", "1/s", "a loop: draw, encode, write", ">= 0.95")
+    jobs = batches * service.model("busy").microbatch_size
     for number in range(rounds):
         service.clear()
         load(f"{service.url}/v1/jobs", body("busy"), connections=connections, requests=jobs, expect=202)
@@ -121,11 +121,11 @@ DEVICE_SECONDS = """
            extract(epoch FROM max(began + make_interval(secs => seconds)) - min(began))::float8 AS wall
     FROM passes
 """
-"""A micro-batch is a lease, and its pictures' keys carry it."""
+"""A micro-batch is a lease, and its images' keys carry it."""
 
 
-def ledger_seconds(service: Service, jobs: int) -> float:
-    """From the first job's creation to the last one's completion, by the ledger's clock."""
+def database_seconds(service: Service, jobs: int) -> float:
+    """From the first job's creation to the last one's completion, by the database's clock."""
     (row,) = service.query(
         "SELECT count(*) FILTER (WHERE status = 'completed') AS done, "
         "extract(epoch FROM max(finished_at) - min(created_at))::float8 AS seconds FROM jobs"
@@ -136,17 +136,17 @@ def ledger_seconds(service: Service, jobs: int) -> float:
 
 
 def check_files(service: Service, jobs: int) -> None:
-    """Every picture lies where the ledger says, with the size it says."""
+    """Every image lies where the database says, with the size it says."""
     rows = service.query("SELECT storage_key, bytes FROM images")
     images = service.directory / "images"
     whole = [row for row in rows if (images / row["storage_key"]).stat().st_size == row["bytes"]]
     if len(whole) != jobs:
-        raise RuntimeError(f"{len(whole)} of {jobs} pictures are whole")
+        raise RuntimeError(f"{len(whole)} of {jobs} images are whole")
 
 
 def one_commit(service: Service, number: int) -> None:
     """One row, durably."""
-    service.ledger.execute(references.INSERT, [f"{number}", PROMPT, "64x64"])
+    service.database.execute(references.INSERT, [f"{number}", PROMPT, "64x64"])
 
 
 def one_job(service: Service) -> None:
@@ -158,14 +158,14 @@ def one_job(service: Service) -> None:
 
 
 def loop(service: Service, model_id: str, jobs: int, number: int) -> None:
-    """Draw as many pictures without a service around them."""
+    """Draw as many images without a service around them."""
     model = service.model(model_id)
     requests = [
         ImageRequest(PROMPT, None, seed, 64, 64, model.steps.default, model.guidance_scale.default)
         for seed in range(jobs)
     ]
     directory = service.directory / "bare" / f"{model_id}-{number}"
-    references.draw_bare(FakeGenerator(model), requests, model.microbatch, directory)
+    references.draw_bare(FakeGenerator(model), requests, model.microbatch_size, directory)
 
 
 def celery_tasks(service: Service, tasks: int) -> None:

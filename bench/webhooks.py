@@ -48,7 +48,7 @@ WARM = 5
 
 
 class Post:
-    """A ledger, receivers, and deliverers in between."""
+    """A database, receivers, and deliverers in between."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -67,7 +67,7 @@ class Post:
         postgres = exits.enter_context(EmbeddedPostgres(self.directory / "postgres"))
         self.settings = Settings(data_dir=self.directory, database_url=postgres.url, egress_allow="127.0.0.1")
         database.upgrade(self.settings)
-        self.ledger = exits.enter_context(psycopg.connect(postgres.url, autocommit=True, row_factory=dict_row))
+        self.connection = exits.enter_context(psycopg.connect(postgres.url, autocommit=True, row_factory=dict_row))
         self.database = Database(self.settings, name="bench")
         exits.callback(self.database.close)
         ports = free_port(), free_port()
@@ -101,7 +101,7 @@ class Post:
     def clear(self) -> None:
         """Forget jobs, endpoints and arrivals, and break off what hangs."""
         self.tell("release")
-        self.ledger.execute("TRUNCATE jobs, webhook_endpoints, webhook_deliveries, webhook_attempts CASCADE")
+        self.connection.execute("TRUNCATE jobs, webhook_endpoints, webhook_deliveries, webhook_attempts CASCADE")
         self.tell("arrivals")
 
     def endpoints(self, url: str, count: int) -> None:
@@ -121,8 +121,8 @@ class Post:
         self.database.execute(jobs.cancel(DEFAULT_PROJECT, job_id))
 
     def query(self, statement: str, *values: object) -> list[dict[str, Any]]:
-        """Ask the ledger."""
-        return self.ledger.execute(statement, values).fetchall()
+        """Ask the database."""
+        return self.connection.execute(statement, values).fetchall()
 
     def tell(self, path: str) -> Any:
         """Ask the receivers."""
@@ -142,11 +142,11 @@ class Post:
 
 
 def a_job() -> NewJob:
-    """A request that the ledger takes."""
+    """A request that the database takes."""
     return NewJob(
         id=new_id("job"), project_id=DEFAULT_PROJECT, operation="generation", model="unheard", prompt="a cat",
         negative_prompt=None, n=1, size="64x64", steps=5, guidance_scale=5.0, seed=7, output_format="png",
-        output_compression=None, queue="unheard", batch_key="unheard", microbatch=8, priority=0, cost=1.0,
+        output_compression=None, queue="unheard", microbatch_key="unheard", microbatch_size=8, priority=0, cost=1.0,
         max_attempts=3, ttl=timedelta(hours=24),
     )  # fmt: skip
 
@@ -165,7 +165,7 @@ def deliver(post: Post, rounds: int, events: int) -> list[Line]:
 
 
 def rate(post: Post, events: int, endpoints: int, deliverers: int) -> float:
-    """Deliveries a second by the ledger's clock."""
+    """Deliveries a second by the database's clock."""
     post.clear()
     post.endpoints(post.answering, endpoints)
     for job_id in post.submit(events // endpoints):
@@ -236,7 +236,7 @@ def latencies(post: Post, events: int, hanging: int, pause: float) -> list[float
 def measure(
     directory: Path, parts: Sequence[str], *, rounds: int, deliveries: int, events: int, hanging: int, pause: float
 ) -> list[Line]:
-    """Start a ledger and receivers in an empty directory and take the figures."""
+    """Start a database and receivers in an empty directory and take the figures."""
     lines: list[Line] = []
     with Post(directory) as post:
         if "deliver" in parts:

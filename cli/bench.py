@@ -1,6 +1,6 @@
 """`safelight bench model`: what a model costs on this machine, drawn by the generator that a worker would build.
 
-No ledger, no queue, no files: pictures are drawn and thrown away. Batch sizes take turns within a round and the median
+No database, no queue, no files: images are drawn and thrown away. Batch sizes take turns within a round and the median
 is taken over rounds, because a machine's speed moves within minutes; ratios are taken within a round. What a job costs
 around the drawing is measured by `make bench` (docs/05-performance.md).
 """
@@ -44,7 +44,7 @@ WORTH_DOUBLING = 1.03
 """A batch is doubled again while that brings at least this many times the images a second."""
 
 
-class Unwatched:
+class SilentReporter:
     """Hears the steps of a drawing and stops nothing; see `core.generation.Watch`."""
 
     def step(self, done: int, total: int) -> None:
@@ -56,11 +56,11 @@ class Unwatched:
 
 @dataclass(slots=True)
 class Batch:
-    """A number of pictures drawn together: the seconds it took, one value a round."""
+    """A number of images drawn together: the seconds it took, one value a round."""
 
     size: int
     seconds: list[float] = field(default_factory=list)
-    same_bytes: bool = True  # whether the first picture is, byte by byte, the one that is drawn alone
+    same_bytes: bool = True  # whether the first image is, byte by byte, the one that is drawn alone
 
     @property
     def rate(self) -> float:
@@ -83,11 +83,11 @@ class Report:
 
     @property
     def best(self) -> Batch:
-        """The batch that gains most over a single picture, by the ratios within rounds; of equals the smallest."""
+        """The batch that gains most over a single image, by the ratios within rounds; of equals the smallest."""
         return max(self.batches, key=lambda batch: (self.against_one(batch), -batch.size))
 
     def against_one(self, batch: Batch) -> float:
-        """Images a second of a batch over those of a single picture: the median of the rounds' ratios."""
+        """Images a second of a batch over those of a single image: the median of the rounds' ratios."""
         alone = self.batches[0].seconds
         return median(batch.size * one / seconds for one, seconds in zip(alone, batch.seconds, strict=True))
 
@@ -106,18 +106,18 @@ def model(
     steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps; by default the model's.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Measure a model: images a second by batch size, seconds to the first picture, memory, and whether seeds hold."""
+    """Measure a model: images a second by batch size, seconds to the first image, memory, and whether seeds hold."""
     sizes = _batch_sizes(batches)
     settings = read_settings()
     catalog = read_catalog(settings)
     asked = _planned(catalog, settings, model=model_id, size=size, steps=steps)
     say = (lambda _: None) if as_json else (lambda line: print(line, file=sys.stderr))
     report = _measured(catalog, settings, asked, sizes, seconds, say)
-    print(json.dumps(_as_json(report)) if as_json else _as_text(report, catalog.model(asked.model).microbatch))
+    print(json.dumps(_as_json(report)) if as_json else _as_text(report, catalog.model(asked.model).microbatch_size))
 
 
 def _batch_sizes(text: str) -> list[int]:
-    """Read `1,4,8`; a single picture is always among them, because the ratios are taken against it."""
+    """Read `1,4,8`; a single image is always among them, because the ratios are taken against it."""
     try:
         sizes = {int(part) for part in text.split(",")}
     except ValueError:
@@ -150,11 +150,11 @@ def _measured(
 
     say(f"Loading {asked.model} ...")
     try:
-        generator, cold, first = _first_picture(catalog, settings, asked)
+        generator, cold, first = _first_image(catalog, settings, asked)
         say("Drawing ...")
         warm_seconds, again = _timed(partial(_drawn, generator, asked, 1))
         if again[0].tobytes() != first.tobytes():
-            raise CommandError(f"{asked.model} draws two pictures for one seed; nothing else here would mean much.")
+            raise CommandError(f"{asked.model} draws two images for one seed; nothing else here would mean much.")
         measured, no_memory_at = _explored(generator, asked, sizes, first)
         _interleaved(generator, asked, measured, budget, say)
     except GenerationError as error:
@@ -164,10 +164,10 @@ def _measured(
     )
 
 
-def _first_picture(
+def _first_image(
     catalog: "Catalog", settings: "Settings", asked: "NewJob"
 ) -> tuple["Generator", dict[str, float], "Image"]:
-    """A generator that has drawn once, and the seconds from nothing to its first picture, by part."""
+    """A generator that has drawn once, and the seconds from nothing to its first image, by part."""
     began = time.perf_counter()
     from worker.generators import build
 
@@ -195,12 +195,12 @@ def _explored(
     while waiting:
         batch = Batch(waiting.pop(0))
         try:
-            seconds, pictures = _timed(partial(_drawn, generator, asked, batch.size))
+            seconds, images = _timed(partial(_drawn, generator, asked, batch.size))
         except OutOfMemory:
             if batch.size == 1:
                 raise
             return found, batch.size
-        batch.same_bytes = pictures[0].tobytes() == alone.tobytes()
+        batch.same_bytes = images[0].tobytes() == alone.tobytes()
         found.append(batch)
         rates.append(batch.size / seconds)
         if not waiting and 2 * batch.size <= LARGEST_BATCH and rates[-1] >= WORTH_DOUBLING * max(rates[:-1], default=0):
@@ -216,16 +216,16 @@ def _interleaved(
     while rounds < LEAST_ROUNDS or time.perf_counter() - began < budget:
         # Every other round goes downwards, so that no size always follows the same neighbour.
         for batch in batches if rounds % 2 == 0 else reversed(batches):
-            seconds, pictures = _timed(partial(_drawn, generator, asked, batch.size))
+            seconds, images = _timed(partial(_drawn, generator, asked, batch.size))
             batch.seconds.append(seconds)
-            if len(pictures) != batch.size:
-                raise CommandError(f"{asked.model} drew {len(pictures)} pictures instead of {batch.size}.")
+            if len(images) != batch.size:
+                raise CommandError(f"{asked.model} drew {len(images)} images instead of {batch.size}.")
         rounds += 1
         say(f"Round {rounds}: {time.perf_counter() - began:.0f} of {budget:.0f} s")
 
 
 def _drawn(generator: "Generator", asked: "NewJob", count: int) -> "Sequence[Image]":
-    return generator.generate(_requests(asked, count), Unwatched())
+    return generator.generate(_requests(asked, count), SilentReporter())
 
 
 def _requests(asked: "NewJob", count: int) -> "list[ImageRequest]":
@@ -243,8 +243,8 @@ def _requests(asked: "NewJob", count: int) -> "list[ImageRequest]":
 
 def _timed(work: "Callable[[], Sequence[Image]]") -> "tuple[float, Sequence[Image]]":
     began = time.perf_counter()
-    pictures = work()
-    return time.perf_counter() - began, pictures
+    images = work()
+    return time.perf_counter() - began, images
 
 
 def _peak_bytes() -> int:
@@ -272,7 +272,7 @@ def _as_json(report: Report) -> dict[str, Any]:
         "guidance_scale": report.asked.guidance_scale,
         "receipt": report.receipt,
         "cpus": _cpus(),
-        "first_picture_seconds": {"cold": report.cold, "warm": report.warm_seconds},
+        "first_image_seconds": {"cold": report.cold, "warm": report.warm_seconds},
         "peak_bytes": report.peak_bytes,
         "device_peak_bytes": report.device_peak_bytes,
         "batches": [
@@ -290,7 +290,7 @@ def _as_json(report: Report) -> dict[str, Any]:
     }
 
 
-def _as_text(report: Report, microbatch: int) -> str:
+def _as_text(report: Report, microbatch_size: int) -> str:
     asked, receipt, cold = report.asked, report.receipt, report.cold
     parts = ", ".join(f"{name} {value:.2f}" for name, value in cold.items())
     memory = f"peak {report.peak_bytes / 1e6:.0f} MB resident" if report.peak_bytes else "not told by this system"
@@ -300,13 +300,13 @@ def _as_text(report: Report, microbatch: int) -> str:
     on = f"{receipt.get('device', 'cpu')} ({receipt.get('dtype', '?')}), {_cpus()} CPUs"
     lines = [
         f"{what}; {on}",
-        f"first picture   cold {sum(cold.values()):.2f} s ({parts}), warm {report.warm_seconds:.2f} s",
+        f"first image   cold {sum(cold.values()):.2f} s ({parts}), warm {report.warm_seconds:.2f} s",
         f"memory          {memory}",
         "",
         *_table(report),
         "",
         f"Best batch: {report.best.size}, {report.against_one(report.best):.2f} times the images a second of batch 1. "
-        f"The catalogue's microbatch is {microbatch}.",
+        f"The catalogue's microbatch_size is {microbatch_size}.",
     ]
     if report.no_memory_at is not None:
         lines.append(f"A batch of {report.no_memory_at} does not fit into memory.")

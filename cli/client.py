@@ -2,7 +2,7 @@
 
 Every request here may be repeated without harm (a submit carries an Idempotency-Key), so a broken connection, or an API
 that is away for a moment, is tried again. An API that never answered is not waited for: the sentence says how to start
-it. What is shown of a job, and where pictures go, is the commands' business; what is asked of batches is in
+it. What is shown of a job, and where images go, is the commands' business; what is asked of batches is in
 `cli.batch.client`. Threads may share a client.
 """
 
@@ -37,7 +37,7 @@ PASSING = frozenset({502, 503, 504})
 """What a proxy answers while the API behind it starts."""
 
 KEPT_SECONDS = 30 * 24 * 3600
-"""How long an uploaded picture is kept, so that its job can be retried: the longest the API takes."""
+"""How long an uploaded image is kept, so that its job can be retried: the longest the API takes."""
 
 PAGE = 100
 """Most jobs that the API lists at a time."""
@@ -51,7 +51,7 @@ JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.")]
 
 
 class Image(TypedDict):
-    """What the commands read of a picture."""
+    """What the commands read of an image."""
 
     id: str
     index: int
@@ -67,7 +67,7 @@ class JobError(TypedDict):
     message: str
 
 
-class Warned(TypedDict):
+class JobWarning(TypedDict):
     """What to know about a job that is done all the same."""
 
     code: str
@@ -84,7 +84,7 @@ class Job(TypedDict):
     output_format: str
     images: list[Image]
     error: JobError | None
-    warnings: list[Warned]
+    warnings: list[JobWarning]
     created_at: int
 
 
@@ -137,7 +137,7 @@ class Client:
     def submit(self, request: Mapping[str, Any]) -> Job:
         """Post a job. However often it has to be sent, it is one job."""
         headers = {"idempotency-key": str(uuid4()), "content-type": "application/json"}
-        return cast(Job, self.ask("POST", "/v1/jobs", content=json.dumps(request), headers=headers))
+        return cast(Job, self.request("POST", "/v1/jobs", content=json.dumps(request), headers=headers))
 
     def upload(self, name: str, content: bytes, purpose: str = "vision") -> str:
         """Put a file beside the jobs that begin with it, for KEPT_SECONDS; returns the file's id.
@@ -149,17 +149,17 @@ class Client:
             "expires_after[anchor]": "created_at",
             "expires_after[seconds]": str(KEPT_SECONDS),
         }
-        return str(self.ask("POST", "/v1/files", data=fields, files={"file": (name, content)})["id"])
+        return str(self.request("POST", "/v1/files", data=fields, files={"file": (name, content)})["id"])
 
     def cancel(self, job_id: str) -> Job:
         """Wish that a job stop; returns it as it is then."""
-        return cast(Job, self.ask("POST", f"{_path(job_id)}/cancel"))
+        return cast(Job, self.request("POST", f"{_path(job_id)}/cancel"))
 
     def jobs(self, limit: int, statuses: Sequence[str] = (), model: str | None = None) -> Iterator[Job]:
         """The newest jobs, as many as `limit` at most."""
         wanted: dict[str, Any] = {"status": list(statuses), **({} if model is None else {"model": model})}
         while limit > 0:
-            page = self.ask("GET", "/v1/jobs", params={**wanted, "limit": min(limit, PAGE)})
+            page = self.request("GET", "/v1/jobs", params={**wanted, "limit": min(limit, PAGE)})
             yield from page["data"]
             if not page["has_more"]:
                 return
@@ -188,14 +188,14 @@ class Client:
                 raise _Passing("ends the stream before the job's end")
 
     def download(self, image: Image) -> bytes:
-        """A picture's file, as it was stored."""
+        """An image's file, as it was stored."""
         content = self._request("GET", _content(image), follow_redirects=True).content
         if sha256(content).hexdigest() != image["sha256"]:
             raise _changed(image)
         return content
 
     def download_into(self, file: BinaryIO, image: Image) -> None:
-        """A picture's file, as it was stored, written over what `file` holds."""
+        """An image's file, as it was stored, written over what `file` holds."""
         if self.save(_content(image), file) != image["sha256"]:
             raise _changed(image)
 
@@ -214,7 +214,7 @@ class Client:
                     digest.update(part)
                 return digest.hexdigest()
 
-    def ask(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+    def request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         """An object of the API."""
         answer = self._request(method, path, **options)
         try:

@@ -1,4 +1,4 @@
-"""The ledger as commands see it: open it, ask which revision it has, bring it to the newest."""
+"""The database as commands see it: open it, ask which revision it has, bring it to the newest."""
 
 import os
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from core.settings import Settings
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Database]:
-    """The ledger, closed at the end. Raises CommandError when it cannot be used."""
+    """The database, closed at the end. Raises CommandError when it cannot be used."""
     database = Database(settings, name="safelight-cli")
     try:
         yield database
@@ -25,7 +25,7 @@ def opened(settings: Settings) -> Iterator[Database]:
 
 
 def upgrade(settings: Settings) -> None:
-    """Bring the ledger's tables to the newest revision. Raises CommandError when it cannot be used."""
+    """Bring the database's tables to the newest revision. Raises CommandError when it cannot be used."""
     os.environ["SAFELIGHT_DATABASE_URL"] = settings.database_url or ""  # where migrations look for it
     try:
         migrations.upgrade()

@@ -21,7 +21,7 @@ from cli.panel import address
 from core.settings import Settings
 
 LEAST_FREE_BYTES = 2_000_000_000
-"""Below that a day of pictures may fill the disk."""
+"""Below that a day of images may fill the disk."""
 
 LEAST_PYTHON = (3, 11)
 PROBE_TORCH = "import torch, diffusers; print(torch.__version__, 'cuda' if torch.cuda.is_available() else 'cpu')"

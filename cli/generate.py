@@ -1,8 +1,8 @@
-"""`safelight generate "a prompt" -o cat.png`: post a job, show it, save its pictures. The story is `generate`.
+"""`safelight generate "a prompt" -o cat.png`: post a job, show it, save its images. The story is `generate`.
 
-With --image it is an edit, with --variation a variation: the picture is uploaded first.
+With --image it is an edit, with --variation a variation: the image is uploaded first.
 
-Where pictures go is settled before the job is posted: nothing is drawn that could not be saved, and no file is
+Where images go is settled before the job is posted: nothing is drawn that could not be saved, and no file is
 overwritten unless --force says so.
 """
 
@@ -19,7 +19,7 @@ from cli.errors import CommandError
 from cli.jobs import after_cancel
 from cli.parameters import (
     FORMATS,
-    MOST_IMAGES,
+    MAX_IMAGES,
     Denoise,
     Format,
     GuidanceScale,
@@ -46,15 +46,15 @@ def generate(
         ),
     ] = None,
     model: Model = None,
-    n: Annotated[int, typer.Option("--n", "-n", min=1, max=MOST_IMAGES, help="How many pictures.")] = 1,
+    n: Annotated[int, typer.Option("--n", "-n", min=1, max=MAX_IMAGES, help="How many images.")] = 1,
     size: Size = None,
     seed: Seed = None,
     steps: Steps = None,
     guidance_scale: GuidanceScale = None,
     negative_prompt: NegativePrompt = None,
-    image: Annotated[Path | None, typer.Option(help="Begin with this picture: edit it by the prompt.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Begin with this image: edit it by the prompt.")] = None,
     mask: Annotated[
-        Path | None, typer.Option(help="Edit only where this picture, as large as the other, is transparent or white.")
+        Path | None, typer.Option(help="Edit only where this image, as large as the other, is transparent or white.")
     ] = None,
     strength: Annotated[float | None, typer.Option(help="How far to edit, up to 1. Default: the model's.")] = None,
     variation: Annotated[bool, typer.Option("--variation", help="Draw the subject of --image anew.")] = False,
@@ -69,13 +69,13 @@ def generate(
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Draw pictures and save them. Progress goes to stderr, their paths to stdout. Ctrl-C cancels the job."""
+    """Draw images and save them. Progress goes to stderr, their paths to stdout. Ctrl-C cancels the job."""
     if no_wait and output is not None:
         raise CommandError("--no-wait saves nothing, so it does not go with -o.")
     chosen = choose_format(output, output_format)
     check_place(output, n, force)
     operation = choose_operation(prompt, image, mask, variation)
-    pictures = {name: (path, _picture(path)) for name, path in (("image", image), ("mask", mask)) if path is not None}
+    images = {name: (path, _image(path)) for name, path in (("image", image), ("mask", mask)) if path is not None}
     asked: dict[str, object] = {
         "operation": operation,
         "prompt": prompt,
@@ -91,7 +91,7 @@ def generate(
         "postprocess": filters(denoise, sharpen, upscale),
     }
     with connect(url, key) as client:
-        for name, (path, content) in pictures.items():
+        for name, (path, content) in images.items():
             asked[name] = {"file_id": client.upload(path.name, content)}
         job = _submit(client, said(asked))
         if no_wait:
@@ -111,15 +111,15 @@ def choose_operation(
 ) -> Literal["edit", "variation"] | None:
     """What the options mean; None is a generation. Raises CommandError if they do not go together."""
     if image is None and (variation or mask is not None):
-        raise CommandError(f"{'--variation' if variation else '--mask'} needs the picture to begin with: --image PATH.")
+        raise CommandError(f"{'--variation' if variation else '--mask'} needs the image to begin with: --image PATH.")
     if variation and (prompt is not None or mask is not None):
-        raise CommandError("A variation follows its picture alone: --variation takes no prompt and no --mask.")
+        raise CommandError("A variation follows its image alone: --variation takes no prompt and no --mask.")
     if prompt is None and not variation:
         raise CommandError('Say what to draw: safelight generate "A cat sitting on a sofa."')
     return None if image is None else "variation" if variation else "edit"
 
 
-def _picture(path: Path) -> bytes:
+def _image(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
@@ -148,14 +148,14 @@ def choose_format(output: Path | None, chosen: Format | None) -> Format | None:
         return chosen
     meant = FORMATS.get(output.suffix.lower())
     if meant is None:
-        raise CommandError(f"{output} is no directory, and a picture's name ends in {', '.join(FORMATS)}.")
+        raise CommandError(f"{output} is no directory, and an image's name ends in {', '.join(FORMATS)}.")
     if chosen not in (None, meant):
         raise CommandError(f"{output} is the name of a {meant} file, but --format says {chosen}.")
     return meant
 
 
 def check_place(output: Path | None, n: int, force: bool) -> None:
-    """Raise CommandError if pictures could not be saved here."""
+    """Raise CommandError if images could not be saved here."""
     place = output or Path()
     directory = place if os.path.isdir(place) else place.parent
     if not os.path.isdir(directory):
@@ -170,12 +170,12 @@ def check_place(output: Path | None, n: int, force: bool) -> None:
 
 
 def numbered(path: Path, n: int) -> Sequence[Path]:
-    """The names of n pictures: cat.png, or cat-0.png, cat-1.png ..."""
+    """The names of n images: cat.png, or cat-0.png, cat-1.png ..."""
     return [path] if n == 1 else [path.with_name(f"{path.stem}-{index}{path.suffix}") for index in range(n)]
 
 
 def save(client: Client, job: Job, place: Path, force: bool) -> None:
-    """Download a job's pictures and print where each is."""
+    """Download a job's images and print where each is."""
     if os.path.isdir(place):
         place = place / f"{job['id']}{extension_of(job['output_format'])}"
     for image, path in zip(job["images"], numbered(place, len(job["images"])), strict=True):
@@ -187,7 +187,7 @@ def save(client: Client, job: Job, place: Path, force: bool) -> None:
             raise _exists(path) from None
         except OSError as error:
             what = f"{path} cannot be written ({error.strerror})"
-            raise CommandError(f"{what}; the picture is kept at {image['url']}") from None
+            raise CommandError(f"{what}; the image is kept at {image['url']}") from None
         print(path, flush=True)
 
 

@@ -26,7 +26,7 @@ Project = Annotated[str, typer.Option(help="Project that the key opens, by name 
 def create(name: Annotated[str, typer.Argument(help="What the key is for.")], project: Project = "default") -> None:
     """Make a key and show it, this once."""
     with opened(joined(read_settings())) as database:
-        rows = database.execute(keys.project_named(project)) or database.execute(keys.add_project(project))
+        rows = database.execute(keys.get_project_by_name(project)) or database.execute(keys.add_project(project))
         key = keys.new_key()
         database.execute(keys.add(key, rows[0].id, name))
     print(key)
@@ -36,7 +36,7 @@ def create(name: Annotated[str, typer.Argument(help="What the key is for.")], pr
 def list_keys() -> None:
     """Show all keys: id, project, name, first characters, and whether revoked."""
     with opened(joined(read_settings())) as database:
-        for row in database.execute(keys.every()):
+        for row in database.execute(keys.list_keys()):
             state = f"revoked {row.revoked_at:%Y-%m-%d}" if row.revoked_at else f"since {row.created_at:%Y-%m-%d}"
             print(f"{row.id}  {row.project_id}  {row.prefix}...  {state}  {row.name}")
 
@@ -52,7 +52,7 @@ def revoke(key_id: Annotated[str, typer.Argument(help="Id of the key, as `list` 
 
 def first_key(database: Database) -> str | None:
     """Make a key for the default project unless there is any key; returns it, to be shown once."""
-    if any(row.revoked_at is None for row in database.execute(keys.every())):
+    if any(row.revoked_at is None for row in database.execute(keys.list_keys())):
         return None
     key = keys.new_key()
     database.execute(keys.add(key, DEFAULT_PROJECT, "first"))

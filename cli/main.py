@@ -15,7 +15,7 @@ from cli.errors import CommandError
 
 COMMANDS = {
     "up": ("cli.local.up:up", "Run everything on this machine; Ctrl-C stops it."),
-    "generate": ("cli.generate:generate", "Post a prompt, wait with a progress bar, save the pictures."),
+    "generate": ("cli.generate:generate", "Post a prompt, wait with a progress bar, save the images."),
     "watch": ("cli.watch:watch", "Follow a job to its end."),
     "jobs": ("cli.jobs:jobs", "List jobs."),
     "cancel": ("cli.jobs:cancel", "Stop a job."),

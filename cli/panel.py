@@ -1,4 +1,4 @@
-"""What `safelight up` shows when it is ready: where it is, and lines to copy that end in a picture."""
+"""What `safelight up` shows when it is ready: where it is, and lines to copy that end in an image."""
 
 import sys
 
@@ -15,7 +15,7 @@ def show(settings: Settings, model: str, key: str | None, *, seconds: float) -> 
     text = f"{url}/docs   logs: {settings.data_dir / 'logs'}   stop: Ctrl-C\n"
     if key is not None:
         text += f"\nYour first API key, shown this once:\n  {key}\n"
-    text += f"\n# A picture with curl\n{curl_lines(url, settings.needs_key, key)}\n"
+    text += f"\n# An image with curl\n{curl_lines(url, settings.needs_key, key)}\n"
     text += f"\n# The same with OpenAI's SDK\n{sdk_lines(url, model, settings.needs_key, key)}"
     if not sys.stdout.isatty():
         print(f"{title}\n{text}", flush=True)

@@ -12,11 +12,11 @@ Format = Literal["png", "webp", "jpeg"]
 FORMATS: dict[str, Format] = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}
 """Which extension means which format; the first of a format is the one that our own names get."""
 
-MOST_IMAGES = 64  # the most that any model of a catalogue may draw at a time
+MAX_IMAGES = 64  # the most that any model of a catalogue may draw at a time
 
 Model = Annotated[str | None, typer.Option(help="Default: the catalogue's.")]
 Size = Annotated[str | None, typer.Option(help="Such as 256x256. Default: the model's.")]
-Seed = Annotated[int | None, typer.Option(help="The same seed draws the same picture. Default: drawn.")]
+Seed = Annotated[int | None, typer.Option(help="The same seed draws the same image. Default: drawn.")]
 Steps = Annotated[int | None, typer.Option(help="Denoising steps. Default: the model's.")]
 GuidanceScale = Annotated[float | None, typer.Option(help="How closely to follow the prompt.")]
 NegativePrompt = Annotated[str | None, typer.Option(help="What to keep away from.")]
@@ -26,7 +26,7 @@ Upscale = Annotated[int | None, typer.Option(help="Multiply both sides by 2 or 4
 
 
 def extension_of(output_format: str) -> str:
-    """What the name of a picture of a format ends in: `.png`, `.webp` or `.jpg`."""
+    """What the name of an image of a format ends in: `.png`, `.webp` or `.jpg`."""
     return next(extension for extension, meant in FORMATS.items() if meant == output_format)
 
 

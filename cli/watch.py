@@ -21,7 +21,7 @@ Show = Callable[[Event], None]
 
 
 def watch(job_id: JobId, url: Url = None, key: Key = None) -> None:
-    """Follow a job to its end, and print links to its pictures."""
+    """Follow a job to its end, and print links to its images."""
     with connect(url, key) as client:
         try:
             job = follow(client, job_id)
@@ -58,7 +58,7 @@ def _until_end(client: Client, job_id: str) -> Job:
 
 
 def check_completed(job: Job) -> None:
-    """Raise CommandError unless the job brought its pictures, saying why it did not."""
+    """Raise CommandError unless the job brought its images, saying why it did not."""
     error = job["error"]
     if error is not None:
         raise CommandError(f"{job['id']} failed ({error['code']}): {' '.join(error['message'].split())}")
@@ -74,7 +74,7 @@ def is_lively() -> bool:
 
 
 def _state(event: Event) -> str:
-    """What an event of the ledger means to who waits."""
+    """What an event of the database means to who waits."""
     reason = event.data.get("reason")
     return {
         "job.started": "drawing",

@@ -58,7 +58,7 @@ class Model(BaseModel):
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")]
     generator: GeneratorName
     source: str = Field("", description="Folder (relative to models_dir) or hub id of a diffusers pipeline.")
-    revision: str | None = Field(None, description="Commit of the hub repository; part of the batch key.")
+    revision: str | None = Field(None, description="Commit of the hub repository; part of the micro-batch key.")
     queue: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")] = "local"
     description: str = ""
     licence: str = ""
@@ -73,7 +73,9 @@ class Model(BaseModel):
     strength: Annotated[float, Gt(0), Le(1)] = Field(0.75, description="How far an edit goes that does not say.")
     max_images: Annotated[int, Ge(1), Le(64)] = Field(10, description="Largest n of one job.")
     max_prompt_chars: Annotated[int, Ge(1)] = 4000
-    microbatch: Annotated[int, Ge(1), Le(256)] = Field(4, description="Images that go through the device together.")
+    microbatch_size: Annotated[int, Ge(1), Le(256)] = Field(
+        4, description="Images that go through the device together."
+    )
     seconds_per_image: Annotated[float, Gt(0)] = Field(
         1.0,
         description="Device-seconds an image of default size and steps costs: for fair order and estimates.",
@@ -94,7 +96,7 @@ class Model(BaseModel):
 
     @model_validator(mode="after")
     def _calls_stand_alone(self) -> "Model":
-        if self.is_remote and self.microbatch != 1:
+        if self.is_remote and self.microbatch_size != 1:
             raise ValueError(f"microbatch must be 1 for {self.generator}: each job is a call of its own")
         if self.is_remote and "variation" in self.operations:
             raise ValueError(f"operations of {self.generator} are generation and edit")

@@ -126,7 +126,7 @@ def _ping_after_idling(engine: sa.Engine, idle: float = 1.0) -> None:
     """
 
     @event.listens_for(engine, "checkin")
-    def remember(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    def store(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
         record.info["used_at"] = time.monotonic()
 
     @event.listens_for(engine, "checkout")

@@ -23,10 +23,10 @@ import httpx
 from core.errors import InvalidParameter
 from core.settings import Settings
 
-MOST_READ = 8192
+MAX_BODY_BYTES = 8192
 """Bytes of an answer's body that are read; the connection is closed then."""
 
-MOST_RECEIVED = 64 * 1024
+MAX_RESPONSE_BYTES = 64 * 1024
 """Bytes of an answer in all, headers included, after which it is broken off."""
 
 RESOLVE_SECONDS = 5.0
@@ -74,7 +74,7 @@ class Refused(Unreached):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. The body is cut off at MOST_READ."""
+    """What came back. The body is cut off at MAX_BODY_BYTES."""
 
     status: int
     headers: Mapping[str, str]
@@ -278,9 +278,9 @@ class _Stream(httpcore.NetworkStream):
         self._received = 0
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if self._received > MOST_RECEIVED:
+        if self._received > MAX_RESPONSE_BYTES:
             raise httpcore.ReadError("too long an answer")
-        data = self._inner.read(min(max_bytes, MOST_READ), timeout=_left(self._deadline, httpcore.ReadTimeout))
+        data = self._inner.read(min(max_bytes, MAX_BODY_BYTES), timeout=_left(self._deadline, httpcore.ReadTimeout))
         self._received += len(data)
         return data
 
@@ -333,9 +333,9 @@ def _beginning_of(response: httpcore.Response) -> bytes:
     with contextlib.suppress(httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError):
         for chunk in response.iter_stream():
             read += chunk
-            if len(read) >= MOST_READ:
+            if len(read) >= MAX_BODY_BYTES:
                 break
-    return read[:MOST_READ]
+    return read[:MAX_BODY_BYTES]
 
 
 def _plain(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

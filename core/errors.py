@@ -215,7 +215,7 @@ class QueueFull(SafelightError):
 
 
 class RequestTimeout(SafelightError):
-    """The picture was not ready in time; the job goes on and can be fetched by its id."""
+    """The image was not ready in time; the job goes on and can be fetched by its id."""
 
     status = 504
     type = "server_error"
@@ -248,13 +248,13 @@ class InternalError(SafelightError):
 
 
 class GenerationError(SafelightError):
-    """The picture could not be made."""
+    """The image could not be made."""
 
     code = "generation_failed"
 
 
 class OutOfMemory(GenerationError):
-    """The device has too little memory for one picture of this size."""
+    """The device has too little memory for one image of this size."""
 
     code = "out_of_memory"
 
@@ -274,20 +274,20 @@ class ModelUnavailable(GenerationError):
 
 
 class StorageFailed(GenerationError):
-    """An input could not be read, or the finished picture could not be stored."""
+    """An input could not be read, or the finished image could not be stored."""
 
     code = "storage_failed"
     retryable = True
 
 
 class InputUnavailable(GenerationError):
-    """An input picture of the job was deleted, has expired, or is no picture."""
+    """An input image of the job was deleted, has expired, or is no image."""
 
     code = "input_unavailable"
 
 
 class PostprocessFailed(GenerationError):
-    """The picture was drawn but could not be postprocessed."""
+    """The image was drawn but could not be postprocessed."""
 
     code = "postprocess_failed"
 
@@ -312,7 +312,7 @@ class PoisonJob(GenerationError):
 
 
 class ContentPolicyViolation(GenerationError):
-    """The provider's moderation refuses the prompt or the picture."""
+    """The provider's moderation refuses the prompt or the image."""
 
     status = 400
     type = "invalid_request_error"
@@ -373,19 +373,19 @@ class ProviderOutcomeUnknown(ProviderMayHaveBilled):
 
 
 class ProviderAnswerUnreadable(ProviderMayHaveBilled):
-    """The provider answered, but no picture can be made of its answer; it is not asked again."""
+    """The provider answered, but no image can be made of its answer; it is not asked again."""
 
     code = "provider_answer_unreadable"
 
 
 class ProviderAnswerLost(ProviderMayHaveBilled):
-    """The provider drew the pictures, but they were lost before they were stored; it is not asked again."""
+    """The provider drew the images, but they were lost before they were stored; it is not asked again."""
 
     code = "provider_answer_lost"
 
 
 def failure(code: str, message: str) -> GenerationError:
-    """Why a job failed, from what the ledger keeps of it."""
+    """Why a job failed, from what the database keeps of it."""
     kinds = [GenerationError]
     for kind in kinds:
         kinds.extend(kind.__subclasses__())

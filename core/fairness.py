@@ -48,7 +48,7 @@ import sqlalchemy as sa
 
 from core.clock import NOW
 from core.status import JobStatus
-from core.tables import BATCH_PRECEDENCE, in_status, is_kept_in_order, jobs
+from core.tables import BATCH_PRECEDENCE, equals_in_order, in_status, jobs
 
 FAIR_TURN = 16
 """One claim in so many goes by fair rank alone. It is what batch work and low priorities keep of a busy device (6 %),
@@ -78,7 +78,7 @@ def start(
     standing: its `precedence`.
     """
     in_queue = jobs.c.queue == queue
-    alike = sa.and_(in_queue, is_kept_in_order(jobs.c.precedence, standing))
+    alike = sa.and_(in_queue, equals_in_order(jobs.c.precedence, standing))
     of_flow = sa.and_(in_queue, jobs.c.project_id == project_id, jobs.c.precedence == standing)
     last = _rank(of_flow, in_status(JobStatus.QUEUED, JobStatus.IN_PROGRESS), order=[jobs.c.fair_rank.desc()])
     return sa.func.greatest(
@@ -86,12 +86,12 @@ def start(
     )
 
 
-def start_of(queue: str, project_id: str, priority: int, *, batch: bool) -> sa.Select[float]:
+def select_start(queue: str, project_id: str, priority: int, *, batch: bool) -> sa.Select[float]:
     """`start` as a statement, for those who insert many jobs of a flow and add up the ranks themselves."""
     return sa.select(start(queue, project_id, precedence(priority, batch=batch)))
 
 
-def hold(queue: str, project_id: str) -> sa.Select[Any]:
+def lock_flow(queue: str, project_id: str) -> sa.Select[Any]:
     """Keep a project's other large inserts into a queue waiting until this transaction ends.
 
     Two at once would read the same `start`, stand side by side and get two shares. To be run before `start_of`, in a

@@ -47,7 +47,7 @@ def storage_key(file_id: str) -> str:
 
 
 def record(*new: NewFile) -> sa.Executable:
-    """Enter files into the ledger; their bytes lie in storage already. Returns their rows."""
+    """Enter files into the database; their bytes lie in storage already. Returns their rows."""
     return sa.insert(files).values([_values(file) for file in new]).returning(*files.c)
 
 
@@ -60,12 +60,12 @@ def _there() -> sa.ColumnElement[bool]:
     return sa.or_(files.c.expires_at.is_(None), files.c.expires_at > NOW)
 
 
-def file(project_id: str, file_id: str) -> sa.Select[Any]:
+def get_file(project_id: str, file_id: str) -> sa.Select[Any]:
     """One file of a project."""
     return sa.select(files).where(files.c.id == file_id, files.c.project_id == project_id, _there())
 
 
-def page(
+def list_files(
     project_id: str, *, limit: int, descending: bool, after: str | None = None, purpose: str | None = None
 ) -> sa.Select[Any]:
     """Files in order of creation. `after` is the id of the last file of the page before."""
@@ -77,9 +77,9 @@ def page(
     return sa.select(files).where(*conditions).order_by(files.c.id.desc() if descending else files.c.id).limit(limit)
 
 
-def of_batch(project_id: str, file_id: str) -> sa.Select[Any]:
+def get_batch_file(project_id: str, file_id: str) -> sa.Select[Any]:
     """A file that a batch may be read from."""
-    return file(project_id, file_id).where(files.c.purpose == "batch")
+    return get_file(project_id, file_id).where(files.c.purpose == "batch")
 
 
 def delete(project_id: str, file_id: str) -> sa.Executable:
@@ -87,11 +87,11 @@ def delete(project_id: str, file_id: str) -> sa.Executable:
     return sa.delete(files).where(files.c.id == file_id, files.c.project_id == project_id).returning(files.c.id)
 
 
-def expired(limit: int) -> sa.Select[Any]:
+def list_expired(limit: int) -> sa.Select[Any]:
     """Files past their time."""
     return sa.select(files.c.id, files.c.storage_key).where(files.c.expires_at <= NOW).limit(limit)
 
 
-def forget(file_ids: Sequence[str]) -> sa.Executable:
+def purge(file_ids: Sequence[str]) -> sa.Executable:
     """Forget files past their time. The caller has removed their objects first."""
     return sa.delete(files).where(files.c.id.in_(file_ids), files.c.expires_at <= NOW).returning(files.c.id)

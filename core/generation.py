@@ -18,10 +18,10 @@ from core.status import CallOutcome
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """One picture to draw. All requests of one call share a batch key: all but prompts, seed and pictures is equal.
+    """One image to draw. All requests of one call share a micro-batch key: all but prompts, seed and images is equal.
 
     A variation draws the subject of `image` anew. An edit starts from `image` and changes it as far as `strength` says,
-    everywhere, or only where `mask` is white. Pictures that come in have the size of the one that goes out.
+    everywhere, or only where `mask` is white. Images that come in have the size of the one that goes out.
     """
 
     prompt: str  # may be empty for a variation
@@ -36,7 +36,7 @@ class ImageRequest:
     mask: Image | None = None  # L; 255 where an edit may draw, 0 where it must not
     strength: float | None = None  # of an edit; above 0 (nothing changes) up to 1 (nothing remains)
     quality: Quality = "auto"  # of a provider
-    partial_images: int = 0  # looks at the unfinished picture that a provider shall give
+    partial_images: int = 0  # looks at the unfinished image that a provider shall give
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +52,24 @@ class Stopped(Exception):
     """Raised out of a denoiser, by the watch, to leave a pipeline in mid-step."""
 
 
-class Watch(Protocol):
+class ProgressReporter(Protocol):
     """What a generator tells its caller while it draws."""
 
     def step(self, done: int, total: int) -> None:
-        """Say that `done` of `total` denoising steps are behind us. Raises Stopped when nobody wants the pictures."""
+        """Say that `done` of `total` denoising steps are behind us. Raises Stopped when nobody wants the images."""
 
     def preview(self, draw: Callable[[], Sequence[Image]]) -> None:
-        """Offer a look at the unfinished pictures, between two steps; `draw` makes them, if anyone wants to look."""
+        """Offer a look at the unfinished images, between two steps; `draw` makes them, if anyone wants to look."""
 
 
 class Generator(Protocol):
-    """Draws pictures with one model. Used by one thread at a time; keeps its weights between calls."""
+    """Draws images with one model. Used by one thread at a time; keeps its weights between calls."""
 
     def load(self) -> None:
         """Bring the weights to the device. May be called again and then does nothing. Raises ModelUnavailable."""
 
-    def generate(self, requests: Sequence[ImageRequest], watch: Watch) -> Sequence[Image]:
-        """Draw one RGB picture a request, in order, in one pass over the device.
+    def generate(self, requests: Sequence[ImageRequest], reporter: ProgressReporter) -> Sequence[Image]:
+        """Draw one RGB image a request, in order, in one pass over the device.
 
         Raises OutOfMemory when so many do not fit, Stopped when the watch says so, GeneratorFailed for the rest.
         """
@@ -78,15 +78,15 @@ class Generator(Protocol):
         """What of a request the model will not see, such as the end of a long prompt; mostly nothing."""
 
     def receipt(self) -> dict[str, str]:
-        """What drew the pictures: model revision, library versions, device, dtype."""
+        """What drew the images: model revision, library versions, device, dtype."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """How one call to a provider ended. `pictures` if it succeeded, `error` if not."""
+    """How one call to a provider ended. `images` if it succeeded, `error` if not."""
 
     outcome: CallOutcome
-    pictures: Sequence[Image] = ()  # RGB
+    images: Sequence[Image] = ()  # RGB
     error: GenerationError | None = None
     http_status: int | None = None
     request_id: str | None = None  # the provider's
@@ -97,21 +97,21 @@ class Reply:
 
 
 Show = Callable[[int, Image], None]
-"""Is given each look at an unfinished picture (RGB), with its number from 0. Does not raise."""
+"""Is given each look at an unfinished image (RGB), with its number from 0. Does not raise."""
 
 
 class RemoteGenerator(Protocol):
-    """Has pictures drawn by a provider, for money. Needs no device; used by many threads at once."""
+    """Has images drawn by a provider, for money. Needs no device; used by many threads at once."""
 
     @property
     def timeout(self) -> timedelta:
-        """How long a call takes at most; `ask` has returned by then."""
+        """How long a call takes at most; `send` has returned by then."""
 
     def fingerprint(self, requests: Sequence[ImageRequest]) -> bytes:
-        """SHA-256 of what `ask` would send."""
+        """SHA-256 of what `send` would send."""
 
-    def ask(self, requests: Sequence[ImageRequest], call_id: str, show: Show) -> Reply:
-        """Send one request for all pictures of a job, which differ by their seeds alone. Never twice, whatever happens.
+    def send(self, requests: Sequence[ImageRequest], call_id: str, show: Show) -> Reply:
+        """Send one request for all images of a job, which differ by their seeds alone. Never twice, whatever happens.
 
         call_id: our name for the call; the provider may write it into its log. show: what `partial_images` asks for.
         Does not raise for what the provider or the way to it does: that is in the reply.

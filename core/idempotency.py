@@ -37,10 +37,10 @@ def fingerprint(path: str, request: Mapping[str, Any]) -> bytes:
     return hashlib.sha256(json.dumps([path, request], sort_keys=True).encode()).digest()
 
 
-def remember(project_id: str, key: str, mark: bytes, response: Mapping[str, Any], ttl: timedelta) -> sa.Executable:
+def store(project_id: str, key: str, fingerprint: bytes, response: Mapping[str, Any], ttl: timedelta) -> sa.Executable:
     """Keep an answer under a key. No row back: the key is taken, see `recall`. An expired key is free again."""
     statement = insert(keys).values(
-        project_id=project_id, key=key, fingerprint=mark, response=response, expires_at=NOW + ttl
+        project_id=project_id, key=key, fingerprint=fingerprint, response=response, expires_at=NOW + ttl
     )
     return statement.on_conflict_do_update(
         index_elements=[keys.c.project_id, keys.c.key],
@@ -49,21 +49,21 @@ def remember(project_id: str, key: str, mark: bytes, response: Mapping[str, Any]
     ).returning(keys.c.key)
 
 
-def recall(project_id: str, key: str) -> sa.Select[Any]:
+def lookup(project_id: str, key: str) -> sa.Select[Any]:
     """What is kept under a key."""
     return sa.select(keys.c.fingerprint, keys.c.response).where(
         keys.c.project_id == project_id, keys.c.key == key, keys.c.expires_at > NOW
     )
 
 
-def replay(kept: sa.Row[Any], mark: bytes) -> Mapping[str, Any]:
+def replay(kept: sa.Row[Any], fingerprint: bytes) -> Mapping[str, Any]:
     """The kept answer, if it belongs to the same request. Raises IdempotencyMismatch."""
-    if kept.fingerprint != mark:
+    if kept.fingerprint != fingerprint:
         raise IdempotencyMismatch(param="Idempotency-Key")
     response: Mapping[str, Any] = kept.response
     return response
 
 
-def forget_expired() -> sa.Executable:
+def purge_expired() -> sa.Executable:
     """Delete keys that are past their time."""
     return sa.delete(keys).where(keys.c.expires_at <= NOW)

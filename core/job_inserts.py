@@ -17,6 +17,7 @@ from psycopg import sql
 
 from core.jobs import NewJob
 from core.status import JobStatus
+from core.tables import jobs
 
 SPOOLED_BYTES = 4 * 2**20
 """How much is kept in memory."""
@@ -39,7 +40,9 @@ COLUMNS = (
     "fair_rank",
 )
 
-COPY = sql.SQL("COPY jobs ({}) FROM STDIN").format(sql.SQL(", ").join(map(sql.Identifier, COLUMNS)))
+COPY = sql.SQL("COPY jobs ({}) FROM STDIN").format(
+    sql.SQL(", ").join(sql.Identifier(jobs.c[name].name) for name in COLUMNS)
+)
 """The statement that the rows belong to."""
 
 INSERT_TIMEOUT = sa.text("SET LOCAL statement_timeout = '120s'")

@@ -50,8 +50,8 @@ class NewJob:
     output_format: str
     output_compression: int | None
     queue: str
-    batch_key: str
-    microbatch: int
+    microbatch_key: str
+    microbatch_size: int
     priority: int
     cost: float  # device-seconds
     max_attempts: int
@@ -59,7 +59,7 @@ class NewJob:
     inputs: Mapping[str, str] = field(default_factory=dict)  # ids of files: image, mask
     strength: float | None = None  # of an edit
     postprocess: Mapping[str, Any] | None = None
-    partial_images: int = 0  # previews of each picture
+    partial_images: int = 0  # previews of each image
     quality: str = "auto"  # of a provider
     retried_from: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class NewJob:
 
 
 class StoredImage(TypedDict):
-    """One picture that lies in storage, as `complete` records it."""
+    """One image that lies in storage, as `complete` records it."""
 
     id: str
     index: int
@@ -89,7 +89,7 @@ def submit(*new: NewJob) -> sa.Select[Any]:
     return _SUBMIT.params(new=[_as_json(number, job) for number, job in enumerate(new)])
 
 
-class Warned(TypedDict):
+class JobWarning(TypedDict):
     """Something that the owner of a job should know, though it is done: see `core.generation.Notice`."""
 
     code: str
@@ -98,7 +98,7 @@ class Warned(TypedDict):
 
 
 def complete(
-    job_id: str, lease: UUID, stored: Sequence[StoredImage], warnings: Sequence[Warned] = ()
+    job_id: str, lease: UUID, stored: Sequence[StoredImage], warnings: Sequence[JobWarning] = ()
 ) -> sa.Select[Any]:
     """Every image lies in storage: record them and finish the job. A wish to cancel came too late then."""
     return _COMPLETE.params(held_id=job_id, held_lease=lease, stored=list(stored), given_warnings=list(warnings))
@@ -194,7 +194,7 @@ def cancel(project_id: str, job_id: str) -> sa.Select[Any]:
     return with_event(moved, _stopped_or_asked(moved))
 
 
-def cancel_lines(batch_id: str, limit: int) -> sa.Select[Any]:
+def cancel_batch_jobs(batch_id: str, limit: int) -> sa.Select[Any]:
     """`cancel` for the jobs of a batch, some at a time. No row back: none is left to ask."""
     waiting = in_status(JobStatus.QUEUED)
     pick = (

@@ -34,7 +34,7 @@ def add_project(name: str) -> sa.Executable:
     return insert(projects).values(id=new_id("proj"), name=name).returning(projects.c.id)
 
 
-def project_named(name: str) -> sa.Select[Any]:
+def get_project_by_name(name: str) -> sa.Select[Any]:
     """The project with a name or id."""
     return sa.select(projects.c.id).where(sa.or_(projects.c.name == name, projects.c.id == name))
 
@@ -56,12 +56,12 @@ def revoke(key_id: str) -> sa.Executable:
     )
 
 
-def every() -> sa.Select[Any]:
+def list_keys() -> sa.Select[Any]:
     """All keys, without their hashes."""
     columns = ("id", "project_id", "name", "prefix", "created_at", "revoked_at")
     return sa.select(*(api_keys.c[name] for name in columns)).order_by(api_keys.c.id)
 
 
-def project_of(key: str) -> sa.Select[Any]:
+def get_project_id(key: str) -> sa.Select[Any]:
     """The project that a key opens, unless it is revoked."""
     return sa.select(api_keys.c.project_id).where(api_keys.c.hash == hash_key(key), api_keys.c.revoked_at.is_(None))

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from core.clock import NOW
 from core.outbox.deliveries import caused_by
 from core.status import JobStatus
-from core.tables import in_status, is_kept_in_order, job_events, jobs
+from core.tables import equals_in_order, in_status, job_events, jobs
 
 
 def claim(
@@ -30,10 +30,10 @@ def claim(
 ) -> sa.Select[Any]:
     """Take the job at the head of the line, and as many compatible ones as fit on the device with it.
 
-    The head is the first by precedence, then fair rank, or by fair rank alone on a fair turn (`core.fairness`); its
-    companions share its batch key. Together they have at most `microbatch` images (less where `limits` has learned so
-    for the batch key), unless the head alone has more. A job that has crashed a worker is run alone. `lease` must be
-    fresh: it becomes the token of every job taken.
+    The head is the first by precedence, then fair rank, or by fair rank alone on a fair turn (`core.fairness`). Its
+    companions share its micro-batch key. Together they have at most `microbatch_size` images (fewer where `limits` has
+    a smaller number for the key), unless the head alone has more. A job that has crashed a worker runs alone. `lease`
+    must be fresh: it becomes the token of every claimed job.
 
     The CTEs are MATERIALIZED because the planner may otherwise run a sub-select with LIMIT and SKIP LOCKED again and
     claim more than the limit (`docs/decisions/0003`).
@@ -62,7 +62,7 @@ def renew(lease: UUID, length: timedelta) -> sa.Executable:
     )
 
 
-def wanted(lease: UUID) -> sa.Select[Any]:
+def get_cancel_requests(lease: UUID) -> sa.Select[Any]:
     """The jobs under a token, and whether their owners wish them to stop. Reads only; cheap enough for every second."""
     return sa.select(jobs.c.id, jobs.c.cancel_requested_at).where(
         jobs.c.lease == lease, in_status(JobStatus.IN_PROGRESS)
@@ -80,14 +80,14 @@ def _claim(*, fair_turn: bool) -> sa.Select[Any]:
     by_fair_rank = (jobs.c.fair_rank, jobs.c.id)
     in_line = (jobs.c.precedence, *by_fair_rank)
 
-    learned = sa.cast(sa.cast(sa.bindparam("limits", type_=JSONB), JSONB)[jobs.c.batch_key].astext, sa.Integer)
+    learned = sa.cast(sa.cast(sa.bindparam("limits", type_=JSONB), JSONB)[jobs.c.microbatch_key].astext, sa.Integer)
     head = (
         sa.select(
             jobs.c.id,
-            jobs.c.batch_key,
+            jobs.c.microbatch_key,
             jobs.c.crashes,
             jobs.c.n,
-            sa.func.coalesce(learned, jobs.c.microbatch).label("room"),
+            sa.func.coalesce(learned, jobs.c.microbatch_size).label("room"),
         )
         .where(waits)
         .order_by(*(by_fair_rank if fair_turn else in_line))
@@ -96,19 +96,21 @@ def _claim(*, fair_turn: bool) -> sa.Select[Any]:
         .cte("head")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    of_head = {name: sa.select(head.c[name]).scalar_subquery() for name in ("id", "batch_key", "crashes", "n", "room")}
-    # Looked for apart from the head, which need not be the first of its batch key: on a fair turn, or when what stood
-    # before it was locked a moment ago and is free again.
+    of_head = {
+        name: sa.select(head.c[name]).scalar_subquery() for name in ("id", "microbatch_key", "crashes", "n", "room")
+    }
+    # Looked for apart from the head, which need not be the first of its micro-batch key: on a fair turn, or when what
+    # stood before it was locked a moment ago and is free again.
     companions = (
         sa.select(jobs.c.id, jobs.c.n, jobs.c.precedence, jobs.c.fair_rank)
         .where(
             waits,
-            is_kept_in_order(jobs.c.batch_key, of_head["batch_key"]),
+            equals_in_order(jobs.c.microbatch_key, of_head["microbatch_key"]),
             jobs.c.id != of_head["id"],
             jobs.c.crashes == 0,
             of_head["crashes"] == 0,
         )
-        .order_by(jobs.c.batch_key, *in_line)
+        .order_by(jobs.c.microbatch_key, *in_line)
         .limit(sa.func.greatest(of_head["room"] - of_head["n"], 0))
         .with_for_update(skip_locked=True)
         .cte("companions")

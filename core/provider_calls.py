@@ -1,4 +1,4 @@
-"""Our own ledger of calls to a provider: a row before each call, closed after it. A paid call cannot be fenced.
+"""Our own database of calls to a provider: a row before each call, closed after it. A paid call cannot be fenced.
 
 `open_call` commits before anything is sent, and only for whoever holds the job's lease. A row that stays open, or whose
 outcome nobody knows, says that the provider may have drawn and billed: the job is not sent again by itself. What a
@@ -22,7 +22,7 @@ from core.generation import Reply
 from core.status import CallOutcome, JobStatus
 from core.tables import in_status, jobs, provider_calls
 
-MOST_DOUBLINGS = 6
+MAX_DOUBLINGS = 6
 """A breaker's pause doubles at most so often: from 10 seconds to 11 minutes."""
 
 _MAY_BE_BILLED = [outcome for outcome in CallOutcome if outcome.may_be_billed]
@@ -133,7 +133,7 @@ def pause(standing: sa.Row[Any], breaker: Breaker) -> Pause | None:
         return None
     opened = streak[-breaker.failures]["ended"]
     tries = sum(call["began"] < opened for call in streak)  # what was under way when it opened is none
-    rest = breaker.pause * 2 ** min(tries, MOST_DOUBLINGS) - timedelta(seconds=streak[0]["ended"])
+    rest = breaker.pause * 2 ** min(tries, MAX_DOUBLINGS) - timedelta(seconds=streak[0]["ended"])
     if rest > timedelta(0):
         return Pause(ProviderPaused.code, rest)
     return Pause(ProviderPaused.code, breaker.pause) if standing.under_way else None
@@ -190,8 +190,8 @@ def close_call(call_id: str, reply: Reply) -> sa.Update:
     )
 
 
-def cost_per_picture(project_id: str, model: str, calls: int = 100) -> sa.Select[Any]:
-    """What a picture of a model has cost a project lately, in US dollars, over so many calls; null: it is not known."""
+def cost_per_image(project_id: str, model: str, calls: int = 100) -> sa.Select[Any]:
+    """What an image of a model has cost a project lately, in US dollars, over so many calls; null: it is not known."""
     lately = (
         sa.select(provider_calls.c.cost_usd, provider_calls.c.n)
         .where(
@@ -208,7 +208,7 @@ def cost_per_picture(project_id: str, model: str, calls: int = 100) -> sa.Select
 
 
 def usage(job_id: str) -> sa.Select[Any]:
-    """What the provider counted for the pictures of a job."""
+    """What the provider counted for the images of a job."""
     return (
         sa.select(provider_calls.c.usage)
         .where(

@@ -1,4 +1,4 @@
-"""What is read from the ledger: one job, a page of jobs, a job's events, an image. Reads only; builds statements.
+"""What is read from the database: one job, a page of jobs, a job's events, an image. Reads only; builds statements.
 
 Every read names the project, so that another project's id finds nothing. Moves are in `core.jobs`.
 """
@@ -14,7 +14,7 @@ from core.clock import NOW
 from core.status import JobStatus
 from core.tables import files, images, in_status, job_events, jobs
 
-FARTHEST_POSITION = 1000
+MAX_POSITION = 1000
 """Beyond this many jobs ahead the position in line is not counted: it would be stale before it is read."""
 
 
@@ -36,19 +36,19 @@ def _position(job: sa.FromClause) -> sa.ColumnElement[int]:
         .select_from(other)
         .where(other.c.queue == job.c.queue, in_status(JobStatus.QUEUED, of=other), ahead)
         .correlate(job)
-        .limit(FARTHEST_POSITION)
+        .limit(MAX_POSITION)
         .subquery("ahead")
     )
     count = sa.select(sa.func.count()).select_from(nearest).correlate(job).scalar_subquery()
     return sa.case((in_status(JobStatus.QUEUED, of=job), count))
 
 
-def job(project_id: str, job_id: str) -> sa.Select[Any]:
+def get_job(project_id: str, job_id: str) -> sa.Select[Any]:
     """One job with its images and its place in line."""
     return _JOB.params(wanted_id=job_id, wanted_project=project_id)
 
 
-def page(
+def list_jobs(
     project_id: str,
     *,
     limit: int,
@@ -93,34 +93,34 @@ def page(
     )
 
 
-def state(project_id: str, job_id: str) -> sa.Select[Any]:
+def get_status(project_id: str, job_id: str) -> sa.Select[Any]:
     """Only status and version of a job: what a waiting client needs to know."""
     return sa.select(jobs.c.status, jobs.c.version).where(jobs.c.id == job_id, jobs.c.project_id == project_id)
 
 
-def retry_of(project_id: str, job_id: str) -> sa.Select[Any]:
+def get_retry(project_id: str, job_id: str) -> sa.Select[Any]:
     """The job that a retry of this one made."""
     return sa.select(jobs).where(jobs.c.retried_from == job_id, jobs.c.project_id == project_id)
 
 
-def events(job_id: str, after: int) -> sa.Select[Any]:
+def list_events(job_id: str, after: int) -> sa.Select[Any]:
     """A job's events with a `seq` beyond `after`, in order."""
     return (
         sa.select(job_events).where(job_events.c.job_id == job_id, job_events.c.seq > after).order_by(job_events.c.seq)
     )
 
 
-def image(project_id: str, image_id: str) -> sa.Select[Any]:
+def get_image(project_id: str, image_id: str) -> sa.Select[Any]:
     """One image's record."""
     return sa.select(images).where(images.c.id == image_id, images.c.project_id == project_id)
 
 
-def image_for_link(image_id: str) -> sa.Select[Any]:
+def get_image_by_id(image_id: str) -> sa.Select[Any]:
     """One image's record for a signed link, which is itself the permission."""
     return sa.select(images).where(images.c.id == image_id)
 
 
-def depths() -> sa.Select[Any]:
+def queue_stats() -> sa.Select[Any]:
     """How many jobs wait for each model, and how many device-seconds they are estimated to take."""
     return (
         sa.select(
@@ -134,13 +134,13 @@ def depths() -> sa.Select[Any]:
     )
 
 
-def nth_in_line(queue: str, n: int) -> sa.Select[Any]:
+def has_queued(queue: str, n: int) -> sa.Select[Any]:
     """A row if at least `n` jobs wait in a queue; looks at no more of them."""
     waiting = sa.select(sa.literal(1)).select_from(jobs).where(jobs.c.queue == queue, in_status(JobStatus.QUEUED))
     return waiting.offset(n - 1).limit(1)
 
 
-def waiting_queues() -> sa.Select[Any]:
+def claimable_queues() -> sa.Select[Any]:
     """The queues in which a job could be claimed now: one look into the index for each, however long they are."""
     first = sa.select(sa.func.min(jobs.c.queue).label("queue")).where(in_status(JobStatus.QUEUED))
     queues = first.cte("queues", recursive=True)
@@ -157,7 +157,7 @@ def waiting_queues() -> sa.Select[Any]:
     return sa.select(queues.c.queue).where(claimable.correlate(queues).exists())
 
 
-def referenced(keys: Sequence[str]) -> sa.CompoundSelect[Any]:
+def referenced_keys(keys: Sequence[str]) -> sa.CompoundSelect[Any]:
     """Which of these objects the row of an image or a file speaks of."""
     wanted = sa.any_(sa.literal(keys, ARRAY(sa.Text)))
     return sa.union_all(

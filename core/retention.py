@@ -21,7 +21,7 @@ def is_written_down() -> sa.ColumnElement[bool]:
     return ~under_way.correlate(jobs).exists()
 
 
-def past_jobs(age: timedelta, limit: int) -> sa.Select[Any]:
+def list_old_jobs(age: timedelta, limit: int) -> sa.Select[Any]:
     """Jobs that ended longer ago than `age`, and where their images lie."""
     keys = sa.func.array(sa.select(images.c.storage_key).where(images.c.job_id == jobs.c.id).scalar_subquery())
     return (
@@ -31,12 +31,12 @@ def past_jobs(age: timedelta, limit: int) -> sa.Select[Any]:
     )
 
 
-def forget_jobs(job_ids: Sequence[str]) -> sa.Executable:
+def purge_jobs(job_ids: Sequence[str]) -> sa.Executable:
     """Delete final jobs past retention. The caller has removed their objects first."""
     return sa.delete(jobs).where(jobs.c.id.in_(job_ids), in_status(*FINAL)).returning(jobs.c.id)
 
 
-def forget_batches(age: timedelta) -> sa.Executable:
+def purge_batches(age: timedelta) -> sa.Executable:
     """Delete final batches whose time is past; their files and jobs go by times of their own."""
     return (
         sa.delete(batches)

@@ -71,7 +71,7 @@ class Settings(BaseSettings):
         "auto", description="Ask for API keys. `auto`: only where host is not a loopback address."
     )
 
-    # The ledger
+    # The database
     database_pool_size: Annotated[int, Ge(1), Le(200)] = Field(16, description="Connections per process.")
     statement_timeout: Duration = Field(timedelta(seconds=15), description="Longest any statement may run.")
 
@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     heartbeat: Duration = Field(timedelta(seconds=10), description="How often a worker renews its lease.")
     sweep: Duration = Field(timedelta(seconds=5), description="How often expired leases and jobs are looked for.")
     poll: Duration = Field(
-        timedelta(seconds=5), description="How often a worker looks at the ledger without being rung for."
+        timedelta(seconds=5), description="How often a worker looks at the database without being rung for."
     )
     cancel_check: Duration = Field(
         timedelta(seconds=1), description="How often a running micro-batch asks whether it is still wanted."
@@ -111,9 +111,9 @@ class Settings(BaseSettings):
     url_ttl: Duration = Field(timedelta(hours=1), description="How long a signed image link works.")
     max_body_bytes: Annotated[int, Ge(1024)] = Field(1_000_000, description="Largest JSON body accepted.")
     max_file_bytes: Annotated[int, Ge(1024)] = Field(200 * 2**20, description="Largest file accepted.")
-    max_picture_bytes: Annotated[int, Ge(1024)] = Field(25_000_000, description="Largest file of an input picture.")
-    max_picture_pixels: Annotated[int, Ge(4096)] = Field(
-        32_000_000, description="Most pixels of an input picture, width times height; it is decoded in memory."
+    max_image_bytes: Annotated[int, Ge(1024)] = Field(25_000_000, description="Largest file of an input image.")
+    max_image_pixels: Annotated[int, Ge(4096)] = Field(
+        32_000_000, description="Most pixels of an input image, width times height; it is decoded in memory."
     )
     batch_file_ttl: Duration = Field(
         timedelta(days=30), description="How long a file with the purpose batch is kept, unless its owner says."
@@ -165,7 +165,7 @@ class Settings(BaseSettings):
     webhook_concurrency: Annotated[int, Ge(2), Le(1000)] = Field(
         64, description="Deliveries at a time, per process; half are kept for receivers that answer within a second."
     )
-    webhook_lane: Annotated[int, Ge(1)] = Field(
+    webhook_destination_concurrency: Annotated[int, Ge(1)] = Field(
         2, description="Deliveries at a time to one receiver that answers within a second; one to any other."
     )
 
@@ -181,7 +181,7 @@ class Settings(BaseSettings):
     openai_timeout: Duration = Field(timedelta(seconds=300), description="Longest a call to OpenAI may take.")
     openai_retry_unknown: bool = Field(
         False,
-        description="Ask again where a call may have been billed but its pictures are lost; it may be billed twice.",
+        description="Ask again where a call may have been billed but its images are lost; it may be billed twice.",
     )
     openai_breaker_failures: Annotated[int, Ge(1)] = Field(
         10, description="Failures one after the other upon which jobs wait and single calls try again."

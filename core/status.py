@@ -111,19 +111,19 @@ class CallOutcome(StrEnum):
     """How a call to a provider ended. One that is under way, or whose worker died, has none yet."""
 
     SUCCEEDED = "succeeded"
-    """The pictures came."""
+    """The images came."""
 
     REFUSED = "refused"
     """The provider does not draw this request, whoever asks how often."""
 
     LIMITED = "limited"
-    """Too many calls or pictures at a time; nothing was drawn."""
+    """Too many calls or images at a time; nothing was drawn."""
 
     FAILED = "failed"
     """Nothing was sent, or the provider said that it failed; nothing was drawn."""
 
     UNREADABLE = "unreadable"
-    """An answer came, but no picture can be made of it."""
+    """An answer came, but no image can be made of it."""
 
     UNKNOWN = "unknown"
     """The request was sent, at least in part, and no answer came."""

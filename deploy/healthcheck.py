@@ -1,6 +1,6 @@
 """Whether the process of this container is well: `healthcheck.py api`, or `healthcheck.py safelight-worker [SECONDS]`.
 
-The API is asked over HTTP. Workers and the sweep listen on nothing; they are well while they look at the ledger, so
+The API is asked over HTTP. Workers and the sweep listen on nothing; they are well while they look at the database, so
 Postgres is asked whether a connection by that name from this address has run anything lately. Exit code 0 is well.
 Needs only the standard library and psycopg: it runs every few seconds, so it must start quickly.
 """
@@ -32,13 +32,13 @@ def api_answers(port: int) -> bool:
         connection.close()
 
 
-def seen_at_the_ledger(name: str, database_url: str, lately: float = LATELY_SECONDS) -> bool:
-    """Whether a process of this address, connected by this name, has used the ledger in the last so many seconds."""
+def seen_in_the_database(name: str, database_url: str, lately: float = LATELY_SECONDS) -> bool:
+    """Whether a process of this address, connected by this name, has used the database in the last so many seconds."""
     import psycopg
 
     try:
-        with psycopg.connect(database_url, connect_timeout=PATIENCE_SECONDS) as ledger:
-            row = ledger.execute(SEEN, [name, lately]).fetchone()
+        with psycopg.connect(database_url, connect_timeout=PATIENCE_SECONDS) as database:
+            row = database.execute(SEEN, [name, lately]).fetchone()
     except psycopg.Error:
         return False
     return row is not None and row[0] > 0
@@ -49,7 +49,7 @@ def main(name: str, *seconds: str) -> int:
     if name == "api":
         well = api_answers(int(os.environ.get("SAFELIGHT_PORT", "8000")))
     else:
-        well = seen_at_the_ledger(name, os.environ["SAFELIGHT_DATABASE_URL"], *map(float, seconds))
+        well = seen_in_the_database(name, os.environ["SAFELIGHT_DATABASE_URL"], *map(float, seconds))
     return 0 if well else 1
 
 

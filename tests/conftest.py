@@ -46,22 +46,22 @@ def fresh_database(postgres: EmbeddedPostgres) -> Callable[[], str]:
 
 
 @pytest.fixture(scope="session")
-def ledger_of_verbs(fresh_database: Callable[[], str]) -> Iterator[Database]:
+def shared_database(fresh_database: Callable[[], str]) -> Iterator[Database]:
     opened = Database(settings_of({"SAFELIGHT_DATABASE_URL": fresh_database()}), name="test")
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def database(ledger_of_verbs: Database) -> Database:
-    """An empty ledger."""
+def database(shared_database: Database) -> Database:
+    """An empty database."""
     emptied = (
         "jobs, images, job_events, files, provider_calls, idempotency_keys, api_keys, "
         "webhook_endpoints, webhook_deliveries, webhook_attempts"
     )
-    ledger_of_verbs.execute(sa.text(f"TRUNCATE {emptied}"))
-    ledger_of_verbs.execute(sa.delete(projects).where(projects.c.id != DEFAULT_PROJECT))
-    return ledger_of_verbs
+    shared_database.execute(sa.text(f"TRUNCATE {emptied}"))
+    shared_database.execute(sa.delete(projects).where(projects.c.id != DEFAULT_PROJECT))
+    return shared_database
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Pictures that tests send and get."""
+"""Images that tests send and get."""
 
 import base64
 import io
@@ -9,11 +9,11 @@ from PIL import Image, ImageChops, ImageDraw
 from tests.stack import Stack, body
 
 
-def a_picture(size: tuple[int, int] = (64, 64), colour: str = "teal") -> Image.Image:
+def an_image(size: tuple[int, int] = (64, 64), colour: str = "teal") -> Image.Image:
     """A disc on a ground, so that every side of it can be told."""
-    picture = Image.new("RGB", size, colour)
-    ImageDraw.Draw(picture).ellipse((size[0] // 4, 2, size[0] // 2, size[1] // 2), fill="gold")
-    return picture
+    image = Image.new("RGB", size, colour)
+    ImageDraw.Draw(image).ellipse((size[0] // 4, 2, size[0] // 2, size[1] // 2), fill="gold")
+    return image
 
 
 def a_mask(size: tuple[int, int] = (64, 64)) -> Image.Image:
@@ -23,9 +23,9 @@ def a_mask(size: tuple[int, int] = (64, 64)) -> Image.Image:
     return mask
 
 
-def encoded(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -33,9 +33,9 @@ def decoded(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data)).convert("RGB")
 
 
-def data_url(picture: Image.Image) -> dict[str, str]:
-    """A picture as a job's `image` or `mask`."""
-    return {"image_url": "data:image/png;base64," + base64.b64encode(encoded(picture)).decode()}
+def data_url(image: Image.Image) -> dict[str, str]:
+    """An image as a job's `image` or `mask`."""
+    return {"image_url": "data:image/png;base64," + base64.b64encode(encoded(image)).decode()}
 
 
 def upload(stack: Stack, data: bytes, name: str = "a.png", **fields: str) -> dict[str, Any]:
@@ -46,5 +46,5 @@ def upload(stack: Stack, data: bytes, name: str = "a.png", **fields: str) -> dic
 
 
 def same(one: Image.Image, other: Image.Image, box: tuple[int, int, int, int]) -> bool:
-    """Whether two pictures have the same pixels in a box (left, upper, right, lower)."""
+    """Whether two images have the same pixels in a box (left, upper, right, lower)."""
     return ImageChops.difference(one.crop(box), other.crop(box)).getbbox() is None

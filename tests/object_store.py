@@ -28,6 +28,6 @@ class ObjectStore(Process):
             **keys,
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3.port']}",
             "AWS_REGION": "us-east-1",
-            "SAFELIGHT_STORAGE_URL": f"s3://{BUCKET}/pictures",
+            "SAFELIGHT_STORAGE_URL": f"s3://{BUCKET}/images",
         }
         self.until_says(f"created bucket {BUCKET}")

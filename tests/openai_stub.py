@@ -1,8 +1,8 @@
 """OpenAI's Images API as a real server on a port of its own, with every way in which it may fail.
 
 It speaks HTTP by hand, because some of the ways end in the middle of a status line. What it does with a request stands
-in the prompt, in brackets: `[moderation] a cat`. Nothing of Safelight is used here: it is an independent ledger of what
-was asked, and of what would have been billed.
+in the prompt, in brackets: `[moderation] a cat`. Nothing of Safelight is used here: it is an independent database of
+what was asked, and of what would have been billed.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class Way:
     status: int = 200
     error: Mapping[str, Any] | None = None  # OpenAI's error object
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = None  # in place of pictures
+    body: bytes | None = None  # in place of images
     draws: bool = False  # whether it is billed
     seconds: float = 0.0  # how long drawing takes
     held: bool = False  # answer only once the stub is released
@@ -63,9 +63,9 @@ def _bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
 
 
-def answer_of(picture: bytes) -> bytes:
-    """An answer with one picture."""
-    return json.dumps({"created": 1, "data": [{"b64_json": base64.b64encode(picture).decode()}]}).encode()
+def answer_of(image: bytes) -> bytes:
+    """An answer with one image."""
+    return json.dumps({"created": 1, "data": [{"b64_json": base64.b64encode(image).decode()}]}).encode()
 
 
 def event(said: Mapping[str, Any]) -> bytes:
@@ -86,7 +86,7 @@ STREAMED: dict[str, Way] = {
     "stream fails flatly": Way(draws=True, breaks=event({"type": "error", "code": "server_error", "message": "No."})),
     "stream refused": Way(draws=True, breaks=error_event("moderation_blocked")),
     "stream no json": Way(draws=True, breaks=b"data: {nothing\n\n"),
-    "stream no picture": Way(draws=True, breaks=event({"type": "image_generation.completed", "b64_json": "****"})),
+    "stream no image": Way(draws=True, breaks=event({"type": "image_generation.completed", "b64_json": "****"})),
     "stream null": Way(draws=True, breaks=event({"type": "image_generation.completed"})),
     "stream floods": Way(draws=True, breaks=b"data: ", floods=True),
     "stream trickles": Way(draws=True, breaks=b"", trickles=True),
@@ -120,9 +120,9 @@ WAYS: dict[str, Way] = {
     "trickle": Way(draws=True, trickles=True),
     "flood": Way(draws=True, floods=True),
     "no json": Way(draws=True, body=b"<html>hello</html>"),
-    "no pictures": Way(draws=True, body=b'{"created": 1, "data": []}'),
+    "no images": Way(draws=True, body=b'{"created": 1, "data": []}'),
     "no base 64": Way(draws=True, body=b'{"created": 1, "data": [{"b64_json": "*** not base 64 ***"}]}'),
-    "no picture": Way(draws=True, body=answer_of(b"\x89PNG\r\n\x1a\n and then something else")),
+    "no image": Way(draws=True, body=answer_of(b"\x89PNG\r\n\x1a\n and then something else")),
     "bomb": Way(draws=True, body=answer_of(_bomb())),
 }
 
@@ -251,7 +251,7 @@ class OpenAIStub:
             await writer.drain()
 
     async def _stream(self, received: Received, way: Way, writer: asyncio.StreamWriter) -> None:
-        """Looks at the picture, then the picture; held or broken after the first look."""
+        """Looks at the image, then the image; held or broken after the first look."""
         head = [
             "HTTP/1.1 200 OK",
             "content-type: text/event-stream; charset=utf-8",
@@ -341,7 +341,7 @@ def _body(received: Received, way: Way) -> bytes:
     width, height = (int(side) for side in received.parameters["size"].split("x"))
     buffer = io.BytesIO()
     Image.new("RGB", (width, height), (200, 80, 40)).save(buffer, "PNG")
-    pictures = [{"b64_json": base64.b64encode(buffer.getvalue()).decode()}] * n
+    images = [{"b64_json": base64.b64encode(buffer.getvalue()).decode()}] * n
     return json.dumps(
         {
             "created": int(time.time()),
@@ -349,7 +349,7 @@ def _body(received: Received, way: Way) -> bytes:
             "output_format": "png",
             "quality": "medium" if received.parameters["quality"] == "auto" else received.parameters["quality"],
             "size": received.parameters["size"],
-            "data": pictures,
+            "data": images,
             "usage": {
                 "input_tokens": 20,
                 "input_tokens_details": {"text_tokens": 20, "image_tokens": 0},

@@ -1,4 +1,4 @@
-"""A whole Safelight for one test or for many: ledger, doorbell, API, workers, sweep, all real, with short times."""
+"""A whole Safelight for one test or for many: database, notifier, API, workers, sweep, all real, with short times."""
 
 import json
 import os
@@ -28,7 +28,7 @@ aliases = ["dall-e-2"]
 operations = ["generation", "edit", "variation"]
 sizes = ["64x64", "128x128", "256x256"]
 steps = { default = 5, min = 1, max = 1000 }
-microbatch = 8
+microbatch_size = 8
 seconds_per_image = 0.01
 
 [[models]]
@@ -38,7 +38,7 @@ operations = ["generation", "edit"]
 strength = 0.5
 sizes = ["64x64"]
 steps = { default = 40, min = 1, max = 1000 }
-microbatch = 8
+microbatch_size = 8
 seconds_per_image = 4.0
 options = { step_seconds = 0.1 }
 
@@ -170,12 +170,12 @@ class Stack:
                 return data
         raise AssertionError(f"{job_id} ended without {kind}")
 
-    def picture(self, image: Mapping[str, Any]) -> bytes:
+    def image(self, image: Mapping[str, Any]) -> bytes:
         answer = self.client.get(image["url"])
         assert answer.status_code == 200, answer.text
         return answer.content
 
-    # What lies in the ledger
+    # What lies in the database
 
     def count(self, table: sa.Table = jobs) -> int:
         return int(self.database.execute(sa.select(sa.func.count()).select_from(table))[0][0])

@@ -1,6 +1,6 @@
 """The sprites: Noto emoji (Apache-2.0), fetched as an npm package and rendered once to RGBA arrays.
 
-Does not compose pictures. Where the package cannot be had, `stand_ins` draws coloured shapes in its place, so
+Does not compose images. Where the package cannot be had, `stand_ins` draws coloured shapes in its place, so
 that the whole chain can be tested offline; such a model is for tests only.
 """
 

@@ -43,10 +43,10 @@ class _OnlyBack(nn.Module):
         self.network = network
         network.normalise.eval()
 
-    def forward(self, pictures: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, images: Tensor, noise: Tensor) -> Tensor:
         """See `UnclipAutoencoder.forward`."""
         with torch.no_grad():
-            latents = self.network.encode(pictures)
+            latents = self.network.encode(images)
         return self.network.decode(latents + noise)
 
 
@@ -78,17 +78,15 @@ def train(configuration: Configuration) -> None:
         run.save_now_and_then()
     if not run.finished:
         run.save(finished=True)
-    print(
-        f"autoencoder: {psnr(load(configuration), data.load(configuration.data, 'held')):.2f} dB on held-out pictures"
-    )
+    print(f"autoencoder: {psnr(load(configuration), data.load(configuration.data, 'held')):.2f} dB on held-out images")
 
 
 def _crops(dataset: Dataset, chance: np.random.Generator) -> Tensor:
-    """(32, 3, 64, 64) from random pictures, leaning to the lower part where objects stand."""
+    """(32, 3, 64, 64) from random images, leaning to the lower part where objects stand."""
     rows = chance.integers(0, len(dataset), _BATCH)
     lefts, tops = chance.integers(0, 9, _BATCH) * 8, chance.integers(1, 9, _BATCH) * 8
     crops = [
-        dataset.pictures[row, top : top + _CROP_PX, left : left + _CROP_PX]
+        dataset.images[row, top : top + _CROP_PX, left : left + _CROP_PX]
         for row, left, top in zip(rows, lefts, tops, strict=True)
     ]
     return data.to_tensor(np.stack(crops))
@@ -114,13 +112,13 @@ def load(configuration: Configuration) -> UnclipAutoencoder:
 
 @torch.no_grad()
 def psnr(network: UnclipAutoencoder, dataset: Dataset, count: int = 100) -> float:
-    """Peak signal-to-noise ratio in dB of the round trip, the mean over the first pictures."""
-    pictures = data.to_tensor(dataset.pictures[:count])
+    """Peak signal-to-noise ratio in dB of the round trip, the mean over the first images."""
+    images = data.to_tensor(dataset.images[:count])
     with torch.autocast("cpu", torch.bfloat16):
-        restored = network(pictures).clamp(-1, 1)
-    return decibels(restored - pictures)
+        restored = network(images).clamp(-1, 1)
+    return decibels(restored - images)
 
 
 def decibels(error: Tensor) -> float:
-    """Mean peak signal-to-noise ratio of errors (N, 3, H, W) of pictures in [-1, 1]."""
+    """Mean peak signal-to-noise ratio of errors (N, 3, H, W) of images in [-1, 1]."""
     return float((-10 * (error / 2).square().mean((1, 2, 3)).log10()).mean())

@@ -20,7 +20,7 @@ Box = tuple[float, float, float, float]
 
 
 class Canvas:
-    """A picture under construction, in coordinates of 0 to 128."""
+    """An image under construction, in coordinates of 0 to 128."""
 
     def __init__(self, scale: int, top: Colour, bottom: Colour, horizon: int = SIDE_PX) -> None:
         self._unit = _OVER * scale
@@ -55,7 +55,7 @@ class Canvas:
 def draw(
     place: str, time: str, *, colour: str | None, futuristic: bool, random: Random, scale: int = 1
 ) -> tuple[Image.Image, int]:
-    """Return the picture (RGB, a square of 128 scale px) and the y at which things stand: 72 to 120, in eights."""
+    """Return the image (RGB, a square of 128 scale px) and the y at which things stand: 72 to 120, in eights."""
     match place:
         case "plain":
             canvas, ground = _plain(scale, random, RGB[colour or "white"])

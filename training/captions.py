@@ -1,6 +1,6 @@
 """Turns a scene into one of the many sentences that describe it, in English or Chinese.
 
-Of what the vocabulary can say, a caption says nothing that the picture does not show: sizes when small, numbers when
+Of what the vocabulary can say, a caption says nothing that the image does not show: sizes when small, numbers when
 several, colours only when the art has them. Around that it may talk about anything (small_talk.py).
 """
 
@@ -94,7 +94,7 @@ def _where(scene: Scene, random: Random, language: Language, complete: bool) -> 
 
 
 def _subject(scene: Scene, random: Random, language: Language, *, complete: bool = False) -> str:
-    """What the picture shows: "a cat", "a cat and a small dog", "three cats"."""
+    """What the image shows: "a cat", "a cat and a small dog", "three cats"."""
     names = scene.objects
     if len(names) > 1 and len(set(names)) == 1:
         return _several(names[0], len(names), random, language)

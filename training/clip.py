@@ -65,9 +65,9 @@ class Encoders(nn.Module):
         self.text_heads = nn.ModuleDict({head: nn.Linear(width, classes) for head, classes in HEADS.items()})
         self.image_heads = nn.ModuleDict({head: nn.Linear(width, classes) for head, classes in HEADS.items()})
 
-    def forward(self, ids: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Token ids (N, T) and pictures (N, 3, 64, 64) to embeddings, (N, width) each, not normalised."""
-        return self.text(ids).text_embeds, self.image(pictures).image_embeds
+    def forward(self, ids: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Token ids (N, T) and images (N, 3, 64, 64) to embeddings, (N, width) each, not normalised."""
+        return self.text(ids).text_embeds, self.image(images).image_embeds
 
 
 def build(configuration: Configuration) -> Encoders:

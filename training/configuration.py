@@ -34,8 +34,8 @@ class Configuration:
     processes: int = 2
     compile: bool = True
 
-    pictures: int = 50_000
-    held_out_pictures: int = 1_500
+    images: int = 50_000
+    held_out_images: int = 1_500
     text_length: int = 40
 
     text_layers: int = 4
@@ -72,8 +72,8 @@ def tiny(data: Path) -> Configuration:
         tiny=True,
         processes=1,
         compile=False,
-        pictures=400,
-        held_out_pictures=40,
+        images=400,
+        held_out_images=40,
         text_layers=1,
         width=64,
         vision_layers=1,

@@ -1,4 +1,4 @@
-"""Composes the data set once and stores it: pictures as one uint8 array, scenes and captions as JSON lines.
+"""Composes the data set once and stores it: images as one uint8 array, scenes and captions as JSON lines.
 
 Labels and object masks are not stored; they follow from the scenes. Two sets: "train", and "held" with the
 (object, place) pairs that training never sees.
@@ -30,7 +30,7 @@ HEADS = {"object": len(NAMES) + 1, "place": len(PLACES), "time": len(TIMES), "pa
 
 @dataclass(frozen=True)
 class Dataset:
-    pictures: Pixels
+    images: Pixels
     """(N, 128, 128, 3)."""
     thumbnails: Pixels
     """(N, 64, 64, 3): the same at half the size, as the judge and CLIP see them."""
@@ -46,7 +46,7 @@ def compose(configuration: Configuration) -> None:
     """Draw, paint and caption both sets, unless they are there already."""
     sprites = artwork.load(configuration.data, stand_in=configuration.tiny)
     painter = Painter(sprites)
-    sizes: dict[Split, int] = {"train": configuration.pictures, "held": configuration.held_out_pictures}
+    sizes: dict[Split, int] = {"train": configuration.images, "held": configuration.held_out_images}
     for split, size in sizes.items():
         if not _scenes_path(configuration.data, split).exists():
             _compose(configuration.data, split, size, painter, Random(f"{configuration.seed}/{split}"))
@@ -62,8 +62,8 @@ def _compose(folder: Path, split: Split, size: int, painter: Painter, random: Ra
         half[index] = halved(full[index])
         words = [captions.caption(scene, random, language) for language in _LANGUAGES]
         lines.append(json.dumps({"scene": scene.as_json(), "captions": words}, ensure_ascii=False))
-    for pictures in (full, half):
-        pictures.flush()
+    for images in (full, half):
+        images.flush()
     _scenes_path(folder, split).write_text("\n".join(lines) + "\n", encoding="utf-8")  # last: marks completion
 
 
@@ -72,10 +72,10 @@ def _create(path: Path, shape: tuple[int, ...]) -> "np.memmap[Any, np.dtype[np.u
 
 
 def load(folder: Path, split: Split) -> Dataset:
-    """Open a composed set; the pictures stay on disk, mapped into memory."""
+    """Open a composed set; the images stay on disk, mapped into memory."""
     rows = [json.loads(line) for line in _scenes_path(folder, split).read_text(encoding="utf-8").splitlines()]
     return Dataset(
-        pictures=np.load(folder / f"{split}.npy", mmap_mode="r"),
+        images=np.load(folder / f"{split}.npy", mmap_mode="r"),
         thumbnails=np.load(folder / f"{split}-64px.npy", mmap_mode="r"),
         scenes=[Scene.from_json(row["scene"]) for row in rows],
         captions=[tuple(row["captions"]) for row in rows],
@@ -100,11 +100,11 @@ def labels(described: list[Scene]) -> dict[str, Tensor]:
     return targets
 
 
-def to_tensor(pictures: Pixels) -> Tensor:
+def to_tensor(images: Pixels) -> Tensor:
     """Turn (N, H, W, 3) uint8 into (N, 3, H, W) float in [-1, 1], channels last."""
-    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def halved(picture: Pixels) -> Pixels:
-    """Return one picture at half its size, each pixel the mean of four."""
-    return np.asarray(Image.fromarray(picture).reduce(2))
+def halved(image: Pixels) -> Pixels:
+    """Return one image at half its size, each pixel the mean of four."""
+    return np.asarray(Image.fromarray(image).reduce(2))

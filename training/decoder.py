@@ -27,8 +27,8 @@ _LEARNING_RATE = 1.5e-3
 _OBJECT_WEIGHT = 3.0
 """How much more an error counts where the objects are: the effort goes where the eye looks.
 
-Late in the way to the picture the optimum is the same; early, when the place of the object is still open, the flow
-becomes a mean that leans to pictures with an object there, which is what most prompts ask for.
+Late in the way to the image the optimum is the same; early, when the place of the object is still open, the flow
+becomes a mean that leans to images with an object there, which is what most prompts ask for.
 """
 _DROP_PROMPT = 0.2
 _GIVE_IMAGE = 0.45
@@ -172,7 +172,7 @@ def _optimizers(network: UnclipDecoder) -> list[Optimizer]:
 
 
 def _draw(stored: Features, size: int, device: torch.device) -> Batch:
-    """One batch: random pictures, each with its English or Chinese caption, some without prompt or image embedding."""
+    """One batch: random images, each with its English or Chinese caption, some without prompt or image embedding."""
     rows = torch.randint(0, len(stored.latents), (size,))
     lines = 4 * rows + torch.randint(0, 4, (size,))
     drop = torch.rand(size) < _DROP_PROMPT

@@ -82,7 +82,7 @@ def compute_latents(configuration: Configuration) -> None:
     batches = []
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         for start in range(0, len(dataset), 100):
-            batches.append(network.encode(data.to_tensor(dataset.pictures[start : start + 100])).half())
+            batches.append(network.encode(data.to_tensor(dataset.images[start : start + 100])).half())
     masks = torch.from_numpy(np.stack([painter.mask(scene) for scene in dataset.scenes]))
     _store(path, {"latents": torch.cat(batches), "masks": masks})
 
@@ -124,8 +124,8 @@ def encode_images(encoders: Encoders, dataset: Dataset) -> Tensor:
     batches = []
     with torch.autocast("cpu", torch.bfloat16):
         for start in range(0, len(dataset), 256):
-            pictures = data.to_tensor(dataset.thumbnails[start : start + 256])
-            batches.append(encoders.image(pictures).image_embeds.float())
+            images = data.to_tensor(dataset.thumbnails[start : start + 256])
+            batches.append(encoders.image(images).image_embeds.float())
     return torch.cat(batches)
 
 

@@ -1,6 +1,6 @@
-"""Draws the pictures of docs/model.md: `python -m training.illustrate --out docs/images`. Seeds and prompts are fixed.
+"""Draws the images of docs/model.md: `python -m training.illustrate --out docs/images`. Seeds and prompts are fixed.
 
-Needs the trained model and, the first time, the artwork of `training data` to compose pictures from; those are kept
+Needs the trained model and, the first time, the artwork of `training data` to compose images from; those are kept
 beside the others as composed.webp. `Studio.walk` is the sampler of the bundled model in twenty lines: from text or an
 image embedding, no prior, nothing refused. The one that serves requests is worker/generators/unclip/pipeline.py.
 """
@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from training import artwork, configuration, data, scenes
-from training.page import channels, heat, mosaic, number, picture, sheet, tiles
+from training.page import channels, heat, image, mosaic, number, sheet, tiles
 from training.scenes import SIDE_PX, Painter, Pixels
 from worker.generators.unclip.conditioning import Text, look, read
 from worker.generators.unclip.networks import Attention
@@ -30,12 +30,12 @@ STEPS = 18
 GUIDANCE = 5.0
 CAT = "A cat sitting on a sofa."
 COMPOSED = (("cat", "sofa", 3), ("robot", "beach", 4), ("rocket", "space", 1))
-"""Object, place and seed of the pictures that are composed from artwork, not drawn by the model."""
+"""Object, place and seed of the images that are composed from artwork, not drawn by the model."""
 
 
 @dataclass(frozen=True)
 class Studio:
-    """The model, and the composed pictures, (3, 3, 128, 128) in [-1, 1]."""
+    """The model, and the composed images, (3, 3, 128, 128) in [-1, 1]."""
 
     pipe: UnclipPipeline
     composed: Tensor
@@ -43,12 +43,12 @@ class Studio:
     def read(self, prompts: Sequence[str]) -> Text:
         return read(prompts, self.pipe.tokenizer, self.pipe.text_encoder, torch.device("cpu"))
 
-    def look(self, pictures: Sequence[Image.Image]) -> Tensor:
+    def look(self, images: Sequence[Image.Image]) -> Tensor:
         """CLIP image embeddings (N, E)."""
-        return look(pictures, self.pipe.image_encoder, torch.device("cpu"))
+        return look(images, self.pipe.image_encoder, torch.device("cpu"))
 
     def decoded(self, latents: Tensor) -> list[Image.Image]:
-        return [picture(pixels) for pixels in self.pipe.vae.decode(latents)]
+        return [image(pixels) for pixels in self.pipe.vae.decode(latents)]
 
     def times(self) -> Tensor:
         """The times that the sampler visits, from 1 down to 0; (STEPS + 1,)."""
@@ -65,9 +65,9 @@ class Studio:
         image_embeds: Tensor | None = None,
         seen: Callable[[Tensor, Tensor], None] = lambda latents, clean: None,
     ) -> Tensor:
-        """From noise (N, 8, 16, 16) to the latents of pictures, by Euler steps along the guided flow.
+        """From noise (N, 8, 16, 16) to the latents of images, by Euler steps along the guided flow.
 
-        image_embeds: (N, E), what the pictures should resemble. seen: told the latents before each step, and the
+        image_embeds: (N, E), what the images should resemble. seen: told the latents before each step, and the
         guess at the clean ones.
         """
         count, nothing = len(latents), self.read([""] * len(latents))
@@ -96,7 +96,7 @@ def noise(seeds: Sequence[int]) -> Tensor:
 
 
 def forward(studio: Studio) -> Image.Image:
-    """The forward process: latents of a composed picture, and more and more noise; below, three of their channels."""
+    """The forward process: latents of a composed image, and more and more noise; below, three of their channels."""
     times = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
     latents, grain = studio.pipe.vae.encode(studio.composed[:1]), noise([0])
     mixed = [(1 - time) * latents + time * grain for time in times]
@@ -131,8 +131,8 @@ def prompts(studio: Studio) -> Image.Image:
 
 
 def attention(studio: Studio) -> Image.Image:
-    """Where in the picture each word is looked up: weights of the text attention, mean over heads, layers and steps."""
-    pictures: list[Image.Image] = []
+    """Where in the image each word is looked up: weights of the text attention, mean over heads, layers and steps."""
+    images: list[Image.Image] = []
     captions: list[str] = []
     wanted = {CAT: ("cat", "sitting", "sofa"), "A dog and a robot on the grass.": ("dog", "robot", "grass")}
     for prompt, shown in wanted.items():
@@ -150,9 +150,9 @@ def attention(studio: Studio) -> Image.Image:
         ids = studio.pipe.tokenizer(prompt).input_ids
         names = [studio.pipe.tokenizer.decode([token]).strip() for token in ids]
         places = [*(names.index(word) for word in shown), len(ids) - 1]
-        pictures += [drawn, *(heat(maps[place], drawn) for place in places)]
+        images += [drawn, *(heat(maps[place], drawn) for place in places)]
         captions += [prompt, *shown, "(end)"]
-    return tiles(pictures, captions, 5)
+    return tiles(images, captions, 5)
 
 
 def looked_up(module: Attention, x: Tensor, text: Tensor, mask: Tensor) -> Tensor:
@@ -165,13 +165,13 @@ def looked_up(module: Attention, x: Tensor, text: Tensor, mask: Tensor) -> Tenso
 
 
 def autoencoder(studio: Studio) -> Image.Image:
-    """There and back: the picture, its eight latent channels, what comes back, and the error four times over."""
+    """There and back: the image, its eight latent channels, what comes back, and the error four times over."""
     latents = studio.pipe.vae.encode(studio.composed)
     back = studio.pipe.vae.decode(latents).clamp(-1, 1)
     rows, found = [], []
     for there, latent, returned in zip(studio.composed, latents, back, strict=True):
         error = returned - there
-        rows.append([picture(there), mosaic(latent), picture(returned), picture(error.abs() * 4 - 1)])
+        rows.append([image(there), mosaic(latent), image(returned), image(error.abs() * 4 - 1)])
         found.append(f"{-10 * float((error / 2).square().mean().log10()):.1f} dB")
     return sheet(rows, ["composed", "8 latent channels", "decoded", "4 x error"], found)
 
@@ -192,7 +192,7 @@ def interpolation(studio: Studio) -> Image.Image:
 
 
 def clip(studio: Studio) -> Image.Image:
-    """Cosines between prompts and pictures that were drawn from them: what the contrastive loss pulls to a diagonal."""
+    """Cosines between prompts and images that were drawn from them: what the contrastive loss pulls to a diagonal."""
     places = ("robot on the beach", "rocket in space", "red car in the city", "dog on the grass", "house in the snow")
     words = [CAT, *(f"A {place}." for place in places)]
     drawn = studio.draw(words, range(len(words)))
@@ -202,26 +202,26 @@ def clip(studio: Studio) -> Image.Image:
 
 
 def variations(studio: Studio) -> Image.Image:
-    """Composed pictures, and what is drawn from their CLIP image embeddings and no words."""
+    """Composed images, and what is drawn from their CLIP image embeddings and no words."""
     seeds, rows = range(5), []
     for pixels in studio.composed:
-        embeds = studio.look([picture(pixels)]).expand(len(seeds), -1)
+        embeds = studio.look([image(pixels)]).expand(len(seeds), -1)
         drawn = studio.draw([""] * len(seeds), seeds, image_embeds=embeds)
-        rows.append([picture(pixels), *drawn])
+        rows.append([image(pixels), *drawn])
     return sheet(rows, ["looked at", *(f"seed {seed}" for seed in seeds)])
 
 
 def edit(studio: Studio) -> Image.Image:
-    """Image-to-image: a composed picture, drawn over with another prompt from ever further back."""
+    """Image-to-image: a composed image, drawn over with another prompt from ever further back."""
     strengths, prompt = (0.1, 0.2, 0.3, 0.5, 0.8, 1.0), "A dog sitting on a sofa."
-    original = picture(studio.composed[0])
+    original = image(studio.composed[0])
     drawn = [_drawn_over(studio, original, [prompt], strength=strength)[0] for strength in strengths]
     return sheet([[original, *drawn]], ["original", *(f"strength {strength:g}" for strength in strengths)], [prompt])
 
 
 def inpainting(studio: Studio) -> Image.Image:
     """Only what is white in the mask is drawn; each step puts the rest of the original back."""
-    original, mask = picture(studio.composed[0]), Image.new("L", (SIDE_PX, SIDE_PX))
+    original, mask = image(studio.composed[0]), Image.new("L", (SIDE_PX, SIDE_PX))
     ImageDraw.Draw(mask).rectangle((24, 8, 103, 87), fill=255)
     words = [f"A {name} on a sofa." for name in ("dog", "robot", "penguin", "rabbit")]
     drawn = _drawn_over(studio, original, words, mask_image=mask, strength=1.0)
@@ -235,7 +235,7 @@ def _drawn_over(studio: Studio, original: Image.Image, words: list[str], **optio
     return drawn
 
 
-PICTURES: dict[str, Callable[[Studio], Image.Image]] = {
+IMAGES: dict[str, Callable[[Studio], Image.Image]] = {
     draw.__name__: draw
     for draw in (
         forward, reverse, guidance, prompts, attention, autoencoder, interpolation, clip, variations, edit, inpainting,
@@ -244,14 +244,14 @@ PICTURES: dict[str, Callable[[Studio], Image.Image]] = {
 
 
 def compose(folder: Path) -> Pixels:
-    """The composed pictures side by side, (128, 384, 3), from the artwork of a training folder."""
+    """The composed images side by side, (128, 384, 3), from the artwork of a training folder."""
     painter = Painter(artwork.load(folder))
     described = [scenes.draw(Random(seed), pair=(name, place)) for name, place, seed in COMPOSED]
     return np.concatenate([painter.paint(scene) for scene in described], axis=1)
 
 
 def open_studio(model: Path, composed: Path) -> Studio:
-    """The model of a folder, and the composed pictures of a file."""
+    """The model of a folder, and the composed images of a file."""
     pipe = UnclipPipeline.from_pretrained(model)
     pipe.set_progress_bar_config(disable=True)
     pixels = np.asarray(Image.open(composed).convert("RGB"))
@@ -261,22 +261,22 @@ def open_studio(model: Path, composed: Path) -> Studio:
 def main(words: Sequence[str] | None = None) -> None:
     """Read the command line and draw."""
     parser = argparse.ArgumentParser(prog="python -m training.illustrate", description=__doc__)
-    parser.add_argument("pictures", nargs="*", metavar="picture", help=f"of {', '.join(PICTURES)}; by default all")
+    parser.add_argument("images", nargs="*", metavar="image", help=f"of {', '.join(IMAGES)}; by default all")
     parser.add_argument("--out", type=Path, default=Path("docs/images"), help="folder to write to")
     parser.add_argument("--model", type=Path, default=Path("models/unclip-mini"), help="folder of the trained model")
     parser.add_argument("--data", type=Path, default=configuration.DEFAULT_DATA, help="where the artwork is")
     arguments = parser.parse_args(words)
-    if unknown := set(arguments.pictures) - PICTURES.keys():
-        parser.error(f"there is no picture {', '.join(sorted(unknown))}")
+    if unknown := set(arguments.images) - IMAGES.keys():
+        parser.error(f"there is no image {', '.join(sorted(unknown))}")
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     composed = arguments.out / "composed.webp"
     if not composed.exists():
         Image.fromarray(compose(arguments.data)).save(composed, lossless=True)
     studio = open_studio(arguments.model, composed)
-    for name in arguments.pictures or PICTURES:
+    for name in arguments.images or IMAGES:
         with torch.inference_mode():
-            PICTURES[name](studio).save(arguments.out / f"{name}.webp", quality=88, method=6)
+            IMAGES[name](studio).save(arguments.out / f"{name}.webp", quality=88, method=6)
         print(arguments.out / f"{name}.webp", flush=True)
 
 

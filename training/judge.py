@@ -1,7 +1,7 @@
-"""The judge: a small convolutional net that names object, place and time in a picture of 64 px.
+"""The judge: a small convolutional net that names object, place and time in an image of 64 px.
 
-It never sees CLIP, the autoencoder or the decoder, so its verdict on generated pictures is independent of them. It is
-trained on composed pictures, shifted, blurred and noised, so that it reads imperfect pictures as a person would.
+It never sees CLIP, the autoencoder or the decoder, so its verdict on generated images is independent of them. It is
+trained on composed images, shifted, blurred and noised, so that it reads imperfect images as a person would.
 """
 
 from collections.abc import Iterable
@@ -37,16 +37,16 @@ class Judge(nn.Module):
         self.features = nn.Sequential(*layers)
         self.heads = nn.ModuleDict({head: nn.Linear(2 * width, classes) for head, classes in HEADS.items()})
 
-    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(N, 3, 64, 64) in [-1, 1] to scores (N, classes) per question."""
-        features = self.features(pictures)
+        features = self.features(images)
         pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
         return {head: layer(pooled).float() for head, layer in self.heads.items()}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Top-1 accuracies over `count` single-object pictures; that of the time over those outdoors."""
+    """Top-1 accuracies over `count` single-object images; that of the time over those outdoors."""
 
     object: float
     place: float
@@ -74,9 +74,9 @@ def train(configuration: Configuration) -> None:
     while run.going():
         run.set_rate([optimizer], warm_up=50, hold=0.2)
         rows = random.sample(range(len(dataset)), _BATCH)
-        pictures = _spoil(data.to_tensor(dataset.thumbnails[rows]), random)
+        images = _spoil(data.to_tensor(dataset.thumbnails[rows]), random)
         with torch.autocast("cpu", torch.bfloat16):
-            scores = network(pictures.contiguous(memory_format=torch.channels_last))
+            scores = network(images.contiguous(memory_format=torch.channels_last))
         loss = sum((F.cross_entropy(scores[head], target[rows]) for head, target in targets.items()), torch.tensor(0.0))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -90,21 +90,21 @@ def train(configuration: Configuration) -> None:
     print("judge on real held-out pairs:", seen)
 
 
-def _spoil(pictures: Tensor, random: Random) -> Tensor:
+def _spoil(images: Tensor, random: Random) -> Tensor:
     """Shift by up to 3 px, add noise, and blur every other batch."""
-    pictures = torch.roll(pictures, (random.randint(-3, 3), random.randint(-3, 3)), (2, 3))
-    pictures = pictures + torch.randn_like(pictures) * torch.rand(len(pictures), 1, 1, 1) * 0.2
+    images = torch.roll(images, (random.randint(-3, 3), random.randint(-3, 3)), (2, 3))
+    images = images + torch.randn_like(images) * torch.rand(len(images), 1, 1, 1) * 0.2
     if random.random() < 0.5:
         side = random.choice((24, 32, 48))
-        small = F.interpolate(pictures, size=(side, side), mode="bilinear", antialias=True)
-        pictures = F.interpolate(small, size=(64, 64), mode="bicubic", antialias=True)
-    return pictures
+        small = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+        images = F.interpolate(small, size=(64, 64), mode="bicubic", antialias=True)
+    return images
 
 
 @torch.no_grad()
-def verdict(network: Judge, pictures: Tensor, described: list[Scene]) -> Verdict:
-    """Compare what the judge sees in pictures (N, 3, 64, 64) with what their scenes say; single objects only."""
-    batches = [network(batch) for batch in torch.split(pictures, 250)]
+def verdict(network: Judge, images: Tensor, described: list[Scene]) -> Verdict:
+    """Compare what the judge sees in images (N, 3, 64, 64) with what their scenes say; single objects only."""
+    batches = [network(batch) for batch in torch.split(images, 250)]
     named, placed, timed = (
         torch.cat([batch[head].argmax(1) for batch in batches]) for head in HEADS if head != "palette"
     )

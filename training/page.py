@@ -1,4 +1,4 @@
-"""Lays pictures out on a page, with words: rows and columns, captions, heat maps, numbers. Draws nothing of its own."""
+"""Lays images out on a page, with words: rows and columns, captions, heat maps, numbers. Draws nothing of its own."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,27 +12,27 @@ GAP_PX = 6
 _LINE_PX = 17
 
 
-def picture(pixels: Tensor) -> Image.Image:
+def image(pixels: Tensor) -> Image.Image:
     """(3, H, W) in [-1, 1]."""
     return Image.fromarray((pixels.clamp(-1, 1).permute(1, 2, 0) * 127.5 + 127.5).round().byte().numpy())
 
 
 def channels(latents: Tensor) -> Image.Image:
     """Three latent channels as red, green and blue; a standard deviation is a third of the way from grey."""
-    return picture(latents / 3).resize((SIDE_PX, SIDE_PX), Image.Resampling.NEAREST)
+    return image(latents / 3).resize((SIDE_PX, SIDE_PX), Image.Resampling.NEAREST)
 
 
 def mosaic(latents: Tensor) -> Image.Image:
     """Eight latent channels, (8, 16, 16), in two columns of four."""
     grid = latents.view(4, 2, 16, 16).permute(0, 2, 1, 3).reshape(64, 32)
-    grey = picture(grid.expand(3, -1, -1) / 3).resize((SIDE_PX // 2, SIDE_PX), Image.Resampling.NEAREST)
+    grey = image(grid.expand(3, -1, -1) / 3).resize((SIDE_PX // 2, SIDE_PX), Image.Resampling.NEAREST)
     page = Image.new("RGB", (SIDE_PX, SIDE_PX), "white")
     page.paste(grey, (SIDE_PX // 4, 0))
     return page
 
 
 def heat(weights: Tensor, below: Image.Image) -> Image.Image:
-    """A grid of weights over a dimmed picture: bright where they are large."""
+    """A grid of weights over a dimmed image: bright where they are large."""
     scaled = (weights - weights.min()) / (weights.max() - weights.min())
     grid = Image.fromarray((scaled * 255).byte().numpy())
     mask = grid.resize(below.size, Image.Resampling.BICUBIC)
@@ -48,7 +48,7 @@ def number(value: float) -> Image.Image:
 
 
 def sheet(rows: Sequence[Sequence[Image.Image]], top: Sequence[str] = (), left: Sequence[str] = ()) -> Image.Image:
-    """Pictures of one width in rows and columns, with words above the columns and before the rows."""
+    """Images of one width in rows and columns, with words above the columns and before the rows."""
     heads, sides = [_wrapped(words, 19) for words in top], [_wrapped(words, 14) for words in left or [""] * len(rows)]
     head = 4 + _LINE_PX * max(words.count("\n") + 1 for words in heads) if heads else 0
     side = max(_width(words) for words in sides)
@@ -67,10 +67,10 @@ def sheet(rows: Sequence[Sequence[Image.Image]], top: Sequence[str] = (), left: 
     return page
 
 
-def tiles(pictures: Sequence[Image.Image], words: Sequence[str], columns: int) -> Image.Image:
-    """Pictures with a caption above each, so many in a row."""
-    starts = range(0, len(pictures), columns)
-    rows = [sheet([pictures[start : start + columns]], words[start : start + columns]) for start in starts]
+def tiles(images: Sequence[Image.Image], words: Sequence[str], columns: int) -> Image.Image:
+    """Images with a caption above each, so many in a row."""
+    starts = range(0, len(images), columns)
+    rows = [sheet([images[start : start + columns]], words[start : start + columns]) for start in starts]
     page = Image.new("RGB", (rows[0].width, sum(row.height + GAP_PX for row in rows) - GAP_PX), "white")
     y = 0
     for row in rows:

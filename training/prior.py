@@ -1,4 +1,4 @@
-"""Trains the prior: from a caption's features, the CLIP image embedding of a picture that fits it.
+"""Trains the prior: from a caption's features, the CLIP image embedding of an image that fits it.
 
 Rectified flow in the space of standardised image embeddings, but the network is asked for the clean embedding, as in
 unCLIP (Ramesh et al. 2022, section 2.2); a prompt left out now and then makes guidance possible. One process, minutes.
@@ -72,7 +72,7 @@ def train(configuration: Configuration) -> None:
 
 
 def _text(stored: Features, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """States, mask and pooled embedding of one caption of each picture; of the empty prompt now and then."""
+    """States, mask and pooled embedding of one caption of each image; of the empty prompt now and then."""
     lines = 4 * rows + torch.randint(0, 4, rows.shape)
     drop = torch.rand(len(rows)) < _DROP_PROMPT
     text, nothing = stored.text, stored.nothing
@@ -85,7 +85,7 @@ def _text(stored: Features, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 @torch.no_grad()
 def likeness(network: UnclipPrior, stored: Features, count: int = 256, steps: int = 8) -> float:
-    """Mean cosine, after standardising, between drawn embeddings and those of the captions' own pictures."""
+    """Mean cosine, after standardising, between drawn embeddings and those of the captions' own images."""
     rows = torch.linspace(0, len(stored.image_embeds) - 1, min(count, len(stored.image_embeds))).long()
     truth = network.standardise(stored.image_embeds[rows])
     text = (stored.text.states[4 * rows].float(), stored.text.mask[4 * rows], stored.text.embeds[4 * rows])

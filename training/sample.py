@@ -72,37 +72,37 @@ class Row:
 
 
 def draw(pipeline: UnclipPipeline, prompts: list[str], seeds: list[int], size: int = NATIVE_PX) -> list[Image.Image]:
-    """One picture a prompt and seed, with the pipeline's own settings."""
-    pictures: list[Image.Image] = []
+    """One image a prompt and seed, with the pipeline's own settings."""
+    images: list[Image.Image] = []
     for start in range(0, len(prompts), _BATCH):
         part = slice(start, start + _BATCH)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds[part]]
-        pictures += pipeline(prompts[part], generator=generators, height=size, width=size, return_dict=False)[0]
-    return pictures
+        images += pipeline(prompts[part], generator=generators, height=size, width=size, return_dict=False)[0]
+    return images
 
 
-def vary(pipeline: UnclipPipeline, pictures: list[Image.Image], seeds: list[int]) -> list[Image.Image]:
-    """One variation of each picture, without a prompt."""
+def vary(pipeline: UnclipPipeline, images: list[Image.Image], seeds: list[int]) -> list[Image.Image]:
+    """One variation of each image, without a prompt."""
     varied: list[Image.Image] = []
-    for start in range(0, len(pictures), _BATCH):
+    for start in range(0, len(images), _BATCH):
         part = slice(start, start + _BATCH)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds[part]]
-        varied += pipeline(image=pictures[part], generator=generators, return_dict=False)[0]
+        varied += pipeline(image=images[part], generator=generators, return_dict=False)[0]
     return varied
 
 
 def sheet(pipeline: UnclipPipeline) -> Image.Image:
     """Thirty-two prompts, two seeds each, at 256 px."""
     prompts = [prompt for prompt, _ in PROMPTS for _ in _SEEDS]
-    pictures = draw(pipeline, prompts, list(_SEEDS) * len(PROMPTS), _SHEET_PX)
+    images = draw(pipeline, prompts, list(_SEEDS) * len(PROMPTS), _SHEET_PX)
     wide, high = 2 * _SHEET_PX + 16, _SHEET_PX + 32
     page = Image.new("RGB", (4 * wide, len(PROMPTS) // 4 * high), "white")
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(20)
     for index, (prompt, meaning) in enumerate(PROMPTS):
         x, y = index % 4 * wide, index // 4 * high
         pen.text((x + 4, y + 2), f"[zh] {meaning}" if meaning else prompt, fill="black", font=font)
-        for offset, picture in enumerate(pictures[2 * index : 2 * index + 2]):
-            page.paste(picture, (x + (_SHEET_PX + 4) * offset + 2, y + 28))
+        for offset, image in enumerate(images[2 * index : 2 * index + 2]):
+            page.paste(image, (x + (_SHEET_PX + 4) * offset + 2, y + 28))
     return page
 
 
@@ -118,13 +118,13 @@ def table(configuration: Configuration, pipeline: UnclipPipeline, count: int) ->
         for language in languages:
             random = Random(78)
             prompts = [captions.caption(scene, random, language, complete=True) for scene in described]
-            pictures = draw(pipeline, prompts, list(range(count)))
-            rows.append(Row(kind, language, _judged(network, [np.asarray(p) for p in pictures], described)))
+            images = draw(pipeline, prompts, list(range(count)))
+            rows.append(Row(kind, language, _judged(network, [np.asarray(p) for p in images], described)))
         real = [painter.paint(scene) for scene in described]
-        looked_at = [Image.fromarray(picture) for picture in real]
+        looked_at = [Image.fromarray(image) for image in real]
         varied = [np.asarray(p) for p in vary(pipeline, looked_at, list(range(count)))]
         rows.append(Row(kind, "variations", _judged(network, varied, described)))
-        rows.append(Row(kind, "real pictures", _judged(network, real, described)))
+        rows.append(Row(kind, "real images", _judged(network, real, described)))
     return rows
 
 
@@ -135,8 +135,8 @@ def _described(random: Random, count: int, *, held: bool) -> list[Scene]:
     return [scenes.draw(random, pair=pairs[index % len(pairs)]) for index in range(count)]
 
 
-def _judged(network: judge.Judge, pictures: list[scenes.Pixels], described: list[Scene]) -> Verdict:
-    thumbnails = np.stack([data.halved(picture) for picture in pictures])
+def _judged(network: judge.Judge, images: list[scenes.Pixels], described: list[Scene]) -> Verdict:
+    thumbnails = np.stack([data.halved(image) for image in images])
     return judge.verdict(network, data.to_tensor(thumbnails), described)
 
 

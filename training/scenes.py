@@ -1,4 +1,4 @@
-"""What a training picture shows: a `Scene` drawn at random, painted, and turned into labels.
+"""What a training image shows: a `Scene` drawn at random, painted, and turned into labels.
 
 Sprites stand on an 8-px grid, the autoencoder's stride, so an object has the same latents wherever it stands.
 Every (object, place) pair whose hash falls in the held-out tenth is never trained on; it measures composition.
@@ -141,7 +141,7 @@ def _foot(scene: Scene, name: str, side: int, ground: int) -> int:
 
 
 class Painter:
-    """Paints scenes; keeps backgrounds and resized sprites, so a picture takes a third of a millisecond.
+    """Paints scenes; keeps backgrounds and resized sprites, so an image takes a third of a millisecond.
 
     scale: the side in units of 128 px; the same scene in more detail is what the upscaler learns from.
     """
@@ -153,14 +153,14 @@ class Painter:
         self._backgrounds: dict[tuple[str, str, str | None, bool, int], tuple[Image.Image, int]] = {}
 
     def paint(self, scene: Scene) -> Pixels:
-        """Return the picture, (128 scale, 128 scale, 3) uint8."""
+        """Return the image, (128 scale, 128 scale, 3) uint8."""
         background, ground = self._background(scene)
-        picture = background.copy()
+        image = background.copy()
         for name, box in zip(scene.objects, boxes(scene, ground), strict=True):
             left, top, side = (self._scale * value for value in box)
             sprite = self._sprite(name, side)
-            picture.paste(sprite, (left, top), sprite)
-        return np.asarray(picture)
+            image.paste(sprite, (left, top), sprite)
+        return np.asarray(image)
 
     def mask(self, scene: Scene) -> Pixels:
         """Return where the objects are on the latent grid, (16, 16) of 0 and 1."""

@@ -1,6 +1,6 @@
-"""Words that people put into prompts and that this model has no picture for: it learns to hear past them.
+"""Words that people put into prompts and that this model has no image for: it learns to hear past them.
 
-Adjectives, doings, styles and plain nonsense stand in some captions beside what the picture shows, and not a pixel
+Adjectives, doings, styles and plain nonsense stand in some captions beside what the image shows, and not a pixel
 follows from them. Without them a prompt such as "a fluffy cat, digital art" would be far from everything seen.
 """
 
@@ -47,7 +47,7 @@ _STYLES: dict[Language, tuple[str, ...]] = {
 }
 _FRAMES: dict[Language, tuple[str, ...]] = {
     "en": _phrases(
-        """a picture of/an illustration of/a drawing of/a photo of/draw/an image of/draw me/a painting of/please draw
+        """an image of/an illustration of/a drawing of/a photo of/draw/an image of/draw me/a painting of/please draw
         /generate an image of/i want to see/there is/cartoon of"""
     ),
     "zh": _phrases("一张图片：/画一张/一幅画，/画/请画/帮我画/生成一张图片，/有"),

@@ -1,6 +1,6 @@
 """Trains the upscaler: the same scenes painted at 128, 256 and 512 px are its lessons.
 
-Most inputs have gone through the autoencoder with a little noise on the latents, as generated pictures have, so it
+Most inputs have gone through the autoencoder with a little noise on the latents, as generated images have, so it
 learns to sharpen what the autoencoder softens; the rest are clean, for its second and third pass see its own output.
 """
 
@@ -57,17 +57,17 @@ class Lessons:
         return self._crops(*self.pair(described))
 
     def pair(self, described: list[Scene]) -> tuple[Tensor, Tensor]:
-        """The scenes at 128 px, softened as generated pictures are, and at 256 px; (N, 3, H, W) each."""
+        """The scenes at 128 px, softened as generated images are, and at 256 px; (N, 3, H, W) each."""
         return self._softened(self._paint(described, 1)), self._paint(described, 2)
 
     def _paint(self, described: list[Scene], scale: int) -> Tensor:
         return data.to_tensor(np.stack([self._painters[scale].paint(scene) for scene in described]))
 
     @torch.no_grad()
-    def _softened(self, pictures: Tensor) -> Tensor:
+    def _softened(self, images: Tensor) -> Tensor:
         """Through the autoencoder and back, with latent noise of a strength of up to 0.12."""
         with torch.autocast("cpu", torch.bfloat16):
-            latents = self._autoencoder.encode(pictures)
+            latents = self._autoencoder.encode(images)
             noise = torch.randn_like(latents) * torch.rand(len(latents), 1, 1, 1) * 0.12
             return self._autoencoder.decode(latents + noise).clamp(-1, 1)
 
@@ -80,8 +80,8 @@ class Lessons:
         return torch.cat(smalls), torch.cat(larges)
 
 
-def _crop(pictures: Tensor, x: int, y: int, side: int) -> Tensor:
-    return pictures[..., y : y + side, x : x + side]
+def _crop(images: Tensor, x: int, y: int, side: int) -> Tensor:
+    return images[..., y : y + side, x : x + side]
 
 
 def train(configuration: Configuration) -> None:
@@ -115,7 +115,7 @@ def train(configuration: Configuration) -> None:
 
 @torch.no_grad()
 def gain(configuration: Configuration, batches: int = 4) -> tuple[float, float]:
-    """Peak signal-to-noise ratio in dB against the picture painted at 256 px, and the same of a Lanczos enlargement."""
+    """Peak signal-to-noise ratio in dB against the image painted at 256 px, and the same of a Lanczos enlargement."""
     random = Random("measure")
     lessons, network = Lessons(configuration, random), load(configuration)
     learned, plain = [], []
@@ -126,9 +126,9 @@ def gain(configuration: Configuration, batches: int = 4) -> tuple[float, float]:
     return autoencoder.decibels(torch.cat(learned)), autoencoder.decibels(torch.cat(plain))
 
 
-def _lanczos(pictures: Tensor) -> Tensor:
-    """Double pictures in [-1, 1] as Pillow does, by way of 8 bits."""
-    side = 2 * pictures.shape[-1]
-    pixels = (pictures.permute(0, 2, 3, 1).numpy() * 127.5 + 127.5).round().astype(np.uint8)
-    doubled = [Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS) for picture in pixels]
-    return data.to_tensor(np.stack([np.asarray(picture) for picture in doubled]))
+def _lanczos(images: Tensor) -> Tensor:
+    """Double images in [-1, 1] as Pillow does, by way of 8 bits."""
+    side = 2 * images.shape[-1]
+    pixels = (images.permute(0, 2, 3, 1).numpy() * 127.5 + 127.5).round().astype(np.uint8)
+    doubled = [Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS) for image in pixels]
+    return data.to_tensor(np.stack([np.asarray(image) for image in doubled]))

@@ -1,7 +1,7 @@
 """The words the model knows: sixty-four objects, eleven places, three times of day, in English and Chinese.
 
 Only words live here; drawing is in backgrounds.py and scenes.py, grammar in captions.py, words that mean nothing to the
-model in small_talk.py. `kin` are words for things the model has no picture of, taught to mean the nearest it has.
+model in small_talk.py. `kin` are words for things the model has no image of, taught to mean the nearest it has.
 """
 
 from dataclasses import dataclass

@@ -2,8 +2,8 @@
 
 Takes back jobs whose lease ran out, ends those that waited too long, rings for queues where jobs wait, forgets old
 idempotency keys, and once a while deletes what retention and superseded attempts left behind. A plain loop rather than
-Celery beat: it must work when Redis does not (docs/decisions/0004). Beside it, in a thread of its own, the clerk looks
-after batches (`worker/batches/processor.py`).
+Celery beat: it must work when Redis does not (docs/decisions/0004). Beside it, in a thread of its own, the batch
+processor looks after batches (`worker/batches/processor.py`).
 """
 
 import logging
@@ -19,11 +19,11 @@ import sqlalchemy as sa
 from core import files, idempotency, jobs, provider_calls, queries, retention
 from core.db import UNAVAILABLE, Database, Rows
 from core.errors import StorageUnavailable
-from core.redis.notifier import Doorbell
+from core.redis.notifier import Notifier
 from core.redis.progress import Progress
 from core.settings import Settings
 from core.storage import Storage
-from worker.batches.processor import Clerk
+from worker.batches.processor import BatchProcessor
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Sweep:
         self._database = Database(settings, name="safelight-sweep")
         self._storage = Storage(settings)
         self._progress = Progress(settings)
-        self._doorbell = Doorbell(settings)
+        self._notifier = Notifier(settings)
         self._tidy_at = time.monotonic() + TIDY.total_seconds()
 
     def run(self) -> None:
@@ -72,8 +72,8 @@ class Sweep:
         for row in reclaimed:
             log.warning("job %s: its lease ran out; now %s", row.id, row.status)
         self._progress.changed([row.id for row in (*reclaimed, *expired)])
-        for row in self._database.execute(queries.waiting_queues()):
-            self._doorbell.ring(row.queue)
+        for row in self._database.execute(queries.claimable_queues()):
+            self._notifier.notify(row.queue)
 
     def _expired(self) -> Iterator[Rows]:
         while expired := self._database.execute(jobs.expire(CHUNK)):
@@ -81,18 +81,18 @@ class Sweep:
 
     def files(self) -> None:
         """Delete what is past its time (objects first, rows after), what no row speaks of, and old keys."""
-        self._database.execute(idempotency.forget_expired())
-        self._database.execute(retention.forget_batches(self._settings.retention))
-        while old := self._database.execute(retention.past_jobs(self._settings.retention, CHUNK)):
+        self._database.execute(idempotency.purge_expired())
+        self._database.execute(retention.purge_batches(self._settings.retention))
+        while old := self._database.execute(retention.list_old_jobs(self._settings.retention, CHUNK)):
             self._storage.delete(key for row in old for key in row.storage_keys)
-            self._database.execute(retention.forget_jobs([row.id for row in old]))
+            self._database.execute(retention.purge_jobs([row.id for row in old]))
             log.info("deleted %d jobs past retention", len(old))
-        while gone := self._database.execute(files.expired(CHUNK)):
+        while gone := self._database.execute(files.list_expired(CHUNK)):
             self._storage.delete(row.storage_key for row in gone)
-            self._database.execute(files.forget([row.id for row in gone]))
+            self._database.execute(files.purge([row.id for row in gone]))
             log.info("deleted %d expired files", len(gone))
         for keys in self._old_files():
-            known = {row.storage_key for row in self._database.execute(queries.referenced(keys))}
+            known = {row.storage_key for row in self._database.execute(queries.referenced_keys(keys))}
             orphans = [key for key in keys if key not in known]
             self._storage.delete(orphans)
             if orphans:
@@ -121,8 +121,8 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    clerk = threading.Thread(target=Clerk(settings).run, args=[stop], name="clerk")
-    clerk.start()
+    processor = threading.Thread(target=BatchProcessor(settings).run, args=[stop], name="batch processor")
+    processor.start()
     sweep = Sweep(settings)
     log.info("sweeping every %s", settings.sweep)
     try:
@@ -130,14 +130,14 @@ def main() -> None:
             try:
                 sweep.run()
             except UNAVAILABLE as error:
-                log.warning("the ledger is away: %s", str(error).partition("\n")[0])
+                log.warning("the database is away: %s", str(error).partition("\n")[0])
             except StorageUnavailable as error:
                 log.warning("the store is away: %s", error.message)
             stop.wait(settings.sweep.total_seconds())
-    finally:  # the clerk must not keep a process alive that sweeps no more
+    finally:  # the batch processor must not keep a process alive that sweeps no more
         stop.set()
         sweep.close()
-        clerk.join()
+        processor.join()
 
 
 if __name__ == "__main__":

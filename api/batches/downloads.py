@@ -1,6 +1,6 @@
-"""What a batch brought, in one go: its pictures as a zip that is streamed, and a table of what came of each line.
+"""What a batch brought, in one go: its images as a zip that is streamed, and a table of what came of each line.
 
-Both read the ledger page by page and hold one picture at a time, whatever the size of the batch. While it is in
+Both read the database page by page and hold one image at a time, whatever the size of the batch. While it is in
 progress they say what is there so far.
 """
 
@@ -18,7 +18,7 @@ from stream_zip import NO_COMPRESSION_64, AsyncMemberFile, async_stream_zip
 
 from api.batches.routes import NO_BATCH, batch_row
 from api.context import Context
-from api.deps import Parts, Project
+from api.deps import AppContext, Project
 from core.batches import transitions as batches
 from core.errors import NotFound
 from core.storage import EXTENSIONS
@@ -37,14 +37,14 @@ _UNSAFE = re.compile(r"[^\w.@+-]+")
 
 @router.get(
     "/{batch_id}/images.zip",
-    summary="Fetch a batch's pictures",
+    summary="Fetch a batch's images",
     response_class=Response,
     responses=NO_BATCH | {200: {"description": "A zip, streamed.", "content": {"application/zip": {}}}},
 )
-async def images(batch_id: str, parts: Parts, project_id: Project) -> Response:
-    """Every picture that is ready, named by its line as in `manifest.csv`."""
-    await batch_row(parts, project_id, batch_id)
-    chunks = async_stream_zip(_members(parts, batch_id))
+async def images(batch_id: str, context: AppContext, project_id: Project) -> Response:
+    """Every image that is ready, named by its line as in `manifest.csv`."""
+    await batch_row(context, project_id, batch_id)
+    chunks = async_stream_zip(_members(context, batch_id))
     return _download(chunks, "application/zip", f"{batch_id}.zip")
 
 
@@ -52,12 +52,12 @@ async def images(batch_id: str, parts: Parts, project_id: Project) -> Response:
     "/{batch_id}/manifest.csv",
     summary="Fetch a batch's table of contents",
     response_class=Response,
-    responses=NO_BATCH | {200: {"description": "A row a picture, or a line without one.", "content": {"text/csv": {}}}},
+    responses=NO_BATCH | {200: {"description": "A row an image, or a line without one.", "content": {"text/csv": {}}}},
 )
-async def manifest(batch_id: str, parts: Parts, project_id: Project) -> Response:
-    """What came of each line: its pictures and their files in the zip, or why there are none."""
-    await batch_row(parts, project_id, batch_id)
-    return _download(_table(parts, batch_id), "text/csv; charset=utf-8", f"{batch_id}.csv")
+async def manifest(batch_id: str, context: AppContext, project_id: Project) -> Response:
+    """What came of each line: its images and their files in the zip, or why there are none."""
+    await batch_row(context, project_id, batch_id)
+    return _download(_table(context, batch_id), "text/csv; charset=utf-8", f"{batch_id}.csv")
 
 
 def _download(chunks: AsyncIterable[bytes], media_type: str, filename: str) -> Response:
@@ -65,25 +65,25 @@ def _download(chunks: AsyncIterable[bytes], media_type: str, filename: str) -> R
     return StreamingResponse(chunks, media_type=media_type, headers=headers)
 
 
-async def _members(parts: Context, batch_id: str) -> AsyncIterator[AsyncMemberFile]:
-    async for job in _lines(parts, batch_id, completed=True):
+async def _members(context: Context, batch_id: str) -> AsyncIterator[AsyncMemberFile]:
+    async for job in _lines(context, batch_id, completed=True):
         for image in job.images or ():
             try:
-                content = await parts.storage.read(image["storage_key"])
+                content = await context.storage.read(image["storage_key"])
             except NotFound:  # deleted just now
                 continue
             made_at = datetime.fromisoformat(image["created_at"]).astimezone(UTC)
             yield file_name(job, image), made_at, READABLE, NO_COMPRESSION_64, content
 
 
-async def _table(parts: Context, batch_id: str) -> AsyncIterator[bytes]:
+async def _table(context: Context, batch_id: str) -> AsyncIterator[bytes]:
     page = io.StringIO()
     table = csv.writer(page)
     table.writerow(COLUMNS)
-    async for job in _lines(parts, batch_id):
-        pictures: list[dict[str, Any]] = job.images or [{}]
-        for image in pictures:
-            table.writerow([_legible(cell) for cell in _cells(parts, job, image)])
+    async for job in _lines(context, batch_id):
+        images: list[dict[str, Any]] = job.images or [{}]
+        for image in images:
+            table.writerow([_legible(cell) for cell in _cells(context, job, image)])
         if page.tell() > 2**16:
             yield page.getvalue().encode()
             page.seek(0)
@@ -91,10 +91,10 @@ async def _table(parts: Context, batch_id: str) -> AsyncIterator[bytes]:
     yield page.getvalue().encode()
 
 
-def _cells(parts: Context, job: sa.Row[Any], image: Mapping[str, Any]) -> list[object]:
+def _cells(context: Context, job: sa.Row[Any], image: Mapping[str, Any]) -> list[object]:
     shown: list[object] = [None] * 6
     if image:
-        url = parts.storage.url(image["id"], image["storage_key"])
+        url = context.storage.url(image["id"], image["storage_key"])
         shown = [image["id"], image["index"], image["seed"], file_name(job, image), url, image["sha256"]]
     return [job.custom_id, job.id, job.status, job.prompt, *shown, job.error_code, job.error_message]
 
@@ -104,15 +104,17 @@ def _legible(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
-async def _lines(parts: Context, batch_id: str, completed: bool | None = None) -> AsyncIterator[sa.Row[Any]]:
+async def _lines(context: Context, batch_id: str, completed: bool | None = None) -> AsyncIterator[sa.Row[Any]]:
     after = -1
-    while page := await parts.database.execute(batches.lines(batch_id, after=after, limit=PAGE, completed=completed)):
+    while page := await context.database.execute(
+        batches.list_lines(batch_id, after=after, limit=PAGE, completed=completed)
+    ):
         for job in page:
             yield job
         after = page[-1].batch_index
 
 
 def file_name(job: sa.Row[Any], image: Mapping[str, Any]) -> str:
-    """A picture's name in the zip: its line's number, name and index, in characters that every file system takes."""
+    """An image's name in the zip: its line's number, name and index, in characters that every file system takes."""
     name = _UNSAFE.sub("_", job.custom_id)[:80].lstrip(".") or "_"
     return f"{job.batch_index + 1:05d}-{name}-{image['index']}.{EXTENSIONS[job.output_format]}"

@@ -11,7 +11,7 @@ from fastapi.sse import format_sse_event
 
 from api.batches.routes import NO_BATCH, batch_row, show
 from api.context import Context
-from api.deps import Parts, Project
+from api.deps import AppContext, Project
 from api.jobs.events import sequence
 from api.openapi import event_stream, message
 from core.batches import transitions as batches
@@ -46,27 +46,27 @@ STREAM: dict[int | str, dict[str, Any]] = {
 )
 async def stream(
     batch_id: str,
-    parts: Parts,
+    context: AppContext,
     project_id: Project,
     last_event_id: Annotated[str | None, Header(description="Go on after this event.")] = None,
 ) -> StreamingResponse:
     """Follow a batch: its past events at once, then each as it happens, and its counts as they change."""
     after = sequence(last_event_id)
-    await batch_row(parts, project_id, batch_id)
+    await batch_row(context, project_id, batch_id)
     headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
     return StreamingResponse(
-        _messages(parts, project_id, batch_id, after), media_type="text/event-stream", headers=headers
+        _messages(context, project_id, batch_id, after), media_type="text/event-stream", headers=headers
     )
 
 
-async def _messages(parts: Context, project_id: str, batch_id: str, after: int) -> AsyncIterator[bytes]:
+async def _messages(context: Context, project_id: str, batch_id: str, after: int) -> AsyncIterator[bytes]:
     yield format_sse_event(comment="this stream ends with the batch's final event", retry=1000)
     seen: BatchObject | None = None
     quiet = 0
-    async with parts.listener.watch(batch_id) as heard:
+    async with context.listener.watch(batch_id) as heard:
         while True:
-            happened = await parts.database.execute(batches.events(batch_id, after))
-            shown = await show(parts, project_id, batch_id)  # after them: no event tells of a batch older than itself
+            happened = await context.database.execute(batches.list_events(batch_id, after))
+            shown = await show(context, project_id, batch_id)  # after them: no event tells of a batch older than itself
             for event in happened:
                 after = event.seq
                 seen = shown
@@ -88,7 +88,7 @@ async def _messages(parts: Context, project_id: str, batch_id: str, after: int) 
 
 
 def _event(row: sa.Row[Any], shown: BatchObject) -> bytes:
-    """An event of the ledger, with the batch."""
+    """An event of the database, with the batch."""
     data = {"batch": shown.model_dump(mode="json")}
     event = JobEvent(id=row.id, type=row.type, created_at=int(row.created_at.timestamp()), data=data)
     return format_sse_event(id=str(row.seq), event=row.type, data_str=event.model_dump_json())

@@ -1,4 +1,4 @@
-"""How a batch comes in: checked as far as its client waits for, entered into the ledger, and left to the clerk.
+"""How a batch is submitted: checked, inserted, and left to the batch processor.
 
 Prompts are all that there is to say, so that their jobs are inserted at once, in the transaction that makes the batch.
 A file's lines are read later, by `worker/batches/processor.py`; requests become such a file.
@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import Context
-from api.jobs.idempotency import remember
+from api.jobs.idempotency import store
 from core import fairness, files, idempotency
 from core.batches import transitions as batches
 from core.batches.input_file import Kind, kind_of
@@ -28,18 +28,20 @@ from core.files import NewFile
 from core.ids import new_id
 from core.job_inserts import CHUNK_ROWS, COPY, INSERT_TIMEOUT, RowsOf, ranked
 from core.jobs import NewJob
-from core.requests.job import drawn_seed, plan
+from core.requests.job import plan, random_seed
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class KeyedRequest:
     """An `Idempotency-Key`, and what makes two requests with it the same."""
 
     key: str
-    mark: bytes
+    fingerprint: bytes
 
 
-async def submit(parts: Context, project_id: str, wanted: BatchRequest, once: Once | None) -> BatchObject | None:
+async def submit(
+    context: Context, project_id: str, wanted: BatchRequest, keyed_request: KeyedRequest | None
+) -> BatchObject | None:
     """Make a batch. None: its key was used before, and nothing was made. Raises InvalidRequest, TooManyBatches."""
     new = NewBatch(
         project_id=project_id,
@@ -49,91 +51,93 @@ async def submit(parts: Context, project_id: str, wanted: BatchRequest, once: On
         response_format=wanted.response_format,
         output_ttl=wanted.output_ttl,
         metadata=wanted.metadata,
-        webhook=None if wanted.webhook is None else wanted.webhook.allowed(parts.settings),
+        webhook=None if wanted.webhook is None else wanted.webhook.allowed(context.settings),
     )
     if wanted.prompts is not None:
-        like = job_like(parts, project_id, wanted, wanted.prompts)
-        return await _enter_with_jobs(parts, new, like, wanted.prompts, once)
+        like = job_like(context, project_id, wanted, wanted.prompts)
+        return await _enter_with_jobs(context, new, like, wanted.prompts, keyed_request)
     if wanted.requests is not None:
-        file = await _kept(parts, project_id, wanted.requests, wanted.door)
-        return await enter(parts, replace(new, input_file_id=file.id), once, file)
-    await input_file(parts, project_id, wanted.input_file_id or "")
-    return await enter(parts, replace(new, input_file_id=wanted.input_file_id), once)
+        file = await _kept(context, project_id, wanted.requests, wanted.door)
+        return await enter(context, replace(new, input_file_id=file.id), keyed_request, file)
+    await input_file(context, project_id, wanted.input_file_id or "")
+    return await enter(context, replace(new, input_file_id=wanted.input_file_id), keyed_request)
 
 
 async def enter(
-    parts: Context, new: NewBatch, once: Once | None = None, file: NewFile | None = None
+    context: Context, new: NewBatch, keyed_request: KeyedRequest | None = None, file: NewFile | None = None
 ) -> BatchObject | None:
     """Enter a batch whose lines are read later, and the file that they are in if that is new."""
-    async with parts.database.transaction() as connection:
+    async with context.database.transaction() as connection:
         if file is not None:
             await connection.execute(files.record(file))
-        return await _enter(parts, connection, new, once)
+        return await _enter(context, connection, new, keyed_request)
 
 
 async def _enter_with_jobs(
-    parts: Context, new: NewBatch, like: NewJob, prompts: Sequence[str], once: Once | None
+    context: Context, new: NewBatch, like: NewJob, prompts: Sequence[str], keyed_request: KeyedRequest | None
 ) -> BatchObject | None:
     """Enter a batch together with all its jobs."""
     total = len(prompts)
     new = replace(new, total=total, model=like.model, cost=like.cost * total)
-    async with parts.database.transaction() as connection:
+    async with context.database.transaction() as connection:
         await connection.execute(INSERT_TIMEOUT)
-        shown = await _enter(parts, connection, new, once)
+        shown = await _enter(context, connection, new, keyed_request)
         if shown is None:
             return None
         await connection.execute(idempotency.ANY_LOCK_WAIT)
-        await connection.execute(fairness.hold(like.queue, like.project_id))
-        start = fairness.start_of(like.queue, like.project_id, like.priority, batch=True)
+        await connection.execute(fairness.lock_flow(like.queue, like.project_id))
+        start = fairness.select_start(like.queue, like.project_id, like.priority, batch=True)
         rank = (await connection.execute(start)).scalar_one()
         ends_at = datetime.fromtimestamp(shown.expires_at, UTC)
-        await copy_async(connection, COPY, _chunks(parts, new, like, prompts, ends_at, rank))
-    parts.doorbell.ring(like.queue)
+        await copy_async(connection, COPY, _chunks(context, new, like, prompts, ends_at, rank))
+    context.notifier.notify(like.queue)
     return shown
 
 
 def _chunks(
-    parts: Context, new: NewBatch, like: NewJob, prompts: Sequence[str], ends_at: datetime, rank: float
+    context: Context, new: NewBatch, like: NewJob, prompts: Sequence[str], ends_at: datetime, rank: float
 ) -> Iterator[bytes]:
     """The rows of a batch's jobs, made while Postgres takes in those before. rank: where they are charged from."""
     rows = RowsOf(new.id, ends_at)
-    model = parts.catalog.model(like.model)
+    model = context.catalog.model(like.model)
     is_sown = "seed" in new.parameters
     for begin in range(0, len(prompts), CHUNK_ROWS):
         chunk = []
         for index, prompt in enumerate(prompts[begin : begin + CHUNK_ROWS], begin):
             rank += like.cost
-            seed = like.seed if is_sown else drawn_seed(model)
+            seed = like.seed if is_sown else random_seed(model)
             row = rows.row_like(like, new_id("job"), prompt, seed, index, f"line-{index + 1}", new.response_format)
             chunk.append(ranked(row, rank))
         yield b"".join(chunk)
 
 
-async def _enter(parts: Context, connection: AsyncConnection, new: NewBatch, once: Once | None) -> BatchObject | None:
+async def _enter(
+    context: Context, connection: AsyncConnection, new: NewBatch, keyed_request: KeyedRequest | None
+) -> BatchObject | None:
     """Write a batch's row and what is kept under its key. None: the key is taken, and all is undone."""
-    if (await connection.execute(batches.submit(new, parts.settings.max_batches))).first() is None:
+    if (await connection.execute(batches.submit(new, context.settings.max_batches))).first() is None:
         raise TooManyBatches(
-            f"{parts.settings.max_batches} batches are under way already; nothing was stored. "
+            f"{context.settings.max_batches} batches are under way already; nothing was stored. "
             "Wait until one has ended, or cancel one."
         )
-    shown = batch_object((await connection.execute(batches.one(new.id))).one(), parts.settings.base_url)
+    shown = batch_object((await connection.execute(batches.get_batch_by_id(new.id))).one(), context.settings.base_url)
     shown.request_counts.queued = new.total  # its jobs follow in the same transaction
-    if once is None:
+    if keyed_request is None:
         return shown
     kept = shown.model_dump(mode="json")
-    is_first = await remember(parts, connection, new.project_id, once.key, once.mark, kept)
+    is_first = await store(context, connection, new.project_id, keyed_request.key, keyed_request.fingerprint, kept)
     return shown if is_first else None
 
 
-def job_like(parts: Context, project_id: str, wanted: BatchRequest, prompts: Sequence[str]) -> NewJob:
+def job_like(context: Context, project_id: str, wanted: BatchRequest, prompts: Sequence[str]) -> NewJob:
     """The job of the first prompt; the others' differ in their own words only. Raises InvalidRequest for any."""
     try:
         request, _ = request_of(wanted.door, {"prompt": prompts[0]}, wanted.shared)
-        like = plan(request, parts.catalog, parts.settings, project_id)
+        like = plan(request, context.catalog, context.settings, project_id)
     except SafelightError as error:
         error.param = "prompts.0" if error.param == "prompt" else error.param
         raise
-    longest = parts.catalog.model(like.model).max_prompt_chars
+    longest = context.catalog.model(like.model).max_prompt_chars
     for index, prompt in enumerate(prompts):
         if not prompt.strip():
             raise InvalidParameter(f"prompts.{index} must not be empty.", param=f"prompts.{index}")
@@ -145,9 +149,9 @@ def job_like(parts: Context, project_id: str, wanted: BatchRequest, prompts: Seq
     return like
 
 
-async def input_file(parts: Context, project_id: str, file_id: str) -> tuple[Kind, sa.Row[Any]]:
+async def input_file(context: Context, project_id: str, file_id: str) -> tuple[Kind, sa.Row[Any]]:
     """The file that a batch is to be read from, and what it is. Raises InvalidParameter."""
-    rows = await parts.database.execute(files.of_batch(project_id, file_id))
+    rows = await context.database.execute(files.get_batch_file(project_id, file_id))
     if not rows:
         raise InvalidParameter(f"There is no file {file_id!r} of purpose batch.", param="input_file_id")
     return kind_of(rows[0].filename), rows[0]
@@ -162,10 +166,10 @@ def as_lines(requests: Sequence[Mapping[str, Any]], endpoint: str) -> Iterator[b
         yield json.dumps(line).encode() + b"\n"
 
 
-async def _kept(parts: Context, project_id: str, requests: Sequence[Mapping[str, Any]], endpoint: str) -> NewFile:
-    """Requests as a file in storage, which is not entered into the ledger yet."""
+async def _kept(context: Context, project_id: str, requests: Sequence[Mapping[str, Any]], endpoint: str) -> NewFile:
+    """Requests as a file in storage, which is not entered into the database yet."""
     content = await asyncio.to_thread(lambda: b"".join(as_lines(requests, endpoint)))
-    ttl = parts.settings.batch_file_ttl
+    ttl = context.settings.batch_file_ttl
     file = NewFile(files.new_file_id(), project_id, "batch", "requests.jsonl", len(content), ttl)
-    await asyncio.to_thread(parts.storage.put, file.storage_key, content, "application/jsonl")
+    await asyncio.to_thread(context.storage.put, file.storage_key, content, "application/jsonl")
     return file

@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
 from api.context import Context
-from api.deps import Parts, Project
+from api.deps import AppContext, Project
 from api.jobs.routes import NOT_FOUND, show
 from api.jobs.waiting import follow, job_row
 from api.openapi import event_stream, message
@@ -22,7 +22,7 @@ from core.status import JobStatus
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 KEEP_ALIVE_LOOKS = 15
-"""Quiet looks at the ledger (a second each) between two keep-alive comments; proxies cut silent streams."""
+"""Quiet looks at the database (a second each) between two keep-alive comments; proxies cut silent streams."""
 
 FACTS = ["job.queued", "job.started", "job.requeued", "job.cancel_requested", *FINAL_EVENTS]
 PROGRESS = {name: {"type": "integer"} for name in ("attempt", "step", "steps")} | {"job_id": {"type": "string"}}
@@ -47,16 +47,16 @@ STREAM: dict[int | str, dict[str, Any]] = {
 @router.get("/{job_id}/events", summary="Follow a job", response_class=StreamingResponse, responses=STREAM | NOT_FOUND)
 async def stream(
     job_id: str,
-    parts: Parts,
+    context: AppContext,
     project_id: Project,
     last_event_id: Annotated[str | None, Header(description="Go on after this event.")] = None,
 ) -> StreamingResponse:
     """Follow a job: its past events at once, then each as it happens, and every denoising step."""
     after = sequence(last_event_id)
-    await job_row(parts, project_id, job_id)
+    await job_row(context, project_id, job_id)
     headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
     return StreamingResponse(
-        _messages(parts, project_id, job_id, after), media_type="text/event-stream", headers=headers
+        _messages(context, project_id, job_id, after), media_type="text/event-stream", headers=headers
     )
 
 
@@ -70,31 +70,31 @@ def sequence(last_event_id: str | None) -> int:
         ) from None
 
 
-async def _messages(parts: Context, project_id: str, job_id: str, after: int) -> AsyncIterator[bytes]:
+async def _messages(context: Context, project_id: str, job_id: str, after: int) -> AsyncIterator[bytes]:
     quiet = 0
     yield format_sse_event(comment="this stream ends with the job's final event", retry=1000)
-    async for happened in follow(parts, job_id, after):
+    async for happened in follow(context, job_id, after):
         if happened is None:
             quiet += 1
             if quiet % KEEP_ALIVE_LOOKS == 0:
                 yield format_sse_event(comment="keep-alive")
         elif isinstance(happened, sa.Row):
-            yield await _event(parts, project_id, happened)
+            yield await _event(context, project_id, happened)
         else:
             yield _passing(job_id, happened)
 
 
 def _passing(job_id: str, message: Mapping[str, Any]) -> bytes:
-    """A step or a preview, which the ledger does not know and a broken stream loses."""
+    """A step or a preview, which the database does not know and a broken stream loses."""
     said = {name: value for name, value in message.items() if name != "type"}
     kind = "preview" if message["type"] == "preview" else "job.progress"
     return format_sse_event(event=kind, data_str=json.dumps({"job_id": job_id, **said}))
 
 
-async def _event(parts: Context, project_id: str, row: sa.Row[Any]) -> bytes:
-    """An event of the ledger; a final one carries the job as it ended."""
+async def _event(context: Context, project_id: str, row: sa.Row[Any]) -> bytes:
+    """An event of the database; a final one carries the job as it ended."""
     data = {"job_id": row.job_id, **row.data}
     if JobStatus(row.data["status"]).is_final:
-        data["job"] = (await show(parts, project_id, row.job_id)).model_dump(mode="json")
+        data["job"] = (await show(context, project_id, row.job_id)).model_dump(mode="json")
     event = JobEvent(id=row.id, type=row.type, created_at=int(row.created_at.timestamp()), data=data)
     return format_sse_event(id=str(row.seq), event=row.type, data_str=event.model_dump_json())

@@ -31,49 +31,54 @@ REPLAYED = {"idempotent-replayed": "true"}
 """Header of an answer whose job was made by an earlier request with the same key."""
 
 
-async def submit_once(
-    parts: Context, job: NewJob, brought: Inputs, key: str, mark: bytes, kept: Callable[[sa.Row[Any]], str]
+async def submit_with_key(
+    context: Context, job: NewJob, inputs: Inputs, key: str, fingerprint: bytes, kept: Callable[[sa.Row[Any]], str]
 ) -> str | None:
     """Put a job in line, keep some JSON of it under a key, and return that. None if the key is taken: see `kept_under`.
 
     Then what was put into storage for this job is an orphan, which the sweep deletes. Raises IdempotencyConflict while
     the first request with the key takes its time.
     """
-    entry = await keep(parts, brought)
-    async with parts.database.transaction() as connection:
+    entry = await keep(context, inputs)
+    async with context.database.transaction() as connection:
         if entry is not None:
             await connection.execute(entry)
         row = (await connection.execute(jobs.submit(job))).one()
         keeping = kept(row)
-        fresh = await remember(parts, connection, job.project_id, key, mark, json.loads(keeping))
+        fresh = await store(context, connection, job.project_id, key, fingerprint, json.loads(keeping))
     if not fresh:
         return None
-    parts.doorbell.ring(job.queue)
+    context.notifier.notify(job.queue)
     return keeping
 
 
-async def remember(
-    parts: Context, connection: AsyncConnection, project_id: str, key: str, mark: bytes, keeping: Mapping[str, Any]
+async def store(
+    context: Context,
+    connection: AsyncConnection,
+    project_id: str,
+    key: str,
+    fingerprint: bytes,
+    keeping: Mapping[str, Any],
 ) -> bool:
     """Keep something under a key, in the transaction that makes it. False: the key is taken, and all of it is undone.
 
     Raises IdempotencyConflict while the first request with the key takes its time.
     """
-    remembering = idempotency.remember(project_id, key, mark, keeping, parts.settings.idempotency_ttl)
+    statement = idempotency.store(project_id, key, fingerprint, keeping, context.settings.idempotency_ttl)
     try:
         await connection.execute(idempotency.LOCK_WAIT)
-        remembered = (await connection.execute(remembering)).first()
+        stored = (await connection.execute(statement)).first()
     except OperationalError as error:
         if "lock timeout" in str(error):
             raise IdempotencyConflict from error
         raise
-    if remembered is None:
+    if stored is None:
         await connection.rollback()
         return False
     return True
 
 
-async def kept_under(parts: Context, project_id: str, key: str, mark: bytes) -> Mapping[str, Any] | None:
+async def lookup(context: Context, project_id: str, key: str, fingerprint: bytes) -> Mapping[str, Any] | None:
     """What an earlier request like this kept under its key. Raises IdempotencyMismatch if it was another request."""
-    found = await parts.database.execute(idempotency.recall(project_id, key))
-    return idempotency.replay(found[0], mark) if found else None
+    found = await context.database.execute(idempotency.lookup(project_id, key))
+    return idempotency.replay(found[0], fingerprint) if found else None

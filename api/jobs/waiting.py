@@ -1,4 +1,4 @@
-"""Waiting for a job: woken by what workers publish, and looking at the ledger by itself in case nothing arrives."""
+"""Waiting for a job: woken by what workers publish, and looking at the database by itself in case nothing arrives."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -13,7 +13,7 @@ from core.errors import NotFound
 from core.status import JobStatus
 
 LOOK_SECONDS = 1.0
-"""How often a waiting request looks at the ledger unasked: what a lost message costs at most."""
+"""How often a waiting request looks at the database unasked: what a lost message costs at most."""
 
 
 def no_such_job(job_id: str) -> NotFound:
@@ -21,21 +21,21 @@ def no_such_job(job_id: str) -> NotFound:
     return NotFound(f"There is no job {job_id!r}.", param="id")
 
 
-async def job_row(parts: Context, project_id: str, job_id: str) -> sa.Row[Any]:
+async def job_row(context: Context, project_id: str, job_id: str) -> sa.Row[Any]:
     """A job's row, with images and place in line. Raises NotFound."""
-    rows = await parts.database.execute(queries.job(project_id, job_id))
+    rows = await context.database.execute(queries.get_job(project_id, job_id))
     if not rows:
         raise no_such_job(job_id)
     return rows[0]
 
 
-async def until_final(parts: Context, project_id: str, job_id: str, patience: float) -> None:
+async def until_final(context: Context, project_id: str, job_id: str, patience: float) -> None:
     """Return once a job is final, or after `patience` seconds. Raises NotFound."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience
-    async with parts.listener.watch(job_id) as heard:
+    async with context.listener.watch(job_id) as heard:
         while True:
-            state = await parts.database.execute(queries.state(project_id, job_id))
+            state = await context.database.execute(queries.get_status(project_id, job_id))
             if not state:
                 raise no_such_job(job_id)
             remaining = deadline - loop.time()
@@ -44,13 +44,13 @@ async def until_final(parts: Context, project_id: str, job_id: str, patience: fl
             await _news(heard, min(remaining, LOOK_SECONDS))
 
 
-async def until_final_or_gone(request: Request, parts: Context, project_id: str, job_id: str) -> bool:
+async def until_final_or_gone(request: Request, context: Context, project_id: str, job_id: str) -> bool:
     """Return once a job is final, or after `sync_timeout`; False, earlier, once the client of a call has gone away.
 
     The body of the request has been read. Raises NotFound.
     """
-    patience = parts.settings.sync_timeout.total_seconds()
-    waiting = asyncio.create_task(until_final(parts, project_id, job_id, patience))
+    patience = context.settings.sync_timeout.total_seconds()
+    waiting = asyncio.create_task(until_final(context, project_id, job_id, patience))
     leaving = asyncio.create_task(_gone(request))
     try:
         await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -78,15 +78,15 @@ async def _news(heard: asyncio.Queue[Mapping[str, Any]], patience: float) -> Non
         return
 
 
-async def follow(parts: Context, job_id: str, after: int) -> AsyncIterator[sa.Row[Any] | Mapping[str, Any] | None]:
-    """A job's events from the ledger beyond seq `after`, with progress and previews between; None while it is quiet.
+async def follow(context: Context, job_id: str, after: int) -> AsyncIterator[sa.Row[Any] | Mapping[str, Any] | None]:
+    """A job's events from the database beyond seq `after`, with progress and previews between; None while it is quiet.
 
-    Ends after the final event. Events are never missed: after each message, and every second without one, the ledger
+    Ends after the final event. Events are never missed: after each message, and every second without one, the database
     is read from the last seq seen.
     """
-    async with parts.listener.watch(job_id) as heard:
+    async with context.listener.watch(job_id) as heard:
         while True:
-            for event in await parts.database.execute(queries.events(job_id, after)):
+            for event in await context.database.execute(queries.list_events(job_id, after)):
                 after = event.seq
                 yield event
                 if JobStatus(event.data["status"]).is_final:

@@ -1,4 +1,4 @@
-"""How a request of OpenAI's images calls comes: as JSON, or as a form with pictures in it, as the SDKs send it."""
+"""How a request of OpenAI's images calls comes: as JSON, or as a form with images in it, as the SDKs send it."""
 
 from typing import Any, TypeVar
 
@@ -10,22 +10,22 @@ from api.deps import json_body
 from api.multipart import fields_of, files_of, form
 from api.openapi import REFERENCES, form_fields
 from core.errors import InvalidParameter, UnknownParameter
-from core.requests.fields import PictureSource
+from core.requests.fields import ImageSource
 from core.requests.job import explain, parse
 from core.requests.openai import ImagesRequest
 
 FORM_BYTES = 1_000_000
-"""Room for a form's other fields and its boundaries, beside the pictures."""
+"""Room for a form's other fields and its boundaries, beside the images."""
 
 RequestT = TypeVar("RequestT", bound=ImagesRequest)
 
 
-async def read(request: Request, parts: Context, kind: type[RequestT]) -> RequestT:
-    """A request that comes as a form with pictures in it, or as JSON that names them."""
+async def read(request: Request, context: Context, kind: type[RequestT]) -> RequestT:
+    """A request that comes as a form with images in it, or as JSON that names them."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/"):
-        return parse(kind, await json_body(request, parts))
+        return parse(kind, await json_body(request, context))
     known = [name for name in ["image", "mask"] if name in kind.model_fields]
-    limit = len(known) * parts.settings.max_picture_bytes + FORM_BYTES
+    limit = len(known) * context.settings.max_image_bytes + FORM_BYTES
     async with form(request, limit, max_files=16) as found:
         fields, uploads = fields_of(found), files_of(found)
         for name in [*known, "images"]:
@@ -36,7 +36,7 @@ async def read(request: Request, parts: Context, kind: type[RequestT]) -> Reques
                 raise UnknownParameter(f"{name} is not a file that is taken here: {', '.join(known)}.", param=name)
             if len(files) > 1:
                 raise InvalidParameter(f"{name}: one file is taken, and {len(files)} were sent.", param=name)
-            fields[name] = PictureSource.of(await files[0].read())
+            fields[name] = ImageSource.of(await files[0].read())
     if isinstance(filters := fields.get("postprocess"), dict):
         fields["postprocess"] = {name: _number(value) for name, value in filters.items()}
     try:
@@ -61,7 +61,7 @@ def as_json(kind: type[BaseModel]) -> dict[str, Any]:
 
 
 def as_form(kind: type[BaseModel], *required: str) -> dict[str, Any]:
-    """A model as the content of a form, its pictures as files, for the OpenAPI document."""
+    """A model as the content of a form, its images as files, for the OpenAPI document."""
     schema = kind.model_json_schema()
     described = {name: schema["properties"].pop(name, {}).get("description") for name in ("image", "mask", "images")}
     form = form_fields(schema)

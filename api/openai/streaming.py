@@ -1,4 +1,4 @@
-"""`stream: true` of OpenAI's images calls: a job's previews, then its picture, as the server-sent events the SDKs read.
+"""`stream: true` of OpenAI's images calls: a job's previews, then its image, as the server-sent events the SDKs read.
 
 What goes wrong after the stream has begun is its last event, `error`, which the SDKs raise; before that it is an answer
 like any other. A comment every fifteen seconds keeps silent streams alive.
@@ -35,13 +35,13 @@ NAMES: Mapping[Operation, str] = {"generation": "image_generation", "edit": "ima
 
 
 class PartialImageEvent(BaseModel):
-    """A look at the unfinished picture."""
+    """A look at the unfinished image."""
 
     type: Literal["image_generation.partial_image", "image_edit.partial_image"]
     partial_image_index: int
     b64_json: str = Field(description="At most 256 px a side.")
     output_format: str = Field(description="Of the preview: webp.")
-    size: str = Field(description="Of the finished picture.")
+    size: str = Field(description="Of the finished image.")
     quality: str = Field(description="As it was asked for.")
     background: Literal["opaque"] = "opaque"
     created_at: int
@@ -49,13 +49,13 @@ class PartialImageEvent(BaseModel):
 
 
 class CompletedEvent(BaseModel):
-    """The picture; the last event."""
+    """The image; the last event."""
 
     type: Literal["image_generation.completed", "image_edit.completed"]
     b64_json: str
     output_format: str
     size: str
-    quality: str = Field(description="As the provider says; `auto` where pictures are drawn here.")
+    quality: str = Field(description="As the provider says; `auto` where images are drawn here.")
     background: Literal["opaque"] = "opaque"
     created_at: int
     usage: Usage
@@ -79,11 +79,11 @@ STREAM = event_stream(
 )
 
 
-async def events(parts: Context, project_id: str, job: sa.Row[Any], end_user: str | None) -> AsyncIterator[bytes]:
-    """Follow a job of one picture to its end, in OpenAI's events."""
+async def events(context: Context, project_id: str, job: sa.Row[Any], end_user: str | None) -> AsyncIterator[bytes]:
+    """Follow a job of one image to its end, in OpenAI's events."""
     yield format_sse_event(comment=f"job {job.id}")
     try:
-        async for event in _events(parts, project_id, job, end_user):
+        async for event in _events(context, project_id, job, end_user):
             yield event
     except SafelightError as error:
         yield _error(error)
@@ -92,11 +92,11 @@ async def events(parts: Context, project_id: str, job: sa.Row[Any], end_user: st
         yield _error(DatabaseUnavailable("The database does not answer; the job goes on."))
 
 
-async def _events(parts: Context, project_id: str, job: sa.Row[Any], end_user: str | None) -> AsyncIterator[bytes]:
+async def _events(context: Context, project_id: str, job: sa.Row[Any], end_user: str | None) -> AsyncIterator[bytes]:
     spoke_at, shown = time.monotonic(), -1
-    async for happened in follow(parts, job.id, 0):  # once a second at least
+    async for happened in follow(context, job.id, 0):  # once a second at least
         if isinstance(happened, sa.Row) and JobStatus(happened.data["status"]).is_final:
-            yield await _last(parts, await job_row(parts, project_id, job.id), end_user)
+            yield await _last(context, await job_row(context, project_id, job.id), end_user)
         elif isinstance(happened, Mapping) and happened.get("partial_image_index", -1) > shown:
             shown = happened["partial_image_index"]  # a second attempt at the job begins anew with 0
             yield _partial(job, happened)
@@ -122,12 +122,12 @@ def _partial(job: sa.Row[Any], preview: Mapping[str, Any]) -> bytes:
     )
 
 
-async def _last(parts: Context, row: sa.Row[Any], end_user: str | None) -> bytes:
-    """The final event of a job. Raises why there is no picture."""
+async def _last(context: Context, row: sa.Row[Any], end_user: str | None) -> bytes:
+    """The final event of a job. Raises why there is no image."""
     if row.status != JobStatus.COMPLETED:
-        raise failure(parts, row)
+        raise failure(context, row)
     image = row.images[0]
-    content = await parts.storage.fetch(image["storage_key"])
+    content = await context.storage.fetch(image["storage_key"])
     return _told(
         CompletedEvent(
             type=f"{NAMES[row.operation]}.completed",
@@ -136,7 +136,7 @@ async def _last(parts: Context, row: sa.Row[Any], end_user: str | None) -> bytes
             size=dimensions(image),
             quality=quality(image) or "auto",
             created_at=int(row.finished_at.timestamp()),
-            usage=await usage_of(parts, row),
+            usage=await usage_of(context, row),
             safety_identifier=end_user,
             job_id=row.id,
             seed=image["seed"],

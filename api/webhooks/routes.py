@@ -15,7 +15,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from api.context import Context
-from api.deps import Body, Parts, Project
+from api.deps import AppContext, Body, Project
 from api.responses import ERROR, answer
 from api.webhooks.schemas import (
     AttemptObject,
@@ -65,15 +65,15 @@ After = Annotated[str | None, Query(description="`last_id` of the page before.")
     response_model=EndpointWithSecret,
     openapi_extra=_body(EndpointRequest),
 )
-async def create(body: Body, parts: Parts, project_id: Project) -> Response:
+async def create(body: Body, context: AppContext, project_id: Project) -> Response:
     """Tell a receiver of events. The answer has the secret that signs them, once. A project may have only so many."""
     wanted = parse(EndpointRequest, body)
-    check_receiver(wanted.url, parts.settings, "url")
+    check_receiver(wanted.url, context.settings, "url")
     secret = signing.new_secret()
-    most = parts.settings.max_webhook_endpoints
+    most = context.settings.max_webhook_endpoints
     made = webhooks.create(project_id, wanted.name, wanted.url, wanted.event_types, secret, at_most=most)
-    async with parts.database.transaction() as connection:
-        await connection.execute(webhooks.hold(project_id))
+    async with context.database.transaction() as connection:
+        await connection.execute(webhooks.lock_project(project_id))
         row = (await connection.execute(made)).one_or_none()
     if row is None:
         raise InvalidRequest(
@@ -84,9 +84,9 @@ async def create(body: Body, parts: Parts, project_id: Project) -> Response:
 
 
 @router.get("/webhook_endpoints", summary="List webhook endpoints", response_model=EndpointList)
-async def index(parts: Parts, project_id: Project, after: After = None, limit: Limit = 20) -> Response:
+async def index(context: AppContext, project_id: Project, after: After = None, limit: Limit = 20) -> Response:
     """List endpoints, newest first."""
-    rows = await parts.database.execute(webhooks.page(project_id, limit=limit + 1, after=after))
+    rows = await context.database.execute(webhooks.list_endpoints(project_id, limit=limit + 1, after=after))
     shown = [_endpoint(row) for row in rows[:limit]]
     return answer(EndpointList(data=shown, **_edges(rows, limit)))
 
@@ -103,9 +103,9 @@ async def event_types(_project_id: Project) -> Response:
     response_model=EndpointObject,
     responses=NO_ENDPOINT,
 )
-async def fetch(endpoint_id: str, parts: Parts, project_id: Project) -> Response:
+async def fetch(endpoint_id: str, context: AppContext, project_id: Project) -> Response:
     """Fetch an endpoint; it says whether it fails, and why it is disabled."""
-    return answer(_endpoint(await _row(parts, webhooks.one(project_id, endpoint_id), endpoint_id)))
+    return answer(_endpoint(await _row(context, webhooks.get_endpoint(project_id, endpoint_id), endpoint_id)))
 
 
 @router.post(
@@ -115,14 +115,14 @@ async def fetch(endpoint_id: str, parts: Parts, project_id: Project) -> Response
     responses=NO_ENDPOINT,
     openapi_extra=_body(EndpointChanges),
 )
-async def update(endpoint_id: str, body: Body, parts: Parts, project_id: Project) -> Response:
+async def update(endpoint_id: str, body: Body, context: AppContext, project_id: Project) -> Response:
     """Change what is given. What is on its way already goes to the new address."""
     wanted = parse(EndpointChanges, body)
     if wanted.url is not None:
-        check_receiver(wanted.url, parts.settings, "url")
+        check_receiver(wanted.url, context.settings, "url")
     changes = wanted.model_dump(exclude_none=True, exclude={"enabled"})
     changed = webhooks.update(project_id, endpoint_id, changes, enable=wanted.enabled)
-    return answer(_endpoint(await _row(parts, changed, endpoint_id)))
+    return answer(_endpoint(await _row(context, changed, endpoint_id)))
 
 
 @router.delete(
@@ -131,9 +131,9 @@ async def update(endpoint_id: str, body: Body, parts: Parts, project_id: Project
     response_model=EndpointDeleted,
     responses=NO_ENDPOINT,
 )
-async def delete(endpoint_id: str, parts: Parts, project_id: Project) -> Response:
+async def delete(endpoint_id: str, context: AppContext, project_id: Project) -> Response:
     """Delete an endpoint. What is on its way to it is given up."""
-    await _row(parts, webhooks.delete(project_id, endpoint_id), endpoint_id)
+    await _row(context, webhooks.delete(project_id, endpoint_id), endpoint_id)
     return answer(EndpointDeleted(id=endpoint_id))
 
 
@@ -144,13 +144,13 @@ async def delete(endpoint_id: str, parts: Parts, project_id: Project) -> Respons
     responses=NO_ENDPOINT,
     openapi_extra=_body(RotateRequest),
 )
-async def rotate_secret(endpoint_id: str, body: Body, parts: Parts, project_id: Project) -> Response:
+async def rotate_secret(endpoint_id: str, body: Body, context: AppContext, project_id: Project) -> Response:
     """Sign by a new secret, which the answer shows once; for a day by the old one too, if asked for."""
     wanted = parse(RotateRequest, body or b"{}")
     rotated = webhooks.rotate(
         project_id, endpoint_id, signing.new_secret(), keep=wanted.keep_old_secret_active_for_24_hours
     )
-    return answer(_with_secret(await _row(parts, rotated, endpoint_id)))
+    return answer(_with_secret(await _row(context, rotated, endpoint_id)))
 
 
 @router.post(
@@ -160,18 +160,18 @@ async def rotate_secret(endpoint_id: str, body: Body, parts: Parts, project_id: 
     responses=NO_ENDPOINT | {400: ERROR | {"description": "The receiver could not be reached."}},
     openapi_extra=_body(TestRequest),
 )
-async def test(endpoint_id: str, body: Body, parts: Parts, project_id: Project) -> Response:
+async def test(endpoint_id: str, body: Body, context: AppContext, project_id: Project) -> Response:
     """Send a made-up event, signed as real ones are, and tell what the receiver answers. It is not tried again."""
     wanted = parse(TestRequest, body)
-    row = await _row(parts, webhooks.one(project_id, endpoint_id), endpoint_id)
+    row = await _row(context, webhooks.get_endpoint(project_id, endpoint_id), endpoint_id)
     now = datetime.now(UTC)
-    event = sample(new_id("evt"), wanted.event_type, now, parts.settings.base_url)
+    event = sample(new_id("evt"), wanted.event_type, now, context.settings.base_url)
     content = event.model_dump_json().encode()
     keys = signing.live_secrets(row.secret, row.previous_secret, row.previous_secret_until, now)
     headers = {"Content-Type": "application/json", **signing.signed(keys, event.id, int(now.timestamp()), content)}
-    timeout = parts.settings.webhook_timeout.total_seconds()
+    timeout = context.settings.webhook_timeout.total_seconds()
     try:
-        got = await asyncio.to_thread(_egress(Allowed.by(parts.settings)).post, row.url, content, headers, timeout)
+        got = await asyncio.to_thread(_egress(Allowed.by(context.settings)).post, row.url, content, headers, timeout)
     except Unreached as error:
         raise InvalidRequest(f"{row.url} could not be reached: {error.message}", param="url") from None
     return answer(TestResult(webhook_endpoint_id=row.id, event_type=wanted.event_type, status_code=got.status))
@@ -184,19 +184,19 @@ async def test(endpoint_id: str, body: Body, parts: Parts, project_id: Project) 
     responses=NO_ENDPOINT,
     openapi_extra=_body(RedeliverRequest),
 )
-async def redeliver_since(endpoint_id: str, body: Body, parts: Parts, project_id: Project) -> Response:
+async def redeliver_since(endpoint_id: str, body: Body, context: AppContext, project_id: Project) -> Response:
     """Send every event since a time that the endpoint did not take, also from while it was disabled."""
     since = datetime.fromtimestamp(parse(RedeliverRequest, body).since, UTC)
-    row = await _row(parts, webhooks.one(project_id, endpoint_id), endpoint_id)
+    row = await _row(context, webhooks.get_endpoint(project_id, endpoint_id), endpoint_id)
     if row.disabled_at is not None:
         raise InvalidRequest(f"{endpoint_id} is disabled: {row.disabled_reason} Enable it first.", param="enabled")
-    sent = await parts.database.execute(deliveries.missed(project_id, endpoint_id, since))
+    sent = await context.database.execute(deliveries.redeliver_since(project_id, endpoint_id, since))
     return answer(Redelivered(webhook_endpoint_id=endpoint_id, events=len(sent)))
 
 
 @router.get("/webhook_deliveries", summary="List deliveries", response_model=DeliveryList)
 async def index_deliveries(
-    parts: Parts,
+    context: AppContext,
     project_id: Project,
     webhook_endpoint_id: Annotated[str | None, Query(description="Only to this endpoint.")] = None,
     job_id: Annotated[str | None, Query(description="Only of this job.")] = None,
@@ -207,10 +207,10 @@ async def index_deliveries(
     """List the deliveries to an endpoint, of a job or of a batch, newest first."""
     if webhook_endpoint_id is None and job_id is None and batch_id is None:
         raise InvalidParameter("webhook_endpoint_id, job_id or batch_id is required.", param="webhook_endpoint_id")
-    found = deliveries.page(
+    found = deliveries.list_deliveries(
         project_id, limit=limit + 1, endpoint_id=webhook_endpoint_id, job_id=job_id, batch_id=batch_id, after=after
     )
-    rows = await parts.database.execute(found)
+    rows = await context.database.execute(found)
     shown = [DeliveryObject(**_delivery(row)) for row in rows[:limit]]
     return answer(DeliveryList(data=shown, **_edges(rows, limit)))
 
@@ -221,10 +221,10 @@ async def index_deliveries(
     response_model=DeliveryWithAttempts,
     responses=NO_DELIVERY,
 )
-async def fetch_delivery(delivery_id: str, parts: Parts, project_id: Project) -> Response:
+async def fetch_delivery(delivery_id: str, context: AppContext, project_id: Project) -> Response:
     """Fetch a delivery with everything that was tried."""
-    row = await _row(parts, deliveries.one(project_id, delivery_id), delivery_id)
-    tried = await parts.database.execute(deliveries.attempts_of(delivery_id))
+    row = await _row(context, deliveries.get_delivery(project_id, delivery_id), delivery_id)
+    tried = await context.database.execute(deliveries.attempts_of(delivery_id))
     log = [AttemptObject(**_known(one, AttemptObject), started_at=int(one.started_at.timestamp())) for one in tried]
     return answer(DeliveryWithAttempts(**_delivery(row), log=log))
 
@@ -235,10 +235,10 @@ async def fetch_delivery(delivery_id: str, parts: Parts, project_id: Project) ->
     response_model=DeliveryObject,
     responses=NO_DELIVERY,
 )
-async def redeliver(delivery_id: str, parts: Parts, project_id: Project) -> Response:
+async def redeliver(delivery_id: str, context: AppContext, project_id: Project) -> Response:
     """Send an event again, with its id, as a new delivery with a schedule of its own."""
-    await _row(parts, deliveries.one(project_id, delivery_id), delivery_id)
-    sent = await parts.database.execute(deliveries.again(project_id, delivery_id))
+    await _row(context, deliveries.get_delivery(project_id, delivery_id), delivery_id)
+    sent = await context.database.execute(deliveries.redeliver(project_id, delivery_id))
     if not sent:
         raise InvalidRequest("Its endpoint is deleted or disabled; enable it first.", param="enabled")
     return answer(DeliveryObject(**_delivery(sent[0])))
@@ -258,8 +258,8 @@ def _egress(allowed: Allowed) -> Egress:
     return Egress(allowed)
 
 
-async def _row(parts: Context, statement: sa.Executable, wanted_id: str) -> sa.Row[Any]:
-    rows = await parts.database.execute(statement)
+async def _row(context: Context, statement: sa.Executable, wanted_id: str) -> sa.Row[Any]:
+    rows = await context.database.execute(statement)
     if not rows:
         raise NotFound(f"There is no {wanted_id!r} here.", param="id")
     return rows[0]

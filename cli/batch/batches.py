@@ -49,7 +49,7 @@ def list_batches(
 def show(batch_id: BatchId, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
     """Show a batch: how many of its lines are in which state, and why it was refused if it was."""
     with connect(url, key) as client:
-        batch = Batches(client).batch(batch_id)
+        batch = Batches(client).get(batch_id)
     if as_json:
         print(json.dumps(batch, ensure_ascii=False))
         return

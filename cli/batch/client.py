@@ -104,22 +104,22 @@ class Batches:
     def submit(self, request: Mapping[str, Any], idempotency_key: str) -> Batch:
         """Post a batch. However often it is sent with the same key, it is one batch."""
         headers = {"idempotency-key": idempotency_key}
-        return cast(Batch, self.client.ask("POST", "/v1/batches", json=request, headers=headers))
+        return cast(Batch, self.client.request("POST", "/v1/batches", json=request, headers=headers))
 
     def estimate(self, request: Mapping[str, Any]) -> Estimate:
         """What a batch would be; nothing is drawn."""
         asked = {**request, "dry_run": True}
-        return cast(Estimate, self.client.ask("POST", "/v1/batches", json=asked, timeout=READING_SECONDS))
+        return cast(Estimate, self.client.request("POST", "/v1/batches", json=asked, timeout=READING_SECONDS))
 
-    def batch(self, batch_id: str) -> Batch:
+    def get(self, batch_id: str) -> Batch:
         """One batch as it is now."""
-        return cast(Batch, self.client.ask("GET", _path(batch_id)))
+        return cast(Batch, self.client.request("GET", _path(batch_id)))
 
     def newest(self, limit: int) -> Iterator[Batch]:
         """The newest batches, as many as `limit` at most."""
         wanted: dict[str, Any] = {}
         while limit > 0:
-            page = self.client.ask("GET", "/v1/batches", params={**wanted, "limit": min(limit, PAGE)})
+            page = self.client.request("GET", "/v1/batches", params={**wanted, "limit": min(limit, PAGE)})
             yield from page["data"]
             if not page["has_more"]:
                 return
@@ -128,17 +128,19 @@ class Batches:
 
     def cancel(self, batch_id: str) -> Batch:
         """Wish that a batch stop; returns it as it is then."""
-        return cast(Batch, self.client.ask("POST", f"{_path(batch_id)}/cancel"))
+        return cast(Batch, self.client.request("POST", f"{_path(batch_id)}/cancel"))
 
     def retry(self, batch_id: str) -> Batch:
         """A new batch of the lines that did not complete; asked twice, it is the same one."""
-        return cast(Batch, self.client.ask("POST", f"{_path(batch_id)}/retry", timeout=READING_SECONDS))
+        return cast(Batch, self.client.request("POST", f"{_path(batch_id)}/retry", timeout=READING_SECONDS))
 
     def pages(self, batch_id: str, statuses: Sequence[str], after: str | None = None) -> Iterator[list[LineJob]]:
         """Jobs of a batch in the order of its lines, beyond the job `after`."""
         wanted = {"batch_id": batch_id, "status": list(statuses), "order": "asc", "limit": PAGE}
         while True:
-            page = self.client.ask("GET", "/v1/jobs", params=wanted if after is None else {**wanted, "after": after})
+            page = self.client.request(
+                "GET", "/v1/jobs", params=wanted if after is None else {**wanted, "after": after}
+            )
             yield page["data"]
             if not page["has_more"]:
                 return

@@ -1,4 +1,4 @@
-"""`safelight batch prompts.csv --out dir/`: submit many prompts, follow them, and fetch the pictures as they end.
+"""`safelight batch prompts.csv --out dir/`: submit many prompts, follow them, and fetch the images as they end.
 
 The directory remembers which batch is its own, so that the same command, run again after Ctrl-C or a crash, goes on
 where it stopped: nothing is submitted, drawn or fetched twice. Progress and summary go to stderr, the manifest's path
@@ -24,7 +24,7 @@ from cli.batch.summary import summarize, told_errors, write_errors, write_manife
 from cli.client import Key, Url, connect
 from cli.errors import CommandError, Refused
 from cli.parameters import (
-    MOST_IMAGES,
+    MAX_IMAGES,
     Denoise,
     Format,
     GuidanceScale,
@@ -47,7 +47,7 @@ NOT_ALL = 3
 PATIENCE_SECONDS = 600.0
 """How long an API may be away while a batch goes on: long enough to replace a server."""
 
-OFTENEST, SELDOMEST = 0.2, 2.0
+MIN_INTERVAL, MAX_INTERVAL = 0.2, 2.0
 """Seconds between two looks at a batch: a tenth of the time it has taken, within these."""
 
 
@@ -56,13 +56,13 @@ def batch(
         Path | None, typer.Argument(metavar="FILE", help="Prompts: .csv, .txt or .jsonl; `-` is standard input.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Directory for the pictures; it remembers the batch.")
+        Path | None, typer.Option("--out", "-o", help="Directory for the images; it remembers the batch.")
     ] = None,
     input_format: Annotated[
         Kind | None, typer.Option("--input-format", help="What FILE is. Default: by its name.")
     ] = None,
     model: Model = None,
-    n: Annotated[int | None, typer.Option("--n", "-n", min=1, max=MOST_IMAGES, help="Pictures a line.")] = None,
+    n: Annotated[int | None, typer.Option("--n", "-n", min=1, max=MAX_IMAGES, help="Images a line.")] = None,
     size: Size = None,
     seed: Seed = None,
     steps: Steps = None,
@@ -71,7 +71,7 @@ def batch(
     denoise: Denoise = None,
     sharpen: Sharpen = None,
     upscale: Upscale = None,
-    output_format: Annotated[Format | None, typer.Option("--format", help="Of the pictures. Default: png.")] = None,
+    output_format: Annotated[Format | None, typer.Option("--format", help="Of the images. Default: png.")] = None,
     completion_window: Annotated[
         str | None, typer.Option(help="What waits after it expires: 1h to 168h. Default: 24h.")
     ] = None,
@@ -81,7 +81,7 @@ def batch(
     ] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Submit it, print its id and leave it alone.")] = False,
     batch_id: Annotated[
-        str | None, typer.Option("--batch", help="Fetch the pictures of this batch.", metavar="BATCH")
+        str | None, typer.Option("--batch", help="Fetch the images of this batch.", metavar="BATCH")
     ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Once it has ended, try the lines that did not complete once more.")
@@ -120,7 +120,7 @@ def batch(
     elif batch_id is not None:
         raise CommandError("--batch is there already: it takes no FILE.")
     elif out is None and not (dry_run or detach):
-        raise CommandError("Say where the pictures go: --out DIR (or --detach, to submit only).")
+        raise CommandError("Say where the images go: --out DIR (or --detach, to submit only).")
     given = None if source is None else read_input(source, input_format)
     if given is not None and given.endpoint is not None:
         request["endpoint"] = given.endpoint
@@ -130,7 +130,7 @@ def batch(
             raise typer.Exit(0 if estimate(batches, given, request) else 1)
         if out is None:
             if given is None:
-                raise CommandError("Say where the pictures go: --out DIR.")
+                raise CommandError("Say where the images go: --out DIR.")
             print(submit(batches, given, request)["id"])
             return
         with held(out) as directory:
@@ -152,7 +152,7 @@ def _check_without_prompts(
     out: Path | None, batch_id: str | None, request: Mapping[str, Any], *, dry_run: bool
 ) -> None:
     if dry_run or (out is None and batch_id is None):
-        raise CommandError("Name a FILE of prompts: safelight batch prompts.csv --out pictures/")
+        raise CommandError("Name a FILE of prompts: safelight batch prompts.csv --out images/")
     if request:
         raise CommandError(f"{', '.join(request)}: a batch that is there already cannot be changed; name a FILE.")
 
@@ -183,13 +183,13 @@ def _collect(batches: Batches, directory: OutputDirectory, state: State, *, retr
 
 
 def _followed(batches: Batches, batch_id: str, downloads: Downloads) -> Batch:
-    """Show a batch until its end, and fetch pictures as its lines end; returns it as it ended."""
+    """Show a batch until its end, and fetch images as its lines end; returns it as it ended."""
     jobs, begun = EndedJobs(batches, batch_id), time.monotonic()
     with shown(batch_id) as show:
         while True:
             looked = time.monotonic()
-            next_look = looked + min(SELDOMEST, max(OFTENEST, (looked - begun) / 10))
-            batch = batches.batch(batch_id)
+            next_look = looked + min(MAX_INTERVAL, max(MIN_INTERVAL, (looked - begun) / 10))
+            batch = batches.get(batch_id)
             show(batch, downloads.here)
             for job in jobs.news(batch):
                 downloads.add(job)

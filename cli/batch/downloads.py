@@ -1,4 +1,4 @@
-"""Pictures on their way into a directory, a few at a time. What is there already, whole, is not fetched again."""
+"""Images on their way into a directory, a few at a time. What is there already, whole, is not fetched again."""
 
 import threading
 import time
@@ -14,16 +14,16 @@ from cli.parameters import extension_of
 
 AT_A_TIME = 8
 WAITING = 64
-"""Pictures that may wait for a thread; who adds more waits too."""
+"""Images that may wait for a thread; who adds more waits too."""
 
 LEAVE_SECONDS = 5.0
-"""How long pictures in hand may take after Ctrl-C."""
+"""How long images in hand may take after Ctrl-C."""
 
 Outcome = Literal["fetched", "found", "gone"]
 
 
 class Downloads:
-    """Fetches the pictures of jobs that completed. Leaving the context waits for all of them."""
+    """Fetches the images of jobs that completed. Leaving the context waits for all of them."""
 
     def __init__(self, client: Client, directory: OutputDirectory) -> None:
         self._client = client
@@ -38,7 +38,7 @@ class Downloads:
 
     @property
     def here(self) -> int:
-        """How many pictures are in the directory, whole."""
+        """How many images are in the directory, whole."""
         return self._counted["fetched"] + self.found
 
     @property
@@ -52,12 +52,12 @@ class Downloads:
         return self._counted["gone"]
 
     def add(self, job: LineJob) -> None:
-        """Fetch a job's pictures. Raises CommandError once one cannot be fetched or written."""
+        """Fetch a job's images. Raises CommandError once one cannot be fetched or written."""
         for image in job["images"]:
             self._room.acquire()
             if self._trouble is not None:
                 raise self._trouble
-            name = self._directory.picture(job["custom_id"], image["index"], extension_of(job["output_format"]))
+            name = self._directory.image(job["custom_id"], image["index"], extension_of(job["output_format"]))
             self._waiting.put((name, image))
 
     def _work(self) -> None:
@@ -67,7 +67,7 @@ class Downloads:
                     outcome = self._fetch(*next_one)
                     with self._lock:
                         self._counted[outcome] += 1
-            except BaseException as trouble:  # raised again in the thread that adds pictures, which would wait for ever
+            except BaseException as trouble:  # raised again in the thread that adds images, which would wait for ever
                 self._trouble = trouble
             finally:
                 self._room.release()

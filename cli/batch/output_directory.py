@@ -1,4 +1,4 @@
-"""The directory a batch's pictures go to: what is in it is whole, and a small file says which batch it belongs to.
+"""The directory a batch's images go to: what is in it is whole, and a small file says which batch it belongs to.
 
 Everything is written under another name and renamed, so that a process that dies at any moment leaves nothing that
 looks finished and is not. One command at a time holds a directory.
@@ -24,7 +24,7 @@ STATE = ".safelight-batch.json"
 LOCK = ".safelight-batch.lock"
 UNFINISHED = ".unfinished"
 
-LONGEST_NAME = 100
+MAX_NAME_CHARS = 100
 """Characters of a custom_id that become part of a file's name; a file system takes 255 bytes."""
 
 
@@ -78,12 +78,12 @@ class OutputDirectory:
         """Whether there is nothing in it, hidden files aside."""
         return all(path.name.startswith(".") for path in self.path.iterdir())
 
-    def picture(self, custom_id: str, index: int, extension: str) -> str:
-        """The name of a line's picture. Two lines never get the same."""
+    def image(self, custom_id: str, index: int, extension: str) -> str:
+        """The name of a line's image. Two lines never get the same."""
         return f"{safe_name(custom_id, self._minds_case)}-{index}{extension}"
 
     def has(self, name: str, image: Image) -> bool:
-        """Whether a picture is here, as it was stored."""
+        """Whether an image is here, as it was stored."""
         try:
             with (self.path / name).open("rb") as file:
                 is_long_enough = os.fstat(file.fileno()).st_size == image["bytes"]
@@ -135,9 +135,9 @@ def safe_name(custom_id: str, minds_case: bool = True) -> str:
 
     `~` marks a hash and is in no name without one, so that no two ids share a name.
     """
-    kept = re.sub(r"[^\w.+=@,-]", "_", unicodedata.normalize("NFC", custom_id))[:LONGEST_NAME].lstrip(".-")
-    is_itself = kept == custom_id != "" and len(kept.encode()) <= LONGEST_NAME
+    kept = re.sub(r"[^\w.+=@,-]", "_", unicodedata.normalize("NFC", custom_id))[:MAX_NAME_CHARS].lstrip(".-")
+    is_itself = kept == custom_id != "" and len(kept.encode()) <= MAX_NAME_CHARS
     if is_itself and (minds_case or kept == kept.casefold()):
         return kept
-    shortened = kept.encode()[:LONGEST_NAME].decode(errors="ignore")
+    shortened = kept.encode()[:MAX_NAME_CHARS].decode(errors="ignore")
     return f"{shortened}~{sha256(custom_id.encode(errors='surrogatepass')).hexdigest()[:16]}"

@@ -10,7 +10,7 @@ from cli.table import counted, span
 from cli.watch import is_lively
 
 Show = Callable[[Batch, int], None]
-"""Shows a batch as it is now, and how many of its pictures are in the directory."""
+"""Shows a batch as it is now, and how many of its images are in the directory."""
 
 REFRESHES_PER_SECOND = 2
 
@@ -59,7 +59,7 @@ def _lines() -> Iterator[Show]:
         shown_before = now
         said = [f"{batch['id']}: {batch['status']}"]
         if total:
-            # How many pictures there are in the end is said once they are.
+            # How many images there are in the end is said once they are.
             said = [f"{said[0]} {ended(batch)} of {counted(total, 'line')}"]
             said += _rest(batch, None if is_final(batch) else here)
         print(", ".join(said), file=sys.stderr, flush=True)
@@ -70,7 +70,7 @@ def _lines() -> Iterator[Show]:
 def _rest(batch: Batch, here: int | None) -> list[str]:
     """What there is to say beside how many lines have ended."""
     counts, progress = batch["request_counts"], batch["progress"]
-    said = [] if here is None else [f"{counted(here, 'picture')} here"]
+    said = [] if here is None else [f"{counted(here, 'image')} here"]
     said += [f"{counts[name]} {name}" for name in ("failed", "cancelled", "expired") if counts[name]]
     if not is_final(batch) and progress is not None and progress["lines_per_second"]:
         said.append(f"{progress['lines_per_second']:.3g}/s")

@@ -28,7 +28,7 @@ def estimate(batches: Batches, given: BatchInput, request: Mapping[str, Any]) ->
     try:
         found = batches.estimate({**request, "input_file_id": file_id})
     finally:
-        batches.client.ask("DELETE", f"/v1/files/{file_id}")
+        batches.client.request("DELETE", f"/v1/files/{file_id}")
     errors = found["errors"]["data"]
     for line in told_estimate(found):
         print(line)
@@ -76,7 +76,7 @@ def recall(
             f"{directory.path} is not empty and belongs to no batch: choose another directory, "
             "or write over what is there with --new."
         )
-    known = [] if batch_id is None else [batches.batch(batch_id)["id"]]
+    known = [] if batch_id is None else [batches.get(batch_id)["id"]]
     state = State(fingerprint=fingerprint, idempotency_key=str(uuid4()), request=request, file_id=None, batches=known)
     directory.remember(state)
     return state

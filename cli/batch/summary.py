@@ -47,12 +47,12 @@ def write_manifest(batches: Batches, ended: Sequence[Batch], directory: OutputDi
 
 
 def _file(row: Mapping[str, str], directory: OutputDirectory) -> str:
-    """The name of a row's picture here; the API speaks of the names in its zip."""
+    """The name of a row's image here; the API speaks of the names in its zip."""
     if not row["file"]:
         return ""
     # The API puts a ' before what a spreadsheet would take for a formula.
     custom_id = re.sub(r"^'(?=[=+@\t\r-])", "", row["custom_id"])
-    return directory.picture(custom_id, int(row["index"]), Path(row["file"]).suffix)
+    return directory.image(custom_id, int(row["index"]), Path(row["file"]).suffix)
 
 
 @contextmanager
@@ -80,9 +80,9 @@ def summarize(batches: Batches, ended: Sequence[Batch], downloads: Downloads, di
     completed = sum(batch["request_counts"]["completed"] for batch in ended)
     before = f", {downloads.found} of them from before" if downloads.found else ""
     _say(f"{last['id']} is {last['status']}: {completed} of {counted(total, 'line')} completed.")
-    _say(f"Pictures in {directory.path}: {downloads.here}{before}.")
+    _say(f"Images in {directory.path}: {downloads.here}{before}.")
     if downloads.gone:
-        _say(f"Pictures that the API does not have any more: {downloads.gone}.")
+        _say(f"Images that the API does not have any more: {downloads.gone}.")
     if is_whole(last):
         return
     for line in table([("LINE", "CODE", "MESSAGE"), *_failures(batches, last)]):
@@ -117,7 +117,7 @@ def told_errors(errors: Sequence[LineError]) -> Iterator[str]:
 
 def told_estimate(estimate: Estimate) -> Iterator[str]:
     """What a batch would be: counts, device time, cost."""
-    yield f"{counted(estimate['total'], 'line')}, {counted(estimate['images'], 'picture')}."
+    yield f"{counted(estimate['total'], 'line')}, {counted(estimate['images'], 'image')}."
     if not estimate["images"]:
         return
     yield f"Models: {', '.join(f'{model} ({lines})' for model, lines in estimate['models'].items())}."

@@ -16,7 +16,7 @@ from cli.errors import CommandError
 from cli.local.child import how_it_ended
 
 FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 30.0
+MAX_PAUSE = 30.0
 STEADY_SECONDS = 60.0
 """A server that ran for so long starts again with the first pause."""
 
@@ -125,7 +125,7 @@ class Supervisor:
     def _try_later(self, each: _Watched, reason: str) -> None:
         self._say(f"{each.server.name} has ended ({reason}); it starts again in {each.pause:g} s.")
         each.start_at = time.monotonic() + each.pause
-        each.pause = min(each.pause * 2, LONGEST_PAUSE)
+        each.pause = min(each.pause * 2, MAX_PAUSE)
 
     def _drain(self) -> None:
         if self._asked:

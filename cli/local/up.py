@@ -44,7 +44,7 @@ def up(
         _require_free_port(settings)
         try:
             with Supervisor(say) as supervisor:
-                settings = _start_ledger_and_doorbell(settings, supervisor)
+                settings = _start_postgres_and_valkey(settings, supervisor)
                 key = _prepare(settings)
                 _start_ours(settings, supervisor, catalog, queues)
                 _wait_until_ready(settings, supervisor)
@@ -119,7 +119,7 @@ def _require_free_port(settings: Settings) -> None:
         raise CommandError(f"Port {settings.port} of {settings.host} is taken: set SAFELIGHT_PORT to a free one.")
 
 
-def _start_ledger_and_doorbell(settings: Settings, supervisor: Supervisor) -> Settings:
+def _start_postgres_and_valkey(settings: Settings, supervisor: Supervisor) -> Settings:
     """Start the embedded servers that no URL replaces; returns the settings with all URLs."""
     found = {}
     logs = settings.data_dir / "logs"
@@ -138,7 +138,7 @@ def _start_ledger_and_doorbell(settings: Settings, supervisor: Supervisor) -> Se
 
 
 def _prepare(settings: Settings) -> str | None:
-    """Bring the ledger to its newest form; make the first API key where one is needed, and return it."""
+    """Bring the database to its newest form; make the first API key where one is needed, and return it."""
     from cli.database import opened, upgrade
     from cli.keys import first_key
 
@@ -166,7 +166,7 @@ def _start_ours(settings: Settings, supervisor: Supervisor, catalog: Catalog, qu
     remote = [queue for queue in queues if catalog.is_remote(queue)]
     for name, served, longest in (
         ("worker", local, settings.drain_timeout),
-        ("remote-worker", remote, settings.openai_timeout),  # the pictures of a call under way are paid for
+        ("remote-worker", remote, settings.openai_timeout),  # the images of a call under way are paid for
     ):
         if served:
             command = processes.worker(served, environment.threads(catalog, served))

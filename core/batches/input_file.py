@@ -22,7 +22,7 @@ from core.settings import Settings
 Kind = Literal["jsonl", "csv", "txt"]
 BOM = b"\xef\xbb\xbf"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-LONGEST_MESSAGE = 1000
+MAX_MESSAGE_CHARS = 1000
 """Characters of what is said about a line; names that its owner gave may be as long as the line."""
 
 _CONTROL = {number: f"\\x{number:02x}" for number in (*range(32), 127)}
@@ -78,9 +78,9 @@ def kind_of(filename: str) -> Kind:
     )
 
 
-def longest_line(settings: Settings) -> int:
-    """Bytes that a line of a file may have: two pictures in base 64, and what is said of them."""
-    return settings.max_picture_bytes * 4 // 3 * 2 + settings.max_body_bytes
+def max_line_bytes(settings: Settings) -> int:
+    """Bytes that a line of a file may have: two images in base 64, and what is said of them."""
+    return settings.max_image_bytes * 4 // 3 * 2 + settings.max_body_bytes
 
 
 def read(kind: Kind, chunks: Iterable[bytes], reading: Reading) -> Iterator[Line | LineError]:
@@ -105,7 +105,7 @@ def wrong(number: int | None, error: SafelightError) -> LineError:
 
 
 def _legible(text: str) -> str:
-    return (text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + "…").translate(_CONTROL)
+    return (text if len(text) <= MAX_MESSAGE_CHARS else text[:MAX_MESSAGE_CHARS] + "…").translate(_CONTROL)
 
 
 class _EndOfReading(Exception):

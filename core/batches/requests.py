@@ -28,10 +28,10 @@ OPERATIONS: dict[str, Operation] = {
 """Which of OpenAI's images calls means which operation."""
 
 JOBS = "/v1/jobs"
-MOST_LINES = 50_000
+MAX_LINES = 50_000
 """Lines of a batch; as at OpenAI."""
 
-LONGEST_WINDOW_HOURS = 168
+MAX_WINDOW_HOURS = 168
 CustomId = Annotated[Text, MinLen(1), MaxLen(256)]
 
 
@@ -69,10 +69,10 @@ class BatchRequest(Parameters):
     input_file_id: str | None = Field(
         None, description="A file of purpose `batch`: `.jsonl` as at OpenAI, `.csv` with a header, `.txt`: prompts."
     )
-    prompts: Annotated[list[Text], MinLen(1), MaxLen(MOST_LINES)] | None = Field(
+    prompts: Annotated[list[Text], MinLen(1), MaxLen(MAX_LINES)] | None = Field(
         None, description="Only prompts; what else there is to say, all share."
     )
-    requests: Annotated[list[dict[str, Any]], MinLen(1), MaxLen(MOST_LINES)] | None = Field(
+    requests: Annotated[list[dict[str, Any]], MinLen(1), MaxLen(MAX_LINES)] | None = Field(
         None, description="Bodies as of the endpoint, each with a `custom_id` if it likes."
     )
     endpoint: Endpoint | None = Field(
@@ -80,13 +80,13 @@ class BatchRequest(Parameters):
         description="What each line is sent to. Default: `/v1/jobs` for requests, else `/v1/images/generations`.",
     )
     completion_window: Annotated[str, Field(pattern=r"^[1-9]\d{0,2}h$")] = Field(
-        "24h", description=f"How long it may take, in hours, up to {LONGEST_WINDOW_HOURS}h; what waits then expires."
+        "24h", description=f"How long it may take, in hours, up to {MAX_WINDOW_HOURS}h; what waits then expires."
     )
     output_expires_after: OutputExpiresAfter | None = Field(
         None, description="Default: output files are kept as long as finished jobs are."
     )
     response_format: ResponseFormat = Field(
-        "url", description="How the output file shows pictures: links that work for days, or the bytes in base 64."
+        "url", description="How the output file shows images: links that work for days, or the bytes in base 64."
     )
     metadata: Annotated[dict[MetadataKey, MetadataValue], MaxLen(16)] = Field(
         default_factory=dict, description="Up to 16 pairs of your own."
@@ -110,9 +110,9 @@ class BatchRequest(Parameters):
             raise InvalidParameter(
                 f"endpoint is {self.endpoint}; prompts are for /v1/images/generations or {JOBS}.", param="endpoint"
             )
-        if self.window > timedelta(hours=LONGEST_WINDOW_HOURS):
+        if self.window > timedelta(hours=MAX_WINDOW_HOURS):
             raise InvalidParameter(
-                f"completion_window is {self.completion_window}; allowed is 1h to {LONGEST_WINDOW_HOURS}h.",
+                f"completion_window is {self.completion_window}; allowed is 1h to {MAX_WINDOW_HOURS}h.",
                 param="completion_window",
             )
         return self
@@ -142,7 +142,7 @@ class BatchRequest(Parameters):
 def request_of(
     endpoint: str, body: Mapping[str, Any], shared: Mapping[str, Any], *, strict: bool = True
 ) -> tuple[JobRequest, ResponseFormat | None]:
-    """What a line asks for, and how its pictures are to be shown if it says so.
+    """What a line asks for, and how its images are to be shown if it says so.
 
     strict: False where values come as text, from a table. Raises SafelightError.
     """

@@ -10,7 +10,7 @@ from core.batches.transitions import RATE_WINDOW
 from core.responses.job import WebhookOfJob, seconds
 from core.status import BatchStatus, JobStatus
 
-FEWEST_FOR_A_RATE = 3
+MIN_LINES_FOR_RATE = 3
 """Jobs that must have ended lately before an end is foretold: fewer say little."""
 
 TIMES = (
@@ -111,14 +111,14 @@ class BatchEstimate(BaseModel):
 
     object: Literal["batch.estimate"] = "batch.estimate"
     total: int = Field(description="Lines.")
-    images: int = Field(description="Pictures that the lines that are right ask for.")
+    images: int = Field(description="Images that the lines that are right ask for.")
     models: dict[str, int] = Field(description="Lines by model.")
     device_seconds: float = Field(description="Estimated device time of those lines, from the catalogue's figures.")
     estimated_finish_at: int | None = Field(
         description="If one device were to draw them now, after what waits in their queues; null where calls are paid."
     )
     cost_usd: float | None = Field(
-        description="What a provider would charge, by what its pictures cost you lately; null where that is not known."
+        description="What a provider would charge, by what its images cost you lately; null where that is not known."
     )
     errors: BatchErrors
 
@@ -159,7 +159,7 @@ def batch_object(row: sa.Row[Any], base_url: str) -> BatchObject:
 def _progress(row: sa.Row[Any], counted: Mapping[str, int]) -> BatchProgress | None:
     if row.status != BatchStatus.IN_PROGRESS:
         return None
-    if row.lately < FEWEST_FOR_A_RATE:
+    if row.lately < MIN_LINES_FOR_RATE:
         return BatchProgress(lines_per_second=None, estimated_finish_at=None)
     window = min(RATE_WINDOW, row.now - row.in_progress_at).total_seconds()
     rate = row.lately / max(window, 1.0)

@@ -62,7 +62,7 @@ class LineError(TypedDict):
     message: str
 
 
-def submit(new: NewBatch, most_open: int) -> sa.Select[Any]:
+def submit(new: NewBatch, max_open: int) -> sa.Select[Any]:
     """Enter a batch. No row back: the project has `most_open` batches under way already."""
     names = [name for name in NewBatch.__slots__ if name != "webhook"]
     is_read = new.total > 0
@@ -84,7 +84,7 @@ def submit(new: NewBatch, most_open: int) -> sa.Select[Any]:
         sa.insert(batches)
         .from_select(
             [*names, "webhook", "status", "expires_at", "in_progress_at"],
-            sa.select(*values).where(under_way < most_open),
+            sa.select(*values).where(under_way < max_open),
         )
         .returning(*batches.c)
         .cte("moved")
@@ -167,7 +167,7 @@ def cancel(project_id: str, batch_id: str) -> sa.Select[Any]:
     )
 
 
-def settle() -> sa.Select[Any]:
+def finalize() -> sa.Select[Any]:
     """Every batch whose jobs have all ended goes on to have its files written."""
     alive = sa.select(sa.literal(1)).where(
         jobs.c.batch_id == batches.c.id,
@@ -220,22 +220,22 @@ def complete(
     )
 
 
-def batch(project_id: str, batch_id: str) -> sa.Select[Any]:
+def get_batch(project_id: str, batch_id: str) -> sa.Select[Any]:
     """One batch as it is now, with its counts, and how many jobs ended in the last RATE_WINDOW."""
     return _shown().where(batches.c.id == batch_id, batches.c.project_id == project_id)
 
 
-def one(batch_id: str) -> sa.Select[Any]:
+def get_batch_by_id(batch_id: str) -> sa.Select[Any]:
     """One batch as it is now, for who has the right to see it already."""
     return _shown().where(batches.c.id == batch_id)
 
 
-def under_way(batch_id: str) -> sa.Select[Any]:
+def find_open(batch_id: str) -> sa.Select[Any]:
     """A row if a batch has not ended yet."""
     return sa.select(batches.c.id).where(batches.c.id == batch_id, batches.c.counts.is_(None))
 
 
-def page(project_id: str, *, limit: int, after: str | None = None) -> sa.Select[Any]:
+def list_batches(project_id: str, *, limit: int, after: str | None = None) -> sa.Select[Any]:
     """Batches, newest first. `after` is the id of the last one of the page before."""
     found = _shown().where(batches.c.project_id == project_id)
     if after is not None:
@@ -243,23 +243,23 @@ def page(project_id: str, *, limit: int, after: str | None = None) -> sa.Select[
     return found.order_by(batches.c.id.desc()).limit(limit)
 
 
-def retry_of(project_id: str, batch_id: str) -> sa.Select[Any]:
+def get_retry(project_id: str, batch_id: str) -> sa.Select[Any]:
     """The batch that a retry of this one made."""
     return _shown().where(batches.c.retried_from == batch_id, batches.c.project_id == project_id)
 
 
-def events(batch_id: str, after: int) -> sa.Select[Any]:
+def list_events(batch_id: str, after: int) -> sa.Select[Any]:
     """A batch's events with a `seq` beyond `after`, in order."""
     found = sa.select(batch_events).where(batch_events.c.batch_id == batch_id, batch_events.c.seq > after)
     return found.order_by(batch_events.c.seq)
 
 
-def to_stop() -> sa.Select[Any]:
+def list_cancelling() -> sa.Select[Any]:
     """The batches whose jobs are to be stopped."""
     return sa.select(batches.c.id).where(_is(BatchStatus.CANCELLING))
 
 
-def lines(batch_id: str, *, after: int, limit: int, completed: bool | None = None) -> sa.Select[Any]:
+def list_lines(batch_id: str, *, after: int, limit: int, completed: bool | None = None) -> sa.Select[Any]:
     """Jobs of a batch beyond line index `after`, in order, with their images; of those that did or did not complete."""
     found = sa.select(jobs, images_of(jobs.c.id).label("images")).where(
         jobs.c.batch_id == batch_id, jobs.c.batch_index > after
@@ -270,7 +270,7 @@ def lines(batch_id: str, *, after: int, limit: int, completed: bool | None = Non
     return found.order_by(jobs.c.batch_index).limit(limit)
 
 
-def counts(batch_id: str) -> sa.Select[Any]:
+def count_jobs(batch_id: str) -> sa.Select[Any]:
     """How many jobs of a batch are in which status."""
     return (
         sa.select(jobs.c.status, sa.func.count().label("jobs"))

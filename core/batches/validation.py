@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from core.batches.input_file import Line, wrong
-from core.batches.requests import MOST_LINES
+from core.batches.requests import MAX_LINES
 from core.batches.transitions import LineError
 from core.catalog import Catalog
 from core.errors import DuplicateCustomId, InvalidRequest, SafelightError, StorageUnavailable
@@ -19,14 +19,14 @@ from core.requests.inputs import sources
 from core.requests.job import JobRequest, plan
 from core.settings import Settings
 
-MOST_ERRORS = 200
+MAX_ERRORS = 200
 """Errors that are told of one by one; a last entry says how many more there are."""
 
-REMEMBERED = 10_000
-"""Combinations of pictures that are known to be right."""
+MAX_CACHED_INPUTS = 10_000
+"""Combinations of images that are known to be right."""
 
-Bring = Callable[[JobRequest], Mapping[str, str]]
-"""Reads the pictures that a request names, and says under which ids they are files. Raises InvalidParameter."""
+ReadInputs = Callable[[JobRequest], Mapping[str, str]]
+"""Reads the images that a request names, and says under which ids they are files. Raises InvalidParameter."""
 
 
 class BatchCheck:
@@ -37,14 +37,14 @@ class BatchCheck:
         catalog: Catalog,
         settings: Settings,
         project_id: str,
-        bring: Bring,
+        bring: ReadInputs,
         rows: JobRows | None = None,
         response_format: str = "url",
     ) -> None:
         self._catalog = catalog
         self._settings = settings
         self._project_id = project_id
-        self._bring = bring
+        self._read_input = bring
         self._rows = rows
         self._response_format = response_format
         self._lines_by_name: dict[str, int] = {}
@@ -52,7 +52,7 @@ class BatchCheck:
         self._errors: list[LineError] = []
         self._wrong = 0
         self.total = 0
-        self.images: Counter[str] = Counter()  # pictures, by model
+        self.images: Counter[str] = Counter()  # images, by model
         self.seconds: dict[str, float] = {}  # estimated, of the device, by queue
         self.models: Counter[str] = Counter()  # lines, by model
 
@@ -71,8 +71,8 @@ class BatchCheck:
         """What is wrong. Empty: nothing is."""
         if not self.total and not self._errors:
             return [wrong(None, InvalidRequest("The file has no lines."))]
-        if self._wrong > MOST_ERRORS:
-            more = InvalidRequest(f"{self._wrong - MOST_ERRORS} more lines are wrong.")
+        if self._wrong > MAX_ERRORS:
+            more = InvalidRequest(f"{self._wrong - MAX_ERRORS} more lines are wrong.")
             return [*self._errors, wrong(None, more)]
         return self._errors
 
@@ -82,8 +82,8 @@ class BatchCheck:
         Raises StorageUnavailable: then nothing is known of the line.
         """
         self.total += 1
-        if self.total > MOST_LINES:
-            self._reject(wrong(None, InvalidRequest(f"There are more than {MOST_LINES} lines.")))
+        if self.total > MAX_LINES:
+            self._reject(wrong(None, InvalidRequest(f"There are more than {MAX_LINES} lines.")))
             return False
         if not isinstance(line, Line):
             self._reject(line)
@@ -121,19 +121,19 @@ class BatchCheck:
             )
 
     def _inputs(self, request: JobRequest) -> Mapping[str, str]:
-        """The pictures of a request as files; those that many lines begin with are brought once."""
+        """The images of a request as files; those that many lines begin with are brought once."""
         found = sources(request)
         if not found:
             return {}
         named = [request.operation, *(f"{name} {source.named}" for name, source in found.items())]
-        mark = hashlib.sha256("\n".join(named).encode()).digest()  # a data URL has megabytes
-        if (seen := self._seen.get(mark)) is None:
-            seen = self._bring(request)
-            if len(self._seen) < REMEMBERED:
-                self._seen[mark] = seen
+        fingerprint = hashlib.sha256("\n".join(named).encode()).digest()  # a data URL has megabytes
+        if (seen := self._seen.get(fingerprint)) is None:
+            seen = self._read_input(request)
+            if len(self._seen) < MAX_CACHED_INPUTS:
+                self._seen[fingerprint] = seen
         return seen
 
     def _reject(self, error: LineError) -> None:
         self._wrong += 1
-        if self._wrong <= MOST_ERRORS:
+        if self._wrong <= MAX_ERRORS:
             self._errors.append(error)

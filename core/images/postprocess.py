@@ -1,7 +1,7 @@
-"""What may be done to a picture after it is drawn: `Postprocess`, and the size that comes out.
+"""What may be done to an image after it is drawn: `Postprocess`, and the size that comes out.
 
 Only what a client may ask for is here, and no pixel is touched: `worker/generation/postprocess.py` does it, in the
-order denoise, upscale, sharpen. All of it is off by default, and a strength of 0 leaves a picture exactly as it was
+order denoise, upscale, sharpen. All of it is off by default, and a strength of 0 leaves an image exactly as it was
 drawn.
 """
 
@@ -13,13 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.errors import InvalidParameter
 
 MAX_SIDE_PX = 4096
-"""The longest side that a picture may get by upscaling."""
+"""The longest side that an image may get by upscaling."""
 
 Strength = Annotated[float, Ge(0), Le(1)]
 
 
 class Postprocess(BaseModel):
-    """Filters for the finished picture, in this order whatever the order of the fields. `{}` does nothing."""
+    """Filters for the finished image, in this order whatever the order of the fields. `{}` does nothing."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -39,20 +39,20 @@ class Postprocess(BaseModel):
 
     @property
     def does_nothing(self) -> bool:
-        """Whether pictures stay as they were drawn."""
+        """Whether images stay as they were drawn."""
         return not (self.denoise or self.upscale or self.sharpen)
 
 
 def output_size(size: str, postprocess: Postprocess | None) -> str:
-    """The size of the file, for a picture drawn at `size`; both as `WIDTHxHEIGHT` in pixels.
+    """The size of the file, for an image drawn at `size`; both as `WIDTHxHEIGHT` in pixels.
 
-    Raises InvalidParameter when the upscaled picture would be larger than MAX_SIDE_PX.
+    Raises InvalidParameter when the upscaled image would be larger than MAX_SIDE_PX.
     """
     factor = 1 if postprocess is None else postprocess.upscale or 1
     width, height = (factor * int(side) for side in size.split("x"))
     if factor > 1 and max(width, height) > MAX_SIDE_PX:
         raise InvalidParameter(
-            f"postprocess.upscale {factor} would make {size} a picture of {width}x{height}; "
+            f"postprocess.upscale {factor} would make {size} an image of {width}x{height}; "
             f"no side may be longer than {MAX_SIDE_PX} px.",
             param="postprocess.upscale",
         )

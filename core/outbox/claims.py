@@ -23,7 +23,7 @@ def claim(
     lease: UUID,
     *,
     limit: int,
-    per_lane: int,
+    per_destination: int,
     length: timedelta,
     quick: Sequence[str],
     slow: Sequence[str] = (),
@@ -31,15 +31,15 @@ def claim(
 ) -> sa.Select[Any]:
     """Take deliveries that are due, at most `limit`, the longest waiting first.
 
-    Of a lane that is `quick` at most `per_lane` are under way at a time, of any other at most one; `for_others` of
-    these are taken at most, of `slow` lanes last and in the order given. What is told of a job goes in order: a later
-    event waits until an earlier one has been delivered or given up. Each row has what sending needs: the endpoint's
-    columns under `endpoint_...`, and the job's own `webhook`.
+    A destination in `quick` has at most `per_destination` deliveries under way, any other at most one. `for_others`
+    deliveries to the others are claimed at most, those in `slow` last and in the order of the list. The events of a job
+    go in order: a later event waits until an earlier one is delivered or given up. Each row has what sending needs: the
+    endpoint's columns under `endpoint_...`, and the job's own `webhook`.
     """
     return _CLAIM.params(
         lease=lease,
         limit=limit,
-        per_lane=per_lane,
+        per_destination=per_destination,
         length=length,
         quick=list(quick),
         slow=list(slow),
@@ -56,31 +56,33 @@ def _is_open(of: sa.FromClause) -> sa.ColumnElement[bool]:
     return of.c.finished_at.is_(None)
 
 
-def _lanes() -> sa.CTE:
+def _destinations() -> sa.CTE:
     """Every lane in which something waits: one look into the index for each, however long the lanes are."""
-    first = sa.select(deliveries.c.lane).where(_is_pending(deliveries)).order_by(deliveries.c.lane).limit(1)
-    lanes = sa.select(first.subquery("first").c.lane).cte("lanes", recursive=True)
+    first = (
+        sa.select(deliveries.c.destination).where(_is_pending(deliveries)).order_by(deliveries.c.destination).limit(1)
+    )
+    destinations = sa.select(first.subquery("first").c.destination).cte("lanes", recursive=True)
     other = deliveries.alias("other")
     following = (
-        sa.select(other.c.lane)
-        .where(_is_pending(other), other.c.lane > lanes.c.lane)
-        .order_by(other.c.lane)
+        sa.select(other.c.destination)
+        .where(_is_pending(other), other.c.destination > destinations.c.destination)
+        .order_by(other.c.destination)
         .limit(1)
-        .correlate(lanes)
+        .correlate(destinations)
         .scalar_subquery()
     )
-    return lanes.union_all(sa.select(following).where(lanes.c.lane.is_not(None)))
+    return destinations.union_all(sa.select(following).where(destinations.c.destination.is_not(None)))
 
 
 def _claim() -> sa.Select[Any]:
     """The statement of `claim`, its values left open."""
-    lanes = _lanes()
+    destinations = _destinations()
     waiting, earlier, sending = (deliveries.alias(name) for name in ("waiting", "earlier", "sending"))
     before = (
         sa.select(sa.literal(1))
         .where(
             earlier.c.job_id == waiting.c.job_id,
-            earlier.c.lane == waiting.c.lane,
+            earlier.c.destination == waiting.c.destination,
             earlier.c.seq < waiting.c.seq,
             _is_open(earlier),
         )
@@ -90,26 +92,37 @@ def _claim() -> sa.Select[Any]:
     under_way = (
         sa.select(sa.func.count())
         .select_from(sending)
-        .where(sending.c.lane == lanes.c.lane, sending.c.lease.is_not(None), sending.c.due_at > STATEMENT_TIME)
-        .correlate(lanes)
+        .where(
+            sending.c.destination == destinations.c.destination,
+            sending.c.lease.is_not(None),
+            sending.c.due_at > STATEMENT_TIME,
+        )
+        .correlate(destinations)
         .scalar_subquery()
     )
-    is_quick = lanes.c.lane == sa.any_(sa.bindparam("quick", type_=ARRAY(sa.Text)))
-    slots = sa.case((is_quick, sa.bindparam("per_lane", type_=sa.BigInteger)), else_=1)
-    of_lane = (
+    is_quick = destinations.c.destination == sa.any_(sa.bindparam("quick", type_=ARRAY(sa.Text)))
+    slots = sa.case((is_quick, sa.bindparam("per_destination", type_=sa.BigInteger)), else_=1)
+    of_destination = (
         sa.select(waiting.c.id, waiting.c.due_at)
-        .where(waiting.c.lane == lanes.c.lane, _is_pending(waiting), waiting.c.due_at <= STATEMENT_TIME, ~before)
+        .where(
+            waiting.c.destination == destinations.c.destination,
+            _is_pending(waiting),
+            waiting.c.due_at <= STATEMENT_TIME,
+            ~before,
+        )
         .order_by(waiting.c.due_at, waiting.c.seq)
         .limit(sa.func.greatest(0, slots - under_way))
-        .correlate(lanes)
+        .correlate(destinations)
         .lateral("of_lane")
     )
     for_others = sa.bindparam("for_others", type_=sa.BigInteger)
-    turn = sa.func.coalesce(sa.func.array_position(sa.bindparam("slow", type_=ARRAY(sa.Text)), lanes.c.lane), 0)
-    place = sa.func.row_number().over(partition_by=is_quick, order_by=(turn, of_lane.c.due_at))
+    turn = sa.func.coalesce(
+        sa.func.array_position(sa.bindparam("slow", type_=ARRAY(sa.Text)), destinations.c.destination), 0
+    )
+    place = sa.func.row_number().over(partition_by=is_quick, order_by=(turn, of_destination.c.due_at))
     ready = (
-        sa.select(of_lane.c.id, of_lane.c.due_at, is_quick.label("is_quick"), place.label("place"))
-        .select_from(lanes.join(of_lane, sa.true()))
+        sa.select(of_destination.c.id, of_destination.c.due_at, is_quick.label("is_quick"), place.label("place"))
+        .select_from(destinations.join(of_destination, sa.true()))
         .where(sa.or_(is_quick, for_others > 0))
         .subquery("ready")
     )

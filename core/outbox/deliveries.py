@@ -53,14 +53,14 @@ def caused_by(moved: sa.CTE, event: sa.CTE, of: Literal["job", "batch"] = "job")
     )
     own_url = moved.c.webhook["url"].astext
     told = sa.union_all(
-        sa.select(*happened, endpoints.c.id.label("endpoint_id"), endpoints.c.id.label("lane")).select_from(
+        sa.select(*happened, endpoints.c.id.label("endpoint_id"), endpoints.c.id.label("destination")).select_from(
             both.join(endpoints, wanted)
         ),
         sa.select(*happened, sa.null(), sa.func.substring(own_url, sa.literal_column(f"'{_ORIGIN}'")))
         .select_from(both)
         .where(moved.c.webhook.is_not(None), sa.cast(moved.c.webhook["events"], JSONB).has_key(event.c.type)),
     )
-    columns = ["project_id", subject, "event_id", "event_type", "event_at", "endpoint_id", "lane"]
+    columns = ["project_id", subject, "event_id", "event_type", "event_at", "endpoint_id", "destination"]
     return sa.insert(deliveries).from_select(columns, told).cte("told")
 
 
@@ -142,9 +142,9 @@ def give_up(endpoint_id: str, error_code: str) -> sa.Update:
     )
 
 
-def again(project_id: str, delivery_id: str) -> sa.Executable:
+def redeliver(project_id: str, delivery_id: str) -> sa.Executable:
     """Send an event once more, as a new delivery with a new schedule, unless its endpoint is deleted or disabled."""
-    columns = ["project_id", "job_id", "batch_id", "endpoint_id", "lane", "event_id", "event_type", "event_at"]
+    columns = ["project_id", "job_id", "batch_id", "endpoint_id", "destination", "event_id", "event_type", "event_at"]
     enabled = sa.select(endpoints.c.id).where(endpoints.c.disabled_at.is_(None))
     old = sa.select(*(deliveries.c[name] for name in columns)).where(
         deliveries.c.id == delivery_id,
@@ -154,9 +154,9 @@ def again(project_id: str, delivery_id: str) -> sa.Executable:
     return sa.insert(deliveries).from_select(columns, old).returning(*deliveries.c)
 
 
-def missed(project_id: str, endpoint_id: str, since: datetime) -> sa.Executable:
+def redeliver_since(project_id: str, endpoint_id: str, since: datetime) -> sa.Executable:
     """Send every event since a time that an endpoint wants and did not get; also from while it was disabled."""
-    columns = ["project_id", "job_id", "batch_id", "endpoint_id", "lane", "event_id", "event_type", "event_at"]
+    columns = ["project_id", "job_id", "batch_id", "endpoint_id", "destination", "event_id", "event_type", "event_at"]
     told = sa.union_all(
         _missed(project_id, endpoint_id, since, job_events.c.job_id, jobs, job_events),
         _missed(project_id, endpoint_id, since, batch_events.c.batch_id, batches, batch_events),
@@ -190,7 +190,7 @@ def _missed(
             (subjects.c.id if about_jobs else sa.null()).label("job_id"),
             (sa.null() if about_jobs else subjects.c.id).label("batch_id"),
             endpoints.c.id.label("endpoint_id"),
-            endpoints.c.id.label("lane"),
+            endpoints.c.id.label("destination"),
             events.c.id.label("event_id"),
             events.c.type.label("event_type"),
             events.c.created_at.label("event_at"),
@@ -211,12 +211,12 @@ def _missed(
     )
 
 
-def one(project_id: str, delivery_id: str) -> sa.Select[Any]:
+def get_delivery(project_id: str, delivery_id: str) -> sa.Select[Any]:
     """One delivery of a project."""
     return sa.select(deliveries).where(deliveries.c.id == delivery_id, deliveries.c.project_id == project_id)
 
 
-def page(
+def list_deliveries(
     project_id: str,
     *,
     limit: int,

@@ -43,8 +43,10 @@ def signed(keys: Sequence[str], event_id: str, timestamp: int, body: bytes) -> d
     headers = {"webhook-id": event_id, "webhook-timestamp": str(timestamp)}
     if keys:
         content = f"{event_id}.{timestamp}.".encode() + body
-        marks = (hmac.new(key_of(key), content, hashlib.sha256).digest() for key in keys)
-        headers["webhook-signature"] = " ".join(f"v1,{base64.b64encode(mark).decode()}" for mark in marks)
+        signatures = (hmac.new(key_of(key), content, hashlib.sha256).digest() for key in keys)
+        headers["webhook-signature"] = " ".join(
+            f"v1,{base64.b64encode(fingerprint).decode()}" for fingerprint in signatures
+        )
     return headers
 
 
@@ -55,7 +57,8 @@ def verifies(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
         return False
     expected = signed([secret], event_id, int(timestamp), body)["webhook-signature"]
     return any(
-        hmac.compare_digest(expected.encode(), mark.encode()) for mark in headers.get("webhook-signature", "").split()
+        hmac.compare_digest(expected.encode(), fingerprint.encode())
+        for fingerprint in headers.get("webhook-signature", "").split()
     )
 
 

@@ -1,7 +1,7 @@
-"""The doorbell: a Celery message on Redis that says "there is work on this queue", and nothing more.
+"""The notifier: a Celery message on Redis that says "there is work on this queue", and nothing more.
 
-It carries no job id. It may be lost, doubled or late without harm: workers also look at the ledger by themselves. It is
-rung after the commit, off the event loop, within bounded time, and its failure decides nothing.
+It carries no job id. It may be lost, doubled or late without harm: workers also look at the database by themselves. It
+is rung after the commit, off the event loop, within bounded time, and its failure decides nothing.
 (`docs/decisions/0002`; the workers' side is `worker/generation/app.py`.)
 """
 
@@ -35,11 +35,11 @@ PUBLISHER_OPTIONS = {
 }
 
 
-class Doorbell:
+class Notifier:
     """Rings for queues. Synchronous and safe to share between threads; AsyncDoorbell wraps it for an event loop."""
 
     def __init__(self, settings: Settings) -> None:
-        self._celery = Celery("safelight-doorbell", broker=settings.redis_url, set_as_current=False)
+        self._celery = Celery("safelight-notifier", broker=settings.redis_url, set_as_current=False)
         self._celery.conf.update(
             broker_transport_options=PUBLISHER_OPTIONS,
             task_serializer="json",
@@ -48,28 +48,28 @@ class Doorbell:
             broker_connection_retry=False,
         )
 
-    def ring(self, queue: str) -> bool:
+    def notify(self, queue: str) -> bool:
         """Say that there is work on a queue. Returns whether Redis took it; never raises."""
         try:
             self._celery.send_task(TASK, args=[queue], queue=queue, retry=False, expires=STALE_SECONDS)
         except Exception as error:
-            log.warning("doorbell of queue %s not rung: %s", queue, error)
+            log.warning("notifier of queue %s not rung: %s", queue, error)
             return False
         return True
 
 
-class AsyncDoorbell:
+class AsyncNotifier:
     """Rings from an event loop without ever holding it up.
 
     Many jobs submitted at once ring once: while a ring for a queue is on its way, one more is remembered.
     """
 
-    def __init__(self, ring: Callable[[str], bool]) -> None:
-        self._ring = ring
+    def __init__(self, notify: Callable[[str], bool]) -> None:
+        self._notify = notify
         self._again: dict[str, bool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def ring(self, queue: str) -> None:
+    def notify(self, queue: str) -> None:
         """Say that there is work on a queue; returns at once."""
         if queue in self._again:
             self._again[queue] = True
@@ -81,7 +81,7 @@ class AsyncDoorbell:
 
     async def _deliver(self, queue: str) -> None:
         while True:
-            await asyncio.to_thread(self._ring, queue)
+            await asyncio.to_thread(self._notify, queue)
             await asyncio.sleep(PAUSE_SECONDS)
             if not self._again[queue]:
                 del self._again[queue]

@@ -1,7 +1,7 @@
-"""What happens to a job while one watches: denoising steps and "look at the ledger" nudges, over Redis.
+"""What happens to a job while one watches: denoising steps and "look at the database" nudges, over Redis.
 
-All of it may be lost: the ledger holds every event, and whoever waits looks there every second or two as well. Workers
-and the API publish (`Progress`), the API listens (`Listener`), on one channel per watched job.
+All of it may be lost: the database holds every event, and whoever waits looks there every second or two as well.
+Workers and the API publish (`Progress`), the API listens (`Listener`), on one channel per watched job.
 """
 
 import asyncio
@@ -40,9 +40,9 @@ class Step(TypedDict):
 
 
 class Preview(Step):
-    """A look at an unfinished picture."""
+    """A look at an unfinished image."""
 
-    index: int  # of the picture in its job
+    index: int  # of the image in its job
     partial_image_index: int
     media_type: str
     b64_json: str
@@ -85,11 +85,11 @@ class Progress:
         self._publish({job_id: {"type": "progress", **step} for job_id, step in steps.items()}, snapshots=steps)
 
     def preview(self, job_id: str, preview: Preview) -> None:
-        """Show an unfinished picture to whoever follows the job now."""
+        """Show an unfinished image to whoever follows the job now."""
         self._publish({job_id: {"type": "preview", **preview}}, snapshots={})
 
     def changed(self, job_ids: Sequence[str]) -> None:
-        """Tell that jobs moved: there is a new event in the ledger."""
+        """Tell that jobs moved: there is a new event in the database."""
         self._publish({job_id: {"type": "changed"} for job_id in job_ids}, snapshots={})
 
     def _publish(self, messages: Mapping[str, object], snapshots: Mapping[str, Step]) -> None:

@@ -1,4 +1,4 @@
-"""What requests of several kinds have fields of: text, metadata, pictures that come along, receivers of events."""
+"""What requests of several kinds have fields of: text, metadata, images that come along, receivers of events."""
 
 import re
 from typing import Annotated, Any, Literal, Self
@@ -35,13 +35,13 @@ MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64), Aft
 MetadataValue = Annotated[str, StringConstraints(max_length=512), AfterValidator(_printable)]
 
 
-class PictureSource(BaseModel):
-    """A picture that comes with a request: one of these. It is read when the job is submitted."""
+class ImageSource(BaseModel):
+    """An image that comes with a request: one of these. It is read when the job is submitted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     file_id: Text | None = Field(None, description="A file of yours; see `POST /v1/files`, purpose `vision`.")
-    image_id: Text | None = Field(None, description="A picture of an earlier job of yours.")
+    image_id: Text | None = Field(None, description="An image of an earlier job of yours.")
     image_url: str | None = Field(None, description="A data URL, `data:image/png;base64,...`; others are not fetched.")
 
     @model_validator(mode="after")
@@ -53,8 +53,8 @@ class PictureSource(BaseModel):
     _content: bytes | None = PrivateAttr(None)
 
     @classmethod
-    def of(cls, content: bytes) -> "PictureSource":
-        """A picture that came as a part of a form."""
+    def of(cls, content: bytes) -> "ImageSource":
+        """An image that came as a part of a form."""
         source = cls.model_construct()
         source._content = content
         return source
@@ -71,13 +71,13 @@ class PictureSource(BaseModel):
 
 
 InputImage = Annotated[
-    PictureSource | None,
+    ImageSource | None,
     Field(description="What an edit or a variation begins with: the middle of it, at the size of the job."),
 ]
 InputMask = Annotated[
-    PictureSource | None,
+    ImageSource | None,
     Field(
-        description="Where an edit may draw: where this picture is fully transparent or, if it is opaque, white. "
+        description="Where an edit may draw: where this image is fully transparent or, if it is opaque, white. "
         "As large as `image`. Default: where `image` is transparent, else everywhere."
     ),
 ]

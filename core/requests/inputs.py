@@ -1,6 +1,6 @@
-"""The pictures that a request brings: found, read and checked before its job exists, kept as files once it is sure.
+"""The images that a request brings: found, read and checked before its job exists, kept as files once it is sure.
 
-A picture may be a file, a picture of an earlier job, or bytes in the request. The latter two become files of the
+An image may be a file, an image of an earlier job, or bytes in the request. The latter two become files of the
 project that live as long as the job may need them, so that the job's worker reads files and nothing else. Who calls
 does the reading: the API without blocking (`api/inputs.py`), the worker that reads a batch's lines (`worker/lines.py`).
 """
@@ -20,92 +20,92 @@ from core.db import Rows
 from core.errors import InvalidParameter
 from core.files import NewFile
 from core.images import decode
-from core.requests.fields import PictureSource
+from core.requests.fields import ImageSource
 from core.requests.job import JobRequest
 from core.settings import Settings
 
 NAMES = ("image", "mask")
-"""The fields of a request that bring a picture."""
+"""The fields of a request that bring an image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a request's pictures are as files; those in `new` are not stored yet."""
+    """What a request's images are as files; those in `new` are not stored yet."""
 
     ids: dict[str, str] = field(default_factory=dict)
     new: dict[NewFile, bytes] = field(default_factory=dict)
 
 
-def sources(request: JobRequest) -> dict[str, PictureSource]:
-    """The pictures that a request names or carries."""
+def sources(request: JobRequest) -> dict[str, ImageSource]:
+    """The images that a request names or carries."""
     return {name: source for name in NAMES if (source := getattr(request, name)) is not None}
 
 
-def carried(name: str, source: PictureSource) -> bytes | None:
-    """The bytes of a picture that the request itself carries, if it does. Raises InvalidParameter."""
+def carried(name: str, source: ImageSource) -> bytes | None:
+    """The bytes of an image that the request itself carries, if it does. Raises InvalidParameter."""
     if source.image_url is not None:
         return _from_url(f"{name}.image_url", source.image_url)
     return source.content
 
 
-def row_of(project_id: str, source: PictureSource) -> sa.Select[Any]:
-    """The row of a picture that a request names."""
+def row_of(project_id: str, source: ImageSource) -> sa.Select[Any]:
+    """The row of an image that a request names."""
     if source.file_id is not None:
-        return files.file(project_id, source.file_id)
-    return queries.image(project_id, source.image_id or "")
+        return files.get_file(project_id, source.file_id)
+    return queries.get_image(project_id, source.image_id or "")
 
 
-def storage_key(name: str, source: PictureSource, rows: Rows, settings: Settings) -> str:
-    """Where a named picture lies. Raises InvalidParameter where there is none, or too large a file."""
+def storage_key(name: str, source: ImageSource, rows: Rows, settings: Settings) -> str:
+    """Where a named image lies. Raises InvalidParameter where there is none, or too large a file."""
     if not rows:
         raise absent(name, source)
-    if source.file_id is not None and rows[0].bytes > settings.max_picture_bytes:
+    if source.file_id is not None and rows[0].bytes > settings.max_image_bytes:
         raise InvalidParameter(
             f"{name}.file_id: the file has {rows[0].bytes} bytes; "
-            f"a picture may have at most {settings.max_picture_bytes}.",
+            f"an image may have at most {settings.max_image_bytes}.",
             param=f"{name}.file_id",
         )
     key: str = rows[0].storage_key
     return key
 
 
-def absent(name: str, source: PictureSource) -> InvalidParameter:
-    """There is no such picture."""
+def absent(name: str, source: ImageSource) -> InvalidParameter:
+    """There is no such image."""
     kind = "file" if source.file_id is not None else "image"
     return InvalidParameter(f"There is no {kind} {source.named!r}.", param=f"{name}.{kind}_id")
 
 
 def assemble(project_id: str, request: JobRequest, data: Mapping[str, bytes], settings: Settings) -> Inputs:
-    """Decode and check a request's pictures, their bytes being `data`. Stores nothing. Raises InvalidParameter."""
-    brought = Inputs()
-    image = _bring(project_id, request, "image", data, settings, brought)
+    """Decode and check a request's images, their bytes being `data`. Stores nothing. Raises InvalidParameter."""
+    inputs = Inputs()
+    image = _read_input(project_id, request, "image", data, settings, inputs)
     if image is None:
-        return brought
-    mask = _bring(project_id, request, "mask", data, settings, brought)
+        return inputs
+    mask = _read_input(project_id, request, "mask", data, settings, inputs)
     if mask is not None:
         _check_mask(mask, image)
     elif request.operation == "edit" and decode.is_transparent(image):
-        brought.ids["mask"] = brought.ids["image"]
-    return brought
+        inputs.ids["mask"] = inputs.ids["image"]
+    return inputs
 
 
-def _bring(
-    project_id: str, request: JobRequest, name: str, data: Mapping[str, bytes], settings: Settings, brought: Inputs
+def _read_input(
+    project_id: str, request: JobRequest, name: str, data: Mapping[str, bytes], settings: Settings, inputs: Inputs
 ) -> Image.Image | None:
-    source: PictureSource | None = getattr(request, name)
+    source: ImageSource | None = getattr(request, name)
     if source is None:
         return None
-    picture = decode.read(data[name], settings, name)
+    image = decode.read(data[name], settings, name)
     if source.file_id is not None:
-        brought.ids[name] = source.file_id
-        return picture
-    normal = decode.png(picture)  # nothing in it but pixels
+        inputs.ids[name] = source.file_id
+        return image
+    normal = decode.png(image)  # nothing in it but pixels
     file = NewFile(
         files.new_file_id(), project_id, "vision", f"{name}.png", len(normal), ttl=_lifetime(request, settings)
     )
-    brought.ids[name] = file.id
-    brought.new[file] = normal
-    return picture
+    inputs.ids[name] = file.id
+    inputs.new[file] = normal
+    return image
 
 
 def _lifetime(request: JobRequest, settings: Settings) -> timedelta:
@@ -119,7 +119,7 @@ def _from_url(param: str, url: str) -> bytes:
     if not head.startswith("data:") or not comma or not head.endswith(";base64"):
         raise InvalidParameter(
             f"{param} must be a data URL, data:image/png;base64,...; other URLs are not fetched. "
-            "Upload the picture with POST /v1/files and name it by file_id, or name one of yours by image_id.",
+            "Upload the image with POST /v1/files and name it by file_id, or name one of yours by image_id.",
             param=param,
         )
     try:
@@ -130,7 +130,7 @@ def _from_url(param: str, url: str) -> bytes:
 
 def _check_mask(mask: Image.Image, image: Image.Image) -> None:
     if mask.size != image.size:
-        sizes = [f"{picture.width}x{picture.height}" for picture in (mask, image)]
+        sizes = [f"{pixels.width}x{pixels.height}" for pixels in (mask, image)]
         raise InvalidParameter(f"mask is {sizes[0]} but image is {sizes[1]}; they must be of one size.", param="mask")
     if decode.mask_of(mask).getextrema() == (0, 0):
         raise InvalidParameter("mask is neither transparent nor white anywhere: nothing would be drawn.", param="mask")

@@ -26,13 +26,13 @@ from core.ids import new_id
 from core.images.postprocess import Postprocess, output_size
 from core.jobs import NewJob
 from core.requests.fields import (
+    ImageSource,
     InputImage,
     InputMask,
     JobWebhook,
     MetadataKey,
     MetadataValue,
     OutputFormat,
-    PictureSource,
     Strength,
     Text,
 )
@@ -54,20 +54,20 @@ class Prompted(BaseModel):
 
 
 class Parameters(BaseModel):
-    """How pictures are to be drawn, whatever they show; the lines of a batch may share them."""
+    """How images are to be drawn, whatever they show; the lines of a batch may share them."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     model: str | None = Field(None, description="Name or alias of a model; see `GET /v1/models`. Default: the default.")
     negative_prompt: Text | None = Field(None, description="What to keep away from.")
-    n: Annotated[int, Ge(1)] = Field(1, description="How many pictures, each with its own seed.")
+    n: Annotated[int, Ge(1)] = Field(1, description="How many images, each with its own seed.")
     size: str | None = Field(None, description="`WIDTHxHEIGHT` in pixels, one of the model's sizes; or `auto`.")
     steps: Annotated[int, Ge(1)] | None = Field(None, description="Denoising steps.")
     guidance_scale: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
-        None, description="How closely the picture follows the prompt."
+        None, description="How closely the image follows the prompt."
     )
     seed: Annotated[int, Ge(0), Le(SEEDS - 1)] | None = Field(
-        None, description="Seed of the first picture; picture i has seed + i. Drawn and shown when left out."
+        None, description="Seed of the first image; image i has seed + i. Drawn and shown when left out."
     )
     quality: Quality = Field(
         "auto", description="How carefully a provider draws: one of the model's `qualities`. Of no other model."
@@ -76,14 +76,14 @@ class Parameters(BaseModel):
     output_compression: Annotated[int, Ge(0), Le(100)] | None = Field(
         None, description="Quality of webp and jpeg, in percent."
     )
-    postprocess: Postprocess | None = Field(None, description="What to do to the finished pictures.")
+    postprocess: Postprocess | None = Field(None, description="What to do to the finished images.")
     priority: Annotated[int, Ge(-100), Le(100)] = Field(
         0, description="Higher goes first; single jobs before batches in any case. Every sixteenth turn ignores it."
     )
 
 
-class PictureRequest(Parameters, Prompted):
-    """What every request for pictures may say."""
+class ImageParameters(Parameters, Prompted):
+    """What every request for images may say."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -95,8 +95,8 @@ class PictureRequest(Parameters, Prompted):
     )
 
 
-class JobRequest(PictureRequest):
-    """A request for pictures. A generation needs a `prompt`, a variation an `image`, an edit both."""
+class JobRequest(ImageParameters):
+    """A request for images. A generation needs a `prompt`, a variation an `image`, an edit both."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -113,7 +113,7 @@ class JobRequest(PictureRequest):
     mask: InputMask = None
     strength: Strength = None
     partial_images: Annotated[int, Ge(0), Le(3)] = Field(
-        0, description="How many previews of each picture the job's events bring while it is drawn."
+        0, description="How many previews of each image the job's events bring while it is drawn."
     )
     webhook: JobWebhook | None = Field(None, description="Where this job's events are posted to.")
     dry_run: bool = Field(False, description="Check and estimate only; no job is made.")
@@ -202,7 +202,7 @@ def plan(
 ) -> NewJob:
     """Check a request against the model it names and fill in the defaults.
 
-    inputs: under which ids the request's pictures are files, by `image` and `mask`; whoever calls has read them.
+    inputs: under which ids the request's images are files, by `image` and `mask`; whoever calls has read them.
     is_repeat: it was checked when it came first, and says everything, defaults included.
     Raises ModelNotFound or InvalidParameter, with the field and what is allowed.
     """
@@ -239,12 +239,14 @@ def plan(
         size=size,
         steps=steps,
         guidance_scale=guidance,
-        seed=drawn_seed(model) if request.seed is None else request.seed,
+        seed=random_seed(model) if request.seed is None else request.seed,
         output_format=request.output_format,
         output_compression=request.output_compression,
         queue=model.queue,
-        batch_key=batch_key(model, request.operation, size, steps, guidance, strength, masked="mask" in inputs),
-        microbatch=model.microbatch,
+        microbatch_key=microbatch_key(
+            model, request.operation, size, steps, guidance, strength, masked="mask" in inputs
+        ),
+        microbatch_size=model.microbatch_size,
         priority=request.priority,
         cost=device_seconds(model, size, steps) * request.n,
         max_attempts=settings.max_attempts,
@@ -276,13 +278,13 @@ def able_model(request: JobRequest, catalog: Catalog) -> Model:
 def repeat(row: sa.Row[Any]) -> JobRequest:
     """The request that a job was made from, with its seed: to try it again as it was."""
     plain = {name: row._mapping[name] for name in JobRequest.model_fields if name in row._mapping}
-    pictures = {name: PictureSource(file_id=file_id) for name, file_id in row.inputs.items()}
+    images = {name: ImageSource(file_id=file_id) for name, file_id in row.inputs.items()}
     postprocess = None if row.postprocess is None else Postprocess.model_validate(row.postprocess)
     webhook = None if row.webhook is None else JobWebhook.model_validate(row.webhook)
-    return JobRequest.model_construct(**plain | pictures | {"postprocess": postprocess, "webhook": webhook})
+    return JobRequest.model_construct(**plain | images | {"postprocess": postprocess, "webhook": webhook})
 
 
-def batch_key(
+def microbatch_key(
     model: Model,
     operation: str,
     size: str,
@@ -292,7 +294,7 @@ def batch_key(
     *,
     masked: bool = False,
 ) -> str:
-    """What jobs must have in common to share a pass over the device: all but prompts, seed and pictures."""
+    """What jobs must have in common to share a pass over the device: all but prompts, seed and images."""
     key = f"{model.id}@{model.revision or '-'}|{operation}|{size}|{steps}|{guidance_scale:g}"
     return key if strength is None else f"{key}|{strength:g}|{'mask' if masked else 'whole'}"
 
@@ -309,7 +311,7 @@ def _refuse_what_means_nothing(request: JobRequest, model: Model) -> None:
             raise InvalidParameter(f"{model.id} has no {name}: leave it out.", param=name)
     if model.is_remote and request.partial_images and request.n > 1:
         raise InvalidParameter(
-            f"partial_images must be 0 where n is more than 1: the previews of {model.id} do not say which picture "
+            f"partial_images must be 0 where n is more than 1: the previews of {model.id} do not say which image "
             "they show.",
             param="partial_images",
         )
@@ -318,7 +320,7 @@ def _refuse_what_means_nothing(request: JobRequest, model: Model) -> None:
         raise InvalidParameter(f"quality {request.quality!r} is not one of {model.id}: {allowed}.", param="quality")
 
 
-def drawn_seed(model: Model) -> int:
+def random_seed(model: Model) -> int:
     """A seed for a request that names none; 0 where there is nothing to sow, as any other number would promise more."""
     return 0 if "seed" in model.lacks else secrets.randbelow(SEEDS)
 

@@ -11,8 +11,8 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from core.catalog import Operation, Quality
 from core.errors import InvalidParameter
-from core.requests.fields import InputImage, InputMask, JobWebhook, MetadataValue, PictureSource, Strength
-from core.requests.job import JobRequest, PictureRequest
+from core.requests.fields import ImageSource, InputImage, InputMask, JobWebhook, MetadataValue, Strength
+from core.requests.job import ImageParameters, JobRequest
 
 OpenAIQuality = Annotated[
     Quality,
@@ -25,17 +25,17 @@ OpenAIQuality = Annotated[
 
 _NOT_HERE = {
     "style": "say it in the prompt",
-    "input_fidelity": "`strength`, above 0 up to 1, says how far an edit goes from the picture",
+    "input_fidelity": "`strength`, above 0 up to 1, says how far an edit goes from the image",
     "markup": "say in the prompt what is to change, and in `mask` where",
     "complexity": "`steps` says how long is drawn",
-    "frame_count": "pictures do not move; output_format is png, webp or jpeg",
-    "frame_duration_ms": "pictures do not move; output_format is png, webp or jpeg",
+    "frame_count": "images do not move; output_format is png, webp or jpeg",
+    "frame_duration_ms": "images do not move; output_format is png, webp or jpeg",
     "svg": "output_format is png, webp or jpeg",
 }
 """OpenAI's parameters that nothing here could honour, and what to do instead."""
 
 
-class ImagesRequest(PictureRequest):
+class ImagesRequest(ImageParameters):
     """What every one of OpenAI's images calls may say, and Safelight's own parameters beside it."""
 
     response_format: Literal["url", "b64_json"] = Field("url", description="A link, or the bytes in base 64.")
@@ -58,7 +58,7 @@ class ImagesRequest(PictureRequest):
 
     @property
     def end_user(self) -> str | None:
-        """For whom the pictures are; OpenAI's newer name for it wins."""
+        """For whom the images are; OpenAI's newer name for it wins."""
         return self.safety_identifier or self.user
 
     @property
@@ -89,11 +89,11 @@ class GenerateRequest(ImagesRequest):
         }
     )
 
-    stream: bool = Field(False, description="Answer with server-sent events: previews, then the picture. n must be 1.")
+    stream: bool = Field(False, description="Answer with server-sent events: previews, then the image. n must be 1.")
     partial_images: Annotated[int, Ge(0), Le(3)] = Field(
-        0, description="How many previews a stream brings; fewer where the picture is done sooner."
+        0, description="How many previews a stream brings; fewer where the image is done sooner."
     )
-    background: Literal["auto", "opaque"] = Field("auto", description="Pictures here are opaque.")
+    background: Literal["auto", "opaque"] = Field("auto", description="Images here are opaque.")
     quality: OpenAIQuality = Field("auto", description="One of the model's `qualities`; `standard` is `auto`.")
     moderation: Literal["auto"] = Field("auto", description="The operator's; a request cannot change it.")
 
@@ -103,7 +103,7 @@ class GenerateRequest(ImagesRequest):
             raise InvalidParameter("partial_images must be 0 unless stream is true.", param="partial_images")
         if self.stream and self.n != 1:
             raise InvalidParameter(
-                f"n is {self.n}; with stream it must be 1, as at OpenAI: its events do not say which picture they "
+                f"n is {self.n}; with stream it must be 1, as at OpenAI: its events do not say which image they "
                 "show. POST /v1/jobs takes more, and its events tell them apart.",
                 param="n",
             )
@@ -127,14 +127,14 @@ class EditRequest(GenerateRequest):
     )
 
     image: InputImage = None
-    images: Annotated[list[PictureSource], MinLen(1), MaxLen(1)] | None = Field(
-        None, description="The picture as OpenAI's JSON names it, in a list of one."
+    images: Annotated[list[ImageSource], MinLen(1), MaxLen(1)] | None = Field(
+        None, description="The image as OpenAI's JSON names it, in a list of one."
     )
     mask: InputMask = None
     strength: Strength = None
 
     @model_validator(mode="after")
-    def _has_one_picture(self) -> Self:
+    def _has_one_image(self) -> Self:
         if self.images is not None:
             if self.image is not None:
                 raise InvalidParameter("images must not be given beside image.", param="images")

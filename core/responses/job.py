@@ -41,7 +41,7 @@ class JobError(BaseModel):
 
 
 class ImageObject(BaseModel):
-    """One picture."""
+    """One image."""
 
     id: str
     object: Literal["image"] = "image"
@@ -58,13 +58,13 @@ class ImageObject(BaseModel):
     created_at: int
 
 
-class PictureOfJob(BaseModel):
-    """A picture that a job begins with; `GET /v1/files/{file_id}/content` shows it."""
+class JobInput(BaseModel):
+    """An image that a job begins with; `GET /v1/files/{file_id}/content` shows it."""
 
     file_id: str
 
 
-class Warned(BaseModel):
+class JobWarning(BaseModel):
     """Something to know about a job that is done all the same."""
 
     code: str
@@ -115,11 +115,11 @@ class JobObject(BaseModel):
     quality: str = Field("auto", description="Of a provider's model; `auto` of every other.")
     output_format: str
     output_compression: int | None
-    image: PictureOfJob | None = Field(description="What an edit or a variation begins with.")
-    mask: PictureOfJob | None = Field(description="Where an edit may draw; null: everywhere.")
+    image: JobInput | None = Field(description="What an edit or a variation begins with.")
+    mask: JobInput | None = Field(description="Where an edit may draw; null: everywhere.")
     strength: float | None = Field(description="How far an edit goes; null for other operations.")
     postprocess: Postprocess | None
-    partial_images: int = Field(description="Previews of each picture that the events bring.")
+    partial_images: int = Field(description="Previews of each image that the events bring.")
     priority: int
     metadata: dict[str, str]
     webhook: WebhookOfJob | None = Field(None, description="Its own receiver of events, if it has one.")
@@ -128,7 +128,7 @@ class JobObject(BaseModel):
     attempts: int
     images: list[ImageObject]
     error: JobError | None
-    warnings: list[Warned] = Field(description="Known when the job is completed; mostly none.")
+    warnings: list[JobWarning] = Field(description="Known when the job is completed; mostly none.")
     retried_from: str | None
     batch_id: str | None = Field(None, description="The batch it is a line of.")
     batch_index: int | None = Field(None, description="Which line, from 0.")
@@ -226,8 +226,8 @@ def job_object(row: sa.Row[Any], base_url: str, sign: SignUrl, step: Step | None
     current = step if step is not None and step["attempt"] == row.attempts else None
     return JobObject(
         **asked,
-        image=_picture(row.inputs.get("image")),
-        mask=_picture(row.inputs.get("mask")),
+        image=_image(row.inputs.get("image")),
+        mask=_image(row.inputs.get("mask")),
         webhook=None if row.webhook is None else WebhookOfJob(url=row.webhook["url"], events=row.webhook["events"]),
         progress=None if current is None else StepProgress(**current),
         queue_position=found.get("queue_position"),
@@ -242,8 +242,8 @@ def job_object(row: sa.Row[Any], base_url: str, sign: SignUrl, step: Step | None
     )
 
 
-def _picture(file_id: str | None) -> PictureOfJob | None:
-    return None if file_id is None else PictureOfJob(file_id=file_id)
+def _image(file_id: str | None) -> JobInput | None:
+    return None if file_id is None else JobInput(file_id=file_id)
 
 
 def image_object(image: Mapping[str, Any], sign: SignUrl) -> ImageObject:

@@ -10,7 +10,7 @@ from core.requests.fields import OutputFormat
 
 
 class ImageData(BaseModel):
-    """One picture, in OpenAI's words."""
+    """One image, in OpenAI's words."""
 
     url: str | None = None
     b64_json: str | None = None
@@ -25,7 +25,7 @@ class InputTokens(BaseModel):
 
 
 class Usage(BaseModel):
-    """Tokens, as the provider that drew counts and bills them. Pictures drawn here are not billed: all zero."""
+    """Tokens, as the provider that drew counts and bills them. Images drawn here are not billed: all zero."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -36,13 +36,13 @@ class Usage(BaseModel):
 
 
 class ImagesResponse(BaseModel):
-    """OpenAI's answer, with the job's id and each picture's seed beside it."""
+    """OpenAI's answer, with the job's id and each image's seed beside it."""
 
     created: int
     data: list[ImageData]
     background: Literal["opaque"] = "opaque"
     output_format: OutputFormat
-    quality: str | None = Field(None, description="As the provider says; null where pictures are drawn here.")
+    quality: str | None = Field(None, description="As the provider says; null where images are drawn here.")
     size: str
     usage: Usage
     safety_identifier: str | None = None
@@ -50,7 +50,7 @@ class ImagesResponse(BaseModel):
 
 
 def images_response(row: sa.Row[Any], data: Sequence[ImageData], usage: Usage, end_user: str | None) -> ImagesResponse:
-    """The answer to a call whose job is done, its pictures being `data`."""
+    """The answer to a call whose job is done, its images being `data`."""
     return ImagesResponse(
         created=int(row.created_at.timestamp()),
         data=list(data),
@@ -64,11 +64,11 @@ def images_response(row: sa.Row[Any], data: Sequence[ImageData], usage: Usage, e
 
 
 def quality(image: Mapping[str, Any]) -> str | None:
-    """How carefully the provider that drew a picture says it did; None of one that was drawn here."""
+    """How carefully the provider that drew an image says it did; None of one that was drawn here."""
     said = image["receipt"].get("quality")
     return said if isinstance(said, str) else None
 
 
 def dimensions(image: Mapping[str, Any]) -> str:
-    """`WIDTHxHEIGHT` of a stored picture, in pixels; what upscaling made of it."""
+    """`WIDTHxHEIGHT` of a stored image, in pixels; what upscaling made of it."""
     return f"{image['width']}x{image['height']}"

@@ -1,4 +1,4 @@
-"""The ledger's tables. A row is the truth; everything else may be lost.
+"""The database's tables. A row is the truth; everything else may be lost.
 
 The migrations in `migrations/versions` create them; a test compares the two. Times are the database's
 (`clock_timestamp()`), and CHECK constraints hold what no code path may break.
@@ -8,7 +8,7 @@ from core.tables.base import metadata
 from core.tables.batches import batch_events, batches
 from core.tables.files import FILE_PURPOSES, files
 from core.tables.idempotency_keys import idempotency_keys
-from core.tables.jobs import BATCH_PRECEDENCE, images, in_status, is_kept_in_order, job_events, jobs
+from core.tables.jobs import BATCH_PRECEDENCE, equals_in_order, images, in_status, job_events, jobs
 from core.tables.projects import DEFAULT_PROJECT, api_keys, projects
 from core.tables.provider_calls import provider_calls
 from core.tables.webhooks import webhook_attempts, webhook_deliveries, webhook_endpoints
@@ -20,11 +20,11 @@ __all__ = [
     "api_keys",
     "batch_events",
     "batches",
+    "equals_in_order",
     "files",
     "idempotency_keys",
     "images",
     "in_status",
-    "is_kept_in_order",
     "job_events",
     "jobs",
     "metadata",

@@ -61,11 +61,23 @@ jobs = Table(
     Column("batch_id", Text),
     Column("batch_index", Integer, comment="which line of the batch, from 0"),
     Column("custom_id", Text, comment="the owner's name for the line"),
-    Column("response_format", Text, comment="how the batch's output shows the pictures: url or b64_json"),
+    Column("response_format", Text, comment="how the batch's output shows the images: url or b64_json"),
     # Where it stands in line
     Column("queue", Text, nullable=False),
-    Column("batch_key", Text, nullable=False, comment="jobs with the same key can share a pass over the device"),
-    Column("microbatch", SmallInteger, nullable=False, comment="images that go through the device together"),
+    Column(
+        "batch_key",
+        Text,
+        key="microbatch_key",
+        nullable=False,
+        comment="jobs with the same key can share a pass over the device",
+    ),
+    Column(
+        "microbatch",
+        SmallInteger,
+        key="microbatch_size",
+        nullable=False,
+        comment="images that go through the device together",
+    ),
     Column("priority", SmallInteger, nullable=False, server_default=text("0")),
     Column("cost", Double, nullable=False, comment="estimated device-seconds"),
     Column("fair_rank", Double, nullable=False, comment="finish tag of fair queueing: core.fairness"),
@@ -126,7 +138,7 @@ def in_status(*statuses: JobStatus, of: FromClause = jobs) -> ColumnElement[bool
     return of.c.status == words[0] if len(words) == 1 else of.c.status.in_(words)
 
 
-def is_kept_in_order(column: ColumnElement[Any], value: Any) -> ColumnElement[bool]:
+def equals_in_order(column: ColumnElement[Any], value: Any) -> ColumnElement[bool]:
     """Whether a column equals a value, said in such a way that an ORDER BY which begins with the column still means it.
 
     With `=` the planner drops the column from the order, and any index that has the rest of the order will do: where
@@ -138,13 +150,13 @@ def is_kept_in_order(column: ColumnElement[Any], value: Any) -> ColumnElement[bo
 _waiting = text("status = 'queued'")
 _running = text("status = 'in_progress'")
 _alive = text(one_of("status", (JobStatus.QUEUED, JobStatus.IN_PROGRESS)))
-# The claim's looks: the first in line, the first by fair rank alone, what shares a batch key with it
+# The claim's looks: the first in line, the first by fair rank alone, what shares a micro-batch key with it
 Index("ix_jobs_line", jobs.c.queue, jobs.c.precedence, jobs.c.fair_rank, jobs.c.id, postgresql_where=_waiting)
 Index("ix_jobs_fair_line", jobs.c.queue, jobs.c.fair_rank, jobs.c.id, postgresql_where=_waiting)
 Index(
     "ix_jobs_companions",
     jobs.c.queue,
-    jobs.c.batch_key,
+    jobs.c.microbatch_key,
     jobs.c.precedence,
     jobs.c.fair_rank,
     jobs.c.id,

@@ -30,7 +30,7 @@ provider_calls = Table(
     Column("worker", Text, nullable=False),
     Column("queue", Text, nullable=False, comment="the provider's limits and failures concern all calls of a queue"),
     Column("model", Text, nullable=False),
-    Column("n", SmallInteger, nullable=False, comment="pictures asked for"),
+    Column("n", SmallInteger, nullable=False, comment="images asked for"),
     Column("request_hash", LargeBinary, nullable=False, comment="SHA-256 of what was sent"),
     Column("started_at", Time, nullable=False, server_default=NOW),
     # How it ended; nothing of it is known while the call is under way

@@ -21,7 +21,7 @@ ROTATION = timedelta(hours=24)
 """How long the old secret signs beside the new one, if asked for."""
 
 
-def hold(project_id: str) -> sa.Select[Any]:
+def lock_project(project_id: str) -> sa.Select[Any]:
     """Keep others from making endpoints until the transaction ends, so that what `create` counts is all there is."""
     return sa.select(projects.c.id).where(projects.c.id == project_id).with_for_update(key_share=True)
 
@@ -45,12 +45,12 @@ def create(
     return sa.insert(endpoints).from_select(list(values), made).returning(*endpoints.c)
 
 
-def one(project_id: str, endpoint_id: str) -> sa.Select[Any]:
+def get_endpoint(project_id: str, endpoint_id: str) -> sa.Select[Any]:
     """One endpoint of a project."""
     return sa.select(endpoints).where(_is(project_id, endpoint_id))
 
 
-def page(project_id: str, *, limit: int, after: str | None = None) -> sa.Select[Any]:
+def list_endpoints(project_id: str, *, limit: int, after: str | None = None) -> sa.Select[Any]:
     """Endpoints, newest first. `after` is the id of the last one of the page before."""
     found = sa.select(endpoints).where(endpoints.c.project_id == project_id)
     if after is not None:

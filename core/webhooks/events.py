@@ -19,7 +19,7 @@ class Event(BaseModel):
     type: str = Field(description="`job.completed`, `batch.completed` ...: what happened, and to what.")
     created_at: int
     data: JobObject | BatchObject = Field(
-        description="The job, with links to its pictures that work until they expire; or the batch."
+        description="The job, with links to its images that work until they expire; or the batch."
     )
 
 

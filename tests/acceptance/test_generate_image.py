@@ -25,7 +25,7 @@ def test_anything_but_a_prompt_is_refused(safelight: Stack, request_body: dict[s
     assert (answer.status_code, body(answer)["error"]["param"]) == (400, param)
 
 
-def test_a_picture_that_fails_is_an_error_in_the_one_shape(safelight: Stack) -> None:
+def test_an_image_that_fails_is_an_error_in_the_one_shape(safelight: Stack) -> None:
     answer = safelight.client.post("/generate-image", json={"prompt": "[refuse] this"})
 
     assert (answer.status_code, body(answer)["error"]["code"]) == (500, "generation_failed")

@@ -12,13 +12,13 @@ import pytest
 
 from cli.local.embedded import EmbeddedValkey
 from core.ids import new_id
-from tests.images import a_mask, a_picture, encoded
+from tests.images import a_mask, an_image, encoded
 from tests.receiver import Receiver
 from tests.stack import Stack, body
 
 SOON = httpx.Timeout(5.0, read=0.5)
 GENERATIONS = "/v1/images/generations"
-PICTURE = encoded(a_picture())
+IMAGE = encoded(an_image())
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -47,15 +47,15 @@ def job_of(answer: httpx.Response) -> str:
             prompt="a cat", n=2, response_format="b64_json", extra_headers=key
         ),
         lambda client, key: client.images.with_raw_response.edit(
-            image=PICTURE, mask=encoded(a_mask()), prompt="a dog", response_format="b64_json", extra_headers=key
+            image=IMAGE, mask=encoded(a_mask()), prompt="a dog", response_format="b64_json", extra_headers=key
         ),
         lambda client, key: client.images.with_raw_response.create_variation(
-            image=PICTURE, response_format="b64_json", extra_headers=key
+            image=IMAGE, response_format="b64_json", extra_headers=key
         ),
     ],
     ids=["generate", "edit", "create_variation"],
 )
-def test_the_sdk_that_asks_twice_with_a_key_gets_the_same_pictures(
+def test_the_sdk_that_asks_twice_with_a_key_gets_the_same_images(
     safelight: Stack, client: openai.OpenAI, key: dict[str, str], call: Raw
 ) -> None:
     before = safelight.count()
@@ -112,11 +112,11 @@ def test_a_key_used_for_another_request_is_refused(
     assert safelight.count() == before
 
 
-def test_another_picture_is_another_request(client: openai.OpenAI, key: dict[str, str]) -> None:
-    client.images.edit(image=PICTURE, prompt="a dog", extra_headers=key)
+def test_another_image_is_another_request(client: openai.OpenAI, key: dict[str, str]) -> None:
+    client.images.edit(image=IMAGE, prompt="a dog", extra_headers=key)
 
     with pytest.raises(openai.UnprocessableEntityError) as caught:
-        client.images.edit(image=encoded(a_picture(colour="navy")), prompt="a dog", extra_headers=key)
+        client.images.edit(image=encoded(an_image(colour="navy")), prompt="a dog", extra_headers=key)
 
     assert caught.value.code == "idempotency_key_reused"
 

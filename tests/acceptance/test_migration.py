@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 import core
-from tests.images import a_picture, decoded, encoded
+from tests.images import an_image, decoded, encoded
 from tests.stack import Stack
 
 PAGE = (Path(core.__file__).parent.parent / "docs" / "migrate-from-dall-e.md").read_text()
@@ -24,7 +24,7 @@ def test_the_page_has_an_after_for_each_before() -> None:
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=["Image.create", "images.generate", "create_variation"])
 def test_a_program_of_the_page_prints_a_link_that_opens(safelight: Stack, tmp_path: Path, program: str) -> None:
-    (tmp_path / "cat.png").write_bytes(encoded(a_picture()))
+    (tmp_path / "cat.png").write_bytes(encoded(an_image()))
     here = program.replace(ADDRESS, safelight.url)
 
     ran = subprocess.run([sys.executable, "-c", here], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.images import a_mask, a_picture, encoded
+from tests.images import a_mask, an_image, encoded
 from tests.stack import Stack
 
 SCRIPT = Path(__file__).with_name("every_method.mjs")
@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if installed.returncode != 0:
         pytest.skip(f"the Node SDK is not tried: npm cannot install it: {installed.stderr.strip()[-300:]}")
     shutil.copy(SCRIPT, place)
-    (place / "picture.png").write_bytes(encoded(a_picture()))
+    (place / "image.png").write_bytes(encoded(an_image()))
     (place / "mask.png").write_bytes(encoded(a_mask()))
     return place
 
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def said(folder: Path, safelight: Stack) -> dict[str, dict[str, Any]]:
     """What came of each method."""
-    command = ["node", SCRIPT.name, f"{safelight.url}/v1", "picture.png", "mask.png"]
+    command = ["node", SCRIPT.name, f"{safelight.url}/v1", "image.png", "mask.png"]
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return {found.pop("method"): found for found in map(json.loads, ran.stdout.splitlines())}

@@ -9,12 +9,12 @@ import openai
 import pytest
 from standardwebhooks import Webhook
 
-from tests.images import a_picture, encoded
+from tests.images import an_image, encoded
 from tests.receiver import Receiver
 from tests.stack import Stack, body
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
-PICTURE = encoded(a_picture())
+IMAGE = encoded(an_image())
 OWN: dict[str, Any] = {
     "metadata": {"order": "1831", "a.b": "ü"},
     "priority": -3,
@@ -35,11 +35,11 @@ def generate(client: openai.OpenAI, extra: dict[str, Any]) -> openai.types.Image
 
 
 def edit(client: openai.OpenAI, extra: dict[str, Any]) -> openai.types.ImagesResponse:
-    return client.images.edit(image=PICTURE, prompt="a dog", extra_body=extra)
+    return client.images.edit(image=IMAGE, prompt="a dog", extra_body=extra)
 
 
 def vary(client: openai.OpenAI, extra: dict[str, Any]) -> openai.types.ImagesResponse:
-    return client.images.create_variation(image=PICTURE, extra_body=extra)
+    return client.images.create_variation(image=IMAGE, extra_body=extra)
 
 
 from_json_and_forms = pytest.mark.parametrize("call", [generate, edit, vary])
@@ -141,7 +141,7 @@ def test_a_webhook_that_is_wrong_is_refused_by_name(
 def test_a_form_whose_brackets_mean_nothing_is_refused(safelight: Stack, name: str, param: str) -> None:
     sent = {"prompt": "a dog", "webhook[url]": "https://example.com/"} if "url" not in name else {"prompt": "a dog"}
 
-    answer = safelight.client.post("/v1/images/edits", data=sent | {name: "1"}, files={"image": PICTURE})
+    answer = safelight.client.post("/v1/images/edits", data=sent | {name: "1"}, files={"image": IMAGE})
 
     assert (answer.status_code, body(answer)["error"]["param"]) == (400, param)
 
@@ -149,13 +149,13 @@ def test_a_form_whose_brackets_mean_nothing_is_refused(safelight: Stack, name: s
 def test_a_field_that_is_given_twice_is_refused(safelight: Stack) -> None:
     for twice in (["seed", "seed"], ["seed", "seed[]"], ["seed", "seed[a]"], ["seed[a]", "seed"]):
         parts: list[tuple[str, tuple[str | None, str | bytes]]] = [(name, (None, "1")) for name in twice]
-        parts += [("prompt", (None, "x")), ("image", ("a.png", PICTURE))]
+        parts += [("prompt", (None, "x")), ("image", ("a.png", IMAGE))]
         answer = safelight.client.post("/v1/images/edits", files=parts)
 
         assert (answer.status_code, body(answer)["error"]["param"]) == (400, twice[1])
 
 
-def test_what_a_listed_picture_does_not_have_is_refused_by_name(safelight: Stack) -> None:
+def test_what_a_listed_image_does_not_have_is_refused_by_name(safelight: Stack) -> None:
     sent = {"prompt": "a dog", "images": [{"file_id": "file-1", "name": "x"}]}
 
     answer = safelight.client.post("/v1/images/edits", json=sent)

@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 
-from tests.images import a_mask, a_picture, data_url, decoded, encoded
+from tests.images import a_mask, an_image, data_url, decoded, encoded
 from tests.stack import Stack, body
 
 TRANSPORT = {"extra_headers", "extra_query", "extra_body", "timeout"}
@@ -33,17 +33,17 @@ DRAWN: dict[str, list[Any]] = ANY | {
 }
 GENERATE = DRAWN
 EDIT = {name: values for name, values in DRAWN.items() if name != "moderation"} | {
-    "image": [encoded(a_picture())],
+    "image": [encoded(an_image())],
     "mask": [("mask.png", encoded(a_mask()))],
 }
-VARY = ANY | {"image": [encoded(a_picture())]}
+VARY = ANY | {"image": [encoded(an_image())]}
 NEVER: dict[str, list[Any]] = {
     "background": ["transparent"],
     "complexity": ["low"],
     "frame_count": [4],
     "frame_duration_ms": [100],
     "input_fidelity": ["high"],
-    "markup": [encoded(a_picture())],
+    "markup": [encoded(an_image())],
     "moderation": ["low"],
     "n": [0, 11],
     "output_compression": [50],  # of a png
@@ -57,8 +57,8 @@ NEVER: dict[str, list[Any]] = {
 CALLS: dict[str, Mapping[str, list[Any]]] = {"generate": GENERATE, "edit": EDIT, "create_variation": VARY}
 LEAST: dict[str, dict[str, Any]] = {
     "generate": {"prompt": "a cat"},
-    "edit": {"prompt": "a dog", "image": encoded(a_picture())},
-    "create_variation": {"image": encoded(a_picture())},
+    "edit": {"prompt": "a dog", "image": encoded(an_image())},
+    "create_variation": {"image": encoded(an_image())},
 }
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -130,18 +130,18 @@ def test_the_answer_has_openais_fields_and_ours_beside_them(safelight: Stack, cl
     assert (job["metadata"], job["output_compression"]) == ({"user": "ada"}, 80)
 
 
-def test_an_edit_in_json_names_its_picture_as_openai_does(safelight: Stack, client: openai.OpenAI) -> None:
-    file = client.files.create(file=encoded(a_picture()), purpose="vision")
+def test_an_edit_in_json_names_its_image_as_openai_does(safelight: Stack, client: openai.OpenAI) -> None:
+    file = client.files.create(file=encoded(an_image()), purpose="vision")
     mask = data_url(a_mask())
-    for picture in ({"file_id": file.id}, data_url(a_picture())):
-        request = {"prompt": "a dog", "images": [picture], "mask": mask, "response_format": "b64_json"}
+    for image in ({"file_id": file.id}, data_url(an_image())):
+        request = {"prompt": "a dog", "images": [image], "mask": mask, "response_format": "b64_json"}
         answer = safelight.client.post("/v1/images/edits", json=request)
         assert answer.status_code == 200, answer.text
         assert decoded(base64.b64decode(body(answer)["data"][0]["b64_json"])).size == (64, 64)
 
 
 @pytest.mark.parametrize("named", [[], ["x"], [{"file_id": "file-1"}, {"file_id": "file-2"}]])
-def test_a_list_of_pictures_that_is_not_of_one_is_refused(safelight: Stack, named: list[Any]) -> None:
+def test_a_list_of_images_that_is_not_of_one_is_refused(safelight: Stack, named: list[Any]) -> None:
     answer = safelight.client.post("/v1/images/edits", json={"prompt": "a dog", "images": named})
 
     assert answer.status_code == 400

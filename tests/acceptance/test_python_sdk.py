@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.images import a_mask, a_picture, decoded, encoded
+from tests.images import a_mask, an_image, decoded, encoded
 from tests.stack import Stack
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -31,7 +31,7 @@ def asynchronously(safelight: Stack, call: Call) -> Any:
 
 
 both = pytest.mark.parametrize("ask", [in_turn, asynchronously])
-PICTURE = encoded(a_picture())
+IMAGE = encoded(an_image())
 BYTES: dict[str, Any] = {"response_format": "b64_json"}
 
 
@@ -45,23 +45,23 @@ def sizes(answer: openai.types.ImagesResponse) -> list[tuple[int, int]]:
     [
         lambda client: client.images.generate(prompt="a cat", n=2, size="128x128", **BYTES),
         lambda client: client.images.edit(
-            image=PICTURE, mask=encoded(a_mask()), prompt="a dog", n=2, size="128x128", **BYTES
+            image=IMAGE, mask=encoded(a_mask()), prompt="a dog", n=2, size="128x128", **BYTES
         ),
-        lambda client: client.images.create_variation(image=PICTURE, n=2, extra_body={"size": "128x128"}, **BYTES),
+        lambda client: client.images.create_variation(image=IMAGE, n=2, extra_body={"size": "128x128"}, **BYTES),
     ],
     ids=["generate", "edit", "create_variation"],
 )
-def test_pictures_come_as_many_and_as_large_as_asked(safelight: Stack, ask: Any, call: Call) -> None:
+def test_images_come_as_many_and_as_large_as_asked(safelight: Stack, ask: Any, call: Call) -> None:
     assert sizes(ask(safelight, call)) == [(128, 128)] * 2
 
 
 @both
 def test_files_go_in_and_come_out(safelight: Stack, ask: Any) -> None:
-    file = ask(safelight, lambda client: client.files.create(file=("a.png", PICTURE), purpose="vision"))
+    file = ask(safelight, lambda client: client.files.create(file=("a.png", IMAGE), purpose="vision"))
 
     assert ask(safelight, lambda client: client.files.retrieve(file.id)) == file
     assert file.id in [found.id for found in ask(safelight, lambda client: client.files.list(purpose="vision"))]
-    assert ask(safelight, lambda client: client.files.content(file.id)).content == PICTURE
+    assert ask(safelight, lambda client: client.files.content(file.id)).content == IMAGE
     assert ask(safelight, lambda client: client.files.delete(file.id)).deleted
     with pytest.raises(openai.NotFoundError):
         ask(safelight, lambda client: client.files.retrieve(file.id))

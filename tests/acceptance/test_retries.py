@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from cli.local.embedded import EmbeddedValkey
 from core.tables import jobs
-from tests.images import a_picture, encoded
+from tests.images import an_image, encoded
 from tests.processes import PATIENCE, Process
 from tests.stack import Stack, body, free_port
 
@@ -68,10 +68,10 @@ def test_the_sdk_that_loses_patience_finds_the_job_of_its_first_try(service: Sta
     assert answer.model_extra["job_id"] == job.id
 
 
-def test_an_edit_is_found_by_its_pictures_too(service: Stack, client: openai.OpenAI) -> None:
+def test_an_edit_is_found_by_its_images_too(service: Stack, client: openai.OpenAI) -> None:
     impatient = client.with_options(timeout=1.5, max_retries=10)
 
-    impatient.images.edit(model="slow", image=encoded(a_picture()), prompt="a dog", extra_body={"steps": 25})
+    impatient.images.edit(model="slow", image=encoded(an_image()), prompt="a dog", extra_body={"steps": 25})
 
     assert [job.status for job in the_jobs(service)] == ["completed"]
 
@@ -148,7 +148,7 @@ def test_a_job_that_somebody_else_follows_goes_on_without_its_client(service: St
     assert service.final(job_id)["status"] == "completed"  # a long poll is somebody
 
 
-def test_a_retry_that_comes_after_the_job_is_done_gets_its_pictures(service: Stack, client: openai.OpenAI) -> None:
+def test_a_retry_that_comes_after_the_job_is_done_gets_its_images(service: Stack, client: openai.OpenAI) -> None:
     request = {"model": "slow", "prompt": "a cat", "steps": 12}
     job_id = break_off(service, **request)
     service.final(job_id)

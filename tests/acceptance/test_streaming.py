@@ -1,4 +1,4 @@
-"""`stream=True` of the official SDK: previews while the picture is drawn, then the picture."""
+"""`stream=True` of the official SDK: previews while the image is drawn, then the image."""
 
 import asyncio
 import base64
@@ -15,7 +15,7 @@ from openai.types import (
 from openai.types.image_gen_stream_event import ImageGenStreamEvent
 from PIL import Image
 
-from tests.images import a_mask, a_picture, encoded
+from tests.images import a_mask, an_image, encoded
 from tests.stack import Stack
 
 SLOWLY = {"steps": 8}
@@ -25,7 +25,7 @@ def opened(b64_json: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(b64_json)))
 
 
-def test_a_stream_brings_previews_in_order_and_then_the_picture(safelight: Stack, client: openai.OpenAI) -> None:
+def test_a_stream_brings_previews_in_order_and_then_the_image(safelight: Stack, client: openai.OpenAI) -> None:
     with client.images.generate(
         model="slow", prompt="a cat", stream=True, partial_images=3, extra_body=SLOWLY | {"seed": 5}
     ) as stream:
@@ -44,8 +44,8 @@ def test_a_stream_brings_previews_in_order_and_then_the_picture(safelight: Stack
     assert (last.output_format, last.size, last.usage.total_tokens) == ("png", "64x64", 0)
     assert last.usage.input_tokens_details.image_tokens == 0
     assert last.created_at >= previews[0].created_at - 1
-    picture = opened(last.b64_json)
-    assert (picture.format, picture.size) == ("PNG", (64, 64))
+    image = opened(last.b64_json)
+    assert (image.format, image.size) == ("PNG", (64, 64))
     assert last.model_extra is not None
     assert last.model_extra["seed"] == 5
     assert safelight.job(last.model_extra["job_id"])["partial_images"] == 3
@@ -65,7 +65,7 @@ async def _edit(url: str) -> list[object]:
         openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="anything") as client,
         await client.images.edit(
             model="slow",
-            image=encoded(a_picture()),
+            image=encoded(an_image()),
             mask=("mask.png", encoded(a_mask())),
             prompt="a dog",
             stream=True,

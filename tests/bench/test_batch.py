@@ -10,5 +10,5 @@ def test_the_benchmark_of_batches_measures_every_part(directory: Path) -> None:
     place.mkdir()
     place.chmod(0o755)
     lines = measure(place, parts=[*PARTS[:-1]], rounds=1, lines=50, megabytes=1, samples=2, batches=1, depth=0)
-    assert {line.unit for line in lines} >= {"rows/s", "MB", "micro-batches", "pictures"}
+    assert {line.unit for line in lines} >= {"rows/s", "MB", "micro-batches", "images"}
     assert all(len(line.ours) == len(line.theirs) > 0 for line in lines)

@@ -10,12 +10,12 @@ from tests.stack import Stack
 
 
 class Prompts:
-    """A file of prompts and the directory for its pictures, told apart from all other batches."""
+    """A file of prompts and the directory for its images, told apart from all other batches."""
 
     def __init__(self, terminal: Terminal, name: str, text: str) -> None:
         self.file = terminal.directory / name
         self.file.write_text(text)
-        self.out = terminal.directory / "pictures"
+        self.out = terminal.directory / "images"
         self.mark = uuid4().hex
 
     def command(self, *options: str) -> tuple[str, ...]:
@@ -27,8 +27,8 @@ class Prompts:
         listed = safelight.client.get("/v1/batches", params={"limit": 100}).json()["data"]
         return [batch for batch in listed if batch["metadata"].get("mark") == self.mark]
 
-    def pictures(self) -> list[str]:
-        """The pictures that are there; nothing unfinished lies beside them."""
+    def images(self) -> list[str]:
+        """The images that are there; nothing unfinished lies beside them."""
         names = sorted(path.name for path in self.out.iterdir())
         assert not [name for name in names if name.endswith(".unfinished")]
         return [name for name in names if not name.startswith(".") and name not in ("manifest.csv", "errors.jsonl")]

@@ -27,32 +27,32 @@ JSONL = "\n".join(
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "options", "pictures"),
+    ("name", "text", "options", "images"),
     [
         ("a.csv", CSV, SMALL, ["cat-0.png", "cat-1.png", "line-4-0.png", f"{safe_name('red/house')}-0.png"]),
         ("a.txt", TXT, (*SMALL, "--format", "jpeg", "-n", "2"), [f"line-{n}-{i}.jpg" for n in (1, 3) for i in (0, 1)]),
         ("a.jsonl", JSONL, (), ["cat-0.png", "dog-0.png"]),
     ],
 )
-def test_a_file_of_prompts_becomes_a_directory_of_pictures(
-    terminal: Terminal, name: str, text: str, options: Sequence[str], pictures: Sequence[str]
+def test_a_file_of_prompts_becomes_a_directory_of_images(
+    terminal: Terminal, name: str, text: str, options: Sequence[str], images: Sequence[str]
 ) -> None:
     prompts = Prompts(terminal, name, text)
 
     ended = terminal.run(*prompts.command(*options))
 
     assert (ended.returncode, ended.stdout) == (0, f"{prompts.out}/manifest.csv\n"), ended.stderr
-    assert prompts.pictures() == pictures
-    for picture in pictures:
-        with Image.open(prompts.out / picture) as opened:
+    assert prompts.images() == images
+    for image in images:
+        with Image.open(prompts.out / image) as opened:
             opened.load()
-    assert sorted(row["file"] for row in prompts.manifest()) == pictures
+    assert sorted(row["file"] for row in prompts.manifest()) == images
     assert not (prompts.out / "errors.jsonl").exists()
-    assert f"Pictures in {prompts.out}: {len(pictures)}." in ended.stderr
+    assert f"Images in {prompts.out}: {len(images)}." in ended.stderr
 
 
 def test_prompts_may_come_by_standard_input(terminal: Terminal) -> None:
-    given = ("batch", "-", "--input-format", "txt", "--out", "pictures", *SMALL)
+    given = ("batch", "-", "--input-format", "txt", "--out", "images", *SMALL)
 
     ended = subprocess.run(
         command(*given),
@@ -64,8 +64,8 @@ def test_prompts_may_come_by_standard_input(terminal: Terminal) -> None:
         timeout=PATIENCE,
     )
 
-    assert (ended.returncode, ended.stdout) == (0, "pictures/manifest.csv\n"), ended.stderr
-    assert sorted(path.name for path in terminal.directory.glob("pictures/*.png")) == ["line-1-0.png", "line-2-0.png"]
+    assert (ended.returncode, ended.stdout) == (0, "images/manifest.csv\n"), ended.stderr
+    assert sorted(path.name for path in terminal.directory.glob("images/*.png")) == ["line-1-0.png", "line-2-0.png"]
 
 
 def test_every_option_reaches_every_line_that_does_not_say_itself(terminal: Terminal, safelight: Stack) -> None:
@@ -105,7 +105,7 @@ def test_a_dry_run_says_what_it_would_be_and_submits_nothing(terminal: Terminal,
 
     assert (ended.returncode, ended.stderr) == (0, "")
     said = ended.stdout.splitlines()
-    assert said[:3] == ["3 lines, 4 pictures.", "Models: slow (3).", "Time of one device: about 16 s."]
+    assert said[:3] == ["3 lines, 4 images.", "Models: slow (3).", "Time of one device: about 16 s."]
     assert not prompts.batches(safelight)
     assert safelight.client.get("/v1/files", params=uploaded).json() == files
 
@@ -133,10 +133,10 @@ def test_wrong_lines_are_named_nothing_is_drawn_and_the_corrected_file_goes_on(
     assert (ended.returncode, ended.stdout) == (1, "")
     assert "line 3: size '1x1' is not one that fake draws" in ended.stderr
     assert ended.stderr.splitlines()[-1].endswith("correct these lines and run the command again.")
-    assert prompts.pictures() == []
+    assert prompts.images() == []
     prompts.file.write_text("prompt,size\nA cat.,64x64\nA dog.,64x64\n")
     assert terminal.run(*prompts.command()).returncode == 0
-    assert prompts.pictures() == ["line-2-0.png", "line-3-0.png"]
+    assert prompts.images() == ["line-2-0.png", "line-3-0.png"]
 
 
 def test_a_line_that_fails_is_told_and_the_others_are_drawn(terminal: Terminal) -> None:
@@ -145,7 +145,7 @@ def test_a_line_that_fails_is_told_and_the_others_are_drawn(terminal: Terminal) 
     ended = terminal.run(*prompts.command(*SMALL))
 
     assert (ended.returncode, ended.stdout) == (3, f"{prompts.out}/manifest.csv\n"), ended.stderr
-    assert prompts.pictures() == ["cat-0.png", "dog-0.png"]
+    assert prompts.images() == ["cat-0.png", "dog-0.png"]
     said = ended.stderr.splitlines()
     assert [line.split(maxsplit=2) for line in said[-3:-1]] == [
         ["LINE", "CODE", "MESSAGE"],
@@ -170,7 +170,7 @@ def test_a_directory_takes_one_batch_unless_told_to_begin_anew(terminal: Termina
     prompts = Prompts(terminal, "a.csv", numbered(2))
     assert terminal.run(*prompts.command()).returncode == 0
     (batch,) = prompts.batches(safelight)
-    pictures = {name: (prompts.out / name).read_bytes() for name in prompts.pictures()}
+    images = {name: (prompts.out / name).read_bytes() for name in prompts.images()}
     prompts.file.write_text(numbered(2).replace("cat", "dog"))
 
     said = terminal.refusal(*prompts.command())
@@ -180,8 +180,8 @@ def test_a_directory_takes_one_batch_unless_told_to_begin_anew(terminal: Termina
         "or begin anew in it with --new."
     )
     assert terminal.run(*prompts.command("--new")).returncode == 0
-    assert prompts.pictures() == sorted(pictures)
-    assert all((prompts.out / name).read_bytes() != before for name, before in pictures.items())
+    assert prompts.images() == sorted(images)
+    assert all((prompts.out / name).read_bytes() != before for name, before in images.items())
 
 
 def test_a_directory_of_somebody_elses_files_is_left_alone(terminal: Terminal, safelight: Stack) -> None:
@@ -202,10 +202,10 @@ def test_a_directory_of_somebody_elses_files_is_left_alone(terminal: Terminal, s
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ((), "Name a FILE of prompts: safelight batch prompts.csv --out pictures/"),
-        (("a.txt",), "Say where the pictures go: --out DIR (or --detach, to submit only)."),
+        ((), "Name a FILE of prompts: safelight batch prompts.csv --out images/"),
+        (("a.txt",), "Say where the images go: --out DIR (or --detach, to submit only)."),
         (("a.txt", "--out", "x", "--batch", "batch_1"), "--batch is there already: it takes no FILE."),
-        (("--batch", "batch_1"), "Say where the pictures go: --out DIR."),
+        (("--batch", "batch_1"), "Say where the images go: --out DIR."),
         (("--batch", "../jobs", "--out", "x"), "'../jobs' is not the id of a batch"),
         (("--batch", "batch_1", "--out", "x", "--seed", "1"), "seed: a batch that is there already cannot be changed"),
         (("nowhere.csv", "--out", "x"), "nowhere.csv cannot be read (No such file or directory)."),
@@ -236,7 +236,7 @@ def test_a_terminal_gets_a_bar_and_stdout_the_manifest_alone(terminal: Terminal)
         said, _ = process.communicate(timeout=PATIENCE)
 
     assert (process.returncode, said) == (0, f"{prompts.out}/manifest.csv\n"), shown
-    for words in ("batch_", "━", "3/3", "completed", f"Pictures in {prompts.out}: 3."):
+    for words in ("batch_", "━", "3/3", "completed", f"Images in {prompts.out}: 3."):
         assert words in shown
 
 

@@ -42,7 +42,7 @@ def test_after_ctrl_c_the_batch_goes_on_and_the_same_command_fetches_what_is_mis
             ended = terminal.run(*prompts.command(*SMALL), SAFELIGHT_URL=wire.url)
 
         assert (ended.returncode, ended.stdout) == (0, f"{prompts.out}/manifest.csv\n"), ended.stderr
-        assert prompts.pictures() == ["a-0.png", "b-0.png", "c-0.png"]
+        assert prompts.images() == ["a-0.png", "b-0.png", "c-0.png"]
         assert len(prompts.batches(safelight)) == 1
         asked = fetched(wire.asked)
         assert (len(asked), len(set(asked))) == (3, 3)
@@ -50,9 +50,9 @@ def test_after_ctrl_c_the_batch_goes_on_and_the_same_command_fetches_what_is_mis
     before = snapshot(prompts.out)
     again = terminal.run("batch", "--out", str(prompts.out))
     assert again.returncode == 0
-    assert f"Pictures in {prompts.out}: 3, 3 of them from before." in again.stderr
-    assert {name: before[name] for name in prompts.pictures()} == {
-        name: snapshot(prompts.out)[name] for name in prompts.pictures()
+    assert f"Images in {prompts.out}: 3, 3 of them from before." in again.stderr
+    assert {name: before[name] for name in prompts.images()} == {
+        name: snapshot(prompts.out)[name] for name in prompts.images()
     }
 
 
@@ -76,7 +76,7 @@ def test_lines_that_overtake_the_first_are_fetched_while_it_waits(terminal: Term
         assert process.wait() == 0, process.said()
         asked = fetched(wire.asked)
 
-    assert prompts.pictures() == ["a-0.png", "b-0.png", "c-0.png"]
+    assert prompts.images() == ["a-0.png", "b-0.png", "c-0.png"]
     assert (len(asked), len(set(asked))) == (3, 3)
 
 
@@ -94,13 +94,13 @@ def test_ctrl_c_cancels_if_asked_to_and_a_retry_draws_what_was_left(
 
     assert ended.returncode == 3
     assert "is cancelled: 2 of 3 lines completed." in ended.stderr
-    assert prompts.pictures() == ["a-0.png", "b-0.png"]
+    assert prompts.images() == ["a-0.png", "b-0.png"]
     with safelight.apart():
         safelight.worker("other", queue="nobody")
         retried = terminal.run("batch", "--out", str(prompts.out), "--retry-failed")
     assert (retried.returncode, retried.stdout) == (0, f"{prompts.out}/manifest.csv\n"), retried.stderr
     assert "is completed: 3 of 3 lines completed." in retried.stderr
-    assert prompts.pictures() == ["a-0.png", "b-0.png", "c-0.png"]
+    assert prompts.images() == ["a-0.png", "b-0.png", "c-0.png"]
     assert [(row["custom_id"], row["status"]) for row in prompts.manifest()] == [(id_, "completed") for id_ in "abc"]
     assert not (prompts.out / "errors.jsonl").exists()
 
@@ -129,22 +129,22 @@ def test_killed_before_the_answer_to_its_post_it_comes_back_to_the_same_batch(
 
     assert ended.returncode == 0, ended.stderr
     assert len(prompts.batches(safelight)) == 1
-    assert prompts.pictures() == ["line-2-0.png", "line-3-0.png", "line-4-0.png"]
+    assert prompts.images() == ["line-2-0.png", "line-3-0.png", "line-4-0.png"]
 
 
-def test_killed_in_the_middle_of_a_picture_it_leaves_none_that_is_not_whole(
+def test_killed_in_the_middle_of_an_image_it_leaves_none_that_is_not_whole(
     terminal: Terminal, safelight: Stack
 ) -> None:
     prompts = Prompts(terminal, "a.csv", numbered(3))
     started: list[Process] = []
 
-    def kill_within_a_picture(asked: bytes, answered: bytes) -> bool:
+    def kill_within_an_image(asked: bytes, answered: bytes) -> bool:
         if b"/content " not in asked or b"\x89PNG" not in answered:
             return False
         started[0].kill()
         return True
 
-    with Wire(safelight.port, kill_within_a_picture) as wire:
+    with Wire(safelight.port, kill_within_an_image) as wire:
         started.append(terminal.start(*prompts.command("--url", wire.url)))
         with started[0] as process:
             process.wait()
@@ -153,11 +153,11 @@ def test_killed_in_the_middle_of_a_picture_it_leaves_none_that_is_not_whole(
         ended = terminal.run(*prompts.command("--url", wire.url))
 
     assert ended.returncode == 0, ended.stderr
-    assert prompts.pictures() == ["line-2-0.png", "line-3-0.png", "line-4-0.png"]
+    assert prompts.images() == ["line-2-0.png", "line-3-0.png", "line-4-0.png"]
     assert len(prompts.batches(safelight)) == 1
 
 
-def test_a_picture_that_was_damaged_meanwhile_is_fetched_again(terminal: Terminal) -> None:
+def test_an_image_that_was_damaged_meanwhile_is_fetched_again(terminal: Terminal) -> None:
     prompts = Prompts(terminal, "a.csv", numbered(2))
     assert terminal.run(*prompts.command()).returncode == 0
     whole = (prompts.out / "line-2-0.png").read_bytes()
@@ -168,10 +168,10 @@ def test_a_picture_that_was_damaged_meanwhile_is_fetched_again(terminal: Termina
 
     assert ended.returncode == 0, ended.stderr
     assert (prompts.out / "line-2-0.png").read_bytes() == whole
-    assert prompts.pictures() == ["line-2-0.png", "line-3-0.png"]
+    assert prompts.images() == ["line-2-0.png", "line-3-0.png"]
 
 
-def test_a_picture_that_cannot_be_written_ends_it_and_says_how_to_go_on(terminal: Terminal) -> None:
+def test_an_image_that_cannot_be_written_ends_it_and_says_how_to_go_on(terminal: Terminal) -> None:
     prompts = Prompts(terminal, "a.csv", numbered(2))
     assert terminal.run(*prompts.command("--detach")).returncode == 0
     (prompts.out / "line-2-0.png").mkdir()
@@ -185,7 +185,7 @@ def test_a_picture_that_cannot_be_written_ends_it_and_says_how_to_go_on(terminal
     )
     (prompts.out / "line-2-0.png").rmdir()
     assert terminal.run("batch", "--out", str(prompts.out)).returncode == 0
-    assert prompts.pictures() == ["line-2-0.png", "line-3-0.png"]
+    assert prompts.images() == ["line-2-0.png", "line-3-0.png"]
 
 
 def test_a_server_that_is_replaced_in_the_middle_is_waited_for(terminal: Terminal, own: Stack) -> None:
@@ -200,7 +200,7 @@ def test_a_server_that_is_replaced_in_the_middle_is_waited_for(terminal: Termina
         own.api()
         own.worker("other", queue="nobody")
         assert process.wait() == 0, process.said()
-    assert prompts.pictures() == ["a-0.png", "b-0.png", "c-0.png"]
+    assert prompts.images() == ["a-0.png", "b-0.png", "c-0.png"]
     assert len(prompts.batches(own)) == 1
 
 
@@ -216,7 +216,7 @@ def test_a_directory_is_held_by_one_command_at_a_time(terminal: Terminal, safeli
     safelight.client.post(f"/v1/batches/{batch['id']}/cancel")
 
 
-@pytest.mark.parametrize("where", [["--out", "pictures"], []])
+@pytest.mark.parametrize("where", [["--out", "images"], []])
 def test_detached_it_prints_the_id_and_is_come_back_to(terminal: Terminal, safelight: Stack, where: list[str]) -> None:
     prompts = Prompts(terminal, "a.csv", numbered(2))
     mark = f"mark={prompts.mark}"
@@ -225,6 +225,6 @@ def test_detached_it_prints_the_id_and_is_come_back_to(terminal: Terminal, safel
 
     (batch,) = prompts.batches(safelight)
     assert (detached.returncode, detached.stdout, detached.stderr) == (0, f"{batch['id']}\n", "")
-    attached = terminal.run("batch", "--batch", batch["id"], "--out", "pictures")
+    attached = terminal.run("batch", "--batch", batch["id"], "--out", "images")
     assert attached.returncode == 0, attached.stderr
-    assert prompts.pictures() == ["line-2-0.png", "line-3-0.png"]
+    assert prompts.images() == ["line-2-0.png", "line-3-0.png"]

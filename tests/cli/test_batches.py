@@ -23,7 +23,7 @@ def test_batches_are_listed_shown_cancelled_and_tried_again(terminal: Terminal, 
 
     said = terminal.run("batches", "cancel", batch_id).stdout
     assert said in (f"{batch_id} is cancelling.\n", f"{batch_id} is cancelled.\n")
-    ended = terminal.run("batch", "--batch", batch_id, "--out", "pictures")
+    ended = terminal.run("batch", "--batch", batch_id, "--out", "images")
     assert ended.returncode == 3, ended.stderr
     shown = terminal.run("batches", "show", batch_id).stdout.splitlines()
     assert shown[1].split() == ["status", "cancelled"]

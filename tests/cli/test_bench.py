@@ -24,7 +24,7 @@ def measured(terminal: Terminal, *arguments: str, **settings: str) -> dict[str, 
     return report
 
 
-def test_every_batch_is_measured_in_every_round_and_held_against_a_single_picture(terminal: Terminal) -> None:
+def test_every_batch_is_measured_in_every_round_and_held_against_a_single_image(terminal: Terminal) -> None:
     report = measured(terminal, "--model", "slow", "--batches", "2", "--seconds", "0", "--steps", "2")
     assert (report["model"], report["size"], report["steps"]) == ("slow", "64x64", 2)
     batches = report["batches"]
@@ -49,7 +49,7 @@ def test_the_bundled_model_is_measured_as_a_worker_loads_it(terminal: Terminal) 
     )
     assert report["receipt"]["model"] == "unclip-mini"
     assert report["receipt"]["device"] == "cpu"
-    cold = report["first_picture_seconds"]["cold"]
+    cold = report["first_image_seconds"]["cold"]
     assert cold["load"] > 0
     assert cold["draw"] > 0
     assert [batch["size"] for batch in report["batches"]][:2] == [1, 2]

@@ -75,7 +75,7 @@ def test_a_server_that_is_no_safelight_is_told_apart(terminal: Terminal) -> None
     assert said == f"{url}/v1/jobs answered 404 as no Safelight does: check --url or SAFELIGHT_URL."
 
 
-def test_a_picture_that_was_changed_on_the_shelf_is_not_saved(safelight: Stack) -> None:
+def test_an_image_that_was_changed_on_the_storage_is_not_saved(safelight: Stack) -> None:
     (image,) = safelight.final(safelight.submit()["id"])["images"]
     (file,) = (safelight.directory / "images").rglob(f"{image['job_id']}/**/*.png")
     file.write_bytes(file.read_bytes()[:-1] + b"!")
@@ -87,7 +87,7 @@ def test_a_picture_that_was_changed_on_the_shelf_is_not_saved(safelight: Stack) 
 # watch, jobs, cancel
 
 
-def test_watching_shows_a_job_to_its_end_and_links_to_its_pictures(terminal: Terminal, safelight: Stack) -> None:
+def test_watching_shows_a_job_to_its_end_and_links_to_its_images(terminal: Terminal, safelight: Stack) -> None:
     job = safelight.submit(model="slow", steps=60)
 
     ended = terminal.run("watch", job["id"])

@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 from tests.cli.terminal import SMALL, Terminal, command, jobs_like, progress
-from tests.images import a_mask, a_picture, decoded, encoded, same
+from tests.images import a_mask, an_image, decoded, encoded, same
 from tests.processes import PATIENCE
 from tests.stack import Stack, free_port
 
 
-def test_a_picture_is_edited_where_its_mask_says_and_enlarged(terminal: Terminal) -> None:
-    picture = a_picture()
-    (terminal.directory / "room.png").write_bytes(encoded(picture))
+def test_an_image_is_edited_where_its_mask_says_and_enlarged(terminal: Terminal) -> None:
+    image = an_image()
+    (terminal.directory / "room.png").write_bytes(encoded(image))
     (terminal.directory / "mask.png").write_bytes(encoded(a_mask()))
 
     ended = terminal.run(
@@ -27,13 +27,13 @@ def test_a_picture_is_edited_where_its_mask_says_and_enlarged(terminal: Terminal
 
     assert (ended.returncode, large.returncode) == (0, 0), ended.stderr + large.stderr
     result = decoded((terminal.directory / "new.png").read_bytes())
-    assert same(result, picture, (0, 0, 32, 64))
-    assert not same(result, picture, (32, 0, 64, 64))
+    assert same(result, image, (0, 0, 32, 64))
+    assert not same(result, image, (32, 0, 64, 64))
     assert decoded((terminal.directory / "large.png").read_bytes()).size == (128, 128)
 
 
-def test_a_variation_takes_a_picture_and_no_prompt(terminal: Terminal, safelight: Stack) -> None:
-    (terminal.directory / "room.png").write_bytes(encoded(a_picture()))
+def test_a_variation_takes_an_image_and_no_prompt(terminal: Terminal, safelight: Stack) -> None:
+    (terminal.directory / "room.png").write_bytes(encoded(an_image()))
 
     ended = terminal.run("generate", *SMALL, "--image", "room.png", "--variation", "--no-wait")
 
@@ -64,12 +64,12 @@ def test_options_that_do_not_go_together_are_refused_before_a_job_is_made(
     assert safelight.count() == before
 
 
-def test_a_prompt_becomes_a_picture_in_the_file_named(terminal: Terminal) -> None:
+def test_a_prompt_becomes_an_image_in_the_file_named(terminal: Terminal) -> None:
     ended = terminal.run("generate", "a cat", "-o", "cat.png", "--model", "slow", "--steps", "10", "--seed", "7")
 
     assert (ended.returncode, ended.stdout) == (0, "cat.png\n"), ended.stderr
-    with Image.open(terminal.directory / "cat.png") as picture:
-        assert (picture.format, picture.size) == ("PNG", (64, 64))
+    with Image.open(terminal.directory / "cat.png") as image:
+        assert (image.format, image.size) == ("PNG", (64, 64))
     said = progress(ended.stderr)
     assert [said[0], *said[-2:]] == ["queued", "step 10 of 10", "completed"]
     assert "drawing" in said
@@ -86,17 +86,17 @@ def test_every_option_reaches_the_job(terminal: Terminal, safelight: Stack) -> N
     fields = ("size", "n", "seed", "steps", "guidance_scale", "negative_prompt", "model", "output_format")
     assert [job[name] for name in fields] == ["128x128", 2, 5, 3, 2.5, "dogs", "fake", "jpeg"]
     for image in job["images"]:
-        assert (terminal.directory / f"cat-{image['index']}.jpg").read_bytes() == safelight.picture(image)
+        assert (terminal.directory / f"cat-{image['index']}.jpg").read_bytes() == safelight.image(image)
 
 
-def test_without_a_name_the_picture_is_named_by_its_job(terminal: Terminal, safelight: Stack) -> None:
+def test_without_a_name_the_image_is_named_by_its_job(terminal: Terminal, safelight: Stack) -> None:
     name = terminal.run("generate", "a cat", *SMALL, "--format", "webp").stdout.strip()
 
     assert [path.name for path in terminal.directory.glob("job_*")] == [name]
     assert name == f"{safelight.job(name.removesuffix('.webp'))['id']}.webp"
 
 
-def test_a_directory_takes_pictures_named_by_their_job(terminal: Terminal) -> None:
+def test_a_directory_takes_images_named_by_their_job(terminal: Terminal) -> None:
     (terminal.directory / "shots").mkdir()
 
     names = terminal.run("generate", "a cat", *SMALL, "-n", "2", "-o", "shots/").stdout.splitlines()
@@ -164,7 +164,7 @@ def test_ctrl_c_cancels_the_job(terminal: Terminal, safelight: Stack, ctrl_c: No
     [
         (
             ("-o", "cat.gif"),
-            "cat.gif is no directory, and a picture's name ends in .png, .webp, .jpg, .jpeg.",
+            "cat.gif is no directory, and an image's name ends in .png, .webp, .jpg, .jpeg.",
         ),
         (("-o", "cat.png", "--format", "webp"), "cat.png is the name of a png file, but --format says webp."),
         (("-o", "nowhere/cat.png"), "There is no directory nowhere."),

@@ -12,13 +12,13 @@ from tests.cli.terminal import Terminal
 def test_each_url_that_is_set_replaces_an_embedded_part(
     directory: Path, fresh_database: Callable[[], str], valkey: EmbeddedValkey
 ) -> None:
-    shelf = directory / "shelf"
+    storage = directory / "storage"
     terminal = Terminal(
         directory / "own-parts",
         free_port(),
         SAFELIGHT_DATABASE_URL=fresh_database(),
         SAFELIGHT_REDIS_URL=f"{valkey.url}/5",
-        SAFELIGHT_STORAGE_URL=f"file://{shelf}",
+        SAFELIGHT_STORAGE_URL=f"file://{storage}",
     )
     with terminal.start("up") as up:
         up.until_says("print(image.data[0].url)")
@@ -26,5 +26,5 @@ def test_each_url_that_is_set_replaces_an_embedded_part(
         done = httpx.get(f"{terminal.url}/v1/jobs/{job['id']}", params={"wait": 60}, timeout=70).json()
 
     assert done["status"] == "completed"
-    assert len(list(shelf.glob(f"jobs/{job['id']}/*/0.png"))) == 1
+    assert len(list(storage.glob(f"jobs/{job['id']}/*/0.png"))) == 1
     assert {"postgres", "valkey", "images"}.isdisjoint(path.name for path in terminal.data_dir.iterdir())

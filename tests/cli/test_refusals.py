@@ -68,7 +68,7 @@ def test_settings_that_do_not_fit_together_are_explained(terminal: Terminal) -> 
     )
 
 
-def test_a_part_that_needs_a_ledger_says_where_to_get_one(terminal: Terminal) -> None:
+def test_a_part_that_needs_a_database_says_where_to_get_one(terminal: Terminal) -> None:
     said = terminal.refusal("migrate")
     assert said == (
         f"There is no postgres under {terminal.data_dir}: start `safelight up` on this directory, "

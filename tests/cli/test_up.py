@@ -69,12 +69,12 @@ def test_it_is_ready_when_it_says_so(up: Process, terminal: Terminal) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the lines are for curl")
-def test_its_curl_lines_end_in_a_picture(up: Process, directory: Path) -> None:
+def test_its_curl_lines_end_in_an_image(up: Process, directory: Path) -> None:
     subprocess.run(["sh", "-c", lines(up, "job=$(curl", "cat.png")], cwd=directory, check=True, timeout=PATIENCE)
     assert (directory / "cat.png").read_bytes().startswith(PNG)
 
 
-def test_its_sdk_lines_print_the_address_of_a_picture(up: Process) -> None:
+def test_its_sdk_lines_print_the_address_of_an_image(up: Process) -> None:
     snippet = lines(up, "from openai import", LAST_LINE)
     done = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr

@@ -16,11 +16,11 @@ id = "{MODEL}"
 generator = "openai_images"
 queue = "openai"
 sizes = ["64x64"]
-microbatch = 1
+microbatch_size = 1
 """
 
 
-def test_pictures_come_from_the_device_and_from_openai_each_by_a_worker_of_its_own(directory: Path) -> None:
+def test_images_come_from_the_device_and_from_openai_each_by_a_worker_of_its_own(directory: Path) -> None:
     with OpenAIStub() as openai:
         terminal = Terminal(
             directory / "up-openai", free_port(),

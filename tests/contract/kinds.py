@@ -35,7 +35,7 @@ Array = numpy.ndarray[Any, Any]
 
 
 @dataclass
-class Watching:
+class RecordingReporter:
     """A watch that writes down what it hears and stops the drawing at the step named, if any."""
 
     stop_at: int | None = None
@@ -65,7 +65,7 @@ def a_diffusers_generator(folder: Path, **changes: Any) -> Any:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of generator: how it is made, what it can do, and how near to equal its pictures must be."""
+    """A kind of generator: how it is made, what it can do, and how near to equal its images must be."""
 
     make: Callable[[Path], Generator]
     tasks: tuple[Task, ...]
@@ -84,11 +84,11 @@ class Artist:
     generator: Generator
     task: Task
 
-    def ask(self, prompt: str = "a red car", seed: int = 1, **changes: Any) -> ImageRequest:
+    def request(self, prompt: str = "a red car", seed: int = 1, **changes: Any) -> ImageRequest:
         return a_request(self.task, self.kind.side_px, prompt, seed, **changes)
 
     def draw(self, *requests: ImageRequest) -> list[Array]:
-        return [numpy.asarray(image, dtype=int) for image in self.generator.generate(requests, Watching())]
+        return [numpy.asarray(image, dtype=int) for image in self.generator.generate(requests, RecordingReporter())]
 
 
 def a_request(

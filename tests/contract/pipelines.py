@@ -47,7 +47,7 @@ warnings_of_diffusers = pytest.mark.filterwarnings(
 def a_tiny_stable_diffusion(family: Any = StableDiffusionPipeline, channels: int = 4) -> DiffusionPipeline:
     """Stable Diffusion's classes at a ten-thousandth of its size; draws 32x32 and multiples of two.
 
-    Its solver adds noise in each step, so a picture that shared a generator with its neighbours would show it.
+    Its solver adds noise in each step, so an image that shared a generator with its neighbours would show it.
     family: the class; channels: what its denoiser sees, 9 for one that is made for inpainting.
     """
     torch.manual_seed(0)

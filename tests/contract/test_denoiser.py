@@ -25,7 +25,7 @@ from core.settings import Settings
 from worker.generators import build
 from worker.generators.denoiser import denoisers, watched
 
-from .kinds import Watching, a_model, a_photo
+from .kinds import RecordingReporter, a_model, a_photo
 from .pipelines import SIDE_PX, a_tiny_flux, a_tiny_stable_diffusion, saved, warnings_of_diffusers
 
 pytestmark = warnings_of_diffusers
@@ -95,10 +95,10 @@ def test_every_solver_counts_from_nought_to_its_total(
     pipe = a_tiny_stable_diffusion()
     pipe.set_progress_bar_config(disable=True)
     pipe.scheduler = scheduler.from_config(pipe.scheduler.config)
-    watch = Watching()
-    with watched(pipe, watch, 6):
+    reporter = RecordingReporter()
+    with watched(pipe, reporter, 6):
         pipe("a cat", num_inference_steps=6, guidance_scale=guidance_scale)
-    assert watch.heard == [(done, total) for done in range(total + 1)]
+    assert reporter.heard == [(done, total) for done in range(total + 1)]
 
 
 @pytest.mark.parametrize(("scheduler", "total", "of_half"), SOLVERS)
@@ -106,33 +106,33 @@ def test_every_solver_counts_the_steps_that_are_left_to_an_edit(scheduler: Any, 
     pipe = a_tiny_stable_diffusion(StableDiffusionImg2ImgPipeline)
     pipe.set_progress_bar_config(disable=True)
     pipe.scheduler = scheduler.from_config(pipe.scheduler.config)
-    watch = Watching()
-    with watched(pipe, watch, 6):
+    reporter = RecordingReporter()
+    with watched(pipe, reporter, 6):
         pipe("a cat", image=a_photo(SIDE_PX), strength=0.5, num_inference_steps=6)
-    assert watch.heard == [(done, of_half) for done in range(of_half + 1)]
+    assert reporter.heard == [(done, of_half) for done in range(of_half + 1)]
 
 
 def test_the_stages_of_a_cascade_count_as_one_rising_row() -> None:
-    pipe, watch = a_cascade(), Watching()
-    with watched(pipe, watch, 12):
+    pipe, reporter = a_cascade(), RecordingReporter()
+    with watched(pipe, reporter, 12):
         pipe(steps=4)
-    assert watch.heard == [(done, 12) for done in range(13)]
+    assert reporter.heard == [(done, 12) for done in range(13)]
 
 
 def test_more_steps_than_were_asked_never_pass_the_total() -> None:
-    pipe, watch = a_cascade(), Watching()
-    with watched(pipe, watch, 10):
+    pipe, reporter = a_cascade(), RecordingReporter()
+    with watched(pipe, reporter, 10):
         pipe(steps=4)
-    assert watch.heard == [*((done, 10) for done in range(10)), (9, 10), (9, 10), (10, 10)]
+    assert reporter.heard == [*((done, 10) for done in range(10)), (9, 10), (9, 10), (10, 10)]
 
 
 def test_a_denoiser_that_is_told_no_timestep_counts_by_its_calls() -> None:
-    pipe, watch = a_cascade(), Watching()
+    pipe, reporter = a_cascade(), RecordingReporter()
     pipe.register_modules(prior=None, decoder=TokenDenoiser(), upsampler=None)
-    with watched(pipe, watch, 3):
+    with watched(pipe, reporter, 3):
         for _ in range(3):
             pipe.decoder(torch.zeros(1))
-    assert watch.heard == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert reporter.heard == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
 @pytest.mark.parametrize("leave", [Stopped, RuntimeError, KeyboardInterrupt])
@@ -140,7 +140,7 @@ def test_the_hooks_are_gone_however_the_call_ends(leave: type[BaseException]) ->
     pipe = a_cascade()
 
     def run() -> None:
-        with watched(pipe, Watching(), 12):
+        with watched(pipe, RecordingReporter(), 12):
             pipe(steps=2)
             assert hooks(pipe) == 3
             raise leave
@@ -154,9 +154,9 @@ def test_a_transformer_that_is_called_by_keywords_is_watched_too(tmp_path: Path)
     folder = saved(a_tiny_flux(), tmp_path / "flux")
     generator = build(a_model(source=str(folder)), Settings(device="cpu", torch_threads=1))
     request = ImageRequest("a cat", None, 1, SIDE_PX, SIDE_PX, steps=5, guidance_scale=3.5)
-    watch = Watching()
-    assert [image.size for image in generator.generate([request, request], watch)] == [(SIDE_PX, SIDE_PX)] * 2
-    assert watch.heard == [(done, 5) for done in range(6)]
+    reporter = RecordingReporter()
+    assert [image.size for image in generator.generate([request, request], reporter)] == [(SIDE_PX, SIDE_PX)] * 2
+    assert reporter.heard == [(done, 5) for done in range(6)]
 
 
 def test_a_negative_prompt_that_a_pipeline_would_ignore_is_an_error(tmp_path: Path) -> None:
@@ -164,9 +164,9 @@ def test_a_negative_prompt_that_a_pipeline_would_ignore_is_an_error(tmp_path: Pa
     request = ImageRequest("a cat", "blurred", 1, SIDE_PX, SIDE_PX, steps=2, guidance_scale=3.5)
     settings = Settings(device="cpu", torch_threads=1)
     with pytest.raises(GenerationError, match="takes no negative_prompt") as caught:
-        build(a_model(source=str(folder)), settings).generate([request], Watching())
+        build(a_model(source=str(folder)), settings).generate([request], RecordingReporter())
     assert not caught.value.retryable
     guided = build(a_model(source=str(folder), options={"true_cfg_scale": 4.0}), settings)
-    watch = Watching()
-    assert len(guided.generate([request], watch)) == 1
-    assert watch.heard == [(0, 2), (1, 2), (2, 2)]
+    reporter = RecordingReporter()
+    assert len(guided.generate([request], reporter)) == 1
+    assert reporter.heard == [(0, 2), (1, 2), (2, 2)]

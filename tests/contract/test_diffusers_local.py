@@ -12,7 +12,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, StableDiffusionPipeline, UNet
 from core.errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
 from core.generation import ImageRequest, Stopped
 
-from .kinds import Watching, a_diffusers_generator
+from .kinds import RecordingReporter, a_diffusers_generator
 from .pipelines import SIDE_PX, saved, warnings_of_diffusers
 
 pytestmark = warnings_of_diffusers
@@ -44,9 +44,9 @@ def test_a_value_that_the_pipeline_would_drop_is_an_error(tiny: Path, changes: d
     generator._pipe.__class__ = Distilled
     plain = a_tiny_request(steps=20)
     with pytest.raises(GenerationError, match=says) as caught:
-        generator.generate([replace(plain, **changes)], Watching())
+        generator.generate([replace(plain, **changes)], RecordingReporter())
     assert not caught.value.retryable
-    assert len(generator.generate([plain], Watching())) == 1
+    assert len(generator.generate([plain], RecordingReporter())) == 1
 
 
 def test_a_pipeline_that_draws_without_a_prompt_is_refused(tmp_path: Path) -> None:
@@ -86,11 +86,11 @@ def test_an_error_of_the_pipeline_gets_its_meaning_and_frees_its_tensors(
 
     hook = generator._pipe.unet.conv_in.register_forward_pre_hook(fail)
     with pytest.raises(GenerationError) as caught:
-        generator.generate([a_tiny_request()], Watching())
+        generator.generate([a_tiny_request()], RecordingReporter())
     hook.remove()
     assert type(caught.value) is makes
     assert latents[0]() is None
-    assert len(generator.generate([a_tiny_request()], Watching())) == 1
+    assert len(generator.generate([a_tiny_request()], RecordingReporter())) == 1
 
 
 def test_a_stopped_call_frees_its_tensors(tiny: Path) -> None:
@@ -103,13 +103,13 @@ def test_a_stopped_call_frees_its_tensors(tiny: Path) -> None:
 
     generator._pipe.unet.register_forward_pre_hook(remember)
     with pytest.raises(Stopped) as caught:
-        generator.generate([a_tiny_request()], Watching(stop_at=2))
+        generator.generate([a_tiny_request()], RecordingReporter(stop_at=2))
     assert (len(latents), latents[2](), caught.type) == (3, None, Stopped)
 
 
-def test_a_picture_too_large_for_the_memory_of_the_machine_is_out_of_memory(tiny: Path) -> None:
+def test_an_image_too_large_for_the_memory_of_the_machine_is_out_of_memory(tiny: Path) -> None:
     with pytest.raises(OutOfMemory, match=r"2 image\(s\) of 2147483648x2097152 do not fit"):
-        a_diffusers_generator(tiny).generate([a_tiny_request(width=2**31, height=2**21)] * 2, Watching())
+        a_diffusers_generator(tiny).generate([a_tiny_request(width=2**31, height=2**21)] * 2, RecordingReporter())
 
 
 def test_pixels_that_are_not_numbers_fail_the_call(tiny: Path) -> None:
@@ -118,10 +118,10 @@ def test_pixels_that_are_not_numbers_fail_the_call(tiny: Path) -> None:
     with torch.no_grad():
         generator._pipe.vae.decoder.conv_out.bias.fill_(float("nan"))
     with pytest.raises(GeneratorFailed, match="not numbers"):
-        generator.generate([a_tiny_request()], Watching())
+        generator.generate([a_tiny_request()], RecordingReporter())
 
 
 def test_a_size_the_pipeline_refuses_is_not_tried_again(tiny: Path) -> None:
     with pytest.raises(GenerationError, match="divisible by 8") as caught:
-        a_diffusers_generator(tiny).generate([a_tiny_request(width=33)], Watching())
+        a_diffusers_generator(tiny).generate([a_tiny_request(width=33)], RecordingReporter())
     assert not caught.value.retryable

@@ -1,4 +1,4 @@
-"""Edits: how far a picture changes, where it must not change at all, and who cannot edit."""
+"""Edits: how far an image changes, where it must not change at all, and who cannot edit."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +14,7 @@ from core.generation import Generator
 from worker.generators.mask import paste
 from worker.generators.operations import Task
 
-from .kinds import Array, Artist, Watching, a_diffusers_generator, a_mask, a_photo, a_request, artists
+from .kinds import Array, Artist, RecordingReporter, a_diffusers_generator, a_mask, a_photo, a_request, artists
 from .pipelines import (
     a_tiny_flux,
     a_tiny_karlo,
@@ -25,7 +25,7 @@ from .pipelines import (
 
 pytestmark = warnings_of_diffusers
 
-over_a_picture = pytest.mark.parametrize("artist", artists("image-to-image"), indirect=True, ids=" / ".join)
+over_an_image = pytest.mark.parametrize("artist", artists("image-to-image"), indirect=True, ids=" / ".join)
 in_a_mask = pytest.mark.parametrize("artist", artists("inpainting"), indirect=True, ids=" / ".join)
 
 
@@ -33,10 +33,10 @@ def distance(one: Array, other: Array) -> float:
     return float(abs(one - other).mean())
 
 
-@over_a_picture
+@over_an_image
 def test_a_small_strength_changes_less_than_a_large_one(artist: Artist) -> None:
-    # From the least edit there is, for the tiny autoencoder with its random weights returns no picture as it was.
-    least, some, much = (artist.draw(artist.ask(steps=20, strength=strength))[0] for strength in (0.05, 0.3, 1.0))
+    # From the least edit there is, for the tiny autoencoder with its random weights returns no image as it was.
+    least, some, much = (artist.draw(artist.request(steps=20, strength=strength))[0] for strength in (0.05, 0.3, 1.0))
     assert 0 < distance(some, least) < distance(much, least)
 
 
@@ -45,15 +45,15 @@ def test_a_small_strength_changes_less_than_a_large_one(artist: Artist) -> None:
 )
 def test_the_least_edit_is_nearly_the_original(artist: Artist) -> None:
     side = artist.kind.side_px
-    least, much = (artist.draw(artist.ask(steps=20, strength=strength))[0] for strength in (0.05, 0.9))
+    least, much = (artist.draw(artist.request(steps=20, strength=strength))[0] for strength in (0.05, 0.9))
     original = numpy.asarray(a_photo(side, 1), dtype=int)
     assert distance(least, original) < 20
     assert distance(much, original) > 2 * distance(least, original)
 
 
-@over_a_picture
+@over_an_image
 def test_a_strength_of_one_leaves_nothing_of_the_original(artist: Artist) -> None:
-    plain = artist.ask(strength=1.0)
+    plain = artist.request(strength=1.0)
     one, other = artist.draw(plain, replace(plain, image=a_photo(artist.kind.side_px, 3)))
     if artist.name in {"fake", "unclip-mini"}:
         assert abs(one - other).max() <= artist.kind.tolerance
@@ -64,7 +64,7 @@ def test_a_strength_of_one_leaves_nothing_of_the_original(artist: Artist) -> Non
 @in_a_mask
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_outside_the_mask_every_pixel_is_the_original_s(artist: Artist, strength: float) -> None:
-    request = artist.ask(strength=strength)
+    request = artist.request(strength=strength)
     (edited,) = artist.draw(request)
     original, mask = numpy.asarray(request.image, dtype=int), numpy.asarray(request.mask)
     assert (edited[mask == 0] == original[mask == 0]).all()
@@ -72,12 +72,12 @@ def test_outside_the_mask_every_pixel_is_the_original_s(artist: Artist, strength
 
 
 @in_a_mask
-def test_each_picture_of_a_batch_has_a_mask_of_its_own(artist: Artist) -> None:
+def test_each_image_of_a_batch_has_a_mask_of_its_own(artist: Artist) -> None:
     side = artist.kind.side_px
     left, right = Image.new("L", (side, side)), Image.new("L", (side, side))
     left.paste(255, (0, 0, side // 2, side))
     right.paste(255, (side // 2, 0, side, side))
-    first, second = artist.ask(mask=left), artist.ask(mask=right, seed=2)
+    first, second = artist.request(mask=left), artist.request(mask=right, seed=2)
     one, other = artist.draw(first, second)
     half = side // 2
     assert (one[:, half:] == numpy.asarray(first.image)[:, half:]).all()
@@ -89,7 +89,7 @@ def test_each_picture_of_a_batch_has_a_mask_of_its_own(artist: Artist) -> None:
 @pytest.mark.parametrize("artist", [("unclip-mini", "inpainting")], indirect=True)
 def test_the_original_keeps_its_resolution_outside_the_mask(artist: Artist, side: int) -> None:
     detailed = Image.effect_noise((side, side), 60).convert("RGB")
-    (edited,) = artist.draw(artist.ask(width=side, height=side, image=detailed, mask=a_mask(side), steps=2))
+    (edited,) = artist.draw(artist.request(width=side, height=side, image=detailed, mask=a_mask(side), steps=2))
     outside = numpy.asarray(a_mask(side)) == 0
     assert (edited[outside] == numpy.asarray(detailed)[outside]).all()
 
@@ -106,8 +106,8 @@ def test_the_edge_of_a_mask_is_soft_and_inside_it() -> None:
 
 def test_the_pipelines_of_a_model_share_every_weight(tiny: Path) -> None:
     generator = a_diffusers_generator(tiny)
-    drawn = generator.generate([a_request("text-to-image")], Watching())
-    edited = generator.generate([a_request("inpainting")], Watching())
+    drawn = generator.generate([a_request("text-to-image")], RecordingReporter())
+    edited = generator.generate([a_request("inpainting")], RecordingReporter())
     assert len(drawn) == len(edited) == 1
     tasks: tuple[Task, ...] = ("image-to-image", "inpainting")
     pipes = [generator._operations.pipeline(a_request(task)) for task in tasks]
@@ -121,15 +121,15 @@ def test_the_pipelines_of_a_model_share_every_weight(tiny: Path) -> None:
 
 def test_a_transformer_edits_in_fewer_steps_too(tmp_path: Path) -> None:
     generator = a_diffusers_generator(saved(a_tiny_flux(), tmp_path / "flux"))
-    watch = Watching()
-    generator.generate([a_request("image-to-image", steps=8, strength=0.5)], watch)
-    assert watch.heard == [(done, 4) for done in range(5)]
+    reporter = RecordingReporter()
+    generator.generate([a_request("image-to-image", steps=8, strength=0.5)], reporter)
+    assert reporter.heard == [(done, 4) for done in range(5)]
 
 
 def test_a_model_that_cannot_edit_says_so(tmp_path: Path) -> None:
     generator = a_diffusers_generator(saved(a_tiny_karlo(), tmp_path / "karlo"))
     with pytest.raises(GenerationError, match="cannot do image-to-image: UnCLIPPipeline has no") as caught:
-        generator.generate([a_request("image-to-image")], Watching())
+        generator.generate([a_request("image-to-image")], RecordingReporter())
     assert not caught.value.retryable
 
 
@@ -137,7 +137,7 @@ def test_a_denoiser_made_for_inpainting_does_nothing_else(made: Callable[[str], 
     generator = made("stable diffusion, inpainting only")
     for wrong in (a_request("image-to-image"), a_request("text-to-image")):
         with pytest.raises(GenerationError, match=r"under-test cannot do (image-to-image|text-to-image)"):
-            generator.generate([wrong], Watching())
+            generator.generate([wrong], RecordingReporter())
 
 
 def test_a_catalogue_that_asks_for_what_a_pipeline_cannot_do_is_told(tmp_path: Path) -> None:
@@ -148,13 +148,13 @@ def test_a_catalogue_that_asks_for_what_a_pipeline_cannot_do_is_told(tmp_path: P
 
 def test_a_strength_that_leaves_no_step_is_refused(tiny: Path) -> None:
     with pytest.raises(GenerationError, match=r"strength of 0\.1 leaves none of 4 steps") as caught:
-        a_diffusers_generator(tiny).generate([a_request("image-to-image", strength=0.1)], Watching())
+        a_diffusers_generator(tiny).generate([a_request("image-to-image", strength=0.1)], RecordingReporter())
     assert not caught.value.retryable
 
 
 @pytest.mark.parametrize("missing", ["image", "mask"])
-def test_an_edit_without_its_picture_is_refused(tiny: Path, missing: str) -> None:
+def test_an_edit_without_its_image_is_refused(tiny: Path, missing: str) -> None:
     without: dict[str, Any] = {missing: None}
     batch = [a_request("inpainting"), a_request("inpainting", **without)]
     with pytest.raises(GenerationError, match=rf"came without its {missing}"):
-        a_diffusers_generator(tiny).generate(batch, Watching())
+        a_diffusers_generator(tiny).generate(batch, RecordingReporter())

@@ -14,7 +14,7 @@ from core.generation import Generator, ImageRequest
 from core.settings import Settings
 from worker.generators import build
 
-from .kinds import Watching, a_model
+from .kinds import RecordingReporter, a_model
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,16 +40,16 @@ def fake() -> Generator:
 def test_a_word_in_a_prompt_makes_the_fake_one_fail_the_whole_call(
     fake: Generator, prompt: str, error: type[GenerationError], retryable: bool, heard: Sequence[tuple[int, int]]
 ) -> None:
-    watch = Watching()
+    reporter = RecordingReporter()
     with pytest.raises(GenerationError) as caught:
-        fake.generate([a_fake_request("a cat"), a_fake_request(f"{prompt} a dog")], watch)
-    assert (type(caught.value), caught.value.retryable, watch.heard) == (error, retryable, heard)
+        fake.generate([a_fake_request("a cat"), a_fake_request(f"{prompt} a dog")], reporter)
+    assert (type(caught.value), caught.value.retryable, reporter.heard) == (error, retryable, heard)
 
 
-def test_the_fake_one_draws_a_single_picture_that_runs_out_of_memory_in_company(fake: Generator) -> None:
-    assert len(fake.generate([a_fake_request("[oom]")], Watching())) == 1
+def test_the_fake_one_draws_a_single_image_that_runs_out_of_memory_in_company(fake: Generator) -> None:
+    assert len(fake.generate([a_fake_request("[oom]")], RecordingReporter())) == 1
     with pytest.raises(OutOfMemory):
-        fake.generate([a_fake_request("[oom always]")], Watching())
+        fake.generate([a_fake_request("[oom always]")], RecordingReporter())
 
 
 def test_the_fake_one_kills_its_process_when_asked_to_crash() -> None:
@@ -67,10 +67,10 @@ def test_the_fake_one_kills_its_process_when_asked_to_crash() -> None:
 
 
 def test_the_fake_one_hangs_when_asked_to(fake: Generator) -> None:
-    watch = Watching()
-    thread = Thread(target=fake.generate, args=([a_fake_request("[hang]")], watch), daemon=True)
+    reporter = RecordingReporter()
+    thread = Thread(target=fake.generate, args=([a_fake_request("[hang]")], reporter), daemon=True)
     thread.start()
-    assert watch.called.wait(10)
+    assert reporter.called.wait(10)
     thread.join(0.1)
     assert thread.is_alive()
-    assert watch.heard == [(0, 4), (1, 4)]
+    assert reporter.heard == [(0, 4), (1, 4)]

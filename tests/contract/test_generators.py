@@ -1,4 +1,4 @@
-"""What every generator promises of all that it can do: from a text, over a picture, in a mask, after a picture."""
+"""What every generator promises of all that it can do: from a text, over an image, in a mask, after an image."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 from core.errors import GenerationError
 from core.generation import Stopped
 
-from .kinds import Artist, Watching, artists
+from .kinds import Artist, RecordingReporter, artists
 from .pipelines import warnings_of_diffusers
 
 pytestmark = warnings_of_diffusers
@@ -19,27 +19,27 @@ with_a_prompt = pytest.mark.parametrize(
 
 
 @for_all
-def test_as_many_pictures_of_the_asked_size_come_as_were_asked(artist: Artist) -> None:
-    images = artist.generator.generate([artist.ask(seed=seed) for seed in range(3)], Watching())
+def test_as_many_images_of_the_asked_size_come_as_were_asked(artist: Artist) -> None:
+    images = artist.generator.generate([artist.request(seed=seed) for seed in range(3)], RecordingReporter())
     assert [(image.mode, image.size) for image in images] == [("RGB", (artist.kind.side_px,) * 2)] * 3
 
 
 @for_all
 def test_nothing_asked_is_nothing_drawn(artist: Artist) -> None:
-    assert list(artist.generator.generate([], Watching())) == []
+    assert list(artist.generator.generate([], RecordingReporter())) == []
 
 
 @for_all
-def test_a_seed_gives_the_same_picture_again(artist: Artist) -> None:
-    (first,), (again,) = artist.draw(artist.ask()), artist.draw(artist.ask())
+def test_a_seed_gives_the_same_image_again(artist: Artist) -> None:
+    (first,), (again,) = artist.draw(artist.request()), artist.draw(artist.request())
     assert (first == again).all()
 
 
 @for_all
-def test_a_seed_gives_the_same_picture_whatever_shares_the_batch(artist: Artist) -> None:
-    wanted = artist.ask(seed=7)
+def test_a_seed_gives_the_same_image_whatever_shares_the_batch(artist: Artist) -> None:
+    wanted = artist.request(seed=7)
     (alone,) = artist.draw(wanted)
-    neighbours = [artist.ask(seed=8), artist.ask(seed=9)]
+    neighbours = [artist.request(seed=8), artist.request(seed=9)]
     if wanted.prompt:
         neighbours[0] = replace(neighbours[0], prompt="three blue houses by the sea")
         neighbours[1] = replace(neighbours[1], prompt="夜晚的城市")
@@ -50,42 +50,42 @@ def test_a_seed_gives_the_same_picture_whatever_shares_the_batch(artist: Artist)
 
 
 @for_all
-def test_another_seed_gives_another_picture(artist: Artist) -> None:
-    wanted = artist.ask(seed=1)
+def test_another_seed_gives_another_image(artist: Artist) -> None:
+    wanted = artist.request(seed=1)
     one, other = artist.draw(wanted, replace(wanted, seed=2))
     assert abs(one - other).max() > artist.kind.tolerance
 
 
 @with_a_prompt
-def test_another_prompt_gives_another_picture(artist: Artist) -> None:
-    one, other = artist.draw(artist.ask("a red car"), artist.ask("a blue house"))
+def test_another_prompt_gives_another_image(artist: Artist) -> None:
+    one, other = artist.draw(artist.request("a red car"), artist.request("a blue house"))
     assert abs(one - other).max() > artist.kind.tolerance
 
 
 @for_all
 def test_the_watch_hears_each_step_up_to_the_last(artist: Artist) -> None:
-    watch = Watching()
-    artist.generator.generate([artist.ask(), artist.ask(seed=2)], watch)
-    total = artist.kind.counts(artist.ask())
-    assert watch.heard == [(done, total) for done in range(total + 1)]
+    reporter = RecordingReporter()
+    artist.generator.generate([artist.request(), artist.request(seed=2)], reporter)
+    total = artist.kind.counts(artist.request())
+    assert reporter.heard == [(done, total) for done in range(total + 1)]
 
 
 @for_all
 def test_a_watch_that_stops_leaves_within_any_step_and_the_generator_goes_on(artist: Artist) -> None:
-    (before,) = artist.draw(artist.ask())
-    total = artist.kind.counts(artist.ask())
+    (before,) = artist.draw(artist.request())
+    total = artist.kind.counts(artist.request())
     for stop_at in range(total):
-        watch = Watching(stop_at=stop_at)
+        reporter = RecordingReporter(stop_at=stop_at)
         with pytest.raises(Stopped):
-            artist.generator.generate([artist.ask()], watch)
-        assert watch.heard == [(done, total) for done in range(stop_at + 1)]
-    (after,) = artist.draw(artist.ask())
+            artist.generator.generate([artist.request()], reporter)
+        assert reporter.heard == [(done, total) for done in range(stop_at + 1)]
+    (after,) = artist.draw(artist.request())
     assert (after == before).all()
 
 
 @for_all
 def test_a_negative_prompt_is_heard_or_refused(artist: Artist) -> None:
-    plain, other = artist.ask(), artist.ask(seed=2)
+    plain, other = artist.request(), artist.request(seed=2)
     negative = replace(plain, negative_prompt="blurred")
     if not artist.kind.hears_negative_prompts:
         with pytest.raises(GenerationError, match="takes no negative_prompt") as refusal:

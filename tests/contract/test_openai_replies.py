@@ -20,7 +20,7 @@ from core.generation import ImageRequest
 from core.settings import Settings
 from core.status import CallOutcome
 from worker.generators import build_remote, openai_replies
-from worker.generators.openai_replies import Options, most_bytes
+from worker.generators.openai_replies import Options, max_bytes
 
 REQUEST = httpx2.Request("POST", "https://api.openai.com/v1/images/generations")
 PRICES = Options.model_validate({"usd_text_input": 5.0, "usd_image_input": 8.0, "usd_output": 30.0})
@@ -31,7 +31,7 @@ def refusal(status: int, headers: dict[str, str] | None = None, **error: Any) ->
     return openai.APIStatusError("refused", response=response, body=error)
 
 
-def picture(mode: str = "RGB", size: tuple[int, int] = (8, 8), kind: str = "PNG") -> str:
+def image(mode: str = "RGB", size: tuple[int, int] = (8, 8), kind: str = "PNG") -> str:
     buffer = io.BytesIO()
     Image.new(mode, size).save(buffer, kind)
     return base64.b64encode(buffer.getvalue()).decode()
@@ -130,20 +130,20 @@ def test_a_key_is_never_quoted() -> None:
     assert "sk-secr" not in reply.error.message
 
 
-def test_pictures_come_as_rgb_with_what_they_cost() -> None:
+def test_images_come_as_rgb_with_what_they_cost() -> None:
     usage = {"input_tokens_details": {"text_tokens": 100, "image_tokens": 1000}, "output_tokens": 4160}
-    came = answer(data=[{"b64_json": picture("RGBA")}, {"b64_json": picture("L", kind="WEBP")}], usage=usage)
+    came = answer(data=[{"b64_json": image("RGBA")}, {"b64_json": image("L", kind="WEBP")}], usage=usage)
 
     reply = openai_replies.of_answer(came, "gpt-image-2.5-flare", 2, PRICES)
 
     assert reply.outcome is CallOutcome.SUCCEEDED
-    assert [(drawn.mode, drawn.size) for drawn in reply.pictures] == [("RGB", (8, 8))] * 2
+    assert [(drawn.mode, drawn.size) for drawn in reply.images] == [("RGB", (8, 8))] * 2
     assert reply.cost_usd == Decimal("0.133300")  # (100 * 5 + 1000 * 8 + 4160 * 30) / 1e6
     assert reply.receipt["cost_usd"] == 0.1333
 
 
 def test_without_prices_or_a_known_usage_there_is_no_cost() -> None:
-    came = answer(data=[{"b64_json": picture()}], usage={"output_tokens": "many"})
+    came = answer(data=[{"b64_json": image()}], usage={"output_tokens": "many"})
 
     assert openai_replies.of_answer(came, "m", 1, PRICES).cost_usd is None
     assert openai_replies.of_answer(came, "m", 1, Options()).outcome is CallOutcome.SUCCEEDED
@@ -156,8 +156,8 @@ def test_without_prices_or_a_known_usage_there_is_no_cost() -> None:
         {"data": [{"url": "https://example.com/1.png"}]},
         {"data": [{"b64_json": None}]},
         {"data": [{"b64_json": ""}]},
-        {"data": [{"b64_json": picture()}, {"b64_json": picture()}]},
-        {"data": [{"b64_json": picture(kind="GIF")}]},
+        {"data": [{"b64_json": image()}, {"b64_json": image()}]},
+        {"data": [{"b64_json": image(kind="GIF")}]},
         {"data": [], "usage": "much"},
         {},
     ],
@@ -185,11 +185,11 @@ def test_the_largest_honest_answer_fits() -> None:
     buffer = io.BytesIO()
     noise.save(buffer, "PNG", compress_level=0)
 
-    assert len(base64.b64encode(buffer.getvalue())) * 3 < most_bytes([request] * 3)
+    assert len(base64.b64encode(buffer.getvalue())) * 3 < max_bytes([request] * 3)
 
 
 def test_a_worker_without_a_key_or_with_a_wrong_option_says_so() -> None:
-    model = Model(id="m", generator="openai_images", microbatch=1)
+    model = Model(id="m", generator="openai_images", microbatch_size=1)
     with pytest.raises(ModelUnavailable, match="SAFELIGHT_OPENAI_API_KEY"):
         build_remote(model, Settings())
     with pytest.raises(ModelUnavailable, match="quality"):

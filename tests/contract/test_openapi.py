@@ -22,7 +22,7 @@ from cli.local.embedded import EmbeddedValkey
 from core import keys
 from core.settings import Settings
 from core.tables import DEFAULT_PROJECT
-from tests.images import a_picture, encoded
+from tests.images import an_image, encoded
 from tests.processes import python
 from tests.stack import Stack, body
 
@@ -108,8 +108,8 @@ def known_to(stack: Stack) -> dict[str, list[str]]:
     endpoint = body(client.post("/v1/webhook_endpoints", json=receiver))["id"]
     job = stack.final(stack.submit(n=3)["id"])
     deliveries = body(client.get("/v1/webhook_deliveries", params={"webhook_endpoint_id": endpoint}))["data"]
-    picture = {"file": ("a.png", encoded(a_picture()))}
-    files = [body(client.post("/v1/files", data={"purpose": "vision"}, files=picture))["id"] for _ in range(3)]
+    pixels = {"file": ("a.png", encoded(an_image()))}
+    files = [body(client.post("/v1/files", data={"purpose": "vision"}, files=pixels))["id"] for _ in range(3)]
     line = {"custom_id": "1", "method": "POST", "url": "/v1/images/generations", "body": {"prompt": "a cat"}}
     lines = {"file": ("lines.jsonl", json.dumps(line).encode())}
     batch = body(client.post("/v1/files", data={"purpose": "batch"}, files=lines))["id"]

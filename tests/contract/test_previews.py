@@ -1,4 +1,4 @@
-"""Previews: a look at unfinished pictures, between any two steps, for those who want one."""
+"""Previews: a look at unfinished images, between any two steps, for those who want one."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from PIL import Image
 
 from core.generation import Stopped
 
-from .kinds import Artist, Watching, a_diffusers_generator, a_request, artists
+from .kinds import Artist, RecordingReporter, a_diffusers_generator, a_request, artists
 from .pipelines import SIDE_PX, a_tiny_flux, saved, warnings_of_diffusers
 
 pytestmark = warnings_of_diffusers
@@ -20,29 +20,29 @@ unseen = [pair for pair in artists() if pair[0] in _UNSEEN]
 
 
 @pytest.mark.parametrize("artist", shown, indirect=True, ids=" / ".join)
-def test_between_two_steps_there_is_a_preview_of_every_picture(artist: Artist) -> None:
-    requests = [artist.ask(), artist.ask(seed=2)]
-    watch = Watching(looks=True)
-    looked_at = artist.generator.generate(requests, watch)
-    assert len(watch.seen) == artist.kind.counts(requests[0]) - 1
-    assert {(len(pictures), pictures[0].mode) for pictures in watch.seen} == {(2, "RGB")}
-    unlooked_at = artist.generator.generate(requests, Watching())
-    assert [picture.tobytes() for picture in looked_at] == [picture.tobytes() for picture in unlooked_at]
+def test_between_two_steps_there_is_a_preview_of_every_image(artist: Artist) -> None:
+    requests = [artist.request(), artist.request(seed=2)]
+    reporter = RecordingReporter(looks=True)
+    looked_at = artist.generator.generate(requests, reporter)
+    assert len(reporter.seen) == artist.kind.counts(requests[0]) - 1
+    assert {(len(images), images[0].mode) for images in reporter.seen} == {(2, "RGB")}
+    unlooked_at = artist.generator.generate(requests, RecordingReporter())
+    assert [image.tobytes() for image in looked_at] == [image.tobytes() for image in unlooked_at]
 
 
 @pytest.mark.parametrize("artist", unseen, indirect=True, ids=" / ".join)
 def test_a_pipeline_that_cannot_be_looked_at_draws_on(artist: Artist) -> None:
-    watch = Watching(looks=True)
-    artist.generator.generate([artist.ask()], watch)
-    assert watch.seen == []
+    reporter = RecordingReporter(looks=True)
+    artist.generator.generate([artist.request()], reporter)
+    assert reporter.seen == []
 
 
 @pytest.mark.parametrize("artist", [("unclip-mini", "text-to-image")], indirect=True)
-def test_previews_come_nearer_to_the_picture(artist: Artist) -> None:
-    watch = Watching(looks=True)
-    (picture,) = artist.generator.generate([artist.ask("a red car on the beach", steps=10)], watch)
+def test_previews_come_nearer_to_the_image(artist: Artist) -> None:
+    reporter = RecordingReporter(looks=True)
+    (image,) = artist.generator.generate([artist.request("a red car on the beach", steps=10)], reporter)
     distances = [
-        abs(numpy.asarray(picture, dtype=int) - numpy.asarray(preview[0], dtype=int)).mean() for preview in watch.seen
+        abs(numpy.asarray(image, dtype=int) - numpy.asarray(preview[0], dtype=int)).mean() for preview in reporter.seen
     ]
     assert distances[0] > distances[4] > distances[-1]
     assert distances[-1] < 5
@@ -54,20 +54,20 @@ def test_nothing_is_decoded_unless_somebody_looks(tiny: Path) -> None:
     decoded: list[object] = []
     generator._pipe.vae.decoder.register_forward_hook(lambda *_: decoded.append(1))
     request = a_request("text-to-image")
-    generator.generate([request], Watching())
+    generator.generate([request], RecordingReporter())
     assert len(decoded) == 1
-    generator.generate([request], Watching(looks=True))
+    generator.generate([request], RecordingReporter(looks=True))
     assert len(decoded) == 2 + 3
 
 
-def test_a_transformer_s_patches_are_shown_as_pictures(tmp_path: Path) -> None:
+def test_a_transformer_s_patches_are_shown_as_images(tmp_path: Path) -> None:
     generator = a_diffusers_generator(saved(a_tiny_flux(), tmp_path / "flux"))
-    watch = Watching(looks=True)
-    generator.generate([a_request("text-to-image", steps=3)], watch)
-    assert [pictures[0].size for pictures in watch.seen] == [(SIDE_PX, SIDE_PX)] * 2
+    reporter = RecordingReporter(looks=True)
+    generator.generate([a_request("text-to-image", steps=3)], reporter)
+    assert [images[0].size for images in reporter.seen] == [(SIDE_PX, SIDE_PX)] * 2
 
 
-class Impatient(Watching):
+class Impatient(RecordingReporter):
     """Stops the drawing when it is offered a look."""
 
     def preview(self, draw: Callable[[], Sequence[Image.Image]]) -> None:
@@ -76,8 +76,8 @@ class Impatient(Watching):
 
 @pytest.mark.parametrize("artist", shown, indirect=True, ids=" / ".join)
 def test_a_watch_may_stop_at_a_preview_too(artist: Artist) -> None:
-    (before,) = artist.draw(artist.ask())
+    (before,) = artist.draw(artist.request())
     with pytest.raises(Stopped):
-        artist.generator.generate([artist.ask()], Impatient())
-    (after,) = artist.draw(artist.ask())
+        artist.generator.generate([artist.request()], Impatient())
+    (after,) = artist.draw(artist.request())
     assert (after == before).all()

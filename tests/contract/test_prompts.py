@@ -36,7 +36,7 @@ STRANGE = {
     ids=" / ".join,
 )
 def test_no_prompt_is_too_strange_to_draw(artist: Artist, prompt: str) -> None:
-    request = artist.ask(prompt, steps=2)
+    request = artist.request(prompt, steps=2)
     assert artist.draw(request, replace(request, negative_prompt=prompt))[0].any()
     assert all(isinstance(notice, Notice) for notice in artist.generator.notices(request))
 
@@ -54,7 +54,7 @@ def test_no_prompt_is_too_strange_to_draw(artist: Artist, prompt: str) -> None:
 def test_a_long_prompt_is_told_with_its_last_words(artist: Artist, prompt: str, tokens: str, last: str | None) -> None:
     message = f"The model reads {tokens} tokens of prompt, up to “{last}”; it does not see the rest."
     told = [] if last is None else [Notice("prompt_truncated", message, "prompt")]
-    assert artist.generator.notices(artist.ask(prompt)) == told
+    assert artist.generator.notices(artist.request(prompt)) == told
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_long_prompt_is_told_with_its_last_words(artist: Artist, prompt: str, 
 )
 def test_every_field_that_is_cut_is_named_and_no_other(artist: Artist) -> None:
     long = "a small house by the sea " * 10
-    plain = artist.ask("a cat")
+    plain = artist.request("a cat")
     for prompt, negative_prompt, cut in (
         ("a cat", "a dog", []),
         (long, "a dog", ["prompt"]),

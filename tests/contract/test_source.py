@@ -88,7 +88,7 @@ def test_a_device_that_torch_does_not_have_is_named(tiny: Path) -> None:
 
 def test_a_generator_that_is_not_there_is_named() -> None:
     with pytest.raises(ModelUnavailable, match="openai_images"):
-        build(a_model(generator="openai_images", microbatch=1), Settings())
+        build(a_model(generator="openai_images", microbatch_size=1), Settings())
 
 
 def test_building_a_generator_touches_no_device(tiny: Path) -> None:

@@ -85,14 +85,14 @@ def test_a_link_of_s3_is_presigned_and_opens_without_a_key(s3: ObjectStore, monk
         monkeypatch.setenv(name, value)
     storage = Storage(settings_of(s3.environment))
     key = image_key("job_d", LEASE, 0, "png")
-    storage.put(key, b"a picture", "image/png")
+    storage.put(key, b"an image", "image/png")
 
     link = storage.url("img_1", key)
     answer = httpx.get(link)
 
     assert storage.presigns
     assert link.startswith(s3.environment["AWS_ENDPOINT_URL"])
-    assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, b"a picture", "image/png")
+    assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, b"an image", "image/png")
     assert httpx.get(link.partition("?")[0]).status_code == 403
 
 

@@ -1,4 +1,4 @@
-"""Variations: another picture for every seed, of what the image shows."""
+"""Variations: another image for every seed, of what the image shows."""
 
 import json
 from dataclasses import replace
@@ -9,32 +9,32 @@ import pytest
 
 from core.errors import GenerationError
 
-from .kinds import Artist, Watching, a_diffusers_generator, a_photo, a_request, artists
+from .kinds import Artist, RecordingReporter, a_diffusers_generator, a_photo, a_request, artists
 from .pipelines import SIDE_PX, a_tiny_karlo_of_variations, saved, warnings_of_diffusers
 
 pytestmark = warnings_of_diffusers
 
-after_a_picture = pytest.mark.parametrize("artist", artists("variation"), indirect=True, ids=" / ".join)
+after_an_image = pytest.mark.parametrize("artist", artists("variation"), indirect=True, ids=" / ".join)
 
 
-@after_a_picture
+@after_an_image
 def test_every_seed_varies_the_image_in_its_own_way(artist: Artist) -> None:
-    wanted = artist.ask()
+    wanted = artist.request()
     drawn = artist.draw(*(replace(wanted, seed=seed) for seed in range(4)))
     for index, one in enumerate(drawn):
         assert all(abs(one - other).max() > artist.kind.tolerance for other in drawn[:index])
 
 
-@after_a_picture
-def test_another_image_is_varied_into_another_picture(artist: Artist) -> None:
-    wanted = artist.ask()
+@after_an_image
+def test_another_image_is_varied_into_another_image(artist: Artist) -> None:
+    wanted = artist.request()
     one, other = artist.draw(wanted, replace(wanted, image=a_photo(artist.kind.side_px, 3)))
     assert abs(one - other).max() > artist.kind.tolerance
 
 
 @pytest.mark.parametrize("artist", [("fake", "variation"), ("unclip-mini", "variation")], indirect=True)
 def test_a_prompt_beside_the_image_is_heard(artist: Artist) -> None:
-    wanted = artist.ask()
+    wanted = artist.request()
     one, other = artist.draw(wanted, replace(wanted, prompt="a red car"))
     assert abs(one - other).max() > artist.kind.tolerance
 
@@ -42,7 +42,7 @@ def test_a_prompt_beside_the_image_is_heard(artist: Artist) -> None:
 @pytest.mark.parametrize("artist", [("karlo of variations", "variation")], indirect=True)
 def test_a_prompt_that_would_be_ignored_is_refused(artist: Artist) -> None:
     with pytest.raises(GenerationError, match="takes no prompt here") as caught:
-        artist.draw(replace(artist.ask(), prompt="a red car"))
+        artist.draw(replace(artist.request(), prompt="a red car"))
     assert not caught.value.retryable
 
 
@@ -50,5 +50,5 @@ def test_karlo_s_folder_loads_though_diffusers_has_moved_its_module(tmp_path: Pa
     folder = saved(a_tiny_karlo_of_variations(), tmp_path / "karlo")
     assert json.loads((folder / "model_index.json").read_text())["text_proj"] == ["unclip", "UnCLIPTextProjModel"]
     generator = a_diffusers_generator(folder, operations=["variation"])
-    assert generator.generate([a_request("variation")], Watching())[0].size == (SIDE_PX, SIDE_PX)
+    assert generator.generate([a_request("variation")], RecordingReporter())[0].size == (SIDE_PX, SIDE_PX)
     assert not hasattr(diffusers.pipelines, "unclip")  # which our own package would be mistaken for

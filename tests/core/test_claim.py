@@ -27,50 +27,50 @@ def claimed(database: Database, **options: Any) -> list[str]:
 
 
 def test_jobs_are_claimed_in_the_order_of_submission_up_to_what_fits(database: Database) -> None:
-    submit(database, "a", "b", "c", "d", "e", microbatch=3)
+    submit(database, "a", "b", "c", "d", "e", microbatch_size=3)
 
     assert [claimed(database), claimed(database), claimed(database)] == [["a", "b", "c"], ["d", "e"], []]
 
 
 def test_images_are_counted_not_jobs(database: Database) -> None:
-    submit(database, "a", "b", n=3, microbatch=8)
-    submit(database, "c", n=4, microbatch=8)
-    submit(database, "d", n=1, microbatch=8)
+    submit(database, "a", "b", n=3, microbatch_size=8)
+    submit(database, "c", n=4, microbatch_size=8)
+    submit(database, "d", n=1, microbatch_size=8)
 
     assert [claimed(database), claimed(database)] == [["a", "b"], ["c", "d"]]
 
 
 def test_a_job_larger_than_the_device_is_claimed_alone(database: Database) -> None:
-    submit(database, "big", n=20, microbatch=8)
-    submit(database, "small", microbatch=8)
+    submit(database, "big", n=20, microbatch_size=8)
+    submit(database, "small", microbatch_size=8)
 
     assert [claimed(database), claimed(database)] == [["big"], ["small"]]
 
 
-def test_other_batch_keys_are_passed_over_but_not_forgotten(database: Database) -> None:
+def test_other_microbatch_keys_are_passed_over_but_not_forgotten(database: Database) -> None:
     for prompt, key in (("a", "x"), ("b", "y"), ("c", "x"), ("d", "y")):
-        submit(database, prompt, batch_key=key)
+        submit(database, prompt, microbatch_key=key)
 
     assert [claimed(database), claimed(database)] == [["a", "c"], ["b", "d"]]
 
 
-def test_a_learned_limit_counts_for_its_batch_key_only(database: Database) -> None:
-    submit(database, "a", "b", "c", batch_key="x")
-    submit(database, "d", "e", "f", batch_key="y")
+def test_a_learned_limit_counts_for_its_microbatch_key_only(database: Database) -> None:
+    submit(database, "a", "b", "c", microbatch_key="x")
+    submit(database, "d", "e", "f", microbatch_key="y")
 
     limits = {"x": 1}
     assert [claimed(database, limits=limits) for _ in range(4)] == [["a"], ["b"], ["c"], ["d", "e", "f"]]
 
 
 def test_higher_priority_goes_first(database: Database) -> None:
-    submit(database, "later", microbatch=1)
-    submit(database, "now", microbatch=1, priority=10)
+    submit(database, "later", microbatch_size=1)
+    submit(database, "now", microbatch_size=1, priority=10)
 
     assert [claimed(database), claimed(database)] == [["now"], ["later"]]
 
 
 def test_what_must_wait_or_has_expired_is_not_claimed(database: Database) -> None:
-    waits, expired = submit(database, "waits", "expired", microbatch=1)
+    waits, expired = submit(database, "waits", "expired", microbatch_size=1)
     database.execute(sa.update(table).where(table.c.id == waits).values(not_before=sa.func.now() + timedelta(hours=1)))
     database.execute(sa.update(table).where(table.c.id == expired).values(expires_at=sa.func.now()))
 
@@ -86,9 +86,9 @@ def test_a_job_that_crashed_a_worker_is_claimed_alone(database: Database) -> Non
 
 def test_a_flood_of_one_project_does_not_hold_up_another(database: Database) -> None:
     (newcomer,) = database.execute(keys.add_project("newcomer"))
-    submit(database, *(f"flood {number}" for number in range(50)), microbatch=1)
+    submit(database, *(f"flood {number}" for number in range(50)), microbatch_size=1)
     claimed(database)
-    submit(database, "single", project_id=newcomer.id, microbatch=1)
+    submit(database, "single", project_id=newcomer.id, microbatch_size=1)
 
     order = [claimed(database)[0] for _ in range(3)]
 
@@ -97,8 +97,8 @@ def test_a_flood_of_one_project_does_not_hold_up_another(database: Database) -> 
 
 def test_two_projects_that_flood_take_turns_by_device_time(database: Database) -> None:
     (other,) = database.execute(keys.add_project("other"))
-    submit(database, *(["cheap"] * 40), cost=1.0, microbatch=1, project_id=other.id)
-    submit(database, *(["dear"] * 40), cost=2.0, microbatch=1)
+    submit(database, *(["cheap"] * 40), cost=1.0, microbatch_size=1, project_id=other.id)
+    submit(database, *(["dear"] * 40), cost=2.0, microbatch_size=1)
 
     first = [claimed(database)[0] for _ in range(30)]
 
@@ -109,12 +109,12 @@ def test_two_projects_that_flood_take_turns_by_device_time(database: Database) -
 def test_sixteen_workers_never_claim_a_job_twice(database: Database) -> None:
     count = 400
     for number in range(count):
-        database.execute(jobs.submit(a_job(id=new_id("job"), batch_key=f"key {number % 5}", n=1 + number % 3)))
+        database.execute(jobs.submit(a_job(id=new_id("job"), microbatch_key=f"key {number % 5}", n=1 + number % 3)))
 
     def drain(_: int) -> list[list[tuple[str, str, int]]]:
         batches = []
         while rows := database.execute(claim(uuid4())):
-            batches.append([(row.id, row.batch_key, row.n) for row in rows])
+            batches.append([(row.id, row.microbatch_key, row.n) for row in rows])
         return batches
 
     with ThreadPoolExecutor(16) as pool:
@@ -135,7 +135,7 @@ def test_a_claim_reads_the_index_and_sorts_nothing(database: Database) -> None:
     ]
     with database.transaction() as connection:
         for number, values in enumerate(rows):
-            values["batch_key"] = f"key {number % 8}"
+            values["microbatch_key"] = f"key {number % 8}"
         connection.execute(
             sa.insert(table).values(status="queued", expires_at=sa.func.now() + timedelta(hours=1)), rows
         )
@@ -154,8 +154,8 @@ def test_a_claim_reads_the_index_and_sorts_nothing(database: Database) -> None:
 
 def test_jobs_submitted_together_stand_as_if_they_had_come_one_by_one(database: Database) -> None:
     (other,) = database.execute(keys.add_project("other"))
-    mine = [a_job(prompt=f"mine {number}", microbatch=1, cost=2.0) for number in range(3)]
-    theirs = [a_job(prompt=f"theirs {number}", microbatch=1, cost=2.0, project_id=other.id) for number in range(3)]
+    mine = [a_job(prompt=f"mine {number}", microbatch_size=1, cost=2.0) for number in range(3)]
+    theirs = [a_job(prompt=f"theirs {number}", microbatch_size=1, cost=2.0, project_id=other.id) for number in range(3)]
 
     rows = database.execute(jobs.submit(*mine, *theirs))
 

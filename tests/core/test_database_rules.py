@@ -1,4 +1,4 @@
-"""What the ledger's tables themselves refuse, and that the migrations make the tables the code speaks of."""
+"""What the database's tables themselves refuse, and that the migrations make the tables the code speaks of."""
 
 import re
 from pathlib import Path

@@ -34,10 +34,14 @@ def rows(database: Database) -> list[sa.Row[Any]]:
     return list(database.execute(sa.select(table).order_by(table.c.seq)))
 
 
-def take(database: Database, *, limit: int = 100, per_lane: int = 100, **of_lanes: Any) -> list[sa.Row[Any]]:
+def take(
+    database: Database, *, limit: int = 100, per_destination: int = 100, **of_destinations: Any
+) -> list[sa.Row[Any]]:
     """Claim, with all lanes quick if nothing else is said."""
-    said: dict[str, Any] = {"quick": {row.lane for row in rows(database)}, "for_others": limit} | of_lanes
-    return list(database.execute(claims.claim(uuid4(), limit=limit, per_lane=per_lane, length=MINUTE, **said)))
+    said: dict[str, Any] = {"quick": {row.destination for row in rows(database)}, "for_others": limit} | of_destinations
+    return list(
+        database.execute(claims.claim(uuid4(), limit=limit, per_destination=per_destination, length=MINUTE, **said))
+    )
 
 
 def tried(**fields: Any) -> Attempt:
@@ -82,7 +86,7 @@ def test_a_jobs_own_receiver_is_told_what_it_wants(database: Database) -> None:
     completed(database, webhook=OWN | {"events": ["job.failed"]})
 
     (row,) = rows(database)
-    assert (row.job_id, row.endpoint_id, row.lane) == (job_id, None, "https://own.test:8443")
+    assert (row.job_id, row.endpoint_id, row.destination) == (job_id, None, "https://own.test:8443")
     (taken,) = take(database)
     assert (taken.webhook, taken.endpoint_url) == (OWN, None)
 
@@ -108,13 +112,13 @@ def test_a_receiver_that_hangs_leaves_room_for_others(database: Database) -> Non
     for _ in range(5):
         completed(database)
 
-    first = take(database, per_lane=2)
-    assert sorted(row.lane for row in first) == sorted([hanging] * 2 + [other] * 2)
+    first = take(database, per_destination=2)
+    assert sorted(row.destination for row in first) == sorted([hanging] * 2 + [other] * 2)
     for row in first:
-        if row.lane == other:
+        if row.destination == other:
             database.execute(deliveries.delivered(row.id, row.lease, tried(status_code=200)))
-    assert [row.lane for row in take(database, per_lane=2)] == [other] * 2
-    assert take(database, per_lane=2) == []
+    assert [row.destination for row in take(database, per_destination=2)] == [other] * 2
+    assert take(database, per_destination=2) == []
 
 
 def test_receivers_that_are_not_quick_share_what_is_for_them_in_turn(database: Database) -> None:
@@ -130,8 +134,8 @@ def test_receivers_that_are_not_quick_share_what_is_for_them_in_turn(database: D
         (3, [new, slower, slow]),
         (9, [new, slower, slow]),
     ):
-        taken = take(database, per_lane=2, for_others=for_others, **known)
-        assert sorted(row.lane for row in taken) == sorted([quick] * 2 + others)
+        taken = take(database, per_destination=2, for_others=for_others, **known)
+        assert sorted(row.destination for row in taken) == sorted([quick] * 2 + others)
         database.execute(sa.update(table).values(lease=None, due_at=sa.func.now()))
 
 
@@ -177,7 +181,7 @@ def test_attempts_are_logged_and_success_ends_the_trouble(database: Database) ->
 
     log = database.execute(deliveries.attempts_of(row.id))
     assert [(one.number, one.status_code, one.answer) for one in log] == [(1, 500, "no"), (2, 204, None)]
-    (endpoint,) = database.execute(webhooks.one(DEFAULT_PROJECT, endpoint_id))
+    (endpoint,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, endpoint_id))
     assert (endpoint.failing_since, endpoint.disabled_at) == (None, None)
 
 
@@ -185,13 +189,16 @@ def test_a_receiver_that_is_gone_is_disabled_at_once_and_nothing_waits_for_it(da
     gone, other = an_endpoint(database), an_endpoint(database)
     for _ in range(3):
         completed(database)
-    taken = next(row for row in take(database, limit=6, per_lane=1) if row.lane == gone)
+    taken = next(row for row in take(database, limit=6, per_destination=1) if row.destination == gone)
 
     database.execute(deliveries.failed(taken.id, taken.lease, tried(status_code=410), retry_in=None, gone=True))
 
-    (endpoint,) = database.execute(webhooks.one(DEFAULT_PROJECT, gone))
+    (endpoint,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, gone))
     assert endpoint.disabled_reason == "The receiver answered 410 Gone."
-    status = {lane: [row.status for row in rows(database) if row.lane == lane] for lane in (gone, other)}
+    status = {
+        destination: [row.status for row in rows(database) if row.destination == destination]
+        for destination in (gone, other)
+    }
     assert status == {gone: ["failed"] * 3, other: ["pending"] * 3}
     completed(database)
     assert len(rows(database)) == 7
@@ -201,14 +208,14 @@ def test_an_endpoint_is_disabled_when_an_event_runs_out_and_nothing_got_through(
     endpoint_id = an_endpoint(database)
     completed(database)
     fail(database, retry_in=None, patience=timedelta(hours=1))
-    (endpoint,) = database.execute(webhooks.one(DEFAULT_PROJECT, endpoint_id))
+    (endpoint,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, endpoint_id))
     assert endpoint.disabled_at is None
 
     database.execute(sa.update(endpoints_table).values(failing_since=sa.func.now() - timedelta(hours=2)))
     completed(database)
     fail(database, retry_in=None, patience=timedelta(hours=1))
 
-    (endpoint,) = database.execute(webhooks.one(DEFAULT_PROJECT, endpoint_id))
+    (endpoint,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, endpoint_id))
     assert endpoint.disabled_reason.startswith("Every delivery has failed since 20")
 
 
@@ -218,11 +225,11 @@ def test_an_event_is_sent_again_with_its_id_as_a_new_delivery(database: Database
     fail(database, retry_in=None)
     (old,) = rows(database)
 
-    (new,) = database.execute(deliveries.again(DEFAULT_PROJECT, old.id))
+    (new,) = database.execute(deliveries.redeliver(DEFAULT_PROJECT, old.id))
 
     assert (new.event_id, new.attempts, new.status) == (old.event_id, 0, "pending")
     assert new.id != old.id
-    assert not database.execute(deliveries.again("proj_other", old.id))
+    assert not database.execute(deliveries.redeliver("proj_other", old.id))
 
 
 def test_everything_missed_since_a_time_is_sent_and_nothing_twice(database: Database) -> None:
@@ -237,9 +244,9 @@ def test_everything_missed_since_a_time_is_sent_and_nothing_twice(database: Data
     unheard = completed(database)
     database.execute(webhooks.update(DEFAULT_PROJECT, endpoint_id, {}, enable=True))
 
-    assert not database.execute(deliveries.missed("proj_other", endpoint_id, before))
-    assert len(database.execute(deliveries.missed(DEFAULT_PROJECT, endpoint_id, before))) == 2
-    assert not database.execute(deliveries.missed(DEFAULT_PROJECT, endpoint_id, before))
+    assert not database.execute(deliveries.redeliver_since("proj_other", endpoint_id, before))
+    assert len(database.execute(deliveries.redeliver_since(DEFAULT_PROJECT, endpoint_id, before))) == 2
+    assert not database.execute(deliveries.redeliver_since(DEFAULT_PROJECT, endpoint_id, before))
     assert {row.job_id for row in take(database)} == {failed, unheard}
     assert delivered
 
@@ -258,7 +265,7 @@ def test_a_deleted_endpoint_is_told_nothing_more(database: Database) -> None:
 
 def test_both_secrets_live_while_one_is_replaced(database: Database) -> None:
     endpoint_id = an_endpoint(database)
-    (old,) = database.execute(webhooks.one(DEFAULT_PROJECT, endpoint_id))
+    (old,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, endpoint_id))
     new = signing.new_secret()
 
     (kept,) = database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint_id, new, keep=True))

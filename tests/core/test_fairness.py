@@ -34,7 +34,7 @@ def a_project(database: Database, name: str) -> str:
 
 
 def start_of(database: Database, project_id: str, priority: int = 0, *, batch: bool = False) -> float:
-    return float(database.execute(fairness.start_of("local", project_id, priority, batch=batch))[0][0])
+    return float(database.execute(fairness.select_start("local", project_id, priority, batch=batch))[0][0])
 
 
 @pytest.mark.parametrize("batch", [False, True])
@@ -79,7 +79,7 @@ def test_what_is_cancelled_is_not_charged(database: Database) -> None:
 
 
 def test_a_newcomer_starts_at_what_is_on_the_device(database: Database) -> None:
-    submit(database, *("flood" for _ in range(10)), microbatch=1)
+    submit(database, *("flood" for _ in range(10)), microbatch_size=1)
     for _ in range(4):
         claimed(database)
 
@@ -88,14 +88,14 @@ def test_a_newcomer_starts_at_what_is_on_the_device(database: Database) -> None:
 
 def test_companions_from_far_back_do_not_push_newcomers_back(database: Database) -> None:
     for number in range(40):
-        submit(database, f"{number}", batch_key="odd" if number % 20 == 0 else "even")
+        submit(database, f"{number}", microbatch_key="odd" if number % 20 == 0 else "even")
     assert claimed(database) == ["0", "20"]  # at ranks 1 and 21
 
     assert start_of(database, a_project(database, "newcomer")) == 2.0  # the head of the line
 
 
 def test_what_must_wait_does_not_hold_the_clock_back(database: Database) -> None:
-    submit(database, *(str(number) for number in range(10)), microbatch=1)
+    submit(database, *(str(number) for number in range(10)), microbatch_size=1)
     first = sa.update(table).where(table.c.fair_rank <= 4.0)
     database.execute(first.values(not_before=sa.func.clock_timestamp() + timedelta(hours=1)))
     claimed(database)
@@ -104,8 +104,8 @@ def test_what_must_wait_does_not_hold_the_clock_back(database: Database) -> None
 
 
 def test_another_precedence_keeps_its_own_clock_and_none_stands_behind_the_queue_s(database: Database) -> None:
-    submit(database, *("urgent" for _ in range(9)), microbatch=1, priority=10)
-    submit(database, "patient", microbatch=1)
+    submit(database, *("urgent" for _ in range(9)), microbatch_size=1, priority=10)
+    submit(database, "patient", microbatch_size=1)
     for _ in range(6):
         claimed(database)  # urgent ones, of ranks up to 6
 
@@ -118,15 +118,17 @@ def test_another_precedence_keeps_its_own_clock_and_none_stands_behind_the_queue
 
 
 def test_a_fair_turn_goes_by_rank_alone(database: Database) -> None:
-    submit(database, "patient", microbatch=1)
-    submit(database, "urgent", microbatch=1, priority=10)
+    submit(database, "patient", microbatch_size=1)
+    submit(database, "urgent", microbatch_size=1, priority=10)
 
     assert [claimed(database, fair_turn=True), claimed(database)] == [["patient"], ["urgent"]]
 
 
-def test_the_head_of_a_fair_turn_is_taken_though_others_of_its_batch_key_stand_before_it(database: Database) -> None:
-    submit(database, "patient", microbatch=3)
-    submit(database, *(f"urgent {number}" for number in range(5)), microbatch=3, priority=10)
+def test_the_head_of_a_fair_turn_is_taken_though_others_of_its_microbatch_key_stand_before_it(
+    database: Database,
+) -> None:
+    submit(database, "patient", microbatch_size=3)
+    submit(database, *(f"urgent {number}" for number in range(5)), microbatch_size=3, priority=10)
 
     assert sorted(claimed(database, fair_turn=True)) == ["patient", "urgent 0", "urgent 1"]
 
@@ -146,7 +148,7 @@ def test_a_worker_counts_its_claims_for_each_queue(valkey: EmbeddedValkey, datab
         )
     )
 
-    turns = [(context.takes_fair_turn("local"), context.takes_fair_turn("openai")) for _ in range(32)]
+    turns = [(context.count_claim("local"), context.count_claim("openai")) for _ in range(32)]
 
     assert [number for number, turn in enumerate(turns) if any(turn)] == [15, 31]
     assert turns[15] == turns[31] == (True, True)  # two queues served in turn do not share the count
@@ -154,21 +156,21 @@ def test_a_worker_counts_its_claims_for_each_queue(valkey: EmbeddedValkey, datab
 
 def test_large_inserts_of_a_project_wait_for_each_other(database: Database) -> None:
     with database.transaction() as first:
-        first.execute(fairness.hold("local", DEFAULT_PROJECT))
+        first.execute(fairness.lock_flow("local", DEFAULT_PROJECT))
         with database.transaction() as second:
             second.execute(sa.text("SET LOCAL lock_timeout = '20ms'"))
-            second.execute(fairness.hold("local", "another project"))
+            second.execute(fairness.lock_flow("local", "another project"))
             with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
-                second.execute(fairness.hold("local", DEFAULT_PROJECT))
+                second.execute(fairness.lock_flow("local", DEFAULT_PROJECT))
 
 
 @contextmanager
 def a_misleading_line(database: Database) -> Iterator[sa.Connection]:
-    """A long line of which the planner has seen one batch key and one precedence only; rare ones came afterwards."""
-    fill(database, DEFAULT_PROJECT, 20_000, batch=True, batch_keys=1)
+    """A long queue whose statistics know one micro-batch key and one precedence; rare ones came afterwards."""
+    fill(database, DEFAULT_PROJECT, 20_000, batch=True, microbatch_keys=1)
     database.execute(sa.text("ANALYZE jobs"))
-    submit(database, "rare", batch_key="rare", cost=1e6)
-    submit(database, "dear", batch_key="dear", cost=1e7)
+    submit(database, "rare", microbatch_key="rare", cost=1e6)
+    submit(database, "dear", microbatch_key="dear", cost=1e7)
     with database.transaction() as connection:
         yield connection
         connection.rollback()
@@ -232,7 +234,7 @@ def test_the_start_of_a_batch_is_found_by_looks(database: Database) -> None:
     with a_misleading_line(database) as connection:
         claimed_first: UUID = uuid4()
         connection.execute(claim(claimed_first))
-        of_start = plan(connection, fairness.start_of("local", DEFAULT_PROJECT, 0, batch=True))
+        of_start = plan(connection, fairness.select_start("local", DEFAULT_PROJECT, 0, batch=True))
 
     looks(of_start)
     assert of_start["Shared Hit Blocks"] + of_start["Shared Read Blocks"] < 50

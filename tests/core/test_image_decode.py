@@ -1,4 +1,4 @@
-"""Input pictures: whatever a stranger's file holds, it is a plain picture or a refusal."""
+"""Input images: whatever a stranger's file holds, it is a plain image or a refusal."""
 
 import struct
 import zlib
@@ -11,29 +11,29 @@ from PIL import Image
 
 from core.errors import InvalidParameter
 from core.images import decode
-from tests.images import a_mask, a_picture, encoded
+from tests.images import a_mask, an_image, encoded
 from tests.stack import settings_of
 
-SETTINGS = settings_of({"SAFELIGHT_MAX_PICTURE_PIXELS": "100000"})
+SETTINGS = settings_of({"SAFELIGHT_MAX_IMAGE_PIXELS": "100000"})
 GOOD = {
-    "png": encoded(a_picture()),
+    "png": encoded(an_image()),
     "png with alpha": encoded(a_mask()),
-    "palette": encoded(a_picture().convert("P"), transparency=0),
-    "jpeg": encoded(a_picture(), "JPEG"),
-    "cmyk": encoded(a_picture().convert("CMYK"), "JPEG"),
-    "webp": encoded(a_picture(), "WEBP"),
-    "grey": encoded(a_picture().convert("L")),
-    "black and white": encoded(a_picture().convert("1")),
+    "palette": encoded(an_image().convert("P"), transparency=0),
+    "jpeg": encoded(an_image(), "JPEG"),
+    "cmyk": encoded(an_image().convert("CMYK"), "JPEG"),
+    "webp": encoded(an_image(), "WEBP"),
+    "grey": encoded(an_image().convert("L")),
+    "black and white": encoded(an_image().convert("1")),
 }
 
 
 @pytest.mark.parametrize("kind", GOOD)
-def test_every_kind_of_picture_comes_out_as_rgb_or_rgba_without_anything_beside_it(kind: str) -> None:
-    picture = decode.read(GOOD[kind], SETTINGS)
+def test_every_kind_of_image_comes_out_as_rgb_or_rgba_without_anything_beside_it(kind: str) -> None:
+    image = decode.read(GOOD[kind], SETTINGS)
 
-    assert picture.mode in ("RGB", "RGBA")
-    assert (picture.size, picture.info) == ((64, 64), {})
-    assert decode.read(decode.png(picture), SETTINGS).tobytes() == picture.tobytes()
+    assert image.mode in ("RGB", "RGBA")
+    assert (image.size, image.info) == ((64, 64), {})
+    assert decode.read(decode.png(image), SETTINGS).tobytes() == image.tobytes()
 
 
 @settings(max_examples=300, deadline=None)
@@ -42,7 +42,7 @@ def test_every_kind_of_picture_comes_out_as_rgb_or_rgba_without_anything_beside_
     changes=st.lists(st.tuples(st.integers(8, 4000), st.integers(0, 255)), min_size=1, max_size=8),
     end=st.integers(16, 5000),
 )
-def test_a_broken_file_is_a_picture_or_a_refusal_and_never_a_crash(
+def test_a_broken_file_is_an_image_or_a_refusal_and_never_a_crash(
     data: bytes, changes: list[tuple[int, int]], end: int
 ) -> None:
     broken = bytearray(data)
@@ -50,11 +50,11 @@ def test_a_broken_file_is_a_picture_or_a_refusal_and_never_a_crash(
         broken[place % len(broken)] = value
 
     with suppress(InvalidParameter):
-        picture = decode.read(bytes(broken[:end]), SETTINGS, "mask")
-        assert picture.width * picture.height <= SETTINGS.max_picture_pixels
+        image = decode.read(bytes(broken[:end]), SETTINGS, "mask")
+        assert image.width * image.height <= SETTINGS.max_image_pixels
 
 
-def test_a_picture_of_a_gigapixel_is_refused_by_its_header_alone() -> None:
+def test_an_image_of_a_gigapixel_is_refused_by_its_header_alone() -> None:
     header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", len(header)) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
 
@@ -63,9 +63,9 @@ def test_a_picture_of_a_gigapixel_is_refused_by_its_header_alone() -> None:
 
 
 def test_sixteen_bits_of_grey_keep_their_brightness() -> None:
-    picture = decode.read(encoded(Image.new("I;16", (4, 4), 128 * 256)), SETTINGS)
+    image = decode.read(encoded(Image.new("I;16", (4, 4), 128 * 256)), SETTINGS)
 
-    assert picture.getpixel((0, 0)) == (128, 128, 128)
+    assert image.getpixel((0, 0)) == (128, 128, 128)
 
 
 def test_a_mask_keeps_black_and_white_when_it_is_fitted() -> None:
@@ -76,6 +76,6 @@ def test_a_mask_keeps_black_and_white_when_it_is_fitted() -> None:
 
 
 def test_what_was_transparent_is_laid_on_white() -> None:
-    picture = decode.opaque(decode.read(GOOD["png with alpha"], SETTINGS))
+    image = decode.opaque(decode.read(GOOD["png with alpha"], SETTINGS))
 
-    assert (picture.getpixel((0, 0)), picture.getpixel((63, 0))) == ((0, 0, 0), (255, 255, 255))
+    assert (image.getpixel((0, 0)), image.getpixel((63, 0))) == ((0, 0, 0), (255, 255, 255))

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from core.batches.input_file import LONGEST_MESSAGE, Kind, Line, Reading, read
-from core.batches.requests import JOBS, MOST_LINES
+from core.batches.input_file import MAX_MESSAGE_CHARS, Kind, Line, Reading, read
+from core.batches.requests import JOBS, MAX_LINES
 from core.batches.transitions import LineError
-from core.batches.validation import MOST_ERRORS, BatchCheck
+from core.batches.validation import MAX_ERRORS, BatchCheck
 from core.catalog import load_catalog
 from core.errors import StorageUnavailable
 from core.requests.job import JobRequest
@@ -139,7 +139,7 @@ def stored_and_shown(lines: list[Line | LineError]) -> None:
     """Lines are planned as jobs, errors fit into Postgres' JSON: neither with a NUL, which it does not store."""
     for error in checked(iter(lines)).errors:
         assert "\x00" not in f"{error['message']}{error['param']}"
-        assert len(error["message"]) <= 4 * LONGEST_MESSAGE
+        assert len(error["message"]) <= 4 * MAX_MESSAGE_CHARS
 
 
 def test_what_is_wrong_with_a_file_is_said_with_the_line() -> None:
@@ -175,8 +175,8 @@ def test_a_name_of_any_length_is_told_in_short() -> None:
 
     assert not isinstance(error, Line)
     assert error["code"] == "unknown_parameter"
-    assert len(error["message"]) <= LONGEST_MESSAGE + 1
-    assert len(error["param"] or "") <= LONGEST_MESSAGE + 1
+    assert len(error["message"]) <= MAX_MESSAGE_CHARS + 1
+    assert len(error["param"] or "") <= MAX_MESSAGE_CHARS + 1
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "txt"])
@@ -192,22 +192,22 @@ def test_one_line_too_many_ends_the_reading() -> None:
 
     def chunks() -> Iterator[bytes]:
         nonlocal pulled
-        for number in range(MOST_LINES + 5000):
+        for number in range(MAX_LINES + 5000):
             pulled += 1
             yield f"cat {number}\n".encode()
 
     check = checked(read("txt", chunks(), READING))
 
-    assert [error["message"] for error in check.errors] == [f"There are more than {MOST_LINES} lines."]
-    assert (check.total, pulled) == (MOST_LINES + 1, MOST_LINES + 1)
+    assert [error["message"] for error in check.errors] == [f"There are more than {MAX_LINES} lines."]
+    assert (check.total, pulled) == (MAX_LINES + 1, MAX_LINES + 1)
 
 
 def test_errors_are_told_up_to_a_bound_and_counted_beyond_it() -> None:
-    check = checked(read("jsonl", [b"{\n" * (MOST_ERRORS + 7)], READING))
+    check = checked(read("jsonl", [b"{\n" * (MAX_ERRORS + 7)], READING))
 
-    assert len(check.errors) == MOST_ERRORS + 1
+    assert len(check.errors) == MAX_ERRORS + 1
     assert check.errors[-1]["message"] == "7 more lines are wrong."
-    assert [error["line"] for error in check.errors[:-1]] == list(range(1, MOST_ERRORS + 1))
+    assert [error["line"] for error in check.errors[:-1]] == list(range(1, MAX_ERRORS + 1))
 
 
 def test_a_store_that_is_away_is_no_fault_of_a_line() -> None:
@@ -219,7 +219,7 @@ def test_a_store_that_is_away_is_no_fault_of_a_line() -> None:
         check.take(an_edit(1, "file-a"))
 
 
-def test_a_picture_that_many_lines_begin_with_is_brought_once() -> None:
+def test_an_image_that_many_lines_begin_with_is_brought_once() -> None:
     brought = []
 
     def bring(request: JobRequest) -> dict[str, str]:

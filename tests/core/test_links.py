@@ -13,25 +13,25 @@ def storage(directory: Path, **settings: str) -> Storage:
     return Storage(settings_of({"SAFELIGHT_DATA_DIR": str(directory), **settings}))
 
 
-def link(shelf: Storage) -> tuple[int, str]:
-    query = parse_qs(urlsplit(shelf.url("img_1", "jobs/j/l/0.png")).query)
+def link(store: Storage) -> tuple[int, str]:
+    query = parse_qs(urlsplit(store.url("img_1", "jobs/j/l/0.png")).query)
     return int(query["expires"][0]), query["signature"][0]
 
 
 def test_a_link_is_valid_for_its_image_until_its_time(tmp_path: Path) -> None:
-    shelf = storage(tmp_path)
-    expires, signature = link(shelf)
+    store = storage(tmp_path)
+    expires, signature = link(store)
 
-    assert shelf.signed("img_1", expires, signature)
-    assert not shelf.signed("img_2", expires, signature)
-    assert not shelf.signed("img_1", expires + 1, signature)
-    assert not shelf.signed("img_1", expires, f"é{signature}")
+    assert store.signed("img_1", expires, signature)
+    assert not store.signed("img_2", expires, signature)
+    assert not store.signed("img_1", expires + 1, signature)
+    assert not store.signed("img_1", expires, f"é{signature}")
 
 
 def test_a_link_past_its_time_is_not_valid(tmp_path: Path) -> None:
-    shelf = storage(tmp_path, SAFELIGHT_URL_TTL="0.001")
+    store = storage(tmp_path, SAFELIGHT_URL_TTL="0.001")
 
-    assert not shelf.signed("img_1", *link(shelf))
+    assert not store.signed("img_1", *link(store))
 
 
 def test_processes_that_share_a_data_directory_know_each_others_links(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""docs/model.md quotes the code as it is, and shows pictures that are there and small."""
+"""docs/model.md quotes the code as it is, and shows images that are there and small."""
 
 import ast
 import re
@@ -11,7 +11,7 @@ PAGE = ROOT / "docs" / "model.md"
 TEXT = PAGE.read_text("utf-8")
 QUOTATION = re.compile(r"\[`([^`]+)`\]\((\.\./[^)]+)\) `([\w.]+)`:\n\n```python\n(.*?)```", re.S)
 QUOTATIONS = QUOTATION.findall(TEXT)
-LARGEST_PICTURE = 150_000  # bytes
+LARGEST_IMAGE = 150_000  # bytes
 
 
 def source(path: Path, name: str) -> str:
@@ -44,11 +44,11 @@ def test_every_file_that_the_page_names_in_code_is_there() -> None:
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
 
-def test_every_picture_is_there_small_and_shown() -> None:
+def test_every_image_is_there_small_and_shown() -> None:
     shown = set(re.findall(r"!\[[^\]]+\]\(images/([^)]+)\)", TEXT))
     kept = {path.name for path in (PAGE.parent / "images").iterdir()}
     assert shown <= kept
-    assert [name for name in kept if (PAGE.parent / "images" / name).stat().st_size > LARGEST_PICTURE] == []
+    assert [name for name in kept if (PAGE.parent / "images" / name).stat().st_size > LARGEST_IMAGE] == []
     assert kept - shown <= {"composed.webp", "variations.webp"}
 
 

@@ -1,4 +1,4 @@
-"""The ledger of paid calls: who may open one, what an open one means, and when a provider is left alone."""
+"""The database of paid calls: who may open one, what an open one means, and when a provider is left alone."""
 
 from collections.abc import Sequence
 from datetime import timedelta

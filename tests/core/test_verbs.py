@@ -12,7 +12,7 @@ from core import jobs, leases
 from core.db import Database, Statement
 from core.errors import GeneratorFailed, OutOfMemory
 from core.ids import new_id
-from core.jobs import NewJob, StoredImage, Warned
+from core.jobs import JobWarning, NewJob, StoredImage
 from core.status import ARROWS, JobStatus
 from core.tables import DEFAULT_PROJECT, images, job_events
 from core.tables import jobs as table
@@ -22,7 +22,7 @@ LONG = timedelta(hours=1)
 
 
 def a_job(**fields: Any) -> NewJob:
-    """A request that the ledger takes."""
+    """A request that the database takes."""
     defaults: dict[str, Any] = {
         "id": new_id("job"),
         "project_id": DEFAULT_PROJECT,
@@ -38,8 +38,8 @@ def a_job(**fields: Any) -> NewJob:
         "output_format": "png",
         "output_compression": None,
         "queue": "local",
-        "batch_key": "fake",
-        "microbatch": 8,
+        "microbatch_key": "fake",
+        "microbatch_size": 8,
         "priority": 0,
         "cost": 1.0,
         "max_attempts": 3,
@@ -49,7 +49,7 @@ def a_job(**fields: Any) -> NewJob:
 
 
 def an_image(job_id: str, index: int = 0) -> StoredImage:
-    """A picture as `complete` records it."""
+    """An image as `complete` records it."""
     return StoredImage(
         id=new_id("img"), index=index, seed=7 + index, storage_key=f"jobs/{job_id}/{uuid4().hex}/{index}.png",
         media_type="image/png", width=64, height=64, bytes=100, sha256="0" * 64, receipt={"device": "cpu"},
@@ -229,13 +229,13 @@ def test_no_renewal_reaches_beyond_the_attempts_deadline(database: Database) -> 
 
 def test_completing_records_the_images_in_the_same_statement(database: Database) -> None:
     job_id, lease = in_state(database, JobStatus.IN_PROGRESS)
-    pictures = [an_image(job_id, index) for index in range(3)]
+    pixel_images = [an_image(job_id, index) for index in range(3)]
 
-    database.execute(jobs.complete(job_id, lease, pictures))
+    database.execute(jobs.complete(job_id, lease, pixel_images))
 
     stored = database.execute(sa.select(images).order_by(images.c.index))
     assert [(image.storage_key, image.seed, image.receipt) for image in stored] == [
-        (picture["storage_key"], picture["seed"], picture["receipt"]) for picture in pictures
+        (pixels["storage_key"], pixels["seed"], pixels["receipt"]) for pixels in pixel_images
     ]
 
 
@@ -249,7 +249,7 @@ def test_a_job_comes_back_as_it_was_submitted_and_with_what_it_was_warned_of(dat
         "metadata": {"a": "b"},
     }
     job, lease = a_job(**given), uuid4()
-    warning = Warned(code="prompt_truncated", message="The end is not read.", param="prompt")
+    warning = JobWarning(code="prompt_truncated", message="The end is not read.", param="prompt")
     database.execute(jobs.submit(job, a_job()))
     database.execute(claim(lease))
 

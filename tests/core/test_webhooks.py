@@ -22,7 +22,7 @@ from tests.core.test_deliveries import completed, rows, take
 from tests.receiver import Received, Receiver, answering
 from tests.stack import settings_of
 from worker.webhooks.deliver import Deliverer, retry_after
-from worker.webhooks.endpoint_health import MOST_REMEMBERED, Receivers
+from worker.webhooks.endpoint_health import MAX_DESTINATIONS, EndpointHealth
 
 FINALS = ["job.completed", "job.failed"]
 
@@ -191,7 +191,7 @@ def test_a_receiver_that_is_gone_is_disabled(database: Database, deliverer: Deli
 
     deliver(database, deliverer)
 
-    (found,) = database.execute(webhooks.one(DEFAULT_PROJECT, endpoint.id))
+    (found,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, endpoint.id))
     assert found.disabled_reason == "The receiver answered 410 Gone."
 
 
@@ -215,22 +215,22 @@ def test_a_project_has_no_more_endpoints_than_it_may(database: Database) -> None
     def create() -> bool:
         made = webhooks.create(DEFAULT_PROJECT, "x", "https://a.test", FINALS, signing.new_secret(), at_most=3)
         with database.transaction() as connection:
-            connection.execute(webhooks.hold(DEFAULT_PROJECT))
+            connection.execute(webhooks.lock_project(DEFAULT_PROJECT))
             return connection.execute(made).one_or_none() is not None
 
     with ThreadPoolExecutor(8) as threads:
         made = [one.result() for one in [threads.submit(create) for _ in range(16)]]
 
-    assert made.count(True) == len(database.execute(webhooks.page(DEFAULT_PROJECT, limit=9))) == 3
+    assert made.count(True) == len(database.execute(webhooks.list_endpoints(DEFAULT_PROJECT, limit=9))) == 3
 
 
 def test_what_is_known_of_receivers_is_their_last_sending_and_bounded() -> None:
-    receivers = Receivers(8)
+    receivers = EndpointHealth(8)
     for lane, seconds in (("a", 0.1), ("b", 15), ("c", 15), ("a", 15), ("b", 15), ("c", 0.9)):
         receivers.note(lane, seconds)
     assert (receivers.quick(), receivers.slow(), receivers.for_others) == (["c"], ["a", "b"], 4)
 
-    for number in range(2 * MOST_REMEMBERED):
+    for number in range(2 * MAX_DESTINATIONS):
         receivers.note(f"{number}", 15)
-    assert (len(receivers.slow()), receivers.slow()[-1]) == (MOST_REMEMBERED, f"{2 * MOST_REMEMBERED - 1}")
+    assert (len(receivers.slow()), receivers.slow()[-1]) == (MAX_DESTINATIONS, f"{2 * MAX_DESTINATIONS - 1}")
     assert receivers.quick() == ["c"]

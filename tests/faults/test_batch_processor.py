@@ -1,4 +1,4 @@
-"""The clerk of batches has a rival, stumbles, loses Postgres or the store: no batch suffers. It dies next door."""
+"""The batch processor has a rival, meets errors, loses Postgres or the store: no batch suffers."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,52 +28,54 @@ from tests.faults.test_batch_processor_killed import (
     until_it_waits,
 )
 from tests.faults.test_webhooks import until as until_so
-from tests.images import a_picture, encoded, upload
+from tests.images import an_image, encoded, upload
 from tests.processes import Process
 from tests.stack import Stack, migrate
 from tests.story.test_batches import lines_of, submit, until
-from worker.batches.processor import Clerk, Held
+from worker.batches.processor import BatchProcessor, Held
 
 _numbers = count(1)
 
 
-def test_two_clerks_share_the_batches_and_none_is_done_twice(own: Stack) -> None:
+def test_two_processors_share_the_batches_and_none_is_done_twice(own: Stack) -> None:
     own.api()
     made = [
         submit(own, requests=[{"prompt": f"cat {n}"}] * 3, model="elsewhere", size="64x64")["id"] for n in range(16)
     ]
 
-    clerks = [own.sweep(), own.sweep()]
+    processors = [own.sweep(), own.sweep()]
     until_so(lambda: {status_of(own, batch_id) for batch_id in made} == {"in_progress"})
     for batch_id in made:
         end_jobs(own, batch_id)
     until_so(lambda: all(row_of(own, batch_id).counts is not None for batch_id in made))
-    for clerk in clerks:
-        clerk.terminate()
+    for processor in processors:
+        processor.terminate()
 
     shares = {}
     for word in ("in_progress", "completed"):
-        said = [[batch_id for batch_id in made if f"{batch_id}: {word}" in clerk.said()] for clerk in clerks]
+        said = [
+            [batch_id for batch_id in made if f"{batch_id}: {word}" in processor.said()] for processor in processors
+        ]
         shares[word] = [len(one) for one in said]
         assert sorted(said[0] + said[1]) == sorted(made)
     assert all(told(own, batch_id) == ["validating", "in_progress", "finalizing", "completed"] for batch_id in made)
     assert all(lines_in(own, batch_id) == [0, 1, 2] for batch_id in made)
     assert unspoken_of(own) == set(), "nobody wrote a file in vain"
-    print(f"{len(made)} batches, two clerks: {shares}")
+    print(f"{len(made)} batches, two batch processors: {shares}")
 
 
-def test_nothing_that_goes_wrong_ends_the_clerk(own: Stack) -> None:
+def test_nothing_that_goes_wrong_ends_the_processor(own: Stack) -> None:
     own.api()
     own.database.execute(sa.text("ALTER TABLE batches RENAME TO elsewhere"))
-    clerk = own.sweep()
-    clerk.until_says("the clerk stumbled")
+    processor = own.sweep()
+    processor.until_says("the batch processor stumbled")
     own.database.execute(sa.text("ALTER TABLE elsewhere RENAME TO batches"))
     batch = submit(own, requests=[{"prompt": "a cat"}], model="elsewhere", size="64x64")
 
     assert until(own, batch["id"], "in_progress")["request_counts"]["queued"] == 1
 
 
-def test_a_sweep_that_ends_takes_its_clerk_with_it(own: Stack) -> None:
+def test_a_sweep_that_ends_takes_its_processor_with_it(own: Stack) -> None:
     """Else a supervisor would think that it sweeps."""
     own.database.execute(sa.text("ALTER TABLE jobs RENAME TO elsewhere"))
 
@@ -82,31 +84,31 @@ def test_a_sweep_that_ends_takes_its_clerk_with_it(own: Stack) -> None:
 
 def test_a_store_that_is_away_keeps_batches_waiting_and_fails_none(own: Stack) -> None:
     own.api()
-    shelf = own.directory / "images" / "files"
-    picture = upload(own, encoded(a_picture()))
+    storage = own.directory / "images" / "files"
+    image = upload(own, encoded(an_image()))
     plain = from_a_file(own, 3, model="elsewhere")
     edit = submit(
         own,
-        requests=[{"operation": "edit", "prompt": "a hat", "image": {"file_id": picture["id"]}}],
+        requests=[{"operation": "edit", "prompt": "a hat", "image": {"file_id": image["id"]}}],
         model="elsewhere",
         size="64x64",
     )["id"]
 
-    with away(shelf):
-        clerk = own.sweep()
-        until_so(lambda: clerk.said().count("the store is away") >= 2)
+    with away(storage):
+        processor = own.sweep()
+        until_so(lambda: processor.said().count("the store is away") >= 2)
         reading = [status_of(own, batch_id) for batch_id in (plain, edit)]
-    with away(shelf / picture["id"]):
+    with away(storage / image["id"]):
         free_leases(own)
         until_so(lambda: status_of(own, plain) == "in_progress")
-        until_so(lambda: clerk.said().count("the store is away") >= 3)
+        until_so(lambda: processor.said().count("the store is away") >= 3)
         reading.append(status_of(own, edit))
     free_leases(own)
     until_so(lambda: status_of(own, edit) == "in_progress")
 
     end_jobs(own, plain)
-    with away(shelf):
-        until_so(lambda: clerk.said().count("the store is away") >= 4)
+    with away(storage):
+        until_so(lambda: processor.said().count("the store is away") >= 4)
         writing = status_of(own, plain)
     free_leases(own)
     done = until(own, plain)
@@ -138,52 +140,52 @@ def free_leases(stack: Stack) -> None:
 
 
 @pytest.fixture
-def ledger(directory: Path) -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres(directory / f"clerks{next(_numbers)}") as server:
+def database(directory: Path) -> Iterator[EmbeddedPostgres]:
+    with EmbeddedPostgres(directory / f"batch processors{next(_numbers)}") as server:
         yield server
 
 
 def test_a_restart_of_postgres_costs_a_batch_time_alone(
-    directory: Path, ledger: EmbeddedPostgres, valkey: EmbeddedValkey
+    directory: Path, database: EmbeddedPostgres, valkey: EmbeddedValkey
 ) -> None:
-    url = ledger.create_database("safelight")
+    url = database.create_database("safelight")
     migrate(url)
-    place = directory / f"clerk{next(_numbers)}"
+    place = directory / f"batch processor{next(_numbers)}"
     with Stack(place, url, valkey.url.removesuffix("/0") + "/4") as own:
         own.api()
         batch_id = from_a_file(own, LINES, model="elsewhere")
-        clerk = restarted_while(own, ledger, "ACCESS EXCLUSIVE", "FROM files", own.sweep)
+        processor = restarted_while(own, database, "ACCESS EXCLUSIVE", "FROM files", own.sweep)
         until_so(lambda: status_of(own, batch_id) == "in_progress")
         read = lines_in(own, batch_id)
         own.database.execute(
             sa.update(jobs).where(jobs.c.batch_id == batch_id).values(status="expired", finished_at=sa.func.now())
         )
-        restarted_while(own, ledger, "SHARE", "INSERT INTO files", lambda: clerk)
+        restarted_while(own, database, "SHARE", "INSERT INTO files", lambda: processor)
         until_so(lambda: status_of(own, batch_id) == "completed")
 
         assert read == list(range(LINES))
         assert told(own, batch_id) == ["validating", "in_progress", "finalizing", "completed"]
         written = own.database.execute(sa.select(files.c.id).where(files.c.purpose == "batch_output"))
         assert [row.id for row in written] == [row_of(own, batch_id).error_file_id]
-        assert not clerk.has_ended
+        assert not processor.has_ended
 
 
 def restarted_while(
-    stack: Stack, ledger: EmbeddedPostgres, mode: str, doing: str, start: Callable[[], Process]
+    stack: Stack, database: EmbeddedPostgres, mode: str, doing: str, start: Callable[[], Process]
 ) -> Process:
-    """Restart Postgres when the clerk waits for the files; the lock goes with it."""
-    locking = psycopg.connect(ledger.database_url("safelight"))
+    """Restart Postgres when the batch processor waits for the files; the lock goes with it."""
+    locking = psycopg.connect(database.database_url("safelight"))
     locking.execute(f"LOCK TABLE files IN {mode} MODE")
-    clerk = start()
+    processor = start()
     until_it_waits(stack, doing)
-    ledger.kill()
+    database.kill()
     with suppress(psycopg.Error):
         locking.rollback()
     locking.close()
-    ledger.start()
+    database.start()
     stack.database.engine.dispose()
     free_leases(stack)
-    return clerk
+    return processor
 
 
 def test_batches_past_retention_go_with_all_that_was_told_of_them(own: Stack) -> None:
@@ -212,8 +214,8 @@ def test_batches_past_retention_go_with_all_that_was_told_of_them(own: Stack) ->
     assert until(own, still_open)["request_counts"]["expired"] == 1
 
 
-def test_a_long_batch_keeps_its_clerk_and_holds_up_no_other(own: Stack) -> None:
-    """The clerk is one thread: what it reads, inserts or writes for long must not hold up a wish to cancel."""
+def test_a_long_batch_keeps_its_processor_and_holds_up_no_other(own: Stack) -> None:
+    """The batch processor is one thread: long reads and writes must not delay a cancel request."""
     own.api()
     waiting = submit(own, prompts=["a cat"], model="elsewhere", size="64x64")["id"]
     from_a_file(own, 5, model="elsewhere")
@@ -227,13 +229,13 @@ def test_a_long_batch_keeps_its_clerk_and_holds_up_no_other(own: Stack) -> None:
         seen.append(status_of(own, waiting))
         yield "another"
 
-    clerk = Clerk(own.settings)
-    for _ in Held(own.database, row, clerk.move_on, renewal=0.0).renewing(reading()):
+    processor = BatchProcessor(own.settings)
+    for _ in Held(own.database, row, processor.move_on, renewal=0.0).renewing(reading()):
         seen.append(status_of(own, waiting))
-    moved = clerk.admit(
+    moved = processor.admit(
         Held(own.database, row, lambda: in_copy.append(bool(own.database.execute(copying))), renewal=0.0)
     )
-    clerk.close()
+    processor.close()
 
     assert seen == ["in_progress", "cancelling", "finalizing"]
     assert (moved.status, True in in_copy) == ("in_progress", True)

@@ -1,8 +1,8 @@
-"""The clerk of batches is killed at every point where it may die: each batch is read once and ends once.
+"""The batch processor of batches is killed at every point where it may die: each batch is read once and ends once.
 
 The points are reached by what stands around a real process, as in `test_webhooks_killed.py`: a table that somebody has
-locked, a row that somebody else is about to insert. Only the time that a dead clerk's lease has left is cut short. What
-was found is printed (`pytest -s`).
+locked, a row that somebody else is about to insert. Only the time that a dead batch processor's lease has left is cut
+short. What was found is printed (`pytest -s`).
 """
 
 import os
@@ -36,7 +36,7 @@ def locked(stack: Stack, table: str, mode: str = "SHARE") -> Iterator[None]:
 
 
 def until_it_waits(stack: Stack, doing: str) -> None:
-    """Until the clerk waits for a lock, in a statement with these words."""
+    """Until the batch processor waits for a lock, in a statement with these words."""
     asked = sa.text(
         "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND position(:doing IN query) > 0 "
         "AND application_name = 'safelight-batches' AND wait_event_type = 'Lock'"
@@ -44,25 +44,25 @@ def until_it_waits(stack: Stack, doing: str) -> None:
     until_so(lambda: bool(stack.database.execute(asked.bindparams(doing=doing))))
 
 
-def kill_in(stack: Stack, clerk: Process, doing: str) -> None:
+def kill_in(stack: Stack, processor: Process, doing: str) -> None:
     until_it_waits(stack, doing)
-    clerk.kill()
+    processor.kill()
 
 
 def kill_in_its_last_word(
-    stack: Stack, clerk: Process, batch_id: str, doing: str, before: AbstractContextManager[None]
+    stack: Stack, processor: Process, batch_id: str, doing: str, before: AbstractContextManager[None]
 ) -> None:
-    """Where all is written but the batch's own row, which is locked once the clerk waits `before` and so is at it."""
+    """Where all is written but the batch's row, which is locked once the batch processor waits `before`."""
     with stack.database.transaction() as connection:
         with before:
             until_it_waits(stack, doing)
             connection.execute(sa.select(batches.c.id).where(batches.c.id == batch_id).with_for_update())
-        kill_in(stack, clerk, "UPDATE batches SET status")
+        kill_in(stack, processor, "UPDATE batches SET status")
         connection.rollback()
 
 
 def another(stack: Stack) -> Process:
-    """The next clerk, once the dead one's connections have ended and its leases have run out."""
+    """The next batch processor, once the dead one's connections have ended and its leases have run out."""
     asked = (
         "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'safelight-batches'"
     )
@@ -132,7 +132,7 @@ def row_in_the_way(stack: Stack, batch_id: str, index: int) -> Iterator[None]:
         connection.rollback()
 
 
-def test_a_clerk_killed_while_it_reads_leaves_all_of_the_batch_to_the_next(own: Stack) -> None:
+def test_a_processor_killed_while_it_reads_leaves_all_of_the_batch_to_the_next(own: Stack) -> None:
     own.api()
     own.submit(model="elsewhere")
     batch_id = from_a_file(own, LINES, model="elsewhere")
@@ -145,9 +145,9 @@ def test_a_clerk_killed_while_it_reads_leaves_all_of_the_batch_to_the_next(own: 
     in_copy = (status_of(own, batch_id), len(lines_in(own, batch_id)))
     kill_in_its_last_word(own, another(own), batch_id, "COPY jobs", row_in_the_way(own, batch_id, LINES - 1))
     after_copy = (status_of(own, batch_id), len(lines_in(own, batch_id)))
-    clerk = another(own)
+    processor = another(own)
     until_so(lambda: status_of(own, batch_id) == "in_progress")
-    clerk.kill()
+    processor.kill()
 
     assert before == in_copy == after_copy == ("validating", 0)
     assert lines_in(own, batch_id) == list(range(LINES))
@@ -155,7 +155,7 @@ def test_a_clerk_killed_while_it_reads_leaves_all_of_the_batch_to_the_next(own: 
     print(f"killed while reading, at row {LINES // 2} of COPY, after it and after its commit: {LINES} lines, once each")
 
 
-def test_a_clerk_killed_while_it_stops_5000_jobs_leaves_the_rest_to_the_next(own: Stack) -> None:
+def test_a_processor_killed_while_it_stops_5000_jobs_leaves_the_rest_to_the_next(own: Stack) -> None:
     own.api()
     batch_id = submit(own, prompts=[f"{n}" for n in range(5000)], model="elsewhere", size="64x64")["id"]
     own.client.post(f"/v1/batches/{batch_id}/cancel")
@@ -166,11 +166,11 @@ def test_a_clerk_killed_while_it_stops_5000_jobs_leaves_the_rest_to_the_next(own
     with locked(own, "job_events"):
         kill_in(own, own.sweep(), "cancel_requested_at")
         seen.append(own.database.execute(stopped)[0][0])
-    clerk = another(own)
+    processor = another(own)
     with own.database.transaction() as connection:
         connection.execute(last.with_for_update())
         until_so(lambda: own.database.execute(stopped)[0][0] == 4999)
-        clerk.kill()
+        processor.kill()
         seen.append(own.database.execute(stopped)[0][0])
         still = status_of(own, batch_id)
     another(own)
@@ -187,7 +187,7 @@ def test_a_clerk_killed_while_it_stops_5000_jobs_leaves_the_rest_to_the_next(own
     print(f"killed after {seen} of 5000 were stopped: each has one event, and a line in the error file")
 
 
-def test_a_clerk_killed_while_it_writes_leaves_one_pair_of_files(own: Stack) -> None:
+def test_a_processor_killed_while_it_writes_leaves_one_pair_of_files(own: Stack) -> None:
     own.api()
     requests = [{"prompt": f"cat {n}", "size": "64x64"} for n in range(6)]
     requests[2] = {"prompt": "b", "model": "elsewhere", "size": "64x64"}
@@ -198,8 +198,8 @@ def test_a_clerk_killed_while_it_writes_leaves_one_pair_of_files(own: Stack) -> 
     reader.kill()
     worker.terminate()
     gone = own.client.get(f"/v1/jobs?batch_id={batch_id}&order=asc").json()["data"][4]
-    for picture in Path(own.directory, "images", "jobs", gone["id"]).rglob("*.png"):
-        picture.unlink()
+    for image in Path(own.directory, "images", "jobs", gone["id"]).rglob("*.png"):
+        image.unlink()
     end_jobs(own, batch_id)
 
     with locked(own, "images", "ACCESS EXCLUSIVE"):
@@ -221,7 +221,7 @@ def test_a_clerk_killed_while_it_writes_leaves_one_pair_of_files(own: Stack) -> 
     assert {row.id for row in written} == {done["output_file_id"], done["error_file_id"]}
 
     orphans = unspoken_of(own)
-    assert len(orphans) == 4, "two dead clerks had written both"
+    assert len(orphans) == 4, "two dead batch processors had written both"
     tidy(own)
     assert unspoken_of(own) == set()
     assert lines_of(own, done["output_file_id"]) == outputs

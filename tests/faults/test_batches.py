@@ -1,7 +1,8 @@
 """A batch comes in once or not at all, whatever happens to the API.
 
 Test 41 of the fault catalogue is here: `SAFELIGHT_TEST_ROUNDS=50` kills fifty times. How its lines are counted is in
-`test_batches_counts.py`, the clerk's deaths in `test_batches_clerk_killed.py`. What was found is printed (`pytest -s`).
+`test_batches_counts.py`, the batch processor's deaths in `test_batches_processor_killed.py`. What was found is printed
+(`pytest -s`).
 """
 
 import json
@@ -33,7 +34,7 @@ from tests.story.test_batches import jsonl, numbered, submit, until
 
 ROUNDS = int(os.environ.get("SAFELIGHT_TEST_ROUNDS", "4"))
 LINES = 10_000
-MOST_OPEN = 3
+MAX_OPEN = 3
 CHANCE = random.Random()  # noqa: S311 - moments, no secrets
 
 _numbers = count(1)
@@ -187,15 +188,15 @@ def test_41_an_api_killed_at_any_moment_makes_a_batch_once(own: Stack) -> None:
 
 @pytest.fixture(scope="module")
 def bounded(directory: Path, fresh_database: Callable[[], str], valkey: EmbeddedValkey) -> Iterator[Stack]:
-    """An API alone, for MOST_OPEN batches: nobody reads them until a test says so."""
+    """An API alone, for MAX_OPEN batches: nobody reads them until a test says so."""
     place = directory / f"bounded{next(_numbers)}"
-    with Stack(place, fresh_database(), valkey.url, SAFELIGHT_MAX_BATCHES=str(MOST_OPEN)) as stack:
+    with Stack(place, fresh_database(), valkey.url, SAFELIGHT_MAX_BATCHES=str(MAX_OPEN)) as stack:
         stack.api()
         yield stack
 
 
 def close_all(stack: Stack) -> None:
-    """Cancel what is open, and let a clerk see to it; what was not read yet needs none."""
+    """Cancel what is open, and let a batch processor see to it; what was not read yet needs none."""
     for batch in stack.client.get("/v1/batches?limit=100").json()["data"]:
         stack.client.post(f"/v1/batches/{batch['id']}/cancel")
     if not open_batches(stack):
@@ -219,7 +220,7 @@ DOORS: dict[str, dict[str, Any]] = {
 def test_one_batch_too_many_is_refused_and_leaves_nothing(bounded: Stack, door: str) -> None:
     said = DOORS[door]
     tables = (batches, jobs, files, idempotency_keys)
-    opened = [submit(bounded, **DOORS["requests"])["id"] for _ in range(MOST_OPEN)]
+    opened = [submit(bounded, **DOORS["requests"])["id"] for _ in range(MAX_OPEN)]
     before = [bounded.count(table) for table in tables]
 
     refused = bounded.client.post("/v1/batches", json=said, headers={"idempotency-key": f"one-too-many-{door}"})
@@ -249,9 +250,9 @@ def test_the_limit_is_overshot_by_those_that_come_at_once_alone(bounded: Stack) 
     opened = open_batches(bounded)
     close_all(bounded)
 
-    print(f"48 at once, {MOST_OPEN} allowed: {opened} opened, {opened - MOST_OPEN} too many; answers {dict(answers)}")
+    print(f"48 at once, {MAX_OPEN} allowed: {opened} opened, {opened - MAX_OPEN} too many; answers {dict(answers)}")
     assert answers == {200: opened, 429: 48 - opened}
-    assert MOST_OPEN <= opened < MOST_OPEN + bounded.settings.database_pool_size
+    assert MAX_OPEN <= opened < MAX_OPEN + bounded.settings.database_pool_size
 
 
 def test_a_file_deleted_before_it_is_read_fails_its_batch(bounded: Stack) -> None:
@@ -294,7 +295,7 @@ def test_a_batch_under_a_key_waits_for_its_turn_in_line(bounded: Stack) -> None:
         "AND clock_timestamp() - query_start > interval '2.5 s'"
     )
     with ThreadPoolExecutor(1) as threads, bounded.database.transaction() as connection:
-        connection.execute(fairness.hold("nobody", DEFAULT_PROJECT))
+        connection.execute(fairness.lock_flow("nobody", DEFAULT_PROJECT))
         sending = threads.submit(post.send)
         until_so(lambda: sending.done() or bool(bounded.database.execute(sa.text(waited))))
         connection.rollback()

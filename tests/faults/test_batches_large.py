@@ -1,4 +1,4 @@
-"""A large file goes through the API and the clerk in pieces: neither holds it in memory.
+"""A large file goes through the API and the batch processor in pieces: neither holds it in memory.
 
 `SAFELIGHT_TEST_MEGABYTES=200` takes the largest file that is accepted by default. Figures are printed (`pytest -s`).
 """
@@ -85,11 +85,11 @@ def test_memory_does_not_grow_with_the_file(own: Stack, lines_a_megabyte: int) -
     with door.watched():
         file_id = uploaded(own, path)
     uploading = time.monotonic() - began
-    clerk = own.sweep()
-    clerk.until_says("sweeping every")
+    processor = own.sweep()
+    processor.until_says("sweeping every")
     warm = submit(own, input_file_id=uploaded(own, small), endpoint="/v1/images/generations")["id"]
     until_so(lambda: status_of(own, warm) == "in_progress")
-    reader = Memory(clerk)
+    reader = Memory(processor)
     began = time.monotonic()
     with reader.watched():
         batch_id = submit(own, input_file_id=file_id, endpoint="/v1/images/generations")["id"]
@@ -98,7 +98,7 @@ def test_memory_does_not_grow_with_the_file(own: Stack, lines_a_megabyte: int) -
 
     print(
         f"{path.stat().st_size / 2**20:.0f} MB, {total} lines: API +{door.grown:.0f} MB above {door.idle:.0f}, "
-        f"{uploading:.1f} s; clerk +{reader.grown:.0f} MB above {reader.idle:.0f}, {reading:.1f} s"
+        f"{uploading:.1f} s; batch processor +{reader.grown:.0f} MB above {reader.idle:.0f}, {reading:.1f} s"
     )
     assert own.client.get(f"/v1/batches/{batch_id}").json()["request_counts"]["queued"] == total
     assert door.grown < ROOM

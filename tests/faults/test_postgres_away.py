@@ -1,4 +1,4 @@
-"""Postgres is the ledger: without it nothing is accepted, and everything goes on when it is back."""
+"""Postgres is the database: without it nothing is accepted, and everything goes on when it is back."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -13,14 +13,14 @@ _numbers = count(1)
 
 
 @pytest.fixture
-def ledger(directory: Path) -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres(directory / f"ledger{next(_numbers)}") as server:
+def database(directory: Path) -> Iterator[EmbeddedPostgres]:
+    with EmbeddedPostgres(directory / f"database{next(_numbers)}") as server:
         yield server
 
 
 @pytest.fixture
-def stack(directory: Path, ledger: EmbeddedPostgres, valkey: EmbeddedValkey) -> Iterator[Stack]:
-    url = ledger.create_database("safelight")
+def stack(directory: Path, database: EmbeddedPostgres, valkey: EmbeddedValkey) -> Iterator[Stack]:
+    url = database.create_database("safelight")
     migrate(url)
     place = directory / f"postgres{next(_numbers)}"
     with Stack(place, url, valkey.url.removesuffix("/0") + "/3") as stack:
@@ -30,9 +30,9 @@ def stack(directory: Path, ledger: EmbeddedPostgres, valkey: EmbeddedValkey) -> 
         yield stack
 
 
-def test_without_postgres_nothing_is_accepted_and_it_recovers_cleanly(stack: Stack, ledger: EmbeddedPostgres) -> None:
+def test_without_postgres_nothing_is_accepted_and_it_recovers_cleanly(stack: Stack, database: EmbeddedPostgres) -> None:
     kept = stack.final(stack.submit()["id"])
-    ledger.kill()
+    database.kill()
 
     refused = stack.client.post("/v1/jobs", json={"prompt": "x", "size": "64x64"})
     unready = stack.client.get("/readyz")
@@ -43,18 +43,18 @@ def test_without_postgres_nothing_is_accepted_and_it_recovers_cleanly(stack: Sta
     assert (unready.status_code, body(unready)["checks"]["database"]) == (503, "down")
     assert alive.status_code == 200
 
-    ledger.start()
+    database.start()
     assert stack.job(kept["id"])["images"] == kept["images"]
     assert stack.final(stack.submit()["id"])["status"] == "completed"
     assert stack.count() == 2
 
 
-def test_a_job_being_drawn_outlives_a_restart_of_postgres(stack: Stack, ledger: EmbeddedPostgres) -> None:
+def test_a_job_being_drawn_outlives_a_restart_of_postgres(stack: Stack, database: EmbeddedPostgres) -> None:
     job = stack.submit(model="slow", steps=20)
     stack.until(job["id"], "job.progress")
 
-    ledger.kill()
-    ledger.start()
+    database.kill()
+    database.start()
 
     final = stack.final(job["id"])
     assert (final["status"], final["attempts"]) == ("completed", 1)

@@ -1,4 +1,4 @@
-"""Redis is the doorbell, not the ledger: without it jobs flow a little later, and none is lost."""
+"""Redis is the notifier, not the database: without it jobs flow a little later, and none is lost."""
 
 import signal
 import time
@@ -16,21 +16,21 @@ _numbers = count(1)
 
 
 @pytest.fixture
-def doorbell(directory: Path) -> Iterator[EmbeddedValkey]:
-    with EmbeddedValkey(directory / f"doorbell{next(_numbers)}") as server:
+def notifier(directory: Path) -> Iterator[EmbeddedValkey]:
+    with EmbeddedValkey(directory / f"notifier{next(_numbers)}") as server:
         yield server
 
 
 @pytest.fixture
-def stack(directory: Path, fresh_database: Callable[[], str], doorbell: EmbeddedValkey) -> Iterator[Stack]:
-    with Stack(directory / f"redis{next(_numbers)}", fresh_database(), doorbell.url) as stack:
+def stack(directory: Path, fresh_database: Callable[[], str], notifier: EmbeddedValkey) -> Iterator[Stack]:
+    with Stack(directory / f"redis{next(_numbers)}", fresh_database(), notifier.url) as stack:
         stack.api()
         stack.worker()
         yield stack
 
 
-def test_flushing_redis_loses_nothing(stack: Stack, doorbell: EmbeddedValkey) -> None:
-    connection = redis.Redis.from_url(doorbell.url)
+def test_flushing_redis_loses_nothing(stack: Stack, notifier: EmbeddedValkey) -> None:
+    connection = redis.Redis.from_url(notifier.url)
     submitted = []
     for number in range(20):
         submitted.append(stack.submit(str(number)))
@@ -41,8 +41,8 @@ def test_flushing_redis_loses_nothing(stack: Stack, doorbell: EmbeddedValkey) ->
     assert {stack.job(job["id"])["attempts"] for job in submitted} == {1}
 
 
-def test_jobs_flow_while_redis_is_dead_and_after_it_is_back(stack: Stack, doorbell: EmbeddedValkey) -> None:
-    doorbell.kill()
+def test_jobs_flow_while_redis_is_dead_and_after_it_is_back(stack: Stack, notifier: EmbeddedValkey) -> None:
+    notifier.kill()
     assert stack.client.get("/readyz").json() == {
         "status": "degraded",
         "checks": {"database": "ok", "redis": "down", "storage": "ok"},
@@ -51,23 +51,23 @@ def test_jobs_flow_while_redis_is_dead_and_after_it_is_back(stack: Stack, doorbe
     during = [stack.submit(str(number)) for number in range(3)]
     assert {stack.final(job["id"])["status"] for job in during} == {"completed"}
 
-    doorbell.start()
+    notifier.start()
     after = [stack.submit(str(number)) for number in range(3)]
     assert {stack.final(job["id"])["status"] for job in after} == {"completed"}
 
 
-def test_a_hung_redis_does_not_hold_up_the_api(stack: Stack, doorbell: EmbeddedValkey) -> None:
+def test_a_hung_redis_does_not_hold_up_the_api(stack: Stack, notifier: EmbeddedValkey) -> None:
     import os
 
     stack.final(stack.submit()["id"])
-    os.kill(doorbell.pid, signal.SIGSTOP)
+    os.kill(notifier.pid, signal.SIGSTOP)
     try:
         began = time.monotonic()
         submitted = [stack.submit(str(number)) for number in range(10)]
         seconds = time.monotonic() - began
         finals = {stack.final(job["id"])["status"] for job in submitted}
     finally:
-        os.kill(doorbell.pid, signal.SIGCONT)
+        os.kill(notifier.pid, signal.SIGCONT)
 
     # Celery's default publisher would block more than 40 s for one; ten submits here wait for no publish at all.
     assert seconds < 10

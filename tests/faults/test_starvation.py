@@ -105,11 +105,11 @@ def test_ten_jobs_beside_another_project_s_flood_wait_no_longer_than_twice_their
     database: Database, device: Device, flood: int, flood_is_batch: bool, ours_is_batch: bool, keys_differ: bool
 ) -> None:
     a, b = a_project(database, "a"), a_project(database, "b")
-    fill(database, a, flood, batch=flood_is_batch, batch_keys=1)
+    fill(database, a, flood, batch=flood_is_batch, microbatch_keys=1)
     for _ in range(3):
         device.serve()
     device.claim()  # one is on the device when B comes
-    fill(database, b, 10, batch=ours_is_batch, batch_key="other " if keys_differ else "key ", batch_keys=1)
+    fill(database, b, 10, batch=ours_is_batch, microbatch_key="other " if keys_differ else "key ", microbatch_keys=1)
     came, ours = device.clock, jobs_of(database, b)
 
     device.finish()
@@ -125,12 +125,12 @@ def test_a_single_job_waits_for_at_most_two_micro_batches_of_its_project_s_own_b
     database: Database, device: Device
 ) -> None:
     a = a_project(database, "a")
-    fill(database, a, 5000, batch=True, batch_keys=1)
+    fill(database, a, 5000, batch=True, microbatch_keys=1)
     before: list[int] = []
     for _ in range(40):
         device.claim()
         began = len(device.served)
-        (single,) = submit(database, project_id=a, batch_key="another")
+        (single,) = submit(database, project_id=a, microbatch_key="another")
         device.finish()
         device.serve_until([single], most=5)
         before.append(len(device.served) - began)  # after the one on the device, its own included
@@ -144,10 +144,10 @@ def test_a_single_job_waits_for_at_most_two_micro_batches_of_its_project_s_own_b
 def test_a_crowd_of_closed_loops_leaves_a_batch_its_share(
     database: Database, device: Device, projects: int, at_once: bool
 ) -> None:
-    fill(database, a_project(database, "batch"), 1000, batch=True, microbatch=1)
+    fill(database, a_project(database, "batch"), 1000, batch=True, microbatch_size=1)
     crowd = [a_project(database, f"crowd {number}") for number in range(projects)]
     for number in range(6):
-        submit(database, project_id=crowd[number % projects], microbatch=1)
+        submit(database, project_id=crowd[number % projects], microbatch_size=1)
 
     device.claim()
     for _ in range(160):
@@ -156,7 +156,7 @@ def test_a_crowd_of_closed_loops_leaves_a_batch_its_share(
             device.claim()
         for row in ended:
             if row.batch_id is None:
-                submit(database, project_id=row.project_id, microbatch=1)
+                submit(database, project_id=row.project_id, microbatch_size=1)
         if at_once:
             device.claim()
 
@@ -171,14 +171,14 @@ def test_a_crowd_of_closed_loops_leaves_a_dear_job_of_another_project_its_turn(
 ) -> None:
     dear, crowd = a_project(database, "dear"), [a_project(database, f"crowd {number}") for number in range(4)]
     for project in crowd:
-        submit(database, project_id=project, microbatch=1)
-    (single,) = submit(database, project_id=dear, cost=10.0, microbatch=1)
+        submit(database, project_id=project, microbatch_size=1)
+    (single,) = submit(database, project_id=dear, cost=10.0, microbatch_size=1)
 
     served = 0
     while single not in device.done:
         for row in device.serve():
             if row.project_id != dear:
-                submit(database, project_id=row.project_id, microbatch=1)
+                submit(database, project_id=row.project_id, microbatch_size=1)
         served += 1
         assert served <= 4 * (10 + 1) + 1  # each of the four gets ten seconds and a job of its own beside
 
@@ -186,19 +186,19 @@ def test_a_crowd_of_closed_loops_leaves_a_dear_job_of_another_project_its_turn(
 
 
 def test_a_low_priority_is_done_under_a_stream_of_high_ones(database: Database, device: Device) -> None:
-    (patient,) = submit(database, priority=-100, microbatch=1)
-    submit(database, 3, priority=100, microbatch=1)
+    (patient,) = submit(database, priority=-100, microbatch_size=1)
+    submit(database, 3, priority=100, microbatch_size=1)
 
     while patient not in device.done:
         for row in device.serve():
-            submit(database, priority=row.priority, microbatch=1)
+            submit(database, priority=row.priority, microbatch_size=1)
         assert len(device.served) <= 2 * fairness.FAIR_TURN
 
 
 def test_a_project_that_makes_all_its_jobs_urgent_leaves_the_others_a_share(database: Database, device: Device) -> None:
     pushy, modest = a_project(database, "pushy"), a_project(database, "modest")
-    submit(database, 200, project_id=pushy, priority=100, microbatch=1)
-    submit(database, 100, project_id=modest, microbatch=1)
+    submit(database, 200, project_id=pushy, priority=100, microbatch_size=1)
+    submit(database, 100, project_id=modest, microbatch_size=1)
 
     for _ in range(160):
         device.serve()
@@ -208,15 +208,15 @@ def test_a_project_that_makes_all_its_jobs_urgent_leaves_the_others_a_share(data
 
 
 def test_an_odd_one_among_compatible_jobs_is_not_passed_over(database: Database, device: Device) -> None:
-    submit(database, 40, batch_key="common")
-    (odd,) = submit(database, batch_key="odd")
-    submit(database, 400, batch_key="common")
+    submit(database, 40, microbatch_key="common")
+    (odd,) = submit(database, microbatch_key="odd")
+    submit(database, 400, microbatch_key="common")
 
     device.serve_until([odd], most=40 // MICROBATCH + 1)
 
 
 def test_eight_interleaved_groups_fill_their_micro_batches(database: Database, device: Device) -> None:
-    fill(database, a_project(database, "mixed"), 640, batch=True, batch_keys=8)
+    fill(database, a_project(database, "mixed"), 640, batch=True, microbatch_keys=8)
 
     while device.serve():
         pass
@@ -229,8 +229,8 @@ def test_eight_interleaved_groups_fill_their_micro_batches(database: Database, d
 
 def test_projects_share_the_device_equally_though_their_groups_differ(database: Database, device: Device) -> None:
     one, many = a_project(database, "one group"), a_project(database, "many groups")
-    fill(database, one, 1000, batch=True, batch_keys=1, batch_key="one ")
-    fill(database, many, 1000, batch=True, batch_keys=8, batch_key="many ")
+    fill(database, one, 1000, batch=True, microbatch_keys=1, microbatch_key="one ")
+    fill(database, many, 1000, batch=True, microbatch_keys=8, microbatch_key="many ")
 
     for _ in range(80):
         device.serve()
@@ -242,8 +242,8 @@ def test_projects_share_the_device_equally_though_their_groups_differ(database: 
 def test_two_devices_on_one_queue_are_as_fair_as_one(database: Database) -> None:
     devices = [Device(database), Device(database)]
     a, b = a_project(database, "a"), a_project(database, "b")
-    submit(database, 200, project_id=a, microbatch=1)
-    submit(database, 200, project_id=b, microbatch=1, cost=2.0)
+    submit(database, 200, project_id=a, microbatch_size=1)
+    submit(database, 200, project_id=b, microbatch_size=1, cost=2.0)
 
     for device in devices:
         device.claim()
@@ -258,11 +258,11 @@ def test_two_devices_on_one_queue_are_as_fair_as_one(database: Database) -> None
 
 def test_what_a_project_cancels_it_does_not_pay_for(database: Database, device: Device) -> None:
     a, b = a_project(database, "a"), a_project(database, "b")
-    fill(database, a, 5000, batch=True, batch_keys=1)
+    fill(database, a, 5000, batch=True, microbatch_keys=1)
     device.serve()
     database.execute(sa.text("UPDATE jobs SET status = 'cancelled', finished_at = now() WHERE status = 'queued'"))
     for project in (a, b):
-        fill(database, project, 100, batch=True, batch_keys=1, batch_key=project)
+        fill(database, project, 100, batch=True, microbatch_keys=1, microbatch_key=project)
 
     for _ in range(8):
         device.serve()
@@ -273,8 +273,8 @@ def test_what_a_project_cancels_it_does_not_pay_for(database: Database, device: 
 
 def test_costs_that_are_wrong_by_half_give_twice_the_share_and_no_more(database: Database, device: Device) -> None:
     honest, cheap = a_project(database, "honest"), a_project(database, "cheap")
-    submit(database, 200, project_id=honest, cost=2.0, microbatch=1, model="honest")
-    submit(database, 200, project_id=cheap, cost=1.0, microbatch=1, model="estimated at half")
+    submit(database, 200, project_id=honest, cost=2.0, microbatch_size=1, model="honest")
+    submit(database, 200, project_id=cheap, cost=1.0, microbatch_size=1, model="estimated at half")
 
     for _ in range(90):
         device.serve()

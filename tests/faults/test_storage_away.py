@@ -1,4 +1,4 @@
-"""The shelf may fail: the picture is drawn again, nothing half-written is shown, and what is left over is swept."""
+"""The storage may fail: the image is drawn again, nothing half-written is shown, and what is left over is swept."""
 
 import os
 import time
@@ -10,7 +10,7 @@ from tests.stack import Stack
 from worker.sweep import ORPHAN_AGE, Sweep
 
 
-def test_a_picture_that_cannot_be_stored_is_tried_again(own: Stack) -> None:
+def test_an_image_that_cannot_be_stored_is_tried_again(own: Stack) -> None:
     blocked = own.directory / "images"
     own.api()
     own.worker(SAFELIGHT_RETRY_DELAY="1")
@@ -24,7 +24,7 @@ def test_a_picture_that_cannot_be_stored_is_tried_again(own: Stack) -> None:
     assert told["data"]["reason"] == "storage_failed"
     final = own.final(job["id"])
     assert (final["status"], final["attempts"]) == ("completed", 2)
-    assert own.picture(final["images"][0]).startswith(b"\x89PNG")
+    assert own.image(final["images"][0]).startswith(b"\x89PNG")
 
 
 def test_files_that_no_job_speaks_of_are_swept_and_no_other(own: Stack) -> None:
@@ -46,7 +46,7 @@ def test_files_that_no_job_speaks_of_are_swept_and_no_other(own: Stack) -> None:
     keys = {found.key for found in storage.list("jobs/")}
     assert "jobs/job_lost/0123/0.png" not in keys
     assert "jobs/job_new/4567/0.png" in keys
-    assert own.picture(kept["images"][0]).startswith(b"\x89PNG")
+    assert own.image(kept["images"][0]).startswith(b"\x89PNG")
 
 
 def test_what_a_killed_writer_left_of_a_file_is_swept(own: Stack) -> None:
@@ -58,9 +58,9 @@ def test_what_a_killed_writer_left_of_a_file_is_swept(own: Stack) -> None:
     )
     with Process("writer", python("-c", dying), own.environment) as writer:
         writer.wait()
-    shelf = Path(own.directory, "images", "files")
-    (left,) = shelf.iterdir()
-    young = shelf / "file-new#1"
+    storage = Path(own.directory, "images", "files")
+    (left,) = storage.iterdir()
+    young = storage / "file-new#1"
     young.write_bytes(b"of a writer at work")
     old = time.time() - ORPHAN_AGE.total_seconds() - 60
     os.utime(left, (old, old))

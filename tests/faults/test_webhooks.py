@@ -45,7 +45,7 @@ def delivering(database: Database, directory: Path, **settings: str) -> Iterator
 
 
 def until(look: Callable[[], bool]) -> None:
-    """Look at the ledger until something is so; it has no bell for deliveries."""
+    """Look at the database until something is so; it has no bell for deliveries."""
     deadline = time.monotonic() + PATIENCE
     while not look():
         assert time.monotonic() < deadline
@@ -222,14 +222,14 @@ def test_40_an_endpoint_that_fails_throughout_is_disabled_and_told_again_by_hand
         completed(database)
         until(lambda: rows(database)[0].status == "failed")
         (row,) = rows(database)
-        (found,) = database.execute(webhooks.one(DEFAULT_PROJECT, endpoint.id))
+        (found,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, endpoint.id))
         print(f"{row.attempts} attempts, then: {found.disabled_reason}")
         assert row.attempts == len(receiver.received) == 10
         assert found.disabled_reason.startswith("Every delivery has failed since ")
 
         receiver.behave = answering(200)
         database.execute(webhooks.update(DEFAULT_PROJECT, endpoint.id, {}, enable=True))
-        database.execute(deliveries.again(DEFAULT_PROJECT, row.id))
+        database.execute(deliveries.redeliver(DEFAULT_PROJECT, row.id))
         received = receiver.until(11)
         until(lambda: rows(database)[1].status == "delivered")
     assert {one.headers["webhook-id"] for one in received} == {row.event_id}

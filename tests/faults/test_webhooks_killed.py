@@ -43,7 +43,7 @@ CONNECTED = """
 
 @dataclass(frozen=True)
 class Place:
-    """A ledger, a receiver, and how to start a deliverer between them."""
+    """A database, a receiver, and how to start a deliverer between them."""
 
     database: Database
     directory: Path
@@ -58,12 +58,12 @@ class Place:
 
     def deliver_what_waits(self) -> None:
         """Let what the dead had taken be due, and wait until nothing is left; their connections end first."""
-        until(lambda: not self.ask(CONNECTED))
+        until(lambda: not self.request(CONNECTED))
         self.database.execute(sa.update(table).where(table.c.status == "pending").values(due_at=sa.func.now()))
         with delivering(self.database, self.directory):
             until(lambda: all(row.status == "delivered" for row in rows(self.database)))
 
-    def ask(self, question: str) -> bool:
+    def request(self, question: str) -> bool:
         return bool(self.database.execute(sa.text(question)))
 
     @contextmanager
@@ -78,7 +78,7 @@ def claimed_not_sent(place: Place) -> None:
     """It has taken the delivery and reads the job, which it must before it sends."""
     with place.locked("images") as waiting, place.start() as sender:
         place.cause()
-        until(lambda: place.ask(f"SELECT 1 {waiting}"))
+        until(lambda: place.request(f"SELECT 1 {waiting}"))
         assert [row.lease is None for row in rows(place.database) if row.status == "pending"] == [False]
         sender.kill()
 
@@ -95,9 +95,9 @@ def answered_not_recorded(place: Place) -> None:
     """It waits to write down the answer; its connection dies with it, before the write."""
     with place.locked("webhook_attempts") as waiting, place.start() as sender:
         place.cause()
-        until(lambda: place.ask(f"SELECT 1 {waiting}"))
+        until(lambda: place.request(f"SELECT 1 {waiting}"))
         sender.kill()
-        assert place.ask(f"SELECT pg_terminate_backend(pid) {waiting}")
+        assert place.request(f"SELECT pg_terminate_backend(pid) {waiting}")
 
 
 def recorded(place: Place) -> None:

@@ -33,8 +33,8 @@ class Believed:
     crashes: int = 0
 
 
-class Ledger(RuleBasedStateMachine):
-    """Each rule does one thing to the ledger and to the model; the invariants compare them."""
+class JobMachine(RuleBasedStateMachine):
+    """Each rule does one thing to the database and to the model; the invariants compare them."""
 
     database: Database
 
@@ -51,7 +51,7 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(target=submitted, key=st.sampled_from(["x", "y"]), n=st.integers(1, 3))
     def submit(self, key: str, n: int) -> str:
-        job = a_job(batch_key=key, n=n, microbatch=4, max_attempts=2)
+        job = a_job(microbatch_key=key, n=n, microbatch_size=4, max_attempts=2)
         self.database.execute(jobs.submit(job))
         self.believed[job.id] = Believed()
         return job.id
@@ -63,7 +63,7 @@ class Ledger(RuleBasedStateMachine):
         waiting = [one for one in self.believed.values() if one.status is JobStatus.QUEUED]
         assert bool(rows) == bool(waiting)
         assert sum(row.n for row in rows) <= 4
-        assert len({row.batch_key for row in rows}) <= 1
+        assert len({row.microbatch_key for row in rows}) <= 1
         assert len(rows) <= 1 or all(self.believed[row.id].crashes == 0 for row in rows)
         for row in rows:
             job = self.believed[row.id]
@@ -143,7 +143,7 @@ class Ledger(RuleBasedStateMachine):
             self._end(job_id, JobStatus.QUEUED)
 
     @invariant()
-    def the_ledger_is_as_believed(self) -> None:
+    def the_database_is_as_believed(self) -> None:
         columns = ("status", "lease", "attempts", "failures", "crashes")
         rows = self.database.execute(sa.select(table.c.id, *(table.c[name] for name in columns)))
         found = {row.id: tuple(row)[1:] for row in rows}
@@ -171,8 +171,8 @@ class Ledger(RuleBasedStateMachine):
         )
 
 
-def test_no_order_of_verbs_breaks_the_ledger(database: Database) -> None:
-    machine = type("LedgerOnPostgres", (Ledger,), {"database": database})
+def test_no_order_of_verbs_breaks_the_database(database: Database) -> None:
+    machine = type("LedgerOnPostgres", (JobMachine,), {"database": database})
     run_state_machine_as_test(
         machine,
         settings=settings(

@@ -12,8 +12,8 @@ from worker.generators.unclip.pipeline import UnclipPipeline
 SKY, GROUND, CENTRE = (0, 0, 128, 24), (0, 112, 128, 128), (44, 44, 84, 84)
 
 
-def colour(picture: Image.Image, box: tuple[int, int, int, int]) -> tuple[float, float, float]:
-    red, green, blue = ImageStat.Stat(picture.crop(box)).mean
+def colour(image: Image.Image, box: tuple[int, int, int, int]) -> tuple[float, float, float]:
+    red, green, blue = ImageStat.Stat(image.crop(box)).mean
     return red, green, blue
 
 
@@ -26,8 +26,8 @@ def pipeline() -> UnclipPipeline:
 
 def paint(pipeline: UnclipPipeline, *seeds: int, **asked: Any) -> list[Image.Image]:
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    pictures: list[Image.Image] = pipeline(generator=generators, return_dict=False, **asked)[0]
-    return pictures
+    images: list[Image.Image] = pipeline(generator=generators, return_dict=False, **asked)[0]
+    return images
 
 
 SUBJECTS = [
@@ -49,7 +49,7 @@ def test_a_variation_is_nearer_to_its_image_than_to_any_other(pipeline: UnclipPi
     images = paint(pipeline, *range(8), prompt=SUBJECTS)
     varied = paint(pipeline, *range(100, 108), image=images)
     standardise = pipeline.prior.standardise
-    of_images, of_varied = (standardise(pipeline._look(pictures)) for pictures in (images, varied))
+    of_images, of_varied = (standardise(pipeline._look(pixel_images)) for pixel_images in (images, varied))
     likeness = torch.nn.functional.cosine_similarity(of_varied[:, None], of_images[None], dim=-1)
     own = likeness.diagonal()
     others = (likeness.sum(1) - own) / (len(SUBJECTS) - 1)

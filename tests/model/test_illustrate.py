@@ -1,4 +1,4 @@
-"""The pictures of docs/model.md: drawn by a sampler that does what the pipeline does, and by one command."""
+"""The images of docs/model.md: drawn by a sampler that does what the pipeline does, and by one command."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ from PIL import Image
 
 import core
 from training.illustrate import CAT, GUIDANCE, STEPS, Studio, main, noise, open_studio
-from training.page import picture
+from training.page import image
 
 ROOT = Path(core.__file__).parent.parent
 COMPOSED = ROOT / "docs" / "images" / "composed.webp"
@@ -37,7 +37,7 @@ def studio() -> Studio:
 def test_the_sampler_of_twenty_lines_draws_what_the_pipeline_draws(studio: Studio) -> None:
     # Both are given image embeddings, so that a prior, which only the pipeline has, is not asked.
     prompts, seeds = [CAT, "一只熊猫在雪地里"], (1, 2)
-    embeds = studio.look([picture(pixels) for pixels in studio.composed[:2]])
+    embeds = studio.look([image(pixels) for pixels in studio.composed[:2]])
     ours = studio.walk(studio.read(prompts), noise(seeds), image_embeds=embeds)
     theirs = studio.pipe(
         prompts,
@@ -53,14 +53,14 @@ def test_the_sampler_of_twenty_lines_draws_what_the_pipeline_draws(studio: Studi
     assert float((ours - theirs.flip(0)).abs().mean()) > 0.5
 
 
-def test_one_command_draws_pictures_from_the_model_of_a_folder(tmp_path: Path) -> None:
+def test_one_command_draws_images_from_the_model_of_a_folder(tmp_path: Path) -> None:
     shutil.copy(COMPOSED, tmp_path)
     main(["autoencoder", "--out", str(tmp_path), "--model", str(ROOT / "models" / "unclip-mini")])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["autoencoder.webp", "composed.webp"]
     made = numpy.asarray(Image.open(tmp_path / "autoencoder.webp").convert("RGB"), float)
     kept = numpy.asarray(Image.open(COMPOSED.with_name("autoencoder.webp")).convert("RGB"), float)
     assert made.shape == kept.shape
-    assert abs(made - kept).mean() < 10, "draw the pictures anew: python -m training.illustrate"
+    assert abs(made - kept).mean() < 10, "draw the images anew: python -m training.illustrate"
 
 
 def test_the_code_that_opens_the_model_in_the_page_s_exercises_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,10 +68,10 @@ def test_the_code_that_opens_the_model_in_the_page_s_exercises_runs(monkeypatch:
     monkeypatch.chdir(ROOT)
     made: dict[str, Any] = {}
     exec(compile(code, "docs/model.md", "exec"), made)  # noqa: S102 - our own page
-    assert [picture.size for picture in made["pictures"]] == [(128, 128)] * 2
+    assert [image.size for image in made["images"]] == [(128, 128)] * 2
 
 
-def test_a_picture_that_there_is_not_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_image_that_there_is_not_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["cubism", "--out", str(tmp_path)])
-    assert "there is no picture cubism" in capsys.readouterr().err
+    assert "there is no image cubism" in capsys.readouterr().err

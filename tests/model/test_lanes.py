@@ -20,14 +20,14 @@ def test_lanes_compute_their_parts_at_the_same_time() -> None:
     assert Lanes(2).run(compute, numbers, weights).tolist() == [0, 2, 4, 6, 8]
 
 
-def test_there_are_never_more_lanes_than_pictures() -> None:
+def test_there_are_never_more_lanes_than_images() -> None:
     seen = []
 
     def compute(rows: Tensor) -> Tensor:
         seen.append((current_thread().name, len(rows)))
         return rows
 
-    Lanes(4).run(compute, torch.zeros(2, 3), pictures=1)  # one picture, guided: it has two rows
+    Lanes(4).run(compute, torch.zeros(2, 3), images=1)  # one image, guided: it has two rows
     assert seen == [(current_thread().name, 2)]
 
 

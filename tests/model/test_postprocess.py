@@ -1,4 +1,4 @@
-"""What the filters do to a picture, measured in its pixels; and what may be asked of them."""
+"""What the filters do to an image, measured in its pixels; and what may be asked of them."""
 
 from typing import Any
 
@@ -14,25 +14,25 @@ from worker.generation.postprocess import apply
 Pixels = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
 
 
-def pixels(picture: Image.Image) -> Pixels:
-    return numpy.asarray(picture, numpy.float64)
+def pixels(image: Image.Image) -> Pixels:
+    return numpy.asarray(image, numpy.float64)
 
 
 def artwork(side: int) -> Image.Image:
     """Flat shapes with outlines, a thin line and small dots; each pixel the mean of the 16 below it."""
-    picture = Image.new("RGB", (4 * side, 4 * side), (120, 190, 240))
-    pen = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (4 * side, 4 * side), (120, 190, 240))
+    pen = ImageDraw.Draw(image)
 
     def at(*shares: float) -> list[float]:
-        return [share * picture.width for share in shares]
+        return [share * image.width for share in shares]
 
     pen.rectangle(at(0, 0.7, 1, 1), fill=(70, 140, 60))
-    pen.ellipse(at(0.2, 0.3, 0.6, 0.75), fill=(230, 140, 40), outline=(60, 30, 10), width=picture.width // 50)
+    pen.ellipse(at(0.2, 0.3, 0.6, 0.75), fill=(230, 140, 40), outline=(60, 30, 10), width=image.width // 50)
     pen.polygon(at(0.55, 0.2, 0.9, 0.35, 0.7, 0.8), fill=(200, 40, 60))
     for left in (0.3, 0.44):
         pen.ellipse(at(left, 0.42, left + 0.06, 0.5), fill=(20, 20, 20))
-    pen.line(at(0.1, 0.1, 0.9, 0.15), fill=(255, 255, 255), width=picture.width // 80)
-    return picture.reduce(4)
+    pen.line(at(0.1, 0.1, 0.9, 0.15), fill=(255, 255, 255), width=image.width // 80)
+    return image.reduce(4)
 
 
 def step(noise: float) -> Image.Image:
@@ -43,14 +43,14 @@ def step(noise: float) -> Image.Image:
     return Image.fromarray(grainy.clip(0, 255).round().astype("uint8"))
 
 
-def contrast(picture: Image.Image) -> float:
+def contrast(image: Image.Image) -> float:
     """How much brighter the first column right of the step's edge is than the last one left of it."""
-    found = pixels(picture)
+    found = pixels(image)
     return float((found[:, 64] - found[:, 63]).mean())
 
 
-def error(picture: Image.Image, truth: Image.Image) -> float:
-    return float(((pixels(picture) - pixels(truth)) ** 2).mean())
+def error(image: Image.Image, truth: Image.Image) -> float:
+    return float(((pixels(image) - pixels(truth)) ** 2).mean())
 
 
 @pytest.mark.parametrize(("strength", "left"), [(0.3, 0.7), (0.6, 0.4), (1.0, 0.1)])
@@ -80,7 +80,7 @@ def test_sharpen_raises_the_energy_of_edges_with_its_strength() -> None:
 
 
 @pytest.mark.parametrize("factor", [2, 4])
-def test_upscale_comes_closer_to_the_true_large_picture_than_the_usual_kernels(factor: int) -> None:
+def test_upscale_comes_closer_to_the_true_large_image_than_the_usual_kernels(factor: int) -> None:
     truth, small = artwork(128 * factor), artwork(128)
     large = apply(small, Postprocess.model_validate({"upscale": factor}))
     assert large.size == truth.size
@@ -100,7 +100,7 @@ def test_upscale_makes_no_value_that_its_neighbourhood_did_not_have(factor: int)
     assert (lanczos > around.max((-2, -1)).repeat(factor, 0).repeat(factor, 1)).any(), "nothing to hold back"
 
 
-def test_upscale_leaves_a_plain_picture_plain() -> None:
+def test_upscale_leaves_a_plain_image_plain() -> None:
     plain = Image.new("RGB", (33, 21), (12, 200, 77))
     assert apply(plain, Postprocess(upscale=2)).getcolors() == [(66 * 42, (12, 200, 77))]
 

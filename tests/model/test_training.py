@@ -55,9 +55,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
 def test_the_chain_ends_in_a_folder_that_draws(trained: tuple[Path, Path, str]) -> None:
     pipe = UnclipPipeline.from_pretrained(trained[1])
     pipe.set_progress_bar_config(disable=True)
-    picture = pipe("a cat on a sofa", num_inference_steps=2, return_dict=False)[0][0]
-    assert picture.size == (128, 128)
-    assert np.asarray(picture).std() > 1
+    image = pipe("a cat on a sofa", num_inference_steps=2, return_dict=False)[0][0]
+    assert image.size == (128, 128)
+    assert np.asarray(image).std() > 1
 
 
 def test_the_loss_of_every_stage_falls(trained: tuple[Path, Path, str]) -> None:

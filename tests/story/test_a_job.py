@@ -1,4 +1,4 @@
-"""A job from the prompt to the picture, as a client sees it."""
+"""A job from the prompt to the image, as a client sees it."""
 
 import hashlib
 import io
@@ -11,7 +11,7 @@ from PIL import Image
 from tests.stack import Stack, body
 
 
-def test_a_prompt_becomes_a_job_at_once_and_a_picture_soon(safelight: Stack) -> None:
+def test_a_prompt_becomes_a_job_at_once_and_an_image_soon(safelight: Stack) -> None:
     answer = safelight.client.post("/v1/jobs", json={"prompt": "a cat", "size": "128x128", "seed": 7, "n": 2})
 
     assert answer.status_code == 202
@@ -23,7 +23,7 @@ def test_a_prompt_becomes_a_job_at_once_and_a_picture_soon(safelight: Stack) -> 
     assert (job["status"], job["attempts"], job["error"]) == ("completed", 1, None)
     assert [image["seed"] for image in job["images"]] == [7, 8]
     for image in job["images"]:
-        data = safelight.picture(image)
+        data = safelight.image(image)
         assert (len(data), hashlib.sha256(data).hexdigest()) == (image["bytes"], image["sha256"])
         assert Image.open(io.BytesIO(data)).size == (128, 128) == (image["width"], image["height"])
 
@@ -51,7 +51,7 @@ def test_a_long_poll_that_runs_out_answers_with_the_job_as_it_is(safelight: Stac
     assert safelight.job(submitted["id"], wait=0.2)["status"] == "queued"
 
 
-def test_the_same_seed_draws_the_same_picture_and_another_seed_another(safelight: Stack) -> None:
+def test_the_same_seed_draws_the_same_image_and_another_seed_another(safelight: Stack) -> None:
     jobs = [safelight.final(safelight.submit(seed=seed)["id"]) for seed in (1, 1, 2)]
 
     one, same, other = (job["images"][0]["sha256"] for job in jobs)
@@ -59,13 +59,13 @@ def test_the_same_seed_draws_the_same_picture_and_another_seed_another(safelight
 
 
 @pytest.mark.parametrize("output_format", ["png", "webp", "jpeg"])
-def test_a_picture_says_what_drew_it(safelight: Stack, output_format: str) -> None:
+def test_an_image_says_what_drew_it(safelight: Stack, output_format: str) -> None:
     job = safelight.final(safelight.submit("a cat & <a dog>", seed=3, output_format=output_format)["id"])
 
     (image,) = job["images"]
-    picture = Image.open(io.BytesIO(safelight.picture(image)))
-    packet = str(picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp"))
-    assert picture.format == output_format.upper()
+    pixels = Image.open(io.BytesIO(safelight.image(image)))
+    packet = str(pixels.info.get("xmp") or pixels.info.get("XML:com.adobe.xmp"))
+    assert pixels.format == output_format.upper()
     assert image["media_type"] == f"image/{output_format}"
     assert "trainedAlgorithmicMedia" in packet
     assert "a cat &amp; &lt;a dog&gt;" in packet
@@ -92,7 +92,7 @@ def test_a_dry_run_estimates_and_stores_nothing(safelight: Stack) -> None:
 
 def test_jobs_are_listed_newest_first_by_cursor_and_filter(safelight: Stack) -> None:
     mine: dict[str, Any] = {"metadata": {"story": "listing"}}
-    ids = [safelight.submit(f"picture {number}", **mine)["id"] for number in range(5)]
+    ids = [safelight.submit(f"image {number}", **mine)["id"] for number in range(5)]
     for job_id in ids:
         safelight.final(job_id)
     waiting = safelight.submit(model="elsewhere", **mine)["id"]

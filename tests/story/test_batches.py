@@ -16,7 +16,7 @@ from PIL import Image
 
 from core.status import BATCH_FINAL
 from core.tables import jobs
-from tests.images import a_picture, encoded, upload
+from tests.images import an_image, encoded, upload
 from tests.processes import PATIENCE
 from tests.stack import Stack, body
 
@@ -73,7 +73,7 @@ def lines_of(stack: Stack, file_id: str | None) -> list[dict[str, Any]]:
     return [json.loads(line) for line in answer.content.splitlines()]
 
 
-def test_the_guides_code_runs_on_pictures_from_start_to_output_file(safelight: Stack, client: openai.OpenAI) -> None:
+def test_the_guides_code_runs_on_images_from_start_to_output_file(safelight: Stack, client: openai.OpenAI) -> None:
     file = client.files.create(file=("batch.jsonl", jsonl(*numbered(20, model="dall-e-2"))), purpose="batch")
     batch = client.batches.create(
         input_file_id=file.id,
@@ -100,8 +100,8 @@ def test_the_guides_code_runs_on_pictures_from_start_to_output_file(safelight: S
     assert first["error"] is None
     assert (first["response"]["status_code"], first["id"][:10]) == (200, "batch_req_")
     assert first["response"]["request_id"] == first["response"]["body"]["job_id"]
-    picture = httpx.get(first["response"]["body"]["data"][0]["url"])
-    assert Image.open(io.BytesIO(picture.content)).size == (64, 64)
+    image = httpx.get(first["response"]["body"]["data"][0]["url"])
+    assert Image.open(io.BytesIO(image.content)).size == (64, 64)
 
 
 def test_prompts_are_in_line_when_the_answer_comes(safelight: Stack) -> None:
@@ -122,14 +122,14 @@ def test_prompts_are_in_line_when_the_answer_comes(safelight: Stack) -> None:
 
 
 def test_requests_may_each_say_their_own(safelight: Stack) -> None:
-    picture = upload(safelight, encoded(a_picture((64, 64))))
+    pixels = upload(safelight, encoded(an_image((64, 64))))
     batch = submit(
         safelight,
         requests=[
             {"custom_id": "two", "prompt": "a cat", "n": 2, "seed": 7},
             {"prompt": "a dog", "postprocess": {"upscale": 2}, "size": "128x128"},
-            {"custom_id": "edit", "operation": "edit", "prompt": "a hat", "image": {"file_id": picture["id"]}},
-            {"custom_id": "like", "operation": "variation", "image": {"file_id": picture["id"]}},
+            {"custom_id": "edit", "operation": "edit", "prompt": "a hat", "image": {"file_id": pixels["id"]}},
+            {"custom_id": "like", "operation": "variation", "image": {"file_id": pixels["id"]}},
         ],
         size="64x64",
         response_format="b64_json",
@@ -297,7 +297,7 @@ def test_failed_lines_alone_are_tried_again(safelight: Stack) -> None:
     assert [line["custom_id"] for line in lines_of(safelight, second["error_file_id"])] == ["r2", "r4"]
 
 
-def test_its_pictures_come_as_a_zip_and_a_table(safelight: Stack) -> None:
+def test_its_images_come_as_a_zip_and_a_table(safelight: Stack) -> None:
     requests = [
         {"custom_id": "../../etc/passwd", "prompt": "=cmd()", "n": 2, "size": "64x64", "seed": 1},
         {"custom_id": "katze 猫", "prompt": "a cat", "size": "64x64"},

@@ -1,4 +1,4 @@
-"""The model that ships, drawn by the real worker on the CPU: the picture follows the prompt."""
+"""The model that ships, drawn by the real worker on the CPU: the image follows the prompt."""
 
 import io
 from pathlib import Path
@@ -25,11 +25,11 @@ def bundled(own: Stack) -> Stack:
 def draw(stack: Stack, prompt: str, **fields: object) -> list[Image.Image]:
     job = stack.final(stack.submit(prompt, **{"model": "unclip-mini", "size": "128x128", "seed": 1, **fields})["id"])
     assert job["status"] == "completed", job["error"]
-    return [Image.open(io.BytesIO(stack.picture(image))).convert("RGB") for image in job["images"]]
+    return [Image.open(io.BytesIO(stack.image(image))).convert("RGB") for image in job["images"]]
 
 
-def colour(picture: Image.Image, box: tuple[int, int, int, int]) -> tuple[float, float, float]:
-    red, green, blue = ImageStat.Stat(picture.crop(box)).mean
+def colour(image: Image.Image, box: tuple[int, int, int, int]) -> tuple[float, float, float]:
+    red, green, blue = ImageStat.Stat(image.crop(box)).mean
     return red, green, blue
 
 
@@ -47,7 +47,7 @@ def test_the_scene_follows_the_prompt_in_english_and_chinese(bundled: Stack) -> 
     assert min(colour(snow, GROUND)) > 180
 
 
-def test_a_seed_is_a_picture_and_sizes_are_what_was_asked_for(bundled: Stack) -> None:
+def test_a_seed_is_an_image_and_sizes_are_what_was_asked_for(bundled: Stack) -> None:
     one, other = draw(bundled, "A rocket in space.", n=2, size="256x256")
     (again,) = draw(bundled, "A rocket in space.", seed=1, size="256x256")
 
@@ -57,7 +57,7 @@ def test_a_seed_is_a_picture_and_sizes_are_what_was_asked_for(bundled: Stack) ->
     assert difference == pytest.approx(ImageStat.Stat(one).mean, abs=2)
 
 
-def test_an_edit_changes_half_a_picture_and_a_prompt_that_is_not_read_to_its_end_is_told(bundled: Stack) -> None:
+def test_an_edit_changes_half_an_image_and_a_prompt_that_is_not_read_to_its_end_is_told(bundled: Stack) -> None:
     (cat,) = draw(bundled, "A cat on the grass.")
     prompt = "A dog on the grass at night. " * 20
 
@@ -74,7 +74,7 @@ def test_an_edit_changes_half_a_picture_and_a_prompt_that_is_not_read_to_its_end
     )
 
     assert job["status"] == "completed", job["error"]
-    result = Image.open(io.BytesIO(bundled.picture(job["images"][0]))).convert("RGB")
+    result = Image.open(io.BytesIO(bundled.image(job["images"][0]))).convert("RGB")
     assert same(result, cat, (0, 0, 56, 128))
     assert sum(colour(result, (80, 0, 128, 24))) < 0.6 * sum(colour(cat, (80, 0, 128, 24)))
     (warning,) = job["warnings"]

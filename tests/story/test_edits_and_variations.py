@@ -1,4 +1,4 @@
-"""Jobs that begin with a picture: how it comes in, where it may be changed, and what is refused."""
+"""Jobs that begin with an image: how it comes in, where it may be changed, and what is refused."""
 
 import base64
 from typing import Any
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from PIL import Image
 
 from core.tables import files
-from tests.images import a_mask, a_picture, data_url, decoded, encoded, same, upload
+from tests.images import a_mask, an_image, data_url, decoded, encoded, same, upload
 from tests.stack import Stack, body
 
 LEFT, RIGHT = (0, 0, 32, 64), (32, 0, 64, 64)
@@ -17,7 +17,7 @@ LEFT, RIGHT = (0, 0, 32, 64), (32, 0, 64, 64)
 def drawn(stack: Stack, job: dict[str, Any]) -> Image.Image:
     final = stack.final(job["id"])
     assert final["status"] == "completed", final["error"]
-    return decoded(stack.picture(final["images"][0]))
+    return decoded(stack.image(final["images"][0]))
 
 
 def edit(stack: Stack, **fields: Any) -> dict[str, Any]:
@@ -31,43 +31,43 @@ def vary(stack: Stack, **fields: Any) -> dict[str, Any]:
 
 
 def test_an_edit_draws_where_the_mask_is_transparent_and_nowhere_else(safelight: Stack) -> None:
-    picture = a_picture()
-    image = {"file_id": upload(safelight, encoded(picture))["id"]}
+    pixels = an_image()
+    image = {"file_id": upload(safelight, encoded(pixels))["id"]}
     mask = {"file_id": upload(safelight, encoded(a_mask()))["id"]}
 
     job = edit(safelight, image=image, mask=mask, strength=0.9)
 
     assert (job["operation"], job["image"], job["mask"], job["strength"]) == ("edit", image, mask, 0.9)
     result = drawn(safelight, job)
-    assert same(result, picture, LEFT)
-    assert not same(result, picture, RIGHT)
+    assert same(result, pixels, LEFT)
+    assert not same(result, pixels, RIGHT)
 
 
 def test_an_opaque_mask_is_drawn_on_where_it_is_white(safelight: Stack) -> None:
-    picture, mask = a_picture(), Image.new("L", (64, 64), 0)
+    image, mask = an_image(), Image.new("L", (64, 64), 0)
     mask.paste(255, LEFT)
 
-    result = drawn(safelight, edit(safelight, image=data_url(picture), mask=data_url(mask)))
+    result = drawn(safelight, edit(safelight, image=data_url(image), mask=data_url(mask)))
 
-    assert same(result, picture, RIGHT)
-    assert not same(result, picture, LEFT)
+    assert same(result, image, RIGHT)
+    assert not same(result, image, LEFT)
 
 
-def test_a_transparent_picture_is_its_own_mask(safelight: Stack) -> None:
-    picture = a_picture()
-    cut = picture.convert("RGBA")
+def test_a_transparent_image_is_its_own_mask(safelight: Stack) -> None:
+    image = an_image()
+    cut = image.convert("RGBA")
     cut.putalpha(a_mask().getchannel("A"))
 
     job = edit(safelight, image=data_url(cut))
 
     assert job["mask"] == job["image"]
     result = drawn(safelight, job)
-    assert same(result, picture, LEFT)
-    assert not same(result, picture, RIGHT)
+    assert same(result, image, LEFT)
+    assert not same(result, image, RIGHT)
 
 
 def test_an_edit_without_a_mask_goes_as_far_as_the_models_strength(safelight: Stack) -> None:
-    image = data_url(a_picture())
+    image = data_url(an_image())
 
     default = safelight.submit("a dog", operation="edit", image=image, model="slow", steps=1)
 
@@ -78,8 +78,8 @@ def test_an_edit_without_a_mask_goes_as_far_as_the_models_strength(safelight: St
     assert not same(faint, alone, (0, 0, 64, 64))
 
 
-def test_a_variation_needs_no_prompt_and_follows_its_picture(safelight: Stack) -> None:
-    jobs = [vary(safelight, image=data_url(a_picture(colour=colour)), seed=1) for colour in ("teal", "teal", "navy")]
+def test_a_variation_needs_no_prompt_and_follows_its_image(safelight: Stack) -> None:
+    jobs = [vary(safelight, image=data_url(an_image(colour=colour)), seed=1) for colour in ("teal", "teal", "navy")]
 
     one, again, other = (drawn(safelight, job) for job in jobs)
 
@@ -87,11 +87,11 @@ def test_a_variation_needs_no_prompt_and_follows_its_picture(safelight: Stack) -
     assert one.tobytes() == again.tobytes() != other.tobytes()
 
 
-def test_a_picture_of_an_earlier_job_is_copied_so_that_its_deletion_harms_nobody(safelight: Stack) -> None:
+def test_an_image_of_an_earlier_job_is_copied_so_that_its_deletion_harms_nobody(safelight: Stack) -> None:
     first = safelight.final(safelight.submit()["id"])
     waiting = vary(safelight, model="elsewhere", image={"image_id": first["images"][0]["id"]})
     copied = vary(safelight, image={"image_id": first["images"][0]["id"]})
-    original = decoded(safelight.picture(first["images"][0]))
+    original = decoded(safelight.image(first["images"][0]))
 
     safelight.client.delete(f"/v1/jobs/{first['id']}")
 
@@ -103,13 +103,13 @@ def test_a_picture_of_an_earlier_job_is_copied_so_that_its_deletion_harms_nobody
     assert safelight.final(copied["id"])["status"] == "completed"
 
 
-def test_the_middle_of_a_picture_is_cut_to_the_shape_of_the_job(safelight: Stack) -> None:
+def test_the_middle_of_an_image_is_cut_to_the_shape_of_the_job(safelight: Stack) -> None:
     wide = Image.new("RGB", (256, 64), "red")
     wide.paste("blue", (96, 0, 160, 64))
 
     result = drawn(safelight, edit(safelight, image=data_url(wide), strength=0.01))
 
-    red, _green, blue = result.getpixel((32, 32))  # type: ignore[misc]  # of an RGB picture it is a triple
+    red, _green, blue = result.getpixel((32, 32))  # type: ignore[misc]  # of an RGB image it is a triple
     assert blue > 200 > 50 > red
     assert result.getpixel((2, 32))[2] > 200  # type: ignore[index]
 
@@ -117,7 +117,7 @@ def test_the_middle_of_a_picture_is_cut_to_the_shape_of_the_job(safelight: Stack
 def test_a_photograph_comes_in_upright_and_says_nothing_of_its_camera(safelight: Stack) -> None:
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "Leica"  # turn by 90 degrees; the maker
-    photograph = encoded(a_picture((64, 32)), "JPEG", exif=exif)
+    photograph = encoded(an_image((64, 32)), "JPEG", exif=exif)
     url = {"image_url": "data:image/jpeg;base64," + base64.b64encode(photograph).decode()}
 
     job = vary(safelight, image=url)
@@ -127,22 +127,22 @@ def test_a_photograph_comes_in_upright_and_says_nothing_of_its_camera(safelight:
     assert b"Leica" not in kept
 
 
-def test_edits_with_different_pictures_share_a_pass_and_keep_apart(own: Stack) -> None:
+def test_edits_with_different_images_share_a_pass_and_keep_apart(own: Stack) -> None:
     own.api()
-    pictures = [a_picture(colour=colour) for colour in ("teal", "navy", "olive")]
-    jobs = [edit(own, image=data_url(picture), mask=data_url(a_mask())) for picture in pictures]
+    images = [an_image(colour=colour) for colour in ("teal", "navy", "olive")]
+    jobs = [edit(own, image=data_url(image), mask=data_url(a_mask())) for image in images]
     own.worker()
 
     finals = [own.final(job["id"]) for job in jobs]
 
     assert [job["images"][0]["receipt"]["microbatch"] for job in finals] == [3, 3, 3]
-    for job, picture in zip(finals, pictures, strict=True):
-        assert same(decoded(own.picture(job["images"][0])), picture, LEFT)
+    for job, image in zip(finals, images, strict=True):
+        assert same(decoded(own.image(job["images"][0])), image, LEFT)
 
 
-def test_a_job_whose_picture_is_gone_fails_alone(own: Stack) -> None:
+def test_a_job_whose_image_is_gone_fails_alone(own: Stack) -> None:
     own.api()
-    ids = [upload(own, encoded(a_picture()))["id"] for _ in range(3)]
+    ids = [upload(own, encoded(an_image()))["id"] for _ in range(3)]
     jobs = [edit(own, image={"file_id": file_id}) for file_id in ids]
     own.client.delete(f"/v1/files/{ids[1]}")
     own.worker()
@@ -156,8 +156,8 @@ def test_a_job_whose_picture_is_gone_fails_alone(own: Stack) -> None:
     assert (again.status_code, body(again)["error"]["param"]) == (400, "image.file_id")
 
 
-def test_a_cancelled_edit_is_retried_with_its_pictures(safelight: Stack) -> None:
-    job = edit(safelight, model="elsewhere", image=data_url(a_picture()), mask=data_url(a_mask()), strength=0.3)
+def test_a_cancelled_edit_is_retried_with_its_images(safelight: Stack) -> None:
+    job = edit(safelight, model="elsewhere", image=data_url(an_image()), mask=data_url(a_mask()), strength=0.3)
     safelight.client.post(f"/v1/jobs/{job['id']}/cancel")
 
     new = body(safelight.client.post(f"/v1/jobs/{job['id']}/retry"))
@@ -166,9 +166,9 @@ def test_a_cancelled_edit_is_retried_with_its_pictures(safelight: Stack) -> None
     assert {name: new[name] for name in same_as_before} == {name: job[name] for name in same_as_before}
 
 
-def test_a_repeated_request_keeps_its_pictures_once(safelight: Stack) -> None:
+def test_a_repeated_request_keeps_its_images_once(safelight: Stack) -> None:
     before = safelight.count(files), objects(safelight)
-    request = {"operation": "edit", "prompt": "x", "size": "64x64", "image": data_url(a_picture())}
+    request = {"operation": "edit", "prompt": "x", "size": "64x64", "image": data_url(an_image())}
     headers = {"idempotency-key": "an-edit"}
 
     answers = [safelight.client.post("/v1/jobs", json=request, headers=headers) for _ in range(2)]
@@ -178,9 +178,9 @@ def test_a_repeated_request_keeps_its_pictures_once(safelight: Stack) -> None:
     assert (safelight.count(files), objects(safelight)) == (before[0] + 1, before[1] + 1)
 
 
-def test_a_dry_run_with_a_picture_stores_neither(safelight: Stack) -> None:
+def test_a_dry_run_with_an_image_stores_neither(safelight: Stack) -> None:
     before = safelight.count(), safelight.count(files), objects(safelight)
-    request = {"operation": "edit", "prompt": "x", "image": data_url(a_picture()), "dry_run": True}
+    request = {"operation": "edit", "prompt": "x", "image": data_url(an_image()), "dry_run": True}
 
     answer = safelight.client.post("/v1/jobs", json=request)
 
@@ -196,18 +196,18 @@ def url(data: bytes) -> dict[str, str]:
     return {"image_url": "data:;base64," + base64.b64encode(data).decode()}
 
 
-IMAGE = data_url(a_picture())
+IMAGE = data_url(an_image())
 EDIT: dict[str, Any] = {"operation": "edit", "prompt": "x", "image": IMAGE}
 VARIATION: dict[str, Any] = {"operation": "variation", "image": IMAGE}
-MOVING = encoded(a_picture(), "WEBP", save_all=True, append_images=[a_picture(colour="navy")])
+MOVING = encoded(an_image(), "WEBP", save_all=True, append_images=[an_image(colour="navy")])
 BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     # what is sent; param, and a word that helps
     "an unknown operation": ({"prompt": "x", "operation": "inpaint"}, "operation", "'variation'"),
-    "an edit without a picture": ({"prompt": "x", "operation": "edit"}, "image", "required"),
+    "an edit without an image": ({"prompt": "x", "operation": "edit"}, "image", "required"),
     "an edit without a prompt": ({"operation": "edit", "image": IMAGE}, "prompt", "required"),
-    "a generation with a picture": ({"prompt": "x", "image": IMAGE}, "image", "edit or variation"),
+    "a generation with an image": ({"prompt": "x", "image": IMAGE}, "image", "edit or variation"),
     "a generation with a strength": ({"prompt": "x", "strength": 0.5}, "strength", "edit"),
-    "a variation without a picture": ({"operation": "variation"}, "image", "required"),
+    "a variation without an image": ({"operation": "variation"}, "image", "required"),
     "a variation with a prompt": (VARIATION | {"prompt": "x"}, "prompt", "not variation"),
     "a variation with a mask": (VARIATION | {"mask": data_url(a_mask())}, "mask", "edit"),
     "a variation with a negative prompt": (VARIATION | {"negative_prompt": "x"}, "negative_prompt", "not variation"),
@@ -216,14 +216,14 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "too much strength": (EDIT | {"strength": 1.1}, "strength", "less than or equal to 1"),
     "a URL": (EDIT | {"image": {"image_url": "https://example.com/a.png"}}, "image.image_url", "POST /v1/files"),
     "half a data URL": (EDIT | {"image": {"image_url": "data:image/png;base64,@"}}, "image.image_url", "base 64"),
-    "two pictures in one": (EDIT | {"image": {"file_id": "a", "image_id": "b"}}, "image", "one of"),
-    "no picture at all": (EDIT | {"image": {}}, "image", "one of"),
+    "two images in one": (EDIT | {"image": {"file_id": "a", "image_id": "b"}}, "image", "one of"),
+    "no image at all": (EDIT | {"image": {}}, "image", "one of"),
     "a misspelt source": (EDIT | {"image": {"fileid": "a"}}, "image.fileid", "file_id, image_id"),
     "a file that is not there": (EDIT | {"image": {"file_id": "file-x"}}, "image.file_id", "file-x"),
     "an image that is not there": (EDIT | {"image": {"image_id": "img_x"}}, "image.image_id", "img_x"),
-    "a GIF": (EDIT | {"image": url(encoded(a_picture(), "GIF"))}, "image", "PNG, JPEG or WebP"),
-    "a moving picture": (EDIT | {"image": url(MOVING)}, "image", "moving"),
-    "half a picture": (EDIT | {"image": url(encoded(Image.effect_noise((64, 64), 90))[:2000])}, "image", "truncated"),
+    "a GIF": (EDIT | {"image": url(encoded(an_image(), "GIF"))}, "image", "PNG, JPEG or WebP"),
+    "a moving image": (EDIT | {"image": url(MOVING)}, "image", "moving"),
+    "half an image": (EDIT | {"image": url(encoded(Image.effect_noise((64, 64), 90))[:2000])}, "image", "truncated"),
     "a bomb": (EDIT | {"image": url(encoded(Image.new("1", (8000, 4001))))}, "image", "8000x4001"),
     "a mask of another size": (EDIT | {"mask": data_url(a_mask((32, 32)))}, "mask", "32x32"),
     "a mask that allows nothing": (EDIT | {"mask": data_url(Image.new("L", (64, 64), 0))}, "mask", "nothing"),
@@ -246,8 +246,8 @@ def test_a_bad_request_is_refused_by_name_and_nothing_is_stored(safelight: Stack
     assert (safelight.count(), safelight.count(files), objects(safelight)) == before
 
 
-def test_another_projects_file_is_no_picture_of_ours(safelight: Stack) -> None:
-    mine = upload(safelight, encoded(a_picture()))["id"]
+def test_another_projects_file_is_no_image_of_ours(safelight: Stack) -> None:
+    mine = upload(safelight, encoded(an_image()))["id"]
     with safelight.database.transaction() as connection:
         connection.execute(sa.text("INSERT INTO projects (id, name) VALUES ('proj_of_files', 'other')"))
         connection.execute(sa.update(files).where(files.c.id == mine).values(project_id="proj_of_files"))

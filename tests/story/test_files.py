@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from core.storage import Storage
 from core.tables import files
-from tests.images import a_picture, encoded, upload
+from tests.images import an_image, encoded, upload
 from tests.stack import Stack, body
 from worker.sweep import ORPHAN_AGE, Sweep
 
@@ -23,7 +23,7 @@ def test_the_sdk_uploads_lists_reads_and_deletes_a_file(safelight: Stack) -> Non
     with openai.OpenAI(base_url=f"{safelight.url}/v1", api_key="anything") as client:
         batch = client.files.create(file=("päckchen 1.jsonl", LINES), purpose="batch")
         vision = client.files.create(
-            file=io.BytesIO(encoded(a_picture())),
+            file=io.BytesIO(encoded(an_image())),
             purpose="vision",
             expires_after={"anchor": "created_at", "seconds": 3600},
         )
@@ -130,7 +130,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(own: Stack) -> No
 
 def test_an_expired_file_is_gone_at_once_and_swept_with_its_object(own: Stack) -> None:
     own.api()
-    expired, kept = (upload(own, encoded(a_picture()))["id"] for _ in range(2))
+    expired, kept = (upload(own, encoded(an_image()))["id"] for _ in range(2))
     own.database.execute(sa.update(files).where(files.c.id == expired).values(expires_at=sa.func.now()))
 
     answers = [own.client.get(f"/v1/files/{file_id}").status_code for file_id in (expired, kept)]
@@ -145,7 +145,7 @@ def test_an_expired_file_is_gone_at_once_and_swept_with_its_object(own: Stack) -
 
 def test_an_object_without_a_file_is_swept_and_a_files_is_not(own: Stack) -> None:
     own.api()
-    kept = upload(own, encoded(a_picture()))["id"]
+    kept = upload(own, encoded(an_image()))["id"]
     storage = Storage(own.settings)
     storage.put("files/file-lost", b"of an upload whose row was never written", "image/png")
     old = time.time() - (ORPHAN_AGE + timedelta(minutes=1)).total_seconds()

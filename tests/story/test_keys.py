@@ -7,7 +7,7 @@ import pytest
 
 from core import keys
 from core.tables import DEFAULT_PROJECT
-from tests.images import a_picture, encoded
+from tests.images import an_image, encoded
 from tests.processes import PATIENCE
 from tests.stack import Stack, body
 
@@ -55,7 +55,7 @@ def test_without_a_key_nothing_is_answered_but_health_and_signed_links(guarded: 
 def test_another_projects_things_do_not_exist(guarded: Stack, ada: httpx.Client) -> None:
     job = body(ada.post("/v1/jobs", json={"prompt": "x", "size": "64x64"}, headers={"idempotency-key": "same"}))
     image = body(ada.get(f"/v1/jobs/{job['id']}", params={"wait": 60}))["images"][0]
-    file = body(ada.post("/v1/files", data={"purpose": "vision"}, files={"file": ("a.png", encoded(a_picture()))}))
+    file = body(ada.post("/v1/files", data={"purpose": "vision"}, files={"file": ("a.png", encoded(an_image()))}))
     (project,) = guarded.database.execute(keys.add_project("eve"))
 
     with client(guarded, key_for(guarded, project.id)) as eve:
@@ -83,15 +83,15 @@ def test_another_projects_things_do_not_exist(guarded: Stack, ada: httpx.Client)
     assert [answer.status_code for answer in seen] == [404] * 11
     assert [answer.status_code for answer in stolen] == [400, 400]
     assert listed == []
-    assert ada.get(f"/v1/files/{file['id']}/content").content == encoded(a_picture())
+    assert ada.get(f"/v1/files/{file['id']}/content").content == encoded(an_image())
     assert own_job.status_code == 202
     assert body(own_job)["id"] != job["id"]
 
 
-def test_the_ledger_keeps_no_key(guarded: Stack) -> None:
+def test_the_database_keeps_no_key(guarded: Stack) -> None:
     key = key_for(guarded, DEFAULT_PROJECT)
 
-    (kept,) = guarded.database.execute(keys.every())
+    (kept,) = guarded.database.execute(keys.list_keys())
 
     assert key not in str(tuple(kept))
     assert key.startswith(kept.prefix)

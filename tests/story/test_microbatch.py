@@ -3,7 +3,7 @@
 from tests.stack import Stack
 
 
-def test_two_jobs_share_a_pass_and_each_gets_its_own_seeds_picture(own: Stack) -> None:
+def test_two_jobs_share_a_pass_and_each_gets_its_own_seeds_image(own: Stack) -> None:
     own.api()
     together = [own.submit("a cat", seed=1), own.submit("a dog", seed=2, n=2)]
     own.worker()

@@ -1,4 +1,4 @@
-"""The official `openai` SDK draws pictures here by another base URL, and nothing else."""
+"""The official `openai` SDK draws images here by another base URL, and nothing else."""
 
 import asyncio
 import base64
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from core.tables import files as table
-from tests.images import a_mask, a_picture, data_url, decoded, encoded, same
+from tests.images import a_mask, an_image, data_url, decoded, encoded, same
 from tests.stack import Stack, body
 
 
@@ -21,8 +21,8 @@ def test_images_generate_answers_with_links_that_open(safelight: Stack) -> None:
     assert answer.data is not None
     assert len(answer.data) == 2
     for image in answer.data:
-        picture = Image.open(io.BytesIO(httpx.get(str(image.url)).content))
-        assert picture.size == (256, 256)
+        pixels = Image.open(io.BytesIO(httpx.get(str(image.url)).content))
+        assert pixels.size == (256, 256)
     job = safelight.job(str(answer.model_extra and answer.model_extra["job_id"]))
     assert (job["status"], job["model"], len(job["images"])) == ("completed", "fake", 2)
 
@@ -76,12 +76,12 @@ def test_models_are_listed_and_retrieved(safelight: Stack) -> None:
         assert client.models.retrieve("dall-e-2").id == "fake"
 
 
-def test_images_edit_changes_a_picture_where_its_mask_is_transparent(safelight: Stack) -> None:
-    picture = a_picture()
+def test_images_edit_changes_an_image_where_its_mask_is_transparent(safelight: Stack) -> None:
+    pixels = an_image()
     with openai.OpenAI(base_url=f"{safelight.url}/v1", api_key="anything") as client:
         answer = client.images.edit(
             model="dall-e-2",
-            image=encoded(picture),
+            image=encoded(pixels),
             mask=("mask.png", encoded(a_mask())),
             prompt="a dog",
             n=2,
@@ -93,19 +93,19 @@ def test_images_edit_changes_a_picture_where_its_mask_is_transparent(safelight: 
 
     assert answer.data is not None
     assert answer.model_extra is not None
-    pictures = [decoded(base64.b64decode(str(image.b64_json))) for image in answer.data]
-    assert [result.size for result in pictures] == [(128, 128)] * 2
-    assert pictures[0].tobytes() != pictures[1].tobytes()
+    pixel_images = [decoded(base64.b64decode(str(image.b64_json))) for image in answer.data]
+    assert [result.size for result in pixel_images] == [(128, 128)] * 2
+    assert pixel_images[0].tobytes() != pixel_images[1].tobytes()
     job = safelight.job(answer.model_extra["job_id"])
     assert (job["operation"], job["seed"], job["strength"]) == ("edit", 3, 0.9)
     assert job["metadata"] == {"a": "b", "user": "ada"}
 
 
-def test_images_edit_leaves_the_rest_of_the_picture_as_it_was(safelight: Stack) -> None:
-    picture = a_picture()
+def test_images_edit_leaves_the_rest_of_the_image_as_it_was(safelight: Stack) -> None:
+    image = an_image()
     with openai.OpenAI(base_url=f"{safelight.url}/v1", api_key="anything") as client:
         answer = client.images.edit(
-            image=[io.BytesIO(encoded(picture))],
+            image=[io.BytesIO(encoded(image))],
             mask=io.BytesIO(encoded(a_mask())),
             prompt="a dog",
             size="64x64",
@@ -113,12 +113,12 @@ def test_images_edit_leaves_the_rest_of_the_picture_as_it_was(safelight: Stack) 
 
     assert answer.data is not None
     result = decoded(httpx.get(str(answer.data[0].url)).content)
-    assert same(result, picture, (0, 0, 32, 64))
-    assert not same(result, picture, (32, 0, 64, 64))
+    assert same(result, image, (0, 0, 32, 64))
+    assert not same(result, image, (32, 0, 64, 64))
 
 
-def test_an_edit_may_name_its_pictures_in_json(safelight: Stack) -> None:
-    request = {"prompt": "a dog", "size": "64x64", "image": data_url(a_picture()), "mask": data_url(a_mask())}
+def test_an_edit_may_name_its_images_in_json(safelight: Stack) -> None:
+    request = {"prompt": "a dog", "size": "64x64", "image": data_url(an_image()), "mask": data_url(a_mask())}
 
     answer = safelight.client.post("/v1/images/edits", json=request)
 
@@ -131,7 +131,7 @@ def test_images_create_variation_works_here_again(safelight: Stack) -> None:
         openai.OpenAI(base_url=f"{safelight.url}/v1", api_key="anything") as client,
         pytest.warns(DeprecationWarning, match="create_variation|deprecated"),
     ):
-        answer = client.images.create_variation(image=encoded(a_picture()), n=2, size="256x256")
+        answer = client.images.create_variation(image=encoded(an_image()), n=2, size="256x256")
 
     assert answer.data is not None
     assert [decoded(httpx.get(str(image.url)).content).size for image in answer.data] == [(256, 256)] * 2
@@ -139,24 +139,24 @@ def test_images_create_variation_works_here_again(safelight: Stack) -> None:
     assert safelight.job(answer.model_extra["job_id"])["operation"] == "variation"
 
 
-PICTURE = ("a.png", encoded(a_picture()))
+IMAGE = ("a.png", encoded(an_image()))
 
 
 @pytest.mark.parametrize(
     ("call", "fields", "files", "param"),
     [
-        ("edits", {"prompt": "x"}, {"mask": PICTURE}, "image"),
-        ("edits", {}, {"image": PICTURE}, "prompt"),
-        ("edits", {"prompt": "x", "input_fidelity": "high"}, {"image": PICTURE}, "input_fidelity"),
-        ("edits", {"prompt": "x"}, {"image": PICTURE, "markup": PICTURE}, "markup"),
-        ("edits", {"prompt": "x", "n": "two"}, {"image": PICTURE}, "n"),
-        ("edits", {"prompt": "x", "strength": "2"}, {"image": PICTURE}, "strength"),
-        ("edits", {"prompt": "x", "postprocess[upscale]": "3"}, {"image": PICTURE}, "postprocess.upscale"),
-        ("edits", {"prompt": "x"}, {"image": ("a.png", b"no picture")}, "image"),
-        ("edits", {"prompt": "x", "image": "file-1"}, {"mask": PICTURE}, "image"),
-        ("variations", {"prompt": "x"}, {"image": PICTURE}, "prompt"),
-        ("variations", {}, {"image": PICTURE, "mask": PICTURE}, "mask"),
-        ("variations", {"model": "slow"}, {"image": PICTURE}, "operation"),
+        ("edits", {"prompt": "x"}, {"mask": IMAGE}, "image"),
+        ("edits", {}, {"image": IMAGE}, "prompt"),
+        ("edits", {"prompt": "x", "input_fidelity": "high"}, {"image": IMAGE}, "input_fidelity"),
+        ("edits", {"prompt": "x"}, {"image": IMAGE, "markup": IMAGE}, "markup"),
+        ("edits", {"prompt": "x", "n": "two"}, {"image": IMAGE}, "n"),
+        ("edits", {"prompt": "x", "strength": "2"}, {"image": IMAGE}, "strength"),
+        ("edits", {"prompt": "x", "postprocess[upscale]": "3"}, {"image": IMAGE}, "postprocess.upscale"),
+        ("edits", {"prompt": "x"}, {"image": ("a.png", b"no image")}, "image"),
+        ("edits", {"prompt": "x", "image": "file-1"}, {"mask": IMAGE}, "image"),
+        ("variations", {"prompt": "x"}, {"image": IMAGE}, "prompt"),
+        ("variations", {}, {"image": IMAGE, "mask": IMAGE}, "mask"),
+        ("variations", {"model": "slow"}, {"image": IMAGE}, "operation"),
     ],
 )
 def test_a_bad_form_is_refused_by_name_and_stores_nothing(
@@ -170,12 +170,12 @@ def test_a_bad_form_is_refused_by_name_and_stores_nothing(
     assert (safelight.count(), safelight.count(table)) == before
 
 
-def test_several_pictures_for_one_edit_are_refused_by_name(safelight: Stack) -> None:
+def test_several_images_for_one_edit_are_refused_by_name(safelight: Stack) -> None:
     with (
         openai.OpenAI(base_url=f"{safelight.url}/v1", api_key="anything") as client,
         pytest.raises(openai.BadRequestError) as caught,
     ):
-        client.images.edit(image=[encoded(a_picture()), encoded(a_picture())], prompt="a dog")
+        client.images.edit(image=[encoded(an_image()), encoded(an_image())], prompt="a dog")
 
     assert caught.value.param == "image"
     assert "2 were sent" in caught.value.message

@@ -1,4 +1,4 @@
-"""What is done to a picture after it is drawn, and the looks at it before it is finished."""
+"""What is done to an image after it is drawn, and the looks at it before it is finished."""
 
 import base64
 import json
@@ -8,25 +8,25 @@ import pytest
 from PIL import Image
 
 from core.images.postprocess import Postprocess
-from tests.images import a_picture, data_url, decoded
+from tests.images import an_image, data_url, decoded
 from tests.stack import Stack, body
 from worker.generation.postprocess import apply
 
 
-def test_an_upscaled_picture_is_stored_with_its_own_size_and_says_so(safelight: Stack) -> None:
+def test_an_upscaled_image_is_stored_with_its_own_size_and_says_so(safelight: Stack) -> None:
     filters = {"upscale": 2, "sharpen": 0.5}
 
     plain = safelight.final(safelight.submit(seed=5)["id"])
     large = safelight.final(safelight.submit(seed=5, postprocess=filters)["id"])
 
     (image,) = large["images"]
-    picture = decoded(safelight.picture(image))
-    assert (image["width"], image["height"]) == picture.size == (128, 128)
+    pixels = decoded(safelight.image(image))
+    assert (image["width"], image["height"]) == pixels.size == (128, 128)
     assert large["size"] == "64x64"
     assert large["postprocess"] == {"denoise": None, **filters}
     assert image["receipt"]["postprocess"] == filters
-    expected = apply(decoded(safelight.picture(plain["images"][0])), Postprocess.model_validate(filters))
-    assert picture.tobytes() == expected.tobytes()
+    expected = apply(decoded(safelight.image(plain["images"][0])), Postprocess.model_validate(filters))
+    assert pixels.tobytes() == expected.tobytes()
     assert plain["postprocess"] is None
     assert "postprocess" not in plain["images"][0]["receipt"]
 
@@ -41,7 +41,7 @@ def test_jobs_with_and_without_filters_share_a_pass(own: Stack) -> None:
     assert [(image["width"], image["receipt"]["microbatch"]) for image in images] == [(64, 2), (256, 2)]
 
 
-def test_a_picture_that_would_become_too_large_is_refused(own: Stack) -> None:
+def test_an_image_that_would_become_too_large_is_refused(own: Stack) -> None:
     catalog = own.directory / "catalog.toml"
     catalog.write_text(catalog.read_text().replace('"256x256"]', '"256x256", "2048x2048"]'))
     own.api()
@@ -72,8 +72,8 @@ def test_previews_come_evenly_spaced_before_the_end(own: Stack) -> None:
     ]  # fmt: skip
     assert happened[-1][0] == "job.completed"
     for one in previews:
-        picture = decoded(base64.b64decode(one["b64_json"]))
-        assert (picture.size, one["media_type"], one["steps"]) == ((64, 64), "image/webp", 9)
+        image = decoded(base64.b64decode(one["b64_json"]))
+        assert (image.size, one["media_type"], one["steps"]) == ((64, 64), "image/webp", 9)
     assert previews[0]["b64_json"] != previews[1]["b64_json"]
 
 
@@ -92,7 +92,7 @@ def test_a_job_gets_only_its_own_previews(own: Stack) -> None:
 @pytest.mark.parametrize("size", [(64, 64), (300, 200)])
 def test_an_edit_may_be_previewed_and_filtered_too(safelight: Stack, size: tuple[int, int]) -> None:
     job = safelight.submit(
-        operation="edit", image=data_url(a_picture(size)), steps=5, partial_images=1, postprocess={"denoise": 1.0}
+        operation="edit", image=data_url(an_image(size)), steps=5, partial_images=1, postprocess={"denoise": 1.0}
     )
 
     final = safelight.final(job["id"])
@@ -100,4 +100,4 @@ def test_an_edit_may_be_previewed_and_filtered_too(safelight: Stack, size: tuple
     assert final["status"] == "completed"
     assert final["images"][0]["receipt"]["operation"] == "edit"
     assert json.dumps(final["warnings"]) == "[]"
-    assert isinstance(decoded(safelight.picture(final["images"][0])), Image.Image)
+    assert isinstance(decoded(safelight.image(final["images"][0])), Image.Image)

@@ -47,7 +47,7 @@ def test_an_endpoint_is_told_how_a_job_ended(
     assert (event.type, event.id) == ("job.completed", received.headers["webhook-id"])
     told = json.loads(received.body)["data"]
     assert told == safelight.job(job["id"]) | {"images": told["images"]}
-    assert [len(safelight.picture(image)) for image in told["images"]] == [image["bytes"] for image in told["images"]]
+    assert [len(safelight.image(image)) for image in told["images"]] == [image["bytes"] for image in told["images"]]
 
 
 def test_a_jobs_own_receiver_is_told_from_beginning_to_end(safelight: Stack, receiver: Receiver) -> None:
@@ -150,7 +150,7 @@ def until_tried(stack: Stack, job_id: str) -> list[dict[str, Any]]:
 
 
 def until_over(stack: Stack, job_id: str) -> dict[str, Any]:
-    """The only delivery of a job, once it is no longer pending; the ledger has no bell for it."""
+    """The only delivery of a job, once it is no longer pending; the database has no bell for it."""
     deadline = time.monotonic() + 30
     while True:
         (delivery,) = body(stack.client.get("/v1/webhook_deliveries", params={"job_id": job_id}))["data"]

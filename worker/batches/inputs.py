@@ -4,14 +4,14 @@ from core.db import Database
 from core.errors import NotFound
 from core.files import NewFile
 from core.requests import inputs
-from core.requests.fields import PictureSource
+from core.requests.fields import ImageSource
 from core.requests.job import JobRequest
 from core.settings import Settings
 from core.storage import Storage
 
 
 class BatchInputs:
-    """Reads and checks pictures for the lines of one batch. Those that are not files yet become some: `new`."""
+    """Reads and checks images for the lines of one batch. Those that are not files yet become some: `new`."""
 
     def __init__(self, settings: Settings, database: Database, storage: Storage, project_id: str) -> None:
         self._settings = settings
@@ -20,8 +20,8 @@ class BatchInputs:
         self._project_id = project_id
         self.new: list[NewFile] = []
 
-    def bring(self, request: JobRequest) -> dict[str, str]:
-        """Under which ids a request's pictures are files. Raises InvalidParameter."""
+    def read_inputs(self, request: JobRequest) -> dict[str, str]:
+        """Under which ids a request's images are files. Raises InvalidParameter."""
         found = inputs.sources(request)
         data = {name: self._read(name, source) for name, source in found.items()}
         brought = inputs.assemble(self._project_id, request, data, self._settings)
@@ -30,7 +30,7 @@ class BatchInputs:
             self.new.append(file)
         return brought.ids
 
-    def _read(self, name: str, source: PictureSource) -> bytes:
+    def _read(self, name: str, source: ImageSource) -> bytes:
         if (content := inputs.carried(name, source)) is not None:
             return content
         rows = self._database.execute(inputs.row_of(self._project_id, source))

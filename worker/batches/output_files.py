@@ -1,7 +1,7 @@
 """What came of each line of a batch, as lines of its output and error files, in OpenAI's shape.
 
 A line that completed has the answer that its endpoint would have given. One that failed has the error; one that never
-ran says why. Read from the ledger page by page, so that a batch of any size needs little memory.
+ran says why. Read from the database page by page, so that a batch of any size needs little memory.
 """
 
 import base64
@@ -37,7 +37,7 @@ def lines_of(
     """The lines of a batch's output file, or of its error file, each with its end."""
     writer = _Writer(settings, storage, batch)
     after = -1
-    while page := database.execute(batches.lines(batch.id, after=after, limit=PAGE, completed=completed)):
+    while page := database.execute(batches.list_lines(batch.id, after=after, limit=PAGE, completed=completed)):
         for job in page:
             yield writer.line(job)
         after = page[-1].batch_index
@@ -60,8 +60,8 @@ class _Writer:
             try:
                 status, body = (200, self._answer(job)) if job.status == JobStatus.COMPLETED else _failure(job)
                 line |= {"response": {"status_code": status, "request_id": job.id, "body": body}, "error": None}
-            except NotFound:  # the others' pictures are there: one that somebody removed must not hold them back
-                line |= _without_response("image_gone", f"The line was drawn, but its picture is gone (job {job.id}).")
+            except NotFound:  # the others' images are there: one that somebody removed must not hold them back
+                line |= _without_response("image_gone", f"The line was drawn, but its image is gone (job {job.id}).")
         return json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
     def _answer(self, job: sa.Row[Any]) -> dict[str, Any]:
@@ -71,10 +71,10 @@ class _Writer:
                 for shown, image in zip(body["images"], job.images, strict=True):
                     shown["b64_json"] = self._bytes(image)
             return body
-        data = [self._picture(image, job.response_format) for image in job.images]
+        data = [self._image(image, job.response_format) for image in job.images]
         return images_response(job, data, _usage(job), job.metadata.get("user")).model_dump(mode="json")
 
-    def _picture(self, image: Mapping[str, Any], response_format: str) -> ImageData:
+    def _image(self, image: Mapping[str, Any], response_format: str) -> ImageData:
         if response_format == "url":
             return ImageData(url=self._sign(image["id"], image["storage_key"]), seed=image["seed"])
         return ImageData(b64_json=self._bytes(image), seed=image["seed"])
@@ -88,7 +88,7 @@ def _without_response(code: str, message: str) -> dict[str, Any]:
 
 
 def _usage(job: sa.Row[Any]) -> Usage:
-    """What a provider counted; pictures drawn here used nothing."""
+    """What a provider counted; images drawn here used nothing."""
     return Usage.model_validate(job.images[0]["receipt"].get("usage") or {})
 
 

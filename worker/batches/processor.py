@@ -1,8 +1,8 @@
-"""The clerk of batches: reads what was handed in, stops what is not wanted, writes what came of it. `run` is the loop.
+"""The batch processor: reads input files, stops cancelled batches, writes output files. `run` is the loop.
 
-A batch is read or written by one clerk at a time, under a lease with a token, as jobs are drawn; a clerk that dies
-leaves it to the next. What it inserts or writes counts only with its last statement, which shows the token: a batch has
-all its jobs or none, and its files once, however often one began anew.
+A batch is read or written by one batch processor at a time, under a lease with a token, as jobs are drawn; a batch
+processor that dies leaves it to the next. What it inserts or writes counts only with its last statement, which shows
+the token: a batch has all its jobs or none, and its files once, however often one began anew.
 """
 
 import logging
@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from core import fairness, files, jobs
 from core.batches import transitions as batches
-from core.batches.input_file import Line, Reading, kind_of, longest_line, read, wrong
+from core.batches.input_file import Line, Reading, kind_of, max_line_bytes, read, wrong
 from core.batches.transitions import LineError
 from core.batches.validation import BatchCheck
 from core.catalog import load_catalog
@@ -25,7 +25,7 @@ from core.db import UNAVAILABLE, Database, Rows, copy
 from core.errors import InvalidRequest, SafelightError, StorageUnavailable
 from core.files import NewFile
 from core.job_inserts import COPY, INSERT_TIMEOUT, Flow, JobRows
-from core.redis.notifier import Doorbell
+from core.redis.notifier import Notifier
 from core.redis.progress import Progress
 from core.requests.job import repeat
 from core.settings import Settings
@@ -45,10 +45,10 @@ PAGE = 500
 
 
 class Superseded(Exception):
-    """The batch was cancelled, or another clerk has it."""
+    """The batch was cancelled, or another batch processor has it."""
 
 
-class Clerk:
+class BatchProcessor:
     """Looks after batches, one at a time."""
 
     def __init__(self, settings: Settings) -> None:
@@ -57,7 +57,7 @@ class Clerk:
         self._database = Database(settings, name="safelight-batches")
         self._storage = Storage(settings)
         self._progress = Progress(settings)
-        self._doorbell = Doorbell(settings)
+        self._notifier = Notifier(settings)
 
     def run(self, stop: threading.Event) -> None:
         """Look after batches until told to stop."""
@@ -66,11 +66,11 @@ class Clerk:
                 if self.look():
                     continue
             except UNAVAILABLE as error:
-                log.warning("the ledger is away: %s", str(error).partition("\n")[0])
+                log.warning("the database is away: %s", str(error).partition("\n")[0])
             except StorageUnavailable as error:
                 log.warning("the store is away, the batch waits: %s", error.message)
-            except Exception:  # whatever it was, the next look may go well; without a clerk no batch goes on
-                log.exception("the clerk stumbled")
+            except Exception:  # whatever it was, the next look may go well; without a batch processor no batch goes on
+                log.exception("the batch processor stumbled")
             stop.wait(self._settings.batch_poll.total_seconds())
         self.close()
 
@@ -98,12 +98,12 @@ class Clerk:
     def move_on(self) -> None:
         """See to the batches that need but a word; done while a long one is read or written, too."""
         self.stop()
-        self._tell(self._database.execute(batches.settle()))
+        self._tell(self._database.execute(batches.finalize()))
 
     def stop(self) -> None:
         """Ask the jobs of batches that are not wanted any more to stop."""
-        for row in self._database.execute(batches.to_stop()):
-            while stopped := self._database.execute(jobs.cancel_lines(row.id, STOPPED_AT_A_TIME)):
+        for row in self._database.execute(batches.list_cancelling()):
+            while stopped := self._database.execute(jobs.cancel_batch_jobs(row.id, STOPPED_AT_A_TIME)):
                 self._progress.changed([job.id for job in stopped if job.status == JobStatus.IN_PROGRESS])
 
     def admit(self, held: "Held") -> sa.Row[Any]:
@@ -112,7 +112,7 @@ class Clerk:
         inputs = BatchInputs(self._settings, self._database, self._storage, batch.project_id)
         with JobRows(batch.id, batch.expires_at) as rows:
             check = BatchCheck(
-                self._catalog, self._settings, batch.project_id, inputs.bring, rows, batch.response_format
+                self._catalog, self._settings, batch.project_id, inputs.read_inputs, rows, batch.response_format
             )
             for line in held.renewing(self._lines(batch)):
                 if not check.take(line):
@@ -130,9 +130,9 @@ class Clerk:
                 connection.execute(files.record(*new))
             starts: dict[Flow, float] = {}
             for queue in sorted({queue for queue, _ in rows.flows}):
-                connection.execute(fairness.hold(queue, batch.project_id))
+                connection.execute(fairness.lock_flow(queue, batch.project_id))
             for queue, priority in rows.flows:
-                start = fairness.start_of(queue, batch.project_id, priority, batch=True)
+                start = fairness.select_start(queue, batch.project_id, priority, batch=True)
                 starts[queue, priority] = connection.execute(start).scalar_one()
             copy(connection, COPY, held.renewing(rows.chunks(starts)))
             accepted = batches.accept(batch.id, held.lease, total=check.total, model=check.model, cost=check.cost)
@@ -141,7 +141,7 @@ class Clerk:
                 connection.rollback()
                 raise Superseded
         for queue in {queue for queue, _ in rows.flows}:
-            self._doorbell.ring(queue)
+            self._notifier.notify(queue)
         return moved
 
     def _lines(self, batch: sa.Row[Any]) -> Iterator[Line | LineError]:
@@ -149,10 +149,10 @@ class Clerk:
         if batch.input_file_id is None:
             return self._lines_to_retry(batch)
         try:
-            found = self._database.execute(files.file(batch.project_id, batch.input_file_id))
+            found = self._database.execute(files.get_file(batch.project_id, batch.input_file_id))
             if not found:
                 raise InvalidRequest(f"There is no file {batch.input_file_id!r} any more.")
-            reading = Reading(batch.endpoint, batch.parameters, longest_line(self._settings))
+            reading = Reading(batch.endpoint, batch.parameters, max_line_bytes(self._settings))
             return read(kind_of(found[0].filename), self._storage.stream(found[0].storage_key), reading)
         except SafelightError as error:
             return iter([wrong(None, error)])
@@ -160,7 +160,7 @@ class Clerk:
     def _lines_to_retry(self, batch: sa.Row[Any]) -> Iterator[Line]:
         after = -1
         while found := self._database.execute(
-            batches.lines(batch.retried_from, after=after, limit=PAGE, completed=False)
+            batches.list_lines(batch.retried_from, after=after, limit=PAGE, completed=False)
         ):
             for row in found:
                 after = row.batch_index
@@ -169,7 +169,7 @@ class Clerk:
     def finish(self, held: "Held") -> sa.Row[Any]:
         """Write the files that say what came of each line, and end the batch."""
         batch = held.batch
-        counts = {row.status: row.jobs for row in self._database.execute(batches.counts(batch.id))}
+        counts = {row.status: row.jobs for row in self._database.execute(batches.count_jobs(batch.id))}
         output = self._write(held, "output", completed=True) if counts.get(JobStatus.COMPLETED) else None
         others = sum(counts.values()) - counts.get(JobStatus.COMPLETED, 0)
         errors = self._write(held, "error", completed=False) if others else None

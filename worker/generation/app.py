@@ -1,7 +1,7 @@
 """The Celery application: `celery -A worker.generation.app worker -Q local --pool=threads --concurrency=2`.
 
 Settings follow what Celery and Redis were found to do (docs/decisions/0002): acknowledge early, keep no results, never
-let a message decide anything. A thread beside Celery's own looks at the ledger every `poll`, so that a consumer that
+let a message decide anything. A thread beside Celery's own looks at the database every `poll`, so that a consumer that
 went deaf after a reconnect (celery#8030 and its successors) still works.
 """
 
@@ -51,7 +51,7 @@ context: Context | None = None
 
 
 lookout: threading.Thread | None = None
-"""Looks at the ledger unasked, once the worker is ready."""
+"""Looks at the database unasked, once the worker is ready."""
 
 
 def parts() -> Context:
@@ -89,13 +89,13 @@ def _finish_unasked(**_: Any) -> None:
 
 
 def look_unasked(context: Context, queues: list[str]) -> None:
-    """Develop whatever waits in the ledger, every `poll`, whether anybody rang or not."""
+    """Develop whatever waits in the database, every `poll`, whether anybody rang or not."""
     while not context.drain.wait(context.settings.poll.total_seconds()):
         for queue in queues:
             try:
                 while not context.device.locked() and microbatch.run(context, queue):
                     pass
             except UNAVAILABLE as error:
-                log.warning("the ledger is away: %s", str(error).partition("\n")[0])
+                log.warning("the database is away: %s", str(error).partition("\n")[0])
             except Exception:  # whatever it was, a worker that no longer looks would be deaf without a sign
                 log.exception("developing queue %s failed", queue)

@@ -1,4 +1,4 @@
-"""What a worker needs, made once at start and handed around: the ledger, the shelf, the doorbell, and one device."""
+"""What a worker needs, made once at start and handed around: the database, the shelf, the notifier, and one device."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ from core.catalog import Catalog, Model, load_catalog
 from core.db import Database
 from core.fairness import is_fair_turn
 from core.generation import Generator, RemoteGenerator
-from core.redis.notifier import Doorbell
+from core.redis.notifier import Notifier
 from core.redis.progress import Progress
 from core.settings import Settings
 from core.storage import Storage
@@ -23,7 +23,7 @@ from worker import generators
 
 log = logging.getLogger(__name__)
 
-MOST_PAUSE_SECONDS = 20.0
+MAX_PAUSE_SECONDS = 20.0
 
 
 class Drain:
@@ -62,15 +62,15 @@ class Context:
     database: Database
     storage: Storage
     progress: Progress
-    doorbell: Doorbell
+    notifier: Notifier
     name: str
     device: threading.Lock = field(default_factory=threading.Lock)
     """Held while a micro-batch is on the device. Encoding and uploading happen outside it."""
-    shelf: threading.Lock = field(default_factory=threading.Lock)
-    """Held while pictures are encoded, uploaded and recorded."""
+    upload_lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held while images are encoded, uploaded and recorded."""
     drain: Drain = field(default_factory=Drain)
     limits: dict[str, int] = field(default_factory=dict)
-    """By batch key, how many images fit on the device: learned from running out of memory."""
+    """By micro-batch key, how many images fit on the device: learned from running out of memory."""
     _generators: dict[str, Generator] = field(default_factory=dict)
     _remote_generators: dict[str, RemoteGenerator] = field(default_factory=dict)
     _pauses: dict[str, float] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class Context:
             database=Database(settings),
             storage=Storage(settings),
             progress=Progress(settings),
-            doorbell=Doorbell(settings),
+            notifier=Notifier(settings),
             name=f"{socket.gethostname()}:{os.getpid()}",
         )
 
@@ -107,19 +107,19 @@ class Context:
 
     def locks(self, queue: str) -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
         """The device and the shelf that the micro-batches of a queue take turns at; a provider's need neither."""
-        return (nullcontext(), nullcontext()) if self.catalog.is_remote(queue) else (self.device, self.shelf)
+        return (nullcontext(), nullcontext()) if self.catalog.is_remote(queue) else (self.device, self.upload_lock)
 
-    def takes_fair_turn(self, queue: str) -> bool:
+    def count_claim(self, queue: str) -> bool:
         """Whether the next claim from a queue goes by fair rank alone. Asking counts as a claim."""
         return is_fair_turn(next(self._claims.setdefault(queue, count())))
 
     def pause(self, queue: str, delay: timedelta) -> None:
         """Claim nothing of a queue for a while: its provider would not be asked anyway.
 
-        Not for long, whatever the provider wants: the ledger may know better by then, and a worker that does not look
+        Not for long, whatever the provider wants: the database may know better by then, and a worker that does not look
         into it is taken for dead.
         """
-        seconds = min(delay.total_seconds(), MOST_PAUSE_SECONDS)
+        seconds = min(delay.total_seconds(), MAX_PAUSE_SECONDS)
         self._pauses[queue] = max(self._pauses.get(queue, 0.0), time.monotonic() + seconds)
 
     def is_paused(self, queue: str) -> bool:

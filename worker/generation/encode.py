@@ -1,6 +1,6 @@
-"""Pictures become files: PNG, WebP or JPEG, with what drew them written inside.
+"""Images become files: PNG, WebP or JPEG, with what drew them written inside.
 
-The mark of a generated picture is IPTC's digital source type `trainedAlgorithmicMedia`, in an XMP packet as the IPTC
+The mark of a generated image is IPTC's digital source type `trainedAlgorithmicMedia`, in an XMP packet as the IPTC
 Photo Metadata Standard 2025.1 asks for; prompt, model and seed lie beside it. `SAFELIGHT_EMBED_METADATA=false` leaves
 all of it out.
 """
@@ -28,13 +28,13 @@ _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 
 def xmp(prompt: str, model: str, seed: int) -> bytes:
-    """The XMP packet of a picture."""
+    """The XMP packet of an image."""
     filled = _XMP.format(source=SOURCE_TYPE, model=quoteattr(model), seed=seed, prompt=escape(prompt))
     return filled.encode()
 
 
-def encode(picture: Image, output_format: str, compression: int | None, packet: bytes | None) -> bytes:
-    """A picture as the bytes of a file.
+def encode(image: Image, output_format: str, compression: int | None, packet: bytes | None) -> bytes:
+    """An image as the bytes of a file.
 
     compression: quality of webp and jpeg, 0-100, by default 90; png is lossless. packet: XMP, or None for none.
     """
@@ -46,7 +46,7 @@ def encode(picture: Image, output_format: str, compression: int | None, packet: 
         options = {"quality": 90 if compression is None else compression}
         if packet is not None:
             options["xmp"] = packet
-    picture.save(buffer, output_format, **options)
+    image.save(buffer, output_format, **options)
     return buffer.getvalue()
 
 

@@ -1,6 +1,6 @@
 """The heartbeat of a micro-batch: keeps its lease while the device makes progress, and hears what is not wanted.
 
-Every `cancel_check` it asks the ledger which jobs are still ours and wanted; every `heartbeat` it renews the lease.
+Every `cancel_check` it asks the database which jobs are still ours and wanted; every `heartbeat` it renews the lease.
 It stops renewing when nothing has moved for `stall_timeout`: a hung device must not keep its jobs. A job that is not
 among the renewed ones is lost, and whatever we would write about it is refused by the fence.
 """
@@ -85,7 +85,7 @@ class Heartbeat:
         """Renew the lease if it is time to, and let go of jobs that are lost or not wanted."""
         now = time.monotonic()
         due = now - self._renewed_at >= self._settings.heartbeat.total_seconds()
-        statement = leases.renew(self.lease, self._settings.lease) if due else leases.wanted(self.lease)
+        statement = leases.renew(self.lease, self._settings.lease) if due else leases.get_cancel_requests(self.lease)
         rows = self._context.database.execute(statement)
         if due:
             self._renewed_at = now
@@ -102,11 +102,11 @@ class Heartbeat:
             self._ours -= job_ids
 
     def _endure(self, reason: str) -> None:
-        """The ledger is away. Our lease holds until it would run out; after that, somebody else may have the jobs."""
+        """The database is away. Our lease holds until it would run out; after that, somebody else may have the jobs."""
         if time.monotonic() - self._renewed_at >= self._settings.lease.total_seconds():
             self._lose(set(self._ours))
         else:
-            log.warning("heartbeat of %s found no ledger: %s", self.lease.hex[:8], reason)
+            log.warning("heartbeat of %s found no database: %s", self.lease.hex[:8], reason)
 
     def _give_up(self) -> None:
         """The device hangs and its thread cannot be stopped: give the jobs back and end the process."""
@@ -117,5 +117,5 @@ class Heartbeat:
                     jobs.requeue(job_id, self.lease, "stalled", error=WorkerStalled(), delay=self._settings.retry_delay)
                 )
         except UNAVAILABLE:
-            log.warning("the ledger is away; the lease will run out by itself")
+            log.warning("the database is away; the lease will run out by itself")
         os._exit(EXIT_STALLED)

@@ -1,4 +1,4 @@
-"""The pictures that the jobs of a micro-batch begin with, from storage, at the size that is drawn.
+"""The images that the jobs of a micro-batch begin with, from storage, at the size that is drawn.
 
 An input that is gone or broken is its own job's error and no other's. Nothing here is on the device.
 """
@@ -25,9 +25,9 @@ class Inputs:
 
 
 class InputReader:
-    """Reads the inputs of one micro-batch; a picture that several of its jobs begin with is read once.
+    """Reads the inputs of one micro-batch; an image that several of its jobs begin with is read once.
 
-    Only fitted pictures are kept: decoded as they came, those of one micro-batch might fill the memory.
+    Only fitted images are kept: decoded as they came, those of one micro-batch might fill the memory.
     """
 
     def __init__(self, context: Context) -> None:
@@ -35,10 +35,10 @@ class InputReader:
         self._fitted: dict[tuple[str, str, str], Image | GenerationError] = {}
 
     def inputs(self, job: sa.Row[Any]) -> Inputs:
-        """A job's pictures. Raises InputUnavailable, or StorageFailed while the store is away."""
-        return Inputs(**{role: self._picture(role, file_id, job.size) for role, file_id in job.inputs.items()})
+        """A job's images. Raises InputUnavailable, or StorageFailed while the store is away."""
+        return Inputs(**{role: self._image(role, file_id, job.size) for role, file_id in job.inputs.items()})
 
-    def _picture(self, role: str, file_id: str, size: str) -> Image:
+    def _image(self, role: str, file_id: str, size: str) -> Image:
         key = (role, file_id, size)
         if key not in self._fitted:
             self._fitted[key] = self._fit(*key)
@@ -61,7 +61,7 @@ class InputReader:
         except NotFound:
             return InputUnavailable(f"The input {file_id} was deleted or has expired.")
         except InvalidParameter as error:
-            return InputUnavailable(f"The input {file_id} is no picture: {error.message}")
+            return InputUnavailable(f"The input {file_id} is no image: {error.message}")
         except StorageUnavailable:
             return StorageFailed(f"The input {file_id} could not be read: the image store does not answer.")
 

@@ -1,4 +1,4 @@
-"""A micro-batch on the device: every picture of its jobs, or the reason why there is none.
+"""A micro-batch on the device: every image of its jobs, or the reason why there is none.
 
 Running out of memory halves what goes through the device together and is remembered; a request that makes the
 generator fail is found by trying each job alone, so that its companions do not suffer. `Stopped` ends all at once.
@@ -15,12 +15,12 @@ from PIL.Image import Image
 
 from core.errors import GenerationError, GeneratorFailed, OutOfMemory
 from core.generation import Generator, ImageRequest, Stopped
-from core.jobs import Warned
+from core.jobs import JobWarning
 from core.provider_calls import Pause
 from core.requests.job import SEEDS
 from worker.generation.context import Context
 from worker.generation.inputs import Inputs
-from worker.generation.progress import MicroBatchWatch
+from worker.generation.progress import MicrobatchReporter
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +29,14 @@ log = logging.getLogger(__name__)
 class Outcome:
     """What came of one job."""
 
-    pictures: list[Image] = field(default_factory=list)
+    images: list[Image] = field(default_factory=list)
     error: GenerationError | None = None
     receipt: dict[str, Any] = field(default_factory=dict)
-    warnings: list[Warned] = field(default_factory=list)
+    warnings: list[JobWarning] = field(default_factory=list)
     pause: Pause | None = None
     """Of a job that goes back to the line for a while, at no cost of an attempt."""
     is_paid: bool = False
-    """Whether the pictures cannot be had a second time without paying twice."""
+    """Whether the images cannot be had a second time without paying twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,12 @@ class _Task:
     request: ImageRequest
 
 
-def develop(
+def execute_locally(
     context: Context,
     batch: Sequence[sa.Row[Any]],
     inputs: Mapping[str, Inputs | GenerationError],
     generator: Generator,
-    watch: MicroBatchWatch,
+    reporter: MicrobatchReporter,
 ) -> Mapping[str, Outcome]:
     """Draw every image of a claimed micro-batch. A job whose inputs are an error has that outcome. Raises Stopped."""
     began = time.monotonic()
@@ -67,11 +67,11 @@ def develop(
         requests = image_requests(job, found)
         tasks += [_Task(job, index, request) for index, request in enumerate(requests)]
         _warn(outcomes[job.id], generator, requests[0])
-    room = context.limits.get(batch[0].batch_key, batch[0].microbatch)
+    room = context.limits.get(batch[0].microbatch_key, batch[0].microbatch_size)
     passes = [tasks[start : start + room] for start in range(0, len(tasks), room)]
-    watch.passes = len(passes)
+    reporter.passes = len(passes)
     for part in passes:
-        _draw(context, part, generator, watch, outcomes)
+        _draw(context, part, generator, reporter, outcomes)
     seconds = round(time.monotonic() - began, 3)
     for outcome in outcomes.values():
         outcome.receipt = {**generator.receipt(), "device_seconds": seconds, "microbatch": len(tasks)}
@@ -85,7 +85,7 @@ def _warn(outcome: Outcome, generator: Generator, request: ImageRequest) -> None
     except Exception as error:
         outcome.error = _in_our_words(error)
         return
-    outcome.warnings = [Warned(code=notice.code, message=notice.message, param=notice.param) for notice in notices]
+    outcome.warnings = [JobWarning(code=notice.code, message=notice.message, param=notice.param) for notice in notices]
 
 
 def image_requests(job: sa.Row[Any], inputs: Inputs) -> list[ImageRequest]:
@@ -115,16 +115,16 @@ def _draw(
     context: Context,
     tasks: Sequence[_Task],
     generator: Generator,
-    watch: MicroBatchWatch,
+    reporter: MicrobatchReporter,
     outcomes: Mapping[str, Outcome],
 ) -> None:
     """Draw some images in one pass; on failure in several, so that only the guilty job fails."""
     tasks = [task for task in tasks if outcomes[task.job.id].error is None]
     if not tasks:
         return
-    watch.begin([(task.job.id, task.index) for task in tasks])
+    reporter.begin([(task.job.id, task.index) for task in tasks])
     try:
-        pictures = generator.generate([task.request for task in tasks], watch)
+        images = generator.generate([task.request for task in tasks], reporter)
     except Stopped:
         raise
     except OutOfMemory as error:
@@ -132,8 +132,8 @@ def _draw(
             outcomes[tasks[0].job.id].error = error
             return
         half = len(tasks) // 2
-        context.limits[tasks[0].job.batch_key] = half
-        log.warning("out of memory with %d images of %s; trying %d", len(tasks), tasks[0].job.batch_key, half)
+        context.limits[tasks[0].job.microbatch_key] = half
+        log.warning("out of memory with %d images of %s; trying %d", len(tasks), tasks[0].job.microbatch_key, half)
         parts = [tasks[:half], tasks[half:]]
     except Exception as error:
         parts = _by_job(tasks)
@@ -142,13 +142,13 @@ def _draw(
             return
         log.warning("a micro-batch of %d jobs failed (%s); trying each alone", len(parts), error)
     else:
-        for task, picture in zip(tasks, pictures, strict=True):
-            outcomes[task.job.id].pictures.append(picture)
-        watch.passes_done += 1
+        for task, image in zip(tasks, images, strict=True):
+            outcomes[task.job.id].images.append(image)
+        reporter.passes_done += 1
         return
-    watch.passes += len(parts) - 1
+    reporter.passes += len(parts) - 1
     for part in parts:
-        _draw(context, part, generator, watch, outcomes)
+        _draw(context, part, generator, reporter, outcomes)
 
 
 def _by_job(tasks: Sequence[_Task]) -> list[list[_Task]]:

@@ -38,16 +38,16 @@ from worker.generation.context import Context
 from worker.generation.encode import encode, xmp
 from worker.generation.heartbeat import Heartbeat
 from worker.generation.inputs import read_all
-from worker.generation.local import Outcome, develop
+from worker.generation.local import Outcome, execute_locally
 from worker.generation.postprocess import apply
-from worker.generation.progress import MicroBatchWatch
-from worker.generation.provider import ask
+from worker.generation.progress import MicrobatchReporter
+from worker.generation.provider import execute_remotely
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class MicroBatch:
+class Microbatch:
     """Jobs that were claimed together, under one lease."""
 
     lease: UUID
@@ -56,31 +56,31 @@ class MicroBatch:
 
     @property
     def is_suspect(self) -> bool:
-        """Whether it has taken a worker down before: then no other job's pictures may be in hand beside it."""
+        """Whether it has taken a worker down before: then no other job's images may be in hand beside it."""
         return bool(self.jobs[0].crashes)
 
 
 def run(context: Context, queue: str) -> bool:
     """Develop one micro-batch of a queue. Returns whether there was one."""
-    device, shelf = context.locks(queue)
+    device, upload_lock = context.locks(queue)
     with ExitStack() as held:
         with device:
             batch = claim(context, queue)
             if batch is None:
                 return False
-            context.doorbell.ring(queue)
+            context.notifier.notify(queue)
             held.enter_context(batch.heartbeat)
             if batch.is_suspect:
-                held.enter_context(shelf)
-                settle(context, batch, draw(context, batch))
+                held.enter_context(upload_lock)
+                record_results(context, batch, draw(context, batch))
                 return True
             outcomes = draw(context, batch)
-        with shelf:
-            settle(context, batch, outcomes)
+        with upload_lock:
+            record_results(context, batch, outcomes)
         return True
 
 
-def claim(context: Context, queue: str) -> MicroBatch | None:
+def claim(context: Context, queue: str) -> Microbatch | None:
     """Take the head of the line and what fits beside it; nothing when the line is empty or we are on our way out."""
     if context.drain.has_begun or context.is_paused(queue):
         return None
@@ -93,29 +93,31 @@ def claim(context: Context, queue: str) -> MicroBatch | None:
             length=context.settings.lease,
             attempt_timeout=context.settings.attempt_timeout,
             limits=context.limits,
-            fair_turn=context.takes_fair_turn(queue),
+            fair_turn=context.count_claim(queue),
         )
     )
     if not claimed:
         return None
     job_ids = [job.id for job in claimed]
     context.progress.changed(job_ids)
-    return MicroBatch(lease, claimed, Heartbeat(context, lease, job_ids))
+    return Microbatch(lease, claimed, Heartbeat(context, lease, job_ids))
 
 
-def draw(context: Context, batch: MicroBatch) -> Mapping[str, Outcome | None]:
+def draw(context: Context, batch: Microbatch) -> Mapping[str, Outcome | None]:
     """What came of each job on the device; None for one that was left undrawn because we are on our way out."""
-    watch = MicroBatchWatch(context, batch.jobs, batch.heartbeat)
+    reporter = MicrobatchReporter(context, batch.jobs, batch.heartbeat)
     try:
         inputs = read_all(context, batch.jobs)
         model = context.catalog.model(batch.jobs[0].model)
         if model.is_remote:
-            return ask(context, batch.jobs, inputs, context.remote_generator(model), watch, batch.heartbeat)
+            return execute_remotely(
+                context, batch.jobs, inputs, context.remote_generator(model), reporter, batch.heartbeat
+            )
         generator = context.generator(model)
         batch.heartbeat.moved()
-        return develop(context, batch.jobs, inputs, generator, watch)
+        return execute_locally(context, batch.jobs, inputs, generator, reporter)
     except Stopped:
-        error: GenerationError | None = AttemptTimeout() if watch.is_too_late else None
+        error: GenerationError | None = AttemptTimeout() if reporter.is_too_late else None
     except GenerationError as failure:
         error = failure
     except ModelNotFound as failure:
@@ -123,13 +125,13 @@ def draw(context: Context, batch: MicroBatch) -> Mapping[str, Outcome | None]:
     return {job.id: None if error is None else Outcome(error=error) for job in batch.jobs}
 
 
-def settle(context: Context, batch: MicroBatch, outcomes: Mapping[str, Outcome | None]) -> None:
+def record_results(context: Context, batch: Microbatch, outcomes: Mapping[str, Outcome | None]) -> None:
     """Store what came of each job and write it down."""
     for job in batch.jobs:
-        _settle(context, batch, job, outcomes[job.id])
+        _record_result(context, batch, job, outcomes[job.id])
 
 
-def _settle(context: Context, batch: MicroBatch, job: sa.Row[Any], outcome: Outcome | None) -> None:
+def _record_result(context: Context, batch: Microbatch, job: sa.Row[Any], outcome: Outcome | None) -> None:
     """Write down what came of a job, unless it is not ours or not wanted any more."""
     if not batch.heartbeat.wants(job.id):
         return
@@ -151,7 +153,7 @@ def _settle(context: Context, batch: MicroBatch, job: sa.Row[Any], outcome: Outc
     record(context, batch, job.id, verdict)
 
 
-def _failed(context: Context, batch: MicroBatch, job: sa.Row[Any], error: GenerationError) -> Statement:
+def _failed(context: Context, batch: Microbatch, job: sa.Row[Any], error: GenerationError) -> Statement:
     """Try again later where that may help, else give up."""
     log.warning("job %s attempt %d: %s: %s", job.id, job.attempts, error.code, error.message)
     allowed = isinstance(error, ProviderMayHaveBilled) and context.settings.openai_retry_unknown
@@ -160,18 +162,18 @@ def _failed(context: Context, batch: MicroBatch, job: sa.Row[Any], error: Genera
     return jobs.fail(job.id, batch.lease, error)
 
 
-def store(context: Context, batch: MicroBatch, job: sa.Row[Any], outcome: Outcome) -> list[StoredImage]:
-    """Postprocess, encode and put a job's pictures. The ledger speaks of them only afterwards.
+def store(context: Context, batch: Microbatch, job: sa.Row[Any], outcome: Outcome) -> list[StoredImage]:
+    """Postprocess, encode and put a job's images. The database speaks of them only afterwards.
 
     Raises PostprocessFailed or StorageUnavailable.
     """
     stored: list[StoredImage] = []
-    for index, drawn in enumerate(outcome.pictures):
+    for index, drawn in enumerate(outcome.images):
         batch.heartbeat.moved()
-        picture = finish(drawn, job)
+        image = finish(drawn, job)
         seed = (job.seed + index) % SEEDS
         packet = xmp(job.prompt, job.model, seed) if context.settings.embed_metadata else None
-        data = encode(picture, job.output_format, job.output_compression, packet)
+        data = encode(image, job.output_format, job.output_compression, packet)
         key = image_key(job.id, batch.lease, index, job.output_format)
         media_type = MEDIA_TYPES[job.output_format]
         context.storage.put(key, data, media_type)
@@ -182,8 +184,8 @@ def store(context: Context, batch: MicroBatch, job: sa.Row[Any], outcome: Outcom
                 seed=seed,
                 storage_key=key,
                 media_type=media_type,
-                width=picture.width,
-                height=picture.height,
+                width=image.width,
+                height=image.height,
                 bytes=len(data),
                 sha256=hashlib.sha256(data).hexdigest(),
                 receipt={
@@ -197,8 +199,8 @@ def store(context: Context, batch: MicroBatch, job: sa.Row[Any], outcome: Outcom
     return stored
 
 
-def store_paid(context: Context, batch: MicroBatch, job: sa.Row[Any], outcome: Outcome) -> list[StoredImage]:
-    """Store pictures that cannot be had again: as long as the lease lasts, where the store is away."""
+def store_paid(context: Context, batch: Microbatch, job: sa.Row[Any], outcome: Outcome) -> list[StoredImage]:
+    """Store images that cannot be had again: as long as the lease lasts, where the store is away."""
     while True:
         try:
             return store(context, batch, job, outcome)
@@ -209,18 +211,18 @@ def store_paid(context: Context, batch: MicroBatch, job: sa.Row[Any], outcome: O
             batch.heartbeat.wait(1.0)
 
 
-def finish(picture: Image, job: sa.Row[Any]) -> Image:
-    """Do to a picture what its job asks for. Raises PostprocessFailed."""
+def finish(image: Image, job: sa.Row[Any]) -> Image:
+    """Do to an image what its job asks for. Raises PostprocessFailed."""
     if job.postprocess is None:
-        return picture
+        return image
     try:
-        return apply(picture, Postprocess.model_validate(job.postprocess))
+        return apply(image, Postprocess.model_validate(job.postprocess))
     except (ValueError, OSError, MemoryError) as error:  # Pillow's, for whatever it cannot do
-        raise PostprocessFailed(f"The picture could not be postprocessed: {error}") from error
+        raise PostprocessFailed(f"The image could not be postprocessed: {error}") from error
 
 
 def _sown(job: sa.Row[Any], seed: int) -> dict[str, Any]:
-    """What makes the picture again; a provider's cannot be."""
+    """What makes the image again; a provider's cannot be."""
     return {"seed": seed, "steps": job.steps, "guidance_scale": job.guidance_scale}
 
 
@@ -232,8 +234,8 @@ def _only_here(job: sa.Row[Any]) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value is not None}
 
 
-def record(context: Context, batch: MicroBatch, job_id: str, verdict: Statement) -> None:
-    """Put a verdict into the ledger, and again while the ledger is away and the lease may still be ours.
+def record(context: Context, batch: Microbatch, job_id: str, verdict: Statement) -> None:
+    """Put a verdict into the database, and again while the database is away and the lease may still be ours.
 
     A commit whose answer was lost is harmless: the repetition moves no row, because the first one did.
     """

@@ -1,4 +1,4 @@
-"""What happens to a picture after it is drawn: denoise, upscale, sharpen, in this order.
+"""What happens to an image after it is drawn: denoise, upscale, sharpen, in this order.
 
 Filters of Pillow, no network. What may be asked for is `core/images/postprocess.py`'s concern; what is asked for is
 done here, and nothing else: a strength of 0 returns the very pixels that came in.
@@ -12,47 +12,47 @@ _EDGE = (20, 40)
 """A pixel that differs by this much (of 255) from its smoothed self is an edge and stays: at strength 0, and at 1."""
 
 
-def apply(picture: Image.Image, postprocess: Postprocess) -> Image.Image:
-    """Return the RGB picture with what was asked for done to it; the same object if nothing was."""
+def apply(image: Image.Image, postprocess: Postprocess) -> Image.Image:
+    """Return the RGB image with what was asked for done to it; the same object if nothing was."""
     if postprocess.denoise:
-        picture = denoised(picture, postprocess.denoise)
+        image = denoised(image, postprocess.denoise)
     if postprocess.upscale:
-        picture = upscaled(picture, postprocess.upscale)
+        image = upscaled(image, postprocess.upscale)
     if postprocess.sharpen:
-        picture = sharpened(picture, postprocess.sharpen)
-    return picture
+        image = sharpened(image, postprocess.sharpen)
+    return image
 
 
-def denoised(picture: Image.Image, strength: float) -> Image.Image:
-    """Smooth a picture where it is even; strength above 0, up to 1.
+def denoised(image: Image.Image, strength: float) -> Image.Image:
+    """Smooth an image where it is even; strength above 0, up to 1.
 
-    A median and a little blur give the smooth picture. It is mixed in by the strength, and less the more a pixel
+    A median and a little blur give the smooth image. It is mixed in by the strength, and less the more a pixel
     differs from it: grain differs a little, an edge much.
     """
     edge = _EDGE[0] + strength * (_EDGE[1] - _EDGE[0])
-    smooth = picture.filter(ImageFilter.MedianFilter(5)).filter(ImageFilter.GaussianBlur(0.6))
-    difference = ImageChops.difference(picture, smooth)
+    smooth = image.filter(ImageFilter.MedianFilter(5)).filter(ImageFilter.GaussianBlur(0.6))
+    difference = ImageChops.difference(image, smooth)
     red, green, blue = difference.split()
     largest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
     share = largest.point([round(255 * strength * max(0.0, 1 - (value / edge) ** 2)) for value in range(256)])
-    return Image.composite(smooth, picture, share)
+    return Image.composite(smooth, image, share)
 
 
-def upscaled(picture: Image.Image, factor: int) -> Image.Image:
+def upscaled(image: Image.Image, factor: int) -> Image.Image:
     """Multiply both sides by `factor`: Lanczos, made steeper, and held within what was there.
 
     Lanczos and the unsharp mask after it overshoot beside an edge. Each pixel is therefore held between the smallest
     and the largest value that the source has in the 3x3 pixels around it, so that no colour appears that was not there.
     """
-    size = (picture.width * factor, picture.height * factor)
-    large = picture.resize(size, Image.Resampling.LANCZOS)
+    size = (image.width * factor, image.height * factor)
+    large = image.resize(size, Image.Resampling.LANCZOS)
     large = large.filter(ImageFilter.UnsharpMask(radius=factor, percent=120, threshold=0))
-    return _held(large, picture)
+    return _held(large, image)
 
 
-def sharpened(picture: Image.Image, strength: float) -> Image.Image:
+def sharpened(image: Image.Image, strength: float) -> Image.Image:
     """Raise the contrast of edges with an unsharp mask of radius 1 to 2 px; strength above 0, up to 1."""
-    return picture.filter(ImageFilter.UnsharpMask(radius=1 + strength, percent=round(200 * strength), threshold=2))
+    return image.filter(ImageFilter.UnsharpMask(radius=1 + strength, percent=round(200 * strength), threshold=2))
 
 
 def _held(large: Image.Image, source: Image.Image) -> Image.Image:

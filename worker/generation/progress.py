@@ -28,7 +28,7 @@ PREVIEW_PX = 256
 """Longest side of a preview: some kilobytes as WebP."""
 
 
-class MicroBatchWatch:
+class MicrobatchReporter:
     """Hears the denoiser's steps: keeps the heartbeat going, publishes progress, stops what nobody wants."""
 
     def __init__(self, context: Context, batch: Sequence[sa.Row[Any]], heartbeat: Heartbeat) -> None:
@@ -50,7 +50,7 @@ class MicroBatchWatch:
         return time.monotonic() >= self._deadline
 
     def begin(self, drawn: Sequence[tuple[str, int]]) -> None:
-        """Say which pictures the next pass over the device draws: of each its job, and its index there."""
+        """Say which images the next pass over the device draws: of each its job, and its index there."""
         self._drawn = drawn
 
     def step(self, done: int, total: int) -> None:
@@ -67,37 +67,37 @@ class MicroBatchWatch:
             )
 
     def preview(self, draw: Callable[[], Sequence[Image]]) -> None:
-        """See `core.generation.Watch`. A preview that fails is the last: the pictures matter more."""
+        """See `core.generation.Watch`. A preview that fails is the last: the images matter more."""
         due = self._due() if self._asked else {}
         if not due:
             return
         try:
-            pictures = draw()
+            images = draw()
         except Stopped:
             raise
-        except Exception as error:  # whatever it was, the pictures themselves may still come out well
+        except Exception as error:  # whatever it was, the images themselves may still come out well
             log.warning("no previews of this micro-batch: %s: %s", type(error).__name__, error)
             self._asked = {}
             return
         for position, number in due.items():
             job_id, index = self._drawn[position]
             self._shown[job_id, index] = number
-            self._publish(job_id, self._step(job_id), index, number - 1, pictures[position])
+            self._publish(job_id, self._step(job_id), index, number - 1, images[position])
 
-    def show(self, job_id: str, number: int, picture: Image) -> None:
-        """Pass on a look at a provider's unfinished picture; see `core.generation.Show`."""
+    def show(self, job_id: str, number: int, image: Image) -> None:
+        """Pass on a look at a provider's unfinished image; see `core.generation.Show`."""
         asked = self._asked.get(job_id, 0)
         if number < asked and self._heartbeat.wants(job_id):
             step = Step(attempt=self._attempts[job_id], step=number + 1, steps=asked + 1)
-            self._publish(job_id, step, 0, number, picture)
+            self._publish(job_id, step, 0, number, image)
 
-    def _publish(self, job_id: str, step: Step, index: int, number: int, picture: Image) -> None:
+    def _publish(self, job_id: str, step: Step, index: int, number: int, image: Image) -> None:
         preview = Preview(
             **step,
             index=index,
             partial_image_index=number,
             media_type="image/webp",
-            b64_json=base64.b64encode(_small(picture)).decode(),
+            b64_json=base64.b64encode(_small(image)).decode(),
         )
         self._context.progress.preview(job_id, preview)
 
@@ -106,21 +106,21 @@ class MicroBatchWatch:
         return Step(attempt=self._attempts[job_id], step=step, steps=self.passes * self._total)
 
     def _due(self) -> dict[int, int]:
-        """Pictures of this pass, by position, of which a preview is due, and which one of them."""
+        """Images of this pass, by position, of which a preview is due, and which one of them."""
         due = {}
         for position, (job_id, index) in enumerate(self._drawn):
             asked = self._asked.get(job_id, 0)
             if not asked or self._done >= self._total or not self._heartbeat.wants(job_id):
                 continue
-            number = self._done * (asked + 1) // self._total  # evenly spaced; the finished picture comes after the last
+            number = self._done * (asked + 1) // self._total  # evenly spaced; the finished image comes after the last
             if number > self._shown.get((job_id, index), 0):
                 due[position] = number
         return due
 
 
-def _small(picture: Image) -> bytes:
-    """A picture as the bytes of a small WebP."""
-    small = picture.convert("RGB")
+def _small(image: Image) -> bytes:
+    """An image as the bytes of a small WebP."""
+    small = image.convert("RGB")
     small.thumbnail((PREVIEW_PX, PREVIEW_PX))
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=75, method=0)

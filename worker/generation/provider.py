@@ -29,7 +29,7 @@ from worker.generation.context import Context
 from worker.generation.heartbeat import Heartbeat
 from worker.generation.inputs import Inputs
 from worker.generation.local import Outcome, image_requests
-from worker.generation.progress import MicroBatchWatch
+from worker.generation.progress import MicrobatchReporter
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +40,12 @@ NOT_OURS = Pause("lease_lost", timedelta(0))
 """Of a job that somebody else has by now: to give it back moves nothing."""
 
 
-def ask(
+def execute_remotely(
     context: Context,
     batch: Sequence[sa.Row[Any]],
     inputs: Mapping[str, Inputs | GenerationError],
     generator: RemoteGenerator,
-    watch: MicroBatchWatch,
+    reporter: MicrobatchReporter,
     heartbeat: Heartbeat,
 ) -> Mapping[str, Outcome]:
     """What came of each job, each of which is a call of its own."""
@@ -55,7 +55,7 @@ def ask(
         if isinstance(found, GenerationError):
             outcomes[job.id] = Outcome(error=found)
         else:
-            outcomes[job.id] = _ask(context, job, image_requests(job, found), generator, watch, heartbeat)
+            outcomes[job.id] = _ask(context, job, image_requests(job, found), generator, reporter, heartbeat)
     return outcomes
 
 
@@ -64,10 +64,10 @@ def _ask(
     job: sa.Row[Any],
     requests: Sequence[ImageRequest],
     generator: RemoteGenerator,
-    watch: MicroBatchWatch,
+    reporter: MicrobatchReporter,
     heartbeat: Heartbeat,
 ) -> Outcome:
-    """Ask for the pictures of one job, unless something speaks against it."""
+    """Ask for the images of one job, unless something speaks against it."""
     call_id = new_id("call")
     against = _open(context, job, call_id, generator.fingerprint(requests), heartbeat)
     if isinstance(against, GenerationError):
@@ -77,7 +77,7 @@ def _ask(
         return Outcome(pause=against)
     heartbeat.moved(ahead=generator.timeout)
     try:
-        reply = generator.ask(requests, call_id, lambda number, picture: watch.show(job.id, number, picture))
+        reply = generator.send(requests, call_id, lambda number, image: reporter.show(job.id, number, image))
     except Exception as error:  # whatever it was, the request may have been sent
         log.exception("call %s of job %s", call_id, job.id)
         unknown = ProviderOutcomeUnknown(f"The call ended in {type(error).__name__}: {error}")
@@ -90,7 +90,7 @@ def _ask(
         return Outcome(pause=Pause(ProviderRateLimited.code, reply.wait or timedelta(0)))
     if reply.error is not None:
         return Outcome(error=reply.error)
-    return Outcome(pictures=list(reply.pictures), receipt=dict(reply.receipt), is_paid=True)
+    return Outcome(images=list(reply.images), receipt=dict(reply.receipt), is_paid=True)
 
 
 def _open(
@@ -98,7 +98,7 @@ def _open(
 ) -> GenerationError | Pause | None:
     """Write down that the job's request is about to be sent; or what speaks against it.
 
-    Tried again while the ledger is away: a commit whose answer was lost is found by the call's id.
+    Tried again while the database is away: a commit whose answer was lost is found by the call's id.
     """
     while True:
         try:
@@ -116,10 +116,10 @@ def _opened(
 ) -> GenerationError | Pause | None:
     settings, lease = context.settings, heartbeat.lease
     breaker = Breaker(settings.openai_breaker_failures, settings.openai_breaker_pause)
-    with context.database.transaction() as ledger:
-        ledger.execute(provider_calls.lock(job.queue))
-        ledger.execute(provider_calls.abandon(job.id, lease))
-        standing = ledger.execute(provider_calls.standing(job.id, lease, job.queue, breaker)).one_or_none()
+    with context.database.transaction() as database:
+        database.execute(provider_calls.lock(job.queue))
+        database.execute(provider_calls.abandon(job.id, lease))
+        standing = database.execute(provider_calls.standing(job.id, lease, job.queue, breaker)).one_or_none()
         if standing is None:
             return NOT_OURS
         if standing.unwanted:
@@ -128,7 +128,7 @@ def _opened(
             return _of_earlier(CallOutcome(standing.earlier))
         if (pause := provider_calls.pause(standing, breaker)) is not None:
             return pause
-        opened = ledger.execute(provider_calls.open_call(call_id, job, lease, request_hash)).one_or_none()
+        opened = database.execute(provider_calls.open_call(call_id, job, lease, request_hash)).one_or_none()
         return None if opened is not None else UNWANTED
 
 
@@ -145,7 +145,7 @@ def _of_earlier(outcome: CallOutcome) -> ProviderMayHaveBilled:
 
 
 def _write(context: Context, statement: Statement, job_id: str, heartbeat: Heartbeat) -> None:
-    """Write down how a call ended, and again while the ledger is away and the lease may still be ours."""
+    """Write down how a call ended, and again while the database is away and the lease may still be ours."""
     while True:
         try:
             context.database.execute(statement)

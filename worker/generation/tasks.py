@@ -1,4 +1,4 @@
-"""What a ring of the doorbell starts."""
+"""What a ring of the notifier starts."""
 
 import logging
 
@@ -11,9 +11,9 @@ log = logging.getLogger(__name__)
 
 
 @app.task(name=TASK, ignore_result=True)
-def develop(queue: str) -> None:
+def execute_locally(queue: str) -> None:
     """Develop one micro-batch of a queue; `generate.run` rings again while there is more."""
     try:
         microbatch.run(parts(), queue)
     except UNAVAILABLE as error:
-        log.warning("the ledger is away: %s", str(error).partition("\n")[0])
+        log.warning("the database is away: %s", str(error).partition("\n")[0])

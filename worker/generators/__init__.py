@@ -1,4 +1,4 @@
-"""The generators: each draws pictures with one kind of model, behind the protocol of `core/generation.py`.
+"""The generators: each draws images with one kind of model, behind the protocol of `core/generation.py`.
 
 A generator's libraries are imported when one of its models is built, so a worker that serves none of them needs none.
 """

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import torch
 
-from core.generation import Watch
+from core.generation import ProgressReporter
 
 # What diffusers' networks call the timestep, read from the forward() of every model of diffusers 0.42;
 # `time` is the bundled model's.
@@ -35,14 +35,14 @@ def denoisers(pipe: Any) -> list[torch.nn.Module]:
 
 
 @contextmanager
-def watched(pipe: Any, watch: Watch, asked: int) -> Iterator[None]:
+def watched(pipe: Any, reporter: ProgressReporter, asked: int) -> Iterator[None]:
     """Tell `watch` of each denoising step of the one call of `pipe` that is made inside.
 
     asked: the steps asked for, summed over the pipeline's stages. `watch` hears 0 before the first step, never less
     than before, and the total when the call has returned. What it raises leaves the pipeline in mid-step; the pipeline
     can be called again, for its schedulers are set anew by each call.
     """
-    count = _Count(watch, _schedulers(pipe), asked)
+    count = _Count(reporter, _schedulers(pipe), asked)
     handles = [module.register_forward_pre_hook(count.before, with_kwargs=True) for module in denoisers(pipe)]
     try:
         yield
@@ -59,8 +59,8 @@ class _Count:
     before the denoiser, carry the same one, while each stage of a cascade starts at another than its forerunner's last.
     """
 
-    def __init__(self, watch: Watch, schedulers: list[Any], asked: int) -> None:
-        self._watch = watch
+    def __init__(self, reporter: ProgressReporter, schedulers: list[Any], asked: int) -> None:
+        self._reporter = reporter
         self._schedulers = schedulers
         self._asked = asked
         self._total = 0  # unknown until the loop runs: only then has the pipeline set its scheduler
@@ -79,12 +79,12 @@ class _Count:
         self._last = timestep
         self._total = self._total or self._steps(timestep)
         # A solver that takes more steps than it announced stays at the last one but one until the call returns.
-        self._watch.step(min(self._begun, max(self._total - 1, 0)), self._total)
+        self._reporter.step(min(self._begun, max(self._total - 1, 0)), self._total)
         self._begun += 1
 
     def finish(self) -> None:
         total = self._total or self._asked
-        self._watch.step(total, total)
+        self._reporter.step(total, total)
 
     def _steps(self, first: float | None) -> int:
         """Distinct timesteps of the only scheduler, from the first one that is drawn.

@@ -19,7 +19,7 @@ from PIL import Image
 
 from core.catalog import Model
 from core.errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
-from core.generation import ImageRequest, Notice, Stopped, Watch
+from core.generation import ImageRequest, Notice, ProgressReporter, Stopped
 from core.settings import Settings
 from worker.generators.denoiser import denoisers, watched
 from worker.generators.mask import paste
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 _DTYPES: Final = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _CORES: Final = torch.get_num_threads()  # torch's choice: the physical cores this process may use
 # Below this size an operation is so short that threads wait for each other longer than they work. unclip-mini (11 M) on
-# two busy cores: 0.64 s a picture with one thread and 1.61 s with two, 0.38 s and 2.9 s in batches of eight.
+# two busy cores: 0.64 s an image with one thread and 1.61 s with two, 0.38 s and 2.9 s in batches of eight.
 _PARAMETERS_WORTH_THREADS: Final = 100_000_000
 _NO_MEMORY: Final = ("out of memory", "not enough memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
 
@@ -88,20 +88,20 @@ class DiffusersGenerator:
         self._operations = operations
         return operations
 
-    def generate(self, requests: Sequence[ImageRequest], watch: Watch) -> Sequence[Image.Image]:
-        """Draw one picture a request, in one call of the pipeline; see `core.generation.Generator`."""
+    def generate(self, requests: Sequence[ImageRequest], reporter: ProgressReporter) -> Sequence[Image.Image]:
+        """Draw one image a request, in one call of the pipeline; see `core.generation.Generator`."""
         operations = self._ready()
         if not requests:
             return []
         pipe = operations.pipeline(requests[0])
         options = call_options(self._model, pipe)
         arguments = call_arguments(self._model, pipe, options, requests)
-        arguments |= callbacks(pipe, watch, requests[0].width, requests[0].height)
+        arguments |= callbacks(pipe, reporter, requests[0].width, requests[0].height)
         # Set for each call: OpenMP keeps the number per calling thread.
         torch.set_num_threads(self._threads)
         try:
-            with torch.inference_mode(), watched(pipe, watch, steps_asked(pipe, arguments)):
-                return _pictures(pipe(**arguments).images, requests)
+            with torch.inference_mode(), watched(pipe, reporter, steps_asked(pipe, arguments)):
+                return _images(pipe(**arguments).images, requests)
         except (Stopped, GenerationError) as error:
             # The traceback's frames hold the latents; without it they are freed before anyone handles the error.
             failure: Exception = error.with_traceback(None)
@@ -123,7 +123,7 @@ class DiffusersGenerator:
         return [notice for notice in notices if notice is not None]
 
     def receipt(self) -> dict[str, str]:
-        """What draws the pictures; loads the model if need be."""
+        """What draws the images; loads the model if need be."""
         self.load()
         return dict(self._receipt)
 
@@ -180,8 +180,8 @@ def _threads(pipe: Any) -> int:
     return _CORES if largest >= _PARAMETERS_WORTH_THREADS else 1
 
 
-def _pictures(pixels: Any, requests: Sequence[ImageRequest]) -> list[Image.Image]:
-    """Turn a pipeline's output, (N, H, W, 3) in [0, 1], into pictures, after a look at whether it is one."""
+def _images(pixels: Any, requests: Sequence[ImageRequest]) -> list[Image.Image]:
+    """Turn a pipeline's output, (N, H, W, 3) in [0, 1], into images, after a look at whether it is one."""
     if not isinstance(pixels, numpy.ndarray) or pixels.ndim != 4 or pixels.shape[-1] != 3:
         raise GeneratorFailed(f"The pipeline returned no RGB images but {getattr(pixels, 'shape', type(pixels))}.")
     if len(pixels) != len(requests):
@@ -191,18 +191,18 @@ def _pictures(pixels: Any, requests: Sequence[ImageRequest]) -> list[Image.Image
     height, width = pixels.shape[1:3]
     if (width, height) != (requests[0].width, requests[0].height):
         raise GenerationError(f"The model draws {width}x{height}, not {requests[0].width}x{requests[0].height}.")
-    pictures = [Image.fromarray(_bytes(picture)) for picture in pixels]
-    return [_within_mask(picture, request) for picture, request in zip(pictures, requests, strict=True)]
+    images = [Image.fromarray(_bytes(image)) for image in pixels]
+    return [_within_mask(image, request) for image, request in zip(images, requests, strict=True)]
 
 
-def _bytes(picture: Any) -> Any:
-    return (picture.clip(0, 1) * 255).round().astype("uint8")
+def _bytes(image: Any) -> Any:
+    return (image.clip(0, 1) * 255).round().astype("uint8")
 
 
-def _within_mask(picture: Image.Image, request: ImageRequest) -> Image.Image:
+def _within_mask(image: Image.Image, request: ImageRequest) -> Image.Image:
     if request.image is None or request.mask is None:
-        return picture
-    return paste(picture, request.image, request.mask)
+        return image
+    return paste(image, request.image, request.mask)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

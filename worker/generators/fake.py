@@ -1,4 +1,4 @@
-"""A generator without a model: pictures from a hash of prompts and seed, in a millisecond and without torch.
+"""A generator without a model: images from a hash of prompts and seed, in a millisecond and without torch.
 
 For tests, demonstrations and load. It takes as long a step as the model's option `step_seconds` says (default 0) and
 misbehaves when a prompt of the call asks for it; the words are in FakeGenerator's docstring.
@@ -19,17 +19,17 @@ from PIL import Image, ImageDraw
 
 from core.catalog import Model
 from core.errors import GenerationError, GeneratorFailed, OutOfMemory
-from core.generation import ImageRequest, Notice, Watch
+from core.generation import ImageRequest, Notice, ProgressReporter
 from worker.generators.mask import paste
 
-REVISION: Final = "2"  # counted up when the same prompt and seed begin to give another picture
+REVISION: Final = "2"  # counted up when the same prompt and seed begin to give another image
 
 
 class FakeGenerator:
     """Draws a sky, a sun and hills whose colours and places are a hash of prompts and seed, and of nothing else.
 
-    A variation is such a picture of a hash of the image too. An edit is such a picture, mixed with the original by the
-    strength. A preview is the picture still in fog.
+    A variation is such an image of a hash of the image too. An edit is such an image, mixed with the original by the
+    strength. A preview is the image still in fog.
 
     Words in a prompt that make the whole call misbehave:
         [fail]        GeneratorFailed (retryable) after the first step
@@ -47,22 +47,22 @@ class FakeGenerator:
     def load(self) -> None:
         """Do nothing: there are no weights."""
 
-    def generate(self, requests: Sequence[ImageRequest], watch: Watch) -> Sequence[Image.Image]:
-        """Draw one picture a request; see `core.generation.Generator`."""
+    def generate(self, requests: Sequence[ImageRequest], reporter: ProgressReporter) -> Sequence[Image.Image]:
+        """Draw one image a request; see `core.generation.Generator`."""
         if not requests:
             return []
         prompts = " ".join(request.prompt for request in requests)
         if "[oom always]" in prompts or ("[oom]" in prompts and len(requests) > 1):
             raise OutOfMemory(f"{len(requests)} images do not fit: the prompt asked for that.")
         steps = requests[0].steps
-        watch.step(0, steps)
+        reporter.step(0, steps)
         for step in range(1, steps + 1):
             # Nothing is waited for here: the sleep stands for a device that is busy for so long.
             time.sleep(self._step_seconds)
             _misbehave(prompts, step, steps)
-            watch.step(step, steps)
+            reporter.step(step, steps)
             if step < steps:
-                watch.preview(partial(_previews, requests, step / steps))
+                reporter.preview(partial(_previews, requests, step / steps))
         return [draw(request) for request in requests]
 
     def notices(self, request: ImageRequest) -> Sequence[Notice]:
@@ -70,7 +70,7 @@ class FakeGenerator:
         return ()
 
     def receipt(self) -> dict[str, str]:
-        """What drew the pictures."""
+        """What drew the images."""
         return {
             "model": self._model.id,
             "revision": REVISION,
@@ -93,18 +93,18 @@ def _misbehave(prompts: str, step: int, steps: int) -> None:
 
 
 def draw(request: ImageRequest) -> Image.Image:
-    """The picture that a request asks for: (height, width), RGB."""
-    picture = _landscape(request)
+    """The image that a request asks for: (height, width), RGB."""
+    image = _landscape(request)
     if request.image is None or request.strength is None:
-        return picture
-    edited = Image.blend(request.image, picture, request.strength)
+        return image
+    edited = Image.blend(request.image, image, request.strength)
     return edited if request.mask is None else paste(edited, request.image, request.mask)
 
 
 def _previews(requests: Sequence[ImageRequest], share: float) -> list[Image.Image]:
-    """The pictures of a call, of which only a share is to be seen."""
-    pictures = [draw(request) for request in requests]
-    return [Image.blend(Image.new("RGB", picture.size, "grey"), picture, share) for picture in pictures]
+    """The images of a call, of which only a share is to be seen."""
+    images = [draw(request) for request in requests]
+    return [Image.blend(Image.new("RGB", image.size, "grey"), image, share) for image in images]
 
 
 def _landscape(request: ImageRequest) -> Image.Image:
@@ -115,11 +115,11 @@ def _landscape(request: ImageRequest) -> Image.Image:
     subject = request.image.tobytes() if request.image is not None and request.operation == "variation" else b""
     digest = blake2b(words.encode() + subject, digest_size=33).digest()
     corners = Image.frombytes("RGB", (2, 2), digest[:12])
-    picture = corners.resize((width, height), Image.Resampling.BILINEAR)
-    pen = ImageDraw.Draw(picture, "RGBA")
+    image = corners.resize((width, height), Image.Resampling.BILINEAR)
+    pen = ImageDraw.Draw(image, "RGBA")
     sun_x, sun_y, size = digest[12] / 255 * width, digest[13] / 510 * height, 0.06 + digest[14] / 2550
-    for ring, alpha in ((1.7, 40), (1.3, 70), (1.0, 230)):
-        pen.circle((sun_x, sun_y), ring * size * min(width, height), fill=(255, 245, 215, alpha))
+    for notify, alpha in ((1.7, 40), (1.3, 70), (1.0, 230)):
+        pen.circle((sun_x, sun_y), notify * size * min(width, height), fill=(255, 245, 215, alpha))
     for hill in range(3):
         red, green, blue, phase, waves, rise = digest[15 + 6 * hill : 21 + 6 * hill]
         base = height * (0.55 + 0.15 * hill)
@@ -131,4 +131,4 @@ def _landscape(request: ImageRequest) -> Image.Image:
             [*ridge, (width + 8, height), (0, height)],
             fill=(red // 2, green // 2 + 20, blue // 2, 190),
         )
-    return picture
+    return image

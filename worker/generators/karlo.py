@@ -3,7 +3,7 @@
 Their model_index.json says that the text projection comes from the module "unclip" of diffusers.pipelines. That module
 has moved to diffusers.pipelines.deprecated and left no name behind, so diffusers can neither load such a folder nor
 one that it has saved itself. Putting the name back is all it takes: the pipelines still draw, with one generator a
-picture, and their stages are counted and stopped by the hook that does so for every pipeline. A pipeline class of our
+image, and their stages are counted and stopped by the hook that does so for every pipeline. A pipeline class of our
 own would repeat three hundred lines of sampling to gain nothing but previews and a negative prompt.
 
 The name is there for as long as it is needed and no longer, for diffusers would take our own package of the same name

@@ -1,6 +1,6 @@
 """Masks of edits: what lies outside one keeps the pixels of the original, whatever a model has done to it.
 
-Models work on latents, whose cells are larger than pixels, and give back the whole picture changed a little. So the
+Models work on latents, whose cells are larger than pixels, and give back the whole image changed a little. So the
 edits of every generator end here. Pillow only, for the generators that have no torch.
 """
 
@@ -8,7 +8,7 @@ from PIL import Image, ImageFilter
 
 
 def paste(drawn: Image.Image, original: Image.Image, mask: Image.Image) -> Image.Image:
-    """The drawn picture where the mask is white, the very pixels of the original where it is black.
+    """The drawn image where the mask is white, the very pixels of the original where it is black.
 
     In between the edge is soft, and all of it lies inside the mask. All three have one size; RGB, RGB, L.
     """

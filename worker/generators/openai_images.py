@@ -1,4 +1,4 @@
-"""Pictures from OpenAI's Images API, or from one that speaks like it: one request a job, sent once.
+"""Images from OpenAI's Images API, or from one that speaks like it: one request a job, sent once.
 
 The SDK's own retries are off, as each of them is billed; whether a job is tried again is decided by
 `worker/generation/provider.py` from what `openai_replies` makes of the answer. A connection serves one request: one
@@ -53,14 +53,14 @@ class OpenAIImages:
         return self._timeout
 
     def fingerprint(self, requests: Sequence[ImageRequest]) -> bytes:
-        """SHA-256 of the parameters and the pictures."""
+        """SHA-256 of the parameters and the images."""
         digest = hashlib.sha256(json.dumps(self._parameters(requests), sort_keys=True).encode())
-        for picture in (requests[0].image, requests[0].mask):
-            if picture is not None:
-                digest.update(picture.tobytes())
+        for image in (requests[0].image, requests[0].mask):
+            if image is not None:
+                digest.update(image.tobytes())
         return digest.digest()
 
-    def ask(self, requests: Sequence[ImageRequest], call_id: str, show: Show) -> Reply:
+    def send(self, requests: Sequence[ImageRequest], call_id: str, show: Show) -> Reply:
         """Send one request; see `core.generation.RemoteGenerator`."""
         try:
             return asyncio.run(self._send(requests, call_id, show))
@@ -106,7 +106,7 @@ class OpenAIImages:
         }
 
     def _client(self, requests: Sequence[ImageRequest], call_id: str) -> AsyncOpenAI:
-        most = openai_replies.most_bytes(requests)
+        most = openai_replies.max_bytes(requests)
 
         async def bound(response: httpx2.Response) -> None:
             if response.headers.get("content-encoding", "identity") != "identity":
@@ -150,14 +150,14 @@ class _Bounded(httpx2.AsyncByteStream):
         await self._inner.aclose()
 
 
-def _png(picture: Image.Image) -> bytes:
+def _png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)
+    image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
 def _hole(mask: Image.Image) -> Image.Image:
     """Our mask, white where an edit may draw, as OpenAI's: transparent there."""
-    picture = Image.new("RGBA", mask.size)
-    picture.putalpha(ImageChops.invert(mask))
-    return picture
+    image = Image.new("RGBA", mask.size)
+    image.putalpha(ImageChops.invert(mask))
+    return image

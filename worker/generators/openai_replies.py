@@ -1,6 +1,6 @@
-"""What OpenAI's answers mean: pictures, a refusal, "not now", a failure, or that nobody knows.
+"""What OpenAI's answers mean: images, a refusal, "not now", a failure, or that nobody knows.
 
-The one question behind all of it is whether a picture may have been drawn, and so billed. It was not if the request
+The one question behind all of it is whether an image may have been drawn, and so billed. It was not if the request
 never left, or if OpenAI itself says so by a status. A gateway's status (502, 504, 52x) says nothing about the server
 behind it, and a connection that broke after the request was sent says nothing at all.
 """
@@ -45,13 +45,13 @@ GATEWAYS: Final = frozenset({502, 504, *range(520, 528)})
 
 MODERATION: Final = frozenset({"moderation_blocked", "content_policy_violation"})
 
-MOST_PIXELS: Final = 3840 * 2160 * 2
-"""Twice the largest picture that OpenAI's models draw."""
+MAX_PIXELS: Final = 3840 * 2160 * 2
+"""Twice the largest image that OpenAI's models draw."""
 
 USUAL_WAIT: Final = timedelta(seconds=10)
 """After a 429 that does not say how long."""
 
-LONGEST_WAIT: Final = timedelta(hours=1)
+MAX_WAIT: Final = timedelta(hours=1)
 
 UNREADABLE = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, EOFError, Image.DecompressionBombError,
@@ -62,7 +62,7 @@ Usd = Annotated[Decimal, Ge(0)]
 
 
 class AnswerTooLarge(httpx2.RequestError):
-    """An answer is larger than the pictures that were asked for can be."""
+    """An answer is larger than the images that were asked for can be."""
 
 
 class Options(BaseModel):
@@ -73,8 +73,8 @@ class Options(BaseModel):
     quality: Quality = Field("auto", description="Of requests that do not say one.")
     moderation: Literal["low", "auto"] = "auto"
     usd_text_input: Usd | None = Field(None, description="Tokens of the prompt.")
-    usd_image_input: Usd | None = Field(None, description="Tokens of the pictures that an edit begins with.")
-    usd_output: Usd | None = Field(None, description="Tokens of the pictures drawn.")
+    usd_image_input: Usd | None = Field(None, description="Tokens of the images that an edit begins with.")
+    usd_output: Usd | None = Field(None, description="Tokens of the images drawn.")
 
     def parameters(self, request: ImageRequest) -> dict[str, str]:
         """What of it goes into a request, which may say its own quality; an edit takes no moderation."""
@@ -97,14 +97,14 @@ class Options(BaseModel):
         return (sum(parts, Decimal(0)) / 1_000_000).quantize(Decimal("0.000001"))
 
 
-def most_bytes(requests: Sequence[ImageRequest]) -> int:
-    """More than the largest honest answer has: pictures without any compression, in base 64."""
+def max_bytes(requests: Sequence[ImageRequest]) -> int:
+    """More than the largest honest answer has: images without any compression, in base 64."""
     pixels = requests[0].width * requests[0].height
     return (len(requests) + requests[0].partial_images) * (pixels * 4 * 4 // 3 + 2**20)
 
 
 def of_answer(response: httpx2.Response, model: str, n: int, options: Options) -> Reply:
-    """A 200: pictures, if they can be read. It is billed either way."""
+    """A 200: images, if they can be read. It is billed either way."""
     try:
         said = response.json()
     except UNREADABLE as error:
@@ -120,14 +120,14 @@ def of_said(response: httpx2.Response, said: Any, model: str, n: int, options: O
     try:
         usage = said.get("usage")
         cost = None if usage is None else options.cost(usage)
-        drawn = [picture(one["b64_json"]) for one in said["data"]]
+        drawn = [image(one["b64_json"]) for one in said["data"]]
         if len(drawn) != n:
-            raise ValueError(f"{len(drawn)} pictures came where {n} were asked for")
+            raise ValueError(f"{len(drawn)} images came where {n} were asked for")
     except UNREADABLE as error:
         return unreadable(response, error, usage if isinstance(usage, dict) else None, cost)
     return Reply(
         CallOutcome.SUCCEEDED,
-        pictures=drawn,
+        images=drawn,
         http_status=response.status_code,
         request_id=request_id,
         usage=usage,
@@ -151,7 +151,7 @@ def unreadable(
     usage: dict[str, Any] | None = None,
     cost: Decimal | None = None,
 ) -> Reply:
-    """A 200 without a picture that could be read."""
+    """A 200 without an image that could be read."""
     return Reply(
         CallOutcome.UNREADABLE,
         error=ProviderAnswerUnreadable(f"OpenAI's answer cannot be read: {type(error).__name__}: {short(error)}"),
@@ -200,7 +200,7 @@ def _meaning(error: APIStatusError) -> tuple[CallOutcome, GenerationError, timed
         wait = max(wait or _until_reset(error.response.headers) or USUAL_WAIT, timedelta(0))
         return CallOutcome.LIMITED, ProviderRateLimited(f"OpenAI wants fewer calls: {said}"), wait
     if status in GATEWAYS:
-        doubt = f"A gateway before OpenAI answered {status}; nobody knows whether a picture was drawn."
+        doubt = f"A gateway before OpenAI answered {status}; nobody knows whether an image was drawn."
         return CallOutcome.UNKNOWN, ProviderOutcomeUnknown(doubt), wait
     if status >= 500 or status in (408, 409, 425):
         return CallOutcome.FAILED, ProviderUnavailable(f"OpenAI answered {status}: {said}"), wait
@@ -212,14 +212,14 @@ def moderated(error: APIError) -> str:
     return f"OpenAI's moderation refuses it: {short(error)}"
 
 
-def picture(b64_json: str) -> Image.Image:
-    """A picture as RGB; its size is looked at before it is decoded."""
+def image(b64_json: str) -> Image.Image:
+    """An image as RGB; its size is looked at before it is decoded."""
     data = base64.b64decode(b64_json, validate=True)
-    with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as picture:
-        if picture.width * picture.height > MOST_PIXELS:
-            raise ValueError(f"a picture has {picture.width} x {picture.height} pixels")
-        picture.load()
-        return decode.opaque(picture)
+    with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"an image has {image.width} x {image.height} pixels")
+        image.load()
+        return decode.opaque(image)
 
 
 def _retry_after(headers: Mapping[str, str]) -> timedelta | None:
@@ -235,7 +235,7 @@ def _retry_after(headers: Mapping[str, str]) -> timedelta | None:
             wait = parsedate_to_datetime(after) - datetime.now(UTC)
     except (ValueError, TypeError, OverflowError):
         return None
-    return min(max(wait, timedelta(0)), LONGEST_WAIT)
+    return min(max(wait, timedelta(0)), MAX_WAIT)
 
 
 def _until_reset(headers: Mapping[str, str]) -> timedelta | None:
@@ -246,7 +246,7 @@ def _until_reset(headers: Mapping[str, str]) -> timedelta | None:
         if headers.get(f"x-ratelimit-remaining-{kind}") == "0"
         and (wait := _duration(headers.get(f"x-ratelimit-reset-{kind}", ""))) is not None
     ]
-    return min(max(waits), LONGEST_WAIT) if waits else None
+    return min(max(waits), MAX_WAIT) if waits else None
 
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}

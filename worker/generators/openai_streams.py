@@ -1,6 +1,6 @@
-"""OpenAI's answer as a stream of events: looks at the picture while it is drawn, then the picture.
+"""OpenAI's answer as a stream of events: looks at the image while it is drawn, then the image.
 
-Once it has begun, only a picture or a refusal by moderation say what came of the request. A stream that breaks, ends or
+Once it has begun, only an image or a refusal by moderation say what came of the request. A stream that breaks, ends or
 fails in between leaves that open, exactly as a broken answer does: what was drawn until then may be billed.
 """
 
@@ -18,10 +18,10 @@ from worker.generators.openai_replies import (
     MODERATION,
     UNREADABLE,
     Options,
+    image,
     moderated,
     of_answer,
     of_said,
-    picture,
     short,
     unreadable,
 )
@@ -35,7 +35,7 @@ COMPLETED: Final = frozenset({"image_generation.completed", "image_edit.complete
 async def of_stream(
     stream: AsyncStream[ImageGenStreamEvent | ImageEditStreamEvent], model: str, options: Options, show: Show
 ) -> Reply:
-    """Read a 200 of one picture to its end, passing the looks on. An answer that is no stream is read as one.
+    """Read a 200 of one image to its end, passing the looks on. An answer that is no stream is read as one.
 
     Raises the SDK's errors: an APIConnectionError where the stream breaks, an APIError for an event that is an error.
     """
@@ -59,14 +59,14 @@ async def of_stream(
         return unreadable(response, error)
     return Reply(
         CallOutcome.UNKNOWN,
-        error=ProviderOutcomeUnknown("OpenAI's stream ended before the picture came."),
+        error=ProviderOutcomeUnknown("OpenAI's stream ended before the image came."),
         http_status=response.status_code,
         request_id=response.headers.get("x-request-id"),
     )
 
 
 def of_error_event(error: APIError) -> Reply:
-    """A stream whose last event says that it failed. Only moderation says for sure that no picture comes of it."""
+    """A stream whose last event says that it failed. Only moderation says for sure that no image comes of it."""
     if error.code in MODERATION:
         return Reply(CallOutcome.REFUSED, error=ContentPolicyViolation(moderated(error)), http_status=200)
     doubt = f"OpenAI broke off after it had begun to draw: {short(error)}"
@@ -74,9 +74,9 @@ def of_error_event(error: APIError) -> Reply:
 
 
 def _look(event: Any, number: int, show: Show) -> None:
-    """Pass on a look at the picture, if it can be read: the picture itself matters more."""
+    """Pass on a look at the image, if it can be read: the image itself matters more."""
     try:
-        seen = picture(event.b64_json)
+        seen = image(event.b64_json)
     except UNREADABLE as error:
         log.warning("look %d cannot be read: %s: %s", number, type(error).__name__, short(error))
     else:

@@ -1,4 +1,4 @@
-"""Which pipelines draw with a model's weights: from a text, over a picture, inside a mask, or after a picture.
+"""Which pipelines draw with a model's weights: from a text, over an image, inside a mask, or after an image.
 
 diffusers has a class for each task and knows which belong together; those of one model share every weight. What a class
 can do is read from diffusers' own tables, else from the parameters of its call, else from `tasks`, which our own
@@ -32,7 +32,7 @@ _TASKS: Final[dict[Operation, tuple[Task, ...]]] = {
     "edit": ("image-to-image", "inpainting"),
     "variation": ("variation",),
 }
-# Takes a prompt beside the picture, as image-to-image does, but looks at the picture only.
+# Takes a prompt beside the image, as image-to-image does, but looks at the image only.
 _VARIES_WITH_A_PROMPT: Final = "StableUnCLIPImg2ImgPipeline"
 
 
@@ -82,7 +82,7 @@ def task_of(request: ImageRequest) -> Task:
 
 
 def tasks(pipe: Any) -> set[Task]:
-    """What a pipeline itself can do; empty for one that is no painter by text or by picture."""
+    """What a pipeline itself can do; empty for one that is no painter by text or by image."""
     if (own := getattr(pipe, "tasks", None)) is not None:
         return set(own)
     if _only_inpaints(pipe):

@@ -60,10 +60,10 @@ def call_arguments(
         "generator": [torch.Generator("cpu").manual_seed(request.seed) for request in requests],
         "output_type": "np",  # floats, in which NaN can still be told from black
         **_words(model, pipe, options, requests),
-        **_pictures(requests),
+        **_images(requests),
         **_numbers(model, pipe, requests[0]),
     }
-    # A pipeline that has one size only takes none; whether it is the one asked for is seen by the picture.
+    # A pipeline that has one size only takes none; whether it is the one asked for is seen by the image.
     if {"width", "height"} <= taken.keys():
         arguments |= {"width": requests[0].width, "height": requests[0].height}
     return arguments
@@ -94,16 +94,16 @@ def _words(
     return words
 
 
-def _pictures(requests: Sequence[ImageRequest]) -> dict[str, list[Any]]:
-    """The pictures that come in, under the names that all of diffusers gives them."""
-    pictures: dict[str, list[Any]] = {}
+def _images(requests: Sequence[ImageRequest]) -> dict[str, list[Any]]:
+    """The images that come in, under the names that all of diffusers gives them."""
+    images: dict[str, list[Any]] = {}
     if requests[0].operation != "generation":
-        pictures["image"] = [request.image for request in requests]
+        images["image"] = [request.image for request in requests]
     if requests[0].mask is not None:
-        pictures["mask_image"] = [request.mask for request in requests]
-    if missing := [name for name, values in pictures.items() if None in values]:
+        images["mask_image"] = [request.mask for request in requests]
+    if missing := [name for name, values in images.items() if None in values]:
         raise GenerationError(f"A request for an {requests[0].operation} came without its {missing[0]}.")
-    return pictures
+    return images
 
 
 def _numbers(model: Model, pipe: Any, request: ImageRequest) -> dict[str, int | float]:

@@ -1,4 +1,4 @@
-"""A look at unfinished pictures: what a pipeline's callback is given so that it offers one between two steps.
+"""A look at unfinished images: what a pipeline's callback is given so that it offers one between two steps.
 
 Pipelines with a `preview` of their own and those with diffusers' standard autoencoder can be looked at; all others draw
 on unseen. Nothing is decoded unless the watch wants to look.
@@ -13,14 +13,14 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
-from core.generation import Watch
+from core.generation import ProgressReporter
 from worker.generators.parameters import parameters
 
 _LARGEST_LATENTS: Final = 32
 """Latents are reduced to this side before they are decoded: 256 px of most models, in a fraction of a step's time."""
 
 
-def callbacks(pipe: Any, watch: Watch, width: int, height: int) -> dict[str, Any]:
+def callbacks(pipe: Any, reporter: ProgressReporter, width: int, height: int) -> dict[str, Any]:
     """Arguments that make a call of `pipe` offer previews to `watch`; none for a pipeline that cannot be looked at."""
     seen = "clean_latents" if hasattr(pipe, "preview") else "latents"
     if "callback_on_step_end" not in parameters(pipe) or seen not in pipe._callback_tensor_inputs:
@@ -29,12 +29,12 @@ def callbacks(pipe: Any, watch: Watch, width: int, height: int) -> dict[str, Any
         return {}
 
     def offer(pipe: Any, step: int, timestep: Any, told: dict[str, Tensor]) -> dict[str, Tensor]:
-        if step + 1 < getattr(pipe, "num_timesteps", step + 2):  # after the last one comes the picture itself
+        if step + 1 < getattr(pipe, "num_timesteps", step + 2):  # after the last one comes the image itself
             latents = told.pop(seen)
             if hasattr(pipe, "preview"):
-                watch.preview(partial(pipe.preview, latents))
+                reporter.preview(partial(pipe.preview, latents))
             elif (grid := _grid(pipe, latents, width, height)) is not None:
-                watch.preview(partial(_decoded, pipe.vae, grid))
+                reporter.preview(partial(_decoded, pipe.vae, grid))
         return {}
 
     return {"callback_on_step_end": offer, "callback_on_step_end_tensor_inputs": [seen]}
@@ -56,11 +56,11 @@ def _grid(pipe: Any, latents: Tensor, width: int, height: int) -> Tensor | None:
 
 
 def _decoded(vae: AutoencoderKL, latents: Tensor) -> list[Image.Image]:
-    """Small pictures of latents (N, C, H, W)."""
+    """Small images of latents (N, C, H, W)."""
     config, (height, width) = vae.config, latents.shape[-2:]
     reduction = max(1.0, max(height, width) / _LARGEST_LATENTS)
     small = F.interpolate(latents, (round(height / reduction), round(width / reduction)), mode="area")
     with torch.inference_mode():
-        pictures = vae.decode((small / config.scaling_factor + (config.shift_factor or 0.0)).to(vae.dtype)).sample
-    pixels = (pictures.float() * 127.5 + 127.5).nan_to_num(0).clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
-    return [Image.fromarray(picture) for picture in pixels]
+        images = vae.decode((small / config.scaling_factor + (config.shift_factor or 0.0)).to(vae.dtype)).sample
+    pixels = (images.float() * 127.5 + 127.5).nan_to_num(0).clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+    return [Image.fromarray(image) for image in pixels]

@@ -1,7 +1,7 @@
 """Delivering webhooks: `python -m worker.webhooks.deliver`. Any number may run; only their threads wait for receivers.
 
-A plain loop rather than a Celery queue: what is due is told by the ledger's rows, each with a schedule of its own, so a
-ring could only say what a look tells anyway, and webhooks must leave when Redis does not work (docs/decisions/0004).
+A plain loop rather than a Celery queue: what is due is told by the database's rows, each with a schedule of its own, so
+a ring could only say what a look tells anyway, and webhooks must leave when Redis does not work (docs/decisions/0004).
 """
 
 import logging
@@ -29,7 +29,7 @@ from core.responses.job import JobObject, job_object
 from core.settings import Settings
 from core.storage import Storage
 from core.webhooks.events import Event
-from worker.webhooks.endpoint_health import Receivers
+from worker.webhooks.endpoint_health import EndpointHealth
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ KEPT = 1024
 SPARE = timedelta(seconds=15)
 """How much longer than a delivery may take nobody else takes it up: time to write down what came of it."""
 
-LONGEST_WAIT = timedelta(days=1)
+MAX_WAIT = timedelta(days=1)
 """No receiver's Retry-After reaches further."""
 
 
@@ -55,7 +55,7 @@ class Deliverer:
         self._egress = egress or Egress.open(settings)
         self._schedule = [timedelta(seconds=float(part)) for part in settings.webhook_schedule.split(",")]
         self._threads = ThreadPoolExecutor(settings.webhook_concurrency, thread_name_prefix="deliver")
-        self._receivers = Receivers(settings.webhook_concurrency)
+        self._endpoint_health = EndpointHealth(settings.webhook_concurrency)
         self._under_way = 0
         self._others_under_way = 0
         self._news = threading.Condition()
@@ -70,7 +70,7 @@ class Deliverer:
             try:
                 taken = self.take()
             except UNAVAILABLE as error:
-                log.warning("the ledger is away: %s", str(error).partition("\n")[0])
+                log.warning("the database is away: %s", str(error).partition("\n")[0])
                 taken = 0
             with self._news:
                 if not (taken or self._is_over or self._stopped):
@@ -89,24 +89,24 @@ class Deliverer:
         """Begin to send what is due, as far as there is room. Returns how many that is."""
         with self._news:
             room = self._settings.webhook_concurrency - self._under_way
-            for_others = self._receivers.for_others - self._others_under_way
+            for_others = self._endpoint_health.for_others - self._others_under_way
         if room <= 0:
             return 0
-        quick = self._receivers.quick()
+        quick = self._endpoint_health.quick()
         rows = self._database.execute(
             claims.claim(
                 uuid4(),
                 limit=room,
-                per_lane=self._settings.webhook_lane,
+                per_destination=self._settings.webhook_destination_concurrency,
                 length=self._settings.webhook_timeout + SPARE,
                 quick=quick,
-                slow=self._receivers.slow(),
+                slow=self._endpoint_health.slow(),
                 for_others=for_others,
             )
         )
         known = frozenset(quick)
         for row in rows:
-            is_other = row.lane not in known
+            is_other = row.destination not in known
             with self._news:
                 self._under_way += 1
                 self._others_under_way += is_other
@@ -117,7 +117,7 @@ class Deliverer:
         try:
             self.send(row)
         except UNAVAILABLE as error:
-            log.warning("delivery %s: the ledger is away, it will be sent again: %s", row.id, _first_line(error))
+            log.warning("delivery %s: the database is away, it will be sent again: %s", row.id, _first_line(error))
         except Exception:  # whatever it was, it concerns this delivery alone, which will be due again
             log.exception("delivery %s was not sent", row.id)
         finally:
@@ -150,7 +150,7 @@ class Deliverer:
             error_code=error_code,
             answer=None if answer is None else _legible(answer.body),
         )
-        self._receivers.note(row.lane, attempt.seconds)
+        self._endpoint_health.note(row.destination, attempt.seconds)
         self._record(row, attempt, answer, may_retry=url is not None)
 
     @property
@@ -160,9 +160,9 @@ class Deliverer:
     def _subject(self, row: sa.Row[Any]) -> JobObject | BatchObject | None:
         """What an event is about, as it is now."""
         if row.batch_id is not None:
-            found = self._database.execute(batches.one(row.batch_id))
+            found = self._database.execute(batches.get_batch_by_id(row.batch_id))
             return batch_object(found[0], self._settings.base_url) if found else None
-        found = self._database.execute(queries.job(row.project_id, row.job_id))
+        found = self._database.execute(queries.get_job(row.project_id, row.job_id))
         return job_object(found[0], self._settings.base_url, self._storage.url) if found else None
 
     def _record(self, row: sa.Row[Any], attempt: Attempt, answer: Answer | None, *, may_retry: bool) -> None:
@@ -176,7 +176,7 @@ class Deliverer:
             deliveries.failed(row.id, row.lease, attempt, retry_in=wait, gone=gone, patience=patience)
         )
         what = attempt.status_code or attempt.error_code
-        log.info("delivery %s to %s: %s, %s", row.id, row.lane, what, f"again in {wait}" if wait else "given up")
+        log.info("delivery %s to %s: %s, %s", row.id, row.destination, what, f"again in {wait}" if wait else "given up")
 
     def _wait(self, attempts: int, answer: Answer | None) -> timedelta | None:
         """Until the next attempt, up to a tenth more or less than the schedule says; None: there is none."""
@@ -184,7 +184,7 @@ class Deliverer:
             return None
         wait = self._schedule[attempts] * (0.9 + secrets.randbelow(2001) / 10_000)
         asked = None if answer is None else retry_after(answer.headers.get("retry-after"), datetime.now(UTC))
-        return wait if asked is None else max(wait, min(asked, LONGEST_WAIT))
+        return wait if asked is None else max(wait, min(asked, MAX_WAIT))
 
 
 def retry_after(text: str | None, now: datetime) -> timedelta | None:
@@ -192,7 +192,7 @@ def retry_after(text: str | None, now: datetime) -> timedelta | None:
     if text is None:
         return None
     if text.strip().isascii() and text.strip().isdigit():
-        return timedelta(seconds=min(int(text[:12]), LONGEST_WAIT.total_seconds()))
+        return timedelta(seconds=min(int(text[:12]), MAX_WAIT.total_seconds()))
     try:
         moment = parsedate_to_datetime(text)
     except ValueError:

@@ -9,11 +9,11 @@ new, waits a turn and no backlog. The memory is the process's own and bounded; w
 import threading
 
 QUICK_SECONDS = 1.0
-MOST_REMEMBERED = 1000
+MAX_DESTINATIONS = 1000
 """Lanes of each kind; every claim carries their names."""
 
 
-class Receivers:
+class EndpointHealth:
     """What is known of lanes. Safe to share between threads."""
 
     def __init__(self, slots: int) -> None:
@@ -27,14 +27,14 @@ class Receivers:
         """Slots that lanes that are not quick may hold at a time."""
         return max(1, self._slots // 2)
 
-    def note(self, lane: str, seconds: float) -> None:
+    def note(self, destination: str, seconds: float) -> None:
         """A sending is over."""
         with self._lock:
-            self._quick.pop(lane, None)
-            self._slow.pop(lane, None)
+            self._quick.pop(destination, None)
+            self._slow.pop(destination, None)
             kind = self._quick if seconds <= QUICK_SECONDS else self._slow
-            kind[lane] = None
-            if len(kind) > MOST_REMEMBERED:
+            kind[destination] = None
+            if len(kind) > MAX_DESTINATIONS:
                 del kind[next(iter(kind))]
 
     def quick(self) -> list[str]:

@@ -17,7 +17,7 @@ queue = "openai"
 operations = ["generation", "edit"]
 sizes = ["64x64"]
 qualities = ["low", "medium", "high"]
-microbatch = 1
+microbatch_size = 1
 options = {{ quality = "medium", usd_text_input = 5.0, usd_image_input = 8.0, usd_output = 30.0 }}
 """
 

@@ -36,7 +36,7 @@ def running(directory: Path, fresh_database: Callable[[], str], valkey: Embedded
 
 @pytest.fixture
 def service(running: Stack, openai: OpenAIStub) -> Iterator[Stack]:
-    """The same with an empty ledger and an empty shelf, for workers that ask this stub and end with the test."""
+    """The same with an empty database and an empty storage, for workers that ask this stub and end with the test."""
     running.database.execute(sa.text("TRUNCATE jobs, files, provider_calls CASCADE"))
     shutil.rmtree(running.directory / "images", ignore_errors=True)
     running.environment["SAFELIGHT_OPENAI_BASE_URL"] = openai.url

@@ -42,9 +42,9 @@ MATRIX = {
     "trickle": Expected("provider_outcome_unknown", 1, 1),
     "flood": Expected("provider_answer_unreadable", 1, 1),
     "no json": Expected("provider_answer_unreadable", 1, 1),
-    "no pictures": Expected("provider_answer_unreadable", 1, 1),
+    "no images": Expected("provider_answer_unreadable", 1, 1),
     "no base 64": Expected("provider_answer_unreadable", 1, 1),
-    "no picture": Expected("provider_answer_unreadable", 1, 1),
+    "no image": Expected("provider_answer_unreadable", 1, 1),
     "bomb": Expected("provider_answer_unreadable", 1, 1),
 }
 
@@ -82,7 +82,7 @@ def test_every_answer_ends_a_job_and_is_asked_for_as_often_as_is_safe(service: S
     assert KEY not in worker.said()
 
 
-def test_a_picture_is_drawn_as_asked_and_its_call_is_written_down(service: Stack, openai: OpenAIStub) -> None:
+def test_an_image_is_drawn_as_asked_and_its_call_is_written_down(service: Stack, openai: OpenAIStub) -> None:
     a_worker(service)
     final = service.final(submit(service, "a fox", n=2))
 
@@ -103,15 +103,15 @@ def test_a_picture_is_drawn_as_asked_and_its_call_is_written_down(service: Stack
     assert receipt["provider_request_id"] == call.provider_request_id == "req_1"
     assert "seed" not in receipt
     assert len(final["images"]) == 2
-    assert service.picture(final["images"][1]).startswith(b"\x89PNG")
+    assert service.image(final["images"][1]).startswith(b"\x89PNG")
 
 
-def test_an_edit_sends_the_picture_and_a_mask_that_is_transparent_where_it_may_draw(
+def test_an_edit_sends_the_image_and_a_mask_that_is_transparent_where_it_may_draw(
     service: Stack, openai: OpenAIStub
 ) -> None:
-    def url(picture: Image.Image) -> dict[str, str]:
+    def url(pixels: Image.Image) -> dict[str, str]:
         buffer = io.BytesIO()
-        picture.save(buffer, "PNG")
+        pixels.save(buffer, "PNG")
         return {"image_url": f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"}
 
     a_worker(service)

@@ -1,4 +1,4 @@
-"""Batches of pictures that OpenAI draws: a refusal is a line of the error file, and a dry run says what it costs."""
+"""Batches of images that OpenAI draws: a refusal is a line of the error file, and a dry run says what it costs."""
 
 import json
 from typing import Any
@@ -9,7 +9,7 @@ from tests.faults.provider.calls import a_worker
 from tests.openai_stub import MODEL, OpenAIStub
 from tests.stack import Stack, body
 
-A_PICTURE_USD = 20 * 5 / 1e6 + 1000 * 30 / 1e6
+AN_IMAGE_USD = 20 * 5 / 1e6 + 1000 * 30 / 1e6
 
 
 def lines_of(service: Stack, file_id: str) -> dict[str, dict[str, Any]]:
@@ -17,7 +17,7 @@ def lines_of(service: Stack, file_id: str) -> dict[str, dict[str, Any]]:
     return {line["custom_id"]: line["response"] for line in lines}
 
 
-def test_a_batch_of_openais_pictures_tells_what_each_line_came_to(service: Stack, openai: OpenAIStub) -> None:
+def test_a_batch_of_openais_images_tells_what_each_line_came_to(service: Stack, openai: OpenAIStub) -> None:
     requests = [{"custom_id": name, "prompt": prompt} for name, prompt in (("a", "a fox"), ("b", "[moderation] x"))]
     said = {"requests": requests, "model": MODEL, "endpoint": "/v1/images/generations", "quality": "low"}
     unknown = body(service.client.post("/v1/batches", json=said | {"dry_run": True}))
@@ -32,7 +32,7 @@ def test_a_batch_of_openais_pictures_tells_what_each_line_came_to(service: Stack
     refused = lines_of(service, done["error_file_id"])
     known = body(service.client.post("/v1/batches", json=said | {"dry_run": True}))
     assert unknown["cost_usd"] is None
-    assert known["cost_usd"] == pytest.approx(2 * A_PICTURE_USD, abs=1e-4)
+    assert known["cost_usd"] == pytest.approx(2 * AN_IMAGE_USD, abs=1e-4)
     assert (drawn["a"]["body"]["usage"]["total_tokens"], drawn["a"]["body"]["quality"]) == (1020, "low")
     assert refused["b"]["status_code"] == 400
     assert refused["b"]["body"]["error"]["code"] == "content_policy_violation"

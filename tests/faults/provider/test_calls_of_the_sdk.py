@@ -8,7 +8,7 @@ import pytest
 
 from core.catalog import Model
 from tests.faults.provider.calls import CALLED, a_worker, submit
-from tests.images import a_picture, encoded
+from tests.images import an_image, encoded
 from tests.openai_stub import MODEL, OpenAIStub
 from tests.stack import Stack
 
@@ -36,7 +36,7 @@ def test_a_quality_goes_out_and_comes_back(
     service: Stack, client: sdk.OpenAI, openai: OpenAIStub, quality: Any
 ) -> None:
     drawn = client.images.generate(model=MODEL, prompt="a fox", quality=quality)
-    edited = client.images.edit(model=MODEL, image=encoded(a_picture()), prompt="a hat", quality=quality)
+    edited = client.images.edit(model=MODEL, image=encoded(an_image()), prompt="a hat", quality=quality)
 
     assert [request.parameters["quality"] for request in openai.received] == [quality, quality]
     assert [drawn.quality, edited.quality] == [quality, quality]

@@ -1,4 +1,4 @@
-"""Pictures that OpenAI shows while it draws them: passed on as previews, and no call repeated that broke in between."""
+"""Images that OpenAI shows while it draws them: passed on as previews, and no call repeated that broke in between."""
 
 import base64
 import io
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.faults.provider.calls import CALLED, a_worker, row, submit
-from tests.images import a_picture, encoded
+from tests.images import an_image, encoded
 from tests.openai_stub import MODEL, OpenAIStub
 from tests.stack import Stack
 
@@ -24,20 +24,20 @@ def client(service: Stack, openai: OpenAIStub) -> Iterator[sdk.OpenAI]:
 
 
 def red(event: Any) -> int:
-    """How bright a picture of the stub is."""
-    with Image.open(io.BytesIO(base64.b64decode(event.b64_json))) as picture:
-        pixel: Any = picture.convert("RGB").getpixel((5, 5))
+    """How bright an image of the stub is."""
+    with Image.open(io.BytesIO(base64.b64decode(event.b64_json))) as image:
+        pixel: Any = image.convert("RGB").getpixel((5, 5))
     return int(pixel[0])
 
 
-def test_looks_come_while_openai_draws_and_then_the_picture(
+def test_looks_come_while_openai_draws_and_then_the_image(
     service: Stack, client: sdk.OpenAI, openai: OpenAIStub
 ) -> None:
     with client.images.generate(
         model=MODEL, prompt="[held] a fox", stream=True, partial_images=3, quality="high"
     ) as stream:
         first = next(stream)
-        openai.release()  # only now: the first look came before the picture
+        openai.release()  # only now: the first look came before the image
         *looks, last = [first, *stream]
 
     (request,) = openai.received
@@ -53,7 +53,7 @@ def test_looks_come_while_openai_draws_and_then_the_picture(
 
 def test_an_edit_is_shown_too(client: sdk.OpenAI, openai: OpenAIStub) -> None:
     with client.images.edit(
-        model=MODEL, image=encoded(a_picture()), prompt="a hat", stream=True, partial_images=2
+        model=MODEL, image=encoded(an_image()), prompt="a hat", stream=True, partial_images=2
     ) as stream:
         events = list(stream)
 
@@ -81,7 +81,7 @@ def test_a_stream_without_looks_is_not_asked_of_openai(client: sdk.OpenAI, opena
     assert "stream" not in openai.received[0].parameters
 
 
-def test_looks_at_several_pictures_are_refused(service: Stack) -> None:
+def test_looks_at_several_images_are_refused(service: Stack) -> None:
     wanted = {"prompt": "a fox", "model": MODEL, "n": 2, "partial_images": 1}
     answer = service.client.post("/v1/jobs", json=wanted)
 
@@ -90,7 +90,7 @@ def test_looks_at_several_pictures_are_refused(service: Stack) -> None:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a call ended: in the ledger of calls, and for the job; and how often OpenAI was asked."""
+    """How a call ended: in the database of calls, and for the job; and how often OpenAI was asked."""
 
     outcome: str
     code: str | None
@@ -109,14 +109,14 @@ MATRIX = {
     "stream looks for ever": UNKNOWN,
     "stream trickles": UNKNOWN,
     "stream floods": UNREADABLE,
-    "trickle": End("succeeded", None),  # the picture was there before
+    "trickle": End("succeeded", None),  # the image was there before
     "flood": End("succeeded", None),
     "hang": UNKNOWN,
     "502": UNKNOWN,
     "stream refused": End("refused", "content_policy_violation"),
     "moderation": End("refused", "content_policy_violation"),
     "stream no json": UNREADABLE,
-    "stream no picture": UNREADABLE,
+    "stream no image": UNREADABLE,
     "stream null": UNREADABLE,
     "no json": UNREADABLE,
     "500": End("failed", "provider_unavailable", requests=3),

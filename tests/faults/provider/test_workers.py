@@ -1,4 +1,4 @@
-"""Workers that die, freeze, are told to go or lose the shelf while OpenAI draws: no call is made again unasked."""
+"""Workers that die, freeze, are told to go or lose the storage while OpenAI draws: no call is made again unasked."""
 
 import pytest
 
@@ -59,14 +59,14 @@ def test_a_frozen_worker_that_wakes_tells_what_its_call_cost_and_changes_nothing
 
 
 def test_a_call_longer_than_lease_and_stall_timeout_is_kept(service: Stack, openai: OpenAIStub) -> None:
-    a_worker(service)  # the lease is 4 s, a stall is noticed after 5, and the picture takes 8
+    a_worker(service)  # the lease is 4 s, a stall is noticed after 5, and the image takes 8
 
     final = service.final(submit(service, "[slow] a cat"))
 
     assert (final["status"], final["attempts"], len(openai.received)) == ("completed", 1, 1)
 
 
-def test_pictures_that_were_paid_for_are_stored_once_the_store_is_back(service: Stack, openai: OpenAIStub) -> None:
+def test_images_that_were_paid_for_are_stored_once_the_store_is_back(service: Stack, openai: OpenAIStub) -> None:
     blocked = service.directory / "images"
     blocked.mkdir(exist_ok=True)
     (blocked / "jobs").write_text("in the way")
@@ -78,10 +78,10 @@ def test_pictures_that_were_paid_for_are_stored_once_the_store_is_back(service: 
 
     final = service.final(job_id)
     assert (final["status"], final["attempts"], len(openai.received)) == ("completed", 1, 1)
-    assert service.picture(final["images"][0]).startswith(b"\x89PNG")
+    assert service.image(final["images"][0]).startswith(b"\x89PNG")
 
 
-def test_pictures_lost_between_answer_and_store_are_not_paid_for_again(service: Stack, openai: OpenAIStub) -> None:
+def test_images_lost_between_answer_and_store_are_not_paid_for_again(service: Stack, openai: OpenAIStub) -> None:
     blocked = service.directory / "images"
     blocked.mkdir(exist_ok=True)
     (blocked / "jobs").write_text("in the way")

@@ -1,6 +1,6 @@
-"""The pictures of one call of the pipeline: prompts, negative prompts and pictures that come in, one entry for each.
+"""The images of one call of the pipeline: prompts, negative prompts and images that come in, one entry for each.
 
-Here diffusers' calling conventions (one or a list, several pictures a prompt) become plain lists, and what is not
+Here diffusers' calling conventions (one or a list, several images a prompt) become plain lists, and what is not
 allowed is refused by name. Nothing is computed.
 """
 
@@ -15,12 +15,12 @@ SIZES_PX: Final = (128, 256, 512, 1024)
 
 T = TypeVar("T", str, Image.Image)
 Prompt = str | Sequence[str]
-Pictures = Image.Image | Sequence[Image.Image]
+Images = Image.Image | Sequence[Image.Image]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What is asked of each picture; the lists are of one length, or None for what is not given."""
+    """What is asked of each image; the lists are of one length, or None for what is not given."""
 
     prompts: list[str]
     negatives: list[str]
@@ -31,10 +31,8 @@ class Batch:
         return len(self.prompts)
 
     @classmethod
-    def of(
-        cls, prompt: Prompt, negative: Prompt | None, image: Pictures | None, mask: Pictures | None, each: int
-    ) -> Self:
-        """Spread what one call was given over its pictures, `each` for every prompt. Raises ValueError."""
+    def of(cls, prompt: Prompt, negative: Prompt | None, image: Images | None, mask: Images | None, each: int) -> Self:
+        """Spread what one call was given over its images, `each` for every prompt. Raises ValueError."""
         if isinstance(prompt, str):
             prompt = [prompt] * (len(image) if isinstance(image, Sequence) else 1)
         if not prompt:
@@ -64,7 +62,7 @@ def check_sizes(height: int, width: int, steps: int, output_type: str) -> None:
         raise ValueError(f"output_type must be pil, np, pt or latent, not {output_type!r}")
 
 
-def check_edit(image: Pictures | None, mask: Pictures | None, strength: float | None) -> None:
+def check_edit(image: Images | None, mask: Images | None, strength: float | None) -> None:
     """Raise ValueError for an edit of nothing, a mask without an edit, or a strength out of bounds."""
     if strength is not None and not 0 < strength <= 1:
         raise ValueError(f"strength must be above 0 and up to 1, not {strength}")
@@ -75,6 +73,6 @@ def check_edit(image: Pictures | None, mask: Pictures | None, strength: float | 
 
 
 def check_generators(generator: torch.Generator | list[torch.Generator] | None, count: int) -> None:
-    """Raise ValueError for a list of generators that is not one a picture."""
+    """Raise ValueError for a list of generators that is not one an image."""
     if isinstance(generator, list) and len(generator) != count:
-        raise ValueError(f"generator must be one, or one a picture: {count}, not {len(generator)}")
+        raise ValueError(f"generator must be one, or one an image: {count}, not {len(generator)}")

@@ -1,7 +1,7 @@
 """What the decoder of unclip-mini is told: prompts as the text encoder reads them, and CLIP image embeddings.
 
-An image embedding comes from a picture, as the image encoder sees it, or from a text, as the prior imagines it.
-How strongly the decoder is guided by all this is in pipeline.py. Letters: N pictures, T text tokens, C and E widths.
+An image embedding comes from an image, as the image encoder sees it, or from a text, as the prior imagines it.
+How strongly the decoder is guided by all this is in pipeline.py. Letters: N images, T text tokens, C and E widths.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Condition:
-    """All that the decoder is told of N pictures, in the order of its parameters."""
+    """All that the decoder is told of N images, in the order of its parameters."""
 
     text: Text
     image_embeds: Tensor  # (N, E)
@@ -62,18 +62,18 @@ def read(
     return Text(encoded.last_hidden_state, ends.cumsum(1) - ends == 0, encoded.text_embeds)
 
 
-def look(pictures: Sequence[Image.Image], image_encoder: CLIPVisionModelWithProjection, device: torch.device) -> Tensor:
-    """Embeddings (N, E) of pictures of any size, float32; they are reduced by means of areas, as in training."""
+def look(images: Sequence[Image.Image], image_encoder: CLIPVisionModelWithProjection, device: torch.device) -> Tensor:
+    """Embeddings (N, E) of images of any size, float32; they are reduced by means of areas, as in training."""
     side = image_encoder.config.image_size
     with quick(device):
-        embeds: Tensor = image_encoder(to_tensor(pictures, side).to(device, image_encoder.dtype)).image_embeds.float()
+        embeds: Tensor = image_encoder(to_tensor(images, side).to(device, image_encoder.dtype)).image_embeds.float()
     return embeds
 
 
 def imagine(
     prior: UnclipPrior, text: Text, noise: Tensor, *, nothing: Text | None = None, guidance_scale: float = 1.0
 ) -> Tensor:
-    """Image embeddings (N, E) of pictures that would fit the texts, float32.
+    """Image embeddings (N, E) of images that would fit the texts, float32.
 
     noise: (N, E), standard normal. nothing: the empty prompt, (1, …), which guidance above 1 leads away from.
     """
@@ -97,13 +97,13 @@ def imagine(
     return prior.restore(embeds)
 
 
-def to_tensor(pictures: Sequence[Image.Image], side: int) -> Tensor:
-    """Pictures, reduced to a square of `side` px, as (N, 3, side, side) in [-1, 1]."""
-    pixels = numpy.stack([numpy.asarray(_reduced(picture.convert("RGB"), side)) for picture in pictures])
+def to_tensor(images: Sequence[Image.Image], side: int) -> Tensor:
+    """Images, reduced to a square of `side` px, as (N, 3, side, side) in [-1, 1]."""
+    pixels = numpy.stack([numpy.asarray(_reduced(image.convert("RGB"), side)) for image in images])
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _reduced(picture: Image.Image, side: int) -> Image.Image:
-    if picture.width == picture.height and picture.width % side == 0:
-        return picture.reduce(picture.width // side)
-    return picture.resize((side, side), Image.Resampling.BOX)
+def _reduced(image: Image.Image, side: int) -> Image.Image:
+    if image.width == image.height and image.width % side == 0:
+        return image.reduce(image.width // side)
+    return image.resize((side, side), Image.Resampling.BOX)

@@ -1,6 +1,6 @@
 """From the 128 px that unclip-mini draws to the size asked for: by its upscaler, or by a Lanczos kernel without one.
 
-Pictures are enlarged one by one, so that a batch needs hardly more memory than a single one does.
+Images are enlarged one by one, so that a batch needs hardly more memory than a single one does.
 """
 
 from functools import partial
@@ -22,15 +22,15 @@ def enlarge(pixels: Pixels, size: int, upscaler: UnclipUpscaler | None, lanes: L
     if pixels.shape[1] == size:
         return pixels
     if upscaler is None:
-        enlarged = numpy.stack([_resampled(picture, size) for picture in pixels])
+        enlarged = numpy.stack([_resampled(image, size) for image in pixels])
     else:
         enlarged = lanes.run(partial(_doubled, upscaler, size), torch.from_numpy(pixels).to(upscaler.device)).numpy()
     return enlarged.clip(0, 1, out=enlarged)
 
 
-def _resampled(picture: Pixels, size: int) -> Pixels:
+def _resampled(image: Pixels, size: int) -> Pixels:
     """Enlarge (H, H, 3) with a Lanczos kernel."""
-    planes = [Image.fromarray(picture[:, :, channel]) for channel in range(3)]  # mode "F": 32-bit float
+    planes = [Image.fromarray(image[:, :, channel]) for channel in range(3)]  # mode "F": 32-bit float
     return numpy.stack(
         [numpy.asarray(plane.resize((size, size), Image.Resampling.LANCZOS)) for plane in planes], axis=-1
     )
@@ -39,8 +39,8 @@ def _resampled(picture: Pixels, size: int) -> Pixels:
 def _doubled(upscaler: UnclipUpscaler, size: int, pixels: Tensor) -> Tensor:
     """Double (N, H, H, 3) until they have the size; returned to the CPU."""
     doubled = torch.empty(len(pixels), size, size, 3)
-    for picture, place in zip(pixels, doubled, strict=True):
-        grown = picture.permute(2, 0, 1)[None] * 2 - 1
+    for image, place in zip(pixels, doubled, strict=True):
+        grown = image.permute(2, 0, 1)[None] * 2 - 1
         while grown.shape[-1] < size:
             # Channels last, in which a CPU convolves in half the time.
             grown = upscaler(grown.contiguous(memory_format=torch.channels_last)).clamp(-1, 1)

@@ -1,8 +1,8 @@
-"""Spreads a batch over the cores of a CPU: every lane is a thread that computes some of its pictures by itself.
+"""Spreads a batch over the cores of a CPU: every lane is a thread that computes some of its images by itself.
 
 Networks as small as these gain nothing from several threads in one operation: the threads wait for each other longer
-than they work, and for ever if another process holds a core. Whole pictures need no waiting until all are done. What a
-picture becomes does not depend on its lane, as it does not on its batch.
+than they work, and for ever if another process holds a core. Whole images need no waiting until all are done. What a
+image becomes does not depend on its lane, as it does not on its batch.
 """
 
 from collections.abc import Callable
@@ -21,13 +21,13 @@ class Lanes:
         self._count = count
         self._threads = ThreadPoolExecutor(count, "lane", initializer=torch.set_num_threads, initargs=(1,))
 
-    def run(self, compute: Callable[..., Tensor], *batched: Tensor, pictures: int | None = None) -> Tensor:
+    def run(self, compute: Callable[..., Tensor], *batched: Tensor, images: int | None = None) -> Tensor:
         """`compute(*batched)`, quickly; the rows of all tensors, (N, ...), are dealt out in equal parts.
 
-        pictures: how many the rows stand for, if not N; there are never more lanes in use than pictures.
+        images: how many the rows stand for, if not N; there are never more lanes in use than images.
         """
         device = batched[0].device
-        count = min(self._count, pictures or len(batched[0]))
+        count = min(self._count, images or len(batched[0]))
         if count < 2:
             with quick(device):
                 return compute(*batched)

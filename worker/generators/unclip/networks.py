@@ -1,7 +1,7 @@
 """The two networks of unclip-mini that no library has: its autoencoder and its diffusion decoder.
 
 Both save and load as diffusers models. What they are given (text and image embeddings of a CLIP) and how they are
-sampled is in pipeline.py; how they are trained, in `training/`. Letters: N pictures, C channels, T text tokens.
+sampled is in pipeline.py; how they are trained, in `training/`. Letters: N images, C channels, T text tokens.
 
 Sources: unCLIP, Ramesh et al. 2022 (arXiv:2204.06125); latent diffusion, Rombach et al. 2022 (2112.10752);
 rectified flow, Liu et al. 2022 (2209.03003); adaLN-zero, Peebles & Xie 2023 (2212.09748).
@@ -38,7 +38,7 @@ class PlainResidual(nn.Module):
 
 
 class UnclipAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is untyped
-    """Turns pictures into latents of an eighth of their side and back; every latent channel has unit variance."""
+    """Turns images into latents of an eighth of their side and back; every latent channel has unit variance."""
 
     @register_to_config  # type: ignore[untyped-decorator]  # diffusers is untyped
     def __init__(
@@ -78,19 +78,19 @@ class UnclipAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffu
             nn.PixelShuffle(2),  # (N, 3, H, W)
         )
 
-    def encode(self, pictures: Tensor) -> Tensor:
+    def encode(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) in [-1, 1] to latents (N, 8, H/8, W/8)."""
-        latents: Tensor = self.normalise(self.encoder(pictures).float())
+        latents: Tensor = self.normalise(self.encoder(images).float())
         return latents
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents (N, 8, H, W) to pictures (N, 3, 8H, 8W), about [-1, 1], not clamped."""
-        pictures: Tensor = self.decoder(latents).float()
-        return pictures
+        """Latents (N, 8, H, W) to images (N, 3, 8H, 8W), about [-1, 1], not clamped."""
+        images: Tensor = self.decoder(latents).float()
+        return images
 
-    def forward(self, pictures: Tensor, noise: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
         """There and back, with `noise` added to the latents on the way; only training needs it."""
-        latents = self.encode(pictures)
+        latents = self.encode(images)
         return self.decode(latents if noise is None else latents + noise)
 
 
@@ -203,7 +203,7 @@ class Condition(nn.Module):
 
 
 class UnclipDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is untyped
-    """Predicts the flow from picture to noise: convolutions at 16x16, a transformer at 8x8, and back.
+    """Predicts the flow from image to noise: convolutions at 16x16, a transformer at 8x8, and back.
 
     With latents x, noise n and time t in [0, 1] it sees (1 - t) x + t n and predicts n - x.
     """

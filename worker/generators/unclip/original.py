@@ -1,4 +1,4 @@
-"""A picture that is edited, on its way through the decoder: as latents, drowned in its own noise.
+"""An image that is edited, on its way through the decoder: as latents, drowned in its own noise.
 
 An edit starts where the original is as noisy as its strength says (SDEdit, Meng et al. 2021, arXiv:2108.01073). Where
 a mask forbids it to draw, the original is put back after each step, as noisy as it then must be. The pixels themselves

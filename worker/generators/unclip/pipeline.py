@@ -1,8 +1,8 @@
 """The pipeline of unclip-mini: CLIP text encoder -> (prior) -> diffusion decoder -> autoencoder -> (upscaler).
 
 It keeps diffusers' calling conventions and its standard folder; prior, upscaler and image encoder may be missing there.
-One __call__ draws from a text, varies a picture and edits one, for the three differ only in what the decoder is told
-and in what it starts from. Pictures are drawn at 128 px and enlarged to the size asked for. Each has its own generator
+One __call__ draws from a text, varies an image and edits one, for the three differ only in what the decoder is told
+and in what it starts from. Images are drawn at 128 px and enlarged to the size asked for. Each has its own generator
 and is computed from nothing of its neighbours in the batch.
 
 Sources: unCLIP, Ramesh et al. 2022 (arXiv:2204.06125); classifier-free guidance, Ho & Salimans 2022 (2207.12598).
@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
 
-from worker.generators.unclip.batch import Batch, Pictures, Prompt, check_edit, check_generators, check_sizes
+from worker.generators.unclip.batch import Batch, Images, Prompt, check_edit, check_generators, check_sizes
 from worker.generators.unclip.conditioning import Condition, Text, imagine, look, read, to_tensor
 from worker.generators.unclip.enlarging import Pixels, enlarge
 from worker.generators.unclip.lanes import Lanes
@@ -37,7 +37,7 @@ StepEnd = Callable[["UnclipPipeline", int, Tensor, dict[str, Tensor]], dict[str,
 
 
 class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is untyped
-    """Draws, varies and edits pictures by English or Chinese prompts."""
+    """Draws, varies and edits images by English or Chinese prompts."""
 
     denoiser_names = ("decoder",)
     """Components whose calls are the steps of a progress bar; the prior's are over in an instant."""
@@ -74,7 +74,7 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
         self._lanes = Lanes()
 
     def spread_over(self, cores: int) -> None:
-        """Compute the pictures of a batch side by side, on so many cores of a CPU."""
+        """Compute the images of a batch side by side, on so many cores of a CPU."""
         self._lanes = Lanes(cores)
 
     @classmethod
@@ -106,8 +106,8 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
         self,
         prompt: Prompt = "",
         negative_prompt: Prompt | None = None,
-        image: Pictures | None = None,
-        mask_image: Pictures | None = None,
+        image: Images | None = None,
+        mask_image: Images | None = None,
         strength: float | None = None,
         num_inference_steps: int = 18,
         guidance_scale: float = 5.0,
@@ -124,14 +124,14 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
         callback_on_step_end: StepEnd | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> ImagePipelineOutput | tuple[Any]:
-        """Draw `num_images_per_prompt` pictures for each prompt.
+        """Draw `num_images_per_prompt` images for each prompt.
 
         image: one for all, or one a prompt. Without a strength it is looked at, and its subject drawn anew; with one,
             from above 0 (nothing changes) up to 1 (nothing remains), it is drawn over.
         mask_image: white where an edit may draw. Elsewhere the latents are the original's; its pixels are not pasted.
-        generator: one for all, or one a picture, which makes a picture independent of its batch.
+        generator: one for all, or one an image, which makes an image independent of its batch.
         height, width: equal, and one of 128, 256, 512, 1024.
-        image_embeds: (N, E), a CLIP image embedding a picture, if the picture should resemble another.
+        image_embeds: (N, E), a CLIP image embedding an image, if the image should resemble another.
         use_prior: whether the prior imagines image embeddings that are not given; None: the folder's configuration.
         prior_guidance_scale: guidance of the prior; 1 is none.
         callback_on_step_end: told `latents` and, if asked, `clean_latents`, the present guess at the finished ones.
@@ -170,22 +170,22 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
                     told = {name: known[name] for name in callback_on_step_end_tensor_inputs}
                     latents = callback_on_step_end(self, step, timestep, told).get("latents", latents)
                 bar.update()
-        images = latents if output_type == "latent" else self._pictures(latents, height, output_type)
+        images = latents if output_type == "latent" else self._images(latents, height, output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
     @torch.no_grad()
     def preview(self, latents: Tensor) -> list[Image.Image]:
-        """Show unfinished pictures at 128 px; best given the `clean_latents` of a step."""
+        """Show unfinished images at 128 px; best given the `clean_latents` of a step."""
         return self.numpy_to_pil(self._decode(latents))  # type: ignore[no-any-return]  # diffusers is untyped
 
     def _read(self, prompts: list[str]) -> Text:
         return read(prompts, self.tokenizer, self.text_encoder, self._execution_device)
 
-    def _look(self, pictures: list[Image.Image]) -> Tensor:
+    def _look(self, images: list[Image.Image]) -> Tensor:
         if self.image_encoder is None:
             raise ValueError("image cannot be looked at: this folder has no image_encoder")
-        return look(pictures, self.image_encoder, self._execution_device)
+        return look(images, self.image_encoder, self._execution_device)
 
     def _has_prior(self, wanted: bool | None) -> bool:
         if wanted and self.prior is None:
@@ -200,11 +200,11 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
         return imagine(self.prior, text, noise, nothing=nothing, guidance_scale=guidance_scale)
 
     def _original(self, batch: Batch, noise: Tensor) -> Original:
-        """The pictures to be edited; those of any size are reduced to the one that is drawn."""
+        """The images to be edited; those of any size are reduced to the one that is drawn."""
         device = self._execution_device
-        pictures = to_tensor(batch.images or [], NATIVE_PX).to(device, self.vae.dtype)
+        images = to_tensor(batch.images or [], NATIVE_PX).to(device, self.vae.dtype)
         with quick(device):
-            latents = self.vae.encode(pictures)
+            latents = self.vae.encode(images)
         free = free_cells(batch.masks, latents.shape[-1]).to(device) if batch.masks else None
         return Original(latents.float(), noise, free)
 
@@ -237,22 +237,22 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
             text.embeds,
             condition.image_embeds,
             condition.has_image,
-            pictures=len(latents),
+            images=len(latents),
         )
         if not guided:
             return flow
         without, towards = flow.chunk(2)
-        # At the very start the picture is all noise, and full guidance burns the colours.
+        # At the very start the image is all noise, and full guidance burns the colours.
         scale = guidance_scale if time < 0.97 else 1 + (guidance_scale - 1) / 2
         return without + scale * (towards - without)
 
     def _decode(self, latents: Tensor) -> Pixels:
-        """Pictures (N, 128, 128, 3) in [0, 1]."""
-        pictures = self._lanes.run(self.vae.decode, latents.to(self.vae.dtype))
-        pixels: Pixels = (pictures / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).float().cpu().numpy()
+        """Images (N, 128, 128, 3) in [0, 1]."""
+        images = self._lanes.run(self.vae.decode, latents.to(self.vae.dtype))
+        pixels: Pixels = (images / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).float().cpu().numpy()
         return pixels
 
-    def _pictures(self, latents: Tensor, size: int, output_type: str) -> Any:
+    def _images(self, latents: Tensor, size: int, output_type: str) -> Any:
         pixels = enlarge(self._decode(latents), size, self.upscaler, self._lanes)
         if output_type == "np":
             return pixels

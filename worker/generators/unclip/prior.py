@@ -1,7 +1,7 @@
-"""The prior of unclip-mini: from a text, a CLIP image embedding of a picture that would fit it.
+"""The prior of unclip-mini: from a text, a CLIP image embedding of an image that would fit it.
 
 Image embeddings are standardised in here, with mean 0 and standard deviation 1 in every dimension, for then noise and
-signal are of one size in each; `standardise` and `restore` go there and back. Letters: N pictures, T text tokens,
+signal are of one size in each; `standardise` and `restore` go there and back. Letters: N images, T text tokens,
 C width of the text, E width of the embedding.
 
 Sources: the diffusion prior of unCLIP, Ramesh et al. 2022, section 2.2 (arXiv:2204.06125), which predicts the clean

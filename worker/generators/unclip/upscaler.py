@@ -1,4 +1,4 @@
-"""The upscaler of unclip-mini: a convolutional network that doubles the side of a picture.
+"""The upscaler of unclip-mini: a convolutional network that doubles the side of an image.
 
 It learns only what a bilinear enlargement lacks, the edges. It draws nothing new and is told neither text nor noise.
 
@@ -15,7 +15,7 @@ from worker.generators.unclip.networks import PlainResidual, silence
 
 
 class UnclipUpscaler(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is untyped
-    """Doubles width and height of pictures of any size; a bilinear enlargement at the start of training."""
+    """Doubles width and height of images of any size; a bilinear enlargement at the start of training."""
 
     @register_to_config  # type: ignore[untyped-decorator]  # diffusers is untyped
     def __init__(self, channels: int = 48, blocks: int = 4) -> None:
@@ -29,9 +29,9 @@ class UnclipUpscaler(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffuser
         )
         silence(self.edges[-2])
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) in [-1, 1] to (N, 3, 2H, 2W), about [-1, 1], not clamped, in float32."""
-        pictures = pictures.to(self.dtype)
-        enlarged = F.interpolate(pictures.float(), scale_factor=2, mode="bilinear", align_corners=False)
-        edges: Tensor = self.edges(pictures)
+        images = images.to(self.dtype)
+        enlarged = F.interpolate(images.float(), scale_factor=2, mode="bilinear", align_corners=False)
+        edges: Tensor = self.edges(images)
         return enlarged + edges
