@@ -47,7 +47,7 @@ async def project(request: Request, context: AppContext) -> str:
         if not rows:
             known.pop(fingerprint, None)
             raise Unauthorized
-        found = known[fingerprint] = (rows[0].project_id, time.monotonic() + CACHE_SECONDS)
+        found = known[fingerprint] = (rows[0], time.monotonic() + CACHE_SECONDS)
     return found[0]
 
 

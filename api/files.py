@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-import sqlalchemy as sa
 from annotated_types import Ge, Le
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
@@ -22,6 +21,7 @@ from core.errors import InvalidParameter, MissingParameter, NotFound, UnknownPar
 from core.files import NewFile
 from core.requests.job import explain
 from core.responses.job import Deleted, FileList, FileObject, file_object
+from core.rows import FileRow
 from core.settings import Settings
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
@@ -195,7 +195,7 @@ async def delete(file_id: str, context: AppContext, project_id: Project) -> Resp
     return answer(Deleted(id=file_id, object="file"))
 
 
-async def _row(context: Context, project_id: str, file_id: str) -> sa.Row[Any]:
+async def _row(context: Context, project_id: str, file_id: str) -> FileRow:
     rows = await context.database.execute(files.get_file(project_id, file_id))
     if not rows:
         raise NotFound(f"There is no file {file_id!r}.", param="id")

@@ -1,8 +1,8 @@
 """`/v1/images/{id}`: what is known of an image, and its bytes."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
-import sqlalchemy as sa
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
@@ -11,7 +11,8 @@ from api.deps import AppContext, Project, project
 from api.responses import ERROR, answer
 from core import queries
 from core.errors import NotFound, Unauthorized
-from core.responses.job import ImageObject, image_object
+from core.responses.job import ImageObject, image_object_of_row
+from core.rows import ImageRow
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
 
@@ -25,7 +26,7 @@ SAFE = {"x-content-type-options": "nosniff", "content-security-policy": "sandbox
 async def fetch(image_id: str, context: AppContext, project_id: Project) -> Response:
     """An image's record: size, seed, checksum, what drew it, and a link."""
     rows = await context.database.execute(queries.get_image(project_id, image_id))
-    return answer(image_object(_one(rows, image_id)._asdict(), context.storage.url))
+    return answer(image_object_of_row(_first(rows, image_id), context.storage.url))
 
 
 @router.get(
@@ -55,7 +56,7 @@ async def content(
     else:
         _check_link(context, image_id, expires or 0, signature)
         rows = await context.database.execute(queries.get_image_by_id(image_id))
-    image = _one(rows, image_id)
+    image = _first(rows, image_id)
     if context.storage.presigns:
         return RedirectResponse(context.storage.url(image_id, image.storage_key), status_code=302)
     headers = SAFE | {"etag": f'"{image.sha256}"', "cache-control": "private, max-age=31536000, immutable"}
@@ -74,8 +75,7 @@ def _check_link(context: Context, image_id: str, expires: int, signature: str) -
         raise Unauthorized("This image link has expired or is not valid; fetch the job again for a new one.")
 
 
-def _one(rows: Any, image_id: str) -> sa.Row[Any]:
+def _first(rows: Sequence[ImageRow], image_id: str) -> ImageRow:
     if not rows:
         raise NotFound(f"There is no image {image_id!r}.", param="id")
-    found: sa.Row[Any] = rows[0]
-    return found
+    return rows[0]

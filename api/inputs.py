@@ -10,6 +10,7 @@ from core.requests import inputs
 from core.requests.fields import ImageSource
 from core.requests.inputs import Inputs
 from core.requests.job import JobRequest
+from core.rows import FileRow
 
 
 async def read_inputs(context: Context, project_id: str, request: JobRequest) -> Inputs:
@@ -21,7 +22,7 @@ async def read_inputs(context: Context, project_id: str, request: JobRequest) ->
         return await asyncio.to_thread(inputs.assemble, project_id, request, data, context.settings)
 
 
-async def keep(context: Context, inputs: Inputs) -> Statement | None:
+async def keep(context: Context, inputs: Inputs) -> Statement[FileRow] | None:
     """Put new images into storage. Returns the statement that enters them into the database, if there are any."""
     for file, data in inputs.new.items():
         await asyncio.to_thread(context.storage.put, file.storage_key, data, "image/png")
@@ -32,7 +33,7 @@ async def read(context: Context, project_id: str, name: str, source: ImageSource
     """The file of an image, wherever it is. Raises InvalidParameter."""
     if (content := inputs.carried(name, source)) is not None:
         return content
-    rows = await context.database.execute(inputs.row_of(project_id, source))
+    rows = await context.database.execute(inputs.find_source(project_id, source))
     key = inputs.storage_key(name, source, rows, context.settings)
     try:
         return await context.storage.fetch(key)

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import sqlalchemy as sa
 from fastapi.responses import Response
 from pydantic import BaseModel
 
 from api.context import Context
 from core.responses.job import ErrorResponse, JobObject, job_object
+from core.rows import JobRow
 
 ERROR: dict[str, Any] = {"model": ErrorResponse}
 
@@ -17,7 +17,7 @@ def answer(body: BaseModel, status: int = 200, headers: dict[str, str] | None = 
     return Response(body.model_dump_json(), status_code=status, media_type="application/json", headers=headers)
 
 
-def render(context: Context, row: sa.Row[Any], step: Any = None) -> JobObject:
+def render(context: Context, row: JobRow, step: Any = None) -> JobObject:
     """A job's row as the API shows it."""
     return job_object(row, context.settings.base_url, context.storage.url, step)
 

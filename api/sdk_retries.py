@@ -14,8 +14,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
-
 from core import idempotency, jobs, queries
 from core.db import UNAVAILABLE, AsyncDatabase
 from core.errors import QueueFull
@@ -23,6 +21,7 @@ from core.redis.pending_requests import PendingRequests
 from core.redis.progress import Listener
 from core.requests.fields import ImageSource
 from core.requests.job import ImageParameters
+from core.rows import JobRow
 from core.settings import Settings
 from core.status import JobStatus
 
@@ -71,7 +70,7 @@ class Callers:
         finally:
             self._arriving[queue] -= 1
 
-    async def earlier(self, project_id: str, fingerprint: bytes) -> sa.Row[Any] | None:
+    async def earlier(self, project_id: str, fingerprint: bytes) -> JobRow | None:
         """The job of a call for this that broke off, if it may still bring images. It is yours then."""
         for job_id in await self._calls.unanswered(fingerprint):
             if await self._listener.is_watched(job_id) is not False or not await self._calls.take(fingerprint, job_id):

@@ -5,13 +5,11 @@ is given after the commit, as ever.
 """
 
 import asyncio
-from typing import Any
-
-import sqlalchemy as sa
 
 from core import jobs
 from core.db import UNAVAILABLE, AsyncDatabase
 from core.jobs import NewJob
+from core.rows import JobRow
 
 WRITERS = 2
 """Statements on their way at once: while one waits for its commit, the other is filled (docs/05-performance.md)."""
@@ -19,7 +17,7 @@ WRITERS = 2
 MAX_LIMIT = 200
 """Jobs in one statement: some milliseconds of Postgres' time, so that no one waits long behind a crowd."""
 
-Waiting = tuple[NewJob, asyncio.Future[sa.Row[Any]]]
+Waiting = tuple[NewJob, asyncio.Future[JobRow]]
 
 
 class Submission:
@@ -30,9 +28,9 @@ class Submission:
         self._waiting: list[Waiting] = []
         self._writers: set[asyncio.Task[None]] = set()
 
-    async def submit(self, job: NewJob) -> sa.Row[Any]:
+    async def submit(self, job: NewJob) -> JobRow:
         """Put a job in line and return its row, once it is committed. Raises what the database raises."""
-        row: asyncio.Future[sa.Row[Any]] = asyncio.get_running_loop().create_future()
+        row: asyncio.Future[JobRow] = asyncio.get_running_loop().create_future()
         self._waiting.append((job, row))
         if len(self._writers) < WRITERS:
             writer = asyncio.create_task(self._write())

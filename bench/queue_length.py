@@ -56,7 +56,7 @@ def fill(database: Database, project_id: str, count: int, *, batch: bool, **give
         "microbatch_size": MICROBATCH,
         "cost": 1.0,
     }
-    ((start,),) = database.execute(fairness.select_start(QUEUE, project_id, 0, batch=batch))
+    (start,) = database.execute(fairness.select_start(QUEUE, project_id, 0, batch=batch))
     values = defaults | given | {"project": project_id, "count": count, "queue": QUEUE, "start": start}
     names = {"serial": new_id("job")[:22], "batch_id": new_id("batch") if batch else None}
     typed = [sa.bindparam(name, value, type_=sa.Text) for name, value in names.items()]
@@ -87,9 +87,9 @@ class LongLine:
         """Make the line."""
         for number in range(PROJECTS):
             (project,) = self.database.execute(keys.add_project(f"{number}"))
-            self.projects.append(project.id)
+            self.projects.append(project)
             for batch in (False, True):
-                fill(self.database, project.id, self.depth // (2 * PROJECTS), batch=batch)
+                fill(self.database, project, self.depth // (2 * PROJECTS), batch=batch)
         self.database.execute(sa.text("VACUUM ANALYZE"))
 
     def claim(self) -> list[str]:

@@ -28,7 +28,7 @@ def create(name: Annotated[str, typer.Argument(help="What the key is for.")], pr
     with opened(joined(read_settings())) as database:
         rows = database.execute(keys.get_project_by_name(project)) or database.execute(keys.add_project(project))
         key = keys.new_key()
-        database.execute(keys.add(key, rows[0].id, name))
+        database.execute(keys.add(key, rows[0], name))
     print(key)
 
 

@@ -1,16 +1,20 @@
-"""The way to Postgres: one asynchronous `AsyncDatabase` for the API, one synchronous `Database` for the worker.
+"""Access to Postgres: the asynchronous `AsyncDatabase` for the API, the synchronous `Database` for workers.
 
-Both run the same statements, built by `core.jobs` and its neighbours. A lone statement is its own transaction and one
-round trip (autocommit); several that belong together go through `transaction()`. No transaction is held while a device
-computes. Whatever says that Postgres is away is in `UNAVAILABLE`.
+Both run the same statements. `core.jobs` and its neighbours build them as a `Statement`, which knows the type of its
+rows (`core/rows.py`). A single statement is its own transaction and one round trip (autocommit). Several statements
+that belong together run in a `transaction()`. No transaction is open while a device computes. `UNAVAILABLE` holds the
+errors that mean that Postgres does not answer.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import timedelta
-from typing import Any
+from dataclasses import MISSING, dataclass, fields
+from datetime import datetime, timedelta
+from functools import cache
+from operator import itemgetter
+from typing import Any, Generic, TypeVar, overload
 
 import psycopg
 import sqlalchemy as sa
@@ -21,12 +25,111 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from core.settings import Settings
+from core.tables import KEYS
 
 UNAVAILABLE = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
 """What SQLAlchemy raises when Postgres refuses, hangs or goes away in mid-statement, or the pool is used up."""
 
-Statement = sa.Executable
-Rows = Sequence[sa.Row[Any]]
+RowT = TypeVar("RowT")
+
+
+@dataclass(frozen=True, slots=True)
+class Statement(Generic[RowT]):
+    """A statement, and the type of the rows that it returns: a class of `core/rows.py`, or `str` for one column."""
+
+    sql: sa.Executable
+    row: type[RowT]
+
+
+_SCALARS = (str, int, float, datetime)
+
+
+def _rows(statement: Statement[RowT], result: sa.Result[Any]) -> list[RowT]:
+    if statement.row in _SCALARS:
+        return list(result.scalars())
+    make: Any = statement.row
+    pick = _reader(make, tuple(result.keys()))
+    return [make(*pick(row)) for row in result]
+
+
+@cache
+def _reader(row: Any, columns: tuple[str, ...]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """Puts the columns of a statement into the order of a row's fields. Raises TypeError where the names differ."""
+    columns = tuple(KEYS.get(name, name) for name in columns)
+    names = [field.name for field in fields(row)]
+    required = {field.name for field in fields(row) if field.default is MISSING}
+    unknown, missing = set(columns) - set(names), required - set(columns)
+    if unknown or missing:
+        raise TypeError(f"{row.__name__} has no {sorted(unknown)}, and the statement has no {sorted(missing)}")
+    present = [name for name in names if name in columns]
+    if present != names[: len(present)]:
+        raise TypeError(f"{row.__name__}: a statement may leave out the last of the optional columns only")
+    positions = [columns.index(name) for name in present]
+    return tuple if positions == list(range(len(columns))) else itemgetter(*positions)
+
+
+def _raw(statement: Statement[Any] | sa.Executable) -> sa.Executable:
+    return statement.sql if isinstance(statement, Statement) else statement
+
+
+class Transaction:
+    """Statements that commit together."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self.connection = connection
+
+    @overload
+    def execute(self, statement: Statement[RowT]) -> list[RowT]: ...
+    @overload
+    def execute(self, statement: sa.Executable) -> Sequence[sa.Row[Any]]: ...
+    def execute(self, statement: Any) -> Any:
+        """Run a statement and return its rows."""
+        result = self.connection.execute(_raw(statement))
+        if isinstance(statement, Statement):
+            return _rows(statement, result)
+        return result.all() if result.returns_rows else []
+
+    def rollback(self) -> None:
+        """Undo all statements so far."""
+        self.connection.rollback()
+
+    def copy(self, statement: Composed, chunks: Iterable[bytes]) -> None:
+        """Run a COPY FROM STDIN."""
+        driver: psycopg.Connection[Any] = self.connection.connection.driver_connection  # type: ignore[assignment]  # psycopg's
+        with driver.cursor() as cursor, cursor.copy(statement) as into:
+            for chunk in chunks:
+                into.write(chunk)
+
+
+class AsyncTransaction:
+    """`Transaction` for asynchronous code."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.connection = connection
+
+    @overload
+    async def execute(self, statement: Statement[RowT]) -> list[RowT]: ...
+    @overload
+    async def execute(self, statement: sa.Executable) -> Sequence[sa.Row[Any]]: ...
+    async def execute(self, statement: Any) -> Any:
+        """Run a statement and return its rows."""
+        result = await self.connection.execute(_raw(statement))
+        if isinstance(statement, Statement):
+            return _rows(statement, result)
+        return result.all() if result.returns_rows else []
+
+    async def rollback(self) -> None:
+        """Undo all statements so far."""
+        await self.connection.rollback()
+
+    async def copy(self, statement: Composed, chunks: Iterable[bytes]) -> None:
+        """Run a COPY FROM STDIN; other tasks run between the chunks."""
+        raw = await self.connection.get_raw_connection()
+        driver: psycopg.AsyncConnection[Any] = raw.driver_connection  # type: ignore[assignment]  # psycopg's
+        async with driver.cursor() as cursor, cursor.copy(statement) as into:
+            for chunk in chunks:
+                await into.write(chunk)
+                await asyncio.sleep(0)  # write() does not yield while libpq's buffer takes all that it gets
 
 
 class Database:
@@ -37,39 +140,24 @@ class Database:
         _ping_after_idling(self.engine)
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
-    def execute(self, statement: Statement) -> Rows:
+    @overload
+    def execute(self, statement: Statement[RowT]) -> list[RowT]: ...
+    @overload
+    def execute(self, statement: sa.Executable) -> Sequence[sa.Row[Any]]: ...
+    def execute(self, statement: Any) -> Any:
         """Run one statement as its own transaction and return its rows."""
         with self._autocommit.connect() as connection:
-            result = connection.execute(statement)
-            return result.all() if result.returns_rows else []
+            return Transaction(connection).execute(statement)
 
     @contextmanager
-    def transaction(self) -> Iterator[sa.Connection]:
+    def transaction(self) -> Iterator[Transaction]:
         """Run several statements as one; commits at the end, rolls back on an exception."""
         with self.engine.begin() as connection:
-            yield connection
+            yield Transaction(connection)
 
     def close(self) -> None:
         """Close the pooled connections."""
         self.engine.dispose()
-
-
-def copy(connection: sa.Connection, statement: Composed, chunks: Iterable[bytes]) -> None:
-    """Run a COPY FROM STDIN as part of a transaction."""
-    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]  # psycopg's
-    with driver.cursor() as cursor, cursor.copy(statement) as into:
-        for chunk in chunks:
-            into.write(chunk)
-
-
-async def copy_async(connection: AsyncConnection, statement: Composed, chunks: Iterable[bytes]) -> None:
-    """`copy` for asynchronous code; others get their turn between chunks."""
-    raw = await connection.get_raw_connection()
-    driver: psycopg.AsyncConnection[Any] = raw.driver_connection  # type: ignore[assignment]  # psycopg's
-    async with driver.cursor() as cursor, cursor.copy(statement) as into:
-        for chunk in chunks:
-            await into.write(chunk)
-            await asyncio.sleep(0)  # write() gives nobody else a turn while libpq's buffer takes what it is given
 
 
 class AsyncDatabase:
@@ -80,17 +168,20 @@ class AsyncDatabase:
         _ping_after_idling(self.engine.sync_engine)
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
-    async def execute(self, statement: Statement) -> Rows:
+    @overload
+    async def execute(self, statement: Statement[RowT]) -> list[RowT]: ...
+    @overload
+    async def execute(self, statement: sa.Executable) -> Sequence[sa.Row[Any]]: ...
+    async def execute(self, statement: Any) -> Any:
         """Run one statement as its own transaction and return its rows."""
         async with self._autocommit.connect() as connection:
-            result = await connection.execute(statement)
-            return result.all() if result.returns_rows else []
+            return await AsyncTransaction(connection).execute(statement)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+    async def transaction(self) -> AsyncIterator[AsyncTransaction]:
         """Run several statements as one; commits at the end, rolls back on an exception."""
         async with self.engine.begin() as connection:
-            yield connection
+            yield AsyncTransaction(connection)
 
     async def close(self) -> None:
         """Close the pooled connections."""

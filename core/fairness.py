@@ -47,6 +47,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from core.clock import NOW
+from core.db import Statement
 from core.status import JobStatus
 from core.tables import BATCH_PRECEDENCE, equals_in_order, in_status, jobs
 
@@ -86,9 +87,9 @@ def start(
     )
 
 
-def select_start(queue: str, project_id: str, priority: int, *, batch: bool) -> sa.Select[float]:
+def select_start(queue: str, project_id: str, priority: int, *, batch: bool) -> Statement[float]:
     """`start` as a statement, for those who insert many jobs of a flow and add up the ranks themselves."""
-    return sa.select(start(queue, project_id, precedence(priority, batch=batch)))
+    return Statement(sa.select(start(queue, project_id, precedence(priority, batch=batch))), float)
 
 
 def lock_flow(queue: str, project_id: str) -> sa.Select[Any]:

@@ -12,7 +12,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from core.clock import NOW
+from core.db import Statement
 from core.ids import new_id
+from core.rows import ExpiredFile, FileRow
 from core.tables import files
 
 PREFIX = "files/"
@@ -46,9 +48,9 @@ def storage_key(file_id: str) -> str:
     return f"{PREFIX}{file_id}"
 
 
-def record(*new: NewFile) -> sa.Executable:
+def record(*new: NewFile) -> Statement[FileRow]:
     """Enter files into the database; their bytes lie in storage already. Returns their rows."""
-    return sa.insert(files).values([_values(file) for file in new]).returning(*files.c)
+    return Statement(sa.insert(files).values([_values(file) for file in new]).returning(*files.c), FileRow)
 
 
 def _values(file: NewFile) -> dict[str, Any]:
@@ -60,38 +62,51 @@ def _there() -> sa.ColumnElement[bool]:
     return sa.or_(files.c.expires_at.is_(None), files.c.expires_at > NOW)
 
 
-def get_file(project_id: str, file_id: str) -> sa.Select[Any]:
+def get_file(project_id: str, file_id: str) -> Statement[FileRow]:
     """One file of a project."""
+    return Statement(_select_file(project_id, file_id), FileRow)
+
+
+def _select_file(project_id: str, file_id: str) -> sa.Select[Any]:
     return sa.select(files).where(files.c.id == file_id, files.c.project_id == project_id, _there())
 
 
 def list_files(
     project_id: str, *, limit: int, descending: bool, after: str | None = None, purpose: str | None = None
-) -> sa.Select[Any]:
+) -> Statement[FileRow]:
     """Files in order of creation. `after` is the id of the last file of the page before."""
     conditions = [files.c.project_id == project_id, _there()]
     if after is not None:
         conditions.append(files.c.id < after if descending else files.c.id > after)
     if purpose is not None:
         conditions.append(files.c.purpose == purpose)
-    return sa.select(files).where(*conditions).order_by(files.c.id.desc() if descending else files.c.id).limit(limit)
+    return Statement(
+        sa.select(files).where(*conditions).order_by(files.c.id.desc() if descending else files.c.id).limit(limit),
+        FileRow,
+    )
 
 
-def get_batch_file(project_id: str, file_id: str) -> sa.Select[Any]:
+def get_batch_file(project_id: str, file_id: str) -> Statement[FileRow]:
     """A file that a batch may be read from."""
-    return get_file(project_id, file_id).where(files.c.purpose == "batch")
+    return Statement(_select_file(project_id, file_id).where(files.c.purpose == "batch"), FileRow)
 
 
-def delete(project_id: str, file_id: str) -> sa.Executable:
+def delete(project_id: str, file_id: str) -> Statement[str]:
     """Forget a file. The caller has removed its object first."""
-    return sa.delete(files).where(files.c.id == file_id, files.c.project_id == project_id).returning(files.c.id)
+    return Statement(
+        sa.delete(files).where(files.c.id == file_id, files.c.project_id == project_id).returning(files.c.id), str
+    )
 
 
-def list_expired(limit: int) -> sa.Select[Any]:
+def list_expired(limit: int) -> Statement[ExpiredFile]:
     """Files past their time."""
-    return sa.select(files.c.id, files.c.storage_key).where(files.c.expires_at <= NOW).limit(limit)
+    return Statement(
+        sa.select(files.c.id, files.c.storage_key).where(files.c.expires_at <= NOW).limit(limit), ExpiredFile
+    )
 
 
-def purge(file_ids: Sequence[str]) -> sa.Executable:
+def purge(file_ids: Sequence[str]) -> Statement[str]:
     """Forget files past their time. The caller has removed their objects first."""
-    return sa.delete(files).where(files.c.id.in_(file_ids), files.c.expires_at <= NOW).returning(files.c.id)
+    return Statement(
+        sa.delete(files).where(files.c.id.in_(file_ids), files.c.expires_at <= NOW).returning(files.c.id), str
+    )

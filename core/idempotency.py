@@ -15,7 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from core.clock import NOW
+from core.db import Statement
 from core.errors import IdempotencyMismatch, InvalidRequest
+from core.rows import StoredResponse
 from core.tables import idempotency_keys as keys
 
 LOCK_WAIT = sa.text("SET LOCAL lock_timeout = '2s'")
@@ -37,26 +39,32 @@ def fingerprint(path: str, request: Mapping[str, Any]) -> bytes:
     return hashlib.sha256(json.dumps([path, request], sort_keys=True).encode()).digest()
 
 
-def store(project_id: str, key: str, fingerprint: bytes, response: Mapping[str, Any], ttl: timedelta) -> sa.Executable:
+def store(project_id: str, key: str, fingerprint: bytes, response: Mapping[str, Any], ttl: timedelta) -> Statement[str]:
     """Keep an answer under a key. No row back: the key is taken, see `recall`. An expired key is free again."""
     statement = insert(keys).values(
         project_id=project_id, key=key, fingerprint=fingerprint, response=response, expires_at=NOW + ttl
     )
-    return statement.on_conflict_do_update(
-        index_elements=[keys.c.project_id, keys.c.key],
-        set_={name: statement.excluded[name] for name in ("fingerprint", "response", "created_at", "expires_at")},
-        where=keys.c.expires_at <= NOW,
-    ).returning(keys.c.key)
-
-
-def lookup(project_id: str, key: str) -> sa.Select[Any]:
-    """What is kept under a key."""
-    return sa.select(keys.c.fingerprint, keys.c.response).where(
-        keys.c.project_id == project_id, keys.c.key == key, keys.c.expires_at > NOW
+    return Statement(
+        statement.on_conflict_do_update(
+            index_elements=[keys.c.project_id, keys.c.key],
+            set_={name: statement.excluded[name] for name in ("fingerprint", "response", "created_at", "expires_at")},
+            where=keys.c.expires_at <= NOW,
+        ).returning(keys.c.key),
+        str,
     )
 
 
-def replay(kept: sa.Row[Any], fingerprint: bytes) -> Mapping[str, Any]:
+def lookup(project_id: str, key: str) -> Statement[StoredResponse]:
+    """What is kept under a key."""
+    return Statement(
+        sa.select(keys.c.fingerprint, keys.c.response).where(
+            keys.c.project_id == project_id, keys.c.key == key, keys.c.expires_at > NOW
+        ),
+        StoredResponse,
+    )
+
+
+def replay(kept: StoredResponse, fingerprint: bytes) -> Mapping[str, Any]:
     """The kept answer, if it belongs to the same request. Raises IdempotencyMismatch."""
     if kept.fingerprint != fingerprint:
         raise IdempotencyMismatch(param="Idempotency-Key")

@@ -25,9 +25,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from core import fairness
 from core.clock import NOW
+from core.db import Statement
 from core.errors import GenerationError, PoisonJob
 from core.events import with_event
 from core.retention import is_written_down
+from core.rows import JobRow
 from core.status import FINAL, JobStatus
 from core.tables import images, in_status, jobs
 
@@ -81,12 +83,12 @@ class StoredImage(TypedDict):
     receipt: Mapping[str, Any]
 
 
-def submit(*new: NewJob) -> sa.Select[Any]:
+def submit(*new: NewJob) -> Statement[JobRow]:
     """Put jobs in line, all or none. A repeated id is an integrity error, never a second job.
 
     Returns a row a job, in no order.
     """
-    return _SUBMIT.params(new=[_as_json(number, job) for number, job in enumerate(new)])
+    return Statement(_SUBMIT.params(new=[_as_json(number, job) for number, job in enumerate(new)]), JobRow)
 
 
 class JobWarning(TypedDict):
@@ -99,26 +101,31 @@ class JobWarning(TypedDict):
 
 def complete(
     job_id: str, lease: UUID, stored: Sequence[StoredImage], warnings: Sequence[JobWarning] = ()
-) -> sa.Select[Any]:
+) -> Statement[JobRow]:
     """Every image lies in storage: record them and finish the job. A wish to cancel came too late then."""
-    return _COMPLETE.params(held_id=job_id, held_lease=lease, stored=list(stored), given_warnings=list(warnings))
+    return Statement(
+        _COMPLETE.params(held_id=job_id, held_lease=lease, stored=list(stored), given_warnings=list(warnings)), JobRow
+    )
 
 
-def fail(job_id: str, lease: UUID, error: GenerationError) -> sa.Select[Any]:
+def fail(job_id: str, lease: UUID, error: GenerationError) -> Statement[JobRow]:
     """Give a job up, as another attempt would end the same; a wish to cancel wins over the failure."""
     unwanted = jobs.c.cancel_requested_at.is_not(None)
-    return with_event(
-        _held(job_id, lease)
-        .values(
-            _ended(sa.case((unwanted, JobStatus.CANCELLED), else_=JobStatus.FAILED))
-            | {
-                "failures": jobs.c.failures + 1,
-                "error_code": sa.case((unwanted, None), else_=error.code),
-                "error_message": sa.case((unwanted, None), else_=error.message),
-            }
-        )
-        .returning(*jobs.c)
-        .cte("moved"),
+    return Statement(
+        with_event(
+            _held(job_id, lease)
+            .values(
+                _ended(sa.case((unwanted, JobStatus.CANCELLED), else_=JobStatus.FAILED))
+                | {
+                    "failures": jobs.c.failures + 1,
+                    "error_code": sa.case((unwanted, None), else_=error.code),
+                    "error_message": sa.case((unwanted, None), else_=error.message),
+                }
+            )
+            .returning(*jobs.c)
+            .cte("moved"),
+        ),
+        JobRow,
     )
 
 
@@ -129,51 +136,60 @@ def requeue(
     *,
     error: GenerationError | None = None,
     delay: timedelta = timedelta(0),
-) -> sa.Select[Any]:
+) -> Statement[JobRow]:
     """Give a job back to the line.
 
     With an error it counts against `max_attempts`, waits `delay`, doubled for each failure before, and fails when no
     attempt is left. Without one (a worker that drains) it costs the job nothing.
     """
     counted = 0 if error is None else 1
-    return _give_back(
-        _held(job_id, lease),
-        reason,
-        exhausted=sa.false() if error is None else jobs.c.failures + 1 >= jobs.c.max_attempts,
-        error=error or GenerationError(),
-        failures=jobs.c.failures + counted,
-        not_before=NOW + _seconds(delay.total_seconds() * sa.func.power(2, jobs.c.failures)),
+    return Statement(
+        _give_back(
+            _held(job_id, lease),
+            reason,
+            exhausted=sa.false() if error is None else jobs.c.failures + 1 >= jobs.c.max_attempts,
+            error=error or GenerationError(),
+            failures=jobs.c.failures + counted,
+            not_before=NOW + _seconds(delay.total_seconds() * sa.func.power(2, jobs.c.failures)),
+        ),
+        JobRow,
     )
 
 
-def postpone(job_id: str, lease: UUID, reason: str, delay: timedelta) -> sa.Select[Any]:
+def postpone(job_id: str, lease: UUID, reason: str, delay: timedelta) -> Statement[JobRow]:
     """Give a job back to the line, to be taken up again after `delay` and not before. It costs the job nothing."""
-    return _give_back(
-        _held(job_id, lease),
-        reason,
-        exhausted=sa.false(),
-        error=GenerationError(),
-        not_before=NOW + sa.literal(delay, sa.Interval),
+    return Statement(
+        _give_back(
+            _held(job_id, lease),
+            reason,
+            exhausted=sa.false(),
+            error=GenerationError(),
+            not_before=NOW + sa.literal(delay, sa.Interval),
+        ),
+        JobRow,
     )
 
 
-def reclaim(max_crashes: int) -> sa.Select[Any]:
+def reclaim(max_crashes: int) -> Statement[JobRow]:
     """Take back every job whose lease ran out. One that has taken down `max_crashes` workers is failed as poison_job.
 
     Its companions in the micro-batch count one crash too, but are run alone from then on (`leases.claim`), so that
     only the guilty one reaches the limit.
     """
     lost = sa.update(jobs).where(in_status(JobStatus.IN_PROGRESS), jobs.c.lease_expires_at <= NOW)
-    return _give_back(
-        lost,
-        "lease_expired",
-        exhausted=jobs.c.crashes + 1 >= max_crashes,
-        error=PoisonJob(),
-        crashes=jobs.c.crashes + 1,
+    return Statement(
+        _give_back(
+            lost,
+            "lease_expired",
+            exhausted=jobs.c.crashes + 1 >= max_crashes,
+            error=PoisonJob(),
+            crashes=jobs.c.crashes + 1,
+        ),
+        JobRow,
     )
 
 
-def cancel(project_id: str, job_id: str) -> sa.Select[Any]:
+def cancel(project_id: str, job_id: str) -> Statement[JobRow]:
     """Wish that a job stop: at once while it waits, at the next denoising step while it is drawn.
 
     No row back: it does not exist, is final, or was asked to stop before. It never touches another job.
@@ -191,10 +207,10 @@ def cancel(project_id: str, job_id: str) -> sa.Select[Any]:
         .returning(*jobs.c)
         .cte("moved")
     )
-    return with_event(moved, _stopped_or_asked(moved))
+    return Statement(with_event(moved, _stopped_or_asked(moved)), JobRow)
 
 
-def cancel_batch_jobs(batch_id: str, limit: int) -> sa.Select[Any]:
+def cancel_batch_jobs(batch_id: str, limit: int) -> Statement[JobRow]:
     """`cancel` for the jobs of a batch, some at a time. No row back: none is left to ask."""
     waiting = in_status(JobStatus.QUEUED)
     pick = (
@@ -210,21 +226,24 @@ def cancel_batch_jobs(batch_id: str, limit: int) -> sa.Select[Any]:
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
     moved = sa.update(jobs).where(jobs.c.id == pick.c.id).values(_unwanted(waiting)).returning(*jobs.c).cte("moved")
-    return with_event(moved, _stopped_or_asked(moved))
+    return Statement(with_event(moved, _stopped_or_asked(moved)), JobRow)
 
 
-def acknowledge_cancel(job_id: str, lease: UUID) -> sa.Select[Any]:
+def acknowledge_cancel(job_id: str, lease: UUID) -> Statement[JobRow]:
     """The worker has stopped drawing a job that its owner wished to stop."""
-    return with_event(
-        _held(job_id, lease)
-        .where(jobs.c.cancel_requested_at.is_not(None))
-        .values(_ended(JobStatus.CANCELLED))
-        .returning(*jobs.c)
-        .cte("moved")
+    return Statement(
+        with_event(
+            _held(job_id, lease)
+            .where(jobs.c.cancel_requested_at.is_not(None))
+            .values(_ended(JobStatus.CANCELLED))
+            .returning(*jobs.c)
+            .cte("moved")
+        ),
+        JobRow,
     )
 
 
-def expire(limit: int) -> sa.Select[Any]:
+def expire(limit: int) -> Statement[JobRow]:
     """End jobs that have waited longer than they may, so many at most."""
     pick = (
         sa.select(jobs.c.id)
@@ -234,17 +253,27 @@ def expire(limit: int) -> sa.Select[Any]:
         .cte("pick")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    return with_event(
-        sa.update(jobs).where(jobs.c.id == pick.c.id).values(_ended(JobStatus.EXPIRED)).returning(*jobs.c).cte("moved")
+    return Statement(
+        with_event(
+            sa.update(jobs)
+            .where(jobs.c.id == pick.c.id)
+            .values(_ended(JobStatus.EXPIRED))
+            .returning(*jobs.c)
+            .cte("moved")
+        ),
+        JobRow,
     )
 
 
-def delete(project_id: str, job_id: str) -> sa.Executable:
+def delete(project_id: str, job_id: str) -> Statement[str]:
     """Forget a final job with its events and images. The caller has removed the objects first."""
-    return (
-        sa.delete(jobs)
-        .where(jobs.c.id == job_id, jobs.c.project_id == project_id, in_status(*FINAL), is_written_down())
-        .returning(jobs.c.id)
+    return Statement(
+        (
+            sa.delete(jobs)
+            .where(jobs.c.id == job_id, jobs.c.project_id == project_id, in_status(*FINAL), is_written_down())
+            .returning(jobs.c.id)
+        ),
+        str,
     )
 
 

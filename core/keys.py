@@ -5,13 +5,14 @@ A key holds 256 random bits, so a plain SHA-256 is the right hash: a slow one wo
 
 import hashlib
 import secrets
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from core.clock import NOW
+from core.db import Statement
 from core.ids import new_id
+from core.rows import KeyRow
 from core.tables import api_keys, projects
 
 PREFIX = "sl_"
@@ -29,14 +30,14 @@ def hash_key(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-def add_project(name: str) -> sa.Executable:
+def add_project(name: str) -> Statement[str]:
     """Make a project."""
-    return insert(projects).values(id=new_id("proj"), name=name).returning(projects.c.id)
+    return Statement(insert(projects).values(id=new_id("proj"), name=name).returning(projects.c.id), str)
 
 
-def get_project_by_name(name: str) -> sa.Select[Any]:
+def get_project_by_name(name: str) -> Statement[str]:
     """The project with a name or id."""
-    return sa.select(projects.c.id).where(sa.or_(projects.c.name == name, projects.c.id == name))
+    return Statement(sa.select(projects.c.id).where(sa.or_(projects.c.name == name, projects.c.id == name)), str)
 
 
 def add(key: str, project_id: str, name: str) -> sa.Executable:
@@ -46,22 +47,27 @@ def add(key: str, project_id: str, name: str) -> sa.Executable:
     )
 
 
-def revoke(key_id: str) -> sa.Executable:
+def revoke(key_id: str) -> Statement[str]:
     """Lock a key out. No row back: there is no such key, or it was locked out before."""
-    return (
-        sa.update(api_keys)
-        .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
-        .values(revoked_at=NOW)
-        .returning(api_keys.c.id)
+    return Statement(
+        (
+            sa.update(api_keys)
+            .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
+            .values(revoked_at=NOW)
+            .returning(api_keys.c.id)
+        ),
+        str,
     )
 
 
-def list_keys() -> sa.Select[Any]:
+def list_keys() -> Statement[KeyRow]:
     """All keys, without their hashes."""
     columns = ("id", "project_id", "name", "prefix", "created_at", "revoked_at")
-    return sa.select(*(api_keys.c[name] for name in columns)).order_by(api_keys.c.id)
+    return Statement(sa.select(*(api_keys.c[name] for name in columns)).order_by(api_keys.c.id), KeyRow)
 
 
-def get_project_id(key: str) -> sa.Select[Any]:
+def get_project_id(key: str) -> Statement[str]:
     """The project that a key opens, unless it is revoked."""
-    return sa.select(api_keys.c.project_id).where(api_keys.c.hash == hash_key(key), api_keys.c.revoked_at.is_(None))
+    return Statement(
+        sa.select(api_keys.c.project_id).where(api_keys.c.hash == hash_key(key), api_keys.c.revoked_at.is_(None)), str
+    )

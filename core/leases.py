@@ -13,7 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from core.clock import NOW
+from core.db import Statement
 from core.outbox.deliveries import caused_by
+from core.rows import JobRow, LeasedJob
 from core.status import JobStatus
 from core.tables import equals_in_order, in_status, job_events, jobs
 
@@ -27,7 +29,7 @@ def claim(
     attempt_timeout: timedelta,
     limits: Mapping[str, int] | None = None,
     fair_turn: bool = False,
-) -> sa.Select[Any]:
+) -> Statement[JobRow]:
     """Take the job at the head of the line, and as many compatible ones as fit on the device with it.
 
     The head is the first by precedence, then fair rank, or by fair rank alone on a fair turn (`core.fairness`). Its
@@ -38,34 +40,41 @@ def claim(
     The CTEs are MATERIALIZED because the planner may otherwise run a sub-select with LIMIT and SKIP LOCKED again and
     claim more than the limit (`docs/decisions/0003`).
     """
-    return (_FAIR_TURN if fair_turn else _CLAIM).params(
-        queue=queue,
-        lease=lease,
-        worker=worker,
-        length=length,
-        attempt_timeout=attempt_timeout,
-        limits=dict(limits or {}),
+    return Statement(
+        (_FAIR_TURN if fair_turn else _CLAIM).params(
+            queue=queue,
+            lease=lease,
+            worker=worker,
+            length=length,
+            attempt_timeout=attempt_timeout,
+            limits=dict(limits or {}),
+        ),
+        JobRow,
     )
 
 
-def renew(lease: UUID, length: timedelta) -> sa.Executable:
+def renew(lease: UUID, length: timedelta) -> Statement[LeasedJob]:
     """Stay in charge of the jobs under a token for another `length`, but not beyond the attempt's deadline.
 
     Returns a row for each job that is still ours. None back for a job means that authority over it is lost: it was
     finished, or the lease ran out. A lease that ran out is not renewed, even if nobody took the job yet.
     """
-    return (
-        sa.update(jobs)
-        .where(jobs.c.lease == lease, in_status(JobStatus.IN_PROGRESS), jobs.c.lease_expires_at > NOW)
-        .values(lease_expires_at=sa.func.least(NOW + length, jobs.c.attempt_deadline))
-        .returning(jobs.c.id, jobs.c.cancel_requested_at)
+    return Statement(
+        (
+            sa.update(jobs)
+            .where(jobs.c.lease == lease, in_status(JobStatus.IN_PROGRESS), jobs.c.lease_expires_at > NOW)
+            .values(lease_expires_at=sa.func.least(NOW + length, jobs.c.attempt_deadline))
+            .returning(jobs.c.id, jobs.c.cancel_requested_at)
+        ),
+        LeasedJob,
     )
 
 
-def get_cancel_requests(lease: UUID) -> sa.Select[Any]:
+def get_cancel_requests(lease: UUID) -> Statement[LeasedJob]:
     """The jobs under a token, and whether their owners wish them to stop. Reads only; cheap enough for every second."""
-    return sa.select(jobs.c.id, jobs.c.cancel_requested_at).where(
-        jobs.c.lease == lease, in_status(JobStatus.IN_PROGRESS)
+    return Statement(
+        sa.select(jobs.c.id, jobs.c.cancel_requested_at).where(jobs.c.lease == lease, in_status(JobStatus.IN_PROGRESS)),
+        LeasedJob,
     )
 
 

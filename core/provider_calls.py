@@ -17,8 +17,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by, insert
 
 from core.clock import NOW
+from core.db import Statement
 from core.errors import ProviderPaused, ProviderRateLimited
 from core.generation import Reply
+from core.rows import AbandonedCall, ImageCost, JobRow, Preflight, UsageRow
 from core.status import CallOutcome, JobStatus
 from core.tables import in_status, jobs, provider_calls
 
@@ -54,12 +56,14 @@ def lock(queue: str) -> sa.Select[Any]:
     return sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(f"provider_calls {queue}", 0)))
 
 
-def abandon(job_id: str, lease: UUID) -> sa.Update:
+def abandon(job_id: str, lease: UUID) -> Statement[AbandonedCall]:
     """Close what earlier attempts at a job left open: their workers are gone, and nobody knows what came of it."""
-    return _abandoned().where(provider_calls.c.job_id == job_id, provider_calls.c.lease != lease)
+    return Statement(
+        _abandoned().where(provider_calls.c.job_id == job_id, provider_calls.c.lease != lease), AbandonedCall
+    )
 
 
-def abandon_lost() -> sa.Update:
+def abandon_lost() -> Statement[AbandonedCall]:
     """Close every call whose job is not in the hands of the worker that made it any more.
 
     If that worker lives after all, `close_call` still tells what came of it.
@@ -67,7 +71,7 @@ def abandon_lost() -> sa.Update:
     held = sa.exists().where(
         jobs.c.id == provider_calls.c.job_id, jobs.c.lease == provider_calls.c.lease, in_status(JobStatus.IN_PROGRESS)
     )
-    return _abandoned().where(~held)
+    return Statement(_abandoned().where(~held), AbandonedCall)
 
 
 def _abandoned() -> sa.Update:
@@ -79,7 +83,7 @@ def _abandoned() -> sa.Update:
     )
 
 
-def standing(job_id: str, lease: UUID, queue: str, breaker: Breaker) -> sa.Select[Any]:
+def standing(job_id: str, lease: UUID, queue: str, breaker: Breaker) -> Statement[Preflight]:
     """What speaks against a call for a job. No row back: the job is somebody else's.
 
     unwanted: whether its owner wants it to stop. earlier: outcome of the last call of another attempt that may have
@@ -114,16 +118,19 @@ def standing(job_id: str, lease: UUID, queue: str, breaker: Breaker) -> sa.Selec
     under_way = sa.select(sa.func.count()).where(
         calls.queue == queue, calls.outcome.is_(None), calls.started_at > ended_at
     )
-    return sa.select(
-        jobs.c.cancel_requested_at.is_not(None).label("unwanted"),
-        earlier.scalar_subquery().label("earlier"),
-        limit.scalar_subquery().label("limited_for"),
-        recent.scalar_subquery().label("recent"),
-        under_way.scalar_subquery().label("under_way"),
-    ).where(jobs.c.id == job_id, jobs.c.lease == lease, in_status(JobStatus.IN_PROGRESS))
+    return Statement(
+        sa.select(
+            jobs.c.cancel_requested_at.is_not(None).label("unwanted"),
+            earlier.scalar_subquery().label("earlier"),
+            limit.scalar_subquery().label("limited_for"),
+            recent.scalar_subquery().label("recent"),
+            under_way.scalar_subquery().label("under_way"),
+        ).where(jobs.c.id == job_id, jobs.c.lease == lease, in_status(JobStatus.IN_PROGRESS)),
+        Preflight,
+    )
 
 
-def pause(standing: sa.Row[Any], breaker: Breaker) -> Pause | None:
+def pause(standing: Preflight, breaker: Breaker) -> Pause | None:
     """How long a provider should be left alone: as long as it says, or as its last failures make wise."""
     if standing.limited_for is not None:
         return Pause(ProviderRateLimited.code, timedelta(seconds=float(standing.limited_for)))
@@ -139,7 +146,7 @@ def pause(standing: sa.Row[Any], breaker: Breaker) -> Pause | None:
     return Pause(ProviderPaused.code, breaker.pause) if standing.under_way else None
 
 
-def open_call(call_id: str, job: sa.Row[Any], lease: UUID, request_hash: bytes) -> sa.Executable:
+def open_call(call_id: str, job: JobRow, lease: UUID, request_hash: bytes) -> Statement[str]:
     """Write down that a job's request is about to be sent. To be committed before it is; may be repeated by id.
 
     Nothing is written for a job that is not held under this lease or not wanted any more.
@@ -160,18 +167,21 @@ def open_call(call_id: str, job: sa.Row[Any], lease: UUID, request_hash: bytes) 
     columns = [
         "id", "project_id", "job_id", "attempt", "lease", "worker", "queue", "model", "n", "request_hash",
     ]  # fmt: skip
-    return (
-        insert(provider_calls)
-        .from_select(columns, new)
-        .on_conflict_do_update(index_elements=["id"], set_={"id": call_id})
-        .returning(provider_calls.c.id)
+    return Statement(
+        (
+            insert(provider_calls)
+            .from_select(columns, new)
+            .on_conflict_do_update(index_elements=["id"], set_={"id": call_id})
+            .returning(provider_calls.c.id)
+        ),
+        str,
     )
 
 
-def close_call(call_id: str, reply: Reply) -> sa.Update:
+def close_call(call_id: str, reply: Reply) -> Statement[str]:
     """Write down how a call ended; also over a guess that was made while its worker was silent."""
     wait = None if reply.wait is None else NOW + sa.literal(reply.wait, sa.Interval)
-    return (
+    statement = (
         sa.update(provider_calls)
         .where(
             provider_calls.c.id == call_id,
@@ -188,9 +198,10 @@ def close_call(call_id: str, reply: Reply) -> sa.Update:
             retry_at=wait,
         )
     )
+    return Statement(statement.returning(provider_calls.c.id), str)
 
 
-def cost_per_image(project_id: str, model: str, calls: int = 100) -> sa.Select[Any]:
+def cost_per_image(project_id: str, model: str, calls: int = 100) -> Statement[ImageCost]:
     """What an image of a model has cost a project lately, in US dollars, over so many calls; null: it is not known."""
     lately = (
         sa.select(provider_calls.c.cost_usd, provider_calls.c.n)
@@ -204,18 +215,23 @@ def cost_per_image(project_id: str, model: str, calls: int = 100) -> sa.Select[A
         .limit(calls)
         .subquery("lately")
     )
-    return sa.select(sa.cast(sa.func.sum(lately.c.cost_usd) / sa.func.sum(lately.c.n), sa.Double).label("usd"))
+    return Statement(
+        sa.select(sa.cast(sa.func.sum(lately.c.cost_usd) / sa.func.sum(lately.c.n), sa.Double).label("usd")), ImageCost
+    )
 
 
-def usage(job_id: str) -> sa.Select[Any]:
+def usage(job_id: str) -> Statement[UsageRow]:
     """What the provider counted for the images of a job."""
-    return (
-        sa.select(provider_calls.c.usage)
-        .where(
-            provider_calls.c.job_id == job_id,
-            provider_calls.c.outcome == CallOutcome.SUCCEEDED,
-            provider_calls.c.usage.is_not(None),
-        )
-        .order_by(provider_calls.c.started_at.desc())
-        .limit(1)
+    return Statement(
+        (
+            sa.select(provider_calls.c.usage)
+            .where(
+                provider_calls.c.job_id == job_id,
+                provider_calls.c.outcome == CallOutcome.SUCCEEDED,
+                provider_calls.c.usage.is_not(None),
+            )
+            .order_by(provider_calls.c.started_at.desc())
+            .limit(1)
+        ),
+        UsageRow,
     )

@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
 
 from core.clock import NOW
+from core.db import Statement
+from core.rows import ImageRow, JobEventRow, JobRow, JobState, QueueStatsRow
 from core.status import JobStatus
 from core.tables import files, images, in_status, job_events, jobs
 
@@ -22,7 +24,12 @@ def images_of(job_id: sa.ColumnElement[str]) -> sa.ScalarSelect[Any]:
     """A job's images as one JSON array, in order."""
     one = sa.func.to_jsonb(sa.literal_column("images.*"))
     ordered = sa.func.jsonb_agg(aggregate_order_by(one, images.c.index))
-    return sa.select(sa.cast(ordered, JSONB)).select_from(images).where(images.c.job_id == job_id).scalar_subquery()
+    return (
+        sa.select(sa.func.coalesce(ordered, sa.literal([], JSONB)))
+        .select_from(images)
+        .where(images.c.job_id == job_id)
+        .scalar_subquery()
+    )
 
 
 def _position(job: sa.FromClause) -> sa.ColumnElement[int]:
@@ -43,9 +50,9 @@ def _position(job: sa.FromClause) -> sa.ColumnElement[int]:
     return sa.case((in_status(JobStatus.QUEUED, of=job), count))
 
 
-def get_job(project_id: str, job_id: str) -> sa.Select[Any]:
+def get_job(project_id: str, job_id: str) -> Statement[JobRow]:
     """One job with its images and its place in line."""
-    return _JOB.params(wanted_id=job_id, wanted_project=project_id)
+    return Statement(_JOB.params(wanted_id=job_id, wanted_project=project_id), JobRow)
 
 
 def list_jobs(
@@ -60,7 +67,7 @@ def list_jobs(
     metadata: Mapping[str, str] | None = None,
     created_after: datetime | None = None,
     created_before: datetime | None = None,
-) -> sa.Select[Any]:
+) -> Statement[JobRow]:
     """Jobs in order of creation, without their place in line. `after` is the id of the last job of the page before.
 
     Those of one batch come in the order of its lines.
@@ -85,62 +92,75 @@ def list_jobs(
         conditions.append(jobs.c.created_at > created_after)
     if created_before is not None:
         conditions.append(jobs.c.created_at < created_before)
-    return (
-        sa.select(jobs, images_of(jobs.c.id).label("images"))
-        .where(*conditions)
-        .order_by(place.desc() if descending else place)
-        .limit(limit)
+    return Statement(
+        (
+            sa.select(jobs, images_of(jobs.c.id).label("images"))
+            .where(*conditions)
+            .order_by(place.desc() if descending else place)
+            .limit(limit)
+        ),
+        JobRow,
     )
 
 
-def get_status(project_id: str, job_id: str) -> sa.Select[Any]:
+def get_status(project_id: str, job_id: str) -> Statement[JobState]:
     """Only status and version of a job: what a waiting client needs to know."""
-    return sa.select(jobs.c.status, jobs.c.version).where(jobs.c.id == job_id, jobs.c.project_id == project_id)
+    return Statement(
+        sa.select(jobs.c.status, jobs.c.version).where(jobs.c.id == job_id, jobs.c.project_id == project_id), JobState
+    )
 
 
-def get_retry(project_id: str, job_id: str) -> sa.Select[Any]:
+def get_retry(project_id: str, job_id: str) -> Statement[JobRow]:
     """The job that a retry of this one made."""
-    return sa.select(jobs).where(jobs.c.retried_from == job_id, jobs.c.project_id == project_id)
+    return Statement(sa.select(jobs).where(jobs.c.retried_from == job_id, jobs.c.project_id == project_id), JobRow)
 
 
-def list_events(job_id: str, after: int) -> sa.Select[Any]:
+def list_events(job_id: str, after: int) -> Statement[JobEventRow]:
     """A job's events with a `seq` beyond `after`, in order."""
-    return (
-        sa.select(job_events).where(job_events.c.job_id == job_id, job_events.c.seq > after).order_by(job_events.c.seq)
+    return Statement(
+        (
+            sa.select(job_events)
+            .where(job_events.c.job_id == job_id, job_events.c.seq > after)
+            .order_by(job_events.c.seq)
+        ),
+        JobEventRow,
     )
 
 
-def get_image(project_id: str, image_id: str) -> sa.Select[Any]:
+def get_image(project_id: str, image_id: str) -> Statement[ImageRow]:
     """One image's record."""
-    return sa.select(images).where(images.c.id == image_id, images.c.project_id == project_id)
+    return Statement(sa.select(images).where(images.c.id == image_id, images.c.project_id == project_id), ImageRow)
 
 
-def get_image_by_id(image_id: str) -> sa.Select[Any]:
+def get_image_by_id(image_id: str) -> Statement[ImageRow]:
     """One image's record for a signed link, which is itself the permission."""
-    return sa.select(images).where(images.c.id == image_id)
+    return Statement(sa.select(images).where(images.c.id == image_id), ImageRow)
 
 
-def queue_stats() -> sa.Select[Any]:
+def queue_stats() -> Statement[QueueStatsRow]:
     """How many jobs wait for each model, and how many device-seconds they are estimated to take."""
-    return (
-        sa.select(
-            jobs.c.model,
-            sa.func.count().filter(in_status(JobStatus.QUEUED)).label("queued"),
-            sa.func.count().filter(in_status(JobStatus.IN_PROGRESS)).label("in_progress"),
-            sa.func.coalesce(sa.func.sum(jobs.c.cost), 0.0).label("device_seconds"),
-        )
-        .where(in_status(JobStatus.QUEUED, JobStatus.IN_PROGRESS))
-        .group_by(jobs.c.model)
+    return Statement(
+        (
+            sa.select(
+                jobs.c.model,
+                sa.func.count().filter(in_status(JobStatus.QUEUED)).label("queued"),
+                sa.func.count().filter(in_status(JobStatus.IN_PROGRESS)).label("in_progress"),
+                sa.func.coalesce(sa.func.sum(jobs.c.cost), 0.0).label("device_seconds"),
+            )
+            .where(in_status(JobStatus.QUEUED, JobStatus.IN_PROGRESS))
+            .group_by(jobs.c.model)
+        ),
+        QueueStatsRow,
     )
 
 
-def has_queued(queue: str, n: int) -> sa.Select[Any]:
+def has_queued(queue: str, n: int) -> Statement[int]:
     """A row if at least `n` jobs wait in a queue; looks at no more of them."""
     waiting = sa.select(sa.literal(1)).select_from(jobs).where(jobs.c.queue == queue, in_status(JobStatus.QUEUED))
-    return waiting.offset(n - 1).limit(1)
+    return Statement(waiting.offset(n - 1).limit(1), int)
 
 
-def claimable_queues() -> sa.Select[Any]:
+def claimable_queues() -> Statement[str]:
     """The queues in which a job could be claimed now: one look into the index for each, however long they are."""
     first = sa.select(sa.func.min(jobs.c.queue).label("queue")).where(in_status(JobStatus.QUEUED))
     queues = first.cte("queues", recursive=True)
@@ -154,14 +174,17 @@ def claimable_queues() -> sa.Select[Any]:
     claimable = sa.select(sa.literal(1)).where(
         jobs.c.queue == queues.c.queue, in_status(JobStatus.QUEUED), jobs.c.not_before <= NOW
     )
-    return sa.select(queues.c.queue).where(claimable.correlate(queues).exists())
+    return Statement(sa.select(queues.c.queue).where(claimable.correlate(queues).exists()), str)
 
 
-def referenced_keys(keys: Sequence[str]) -> sa.CompoundSelect[Any]:
+def referenced_keys(keys: Sequence[str]) -> Statement[str]:
     """Which of these objects the row of an image or a file speaks of."""
     wanted = sa.any_(sa.literal(keys, ARRAY(sa.Text)))
-    return sa.union_all(
-        *(sa.select(table.c.storage_key).where(table.c.storage_key == wanted) for table in (images, files))
+    return Statement(
+        sa.union_all(
+            *(sa.select(table.c.storage_key).where(table.c.storage_key == wanted) for table in (images, files))
+        ),
+        str,
     )
 
 

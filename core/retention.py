@@ -6,11 +6,12 @@ that. Files have times of their own (`core.files`).
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
 import sqlalchemy as sa
 
 from core.clock import NOW
+from core.db import Statement
+from core.rows import OldJob
 from core.status import BATCH_FINAL, FINAL
 from core.tables import batches, images, in_status, jobs
 
@@ -21,28 +22,34 @@ def is_written_down() -> sa.ColumnElement[bool]:
     return ~under_way.correlate(jobs).exists()
 
 
-def list_old_jobs(age: timedelta, limit: int) -> sa.Select[Any]:
+def list_old_jobs(age: timedelta, limit: int) -> Statement[OldJob]:
     """Jobs that ended longer ago than `age`, and where their images lie."""
     keys = sa.func.array(sa.select(images.c.storage_key).where(images.c.job_id == jobs.c.id).scalar_subquery())
-    return (
-        sa.select(jobs.c.id, keys.label("storage_keys"))
-        .where(in_status(*FINAL), jobs.c.finished_at <= NOW - age, is_written_down())
-        .limit(limit)
+    return Statement(
+        (
+            sa.select(jobs.c.id, keys.label("storage_keys"))
+            .where(in_status(*FINAL), jobs.c.finished_at <= NOW - age, is_written_down())
+            .limit(limit)
+        ),
+        OldJob,
     )
 
 
-def purge_jobs(job_ids: Sequence[str]) -> sa.Executable:
+def purge_jobs(job_ids: Sequence[str]) -> Statement[str]:
     """Delete final jobs past retention. The caller has removed their objects first."""
-    return sa.delete(jobs).where(jobs.c.id.in_(job_ids), in_status(*FINAL)).returning(jobs.c.id)
+    return Statement(sa.delete(jobs).where(jobs.c.id.in_(job_ids), in_status(*FINAL)).returning(jobs.c.id), str)
 
 
-def purge_batches(age: timedelta) -> sa.Executable:
+def purge_batches(age: timedelta) -> Statement[str]:
     """Delete final batches whose time is past; their files and jobs go by times of their own."""
-    return (
-        sa.delete(batches)
-        .where(
-            batches.c.status.in_([sa.literal_column(f"'{status}'", sa.Text) for status in BATCH_FINAL]),
-            batches.c.created_at <= NOW - age,
-        )
-        .returning(batches.c.id)
+    return Statement(
+        (
+            sa.delete(batches)
+            .where(
+                batches.c.status.in_([sa.literal_column(f"'{status}'", sa.Text) for status in BATCH_FINAL]),
+                batches.c.created_at <= NOW - age,
+            )
+            .returning(batches.c.id)
+        ),
+        str,
     )

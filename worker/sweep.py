@@ -17,10 +17,11 @@ from itertools import chain
 import sqlalchemy as sa
 
 from core import files, idempotency, jobs, provider_calls, queries, retention
-from core.db import UNAVAILABLE, Database, Rows
+from core.db import UNAVAILABLE, Database
 from core.errors import StorageUnavailable
 from core.redis.notifier import Notifier
 from core.redis.progress import Progress
+from core.rows import JobRow
 from core.settings import Settings
 from core.storage import Storage
 from worker.batches.processor import BatchProcessor
@@ -51,8 +52,8 @@ class Sweep:
 
     def run(self) -> None:
         """Sweep once; nothing happens while another sweep is at it."""
-        with self._database.transaction() as connection:
-            if not connection.execute(sa.select(sa.func.pg_try_advisory_xact_lock(LOCK))).scalar():
+        with self._database.transaction() as transaction:
+            if not transaction.execute(sa.select(sa.func.pg_try_advisory_xact_lock(LOCK)))[0][0]:
                 return
             self.jobs()
             if time.monotonic() >= self._tidy_at:
@@ -72,10 +73,10 @@ class Sweep:
         for row in reclaimed:
             log.warning("job %s: its lease ran out; now %s", row.id, row.status)
         self._progress.changed([row.id for row in (*reclaimed, *expired)])
-        for row in self._database.execute(queries.claimable_queues()):
-            self._notifier.notify(row.queue)
+        for queue in self._database.execute(queries.claimable_queues()):
+            self._notifier.notify(queue)
 
-    def _expired(self) -> Iterator[Rows]:
+    def _expired(self) -> Iterator[list[JobRow]]:
         while expired := self._database.execute(jobs.expire(CHUNK)):
             yield expired
 
@@ -92,7 +93,7 @@ class Sweep:
             self._database.execute(files.purge([row.id for row in gone]))
             log.info("deleted %d expired files", len(gone))
         for keys in self._old_files():
-            known = {row.storage_key for row in self._database.execute(queries.referenced_keys(keys))}
+            known = set(self._database.execute(queries.referenced_keys(keys)))
             orphans = [key for key in keys if key not in known]
             self._storage.delete(orphans)
             if orphans:

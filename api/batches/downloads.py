@@ -7,11 +7,10 @@ progress they say what is there so far.
 import csv
 import io
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import sqlalchemy as sa
 from fastapi import APIRouter
 from fastapi.responses import Response, StreamingResponse
 from stream_zip import NO_COMPRESSION_64, AsyncMemberFile, async_stream_zip
@@ -21,6 +20,7 @@ from api.context import Context
 from api.deps import AppContext, Project
 from core.batches import transitions as batches
 from core.errors import NotFound
+from core.rows import BatchJobRow, ImageJson
 from core.storage import EXTENSIONS
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
@@ -81,7 +81,7 @@ async def _table(context: Context, batch_id: str) -> AsyncIterator[bytes]:
     table = csv.writer(page)
     table.writerow(COLUMNS)
     async for job in _lines(context, batch_id):
-        images: list[dict[str, Any]] = job.images or [{}]
+        images: Sequence[ImageJson | None] = [*job.images] or [None]
         for image in images:
             table.writerow([_legible(cell) for cell in _cells(context, job, image)])
         if page.tell() > 2**16:
@@ -91,9 +91,9 @@ async def _table(context: Context, batch_id: str) -> AsyncIterator[bytes]:
     yield page.getvalue().encode()
 
 
-def _cells(context: Context, job: sa.Row[Any], image: Mapping[str, Any]) -> list[object]:
+def _cells(context: Context, job: BatchJobRow, image: ImageJson | None) -> list[object]:
     shown: list[object] = [None] * 6
-    if image:
+    if image is not None:
         url = context.storage.url(image["id"], image["storage_key"])
         shown = [image["id"], image["index"], image["seed"], file_name(job, image), url, image["sha256"]]
     return [job.custom_id, job.id, job.status, job.prompt, *shown, job.error_code, job.error_message]
@@ -104,7 +104,7 @@ def _legible(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
-async def _lines(context: Context, batch_id: str, completed: bool | None = None) -> AsyncIterator[sa.Row[Any]]:
+async def _lines(context: Context, batch_id: str, completed: bool | None = None) -> AsyncIterator[BatchJobRow]:
     after = -1
     while page := await context.database.execute(
         batches.list_lines(batch_id, after=after, limit=PAGE, completed=completed)
@@ -114,7 +114,7 @@ async def _lines(context: Context, batch_id: str, completed: bool | None = None)
         after = page[-1].batch_index
 
 
-def file_name(job: sa.Row[Any], image: Mapping[str, Any]) -> str:
+def file_name(job: BatchJobRow, image: Mapping[str, Any]) -> str:
     """An image's name in the zip: its line's number, name and index, in characters that every file system takes."""
     name = _UNSAFE.sub("_", job.custom_id)[:80].lstrip(".") or "_"
     return f"{job.batch_index + 1:05d}-{name}-{image['index']}.{EXTENSIONS[job.output_format]}"

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-import sqlalchemy as sa
 from fastapi import APIRouter, Header
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
@@ -17,6 +16,7 @@ from api.openapi import event_stream, message
 from core.batches import transitions as batches
 from core.batches.schemas import BatchObject
 from core.responses.job import JobEvent
+from core.rows import BatchEventRow
 from core.status import BatchStatus
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
@@ -87,7 +87,7 @@ async def _messages(context: Context, project_id: str, batch_id: str, after: int
                 pass
 
 
-def _event(row: sa.Row[Any], shown: BatchObject) -> bytes:
+def _event(row: BatchEventRow, shown: BatchObject) -> bytes:
     """An event of the database, with the batch."""
     data = {"batch": shown.model_dump(mode="json")}
     event = JobEvent(id=row.id, type=row.type, created_at=int(row.created_at.timestamp()), data=data)

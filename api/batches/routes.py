@@ -9,7 +9,6 @@ import json
 from contextlib import suppress
 from typing import Annotated, Any
 
-import sqlalchemy as sa
 from annotated_types import Ge, Le
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
@@ -29,6 +28,7 @@ from core.batches.schemas import BatchEstimate, BatchList, BatchObject, batch_li
 from core.batches.transitions import NewBatch
 from core.errors import BatchNotFinal, BatchNotRetryable, IdempotencyConflict, NotFound, UnknownParameter
 from core.requests.job import parse
+from core.rows import ShownBatch
 from core.status import BatchStatus, JobStatus
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
@@ -160,7 +160,7 @@ async def show(context: Context, project_id: str, batch_id: str) -> BatchObject:
     return batch_object(await batch_row(context, project_id, batch_id), context.settings.base_url)
 
 
-async def batch_row(context: Context, project_id: str, batch_id: str) -> sa.Row[Any]:
+async def batch_row(context: Context, project_id: str, batch_id: str) -> ShownBatch:
     """A batch's row, with its counts. Raises NotFound."""
     rows = await context.database.execute(batches.get_batch(project_id, batch_id))
     if not rows:

@@ -11,9 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from api.context import Context
 from api.jobs.idempotency import store
 from core import fairness, files, idempotency
@@ -22,13 +19,14 @@ from core.batches.input_file import Kind, kind_of
 from core.batches.requests import BatchRequest, request_of
 from core.batches.schemas import BatchObject, batch_object
 from core.batches.transitions import NewBatch
-from core.db import copy_async
+from core.db import AsyncTransaction
 from core.errors import InvalidParameter, SafelightError, TooManyBatches
 from core.files import NewFile
 from core.ids import new_id
 from core.job_inserts import CHUNK_ROWS, COPY, INSERT_TIMEOUT, RowsOf, ranked
 from core.jobs import NewJob
 from core.requests.job import plan, random_seed
+from core.rows import FileRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +65,10 @@ async def enter(
     context: Context, new: NewBatch, keyed_request: KeyedRequest | None = None, file: NewFile | None = None
 ) -> BatchObject | None:
     """Enter a batch whose lines are read later, and the file that they are in if that is new."""
-    async with context.database.transaction() as connection:
+    async with context.database.transaction() as transaction:
         if file is not None:
-            await connection.execute(files.record(file))
-        return await _enter(context, connection, new, keyed_request)
+            await transaction.execute(files.record(file))
+        return await _enter(context, transaction, new, keyed_request)
 
 
 async def _enter_with_jobs(
@@ -79,17 +77,17 @@ async def _enter_with_jobs(
     """Enter a batch together with all its jobs."""
     total = len(prompts)
     new = replace(new, total=total, model=like.model, cost=like.cost * total)
-    async with context.database.transaction() as connection:
-        await connection.execute(INSERT_TIMEOUT)
-        shown = await _enter(context, connection, new, keyed_request)
+    async with context.database.transaction() as transaction:
+        await transaction.execute(INSERT_TIMEOUT)
+        shown = await _enter(context, transaction, new, keyed_request)
         if shown is None:
             return None
-        await connection.execute(idempotency.ANY_LOCK_WAIT)
-        await connection.execute(fairness.lock_flow(like.queue, like.project_id))
+        await transaction.execute(idempotency.ANY_LOCK_WAIT)
+        await transaction.execute(fairness.lock_flow(like.queue, like.project_id))
         start = fairness.select_start(like.queue, like.project_id, like.priority, batch=True)
-        rank = (await connection.execute(start)).scalar_one()
+        (rank,) = await transaction.execute(start)
         ends_at = datetime.fromtimestamp(shown.expires_at, UTC)
-        await copy_async(connection, COPY, _chunks(context, new, like, prompts, ends_at, rank))
+        await transaction.copy(COPY, _chunks(context, new, like, prompts, ends_at, rank))
     context.notifier.notify(like.queue)
     return shown
 
@@ -112,20 +110,20 @@ def _chunks(
 
 
 async def _enter(
-    context: Context, connection: AsyncConnection, new: NewBatch, keyed_request: KeyedRequest | None
+    context: Context, transaction: AsyncTransaction, new: NewBatch, keyed_request: KeyedRequest | None
 ) -> BatchObject | None:
     """Write a batch's row and what is kept under its key. None: the key is taken, and all is undone."""
-    if (await connection.execute(batches.submit(new, context.settings.max_batches))).first() is None:
+    if not await transaction.execute(batches.submit(new, context.settings.max_batches)):
         raise TooManyBatches(
             f"{context.settings.max_batches} batches are under way already; nothing was stored. "
             "Wait until one has ended, or cancel one."
         )
-    shown = batch_object((await connection.execute(batches.get_batch_by_id(new.id))).one(), context.settings.base_url)
+    shown = batch_object((await transaction.execute(batches.get_batch_by_id(new.id)))[0], context.settings.base_url)
     shown.request_counts.queued = new.total  # its jobs follow in the same transaction
     if keyed_request is None:
         return shown
     kept = shown.model_dump(mode="json")
-    is_first = await store(context, connection, new.project_id, keyed_request.key, keyed_request.fingerprint, kept)
+    is_first = await store(context, transaction, new.project_id, keyed_request.key, keyed_request.fingerprint, kept)
     return shown if is_first else None
 
 
@@ -149,7 +147,7 @@ def job_like(context: Context, project_id: str, wanted: BatchRequest, prompts: S
     return like
 
 
-async def input_file(context: Context, project_id: str, file_id: str) -> tuple[Kind, sa.Row[Any]]:
+async def input_file(context: Context, project_id: str, file_id: str) -> tuple[Kind, FileRow]:
     """The file that a batch is to be read from, and what it is. Raises InvalidParameter."""
     rows = await context.database.execute(files.get_batch_file(project_id, file_id))
     if not rows:

@@ -4,7 +4,6 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any
 
-import sqlalchemy as sa
 from fastapi import APIRouter, Header
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
@@ -17,6 +16,7 @@ from api.openapi import event_stream, message
 from core.errors import InvalidParameter
 from core.outbox.deliveries import FINAL_EVENTS
 from core.responses.job import JobEvent
+from core.rows import JobEventRow
 from core.status import JobStatus
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -78,7 +78,7 @@ async def _messages(context: Context, project_id: str, job_id: str, after: int) 
             quiet += 1
             if quiet % KEEP_ALIVE_LOOKS == 0:
                 yield format_sse_event(comment="keep-alive")
-        elif isinstance(happened, sa.Row):
+        elif isinstance(happened, JobEventRow):
             yield await _event(context, project_id, happened)
         else:
             yield _passing(job_id, happened)
@@ -91,7 +91,7 @@ def _passing(job_id: str, message: Mapping[str, Any]) -> bytes:
     return format_sse_event(event=kind, data_str=json.dumps({"job_id": job_id, **said}))
 
 
-async def _event(context: Context, project_id: str, row: sa.Row[Any]) -> bytes:
+async def _event(context: Context, project_id: str, row: JobEventRow) -> bytes:
     """An event of the database; a final one carries the job as it ended."""
     data = {"job_id": row.job_id, **row.data}
     if JobStatus(row.data["status"]).is_final:

@@ -7,17 +7,17 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
-import sqlalchemy as sa
 from fastapi import Header
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import Context
 from api.inputs import keep
 from core import idempotency, jobs
+from core.db import AsyncTransaction
 from core.errors import IdempotencyConflict
 from core.jobs import NewJob
 from core.requests.inputs import Inputs
+from core.rows import JobRow
 
 Key = Annotated[
     str | None,
@@ -32,7 +32,7 @@ REPLAYED = {"idempotent-replayed": "true"}
 
 
 async def submit_with_key(
-    context: Context, job: NewJob, inputs: Inputs, key: str, fingerprint: bytes, kept: Callable[[sa.Row[Any]], str]
+    context: Context, job: NewJob, inputs: Inputs, key: str, fingerprint: bytes, kept: Callable[[JobRow], str]
 ) -> str | None:
     """Put a job in line, keep some JSON of it under a key, and return that. None if the key is taken: see `kept_under`.
 
@@ -40,12 +40,12 @@ async def submit_with_key(
     the first request with the key takes its time.
     """
     entry = await keep(context, inputs)
-    async with context.database.transaction() as connection:
+    async with context.database.transaction() as transaction:
         if entry is not None:
-            await connection.execute(entry)
-        row = (await connection.execute(jobs.submit(job))).one()
+            await transaction.execute(entry)
+        row = (await transaction.execute(jobs.submit(job)))[0]
         keeping = kept(row)
-        fresh = await store(context, connection, job.project_id, key, fingerprint, json.loads(keeping))
+        fresh = await store(context, transaction, job.project_id, key, fingerprint, json.loads(keeping))
     if not fresh:
         return None
     context.notifier.notify(job.queue)
@@ -54,7 +54,7 @@ async def submit_with_key(
 
 async def store(
     context: Context,
-    connection: AsyncConnection,
+    transaction: AsyncTransaction,
     project_id: str,
     key: str,
     fingerprint: bytes,
@@ -66,14 +66,14 @@ async def store(
     """
     statement = idempotency.store(project_id, key, fingerprint, keeping, context.settings.idempotency_ttl)
     try:
-        await connection.execute(idempotency.LOCK_WAIT)
-        stored = (await connection.execute(statement)).first()
+        await transaction.execute(idempotency.LOCK_WAIT)
+        stored = await transaction.execute(statement)
     except OperationalError as error:
         if "lock timeout" in str(error):
             raise IdempotencyConflict from error
         raise
-    if stored is None:
-        await connection.rollback()
+    if not stored:
+        await transaction.rollback()
         return False
     return True
 

@@ -4,7 +4,6 @@ import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-import sqlalchemy as sa
 from annotated_types import Ge, Le
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
@@ -31,6 +30,7 @@ from core.requests.fields import UnixSeconds
 from core.requests.inputs import Inputs
 from core.requests.job import JobRequest, able_model, parse, plan, repeat
 from core.responses.job import Deleted, Estimate, JobList, JobObject, job_list
+from core.rows import JobRow
 from core.status import JobStatus
 from core.storage import image_prefix
 
@@ -95,7 +95,7 @@ async def submit(
     return accepted(render(context, row).model_dump_json(), row.id)
 
 
-async def submit_job(context: Context, job: NewJob, inputs: Inputs) -> sa.Row[Any]:
+async def submit_job(context: Context, job: NewJob, inputs: Inputs) -> JobRow:
     """Keep a job's images and put it in line."""
     entry = await keep(context, inputs)
     if entry is not None:

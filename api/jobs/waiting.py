@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-import sqlalchemy as sa
 from fastapi import Request
 
 from api.context import Context
 from core import queries
 from core.errors import NotFound
+from core.rows import JobEventRow, JobRow
 from core.status import JobStatus
 
 LOOK_SECONDS = 1.0
@@ -21,7 +21,7 @@ def no_such_job(job_id: str) -> NotFound:
     return NotFound(f"There is no job {job_id!r}.", param="id")
 
 
-async def job_row(context: Context, project_id: str, job_id: str) -> sa.Row[Any]:
+async def job_row(context: Context, project_id: str, job_id: str) -> JobRow:
     """A job's row, with images and place in line. Raises NotFound."""
     rows = await context.database.execute(queries.get_job(project_id, job_id))
     if not rows:
@@ -78,7 +78,7 @@ async def _news(heard: asyncio.Queue[Mapping[str, Any]], patience: float) -> Non
         return
 
 
-async def follow(context: Context, job_id: str, after: int) -> AsyncIterator[sa.Row[Any] | Mapping[str, Any] | None]:
+async def follow(context: Context, job_id: str, after: int) -> AsyncIterator[JobEventRow | Mapping[str, Any] | None]:
     """A job's events from the database beyond seq `after`, with progress and previews between; None while it is quiet.
 
     Ends after the final event. Events are never missed: after each message, and every second without one, the database

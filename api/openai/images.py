@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
-import sqlalchemy as sa
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
@@ -33,6 +32,7 @@ from core.requests.job import JobRequest, able_model, parse, plan
 from core.requests.openai import EditRequest, GenerateRequest, ImagesRequest, VariationRequest, job_request
 from core.responses.job import JobObject
 from core.responses.openai import ImagesResponse
+from core.rows import JobRow
 from core.status import JobStatus
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
@@ -135,7 +135,7 @@ async def draw(
     return response
 
 
-async def _anew(context: Context, project_id: str, request: JobRequest, place: Place) -> sa.Row[Any]:
+async def _anew(context: Context, project_id: str, request: JobRequest, place: Place) -> JobRow:
     """Submit a job, if there is room for it."""
     async with place:
         return await submit_job(context, *await _planned(context, project_id, request))
@@ -143,7 +143,7 @@ async def _anew(context: Context, project_id: str, request: JobRequest, place: P
 
 async def _with_key(
     context: Context, project_id: str, request: JobRequest, place: Place, key: str, fingerprint: bytes
-) -> tuple[sa.Row[Any], bool]:
+) -> tuple[JobRow, bool]:
     """The job of the first call with a key, as it is now, and whether that was an earlier one.
 
     Raises IdempotencyMismatch, IdempotencyConflict, and NotFound if the job has been deleted.
@@ -177,7 +177,7 @@ async def _streamed(
     context: Context,
     project_id: str,
     waiting: AbstractAsyncContextManager[Call],
-    row: sa.Row[Any],
+    row: JobRow,
     end_user: str | None,
 ) -> AsyncIterator[bytes]:
     """The events of a stream whose client may go away."""

@@ -4,19 +4,16 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-import sqlalchemy as sa
-
 from api.context import Context
 from api.responses import render
 from core import provider_calls
 from core.errors import GenerationError, RequestTimeout
 from core.responses import openai
 from core.responses.openai import ImageData, ImagesResponse, Usage
+from core.rows import JobRow
 
 
-async def images_response(
-    context: Context, row: sa.Row[Any], response_format: str, end_user: str | None
-) -> ImagesResponse:
+async def images_response(context: Context, row: JobRow, response_format: str, end_user: str | None) -> ImagesResponse:
     """The images of a completed job."""
     data = [await _data(context, image, response_format) for image in row.images]
     return openai.images_response(row, data, await usage_of(context, row), end_user)
@@ -29,7 +26,7 @@ async def _data(context: Context, image: Mapping[str, Any], response_format: str
     return ImageData(b64_json=base64.b64encode(content).decode(), seed=image["seed"])
 
 
-async def usage_of(context: Context, row: sa.Row[Any]) -> Usage:
+async def usage_of(context: Context, row: JobRow) -> Usage:
     """What a job's images used."""
     if not any(model.is_remote for model in context.catalog.models if model.id == row.model):
         return Usage()
@@ -37,7 +34,7 @@ async def usage_of(context: Context, row: sa.Row[Any]) -> Usage:
     return Usage.model_validate(counted[0].usage) if counted else Usage()
 
 
-def failure(context: Context, row: sa.Row[Any]) -> Exception:
+def failure(context: Context, row: JobRow) -> Exception:
     """Why a job brought no images, as an error of the call."""
     job = render(context, row)
     if job.error is not None:

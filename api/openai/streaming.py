@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal
 
-import sqlalchemy as sa
 from fastapi.sse import format_sse_event
 from pydantic import BaseModel, Field
 
@@ -22,7 +21,9 @@ from api.openapi import REFERENCES, event_stream, message
 from core.catalog import Operation
 from core.db import UNAVAILABLE
 from core.errors import DatabaseUnavailable, SafelightError
+from core.responses.job import seconds
 from core.responses.openai import Usage, dimensions, quality
+from core.rows import JobEventRow, JobRow
 from core.status import JobStatus
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ STREAM = event_stream(
 )
 
 
-async def events(context: Context, project_id: str, job: sa.Row[Any], end_user: str | None) -> AsyncIterator[bytes]:
+async def events(context: Context, project_id: str, job: JobRow, end_user: str | None) -> AsyncIterator[bytes]:
     """Follow a job of one image to its end, in OpenAI's events."""
     yield format_sse_event(comment=f"job {job.id}")
     try:
@@ -92,10 +93,10 @@ async def events(context: Context, project_id: str, job: sa.Row[Any], end_user: 
         yield _error(DatabaseUnavailable("The database does not answer; the job goes on."))
 
 
-async def _events(context: Context, project_id: str, job: sa.Row[Any], end_user: str | None) -> AsyncIterator[bytes]:
+async def _events(context: Context, project_id: str, job: JobRow, end_user: str | None) -> AsyncIterator[bytes]:
     spoke_at, shown = time.monotonic(), -1
     async for happened in follow(context, job.id, 0):  # once a second at least
-        if isinstance(happened, sa.Row) and JobStatus(happened.data["status"]).is_final:
+        if isinstance(happened, JobEventRow) and JobStatus(happened.data["status"]).is_final:
             yield await _last(context, await job_row(context, project_id, job.id), end_user)
         elif isinstance(happened, Mapping) and happened.get("partial_image_index", -1) > shown:
             shown = happened["partial_image_index"]  # a second attempt at the job begins anew with 0
@@ -107,7 +108,7 @@ async def _events(context: Context, project_id: str, job: sa.Row[Any], end_user:
         spoke_at = time.monotonic()
 
 
-def _partial(job: sa.Row[Any], preview: Mapping[str, Any]) -> bytes:
+def _partial(job: JobRow, preview: Mapping[str, Any]) -> bytes:
     return _told(
         PartialImageEvent(
             type=f"{NAMES[job.operation]}.partial_image",
@@ -122,7 +123,7 @@ def _partial(job: sa.Row[Any], preview: Mapping[str, Any]) -> bytes:
     )
 
 
-async def _last(context: Context, row: sa.Row[Any], end_user: str | None) -> bytes:
+async def _last(context: Context, row: JobRow, end_user: str | None) -> bytes:
     """The final event of a job. Raises why there is no image."""
     if row.status != JobStatus.COMPLETED:
         raise failure(context, row)
@@ -135,7 +136,7 @@ async def _last(context: Context, row: sa.Row[Any], end_user: str | None) -> byt
             output_format=row.output_format,
             size=dimensions(image),
             quality=quality(image) or "auto",
-            created_at=int(row.finished_at.timestamp()),
+            created_at=seconds(row.finished_at) or int(time.time()),
             usage=await usage_of(context, row),
             safety_identifier=end_user,
             job_id=row.id,

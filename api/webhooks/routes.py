@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any
 
-import sqlalchemy as sa
 from annotated_types import Ge, Le
 from fastapi import APIRouter, FastAPI, Query
 from fastapi.responses import Response
@@ -35,6 +34,7 @@ from api.webhooks.schemas import (
     TestRequest,
     TestResult,
 )
+from core.db import RowT, Statement
 from core.egress import Allowed, Egress, Unreached, check_receiver
 from core.errors import InvalidParameter, InvalidRequest, NotFound
 from core.ids import new_id
@@ -42,6 +42,7 @@ from core.outbox import deliveries, signing
 from core.outbox.deliveries import EVENTS
 from core.requests.job import parse
 from core.responses.job import seconds
+from core.rows import AttemptRow, DeliveryRow, EndpointRow
 from core.webhooks import endpoints as webhooks
 from core.webhooks.events import Event, sample
 
@@ -72,15 +73,15 @@ async def create(body: Body, context: AppContext, project_id: Project) -> Respon
     secret = signing.new_secret()
     most = context.settings.max_webhook_endpoints
     made = webhooks.create(project_id, wanted.name, wanted.url, wanted.event_types, secret, at_most=most)
-    async with context.database.transaction() as connection:
-        await connection.execute(webhooks.lock_project(project_id))
-        row = (await connection.execute(made)).one_or_none()
-    if row is None:
+    async with context.database.transaction() as transaction:
+        await transaction.execute(webhooks.lock_project(project_id))
+        rows = await transaction.execute(made)
+    if not rows:
         raise InvalidRequest(
             f"Your project has {most} webhook endpoints, and may have no more: delete one, or have the operator raise "
             "SAFELIGHT_MAX_WEBHOOK_ENDPOINTS."
         )
-    return answer(_with_secret(row))
+    return answer(_with_secret(rows[0]))
 
 
 @router.get("/webhook_endpoints", summary="List webhook endpoints", response_model=EndpointList)
@@ -224,9 +225,8 @@ async def index_deliveries(
 async def fetch_delivery(delivery_id: str, context: AppContext, project_id: Project) -> Response:
     """Fetch a delivery with everything that was tried."""
     row = await _row(context, deliveries.get_delivery(project_id, delivery_id), delivery_id)
-    tried = await context.database.execute(deliveries.attempts_of(delivery_id))
-    log = [AttemptObject(**_known(one, AttemptObject), started_at=int(one.started_at.timestamp())) for one in tried]
-    return answer(DeliveryWithAttempts(**_delivery(row), log=log))
+    attempts = await context.database.execute(deliveries.attempts_of(delivery_id))
+    return answer(DeliveryWithAttempts(**_delivery(row), log=[_attempt(attempt) for attempt in attempts]))
 
 
 @router.post(
@@ -258,27 +258,33 @@ def _egress(allowed: Allowed) -> Egress:
     return Egress(allowed)
 
 
-async def _row(context: Context, statement: sa.Executable, wanted_id: str) -> sa.Row[Any]:
+async def _row(context: Context, statement: Statement[RowT], row_id: str) -> RowT:
     rows = await context.database.execute(statement)
     if not rows:
-        raise NotFound(f"There is no {wanted_id!r} here.", param="id")
+        raise NotFound(f"There is no {row_id!r} here.", param="id")
     return rows[0]
 
 
-def _known(row: sa.Row[Any], kind: type[BaseModel]) -> dict[str, Any]:
-    """The columns that a schema shows as they are."""
-    return {name: value for name, value in row._mapping.items() if name in kind.model_fields and name != "started_at"}
+def _attempt(row: AttemptRow) -> AttemptObject:
+    return AttemptObject(
+        number=row.number,
+        started_at=int(row.started_at.timestamp()),
+        seconds=row.seconds,
+        status_code=row.status_code,
+        error_code=row.error_code,
+        answer=row.answer,
+    )
 
 
-def _endpoint(row: sa.Row[Any]) -> EndpointObject:
+def _endpoint(row: EndpointRow) -> EndpointObject:
     return EndpointObject(**_shown(row))
 
 
-def _with_secret(row: sa.Row[Any]) -> EndpointWithSecret:
+def _with_secret(row: EndpointRow) -> EndpointWithSecret:
     return EndpointWithSecret(**_shown(row), signing_secret=row.secret)
 
 
-def _shown(row: sa.Row[Any]) -> dict[str, Any]:
+def _shown(row: EndpointRow) -> dict[str, Any]:
     return {
         "id": row.id,
         "name": row.name,
@@ -293,10 +299,10 @@ def _shown(row: sa.Row[Any]) -> dict[str, Any]:
     }
 
 
-def _delivery(row: sa.Row[Any]) -> dict[str, Any]:
+def _delivery(row: DeliveryRow) -> dict[str, Any]:
     plain = ("id", "job_id", "batch_id", "event_id", "event_type", "status", "attempts", "status_code", "error_code")
     return {
-        **{name: row._mapping[name] for name in plain},
+        **{name: getattr(row, name) for name in plain},
         "webhook_endpoint_id": row.endpoint_id,
         "next_attempt_at": seconds(row.due_at) if row.finished_at is None else None,
         "created_at": seconds(row.created_at),

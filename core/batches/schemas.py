@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import sqlalchemy as sa
 from pydantic import BaseModel, Field
 
 from core.batches.transitions import RATE_WINDOW
 from core.responses.job import WebhookOfJob, seconds
+from core.rows import ShownBatch
 from core.status import BatchStatus, JobStatus
 
 MIN_LINES_FOR_RATE = 3
@@ -123,10 +123,10 @@ class BatchEstimate(BaseModel):
     errors: BatchErrors
 
 
-def batch_object(row: sa.Row[Any], base_url: str) -> BatchObject:
+def batch_object(row: ShownBatch, base_url: str) -> BatchObject:
     """A batch as the API shows it, from a row of `core.batches.transitions.batch`."""
     url = f"{base_url}/v1/batches/{row.id}"
-    counted: Mapping[str, int] = row.counts or {}
+    counted = row.counts
     return BatchObject(
         id=row.id,
         endpoint=row.endpoint,
@@ -138,7 +138,7 @@ def batch_object(row: sa.Row[Any], base_url: str) -> BatchObject:
         output_file_id=row.output_file_id,
         error_file_id=row.error_file_id,
         created_at=int(row.created_at.timestamp()),
-        **{name: seconds(row._mapping[name]) for name in TIMES},
+        **{name: seconds(getattr(row, name)) for name in TIMES},
         request_counts=RequestCounts(total=row.total, **counted),
         metadata=row.metadata,
         progress=_progress(row, counted),
@@ -156,10 +156,10 @@ def batch_object(row: sa.Row[Any], base_url: str) -> BatchObject:
     )
 
 
-def _progress(row: sa.Row[Any], counted: Mapping[str, int]) -> BatchProgress | None:
-    if row.status != BatchStatus.IN_PROGRESS:
+def _progress(row: ShownBatch, counted: Mapping[str, int]) -> BatchProgress | None:
+    if row.status != BatchStatus.IN_PROGRESS or row.in_progress_at is None:
         return None
-    if row.lately < MIN_LINES_FOR_RATE:
+    if row.lately is None or row.lately < MIN_LINES_FOR_RATE:
         return BatchProgress(lines_per_second=None, estimated_finish_at=None)
     window = min(RATE_WINDOW, row.now - row.in_progress_at).total_seconds()
     rate = row.lately / max(window, 1.0)

@@ -21,9 +21,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from core.clock import NOW
+from core.db import Statement
 from core.ids import new_id
 from core.outbox.deliveries import caused_by
 from core.queries import images_of
+from core.rows import BatchEventRow, BatchJobRow, BatchRow, ClaimedBatch, ShownBatch, StatusCount
 from core.status import BatchStatus, JobStatus
 from core.tables import batch_events, batches, jobs
 
@@ -62,7 +64,7 @@ class LineError(TypedDict):
     message: str
 
 
-def submit(new: NewBatch, max_open: int) -> sa.Select[Any]:
+def submit(new: NewBatch, max_open: int) -> Statement[BatchRow]:
     """Enter a batch. No row back: the project has `most_open` batches under way already."""
     names = [name for name in NewBatch.__slots__ if name != "webhook"]
     is_read = new.total > 0
@@ -80,18 +82,21 @@ def submit(new: NewBatch, max_open: int) -> sa.Select[Any]:
         NOW + sa.literal(new.completion_window, sa.Interval),
         NOW if is_read else sa.null(),
     ]
-    return _with_event(
-        sa.insert(batches)
-        .from_select(
-            [*names, "webhook", "status", "expires_at", "in_progress_at"],
-            sa.select(*values).where(under_way < max_open),
-        )
-        .returning(*batches.c)
-        .cte("moved")
+    return Statement(
+        _with_event(
+            sa.insert(batches)
+            .from_select(
+                [*names, "webhook", "status", "expires_at", "in_progress_at"],
+                sa.select(*values).where(under_way < max_open),
+            )
+            .returning(*batches.c)
+            .cte("moved")
+        ),
+        BatchRow,
     )
 
 
-def claim(lease: UUID, length: timedelta) -> sa.Executable:
+def claim(lease: UUID, length: timedelta) -> Statement[ClaimedBatch]:
     """Take a batch that is to be read, or whose files are to be written, and that nobody is at. `lease` is fresh."""
     free = sa.or_(batches.c.lease.is_(None), batches.c.lease_expires_at <= NOW)
     pick = (
@@ -103,89 +108,107 @@ def claim(lease: UUID, length: timedelta) -> sa.Executable:
         .cte("pick")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    return (
-        sa.update(batches)
-        .where(batches.c.id == pick.c.id)
-        .values(lease=lease, lease_expires_at=NOW + length)
-        .returning(*batches.c)
+    return Statement(
+        (
+            sa.update(batches)
+            .where(batches.c.id == pick.c.id)
+            .values(lease=lease, lease_expires_at=NOW + length)
+            .returning(*batches.c)
+        ),
+        ClaimedBatch,
     )
 
 
-def renew(batch_id: str, lease: UUID, length: timedelta) -> sa.Executable:
+def renew(batch_id: str, lease: UUID, length: timedelta) -> Statement[str]:
     """Stay at a batch for another `length`. No row back: it was cancelled, or somebody else is at it."""
-    return (
-        _held(batch_id, lease)
-        .where(batches.c.lease_expires_at > NOW)
-        .values(lease_expires_at=NOW + length)
-        .returning(batches.c.id)
+    return Statement(
+        (
+            _held(batch_id, lease)
+            .where(batches.c.lease_expires_at > NOW)
+            .values(lease_expires_at=NOW + length)
+            .returning(batches.c.id)
+        ),
+        str,
     )
 
 
-def accept(batch_id: str, lease: UUID, *, total: int, model: str | None, cost: float) -> sa.Select[Any]:
+def accept(batch_id: str, lease: UUID, *, total: int, model: str | None, cost: float) -> Statement[BatchRow]:
     """Every line is right and its job inserted, in the same transaction. No row back: undo that."""
-    return _with_event(
-        _held(batch_id, lease)
-        .where(_is(BatchStatus.VALIDATING))
-        .values(_entered(BatchStatus.IN_PROGRESS) | {"total": total, "model": model, "cost": cost})
-        .returning(*batches.c)
-        .cte("moved")
+    return Statement(
+        _with_event(
+            _held(batch_id, lease)
+            .where(_is(BatchStatus.VALIDATING))
+            .values(_entered(BatchStatus.IN_PROGRESS) | {"total": total, "model": model, "cost": cost})
+            .returning(*batches.c)
+            .cte("moved")
+        ),
+        BatchRow,
     )
 
 
-def refuse(batch_id: str, lease: UUID, errors: Sequence[LineError]) -> sa.Select[Any]:
+def refuse(batch_id: str, lease: UUID, errors: Sequence[LineError]) -> Statement[BatchRow]:
     """Lines are wrong: nothing of it runs, so that there is nothing to count."""
-    return _with_event(
-        _held(batch_id, lease)
-        .where(_is(BatchStatus.VALIDATING))
-        .values(_entered(BatchStatus.FAILED) | {"errors": list(errors), "counts": {}})
-        .returning(*batches.c)
-        .cte("moved")
+    return Statement(
+        _with_event(
+            _held(batch_id, lease)
+            .where(_is(BatchStatus.VALIDATING))
+            .values(_entered(BatchStatus.FAILED) | {"errors": list(errors), "counts": {}})
+            .returning(*batches.c)
+            .cte("moved")
+        ),
+        BatchRow,
     )
 
 
-def cancel(project_id: str, batch_id: str) -> sa.Select[Any]:
+def cancel(project_id: str, batch_id: str) -> Statement[BatchRow]:
     """Wish that a batch stop. No row back: it does not exist, is final, or its files are being written already."""
     unread = _is(BatchStatus.VALIDATING)
-    return _with_event(
-        sa.update(batches)
-        .where(
-            batches.c.id == batch_id,
-            batches.c.project_id == project_id,
-            _is(BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS),
-        )
-        .values(
-            status=sa.case((unread, BatchStatus.CANCELLED), else_=BatchStatus.CANCELLING),
-            cancelling_at=NOW,
-            cancelled_at=sa.case((unread, NOW)),
-            counts=sa.case((unread, sa.literal({}, JSONB))),
-            version=batches.c.version + 1,
-            lease=None,
-            lease_expires_at=None,
-        )
-        .returning(*batches.c)
-        .cte("moved")
+    return Statement(
+        _with_event(
+            sa.update(batches)
+            .where(
+                batches.c.id == batch_id,
+                batches.c.project_id == project_id,
+                _is(BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS),
+            )
+            .values(
+                status=sa.case((unread, BatchStatus.CANCELLED), else_=BatchStatus.CANCELLING),
+                cancelling_at=NOW,
+                cancelled_at=sa.case((unread, NOW)),
+                counts=sa.case((unread, sa.literal({}, JSONB))),
+                version=batches.c.version + 1,
+                lease=None,
+                lease_expires_at=None,
+            )
+            .returning(*batches.c)
+            .cte("moved")
+        ),
+        BatchRow,
     )
 
 
-def finalize() -> sa.Select[Any]:
+def finalize() -> Statement[BatchRow]:
     """Every batch whose jobs have all ended goes on to have its files written."""
     alive = sa.select(sa.literal(1)).where(
         jobs.c.batch_id == batches.c.id,
         jobs.c.batch_id.is_not(None),
         jobs.c.status.in_([sa.literal_column(f"'{status}'") for status in (JobStatus.QUEUED, JobStatus.IN_PROGRESS)]),
     )
-    return _with_event(
-        sa.update(batches)
-        .where(_is(BatchStatus.IN_PROGRESS, BatchStatus.CANCELLING), ~alive.exists())
-        .values(_entered(BatchStatus.FINALIZING))
-        .returning(*batches.c)
-        .cte("moved")
+    return Statement(
+        _with_event(
+            sa.update(batches)
+            .where(_is(BatchStatus.IN_PROGRESS, BatchStatus.CANCELLING), ~alive.exists())
+            .values(_entered(BatchStatus.FINALIZING))
+            .returning(*batches.c)
+            .cte("moved")
+        ),
+        BatchRow,
     )
 
 
 def complete(
     batch_id: str, lease: UUID, counts: Mapping[str, int], *, output_file_id: str | None, error_file_id: str | None
-) -> sa.Select[Any]:
+) -> Statement[BatchRow]:
     """Its files are written. How it ended: stopped by its owner, by the end of its window, or not at all.
 
     A line that expired before the window's end had a time of its own.
@@ -200,66 +223,69 @@ def complete(
         f"{status}_at": sa.case((ended == status, NOW))
         for status in (BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.CANCELLED)
     }
-    return _with_event(
-        _held(batch_id, lease)
-        .where(_is(BatchStatus.FINALIZING))
-        .values(
-            {
-                **at,
-                "status": ended,
-                "version": batches.c.version + 1,
-                "lease": None,
-                "lease_expires_at": None,
-                "counts": dict(counts),
-                "output_file_id": output_file_id,
-                "error_file_id": error_file_id,
-            }
-        )
-        .returning(*batches.c)
-        .cte("moved")
+    return Statement(
+        _with_event(
+            _held(batch_id, lease)
+            .where(_is(BatchStatus.FINALIZING))
+            .values(
+                {
+                    **at,
+                    "status": ended,
+                    "version": batches.c.version + 1,
+                    "lease": None,
+                    "lease_expires_at": None,
+                    "counts": dict(counts),
+                    "output_file_id": output_file_id,
+                    "error_file_id": error_file_id,
+                }
+            )
+            .returning(*batches.c)
+            .cte("moved")
+        ),
+        BatchRow,
     )
 
 
-def get_batch(project_id: str, batch_id: str) -> sa.Select[Any]:
+def get_batch(project_id: str, batch_id: str) -> Statement[ShownBatch]:
     """One batch as it is now, with its counts, and how many jobs ended in the last RATE_WINDOW."""
-    return _shown().where(batches.c.id == batch_id, batches.c.project_id == project_id)
+    return Statement(_shown().where(batches.c.id == batch_id, batches.c.project_id == project_id), ShownBatch)
 
 
-def get_batch_by_id(batch_id: str) -> sa.Select[Any]:
+def get_batch_by_id(batch_id: str) -> Statement[ShownBatch]:
     """One batch as it is now, for who has the right to see it already."""
-    return _shown().where(batches.c.id == batch_id)
+    return Statement(_shown().where(batches.c.id == batch_id), ShownBatch)
 
 
-def find_open(batch_id: str) -> sa.Select[Any]:
+def find_open(batch_id: str) -> Statement[str]:
     """A row if a batch has not ended yet."""
-    return sa.select(batches.c.id).where(batches.c.id == batch_id, batches.c.counts.is_(None))
+    return Statement(sa.select(batches.c.id).where(batches.c.id == batch_id, batches.c.counts.is_(None)), str)
 
 
-def list_batches(project_id: str, *, limit: int, after: str | None = None) -> sa.Select[Any]:
+def list_batches(project_id: str, *, limit: int, after: str | None = None) -> Statement[ShownBatch]:
     """Batches, newest first. `after` is the id of the last one of the page before."""
     found = _shown().where(batches.c.project_id == project_id)
     if after is not None:
         found = found.where(batches.c.id < after)
-    return found.order_by(batches.c.id.desc()).limit(limit)
+    return Statement(found.order_by(batches.c.id.desc()).limit(limit), ShownBatch)
 
 
-def get_retry(project_id: str, batch_id: str) -> sa.Select[Any]:
+def get_retry(project_id: str, batch_id: str) -> Statement[ShownBatch]:
     """The batch that a retry of this one made."""
-    return _shown().where(batches.c.retried_from == batch_id, batches.c.project_id == project_id)
+    return Statement(_shown().where(batches.c.retried_from == batch_id, batches.c.project_id == project_id), ShownBatch)
 
 
-def list_events(batch_id: str, after: int) -> sa.Select[Any]:
+def list_events(batch_id: str, after: int) -> Statement[BatchEventRow]:
     """A batch's events with a `seq` beyond `after`, in order."""
     found = sa.select(batch_events).where(batch_events.c.batch_id == batch_id, batch_events.c.seq > after)
-    return found.order_by(batch_events.c.seq)
+    return Statement(found.order_by(batch_events.c.seq), BatchEventRow)
 
 
-def list_cancelling() -> sa.Select[Any]:
+def list_cancelling() -> Statement[str]:
     """The batches whose jobs are to be stopped."""
-    return sa.select(batches.c.id).where(_is(BatchStatus.CANCELLING))
+    return Statement(sa.select(batches.c.id).where(_is(BatchStatus.CANCELLING)), str)
 
 
-def list_lines(batch_id: str, *, after: int, limit: int, completed: bool | None = None) -> sa.Select[Any]:
+def list_lines(batch_id: str, *, after: int, limit: int, completed: bool | None = None) -> Statement[BatchJobRow]:
     """Jobs of a batch beyond line index `after`, in order, with their images; of those that did or did not complete."""
     found = sa.select(jobs, images_of(jobs.c.id).label("images")).where(
         jobs.c.batch_id == batch_id, jobs.c.batch_index > after
@@ -267,15 +293,18 @@ def list_lines(batch_id: str, *, after: int, limit: int, completed: bool | None 
     if completed is not None:
         is_completed = jobs.c.status == JobStatus.COMPLETED
         found = found.where(is_completed if completed else ~is_completed)
-    return found.order_by(jobs.c.batch_index).limit(limit)
+    return Statement(found.order_by(jobs.c.batch_index).limit(limit), BatchJobRow)
 
 
-def count_jobs(batch_id: str) -> sa.Select[Any]:
+def count_jobs(batch_id: str) -> Statement[StatusCount]:
     """How many jobs of a batch are in which status."""
-    return (
-        sa.select(jobs.c.status, sa.func.count().label("jobs"))
-        .where(jobs.c.batch_id == batch_id)
-        .group_by(jobs.c.status)
+    return Statement(
+        (
+            sa.select(jobs.c.status, sa.func.count().label("jobs"))
+            .where(jobs.c.batch_id == batch_id)
+            .group_by(jobs.c.status)
+        ),
+        StatusCount,
     )
 
 
@@ -306,7 +335,8 @@ def counts_of(batch_id: sa.ColumnElement[str]) -> sa.ScalarSelect[Any]:
         .correlate(batches)
         .subquery("counted")
     )
-    return sa.select(sa.func.jsonb_object_agg(counted.c.status, counted.c.jobs)).scalar_subquery()
+    counts = sa.func.jsonb_object_agg(counted.c.status, counted.c.jobs)
+    return sa.select(sa.func.coalesce(counts, sa.literal({}, JSONB))).scalar_subquery()
 
 
 def _is(*statuses: BatchStatus) -> sa.ColumnElement[bool]:

@@ -14,6 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from core.clock import NOW, STATEMENT_TIME
+from core.db import Statement
+from core.rows import ClaimedDelivery
 from core.tables import batches, jobs
 from core.tables import webhook_deliveries as deliveries
 from core.tables import webhook_endpoints as endpoints
@@ -28,7 +30,7 @@ def claim(
     quick: Sequence[str],
     slow: Sequence[str] = (),
     for_others: int,
-) -> sa.Select[Any]:
+) -> Statement[ClaimedDelivery]:
     """Take deliveries that are due, at most `limit`, the longest waiting first.
 
     A destination in `quick` has at most `per_destination` deliveries under way, any other at most one. `for_others`
@@ -36,14 +38,17 @@ def claim(
     go in order: a later event waits until an earlier one is delivered or given up. Each row has what sending needs: the
     endpoint's columns under `endpoint_...`, and the job's own `webhook`.
     """
-    return _CLAIM.params(
-        lease=lease,
-        limit=limit,
-        per_destination=per_destination,
-        length=length,
-        quick=list(quick),
-        slow=list(slow),
-        for_others=max(0, for_others),
+    return Statement(
+        _CLAIM.params(
+            lease=lease,
+            limit=limit,
+            per_destination=per_destination,
+            length=length,
+            quick=list(quick),
+            slow=list(slow),
+            for_others=max(0, for_others),
+        ),
+        ClaimedDelivery,
     )
 
 

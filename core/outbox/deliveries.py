@@ -15,6 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from core.clock import NOW
+from core.db import Statement
+from core.rows import AttemptRow, DeliveryRow
 from core.status import DeliveryStatus
 from core.tables import batch_events, batches, job_events, jobs
 from core.tables import webhook_attempts as attempts
@@ -75,9 +77,9 @@ class Attempt:
     answer: str | None = None
 
 
-def delivered(delivery_id: str, lease: UUID, attempt: Attempt) -> sa.Select[Any]:
+def delivered(delivery_id: str, lease: UUID, attempt: Attempt) -> Statement[DeliveryRow]:
     """The receiver took it. No row back: it was claimed again in the meantime, and that sending counts."""
-    return _DELIVERED.params(**_given(delivery_id, lease, attempt))
+    return Statement(_DELIVERED.params(**_given(delivery_id, lease, attempt)), DeliveryRow)
 
 
 def failed(
@@ -88,7 +90,7 @@ def failed(
     retry_in: timedelta | None,
     gone: bool = False,
     patience: timedelta = timedelta(days=1),
-) -> sa.Select[Any]:
+) -> Statement[DeliveryRow]:
     """The receiver did not take it: try again after `retry_in`, or give up if that is None.
 
     An endpoint that is `gone`, or that let an event run out while nothing got through for `patience`, is disabled with
@@ -130,7 +132,7 @@ def failed(
         .cte("given_up")
     )
     recorded = sa.select(moved).add_cte(_log(moved), troubled, given_up)
-    return recorded.params(**_given(delivery_id, lease, attempt, retry_in))
+    return Statement(recorded.params(**_given(delivery_id, lease, attempt, retry_in)), DeliveryRow)
 
 
 def give_up(endpoint_id: str, error_code: str) -> sa.Update:
@@ -142,7 +144,7 @@ def give_up(endpoint_id: str, error_code: str) -> sa.Update:
     )
 
 
-def redeliver(project_id: str, delivery_id: str) -> sa.Executable:
+def redeliver(project_id: str, delivery_id: str) -> Statement[DeliveryRow]:
     """Send an event once more, as a new delivery with a new schedule, unless its endpoint is deleted or disabled."""
     columns = ["project_id", "job_id", "batch_id", "endpoint_id", "destination", "event_id", "event_type", "event_at"]
     enabled = sa.select(endpoints.c.id).where(endpoints.c.disabled_at.is_(None))
@@ -151,10 +153,10 @@ def redeliver(project_id: str, delivery_id: str) -> sa.Executable:
         deliveries.c.project_id == project_id,
         sa.or_(deliveries.c.endpoint_id.is_(None), deliveries.c.endpoint_id.in_(enabled)),
     )
-    return sa.insert(deliveries).from_select(columns, old).returning(*deliveries.c)
+    return Statement(sa.insert(deliveries).from_select(columns, old).returning(*deliveries.c), DeliveryRow)
 
 
-def redeliver_since(project_id: str, endpoint_id: str, since: datetime) -> sa.Executable:
+def redeliver_since(project_id: str, endpoint_id: str, since: datetime) -> Statement[str]:
     """Send every event since a time that an endpoint wants and did not get; also from while it was disabled."""
     columns = ["project_id", "job_id", "batch_id", "endpoint_id", "destination", "event_id", "event_type", "event_at"]
     told = sa.union_all(
@@ -162,7 +164,7 @@ def redeliver_since(project_id: str, endpoint_id: str, since: datetime) -> sa.Ex
         _missed(project_id, endpoint_id, since, batch_events.c.batch_id, batches, batch_events),
     ).subquery("told")
     in_order = sa.select(*(told.c[name] for name in columns)).order_by(told.c.event_id)
-    return sa.insert(deliveries).from_select(columns, in_order).returning(deliveries.c.id)
+    return Statement(sa.insert(deliveries).from_select(columns, in_order).returning(deliveries.c.id), str)
 
 
 def _missed(
@@ -211,9 +213,11 @@ def _missed(
     )
 
 
-def get_delivery(project_id: str, delivery_id: str) -> sa.Select[Any]:
+def get_delivery(project_id: str, delivery_id: str) -> Statement[DeliveryRow]:
     """One delivery of a project."""
-    return sa.select(deliveries).where(deliveries.c.id == delivery_id, deliveries.c.project_id == project_id)
+    return Statement(
+        sa.select(deliveries).where(deliveries.c.id == delivery_id, deliveries.c.project_id == project_id), DeliveryRow
+    )
 
 
 def list_deliveries(
@@ -224,7 +228,7 @@ def list_deliveries(
     job_id: str | None = None,
     batch_id: str | None = None,
     after: str | None = None,
-) -> sa.Select[Any]:
+) -> Statement[DeliveryRow]:
     """Deliveries to an endpoint, of a job or a batch, newest first. `after` is the last id of the page before."""
     found = sa.select(deliveries).where(deliveries.c.project_id == project_id)
     if endpoint_id is not None:
@@ -235,12 +239,14 @@ def list_deliveries(
         found = found.where(deliveries.c.batch_id == batch_id)
     if after is not None:
         found = found.where(deliveries.c.id < after)
-    return found.order_by(deliveries.c.id.desc()).limit(limit)
+    return Statement(found.order_by(deliveries.c.id.desc()).limit(limit), DeliveryRow)
 
 
-def attempts_of(delivery_id: str) -> sa.Select[Any]:
+def attempts_of(delivery_id: str) -> Statement[AttemptRow]:
     """What was tried, in order."""
-    return sa.select(attempts).where(attempts.c.delivery_id == delivery_id).order_by(attempts.c.number)
+    return Statement(
+        sa.select(attempts).where(attempts.c.delivery_id == delivery_id).order_by(attempts.c.number), AttemptRow
+    )
 
 
 def _given_up(error_code: str) -> dict[str, Any]:

@@ -7,21 +7,20 @@ does the reading: the API without blocking (`api/inputs.py`), the worker that re
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
 
-import sqlalchemy as sa
 from PIL import Image
 
 from core import files, queries
-from core.db import Rows
+from core.db import Statement
 from core.errors import InvalidParameter
 from core.files import NewFile
 from core.images import decode
 from core.requests.fields import ImageSource
 from core.requests.job import JobRequest
+from core.rows import FileRow, ImageRow
 from core.settings import Settings
 
 NAMES = ("image", "mask")
@@ -48,14 +47,16 @@ def carried(name: str, source: ImageSource) -> bytes | None:
     return source.content
 
 
-def row_of(project_id: str, source: ImageSource) -> sa.Select[Any]:
+def find_source(project_id: str, source: ImageSource) -> Statement[FileRow] | Statement[ImageRow]:
     """The row of an image that a request names."""
     if source.file_id is not None:
         return files.get_file(project_id, source.file_id)
     return queries.get_image(project_id, source.image_id or "")
 
 
-def storage_key(name: str, source: ImageSource, rows: Rows, settings: Settings) -> str:
+def storage_key(
+    name: str, source: ImageSource, rows: Sequence[FileRow] | Sequence[ImageRow], settings: Settings
+) -> str:
     """Where a named image lies. Raises InvalidParameter where there is none, or too large a file."""
     if not rows:
         raise absent(name, source)
@@ -65,8 +66,7 @@ def storage_key(name: str, source: ImageSource, rows: Rows, settings: Settings) 
             f"an image may have at most {settings.max_image_bytes}.",
             param=f"{name}.file_id",
         )
-    key: str = rows[0].storage_key
-    return key
+    return rows[0].storage_key
 
 
 def absent(name: str, source: ImageSource) -> InvalidParameter:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Self, TypeVar, get_args
 
-import sqlalchemy as sa
 from annotated_types import Ge, Gt, Le, MaxLen
 from pydantic import (
     BaseModel,
@@ -36,6 +35,7 @@ from core.requests.fields import (
     Strength,
     Text,
 )
+from core.rows import JobRow
 from core.settings import Settings
 
 SEEDS = 2**32
@@ -275,9 +275,9 @@ def able_model(request: JobRequest, catalog: Catalog) -> Model:
     return model
 
 
-def repeat(row: sa.Row[Any]) -> JobRequest:
+def repeat(row: JobRow) -> JobRequest:
     """The request that a job was made from, with its seed: to try it again as it was."""
-    plain = {name: row._mapping[name] for name in JobRequest.model_fields if name in row._mapping}
+    plain = {name: getattr(row, name) for name in JobRequest.model_fields if hasattr(row, name)}
     images = {name: ImageSource(file_id=file_id) for name, file_id in row.inputs.items()}
     postprocess = None if row.postprocess is None else Postprocess.model_validate(row.postprocess)
     webhook = None if row.webhook is None else JobWebhook.model_validate(row.webhook)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.images.postprocess import Postprocess
 from core.redis.progress import Step
+from core.rows import FileRow, ImageJson, ImageRow, JobRow
 from core.status import JobStatus
 
 SignUrl = Callable[[str, str], str]
@@ -210,12 +210,11 @@ def seconds(moment: datetime | None) -> int | None:
     return None if moment is None else int(moment.timestamp())
 
 
-def job_object(row: sa.Row[Any], base_url: str, sign: SignUrl, step: Step | None = None) -> JobObject:
+def job_object(row: JobRow, base_url: str, sign: SignUrl, step: Step | None = None) -> JobObject:
     """A job as the API shows it, from a row of `core.queries.job` or of a verb (no images and no position yet)."""
-    found = dict(row._mapping)
     self_url = f"{base_url}/v1/jobs/{row.id}"
     asked = {
-        name: found[name]
+        name: getattr(row, name)
         for name in (
             "id", "status", "operation", "model", "prompt", "negative_prompt", "n", "size", "steps", "guidance_scale",
             "quality",
@@ -230,8 +229,8 @@ def job_object(row: sa.Row[Any], base_url: str, sign: SignUrl, step: Step | None
         mask=_image(row.inputs.get("mask")),
         webhook=None if row.webhook is None else WebhookOfJob(url=row.webhook["url"], events=row.webhook["events"]),
         progress=None if current is None else StepProgress(**current),
-        queue_position=found.get("queue_position"),
-        images=[image_object(image, sign) for image in found.get("images") or ()],
+        queue_position=row.queue_position,
+        images=[image_object(image, sign) for image in row.images],
         error=None if row.error_code is None else JobError(code=row.error_code, message=row.error_message),
         cancel_requested_at=seconds(row.cancel_requested_at),
         created_at=int(row.created_at.timestamp()),
@@ -246,19 +245,29 @@ def _image(file_id: str | None) -> JobInput | None:
     return None if file_id is None else JobInput(file_id=file_id)
 
 
-def image_object(image: Mapping[str, Any], sign: SignUrl) -> ImageObject:
-    """An image as the API shows it, from its row or from the JSON that `core.queries.job` made of it."""
-    created_at = image["created_at"]
-    if isinstance(created_at, str):
-        created_at = datetime.fromisoformat(created_at)
-    plain = {
-        name: image[name]
-        for name in ("id", "job_id", "index", "media_type", "width", "height", "bytes", "sha256", "seed", "receipt")
-    }
-    return ImageObject(**plain, url=sign(image["id"], image["storage_key"]), created_at=int(created_at.timestamp()))
+_IMAGE_FIELDS = ("id", "job_id", "index", "media_type", "width", "height", "bytes", "sha256", "seed", "receipt")
 
 
-def file_object(row: sa.Row[Any]) -> FileObject:
+def image_object(image: ImageJson, sign: SignUrl) -> ImageObject:
+    """An image as the API shows it, from the JSON that comes with its job."""
+    values: Mapping[str, Any] = image
+    return ImageObject(
+        **{name: values[name] for name in _IMAGE_FIELDS},
+        url=sign(image["id"], image["storage_key"]),
+        created_at=int(datetime.fromisoformat(image["created_at"]).timestamp()),
+    )
+
+
+def image_object_of_row(row: ImageRow, sign: SignUrl) -> ImageObject:
+    """An image as the API shows it, from its row."""
+    return ImageObject(
+        **{name: getattr(row, name) for name in _IMAGE_FIELDS},
+        url=sign(row.id, row.storage_key),
+        created_at=int(row.created_at.timestamp()),
+    )
+
+
+def file_object(row: FileRow) -> FileObject:
     """A file as the API shows it."""
     return FileObject(
         id=row.id,

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.requests.fields import OutputFormat
+from core.rows import JobRow
 
 
 class ImageData(BaseModel):
@@ -49,7 +49,7 @@ class ImagesResponse(BaseModel):
     job_id: str
 
 
-def images_response(row: sa.Row[Any], data: Sequence[ImageData], usage: Usage, end_user: str | None) -> ImagesResponse:
+def images_response(row: JobRow, data: Sequence[ImageData], usage: Usage, end_user: str | None) -> ImagesResponse:
     """The answer to a call whose job is done, its images being `data`."""
     return ImagesResponse(
         created=int(row.created_at.timestamp()),

@@ -13,10 +13,16 @@ from core.tables.projects import DEFAULT_PROJECT, api_keys, projects
 from core.tables.provider_calls import provider_calls
 from core.tables.webhooks import webhook_attempts, webhook_deliveries, webhook_endpoints
 
+KEYS = {
+    column.name: column.key for table in metadata.tables.values() for column in table.c if column.name != column.key
+}
+"""Columns that have another name in the code. The database's name changes when no version that uses it runs."""
+
 __all__ = [
     "BATCH_PRECEDENCE",
     "DEFAULT_PROJECT",
     "FILE_PURPOSES",
+    "KEYS",
     "api_keys",
     "batch_events",
     "batches",

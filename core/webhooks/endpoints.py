@@ -12,8 +12,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from core.clock import NOW
+from core.db import Statement
 from core.ids import new_id
 from core.outbox import deliveries
+from core.rows import EndpointRow
 from core.tables import projects
 from core.tables import webhook_endpoints as endpoints
 
@@ -21,14 +23,14 @@ ROTATION = timedelta(hours=24)
 """How long the old secret signs beside the new one, if asked for."""
 
 
-def lock_project(project_id: str) -> sa.Select[Any]:
+def lock_project(project_id: str) -> Statement[str]:
     """Keep others from making endpoints until the transaction ends, so that what `create` counts is all there is."""
-    return sa.select(projects.c.id).where(projects.c.id == project_id).with_for_update(key_share=True)
+    return Statement(sa.select(projects.c.id).where(projects.c.id == project_id).with_for_update(key_share=True), str)
 
 
 def create(
     project_id: str, name: str, url: str, event_types: Sequence[str], secret: str, *, at_most: int | None = None
-) -> sa.Executable:
+) -> Statement[EndpointRow]:
     """Make an endpoint and return its row; none where the project has `at_most` already."""
     values = {
         "id": sa.literal(new_id("we")),
@@ -42,25 +44,25 @@ def create(
     if at_most is not None:
         known = sa.select(sa.func.count()).where(endpoints.c.project_id == project_id).scalar_subquery()
         made = made.where(known < at_most)
-    return sa.insert(endpoints).from_select(list(values), made).returning(*endpoints.c)
+    return Statement(sa.insert(endpoints).from_select(list(values), made).returning(*endpoints.c), EndpointRow)
 
 
-def get_endpoint(project_id: str, endpoint_id: str) -> sa.Select[Any]:
+def get_endpoint(project_id: str, endpoint_id: str) -> Statement[EndpointRow]:
     """One endpoint of a project."""
-    return sa.select(endpoints).where(_is(project_id, endpoint_id))
+    return Statement(sa.select(endpoints).where(_is(project_id, endpoint_id)), EndpointRow)
 
 
-def list_endpoints(project_id: str, *, limit: int, after: str | None = None) -> sa.Select[Any]:
+def list_endpoints(project_id: str, *, limit: int, after: str | None = None) -> Statement[EndpointRow]:
     """Endpoints, newest first. `after` is the id of the last one of the page before."""
     found = sa.select(endpoints).where(endpoints.c.project_id == project_id)
     if after is not None:
         found = found.where(endpoints.c.id < after)
-    return found.order_by(endpoints.c.id.desc()).limit(limit)
+    return Statement(found.order_by(endpoints.c.id.desc()).limit(limit), EndpointRow)
 
 
 def update(
     project_id: str, endpoint_id: str, changes: Mapping[str, Any], *, enable: bool | None = None
-) -> sa.Select[Any]:
+) -> Statement[EndpointRow]:
     """Change name, url or event_types; let it be told again, or no more. No row back: there is no such endpoint."""
     values: dict[str, Any] = {**changes, "updated_at": NOW}
     if enable:
@@ -75,31 +77,34 @@ def update(
     )
     found = sa.select(changed)
     if enable is not False:
-        return found
+        return Statement(found, EndpointRow)
     given_up = deliveries.give_up(endpoint_id, "endpoint_disabled").where(sa.select(changed.c.id).exists())
-    return found.add_cte(given_up.cte("given_up"))
+    return Statement(found.add_cte(given_up.cte("given_up")), EndpointRow)
 
 
-def rotate(project_id: str, endpoint_id: str, secret: str, *, keep: bool) -> sa.Update:
+def rotate(project_id: str, endpoint_id: str, secret: str, *, keep: bool) -> Statement[EndpointRow]:
     """Sign by a new secret; by the old one too for ROTATION if it is to be kept."""
-    return (
-        sa.update(endpoints)
-        .where(_is(project_id, endpoint_id))
-        .values(
-            secret=secret,
-            previous_secret=endpoints.c.secret if keep else None,
-            previous_secret_until=NOW + ROTATION if keep else None,
-            updated_at=NOW,
-        )
-        .returning(*endpoints.c)
+    return Statement(
+        (
+            sa.update(endpoints)
+            .where(_is(project_id, endpoint_id))
+            .values(
+                secret=secret,
+                previous_secret=endpoints.c.secret if keep else None,
+                previous_secret_until=NOW + ROTATION if keep else None,
+                updated_at=NOW,
+            )
+            .returning(*endpoints.c)
+        ),
+        EndpointRow,
     )
 
 
-def delete(project_id: str, endpoint_id: str) -> sa.Select[Any]:
+def delete(project_id: str, endpoint_id: str) -> Statement[str]:
     """Forget an endpoint; what waits for it is given up. No row back: there is no such endpoint."""
     gone = sa.delete(endpoints).where(_is(project_id, endpoint_id)).returning(endpoints.c.id).cte("gone")
     given_up = deliveries.give_up(endpoint_id, "endpoint_deleted").where(sa.select(gone.c.id).exists())
-    return sa.select(gone.c.id).add_cte(given_up.cte("given_up"))
+    return Statement(sa.select(gone.c.id).add_cte(given_up.cte("given_up")), str)
 
 
 def _is(project_id: str, endpoint_id: str) -> sa.ColumnElement[bool]:

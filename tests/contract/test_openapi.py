@@ -81,7 +81,7 @@ def test_with_keys_on_nobody_is_answered_without_one_or_shown_what_is_anothers(
 ) -> None:
     guarded = start(SAFELIGHT_AUTH="on")
     (eve,) = guarded.database.execute(keys.add_project("eve"))
-    headers = {name: key_to(guarded, project) for name, project in (("ada", DEFAULT_PROJECT), ("eve", eve.id))}
+    headers = {name: key_to(guarded, project) for name, project in (("ada", DEFAULT_PROJECT), ("eve", eve))}
     guarded.client.headers["authorization"] = headers["ada"]
     users = tmp_path / "keys.json"
     fixed = [{"name": name, "fixedHeaders": [{"name": "Authorization", "value": key}]} for name, key in headers.items()]

@@ -88,7 +88,7 @@ def test_a_flood_of_one_project_does_not_hold_up_another(database: Database) -> 
     (newcomer,) = database.execute(keys.add_project("newcomer"))
     submit(database, *(f"flood {number}" for number in range(50)), microbatch_size=1)
     claimed(database)
-    submit(database, "single", project_id=newcomer.id, microbatch_size=1)
+    submit(database, "single", project_id=newcomer, microbatch_size=1)
 
     order = [claimed(database)[0] for _ in range(3)]
 
@@ -97,7 +97,7 @@ def test_a_flood_of_one_project_does_not_hold_up_another(database: Database) -> 
 
 def test_two_projects_that_flood_take_turns_by_device_time(database: Database) -> None:
     (other,) = database.execute(keys.add_project("other"))
-    submit(database, *(["cheap"] * 40), cost=1.0, microbatch_size=1, project_id=other.id)
+    submit(database, *(["cheap"] * 40), cost=1.0, microbatch_size=1, project_id=other)
     submit(database, *(["dear"] * 40), cost=2.0, microbatch_size=1)
 
     first = [claimed(database)[0] for _ in range(30)]
@@ -136,16 +136,16 @@ def test_a_claim_reads_the_index_and_sorts_nothing(database: Database) -> None:
     with database.transaction() as connection:
         for number, values in enumerate(rows):
             values["microbatch_key"] = f"key {number % 8}"
-        connection.execute(
+        connection.connection.execute(
             sa.insert(table).values(status="queued", expires_at=sa.func.now() + timedelta(hours=1)), rows
         )
         connection.execute(sa.text("ANALYZE jobs"))
 
-        @sa.event.listens_for(connection, "before_cursor_execute", retval=True)
+        @sa.event.listens_for(connection.connection, "before_cursor_execute", retval=True)
         def explain(_connection: object, _cursor: object, sql: str, values: object, *_: object) -> tuple[str, object]:
             return f"EXPLAIN {sql}", values
 
-        plan = "\n".join(str(line[0]) for line in connection.execute(claim(uuid4())))
+        plan = "\n".join(str(line[0]) for line in connection.connection.execute(claim(uuid4()).sql))
 
     assert "ix_jobs_line" in plan
     assert "ix_jobs_companions" in plan
@@ -155,7 +155,7 @@ def test_a_claim_reads_the_index_and_sorts_nothing(database: Database) -> None:
 def test_jobs_submitted_together_stand_as_if_they_had_come_one_by_one(database: Database) -> None:
     (other,) = database.execute(keys.add_project("other"))
     mine = [a_job(prompt=f"mine {number}", microbatch_size=1, cost=2.0) for number in range(3)]
-    theirs = [a_job(prompt=f"theirs {number}", microbatch_size=1, cost=2.0, project_id=other.id) for number in range(3)]
+    theirs = [a_job(prompt=f"theirs {number}", microbatch_size=1, cost=2.0, project_id=other) for number in range(3)]
 
     rows = database.execute(jobs.submit(*mine, *theirs))
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from bench.queue_length import fill
 from cli.local.embedded import EmbeddedValkey
 from core import fairness, jobs, keys
-from core.db import Database, Statement
+from core.db import Database, Statement, Transaction
 from core.tables import DEFAULT_PROJECT
 from core.tables import jobs as table
 from tests.core.test_claim import claimed, submit
@@ -30,11 +30,11 @@ def rank(database: Database, prompt: str) -> float:
 
 def a_project(database: Database, name: str) -> str:
     (project,) = database.execute(keys.add_project(name))
-    return str(project.id)
+    return project
 
 
 def start_of(database: Database, project_id: str, priority: int = 0, *, batch: bool = False) -> float:
-    return float(database.execute(fairness.select_start("local", project_id, priority, batch=batch))[0][0])
+    return float(database.execute(fairness.select_start("local", project_id, priority, batch=batch))[0])
 
 
 @pytest.mark.parametrize("batch", [False, True])
@@ -165,7 +165,7 @@ def test_large_inserts_of_a_project_wait_for_each_other(database: Database) -> N
 
 
 @contextmanager
-def a_misleading_line(database: Database) -> Iterator[sa.Connection]:
+def a_misleading_line(database: Database) -> Iterator[Transaction]:
     """A long queue whose statistics know one micro-batch key and one precedence; rare ones came afterwards."""
     fill(database, DEFAULT_PROJECT, 20_000, batch=True, microbatch_keys=1)
     database.execute(sa.text("ANALYZE jobs"))
@@ -176,17 +176,17 @@ def a_misleading_line(database: Database) -> Iterator[sa.Connection]:
         connection.rollback()
 
 
-def plan(connection: sa.Connection, statement: Statement) -> dict[str, Any]:
+def plan(transaction: Transaction, statement: Statement[Any]) -> dict[str, Any]:
     """How Postgres ran a statement."""
 
-    @sa.event.listens_for(connection, "before_cursor_execute", retval=True)
+    @sa.event.listens_for(transaction.connection, "before_cursor_execute", retval=True)
     def explain(_connection: object, _cursor: object, sql: str, values: object, *_: object) -> tuple[str, object]:
         return f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", values
 
     try:
-        (found,) = connection.execute(statement).scalar_one()
+        (found,) = transaction.connection.execute(statement.sql).scalar_one()
     finally:
-        sa.event.remove(connection, "before_cursor_execute", explain)
+        sa.event.remove(transaction.connection, "before_cursor_execute", explain)
     return dict(found["Plan"])
 
 

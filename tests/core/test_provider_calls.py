@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -14,6 +13,7 @@ from core.errors import ProviderUnavailable
 from core.generation import Reply
 from core.ids import new_id
 from core.provider_calls import Breaker, Pause
+from core.rows import JobRow, Preflight
 from core.status import CallOutcome
 from core.tables import DEFAULT_PROJECT, job_events
 from core.tables import jobs as table
@@ -23,14 +23,14 @@ from tests.core.test_verbs import a_job, claim
 BREAKER = Breaker(failures=3, pause=timedelta(seconds=10))
 
 
-def claimed(database: Database) -> tuple[sa.Row[Any], UUID]:
+def claimed(database: Database) -> tuple[JobRow, UUID]:
     """A job in the hands of a worker, and its lease."""
     lease = uuid4()
     database.execute(jobs.submit(a_job()))
     return database.execute(claim(lease))[0], lease
 
 
-def opened(database: Database, job: sa.Row[Any], lease: UUID) -> str | None:
+def opened(database: Database, job: JobRow, lease: UUID) -> str | None:
     """A call for a job; None where none may be opened."""
     call_id = new_id("call")
     rows = database.execute(provider_calls.open_call(call_id, job, lease, b"hash"))
@@ -47,7 +47,7 @@ def ended(database: Database, *outcomes: CallOutcome, wait: timedelta | None = N
         database.execute(jobs.fail(job.id, lease, ProviderUnavailable()))
 
 
-def standing(database: Database, job: sa.Row[Any], lease: UUID) -> sa.Row[Any]:
+def standing(database: Database, job: JobRow, lease: UUID) -> Preflight:
     (found,) = database.execute(provider_calls.standing(job.id, lease, "local", BREAKER))
     return found
 

@@ -13,6 +13,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from core.db import Database
 from core.outbox import deliveries, signing
+from core.rows import EndpointRow
 from core.settings import Settings
 from core.tables import DEFAULT_PROJECT
 from core.tables import webhook_deliveries as table
@@ -53,7 +54,7 @@ def deliverer(database: Database, tmp_path: Path) -> Iterator[Deliverer]:
     one.close()
 
 
-def an_endpoint(database: Database, url: str, secret: str | None = None) -> sa.Row[object]:
+def an_endpoint(database: Database, url: str, secret: str | None = None) -> EndpointRow:
     made = webhooks.create(DEFAULT_PROJECT, "x", url, FINALS, secret or signing.new_secret())
     return database.execute(made)[0]
 
@@ -216,7 +217,7 @@ def test_a_project_has_no_more_endpoints_than_it_may(database: Database) -> None
         made = webhooks.create(DEFAULT_PROJECT, "x", "https://a.test", FINALS, signing.new_secret(), at_most=3)
         with database.transaction() as connection:
             connection.execute(webhooks.lock_project(DEFAULT_PROJECT))
-            return connection.execute(made).one_or_none() is not None
+            return bool(connection.execute(made))
 
     with ThreadPoolExecutor(8) as threads:
         made = [one.result() for one in [threads.submit(create) for _ in range(16)]]

@@ -18,9 +18,9 @@ from core.tables import batches, files, jobs, webhook_deliveries
 from tests.faults.test_batch_processor_killed import (
     LINES,
     end_jobs,
+    find_source,
     from_a_file,
     lines_in,
-    row_of,
     status_of,
     tidy,
     told,
@@ -47,7 +47,7 @@ def test_two_processors_share_the_batches_and_none_is_done_twice(own: Stack) -> 
     until_so(lambda: {status_of(own, batch_id) for batch_id in made} == {"in_progress"})
     for batch_id in made:
         end_jobs(own, batch_id)
-    until_so(lambda: all(row_of(own, batch_id).counts is not None for batch_id in made))
+    until_so(lambda: all(find_source(own, batch_id).counts is not None for batch_id in made))
     for processor in processors:
         processor.terminate()
 
@@ -166,7 +166,7 @@ def test_a_restart_of_postgres_costs_a_batch_time_alone(
         assert read == list(range(LINES))
         assert told(own, batch_id) == ["validating", "in_progress", "finalizing", "completed"]
         written = own.database.execute(sa.select(files.c.id).where(files.c.purpose == "batch_output"))
-        assert [row.id for row in written] == [row_of(own, batch_id).error_file_id]
+        assert [row.id for row in written] == [find_source(own, batch_id).error_file_id]
         assert not processor.has_ended
 
 

@@ -73,13 +73,13 @@ def another(stack: Stack) -> Process:
     return stack.sweep()
 
 
-def row_of(stack: Stack, batch_id: str) -> sa.Row[Any]:
+def find_source(stack: Stack, batch_id: str) -> sa.Row[Any]:
     (row,) = stack.database.execute(sa.select(batches).where(batches.c.id == batch_id))
     return row
 
 
 def status_of(stack: Stack, batch_id: str) -> str:
-    return str(row_of(stack, batch_id).status)
+    return str(find_source(stack, batch_id).status)
 
 
 def lines_in(stack: Stack, batch_id: str) -> list[int]:

@@ -281,7 +281,7 @@ def test_no_event_tells_of_a_batch_older_than_itself(bounded: Stack) -> None:
         asked = "SELECT 1 FROM pg_locks WHERE relation = 'batch_events'::regclass AND NOT granted"
         until_so(lambda: bool(bounded.database.execute(sa.text(asked))))
         connection.execute(core_batches.cancel(DEFAULT_PROJECT, batch["id"]))
-        connection.commit()
+        connection.connection.commit()
         last = following.result(PATIENCE)
 
     assert last["status"] == "cancelled"

@@ -17,6 +17,7 @@ from bench.queue_length import fill
 from bench.table import quantile
 from core import fairness, jobs, keys
 from core.db import Database
+from core.rows import JobRow
 from tests.core.test_verbs import a_job, claim
 
 MICROBATCH = 8
@@ -29,10 +30,10 @@ class Device:
     database: Database
     clock: float = 0.0
     done: dict[str, float] = field(default_factory=dict)
-    served: list[list[sa.Row[Any]]] = field(default_factory=list)
-    in_hand: tuple[Any, Sequence[sa.Row[Any]]] | None = None
+    served: list[list[JobRow]] = field(default_factory=list)
+    in_hand: tuple[Any, Sequence[JobRow]] | None = None
 
-    def claim(self) -> Sequence[sa.Row[Any]]:
+    def claim(self) -> Sequence[JobRow]:
         """Take a micro-batch onto the device."""
         lease = uuid4()
         turn = fairness.is_fair_turn(len(self.served))
@@ -41,7 +42,7 @@ class Device:
         self.in_hand = lease, rows
         return rows
 
-    def finish(self) -> Sequence[sa.Row[Any]]:
+    def finish(self) -> Sequence[JobRow]:
         """It is drawn: the clock has moved, and its jobs are completed."""
         if self.in_hand is None:
             raise RuntimeError("nothing is on the device")
@@ -52,7 +53,7 @@ class Device:
             self.done[row.id] = self.clock
         return rows
 
-    def serve(self) -> Sequence[sa.Row[Any]]:
+    def serve(self) -> Sequence[JobRow]:
         """One micro-batch from claim to completion."""
         self.claim()
         return self.finish()
@@ -65,12 +66,12 @@ class Device:
             self.serve()
         assert all(job_id in self.done for job_id in job_ids), f"not done after {most} micro-batches"
 
-    def seconds(self, kind: Callable[[sa.Row[Any]], str]) -> Counter[str]:
+    def seconds(self, kind: Callable[[JobRow], str]) -> Counter[str]:
         """How much of the device each kind of job has had."""
         shares: Counter[str] = Counter()
         for rows in self.served:
             for row in rows:
-                shares[kind(row)] += row.cost
+                shares[kind(row)] += row.cost  # type: ignore[assignment]  # a Counter of seconds
         return shares
 
 
@@ -81,7 +82,7 @@ def device(database: Database) -> Device:
 
 def a_project(database: Database, name: str) -> str:
     (project,) = database.execute(keys.add_project(name))
-    return str(project.id)
+    return project
 
 
 def submit(database: Database, count: int = 1, **fields: Any) -> list[str]:

@@ -225,7 +225,7 @@ def test_40_an_endpoint_that_fails_throughout_is_disabled_and_told_again_by_hand
         (found,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, endpoint.id))
         print(f"{row.attempts} attempts, then: {found.disabled_reason}")
         assert row.attempts == len(receiver.received) == 10
-        assert found.disabled_reason.startswith("Every delivery has failed since ")
+        assert str(found.disabled_reason).startswith("Every delivery has failed since ")
 
         receiver.behave = answering(200)
         database.execute(webhooks.update(DEFAULT_PROJECT, endpoint.id, {}, enable=True))

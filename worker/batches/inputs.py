@@ -33,7 +33,7 @@ class BatchInputs:
     def _read(self, name: str, source: ImageSource) -> bytes:
         if (content := inputs.carried(name, source)) is not None:
             return content
-        rows = self._database.execute(inputs.row_of(self._project_id, source))
+        rows = self._database.execute(inputs.find_source(self._project_id, source))
         key = inputs.storage_key(name, source, rows, self._settings)
         try:
             return self._storage.get(key)

@@ -6,12 +6,10 @@ ran says why. Read from the database page by page, so that a batch of any size n
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
-
-import sqlalchemy as sa
 
 from core.batches import transitions as batches
 from core.batches.requests import JOBS
@@ -19,6 +17,7 @@ from core.db import Database
 from core.errors import NotFound, failure
 from core.responses.job import ErrorBody, ErrorResponse, job_object
 from core.responses.openai import ImageData, Usage, images_response
+from core.rows import BatchJobRow, BatchRow, ImageJson
 from core.settings import Settings
 from core.status import JobStatus
 from core.storage import Storage
@@ -32,7 +31,7 @@ _NEVER_RAN = {
 
 
 def lines_of(
-    settings: Settings, database: Database, storage: Storage, batch: sa.Row[Any], *, completed: bool
+    settings: Settings, database: Database, storage: Storage, batch: BatchRow, *, completed: bool
 ) -> Iterator[bytes]:
     """The lines of a batch's output file, or of its error file, each with its end."""
     writer = _Writer(settings, storage, batch)
@@ -46,14 +45,14 @@ def lines_of(
 class _Writer:
     """Writes lines of one batch."""
 
-    def __init__(self, settings: Settings, storage: Storage, batch: sa.Row[Any]) -> None:
+    def __init__(self, settings: Settings, storage: Storage, batch: BatchRow) -> None:
         self._settings = settings
         self._storage = storage
         self._batch = batch
         self._sign = partial(storage.url, ttl=_url_ttl(settings, batch))
 
-    def line(self, job: sa.Row[Any]) -> bytes:
-        line = {"id": "batch_req_" + job.id.removeprefix("job_"), "custom_id": job.custom_id}
+    def line(self, job: BatchJobRow) -> bytes:
+        line: dict[str, Any] = {"id": "batch_req_" + job.id.removeprefix("job_"), "custom_id": job.custom_id}
         if job.status in _NEVER_RAN:
             line |= _without_response(*_NEVER_RAN[JobStatus(job.status)])
         else:
@@ -64,7 +63,7 @@ class _Writer:
                 line |= _without_response("image_gone", f"The line was drawn, but its image is gone (job {job.id}).")
         return json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
-    def _answer(self, job: sa.Row[Any]) -> dict[str, Any]:
+    def _answer(self, job: BatchJobRow) -> dict[str, Any]:
         if self._batch.endpoint == JOBS:
             body = job_object(job, self._settings.base_url, self._sign).model_dump(mode="json")
             if job.response_format == "b64_json":
@@ -74,12 +73,12 @@ class _Writer:
         data = [self._image(image, job.response_format) for image in job.images]
         return images_response(job, data, _usage(job), job.metadata.get("user")).model_dump(mode="json")
 
-    def _image(self, image: Mapping[str, Any], response_format: str) -> ImageData:
+    def _image(self, image: ImageJson, response_format: str) -> ImageData:
         if response_format == "url":
             return ImageData(url=self._sign(image["id"], image["storage_key"]), seed=image["seed"])
         return ImageData(b64_json=self._bytes(image), seed=image["seed"])
 
-    def _bytes(self, image: Mapping[str, Any]) -> str:
+    def _bytes(self, image: ImageJson) -> str:
         return base64.b64encode(self._storage.get(image["storage_key"])).decode()
 
 
@@ -87,18 +86,18 @@ def _without_response(code: str, message: str) -> dict[str, Any]:
     return {"response": None, "error": {"code": code, "message": message}}
 
 
-def _usage(job: sa.Row[Any]) -> Usage:
+def _usage(job: BatchJobRow) -> Usage:
     """What a provider counted; images drawn here used nothing."""
     return Usage.model_validate(job.images[0]["receipt"].get("usage") or {})
 
 
-def _failure(job: sa.Row[Any]) -> tuple[int, dict[str, Any]]:
+def _failure(job: BatchJobRow) -> tuple[int, dict[str, Any]]:
     """The status and the body of the answer that a call for this job would have had."""
-    error = failure(job.error_code, f"{job.error_message} (job {job.id})")
+    error = failure(job.error_code or "", f"{job.error_message} (job {job.id})")
     body = ErrorResponse(error=ErrorBody(message=error.message, type=error.type, code=error.code))
     return error.status, body.model_dump(mode="json")
 
 
-def _url_ttl(settings: Settings, batch: sa.Row[Any]) -> timedelta:
+def _url_ttl(settings: Settings, batch: BatchRow) -> timedelta:
     """Links need not work longer than the file that they are in."""
     return min(settings.batch_url_ttl, batch.output_ttl or settings.retention)

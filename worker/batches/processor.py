@@ -8,12 +8,10 @@ the token: a batch has all its jobs or none, and its files once, however often o
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import uuid4
-
-import sqlalchemy as sa
 
 from core import fairness, files, jobs
 from core.batches import transitions as batches
@@ -21,13 +19,14 @@ from core.batches.input_file import Line, Reading, kind_of, max_line_bytes, read
 from core.batches.transitions import LineError
 from core.batches.validation import BatchCheck
 from core.catalog import load_catalog
-from core.db import UNAVAILABLE, Database, Rows, copy
+from core.db import UNAVAILABLE, Database, Statement
 from core.errors import InvalidRequest, SafelightError, StorageUnavailable
 from core.files import NewFile
 from core.job_inserts import COPY, INSERT_TIMEOUT, Flow, JobRows
 from core.redis.notifier import Notifier
 from core.redis.progress import Progress
 from core.requests.job import repeat
+from core.rows import BatchRow, ClaimedBatch
 from core.settings import Settings
 from core.status import BatchStatus, JobStatus
 from core.storage import Storage
@@ -102,11 +101,11 @@ class BatchProcessor:
 
     def stop(self) -> None:
         """Ask the jobs of batches that are not wanted any more to stop."""
-        for row in self._database.execute(batches.list_cancelling()):
-            while stopped := self._database.execute(jobs.cancel_batch_jobs(row.id, STOPPED_AT_A_TIME)):
+        for batch_id in self._database.execute(batches.list_cancelling()):
+            while stopped := self._database.execute(jobs.cancel_batch_jobs(batch_id, STOPPED_AT_A_TIME)):
                 self._progress.changed([job.id for job in stopped if job.status == JobStatus.IN_PROGRESS])
 
-    def admit(self, held: "Held") -> sa.Row[Any]:
+    def admit(self, held: "Held") -> BatchRow:
         """Read a batch's lines: put all of them in line, or, where one is wrong, none."""
         batch = held.batch
         inputs = BatchInputs(self._settings, self._database, self._storage, batch.project_id)
@@ -121,35 +120,35 @@ class BatchProcessor:
                 return self._moved(batches.refuse(batch.id, held.lease, check.errors))
             return self._insert(held, check, rows, inputs.new)
 
-    def _insert(self, held: "Held", check: BatchCheck, rows: JobRows, new: list[NewFile]) -> sa.Row[Any]:
+    def _insert(self, held: "Held", check: BatchCheck, rows: JobRows, new: list[NewFile]) -> BatchRow:
         batch = held.batch
         held.renew()
-        with self._database.transaction() as connection:
-            connection.execute(INSERT_TIMEOUT)
+        with self._database.transaction() as transaction:
+            transaction.execute(INSERT_TIMEOUT)
             if new:
-                connection.execute(files.record(*new))
+                transaction.execute(files.record(*new))
             starts: dict[Flow, float] = {}
             for queue in sorted({queue for queue, _ in rows.flows}):
-                connection.execute(fairness.lock_flow(queue, batch.project_id))
+                transaction.execute(fairness.lock_flow(queue, batch.project_id))
             for queue, priority in rows.flows:
                 start = fairness.select_start(queue, batch.project_id, priority, batch=True)
-                starts[queue, priority] = connection.execute(start).scalar_one()
-            copy(connection, COPY, held.renewing(rows.chunks(starts)))
+                (starts[queue, priority],) = transaction.execute(start)
+            transaction.copy(COPY, held.renewing(rows.chunks(starts)))
             accepted = batches.accept(batch.id, held.lease, total=check.total, model=check.model, cost=check.cost)
-            moved = connection.execute(accepted).first()
-            if moved is None:
-                connection.rollback()
+            moved = transaction.execute(accepted)
+            if not moved:
+                transaction.rollback()
                 raise Superseded
         for queue in {queue for queue, _ in rows.flows}:
             self._notifier.notify(queue)
-        return moved
+        return moved[0]
 
-    def _lines(self, batch: sa.Row[Any]) -> Iterator[Line | LineError]:
+    def _lines(self, batch: ClaimedBatch) -> Iterator[Line | LineError]:
         """The lines of a batch, from its file or, where it is a retry, from the batch before."""
-        if batch.input_file_id is None:
-            return self._lines_to_retry(batch)
+        if batch.retried_from is not None:
+            return self._lines_to_retry(batch.retried_from)
         try:
-            found = self._database.execute(files.get_file(batch.project_id, batch.input_file_id))
+            found = self._database.execute(files.get_file(batch.project_id, batch.input_file_id or ""))
             if not found:
                 raise InvalidRequest(f"There is no file {batch.input_file_id!r} any more.")
             reading = Reading(batch.endpoint, batch.parameters, max_line_bytes(self._settings))
@@ -157,25 +156,23 @@ class BatchProcessor:
         except SafelightError as error:
             return iter([wrong(None, error)])
 
-    def _lines_to_retry(self, batch: sa.Row[Any]) -> Iterator[Line]:
+    def _lines_to_retry(self, batch_id: str) -> Iterator[Line]:
         after = -1
-        while found := self._database.execute(
-            batches.list_lines(batch.retried_from, after=after, limit=PAGE, completed=False)
-        ):
+        while found := self._database.execute(batches.list_lines(batch_id, after=after, limit=PAGE, completed=False)):
             for row in found:
                 after = row.batch_index
                 yield Line(after + 1, row.custom_id, repeat(row), row.response_format, is_repeat=True)
 
-    def finish(self, held: "Held") -> sa.Row[Any]:
+    def finish(self, held: "Held") -> BatchRow:
         """Write the files that say what came of each line, and end the batch."""
         batch = held.batch
         counts = {row.status: row.jobs for row in self._database.execute(batches.count_jobs(batch.id))}
         output = self._write(held, "output", completed=True) if counts.get(JobStatus.COMPLETED) else None
         others = sum(counts.values()) - counts.get(JobStatus.COMPLETED, 0)
         errors = self._write(held, "error", completed=False) if others else None
-        with self._database.transaction() as connection:
+        with self._database.transaction() as transaction:
             if written := [file for file in (output, errors) if file is not None]:
-                connection.execute(files.record(*written))
+                transaction.execute(files.record(*written))
             ended = batches.complete(
                 batch.id,
                 held.lease,
@@ -183,11 +180,11 @@ class BatchProcessor:
                 output_file_id=output.id if output else None,
                 error_file_id=errors.id if errors else None,
             )
-            moved = connection.execute(ended).first()
-            if moved is None:
-                connection.rollback()
+            moved = transaction.execute(ended)
+            if not moved:
+                transaction.rollback()
                 raise Superseded
-        return moved
+        return moved[0]
 
     def _write(self, held: "Held", kind: str, *, completed: bool) -> NewFile:
         batch = held.batch
@@ -205,12 +202,13 @@ class BatchProcessor:
         ttl = batch.output_ttl or self._settings.retention
         return NewFile(file_id, batch.project_id, "batch_output", f"{batch.id}_{kind}.jsonl", size, ttl)
 
-    def _moved(self, statement: sa.Executable) -> sa.Row[Any]:
-        for row in self._database.execute(statement):
-            return row
-        raise Superseded
+    def _moved(self, query: Statement[BatchRow]) -> BatchRow:
+        rows = self._database.execute(query)
+        if not rows:
+            raise Superseded
+        return rows[0]
 
-    def _tell(self, moved: Rows) -> None:
+    def _tell(self, moved: Sequence[BatchRow]) -> None:
         for row in moved:
             log.info("batch %s: %s", row.id, row.status)
         self._progress.changed([row.id for row in moved])
@@ -223,7 +221,7 @@ class Held:
     """
 
     def __init__(
-        self, database: Database, batch: sa.Row[Any], meanwhile: Callable[[], None], renewal: float = RENEWAL_SECONDS
+        self, database: Database, batch: ClaimedBatch, meanwhile: Callable[[], None], renewal: float = RENEWAL_SECONDS
     ) -> None:
         self._database = database
         self._meanwhile = meanwhile

@@ -5,14 +5,13 @@ An input that is gone or broken is its own job's error and no other's. Nothing h
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import sqlalchemy as sa
 from PIL.Image import Image
 
 from core import files
 from core.errors import GenerationError, InputUnavailable, InvalidParameter, NotFound, StorageFailed, StorageUnavailable
 from core.images import decode
+from core.rows import JobRow
 from worker.generation.context import Context
 
 
@@ -34,7 +33,7 @@ class InputReader:
         self._context = context
         self._fitted: dict[tuple[str, str, str], Image | GenerationError] = {}
 
-    def inputs(self, job: sa.Row[Any]) -> Inputs:
+    def inputs(self, job: JobRow) -> Inputs:
         """A job's images. Raises InputUnavailable, or StorageFailed while the store is away."""
         return Inputs(**{role: self._image(role, file_id, job.size) for role, file_id in job.inputs.items()})
 
@@ -66,7 +65,7 @@ class InputReader:
             return StorageFailed(f"The input {file_id} could not be read: the image store does not answer.")
 
 
-def read_all(context: Context, batch: Sequence[sa.Row[Any]]) -> dict[str, Inputs | GenerationError]:
+def read_all(context: Context, batch: Sequence[JobRow]) -> dict[str, Inputs | GenerationError]:
     """The inputs of every job of a micro-batch, or why there are none, by the job's id."""
     reader = InputReader(context)
     found: dict[str, Inputs | GenerationError] = {}

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import sqlalchemy as sa
 from PIL.Image import Image
 
 from core.errors import GenerationError, GeneratorFailed, OutOfMemory
@@ -18,6 +17,7 @@ from core.generation import Generator, ImageRequest, Stopped
 from core.jobs import JobWarning
 from core.provider_calls import Pause
 from core.requests.job import SEEDS
+from core.rows import JobRow
 from worker.generation.context import Context
 from worker.generation.inputs import Inputs
 from worker.generation.progress import MicrobatchReporter
@@ -43,14 +43,14 @@ class Outcome:
 class _Task:
     """One image of one job."""
 
-    job: sa.Row[Any]
+    job: JobRow
     index: int
     request: ImageRequest
 
 
 def execute_locally(
     context: Context,
-    batch: Sequence[sa.Row[Any]],
+    batch: Sequence[JobRow],
     inputs: Mapping[str, Inputs | GenerationError],
     generator: Generator,
     reporter: MicrobatchReporter,
@@ -88,7 +88,7 @@ def _warn(outcome: Outcome, generator: Generator, request: ImageRequest) -> None
     outcome.warnings = [JobWarning(code=notice.code, message=notice.message, param=notice.param) for notice in notices]
 
 
-def image_requests(job: sa.Row[Any], inputs: Inputs) -> list[ImageRequest]:
+def image_requests(job: JobRow, inputs: Inputs) -> list[ImageRequest]:
     """A job's images as the generator is asked for them; image i has seed + i."""
     width, height = (int(side) for side in job.size.split("x"))
     return [

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
-import sqlalchemy as sa
 from PIL.Image import Image
 
 from core import jobs, leases
@@ -33,6 +32,7 @@ from core.ids import new_id
 from core.images.postprocess import Postprocess
 from core.jobs import StoredImage
 from core.requests.job import SEEDS
+from core.rows import JobRow
 from core.storage import MEDIA_TYPES, image_key
 from worker.generation.context import Context
 from worker.generation.encode import encode, xmp
@@ -51,7 +51,7 @@ class Microbatch:
     """Jobs that were claimed together, under one lease."""
 
     lease: UUID
-    jobs: Sequence[sa.Row[Any]]
+    jobs: Sequence[JobRow]
     heartbeat: Heartbeat
 
     @property
@@ -131,13 +131,13 @@ def record_results(context: Context, batch: Microbatch, outcomes: Mapping[str, O
         _record_result(context, batch, job, outcomes[job.id])
 
 
-def _record_result(context: Context, batch: Microbatch, job: sa.Row[Any], outcome: Outcome | None) -> None:
+def _record_result(context: Context, batch: Microbatch, job: JobRow, outcome: Outcome | None) -> None:
     """Write down what came of a job, unless it is not ours or not wanted any more."""
     if not batch.heartbeat.wants(job.id):
         return
     batch.heartbeat.moved()
     if outcome is None:
-        verdict: Statement = jobs.requeue(job.id, batch.lease, "worker_draining")
+        verdict: Statement[JobRow] = jobs.requeue(job.id, batch.lease, "worker_draining")
     elif outcome.pause is not None:
         verdict = jobs.postpone(job.id, batch.lease, outcome.pause.reason, outcome.pause.delay)
     elif outcome.error is not None:
@@ -153,7 +153,7 @@ def _record_result(context: Context, batch: Microbatch, job: sa.Row[Any], outcom
     record(context, batch, job.id, verdict)
 
 
-def _failed(context: Context, batch: Microbatch, job: sa.Row[Any], error: GenerationError) -> Statement:
+def _failed(context: Context, batch: Microbatch, job: JobRow, error: GenerationError) -> Statement[JobRow]:
     """Try again later where that may help, else give up."""
     log.warning("job %s attempt %d: %s: %s", job.id, job.attempts, error.code, error.message)
     allowed = isinstance(error, ProviderMayHaveBilled) and context.settings.openai_retry_unknown
@@ -162,7 +162,7 @@ def _failed(context: Context, batch: Microbatch, job: sa.Row[Any], error: Genera
     return jobs.fail(job.id, batch.lease, error)
 
 
-def store(context: Context, batch: Microbatch, job: sa.Row[Any], outcome: Outcome) -> list[StoredImage]:
+def store(context: Context, batch: Microbatch, job: JobRow, outcome: Outcome) -> list[StoredImage]:
     """Postprocess, encode and put a job's images. The database speaks of them only afterwards.
 
     Raises PostprocessFailed or StorageUnavailable.
@@ -199,7 +199,7 @@ def store(context: Context, batch: Microbatch, job: sa.Row[Any], outcome: Outcom
     return stored
 
 
-def store_paid(context: Context, batch: Microbatch, job: sa.Row[Any], outcome: Outcome) -> list[StoredImage]:
+def store_paid(context: Context, batch: Microbatch, job: JobRow, outcome: Outcome) -> list[StoredImage]:
     """Store images that cannot be had again: as long as the lease lasts, where the store is away."""
     while True:
         try:
@@ -211,7 +211,7 @@ def store_paid(context: Context, batch: Microbatch, job: sa.Row[Any], outcome: O
             batch.heartbeat.wait(1.0)
 
 
-def finish(image: Image, job: sa.Row[Any]) -> Image:
+def finish(image: Image, job: JobRow) -> Image:
     """Do to an image what its job asks for. Raises PostprocessFailed."""
     if job.postprocess is None:
         return image
@@ -221,12 +221,12 @@ def finish(image: Image, job: sa.Row[Any]) -> Image:
         raise PostprocessFailed(f"The image could not be postprocessed: {error}") from error
 
 
-def _sown(job: sa.Row[Any], seed: int) -> dict[str, Any]:
+def _sown(job: JobRow, seed: int) -> dict[str, Any]:
     """What makes the image again; a provider's cannot be."""
     return {"seed": seed, "steps": job.steps, "guidance_scale": job.guidance_scale}
 
 
-def _only_here(job: sa.Row[Any]) -> dict[str, Any]:
+def _only_here(job: JobRow) -> dict[str, Any]:
     """What a receipt says of jobs that are more than a generation."""
     asked = {"strength": job.strength, "postprocess": job.postprocess, **job.inputs}
     if job.operation != "generation":
@@ -234,7 +234,7 @@ def _only_here(job: sa.Row[Any]) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value is not None}
 
 
-def record(context: Context, batch: Microbatch, job_id: str, verdict: Statement) -> None:
+def record(context: Context, batch: Microbatch, job_id: str, verdict: Statement[JobRow]) -> None:
     """Put a verdict into the database, and again while the database is away and the lease may still be ours.
 
     A commit whose answer was lost is harmless: the repetition moves no row, because the first one did.

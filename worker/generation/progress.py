@@ -9,13 +9,12 @@ import io
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import sqlalchemy as sa
 from PIL.Image import Image
 
 from core.generation import Stopped
 from core.redis.progress import Preview, Step
+from core.rows import JobRow
 from worker.generation.context import Context
 from worker.generation.heartbeat import Heartbeat
 
@@ -31,7 +30,7 @@ PREVIEW_PX = 256
 class MicrobatchReporter:
     """Hears the denoiser's steps: keeps the heartbeat going, publishes progress, stops what nobody wants."""
 
-    def __init__(self, context: Context, batch: Sequence[sa.Row[Any]], heartbeat: Heartbeat) -> None:
+    def __init__(self, context: Context, batch: Sequence[JobRow], heartbeat: Heartbeat) -> None:
         self._context = context
         self._heartbeat = heartbeat
         self._attempts = {job.id: job.attempts for job in batch}

@@ -8,9 +8,6 @@ the provider says so or its last calls failed, go back to the line without losin
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
-
-import sqlalchemy as sa
 
 from core import provider_calls
 from core.db import UNAVAILABLE, Statement
@@ -24,6 +21,7 @@ from core.errors import (
 from core.generation import ImageRequest, RemoteGenerator, Reply
 from core.ids import new_id
 from core.provider_calls import Breaker, Pause
+from core.rows import JobRow
 from core.status import CallOutcome
 from worker.generation.context import Context
 from worker.generation.heartbeat import Heartbeat
@@ -42,7 +40,7 @@ NOT_OURS = Pause("lease_lost", timedelta(0))
 
 def execute_remotely(
     context: Context,
-    batch: Sequence[sa.Row[Any]],
+    batch: Sequence[JobRow],
     inputs: Mapping[str, Inputs | GenerationError],
     generator: RemoteGenerator,
     reporter: MicrobatchReporter,
@@ -61,7 +59,7 @@ def execute_remotely(
 
 def _ask(
     context: Context,
-    job: sa.Row[Any],
+    job: JobRow,
     requests: Sequence[ImageRequest],
     generator: RemoteGenerator,
     reporter: MicrobatchReporter,
@@ -94,7 +92,7 @@ def _ask(
 
 
 def _open(
-    context: Context, job: sa.Row[Any], call_id: str, request_hash: bytes, heartbeat: Heartbeat
+    context: Context, job: JobRow, call_id: str, request_hash: bytes, heartbeat: Heartbeat
 ) -> GenerationError | Pause | None:
     """Write down that the job's request is about to be sent; or what speaks against it.
 
@@ -112,24 +110,25 @@ def _open(
 
 
 def _opened(
-    context: Context, job: sa.Row[Any], call_id: str, request_hash: bytes, heartbeat: Heartbeat
+    context: Context, job: JobRow, call_id: str, request_hash: bytes, heartbeat: Heartbeat
 ) -> GenerationError | Pause | None:
     settings, lease = context.settings, heartbeat.lease
     breaker = Breaker(settings.openai_breaker_failures, settings.openai_breaker_pause)
-    with context.database.transaction() as database:
-        database.execute(provider_calls.lock(job.queue))
-        database.execute(provider_calls.abandon(job.id, lease))
-        standing = database.execute(provider_calls.standing(job.id, lease, job.queue, breaker)).one_or_none()
-        if standing is None:
+    with context.database.transaction() as transaction:
+        transaction.execute(provider_calls.lock(job.queue))
+        transaction.execute(provider_calls.abandon(job.id, lease))
+        rows = transaction.execute(provider_calls.standing(job.id, lease, job.queue, breaker))
+        if not rows:
             return NOT_OURS
+        standing = rows[0]
         if standing.unwanted:
             return UNWANTED
         if standing.earlier is not None and not settings.openai_retry_unknown:
             return _of_earlier(CallOutcome(standing.earlier))
         if (pause := provider_calls.pause(standing, breaker)) is not None:
             return pause
-        opened = database.execute(provider_calls.open_call(call_id, job, lease, request_hash)).one_or_none()
-        return None if opened is not None else UNWANTED
+        opened = transaction.execute(provider_calls.open_call(call_id, job, lease, request_hash))
+        return None if opened else UNWANTED
 
 
 def _of_earlier(outcome: CallOutcome) -> ProviderMayHaveBilled:
@@ -144,7 +143,7 @@ def _of_earlier(outcome: CallOutcome) -> ProviderMayHaveBilled:
     return ProviderOutcomeUnknown()
 
 
-def _write(context: Context, statement: Statement, job_id: str, heartbeat: Heartbeat) -> None:
+def _write(context: Context, statement: Statement[str], job_id: str, heartbeat: Heartbeat) -> None:
     """Write down how a call ended, and again while the database is away and the lease may still be ours."""
     while True:
         try:

@@ -13,10 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
-from typing import Any
 from uuid import uuid4
-
-import sqlalchemy as sa
 
 from core import queries
 from core.batches import transitions as batches
@@ -26,6 +23,7 @@ from core.egress import Answer, Egress, Unreached
 from core.outbox import claims, deliveries, signing
 from core.outbox.deliveries import Attempt
 from core.responses.job import JobObject, job_object
+from core.rows import ClaimedDelivery
 from core.settings import Settings
 from core.storage import Storage
 from core.webhooks.events import Event
@@ -113,7 +111,7 @@ class Deliverer:
             self._threads.submit(self._send, row, is_other)
         return len(rows)
 
-    def _send(self, row: sa.Row[Any], is_other: bool) -> None:
+    def _send(self, row: ClaimedDelivery, is_other: bool) -> None:
         try:
             self.send(row)
         except UNAVAILABLE as error:
@@ -127,7 +125,7 @@ class Deliverer:
                 self._is_over = True
                 self._news.notify()
 
-    def send(self, row: sa.Row[Any]) -> None:
+    def send(self, row: ClaimedDelivery) -> None:
         """Send one delivery that was claimed, and write down what came of it."""
         subject = self._subject(row)
         if subject is None:
@@ -157,15 +155,15 @@ class Deliverer:
     def _timeout(self) -> float:
         return self._settings.webhook_timeout.total_seconds()
 
-    def _subject(self, row: sa.Row[Any]) -> JobObject | BatchObject | None:
+    def _subject(self, row: ClaimedDelivery) -> JobObject | BatchObject | None:
         """What an event is about, as it is now."""
         if row.batch_id is not None:
-            found = self._database.execute(batches.get_batch_by_id(row.batch_id))
-            return batch_object(found[0], self._settings.base_url) if found else None
-        found = self._database.execute(queries.get_job(row.project_id, row.job_id))
-        return job_object(found[0], self._settings.base_url, self._storage.url) if found else None
+            batch_rows = self._database.execute(batches.get_batch_by_id(row.batch_id))
+            return batch_object(batch_rows[0], self._settings.base_url) if batch_rows else None
+        job_rows = self._database.execute(queries.get_job(row.project_id, row.job_id or ""))
+        return job_object(job_rows[0], self._settings.base_url, self._storage.url) if job_rows else None
 
-    def _record(self, row: sa.Row[Any], attempt: Attempt, answer: Answer | None, *, may_retry: bool) -> None:
+    def _record(self, row: ClaimedDelivery, attempt: Attempt, answer: Answer | None, *, may_retry: bool) -> None:
         if attempt.error_code is None:
             self._database.execute(deliveries.delivered(row.id, row.lease, attempt))
             return
@@ -200,22 +198,24 @@ def retry_after(text: str | None, now: datetime) -> timedelta | None:
     return max(timedelta(0), (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now)
 
 
-def _receiver(row: sa.Row[Any]) -> tuple[str | None, list[str]]:
+def _receiver(row: ClaimedDelivery) -> tuple[str | None, list[str]]:
     """Where a delivery goes, and the secrets that sign it."""
     if row.endpoint_id is not None:
         return row.endpoint_url, signing.live_secrets(
             row.endpoint_secret, row.endpoint_previous_secret, row.endpoint_previous_secret_until, row.claimed_at
         )
-    own = row.webhook
-    return own["url"], [own["secret"]] if own.get("secret") else []
+    if row.webhook is None:
+        return None, []
+    secret = row.webhook.get("secret")
+    return row.webhook["url"], [secret] if secret else []
 
 
-def _body(row: sa.Row[Any], subject: JobObject | BatchObject) -> bytes:
+def _body(row: ClaimedDelivery, subject: JobObject | BatchObject) -> bytes:
     event = Event(id=row.event_id, type=row.event_type, created_at=int(row.event_at.timestamp()), data=subject)
     return event.model_dump_json().encode()
 
 
-def _headers(row: sa.Row[Any], keys: list[str], body: bytes) -> dict[str, str]:
+def _headers(row: ClaimedDelivery, keys: list[str], body: bytes) -> dict[str, str]:
     signed = signing.signed(keys, row.event_id, int(row.claimed_at.timestamp()), body)
     return {"Content-Type": "application/json", "User-Agent": AGENT, **signed}
 

@@ -1,0 +1,393 @@
+"""The rows that statements return: what `Database.execute` makes of them, so that a misspelt column is a type error.
+
+A class has a field for each column of its table; fields with a default are columns that only some statements add. The
+database layer compares names when a statement runs first and raises TypeError where they differ (`core/db.py`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypedDict
+from uuid import UUID
+
+from core.catalog import Operation, Quality
+
+Json = Mapping[str, Any]
+
+
+class ImageJson(TypedDict):
+    """An image of a job, as Postgres makes JSON of its row."""
+
+    id: str
+    job_id: str
+    project_id: str
+    index: int
+    seed: int
+    storage_key: str
+    media_type: str
+    width: int
+    height: int
+    bytes: int
+    sha256: str
+    receipt: dict[str, Any]
+    created_at: str  # ISO 8601
+
+
+class WebhookJson(TypedDict):
+    """A job's or a batch's own webhook."""
+
+    url: str
+    events: list[str]
+    secret: str | None
+
+
+@dataclass(slots=True)
+class JobRow:
+    """A job. `images` and `queue_position` come with `core.queries`, not with the verbs."""
+
+    id: str
+    project_id: str
+    status: str
+    version: int
+    operation: Operation
+    model: str
+    prompt: str
+    negative_prompt: str | None
+    n: int
+    size: str
+    steps: int
+    guidance_scale: float
+    seed: int
+    quality: Quality
+    output_format: str
+    output_compression: int | None
+    inputs: Mapping[str, str]
+    strength: float | None
+    postprocess: Json | None
+    partial_images: int
+    metadata: dict[str, str]
+    webhook: WebhookJson | None
+    retried_from: str | None
+    batch_id: str | None
+    batch_index: int | None
+    custom_id: str | None
+    response_format: str | None
+    queue: str
+    microbatch_key: str
+    microbatch_size: int
+    priority: int
+    cost: float
+    fair_rank: float
+    precedence: int
+    not_before: datetime
+    expires_at: datetime
+    lease: UUID | None
+    lease_expires_at: datetime | None
+    attempt_deadline: datetime | None
+    worker: str | None
+    attempts: int
+    failures: int
+    crashes: int
+    max_attempts: int
+    cancel_requested_at: datetime | None
+    error_code: str | None
+    error_message: str | None
+    warnings: list[dict[str, Any]]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    images: Sequence[ImageJson] = ()
+    queue_position: int | None = None
+
+
+@dataclass(slots=True)
+class BatchJobRow(JobRow):
+    """A job that is a line of a batch."""
+
+    batch_id: str
+    batch_index: int
+    custom_id: str
+    response_format: str
+
+
+@dataclass(slots=True)
+class JobState:
+    """Status and version of a job."""
+
+    status: str
+    version: int
+
+
+@dataclass(slots=True)
+class LeasedJob:
+    """A job under a lease, and since when its owner wants it to stop."""
+
+    id: str
+    cancel_requested_at: datetime | None
+
+
+@dataclass(slots=True)
+class JobEventRow:
+    """An event of a job."""
+
+    seq: int
+    id: str
+    job_id: str
+    type: str
+    data: Json
+    created_at: datetime
+
+
+@dataclass(slots=True)
+class ImageRow:
+    """An image."""
+
+    id: str
+    job_id: str
+    project_id: str
+    index: int
+    seed: int
+    storage_key: str
+    media_type: str
+    width: int
+    height: int
+    bytes: int
+    sha256: str
+    receipt: dict[str, Any]
+    created_at: datetime
+
+
+@dataclass(slots=True)
+class QueueStatsRow:
+    """How many jobs of a model wait and run, and their estimated device-seconds."""
+
+    model: str
+    queued: int
+    in_progress: int
+    device_seconds: float
+
+
+@dataclass(slots=True)
+class BatchRow:
+    """A batch."""
+
+    id: str
+    project_id: str
+    status: str
+    version: int
+    endpoint: str
+    input_file_id: str | None
+    parameters: Json
+    response_format: str
+    completion_window: timedelta
+    output_ttl: timedelta | None
+    metadata: dict[str, str]
+    webhook: WebhookJson | None
+    retried_from: str | None
+    total: int
+    model: str | None
+    cost: float
+    errors: list[dict[str, Any]] | None
+    lease: UUID | None
+    lease_expires_at: datetime | None
+    counts: Mapping[str, int] | None
+    output_file_id: str | None
+    error_file_id: str | None
+    created_at: datetime
+    expires_at: datetime
+    failed_at: datetime | None
+    in_progress_at: datetime | None
+    cancelling_at: datetime | None
+    finalizing_at: datetime | None
+    completed_at: datetime | None
+    expired_at: datetime | None
+    cancelled_at: datetime | None
+
+
+@dataclass(slots=True)
+class ShownBatch(BatchRow):
+    """A batch as it is now: its counts, and while it runs how many jobs ended within the rate window."""
+
+    counts: Mapping[str, int]
+    lately: int | None
+    now: datetime
+
+
+@dataclass(slots=True)
+class ClaimedBatch(BatchRow):
+    """A batch that the batch processor holds."""
+
+    lease: UUID
+    lease_expires_at: datetime
+
+
+@dataclass(slots=True)
+class BatchEventRow:
+    """An event of a batch."""
+
+    seq: int
+    id: str
+    batch_id: str
+    type: str
+    data: Json
+    created_at: datetime
+
+
+@dataclass(slots=True)
+class StatusCount:
+    """How many jobs have a status."""
+
+    status: str
+    jobs: int
+
+
+@dataclass(slots=True)
+class FileRow:
+    """A file."""
+
+    id: str
+    project_id: str
+    purpose: str
+    filename: str
+    bytes: int
+    storage_key: str
+    created_at: datetime
+    expires_at: datetime | None
+
+
+@dataclass(slots=True)
+class ExpiredFile:
+    """A file past its time, and where its bytes lie."""
+
+    id: str
+    storage_key: str
+
+
+@dataclass(slots=True)
+class OldJob:
+    """A job past retention, and where its images lie."""
+
+    id: str
+    storage_keys: Sequence[str]
+
+
+@dataclass(slots=True)
+class KeyRow:
+    """An API key, without its hash."""
+
+    id: str
+    project_id: str
+    name: str
+    prefix: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+@dataclass(slots=True)
+class StoredResponse:
+    """What is stored under an idempotency key."""
+
+    fingerprint: bytes
+    response: Json
+
+
+@dataclass(slots=True)
+class EndpointRow:
+    """A webhook endpoint."""
+
+    id: str
+    project_id: str
+    name: str
+    url: str
+    event_types: list[str]
+    secret: str
+    previous_secret: str | None
+    previous_secret_until: datetime | None
+    failing_since: datetime | None
+    disabled_at: datetime | None
+    disabled_reason: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(slots=True)
+class DeliveryRow:
+    """A delivery of an event to a webhook."""
+
+    id: str
+    seq: int
+    project_id: str
+    job_id: str | None
+    batch_id: str | None
+    endpoint_id: str | None
+    destination: str
+    event_id: str
+    event_type: str
+    event_at: datetime
+    status: str
+    attempts: int
+    due_at: datetime
+    lease: UUID | None
+    status_code: int | None
+    error_code: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(slots=True)
+class ClaimedDelivery(DeliveryRow):
+    """A delivery with what sending it needs: the columns of its endpoint, or the webhook of its job or batch."""
+
+    lease: UUID
+    endpoint_url: str | None
+    endpoint_secret: str | None
+    endpoint_previous_secret: str | None
+    endpoint_previous_secret_until: datetime | None
+    webhook: WebhookJson | None
+    claimed_at: datetime
+
+
+@dataclass(slots=True)
+class AttemptRow:
+    """One attempt at a delivery."""
+
+    delivery_id: str
+    number: int
+    started_at: datetime
+    seconds: float
+    status_code: int | None
+    error_code: str | None
+    answer: str | None
+
+
+@dataclass(slots=True)
+class AbandonedCall:
+    """A provider call whose outcome nobody knows."""
+
+    id: str
+    job_id: str
+
+
+@dataclass(slots=True)
+class Preflight:
+    """Everything the check before a provider call needs; see `core.provider_calls.preflight`."""
+
+    unwanted: bool
+    earlier: str | None
+    limited_for: float | None
+    recent: Sequence[Json] | None
+    under_way: int
+
+
+@dataclass(slots=True)
+class ImageCost:
+    """What an image of a model has cost lately, in US dollars; None: not known."""
+
+    usd: float | None
+
+
+@dataclass(slots=True)
+class UsageRow:
+    """What a provider counted for a job."""
+
+    usage: Json
