@@ -41,7 +41,7 @@ class Context:
         listener = Listener(settings)
         return cls(
             settings=settings,
-            catalog=load_catalog(settings.catalog_path).offered(openai=settings.openai_api_key is not None),
+            catalog=load_catalog(settings.catalog_path).offered(settings),
             database=database,
             submission=Submission(database),
             storage=Storage(settings),

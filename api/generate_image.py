@@ -9,9 +9,9 @@ from api.jobs.idempotency import Key
 from api.openai.bodies import as_json
 from api.openai.images import RESPONSES, draw
 from api.responses import answer
-from core.requests.fields import Text
 from core.requests.job import parse
 from core.requests.openai import GenerateRequest
+from core.text import Text
 
 router = APIRouter(tags=["images"])
 

@@ -26,6 +26,7 @@ from core import fairness, jobs, keys, leases, queries
 from core.db import Database
 from core.ids import new_id
 from core.jobs import NewJob
+from core.parameters import ResolvedParameters
 from core.settings import Settings
 
 QUEUE = "local"
@@ -47,6 +48,8 @@ FILL = """
 """
 """Jobs of one flow, ranked as if they had come one by one."""
 
+PARAMETERS = ResolvedParameters(size="64x64", steps=5, guidance_scale=5.0, seed=7)
+
 
 def fill(database: Database, project_id: str, count: int, *, batch: bool, **given: Any) -> None:
     """Put many jobs of one project in line, quickly."""
@@ -67,8 +70,7 @@ def a_job(project_id: str, number: int) -> NewJob:
     """An interactive job like those that `fill` makes."""
     return NewJob(
         id=new_id("job"), project_id=project_id, operation="generation", model="fake",
-        prompt="a red fox sleeping in the snow", negative_prompt=None, n=1, size="64x64", steps=5, guidance_scale=5.0,
-        seed=7, output_format="png", output_compression=None, queue=QUEUE,
+        prompt="a red fox sleeping in the snow", n=1, parameters=PARAMETERS, queue=QUEUE,
         microbatch_key=f"key {number % MICROBATCH_KEYS}",
         microbatch_size=MICROBATCH, priority=0, cost=1.0, max_attempts=3, ttl=timedelta(days=1),
     )  # fmt: skip

@@ -17,6 +17,7 @@ from bench.load import Load, load
 from bench.service import Service
 from bench.table import Line, quantile, render
 from core.generation import ImageRequest
+from core.parameters import ResolvedParameters
 from worker.generators.fake import FakeGenerator
 
 PROMPT = "a red fox sleeping in the snow"
@@ -161,7 +162,12 @@ def loop(service: Service, model_id: str, jobs: int, number: int) -> None:
     """Draw as many images without a service around them."""
     model = service.model(model_id)
     requests = [
-        ImageRequest(PROMPT, None, seed, 64, 64, model.steps.default, model.guidance_scale.default)
+        ImageRequest(
+            PROMPT,
+            ResolvedParameters(
+                size="64x64", steps=model.steps.default, guidance_scale=model.guidance_scale.default, seed=seed
+            ),
+        )
         for seed in range(jobs)
     ]
     directory = service.directory / "bare" / f"{model_id}-{number}"

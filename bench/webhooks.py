@@ -37,6 +37,7 @@ from core.db import Database
 from core.ids import new_id
 from core.jobs import NewJob
 from core.outbox import signing
+from core.parameters import ResolvedParameters
 from core.settings import Settings
 from core.tables import DEFAULT_PROJECT
 from core.webhooks import endpoints as webhooks
@@ -45,6 +46,8 @@ PATIENCE = 120.0
 BODY_BYTES = 1500  # about what an event has
 WARM = 5
 """Events before those that count: the deliverer has connected and built its statements, and knows the endpoint."""
+
+PARAMETERS = ResolvedParameters(size="64x64", steps=5, guidance_scale=5.0, seed=7)
 
 
 class Post:
@@ -145,8 +148,7 @@ def a_job() -> NewJob:
     """A request that the database takes."""
     return NewJob(
         id=new_id("job"), project_id=DEFAULT_PROJECT, operation="generation", model="unheard", prompt="a cat",
-        negative_prompt=None, n=1, size="64x64", steps=5, guidance_scale=5.0, seed=7, output_format="png",
-        output_compression=None, queue="unheard", microbatch_key="unheard", microbatch_size=8, priority=0, cost=1.0,
+        n=1, parameters=PARAMETERS, queue="unheard", microbatch_key="unheard", microbatch_size=8, priority=0, cost=1.0,
         max_attempts=3, ttl=timedelta(hours=24),
     )  # fmt: skip
 

@@ -130,7 +130,8 @@ def _batch_sizes(text: str) -> list[int]:
 def _planned(catalog: "Catalog", settings: "Settings", **wishes: Any) -> "NewJob":
     """The job that these wishes make, checked as the API checks it. Raises CommandError."""
     from core.errors import InvalidRequest
-    from core.requests.job import JobRequest, plan
+    from core.requests.job import JobRequest
+    from core.requests.plan import plan
 
     try:
         return plan(JobRequest(prompt=PROMPTS[0], **wishes), catalog, settings, "bench")
@@ -232,11 +233,8 @@ def _requests(asked: "NewJob", count: int) -> "list[ImageRequest]":
     """Different prompts and seeds; the first is the same in every batch."""
     from core.generation import ImageRequest
 
-    width, height = (int(side) for side in asked.size.split("x"))
     return [
-        ImageRequest(
-            PROMPTS[index % len(PROMPTS)], None, SEED + index, width, height, asked.steps, asked.guidance_scale
-        )
+        ImageRequest(PROMPTS[index % len(PROMPTS)], asked.parameters.model_copy(update={"seed": SEED + index}))
         for index in range(count)
     ]
 
@@ -267,9 +265,9 @@ def _as_json(report: Report) -> dict[str, Any]:
     """Everything that was measured; seconds of every round as they came."""
     return {
         "model": report.asked.model,
-        "size": report.asked.size,
-        "steps": report.asked.steps,
-        "guidance_scale": report.asked.guidance_scale,
+        "size": report.asked.parameters.size,
+        "steps": report.asked.parameters.steps,
+        "guidance_scale": report.asked.parameters.guidance_scale,
         "receipt": report.receipt,
         "cpus": _cpus(),
         "first_image_seconds": {"cold": report.cold, "warm": report.warm_seconds},
@@ -296,7 +294,9 @@ def _as_text(report: Report, microbatch_size: int) -> str:
     memory = f"peak {report.peak_bytes / 1e6:.0f} MB resident" if report.peak_bytes else "not told by this system"
     if report.device_peak_bytes is not None:
         memory += f", {report.device_peak_bytes / 1e6:.0f} MB on the device"
-    what = f"{asked.model}, {asked.size}, {asked.steps} steps, guidance {asked.guidance_scale:g}"
+    parameters = asked.parameters
+    guidance = parameters.guidance_scale
+    what = f"{asked.model}, {parameters.size}, {parameters.steps} steps, guidance {guidance:g}"
     on = f"{receipt.get('device', 'cpu')} ({receipt.get('dtype', '?')}), {_cpus()} CPUs"
     lines = [
         f"{what}; {on}",

@@ -5,25 +5,52 @@ torch; the worker builds generators from it. Nothing here loads a model.
 """
 
 import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, MinLen
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from core.errors import ModelNotFound
+from core.generators import GENERATORS, GeneratorSpec
+from core.parameters import Operation, Quality, lacked_by, rules
+from core.settings import Settings
 
-Operation = Literal["generation", "edit", "variation"]
-GeneratorName = Literal["diffusers_local", "fake", "openai_images"]
-Quality = Literal["auto", "low", "medium", "high", "xhigh", "max"]
-"""How carefully a provider draws, in OpenAI's words."""
 Size = Annotated[str, Field(pattern=r"^[1-9]\d{1,3}x[1-9]\d{1,3}$")]
 
 
-_LACKS: dict[str, tuple[str, ...]] = {
-    "openai_images": ("negative_prompt", "seed", "steps", "guidance_scale", "strength"),
-}
-"""By generator, the fields of a request that it could only drop."""
+def _check_generator(name: str) -> str:
+    if name not in GENERATORS:
+        raise ValueError(f"there is no generator {name!r}; there are {', '.join(GENERATORS)}")
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The values of a numeric parameter, bounds included, and its default."""
+
+    default: float
+    min: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The values of a parameter that is chosen from a list, and its default."""
+
+    default: str | None
+    values: Sequence[str]
 
 
 class CatalogError(Exception):
@@ -56,7 +83,7 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")]
-    generator: GeneratorName
+    generator: Annotated[str, AfterValidator(_check_generator)] = Field(description="Kind of generator; see below.")
     source: str = Field("", description="Folder (relative to models_dir) or hub id of a diffusers pipeline.")
     revision: str | None = Field(None, description="Commit of the hub repository; part of the micro-batch key.")
     queue: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")] = "local"
@@ -69,8 +96,11 @@ class Model(BaseModel):
     default_size: Size | None = Field(None, description="What `auto` means. Default: the first of sizes.")
     steps: Steps = Steps()
     guidance_scale: Guidance = Guidance()
-    qualities: tuple[Quality, ...] = Field((), description="What `quality` may be, beside `auto`; only a provider's.")
-    strength: Annotated[float, Gt(0), Le(1)] = Field(0.75, description="How far an edit goes that does not say.")
+    qualities: tuple[Quality, ...] = Field((), description="Values of `quality` beside `auto`. Only for providers.")
+    choices: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="Values of other parameters that are chosen from a list, by name."
+    )
+    strength: Annotated[float, Gt(0), Le(1)] = Field(0.75, description="Default strength of edits.")
     max_images: Annotated[int, Ge(1), Le(64)] = Field(10, description="Largest n of one job.")
     max_prompt_chars: Annotated[int, Ge(1)] = 4000
     microbatch_size: Annotated[int, Ge(1), Le(256)] = Field(
@@ -95,25 +125,54 @@ class Model(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _calls_stand_alone(self) -> "Model":
+    def _fits_the_generator(self) -> "Model":
+        if missing := set(self.operations) - set(self.spec.operations):
+            raise ValueError(
+                f"{self.generator} has no operation {min(missing)}; it has {', '.join(self.spec.operations)}"
+            )
         if self.is_remote and self.microbatch_size != 1:
-            raise ValueError(f"microbatch must be 1 for {self.generator}: each job is a call of its own")
-        if self.is_remote and "variation" in self.operations:
-            raise ValueError(f"operations of {self.generator} are generation and edit")
+            raise ValueError(f"microbatch_size must be 1 for {self.generator}: each job is a call of its own")
         if self.qualities and not self.is_remote:
             raise ValueError(f"qualities: {self.generator} has none")
         return self
 
-    @property
-    def is_remote(self) -> bool:
-        """Whether a provider draws, so that no device is needed here."""
-        return self.generator == "openai_images"
+    @model_validator(mode="after")
+    def _choices_are_of_parameters(self) -> "Model":
+        known = [name for name, rule in rules().items() if rule.from_catalog and name != "quality"]
+        if unknown := self.choices.keys() - set(known):
+            raise ValueError(f"choices: {min(unknown)!r} is no such parameter; there are: {', '.join(known) or 'none'}")
+        return self
 
     @property
-    def lacks(self) -> tuple[str, ...]:
-        """Fields of a request that mean nothing to the model."""
-        lacked = _LACKS.get(self.generator, ())
-        return lacked if self.qualities else (*lacked, "quality")
+    def spec(self) -> GeneratorSpec:
+        """The registry's row of the model's generator."""
+        return GENERATORS[self.generator]
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a provider generates the images, so that no device is needed here."""
+        return self.spec.is_remote
+
+    @property
+    def lacks(self) -> frozenset[str]:
+        """Parameters that the model does not have: a request that names one is refused."""
+        unlisted = {name for name, rule in rules().items() if rule.from_catalog and self.limit(name) is None}
+        return self.spec.lacks | lacked_by(self.generator) | unlisted
+
+    def limit(self, parameter: str) -> Range | Choices | None:
+        """The values that the catalogue allows for a parameter; None: it says nothing of it."""
+        match parameter:
+            case "size":
+                return Choices(self.size, self.sizes)
+            case "steps":
+                return Range(self.steps.default, self.steps.min, self.steps.max)
+            case "guidance_scale":
+                return Range(self.guidance_scale.default, self.guidance_scale.min, self.guidance_scale.max)
+            case "quality":
+                return Choices("auto", ("auto", *self.qualities)) if self.qualities else None
+            case _ if parameter in self.choices:
+                return Choices(None, self.choices[parameter])
+        return None
 
     @property
     def size(self) -> str:
@@ -152,17 +211,19 @@ class Catalog(BaseModel):
 
     _withheld: dict[str, str] = PrivateAttr(default_factory=dict)
 
-    def offered(self, *, openai: bool) -> "Catalog":
+    def offered(self, settings: Settings) -> "Catalog":
         """The catalogue without the models that lack a setting here. Raises CatalogError if the default is one."""
-        if openai:
+        withheld = {model.id: name for model in self.models if (name := _missing_setting(model, settings)) is not None}
+        if not withheld:
             return self
-        kept = tuple(model for model in self.models if not model.is_remote)
-        if self.default not in {model.id for model in kept}:
-            raise CatalogError(f"The default model {self.default!r} needs SAFELIGHT_OPENAI_API_KEY.")
-        offered = Catalog(default=self.default, models=kept)
+        if self.default in withheld:
+            raise CatalogError(f"The default model {self.default!r} needs {withheld[self.default]}.")
+        offered = Catalog(
+            default=self.default, models=tuple(model for model in self.models if model.id not in withheld)
+        )
         for model in self.models:
-            if model.is_remote:
-                offered._withheld |= dict.fromkeys((model.id, *model.aliases), "SAFELIGHT_OPENAI_API_KEY")
+            if model.id in withheld:
+                offered._withheld |= dict.fromkeys((model.id, *model.aliases), withheld[model.id])
         return offered
 
     def is_remote(self, queue: str) -> bool:
@@ -171,14 +232,14 @@ class Catalog(BaseModel):
 
     def model(self, name: str | None) -> Model:
         """The model that a request means by a name or an alias; the default for None. Raises ModelNotFound."""
-        wanted = name or self.default
+        name = name or self.default
         for model in self.models:
-            if wanted == model.id or wanted in model.aliases:
+            if name == model.id or name in model.aliases:
                 return model
-        if setting := self._withheld.get(wanted):
-            raise ModelNotFound(f"The model {wanted!r} is not offered here: that needs {setting}.", param="model")
+        if setting := self._withheld.get(name):
+            raise ModelNotFound(f"The model {name!r} is not offered here: that needs {setting}.", param="model")
         known = ", ".join(model.id for model in self.models)
-        raise ModelNotFound(f"The model {wanted!r} does not exist. Models here: {known}.", param="model")
+        raise ModelNotFound(f"The model {name!r} does not exist. Models here: {known}.", param="model")
 
     def able_to(self, operation: str) -> tuple[str, ...]:
         """The models that have an operation."""
@@ -188,6 +249,12 @@ class Catalog(BaseModel):
     def queues(self) -> tuple[str, ...]:
         """Every queue that some model's jobs wait in."""
         return tuple(sorted({model.queue for model in self.models}))
+
+
+def _missing_setting(model: Model, settings: Settings) -> str | None:
+    """The variable that must be set before a model can be offered; None: it can."""
+    name = model.spec.setting
+    return None if name is None or getattr(settings, name) is not None else f"SAFELIGHT_{name.upper()}"
 
 
 def load_catalog(path: Path) -> Catalog:

@@ -11,32 +11,59 @@ from typing import Any, Protocol
 
 from PIL.Image import Image
 
-from core.catalog import Operation, Quality
 from core.errors import GenerationError
+from core.parameters import Operation, ResolvedParameters
 from core.status import CallOutcome
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """One image to draw. All requests of one call share a micro-batch key: all but prompts, seed and images is equal.
+    """One image to generate. The requests of one call share a micro-batch key; see `Rule.microbatch`.
 
-    A variation draws the subject of `image` anew. An edit starts from `image` and changes it as far as `strength` says,
-    everywhere, or only where `mask` is white. Images that come in have the size of the one that goes out.
+    A variation shows the subject of `image` anew. An edit starts from `image` and changes it as far as the parameter
+    `strength` says, everywhere, or only where `mask` is white. Input images have the size of the output.
     """
 
     prompt: str  # may be empty for a variation
-    negative_prompt: str | None
-    seed: int  # 0 .. 2**32 - 1
-    width: int  # px
-    height: int  # px
-    steps: int
-    guidance_scale: float
+    parameters: ResolvedParameters  # seed is that of this image
     operation: Operation = "generation"
     image: Image | None = None  # RGB; of a variation or an edit
-    mask: Image | None = None  # L; 255 where an edit may draw, 0 where it must not
-    strength: float | None = None  # of an edit; above 0 (nothing changes) up to 1 (nothing remains)
-    quality: Quality = "auto"  # of a provider
-    partial_images: int = 0  # looks at the unfinished image that a provider shall give
+    mask: Image | None = None  # L; 255 where an edit may change the image, 0 where it must not
+
+    @property
+    def seed(self) -> int:
+        """0 .. 2**32 - 1."""
+        return self.parameters.seed
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+        return self.parameters.dimensions[0]
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return self.parameters.dimensions[1]
+
+    @property
+    def steps(self) -> int:
+        """Denoising steps."""
+        return self.parameters.steps
+
+    @property
+    def guidance_scale(self) -> float:
+        """How closely the image follows the prompt."""
+        return self.parameters.guidance_scale
+
+    @property
+    def negative_prompt(self) -> str | None:
+        """What the image should not show."""
+        return self.parameters.negative_prompt
+
+    @property
+    def strength(self) -> float | None:
+        """Of an edit: above 0 (nothing changes) up to 1 (nothing remains)."""
+        return self.parameters.strength
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from core.jobs import NewJob
 from core.status import JobStatus
-from core.tables import jobs
+from core.tables import LEGACY_COLUMNS, jobs
 
 SPOOLED_BYTES = 4 * 2**20
 """How much is kept in memory."""
@@ -25,16 +25,20 @@ SPOOLED_BYTES = 4 * 2**20
 CHUNK_ROWS = 200
 """Rows handed to Postgres at a time: two milliseconds of work between two chances for others."""
 
-_OWN = ("id", "prompt", "seed")
-_SHARED = tuple(name for name in NewJob.__slots__ if name not in (*_OWN, "ttl"))
+_SHARED = tuple(name for name in NewJob.__slots__ if name not in ("id", "prompt", "parameters", "ttl"))
 _shared_of = attrgetter(*_SHARED)
+_LEGACY = tuple(name for name in LEGACY_COLUMNS if name != "seed")
 COLUMNS = (
-    *_OWN,
+    "id",
+    "prompt",
+    "seed",
+    "parameters",
     "custom_id",
     "batch_index",
     "response_format",
     "expires_at",
     *_SHARED,
+    *_LEGACY,
     "batch_id",
     "status",
     "fair_rank",
@@ -60,13 +64,15 @@ class RowsOf:
     def __init__(self, batch_id: str, ends_at: datetime) -> None:
         self._batch_id = batch_id
         self._ends_at = ends_at
-        self._shared: tuple[tuple[Any, ...], bytes] | None = None
+        self._shared = _Shared()
 
     def row(
         self, job: NewJob, index: int, custom_id: str, response_format: str, expires_after: timedelta | None = None
     ) -> bytes:
         """A job as the batch's line `index`. expires_after: of the job, from now, if sooner than the batch's end."""
-        return self.row_like(job, job.id, job.prompt, job.seed, index, custom_id, response_format, expires_after)
+        return self.row_like(
+            job, job.id, job.prompt, job.parameters.seed, index, custom_id, response_format, expires_after
+        )
 
     def row_like(
         self,
@@ -84,16 +90,34 @@ class RowsOf:
         if expires_after is not None:
             ends_at = min(ends_at, datetime.now(ends_at.tzinfo) + expires_after)
         prompt, custom_id = prompt.translate(_ESCAPES), custom_id.translate(_ESCAPES)
-        own = f"{job_id}\t{prompt}\t{seed}\t{custom_id}\t{index}\t{response_format}\t{ends_at.isoformat()}\t"
-        return own.encode() + self._shared_by(job)
+        shared = self._shared
+        if job is not shared.job:
+            shared.read(job, self._batch_id)
+        own = f'{job_id}\t{prompt}\t{seed}\t{{"seed": {seed}{shared.parameters}\t{custom_id}\t{index}\t'
+        return f"{own}{response_format}\t{ends_at.isoformat()}\t".encode() + shared.cells
 
-    def _shared_by(self, job: NewJob) -> bytes:
-        """What a row shares with all that are like it; written once for as many as follow each other."""
-        values = _shared_of(job)
-        if self._shared is None or self._shared[0] != values:
-            cells = map(_cell, values)
-            self._shared = values, "\t".join([*cells, self._batch_id, JobStatus.QUEUED]).encode()
-        return self._shared[1]
+
+class _Shared:
+    """What a row has in common with those that are like it; written once for as many as follow each other."""
+
+    def __init__(self) -> None:
+        self.job: NewJob | None = None
+        self.parameters = ""  # the JSON behind the seed
+        self.cells = b""
+        self._values: tuple[Any, ...] = ()
+
+    def read(self, job: NewJob, batch_id: str) -> None:
+        """Take over what the rows after this one share with a job."""
+        self.job = job
+        values = (_shared_of(job), vars(job.parameters) | {"seed": 0})
+        if values == self._values:
+            return
+        self._values = values
+        parameters = job.parameters.dump()
+        del parameters["seed"]
+        self.parameters = ", " + json.dumps(parameters, ensure_ascii=False).translate(_ESCAPES)[1:]
+        cells = map(_cell, (*_shared_of(job), *(parameters.get(name) for name in _LEGACY)))
+        self.cells = "\t".join([*cells, batch_id, JobStatus.QUEUED]).encode()
 
 
 def ranked(row: bytes, rank: float) -> bytes:

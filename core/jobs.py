@@ -28,29 +28,24 @@ from core.clock import NOW
 from core.db import Statement
 from core.errors import GenerationError, PoisonJob
 from core.events import with_event
+from core.parameters import ResolvedParameters
 from core.retention import is_written_down
 from core.rows import JobRow
 from core.status import FINAL, JobStatus
-from core.tables import images, in_status, jobs
+from core.tables import JOB_COLUMNS, LEGACY_COLUMNS, images, in_status, jobs, legacy_values
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A checked request for n images, ready to be submitted. Built by `core.requests.job.plan`."""
+    """A checked request for n images, ready to be submitted. Built by `core.requests.plan`."""
 
     id: str
     project_id: str
     operation: str
     model: str
     prompt: str
-    negative_prompt: str | None
     n: int
-    size: str
-    steps: int
-    guidance_scale: float
-    seed: int
-    output_format: str
-    output_compression: int | None
+    parameters: ResolvedParameters
     queue: str
     microbatch_key: str
     microbatch_size: int
@@ -59,10 +54,6 @@ class NewJob:
     max_attempts: int
     ttl: timedelta  # how long it may wait
     inputs: Mapping[str, str] = field(default_factory=dict)  # ids of files: image, mask
-    strength: float | None = None  # of an edit
-    postprocess: Mapping[str, Any] | None = None
-    partial_images: int = 0  # previews of each image
-    quality: str = "auto"  # of a provider
     retried_from: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     webhook: Mapping[str, Any] | None = None  # its own receiver: url, events, secret
@@ -122,7 +113,7 @@ def fail(job_id: str, lease: UUID, error: GenerationError) -> Statement[JobRow]:
                     "error_message": sa.case((unwanted, None), else_=error.message),
                 }
             )
-            .returning(*jobs.c)
+            .returning(*JOB_COLUMNS)
             .cte("moved"),
         ),
         JobRow,
@@ -204,7 +195,7 @@ def cancel(project_id: str, job_id: str) -> Statement[JobRow]:
             jobs.c.cancel_requested_at.is_(None),
         )
         .values(_unwanted(waiting))
-        .returning(*jobs.c)
+        .returning(*JOB_COLUMNS)
         .cte("moved")
     )
     return Statement(with_event(moved, _stopped_or_asked(moved)), JobRow)
@@ -225,7 +216,9 @@ def cancel_batch_jobs(batch_id: str, limit: int) -> Statement[JobRow]:
         .cte("pick")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    moved = sa.update(jobs).where(jobs.c.id == pick.c.id).values(_unwanted(waiting)).returning(*jobs.c).cte("moved")
+    moved = (
+        sa.update(jobs).where(jobs.c.id == pick.c.id).values(_unwanted(waiting)).returning(*JOB_COLUMNS).cte("moved")
+    )
     return Statement(with_event(moved, _stopped_or_asked(moved)), JobRow)
 
 
@@ -236,7 +229,7 @@ def acknowledge_cancel(job_id: str, lease: UUID) -> Statement[JobRow]:
             _held(job_id, lease)
             .where(jobs.c.cancel_requested_at.is_not(None))
             .values(_ended(JobStatus.CANCELLED))
-            .returning(*jobs.c)
+            .returning(*JOB_COLUMNS)
             .cte("moved")
         ),
         JobRow,
@@ -258,7 +251,7 @@ def expire(limit: int) -> Statement[JobRow]:
             sa.update(jobs)
             .where(jobs.c.id == pick.c.id)
             .values(_ended(JobStatus.EXPIRED))
-            .returning(*jobs.c)
+            .returning(*JOB_COLUMNS)
             .cte("moved")
         ),
         JobRow,
@@ -332,7 +325,7 @@ def _give_back(
             **_NO_LEASE,
             **values,
         )
-        .returning(*jobs.c)
+        .returning(*JOB_COLUMNS)
         .cte("moved")
     )
     queued = in_status(JobStatus.QUEUED, of=moved)
@@ -345,7 +338,7 @@ _GIVEN = tuple(name for name in NewJob.__slots__ if name != "ttl")
 
 def _as_json(number: int, job: NewJob) -> dict[str, Any]:
     values = {name: getattr(job, name) for name in _GIVEN}
-    return {**values, "number": number, "ttl": job.ttl.total_seconds()}
+    return {**values, "parameters": job.parameters.dump(), "number": number, "ttl": job.ttl.total_seconds()}
 
 
 def _submit() -> sa.Select[Any]:
@@ -372,9 +365,10 @@ def _submit() -> sa.Select[Any]:
     return with_event(
         sa.insert(jobs)
         .from_select(
-            [*_GIVEN, "status", "fair_rank", "expires_at"],
+            [*_GIVEN, *LEGACY_COLUMNS, "status", "fair_rank", "expires_at"],
             sa.select(
                 *(new.c[name] for name in _GIVEN),
+                *legacy_values(new.c.parameters),
                 sa.literal(JobStatus.QUEUED),
                 started.c.start + up_to,
                 NOW + _seconds(new.c.ttl),
@@ -382,7 +376,7 @@ def _submit() -> sa.Select[Any]:
             .join_from(new, started, of_flow)
             .order_by(new.c.number),
         )
-        .returning(*jobs.c)
+        .returning(*JOB_COLUMNS)
         .cte("moved"),
         sa.literal("job.queued"),
         told=False,
@@ -399,7 +393,7 @@ def _complete() -> sa.Select[Any]:
     """The statement of `complete`, its values left open."""
     held = _held(sa.bindparam("held_id", type_=sa.Text), sa.bindparam("held_lease", type_=sa.Uuid))
     warnings = sa.cast(sa.bindparam("given_warnings", type_=JSONB), JSONB)
-    done = held.values(_ended(JobStatus.COMPLETED) | {"warnings": warnings}).returning(*jobs.c).cte("moved")
+    done = held.values(_ended(JobStatus.COMPLETED) | {"warnings": warnings}).returning(*JOB_COLUMNS).cte("moved")
     named = _rows_of("stored", *(sa.column(name, images.c[name].type) for name in StoredImage.__annotations__))
     kept = (
         sa.insert(images)

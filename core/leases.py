@@ -17,7 +17,7 @@ from core.db import Statement
 from core.outbox.deliveries import caused_by
 from core.rows import JobRow, LeasedJob
 from core.status import JobStatus
-from core.tables import equals_in_order, in_status, job_events, jobs
+from core.tables import JOB_COLUMNS, equals_in_order, in_status, job_events, jobs
 
 
 def claim(
@@ -145,7 +145,7 @@ def _claim(*, fair_turn: bool) -> sa.Select[Any]:
             started_at=NOW,
             worker=sa.bindparam("worker", type_=sa.Text),
         )
-        .returning(*jobs.c)
+        .returning(*JOB_COLUMNS)
         .cte("moved")
     )
     event = (

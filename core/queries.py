@@ -14,7 +14,7 @@ from core.clock import NOW
 from core.db import Statement
 from core.rows import ImageRow, JobEventRow, JobRow, JobState, QueueStatsRow
 from core.status import JobStatus
-from core.tables import files, images, in_status, job_events, jobs
+from core.tables import JOB_COLUMNS, files, images, in_status, job_events, jobs
 
 MAX_POSITION = 1000
 """Beyond this many jobs ahead the position in line is not counted: it would be stale before it is read."""
@@ -94,7 +94,7 @@ def list_jobs(
         conditions.append(jobs.c.created_at < created_before)
     return Statement(
         (
-            sa.select(jobs, images_of(jobs.c.id).label("images"))
+            sa.select(*JOB_COLUMNS, images_of(jobs.c.id).label("images"))
             .where(*conditions)
             .order_by(place.desc() if descending else place)
             .limit(limit)
@@ -112,7 +112,9 @@ def get_status(project_id: str, job_id: str) -> Statement[JobState]:
 
 def get_retry(project_id: str, job_id: str) -> Statement[JobRow]:
     """The job that a retry of this one made."""
-    return Statement(sa.select(jobs).where(jobs.c.retried_from == job_id, jobs.c.project_id == project_id), JobRow)
+    return Statement(
+        sa.select(*JOB_COLUMNS).where(jobs.c.retried_from == job_id, jobs.c.project_id == project_id), JobRow
+    )
 
 
 def list_events(job_id: str, after: int) -> Statement[JobEventRow]:
@@ -188,7 +190,7 @@ def referenced_keys(keys: Sequence[str]) -> Statement[str]:
     )
 
 
-_JOB = sa.select(jobs, images_of(jobs.c.id).label("images"), _position(jobs).label("queue_position")).where(
+_JOB = sa.select(*JOB_COLUMNS, images_of(jobs.c.id).label("images"), _position(jobs).label("queue_position")).where(
     jobs.c.id == sa.bindparam("wanted_id", type_=sa.Text),
     jobs.c.project_id == sa.bindparam("wanted_project", type_=sa.Text),
 )

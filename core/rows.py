@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypedDict
 from uuid import UUID
 
-from core.catalog import Operation, Quality
+from core.parameters import Operation, ResolvedParameters
 
 Json = Mapping[str, Any]
 
@@ -52,19 +52,9 @@ class JobRow:
     operation: Operation
     model: str
     prompt: str
-    negative_prompt: str | None
     n: int
-    size: str
-    steps: int
-    guidance_scale: float
-    seed: int
-    quality: Quality
-    output_format: str
-    output_compression: int | None
+    parameters: ResolvedParameters
     inputs: Mapping[str, str]
-    strength: float | None
-    postprocess: Json | None
-    partial_images: int
     metadata: dict[str, str]
     webhook: WebhookJson | None
     retried_from: str | None
@@ -98,6 +88,12 @@ class JobRow:
     finished_at: datetime | None
     images: Sequence[ImageJson] = ()
     queue_position: int | None = None
+
+    def __post_init__(self) -> None:
+        """Read the JSON of the parameters."""
+        stored: Any = self.parameters
+        if not isinstance(stored, ResolvedParameters):
+            self.parameters = ResolvedParameters.load(stored)
 
 
 @dataclass(slots=True)

@@ -117,4 +117,4 @@ async def _lines(context: Context, batch_id: str, completed: bool | None = None)
 def file_name(job: BatchJobRow, image: Mapping[str, Any]) -> str:
     """An image's name in the zip: its line's number, name and index, in characters that every file system takes."""
     name = _UNSAFE.sub("_", job.custom_id)[:80].lstrip(".") or "_"
-    return f"{job.batch_index + 1:05d}-{name}-{image['index']}.{EXTENSIONS[job.output_format]}"
+    return f"{job.batch_index + 1:05d}-{name}-{image['index']}.{EXTENSIONS[job.parameters.output_format]}"

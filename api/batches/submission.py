@@ -25,7 +25,7 @@ from core.files import NewFile
 from core.ids import new_id
 from core.job_inserts import CHUNK_ROWS, COPY, INSERT_TIMEOUT, RowsOf, ranked
 from core.jobs import NewJob
-from core.requests.job import plan, random_seed
+from core.requests.plan import check_webhook, plan, random_seed
 from core.rows import FileRow
 
 
@@ -49,7 +49,7 @@ async def submit(
         response_format=wanted.response_format,
         output_ttl=wanted.output_ttl,
         metadata=wanted.metadata,
-        webhook=None if wanted.webhook is None else wanted.webhook.allowed(context.settings),
+        webhook=None if wanted.webhook is None else check_webhook(wanted.webhook, context.settings),
     )
     if wanted.prompts is not None:
         like = job_like(context, project_id, wanted, wanted.prompts)
@@ -103,7 +103,7 @@ def _chunks(
         chunk = []
         for index, prompt in enumerate(prompts[begin : begin + CHUNK_ROWS], begin):
             rank += like.cost
-            seed = like.seed if is_sown else random_seed(model)
+            seed = like.parameters.seed if is_sown else random_seed(model)
             row = rows.row_like(like, new_id("job"), prompt, seed, index, f"line-{index + 1}", new.response_format)
             chunk.append(ranked(row, rank))
         yield b"".join(chunk)

@@ -28,7 +28,8 @@ from core.errors import (
 from core.jobs import NewJob
 from core.requests.fields import UnixSeconds
 from core.requests.inputs import Inputs
-from core.requests.job import JobRequest, able_model, parse, plan, repeat
+from core.requests.job import JobRequest, parse
+from core.requests.plan import find_model, plan, request_of
 from core.responses.job import Deleted, Estimate, JobList, JobObject, job_list
 from core.rows import JobRow
 from core.status import JobStatus
@@ -80,7 +81,7 @@ async def submit(
 ) -> Response:
     """Submit a prompt and get a job at once."""
     wanted = parse(JobRequest, body)
-    able_model(wanted, context.catalog)
+    find_model(wanted, context.catalog)
     key = None if idempotency_key is None or wanted.dry_run else idempotency.check(idempotency_key)
     fingerprint = idempotency.fingerprint("/v1/jobs", wanted.model_dump(exclude_unset=True)) if key else b""
     if key and wanted.image is not None and (replayed := await _replayed(context, project_id, key, fingerprint)):
@@ -127,9 +128,9 @@ async def _replayed(context: Context, project_id: str, key: str, fingerprint: by
 def _estimate(job: NewJob) -> Estimate:
     return Estimate(
         model=job.model,
-        size=job.size,
-        steps=job.steps,
-        guidance_scale=job.guidance_scale,
+        size=job.parameters.size,
+        steps=job.parameters.steps,
+        guidance_scale=job.parameters.guidance_scale,
         n=job.n,
         device_seconds=job.cost,
     )
@@ -233,7 +234,7 @@ async def retry(job_id: str, context: AppContext, project_id: Project) -> Respon
     row = await job_row(context, project_id, job_id)
     if row.status not in (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED):
         raise JobNotRetryable(f"{job_id} is {row.status}; only a failed, cancelled or expired job can be retried.")
-    again = repeat(row)
+    again = request_of(row)
     await read_inputs(context, project_id, again)  # its images may be gone by now
     job = plan(again, context.catalog, context.settings, project_id, inputs=row.inputs, retried_from=job_id)
     try:

@@ -24,12 +24,13 @@ from api.openai.streaming import STREAM, events
 from api.responses import ERROR, accepted, answer, render
 from api.sdk_retries import Call, asked, is_retry, retry_fingerprint, wants_no_wait
 from core import idempotency
-from core.catalog import Operation
 from core.errors import IdempotencyConflict
 from core.jobs import NewJob
+from core.parameters import Operation
 from core.requests.inputs import Inputs
-from core.requests.job import JobRequest, able_model, parse, plan
+from core.requests.job import JobRequest, parse
 from core.requests.openai import EditRequest, GenerateRequest, ImagesRequest, VariationRequest, job_request
+from core.requests.plan import find_model, plan
 from core.responses.job import JobObject
 from core.responses.openai import ImagesResponse
 from core.rows import JobRow
@@ -104,7 +105,7 @@ async def draw(
 ) -> Response:
     """Submit a job, or find the one of an earlier try, wait until it is done, and answer with its images."""
     request = job_request(wanted, operation)
-    model = able_model(request, context.catalog)
+    model = find_model(request, context.catalog)
     at_once = wants_no_wait(http.headers)
     place = nullcontext() if at_once else context.callers.place(model.queue)
     fingerprint = retry_fingerprint(http.headers, http.url.path, wanted)

@@ -18,9 +18,9 @@ from api.errors import body_of
 from api.jobs.waiting import follow, job_row
 from api.openai.responses import failure, usage_of
 from api.openapi import REFERENCES, event_stream, message
-from core.catalog import Operation
 from core.db import UNAVAILABLE
 from core.errors import DatabaseUnavailable, SafelightError
+from core.parameters import Operation
 from core.responses.job import seconds
 from core.responses.openai import Usage, dimensions, quality
 from core.rows import JobEventRow, JobRow
@@ -115,8 +115,8 @@ def _partial(job: JobRow, preview: Mapping[str, Any]) -> bytes:
             partial_image_index=preview["partial_image_index"],
             b64_json=preview["b64_json"],
             output_format=preview["media_type"].removeprefix("image/"),
-            size=job.size,
-            quality=job.quality,
+            size=job.parameters.size,
+            quality=job.parameters.quality,
             created_at=int(time.time()),
             job_id=job.id,
         )
@@ -133,7 +133,7 @@ async def _last(context: Context, row: JobRow, end_user: str | None) -> bytes:
         CompletedEvent(
             type=f"{NAMES[row.operation]}.completed",
             b64_json=base64.b64encode(content).decode(),
-            output_format=row.output_format,
+            output_format=row.parameters.output_format,
             size=dimensions(image),
             quality=quality(image) or "auto",
             created_at=seconds(row.finished_at) or int(time.time()),

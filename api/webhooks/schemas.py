@@ -6,7 +6,8 @@ from annotated_types import MaxLen, MinLen
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.outbox.deliveries import EventType
-from core.requests.fields import Text, UnixSeconds
+from core.requests.fields import UnixSeconds
+from core.text import Text
 
 Name = Annotated[Text, MinLen(1), MaxLen(200)]
 Url = Annotated[Text, MaxLen(2048), Field(json_schema_extra={"pattern": "^https?://"})]

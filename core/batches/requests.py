@@ -11,11 +11,12 @@ from typing import Annotated, Any, Literal, Self
 from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from core.catalog import Operation
 from core.errors import InvalidParameter, MissingParameter
-from core.requests.fields import BatchWebhook, MetadataKey, MetadataValue, Text
-from core.requests.job import JobRequest, Parameters, RequestT, explain
+from core.parameters import Operation
+from core.requests.fields import BatchWebhook, MetadataKey, MetadataValue
+from core.requests.job import JobRequest, RequestT, SharedParameters, explain
 from core.requests.openai import REQUESTS, job_request
+from core.text import Text
 
 Endpoint = Literal["/v1/images/generations", "/v1/images/edits", "/v1/images/variations", "/v1/jobs"]
 ResponseFormat = Literal["url", "b64_json"]
@@ -44,7 +45,7 @@ class OutputExpiresAfter(BaseModel):
     seconds: Annotated[int, Ge(3600), Le(2_592_000)] = Field(description="An hour to 30 days after they are written.")
 
 
-class BatchRequest(Parameters):
+class BatchRequest(SharedParameters):
     """Many requests at once: one of `input_file_id`, `prompts` and `requests`, and what they share."""
 
     model_config = ConfigDict(
@@ -136,7 +137,7 @@ class BatchRequest(Parameters):
     @property
     def shared(self) -> dict[str, Any]:
         """What is said for all lines, as JSON."""
-        return self.model_dump(mode="json", include=set(Parameters.model_fields), exclude_unset=True)
+        return self.model_dump(mode="json", include=set(SharedParameters.model_fields), exclude_unset=True)
 
 
 def request_of(

@@ -27,7 +27,7 @@ from core.outbox.deliveries import caused_by
 from core.queries import images_of
 from core.rows import BatchEventRow, BatchJobRow, BatchRow, ClaimedBatch, ShownBatch, StatusCount
 from core.status import BatchStatus, JobStatus
-from core.tables import batch_events, batches, jobs
+from core.tables import JOB_COLUMNS, batch_events, batches, jobs
 
 RATE_WINDOW = timedelta(minutes=1)
 """Over how long a batch's rate is taken."""
@@ -287,7 +287,7 @@ def list_cancelling() -> Statement[str]:
 
 def list_lines(batch_id: str, *, after: int, limit: int, completed: bool | None = None) -> Statement[BatchJobRow]:
     """Jobs of a batch beyond line index `after`, in order, with their images; of those that did or did not complete."""
-    found = sa.select(jobs, images_of(jobs.c.id).label("images")).where(
+    found = sa.select(*JOB_COLUMNS, images_of(jobs.c.id).label("images")).where(
         jobs.c.batch_id == batch_id, jobs.c.batch_index > after
     )
     if completed is not None:

@@ -16,7 +16,8 @@ from core.catalog import Catalog
 from core.errors import DuplicateCustomId, InvalidRequest, SafelightError, StorageUnavailable
 from core.job_inserts import JobRows
 from core.requests.inputs import sources
-from core.requests.job import JobRequest, plan
+from core.requests.job import JobRequest
+from core.requests.plan import plan
 from core.settings import Settings
 
 MAX_ERRORS = 200

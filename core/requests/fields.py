@@ -1,48 +1,31 @@
-"""What requests of several kinds have fields of: text, metadata, images that come along, receivers of events."""
+"""Fields that several kinds of requests share: metadata, input images, webhooks."""
 
-import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Self
 
-from annotated_types import Ge, Gt, Le, MaxLen, MinLen
+from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, model_validator
 
-from core.egress import check_receiver
 from core.errors import InvalidParameter
 from core.outbox.deliveries import BATCH_EVENTS, FINAL_EVENTS, BatchEventType, JobEventType
 from core.outbox.signing import is_secret
-from core.settings import Settings
+from core.text import Text, check_printable
 
-OutputFormat = Literal["png", "webp", "jpeg"]
-
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-
-
-PRINTABLE = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
-
-
-def _printable(text: str) -> str:
-    """Refuse characters that no prompt needs and Postgres or a terminal cannot take."""
-    if found := _CONTROL.search(text):
-        raise ValueError(f"must not contain the control character U+{ord(found[0]):04X}")
-    return text
-
-
-Text = Annotated[str, AfterValidator(_printable), Field(json_schema_extra={"pattern": PRINTABLE})]
 UnixSeconds = Annotated[int, Ge(0), Le(253_402_300_799)]
 """A moment up to the end of the year 9999, after which Python's calendar ends."""
-MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)]
-MetadataValue = Annotated[str, StringConstraints(max_length=512), AfterValidator(_printable)]
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(check_printable)]
+MetadataValue = Annotated[str, StringConstraints(max_length=512), AfterValidator(check_printable)]
 
 
 class ImageSource(BaseModel):
-    """An image that comes with a request: one of these. It is read when the job is submitted."""
+    """An input image: exactly one of these fields. It is read when the job is submitted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    file_id: Text | None = Field(None, description="A file of yours; see `POST /v1/files`, purpose `vision`.")
-    image_id: Text | None = Field(None, description="An image of an earlier job of yours.")
-    image_url: str | None = Field(None, description="A data URL, `data:image/png;base64,...`; others are not fetched.")
+    file_id: Text | None = Field(None, description="Id of a file; see `POST /v1/files`, purpose `vision`.")
+    image_id: Text | None = Field(None, description="Id of an image of an earlier job.")
+    image_url: str | None = Field(
+        None, description="A data URL, `data:image/png;base64,...`. Other URLs are not fetched."
+    )
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
@@ -54,49 +37,45 @@ class ImageSource(BaseModel):
 
     @classmethod
     def of(cls, content: bytes) -> "ImageSource":
-        """An image that came as a part of a form."""
+        """An image from a part of a form."""
         source = cls.model_construct()
         source._content = content
         return source
 
     @property
     def content(self) -> bytes | None:
-        """The bytes, where they came as a part of a form."""
+        """The bytes, if they came as a part of a form."""
         return self._content
 
     @property
     def named(self) -> str | None:
-        """What is given, whichever of the three it is."""
+        """The value of whichever field is set."""
         return self.file_id or self.image_id or self.image_url
 
 
 InputImage = Annotated[
     ImageSource | None,
-    Field(description="What an edit or a variation begins with: the middle of it, at the size of the job."),
+    Field(description="Input of an edit or a variation, cropped to its middle and scaled to the size of the job."),
 ]
 InputMask = Annotated[
     ImageSource | None,
     Field(
-        description="Where an edit may draw: where this image is fully transparent or, if it is opaque, white. "
-        "As large as `image`. Default: where `image` is transparent, else everywhere."
+        description="Area that an edit may change: where this image is fully transparent or, if it is opaque, white. "
+        "Same size as `image`. Default: where `image` is transparent, else everywhere."
     ),
 ]
-Strength = Annotated[
-    Annotated[float, Gt(0), Le(1)] | None,
-    Field(description="How far an edit goes from `image`, up to 1: nothing of it remains. Default: the model's."),
-]
 
 
-class Receiver(BaseModel):
-    """Who is told of events, beside the project's webhook endpoints."""
+class Webhook(BaseModel):
+    """Where events are posted to, in addition to the project's webhook endpoints."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     url: Annotated[Text, MaxLen(2048)] = Field(
-        description="Where events are posted to.", json_schema_extra={"pattern": "^https?://"}
+        description="URL that events are posted to.", json_schema_extra={"pattern": "^https?://"}
     )
     secret: Text | None = Field(
-        None, description="`whsec_` and 24 to 64 bytes in base64; signs. Without it there is no signature."
+        None, description="Secret that signs the events: `whsec_` and 24 to 64 bytes in base64. Default: no signature."
     )
 
     @model_validator(mode="after")
@@ -107,23 +86,18 @@ class Receiver(BaseModel):
             )
         return self
 
-    def allowed(self, settings: Settings) -> dict[str, Any]:
-        """What is kept of it. Raises InvalidParameter where its address is not one that may be written to."""
-        check_receiver(self.url, settings, "webhook.url")
-        return self.model_dump()
 
-
-class JobWebhook(Receiver):
-    """A receiver of one job's events."""
+class JobWebhook(Webhook):
+    """A webhook of one job."""
 
     events: Annotated[list[JobEventType], MinLen(1)] = Field(
-        default_factory=lambda: list(FINAL_EVENTS), description="Which events; by default how the job ended."
+        default_factory=lambda: list(FINAL_EVENTS), description="Event types. Default: all that end a job."
     )
 
 
-class BatchWebhook(Receiver):
-    """A receiver of one batch's events."""
+class BatchWebhook(Webhook):
+    """A webhook of one batch."""
 
     events: Annotated[list[BatchEventType], MinLen(1)] = Field(
-        default_factory=lambda: list(BATCH_EVENTS), description="Which events; by default how the batch ended."
+        default_factory=lambda: list(BATCH_EVENTS), description="Event types. Default: all that end a batch."
     )

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, Self
 from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from core.catalog import Operation, Quality
 from core.errors import InvalidParameter
-from core.requests.fields import ImageSource, InputImage, InputMask, JobWebhook, MetadataValue, Strength
+from core.parameters import Operation, Quality
+from core.requests.fields import ImageSource, InputImage, InputMask, JobWebhook, MetadataValue
 from core.requests.job import ImageParameters, JobRequest
 
 OpenAIQuality = Annotated[
@@ -131,7 +131,6 @@ class EditRequest(GenerateRequest):
         None, description="The image as OpenAI's JSON names it, in a list of one."
     )
     mask: InputMask = None
-    strength: Strength = None
 
     @model_validator(mode="after")
     def _has_one_image(self) -> Self:

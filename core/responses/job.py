@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.images.postprocess import Postprocess
+from core.parameters import ResolvedParameters
 from core.redis.progress import Step
 from core.rows import FileRow, ImageJson, ImageRow, JobRow
 from core.status import JobStatus
@@ -95,10 +95,8 @@ class WebhookOfJob(BaseModel):
     events: list[str]
 
 
-class JobObject(BaseModel):
-    """A request for n images: what was asked for, how far it is, and what came out."""
-
-    model_config = ConfigDict(protected_namespaces=())
+class JobHead(BaseModel):
+    """The first fields of a job."""
 
     id: str
     object: Literal["job"] = "job"
@@ -106,38 +104,34 @@ class JobObject(BaseModel):
     operation: str
     model: str
     prompt: str
-    negative_prompt: str | None
     n: int
-    size: str
-    steps: int
-    guidance_scale: float
-    seed: int
-    quality: str = Field("auto", description="Of a provider's model; `auto` of every other.")
-    output_format: str
-    output_compression: int | None
-    image: JobInput | None = Field(description="What an edit or a variation begins with.")
-    mask: JobInput | None = Field(description="Where an edit may draw; null: everywhere.")
-    strength: float | None = Field(description="How far an edit goes; null for other operations.")
-    postprocess: Postprocess | None
-    partial_images: int = Field(description="Previews of each image that the events bring.")
+
+
+class JobObject(ResolvedParameters, JobHead):
+    """A request for n images: its parameters, its state, its progress and its images."""
+
+    model_config = ConfigDict(protected_namespaces=(), extra="ignore", strict=False, frozen=False)
+
+    image: JobInput | None = Field(description="Input of an edit or a variation.")
+    mask: JobInput | None = Field(description="Area that an edit may change; null: all of it.")
     priority: int
     metadata: dict[str, str]
-    webhook: WebhookOfJob | None = Field(None, description="Its own receiver of events, if it has one.")
-    progress: StepProgress | None = Field(None, description="Steps of the attempt that runs now, where known.")
-    queue_position: int | None = Field(None, description="Jobs before this one while it waits; counted up to 1000.")
+    webhook: WebhookOfJob | None = Field(None, description="The job's own webhook.")
+    progress: StepProgress | None = Field(None, description="Denoising step of the current attempt, if known.")
+    queue_position: int | None = Field(None, description="Jobs before this one in its queue; counted up to 1000.")
     attempts: int
     images: list[ImageObject]
     error: JobError | None
-    warnings: list[JobWarning] = Field(description="Known when the job is completed; mostly none.")
+    warnings: list[JobWarning] = Field(description="Known when the job is completed; usually empty.")
     retried_from: str | None
-    batch_id: str | None = Field(None, description="The batch it is a line of.")
-    batch_index: int | None = Field(None, description="Which line, from 0.")
-    custom_id: str | None = Field(None, description="The line's name.")
+    batch_id: str | None = Field(None, description="The batch of which the job is a line.")
+    batch_index: int | None = Field(None, description="Index of the line, from 0.")
+    custom_id: str | None = Field(None, description="Name of the line.")
     cancel_requested_at: int | None
     created_at: int
-    started_at: int | None = Field(description="Of the latest attempt.")
+    started_at: int | None = Field(description="Start of the latest attempt.")
     finished_at: int | None
-    expires_at: int = Field(description="If it still waits then, it expires.")
+    expires_at: int = Field(description="The job expires then, if it has not started.")
     urls: JobUrls
 
 
@@ -210,28 +204,25 @@ def seconds(moment: datetime | None) -> int | None:
     return None if moment is None else int(moment.timestamp())
 
 
+_JOB_FIELDS = (
+    "id", "status", "operation", "model", "prompt", "n", "priority", "metadata", "attempts", "queue_position",
+    "retried_from", "warnings", "batch_id", "batch_index", "custom_id",
+)  # fmt: skip
+
+
 def job_object(row: JobRow, base_url: str, sign: SignUrl, step: Step | None = None) -> JobObject:
-    """A job as the API shows it, from a row of `core.queries.job` or of a verb (no images and no position yet)."""
+    """A job as the API shows it."""
     self_url = f"{base_url}/v1/jobs/{row.id}"
-    asked = {
-        name: getattr(row, name)
-        for name in (
-            "id", "status", "operation", "model", "prompt", "negative_prompt", "n", "size", "steps", "guidance_scale",
-            "quality",
-            "seed", "output_format", "output_compression", "strength", "postprocess", "partial_images", "priority",
-            "metadata", "attempts", "retried_from", "warnings", "batch_id", "batch_index", "custom_id",
-        )
-    }  # fmt: skip
     current = step if step is not None and step["attempt"] == row.attempts else None
     return JobObject(
-        **asked,
+        **vars(row.parameters),
+        **{name: getattr(row, name) for name in _JOB_FIELDS},
         image=_image(row.inputs.get("image")),
         mask=_image(row.inputs.get("mask")),
         webhook=None if row.webhook is None else WebhookOfJob(url=row.webhook["url"], events=row.webhook["events"]),
         progress=None if current is None else StepProgress(**current),
-        queue_position=row.queue_position,
         images=[image_object(image, sign) for image in row.images],
-        error=None if row.error_code is None else JobError(code=row.error_code, message=row.error_message),
+        error=None if row.error_code is None else JobError(code=row.error_code, message=row.error_message or ""),
         cancel_requested_at=seconds(row.cancel_requested_at),
         created_at=int(row.created_at.timestamp()),
         started_at=seconds(row.started_at),

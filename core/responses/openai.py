@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.requests.fields import OutputFormat
+from core.parameters import OutputFormat
 from core.rows import JobRow
 
 
@@ -54,7 +54,7 @@ def images_response(row: JobRow, data: Sequence[ImageData], usage: Usage, end_us
     return ImagesResponse(
         created=int(row.created_at.timestamp()),
         data=list(data),
-        output_format=row.output_format,
+        output_format=row.parameters.output_format,
         quality=quality(row.images[0]),
         size=dimensions(row.images[0]),
         usage=usage,

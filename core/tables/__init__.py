@@ -8,7 +8,17 @@ from core.tables.base import metadata
 from core.tables.batches import batch_events, batches
 from core.tables.files import FILE_PURPOSES, files
 from core.tables.idempotency_keys import idempotency_keys
-from core.tables.jobs import BATCH_PRECEDENCE, equals_in_order, images, in_status, job_events, jobs
+from core.tables.jobs import (
+    BATCH_PRECEDENCE,
+    JOB_COLUMNS,
+    LEGACY_COLUMNS,
+    equals_in_order,
+    images,
+    in_status,
+    job_events,
+    jobs,
+    legacy_values,
+)
 from core.tables.projects import DEFAULT_PROJECT, api_keys, projects
 from core.tables.provider_calls import provider_calls
 from core.tables.webhooks import webhook_attempts, webhook_deliveries, webhook_endpoints
@@ -22,7 +32,9 @@ __all__ = [
     "BATCH_PRECEDENCE",
     "DEFAULT_PROJECT",
     "FILE_PURPOSES",
+    "JOB_COLUMNS",
     "KEYS",
+    "LEGACY_COLUMNS",
     "api_keys",
     "batch_events",
     "batches",
@@ -33,6 +45,7 @@ __all__ = [
     "in_status",
     "job_events",
     "jobs",
+    "legacy_values",
     "metadata",
     "projects",
     "provider_calls",

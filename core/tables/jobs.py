@@ -19,6 +19,8 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    cast,
+    func,
     literal_column,
     text,
 )
@@ -50,6 +52,7 @@ jobs = Table(
     Column("quality", Text, nullable=False, server_default=text("'auto'"), comment="how carefully a provider draws"),
     Column("output_format", Text, nullable=False),
     Column("output_compression", SmallInteger),
+    Column("parameters", JSONB, comment="core.parameters; null: version 0.1 wrote the columns that it replaces"),
     Column("inputs", JSONB, nullable=False, server_default=text("'{}'"), comment="ids of files: image, mask"),
     Column("strength", Double, comment="of an edit; above 0 (nothing changes) up to 1 (nothing remains)"),
     Column("postprocess", JSONB),
@@ -126,6 +129,29 @@ jobs = Table(
     # Vacuum early: a queue's rows die young, and a bloated partial index slows every claim.
     postgresql_with={"autovacuum_vacuum_scale_factor": "0.01", "fillfactor": "80"},
 )
+
+
+LEGACY_COLUMNS = (
+    "negative_prompt", "size", "steps", "guidance_scale", "seed", "quality", "output_format", "output_compression",
+    "strength", "postprocess", "partial_images",
+)  # fmt: skip
+"""Columns of version 0.1 that `parameters` replaces. They are written until no worker of that version runs (ADR 12)."""
+
+_legacy = func.jsonb_build_object(*(part for name in LEGACY_COLUMNS for part in (name, jobs.c[name])))
+
+JOB_COLUMNS = [
+    *(column for column in jobs.c if column.name not in (*LEGACY_COLUMNS, "parameters")),
+    func.coalesce(jobs.c.parameters, func.jsonb_strip_nulls(_legacy), type_=JSONB).label("parameters"),
+]
+"""What a statement selects or returns of a job."""
+
+
+def legacy_values(parameters: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+    """The values of LEGACY_COLUMNS, from the JSON of the parameters."""
+    return [
+        parameters[name] if isinstance(jobs.c[name].type, JSONB) else cast(parameters[name].astext, jobs.c[name].type)
+        for name in LEGACY_COLUMNS
+    ]
 
 
 def in_status(*statuses: JobStatus, of: FromClause = jobs) -> ColumnElement[bool]:

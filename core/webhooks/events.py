@@ -7,8 +7,11 @@ from pydantic import BaseModel, Field
 
 from core.batches.schemas import TIMES, BatchError, BatchErrors, BatchObject, BatchUrls, RequestCounts
 from core.outbox.deliveries import EventType
+from core.parameters import ResolvedParameters
 from core.responses.job import JobError, JobObject, JobUrls
 from core.status import BatchStatus, JobStatus
+
+SAMPLE_PARAMETERS = ResolvedParameters(size="256x256", steps=1, guidance_scale=1.0, seed=0)
 
 
 class Event(BaseModel):
@@ -62,24 +65,15 @@ def _sample_job(fact: str, moment: int, base_url: str) -> JobObject:
     status = JobStatus("in_progress" if fact == "started" else fact)
     url = f"{base_url}/v1/jobs/job_test"
     return JobObject(
+        **vars(SAMPLE_PARAMETERS),
         id="job_test",
         status=status,
         operation="generation",
         model="test",
         prompt="This is a test.",
-        negative_prompt=None,
         n=1,
-        size="256x256",
-        steps=1,
-        guidance_scale=1.0,
-        seed=0,
-        output_format="png",
-        output_compression=None,
         image=None,
         mask=None,
-        strength=None,
-        postprocess=None,
-        partial_images=0,
         priority=0,
         metadata={},
         attempts=1,

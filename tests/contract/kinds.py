@@ -1,7 +1,7 @@
 """The generators under test, what each can do, and how to ask them for it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -11,9 +11,11 @@ import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline
 from PIL import Image, ImageDraw
 
-from core.catalog import Model, Operation
+from core.catalog import Model
 from core.generation import Generator, ImageRequest, Stopped
+from core.parameters import Operation
 from core.settings import Settings
+from tests.image_requests import image_request, with_changes
 from worker.generators import build
 from worker.generators.operations import Task
 from worker.generators.unclip.pipeline import UnclipPipeline
@@ -94,16 +96,16 @@ class Artist:
 def a_request(
     task: Task, side: int = SIDE_PX, prompt: str = "a red car", seed: int = 1, **changes: Any
 ) -> ImageRequest:
-    request = ImageRequest(prompt, None, seed, side, side, steps=4, guidance_scale=5.0)
+    request = image_request(prompt, side=side, seed=seed)
     if task != "text-to-image":
-        request = replace(request, operation=OPERATIONS[task], image=a_photo(side, seed))
+        request = with_changes(request, operation=OPERATIONS[task], image=a_photo(side, seed))
     if task == "variation":
-        request = replace(request, prompt="")
+        request = with_changes(request, prompt="")
     if OPERATIONS[task] == "edit":
-        request = replace(request, strength=0.75)
+        request = with_changes(request, strength=0.75)
     if task == "inpainting":
-        request = replace(request, mask=a_mask(side))
-    return replace(request, **changes)
+        request = with_changes(request, mask=a_mask(side))
+    return with_changes(request, **changes)
 
 
 def a_photo(side: int, number: int = 0) -> Image.Image:

@@ -20,8 +20,9 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 
 from core.errors import GenerationError
-from core.generation import ImageRequest, Stopped
+from core.generation import Stopped
 from core.settings import Settings
+from tests.image_requests import image_request
 from worker.generators import build
 from worker.generators.denoiser import denoisers, watched
 
@@ -153,7 +154,7 @@ def test_the_hooks_are_gone_however_the_call_ends(leave: type[BaseException]) ->
 def test_a_transformer_that_is_called_by_keywords_is_watched_too(tmp_path: Path) -> None:
     folder = saved(a_tiny_flux(), tmp_path / "flux")
     generator = build(a_model(source=str(folder)), Settings(device="cpu", torch_threads=1))
-    request = ImageRequest("a cat", None, 1, SIDE_PX, SIDE_PX, steps=5, guidance_scale=3.5)
+    request = image_request(side=SIDE_PX, seed=1, steps=5, guidance_scale=3.5)
     reporter = RecordingReporter()
     assert [image.size for image in generator.generate([request, request], reporter)] == [(SIDE_PX, SIDE_PX)] * 2
     assert reporter.heard == [(done, 5) for done in range(6)]
@@ -161,7 +162,7 @@ def test_a_transformer_that_is_called_by_keywords_is_watched_too(tmp_path: Path)
 
 def test_a_negative_prompt_that_a_pipeline_would_ignore_is_an_error(tmp_path: Path) -> None:
     folder = saved(a_tiny_flux(), tmp_path / "flux")
-    request = ImageRequest("a cat", "blurred", 1, SIDE_PX, SIDE_PX, steps=2, guidance_scale=3.5)
+    request = image_request(side=SIDE_PX, seed=1, steps=2, guidance_scale=3.5, negative_prompt="blurred")
     settings = Settings(device="cpu", torch_threads=1)
     with pytest.raises(GenerationError, match="takes no negative_prompt") as caught:
         build(a_model(source=str(folder)), settings).generate([request], RecordingReporter())

@@ -1,7 +1,6 @@
 """diffusers pipelines behind the contract: values they would drop, errors they raise, and memory they let go."""
 
 import weakref
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, StableDiffusionPipeline, UNet
 
 from core.errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
 from core.generation import ImageRequest, Stopped
+from tests.image_requests import image_request, with_changes
 
 from .kinds import RecordingReporter, a_diffusers_generator
 from .pipelines import SIDE_PX, saved, warnings_of_diffusers
@@ -19,7 +19,7 @@ pytestmark = warnings_of_diffusers
 
 
 def a_tiny_request(**changes: Any) -> ImageRequest:
-    return replace(ImageRequest("a cat", None, 1, SIDE_PX, SIDE_PX, steps=4, guidance_scale=5.0), **changes)
+    return image_request(side=SIDE_PX, seed=1, **changes)
 
 
 class Distilled(StableDiffusionPipeline):  # type: ignore[misc]  # diffusers is untyped
@@ -44,7 +44,7 @@ def test_a_value_that_the_pipeline_would_drop_is_an_error(tiny: Path, changes: d
     generator._pipe.__class__ = Distilled
     plain = a_tiny_request(steps=20)
     with pytest.raises(GenerationError, match=says) as caught:
-        generator.generate([replace(plain, **changes)], RecordingReporter())
+        generator.generate([with_changes(plain, **changes)], RecordingReporter())
     assert not caught.value.retryable
     assert len(generator.generate([plain], RecordingReporter())) == 1
 

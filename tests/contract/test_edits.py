@@ -1,7 +1,6 @@
 """Edits: how far an image changes, where it must not change at all, and who cannot edit."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from PIL import Image
 
 from core.errors import GenerationError, ModelUnavailable
 from core.generation import Generator
+from tests.image_requests import with_changes
 from worker.generators.mask import paste
 from worker.generators.operations import Task
 
@@ -54,11 +54,11 @@ def test_the_least_edit_is_nearly_the_original(artist: Artist) -> None:
 @over_an_image
 def test_a_strength_of_one_leaves_nothing_of_the_original(artist: Artist) -> None:
     plain = artist.request(strength=1.0)
-    one, other = artist.draw(plain, replace(plain, image=a_photo(artist.kind.side_px, 3)))
+    one, other = artist.draw(plain, with_changes(plain, image=a_photo(artist.kind.side_px, 3)))
     if artist.name in {"fake", "unclip-mini"}:
         assert abs(one - other).max() <= artist.kind.tolerance
     else:  # Stable Diffusion begins below the strongest noise, so a trace of the original is left
-        assert distance(one, other) < distance(one, artist.draw(replace(plain, seed=2))[0])
+        assert distance(one, other) < distance(one, artist.draw(with_changes(plain, seed=2))[0])
 
 
 @in_a_mask

@@ -12,6 +12,7 @@ import pytest
 from core.errors import GenerationError, GeneratorFailed, OutOfMemory
 from core.generation import Generator, ImageRequest
 from core.settings import Settings
+from tests.image_requests import image_request
 from worker.generators import build
 
 from .kinds import RecordingReporter, a_model
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def a_fake_request(prompt: str, seed: int = 0) -> ImageRequest:
-    return ImageRequest(prompt, None, seed, 64, 64, steps=4, guidance_scale=5.0)
+    return image_request(prompt, seed=seed)
 
 
 @pytest.fixture
@@ -54,13 +55,13 @@ def test_the_fake_one_draws_a_single_image_that_runs_out_of_memory_in_company(fa
 
 def test_the_fake_one_kills_its_process_when_asked_to_crash() -> None:
     program = (
-        "from core.catalog import Model; from core.generation import ImageRequest; from core.settings import Settings\n"
-        "from worker.generators import build\n"
+        "from core.catalog import Model; from core.settings import Settings; from worker.generators import build\n"
+        "from tests.image_requests import image_request\n"
         "class Watch:\n"
         "    def step(self, done, total): print(done, total, flush=True)\n"
         "    def preview(self, draw): pass\n"
         "generator = build(Model(id='fake', generator='fake'), Settings())\n"
-        "generator.generate([ImageRequest('[crash]', None, 0, 64, 64, 4, 5.0)], Watch())"
+        "generator.generate([image_request('[crash]')], Watch())"
     )
     died = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False, capture_output=True, text=True)
     assert (died.returncode, died.stdout) == (-signal.SIGKILL, "0 4\n1 4\n")

@@ -1,11 +1,10 @@
 """What every generator promises of all that it can do: from a text, over an image, in a mask, after an image."""
 
-from dataclasses import replace
-
 import pytest
 
 from core.errors import GenerationError
 from core.generation import Stopped
+from tests.image_requests import with_changes
 
 from .kinds import Artist, RecordingReporter, artists
 from .pipelines import warnings_of_diffusers
@@ -41,8 +40,8 @@ def test_a_seed_gives_the_same_image_whatever_shares_the_batch(artist: Artist) -
     (alone,) = artist.draw(wanted)
     neighbours = [artist.request(seed=8), artist.request(seed=9)]
     if wanted.prompt:
-        neighbours[0] = replace(neighbours[0], prompt="three blue houses by the sea")
-        neighbours[1] = replace(neighbours[1], prompt="夜晚的城市")
+        neighbours[0] = with_changes(neighbours[0], prompt="three blue houses by the sea")
+        neighbours[1] = with_changes(neighbours[1], prompt="夜晚的城市")
     first, *_ = artist.draw(wanted, *neighbours)
     *_, last = artist.draw(*neighbours, wanted)
     assert abs(first - alone).max() <= artist.kind.tolerance
@@ -52,7 +51,7 @@ def test_a_seed_gives_the_same_image_whatever_shares_the_batch(artist: Artist) -
 @for_all
 def test_another_seed_gives_another_image(artist: Artist) -> None:
     wanted = artist.request(seed=1)
-    one, other = artist.draw(wanted, replace(wanted, seed=2))
+    one, other = artist.draw(wanted, with_changes(wanted, seed=2))
     assert abs(one - other).max() > artist.kind.tolerance
 
 
@@ -86,7 +85,7 @@ def test_a_watch_that_stops_leaves_within_any_step_and_the_generator_goes_on(art
 @for_all
 def test_a_negative_prompt_is_heard_or_refused(artist: Artist) -> None:
     plain, other = artist.request(), artist.request(seed=2)
-    negative = replace(plain, negative_prompt="blurred")
+    negative = with_changes(plain, negative_prompt="blurred")
     if not artist.kind.hears_negative_prompts:
         with pytest.raises(GenerationError, match="takes no negative_prompt") as refusal:
             artist.draw(negative, other)

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import format_datetime
@@ -14,11 +13,12 @@ import openai
 import pytest
 from PIL import Image
 
-from core.catalog import Model, Quality
+from core.catalog import Model
 from core.errors import ModelUnavailable
-from core.generation import ImageRequest
+from core.parameters import Quality
 from core.settings import Settings
 from core.status import CallOutcome
+from tests.image_requests import image_request, with_changes
 from worker.generators import build_remote, openai_replies
 from worker.generators.openai_replies import Options, max_bytes
 
@@ -173,14 +173,14 @@ def test_an_answer_that_is_not_as_asked_cannot_be_read(said: dict[str, Any]) -> 
 @pytest.mark.parametrize(("asked", "said"), [("auto", "medium"), ("high", "high")])
 def test_a_request_that_names_no_quality_has_the_catalogues(asked: Quality, said: str) -> None:
     options = Options(quality="medium")
-    request = ImageRequest("a cat", None, 0, 1024, 1024, 1, 0.0, quality=asked)
+    request = image_request(side=1024, quality=asked)
 
     assert options.parameters(request) == {"quality": said, "moderation": "auto"}
-    assert options.parameters(replace(request, operation="edit")) == {"quality": said}
+    assert options.parameters(with_changes(request, operation="edit")) == {"quality": said}
 
 
 def test_the_largest_honest_answer_fits() -> None:
-    request = ImageRequest("a cat", None, 0, 1024, 1024, 1, 0.0)
+    request = image_request(side=1024)
     noise = Image.effect_noise((1024, 1024), 100).convert("RGBA")
     buffer = io.BytesIO()
     noise.save(buffer, "PNG", compress_level=0)

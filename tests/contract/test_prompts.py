@@ -1,11 +1,11 @@
 """Prompts: strange ones never crash, and one that is not read to its end is told, with the place where it ends."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from core.generation import Notice
+from tests.image_requests import with_changes
 
 from .kinds import Artist, a_diffusers_generator, a_request
 from .pipelines import a_tiny_flux, saved, warnings_of_diffusers
@@ -37,7 +37,7 @@ STRANGE = {
 )
 def test_no_prompt_is_too_strange_to_draw(artist: Artist, prompt: str) -> None:
     request = artist.request(prompt, steps=2)
-    assert artist.draw(request, replace(request, negative_prompt=prompt))[0].any()
+    assert artist.draw(request, with_changes(request, negative_prompt=prompt))[0].any()
     assert all(isinstance(notice, Notice) for notice in artist.generator.notices(request))
 
 
@@ -72,7 +72,7 @@ def test_every_field_that_is_cut_is_named_and_no_other(artist: Artist) -> None:
         ("a cat", long, ["negative_prompt"]),
         (long, long, ["prompt", "negative_prompt"]),
     ):
-        request = replace(plain, prompt=prompt, negative_prompt=negative_prompt)
+        request = with_changes(plain, prompt=prompt, negative_prompt=negative_prompt)
         assert [notice.param for notice in artist.generator.notices(request)] == cut
 
 

@@ -1,13 +1,13 @@
 """Variations: another image for every seed, of what the image shows."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import diffusers.pipelines
 import pytest
 
 from core.errors import GenerationError
+from tests.image_requests import with_changes
 
 from .kinds import Artist, RecordingReporter, a_diffusers_generator, a_photo, a_request, artists
 from .pipelines import SIDE_PX, a_tiny_karlo_of_variations, saved, warnings_of_diffusers
@@ -20,7 +20,7 @@ after_an_image = pytest.mark.parametrize("artist", artists("variation"), indirec
 @after_an_image
 def test_every_seed_varies_the_image_in_its_own_way(artist: Artist) -> None:
     wanted = artist.request()
-    drawn = artist.draw(*(replace(wanted, seed=seed) for seed in range(4)))
+    drawn = artist.draw(*(with_changes(wanted, seed=seed) for seed in range(4)))
     for index, one in enumerate(drawn):
         assert all(abs(one - other).max() > artist.kind.tolerance for other in drawn[:index])
 
@@ -28,21 +28,21 @@ def test_every_seed_varies_the_image_in_its_own_way(artist: Artist) -> None:
 @after_an_image
 def test_another_image_is_varied_into_another_image(artist: Artist) -> None:
     wanted = artist.request()
-    one, other = artist.draw(wanted, replace(wanted, image=a_photo(artist.kind.side_px, 3)))
+    one, other = artist.draw(wanted, with_changes(wanted, image=a_photo(artist.kind.side_px, 3)))
     assert abs(one - other).max() > artist.kind.tolerance
 
 
 @pytest.mark.parametrize("artist", [("fake", "variation"), ("unclip-mini", "variation")], indirect=True)
 def test_a_prompt_beside_the_image_is_heard(artist: Artist) -> None:
     wanted = artist.request()
-    one, other = artist.draw(wanted, replace(wanted, prompt="a red car"))
+    one, other = artist.draw(wanted, with_changes(wanted, prompt="a red car"))
     assert abs(one - other).max() > artist.kind.tolerance
 
 
 @pytest.mark.parametrize("artist", [("karlo of variations", "variation")], indirect=True)
 def test_a_prompt_that_would_be_ignored_is_refused(artist: Artist) -> None:
     with pytest.raises(GenerationError, match="takes no prompt here") as caught:
-        artist.draw(replace(artist.request(), prompt="a red car"))
+        artist.draw(with_changes(artist.request(), prompt="a red car"))
     assert not caught.value.retryable
 
 

@@ -13,6 +13,7 @@ from core.db import Database, Statement
 from core.errors import GeneratorFailed, OutOfMemory
 from core.ids import new_id
 from core.jobs import JobWarning, NewJob, StoredImage
+from core.parameters import ResolvedParameters
 from core.rows import JobRow
 from core.status import ARROWS, JobStatus
 from core.tables import DEFAULT_PROJECT, images, job_events
@@ -30,14 +31,7 @@ def a_job(**fields: Any) -> NewJob:
         "operation": "generation",
         "model": "fake",
         "prompt": "a cat",
-        "negative_prompt": None,
         "n": 1,
-        "size": "64x64",
-        "steps": 5,
-        "guidance_scale": 5.0,
-        "seed": 7,
-        "output_format": "png",
-        "output_compression": None,
         "queue": "local",
         "microbatch_key": "fake",
         "microbatch_size": 8,
@@ -46,7 +40,10 @@ def a_job(**fields: Any) -> NewJob:
         "max_attempts": 3,
         "ttl": LONG,
     }
-    return NewJob(**defaults | fields)
+    parameters: dict[str, Any] = {"size": "64x64", "steps": 5, "guidance_scale": 5.0, "seed": 7}
+    parameters |= {name: value for name, value in fields.items() if name in ResolvedParameters.model_fields}
+    own = {name: value for name, value in fields.items() if name not in parameters}
+    return NewJob(**defaults | own, parameters=ResolvedParameters(**parameters))
 
 
 def an_image(job_id: str, index: int = 0) -> StoredImage:

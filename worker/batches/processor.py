@@ -25,7 +25,7 @@ from core.files import NewFile
 from core.job_inserts import COPY, INSERT_TIMEOUT, Flow, JobRows
 from core.redis.notifier import Notifier
 from core.redis.progress import Progress
-from core.requests.job import repeat
+from core.requests.plan import request_of
 from core.rows import BatchRow, ClaimedBatch
 from core.settings import Settings
 from core.status import BatchStatus, JobStatus
@@ -52,7 +52,7 @@ class BatchProcessor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._catalog = load_catalog(settings.catalog_path).offered(openai=settings.openai_api_key is not None)
+        self._catalog = load_catalog(settings.catalog_path).offered(settings)
         self._database = Database(settings, name="safelight-batches")
         self._storage = Storage(settings)
         self._progress = Progress(settings)
@@ -161,7 +161,7 @@ class BatchProcessor:
         while found := self._database.execute(batches.list_lines(batch_id, after=after, limit=PAGE, completed=False)):
             for row in found:
                 after = row.batch_index
-                yield Line(after + 1, row.custom_id, repeat(row), row.response_format, is_repeat=True)
+                yield Line(after + 1, row.custom_id, request_of(row), row.response_format, is_repeat=True)
 
     def finish(self, held: "Held") -> BatchRow:
         """Write the files that say what came of each line, and end the batch."""

@@ -35,7 +35,7 @@ class InputReader:
 
     def inputs(self, job: JobRow) -> Inputs:
         """A job's images. Raises InputUnavailable, or StorageFailed while the store is away."""
-        return Inputs(**{role: self._image(role, file_id, job.size) for role, file_id in job.inputs.items()})
+        return Inputs(**{role: self._image(role, file_id, job.parameters.size) for role, file_id in job.inputs.items()})
 
     def _image(self, role: str, file_id: str, size: str) -> Image:
         key = (role, file_id, size)

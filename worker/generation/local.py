@@ -12,11 +12,10 @@ from typing import Any
 
 from PIL.Image import Image
 
-from core.errors import GenerationError, GeneratorFailed, OutOfMemory
+from core.errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
 from core.generation import Generator, ImageRequest, Stopped
 from core.jobs import JobWarning
 from core.provider_calls import Pause
-from core.requests.job import SEEDS
 from core.rows import JobRow
 from worker.generation.context import Context
 from worker.generation.inputs import Inputs
@@ -64,7 +63,11 @@ def execute_locally(
         if isinstance(found, GenerationError):
             outcomes[job.id].error = found
             continue
-        requests = image_requests(job, found)
+        try:
+            requests = image_requests(job, found)
+        except GenerationError as error:
+            outcomes[job.id].error = error
+            continue
         tasks += [_Task(job, index, request) for index, request in enumerate(requests)]
         _warn(outcomes[job.id], generator, requests[0])
     room = context.limits.get(batch[0].microbatch_key, batch[0].microbatch_size)
@@ -89,24 +92,11 @@ def _warn(outcome: Outcome, generator: Generator, request: ImageRequest) -> None
 
 
 def image_requests(job: JobRow, inputs: Inputs) -> list[ImageRequest]:
-    """A job's images as the generator is asked for them; image i has seed + i."""
-    width, height = (int(side) for side in job.size.split("x"))
+    """The requests for a job's images. Raises ModelUnavailable for parameters that this worker does not know."""
+    if unknown := job.parameters.unknown:
+        raise ModelUnavailable(f"This worker is older than the API: it does not know {', '.join(unknown)}.")
     return [
-        ImageRequest(
-            prompt=job.prompt,
-            negative_prompt=job.negative_prompt,
-            seed=(job.seed + index) % SEEDS,
-            width=width,
-            height=height,
-            steps=job.steps,
-            guidance_scale=job.guidance_scale,
-            operation=job.operation,
-            image=inputs.image,
-            mask=inputs.mask,
-            strength=job.strength,
-            quality=job.quality,
-            partial_images=job.partial_images,
-        )
+        ImageRequest(job.prompt, job.parameters.of_image(index), job.operation, inputs.image, inputs.mask)
         for index in range(job.n)
     ]
 

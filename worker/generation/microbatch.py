@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 from PIL.Image import Image
 
 from core import jobs, leases
+from core.catalog import Model
 from core.db import UNAVAILABLE, Statement
 from core.errors import (
     AttemptTimeout,
@@ -29,9 +30,8 @@ from core.errors import (
 )
 from core.generation import Stopped
 from core.ids import new_id
-from core.images.postprocess import Postprocess
 from core.jobs import StoredImage
-from core.requests.job import SEEDS
+from core.parameters import ResolvedParameters, rules
 from core.rows import JobRow
 from core.storage import MEDIA_TYPES, image_key
 from worker.generation.context import Context
@@ -171,17 +171,17 @@ def store(context: Context, batch: Microbatch, job: JobRow, outcome: Outcome) ->
     for index, drawn in enumerate(outcome.images):
         batch.heartbeat.moved()
         image = finish(drawn, job)
-        seed = (job.seed + index) % SEEDS
-        packet = xmp(job.prompt, job.model, seed) if context.settings.embed_metadata else None
-        data = encode(image, job.output_format, job.output_compression, packet)
-        key = image_key(job.id, batch.lease, index, job.output_format)
-        media_type = MEDIA_TYPES[job.output_format]
+        parameters = job.parameters.of_image(index)
+        packet = xmp(job.prompt, job.model, parameters.seed) if context.settings.embed_metadata else None
+        data = encode(image, parameters.output_format, parameters.output_compression, packet)
+        key = image_key(job.id, batch.lease, index, parameters.output_format)
+        media_type = MEDIA_TYPES[parameters.output_format]
         context.storage.put(key, data, media_type)
         stored.append(
             StoredImage(
                 id=new_id("img"),
                 index=index,
-                seed=seed,
+                seed=parameters.seed,
                 storage_key=key,
                 media_type=media_type,
                 width=image.width,
@@ -190,8 +190,7 @@ def store(context: Context, batch: Microbatch, job: JobRow, outcome: Outcome) ->
                 sha256=hashlib.sha256(data).hexdigest(),
                 receipt={
                     **outcome.receipt,
-                    **({} if outcome.is_paid else _sown(job, seed)),
-                    **_only_here(job),
+                    **reproduction(job, parameters, context.catalog.model(job.model)),
                     "worker": context.name,
                 },
             )
@@ -213,25 +212,24 @@ def store_paid(context: Context, batch: Microbatch, job: JobRow, outcome: Outcom
 
 def finish(image: Image, job: JobRow) -> Image:
     """Do to an image what its job asks for. Raises PostprocessFailed."""
-    if job.postprocess is None:
+    if job.parameters.postprocess is None:
         return image
     try:
-        return apply(image, Postprocess.model_validate(job.postprocess))
+        return apply(image, job.parameters.postprocess)
     except (ValueError, OSError, MemoryError) as error:  # Pillow's, for whatever it cannot do
         raise PostprocessFailed(f"The image could not be postprocessed: {error}") from error
 
 
-def _sown(job: JobRow, seed: int) -> dict[str, Any]:
-    """What makes the image again; a provider's cannot be."""
-    return {"seed": seed, "steps": job.steps, "guidance_scale": job.guidance_scale}
-
-
-def _only_here(job: JobRow) -> dict[str, Any]:
-    """What a receipt says of jobs that are more than a generation."""
-    asked = {"strength": job.strength, "postprocess": job.postprocess, **job.inputs}
-    if job.operation != "generation":
-        asked["operation"] = job.operation
-    return {name: value for name, value in asked.items() if value is not None}
+def reproduction(job: JobRow, parameters: ResolvedParameters, model: Model) -> dict[str, Any]:
+    """What a receipt says so that an image can be generated again; see `Rule.receipt`."""
+    stored = parameters.dump()
+    kept = {
+        name: stored[name]
+        for name, rule in rules().items()
+        if rule.receipt and name in stored and name not in model.lacks and job.operation in rule.operations
+    }
+    operation = {} if job.operation == "generation" else {"operation": job.operation}
+    return {**kept, **operation, **job.inputs}
 
 
 def record(context: Context, batch: Microbatch, job_id: str, verdict: Statement[JobRow]) -> None:

@@ -36,7 +36,7 @@ class MicrobatchReporter:
         self._attempts = {job.id: job.attempts for job in batch}
         self._deadline = time.monotonic() + context.settings.attempt_timeout.total_seconds()
         self._published_at = 0.0
-        self._asked = {job.id: job.partial_images for job in batch if job.partial_images}
+        self._asked = {job.id: job.parameters.partial_images for job in batch if job.parameters.partial_images}
         self._shown: dict[tuple[str, int], int] = {}
         self._drawn: Sequence[tuple[str, int]] = ()
         self._done = self._total = 0

@@ -1,7 +1,11 @@
-"""The generators: each draws images with one kind of model, behind the protocol of `core/generation.py`.
+"""The generators: each makes images with one kind of model, behind the protocol of `core/generation.py`.
 
-A generator's libraries are imported when one of its models is built, so a worker that serves none of them needs none.
+A generator's module is imported when one of its models is built, so a worker that serves none of them needs none of
+their libraries.
 """
+
+from importlib import import_module
+from typing import Any, cast
 
 from core.catalog import Model
 from core.errors import ModelUnavailable
@@ -10,30 +14,21 @@ from core.settings import Settings
 
 
 def build(model: Model, settings: Settings) -> Generator:
-    """The generator that the catalogue names for a model; nothing is loaded yet. Raises ModelUnavailable."""
-    if model.generator == "fake":
-        from worker.generators.fake import FakeGenerator
-
-        return FakeGenerator(model)
-    if model.generator == "diffusers_local":
-        try:
-            from worker.generators.diffusers_local import DiffusersGenerator
-        except ModuleNotFoundError as error:
-            raise ModelUnavailable(
-                f"Model {model.id} needs the package {error.name}: install safelight[worker]."
-            ) from error
-        return DiffusersGenerator(model, settings)
-    raise ModelUnavailable(
-        f"Model {model.id} asks for the generator {model.generator!r}, which this worker does not have."
-    )
+    """The generator of a model; nothing is loaded yet. Raises ModelUnavailable."""
+    return cast(Generator, _build(model, settings))
 
 
 def build_remote(model: Model, settings: Settings) -> RemoteGenerator:
-    """The generator of a model that a provider draws. Raises ModelUnavailable."""
+    """The generator of a model that a provider serves. Raises ModelUnavailable."""
+    return cast(RemoteGenerator, _build(model, settings))
+
+
+def _build(model: Model, settings: Settings) -> Any:
+    module, _, name = model.spec.implementation.partition(":")
     try:
-        from worker.generators.openai_images import OpenAIImages
+        generator = getattr(import_module(module), name)
     except ModuleNotFoundError as error:
-        raise ModelUnavailable(
-            f"Model {model.id} needs the package {error.name}: install safelight[openai]."
-        ) from error
-    return OpenAIImages(model, settings)
+        extra = model.spec.extra
+        remedy = f"install safelight[{extra}]" if extra else f"the generator {model.generator!r} is not installed"
+        raise ModelUnavailable(f"Model {model.id} needs the module {error.name}: {remedy}.") from error
+    return generator(model, settings)

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw
 from core.catalog import Model
 from core.errors import GenerationError, GeneratorFailed, OutOfMemory
 from core.generation import ImageRequest, Notice, ProgressReporter
+from core.settings import Settings
 from worker.generators.mask import paste
 
 REVISION: Final = "2"  # counted up when the same prompt and seed begin to give another image
@@ -40,7 +41,7 @@ class FakeGenerator:
         [hang]        never comes back from the middle step
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, _settings: Settings | None = None) -> None:
         self._model = model
         self._step_seconds = float(model.options.get("step_seconds", 0.0))
 
@@ -118,8 +119,8 @@ def _landscape(request: ImageRequest) -> Image.Image:
     image = corners.resize((width, height), Image.Resampling.BILINEAR)
     pen = ImageDraw.Draw(image, "RGBA")
     sun_x, sun_y, size = digest[12] / 255 * width, digest[13] / 510 * height, 0.06 + digest[14] / 2550
-    for notify, alpha in ((1.7, 40), (1.3, 70), (1.0, 230)):
-        pen.circle((sun_x, sun_y), notify * size * min(width, height), fill=(255, 245, 215, alpha))
+    for radius, alpha in ((1.7, 40), (1.3, 70), (1.0, 230)):
+        pen.circle((sun_x, sun_y), radius * size * min(width, height), fill=(255, 245, 215, alpha))
     for hill in range(3):
         red, green, blue, phase, waves, rise = digest[15 + 6 * hill : 21 + 6 * hill]
         base = height * (0.55 + 0.15 * hill)

@@ -84,7 +84,7 @@ class OpenAIImages:
                 parameters["image"] = ("image.png", _png(request.image), "image/png")
             if request.mask is not None:
                 parameters["mask"] = ("mask.png", _png(_hole(request.mask)), "image/png")
-            if request.partial_images:
+            if request.parameters.partial_images:
                 images = client.images
                 stream: Any = await (images.generate if request.image is None else images.edit)(**parameters)
                 return await openai_streams.of_stream(stream, model, self._options, show)
@@ -93,7 +93,7 @@ class OpenAIImages:
             return openai_replies.of_answer(answer.http_response, model, len(requests), self._options)
 
     def _parameters(self, requests: Sequence[ImageRequest]) -> dict[str, Any]:
-        request = requests[0]
+        request, partial_images = requests[0], requests[0].parameters.partial_images
         return {
             "model": self._model.source or self._model.id,
             "prompt": request.prompt,
@@ -102,7 +102,7 @@ class OpenAIImages:
             "background": "opaque",
             "output_format": "png",
             **self._options.parameters(request),
-            **({"stream": True, "partial_images": request.partial_images} if request.partial_images else {}),
+            **({"stream": True, "partial_images": partial_images} if partial_images else {}),
         }
 
     def _client(self, requests: Sequence[ImageRequest], call_id: str) -> AsyncOpenAI:

@@ -21,7 +21,6 @@ from openai import APIConnectionError, APIError, APIStatusError
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.catalog import Quality
 from core.errors import (
     ContentPolicyViolation,
     GenerationError,
@@ -35,6 +34,7 @@ from core.errors import (
 )
 from core.generation import ImageRequest, Reply
 from core.images import decode
+from core.parameters import Quality
 from core.status import CallOutcome
 
 NOTHING_SENT: Final = (
@@ -78,7 +78,8 @@ class Options(BaseModel):
 
     def parameters(self, request: ImageRequest) -> dict[str, str]:
         """What of it goes into a request, which may say its own quality; an edit takes no moderation."""
-        said: dict[str, str] = {"quality": self.quality if request.quality == "auto" else request.quality}
+        quality = request.parameters.quality
+        said: dict[str, str] = {"quality": self.quality if quality == "auto" else quality}
         return said if request.operation == "edit" else said | {"moderation": self.moderation}
 
     def cost(self, usage: Mapping[str, Any]) -> Decimal | None:
@@ -100,7 +101,7 @@ class Options(BaseModel):
 def max_bytes(requests: Sequence[ImageRequest]) -> int:
     """More than the largest honest answer has: images without any compression, in base 64."""
     pixels = requests[0].width * requests[0].height
-    return (len(requests) + requests[0].partial_images) * (pixels * 4 * 4 // 3 + 2**20)
+    return (len(requests) + requests[0].parameters.partial_images) * (pixels * 4 * 4 // 3 + 2**20)
 
 
 def of_answer(response: httpx2.Response, model: str, n: int, options: Options) -> Reply:

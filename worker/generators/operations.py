@@ -10,9 +10,10 @@ from typing import Any, Final, Literal
 from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting, AutoPipelineForText2Image
 from diffusers.pipelines import auto_pipeline
 
-from core.catalog import Model, Operation
+from core.catalog import Model
 from core.errors import GenerationError, ModelUnavailable
 from core.generation import ImageRequest
+from core.parameters import Operation
 from worker.generators.parameters import parameters
 
 Task = Literal["text-to-image", "image-to-image", "inpainting", "variation"]

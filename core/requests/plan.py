@@ -1,0 +1,183 @@
+"""How a request becomes a job: `plan` checks it against the model and fills in the model's defaults."""
+
+import secrets
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from core.catalog import Catalog, Choices, Model, Range
+from core.egress import check_receiver
+from core.errors import InvalidParameter
+from core.ids import new_id
+from core.images.postprocess import output_size
+from core.jobs import NewJob
+from core.parameters import SEEDS, Operation, ResolvedParameters, rules
+from core.requests.fields import BatchWebhook, ImageSource, JobWebhook
+from core.requests.job import JobRequest
+from core.rows import JobRow
+from core.settings import Settings
+
+
+def plan(
+    request: JobRequest,
+    catalog: Catalog,
+    settings: Settings,
+    project_id: str,
+    *,
+    inputs: Mapping[str, str] | None = None,
+    retried_from: str | None = None,
+    is_repeat: bool = False,
+) -> NewJob:
+    """Check a request against its model and fill in the defaults.
+
+    inputs: ids of the files that hold the request's images, by `image` and `mask`; the caller has read them.
+    is_repeat: the request is that of an earlier job, which was checked, and has no field left open.
+    Raises ModelNotFound or InvalidParameter, with the field and the allowed values.
+    """
+    inputs = inputs or {}
+    model = find_model(request, catalog)
+    if retried_from is None and not is_repeat:
+        _refuse_lacking(request, model)
+    parameters = resolve(request, model)
+    _check_combination(request, parameters, model)
+    return NewJob(
+        id=new_id("job"),
+        project_id=project_id,
+        operation=request.operation,
+        model=model.id,
+        prompt=request.prompt or "",
+        n=request.n,
+        parameters=parameters,
+        queue=model.queue,
+        microbatch_key=microbatch_key(model, request.operation, parameters, masked="mask" in inputs),
+        microbatch_size=model.microbatch_size,
+        priority=request.priority,
+        cost=device_seconds(model, parameters) * request.n,
+        max_attempts=settings.max_attempts,
+        ttl=settings.job_ttl if request.expires_after is None else timedelta(seconds=request.expires_after),
+        inputs=inputs,
+        retried_from=retried_from,
+        metadata=request.metadata,
+        webhook=None if request.webhook is None else check_webhook(request.webhook, settings),
+    )
+
+
+def find_model(request: JobRequest, catalog: Catalog) -> Model:
+    """The model of a request, if it has the operation. Raises ModelNotFound or InvalidParameter."""
+    model = catalog.model(request.model)
+    if request.operation not in model.operations:
+        able = ", ".join(catalog.able_to(request.operation)) or "none"
+        raise InvalidParameter(
+            f"{model.id} has no operation {request.operation!r}; it has {', '.join(model.operations)}. "
+            f"Models with it: {able}.",
+            param="operation",
+        )
+    return model
+
+
+def resolve(request: JobRequest, model: Model) -> ResolvedParameters:
+    """The parameters of a job: those of the request, within the catalogue's limits, and the model's defaults."""
+    values: dict[str, Any] = {}
+    for name in rules():
+        value = getattr(request, name)
+        match model.limit(name):
+            case Range() as limit:
+                values[name] = _within(limit, name, value)
+            case Choices() as limit:
+                values[name] = _chosen(limit, name, value, model)
+            case None:
+                values[name] = value
+    if values["seed"] is None:
+        values["seed"] = random_seed(model)
+    if request.operation == "edit" and values["strength"] is None:
+        values["strength"] = model.strength
+    return ResolvedParameters.model_construct(**values)
+
+
+def random_seed(model: Model) -> int:
+    """A seed for a request without one. 0 where the model has no seed: another number would promise more."""
+    return 0 if "seed" in model.lacks else secrets.randbelow(SEEDS)
+
+
+def request_of(row: JobRow) -> JobRequest:
+    """The request that a job was made from, with the job's seed: to run it again as it was."""
+    values: dict[str, Any] = {name: getattr(row.parameters, name) for name in rules()}
+    columns = JobRequest.model_fields.keys() - values.keys() - {"webhook"}
+    values |= {name: getattr(row, name) for name in columns if hasattr(row, name)}
+    values |= {name: ImageSource(file_id=file_id) for name, file_id in row.inputs.items()}
+    values["webhook"] = None if row.webhook is None else JobWebhook.model_validate(row.webhook)
+    return JobRequest.model_construct(**values)
+
+
+def microbatch_key(model: Model, operation: Operation, parameters: ResolvedParameters, *, masked: bool = False) -> str:
+    """What jobs must have in common to share a pass over the device; see `Rule.microbatch`."""
+    parts = [f"{model.id}@{model.revision or '-'}", operation, *(["mask"] if masked else [])]
+    for name, rule in rules().items():
+        value = getattr(parameters, name)
+        if value is None or rule.microbatch is None or name in model.lacks:
+            continue
+        parts.append(name if rule.microbatch == "presence" else f"{name}={value}")
+    return "|".join(parts)
+
+
+def device_seconds(model: Model, parameters: ResolvedParameters) -> float:
+    """Estimated seconds of device time for one image: the catalogue's figure, scaled by steps and area."""
+    return model.seconds_per_image * parameters.steps / model.steps.default * _area(parameters.size) / _area(model.size)
+
+
+def check_webhook(webhook: JobWebhook | BatchWebhook, settings: Settings) -> dict[str, Any]:
+    """A webhook as it is stored. Raises InvalidParameter where its address is not allowed."""
+    check_receiver(webhook.url, settings, "webhook.url")
+    return webhook.model_dump()
+
+
+def _refuse_lacking(request: JobRequest, model: Model) -> None:
+    """Raise the InvalidParameter that names the first parameter that the model could only drop."""
+    for name in rules():
+        if name in model.lacks and getattr(request, name) not in (None, JobRequest.model_fields[name].default):
+            raise InvalidParameter(f"{model.id} has no {name}: leave it out.", param=name)
+    if model.is_remote and request.partial_images and request.n > 1:
+        raise InvalidParameter(
+            f"partial_images must be 0 where n is more than 1: the previews of {model.id} do not say which image "
+            "they show.",
+            param="partial_images",
+        )
+
+
+def _check_combination(request: JobRequest, parameters: ResolvedParameters, model: Model) -> None:
+    """Check what depends on several fields or on the model's sizes of things."""
+    output_size(parameters.size, parameters.postprocess)
+    _within(Range(1, 1, model.max_images), "n", request.n)
+    for name, text in (("prompt", request.prompt), ("negative_prompt", parameters.negative_prompt)):
+        if text is not None and len(text) > model.max_prompt_chars:
+            raise InvalidParameter(
+                f"{name} has {len(text)} characters; {model.id} takes at most {model.max_prompt_chars}.", param=name
+            )
+    if parameters.output_compression is not None and parameters.output_format == "png":
+        raise InvalidParameter(
+            "output_compression is for output_format webp or jpeg; png is lossless.", param="output_compression"
+        )
+
+
+def _within(limit: Range, name: str, value: float | None) -> float:
+    """A number within a range; the default for None. Raises InvalidParameter."""
+    if value is None:
+        return limit.default
+    if not limit.min <= value <= limit.max:
+        raise InvalidParameter(f"{name} is {value:g}; allowed is {limit.min:g} to {limit.max:g}.", param=name)
+    return value
+
+
+def _chosen(limit: Choices, name: str, value: str | None, model: Model) -> str | None:
+    """A value of a list; the default for None and `auto`. Raises InvalidParameter."""
+    if value in (None, "auto"):
+        return limit.default
+    if value not in limit.values:
+        allowed = ", ".join(limit.values)
+        raise InvalidParameter(f"{name} {value!r} is not one that {model.id} has: {allowed}.", param=name)
+    return value
+
+
+def _area(size: str) -> int:
+    width, _, height = size.partition("x")
+    return int(width) * int(height)

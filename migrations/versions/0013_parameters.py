@@ -1,0 +1,26 @@
+"""Jobs store their parameters as one JSONB column.
+
+Revision ID: 0013
+Revises: 0012
+
+The columns that it replaces stay, and both are written, until no worker of version 0.1 runs (ADR 12). Adding a column
+without a default changes the catalogue alone, whatever the size of the table.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
+
+revision = "0013"
+down_revision = "0011"
+
+
+def upgrade() -> None:
+    op.add_column(
+        "jobs",
+        sa.Column("parameters", JSONB, comment="core.parameters; null: version 0.1 wrote the columns that it replaces"),
+    )
+
+
+def downgrade() -> None:
+    op.drop_column("jobs", "parameters")
