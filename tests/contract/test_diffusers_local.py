@@ -35,7 +35,7 @@ class Distilled(StableDiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         ({"negative_prompt": "blurred"}, "takes no negative_prompt"),
         ({"steps": 21}, "takes no steps other than 20"),
         ({"guidance_scale": 6.0}, r"takes no guidance_scale other than 5\.0"),
-        ({"width": 64, "height": 64}, "draws 32x32, not 64x64"),
+        ({"size": "64x64"}, "draws 32x32, not 64x64"),
     ],
 )
 def test_a_value_that_the_pipeline_would_drop_is_an_error(tiny: Path, changes: dict[str, Any], says: str) -> None:
@@ -109,7 +109,7 @@ def test_a_stopped_call_frees_its_tensors(tiny: Path) -> None:
 
 def test_an_image_too_large_for_the_memory_of_the_machine_is_out_of_memory(tiny: Path) -> None:
     with pytest.raises(OutOfMemory, match=r"2 image\(s\) of 2147483648x2097152 do not fit"):
-        a_diffusers_generator(tiny).generate([a_tiny_request(width=2**31, height=2**21)] * 2, RecordingReporter())
+        a_diffusers_generator(tiny).generate([a_tiny_request(size=f"{2**31}x{2**21}")] * 2, RecordingReporter())
 
 
 def test_pixels_that_are_not_numbers_fail_the_call(tiny: Path) -> None:
@@ -123,5 +123,5 @@ def test_pixels_that_are_not_numbers_fail_the_call(tiny: Path) -> None:
 
 def test_a_size_the_pipeline_refuses_is_not_tried_again(tiny: Path) -> None:
     with pytest.raises(GenerationError, match="divisible by 8") as caught:
-        a_diffusers_generator(tiny).generate([a_tiny_request(width=33)], RecordingReporter())
+        a_diffusers_generator(tiny).generate([a_tiny_request(size=f"33x{SIDE_PX}")], RecordingReporter())
     assert not caught.value.retryable

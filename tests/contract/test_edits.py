@@ -89,7 +89,7 @@ def test_each_image_of_a_batch_has_a_mask_of_its_own(artist: Artist) -> None:
 @pytest.mark.parametrize("artist", [("unclip-mini", "inpainting")], indirect=True)
 def test_the_original_keeps_its_resolution_outside_the_mask(artist: Artist, side: int) -> None:
     detailed = Image.effect_noise((side, side), 60).convert("RGB")
-    (edited,) = artist.draw(artist.request(width=side, height=side, image=detailed, mask=a_mask(side), steps=2))
+    (edited,) = artist.draw(artist.request(size=f"{side}x{side}", image=detailed, mask=a_mask(side), steps=2))
     outside = numpy.asarray(a_mask(side)) == 0
     assert (edited[outside] == numpy.asarray(detailed)[outside]).all()
 

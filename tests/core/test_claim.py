@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from core import jobs, keys
 from core.db import Database
 from core.ids import new_id
+from core.jobs import NewJob
+from core.tables import LEGACY_COLUMNS
 from core.tables import jobs as table
 from tests.core.test_verbs import a_job, claim
 
@@ -129,10 +131,10 @@ def test_sixteen_workers_never_claim_a_job_twice(database: Database) -> None:
 
 
 def test_a_claim_reads_the_index_and_sorts_nothing(database: Database) -> None:
-    rows = [
-        {**{name: getattr(a_job(), name) for name in a_job().__slots__ if name != "ttl"}, "fair_rank": float(number)}
-        for number in range(2000)
-    ]
+    job = a_job()
+    columns = {name: getattr(job, name) for name in NewJob.__slots__ if name not in ("ttl", "parameters")}
+    columns |= {"parameters": job.parameters.dump(), **{name: getattr(job.parameters, name) for name in LEGACY_COLUMNS}}
+    rows = [columns | {"id": new_id("job"), "fair_rank": float(number)} for number in range(2000)]
     with database.transaction() as connection:
         for number, values in enumerate(rows):
             values["microbatch_key"] = f"key {number % 8}"

@@ -12,6 +12,7 @@ from core import jobs, leases
 from core.db import Database, Statement
 from core.errors import GeneratorFailed, OutOfMemory
 from core.ids import new_id
+from core.images.postprocess import Postprocess
 from core.jobs import JobWarning, NewJob, StoredImage
 from core.parameters import ResolvedParameters
 from core.rows import JobRow
@@ -240,20 +241,19 @@ def test_completing_records_the_images_in_the_same_statement(database: Database)
 
 
 def test_a_job_comes_back_as_it_was_submitted_and_with_what_it_was_warned_of(database: Database) -> None:
-    given: dict[str, Any] = {
+    columns: dict[str, Any] = {
         "operation": "edit",
         "inputs": {"image": "file-a", "mask": "file-b"},
-        "strength": 0.4,
-        "postprocess": {"upscale": 2},
-        "partial_images": 2,
         "metadata": {"a": "b"},
     }
-    job, lease = a_job(**given), uuid4()
+    job = a_job(**columns, strength=0.4, postprocess=Postprocess(upscale=2), partial_images=2)
+    lease = uuid4()
     warning = JobWarning(code="prompt_truncated", message="The end is not read.", param="prompt")
     database.execute(jobs.submit(job, a_job()))
     database.execute(claim(lease))
 
     (done,) = database.execute(jobs.complete(job.id, lease, [an_image(job.id)], [warning]))
 
-    assert {name: getattr(done, name) for name in given} == given
+    assert {name: getattr(done, name) for name in columns} == columns
+    assert done.parameters == job.parameters
     assert done.warnings == [warning]
