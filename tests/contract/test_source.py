@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from core.errors import ModelUnavailable
 from core.settings import Settings
@@ -86,9 +87,9 @@ def test_a_device_that_torch_does_not_have_is_named(tiny: Path) -> None:
         build(a_model(source=str(tiny)), Settings(device="warp:9")).load()
 
 
-def test_a_generator_that_is_not_there_is_named() -> None:
-    with pytest.raises(ModelUnavailable, match="openai_images"):
-        build(a_model(generator="openai_images", microbatch_size=1), Settings())
+def test_a_generator_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    with pytest.raises(ValidationError, match="no generator 'dalle'; there are diffusers_local, fake, openai_images"):
+        a_model(generator="dalle")
 
 
 def test_building_a_generator_touches_no_device(tiny: Path) -> None:
