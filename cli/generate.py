@@ -10,90 +10,53 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from cli.client import Client, Job, Key, Url, connect
 from cli.errors import CommandError
 from cli.jobs import after_cancel
-from cli.parameters import (
-    FORMATS,
-    MAX_IMAGES,
-    Denoise,
-    Format,
-    GuidanceScale,
-    Model,
-    NegativePrompt,
-    Seed,
-    Sharpen,
-    Size,
-    Steps,
-    Upscale,
-    extension_of,
-    filters,
-    said,
-)
+from cli.parameters import FORMATS, Format, extension_of, present, request_options, with_options
 from cli.watch import INTERRUPTED, check_completed, follow
+from core.requests.job import JobRequest
+
+OPTIONS = tuple(request_options(JobRequest, skip=("prompt", "operation", "image", "mask", "dry_run")))
 
 
+@with_options(OPTIONS)
 def generate(
-    prompt: Annotated[str | None, typer.Argument(help="What to draw; left out with --variation.")] = None,
+    *,
+    prompt: Annotated[str | None, typer.Argument(help="What the images should show; not with --variation.")] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output", "-o", help="File (n > 1: cat-0.png, cat-1.png ...) or directory. Default: named by the job."
         ),
     ] = None,
-    model: Model = None,
-    n: Annotated[int, typer.Option("--n", "-n", min=1, max=MAX_IMAGES, help="How many images.")] = 1,
-    size: Size = None,
-    seed: Seed = None,
-    steps: Steps = None,
-    guidance_scale: GuidanceScale = None,
-    negative_prompt: NegativePrompt = None,
-    image: Annotated[Path | None, typer.Option(help="Begin with this image: edit it by the prompt.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Edit this image.")] = None,
     mask: Annotated[
-        Path | None, typer.Option(help="Edit only where this image, as large as the other, is transparent or white.")
+        Path | None,
+        typer.Option(help="Edit only where this image, of the same size as the other, is transparent or white."),
     ] = None,
-    strength: Annotated[float | None, typer.Option(help="How far to edit, up to 1. Default: the model's.")] = None,
-    variation: Annotated[bool, typer.Option("--variation", help="Draw the subject of --image anew.")] = False,
-    denoise: Denoise = None,
-    sharpen: Sharpen = None,
-    upscale: Upscale = None,
-    output_format: Annotated[
-        Format | None, typer.Option("--format", help="Default: by the file's extension, else png.")
-    ] = None,
+    variation: Annotated[bool, typer.Option("--variation", help="Make variations of --image.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files.")] = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and leave it alone.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and exit.")] = False,
     url: Url = None,
     key: Key = None,
+    request: dict[str, Any],
 ) -> None:
-    """Draw images and save them. Progress goes to stderr, their paths to stdout. Ctrl-C cancels the job."""
+    """Generate images and save them. Progress goes to stderr, their paths to stdout. Ctrl-C cancels the job."""
     if no_wait and output is not None:
         raise CommandError("--no-wait saves nothing, so it does not go with -o.")
-    chosen = choose_format(output, output_format)
-    check_place(output, n, force)
-    operation = choose_operation(prompt, image, mask, variation)
-    images = {name: (path, _image(path)) for name, path in (("image", image), ("mask", mask)) if path is not None}
-    asked: dict[str, object] = {
-        "operation": operation,
-        "prompt": prompt,
-        "model": model,
-        "n": n,
-        "size": size,
-        "seed": seed,
-        "steps": steps,
-        "guidance_scale": guidance_scale,
-        "negative_prompt": negative_prompt,
-        "output_format": chosen,
-        "strength": strength,
-        "postprocess": filters(denoise, sharpen, upscale),
-    }
+    request["output_format"] = choose_format(output, request.get("output_format"))
+    check_place(output, request.get("n", 1), force)
+    request |= {"prompt": prompt, "operation": choose_operation(prompt, image, mask, variation)}
+    inputs = {name: (path, _read(path)) for name, path in (("image", image), ("mask", mask)) if path is not None}
     with connect(url, key) as client:
-        for name, (path, content) in images.items():
-            asked[name] = {"file_id": client.upload(path.name, content)}
-        job = _submit(client, said(asked))
+        for name, (path, content) in inputs.items():
+            request[name] = {"file_id": client.upload(path.name, content)}
+        job = _submit(client, present(request))
         if no_wait:
             print(job["id"])
             return
@@ -119,7 +82,7 @@ def choose_operation(
     return None if image is None else "variation" if variation else "edit"
 
 
-def _image(path: Path) -> bytes:
+def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:

@@ -7,7 +7,7 @@ to stdout.
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,23 +23,17 @@ from cli.batch.submission import ensure, estimate, recall, retry, submit
 from cli.batch.summary import summarize, told_errors, write_errors, write_manifest
 from cli.client import Key, Url, connect
 from cli.errors import CommandError, Refused
-from cli.parameters import (
-    MAX_IMAGES,
-    Denoise,
-    Format,
-    GuidanceScale,
-    Model,
-    NegativePrompt,
-    Seed,
-    Sharpen,
-    Size,
-    Steps,
-    Upscale,
-    filters,
-    said,
-)
+from cli.parameters import request_options, with_options
 from cli.watch import INTERRUPTED
+from core.batches.requests import BatchRequest
 from core.status import BatchStatus
+
+OPTIONS = tuple(
+    request_options(
+        BatchRequest,
+        skip=("input_file_id", "prompts", "requests", "endpoint", "output_expires_after", "response_format", "dry_run"),
+    )
+)
 
 NOT_ALL = 3
 """Exit code when the batch has ended and not every line completed."""
@@ -51,7 +45,9 @@ MIN_INTERVAL, MAX_INTERVAL = 0.2, 2.0
 """Seconds between two looks at a batch: a tenth of the time it has taken, within these."""
 
 
+@with_options(OPTIONS)
 def batch(
+    *,
     source: Annotated[
         Path | None, typer.Argument(metavar="FILE", help="Prompts: .csv, .txt or .jsonl; `-` is standard input.")
     ] = None,
@@ -61,21 +57,6 @@ def batch(
     input_format: Annotated[
         Kind | None, typer.Option("--input-format", help="What FILE is. Default: by its name.")
     ] = None,
-    model: Model = None,
-    n: Annotated[int | None, typer.Option("--n", "-n", min=1, max=MAX_IMAGES, help="Images a line.")] = None,
-    size: Size = None,
-    seed: Seed = None,
-    steps: Steps = None,
-    guidance_scale: GuidanceScale = None,
-    negative_prompt: NegativePrompt = None,
-    denoise: Denoise = None,
-    sharpen: Sharpen = None,
-    upscale: Upscale = None,
-    output_format: Annotated[Format | None, typer.Option("--format", help="Of the images. Default: png.")] = None,
-    completion_window: Annotated[
-        str | None, typer.Option(help="What waits after it expires: 1h to 168h. Default: 24h.")
-    ] = None,
-    metadata: Annotated[list[str] | None, typer.Option(help="To find it by; may be repeated.", metavar="K=V")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print counts, an estimate and all errors; submit nothing.")
     ] = False,
@@ -94,27 +75,13 @@ def batch(
     ] = False,
     url: Url = None,
     key: Key = None,
+    request: dict[str, Any],
 ) -> None:
-    """Draw many prompts. The same command, run again, goes on where it stopped.
+    """Generate images for many prompts. The same command, run again, continues where it stopped.
 
-    Options that say how to draw hold for every line that does not say itself. Exit codes: 0 every line completed, 1 it
-    cannot be done (or --dry-run found errors), 3 it has ended and not every line completed, 130 Ctrl-C.
+    Options that say what to generate apply to every line that does not set them itself. Exit codes: 0 every line
+    completed, 1 it cannot be done (or --dry-run found errors), 3 it has ended and not every line completed, 130 Ctrl-C.
     """
-    request = said(
-        {
-            "model": model,
-            "n": n,
-            "size": size,
-            "seed": seed,
-            "steps": steps,
-            "guidance_scale": guidance_scale,
-            "negative_prompt": negative_prompt,
-            "output_format": output_format,
-            "postprocess": filters(denoise, sharpen, upscale),
-            "completion_window": completion_window,
-            "metadata": _pairs(metadata),
-        }
-    )
     if source is None:
         _check_without_prompts(out, batch_id, request, dry_run=dry_run)
     elif batch_id is not None:
@@ -155,14 +122,6 @@ def _check_without_prompts(
         raise CommandError("Name a FILE of prompts: safelight batch prompts.csv --out images/")
     if request:
         raise CommandError(f"{', '.join(request)}: a batch that is there already cannot be changed; name a FILE.")
-
-
-def _pairs(metadata: Sequence[str] | None) -> dict[str, str] | None:
-    """`k=v` options as an object. Raises CommandError for one without `=`."""
-    for pair in metadata or ():
-        if "=" not in pair:
-            raise CommandError(f"--metadata {pair}: give a key and a value, such as --metadata project=cats.")
-    return dict(pair.split("=", 1) for pair in metadata) if metadata else None
 
 
 def _collect(batches: Batches, directory: OutputDirectory, state: State, *, retries: bool) -> int:
