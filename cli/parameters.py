@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
@@ -39,9 +39,9 @@ class RequestOption:
     @property
     def parameter(self) -> inspect.Parameter:
         """As an argument of a command."""
-        metavar = "K=V" if self.is_map else None
+        metavar = "K=V" if self.is_map else self.path[-1].upper() if self.type == list[str] else None
         option = typer.Option(*self.flags, help=self.help, show_default=False, metavar=metavar)
-        annotation = Annotated[self.type | None, option]
+        annotation = cast(Any, Annotated)[self.type | None, option]  # not a type that mypy could check
         return inspect.Parameter(self.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

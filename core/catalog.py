@@ -13,6 +13,7 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     BaseModel,
     ConfigDict,
     Field,
@@ -104,7 +105,9 @@ class Model(BaseModel):
     max_images: Annotated[int, Ge(1), Le(64)] = Field(10, description="Largest n of one job.")
     max_prompt_chars: Annotated[int, Ge(1)] = 4000
     microbatch_size: Annotated[int, Ge(1), Le(256)] = Field(
-        4, description="Images that go through the device together."
+        4,
+        description="Images that go through the device together.",
+        validation_alias=AliasChoices("microbatch_size", "microbatch"),  # its name in version 0.1
     )
     seconds_per_image: Annotated[float, Gt(0)] = Field(
         1.0,

@@ -131,7 +131,7 @@ def test_wrong_lines_are_named_nothing_is_drawn_and_the_corrected_file_goes_on(
     ended = terminal.run(*prompts.command())
 
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert "line 3: size '1x1' is not one that fake draws" in ended.stderr
+    assert "line 3: size '1x1' is not one that fake has" in ended.stderr
     assert ended.stderr.splitlines()[-1].endswith("correct these lines and run the command again.")
     assert prompts.images() == []
     prompts.file.write_text("prompt,size\nA cat.,64x64\nA dog.,64x64\n")

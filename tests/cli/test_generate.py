@@ -169,7 +169,7 @@ def test_ctrl_c_cancels_the_job(terminal: Terminal, safelight: Stack, ctrl_c: No
         (("-o", "cat.png", "--format", "webp"), "cat.png is the name of a png file, but --format says webp."),
         (("-o", "nowhere/cat.png"), "There is no directory nowhere."),
         (("-o", "cat.png", "--no-wait"), "--no-wait saves nothing, so it does not go with -o."),
-        (("--size", "1x1"), "size '1x1' is not one that fake draws: 64x64, 128x128, 256x256."),
+        (("--size", "1x1"), "size '1x1' is not one that fake has: 64x64, 128x128, 256x256."),
         (("--guidance-scale", "nan"), "guidance_scale should be a finite number."),
         (("--model", "mona-lisa"), "The model 'mona-lisa' does not exist. Models here: fake, slow, elsewhere."),
         (("--key", "ключ"), "The API key has characters that no key has: check --key or SAFELIGHT_API_KEY."),
