@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageStat
@@ -62,7 +63,7 @@ def test_jobs_that_share_a_micro_batch_get_the_pictures_that_they_get_alone(own:
     own.environment |= ENVIRONMENT
     own.api()
     prompts = ["A rocket in space.", "一只猫在雪地里", "A red car in the city at night.", "A house in the forest."]
-    wishes = [{"prompt": prompt, "seed": number} for number, prompt in enumerate(prompts)]
+    wishes: list[dict[str, Any]] = [{"prompt": prompt, "seed": number} for number, prompt in enumerate(prompts)]
     waiting = [own.submit(**wish, model="unclip-mini", size="128x128")["id"] for wish in wishes]
     own.worker()
 

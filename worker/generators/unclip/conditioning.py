@@ -76,7 +76,8 @@ def look(
     """Embeddings (N, E) of pictures of any size, float32; they are reduced by means of areas, as in training."""
 
     def embeds(pixels: Tensor) -> Tensor:
-        return image_encoder(pixels).image_embeds.float()
+        embedded: Tensor = image_encoder(pixels).image_embeds.float()
+        return embedded
 
     pixels = to_tensor(pictures, image_encoder.config.image_size).to(device, image_encoder.dtype)
     return (lanes or Lanes()).run(embeds, pixels)
