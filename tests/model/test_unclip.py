@@ -20,8 +20,8 @@ from worker.generators.unclip.conditioning import imagine, to_tensor
 from worker.generators.unclip.networks import UnclipAutoencoder, UnclipDecoder
 from worker.generators.unclip.original import free_cells
 from worker.generators.unclip.pipeline import UnclipPipeline
-from worker.generators.unclip.precision import quick
 from worker.generators.unclip.prior import UnclipPrior
+from worker.generators.unclip.threads import ImageThreads
 from worker.generators.unclip.upscaler import UnclipUpscaler
 
 SHAPE = {
@@ -148,8 +148,7 @@ def test_half_precision_files_load_to_single_precision(pipe: UnclipPipeline, tmp
 
 def test_an_image_does_not_depend_on_its_neighbours(pipe: UnclipPipeline) -> None:
     together = drawn(pipe, ["cat", "dog", "cow", "hen"], 1, 2, 3, 4)
-    alone = drawn(pipe, ["cow"], 3)
-    assert np.abs(together[2] - alone[0]).max() < 1e-4  # kernels differ with the batch size in the last bits only
+    assert np.array_equal(together[2:3], drawn(pipe, ["cow"], 3))
 
 
 def test_seed_prompt_and_negative_prompt_all_matter(pipe: UnclipPipeline) -> None:
@@ -171,7 +170,8 @@ def test_the_half_that_guidance_leads_away_from_knows_no_image(pipe: UnclipPipel
     drawn(pipe, ["cat", "dog"], 1, 2, image_embeds=embeds)
     drawn(pipe, ["cat", "dog"], 1, 2, image_embeds=embeds, guidance_scale=1.0)
     drawn(pipe, ["cat", "dog"], 1, 2)
-    assert known[::3] == [[False, False, True, True], [True, True], [False] * 4]
+    # Two pictures of three steps each, which are computed one by one.
+    assert known[::6] == [[False, True], [True], [False, False]]
 
 
 def test_a_prior_is_used_unless_it_is_declined(pipe: UnclipPipeline, full: UnclipPipeline) -> None:
@@ -195,7 +195,7 @@ def test_a_folder_says_whether_its_prior_is_used(full: UnclipPipeline, tmp_path:
 def test_what_the_prior_imagines_belongs_to_one_image(full: UnclipPipeline) -> None:
     together = drawn(full, ["cat", "dog", "cow"], 1, 2, 3, prior_guidance_scale=2.0)
     alone = drawn(full, ["dog"], 2, prior_guidance_scale=2.0)
-    assert np.abs(together[1] - alone[0]).max() < 1e-4
+    assert np.array_equal(together[1:2], alone)
     assert not np.allclose(alone, drawn(full, ["dog"], 2), atol=1e-4)
 
 
@@ -209,7 +209,7 @@ def test_a_prior_that_knows_the_answer_is_sampled_to_it(full: UnclipPipeline) ->
     text = full._read(["cat", "dog"])
     embeds = imagine(full.prior, text, torch.randn(2, 64))
     expected = answer / full.prior.scale + full.prior.mean
-    assert torch.allclose(embeds, expected.expand(2, 64), atol=1e-2)  # bfloat16, where the CPU has it
+    assert torch.allclose(embeds, expected.expand(2, 64), atol=1e-5)
     assert torch.allclose(full.prior.standardise(full.prior.restore(embeds)), embeds, atol=1e-5)
 
 
@@ -270,7 +270,7 @@ def test_a_variation_sees_the_image_as_training_did(pipe: UnclipPipeline) -> Non
 def test_each_image_is_varied_with_a_seed_of_its_own(pipe: UnclipPipeline) -> None:
     one, other = a_photo(), a_photo().rotate(45)
     both = drawn(pipe, "", 1, 2, image=[one, other])
-    assert np.abs(both[1] - drawn(pipe, "", 2, image=other)[0]).max() < 1e-4
+    assert np.array_equal(both[1:2], drawn(pipe, "", 2, image=other))
 
 
 @pytest.mark.parametrize(("strength", "steps"), [(0.1, 1), (0.5, 5), (1.0, 10)])
@@ -290,8 +290,7 @@ def test_latents_outside_a_mask_end_as_the_original_s(pipe: UnclipPipeline) -> N
     mask.putpixel((20, 70), 255)  # in the cell of column 2, row 8
     options: dict[str, Any] = {"image": a_photo(), "mask_image": mask, "strength": 1.0, "output_type": "latent"}
     latents = pipe("cat", generator=seeds(1), num_inference_steps=3, return_dict=False, **options)[0]
-    with quick(torch.device("cpu")):
-        original = pipe.vae.encode(to_tensor([a_photo()], 128)).float()
+    original = ImageThreads().run(pipe.vae.encode, to_tensor([a_photo()], 128))
     changed = (latents - original).abs().amax(1)[0] > 1e-6
     assert changed.nonzero().tolist() == [[8, 2]]
 

@@ -75,8 +75,11 @@ class DiffusersGenerator:
         call_options(self._model, self._pipe)
         operations = Operations(self._model, self._pipe)
         self._threads = self._threads or _threads(self._pipe)
-        if device.type == "cpu" and self._threads == 1 and isinstance(self._pipe, UnclipPipeline):
-            self._pipe.spread_over(_CORES)
+        if isinstance(self._pipe, UnclipPipeline):
+            # A `dtype` of the catalogue is what the operator wants to compute in.
+            spread = device.type == "cpu" and self._threads == 1
+            self._pipe.spread_over(_CORES if spread else 1, autocast="dtype" not in self._model.options)
+            dtype = self._pipe.arithmetic
         self._receipt = {
             "model": self._model.id,
             "revision": revision or digest(folder),

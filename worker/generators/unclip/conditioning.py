@@ -5,7 +5,7 @@ How strongly the decoder is guided by all this is in pipeline.py. Letters: N ima
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final, Self
 
 import numpy
@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
 
-from worker.generators.unclip.precision import quick
 from worker.generators.unclip.prior import UnclipPrior
+from worker.generators.unclip.threads import ImageThreads
 
 PRIOR_STEPS: Final = 8
 
@@ -30,6 +30,11 @@ class Text:
 
     def __getitem__(self, part: slice) -> "Text":
         return Text(self.states[part], self.mask[part], self.embeds[part])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """All prompts of some parts, in their order."""
+        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
 @dataclass(frozen=True)
@@ -62,12 +67,20 @@ def read(
     return Text(encoded.last_hidden_state, ends.cumsum(1) - ends == 0, encoded.text_embeds)
 
 
-def look(images: Sequence[Image.Image], image_encoder: CLIPVisionModelWithProjection, device: torch.device) -> Tensor:
+def look(
+    images: Sequence[Image.Image],
+    image_encoder: CLIPVisionModelWithProjection,
+    device: torch.device,
+    threads: ImageThreads | None = None,
+) -> Tensor:
     """Embeddings (N, E) of images of any size, float32; they are reduced by means of areas, as in training."""
-    side = image_encoder.config.image_size
-    with quick(device):
-        embeds: Tensor = image_encoder(to_tensor(images, side).to(device, image_encoder.dtype)).image_embeds.float()
-    return embeds
+
+    def embeds(pixels: Tensor) -> Tensor:
+        embedded: Tensor = image_encoder(pixels).image_embeds.float()
+        return embedded
+
+    pixels = to_tensor(images, image_encoder.config.image_size).to(device, image_encoder.dtype)
+    return (threads or ImageThreads()).run(embeds, pixels)
 
 
 def imagine(
@@ -78,22 +91,21 @@ def imagine(
     noise: (N, E), standard normal. nothing: the empty prompt, (1, …), which guidance above 1 leads away from.
     """
     embeds = noise
-    with quick(noise.device):
-        for step in range(PRIOR_STEPS):
-            time = torch.full((len(noise),), 1 - step / PRIOR_STEPS, device=noise.device)
-            clean = prior(embeds, time, text.states, text.mask, text.embeds)
-            if nothing is not None and guidance_scale > 1:
-                shape = len(noise), -1, -1
-                blind = prior(
-                    embeds,
-                    time,
-                    nothing.states.expand(shape),
-                    nothing.mask.expand(shape[:2]),
-                    nothing.embeds.expand(shape[:2]),
-                )
-                clean = blind + guidance_scale * (clean - blind)
-            flow = (embeds - clean) / time[:, None]
-            embeds = embeds - flow / PRIOR_STEPS
+    for step in range(PRIOR_STEPS):
+        time = torch.full((len(noise),), 1 - step / PRIOR_STEPS, device=noise.device)
+        clean = prior(embeds, time, text.states, text.mask, text.embeds)
+        if nothing is not None and guidance_scale > 1:
+            shape = len(noise), -1, -1
+            blind = prior(
+                embeds,
+                time,
+                nothing.states.expand(shape),
+                nothing.mask.expand(shape[:2]),
+                nothing.embeds.expand(shape[:2]),
+            )
+            clean = blind + guidance_scale * (clean - blind)
+        flow = (embeds - clean) / time[:, None]
+        embeds = embeds - flow / PRIOR_STEPS
     return prior.restore(embeds)
 
 

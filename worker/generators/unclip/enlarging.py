@@ -11,20 +11,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from worker.generators.unclip.lanes import Lanes
+from worker.generators.unclip.threads import ImageThreads
 from worker.generators.unclip.upscaler import UnclipUpscaler
 
 Pixels = numpy.ndarray[Any, numpy.dtype[numpy.float32]]
 
 
-def enlarge(pixels: Pixels, size: int, upscaler: UnclipUpscaler | None, lanes: Lanes) -> Pixels:
+def enlarge(pixels: Pixels, size: int, upscaler: UnclipUpscaler | None, threads: ImageThreads) -> Pixels:
     """Bring (N, H, H, 3) in [0, 1] to squares of `size` px, which is H times a power of two."""
     if pixels.shape[1] == size:
         return pixels
     if upscaler is None:
         enlarged = numpy.stack([_resampled(image, size) for image in pixels])
     else:
-        enlarged = lanes.run(partial(_doubled, upscaler, size), torch.from_numpy(pixels).to(upscaler.device)).numpy()
+        enlarged = threads.run(partial(_doubled, upscaler, size), torch.from_numpy(pixels).to(upscaler.device)).numpy()
     return enlarged.clip(0, 1, out=enlarged)
 
 

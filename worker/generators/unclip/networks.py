@@ -80,7 +80,7 @@ class UnclipAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffu
 
     def encode(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) in [-1, 1] to latents (N, 8, H/8, W/8)."""
-        latents: Tensor = self.normalise(self.encoder(images).float())
+        latents: Tensor = self.normalise(self.encoder(images).to(self.dtype)).float()
         return latents
 
     def decode(self, latents: Tensor) -> Tensor:

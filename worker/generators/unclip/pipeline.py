@@ -23,11 +23,11 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionM
 from worker.generators.unclip.batch import Batch, Images, Prompt, check_edit, check_generators, check_sizes
 from worker.generators.unclip.conditioning import Condition, Text, imagine, look, read, to_tensor
 from worker.generators.unclip.enlarging import Pixels, enlarge
-from worker.generators.unclip.lanes import Lanes
 from worker.generators.unclip.networks import UnclipAutoencoder, UnclipDecoder
 from worker.generators.unclip.original import Original, free_cells
-from worker.generators.unclip.precision import quick
+from worker.generators.unclip.precision import HAS_BFLOAT16
 from worker.generators.unclip.prior import UnclipPrior
+from worker.generators.unclip.threads import ImageThreads
 from worker.generators.unclip.upscaler import UnclipUpscaler
 
 NATIVE_PX: Final = 128
@@ -71,11 +71,17 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
         )
         self.register_to_config(prior_by_default=prior_by_default)
         self._interrupt = False
-        self._lanes = Lanes()
+        self._threads = ImageThreads()
 
-    def spread_over(self, cores: int) -> None:
-        """Compute the images of a batch side by side, on so many cores of a CPU."""
-        self._lanes = Lanes(cores)
+    def spread_over(self, cores: int, *, autocast: bool = True) -> None:
+        """Compute the images of a batch side by side, on so many cores of a CPU; autocast: see `arithmetic`."""
+        self._threads = ImageThreads(cores, autocast=autocast)
+
+    @property
+    def arithmetic(self) -> torch.dtype:
+        """What the networks compute in: bfloat16 on a CPU that has it, with autocast, else the type of the weights."""
+        autocast = self.device.type == "cpu" and self._threads.autocast and HAS_BFLOAT16
+        return torch.bfloat16 if autocast else self.decoder.dtype
 
     @classmethod
     def from_pretrained(cls, folder: str | PathLike[str], **options: Any) -> Self:
@@ -180,12 +186,16 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
         return self.numpy_to_pil(self._decode(latents))  # type: ignore[no-any-return]  # diffusers is untyped
 
     def _read(self, prompts: list[str]) -> Text:
-        return read(prompts, self.tokenizer, self.text_encoder, self._execution_device)
+        """Each different prompt by itself, so that its rounding does not depend on the others."""
+        parts = {
+            prompt: read([prompt], self.tokenizer, self.text_encoder, self._execution_device) for prompt in prompts
+        }
+        return Text.joined([parts[prompt] for prompt in prompts])
 
     def _look(self, images: list[Image.Image]) -> Tensor:
         if self.image_encoder is None:
             raise ValueError("image cannot be looked at: this folder has no image_encoder")
-        return look(images, self.image_encoder, self._execution_device)
+        return look(images, self.image_encoder, self._execution_device, self._threads)
 
     def _has_prior(self, wanted: bool | None) -> bool:
         if wanted and self.prior is None:
@@ -197,14 +207,18 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
         device = self._execution_device
         noise = randn_tensor(text.embeds.shape, generator=generator, device=device, dtype=torch.float32)
         nothing = self._read([""]) if guidance_scale > 1 else None
-        return imagine(self.prior, text, noise, nothing=nothing, guidance_scale=guidance_scale)
+
+        def compute(states: Tensor, mask: Tensor, embeds: Tensor, noise: Tensor) -> Tensor:
+            own = Text(states, mask, embeds)
+            return imagine(self.prior, own, noise, nothing=nothing, guidance_scale=guidance_scale)
+
+        return self._threads.run(compute, text.states, text.mask, text.embeds, noise)
 
     def _original(self, batch: Batch, noise: Tensor) -> Original:
         """The images to be edited; those of any size are reduced to the one that is drawn."""
         device = self._execution_device
         images = to_tensor(batch.images or [], NATIVE_PX).to(device, self.vae.dtype)
-        with quick(device):
-            latents = self.vae.encode(images)
+        latents = self._threads.run(self.vae.encode, images)
         free = free_cells(batch.masks, latents.shape[-1]).to(device) if batch.masks else None
         return Original(latents.float(), noise, free)
 
@@ -228,7 +242,7 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
         text = condition.text
         guided = len(text.embeds) > len(latents)
         sample = torch.cat([latents, latents]) if guided else latents
-        flow = self._lanes.run(
+        flow = self._threads.run(
             self.decoder,
             sample.to(self.decoder.dtype),
             time.expand(len(sample)),
@@ -248,12 +262,12 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
 
     def _decode(self, latents: Tensor) -> Pixels:
         """Images (N, 128, 128, 3) in [0, 1]."""
-        images = self._lanes.run(self.vae.decode, latents.to(self.vae.dtype))
+        images = self._threads.run(self.vae.decode, latents.to(self.vae.dtype))
         pixels: Pixels = (images / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).float().cpu().numpy()
         return pixels
 
     def _images(self, latents: Tensor, size: int, output_type: str) -> Any:
-        pixels = enlarge(self._decode(latents), size, self.upscaler, self._lanes)
+        pixels = enlarge(self._decode(latents), size, self.upscaler, self._threads)
         if output_type == "np":
             return pixels
         if output_type == "pt":

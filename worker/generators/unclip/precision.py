@@ -1,14 +1,14 @@
-"""In which precision the networks of unclip-mini compute: bfloat16 on a CPU that has it, else as their weights are."""
+"""The arithmetic of the networks of unclip-mini on a CPU: bfloat16 where the CPU has it, else that of their weights."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Final
 
 import torch
 
+HAS_BFLOAT16: Final = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
+"""Whether this CPU multiplies in bfloat16: in two thirds of the time, and the eye sees no difference."""
 
-def quick(device: torch.device) -> AbstractContextManager[Any]:
-    """Arithmetic in bfloat16 on a CPU that has it: twice as quick, and the eye sees no difference."""
-    native = device.type == "cpu" and any(
-        torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16")
-    )
-    return torch.autocast("cpu", torch.bfloat16) if native else nullcontext()
+
+def quick() -> AbstractContextManager[Any]:
+    """A context in which networks compute in bfloat16 on a CPU that has it."""
+    return torch.autocast("cpu", torch.bfloat16) if HAS_BFLOAT16 else nullcontext()

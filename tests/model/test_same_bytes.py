@@ -1,0 +1,43 @@
+"""The bytes of an image do not depend on its batch, whatever kernels a CPU has: oneDNN and ATen are restricted here."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import core
+from tests.processes import python
+from worker.generators.unclip.precision import HAS_BFLOAT16
+
+ROOT = Path(core.__file__).parent.parent
+KERNELS = {
+    "own": {},
+    "sse41": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+    "avx512": {"ATEN_CPU_CAPABILITY": "avx512", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
+}
+"""A restriction to more than the CPU has is ignored."""
+
+
+def comparison(dtype: str, kernels: str) -> Any:
+    """What a process with these kernels says of images that are generated alone and in batches."""
+    command = python("-m", "tests.model.same_bytes", dtype, "2", "128", "2,3")
+    ended = subprocess.run(command, cwd=ROOT, env=os.environ | KERNELS[kernels], text=True, capture_output=True)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+def test_in_single_precision_images_alone_are_those_of_batches() -> None:
+    assert comparison("float32", "sse41") == {"dtype": "float32", "different": []}
+
+
+@pytest.mark.parametrize("kernels", ["own", "avx512"])
+def test_in_the_arithmetic_of_this_cpu_images_alone_are_those_of_batches(kernels: str) -> None:
+    expected = {"dtype": "bfloat16" if HAS_BFLOAT16 else "float32", "different": []}
+    assert comparison("auto", kernels) == expected
+
+
+def test_with_weights_in_bfloat16_images_alone_are_those_of_batches() -> None:
+    assert comparison("bfloat16", "own") == {"dtype": "bfloat16", "different": []}
