@@ -35,7 +35,7 @@ def test_in_single_precision_images_alone_are_those_of_batches() -> None:
 
 @pytest.mark.parametrize("kernels", ["own", "avx512"])
 def test_in_the_arithmetic_of_this_cpu_images_alone_are_those_of_batches(kernels: str) -> None:
-    expected = {"dtype": "bfloat16" if HAS_BFLOAT16 else "float32", "different": []}
+    expected: dict[str, Any] = {"dtype": "bfloat16" if HAS_BFLOAT16 else "float32", "different": []}
     assert comparison("auto", kernels) == expected
 
 
