@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from PIL import Image
 
-from tests.processes import PATIENCE
+from tests.waiting import PATIENCE
 
 KEY = "sk-test"
 MODEL = "gpt-image-2.5-flare"

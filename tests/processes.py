@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
-PATIENCE = 60.0
-"""Seconds after which something that should have happened has not. No test depends on how soon it does."""
+from tests.waiting import PATIENCE
 
 
 class Process:

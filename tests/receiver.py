@@ -1,15 +1,16 @@
-"""A receiver of webhooks for tests: a real server on 127.0.0.1 that keeps what it gets and answers as it is told."""
+"""A webhook receiver for tests: a real server on 127.0.0.1 that records requests and answers as a test says."""
 
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from tests.processes import PATIENCE
+from tests.waiting import PATIENCE
 
 CERTIFICATE = Path(__file__).parent / "receiver.pem"
 """Of receiver.test, signed by itself; its key is no secret."""
@@ -44,6 +45,12 @@ def answering(status: int, headers: Mapping[str, str] | None = None, body: bytes
     return behave
 
 
+def hang(handler: BaseHTTPRequestHandler, _request: Received) -> None:
+    """Never answers: waits until the sender closes the connection."""
+    handler.connection.settimeout(PATIENCE)
+    handler.connection.recv(1)
+
+
 class Receiver:
     """Listens until it is closed; `received` holds every request in the order of arrival."""
 
@@ -59,6 +66,7 @@ class Receiver:
         self.connections = 0
         self.behave = behave or answering(200)
         self.closing = threading.Event()
+        self._sockets: list[socket.socket] = []
         self._news = threading.Condition()
         receiver = self
 
@@ -83,9 +91,10 @@ class Receiver:
             request_queue_size = 64
             address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
-            def process_request(self, request: object, client_address: object) -> None:
+            def process_request(self, request: Any, client_address: Any) -> None:
                 receiver.connections += 1
-                super().process_request(request, client_address)  # type: ignore[arg-type]  # as the base has it
+                receiver._sockets.append(request)
+                super().process_request(request, client_address)
 
             def handle_error(self, request: object, client_address: object) -> None:
                 pass  # senders that break off are what is tested
@@ -106,10 +115,10 @@ class Receiver:
     def url(self, path: str = "/hook", host: str = "127.0.0.1", scheme: str = "http") -> str:
         return f"{scheme}://{host}:{self.port}{path}"
 
-    def until(self, count: int, seconds: float = PATIENCE) -> list[Received]:
+    def until(self, count: int) -> list[Received]:
         """Wait until so many requests have come."""
         with self._news:
-            assert self._news.wait_for(lambda: len(self.received) >= count, seconds), (
+            assert self._news.wait_for(lambda: len(self.received) >= count, PATIENCE), (
                 f"{len(self.received)} of {count} came"
             )
             return list(self.received)
@@ -118,7 +127,10 @@ class Receiver:
         self.closing.set()
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(5)
+        self._thread.join(PATIENCE)
+        for connection in self._sockets:  # a request that hangs ends here
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> Self:
         return self

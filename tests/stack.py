@@ -16,7 +16,8 @@ import migrations
 from core.db import Database
 from core.settings import Settings
 from core.tables import jobs
-from tests.processes import PATIENCE, Process, python
+from tests.processes import Process, python
+from tests.waiting import PATIENCE
 
 CATALOG = """
 default = "fake"

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from cli.local.embedded import EmbeddedValkey
 from core.tables import jobs
 from tests.images import an_image, encoded
-from tests.processes import PATIENCE, Process
+from tests.processes import Process
 from tests.stack import Stack, body, free_port
+from tests.waiting import PATIENCE
 
 GRACE = "1.5"
 AGAIN = {"x-stainless-retry-count": "1"}

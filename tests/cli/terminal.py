@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.processes import PATIENCE, Process
+from tests.processes import Process
 from tests.stack import Stack
+from tests.waiting import PATIENCE
 
 SMALL = ("--size", "64x64")
 
@@ -87,3 +88,15 @@ def progress(stderr: str) -> list[str]:
     ids = {line.partition(": ")[0] for line in stderr.splitlines()}
     assert len(ids) == 1, stderr
     return [line.partition(": ")[2] for line in stderr.splitlines()]
+
+
+def read_screen(screen: int) -> str:
+    """All that is written to a pseudo-terminal until its writer closes it."""
+    output = b""
+    with os.fdopen(screen, "rb", buffering=0) as file:
+        try:
+            while part := file.read(65536):
+                output += part
+        except OSError:  # Linux's way to say that nobody writes to it any more
+            pass
+    return output.decode()

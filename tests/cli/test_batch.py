@@ -12,10 +12,9 @@ from PIL import Image
 
 from cli.batch.output_directory import safe_name
 from tests.cli.batches import Prompts, numbered
-from tests.cli.terminal import SMALL, Terminal, command
-from tests.cli.test_generate import everything_on
-from tests.processes import PATIENCE
+from tests.cli.terminal import SMALL, Terminal, command, read_screen
 from tests.stack import Stack
+from tests.waiting import PATIENCE
 
 CSV = "custom_id,prompt,n,seed\ncat,A cat.,2,7\nred/house,A red house.,,\n,A dog.,,\n"
 TXT = "A cat.\n\nA dog.\n"
@@ -232,7 +231,7 @@ def test_a_terminal_gets_a_bar_and_stdout_the_manifest_alone(terminal: Terminal)
     arguments = command(*prompts.command())
     with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
         os.close(stderr)
-        shown = everything_on(screen)
+        shown = read_screen(screen)
         said, _ = process.communicate(timeout=PATIENCE)
 
     assert (process.returncode, said) == (0, f"{prompts.out}/manifest.csv\n"), shown

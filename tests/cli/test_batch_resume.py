@@ -8,8 +8,9 @@ import pytest
 from tests.cli.batches import Prompts, fetched, numbered, snapshot
 from tests.cli.terminal import SMALL, Terminal
 from tests.cli.wire import Wire
-from tests.processes import PATIENCE, Process
+from tests.processes import Process
 from tests.stack import Stack
+from tests.waiting import PATIENCE
 
 LAST_WAITS = "custom_id,prompt,model\na,A cat.,fake\nb,A dog.,fake\nc,A cow.,elsewhere\n"
 """Two lines that are drawn at once, and one that waits for a worker of another queue."""

@@ -9,10 +9,10 @@ from uuid import uuid4
 import pytest
 from PIL import Image
 
-from tests.cli.terminal import SMALL, Terminal, command, jobs_like, progress
+from tests.cli.terminal import SMALL, Terminal, command, jobs_like, progress, read_screen
 from tests.images import a_mask, an_image, decoded, encoded, same
-from tests.processes import PATIENCE
 from tests.stack import Stack, free_port
+from tests.waiting import PATIENCE
 
 
 def test_an_image_is_edited_where_its_mask_says_and_enlarged(terminal: Terminal) -> None:
@@ -121,23 +121,12 @@ def test_a_terminal_gets_a_bar_and_stdout_the_path_alone(terminal: Terminal) -> 
         arguments, env=environment, cwd=terminal.directory, stdout=subprocess.PIPE, stderr=stderr, text=True
     ) as process:
         os.close(stderr)
-        shown = everything_on(screen)
+        shown = read_screen(screen)
         said, _ = process.communicate(timeout=PATIENCE)
 
     assert (process.returncode, said) == (0, "cat.png\n"), shown
     for words in ("job_", "drawing", "━", "10/10", "completed"):
         assert words in shown
-
-
-def everything_on(screen: int) -> str:
-    shown = b""
-    with os.fdopen(screen, "rb", buffering=0) as file:
-        try:
-            while part := file.read(65536):
-                shown += part
-        except OSError:  # Linux's way to say that nobody writes to it any more
-            pass
-    return shown.decode()
 
 
 def test_a_job_that_fails_gives_its_code_and_message(terminal: Terminal) -> None:

@@ -17,7 +17,8 @@ import pytest
 
 from cli.local.embedded import free_port
 from tests.cli.terminal import Terminal
-from tests.processes import PATIENCE, Process
+from tests.processes import Process
+from tests.waiting import PATIENCE
 
 PNG = b"\x89PNG\r\n"
 LAST_LINE = "print(image.data[0].url)"

@@ -8,7 +8,7 @@ import psutil
 from cli.local.embedded import free_port
 from tests.cli.terminal import CATALOG, Terminal
 from tests.openai_stub import KEY, MODEL, OpenAIStub
-from tests.processes import PATIENCE
+from tests.waiting import PATIENCE
 
 REMOTE = f"""
 [[models]]

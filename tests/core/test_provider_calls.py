@@ -18,7 +18,7 @@ from core.status import CallOutcome
 from core.tables import DEFAULT_PROJECT, job_events
 from core.tables import jobs as table
 from core.tables import provider_calls as calls
-from tests.core.test_verbs import a_job, claim
+from tests.factories import a_job, claim
 
 BREAKER = Breaker(failures=3, pause=timedelta(seconds=10))
 

@@ -11,84 +11,11 @@ import sqlalchemy as sa
 from core import jobs, leases
 from core.db import Database, Statement
 from core.errors import GeneratorFailed, OutOfMemory
-from core.ids import new_id
-from core.jobs import JobWarning, NewJob, StoredImage
+from core.jobs import JobWarning
 from core.status import ARROWS, JobStatus
-from core.tables import DEFAULT_PROJECT, images, job_events
+from core.tables import DEFAULT_PROJECT, images
 from core.tables import jobs as table
-
-LEASE = timedelta(seconds=30)
-LONG = timedelta(hours=1)
-
-
-def a_job(**fields: Any) -> NewJob:
-    """A request that the database takes."""
-    defaults: dict[str, Any] = {
-        "id": new_id("job"),
-        "project_id": DEFAULT_PROJECT,
-        "operation": "generation",
-        "model": "fake",
-        "prompt": "a cat",
-        "negative_prompt": None,
-        "n": 1,
-        "size": "64x64",
-        "steps": 5,
-        "guidance_scale": 5.0,
-        "seed": 7,
-        "output_format": "png",
-        "output_compression": None,
-        "queue": "local",
-        "microbatch_key": "fake",
-        "microbatch_size": 8,
-        "priority": 0,
-        "cost": 1.0,
-        "max_attempts": 3,
-        "ttl": LONG,
-    }
-    return NewJob(**defaults | fields)
-
-
-def an_image(job_id: str, index: int = 0) -> StoredImage:
-    """An image as `complete` records it."""
-    return StoredImage(
-        id=new_id("img"), index=index, seed=7 + index, storage_key=f"jobs/{job_id}/{uuid4().hex}/{index}.png",
-        media_type="image/png", width=64, height=64, bytes=100, sha256="0" * 64, receipt={"device": "cpu"},
-    )  # fmt: skip
-
-
-def claim(lease: UUID, **options: Any) -> Statement:
-    return leases.claim("local", lease, "tester", length=LEASE, attempt_timeout=LONG, **options)
-
-
-def in_state(database: Database, status: JobStatus) -> tuple[str, UUID]:
-    """A job brought to a status by the verbs themselves, and the last lease it had."""
-    job = a_job(ttl=timedelta(milliseconds=1) if status is JobStatus.EXPIRED else LONG)
-    lease = uuid4()
-    database.execute(jobs.submit(job))
-    way: dict[JobStatus, list[Statement]] = {
-        JobStatus.QUEUED: [],
-        JobStatus.IN_PROGRESS: [claim(lease)],
-        JobStatus.COMPLETED: [claim(lease), jobs.complete(job.id, lease, [an_image(job.id)])],
-        JobStatus.FAILED: [claim(lease), jobs.fail(job.id, lease, OutOfMemory())],
-        JobStatus.CANCELLED: [jobs.cancel(DEFAULT_PROJECT, job.id)],
-        JobStatus.EXPIRED: [sa.select(sa.func.pg_sleep(0.005)), jobs.expire(100)],
-    }
-    for statement in way[status]:
-        database.execute(statement)
-    assert row(database, job.id).status == status
-    return job.id, lease
-
-
-def row(database: Database, job_id: str) -> sa.Row[Any]:
-    return database.execute(sa.select(table).where(table.c.id == job_id))[0]
-
-
-def event_types(database: Database, job_id: str) -> list[str]:
-    found = database.execute(
-        sa.select(job_events.c.type).where(job_events.c.job_id == job_id).order_by(job_events.c.seq)
-    )
-    return [event.type for event in found]
-
+from tests.factories import LEASE, LONG, a_job, an_image, claim, event_types, in_state, job_row
 
 VERBS: dict[str, Callable[[str, UUID], Statement]] = {
     "claim": lambda _job_id, _lease: claim(uuid4()),
@@ -117,7 +44,7 @@ MOVES = {
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_moves_only_along_its_arrow(database: Database, verb: str, status: JobStatus) -> None:
     job_id, lease = in_state(database, status)
-    before, told = row(database, job_id), event_types(database, job_id)
+    before, told = job_row(database, job_id), event_types(database, job_id)
 
     moved = database.execute(VERBS[verb](job_id, lease))
 
@@ -125,7 +52,7 @@ def test_a_verb_moves_only_along_its_arrow(database: Database, verb: str, status
         assert [gone.id for gone in moved] == [job_id]
         assert not database.execute(sa.select(table))
     elif (verb, status) in MOVES:
-        after = row(database, job_id)
+        after = job_row(database, job_id)
         assert [one.id for one in moved] == [job_id]
         assert after.status == MOVES[verb, status]
         assert after.status == status or after.status in ARROWS[status]
@@ -133,7 +60,7 @@ def test_a_verb_moves_only_along_its_arrow(database: Database, verb: str, status
         assert len(event_types(database, job_id)) == len(told) + 1
     else:
         assert not moved
-        assert row(database, job_id) == before
+        assert job_row(database, job_id) == before
         assert event_types(database, job_id) == told
 
 
@@ -141,10 +68,10 @@ def test_a_verb_moves_only_along_its_arrow(database: Database, verb: str, status
 def test_a_worker_with_another_lease_moves_nothing(database: Database, verb: str) -> None:
     job_id, _lease = in_state(database, JobStatus.IN_PROGRESS)
     database.execute(jobs.cancel(DEFAULT_PROJECT, job_id))
-    before = row(database, job_id)
+    before = job_row(database, job_id)
 
     assert not database.execute(VERBS[verb](job_id, uuid4()))
-    assert row(database, job_id) == before
+    assert job_row(database, job_id) == before
     assert not database.execute(sa.select(images))
 
 
@@ -165,7 +92,7 @@ def test_a_lost_lease_gives_the_job_back_and_the_third_is_poison(database: Datab
         statuses.append(moved.status)
 
     assert statuses == ["queued", "queued", "failed"]
-    final = row(database, job_id)
+    final = job_row(database, job_id)
     assert (final.error_code, final.crashes, final.attempts, final.failures) == ("poison_job", 3, 3, 0)
     assert event_types(database, job_id)[-1] == "job.failed"
 
@@ -184,7 +111,7 @@ def test_errors_count_until_no_attempt_is_left_and_the_wait_doubles(database: Da
         waits.append(round(float(database.execute(sa.select(left))[0][0])))
 
     assert waits[:2] == [60, 120]
-    final = row(database, job_id)
+    final = job_row(database, job_id)
     assert (final.status, final.error_code, final.failures) == ("failed", "generator_failed", 3)
 
 
@@ -197,7 +124,7 @@ def test_a_wish_to_cancel_wins_over_failure_and_retry(database: Database, end: s
 
     database.execute(VERBS[end](job_id, lease))
 
-    assert (row(database, job_id).status, row(database, job_id).error_code) == ("cancelled", None)
+    assert (job_row(database, job_id).status, job_row(database, job_id).error_code) == ("cancelled", None)
     assert event_types(database, job_id)[-2:] == ["job.cancel_requested", "job.cancelled"]
 
 
@@ -207,7 +134,7 @@ def test_a_wish_to_cancel_never_undoes_a_success(database: Database) -> None:
 
     database.execute(jobs.complete(job_id, lease, [an_image(job_id)]))
 
-    assert row(database, job_id).status == "completed"
+    assert job_row(database, job_id).status == "completed"
 
 
 def test_a_lease_that_ran_out_is_not_renewed_even_if_nobody_took_the_job(database: Database) -> None:
@@ -224,7 +151,7 @@ def test_no_renewal_reaches_beyond_the_attempts_deadline(database: Database) -> 
 
     database.execute(leases.renew(lease, timedelta(days=1)))
 
-    assert row(database, job_id).lease_expires_at == row(database, job_id).attempt_deadline
+    assert job_row(database, job_id).lease_expires_at == job_row(database, job_id).attempt_deadline
 
 
 def test_completing_records_the_images_in_the_same_statement(database: Database) -> None:

@@ -13,37 +13,21 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from core.db import Database
 from core.outbox import deliveries, signing
-from core.settings import Settings
 from core.tables import DEFAULT_PROJECT
 from core.tables import webhook_deliveries as table
 from core.tables import webhook_endpoints as endpoints_table
 from core.webhooks import endpoints as webhooks
-from tests.core.test_deliveries import completed, rows, take
+from tests.deliveries import EVENTS, an_endpoint, claim_deliveries, list_deliveries, settings_for
+from tests.factories import a_completed_job
 from tests.receiver import Received, Receiver, answering
-from tests.stack import settings_of
 from worker.webhooks.deliver import Deliverer, retry_after
 from worker.webhooks.endpoint_health import MAX_DESTINATIONS, EndpointHealth
-
-FINALS = ["job.completed", "job.failed"]
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     with Receiver() as one:
         yield one
-
-
-def settings_for(database: Database, directory: Path, **settings: str) -> Settings:
-    url = database.engine.url.set(drivername="postgresql").render_as_string(False)
-    return settings_of(
-        {
-            "SAFELIGHT_DATABASE_URL": url,
-            "SAFELIGHT_DATA_DIR": str(directory),
-            "SAFELIGHT_EGRESS_ALLOW": "127.0.0.1",
-            "SAFELIGHT_WEBHOOK_TIMEOUT": "5",
-            **settings,
-        }
-    )
 
 
 @pytest.fixture
@@ -53,14 +37,9 @@ def deliverer(database: Database, tmp_path: Path) -> Iterator[Deliverer]:
     one.close()
 
 
-def an_endpoint(database: Database, url: str, secret: str | None = None) -> sa.Row[object]:
-    made = webhooks.create(DEFAULT_PROJECT, "x", url, FINALS, secret or signing.new_secret())
-    return database.execute(made)[0]
-
-
 def deliver(database: Database, deliverer: Deliverer) -> None:
     """Send one delivery that is due, here and now."""
-    (row,) = take(database, limit=1)
+    (row,) = claim_deliveries(database, limit=1)
     deliverer.send(row)
 
 
@@ -75,7 +54,7 @@ def verify(received: Received, secret: str) -> None:
 
 def test_the_official_libraries_verify_a_delivery(database: Database, deliverer: Deliverer, receiver: Receiver) -> None:
     endpoint = an_endpoint(database, receiver.url())
-    job_id = completed(database)
+    job_id = a_completed_job(database)
 
     deliver(database, deliverer)
 
@@ -86,7 +65,7 @@ def test_the_official_libraries_verify_a_delivery(database: Database, deliverer:
     assert (event["data"]["id"], event["data"]["status"]) == (job_id, "completed")
     assert "signature=" in event["data"]["images"][0]["url"]
     assert received.headers["content-type"] == "application/json"
-    assert [(row.status, row.status_code) for row in rows(database)] == [("delivered", 200)]
+    assert [(row.status, row.status_code) for row in list_deliveries(database)] == [("delivered", 200)]
     with pytest.raises(WebhookVerificationError):
         Webhook(signing.new_secret()).verify(received.body, dict(received.headers))
 
@@ -97,13 +76,13 @@ def test_both_secrets_verify_while_one_is_replaced(
     endpoint = an_endpoint(database, receiver.url())
     new = signing.new_secret()
     database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint.id, new, keep=True))
-    completed(database)
+    a_completed_job(database)
     deliver(database, deliverer)
     for secret in (endpoint.secret, new):
         verify(receiver.received[0], secret)
 
     database.execute(sa.update(endpoints_table).values(previous_secret_until=sa.func.now()))
-    completed(database)
+    a_completed_job(database)
     deliver(database, deliverer)
     verify(receiver.received[1], new)
     with pytest.raises(WebhookVerificationError):
@@ -115,7 +94,7 @@ def test_a_jobs_own_receiver_gets_a_signature_if_it_gave_a_secret(
 ) -> None:
     secret = signing.new_secret()
     for own in (secret, None):
-        completed(database, webhook={"url": receiver.url(), "events": ["job.completed"], "secret": own})
+        a_completed_job(database, webhook={"url": receiver.url(), "events": ["job.completed"], "secret": own})
         deliver(database, deliverer)
 
     verify(receiver.received[0], secret)
@@ -127,10 +106,10 @@ def test_a_retry_has_the_same_id_and_a_new_signature(
     database: Database, deliverer: Deliverer, receiver: Receiver
 ) -> None:
     endpoint = an_endpoint(database, receiver.url())
-    completed(database)
+    a_completed_job(database)
     receiver.behave = answering(500, body=b"not \x00 today")
     deliver(database, deliverer)
-    (row,) = rows(database)
+    (row,) = list_deliveries(database)
     assert 4.5 <= (row.due_at - datetime.now(UTC)).total_seconds() + 0.5 <= 6.5
     assert (row.status, row.error_code, row.status_code) == ("pending", "http_error", 500)
     (attempt,) = database.execute(deliveries.attempts_of(row.id))
@@ -166,27 +145,27 @@ def test_what_a_receiver_asks_for_is_waited_for(
     most: float,
 ) -> None:
     an_endpoint(database, receiver.url())
-    completed(database)
+    a_completed_job(database)
     receiver.behave = answering(status, headers)
 
     deliver(database, deliverer)
 
-    (row,) = rows(database)
+    (row,) = list_deliveries(database)
     assert least <= (row.due_at - datetime.now(UTC)).total_seconds() + 0.5 <= most + 0.5
 
 
 def test_an_address_inside_is_a_failure_that_its_owner_can_read(database: Database, deliverer: Deliverer) -> None:
     an_endpoint(database, "http://10.0.0.1/")
-    completed(database)
+    a_completed_job(database)
 
     deliver(database, deliverer)
 
-    assert [(row.status, row.error_code) for row in rows(database)] == [("pending", "destination_refused")]
+    assert [(row.status, row.error_code) for row in list_deliveries(database)] == [("pending", "destination_refused")]
 
 
 def test_a_receiver_that_is_gone_is_disabled(database: Database, deliverer: Deliverer, receiver: Receiver) -> None:
     endpoint = an_endpoint(database, receiver.url())
-    completed(database)
+    a_completed_job(database)
     receiver.behave = answering(410)
 
     deliver(database, deliverer)
@@ -213,7 +192,7 @@ def test_what_is_no_secret_is_told(text: str) -> None:
 
 def test_a_project_has_no_more_endpoints_than_it_may(database: Database) -> None:
     def create() -> bool:
-        made = webhooks.create(DEFAULT_PROJECT, "x", "https://a.test", FINALS, signing.new_secret(), at_most=3)
+        made = webhooks.create(DEFAULT_PROJECT, "x", "https://a.test", EVENTS, signing.new_secret(), at_most=3)
         with database.transaction() as connection:
             connection.execute(webhooks.lock_project(DEFAULT_PROJECT))
             return connection.execute(made).one_or_none() is not None

@@ -26,11 +26,11 @@ from cli.local.embedded import EmbeddedValkey
 from core import fairness
 from core.batches import transitions as core_batches
 from core.tables import DEFAULT_PROJECT, batches, files, idempotency_keys, jobs
-from tests.faults.test_webhooks import until as until_so
+from tests.batches import jsonl, request_lines, submit_batch, until_batch
 from tests.images import upload
-from tests.processes import PATIENCE, Process
+from tests.processes import Process
 from tests.stack import Stack, body
-from tests.story.test_batches import jsonl, numbered, submit, until
+from tests.waiting import PATIENCE, until
 
 ROUNDS = int(os.environ.get("SAFELIGHT_TEST_ROUNDS", "4"))
 LINES = 10_000
@@ -72,17 +72,17 @@ def while_it_is_sent(post: Post, _seconds: float) -> None:
 def while_it_is_inserted(post: Post, _seconds: float) -> None:
     """At some row of the COPY, or just after; a file's batch, which is one row, waits for a lock meanwhile."""
     if "prompts" not in post.said:
-        until_so(lambda: state_of(post) == "within")
+        until(lambda: state_of(post) == "within")
         return
     row = CHANCE.randrange(1, LINES)
     copying = sa.text(
         "SELECT 1 FROM pg_stat_progress_copy WHERE datname = current_database() AND tuples_processed >= :row"
     ).bindparams(row=row)
-    until_so(lambda: bool(post.stack.database.execute(copying)) or state_of(post) == "after")
+    until(lambda: bool(post.stack.database.execute(copying)) or state_of(post) == "after")
 
 
 def once_it_is_kept(post: Post, _seconds: float) -> None:
-    until_so(lambda: state_of(post) == "after")
+    until(lambda: state_of(post) == "after")
 
 
 def whenever(_post: Post, seconds: float) -> None:
@@ -150,7 +150,7 @@ def until_answered(post: Post) -> dict[str, Any]:
 
 def test_41_an_api_killed_at_any_moment_makes_a_batch_once(own: Stack) -> None:
     api = own.api()
-    content = jsonl(*numbered(LINES, model="elsewhere"))
+    content = jsonl(*request_lines(LINES, model="elsewhere"))
     file = upload(own, content, "batch.jsonl", purpose="batch")
     doors: dict[str, dict[str, Any]] = {
         "prompts": {"prompts": [f"cat number {n}" for n in range(LINES)], "model": "elsewhere", "size": "64x64"},
@@ -172,7 +172,7 @@ def test_41_an_api_killed_at_any_moment_makes_a_batch_once(own: Stack) -> None:
 
     assert own.count(batches) == ROUNDS + len(doors)
     own.sweep()
-    until_so(lambda: not own.database.execute(sa.select(batches.c.id).where(batches.c.status != "in_progress")))
+    until(lambda: not own.database.execute(sa.select(batches.c.id).where(batches.c.status != "in_progress")))
     for name, batch_id in made:
         first = 1 if name == "prompts" else 0
         names = {f"{'line' if name == 'prompts' else 'request'}-{n + first}" for n in range(LINES)}
@@ -203,7 +203,7 @@ def close_all(stack: Stack) -> None:
         return
     with stack.apart():
         stack.sweep()
-        until_so(lambda: not open_batches(stack))
+        until(lambda: not open_batches(stack))
 
 
 def open_batches(stack: Stack) -> int:
@@ -220,12 +220,12 @@ DOORS: dict[str, dict[str, Any]] = {
 def test_one_batch_too_many_is_refused_and_leaves_nothing(bounded: Stack, door: str) -> None:
     said = DOORS[door]
     tables = (batches, jobs, files, idempotency_keys)
-    opened = [submit(bounded, **DOORS["requests"])["id"] for _ in range(MAX_OPEN)]
+    opened = [submit_batch(bounded, **DOORS["requests"])["id"] for _ in range(MAX_OPEN)]
     before = [bounded.count(table) for table in tables]
 
     refused = bounded.client.post("/v1/batches", json=said, headers={"idempotency-key": f"one-too-many-{door}"})
     after = [bounded.count(table) for table in tables]
-    dry = submit(bounded, **said, dry_run=True)
+    dry = submit_batch(bounded, **said, dry_run=True)
     close_all(bounded)
     again = bounded.client.post("/v1/batches", json=said, headers={"idempotency-key": f"one-too-many-{door}"})
     close_all(bounded)
@@ -256,16 +256,16 @@ def test_the_limit_is_overshot_by_those_that_come_at_once_alone(bounded: Stack) 
 
 
 def test_a_file_deleted_before_it_is_read_fails_its_batch(bounded: Stack) -> None:
-    whole, gone = (upload(bounded, jsonl(*numbered(3)), "batch.jsonl", purpose="batch") for _ in range(2))
+    whole, gone = (upload(bounded, jsonl(*request_lines(3)), "batch.jsonl", purpose="batch") for _ in range(2))
     deleted, lost = (
-        submit(bounded, input_file_id=file["id"], endpoint="/v1/images/generations") for file in (whole, gone)
+        submit_batch(bounded, input_file_id=file["id"], endpoint="/v1/images/generations") for file in (whole, gone)
     )
     bounded.client.delete(f"/v1/files/{whole['id']}")
     Path(bounded.directory, "images", "files", gone["id"]).unlink()
 
     with bounded.apart():
         bounded.sweep()
-        failed = [until(bounded, batch["id"]) for batch in (deleted, lost)]
+        failed = [until_batch(bounded, batch["id"]) for batch in (deleted, lost)]
 
     assert [batch["status"] for batch in failed] == ["failed", "failed"]
     (said,), (of_lost,) = (batch["errors"]["data"] for batch in failed)
@@ -274,12 +274,12 @@ def test_a_file_deleted_before_it_is_read_fails_its_batch(bounded: Stack) -> Non
 
 
 def test_no_event_tells_of_a_batch_older_than_itself(bounded: Stack) -> None:
-    batch = submit(bounded, **DOORS["requests"])
+    batch = submit_batch(bounded, **DOORS["requests"])
     with ThreadPoolExecutor(1) as threads, bounded.database.transaction() as connection:
         connection.execute(sa.text("LOCK TABLE batch_events IN ACCESS EXCLUSIVE MODE"))
-        following = threads.submit(until, bounded, batch["id"])
+        following = threads.submit(until_batch, bounded, batch["id"])
         asked = "SELECT 1 FROM pg_locks WHERE relation = 'batch_events'::regclass AND NOT granted"
-        until_so(lambda: bool(bounded.database.execute(sa.text(asked))))
+        until(lambda: bool(bounded.database.execute(sa.text(asked))))
         connection.execute(core_batches.cancel(DEFAULT_PROJECT, batch["id"]))
         connection.commit()
         last = following.result(PATIENCE)
@@ -297,7 +297,7 @@ def test_a_batch_under_a_key_waits_for_its_turn_in_line(bounded: Stack) -> None:
     with ThreadPoolExecutor(1) as threads, bounded.database.transaction() as connection:
         connection.execute(fairness.lock_flow("nobody", DEFAULT_PROJECT))
         sending = threads.submit(post.send)
-        until_so(lambda: sending.done() or bool(bounded.database.execute(sa.text(waited))))
+        until(lambda: sending.done() or bool(bounded.database.execute(sa.text(waited))))
         connection.rollback()
         answer = sending.result(PATIENCE)
     close_all(bounded)

@@ -15,10 +15,9 @@ import httpx
 import sqlalchemy as sa
 
 from core.tables import batches, jobs
-from tests.faults.test_webhooks import until as until_so
-from tests.processes import PATIENCE
+from tests.batches import file_lines, submit_batch, until_batch
 from tests.stack import Stack, body
-from tests.story.test_batches import lines_of, submit, until
+from tests.waiting import PATIENCE, until
 
 
 @dataclass
@@ -63,18 +62,18 @@ class Sampler:
 
 def test_the_counts_add_up_in_every_sample(safelight: Stack) -> None:
     prompts = ["[fail]" if n % 40 == 7 else f"cat {n}" for n in range(320)]
-    batch = submit(safelight, prompts=prompts, size="64x64")
+    batch = submit_batch(safelight, prompts=prompts, size="64x64")
     sampler = Sampler(safelight, batch["id"])
     with sampler.looking():
-        done = until(safelight, batch["id"])
+        done = until_batch(safelight, batch["id"])
     sampler.check()
 
-    stopped = submit(safelight, prompts=prompts, size="64x64", steps=50, model="slow")
+    stopped = submit_batch(safelight, prompts=prompts, size="64x64", steps=50, model="slow")
     second = Sampler(safelight, stopped["id"])
     with second.looking():
-        until_so(lambda: running(safelight, stopped["id"]) > 0)
+        until(lambda: running(safelight, stopped["id"]) > 0)
         safelight.client.post(f"/v1/batches/{stopped['id']}/cancel")
-        cancelled = until(safelight, stopped["id"])
+        cancelled = until_batch(safelight, stopped["id"])
     second.check()
 
     assert (done["request_counts"]["completed"], done["request_counts"]["failed"]) == (312, 8)
@@ -87,17 +86,17 @@ def running(stack: Stack, batch_id: str) -> int:
 
 
 def test_what_waits_at_the_end_of_the_window_expires_and_the_rest_is_written(safelight: Stack) -> None:
-    batch = submit(safelight, prompts=[f"{n}" for n in range(40)], size="64x64", model="slow", steps=12)
+    batch = submit_batch(safelight, prompts=[f"{n}" for n in range(40)], size="64x64", model="slow", steps=12)
     sampler = Sampler(safelight, batch["id"])
     with sampler.looking():
-        until_so(lambda: running(safelight, batch["id"]) > 0)
+        until(lambda: running(safelight, batch["id"]) > 0)
         for table, is_it in ((jobs, jobs.c.batch_id == batch["id"]), (batches, batches.c.id == batch["id"])):
             safelight.database.execute(sa.update(table).where(is_it).values(expires_at=sa.func.now()))
-        done = until(safelight, batch["id"])
+        done = until_batch(safelight, batch["id"])
     sampler.check()
 
     counts = done["request_counts"]
-    outputs, errors = (lines_of(safelight, done[name]) for name in ("output_file_id", "error_file_id"))
+    outputs, errors = (file_lines(safelight, done[name]) for name in ("output_file_id", "error_file_id"))
     events = safelight.client.get(f"/v1/batches/{batch['id']}/events").text
     print(f"{counts['completed']} were being drawn and are done, {counts['expired']} had waited and expired")
     assert (done["status"], done["expired_at"] is not None, done["completed_at"]) == ("expired", True, None)
@@ -111,11 +110,11 @@ def test_what_waits_at_the_end_of_the_window_expires_and_the_rest_is_written(saf
 
 
 def test_a_line_whose_own_time_is_over_does_not_end_the_batchs(safelight: Stack) -> None:
-    batch = submit(safelight, requests=[{"prompt": "a cat"}, {"prompt": "b", "model": "elsewhere"}], size="64x64")
-    until(safelight, batch["id"], "in_progress")
+    batch = submit_batch(safelight, requests=[{"prompt": "a cat"}, {"prompt": "b", "model": "elsewhere"}], size="64x64")
+    until_batch(safelight, batch["id"], "in_progress")
     late = sa.update(jobs).where(jobs.c.batch_id == batch["id"], jobs.c.model == "elsewhere")
     safelight.database.execute(late.values(expires_at=sa.func.now()))
-    done = until(safelight, batch["id"])
+    done = until_batch(safelight, batch["id"])
 
     assert (done["status"], done["request_counts"]["expired"]) == ("completed", 1)
 
@@ -124,10 +123,10 @@ def test_lines_that_go_their_own_way_are_counted_all_the_same(safelight: Stack) 
     requests = [{"custom_id": f"r{n}", "prompt": f"{n}", "model": "slow", "steps": 15} for n in range(34)]
     requests[0] = {"custom_id": "r0", "prompt": "a cat", "priority": 5}
     requests[1] = {"custom_id": "r1", "prompt": "[refuse]", "priority": 5, "size": "128x128"}
-    batch = submit(safelight, requests=requests, size="64x64")
+    batch = submit_batch(safelight, requests=requests, size="64x64")
     sampler = Sampler(safelight, batch["id"])
     with sampler.looking():
-        until_so(lambda: by_status(safelight, batch["id"]) >= {"completed", "failed", "in_progress", "queued"})
+        until(lambda: by_status(safelight, batch["id"]) >= {"completed", "failed", "in_progress", "queued"})
         first, failed = (job_of(safelight, batch["id"], name) for name in ("r0", "r1"))
         deleted = safelight.client.delete(f"/v1/jobs/{first['id']}")
         deleted_failed = safelight.client.delete(f"/v1/jobs/{failed['id']}")
@@ -137,7 +136,7 @@ def test_lines_that_go_their_own_way_are_counted_all_the_same(safelight: Stack) 
         for job in (waiting, drawn):
             safelight.client.post(f"/v1/jobs/{job['id']}/cancel")
         retried = safelight.client.post(f"/v1/jobs/{failed['id']}/retry")
-        done = until(safelight, batch["id"])
+        done = until_batch(safelight, batch["id"])
     sampler.check()
     after = safelight.client.delete(f"/v1/jobs/{first['id']}")
 
@@ -149,8 +148,8 @@ def test_lines_that_go_their_own_way_are_counted_all_the_same(safelight: Stack) 
     counts = {name: number for name, number in done["request_counts"].items() if number}
     assert counts == {"total": 34, "completed": 31, "failed": 1, "cancelled": 2}
     assert done["status"] == "completed"
-    assert len(lines_of(safelight, done["output_file_id"])) == 31
-    errors = {line["custom_id"]: line["error"] for line in lines_of(safelight, done["error_file_id"])}
+    assert len(file_lines(safelight, done["output_file_id"])) == 31
+    errors = {line["custom_id"]: line["error"] for line in file_lines(safelight, done["error_file_id"])}
     assert set(errors) == {"r1", "r33", drawn["custom_id"]}
     assert errors["r33"]["code"] == "batch_cancelled"
     assert after.status_code == 200

@@ -15,11 +15,10 @@ import httpx
 import psutil
 import pytest
 
-from tests.faults.test_batch_processor_killed import status_of
-from tests.faults.test_webhooks import until as until_so
+from tests.batches import batch_status, submit_batch
 from tests.processes import Process
 from tests.stack import Stack
-from tests.story.test_batches import submit
+from tests.waiting import until
 
 MEGABYTES = int(os.environ.get("SAFELIGHT_TEST_MEGABYTES", "48"))
 UPLOAD_SECONDS = 300.0
@@ -87,13 +86,13 @@ def test_memory_does_not_grow_with_the_file(own: Stack, lines_a_megabyte: int) -
     uploading = time.monotonic() - began
     processor = own.sweep()
     processor.until_says("sweeping every")
-    warm = submit(own, input_file_id=uploaded(own, small), endpoint="/v1/images/generations")["id"]
-    until_so(lambda: status_of(own, warm) == "in_progress")
+    warm = submit_batch(own, input_file_id=uploaded(own, small), endpoint="/v1/images/generations")["id"]
+    until(lambda: batch_status(own, warm) == "in_progress")
     reader = Memory(processor)
     began = time.monotonic()
     with reader.watched():
-        batch_id = submit(own, input_file_id=file_id, endpoint="/v1/images/generations")["id"]
-        until_so(lambda: status_of(own, batch_id) == "in_progress")
+        batch_id = submit_batch(own, input_file_id=file_id, endpoint="/v1/images/generations")["id"]
+        until(lambda: batch_status(own, batch_id) == "in_progress")
     reading = time.monotonic() - began
 
     print(

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 
 from bench.queue_length import fill
 from bench.table import quantile
-from core import fairness, jobs, keys
+from core import fairness, jobs
 from core.db import Database
-from tests.core.test_verbs import a_job, claim
+from tests.factories import a_job, a_project, claim
 
 MICROBATCH = 8
 
@@ -77,11 +77,6 @@ class Device:
 @pytest.fixture
 def device(database: Database) -> Device:
     return Device(database)
-
-
-def a_project(database: Database, name: str) -> str:
-    (project,) = database.execute(keys.add_project(name))
-    return str(project.id)
 
 
 def submit(database: Database, count: int = 1, **fields: Any) -> list[str]:

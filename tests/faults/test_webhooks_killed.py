@@ -1,7 +1,7 @@
-"""Test 38 of the fault catalogue: a deliverer is killed at every point where it may die, and every event arrives.
+"""A deliverer is killed at every point where it may die, and every event arrives.
 
-The points are reached by what stands around a real process: a receiver that keeps its answer to itself, a table that
-somebody else has locked. `SAFELIGHT_TEST_ROUNDS=100` kills a hundred times; what was found is printed (`pytest -s`).
+A real process is stopped at each point from outside: by a receiver that does not answer, or by a locked table.
+`SAFELIGHT_TEST_ROUNDS=100` kills a hundred times. The test prints its figures (`pytest -s`).
 """
 
 import json
@@ -23,12 +23,11 @@ from core.outbox import deliveries, signing
 from core.tables import DEFAULT_PROJECT, job_events
 from core.tables import webhook_deliveries as table
 from core.webhooks import endpoints as webhooks
-from tests.core.test_deliveries import rows
-from tests.core.test_verbs import a_job
-from tests.core.test_webhooks import settings_for
-from tests.faults.test_webhooks import delivering, hang, until
+from tests.deliveries import delivering, list_deliveries, settings_for
+from tests.factories import a_job
 from tests.processes import Process, python
-from tests.receiver import Receiver, answering
+from tests.receiver import Receiver, answering, hang
+from tests.waiting import until
 
 ROUNDS = int(os.environ.get("SAFELIGHT_TEST_ROUNDS", "10"))
 
@@ -61,7 +60,7 @@ class Place:
         until(lambda: not self.request(CONNECTED))
         self.database.execute(sa.update(table).where(table.c.status == "pending").values(due_at=sa.func.now()))
         with delivering(self.database, self.directory):
-            until(lambda: all(row.status == "delivered" for row in rows(self.database)))
+            until(lambda: all(row.status == "delivered" for row in list_deliveries(self.database)))
 
     def request(self, question: str) -> bool:
         return bool(self.database.execute(sa.text(question)))
@@ -79,7 +78,7 @@ def claimed_not_sent(place: Place) -> None:
     with place.locked("images") as waiting, place.start() as sender:
         place.cause()
         until(lambda: place.request(f"SELECT 1 {waiting}"))
-        assert [row.lease is None for row in rows(place.database) if row.status == "pending"] == [False]
+        assert [row.lease is None for row in list_deliveries(place.database) if row.status == "pending"] == [False]
         sender.kill()
 
 
@@ -103,7 +102,7 @@ def answered_not_recorded(place: Place) -> None:
 def recorded(place: Place) -> None:
     with place.start() as sender:
         place.cause()
-        until(lambda: all(row.status == "delivered" for row in rows(place.database)))
+        until(lambda: all(row.status == "delivered" for row in list_deliveries(place.database)))
         sender.kill()
 
 
@@ -127,7 +126,7 @@ POINTS: dict[Callable[[Place], None], set[int]] = {
 """How often an event arrives that a deliverer died over there."""
 
 
-def test_38_a_deliverer_that_is_killed_anywhere_loses_nothing(database: Database, tmp_path: Path) -> None:
+def test_a_deliverer_that_is_killed_anywhere_loses_nothing(database: Database, tmp_path: Path) -> None:
     environment = {
         "SAFELIGHT_DATABASE_URL": str(settings_for(database, tmp_path).database_url),
         "SAFELIGHT_DATA_DIR": str(tmp_path),
@@ -148,12 +147,12 @@ def test_38_a_deliverer_that_is_killed_anywhere_loses_nothing(database: Database
             point, expected = list(POINTS.items())[number % len(POINTS)]
             receiver.behave = answering(200)
             receiver.received.clear()
-            before = len(rows(database))
+            before = len(list_deliveries(database))
             point(place)
             receiver.behave = answering(200)
             place.deliver_what_waits()
 
-            events = [row.event_id for row in rows(database)[before:]]
+            events = [row.event_id for row in list_deliveries(database)[before:]]
             arrived = Counter(one.headers["webhook-id"] for one in receiver.received)
             assert set(arrived) == set(events)
             assert set(arrived.values()) <= expected, point.__name__
@@ -162,8 +161,8 @@ def test_38_a_deliverer_that_is_killed_anywhere_loses_nothing(database: Database
                 assert json.loads(one.body)["id"] == one.headers["webhook-id"]
             found[point.__name__].update(arrived.values())
     caused = database.execute(sa.select(job_events.c.id).where(job_events.c.type == "job.cancelled"))
-    assert sorted(row.event_id for row in rows(database)) == sorted(event.id for event in caused)
-    assert all(database.execute(deliveries.attempts_of(row.id)) for row in rows(database))
+    assert sorted(row.event_id for row in list_deliveries(database)) == sorted(event.id for event in caused)
+    assert all(database.execute(deliveries.attempts_of(row.id)) for row in list_deliveries(database))
     for name, times in found.items():
         print(f"{name}: events by arrivals {dict(sorted(times.items()))}")
     print(f"{ROUNDS} kills, {len(caused)} events, all of them arrived")

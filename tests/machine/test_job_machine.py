@@ -16,7 +16,7 @@ from core.errors import GeneratorFailed, OutOfMemory
 from core.status import ARROWS, JobStatus
 from core.tables import DEFAULT_PROJECT, images, job_events
 from core.tables import jobs as table
-from tests.core.test_verbs import LEASE, LONG, a_job, an_image
+from tests.factories import LEASE, LONG, a_job, an_image
 
 MAX_CRASHES = 2
 

@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from core.db import Database
-from tests.processes import PATIENCE
 from tests.shipping.files import ROOT
 from tests.stack import Stack, free_port
+from tests.waiting import PATIENCE
 
 
 def is_well(*name: str, environment: Mapping[str, str]) -> bool:

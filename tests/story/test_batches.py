@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import time
 import zipfile
 from collections.abc import Iterator
 from typing import Any
@@ -14,13 +13,10 @@ import pytest
 import sqlalchemy as sa
 from PIL import Image
 
-from core.status import BATCH_FINAL
 from core.tables import jobs
+from tests.batches import LINE, file_lines, jsonl, request_lines, submit_batch, until_batch
 from tests.images import an_image, encoded, upload
-from tests.processes import PATIENCE
 from tests.stack import Stack, body
-
-LINE = {"custom_id": "cat", "method": "POST", "url": "/v1/images/generations", "body": {"prompt": "a cat"}}
 
 
 @pytest.fixture
@@ -29,52 +25,8 @@ def client(safelight: Stack) -> Iterator[openai.OpenAI]:
         yield client
 
 
-def jsonl(*lines: dict[str, Any]) -> bytes:
-    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
-
-
-def numbered(count: int, **fields: Any) -> list[dict[str, Any]]:
-    """Lines of OpenAI's shape, each with a prompt of its own."""
-    return [
-        LINE | {"custom_id": f"request-{n}", "body": {"prompt": f"cat number {n}", "size": "64x64", **fields}}
-        for n in range(count)
-    ]
-
-
-def submit(stack: Stack, expected: int = 200, **said: Any) -> dict[str, Any]:
-    answer = stack.client.post("/v1/batches", json=said)
-    assert answer.status_code == expected, answer.text
-    return body(answer)
-
-
-def until(stack: Stack, batch_id: str, *statuses: str) -> dict[str, Any]:
-    """The batch as the stream shows it in one of these states, by default a final one; its counts always add up."""
-    wanted = statuses or tuple(map(str, BATCH_FINAL))
-    deadline = time.monotonic() + PATIENCE
-    with stack.client.stream("GET", f"/v1/batches/{batch_id}/events") as stream:
-        for line in stream.iter_lines():
-            assert time.monotonic() < deadline, f"{batch_id} was not {wanted} in time"
-            if not line.startswith("data: "):
-                continue
-            said = json.loads(line.removeprefix("data: "))
-            batch: dict[str, Any] = said["data"]["batch"] if said["object"] == "event" else said
-            counts = dict(batch["request_counts"])
-            total = counts.pop("total")
-            assert sum(counts.values()) == total
-            if batch["status"] in wanted:
-                return batch
-    raise AssertionError(f"{batch_id} never was {wanted}")
-
-
-def lines_of(stack: Stack, file_id: str | None) -> list[dict[str, Any]]:
-    assert file_id is not None
-    answer = stack.client.get(f"/v1/files/{file_id}/content")
-    assert answer.status_code == 200
-    return [json.loads(line) for line in answer.content.splitlines()]
-
-
 def test_the_guides_code_runs_on_images_from_start_to_output_file(safelight: Stack, client: openai.OpenAI) -> None:
-    file = client.files.create(file=("batch.jsonl", jsonl(*numbered(20, model="dall-e-2"))), purpose="batch")
+    file = client.files.create(file=("batch.jsonl", jsonl(*request_lines(20, model="dall-e-2"))), purpose="batch")
     batch = client.batches.create(
         input_file_id=file.id,
         endpoint="/v1/images/generations",
@@ -82,7 +34,7 @@ def test_the_guides_code_runs_on_images_from_start_to_output_file(safelight: Sta
         metadata={"description": "nightly"},
     )
     assert batch.status == "validating"
-    until(safelight, batch.id)
+    until_batch(safelight, batch.id)
     batch = client.batches.retrieve(batch.id)
     assert batch.output_file_id is not None
     answers = [json.loads(line) for line in client.files.content(batch.output_file_id).text.splitlines()]
@@ -107,9 +59,9 @@ def test_the_guides_code_runs_on_images_from_start_to_output_file(safelight: Sta
 def test_prompts_are_in_line_when_the_answer_comes(safelight: Stack) -> None:
     prompts = [f"cat\tnumber \\{n}\nwith ümläuts 猫" for n in range(100)]
 
-    batch = submit(safelight, prompts=prompts, size="64x64", metadata={"a": "b"})
+    batch = submit_batch(safelight, prompts=prompts, size="64x64", metadata={"a": "b"})
     safelight.client.get(f"/v1/jobs?batch_id={batch['id']}&limit=1")
-    done = until(safelight, batch["id"])
+    done = until_batch(safelight, batch["id"])
 
     assert batch["status"] == "in_progress"
     assert batch["request_counts"]["total"] == 100
@@ -123,7 +75,7 @@ def test_prompts_are_in_line_when_the_answer_comes(safelight: Stack) -> None:
 
 def test_requests_may_each_say_their_own(safelight: Stack) -> None:
     pixels = upload(safelight, encoded(an_image((64, 64))))
-    batch = submit(
+    batch = submit_batch(
         safelight,
         requests=[
             {"custom_id": "two", "prompt": "a cat", "n": 2, "seed": 7},
@@ -134,10 +86,10 @@ def test_requests_may_each_say_their_own(safelight: Stack) -> None:
         size="64x64",
         response_format="b64_json",
     )
-    done = until(safelight, batch["id"])
-    answers = {line["custom_id"]: line["response"]["body"] for line in lines_of(safelight, done["output_file_id"])}
+    done = until_batch(safelight, batch["id"])
+    answers = {line["custom_id"]: line["response"]["body"] for line in file_lines(safelight, done["output_file_id"])}
 
-    assert done["status"] == "completed", lines_of(safelight, done["error_file_id"])
+    assert done["status"] == "completed", file_lines(safelight, done["error_file_id"])
     assert done["input_file_id"] is not None
     assert list(answers) == ["two", "line-2", "edit", "like"]
     assert [image["seed"] for image in answers["two"]["images"]] == [7, 8]
@@ -151,10 +103,10 @@ def test_a_table_is_a_batch_too(safelight: Stack) -> None:
     file = upload(safelight, b"\xef\xbb\xbf" + table.encode(), "prompts.csv", purpose="batch")
     text = upload(safelight, "ein Hund\n\n  二只猫  \n".encode(), "prompts.txt", purpose="batch")
 
-    batch = submit(safelight, input_file_id=file["id"], endpoint="/v1/jobs", size="64x64")
-    lines = lines_of(safelight, until(safelight, batch["id"])["output_file_id"])
-    plain = submit(safelight, input_file_id=text["id"], size="64x64")
-    answers = lines_of(safelight, until(safelight, plain["id"])["output_file_id"])
+    batch = submit_batch(safelight, input_file_id=file["id"], endpoint="/v1/jobs", size="64x64")
+    lines = file_lines(safelight, until_batch(safelight, batch["id"])["output_file_id"])
+    plain = submit_batch(safelight, input_file_id=text["id"], size="64x64")
+    answers = file_lines(safelight, until_batch(safelight, plain["id"])["output_file_id"])
 
     jobs_of = {line["custom_id"]: line["response"]["body"] for line in lines}
     assert list(jobs_of) == ["first", "line-4"]
@@ -182,9 +134,9 @@ def test_every_line_that_is_wrong_is_named_and_nothing_runs(safelight: Stack) ->
         ]
     )
     file = upload(safelight, content, "bad.jsonl", purpose="batch")
-    batch = submit(safelight, input_file_id=file["id"], endpoint="/v1/images/generations")
-    failed = until(safelight, batch["id"])
-    dry = submit(safelight, input_file_id=file["id"], endpoint="/v1/images/generations", dry_run=True)
+    batch = submit_batch(safelight, input_file_id=file["id"], endpoint="/v1/images/generations")
+    failed = until_batch(safelight, batch["id"])
+    dry = submit_batch(safelight, input_file_id=file["id"], endpoint="/v1/images/generations", dry_run=True)
 
     assert failed["status"] == "failed"
     assert [(error["line"], error["code"], error["param"]) for error in failed["errors"]["data"]] == [
@@ -224,14 +176,14 @@ def test_every_line_that_is_wrong_is_named_and_nothing_runs(safelight: Stack) ->
     ],
 )
 def test_a_batch_that_is_wrong_is_refused_by_name(safelight: Stack, said: dict[str, Any], param: str) -> None:
-    refused = submit(safelight, 400, **said)
+    refused = submit_batch(safelight, 400, **said)
 
     assert refused["error"]["param"] == param
 
 
 def test_a_dry_run_says_what_it_would_cost(safelight: Stack) -> None:
-    dry = submit(safelight, prompts=["a cat", "a dog"], n=3, size="128x128", dry_run=True)
-    asked = submit(safelight, requests=[{"prompt": "a", "model": "slow"}, {"prompt": "b"}], dry_run=True)
+    dry = submit_batch(safelight, prompts=["a cat", "a dog"], n=3, size="128x128", dry_run=True)
+    asked = submit_batch(safelight, requests=[{"prompt": "a", "model": "slow"}, {"prompt": "b"}], dry_run=True)
 
     assert (dry["object"], dry["total"], dry["images"], dry["models"]) == ("batch.estimate", 2, 6, {"fake": 2})
     assert dry["device_seconds"] == pytest.approx(6 * 0.01 * 4)
@@ -254,13 +206,13 @@ def test_a_batch_is_submitted_once_by_its_key(safelight: Stack) -> None:
 
 
 def test_what_is_cancelled_stops_and_still_writes_its_files(safelight: Stack) -> None:
-    batch = submit(safelight, prompts=[f"{n}" for n in range(300)], model="slow", size="64x64")
+    batch = submit_batch(safelight, prompts=[f"{n}" for n in range(300)], model="slow", size="64x64")
     until_one = safelight.client.get("/v1/jobs", params={"batch_id": batch["id"], "status": "in_progress"})
     assert until_one.status_code == 200
 
     cancelled = body(safelight.client.post(f"/v1/batches/{batch['id']}/cancel"))
     again = body(safelight.client.post(f"/v1/batches/{batch['id']}/cancel"))
-    done = until(safelight, batch["id"])
+    done = until_batch(safelight, batch["id"])
 
     assert cancelled["status"] in ("cancelling", "finalizing", "cancelled")
     assert again["id"] == batch["id"]
@@ -268,7 +220,7 @@ def test_what_is_cancelled_stops_and_still_writes_its_files(safelight: Stack) ->
     counts = done["request_counts"]
     assert counts["cancelled"] + counts["completed"] == counts["total"] == 300
     assert counts["cancelled"] > 280
-    errors = lines_of(safelight, done["error_file_id"])
+    errors = file_lines(safelight, done["error_file_id"])
     assert len(errors) == counts["cancelled"]
     assert errors[0]["response"] is None
     assert errors[0]["error"]["code"] == "batch_cancelled"
@@ -278,14 +230,14 @@ def test_failed_lines_alone_are_tried_again(safelight: Stack) -> None:
     requests = [{"custom_id": f"r{n}", "prompt": f"cat {n}", "size": "64x64"} for n in range(6)]
     requests[2]["prompt"] = "[fail]"
     requests[4]["prompt"] = "[fail]"
-    batch = submit(safelight, requests=requests)
+    batch = submit_batch(safelight, requests=requests)
     early = safelight.client.post(f"/v1/batches/{batch['id']}/retry")
-    done = until(safelight, batch["id"])
-    errors = lines_of(safelight, done["error_file_id"])
+    done = until_batch(safelight, batch["id"])
+    errors = file_lines(safelight, done["error_file_id"])
 
     retried = body(safelight.client.post(f"/v1/batches/{batch['id']}/retry"))
     same = body(safelight.client.post(f"/v1/batches/{batch['id']}/retry"))
-    second = until(safelight, retried["id"])
+    second = until_batch(safelight, retried["id"])
 
     assert early.status_code == 409
     assert (done["request_counts"]["completed"], done["request_counts"]["failed"]) == (4, 2)
@@ -294,7 +246,7 @@ def test_failed_lines_alone_are_tried_again(safelight: Stack) -> None:
     assert errors[0]["response"]["body"]["error"]["code"]
     assert (retried["retried_from"], same["id"]) == (batch["id"], retried["id"])
     assert second["request_counts"]["total"] == 2
-    assert [line["custom_id"] for line in lines_of(safelight, second["error_file_id"])] == ["r2", "r4"]
+    assert [line["custom_id"] for line in file_lines(safelight, second["error_file_id"])] == ["r2", "r4"]
 
 
 def test_its_images_come_as_a_zip_and_a_table(safelight: Stack) -> None:
@@ -303,8 +255,8 @@ def test_its_images_come_as_a_zip_and_a_table(safelight: Stack) -> None:
         {"custom_id": "katze 猫", "prompt": "a cat", "size": "64x64"},
         {"custom_id": "bad", "prompt": "[fail]", "size": "64x64"},
     ]
-    batch = submit(safelight, requests=requests)
-    until(safelight, batch["id"])
+    batch = submit_batch(safelight, requests=requests)
+    until_batch(safelight, batch["id"])
 
     archive = zipfile.ZipFile(io.BytesIO(safelight.client.get(f"/v1/batches/{batch['id']}/images.zip").content))
     manifest = safelight.client.get(f"/v1/batches/{batch['id']}/manifest.csv").content.decode()

@@ -8,8 +8,8 @@ import pytest
 from core import keys
 from core.tables import DEFAULT_PROJECT
 from tests.images import an_image, encoded
-from tests.processes import PATIENCE
 from tests.stack import Stack, body
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
