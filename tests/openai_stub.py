@@ -98,7 +98,6 @@ STREAMED: dict[str, Way] = {
 """Ways of an answer that is a stream of events."""
 
 WAYS: dict[str, Way] = {
-    "slow": Way(draws=True, seconds=8.0),
     "held": Way(draws=True, held=True),
     "busy": error(429, "rate_limit_exceeded", retry_after_ms="700"),
     "busy once": Way(429, error=error(429, "rate_limit_exceeded").error, headers={"retry-after": "1"}, times=1),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
-from tests.waiting import PATIENCE
+from tests.waiting import FACTOR, PATIENCE
 
 
 class Process:
@@ -82,10 +82,10 @@ class Process:
             self.signal(signal.SIGCONT)
             self.signal(signal.SIGTERM)
             try:
-                self._child.wait(15)
+                self._child.wait(15 * FACTOR)
             except subprocess.TimeoutExpired:
                 self.kill()
-        self._reader.join(5)
+        self._reader.join(PATIENCE)
         assert self._child.stdout is not None
         self._child.stdout.close()
 

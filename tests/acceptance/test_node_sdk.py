@@ -10,6 +10,7 @@ import pytest
 
 from tests.images import a_mask, an_image, encoded
 from tests.stack import Stack
+from tests.waiting import PATIENCE
 
 SCRIPT = Path(__file__).with_name("every_method.mjs")
 PNG = "PNG"
@@ -22,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("the Node SDK is not tried: there is no node and npm here")
     place = tmp_path_factory.mktemp("node")
     command = ["npm", "install", "--no-audit", "--no-fund", "openai"]
-    installed = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=120, check=False)
+    installed = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=PATIENCE, check=False)
     if installed.returncode != 0:
         pytest.skip(f"the Node SDK is not tried: npm cannot install it: {installed.stderr.strip()[-300:]}")
     shutil.copy(SCRIPT, place)
@@ -35,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def said(folder: Path, safelight: Stack) -> dict[str, dict[str, Any]]:
     """What came of each method."""
     command = ["node", SCRIPT.name, f"{safelight.url}/v1", "image.png", "mask.png"]
-    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return {found.pop("method"): found for found in map(json.loads, ran.stdout.splitlines())}
 

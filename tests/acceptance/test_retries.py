@@ -1,7 +1,6 @@
 """What the official SDK does by itself when a call breaks off, and what becomes of the job: nothing is drawn twice."""
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,18 @@ from core.tables import jobs
 from tests.images import an_image, encoded
 from tests.processes import Process
 from tests.stack import Stack, body, free_port
-from tests.waiting import PATIENCE
+from tests.waiting import FACTOR, PATIENCE, until
 
-GRACE = "1.5"
+GRACE = 3.0 * FACTOR
 AGAIN = {"x-stainless-retry-count": "1"}
-SOON = httpx.Timeout(5.0, read=0.5)
+IMPATIENT = httpx.Timeout(PATIENCE, read=0.5)
+"""Of a client that goes away before its image is there."""
 
 
 @pytest.fixture(scope="module")
 def service(directory: Path, fresh_database: Callable[[], str], valkey: EmbeddedValkey) -> Iterator[Stack]:
     """A Safelight with a short grace and a short line; its API is not started yet."""
-    settings = {"SAFELIGHT_SYNC_GRACE": GRACE, "SAFELIGHT_MAX_QUEUE_DEPTH": "3"}
+    settings = {"SAFELIGHT_SYNC_GRACE": str(GRACE), "SAFELIGHT_MAX_QUEUE_DEPTH": "3"}
     with Stack(directory / "retries", fresh_database(), valkey.url, **settings) as stack:
         stack.worker()
         stack.sweep()
@@ -53,9 +53,10 @@ def break_off(service: Stack, **request: Any) -> str:
     """Make a call, go away before its answer, and return the job that it left behind."""
     before = {row.id for row in the_jobs(service)}
     with pytest.raises(httpx.ReadTimeout):
-        service.client.post("/v1/images/generations", json=request, timeout=SOON)
-    (left,) = {row.id for row in the_jobs(service)} - before
-    return str(left)
+        service.client.post("/v1/images/generations", json=request, timeout=IMPATIENT)
+    until(lambda: len(the_jobs(service)) > len(before))  # the API may take the request only now
+    (job_id,) = {row.id for row in the_jobs(service)} - before
+    return str(job_id)
 
 
 def test_the_sdk_that_loses_patience_finds_the_job_of_its_first_try(service: Stack, client: openai.OpenAI) -> None:
@@ -88,17 +89,17 @@ def test_a_retry_of_another_request_or_with_another_key_is_a_job_of_its_own(
                 "/v1/images/generations",
                 json={"model": "elsewhere", "prompt": prompt},
                 headers=AGAIN | {"authorization": f"Bearer {key}"},
-                timeout=SOON,
+                timeout=IMPATIENT,
             )
 
-    assert len(the_jobs(service)) == 3
+    until(lambda: len(the_jobs(service)) == 3)
 
 
 def test_a_retry_does_not_take_the_job_that_another_client_waits_for(service: Stack, client: openai.OpenAI) -> None:
     request = {"model": "slow", "prompt": "a cat", "size": "64x64", "steps": 15}
 
     async def both() -> list[str]:
-        async with httpx.AsyncClient(base_url=service.url, timeout=30) as one:
+        async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE) as one:
             answers = await asyncio.gather(
                 one.post("/v1/images/generations", json=request),
                 one.post("/v1/images/generations", json=request, headers=AGAIN),
@@ -113,7 +114,7 @@ def test_of_two_that_broke_off_each_retry_gets_its_own(service: Stack, client: o
     left = {break_off(service, **request), break_off(service, **request)}
 
     async def both() -> set[str]:
-        async with httpx.AsyncClient(base_url=service.url, timeout=30, headers=AGAIN) as again:
+        async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE, headers=AGAIN) as again:
             answers = await asyncio.gather(*(again.post("/v1/images/generations", json=request) for _ in range(2)))
         return {body(answer)["job_id"] for answer in answers}
 
@@ -144,7 +145,8 @@ def test_a_stream_that_nobody_reads_is_cancelled_too(service: Stack, client: ope
 
 
 def test_a_job_that_somebody_else_follows_goes_on_without_its_client(service: Stack, client: openai.OpenAI) -> None:
-    job_id = break_off(service, model="slow", prompt="a cat", steps=40)
+    steps = round(10 * (GRACE + 2))  # of 0.1 s: longer than the grace
+    job_id = break_off(service, model="slow", prompt="a cat", steps=steps)
 
     assert service.final(job_id)["status"] == "completed"  # a long poll is somebody
 
@@ -240,28 +242,29 @@ def test_a_full_queue_is_a_429_that_says_when_to_come_back(service: Stack, clien
 def test_of_many_calls_at_once_no_more_get_in_than_there_is_room_for(service: Stack, client: openai.OpenAI) -> None:
     service.submit(model="elsewhere")
 
-    async def storm() -> list[httpx.Response | BaseException]:
-        async with httpx.AsyncClient(base_url=service.url, timeout=httpx.Timeout(20.0, read=2.0)) as one:
+    async def storm(calls: int) -> list[httpx.Response]:
+        """Call at once, and return the answers when every other call has made a job, which nobody draws."""
+        async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE) as client:
             request = {"model": "elsewhere", "prompt": "a cat"}
-            calls = (one.post("/v1/images/generations", json=request) for _ in range(30))
-            return await asyncio.gather(*calls, return_exceptions=True)
+            pending = {asyncio.create_task(client.post("/v1/images/generations", json=request)) for _ in range(calls)}
+            answers: list[httpx.Response] = []
+            while len(pending) > len(the_jobs(service)) - 1:
+                done, pending = await asyncio.wait(pending, timeout=0.05, return_when=asyncio.FIRST_COMPLETED)
+                answers += [task.result() for task in done]
+            for task in pending:
+                task.cancel()
+            return answers
 
-    answers = asyncio.run(storm())
+    refusals = asyncio.run(storm(30))
 
-    refused = [answer for answer in answers if isinstance(answer, httpx.Response)]
-    waiting = [answer for answer in answers if isinstance(answer, httpx.ReadTimeout)]
-    assert {body(answer)["error"]["code"] for answer in refused} == {"queue_full"}
-    assert len(refused) + len(waiting) == 30
-    assert 1 <= len(waiting) <= 2  # one of which may have been counted as arriving and as waiting
-    assert len(the_jobs(service)) == 1 + len(waiting)
+    assert {body(answer)["error"]["code"] for answer in refusals} == {"queue_full"}
+    assert 28 <= len(refusals) <= 29  # there is room for two, one of which may count as arriving and as waiting
 
 
 def test_the_sdk_comes_back_by_itself_when_the_queue_was_full(service: Stack, client: openai.OpenAI) -> None:
     waiting = [service.submit(model="slow", steps=1)["id"] for _ in range(12)]
-    began = time.monotonic()
 
     answer = client.images.generate(model="slow", prompt="a cat", extra_body={"steps": 1})
 
     assert answer.data
-    assert time.monotonic() - began < 60
     assert all(service.final(job_id)["status"] == "completed" for job_id in waiting)

@@ -3,13 +3,16 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from tests.processes import Process
 from tests.stack import Stack
-from tests.waiting import PATIENCE
+from tests.waiting import FACTOR, PATIENCE
 
 SMALL = ("--size", "64x64")
 
@@ -45,7 +48,7 @@ class Terminal:
             "SAFELIGHT_CATALOG": str(catalog),
             "SAFELIGHT_DATA_DIR": str(self.data_dir),
             "SAFELIGHT_PORT": str(port),
-            "SAFELIGHT_DRAIN_TIMEOUT": "10",
+            "SAFELIGHT_DRAIN_TIMEOUT": str(10 * FACTOR),
             **settings,
         }
 
@@ -76,6 +79,16 @@ class Terminal:
 def command(*arguments: str) -> list[str]:
     """A command line of `safelight`."""
     return [sys.executable, "-m", "cli.main", *arguments]
+
+
+def final_job(url: str) -> dict[str, Any]:
+    """The job at a URL once it is final."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        job: dict[str, Any] = httpx.get(url, params={"wait": 20}, timeout=PATIENCE).json()
+        if job["finished_at"] is not None:
+            return job
+        assert time.monotonic() < deadline, f"{url} is still {job['status']}"
 
 
 def jobs_like(safelight: Stack, prompt: str) -> list[dict[str, Any]]:

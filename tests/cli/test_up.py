@@ -6,9 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -16,9 +14,9 @@ import psutil
 import pytest
 
 from cli.local.embedded import free_port
-from tests.cli.terminal import Terminal
+from tests.cli.terminal import Terminal, final_job
 from tests.processes import Process
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 PNG = b"\x89PNG\r\n"
 LAST_LINE = "print(image.data[0].url)"
@@ -45,14 +43,6 @@ def lines(process: Process, first: str, last: str) -> str:
     said = process.said()
     begin = said.index(first)
     return said[begin : said.index(last, begin) + len(last)]
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    """Wait for what nobody announces."""
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.05)
 
 
 def is_ready(terminal: Terminal) -> bool:
@@ -119,7 +109,7 @@ def test_a_server_that_dies_is_started_again(up: Process, terminal: Terminal, na
     (before,) = servers()
     os.kill(before, signal.SIGKILL)
     up.until_says(f"{name} has ended (killed by SIGKILL); it starts again in 0.5 s.")
-    eventually(lambda: servers() not in ([], [before]) and is_ready(terminal))
+    until(lambda: servers() not in ([], [before]) and is_ready(terminal))
 
 
 def test_ctrl_c_leaves_no_process(up: Process, terminal: Terminal) -> None:
@@ -150,7 +140,7 @@ def test_the_first_ctrl_c_waits_for_the_job_in_hand_and_the_second_does_not(term
     with terminal.start("up") as process:
         process.until_says(LAST_LINE)
         job = httpx.post(f"{terminal.url}/v1/jobs", json={"model": "slow", "prompt": "a cat"}).json()
-        eventually(lambda: httpx.get(job["urls"]["self"]).json()["status"] == "in_progress")
+        until(lambda: httpx.get(job["urls"]["self"]).json()["status"] == "in_progress")
         everybody = family(process)
         process.signal(signal.SIGINT)
         process.until_says("Stopping: what is in hand is finished first.")
@@ -167,7 +157,6 @@ def test_without_a_worker_jobs_wait_and_a_worker_of_its_own_draws_them(terminal:
         assert not [each for each in family(process) if "celery" in each.cmdline()]
         job = httpx.post(f"{terminal.url}/v1/jobs", json={"prompt": "a cat"}).json()
         with terminal.start("worker", "--queue", "local", "--concurrency", "2"):
-            done = httpx.get(job["urls"]["self"], params={"wait": 30}, timeout=PATIENCE).json()
-            assert done["status"] == "completed"
+            assert final_job(job["urls"]["self"])["status"] == "completed"
         process.signal(signal.SIGTERM)
         assert process.wait() == 0

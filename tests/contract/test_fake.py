@@ -12,6 +12,7 @@ import pytest
 from core.errors import GenerationError, GeneratorFailed, OutOfMemory
 from core.generation import Generator, ImageRequest
 from core.settings import Settings
+from tests.waiting import PATIENCE
 from worker.generators import build
 
 from .kinds import RecordingReporter, a_model
@@ -70,7 +71,7 @@ def test_the_fake_one_hangs_when_asked_to(fake: Generator) -> None:
     reporter = RecordingReporter()
     thread = Thread(target=fake.generate, args=([a_fake_request("[hang]")], reporter), daemon=True)
     thread.start()
-    assert reporter.called.wait(10)
+    assert reporter.called.wait(PATIENCE)
     thread.join(0.1)
     assert thread.is_alive()
     assert reporter.heard == [(0, 4), (1, 4)]

@@ -25,6 +25,7 @@ from core.tables import DEFAULT_PROJECT
 from tests.images import an_image, encoded
 from tests.processes import python
 from tests.stack import Stack, body
+from tests.waiting import PATIENCE
 
 EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "30"))
 DOCUMENT = create_app(Settings()).openapi()
@@ -142,7 +143,7 @@ def ask(stack: Stack, group: str, directory: Path, known: dict[str, list[str]], 
             "-m", "schemathesis.cli", "--config-file", str(configuration), "run", f"{stack.url}/openapi.json",
             "--include-tag", group, "--phases", ",".join(phases), "--max-examples", str(share), "--seed", "1",
             "--generation-deterministic", "--continue-on-failure", "--no-color",
-            "--request-timeout", "90", "--warnings", "off",
+            "--request-timeout", str(PATIENCE), "--warnings", "off",
         ),
         cwd=directory, capture_output=True, text=True, check=False,
     )  # fmt: skip

@@ -2,7 +2,6 @@
 
 import ipaddress
 import ssl
-import time
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler
 
@@ -10,6 +9,7 @@ import pytest
 
 from core.egress import MAX_BODY_BYTES, Allowed, Egress, Refused, Unreached, check, is_public
 from tests.receiver import CERTIFICATE, EXPIRED, Behaviour, Received, Receiver, answering
+from tests.waiting import PATIENCE
 
 LOCAL = Allowed.of("127.0.0.1")
 
@@ -210,7 +210,7 @@ def test_a_public_name_has_no_more_ports_because_a_network_inside_is_let_in(rece
 
 
 def _hang(handler: BaseHTTPRequestHandler, _received: Received) -> None:
-    _has_gone(handler, 30)
+    _has_gone(handler, PATIENCE)
 
 
 def _trickle(handler: BaseHTTPRequestHandler, _received: Received) -> None:
@@ -232,18 +232,15 @@ def _has_gone(handler: BaseHTTPRequestHandler, seconds: float) -> bool:
 @pytest.mark.parametrize("behave", [_hang, _trickle])
 def test_one_deadline_holds_for_everything(behave: Behaviour, receiver: Receiver) -> None:
     receiver.behave = behave
-    began = time.monotonic()
-
     with pytest.raises(Unreached) as failed:
         Egress(LOCAL).post(receiver.url(), b"{}", {}, 0.5)
 
-    assert failed.value.code == "timeout"
-    assert time.monotonic() - began < 3
+    assert failed.value.code == "timeout"  # else the receiver's own end would have come first: "no_answer"
 
 
 def test_a_resolver_that_hangs_is_not_waited_for(receiver: Receiver) -> None:
     def hang(_host: str, _port: int) -> Sequence[str]:
-        receiver.closing.wait(30)
+        receiver.closing.wait(PATIENCE)
         return []
 
     with pytest.raises(Unreached) as failed:

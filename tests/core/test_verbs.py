@@ -13,7 +13,7 @@ from core.db import Database, Statement
 from core.errors import GeneratorFailed, OutOfMemory
 from core.jobs import JobWarning
 from core.status import ARROWS, JobStatus
-from core.tables import DEFAULT_PROJECT, images
+from core.tables import DEFAULT_PROJECT, images, job_events
 from core.tables import jobs as table
 from tests.factories import LEASE, LONG, a_job, an_image, claim, event_types, in_state, job_row
 
@@ -107,8 +107,8 @@ def test_errors_count_until_no_attempt_is_left_and_the_wait_doubles(database: Da
         database.execute(
             jobs.requeue(job_id, lease, "generator_failed", error=GeneratorFailed(), delay=timedelta(seconds=60))
         )
-        left = sa.extract("epoch", table.c.not_before - sa.func.clock_timestamp())
-        waits.append(round(float(database.execute(sa.select(left))[0][0])))
+        requeued_at = sa.select(sa.func.max(job_events.c.created_at)).scalar_subquery()
+        waits.append(database.execute(sa.select(table.c.not_before - requeued_at))[0][0].total_seconds())
 
     assert waits[:2] == [60, 120]
     final = job_row(database, job_id)

@@ -18,10 +18,9 @@ import pytest
 from tests.batches import batch_status, submit_batch
 from tests.processes import Process
 from tests.stack import Stack
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 MEGABYTES = int(os.environ.get("SAFELIGHT_TEST_MEGABYTES", "48"))
-UPLOAD_SECONDS = 300.0
 ROOM = 150
 """Megabytes above idle that are allowed, whatever the file's size: storage is read and written 10 MB at a time."""
 
@@ -107,8 +106,6 @@ def test_memory_does_not_grow_with_the_file(own: Stack, lines_a_megabyte: int) -
 def uploaded(stack: Stack, path: Path) -> str:
     with path.open("rb") as file:
         form = {"purpose": "batch"}
-        answer = httpx.post(
-            f"{stack.url}/v1/files", data=form, files={"file": (path.name, file)}, timeout=UPLOAD_SECONDS
-        )
+        answer = httpx.post(f"{stack.url}/v1/files", data=form, files={"file": (path.name, file)}, timeout=PATIENCE)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["id"])

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.waiting import PATIENCE
 from worker.generators.unclip.lanes import Lanes
 
 
 def test_lanes_compute_their_parts_at_the_same_time() -> None:
-    both_are_here = Barrier(2, timeout=20)
+    both_are_here = Barrier(2, timeout=PATIENCE)
 
     def compute(numbers: Tensor, weights: Tensor) -> Tensor:
         both_are_here.wait()

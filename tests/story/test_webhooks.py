@@ -13,6 +13,7 @@ from core.outbox.deliveries import EVENTS
 from core.outbox.signing import new_secret
 from tests.receiver import Receiver, answering
 from tests.stack import Stack, body
+from tests.waiting import PATIENCE
 
 ENDED: Any = ["job.completed", "job.failed", "job.cancelled", "job.expired"]
 
@@ -141,7 +142,7 @@ def test_what_failed_is_seen_and_sent_again_by_hand(safelight: Stack, endpoint: 
 
 def until_tried(stack: Stack, job_id: str) -> list[dict[str, Any]]:
     """What was tried for the only delivery of a job, once something has been."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while True:
         for delivery in body(stack.client.get("/v1/webhook_deliveries", params={"job_id": job_id}))["data"]:
             if log := body(stack.client.get(f"/v1/webhook_deliveries/{delivery['id']}"))["log"]:
@@ -150,8 +151,8 @@ def until_tried(stack: Stack, job_id: str) -> list[dict[str, Any]]:
 
 
 def until_over(stack: Stack, job_id: str) -> dict[str, Any]:
-    """The only delivery of a job, once it is no longer pending; the database has no bell for it."""
-    deadline = time.monotonic() + 30
+    """The only delivery of a job, once it is no longer pending; nothing announces it."""
+    deadline = time.monotonic() + PATIENCE
     while True:
         (delivery,) = body(stack.client.get("/v1/webhook_deliveries", params={"job_id": job_id}))["data"]
         if delivery["status"] != "pending":

@@ -11,6 +11,7 @@ from PIL import Image
 from tests.faults.provider.calls import CALLED, OPENAI, a_worker, row, submit
 from tests.openai_stub import DRAWN, KEY, MODEL, WAYS, OpenAIStub
 from tests.stack import CATALOG, Stack
+from tests.waiting import FACTOR
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ MATRIX = {
 
 
 def test_every_answer_ends_a_job_and_is_asked_for_as_often_as_is_safe(service: Stack, openai: OpenAIStub) -> None:
-    worker = a_worker(service, concurrency=32, SAFELIGHT_OPENAI_TIMEOUT="3")
+    worker = a_worker(service, concurrency=32, SAFELIGHT_OPENAI_TIMEOUT=str(4 * FACTOR))
     asked = {way: submit(service, f"[{way}] a cat") for way in MATRIX}
     plain = [submit(service, f"a dog, number {number}") for number in range(8)]
 

@@ -14,6 +14,7 @@ from tests.faults.provider.calls import CALLED, a_worker, row, submit
 from tests.images import an_image, encoded
 from tests.openai_stub import MODEL, OpenAIStub
 from tests.stack import Stack
+from tests.waiting import FACTOR
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ MATRIX = {
 
 
 def test_no_stream_that_broke_is_asked_for_again(service: Stack, openai: OpenAIStub) -> None:
-    a_worker(service, concurrency=32, SAFELIGHT_OPENAI_TIMEOUT="3")
+    a_worker(service, concurrency=32, SAFELIGHT_OPENAI_TIMEOUT=str(4 * FACTOR))
     asked = {way: submit(service, f"[{way}] a cat", partial_images=2) for way in MATRIX}
 
     finals = {way: service.final(job_id) for way, job_id in asked.items()}

@@ -59,9 +59,11 @@ def test_a_frozen_worker_that_wakes_tells_what_its_call_cost_and_changes_nothing
 
 
 def test_a_call_longer_than_lease_and_stall_timeout_is_kept(service: Stack, openai: OpenAIStub) -> None:
-    a_worker(service)  # the lease is 4 s, a stall is noticed after 5, and the image takes 8
+    a_worker(service)
+    longest = max(service.settings.lease, service.settings.stall_timeout).total_seconds()
+    openai.way = lambda _: Way(draws=True, seconds=1.5 * longest)
 
-    final = service.final(submit(service, "[slow] a cat"))
+    final = service.final(submit(service, "a cat"))
 
     assert (final["status"], final["attempts"], len(openai.received)) == ("completed", 1, 1)
 
