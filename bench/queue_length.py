@@ -48,7 +48,7 @@ FILL = """
 """Jobs of one flow, ranked as if they had come one by one."""
 
 
-def fill(database: Database, project_id: str, count: int, *, batch: bool, **given: Any) -> None:
+def fill(database: Database, project_id: str, count: int, *, batch: bool, **fields: Any) -> None:
     """Put many jobs of one project in line, quickly."""
     defaults = {
         "microbatch_key": "key ",
@@ -57,10 +57,10 @@ def fill(database: Database, project_id: str, count: int, *, batch: bool, **give
         "cost": 1.0,
     }
     ((start,),) = database.execute(fairness.select_start(QUEUE, project_id, 0, batch=batch))
-    values = defaults | given | {"project": project_id, "count": count, "queue": QUEUE, "start": start}
+    values = defaults | fields | {"project": project_id, "count": count, "queue": QUEUE, "start": start}
     names = {"serial": new_id("job")[:22], "batch_id": new_id("batch") if batch else None}
-    typed = [sa.bindparam(name, value, type_=sa.Text) for name, value in names.items()]
-    database.execute(sa.text(FILL).bindparams(*typed, **values))
+    parameters = [sa.bindparam(name, value, type_=sa.Text) for name, value in names.items()]
+    database.execute(sa.text(FILL).bindparams(*parameters, **values))
 
 
 def a_job(project_id: str, number: int) -> NewJob:
@@ -108,9 +108,9 @@ class LongLine:
     def submit(self, count: int) -> list[NewJob]:
         """Submit so many jobs in one statement."""
         numbers = range(self._claims, self._claims + count)
-        new = [a_job(self.projects[number % PROJECTS], number) for number in numbers]
-        self.database.execute(jobs.submit(*new))
-        return new
+        new_jobs = [a_job(self.projects[number % PROJECTS], number) for number in numbers]
+        self.database.execute(jobs.submit(*new_jobs))
+        return new_jobs
 
     def first(self) -> sa.Row[Any]:
         """The job at the head of the line."""
@@ -125,18 +125,20 @@ class LongLine:
         """The jobs are done; not as a worker says it, which takes a statement each."""
         self.database.execute(sa.text(END).bindparams(ids=job_ids))
 
-    def withdraw(self, made: list[NewJob]) -> None:
+    def withdraw(self, new_jobs: list[NewJob]) -> None:
         """The jobs were never there."""
-        self.database.execute(sa.text("DELETE FROM jobs WHERE id = ANY(:ids)").bindparams(ids=[job.id for job in made]))
+        self.database.execute(
+            sa.text("DELETE FROM jobs WHERE id = ANY(:ids)").bindparams(ids=[job.id for job in new_jobs])
+        )
 
     def churn(self, count: int) -> None:
         """Claim and end so many jobs, and put as many in line again."""
-        done = 0
-        while done < count:
-            claimed = self.claim()
-            self.end(claimed)
-            self.submit(len(claimed))
-            done += len(claimed)
+        total = 0
+        while total < count:
+            rows = self.claim()
+            self.end(rows)
+            self.submit(len(rows))
+            total += len(rows)
 
 
 END = """
@@ -163,18 +165,18 @@ def clocked(work: Callable[[], Result]) -> tuple[float, Result]:
 
 def press(line: LongLine, claims: int) -> Seconds:
     """Seconds of every claim, submit and look of one round."""
-    taken: Seconds = {name: [] for name in NAMES}
+    seconds_by_name: Seconds = {name: [] for name in NAMES}
     for _ in range(claims):
-        seconds, claimed = clocked(line.claim)
-        taken["claim"].append(seconds)
-        line.end(claimed)
+        seconds, rows = clocked(line.claim)
+        seconds_by_name["claim"].append(seconds)
+        line.end(rows)
         seconds, newest = clocked(partial(line.submit, 1))
-        taken["submit"].append(seconds)
-        if len(claimed) > 1:
-            line.submit(len(claimed) - 1)
-        taken["last"].append(clocked(partial(line.look, newest[0]))[0])
-        taken["first"].append(clocked(partial(line.look, line.first()))[0])
-    return taken
+        seconds_by_name["submit"].append(seconds)
+        if len(rows) > 1:
+            line.submit(len(rows) - 1)
+        seconds_by_name["last"].append(clocked(partial(line.look, newest[0]))[0])
+        seconds_by_name["first"].append(clocked(partial(line.look, line.first()))[0])
+    return seconds_by_name
 
 
 NAMES = {
@@ -183,7 +185,7 @@ NAMES = {
     "last": "read a job far back with its place in line",
     "first": "read the first job with its place in line",
 }
-FIGURES = [*((what, share) for what in ("claim", "submit") for share in (0.5, 0.99)), ("last", 0.5), ("first", 0.5)]
+FIGURES = [*((name, share) for name in ("claim", "submit") for share in (0.5, 0.99)), ("last", 0.5), ("first", 0.5)]
 TARGETS: Mapping[tuple[str, float], str] = {("claim", 0.99): "< 50 ms", ("submit", 0.99): "<= 1.2"}
 
 
@@ -191,7 +193,7 @@ def measure(directory: Path, *, depth: int, rounds: int, claims: int, bulk: int,
     """Make the two ledgers in an empty directory and take the figures."""
     with EmbeddedPostgres(directory / "postgres") as postgres:
         shallow, deep = (
-            _opened(postgres.create_database(name), size) for name, size in (("shallow", 1000), ("deep", depth))
+            _open(postgres.create_database(name), size) for name, size in (("shallow", 1000), ("deep", depth))
         )
         lines = _compare(shallow, deep, rounds, claims, bulk, f"{depth:,} in line")
         if churn:
@@ -202,7 +204,7 @@ def measure(directory: Path, *, depth: int, rounds: int, claims: int, bulk: int,
     return lines
 
 
-def _opened(url: str, depth: int) -> LongLine:
+def _open(url: str, depth: int) -> LongLine:
     settings = Settings(database_url=url)
     database.upgrade(settings)
     line = LongLine(Database(settings, name="bench"), depth)
@@ -212,23 +214,23 @@ def _opened(url: str, depth: int) -> LongLine:
 
 def _compare(shallow: LongLine, deep: LongLine, rounds: int, claims: int, bulk: int, where: str) -> list[Line]:
     lines = [
-        Line(f"{NAMES[what]}, {where}: p{share * 100:.0f}", "ms", "1,000 in line", TARGETS.get((what, share), ""))
-        for what, share in FIGURES
+        Line(f"{NAMES[name]}, {where}: p{share * 100:.0f}", "ms", "1,000 in line", TARGETS.get((name, share), ""))
+        for name, share in FIGURES
     ]
     together = Line(f"submit {bulk:,} jobs in a statement, {where}", "ms", "1,000 in line")
     for line in (shallow, deep):
         press(line, 20)  # statements are prepared after some executions
     for _ in range(rounds):
         of_shallow, of_deep = press(shallow, claims), press(deep, claims)
-        for figure, (what, share) in zip(lines, FIGURES, strict=True):
-            figure.add(quantile(of_deep[what], share) * 1000, quantile(of_shallow[what], share) * 1000)
+        for figure, (name, share) in zip(lines, FIGURES, strict=True):
+            figure.add(quantile(of_deep[name], share) * 1000, quantile(of_shallow[name], share) * 1000)
         together.add(*(_bulk(line, bulk) * 1000 for line in (deep, shallow)))
     return [*lines, together]
 
 
 def _bulk(line: LongLine, count: int) -> float:
-    seconds, made = clocked(partial(line.submit, count))
-    line.withdraw(made)
+    seconds, new_jobs = clocked(partial(line.submit, count))
+    line.withdraw(new_jobs)
     return seconds
 
 
@@ -240,12 +242,17 @@ def main() -> None:
     parser.add_argument("--claims", type=int, default=200, help="claims and submits, a round")
     parser.add_argument("--bulk", type=int, default=2000, help="jobs in one statement")
     parser.add_argument("--churn", type=int, default=100_000, help="jobs that go through the deep line; 0: none")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
     directory.chmod(0o755)  # the embedded Postgres may run as another user
     try:
         lines = measure(
-            directory, depth=given.depth, rounds=given.rounds, claims=given.claims, bulk=given.bulk, churn=given.churn
+            directory,
+            depth=arguments.depth,
+            rounds=arguments.rounds,
+            claims=arguments.claims,
+            bulk=arguments.bulk,
+            churn=arguments.churn,
         )
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -45,11 +45,11 @@ def submit_file(stack: Stack, lines: int, **fields: Any) -> str:
 
 def until_batch(stack: Stack, batch_id: str, *statuses: str) -> dict[str, Any]:
     """The batch as the stream shows it in one of these states, by default a final one; its counts always add up."""
-    expected = statuses or tuple(map(str, BATCH_FINAL))
+    final_statuses = statuses or tuple(map(str, BATCH_FINAL))
     deadline = time.monotonic() + PATIENCE
     with stack.client.stream("GET", f"/v1/batches/{batch_id}/events") as stream:
         for line in stream.iter_lines():
-            assert time.monotonic() < deadline, f"{batch_id} was not {expected} in time"
+            assert time.monotonic() < deadline, f"{batch_id} was not {final_statuses} in time"
             if not line.startswith("data: "):
                 continue
             data = json.loads(line.removeprefix("data: "))
@@ -57,9 +57,9 @@ def until_batch(stack: Stack, batch_id: str, *statuses: str) -> dict[str, Any]:
             counts = dict(batch["request_counts"])
             total = counts.pop("total")
             assert sum(counts.values()) == total
-            if batch["status"] in expected:
+            if batch["status"] in final_statuses:
                 return batch
-    raise AssertionError(f"{batch_id} never was {expected}")
+    raise AssertionError(f"{batch_id} never was {final_statuses}")
 
 
 def file_lines(stack: Stack, file_id: str | None) -> list[dict[str, Any]]:

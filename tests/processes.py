@@ -1,4 +1,4 @@
-"""Real processes of Safelight for tests: started, listened to, frozen, killed. Nothing in them is replaced."""
+"""Real processes of Safelight for tests: started, read, frozen, killed. Nothing in them is replaced."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ class Process:
 
     def __init__(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
         self.name = name
-        self._said: list[str] = []
+        self._lines: list[str] = []
         self.has_ended = False
         self._news = threading.Condition()
         self._child = subprocess.Popen(
@@ -31,14 +31,14 @@ class Process:
             text=True,
             start_new_session=True,
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader = threading.Thread(target=self._read_output, daemon=True)
         self._reader.start()
 
-    def _read(self) -> None:
+    def _read_output(self) -> None:
         assert self._child.stdout is not None
         for line in self._child.stdout:
             with self._news:
-                self._said.append(line.rstrip())
+                self._lines.append(line.rstrip())
                 self._news.notify_all()
         with self._news:
             self.has_ended = True
@@ -50,10 +50,10 @@ class Process:
 
     def until_says(self, words: str) -> str:
         """Wait for a line of output with these words, from the first on."""
-        return wait_for(lambda: next((line for line in self._said if words in line), None), self._news, self, words)
+        return wait_for(lambda: next((line for line in self._lines if words in line), None), self._news, self, words)
 
-    def said(self) -> str:
-        return "\n".join(self._said)
+    def output(self) -> str:
+        return "\n".join(self._lines)
 
     def signal(self, number: signal.Signals) -> None:
         os.killpg(self.pid, number)
@@ -97,14 +97,14 @@ class Process:
 
 
 def wait_for(look: Callable[[], str | None], news: threading.Condition, process: Process, words: str) -> str:
-    """Look again at each piece of news until something is found."""
+    """Check again at each line of output until a line matches."""
     deadline = time.monotonic() + PATIENCE
     with news:
         while True:
-            if (found := look()) is not None:
-                return found
+            if (line := look()) is not None:
+                return line
             if process.has_ended or not news.wait(deadline - time.monotonic()):
-                raise AssertionError(f"{process.name} did not say {words!r} but:\n{process.said()}")
+                raise AssertionError(f"{process.name} did not say {words!r} but:\n{process.output()}")
 
 
 def python(*arguments: str) -> list[str]:

@@ -34,7 +34,7 @@ Behaviour = Callable[[BaseHTTPRequestHandler, Received], None]
 def answering(status: int, headers: Mapping[str, str] | None = None, body: bytes = b"ok") -> Behaviour:
     """Answers with a status, at once."""
 
-    def behave(handler: BaseHTTPRequestHandler, _received: Received) -> None:
+    def behave(handler: BaseHTTPRequestHandler, _request: Received) -> None:
         handler.send_response(status)
         for name, value in (headers or {}).items():
             handler.send_header(name, value)
@@ -62,7 +62,7 @@ class Receiver:
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
-        self.received: list[Received] = []
+        self.requests: list[Received] = []
         self.connections = 0
         self.behave = behave or answering(200)
         self.closing = threading.Event()
@@ -76,12 +76,12 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                received = Received(self.path, headers, body)
+                request = Received(self.path, headers, body)
                 with receiver._news:
-                    receiver.received.append(received)
+                    receiver.requests.append(request)
                     receiver._news.notify_all()
                 self.close_connection = True
-                receiver.behave(self, received)
+                receiver.behave(self, request)
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
@@ -118,10 +118,10 @@ class Receiver:
     def until(self, count: int) -> list[Received]:
         """Wait until so many requests have come."""
         with self._news:
-            assert self._news.wait_for(lambda: len(self.received) >= count, PATIENCE), (
-                f"{len(self.received)} of {count} came"
+            assert self._news.wait_for(lambda: len(self.requests) >= count, PATIENCE), (
+                f"{len(self.requests)} of {count} came"
             )
-            return list(self.received)
+            return list(self.requests)
 
     def close(self) -> None:
         self.closing.set()

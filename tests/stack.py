@@ -1,4 +1,4 @@
-"""A whole Safelight for one test or for many: database, notifier, API, workers, sweep, all real, with short times."""
+"""A whole Safelight for tests: database, notifier, API, workers and sweep, all real, with short times."""
 
 import json
 import os
@@ -193,9 +193,9 @@ _migrating = threading.Lock()
 
 def settings_of(environment: Mapping[str, str]) -> Settings:
     """The settings that a process with this environment has."""
-    known = set(Settings.model_fields)
+    names = set(Settings.model_fields)
     fields = {name.removeprefix("SAFELIGHT_").lower(): value for name, value in environment.items()}
-    return Settings.model_validate({name: value for name, value in fields.items() if name in known})
+    return Settings.model_validate({name: value for name, value in fields.items() if name in names})
 
 
 def migrate(database_url: str) -> None:
@@ -213,8 +213,8 @@ def migrate(database_url: str) -> None:
 
 
 def body(answer: httpx.Response) -> dict[str, Any]:
-    found: dict[str, Any] = answer.json()
-    return found
+    data: dict[str, Any] = answer.json()
+    return data
 
 
 def free_port() -> int:

@@ -1,4 +1,4 @@
-"""A terminal for tests: runs `safelight` with settings of its own, and hears what it says."""
+"""A terminal for tests: runs `safelight` with settings of its own, and reads its output."""
 
 import os
 import subprocess
@@ -69,11 +69,11 @@ class Terminal:
 
     def refusal(self, *arguments: str, **settings: str) -> str:
         """The one sentence with which a command refuses."""
-        ended = self.run(*arguments, **settings)
-        assert (ended.returncode, ended.stdout) == (1, ""), ended
-        assert ended.stderr.count("\n") == 1, ended.stderr
-        assert ended.stderr.startswith("safelight: ")
-        return ended.stderr.removeprefix("safelight: ").rstrip()
+        result = self.run(*arguments, **settings)
+        assert (result.returncode, result.stdout) == (1, ""), result
+        assert result.stderr.count("\n") == 1, result.stderr
+        assert result.stderr.startswith("safelight: ")
+        return result.stderr.removeprefix("safelight: ").rstrip()
 
 
 def command(*arguments: str) -> list[str]:
@@ -92,12 +92,12 @@ def final_job(url: str) -> dict[str, Any]:
 
 
 def jobs_like(safelight: Stack, prompt: str) -> list[dict[str, Any]]:
-    listed = safelight.client.get("/v1/jobs", params={"limit": 100}).json()["data"]
-    return [job for job in listed if job["prompt"] == prompt]
+    jobs = safelight.client.get("/v1/jobs", params={"limit": 100}).json()["data"]
+    return [job for job in jobs if job["prompt"] == prompt]
 
 
 def progress(stderr: str) -> list[str]:
-    """What was said of the one job that was followed."""
+    """The progress lines of the only job."""
     ids = {line.partition(": ")[0] for line in stderr.splitlines()}
     assert len(ids) == 1, stderr
     return [line.partition(": ")[2] for line in stderr.splitlines()]

@@ -1,4 +1,4 @@
-"""`safelight up` with parts of one's own: each URL that is set replaces an embedded server."""
+"""`safelight up` with external servers: each URL that is set replaces an embedded server."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`safelight up` with a key for OpenAI: a worker of its own asks for its models."""
+"""`safelight up` with a key for OpenAI starts a worker for OpenAI's models."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""diffusers pipelines behind the contract: values they would drop, errors they raise, and memory they let go."""
+"""diffusers pipelines behind the protocol: values they would drop, errors they raise, and memory they free."""
 
 import weakref
 from dataclasses import replace
@@ -13,7 +13,7 @@ from core.errors import GenerationError, GeneratorFailed, ModelUnavailable, OutO
 from core.generation import ImageRequest, Stopped
 
 from .kinds import RecordingReporter, a_diffusers_generator
-from .pipelines import SIDE_PX, saved, warnings_of_diffusers
+from .pipelines import SIDE_PX, save_pipeline, warnings_of_diffusers
 
 pytestmark = warnings_of_diffusers
 
@@ -42,11 +42,11 @@ def test_a_value_that_the_pipeline_would_drop_is_an_error(tiny: Path, changes: d
     generator = a_diffusers_generator(tiny)
     generator.load()
     generator._pipe.__class__ = Distilled
-    plain = a_tiny_request(steps=20)
+    request = a_tiny_request(steps=20)
     with pytest.raises(GenerationError, match=says) as caught:
-        generator.generate([replace(plain, **changes)], RecordingReporter())
+        generator.generate([replace(request, **changes)], RecordingReporter())
     assert not caught.value.retryable
-    assert len(generator.generate([plain], RecordingReporter())) == 1
+    assert len(generator.generate([request], RecordingReporter())) == 1
 
 
 def test_a_pipeline_that_draws_without_a_prompt_is_refused(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_pipeline_that_draws_without_a_prompt_is_refused(tmp_path: Path) -> No
         down_block_types=("DownBlock2D",),
         up_block_types=("UpBlock2D",),
     )
-    folder = saved(DDPMPipeline(unet, DDPMScheduler()), tmp_path / "unconditional")
+    folder = save_pipeline(DDPMPipeline(unet, DDPMScheduler()), tmp_path / "unconditional")
     with pytest.raises(ModelUnavailable, match="takes no prompt"):
         a_diffusers_generator(folder).load()
 

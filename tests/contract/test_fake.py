@@ -1,4 +1,4 @@
-"""The generator without a model: what its magic words do."""
+"""The generator without a model: what the words in brackets in its prompts do."""
 
 import signal
 import subprocess
@@ -30,7 +30,7 @@ def fake() -> Generator:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "error", "retryable", "heard"),
+    ("prompt", "error", "retryable", "steps"),
     [
         ("[fail]", GeneratorFailed, True, [(0, 4)]),
         ("[refuse]", GenerationError, False, [(0, 4)]),
@@ -39,12 +39,12 @@ def fake() -> Generator:
     ],
 )
 def test_a_word_in_a_prompt_makes_the_fake_one_fail_the_whole_call(
-    fake: Generator, prompt: str, error: type[GenerationError], retryable: bool, heard: Sequence[tuple[int, int]]
+    fake: Generator, prompt: str, error: type[GenerationError], retryable: bool, steps: Sequence[tuple[int, int]]
 ) -> None:
     reporter = RecordingReporter()
     with pytest.raises(GenerationError) as caught:
         fake.generate([a_fake_request("a cat"), a_fake_request(f"{prompt} a dog")], reporter)
-    assert (type(caught.value), caught.value.retryable, reporter.heard) == (error, retryable, heard)
+    assert (type(caught.value), caught.value.retryable, reporter.steps) == (error, retryable, steps)
 
 
 def test_the_fake_one_draws_a_single_image_that_runs_out_of_memory_in_company(fake: Generator) -> None:
@@ -71,7 +71,7 @@ def test_the_fake_one_hangs_when_asked_to(fake: Generator) -> None:
     reporter = RecordingReporter()
     thread = Thread(target=fake.generate, args=([a_fake_request("[hang]")], reporter), daemon=True)
     thread.start()
-    assert reporter.called.wait(PATIENCE)
+    assert reporter.call.wait(PATIENCE)
     thread.join(0.1)
     assert thread.is_alive()
-    assert reporter.heard == [(0, 4), (1, 4)]
+    assert reporter.steps == [(0, 4), (1, 4)]

@@ -1,4 +1,4 @@
-"""The claim: in fair order, compatible, no more than fits, and never twice."""
+"""The claim: in fair order, compatible jobs only, no more than fit, and no job twice."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -38,7 +38,7 @@ def test_a_job_larger_than_the_device_is_claimed_alone(database: Database) -> No
     assert [claim_prompts(database), claim_prompts(database)] == [["big"], ["small"]]
 
 
-def test_other_microbatch_keys_are_passed_over_but_not_forgotten(database: Database) -> None:
+def test_jobs_of_other_microbatch_keys_are_claimed_later(database: Database) -> None:
     for prompt, key in (("a", "x"), ("b", "y"), ("c", "x"), ("d", "y")):
         submit_prompts(database, prompt, microbatch_key=key)
 
@@ -87,8 +87,8 @@ def test_a_flood_of_one_project_does_not_hold_up_another(database: Database) -> 
 
 
 def test_two_projects_that_flood_take_turns_by_device_time(database: Database) -> None:
-    (other,) = database.execute(keys.add_project("other"))
-    submit_prompts(database, *(["cheap"] * 40), cost=1.0, microbatch_size=1, project_id=other.id)
+    (other_project,) = database.execute(keys.add_project("other"))
+    submit_prompts(database, *(["cheap"] * 40), cost=1.0, microbatch_size=1, project_id=other_project.id)
     submit_prompts(database, *(["dear"] * 40), cost=2.0, microbatch_size=1)
 
     first = [claim_prompts(database)[0] for _ in range(30)]
@@ -109,14 +109,14 @@ def test_sixteen_workers_never_claim_a_job_twice(database: Database) -> None:
         return batches
 
     with ThreadPoolExecutor(16) as pool:
-        batches = [batch for found in pool.map(drain, range(16)) for batch in found]
+        batches = [batch for worker_batches in pool.map(drain, range(16)) for batch in worker_batches]
 
     ids = [job_id for batch in batches for job_id, _, _ in batch]
     assert len(ids) == len(set(ids)) == count
     assert all(len({key for _, key, _ in batch}) == 1 for batch in batches)
     assert all(sum(n for _, _, n in batch) <= 8 for batch in batches)
-    left = database.execute(sa.select(sa.func.count()).where(table.c.attempts != 1))
-    assert left[0][0] == 0
+    rows = database.execute(sa.select(sa.func.count()).where(table.c.attempts != 1))
+    assert rows[0][0] == 0
 
 
 def test_a_claim_reads_the_index_and_sorts_nothing(database: Database) -> None:
@@ -144,9 +144,12 @@ def test_a_claim_reads_the_index_and_sorts_nothing(database: Database) -> None:
 
 
 def test_jobs_submitted_together_stand_as_if_they_had_come_one_by_one(database: Database) -> None:
-    (other,) = database.execute(keys.add_project("other"))
+    (other_project,) = database.execute(keys.add_project("other"))
     mine = [a_job(prompt=f"mine {number}", microbatch_size=1, cost=2.0) for number in range(3)]
-    theirs = [a_job(prompt=f"theirs {number}", microbatch_size=1, cost=2.0, project_id=other.id) for number in range(3)]
+    theirs = [
+        a_job(prompt=f"theirs {number}", microbatch_size=1, cost=2.0, project_id=other_project.id)
+        for number in range(3)
+    ]
 
     rows = database.execute(jobs.submit(*mine, *theirs))
 

@@ -1,4 +1,4 @@
-"""Deliveries: written with the transition that caused them, claimed in turn, recorded by whoever holds the token."""
+"""Deliveries: written with the event that causes them, claimed in turn, recorded by the holder of the lease."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,11 +26,11 @@ OWN = {"url": "https://own.test:8443/hook?job=1", "events": ["job.completed"], "
 
 
 def an_endpoint(database: Database, *types: str, project_id: str = DEFAULT_PROJECT) -> str:
-    made = webhooks.create(project_id, "x", "https://receiver.test/", types or FINALS, signing.new_secret())
-    return str(database.execute(made)[0].id)
+    statement = webhooks.create(project_id, "x", "https://receiver.test/", types or FINALS, signing.new_secret())
+    return str(database.execute(statement)[0].id)
 
 
-def tried(**fields: Any) -> Attempt:
+def an_attempt(**fields: Any) -> Attempt:
     return Attempt(datetime.now(UTC), 0.1, **fields)
 
 
@@ -41,16 +41,18 @@ def test_an_event_and_its_deliveries_are_written_together(database: Database, st
 
     job_id, _ = in_state(database, status)
 
-    known = [all_of_them, finals]
+    endpoint_ids = [all_of_them, finals]
     events = database.execute(sa.select(job_events).order_by(job_events.c.seq))
-    told = [event for event in events if event.type in deliveries.JOB_EVENTS]
-    wanted = [(e.id, known if e.type in FINALS else [all_of_them]) for e in told]
-    written = [(row.event_id, row.endpoint_id, row.job_id, row.event_type) for row in list_deliveries(database)]
-    kinds = {event.id: event.type for event in told}
-    assert sorted(written) == sorted((i, to, job_id, kinds[i]) for i, receivers in wanted for to in receivers)
+    webhook_events = [event for event in events if event.type in deliveries.JOB_EVENTS]
+    expected_endpoints = [(e.id, endpoint_ids if e.type in FINALS else [all_of_them]) for e in webhook_events]
+    columns = [(row.event_id, row.endpoint_id, row.job_id, row.event_type) for row in list_deliveries(database)]
+    kinds = {event.id: event.type for event in webhook_events}
+    assert sorted(columns) == sorted(
+        (i, to, job_id, kinds[i]) for i, receivers in expected_endpoints for to in receivers
+    )
 
 
-def test_a_job_without_receivers_causes_no_delivery(database: Database) -> None:
+def test_a_job_without_endpoints_causes_no_delivery(database: Database) -> None:
     disabled = an_endpoint(database)
     database.execute(webhooks.update(DEFAULT_PROJECT, disabled, {}, enable=False))
 
@@ -59,17 +61,17 @@ def test_a_job_without_receivers_causes_no_delivery(database: Database) -> None:
     assert list_deliveries(database) == []
 
 
-def test_a_jobs_own_receiver_is_told_what_it_wants(database: Database) -> None:
+def test_a_jobs_own_webhook_gets_the_events_it_names(database: Database) -> None:
     job_id = a_completed_job(database, webhook=OWN)
     a_completed_job(database, webhook=OWN | {"events": ["job.failed"]})
 
     (row,) = list_deliveries(database)
     assert (row.job_id, row.endpoint_id, row.destination) == (job_id, None, "https://own.test:8443")
-    (taken,) = claim_deliveries(database)
-    assert (taken.webhook, taken.endpoint_url) == (OWN, None)
+    (delivery,) = claim_deliveries(database)
+    assert (delivery.webhook, delivery.endpoint_url) == (OWN, None)
 
 
-def test_what_is_taken_is_not_taken_again_until_its_time_is_up(database: Database) -> None:
+def test_a_claimed_delivery_is_not_claimed_again_until_its_lease_ends(database: Database) -> None:
     an_endpoint(database)
     a_completed_job(database)
 
@@ -80,72 +82,72 @@ def test_what_is_taken_is_not_taken_again_until_its_time_is_up(database: Databas
     database.execute(sa.update(table).values(due_at=sa.func.now()))
     (second,) = claim_deliveries(database)
     assert second.id == first.id
-    assert not database.execute(deliveries.delivered(first.id, first.lease, tried(status_code=200)))
-    (done,) = database.execute(deliveries.delivered(second.id, second.lease, tried(status_code=200)))
-    assert (done.status, done.attempts, done.lease) == ("delivered", 1, None)
+    assert not database.execute(deliveries.delivered(first.id, first.lease, an_attempt(status_code=200)))
+    (delivery,) = database.execute(deliveries.delivered(second.id, second.lease, an_attempt(status_code=200)))
+    assert (delivery.status, delivery.attempts, delivery.lease) == ("delivered", 1, None)
 
 
-def test_a_receiver_that_hangs_leaves_room_for_others(database: Database) -> None:
-    hanging, other = an_endpoint(database), an_endpoint(database)
+def test_a_destination_that_hangs_leaves_room_for_others(database: Database) -> None:
+    hanging, other_id = an_endpoint(database), an_endpoint(database)
     for _ in range(5):
         a_completed_job(database)
 
     first = claim_deliveries(database, per_destination=2)
-    assert sorted(row.destination for row in first) == sorted([hanging] * 2 + [other] * 2)
+    assert sorted(row.destination for row in first) == sorted([hanging] * 2 + [other_id] * 2)
     for row in first:
-        if row.destination == other:
-            database.execute(deliveries.delivered(row.id, row.lease, tried(status_code=200)))
-    assert [row.destination for row in claim_deliveries(database, per_destination=2)] == [other] * 2
+        if row.destination == other_id:
+            database.execute(deliveries.delivered(row.id, row.lease, an_attempt(status_code=200)))
+    assert [row.destination for row in claim_deliveries(database, per_destination=2)] == [other_id] * 2
     assert claim_deliveries(database, per_destination=2) == []
 
 
-def test_receivers_that_are_not_quick_share_what_is_for_them_in_turn(database: Database) -> None:
-    slow, slower, new, quick = (an_endpoint(database) for _ in range(4))
+def test_destinations_that_are_not_quick_share_their_slots_in_turn(database: Database) -> None:
+    slow_id, slower_id, new_id, quick_id = (an_endpoint(database) for _ in range(4))
     for _ in range(3):
         a_completed_job(database)
-    known: dict[str, Any] = {"quick": [quick], "slow": [slower, slow]}
+    health: dict[str, Any] = {"quick": [quick_id], "slow": [slower_id, slow_id]}
 
-    for for_others, others in (
+    for for_others, other_ids in (
         (0, []),
-        (1, [new]),
-        (2, [new, slower]),
-        (3, [new, slower, slow]),
-        (9, [new, slower, slow]),
+        (1, [new_id]),
+        (2, [new_id, slower_id]),
+        (3, [new_id, slower_id, slow_id]),
+        (9, [new_id, slower_id, slow_id]),
     ):
-        taken = claim_deliveries(database, per_destination=2, for_others=for_others, **known)
-        assert sorted(row.destination for row in taken) == sorted([quick] * 2 + others)
+        delivery = claim_deliveries(database, per_destination=2, for_others=for_others, **health)
+        assert sorted(row.destination for row in delivery) == sorted([quick_id] * 2 + other_ids)
         database.execute(sa.update(table).values(lease=None, due_at=sa.func.now()))
 
 
-def test_no_more_is_taken_than_asked_for_and_the_longest_waiting_first(database: Database) -> None:
+def test_a_claim_takes_the_longest_waiting_and_no_more_than_its_limit(database: Database) -> None:
     an_endpoint(database)
     job_ids = [a_completed_job(database) for _ in range(4)]
 
     assert [row.job_id for row in claim_deliveries(database, limit=3)] == job_ids[:3]
 
 
-def test_what_is_told_of_a_job_goes_in_order(database: Database) -> None:
+def test_the_deliveries_of_a_job_go_in_order(database: Database) -> None:
     an_endpoint(database, "job.started", "job.completed")
     a_completed_job(database)
 
-    (started,) = claim_deliveries(database)
-    assert started.event_type == "job.started"
-    database.execute(deliveries.failed(started.id, started.lease, tried(), retry_in=timedelta(hours=1)))
+    (delivery,) = claim_deliveries(database)
+    assert delivery.event_type == "job.started"
+    database.execute(deliveries.failed(delivery.id, delivery.lease, an_attempt(), retry_in=timedelta(hours=1)))
     assert claim_deliveries(database) == []
     database.execute(sa.update(table).values(due_at=sa.func.now()))
-    (started,) = claim_deliveries(database)
-    database.execute(deliveries.failed(started.id, started.lease, tried(), retry_in=None))
-    (ended,) = claim_deliveries(database)
-    assert ended.event_type == "job.completed"
+    (delivery,) = claim_deliveries(database)
+    database.execute(deliveries.failed(delivery.id, delivery.lease, an_attempt(), retry_in=None))
+    (last_delivery,) = claim_deliveries(database)
+    assert last_delivery.event_type == "job.completed"
 
 
 def fail(database: Database, retry_in: timedelta | None = MINUTE, **options: Any) -> None:
     (row,) = claim_deliveries(database)
-    attempt = tried(status_code=500, error_code="http_error", answer="no")
+    attempt = an_attempt(status_code=500, error_code="http_error", answer="no")
     database.execute(deliveries.failed(row.id, row.lease, attempt, retry_in=retry_in, **options))
 
 
-def test_attempts_are_logged_and_success_ends_the_trouble(database: Database) -> None:
+def test_attempts_are_logged_and_a_success_resets_failing_since(database: Database) -> None:
     endpoint_id = an_endpoint(database)
     a_completed_job(database)
     fail(database)
@@ -155,29 +157,34 @@ def test_attempts_are_logged_and_success_ends_the_trouble(database: Database) ->
 
     database.execute(sa.update(table).values(due_at=sa.func.now()))
     (row,) = claim_deliveries(database)
-    database.execute(deliveries.delivered(row.id, row.lease, tried(status_code=204)))
+    database.execute(deliveries.delivered(row.id, row.lease, an_attempt(status_code=204)))
 
     log = database.execute(deliveries.attempts_of(row.id))
-    assert [(one.number, one.status_code, one.answer) for one in log] == [(1, 500, "no"), (2, 204, None)]
+    assert [(attempt.number, attempt.status_code, attempt.answer) for attempt in log] == [
+        (1, 500, "no"),
+        (2, 204, None),
+    ]
     (endpoint,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, endpoint_id))
     assert (endpoint.failing_since, endpoint.disabled_at) == (None, None)
 
 
 def test_a_receiver_that_is_gone_is_disabled_at_once_and_nothing_waits_for_it(database: Database) -> None:
-    gone, other = an_endpoint(database), an_endpoint(database)
+    gone_id, other_id = an_endpoint(database), an_endpoint(database)
     for _ in range(3):
         a_completed_job(database)
-    taken = next(row for row in claim_deliveries(database, limit=6, per_destination=1) if row.destination == gone)
+    delivery = next(row for row in claim_deliveries(database, limit=6, per_destination=1) if row.destination == gone_id)
 
-    database.execute(deliveries.failed(taken.id, taken.lease, tried(status_code=410), retry_in=None, gone=True))
+    database.execute(
+        deliveries.failed(delivery.id, delivery.lease, an_attempt(status_code=410), retry_in=None, gone=True)
+    )
 
-    (endpoint,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, gone))
+    (endpoint,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, gone_id))
     assert endpoint.disabled_reason == "The receiver answered 410 Gone."
     status = {
         destination: [row.status for row in list_deliveries(database) if row.destination == destination]
-        for destination in (gone, other)
+        for destination in (gone_id, other_id)
     }
-    assert status == {gone: ["failed"] * 3, other: ["pending"] * 3}
+    assert status == {gone_id: ["failed"] * 3, other_id: ["pending"] * 3}
     a_completed_job(database)
     assert len(list_deliveries(database)) == 7
 
@@ -197,39 +204,39 @@ def test_an_endpoint_is_disabled_when_an_event_runs_out_and_nothing_got_through(
     assert endpoint.disabled_reason.startswith("Every delivery has failed since 20")
 
 
-def test_an_event_is_sent_again_with_its_id_as_a_new_delivery(database: Database) -> None:
+def test_an_event_is_redelivered_with_its_id_as_a_new_delivery(database: Database) -> None:
     an_endpoint(database)
     a_completed_job(database)
     fail(database, retry_in=None)
-    (old,) = list_deliveries(database)
+    (first,) = list_deliveries(database)
 
-    (new,) = database.execute(deliveries.redeliver(DEFAULT_PROJECT, old.id))
+    (second,) = database.execute(deliveries.redeliver(DEFAULT_PROJECT, first.id))
 
-    assert (new.event_id, new.attempts, new.status) == (old.event_id, 0, "pending")
-    assert new.id != old.id
-    assert not database.execute(deliveries.redeliver("proj_other", old.id))
+    assert (second.event_id, second.attempts, second.status) == (first.event_id, 0, "pending")
+    assert second.id != first.id
+    assert not database.execute(deliveries.redeliver("proj_other", first.id))
 
 
-def test_everything_missed_since_a_time_is_sent_and_nothing_twice(database: Database) -> None:
+def test_all_that_was_not_delivered_since_a_time_is_redelivered_once(database: Database) -> None:
     endpoint_id = an_endpoint(database)
     before = datetime.now(UTC)
-    delivered = a_completed_job(database)
+    delivered_job = a_completed_job(database)
     (row,) = claim_deliveries(database)
-    database.execute(deliveries.delivered(row.id, row.lease, tried(status_code=200)))
-    failed = a_completed_job(database)
+    database.execute(deliveries.delivered(row.id, row.lease, an_attempt(status_code=200)))
+    failed_job = a_completed_job(database)
     fail(database, retry_in=None)
     database.execute(webhooks.update(DEFAULT_PROJECT, endpoint_id, {}, enable=False))
-    unheard = a_completed_job(database)
+    missed_job = a_completed_job(database)
     database.execute(webhooks.update(DEFAULT_PROJECT, endpoint_id, {}, enable=True))
 
     assert not database.execute(deliveries.redeliver_since("proj_other", endpoint_id, before))
     assert len(database.execute(deliveries.redeliver_since(DEFAULT_PROJECT, endpoint_id, before))) == 2
     assert not database.execute(deliveries.redeliver_since(DEFAULT_PROJECT, endpoint_id, before))
-    assert {row.job_id for row in claim_deliveries(database)} == {failed, unheard}
-    assert delivered
+    assert {row.job_id for row in claim_deliveries(database)} == {failed_job, missed_job}
+    assert delivered_job
 
 
-def test_a_deleted_endpoint_is_told_nothing_more(database: Database) -> None:
+def test_a_deleted_endpoint_gets_no_more_deliveries(database: Database) -> None:
     endpoint_id = an_endpoint(database)
     a_completed_job(database)
     assert not database.execute(webhooks.delete("proj_other", endpoint_id))
@@ -243,15 +250,14 @@ def test_a_deleted_endpoint_is_told_nothing_more(database: Database) -> None:
 
 def test_both_secrets_live_while_one_is_replaced(database: Database) -> None:
     endpoint_id = an_endpoint(database)
-    (old,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, endpoint_id))
-    new = signing.new_secret()
+    (endpoint,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, endpoint_id))
+    new_secret = signing.new_secret()
 
-    (kept,) = database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint_id, new, keep=True))
+    (row,) = database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint_id, new_secret, keep=True))
 
-    now = datetime.now(UTC)
-    live = [signing.live_secrets(kept.secret, kept.previous_secret, kept.previous_secret_until, now + when)
-            for when in (timedelta(0), timedelta(hours=25))]  # fmt: skip
-    assert live == [[new, old.secret], [new]]
+    times = [datetime.now(UTC) + delay for delay in (timedelta(0), timedelta(hours=25))]
+    secrets = [signing.live_secrets(row.secret, row.previous_secret, row.previous_secret_until, time) for time in times]
+    assert secrets == [[new_secret, endpoint.secret], [new_secret]]
     (alone,) = database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint_id, signing.new_secret(), keep=False))
     assert alone.previous_secret is None
 
@@ -267,7 +273,7 @@ def test_deleting_a_job_deletes_its_deliveries(database: Database) -> None:
     assert not database.execute(sa.select(attempts_table))
 
 
-def test_a_failure_is_told(database: Database) -> None:
+def test_a_failure_causes_a_delivery(database: Database) -> None:
     an_endpoint(database, "job.failed")
     job, lease = a_job(), uuid4()
     database.execute(jobs.submit(job))

@@ -1,4 +1,4 @@
-"""Where a job stands in line: the rank it is given, the clock the rank starts from, and the looks that find both."""
+"""A job's position in the queue: its rank, the clock that the rank starts from, and the index scans for both."""
 
 import json
 from collections.abc import Iterator
@@ -178,10 +178,10 @@ def plan(connection: sa.Connection, statement: Statement) -> dict[str, Any]:
         return f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", values
 
     try:
-        (found,) = connection.execute(statement).scalar_one()
+        (explanation,) = connection.execute(statement).scalar_one()
     finally:
         sa.event.remove(connection, "before_cursor_execute", explain)
-    return dict(found["Plan"])
+    return dict(explanation["Plan"])
 
 
 def nodes(of: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -201,7 +201,7 @@ def looks(of: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("fair_turn", [False, True])
-def test_a_claim_looks_at_what_it_takes_and_sorts_no_line(database: Database, fair_turn: bool) -> None:
+def test_a_claim_reads_what_it_takes_and_sorts_no_queue(database: Database, fair_turn: bool) -> None:
     with a_misleading_line(database) as connection:
         of_claim = plan(connection, claim(uuid4(), fair_turn=fair_turn))
 
@@ -210,7 +210,7 @@ def test_a_claim_looks_at_what_it_takes_and_sorts_no_line(database: Database, fa
     assert of_claim["Shared Hit Blocks"] + of_claim["Shared Read Blocks"] < 1000  # the line has 20,000 rows
 
 
-def test_a_submit_looks_once_for_a_flow_however_many_jobs_it_brings(database: Database) -> None:
+def test_a_submit_reads_a_flow_once_however_many_jobs_it_inserts(database: Database) -> None:
     with a_misleading_line(database) as connection:
         of_submit = plan(connection, jobs.submit(*(a_job(priority=number % 2) for number in range(100))))
 
@@ -224,7 +224,7 @@ def test_a_submit_looks_once_for_a_flow_however_many_jobs_it_brings(database: Da
     assert all(scan["Actual Loops"] <= 2 for scan in scans)  # two flows
 
 
-def test_the_start_of_a_batch_is_found_by_looks(database: Database) -> None:
+def test_the_start_of_a_batch_is_read_from_indexes(database: Database) -> None:
     with a_misleading_line(database) as connection:
         claimed_first: UUID = uuid4()
         connection.execute(claim(claimed_first))

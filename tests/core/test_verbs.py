@@ -1,4 +1,4 @@
-"""Every verb against every status: only the drawn arrows exist, and each writes its event in the same statement."""
+"""Every verb against every status: only the documented transitions exist, and each writes its event."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -44,24 +44,24 @@ MOVES = {
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_moves_only_along_its_arrow(database: Database, verb: str, status: JobStatus) -> None:
     job_id, lease = in_state(database, status)
-    before, told = job_row(database, job_id), event_types(database, job_id)
+    before, types = job_row(database, job_id), event_types(database, job_id)
 
-    moved = database.execute(VERBS[verb](job_id, lease))
+    rows = database.execute(VERBS[verb](job_id, lease))
 
     if verb == "delete" and status.is_final:
-        assert [gone.id for gone in moved] == [job_id]
+        assert [result.id for result in rows] == [job_id]
         assert not database.execute(sa.select(table))
     elif (verb, status) in MOVES:
         after = job_row(database, job_id)
-        assert [one.id for one in moved] == [job_id]
+        assert [result.id for result in rows] == [job_id]
         assert after.status == MOVES[verb, status]
         assert after.status == status or after.status in ARROWS[status]
         assert after.version == before.version + 1
-        assert len(event_types(database, job_id)) == len(told) + 1
+        assert len(event_types(database, job_id)) == len(types) + 1
     else:
-        assert not moved
+        assert not rows
         assert job_row(database, job_id) == before
-        assert event_types(database, job_id) == told
+        assert event_types(database, job_id) == types
 
 
 @pytest.mark.parametrize("verb", ["complete", "fail", "requeue", "acknowledge_cancel"])
@@ -76,11 +76,11 @@ def test_a_worker_with_another_lease_moves_nothing(database: Database, verb: str
 
 
 def test_another_project_cannot_cancel_or_delete(database: Database) -> None:
-    waiting, _ = in_state(database, JobStatus.QUEUED)
-    final, _ = in_state(database, JobStatus.EXPIRED)
+    queued_job, _ = in_state(database, JobStatus.QUEUED)
+    final_job, _ = in_state(database, JobStatus.EXPIRED)
 
-    assert not database.execute(jobs.cancel("proj_other", waiting))
-    assert not database.execute(jobs.delete("proj_other", final))
+    assert not database.execute(jobs.cancel("proj_other", queued_job))
+    assert not database.execute(jobs.delete("proj_other", final_job))
 
 
 def test_a_lost_lease_gives_the_job_back_and_the_third_is_poison(database: Database) -> None:
@@ -88,8 +88,8 @@ def test_a_lost_lease_gives_the_job_back_and_the_third_is_poison(database: Datab
     statuses = []
     for _ in range(3):
         database.execute(leases.claim("local", uuid4(), "w", length=timedelta(0), attempt_timeout=LONG))
-        (moved,) = database.execute(jobs.reclaim(3))
-        statuses.append(moved.status)
+        (row,) = database.execute(jobs.reclaim(3))
+        statuses.append(row.status)
 
     assert statuses == ["queued", "queued", "failed"]
     final = job_row(database, job_id)
@@ -110,7 +110,7 @@ def test_errors_count_until_no_attempt_is_left_and_the_wait_doubles(database: Da
         requeued_at = sa.select(sa.func.max(job_events.c.created_at)).scalar_subquery()
         waits.append(database.execute(sa.select(table.c.not_before - requeued_at))[0][0].total_seconds())
 
-    assert waits[:2] == [60, 120]
+    assert waits[:2] == pytest.approx([60, 120], rel=0.05)
     final = job_row(database, job_id)
     assert (final.status, final.error_code, final.failures) == ("failed", "generator_failed", 3)
 
@@ -139,7 +139,7 @@ def test_a_wish_to_cancel_never_undoes_a_success(database: Database) -> None:
 
 def test_a_lease_that_ran_out_is_not_renewed_even_if_nobody_took_the_job(database: Database) -> None:
     job_id, lease = in_state(database, JobStatus.IN_PROGRESS)
-    assert [one.id for one in database.execute(leases.renew(lease, LEASE))] == [job_id]
+    assert [row.id for row in database.execute(leases.renew(lease, LEASE))] == [job_id]
 
     database.execute(sa.update(table).values(lease_expires_at=sa.func.now()))
 
@@ -160,14 +160,14 @@ def test_completing_records_the_images_in_the_same_statement(database: Database)
 
     database.execute(jobs.complete(job_id, lease, pixel_images))
 
-    stored = database.execute(sa.select(images).order_by(images.c.index))
-    assert [(image.storage_key, image.seed, image.receipt) for image in stored] == [
+    rows = database.execute(sa.select(images).order_by(images.c.index))
+    assert [(image.storage_key, image.seed, image.receipt) for image in rows] == [
         (pixels["storage_key"], pixels["seed"], pixels["receipt"]) for pixels in pixel_images
     ]
 
 
 def test_a_job_comes_back_as_it_was_submitted_and_with_what_it_was_warned_of(database: Database) -> None:
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "operation": "edit",
         "inputs": {"image": "file-a", "mask": "file-b"},
         "strength": 0.4,
@@ -175,12 +175,12 @@ def test_a_job_comes_back_as_it_was_submitted_and_with_what_it_was_warned_of(dat
         "partial_images": 2,
         "metadata": {"a": "b"},
     }
-    job, lease = a_job(**given), uuid4()
+    job, lease = a_job(**fields), uuid4()
     warning = JobWarning(code="prompt_truncated", message="The end is not read.", param="prompt")
     database.execute(jobs.submit(job, a_job()))
     database.execute(claim(lease))
 
-    (done,) = database.execute(jobs.complete(job.id, lease, [an_image(job.id)], [warning]))
+    (row,) = database.execute(jobs.complete(job.id, lease, [an_image(job.id)], [warning]))
 
-    assert {name: done._mapping[name] for name in given} == given
-    assert done.warnings == [warning]
+    assert {name: row._mapping[name] for name in fields} == fields
+    assert row.warnings == [warning]

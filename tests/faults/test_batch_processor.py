@@ -1,4 +1,4 @@
-"""The batch processor has a rival, meets errors, loses Postgres or the store: no batch suffers."""
+"""Two batch processors, errors in them, Postgres or storage away: no batch is lost or done twice."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,7 +27,7 @@ from tests.batches import (
     until_batch,
 )
 from tests.faults.batch_processors import LINES, end_leases, orphan_keys, sweep_files, until_processor_waits
-from tests.images import an_image, encoded, upload
+from tests.images import an_image, encode, upload
 from tests.processes import Process
 from tests.stack import Stack, migrate
 from tests.waiting import until
@@ -38,33 +38,34 @@ _numbers = count(1)
 
 def test_two_processors_share_the_batches_and_none_is_done_twice(own: Stack) -> None:
     own.api()
-    made = [
+    batch_ids = [
         submit_batch(own, requests=[{"prompt": f"cat {n}"}] * 3, model="elsewhere", size="64x64")["id"]
         for n in range(16)
     ]
 
     processors = [own.sweep(), own.sweep()]
-    until(lambda: {batch_status(own, batch_id) for batch_id in made} == {"in_progress"})
-    for batch_id in made:
+    until(lambda: {batch_status(own, batch_id) for batch_id in batch_ids} == {"in_progress"})
+    for batch_id in batch_ids:
         expire_jobs(own, batch_id)
-    until(lambda: all(batch_row(own, batch_id).counts is not None for batch_id in made))
+    until(lambda: all(batch_row(own, batch_id).counts is not None for batch_id in batch_ids))
     for processor in processors:
         processor.terminate()
 
     shares = {}
     for word in ("in_progress", "completed"):
-        said = [
-            [batch_id for batch_id in made if f"{batch_id}: {word}" in processor.said()] for processor in processors
+        shares_by_processor = [
+            [batch_id for batch_id in batch_ids if f"{batch_id}: {word}" in processor.output()]
+            for processor in processors
         ]
-        shares[word] = [len(one) for one in said]
-        assert sorted(said[0] + said[1]) == sorted(made)
+        shares[word] = [len(share) for share in shares_by_processor]
+        assert sorted(shares_by_processor[0] + shares_by_processor[1]) == sorted(batch_ids)
     assert all(
         batch_event_types(own, batch_id) == ["validating", "in_progress", "finalizing", "completed"]
-        for batch_id in made
+        for batch_id in batch_ids
     )
-    assert all(job_indexes(own, batch_id) == [0, 1, 2] for batch_id in made)
+    assert all(job_indexes(own, batch_id) == [0, 1, 2] for batch_id in batch_ids)
     assert orphan_keys(own) == set(), "nobody wrote a file in vain"
-    print(f"{len(made)} batches, two batch processors: {shares}")
+    print(f"{len(batch_ids)} batches, two batch processors: {shares}")
 
 
 def test_nothing_that_goes_wrong_ends_the_processor(own: Stack) -> None:
@@ -88,8 +89,8 @@ def test_a_sweep_that_ends_takes_its_processor_with_it(own: Stack) -> None:
 def test_a_store_that_is_away_keeps_batches_waiting_and_fails_none(own: Stack) -> None:
     own.api()
     storage = own.directory / "images" / "files"
-    image = upload(own, encoded(an_image()))
-    plain = submit_file(own, 3, model="elsewhere")
+    image = upload(own, encode(an_image()))
+    file_batch = submit_file(own, 3, model="elsewhere")
     edit = submit_batch(
         own,
         requests=[{"operation": "edit", "prompt": "a hat", "image": {"file_id": image["id"]}}],
@@ -99,26 +100,26 @@ def test_a_store_that_is_away_keeps_batches_waiting_and_fails_none(own: Stack) -
 
     with away(storage):
         processor = own.sweep()
-        until(lambda: processor.said().count("the store is away") >= 2)
-        reading = [batch_status(own, batch_id) for batch_id in (plain, edit)]
+        until(lambda: processor.output().count("the store is away") >= 2)
+        reading = [batch_status(own, batch_id) for batch_id in (file_batch, edit)]
     with away(storage / image["id"]):
         end_leases(own)
-        until(lambda: batch_status(own, plain) == "in_progress")
-        until(lambda: processor.said().count("the store is away") >= 3)
+        until(lambda: batch_status(own, file_batch) == "in_progress")
+        until(lambda: processor.output().count("the store is away") >= 3)
         reading.append(batch_status(own, edit))
     end_leases(own)
     until(lambda: batch_status(own, edit) == "in_progress")
 
-    expire_jobs(own, plain)
+    expire_jobs(own, file_batch)
     with away(storage):
-        until(lambda: processor.said().count("the store is away") >= 4)
-        writing = batch_status(own, plain)
+        until(lambda: processor.output().count("the store is away") >= 4)
+        writing = batch_status(own, file_batch)
     end_leases(own)
-    done = until_batch(own, plain)
+    batch = until_batch(own, file_batch)
 
     assert reading == ["validating"] * 3
-    assert (writing, done["status"]) == ("finalizing", "completed")
-    assert len(file_lines(own, done["error_file_id"])) == 3
+    assert (writing, batch["status"]) == ("finalizing", "completed")
+    assert len(file_lines(own, batch["error_file_id"])) == 3
 
 
 @contextmanager
@@ -152,17 +153,17 @@ def test_a_restart_of_postgres_costs_a_batch_time_alone(
         batch_id = submit_file(own, LINES, model="elsewhere")
         processor = restarted_while(own, database, "ACCESS EXCLUSIVE", "FROM files", own.sweep)
         until(lambda: batch_status(own, batch_id) == "in_progress")
-        read = job_indexes(own, batch_id)
+        indexes = job_indexes(own, batch_id)
         own.database.execute(
             sa.update(jobs).where(jobs.c.batch_id == batch_id).values(status="expired", finished_at=sa.func.now())
         )
         restarted_while(own, database, "SHARE", "INSERT INTO files", lambda: processor)
         until(lambda: batch_status(own, batch_id) == "completed")
 
-        assert read == list(range(LINES))
+        assert indexes == list(range(LINES))
         assert batch_event_types(own, batch_id) == ["validating", "in_progress", "finalizing", "completed"]
-        written = own.database.execute(sa.select(files.c.id).where(files.c.purpose == "batch_output"))
-        assert [row.id for row in written] == [batch_row(own, batch_id).error_file_id]
+        rows = own.database.execute(sa.select(files.c.id).where(files.c.purpose == "batch_output"))
+        assert [row.id for row in rows] == [batch_row(own, batch_id).error_file_id]
         assert not processor.has_ended
 
 
@@ -184,54 +185,56 @@ def restarted_while(
     return processor
 
 
-def test_batches_past_retention_go_with_all_that_was_told_of_them(own: Stack) -> None:
+def test_batches_past_retention_are_purged_with_their_events_and_deliveries(own: Stack) -> None:
     own.api()
     hook = {"url": "http://127.0.0.1:8009/", "events": ["batch.completed"]}
     requests = [{"prompt": "a"}, {"prompt": "b"}]
-    said: dict[str, Any] = {"requests": requests, "model": "elsewhere", "size": "64x64", "webhook": hook}
-    ended, still_open = (submit_batch(own, **said)["id"] for _ in range(2))
+    fields: dict[str, Any] = {"requests": requests, "model": "elsewhere", "size": "64x64", "webhook": hook}
+    ended_batch, open_batch = (submit_batch(own, **fields)["id"] for _ in range(2))
     own.sweep()
-    until(lambda: {batch_status(own, ended), batch_status(own, still_open)} == {"in_progress"})
-    expire_jobs(own, ended)
-    one = sa.select(jobs.c.id).where(jobs.c.batch_id == still_open, jobs.c.batch_index == 0).scalar_subquery()
-    own.database.execute(sa.update(jobs).where(jobs.c.id == one).values(status="expired", finished_at=sa.func.now()))
-    until_batch(own, ended)
+    until(lambda: {batch_status(own, ended_batch), batch_status(own, open_batch)} == {"in_progress"})
+    expire_jobs(own, ended_batch)
+    first_job = sa.select(jobs.c.id).where(jobs.c.batch_id == open_batch, jobs.c.batch_index == 0).scalar_subquery()
+    own.database.execute(
+        sa.update(jobs).where(jobs.c.id == first_job).values(status="expired", finished_at=sa.func.now())
+    )
+    until_batch(own, ended_batch)
     before = [row.batch_id for row in own.database.execute(sa.select(webhook_deliveries.c.batch_id))]
 
     sweep_files(own, retention=timedelta(milliseconds=1))
 
-    assert before == [ended]
-    assert own.client.get(f"/v1/batches/{ended}").status_code == 404
-    assert (batch_event_types(own, ended), job_indexes(own, ended)) == ([], [])
+    assert before == [ended_batch]
+    assert own.client.get(f"/v1/batches/{ended_batch}").status_code == 404
+    assert (batch_event_types(own, ended_batch), job_indexes(own, ended_batch)) == ([], [])
     assert own.count(webhook_deliveries) == 0
-    assert job_indexes(own, still_open) == [0, 1]
-    assert batch_status(own, still_open) == "in_progress"
-    own.client.post(f"/v1/batches/{still_open}/cancel")
-    assert until_batch(own, still_open)["request_counts"]["expired"] == 1
+    assert job_indexes(own, open_batch) == [0, 1]
+    assert batch_status(own, open_batch) == "in_progress"
+    own.client.post(f"/v1/batches/{open_batch}/cancel")
+    assert until_batch(own, open_batch)["request_counts"]["expired"] == 1
 
 
 def test_a_long_batch_keeps_its_processor_and_holds_up_no_other(own: Stack) -> None:
     """The batch processor is one thread: long reads and writes must not delay a cancel request."""
     own.api()
-    waiting = submit_batch(own, prompts=["a cat"], model="elsewhere", size="64x64")["id"]
+    other_batch = submit_batch(own, prompts=["a cat"], model="elsewhere", size="64x64")["id"]
     submit_file(own, 5, model="elsewhere")
     (row,) = own.database.execute(core_batches.claim(uuid4(), timedelta(minutes=1)))
     copying = sa.text("SELECT 1 FROM pg_stat_progress_copy WHERE datname = current_database()")
-    seen, in_copy = [], []
+    statuses, in_copy = [], []
 
     def reading() -> Iterator[str]:
         yield "a line"
-        own.client.post(f"/v1/batches/{waiting}/cancel")
-        seen.append(batch_status(own, waiting))
+        own.client.post(f"/v1/batches/{other_batch}/cancel")
+        statuses.append(batch_status(own, other_batch))
         yield "another"
 
     processor = BatchProcessor(own.settings)
     for _ in Held(own.database, row, processor.move_on, renewal=0.0).renewing(reading()):
-        seen.append(batch_status(own, waiting))
-    moved = processor.admit(
+        statuses.append(batch_status(own, other_batch))
+    admission = processor.admit(
         Held(own.database, row, lambda: in_copy.append(bool(own.database.execute(copying))), renewal=0.0)
     )
     processor.close()
 
-    assert seen == ["in_progress", "cancelling", "finalizing"]
-    assert (moved.status, True in in_copy) == ("in_progress", True)
+    assert statuses == ["in_progress", "cancelling", "finalizing"]
+    assert (admission.status, True in in_copy) == ("in_progress", True)

@@ -1,8 +1,7 @@
-"""The batch processor of batches is killed at every point where it may die: each batch is read once and ends once.
+"""The batch processor is killed at every point where it may die: each batch is read once and ends once.
 
-The points are reached by what stands around a real process, as in `test_webhooks_killed.py`: a table that somebody has
-locked, a row that somebody else is about to insert. Only the time that a dead batch processor's lease has left is cut
-short. What was found is printed (`pytest -s`).
+A real process is stopped at each point from outside, as `batch_processors.py` says. Only the rest of a dead batch
+processor's lease is cut short. The tests print their figures (`pytest -s`).
 """
 
 from pathlib import Path
@@ -61,32 +60,32 @@ def test_a_processor_killed_while_it_stops_5000_jobs_leaves_the_rest_to_the_next
     own.api()
     batch_id = submit_batch(own, prompts=[f"{n}" for n in range(5000)], model="elsewhere", size="64x64")["id"]
     own.client.post(f"/v1/batches/{batch_id}/cancel")
-    stopped = sa.select(sa.func.count()).where(jobs.c.batch_id == batch_id, jobs.c.status == "cancelled")
+    cancelled_count = sa.select(sa.func.count()).where(jobs.c.batch_id == batch_id, jobs.c.status == "cancelled")
     last = sa.select(jobs.c.id).where(jobs.c.batch_id == batch_id, jobs.c.batch_index == 2500)
-    seen = []
+    counts = []
 
     with table_lock(own, "job_events"):
         kill_at_statement(own, own.sweep(), "cancel_requested_at")
-        seen.append(own.database.execute(stopped)[0][0])
+        counts.append(own.database.execute(cancelled_count)[0][0])
     processor = next_processor(own)
     with own.database.transaction() as connection:
         connection.execute(last.with_for_update())
-        until(lambda: own.database.execute(stopped)[0][0] == 4999)
+        until(lambda: own.database.execute(cancelled_count)[0][0] == 4999)
         processor.kill()
-        seen.append(own.database.execute(stopped)[0][0])
+        counts.append(own.database.execute(cancelled_count)[0][0])
         still = batch_status(own, batch_id)
     next_processor(own)
-    done = until_batch(own, batch_id)
+    batch = until_batch(own, batch_id)
 
-    assert (seen, still) == ([0, 4999], "cancelling")
-    assert done["status"] == "cancelled"
-    assert {name: n for name, n in done["request_counts"].items() if n} == {"total": 5000, "cancelled": 5000}
+    assert (counts, still) == ([0, 4999], "cancelling")
+    assert batch["status"] == "cancelled"
+    assert {name: n for name, n in batch["request_counts"].items() if n} == {"total": 5000, "cancelled": 5000}
     events = sa.select(sa.func.count()).select_from(job_events).where(job_events.c.type == "job.cancelled")
     assert own.database.execute(events)[0][0] == 5000
     assert batch_event_types(own, batch_id) == ["in_progress", "cancelling", "finalizing", "cancelled"]
-    assert len(file_lines(own, done["error_file_id"])) == 5000
-    assert done["output_file_id"] is None
-    print(f"killed after {seen} of 5000 were stopped: each has one event, and a line in the error file")
+    assert len(file_lines(own, batch["error_file_id"])) == 5000
+    assert batch["output_file_id"] is None
+    print(f"killed after {counts} of 5000 were stopped: each has one event, and a line in the error file")
 
 
 def test_a_processor_killed_while_it_writes_leaves_one_pair_of_files(own: Stack) -> None:
@@ -99,8 +98,8 @@ def test_a_processor_killed_while_it_writes_leaves_one_pair_of_files(own: Stack)
     until(lambda: own.client.get(f"/v1/batches/{batch_id}").json()["request_counts"]["completed"] == 5)
     reader.kill()
     worker.terminate()
-    gone = own.client.get(f"/v1/jobs?batch_id={batch_id}&order=asc").json()["data"][4]
-    for image in Path(own.directory, "images", "jobs", gone["id"]).rglob("*.png"):
+    job = own.client.get(f"/v1/jobs?batch_id={batch_id}&order=asc").json()["data"][4]
+    for image in Path(own.directory, "images", "jobs", job["id"]).rglob("*.png"):
         image.unlink()
     expire_jobs(own, batch_id)
 
@@ -111,20 +110,20 @@ def test_a_processor_killed_while_it_writes_leaves_one_pair_of_files(own: Stack)
         kill_at_statement(own, next_processor(own), "INSERT INTO files")
     kill_at_last_statement(own, next_processor(own), batch_id, "INSERT INTO files", table_lock(own, "files"))
     next_processor(own)
-    done = until_batch(own, batch_id)
+    batch = until_batch(own, batch_id)
 
-    assert (while_writing, done["status"], done["request_counts"]["total"]) == ("finalizing", "completed", 6)
-    outputs, errors = (file_lines(own, done[name]) for name in ("output_file_id", "error_file_id"))
+    assert (while_writing, batch["status"], batch["request_counts"]["total"]) == ("finalizing", "completed", 6)
+    outputs, errors = (file_lines(own, batch[name]) for name in ("output_file_id", "error_file_id"))
     assert [line["custom_id"] for line in outputs] == ["line-1", "line-2", "line-4", "line-5", "line-6"]
     assert [line["custom_id"] for line in errors] == ["line-3"]
     assert [line["error"] and line["error"]["code"] for line in outputs] == [None, None, None, "image_gone", None]
     assert batch_event_types(own, batch_id) == ["validating", "in_progress", "finalizing", "completed"]
-    written = own.database.execute(sa.select(files).where(files.c.purpose == "batch_output"))
-    assert {row.id for row in written} == {done["output_file_id"], done["error_file_id"]}
+    rows = own.database.execute(sa.select(files).where(files.c.purpose == "batch_output"))
+    assert {row.id for row in rows} == {batch["output_file_id"], batch["error_file_id"]}
 
     orphans = orphan_keys(own)
     assert len(orphans) == 4, "two dead batch processors had written both"
     sweep_files(own)
     assert orphan_keys(own) == set()
-    assert file_lines(own, done["output_file_id"]) == outputs
+    assert file_lines(own, batch["output_file_id"]) == outputs
     print(f"killed thrice while writing: 2 files with rows, {len(orphans)} without, which the sweep deleted")

@@ -26,17 +26,17 @@ from tests.receiver import Behaviour, Received, Receiver, answering, hang
 from tests.waiting import FACTOR, PATIENCE, until
 
 
-def reset(handler: BaseHTTPRequestHandler, _received: Received) -> None:
+def reset(handler: BaseHTTPRequestHandler, _request: Received) -> None:
     handler.connection.close()
 
 
-def pour(handler: BaseHTTPRequestHandler, _received: Received) -> None:
+def pour(handler: BaseHTTPRequestHandler, _request: Received) -> None:
     handler.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\ncontent-encoding: gzip\r\n\r\n")
     for _ in range(15_000):
         handler.wfile.write(b"\x1f\x8b" * 32_768)
 
 
-def trickle(handler: BaseHTTPRequestHandler, _received: Received) -> None:
+def trickle(handler: BaseHTTPRequestHandler, _request: Received) -> None:
     for byte in b"HTTP/1.1 200 OK\r\nx: " + b"a" * 1000:
         handler.wfile.write(bytes([byte]))
         handler.connection.settimeout(0.05)
@@ -79,7 +79,7 @@ def test_each_kind_of_receiver_gets_one_attempt_and_its_own_outcome(database: Da
             delay = 120 if name == "429" else 5  # as the receiver says, or the first delay of the schedule
             assert row.due_at - attempt.started_at >= timedelta(seconds=0.9 * delay)
             assert row.due_at - datetime.now(UTC) <= timedelta(seconds=1.2 * delay)
-        assert len(receivers[name].received) == 1, "a redirect is not followed"
+        assert len(receivers[name].requests) == 1, "a redirect is not followed"
     growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     print(f"memory grew by {growth:.1f} MB while 1 GB was offered")
     assert growth < 20
@@ -105,8 +105,8 @@ def test_more_receivers_that_hang_than_there_are_slots_do_not_delay_one_that_ans
                 a_completed_job(database)
                 well.until(count)
             until_sent(database, endpoint.id)
-            sent = list_deliveries(database, endpoint.id)
-        latencies[crowd] = [(row.finished_at - row.event_at).total_seconds() for row in sent]
+            deliveries_sent = list_deliveries(database, endpoint.id)
+        latencies[crowd] = [(row.finished_at - row.event_at).total_seconds() for row in deliveries_sent]
         for receiver in hanging:
             receiver.close()
         database.execute(sa.text("TRUNCATE webhook_endpoints, webhook_deliveries, webhook_attempts"))
@@ -116,7 +116,7 @@ def test_more_receivers_that_hang_than_there_are_slots_do_not_delay_one_that_ans
 
 
 def test_a_new_receiver_waits_for_no_backlog_of_those_that_hang(database: Database, tmp_path: Path) -> None:
-    with Receiver(hang) as hanging, Receiver() as new:
+    with Receiver(hang) as hanging, Receiver() as new_receiver:
         for _ in range(3):
             an_endpoint(database, hanging.url())
         for _ in range(20):
@@ -125,14 +125,14 @@ def test_a_new_receiver_waits_for_no_backlog_of_those_that_hang(database: Databa
             database, tmp_path, SAFELIGHT_WEBHOOK_CONCURRENCY="2", SAFELIGHT_WEBHOOK_TIMEOUT=str(1 * FACTOR)
         ):
             hanging.until(3)
-            endpoint = an_endpoint(database, new.url())
+            endpoint = an_endpoint(database, new_receiver.url())
             a_completed_job(database)
-            before = len(hanging.received)
-            new.until(1)
-            attempts = len(hanging.received) - before
+            before = len(hanging.requests)
+            new_receiver.until(1)
+            attempts = len(hanging.requests) - before
             until_sent(database, endpoint.id)
-            (sent,) = list_deliveries(database, endpoint.id)
-            print(f"new among 3 that hang: {(sent.finished_at - sent.event_at).total_seconds():.1f} s")
+            (delivery,) = list_deliveries(database, endpoint.id)
+            print(f"new among 3 that hang: {(delivery.finished_at - delivery.event_at).total_seconds():.1f} s")
     assert attempts < 20, "the new receiver waited for a third of the backlog"
 
 
@@ -165,7 +165,7 @@ def test_a_name_that_resolves_to_another_address_each_time_is_refused() -> None:
                 egress.post(outside.url(host="rebound.test"), b"{}", {}, PATIENCE)
         print(f"{rounds} sendings, {lookups} look-ups, {canary.connections} connections to the canary")
         assert (lookups, canary.connections, outside.connections) == (rounds, 0, rounds // len(answers))
-        assert {request.headers["host"] for request in outside.received} == {f"rebound.test:{outside.port}"}
+        assert {request.headers["host"] for request in outside.requests} == {f"rebound.test:{outside.port}"}
 
 
 def test_a_secret_is_replaced_under_load(database: Database, tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_an_endpoint_that_always_fails_is_disabled_and_an_event_is_redelivered_b
         (row,) = list_deliveries(database)
         (endpoint,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, endpoint.id))
         print(f"{row.attempts} attempts, then: {endpoint.disabled_reason}")
-        assert row.attempts == len(receiver.received) == 10
+        assert row.attempts == len(receiver.requests) == 10
         assert endpoint.disabled_reason.startswith("Every delivery has failed since ")
 
         receiver.behave = answering(200)

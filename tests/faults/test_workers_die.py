@@ -1,4 +1,4 @@
-"""Workers that die, freeze, hang or are told to go, in the middle of a job."""
+"""Workers that die, freeze, hang or get SIGTERM in the middle of a job."""
 
 import sqlalchemy as sa
 
@@ -48,11 +48,11 @@ def test_a_frozen_worker_wakes_too_late_and_changes_nothing(own: Stack) -> None:
 
 def test_a_hung_device_loses_its_lease_and_its_process(own: Stack) -> None:
     own.api()
-    hung = own.worker("hung", SAFELIGHT_STALL_TIMEOUT="1")
+    worker = own.worker("hung", SAFELIGHT_STALL_TIMEOUT="1")
     job = own.submit("[hang] for ever")
     own.until(job["id"], "job.requeued")
 
-    assert hung.wait() == 70
+    assert worker.wait() == 70
     assert own.job(job["id"])["status"] == "queued"
 
 
@@ -73,7 +73,7 @@ def test_a_poison_job_is_given_up_and_its_companions_complete(own: Stack) -> Non
     assert max(cat["attempts"], dog["attempts"]) <= 2
 
 
-def test_a_worker_told_to_go_finishes_what_it_has_in_hand(own: Stack) -> None:
+def test_a_worker_that_gets_sigterm_finishes_its_job(own: Stack) -> None:
     own.api()
     worker = own.worker()
     job = own.submit(model="slow", steps=10)

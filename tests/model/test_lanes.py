@@ -10,7 +10,7 @@ from tests.waiting import PATIENCE
 from worker.generators.unclip.lanes import Lanes
 
 
-def test_lanes_compute_their_parts_at_the_same_time() -> None:
+def test_threads_compute_their_rows_at_the_same_time() -> None:
     both_are_here = Barrier(2, timeout=PATIENCE)
 
     def compute(numbers: Tensor, weights: Tensor) -> Tensor:
@@ -21,18 +21,18 @@ def test_lanes_compute_their_parts_at_the_same_time() -> None:
     assert Lanes(2).run(compute, numbers, weights).tolist() == [0, 2, 4, 6, 8]
 
 
-def test_there_are_never_more_lanes_than_images() -> None:
-    seen = []
+def test_there_are_never_more_threads_than_images() -> None:
+    calls = []
 
     def compute(rows: Tensor) -> Tensor:
-        seen.append((current_thread().name, len(rows)))
+        calls.append((current_thread().name, len(rows)))
         return rows
 
     Lanes(4).run(compute, torch.zeros(2, 3), images=1)  # one image, guided: it has two rows
-    assert seen == [(current_thread().name, 2)]
+    assert calls == [(current_thread().name, 2)]
 
 
-def test_a_lane_computes_as_the_caller_does() -> None:
+def test_a_thread_computes_in_the_grad_mode_of_its_caller() -> None:
     modes: list[tuple[bool, bool]] = []
 
     def compute(rows: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def test_a_lane_computes_as_the_caller_does() -> None:
     assert modes == [(False, True), (False, True), (False, False), (False, False)]
 
 
-def test_what_a_lane_raises_comes_out() -> None:
+def test_what_a_thread_raises_comes_out() -> None:
     def compute(rows: Tensor) -> Tensor:
         if rows[0] > 0:
             raise MemoryError("no room")

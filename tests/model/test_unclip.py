@@ -103,7 +103,7 @@ def seeds(*numbers: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(number) for number in numbers]
 
 
-def drawn(pipe: UnclipPipeline, prompts: list[str] | str, *numbers: int, **options: Any) -> np.ndarray[Any, Any]:
+def draw_pixels(pipe: UnclipPipeline, prompts: list[str] | str, *numbers: int, **options: Any) -> np.ndarray[Any, Any]:
     pixels: np.ndarray[Any, Any] = pipe(
         prompts, generator=seeds(*numbers), num_inference_steps=3, output_type="np", return_dict=False, **options
     )[0]
@@ -111,30 +111,30 @@ def drawn(pipe: UnclipPipeline, prompts: list[str] | str, *numbers: int, **optio
 
 
 def test_saved_and_loaded_it_draws_the_very_same(pipe: UnclipPipeline, tmp_path: Path) -> None:
-    before = drawn(pipe, ["cat"], 1)
+    before = draw_pixels(pipe, ["cat"], 1)
     pipe.save_pretrained(tmp_path)
-    again = UnclipPipeline.from_pretrained(tmp_path)
-    again.set_progress_bar_config(disable=True)
-    assert np.array_equal(drawn(again, ["cat"], 1), before)
+    loaded = UnclipPipeline.from_pretrained(tmp_path)
+    loaded.set_progress_bar_config(disable=True)
+    assert np.array_equal(draw_pixels(loaded, ["cat"], 1), before)
 
 
 def test_saved_and_loaded_with_its_optional_parts_it_draws_the_very_same(full: UnclipPipeline, tmp_path: Path) -> None:
-    before = drawn(full, ["cat"], 1, height=256, width=256)
+    before = draw_pixels(full, ["cat"], 1, height=256, width=256)
     full.save_pretrained(tmp_path)
-    again = UnclipPipeline.from_pretrained(tmp_path)
-    again.set_progress_bar_config(disable=True)
-    assert np.array_equal(drawn(again, ["cat"], 1, height=256, width=256), before)
+    loaded = UnclipPipeline.from_pretrained(tmp_path)
+    loaded.set_progress_bar_config(disable=True)
+    assert np.array_equal(draw_pixels(loaded, ["cat"], 1, height=256, width=256), before)
 
 
 def test_without_its_optional_parts_it_still_draws_from_a_text(pipe: UnclipPipeline, tmp_path: Path) -> None:
     UnclipPipeline(**pipe.components | {"image_encoder": None}).save_pretrained(tmp_path)
-    bare = UnclipPipeline.from_pretrained(tmp_path)
-    bare.set_progress_bar_config(disable=True)
-    assert np.array_equal(drawn(bare, ["cat"], 1), drawn(pipe, ["cat"], 1))
+    loaded = UnclipPipeline.from_pretrained(tmp_path)
+    loaded.set_progress_bar_config(disable=True)
+    assert np.array_equal(draw_pixels(loaded, ["cat"], 1), draw_pixels(pipe, ["cat"], 1))
     assert "variation" in pipe.tasks
-    assert "variation" not in bare.tasks
+    assert "variation" not in loaded.tasks
     with pytest.raises(ValueError, match="image cannot be looked at"):
-        bare(image=a_photo())
+        loaded(image=a_photo())
 
 
 def test_half_precision_files_load_to_single_precision(pipe: UnclipPipeline, tmp_path: Path) -> None:
@@ -142,61 +142,61 @@ def test_half_precision_files_load_to_single_precision(pipe: UnclipPipeline, tmp
         if isinstance(part, torch.nn.Module):
             part.half()
     pipe.save_pretrained(tmp_path)
-    again = UnclipPipeline.from_pretrained(tmp_path)
-    assert {part.dtype for part in (again.text_encoder, again.decoder, again.vae)} == {torch.float32}
+    loaded = UnclipPipeline.from_pretrained(tmp_path)
+    assert {part.dtype for part in (loaded.text_encoder, loaded.decoder, loaded.vae)} == {torch.float32}
 
 
 def test_an_image_does_not_depend_on_its_neighbours(pipe: UnclipPipeline) -> None:
-    together = drawn(pipe, ["cat", "dog", "cow", "hen"], 1, 2, 3, 4)
-    alone = drawn(pipe, ["cow"], 3)
+    together = draw_pixels(pipe, ["cat", "dog", "cow", "hen"], 1, 2, 3, 4)
+    alone = draw_pixels(pipe, ["cow"], 3)
     assert np.abs(together[2] - alone[0]).max() < 1e-4  # kernels differ with the batch size in the last bits only
 
 
 def test_seed_prompt_and_negative_prompt_all_matter(pipe: UnclipPipeline) -> None:
-    first = drawn(pipe, ["cat"], 1)
-    assert not np.allclose(first, drawn(pipe, ["cat"], 2))
-    assert not np.array_equal(first, drawn(pipe, ["dog"], 1))
-    assert not np.array_equal(first, drawn(pipe, ["cat"], 1, negative_prompt="dog"))
+    first = draw_pixels(pipe, ["cat"], 1)
+    assert not np.allclose(first, draw_pixels(pipe, ["cat"], 2))
+    assert not np.array_equal(first, draw_pixels(pipe, ["dog"], 1))
+    assert not np.array_equal(first, draw_pixels(pipe, ["cat"], 1, negative_prompt="dog"))
 
 
 def test_an_image_embedding_is_heard_and_its_absence_is_the_default(pipe: UnclipPipeline) -> None:
-    plain = drawn(pipe, ["cat"], 1)
-    assert not np.array_equal(plain, drawn(pipe, ["cat"], 1, image_embeds=torch.randn(1, 64)))
+    unguided = draw_pixels(pipe, ["cat"], 1)
+    assert not np.array_equal(unguided, draw_pixels(pipe, ["cat"], 1, image_embeds=torch.randn(1, 64)))
 
 
 def test_the_half_that_guidance_leads_away_from_knows_no_image(pipe: UnclipPipeline) -> None:
-    known = []
-    pipe.decoder.register_forward_pre_hook(lambda module, given: known.append(given[-1].tolist()))
+    masks = []
+    pipe.decoder.register_forward_pre_hook(lambda module, arguments: masks.append(arguments[-1].tolist()))
     embeds = torch.randn(2, 64)
-    drawn(pipe, ["cat", "dog"], 1, 2, image_embeds=embeds)
-    drawn(pipe, ["cat", "dog"], 1, 2, image_embeds=embeds, guidance_scale=1.0)
-    drawn(pipe, ["cat", "dog"], 1, 2)
-    assert known[::3] == [[False, False, True, True], [True, True], [False] * 4]
+    draw_pixels(pipe, ["cat", "dog"], 1, 2, image_embeds=embeds)
+    draw_pixels(pipe, ["cat", "dog"], 1, 2, image_embeds=embeds, guidance_scale=1.0)
+    draw_pixels(pipe, ["cat", "dog"], 1, 2)
+    assert masks[::3] == [[False, False, True, True], [True, True], [False] * 4]
 
 
 def test_a_prior_is_used_unless_it_is_declined(pipe: UnclipPipeline, full: UnclipPipeline) -> None:
-    plain, imagined = drawn(pipe, ["cat"], 1), drawn(full, ["cat"], 1)
-    assert not np.array_equal(imagined, plain)
-    assert np.array_equal(drawn(full, ["cat"], 1, use_prior=True), imagined)
-    assert np.array_equal(drawn(full, ["cat"], 1, use_prior=False), plain)
+    unguided, imagined = draw_pixels(pipe, ["cat"], 1), draw_pixels(full, ["cat"], 1)
+    assert not np.array_equal(imagined, unguided)
+    assert np.array_equal(draw_pixels(full, ["cat"], 1, use_prior=True), imagined)
+    assert np.array_equal(draw_pixels(full, ["cat"], 1, use_prior=False), unguided)
     with pytest.raises(ValueError, match="use_prior"):
-        drawn(pipe, ["cat"], 1, use_prior=True)
+        draw_pixels(pipe, ["cat"], 1, use_prior=True)
 
 
 def test_a_folder_says_whether_its_prior_is_used(full: UnclipPipeline, tmp_path: Path) -> None:
-    declined = drawn(full, ["cat"], 1, use_prior=False)
+    declined = draw_pixels(full, ["cat"], 1, use_prior=False)
     full.register_to_config(prior_by_default=False)
     full.save_pretrained(tmp_path)
-    again = UnclipPipeline.from_pretrained(tmp_path)
-    again.set_progress_bar_config(disable=True)
-    assert np.array_equal(drawn(again, ["cat"], 1), declined)
+    loaded = UnclipPipeline.from_pretrained(tmp_path)
+    loaded.set_progress_bar_config(disable=True)
+    assert np.array_equal(draw_pixels(loaded, ["cat"], 1), declined)
 
 
 def test_what_the_prior_imagines_belongs_to_one_image(full: UnclipPipeline) -> None:
-    together = drawn(full, ["cat", "dog", "cow"], 1, 2, 3, prior_guidance_scale=2.0)
-    alone = drawn(full, ["dog"], 2, prior_guidance_scale=2.0)
+    together = draw_pixels(full, ["cat", "dog", "cow"], 1, 2, 3, prior_guidance_scale=2.0)
+    alone = draw_pixels(full, ["dog"], 2, prior_guidance_scale=2.0)
     assert np.abs(together[1] - alone[0]).max() < 1e-4
-    assert not np.allclose(alone, drawn(full, ["dog"], 2), atol=1e-4)
+    assert not np.allclose(alone, draw_pixels(full, ["dog"], 2), atol=1e-4)
 
 
 def test_a_prior_that_knows_the_answer_is_sampled_to_it(full: UnclipPipeline) -> None:
@@ -208,30 +208,30 @@ def test_a_prior_that_knows_the_answer_is_sampled_to_it(full: UnclipPipeline) ->
         full.prior.image_out.bias.copy_(answer)
     text = full._read(["cat", "dog"])
     embeds = imagine(full.prior, text, torch.randn(2, 64))
-    expected = answer / full.prior.scale + full.prior.mean
-    assert torch.allclose(embeds, expected.expand(2, 64), atol=1e-2)  # bfloat16, where the CPU has it
+    target = answer / full.prior.scale + full.prior.mean
+    assert torch.allclose(embeds, target.expand(2, 64), atol=1e-2)  # bfloat16, where the CPU has it
     assert torch.allclose(full.prior.standardise(full.prior.restore(embeds)), embeds, atol=1e-5)
 
 
 def test_the_prior_does_not_see_what_the_mask_hides(full: UnclipPipeline) -> None:
     text, noised, time = full._read(["cat"]), torch.randn(1, 64), torch.tensor([0.5])
     padding = torch.where(text.mask[..., None], text.states, torch.randn_like(text.states))
-    told = full.prior(noised, time, text.states, text.mask, text.embeds)
-    assert torch.equal(full.prior(noised, time, padding, text.mask, text.embeds), told)
+    output = full.prior(noised, time, text.states, text.mask, text.embeds)
+    assert torch.equal(full.prior(noised, time, padding, text.mask, text.embeds), output)
 
 
 def test_an_untrained_upscaler_is_a_bilinear_enlargement() -> None:
     images = torch.rand(2, 3, 24, 40) * 2 - 1
-    doubled = UnclipUpscaler()(images)
+    enlarged_images = UnclipUpscaler()(images)
     bilinear = torch.nn.functional.interpolate(images, scale_factor=2, mode="bilinear", align_corners=False)
-    assert torch.equal(doubled, bilinear)
+    assert torch.equal(enlarged_images, bilinear)
 
 
 @pytest.mark.parametrize("size", [128, 256, 512, 1024])
 def test_an_upscaler_doubles_as_often_as_needed(full: UnclipPipeline, size: int) -> None:
     sides = []
-    full.upscaler.register_forward_pre_hook(lambda module, given: sides.append(given[0].shape))
-    images = drawn(full, ["cat", "dog"], 1, 2, height=size, width=size)
+    full.upscaler.register_forward_pre_hook(lambda module, arguments: sides.append(arguments[0].shape))
+    images = draw_pixels(full, ["cat", "dog"], 1, 2, height=size, width=size)
     assert images.shape == (2, size, size, 3)
     doublings = [side for side in (128, 256, 512) if side < size]
     assert sides == [(1, 3, side, side) for _ in range(2) for side in doublings]  # one by one, for the memory's sake
@@ -239,11 +239,11 @@ def test_an_upscaler_doubles_as_often_as_needed(full: UnclipPipeline, size: int)
 
 @pytest.mark.parametrize("size", [128, 256, 512])
 def test_images_come_in_the_size_asked_for(pipe: UnclipPipeline, size: int) -> None:
-    assert drawn(pipe, ["cat"], 1, height=size, width=size).shape == (1, size, size, 3)
+    assert draw_pixels(pipe, ["cat"], 1, height=size, width=size).shape == (1, size, size, 3)
 
 
 def test_every_output_type_is_the_same_image(pipe: UnclipPipeline) -> None:
-    array = drawn(pipe, ["cat"], 1)
+    array = draw_pixels(pipe, ["cat"], 1)
     tensor = pipe(["cat"], generator=seeds(1), num_inference_steps=3, output_type="pt", return_dict=False)[0]
     image = pipe(["cat"], generator=seeds(1), num_inference_steps=3, return_dict=False)[0][0]
     assert np.array_equal(tensor.permute(0, 2, 3, 1).numpy(), array)
@@ -260,17 +260,17 @@ def test_a_variation_sees_the_image_as_training_did(pipe: UnclipPipeline) -> Non
     exactly = to_tensor([large], 64)
     assert torch.equal(exactly, torch.from_numpy(np.array(large.reduce(4))).permute(2, 0, 1)[None].float() / 127.5 - 1)
     embeds = pipe._look([large])
-    varied = drawn(pipe, "", 1, image=large)
-    assert np.array_equal(varied, drawn(pipe, "", 1, image_embeds=embeds))
-    assert not np.array_equal(varied, drawn(pipe, "", 2, image=large))
-    assert not np.array_equal(varied, drawn(pipe, "", 1, image=large.rotate(45)))
-    assert not np.array_equal(varied, drawn(pipe, "cat", 1, image=large))
+    variation = draw_pixels(pipe, "", 1, image=large)
+    assert np.array_equal(variation, draw_pixels(pipe, "", 1, image_embeds=embeds))
+    assert not np.array_equal(variation, draw_pixels(pipe, "", 2, image=large))
+    assert not np.array_equal(variation, draw_pixels(pipe, "", 1, image=large.rotate(45)))
+    assert not np.array_equal(variation, draw_pixels(pipe, "cat", 1, image=large))
 
 
 def test_each_image_is_varied_with_a_seed_of_its_own(pipe: UnclipPipeline) -> None:
-    one, other = a_photo(), a_photo().rotate(45)
-    both = drawn(pipe, "", 1, 2, image=[one, other])
-    assert np.abs(both[1] - drawn(pipe, "", 2, image=other)[0]).max() < 1e-4
+    image, rotated_image = a_photo(), a_photo().rotate(45)
+    variations = draw_pixels(pipe, "", 1, 2, image=[image, rotated_image])
+    assert np.abs(variations[1] - draw_pixels(pipe, "", 2, image=rotated_image)[0]).max() < 1e-4
 
 
 @pytest.mark.parametrize(("strength", "steps"), [(0.1, 1), (0.5, 5), (1.0, 10)])
@@ -278,7 +278,7 @@ def test_an_edit_takes_its_share_of_the_steps_from_its_share_of_the_noise(
     pipe: UnclipPipeline, strength: float, steps: int
 ) -> None:
     starts = []
-    pipe.decoder.register_forward_pre_hook(lambda module, given: starts.append(float(given[1][0])))
+    pipe.decoder.register_forward_pre_hook(lambda module, arguments: starts.append(float(arguments[1][0])))
     pipe("cat", image=a_photo(), strength=strength, num_inference_steps=10)
     shift = pipe.scheduler.config.shift
     assert len(starts) == pipe.num_timesteps == steps
@@ -292,8 +292,8 @@ def test_latents_outside_a_mask_end_as_the_original_s(pipe: UnclipPipeline) -> N
     latents = pipe("cat", generator=seeds(1), num_inference_steps=3, return_dict=False, **options)[0]
     with quick(torch.device("cpu")):
         original = pipe.vae.encode(to_tensor([a_photo()], 128)).float()
-    changed = (latents - original).abs().amax(1)[0] > 1e-6
-    assert changed.nonzero().tolist() == [[8, 2]]
+    mask_changed = (latents - original).abs().amax(1)[0] > 1e-6
+    assert mask_changed.nonzero().tolist() == [[8, 2]]
 
 
 @pytest.mark.parametrize("side", [16, 40, 128, 512])
@@ -307,12 +307,12 @@ def test_a_cell_is_free_where_any_of_its_pixels_is_white(side: int) -> None:
 
 
 def test_a_callback_sees_every_step_can_preview_and_can_stop(pipe: UnclipPipeline) -> None:
-    seen = []
+    steps = []
 
-    def stop_at_once(pipe: UnclipPipeline, step: int, timestep: Any, told: dict[str, Any]) -> dict[str, Any]:
-        seen.append((step, pipe.preview(told["clean_latents"])[0].size))
+    def stop_at_once(pipe: UnclipPipeline, step: int, timestep: Any, output: dict[str, Any]) -> dict[str, Any]:
+        steps.append((step, pipe.preview(output["clean_latents"])[0].size))
         pipe._interrupt = step == 1
-        return told
+        return output
 
     inputs = ["latents", "clean_latents"]
     pipe(
@@ -321,7 +321,7 @@ def test_a_callback_sees_every_step_can_preview_and_can_stop(pipe: UnclipPipelin
         callback_on_step_end=stop_at_once,
         callback_on_step_end_tensor_inputs=inputs,
     )
-    assert seen == [(0, (128, 128)), (1, (128, 128))]
+    assert steps == [(0, (128, 128)), (1, (128, 128))]
 
 
 @pytest.mark.parametrize(

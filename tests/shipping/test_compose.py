@@ -1,4 +1,4 @@
-"""What docker-compose.yml promises, where reading may overlook it; test_servers runs the servers' own commands."""
+"""What docker-compose.yml promises; test_servers.py runs the servers' own commands."""
 
 import re
 
@@ -40,7 +40,7 @@ def test_an_image_is_pinned(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", services())
-def test_a_service_is_watched_or_runs_once(name: str) -> None:
+def test_a_service_has_a_healthcheck_or_runs_once(name: str) -> None:
     service = services()[name]
     if one_shot(service):
         assert service["healthcheck"] == {"disable": True}
@@ -97,7 +97,7 @@ def test_requests_from_outside_need_a_key() -> None:
     assert Settings(host=image_environment("Dockerfile.api")["SAFELIGHT_HOST"]).needs_key
 
 
-def test_only_the_api_is_published_and_on_loopback_unless_told_otherwise() -> None:
+def test_only_the_api_is_published_and_on_loopback_by_default() -> None:
     ports = {name: service["ports"] for name, service in services().items() if "ports" in service}
     assert ports == {"api": ["${PUBLISH_ADDRESS:-127.0.0.1}:${PUBLISH_PORT:-8000}:8000"]}
     assert example()["PUBLISH_ADDRESS"] == "127.0.0.1"

@@ -1,4 +1,4 @@
-"""The containers' healthcheck, asked about real processes."""
+"""The containers' healthcheck, run against real processes."""
 
 import os
 import subprocess
@@ -16,9 +16,9 @@ from tests.waiting import until
 
 def is_well(*name: str, environment: Mapping[str, str]) -> bool:
     command = [sys.executable, str(ROOT / "deploy/healthcheck.py"), *name]
-    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
-    assert done.stderr == ""
-    return done.returncode == 0
+    result = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
+    assert result.stderr == ""
+    return result.returncode == 0
 
 
 def database_of(database: Database) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Many prompts at once: through the SDK, as prompts or requests, from a table; checked, stopped, retried, fetched."""
+"""Batches through the SDK, as prompts or requests, and from a table: validated, cancelled, retried, downloaded."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from PIL import Image
 
 from core.tables import jobs
 from tests.batches import LINE, file_lines, jsonl, request_lines, submit_batch, until_batch
-from tests.images import an_image, encoded, upload
+from tests.images import an_image, encode, upload
 from tests.stack import Stack, body
 
 
@@ -38,7 +38,7 @@ def test_the_guides_code_runs_on_images_from_start_to_output_file(safelight: Sta
     batch = client.batches.retrieve(batch.id)
     assert batch.output_file_id is not None
     answers = [json.loads(line) for line in client.files.content(batch.output_file_id).text.splitlines()]
-    listed = [found.id for found in client.batches.list(limit=1) if found.id == batch.id]
+    batch_ids = [entry.id for entry in client.batches.list(limit=1) if entry.id == batch.id]
 
     assert (batch.status, batch.object, batch.endpoint) == ("completed", "batch", "/v1/images/generations")
     assert (batch.metadata, batch.model, batch.error_file_id) == ({"description": "nightly"}, "fake", None)
@@ -46,7 +46,7 @@ def test_the_guides_code_runs_on_images_from_start_to_output_file(safelight: Sta
     assert (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed) == (20, 20, 0)
     assert batch.expires_at == batch.created_at + 24 * 3600
     assert all([batch.in_progress_at, batch.finalizing_at, batch.completed_at])
-    assert listed == [batch.id]
+    assert batch_ids == [batch.id]
     assert [answer["custom_id"] for answer in answers] == [f"request-{n}" for n in range(20)]
     first = answers[0]
     assert first["error"] is None
@@ -61,20 +61,20 @@ def test_prompts_are_in_line_when_the_answer_comes(safelight: Stack) -> None:
 
     batch = submit_batch(safelight, prompts=prompts, size="64x64", metadata={"a": "b"})
     safelight.client.get(f"/v1/jobs?batch_id={batch['id']}&limit=1")
-    done = until_batch(safelight, batch["id"])
+    final_batch = until_batch(safelight, batch["id"])
 
     assert batch["status"] == "in_progress"
     assert batch["request_counts"]["total"] == 100
     assert batch["device_seconds"] == pytest.approx(100 * 0.01 * (64 * 64) / (64 * 64), rel=1e-6)
-    assert done["request_counts"]["completed"] == 100
-    shown = body(safelight.client.get("/v1/jobs", params={"batch_id": batch["id"], "order": "asc", "limit": 100}))
-    assert [job["prompt"] for job in shown["data"]] == prompts
-    assert [job["custom_id"] for job in shown["data"]] == [f"line-{n + 1}" for n in range(100)]
-    assert len({job["seed"] for job in shown["data"]}) > 90
+    assert final_batch["request_counts"]["completed"] == 100
+    jobs_page = body(safelight.client.get("/v1/jobs", params={"batch_id": batch["id"], "order": "asc", "limit": 100}))
+    assert [job["prompt"] for job in jobs_page["data"]] == prompts
+    assert [job["custom_id"] for job in jobs_page["data"]] == [f"line-{n + 1}" for n in range(100)]
+    assert len({job["seed"] for job in jobs_page["data"]}) > 90
 
 
 def test_requests_may_each_say_their_own(safelight: Stack) -> None:
-    pixels = upload(safelight, encoded(an_image((64, 64))))
+    pixels = upload(safelight, encode(an_image((64, 64))))
     batch = submit_batch(
         safelight,
         requests=[
@@ -86,11 +86,13 @@ def test_requests_may_each_say_their_own(safelight: Stack) -> None:
         size="64x64",
         response_format="b64_json",
     )
-    done = until_batch(safelight, batch["id"])
-    answers = {line["custom_id"]: line["response"]["body"] for line in file_lines(safelight, done["output_file_id"])}
+    final_batch = until_batch(safelight, batch["id"])
+    answers = {
+        line["custom_id"]: line["response"]["body"] for line in file_lines(safelight, final_batch["output_file_id"])
+    }
 
-    assert done["status"] == "completed", file_lines(safelight, done["error_file_id"])
-    assert done["input_file_id"] is not None
+    assert final_batch["status"] == "completed", file_lines(safelight, final_batch["error_file_id"])
+    assert final_batch["input_file_id"] is not None
     assert list(answers) == ["two", "line-2", "edit", "like"]
     assert [image["seed"] for image in answers["two"]["images"]] == [7, 8]
     assert [answers[name]["operation"] for name in answers] == ["generation", "generation", "edit", "variation"]
@@ -105,8 +107,8 @@ def test_a_table_is_a_batch_too(safelight: Stack) -> None:
 
     batch = submit_batch(safelight, input_file_id=file["id"], endpoint="/v1/jobs", size="64x64")
     lines = file_lines(safelight, until_batch(safelight, batch["id"])["output_file_id"])
-    plain = submit_batch(safelight, input_file_id=text["id"], size="64x64")
-    answers = file_lines(safelight, until_batch(safelight, plain["id"])["output_file_id"])
+    text_batch = submit_batch(safelight, input_file_id=text["id"], size="64x64")
+    answers = file_lines(safelight, until_batch(safelight, text_batch["id"])["output_file_id"])
 
     jobs_of = {line["custom_id"]: line["response"]["body"] for line in lines}
     assert list(jobs_of) == ["first", "line-4"]
@@ -135,11 +137,11 @@ def test_every_line_that_is_wrong_is_named_and_nothing_runs(safelight: Stack) ->
     )
     file = upload(safelight, content, "bad.jsonl", purpose="batch")
     batch = submit_batch(safelight, input_file_id=file["id"], endpoint="/v1/images/generations")
-    failed = until_batch(safelight, batch["id"])
+    failed_batch = until_batch(safelight, batch["id"])
     dry = submit_batch(safelight, input_file_id=file["id"], endpoint="/v1/images/generations", dry_run=True)
 
-    assert failed["status"] == "failed"
-    assert [(error["line"], error["code"], error["param"]) for error in failed["errors"]["data"]] == [
+    assert failed_batch["status"] == "failed"
+    assert [(error["line"], error["code"], error["param"]) for error in failed_batch["errors"]["data"]] == [
         (2, "duplicate_custom_id", "custom_id"),
         (3, "invalid_value", "size"),
         (4, "invalid_json", None),
@@ -151,14 +153,14 @@ def test_every_line_that_is_wrong_is_named_and_nothing_runs(safelight: Stack) ->
         (10, "missing_required_parameter", "prompt"),
         (11, "missing_required_parameter", "custom_id"),
     ]
-    assert dry["errors"] == failed["errors"]
+    assert dry["errors"] == failed_batch["errors"]
     assert (dry["total"], dry["images"]) == (11, 1)
-    made = safelight.database.execute(sa.select(jobs.c.id).where(jobs.c.batch_id == batch["id"]))
-    assert made == []
+    rows = safelight.database.execute(sa.select(jobs.c.id).where(jobs.c.batch_id == batch["id"]))
+    assert rows == []
 
 
 @pytest.mark.parametrize(
-    ("said", "param"),
+    ("fields", "param"),
     [
         ({}, "input_file_id"),
         ({"prompts": ["a"], "requests": [{"prompt": "a"}]}, "requests"),
@@ -175,34 +177,34 @@ def test_every_line_that_is_wrong_is_named_and_nothing_runs(safelight: Stack) ->
         ({"input_file_id": "file-none", "endpoint": "/v1/images/generations"}, "input_file_id"),
     ],
 )
-def test_a_batch_that_is_wrong_is_refused_by_name(safelight: Stack, said: dict[str, Any], param: str) -> None:
-    refused = submit_batch(safelight, 400, **said)
+def test_a_batch_that_is_wrong_is_refused_by_name(safelight: Stack, fields: dict[str, Any], param: str) -> None:
+    refusal = submit_batch(safelight, 400, **fields)
 
-    assert refused["error"]["param"] == param
+    assert refusal["error"]["param"] == param
 
 
 def test_a_dry_run_says_what_it_would_cost(safelight: Stack) -> None:
     dry = submit_batch(safelight, prompts=["a cat", "a dog"], n=3, size="128x128", dry_run=True)
-    asked = submit_batch(safelight, requests=[{"prompt": "a", "model": "slow"}, {"prompt": "b"}], dry_run=True)
+    estimate = submit_batch(safelight, requests=[{"prompt": "a", "model": "slow"}, {"prompt": "b"}], dry_run=True)
 
     assert (dry["object"], dry["total"], dry["images"], dry["models"]) == ("batch.estimate", 2, 6, {"fake": 2})
     assert dry["device_seconds"] == pytest.approx(6 * 0.01 * 4)
     assert dry["estimated_finish_at"] is not None
     assert dry["cost_usd"] == 0  # drawn here
-    assert (asked["models"], asked["errors"]["data"]) == ({"slow": 1, "fake": 1}, [])
+    assert (estimate["models"], estimate["errors"]["data"]) == ({"slow": 1, "fake": 1}, [])
 
 
 def test_a_batch_is_submitted_once_by_its_key(safelight: Stack) -> None:
     headers = {"Idempotency-Key": "nightly-7"}
-    said = {"prompts": ["a cat", "a dog"], "size": "64x64"}
+    fields = {"prompts": ["a cat", "a dog"], "size": "64x64"}
 
-    first = safelight.client.post("/v1/batches", json=said, headers=headers)
-    again = safelight.client.post("/v1/batches", json=said, headers=headers)
-    other = safelight.client.post("/v1/batches", json=said | {"prompts": ["a horse"]}, headers=headers)
+    first = safelight.client.post("/v1/batches", json=fields, headers=headers)
+    second_answer = safelight.client.post("/v1/batches", json=fields, headers=headers)
+    other_answer = safelight.client.post("/v1/batches", json=fields | {"prompts": ["a horse"]}, headers=headers)
 
-    assert body(again) == body(first)
-    assert again.headers["idempotent-replayed"] == "true"
-    assert (other.status_code, body(other)["error"]["code"]) == (422, "idempotency_key_reused")
+    assert body(second_answer) == body(first)
+    assert second_answer.headers["idempotent-replayed"] == "true"
+    assert (other_answer.status_code, body(other_answer)["error"]["code"]) == (422, "idempotency_key_reused")
 
 
 def test_what_is_cancelled_stops_and_still_writes_its_files(safelight: Stack) -> None:
@@ -211,16 +213,16 @@ def test_what_is_cancelled_stops_and_still_writes_its_files(safelight: Stack) ->
     assert until_one.status_code == 200
 
     cancelled = body(safelight.client.post(f"/v1/batches/{batch['id']}/cancel"))
-    again = body(safelight.client.post(f"/v1/batches/{batch['id']}/cancel"))
-    done = until_batch(safelight, batch["id"])
+    second_answer = body(safelight.client.post(f"/v1/batches/{batch['id']}/cancel"))
+    final_batch = until_batch(safelight, batch["id"])
 
     assert cancelled["status"] in ("cancelling", "finalizing", "cancelled")
-    assert again["id"] == batch["id"]
-    assert done["status"] == "cancelled"
-    counts = done["request_counts"]
+    assert second_answer["id"] == batch["id"]
+    assert final_batch["status"] == "cancelled"
+    counts = final_batch["request_counts"]
     assert counts["cancelled"] + counts["completed"] == counts["total"] == 300
     assert counts["cancelled"] > 280
-    errors = file_lines(safelight, done["error_file_id"])
+    errors = file_lines(safelight, final_batch["error_file_id"])
     assert len(errors) == counts["cancelled"]
     assert errors[0]["response"] is None
     assert errors[0]["error"]["code"] == "batch_cancelled"
@@ -232,19 +234,19 @@ def test_failed_lines_alone_are_tried_again(safelight: Stack) -> None:
     requests[4]["prompt"] = "[fail]"
     batch = submit_batch(safelight, requests=requests)
     early = safelight.client.post(f"/v1/batches/{batch['id']}/retry")
-    done = until_batch(safelight, batch["id"])
-    errors = file_lines(safelight, done["error_file_id"])
+    final_batch = until_batch(safelight, batch["id"])
+    errors = file_lines(safelight, final_batch["error_file_id"])
 
     retried = body(safelight.client.post(f"/v1/batches/{batch['id']}/retry"))
-    same = body(safelight.client.post(f"/v1/batches/{batch['id']}/retry"))
+    same_batch = body(safelight.client.post(f"/v1/batches/{batch['id']}/retry"))
     second = until_batch(safelight, retried["id"])
 
     assert early.status_code == 409
-    assert (done["request_counts"]["completed"], done["request_counts"]["failed"]) == (4, 2)
+    assert (final_batch["request_counts"]["completed"], final_batch["request_counts"]["failed"]) == (4, 2)
     assert [error["custom_id"] for error in errors] == ["r2", "r4"]
     assert errors[0]["response"]["status_code"] == 500
     assert errors[0]["response"]["body"]["error"]["code"]
-    assert (retried["retried_from"], same["id"]) == (batch["id"], retried["id"])
+    assert (retried["retried_from"], same_batch["id"]) == (batch["id"], retried["id"])
     assert second["request_counts"]["total"] == 2
     assert [line["custom_id"] for line in file_lines(safelight, second["error_file_id"])] == ["r2", "r4"]
 
