@@ -126,9 +126,9 @@ def train(configuration: Configuration) -> None:
     while run.going():
         run.set_rate([optimizer], warm_up=100, hold=0.3)
         rows = batches.draw()
-        caption_ids = ids[rows, torch.randint(0, 4, (len(rows),))]
+        chosen = ids[rows, torch.randint(0, 4, (len(rows),))]
         with torch.autocast("cpu", torch.bfloat16):
-            text, image = forward(caption_ids, data.to_tensor(dataset.thumbnails[rows]))
+            text, image = forward(chosen, data.to_tensor(dataset.thumbnails[rows]))
         loss = _loss(encoders, text.float(), image.float(), {head: t[rows] for head, t in targets.items()})
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -144,8 +144,8 @@ def train(configuration: Configuration) -> None:
 def _loss(encoders: Encoders, text: Tensor, image: Tensor, targets: dict[str, Tensor]) -> Tensor:
     scale = encoders.temperature.clamp(max=4.6).exp()
     scores = scale * F.normalize(text, dim=-1) @ F.normalize(image, dim=-1).T
-    pairs = torch.arange(len(text))
-    loss = (F.cross_entropy(scores, pairs) + F.cross_entropy(scores.T, pairs)) / 2
+    own = torch.arange(len(text))
+    loss = (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
     for heads, embedding in ((encoders.text_heads, text), (encoders.image_heads, image)):
         for head, target in targets.items():
             loss = loss + _HEAD_WEIGHT * F.cross_entropy(heads[head](embedding), target)
@@ -159,10 +159,10 @@ def probe(embeddings: Tensor, labels: Tensor, classes: int) -> float:
     """
     x = (embeddings - embeddings.mean(0)) / (embeddings.std(0) + 1e-4)
     x = torch.cat([x, torch.ones(len(x), 1)], 1)
-    train_count = int(0.8 * len(x))
-    gram = x[:train_count].T @ x[:train_count] + torch.eye(x.shape[1])
-    weights = torch.linalg.solve(gram, x[:train_count].T @ F.one_hot(labels[:train_count], classes).float())
-    return float(((x[train_count:] @ weights).argmax(1) == labels[train_count:]).float().mean())
+    cut = int(0.8 * len(x))
+    gram = x[:cut].T @ x[:cut] + torch.eye(x.shape[1])
+    weights = torch.linalg.solve(gram, x[:cut].T @ F.one_hot(labels[:cut], classes).float())
+    return float(((x[cut:] @ weights).argmax(1) == labels[cut:]).float().mean())
 
 
 def object_labels(dataset: Dataset) -> tuple[list[int], Tensor]:

@@ -85,9 +85,9 @@ def train(configuration: Configuration) -> None:
         run.save_now_and_then()
     if not run.finished:
         run.save(finished=True)
-    test_set = data.load(configuration.data, "held")
-    result = verdict(load(configuration), data.to_tensor(test_set.thumbnails[:]), test_set.scenes)
-    print("judge on real held-out pairs:", result)
+    held = data.load(configuration.data, "held")
+    seen = verdict(load(configuration), data.to_tensor(held.thumbnails[:]), held.scenes)
+    print("judge on real held-out pairs:", seen)
 
 
 def _spoil(images: Tensor, random: Random) -> Tensor:
@@ -102,22 +102,22 @@ def _spoil(images: Tensor, random: Random) -> Tensor:
 
 
 @torch.no_grad()
-def verdict(network: Judge, images: Tensor, scenes_shown: list[Scene]) -> Verdict:
+def verdict(network: Judge, images: Tensor, described: list[Scene]) -> Verdict:
     """Compare what the judge sees in images (N, 3, 64, 64) with what their scenes say; single objects only."""
     batches = [network(batch) for batch in torch.split(images, 250)]
-    name_hits, place_hits, time_hits = (
+    named, placed, timed = (
         torch.cat([batch[head].argmax(1) for batch in batches]) for head in HEADS if head != "palette"
     )
-    single = [row for row, scene in enumerate(scenes_shown) if len(scene.objects) == 1]
-    outdoors = [row for row in single if scenes_shown[row].place in OUTDOORS]
+    single = [row for row, scene in enumerate(described) if len(scene.objects) == 1]
+    outdoors = [row for row in single if described[row].place in OUTDOORS]
     return Verdict(
-        object=_share(NAMES.index(scenes_shown[row].objects[0]) == int(name_hits[row]) for row in single),
-        place=_share(PLACES.index(scenes_shown[row].place) == int(place_hits[row]) for row in single),
-        time=_share(TIMES.index(scenes_shown[row].time) == int(time_hits[row]) for row in outdoors),
+        object=_share(NAMES.index(described[row].objects[0]) == int(named[row]) for row in single),
+        place=_share(PLACES.index(described[row].place) == int(placed[row]) for row in single),
+        time=_share(TIMES.index(described[row].time) == int(timed[row]) for row in outdoors),
         count=len(single),
     )
 
 
 def _share(hits: Iterable[bool]) -> float:
-    values = list(hits)
-    return round(sum(values) / len(values), 3)
+    counted = list(hits)
+    return round(sum(counted) / len(counted), 3)

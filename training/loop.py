@@ -88,12 +88,13 @@ class Bar:
     """How far a stage is, on a terminal; elsewhere nothing is shown."""
 
     def __init__(self, name: str, *, is_shown: bool) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
         console = Console(stderr=True)
-        self._progress = Progress(
-            *columns, TextColumn("{task.fields[told]}"), console=console, disable=not (is_shown and console.is_terminal)
-        )
-        self._task = self._progress.add_task(name, total=1.0, told="")
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
+            TextColumn("{task.fields[message]}"),
+        )  # fmt: skip
+        self._progress = Progress(*columns, console=console, disable=not (is_shown and console.is_terminal))
+        self._task = self._progress.add_task(name, total=1.0, message="")
         self._progress.start()
 
     def show(self, fraction: float) -> None:
@@ -104,7 +105,7 @@ class Bar:
 
     def tell(self, message: str) -> None:
         """Write something behind the bar."""
-        self._progress.update(self._task, told=message)
+        self._progress.update(self._task, message=message)
 
     @property
     def is_shown(self) -> bool:

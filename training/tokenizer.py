@@ -78,28 +78,28 @@ def _learn(captions: Iterable[str]) -> tuple[dict[str, int], list[tuple[str, str
         show_progress=False,
     )
     tokenizer.train_from_iterator(captions, trainer)
-    model = json.loads(tokenizer.to_str())["model"]
-    vocabulary: dict[str, int] = dict(model["vocab"])
+    learned = json.loads(tokenizer.to_str())["model"]
+    vocabulary: dict[str, int] = dict(learned["vocab"])
     for byte in alphabet:
         vocabulary.setdefault(byte + "</w>", len(vocabulary))
-    return vocabulary, [tuple(merge) for merge in model["merges"]]
+    return vocabulary, [tuple(merge) for merge in learned["merges"]]
 
 
 def _add_characters(vocabulary: dict[str, int], merges: list[tuple[str, str]], characters: list[str]) -> None:
     """Add merges so that a three-byte character becomes one token, within a word and at its end."""
-    known_merges = set(merges)
+    seen = set(merges)
 
     def add(left: str, right: str) -> None:
-        if (left, right) not in known_merges:
-            known_merges.add((left, right))
+        if (left, right) not in seen:
+            seen.add((left, right))
             merges.append((left, right))
             vocabulary.setdefault(left + right, len(vocabulary))
 
     letters = _byte_letters()
-    spellings = ["".join(letters[byte] for byte in character.encode()) for character in characters]
-    for word in spellings:
+    spelled = ["".join(letters[byte] for byte in character.encode()) for character in characters]
+    for word in spelled:
         add(word[0], word[1])
-    for word in spellings:
+    for word in spelled:
         add(word[:2], word[2])
         add(word[:2], word[2] + "</w>")
 
