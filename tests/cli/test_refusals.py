@@ -52,7 +52,7 @@ def test_a_model_without_its_files_is_named(terminal: Terminal) -> None:
 def test_a_worker_for_openai_needs_a_key(terminal: Terminal) -> None:
     catalog = terminal.directory / "remote.toml"
     catalog.write_text(
-        'default = "m"\n[[models]]\nid = "m"\ngenerator = "openai_images"\nqueue = "q"\nmicrobatch = 1\n'
+        'default = "m"\n[[models]]\nid = "m"\ngenerator = "openai_images"\nqueue = "q"\nmicrobatch_size = 1\n'
     )
     environment = {"SAFELIGHT_DATABASE_URL": "postgresql://127.0.0.1:9/x", "SAFELIGHT_REDIS_URL": "redis://127.0.0.1:9"}
     message = terminal.refusal("worker", "--queue", "q", SAFELIGHT_CATALOG=str(catalog), **environment)
