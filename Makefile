@@ -16,10 +16,10 @@ DEV := $(VENV)/.installed-dev
 TRAINING := $(VENV)/.installed-training
 
 .DEFAULT_GOAL := help
-.PHONY: help up install dev test lint format types bench train judge clean
+.PHONY: help up install dev test lint format types bench bench-check train judge clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'Variables: PYTHON=python3.12 (which Python), TORCH_INDEX=<url> (another index for torch alone), QUIET= (show pip).'
 
 up: $(RUN) ## install, start everything, say how to post the first prompt
@@ -46,6 +46,12 @@ types: $(DEV) ## mypy --strict
 
 bench: $(DEV) ## measure jobs accepted and done a second, beside bare references
 	$(BIN)/python -m bench.submit_to_done
+
+bench-check: $(DEV) ## run each benchmark in its smallest form, to see that it still works
+	$(BIN)/python -m bench.submit_to_done --rounds 1 --jobs 8 --connections 2 --seconds 0.2 --singles 2 --batches 1
+	$(BIN)/python -m bench.queue_length --rounds 1 --depth 2000 --claims 3 --bulk 10 --churn 20
+	$(BIN)/python -m bench.batch --only insert memory wait groups --rounds 1 --lines 50 --megabytes 1 --samples 2 --microbatches 1
+	$(BIN)/python -m bench.webhooks --rounds 1 --deliveries 16 --events 5 --hanging 3 --pause 0.01
 
 train: $(TRAINING) ## train the bundled model anew: hours of CPU, taken up again where it stopped; needs npm for the artwork
 	$(BIN)/python -m training all

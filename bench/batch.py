@@ -42,13 +42,13 @@ def insert(service: Service, rounds: int, lines: int) -> list[Line]:
     for _ in range(rounds):
         service.clear()
         seconds = clocked(lambda: submit(service, prompts=prompts, model="unheard", size="64x64"))
-        bare = copy_again(service)
-        from_prompts.add(lines / seconds, lines / bare)
+        bare_seconds = repeat_copy(service)
+        from_prompts.add(lines / seconds, lines / bare_seconds)
         textbook = clocked(lambda: references.insert_all(str(service.settings.database_url), prompts))
         beside_orm.add(lines / seconds, lines / textbook)
         service.clear()
         file_seconds = clocked(lambda: submit_file(service, jsonl(prompts)))
-        from_file.add(lines / file_seconds, lines / bare)
+        from_file.add(lines / file_seconds, lines / bare_seconds)
     service.clear()
     return [from_prompts, beside_orm, from_file]
 
@@ -57,15 +57,15 @@ def memory(service: Service, megabytes: int) -> list[Line]:
     """What a file of many megabytes costs the API and the batch processor in memory, above what they had before."""
     padding = "snow " * 700
     body = jsonl([f"{PROMPT.format(number)} {padding}" for number in range(megabytes * 1_000_000 // 3700)])
-    found = []
+    table_lines = []
     with peak_of(service.pid("api")) as api, peak_of(service.pid("sweep")) as processor:
         submit_file(service, body)
     for name, peak in (("API", api), ("batch processor", processor)):
         line = Line(f"memory of the {name} above idle, {len(body) / 1e6:.0f} MB of JSONL", "MB", "the file", "< 150 MB")
         line.add((max(peak) - peak[0]) / 1e6, len(body) / 1e6)
-        found.append(line)
+        table_lines.append(line)
     service.clear()
-    return found
+    return table_lines
 
 
 def wait(service: Service, samples: int, lines: int) -> list[Line]:
@@ -86,23 +86,23 @@ def wait(service: Service, samples: int, lines: int) -> list[Line]:
     service.client.post(f"/v1/batches/{batch['id']}/cancel")
     until_ended(service, str(batch["id"]))
     service.clear()
-    found = []
+    table_lines = []
     for name, value in (("p50", statistics.median(waits)), ("longest", max(waits))):
         line = Line(
             f"a single job's wait beside {lines:,} of a batch, {name} of {samples}", "micro-batches", "one", "<= 2"
         )
         line.add(value, 1.0)
-        found.append(line)
-    return found
+        table_lines.append(line)
+    return table_lines
 
 
 def groups(service: Service, rounds: int, batches: int) -> list[Line]:
     """How full micro-batches are, and how busy the device: a batch of one kind, and eight kinds in turn."""
     alike = Line("mean micro-batch, all alike", "images", "the model's best", ">= 0.95")
-    mixed = Line(f"mean micro-batch, {GROUPS} kinds in turn", "images", "the model's best", ">= 7 of 8")
+    mixed_line = Line(f"mean micro-batch, {GROUPS} kinds in turn", "images", "the model's best", ">= 7 of 8")
     busy = Line("a batch, begun to done", "s", "its micro-batches alone")
     for _ in range(rounds):
-        for line, kinds in ((alike, 1), (mixed, GROUPS)):
+        for line, kinds in ((alike, 1), (mixed_line, GROUPS)):
             requests = [
                 {"prompt": PROMPT.format(number), "model": "busy", "guidance_scale": 1.0 + number % kinds}
                 for number in range(batches * 8)
@@ -113,7 +113,7 @@ def groups(service: Service, rounds: int, batches: int) -> list[Line]:
             if kinds == 1:
                 busy.add(begun_to_done(service), batches * MICROBATCH_SECONDS)
             service.clear()
-    return [alike, mixed, busy]
+    return [alike, mixed_line, busy]
 
 
 def claim(directory: Path, depth: int) -> list[Line]:
@@ -124,12 +124,12 @@ def claim(directory: Path, depth: int) -> list[Line]:
     return long_line.measure(place, depth=depth, rounds=2, claims=200, bulk=100, churn=0)
 
 
-def submit(service: Service, **said: object) -> dict[str, object]:
+def submit(service: Service, **fields: object) -> dict[str, object]:
     """Post a batch."""
-    answer = service.client.post("/v1/batches", json=said)
+    answer = service.client.post("/v1/batches", json=fields)
     answer.raise_for_status()
-    made: dict[str, object] = answer.json()
-    return made
+    batch: dict[str, object] = answer.json()
+    return batch
 
 
 def submit_file(service: Service, content: bytes) -> None:
@@ -137,14 +137,14 @@ def submit_file(service: Service, content: bytes) -> None:
     form = {"file": ("batch.jsonl", content)}
     file = service.client.post("/v1/files", data={"purpose": "batch"}, files=form).raise_for_status().json()
     batch = submit(service, input_file_id=file["id"], endpoint="/v1/images/generations")
-    read = "SELECT 1 FROM batches WHERE id = %s AND status = 'in_progress'"
-    until(lambda: bool(service.query(read, batch["id"])), READ_SECONDS, "the batch to be read")
+    query = "SELECT 1 FROM batches WHERE id = %s AND status = 'in_progress'"
+    until(lambda: bool(service.query(query, batch["id"])), READ_SECONDS, "the batch to be read")
 
 
 def until_ended(service: Service, batch_id: str) -> None:
     """Wait until a batch has its files."""
-    ended = "SELECT 1 FROM batches WHERE id = %s AND counts IS NOT NULL"
-    until(lambda: bool(service.query(ended, batch_id)), READ_SECONDS, "the batch to end")
+    query = "SELECT 1 FROM batches WHERE id = %s AND counts IS NOT NULL"
+    until(lambda: bool(service.query(query, batch_id)), READ_SECONDS, "the batch to end")
 
 
 def jsonl(prompts: list[str]) -> bytes:
@@ -161,7 +161,7 @@ def jsonl(prompts: list[str]) -> bytes:
     return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
 
 
-def copy_again(service: Service) -> float:
+def repeat_copy(service: Service) -> float:
     """Seconds that Postgres takes for the rows of the only batch, by COPY from memory, commit included."""
     names = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
     with psycopg.connect(str(service.settings.database_url)) as connection, connection.cursor() as cursor:
@@ -170,13 +170,13 @@ def copy_again(service: Service) -> float:
         cursor.execute("TRUNCATE jobs CASCADE")
         connection.commit()
 
-        def again() -> None:
+        def copy() -> None:
             with cursor.copy(sql.SQL("COPY jobs ({}) FROM STDIN").format(names)) as into:
                 for start in range(0, len(content), 2**18):
                     into.write(content[start : start + 2**18])
             connection.commit()
 
-        return clocked(again)
+        return clocked(copy)
 
 
 def mean_microbatch(service: Service) -> float:
@@ -194,28 +194,28 @@ def begun_to_done(service: Service) -> float:
 
 def clocked(work: Callable[[], object]) -> float:
     """Seconds that something takes."""
-    begun = time.perf_counter()
+    start = time.perf_counter()
     work()
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 @contextmanager
 def peak_of(pid: int) -> Iterator[list[int]]:
     """Resident bytes of a process, the first before and the others during the context."""
     process = psutil.Process(pid)
-    seen = [process.memory_info().rss]
-    ended = threading.Event()
+    samples = [process.memory_info().rss]
+    has_ended = threading.Event()
 
     def look() -> None:
-        while not ended.wait(0.02):
-            seen.append(process.memory_info().rss)
+        while not has_ended.wait(0.02):
+            samples.append(process.memory_info().rss)
 
     looking = threading.Thread(target=look)
     looking.start()
     try:
-        yield seen
+        yield samples
     finally:
-        ended.set()
+        has_ended.set()
         looking.join()
 
 
@@ -231,19 +231,19 @@ def measure(
     depth: int,
 ) -> list[Line]:
     """Every part that is wanted."""
-    found: list[Line] = []
+    table_lines: list[Line] = []
     with Service(directory, sweeps=True) as service:
         if "insert" in parts:
-            found += insert(service, rounds, lines)
+            table_lines += insert(service, rounds, lines)
         if "memory" in parts:
-            found += memory(service, megabytes)
+            table_lines += memory(service, megabytes)
         if "wait" in parts:
-            found += wait(service, samples, lines)
+            table_lines += wait(service, samples, lines)
         if "groups" in parts:
-            found += groups(service, rounds, batches)
+            table_lines += groups(service, rounds, batches)
     if "claim" in parts:
-        found += claim(directory, depth)
-    return found
+        table_lines += claim(directory, depth)
+    return table_lines
 
 
 def main() -> None:
@@ -256,13 +256,14 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=20, help="single jobs beside a batch")
     parser.add_argument("--microbatches", type=int, default=24, help="of a batch; a multiple of 8, for full ones")
     parser.add_argument("--depth", type=int, default=1_000_000)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
     directory.chmod(0o755)  # the embedded Postgres may run as another user
     try:
         lines = measure(
-            directory, parts=given.only, rounds=given.rounds, lines=given.lines, megabytes=given.megabytes,
-            samples=given.samples, batches=given.microbatches, depth=given.depth,
+            directory, parts=arguments.only, rounds=arguments.rounds, lines=arguments.lines,
+            megabytes=arguments.megabytes, samples=arguments.samples,
+            batches=arguments.microbatches, depth=arguments.depth,
         )  # fmt: skip
     finally:
         shutil.rmtree(directory, ignore_errors=True)

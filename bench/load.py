@@ -48,26 +48,26 @@ def load(
         *(sys.executable, "-m", "bench.load", url, "--connections", str(connections)),
         *("--requests", str(requests), "--seconds", str(seconds), *(() if body is None else ("--body", body))),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    if done.returncode:
-        raise RuntimeError(f"The load client failed: {done.stderr.strip()[-500:]}")
-    found = Load(**json.loads(done.stdout))
-    if set(found.statuses) != {str(expect)}:
-        raise RuntimeError(f"{url} answered {found.statuses}, not {expect} alone")
-    return found
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    if result.returncode:
+        raise RuntimeError(f"The load client failed: {result.stderr.strip()[-500:]}")
+    load_result = Load(**json.loads(result.stdout))
+    if set(load_result.statuses) != {str(expect)}:
+        raise RuntimeError(f"{url} answered {load_result.statuses}, not {expect} alone")
+    return load_result
 
 
 class Budget:
     """How many requests may still be sent, or until when."""
 
     def __init__(self, requests: int, seconds: float) -> None:
-        self._left = requests or float("inf")
+        self._remaining = requests or float("inf")
         self._until = time.perf_counter() + seconds if seconds else float("inf")
 
     def take(self) -> bool:
         """Whether one more request may be sent."""
-        self._left -= 1
-        return self._left >= 0 and time.perf_counter() < self._until
+        self._remaining -= 1
+        return self._remaining >= 0 and time.perf_counter() < self._until
 
 
 class Connection(asyncio.Protocol):
@@ -78,8 +78,8 @@ class Connection(asyncio.Protocol):
         self._budget = budget
         self._latencies = latencies
         self._statuses = statuses
-        self._heard = b""
-        self.done = asyncio.get_running_loop().create_future()
+        self._buffer = b""
+        self.closed_future = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class is none of asyncio's
@@ -88,29 +88,29 @@ class Connection(asyncio.Protocol):
     def _next(self) -> None:
         if not self._budget.take():
             self._transport.close()
-            self.done.set_result(None)
+            self.closed_future.set_result(None)
             return
         self._sent_at = time.perf_counter()
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        self._heard += data
-        head_ends = self._heard.find(b"\r\n\r\n")
+        self._buffer += data
+        head_ends = self._buffer.find(b"\r\n\r\n")
         if head_ends < 0:
             return
-        length = _LENGTH.search(self._heard, 0, head_ends)
+        length = _LENGTH.search(self._buffer, 0, head_ends)
         if length is None:
             raise ValueError("an answer without content-length")
-        if len(self._heard) < head_ends + 4 + int(length[1]):
+        if len(self._buffer) < head_ends + 4 + int(length[1]):
             return
         self._latencies.append(time.perf_counter() - self._sent_at)
-        self._statuses[self._heard[9:12].decode()] += 1
-        self._heard = b""
+        self._statuses[self._buffer[9:12].decode()] += 1
+        self._buffer = b""
         self._next()
 
     def connection_lost(self, error: Exception | None) -> None:
-        if not self.done.done():
-            self.done.set_exception(error or ConnectionError("the server closed the connection"))
+        if not self.closed_future.done():
+            self.closed_future.set_exception(error or ConnectionError("the server closed the connection"))
 
 
 def request_bytes(url: SplitResult, body: str | None) -> bytes:
@@ -131,13 +131,13 @@ async def run(url: str, body: str | None, connections: int, budget: Budget) -> L
     statuses: Counter[str] = Counter()
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
-    opened = [
+    connections_made = [
         await loop.create_connection(
             lambda: Connection(request, budget, latencies, statuses), parts.hostname or "127.0.0.1", parts.port or 80
         )
         for _ in range(connections)
     ]
-    await asyncio.gather(*(connection.done for _, connection in opened))
+    await asyncio.gather(*(connection.closed_future for _, connection in connections_made))
     seconds = time.perf_counter() - began
     return Load(len(latencies), seconds, quantile(latencies, 0.5), quantile(latencies, 0.99), dict(statuses))
 
@@ -150,11 +150,13 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--requests", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=0)
-    given = parser.parse_args()
-    if not (given.requests or given.seconds):
+    arguments = parser.parse_args()
+    if not (arguments.requests or arguments.seconds):
         parser.error("one of --requests and --seconds is required")
-    found = uvloop.run(run(given.url, given.body, given.connections, Budget(given.requests, given.seconds)))
-    print(json.dumps(asdict(found)))
+    load_result = uvloop.run(
+        run(arguments.url, arguments.body, arguments.connections, Budget(arguments.requests, arguments.seconds))
+    )
+    print(json.dumps(asdict(load_result)))
 
 
 if __name__ == "__main__":

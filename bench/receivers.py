@@ -25,32 +25,32 @@ class Answering(asyncio.Protocol):
     def __init__(self, arrivals: list[tuple[str, float]], hanging: set[asyncio.Transport]) -> None:
         self._arrivals = arrivals
         self._hanging = hanging
-        self._heard = b""
+        self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class is none of asyncio's
 
     def data_received(self, data: bytes) -> None:
-        self._heard += data
-        head_ends = self._heard.find(b"\r\n\r\n")
+        self._buffer += data
+        head_ends = self._buffer.find(b"\r\n\r\n")
         if head_ends < 0:
             return
-        if self._heard.startswith(b"GET"):
-            self._answer(b"200 OK", self._told(self._heard.split(b" ", 2)[1]))
+        if self._buffer.startswith(b"GET"):
+            self._answer(b"200 OK", self._arrivals_answer(self._buffer.split(b" ", 2)[1]))
             return
-        length, event = _LENGTH.search(self._heard, 0, head_ends), _ID.search(self._heard, 0, head_ends)
-        if length is not None and len(self._heard) >= head_ends + 4 + int(length[1]):
+        length, event = _LENGTH.search(self._buffer, 0, head_ends), _ID.search(self._buffer, 0, head_ends)
+        if length is not None and len(self._buffer) >= head_ends + 4 + int(length[1]):
             self._arrivals.append((event[1].decode() if event else "", time.time()))
             self._answer(b"204 No Content", b"")
 
-    def _told(self, path: bytes) -> bytes:
+    def _arrivals_answer(self, path: bytes) -> bytes:
         if path == b"/release":
-            for one in list(self._hanging):
-                one.abort()
+            for connection in list(self._hanging):
+                connection.abort()
             return b"{}"
-        told = json.dumps(self._arrivals).encode()
+        arrivals = json.dumps(self._arrivals).encode()
         self._arrivals.clear()
-        return told
+        return arrivals
 
     def _answer(self, status: bytes, content: bytes) -> None:
         head = b"HTTP/1.1 %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (status, len(content))

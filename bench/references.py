@@ -87,8 +87,8 @@ def create_app() -> FastAPI:
         await engine.dispose()
 
     async def session() -> AsyncIterator[AsyncSession]:
-        async with sessions() as opened:
-            yield opened
+        async with sessions() as request_session:
+            yield request_session
 
     app = FastAPI(lifespan=lifespan)
 
@@ -97,17 +97,17 @@ def create_app() -> FastAPI:
         return {"status": "ok"}
 
     @app.post("/insert", status_code=202)
-    async def insert(asked: Prompt) -> Accepted:
+    async def insert(prompt: Prompt) -> Accepted:
         job_id = uuid4().hex
         async with pool.connection() as connection:
-            row = await (await connection.execute(INSERT, [job_id, asked.prompt, asked.size])).fetchone()
+            row = await (await connection.execute(INSERT, [job_id, prompt.prompt, prompt.size])).fetchone()
         assert row is not None
         return Accepted(id=job_id, status="queued", created_at=row[0])
 
     @app.post("/orm", status_code=202)
-    async def orm(asked: Prompt, session: Annotated[AsyncSession, Depends(session)]) -> Accepted:
+    async def orm(prompt: Prompt, session: Annotated[AsyncSession, Depends(session)]) -> Accepted:
         job = ReferenceJob(
-            id=uuid4().hex, status="queued", prompt=asked.prompt, size=asked.size, created_at=datetime.now(UTC)
+            id=uuid4().hex, status="queued", prompt=prompt.prompt, size=prompt.size, created_at=datetime.now(UTC)
         )
         session.add(job)
         await session.commit()
@@ -120,9 +120,9 @@ def insert_all(database_url: str, prompts: Sequence[str]) -> None:
     """Many jobs at once, as a textbook does it."""
     engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
     with Session(engine) as session:
-        now = datetime.now(UTC)
+        time = datetime.now(UTC)
         session.add_all(
-            ReferenceJob(id=uuid4().hex, status="queued", prompt=prompt, size="64x64", created_at=now)
+            ReferenceJob(id=uuid4().hex, status="queued", prompt=prompt, size="64x64", created_at=time)
             for prompt in prompts
         )
         session.commit()
@@ -152,7 +152,7 @@ def done() -> None:
 class SilentReporter:
     """A watch that nobody looks at."""
 
-    def step(self, done: int, total: int) -> None:
+    def step(self, step: int, total: int) -> None:
         """See `core.generation.Watch`."""
 
     def preview(self, draw: Callable[[], Sequence[Image]]) -> None:

@@ -101,13 +101,15 @@ class Service:
         self._run(exits, "worker", processes.worker(["local"]))
         if self._sweeps:
             self._run(exits, "sweep", processes.sweep())
-        bare = self._run(exits, "references", in_place_of("api.app", "bench.references", processes.api(references)))
+        references_process = self._run(
+            exits, "references", in_place_of("api.app", "bench.references", processes.api(references))
+        )
         self._run(
             exits,
             "celery",
             in_place_of("worker.generation.app", "bench.references:celery_app", processes.worker(["celery"])),
         )
-        for child, url in ((api, self.url), (bare, self.reference_url)):
+        for child, url in ((api, self.url), (references_process, self.reference_url)):
             until_answers(child, f"{url}/healthz")
 
     def _run(self, exits: ExitStack, name: str, command: list[str]) -> Child:
@@ -167,10 +169,10 @@ def until_answers(server: Child, url: str) -> None:
     until(serves, START_SECONDS, f"{server.name} to answer")
 
 
-def until(happened: Callable[[], bool], patience: float, what: str) -> None:
+def until(happened: Callable[[], bool], patience: float, purpose: str) -> None:
     """Look again and again until something has happened. Raises TimeoutError."""
     deadline = time.monotonic() + patience
     while not happened():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {patience:g} s for {what}")
+            raise TimeoutError(f"waited {patience:g} s for {purpose}")
         time.sleep(0.05)  # a server that starts tells nobody when it is ready; nothing is measured meanwhile

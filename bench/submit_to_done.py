@@ -31,7 +31,7 @@ def body(model: str) -> str:
 def accept(service: Service, rounds: int, seconds: float, connections: int) -> list[Line]:
     """Jobs accepted a second over HTTP, beside an empty endpoint and two handlers that store one row."""
     empty = Line("accepted jobs", "1/s", "the same API's empty endpoint", ">= 0.35")
-    bare = Line("", "1/s", "bare FastAPI, one INSERT (psycopg)")
+    bare_line = Line("", "1/s", "bare FastAPI, one INSERT (psycopg)")
     orm = Line("", "1/s", "bare FastAPI, one ORM row (SQLAlchemy)", ">= 4")
     p50 = Line("submit p50", "ms", "one ORM row: p50")
     p99 = Line("submit p99", "ms", "one ORM row: p99")
@@ -48,16 +48,16 @@ def accept(service: Service, rounds: int, seconds: float, connections: int) -> l
         if warm:
             continue
         empty.add(ours.rate, against_empty.rate)
-        bare.add(ours.rate, against_bare.rate)
+        bare_line.add(ours.rate, against_bare.rate)
         orm.add(ours.rate, against_orm.rate)
         p50.add(ours.p50 * 1000, against_orm.p50 * 1000)
         p99.add(ours.p99 * 1000, against_orm.p99 * 1000)
-    return [empty, bare, orm, p50, p99]
+    return [empty, bare_line, orm, p50, p99]
 
 
 def finish(service: Service, rounds: int, jobs: int, connections: int) -> list[Line]:
     """Jobs done a second, from the first accepted to the last completed, while the client posts them."""
-    bare = Line("completed jobs", "1/s", "a loop: draw, encode, write")
+    bare_line = Line("completed jobs", "1/s", "a loop: draw, encode, write")
     celery = Line("", "1/s", "Celery's tasks that do nothing")
     p99 = Line("submit p99 while a worker runs", "ms", "the same without work for it: p99")
     for number in range(rounds):
@@ -66,11 +66,11 @@ def finish(service: Service, rounds: int, jobs: int, connections: int) -> list[L
         service.until_done()
         rate = jobs / database_seconds(service, jobs)
         check_files(service, jobs)
-        bare.add(rate, jobs / timed(partial(loop, service, "fake", jobs, number)))
+        bare_line.add(rate, jobs / timed(partial(loop, service, "fake", jobs, number)))
         celery.add(rate, jobs / timed(partial(celery_tasks, service, jobs)))
         quiet = load(f"{service.url}/v1/jobs", body("unheard"), connections=connections, requests=jobs, expect=202)
         p99.add(press.p99 * 1000, quiet.p99 * 1000)
-    return [bare, celery, p99]
+    return [bare_line, celery, p99]
 
 
 def idle(service: Service, rounds: int, jobs: int) -> list[Line]:
@@ -106,9 +106,9 @@ def busy(service: Service, rounds: int, batches: int, connections: int) -> list[
         service.clear()
         load(f"{service.url}/v1/jobs", body("busy"), connections=connections, requests=jobs, expect=202)
         service.until_done()
-        (drawn,) = service.query(DEVICE_SECONDS)
-        share.add(drawn["busy"], drawn["wall"])
-        rate.add(jobs / drawn["wall"], jobs / timed(partial(loop, service, "busy", jobs, number)))
+        (device_row,) = service.query(DEVICE_SECONDS)
+        share.add(device_row["busy"], device_row["wall"])
+        rate.add(jobs / device_row["wall"], jobs / timed(partial(loop, service, "busy", jobs, number)))
     return [share, rate]
 
 
@@ -140,9 +140,9 @@ def check_files(service: Service, jobs: int) -> None:
     """Every image lies where the database says, with the size it says."""
     rows = service.query("SELECT storage_key, bytes FROM images")
     images = service.directory / "images"
-    whole = [row for row in rows if (images / row["storage_key"]).stat().st_size == row["bytes"]]
-    if len(whole) != jobs:
-        raise RuntimeError(f"{len(whole)} of {jobs} images are whole")
+    complete_rows = [row for row in rows if (images / row["storage_key"]).stat().st_size == row["bytes"]]
+    if len(complete_rows) != jobs:
+        raise RuntimeError(f"{len(complete_rows)} of {jobs} images are whole")
 
 
 def one_commit(service: Service, number: int) -> None:
@@ -152,10 +152,10 @@ def one_commit(service: Service, number: int) -> None:
 
 def one_job(service: Service) -> None:
     """Post a job and wait for its end, as a client does."""
-    posted = service.client.post("/v1/jobs", content=body("fake")).raise_for_status().json()
-    ended = service.client.get(f"/v1/jobs/{posted['id']}", params={"wait": 60}).raise_for_status().json()
-    if ended["status"] != "completed":
-        raise RuntimeError(f"{posted['id']} is {ended['status']}")
+    job = service.client.post("/v1/jobs", content=body("fake")).raise_for_status().json()
+    final = service.client.get(f"/v1/jobs/{job['id']}", params={"wait": 60}).raise_for_status().json()
+    if final["status"] != "completed":
+        raise RuntimeError(f"{job['id']} is {final['status']}")
 
 
 def loop(service: Service, model_id: str, jobs: int, number: int) -> None:
@@ -230,13 +230,13 @@ def main() -> None:
     parser.add_argument("--singles", type=int, default=100, help="single jobs, a round")
     parser.add_argument("--batches", type=int, default=20, help="micro-batches of a slow model, a round")
     parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
     directory.chmod(0o755)  # the embedded Postgres may run as another user
     try:
         lines = measure(
-            directory, given.only, rounds=given.rounds, jobs=given.jobs, connections=given.connections,
-            seconds=given.seconds, singles=given.singles, batches=given.batches,
+            directory, arguments.only, rounds=arguments.rounds, jobs=arguments.jobs, connections=arguments.connections,
+            seconds=arguments.seconds, singles=arguments.singles, batches=arguments.batches,
         )  # fmt: skip
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 def quantile(values: Iterable[float], share: float) -> float:
     """The value that `share` of all values do not exceed (nearest rank)."""
-    ordered = sorted(values)
-    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+    ascending = sorted(values)
+    return ascending[min(int(share * len(ascending)), len(ascending) - 1)]
 
 
 @dataclass(slots=True)
@@ -33,17 +33,17 @@ class Line:
     @property
     def ratios(self) -> list[float]:
         """Ours over theirs, by round."""
-        return [mine / other for mine, other in zip(self.ours, self.theirs, strict=True)]
+        return [figure / reference for figure, reference in zip(self.ours, self.theirs, strict=True)]
 
     def cells(self) -> tuple[str, ...]:
         """The line as it is printed."""
         return (
             self.what,
-            spread(self.ours),
+            summary(self.ours),
             self.unit,
             self.reference,
-            spread(self.theirs),
-            spread(self.ratios),
+            summary(self.theirs),
+            summary(self.ratios),
             self.target,
         )
 
@@ -51,7 +51,7 @@ class Line:
 HEADINGS = ("what", "Safelight", "unit", "reference of the same run", "reference", "ratio", "target")
 
 
-def spread(values: Sequence[float]) -> str:
+def summary(values: Sequence[float]) -> str:
     """Median and range: `410 [398..431]`."""
     if not values:
         return "-"
@@ -64,8 +64,8 @@ def render(lines: Sequence[Line]) -> str:
     """The table as GitHub's Markdown, aligned for a terminal."""
     rows = [HEADINGS, *(line.cells() for line in lines)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    printed = [
+    body = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
     ]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return "\n".join([printed[0], rule, *printed[1:]])
+    return "\n".join([body[0], rule, *body[1:]])

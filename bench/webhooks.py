@@ -110,14 +110,14 @@ class Post:
     def endpoints(self, url: str, count: int) -> None:
         """Make endpoints that are told of cancelled jobs."""
         for number in range(count):
-            made = webhooks.create(DEFAULT_PROJECT, f"{number}", url, ["job.cancelled"], signing.new_secret())
-            self.database.execute(made)
+            statement = webhooks.create(DEFAULT_PROJECT, f"{number}", url, ["job.cancelled"], signing.new_secret())
+            self.database.execute(statement)
 
     def submit(self, count: int) -> list[str]:
         """Jobs in a queue that no worker serves."""
-        new = [a_job() for _ in range(count)]
-        self.database.execute(jobs.submit(*new))
-        return [job.id for job in new]
+        new_jobs = [a_job() for _ in range(count)]
+        self.database.execute(jobs.submit(*new_jobs))
+        return [job.id for job in new_jobs]
 
     def cancel(self, job_id: str) -> None:
         """An event."""
@@ -174,10 +174,10 @@ def rate(post: Post, events: int, endpoints: int, deliverers: int) -> float:
         post.cancel(job_id)
     with post.deliverers(deliverers):
         until(lambda: not post.query(PENDING), PATIENCE, "everything to be delivered")
-    (found,) = post.query(RATE)
-    if found["delivered"] != events // endpoints * endpoints:
-        raise RuntimeError(f"{found['delivered']} of {events} were delivered")
-    return float(found["delivered"] / found["seconds"])
+    (row,) = post.query(RATE)
+    if row["delivered"] != events // endpoints * endpoints:
+        raise RuntimeError(f"{row['delivered']} of {events} were delivered")
+    return float(row["delivered"] / row["seconds"])
 
 
 PENDING = "SELECT 1 FROM webhook_deliveries WHERE status = 'pending' LIMIT 1"
@@ -223,10 +223,10 @@ def latencies(post: Post, events: int, hanging: int, pause: float) -> list[float
     for job_id in job_ids[:WARM]:
         post.cancel(job_id)
     post.arrivals(WARM)
-    due = time.perf_counter()
+    due_at = time.perf_counter()
     for job_id in job_ids[WARM:]:
-        due += random.expovariate(1 / pause)
-        time.sleep(max(0.0, due - time.perf_counter()))  # the pace is what the round is made of
+        due_at += random.expovariate(1 / pause)
+        time.sleep(max(0.0, due_at - time.perf_counter()))  # the pace is what the round is made of
         post.cancel(job_id)
     arrived = post.arrivals(events)
     happened = post.query(
@@ -260,13 +260,13 @@ def main() -> None:
     parser.add_argument("--hanging", type=int, default=50, help="endpoints that never answer")
     parser.add_argument("--pause", type=float, default=0.1, help="mean seconds between two events")
     parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
     directory.chmod(0o755)  # the embedded Postgres may run as another user
     try:
         lines = measure(
-            directory, given.only, rounds=given.rounds, deliveries=given.deliveries, events=given.events,
-            hanging=given.hanging, pause=given.pause,
+            directory, arguments.only, rounds=arguments.rounds, deliveries=arguments.deliveries,
+            events=arguments.events, hanging=arguments.hanging, pause=arguments.pause,
         )  # fmt: skip
     finally:
         shutil.rmtree(directory, ignore_errors=True)

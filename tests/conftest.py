@@ -1,4 +1,4 @@
-"""The parts every test may ask for: one Postgres and one Valkey a session, a fresh database a test."""
+"""The fixtures of every test: one Postgres and one Valkey a session, a fresh database a test."""
 
 import shutil
 import tempfile
@@ -47,19 +47,19 @@ def fresh_database(postgres: EmbeddedPostgres) -> Callable[[], str]:
 
 @pytest.fixture(scope="session")
 def shared_database(fresh_database: Callable[[], str]) -> Iterator[Database]:
-    opened = Database(settings_of({"SAFELIGHT_DATABASE_URL": fresh_database()}), name="test")
-    yield opened
-    opened.close()
+    database = Database(settings_of({"SAFELIGHT_DATABASE_URL": fresh_database()}), name="test")
+    yield database
+    database.close()
 
 
 @pytest.fixture
 def database(shared_database: Database) -> Database:
     """An empty database."""
-    emptied = (
+    tables = (
         "jobs, images, job_events, files, provider_calls, idempotency_keys, api_keys, "
         "webhook_endpoints, webhook_deliveries, webhook_attempts"
     )
-    shared_database.execute(sa.text(f"TRUNCATE {emptied}"))
+    shared_database.execute(sa.text(f"TRUNCATE {tables}"))
     shared_database.execute(sa.delete(projects).where(projects.c.id != DEFAULT_PROJECT))
     return shared_database
 

@@ -10,7 +10,7 @@ from tests.stack import Stack, body
 
 
 def an_image(size: tuple[int, int] = (64, 64), colour: str = "teal") -> Image.Image:
-    """A disc on a ground, so that every side of it can be told."""
+    """A disc on a ground, so that no two sides are alike."""
     image = Image.new("RGB", size, colour)
     ImageDraw.Draw(image).ellipse((size[0] // 4, 2, size[0] // 2, size[1] // 2), fill="gold")
     return image
@@ -23,19 +23,19 @@ def a_mask(size: tuple[int, int] = (64, 64)) -> Image.Image:
     return mask
 
 
-def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
-def decoded(data: bytes) -> Image.Image:
+def decode(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data)).convert("RGB")
 
 
 def data_url(image: Image.Image) -> dict[str, str]:
     """An image as a job's `image` or `mask`."""
-    return {"image_url": "data:image/png;base64," + base64.b64encode(encoded(image)).decode()}
+    return {"image_url": "data:image/png;base64," + base64.b64encode(encode(image)).decode()}
 
 
 def upload(stack: Stack, data: bytes, name: str = "a.png", **fields: str) -> dict[str, Any]:
@@ -45,6 +45,6 @@ def upload(stack: Stack, data: bytes, name: str = "a.png", **fields: str) -> dic
     return body(answer)
 
 
-def same(one: Image.Image, other: Image.Image, box: tuple[int, int, int, int]) -> bool:
+def same(image: Image.Image, other_image: Image.Image, box: tuple[int, int, int, int]) -> bool:
     """Whether two images have the same pixels in a box (left, upper, right, lower)."""
-    return ImageChops.difference(one.crop(box), other.crop(box)).getbbox() is None
+    return ImageChops.difference(image.crop(box), other_image.crop(box)).getbbox() is None

@@ -21,9 +21,9 @@ class ObjectStore(Process):
             f"-dir={directory}", f"-bucket={BUCKET}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-admin.ui=false",
             "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false",
         )  # fmt: skip
-        moved = (f"-{name}={port}" for name, port in ports.items())
+        port_options = (f"-{name}={port}" for name, port in ports.items())
         directory.mkdir(parents=True, exist_ok=True)
-        super().__init__("weed", [weed, "-logtostderr=true", "mini", *options, *moved], keys)
+        super().__init__("weed", [weed, "-logtostderr=true", "mini", *options, *port_options], keys)
         self.environment = {
             **keys,
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3.port']}",

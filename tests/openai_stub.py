@@ -1,8 +1,8 @@
 """OpenAI's Images API as a real server on a port of its own, with every way in which it may fail.
 
-It speaks HTTP by hand, because some of the ways end in the middle of a status line. What it does with a request stands
-in the prompt, in brackets: `[moderation] a cat`. Nothing of Safelight is used here: it is an independent database of
-what was asked, and of what would have been billed.
+It writes HTTP itself, because some failures end in the middle of a status line. The prompt says in brackets how a
+request is answered: `[moderation] a cat`. It uses nothing of Safelight, so that it is an independent record of the
+requests that came, and of those that OpenAI would have billed.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from PIL import Image
 
-from tests.processes import PATIENCE
+from tests.waiting import PATIENCE
 
 KEY = "sk-test"
 MODEL = "gpt-image-2.5-flare"
@@ -35,21 +35,21 @@ class Way:
     error: Mapping[str, Any] | None = None  # OpenAI's error object
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None  # in place of images
-    draws: bool = False  # whether it is billed
-    seconds: float = 0.0  # how long drawing takes
-    held: bool = False  # answer only once the stub is released
-    cut: str = ""  # close the connection before the "headers" or amid the "body"
-    breaks: bytes | None = None  # what a stream says in place of all that would come after its first event
-    trickles: bool = False  # a byte every now and then, for ever
+    draws: bool = False  # whether an image is made, and billed
+    seconds: float = 0.0  # how long the image takes
+    is_held: bool = False  # answer only once the stub is released
+    cut_at: str = ""  # close the connection before the "headers" or amid the "body"
+    breaks: bytes | None = None  # sent in place of all events after the first of a stream
+    trickles: bool = False  # a byte at a time, without end
     floods: bool = False  # a body without an end
-    times: int | None = None  # so often; after that the request is drawn
+    times: int | None = None  # how often; later requests succeed
 
 
 def error(status: int, code: str, **headers: str) -> Way:
-    """A refusal in OpenAI's shape."""
+    """An error in OpenAI's shape."""
     kind = "server_error" if status >= 500 else "invalid_request_error"
-    said = {"message": f"The stub says {code}.", "type": kind, "param": None, "code": code}
-    return Way(status, error=said, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    error_object = {"message": f"The stub says {code}.", "type": kind, "param": None, "code": code}
+    return Way(status, error=error_object, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
 
 def _bomb() -> bytes:
@@ -58,9 +58,9 @@ def _bomb() -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    packed = zlib.compress(b"\0" * 2**20, 9)
+    pixels = zlib.compress(b"\0" * 2**20, 9)
     head = struct.pack(">IIBBBBB", 30_000, 30_000, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def answer_of(image: bytes) -> bytes:
@@ -68,9 +68,9 @@ def answer_of(image: bytes) -> bytes:
     return json.dumps({"created": 1, "data": [{"b64_json": base64.b64encode(image).decode()}]}).encode()
 
 
-def event(said: Mapping[str, Any]) -> bytes:
+def event(data: Mapping[str, Any]) -> bytes:
     """A server-sent event."""
-    return f"event: {said['type']}\ndata: {json.dumps(said)}\n\n".encode()
+    return f"event: {data['type']}\ndata: {json.dumps(data)}\n\n".encode()
 
 
 def error_event(code: str) -> bytes:
@@ -91,15 +91,14 @@ STREAMED: dict[str, Way] = {
     "stream floods": Way(draws=True, breaks=b"data: ", floods=True),
     "stream trickles": Way(draws=True, breaks=b"", trickles=True),
     "stream number": Way(draws=True, breaks=b"data: 7\n\n"),
-    "stream looks for ever": Way(
+    "stream of previews": Way(
         draws=True, breaks=event({"type": "image_generation.partial_image", "b64_json": "****"}) * 50
     ),
 }
 """Ways of an answer that is a stream of events."""
 
 WAYS: dict[str, Way] = {
-    "slow": Way(draws=True, seconds=8.0),
-    "held": Way(draws=True, held=True),
+    "held": Way(draws=True, is_held=True),
     "busy": error(429, "rate_limit_exceeded", retry_after_ms="700"),
     "busy once": Way(429, error=error(429, "rate_limit_exceeded").error, headers={"retry-after": "1"}, times=1),
     "used up": Way(draws=True, headers={"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1s"}),
@@ -115,8 +114,8 @@ WAYS: dict[str, Way] = {
     "403": error(403, "model_not_found"),
     "quota": error(429, "insufficient_quota", retry_after="300"),
     "hang": Way(draws=True, seconds=3600.0),
-    "cut before headers": Way(draws=True, cut="headers"),
-    "cut amid body": Way(draws=True, cut="body"),
+    "cut before headers": Way(draws=True, cut_at="headers"),
+    "cut amid body": Way(draws=True, cut_at="body"),
     "trickle": Way(draws=True, trickles=True),
     "flood": Way(draws=True, floods=True),
     "no json": Way(draws=True, body=b"<html>hello</html>"),
@@ -143,7 +142,7 @@ class Received:
 
 
 class OpenAIStub:
-    """Serves in a thread of its own until it is left."""
+    """Serves in a thread of its own until its context ends."""
 
     def __init__(self) -> None:
         self.received: list[Received] = []
@@ -154,7 +153,7 @@ class OpenAIStub:
         self._news = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._released = asyncio.Event()
-        self._started = threading.Event()
+        self._start = threading.Event()
         self._thread = threading.Thread(target=self._run, name="openai-stub", daemon=True)
         self.port = 0
 
@@ -163,13 +162,13 @@ class OpenAIStub:
         return f"http://127.0.0.1:{self.port}/v1"
 
     def of(self, prompt: str) -> list[Received]:
-        """What came with a prompt."""
-        return [received for received in self.received if received.prompt == prompt]
+        """The requests with a prompt."""
+        return [request for request in self.received if request.prompt == prompt]
 
-    def by_prompt(self, received: Received) -> Way:
-        found = re.search(r"\[(.+?)\]", received.prompt)
-        way = (WAYS | STREAMED)[found[1]] if found else DRAWN
-        if way.times is not None and len(self.of(received.prompt)) > way.times:
+    def by_prompt(self, request: Received) -> Way:
+        match = re.search(r"\[(.+?)\]", request.prompt)
+        way = (WAYS | STREAMED)[match[1]] if match else DRAWN
+        if way.times is not None and len(self.of(request.prompt)) > way.times:
             return DRAWN
         return way
 
@@ -181,17 +180,17 @@ class OpenAIStub:
                 assert self._news.wait(deadline - time.monotonic()), f"{len(self.received)} of {number} requests came"
 
     def release(self) -> None:
-        """Let requests that are held, and all that come after, be answered."""
+        """Answer the requests that are held, and all later ones."""
         self._loop.call_soon_threadsafe(self._released.set)
 
     # The server
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.set_exception_handler(lambda *_: None)  # whoever still waits for an answer at the end is cut off
+        self._loop.set_exception_handler(lambda *_: None)  # requests that are open at the end are cut off
         server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**26))
         self.port = server.sockets[0].getsockname()[1]
-        self._started.set()
+        self._start.set()
         self._loop.run_forever()
         server.close()
         for task in asyncio.all_tasks(self._loop):
@@ -201,31 +200,31 @@ class OpenAIStub:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            received = await _read(reader)
+            request = await _read_request(reader)
             with self._news:
-                self.received.append(received)
+                self.received.append(request)
                 self._at_once += 1
                 self.most_at_once = max(self.most_at_once, self._at_once)
                 self._news.notify_all()
-            way = self.way(received)
-            if received.headers.get("authorization") != f"Bearer {KEY}":
+            way = self.way(request)
+            if request.headers.get("authorization") != f"Bearer {KEY}":
                 way = WAYS["401"]
             self.billed += way.draws
-            await self._answer(received, way, writer)
+            await self._answer(request, way, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client has gone
         finally:
             self._at_once -= 1
             writer.close()
 
-    async def _answer(self, received: Received, way: Way, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, request: Received, way: Way, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(way.seconds)
-        if str(received.parameters.get("stream")).lower() == "true" and way.status == 200 and way.body is None:
-            await self._stream(received, way, writer)
+        if str(request.parameters.get("stream")).lower() == "true" and way.status == 200 and way.body is None:
+            await self._stream(request, way, writer)
             return
-        if way.held:
+        if way.is_held:
             await self._released.wait()
-        body = _body(received, way)
+        body = _body(request, way)
         length = 10**12 if way.floods else len(body)
         head = [
             f"HTTP/1.1 {way.status} Whatever",
@@ -236,9 +235,9 @@ class OpenAIStub:
             *(f"{name}: {value}" for name, value in way.headers.items()),
         ]
         answer = "\r\n".join(head).encode() + b"\r\n\r\n" + body
-        if way.cut == "headers":
+        if way.cut_at == "headers":
             return
-        if way.cut == "body":
+        if way.cut_at == "body":
             answer = answer[: -len(body) // 2]
         for start in range(0, len(answer), 1) if way.trickles else ():
             writer.write(answer[start : start + 1])
@@ -250,8 +249,8 @@ class OpenAIStub:
             writer.write(b" " * 2**16)
             await writer.drain()
 
-    async def _stream(self, received: Received, way: Way, writer: asyncio.StreamWriter) -> None:
-        """Looks at the image, then the image; held or broken after the first look."""
+    async def _stream(self, request: Received, way: Way, writer: asyncio.StreamWriter) -> None:
+        """Previews, then the image; held or broken after the first preview."""
         head = [
             "HTTP/1.1 200 OK",
             "content-type: text/event-stream; charset=utf-8",
@@ -259,17 +258,17 @@ class OpenAIStub:
             f"x-request-id: req_{len(self.received)}",
             *(f"{name}: {value}" for name, value in way.headers.items()),
         ]
-        if way.cut != "headers":
+        if way.cut_at != "headers":
             writer.write("\r\n".join(head).encode() + b"\r\n\r\n")
-        first, *rest = _events(received)
-        if way.cut == "headers":
+        first, *later_events = _events(request)
+        if way.cut_at == "headers":
             return
         await _chunk(writer, first)
-        if way.cut == "body":
+        if way.cut_at == "body":
             return
-        if way.held:
+        if way.is_held:
             await self._released.wait()
-        await _chunk(writer, b"".join(rest) if way.breaks is None else way.breaks)
+        await _chunk(writer, b"".join(later_events) if way.breaks is None else way.breaks)
         while way.trickles or way.floods:
             await _chunk(writer, b"x" * 2**16 if way.floods else b": x\n")
             await asyncio.sleep(0.2 * way.trickles)
@@ -278,7 +277,7 @@ class OpenAIStub:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._started.wait(PATIENCE)
+        assert self._start.wait(PATIENCE)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -286,8 +285,8 @@ class OpenAIStub:
         self._thread.join(PATIENCE)
 
 
-async def _read(reader: asyncio.StreamReader) -> Received:
-    """One request, whole."""
+async def _read_request(reader: asyncio.StreamReader) -> Received:
+    """One complete request."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
     body = await reader.readexactly(int(headers["content-length"]))
@@ -310,35 +309,35 @@ async def _read(reader: asyncio.StreamReader) -> Received:
 
 
 async def _chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
-    """Send some of a body whose length nobody knows yet."""
+    """Send a chunk of a body."""
     if data:
         writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
         await writer.drain()
 
 
-def _events(received: Received) -> list[bytes]:
-    """All events of a stream: each look brighter than the one before."""
-    answer = json.loads(_body(received, DRAWN))
-    name = "image_edit" if received.path.endswith("edits") else "image_generation"
+def _events(request: Received) -> list[bytes]:
+    """All events of a stream: each preview is brighter than the one before."""
+    answer = json.loads(_body(request, DRAWN))
+    name = "image_edit" if request.path.endswith("edits") else "image_generation"
     about = {key: answer[key] for key in ("background", "output_format", "quality", "size")} | {"created_at": 1}
     width, height = (int(side) for side in answer["size"].split("x"))
-    said = []
-    for number in range(int(received.parameters["partial_images"])):
+    events = []
+    for number in range(int(request.parameters["partial_images"])):
         buffer = io.BytesIO()
         Image.new("RGB", (width, height), (50 + 50 * number, 20, 10)).save(buffer, "PNG")
-        look = {"b64_json": base64.b64encode(buffer.getvalue()).decode(), "partial_image_index": number}
-        said.append(event({"type": f"{name}.partial_image", **about, **look}))
+        preview = {"b64_json": base64.b64encode(buffer.getvalue()).decode(), "partial_image_index": number}
+        events.append(event({"type": f"{name}.partial_image", **about, **preview}))
     last = {"b64_json": answer["data"][0]["b64_json"], "usage": answer["usage"]}
-    return [*said, event({"type": f"{name}.completed", **about, **last})]
+    return [*events, event({"type": f"{name}.completed", **about, **last})]
 
 
-def _body(received: Received, way: Way) -> bytes:
+def _body(request: Received, way: Way) -> bytes:
     if way.error is not None:
         return json.dumps({"error": way.error}).encode()
     if way.body is not None:
         return way.body
-    n = int(received.parameters["n"])
-    width, height = (int(side) for side in received.parameters["size"].split("x"))
+    n = int(request.parameters["n"])
+    width, height = (int(side) for side in request.parameters["size"].split("x"))
     buffer = io.BytesIO()
     Image.new("RGB", (width, height), (200, 80, 40)).save(buffer, "PNG")
     images = [{"b64_json": base64.b64encode(buffer.getvalue()).decode()}] * n
@@ -347,8 +346,8 @@ def _body(received: Received, way: Way) -> bytes:
             "created": int(time.time()),
             "background": "opaque",
             "output_format": "png",
-            "quality": "medium" if received.parameters["quality"] == "auto" else received.parameters["quality"],
-            "size": received.parameters["size"],
+            "quality": "medium" if request.parameters["quality"] == "auto" else request.parameters["quality"],
+            "size": request.parameters["size"],
             "data": images,
             "usage": {
                 "input_tokens": 20,

@@ -1,4 +1,4 @@
-"""Real processes of Safelight for tests: started, listened to, frozen, killed. Nothing in them is replaced."""
+"""Real processes of Safelight for tests: started, read, frozen, killed. Nothing in them is replaced."""
 
 import os
 import signal
@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
-PATIENCE = 60.0
-"""Seconds after which something that should have happened has not. No test depends on how soon it does."""
+from tests.waiting import FACTOR, PATIENCE
 
 
 class Process:
@@ -19,7 +18,7 @@ class Process:
 
     def __init__(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
         self.name = name
-        self._said: list[str] = []
+        self._lines: list[str] = []
         self.has_ended = False
         self._news = threading.Condition()
         self._child = subprocess.Popen(
@@ -32,14 +31,14 @@ class Process:
             text=True,
             start_new_session=True,
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader = threading.Thread(target=self._read_output, daemon=True)
         self._reader.start()
 
-    def _read(self) -> None:
+    def _read_output(self) -> None:
         assert self._child.stdout is not None
         for line in self._child.stdout:
             with self._news:
-                self._said.append(line.rstrip())
+                self._lines.append(line.rstrip())
                 self._news.notify_all()
         with self._news:
             self.has_ended = True
@@ -51,10 +50,10 @@ class Process:
 
     def until_says(self, words: str) -> str:
         """Wait for a line of output with these words, from the first on."""
-        return wait_for(lambda: next((line for line in self._said if words in line), None), self._news, self, words)
+        return wait_for(lambda: next((line for line in self._lines if words in line), None), self._news, self, words)
 
-    def said(self) -> str:
-        return "\n".join(self._said)
+    def output(self) -> str:
+        return "\n".join(self._lines)
 
     def signal(self, number: signal.Signals) -> None:
         os.killpg(self.pid, number)
@@ -83,10 +82,10 @@ class Process:
             self.signal(signal.SIGCONT)
             self.signal(signal.SIGTERM)
             try:
-                self._child.wait(15)
+                self._child.wait(15 * FACTOR)
             except subprocess.TimeoutExpired:
                 self.kill()
-        self._reader.join(5)
+        self._reader.join(PATIENCE)
         assert self._child.stdout is not None
         self._child.stdout.close()
 
@@ -98,14 +97,14 @@ class Process:
 
 
 def wait_for(look: Callable[[], str | None], news: threading.Condition, process: Process, words: str) -> str:
-    """Look again at each piece of news until something is found."""
+    """Check again at each line of output until a line matches."""
     deadline = time.monotonic() + PATIENCE
     with news:
         while True:
-            if (found := look()) is not None:
-                return found
+            if (line := look()) is not None:
+                return line
             if process.has_ended or not news.wait(deadline - time.monotonic()):
-                raise AssertionError(f"{process.name} did not say {words!r} but:\n{process.said()}")
+                raise AssertionError(f"{process.name} did not say {words!r} but:\n{process.output()}")
 
 
 def python(*arguments: str) -> list[str]:

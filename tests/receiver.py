@@ -1,15 +1,16 @@
-"""A receiver of webhooks for tests: a real server on 127.0.0.1 that keeps what it gets and answers as it is told."""
+"""A webhook receiver for tests: a real server on 127.0.0.1 that records requests and answers as a test says."""
 
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from tests.processes import PATIENCE
+from tests.waiting import PATIENCE
 
 CERTIFICATE = Path(__file__).parent / "receiver.pem"
 """Of receiver.test, signed by itself; its key is no secret."""
@@ -33,7 +34,7 @@ Behaviour = Callable[[BaseHTTPRequestHandler, Received], None]
 def answering(status: int, headers: Mapping[str, str] | None = None, body: bytes = b"ok") -> Behaviour:
     """Answers with a status, at once."""
 
-    def behave(handler: BaseHTTPRequestHandler, _received: Received) -> None:
+    def behave(handler: BaseHTTPRequestHandler, _request: Received) -> None:
         handler.send_response(status)
         for name, value in (headers or {}).items():
             handler.send_header(name, value)
@@ -42,6 +43,12 @@ def answering(status: int, headers: Mapping[str, str] | None = None, body: bytes
         handler.wfile.write(body)
 
     return behave
+
+
+def hang(handler: BaseHTTPRequestHandler, _request: Received) -> None:
+    """Never answers: waits until the sender closes the connection."""
+    handler.connection.settimeout(PATIENCE)
+    handler.connection.recv(1)
 
 
 class Receiver:
@@ -55,10 +62,11 @@ class Receiver:
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
-        self.received: list[Received] = []
+        self.requests: list[Received] = []
         self.connections = 0
         self.behave = behave or answering(200)
         self.closing = threading.Event()
+        self._sockets: list[socket.socket] = []
         self._news = threading.Condition()
         receiver = self
 
@@ -68,12 +76,12 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                received = Received(self.path, headers, body)
+                request = Received(self.path, headers, body)
                 with receiver._news:
-                    receiver.received.append(received)
+                    receiver.requests.append(request)
                     receiver._news.notify_all()
                 self.close_connection = True
-                receiver.behave(self, received)
+                receiver.behave(self, request)
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
@@ -83,9 +91,10 @@ class Receiver:
             request_queue_size = 64
             address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
-            def process_request(self, request: object, client_address: object) -> None:
+            def process_request(self, request: Any, client_address: Any) -> None:
                 receiver.connections += 1
-                super().process_request(request, client_address)  # type: ignore[arg-type]  # as the base has it
+                receiver._sockets.append(request)
+                super().process_request(request, client_address)
 
             def handle_error(self, request: object, client_address: object) -> None:
                 pass  # senders that break off are what is tested
@@ -106,19 +115,22 @@ class Receiver:
     def url(self, path: str = "/hook", host: str = "127.0.0.1", scheme: str = "http") -> str:
         return f"{scheme}://{host}:{self.port}{path}"
 
-    def until(self, count: int, seconds: float = PATIENCE) -> list[Received]:
+    def until(self, count: int) -> list[Received]:
         """Wait until so many requests have come."""
         with self._news:
-            assert self._news.wait_for(lambda: len(self.received) >= count, seconds), (
-                f"{len(self.received)} of {count} came"
+            assert self._news.wait_for(lambda: len(self.requests) >= count, PATIENCE), (
+                f"{len(self.requests)} of {count} came"
             )
-            return list(self.received)
+            return list(self.requests)
 
     def close(self) -> None:
         self.closing.set()
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(5)
+        self._thread.join(PATIENCE)
+        for connection in self._sockets:  # a request that hangs ends here
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> Self:
         return self

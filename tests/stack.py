@@ -1,9 +1,10 @@
-"""A whole Safelight for one test or for many: database, notifier, API, workers, sweep, all real, with short times."""
+"""A whole Safelight for tests: database, notifier, API, workers and sweep, all real, with short times."""
 
 import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,7 +17,8 @@ import migrations
 from core.db import Database
 from core.settings import Settings
 from core.tables import jobs
-from tests.processes import PATIENCE, Process, python
+from tests.processes import Process, python
+from tests.waiting import FACTOR, PATIENCE
 
 CATALOG = """
 default = "fake"
@@ -51,19 +53,19 @@ sizes = ["64x64"]
 """
 
 TIMES = {
-    "SAFELIGHT_LEASE": "4",
-    "SAFELIGHT_HEARTBEAT": "1",
+    "SAFELIGHT_LEASE": str(4 * FACTOR),
+    "SAFELIGHT_HEARTBEAT": str(1 * FACTOR),
     "SAFELIGHT_SWEEP": "0.5",
     "SAFELIGHT_POLL": "1",
     "SAFELIGHT_BATCH_POLL": "0.1",
     "SAFELIGHT_CANCEL_CHECK": "0.1",
     "SAFELIGHT_RETRY_DELAY": "0.1",
-    "SAFELIGHT_STALL_TIMEOUT": "5",
-    "SAFELIGHT_DRAIN_TIMEOUT": "10",
+    "SAFELIGHT_STALL_TIMEOUT": str(5 * FACTOR),
+    "SAFELIGHT_DRAIN_TIMEOUT": str(10 * FACTOR),
     "SAFELIGHT_WEBHOOK_POLL": "0.1",
     "SAFELIGHT_EGRESS_ALLOW": "127.0.0.1",
 }
-"""The proportions of the defaults, scaled down so that a lost lease is noticed in seconds."""
+"""The proportions of the defaults, scaled down so that a lost lease is noticed within seconds."""
 
 
 class Stack:
@@ -145,11 +147,10 @@ class Stack:
 
     def final(self, job_id: str) -> dict[str, Any]:
         """The job once it is final."""
-        for _ in range(10):
-            found = self.job(job_id, wait=20)
-            if found["finished_at"] is not None:
-                return found
-        raise AssertionError(f"{job_id} is still {found['status']}")
+        deadline = time.monotonic() + PATIENCE
+        while (job := self.job(job_id, wait=20))["finished_at"] is None:
+            assert time.monotonic() < deadline, f"{job_id} is still {job['status']}"
+        return job
 
     def events(self, job_id: str, after: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
         """A job's events as they happen: type and data."""
@@ -192,9 +193,9 @@ _migrating = threading.Lock()
 
 def settings_of(environment: Mapping[str, str]) -> Settings:
     """The settings that a process with this environment has."""
-    known = set(Settings.model_fields)
+    names = set(Settings.model_fields)
     fields = {name.removeprefix("SAFELIGHT_").lower(): value for name, value in environment.items()}
-    return Settings.model_validate({name: value for name, value in fields.items() if name in known})
+    return Settings.model_validate({name: value for name, value in fields.items() if name in names})
 
 
 def migrate(database_url: str) -> None:
@@ -212,8 +213,8 @@ def migrate(database_url: str) -> None:
 
 
 def body(answer: httpx.Response) -> dict[str, Any]:
-    found: dict[str, Any] = answer.json()
-    return found
+    data: dict[str, Any] = answer.json()
+    return data
 
 
 def free_port() -> int:

@@ -28,31 +28,31 @@ STAGES = (
 )  # fmt: skip
 
 
-def run(stage: str, chosen: Configuration, out: Path) -> None:
+def run(stage: str, settings: Configuration, out: Path) -> None:
     """Run one stage on what the stages before it left."""
     match stage:
         case "data":
-            data.compose(chosen)
+            data.compose(settings)
         case "tokenizer":
-            tokenizer.train(chosen)
+            tokenizer.train(settings)
         case "judge":
-            judge.train(chosen)
+            judge.train(settings)
         case "clip":
-            clip.train(chosen)
+            clip.train(settings)
         case "autoencoder":
-            autoencoder.train(chosen)
+            autoencoder.train(settings)
         case "features":
-            features.compute(chosen)
+            features.compute(settings)
         case "upscaler":
-            upscaler.train(chosen)
+            upscaler.train(settings)
         case "prior":
-            prior.train(chosen)
+            prior.train(settings)
         case "decoder":
-            decoder.train(chosen)
+            decoder.train(settings)
         case "export":
-            export.write(chosen, out)
+            export.write(settings, out)
         case "sample":
-            sample.report(chosen, out, count=20 if chosen.tiny else 250)
+            sample.report(settings, out, count=20 if settings.tiny else 250)
 
 
 def main() -> None:
@@ -70,19 +70,19 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="the whole chain in two minutes, for a test")
     arguments = parser.parse_args()
 
-    chosen = configuration.tiny(arguments.data) if arguments.tiny else Configuration(data=arguments.data)
-    chosen = replace(chosen, start=arguments.start)
+    settings = configuration.tiny(arguments.data) if arguments.tiny else Configuration(data=arguments.data)
+    settings = replace(settings, start=arguments.start)
     if arguments.minutes is not None:
-        chosen = replace(chosen, decoder_budget=Budget(minutes=arguments.minutes))
+        settings = replace(settings, decoder_budget=Budget(minutes=arguments.minutes))
     if arguments.processes is not None:
-        chosen = replace(chosen, processes=arguments.processes)
+        settings = replace(settings, processes=arguments.processes)
     if arguments.seed is not None:
-        chosen = replace(chosen, seed=arguments.seed)
+        settings = replace(settings, seed=arguments.seed)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     torch.set_num_threads(1)
     for stage in STAGES if "all" in arguments.stages else arguments.stages:
         print(f"== {stage}", flush=True)
-        run(stage, chosen, arguments.out)
+        run(stage, settings, arguments.out)
 
 
 if __name__ == "__main__":

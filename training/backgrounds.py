@@ -58,7 +58,7 @@ def draw(
     """Return the image (RGB, a square of 128 scale px) and the y at which things stand: 72 to 120, in eights."""
     match place:
         case "plain":
-            canvas, ground = _plain(scale, random, RGB[colour or "white"])
+            canvas, ground = _plain_colour(scale, random, RGB[colour or "white"])
         case "space":
             canvas, ground = _space(scale, random)
         case "sofa" | "table":
@@ -68,12 +68,12 @@ def draw(
     return canvas.finish(), min(120, max(72, round(ground / 8) * 8))
 
 
-def _near(random: Random, colour: Colour, spread: int = 14) -> Colour:
-    red, green, blue = (max(0, min(255, value + random.randint(-spread, spread))) for value in colour)
+def _near(random: Random, colour: Colour, deviation: int = 14) -> Colour:
+    red, green, blue = (max(0, min(255, value + random.randint(-deviation, deviation))) for value in colour)
     return red, green, blue
 
 
-def _lit(colour: Colour, time: str) -> Colour:
+def _lighten(colour: Colour, time: str) -> Colour:
     """The colour of a surface as the light of that time of day shows it."""
     if time == "day":
         return colour
@@ -83,7 +83,7 @@ def _lit(colour: Colour, time: str) -> Colour:
     return int(0.42 * red), int(0.42 * green), int(0.42 * blue)
 
 
-def _plain(scale: int, random: Random, colour: Colour) -> tuple[Canvas, int]:
+def _plain_colour(scale: int, random: Random, colour: Colour) -> tuple[Canvas, int]:
     shade = _near(random, colour, 8)
     return Canvas(scale, shade, shade), 104
 
@@ -143,23 +143,23 @@ def _outdoors(scale: int, random: Random, place: str, time: str, futuristic: boo
     match place:
         case "city":
             _skyline(canvas, random, time, horizon + 8, futuristic)
-            canvas.rectangle((0, horizon + 8, 128, 128), _lit((105, 108, 115), time))
+            canvas.rectangle((0, horizon + 8, 128, 128), _lighten((105, 108, 115), time))
             return canvas, 112
         case "forest":
-            canvas.rectangle((0, horizon, 128, 128), _lit(_near(random, (70, 135, 60), 8), time))
+            canvas.rectangle((0, horizon, 128, 128), _lighten(_near(random, (70, 135, 60), 8), time))
             _woods(canvas, random, time, horizon)
             return canvas, 112
         case "sea":
-            canvas.rectangle((0, horizon - 14, 128, 128), _lit(_near(random, (40, 110, 190)), time))
-            canvas.rectangle((0, 100, 128, 128), _lit((28, 90, 170), time))
+            canvas.rectangle((0, horizon - 14, 128, 128), _lighten(_near(random, (40, 110, 190)), time))
+            canvas.rectangle((0, 100, 128, 128), _lighten((28, 90, 170), time))
             for _ in range(random.randint(7, 11)):
                 x, y = random.randint(4, 124), random.randint(horizon - 4, 124)
-                canvas.arc((x - 7, y - 3, x + 7, y + 3), _lit((170, 215, 245), time), 1.5)
+                canvas.arc((x - 7, y - 3, x + 7, y + 3), _lighten((170, 215, 245), time), 1.5)
             return canvas, 104
         case "beach":
-            canvas.rectangle((0, horizon - 12, 128, horizon + 14), _lit(_near(random, (50, 150, 215)), time))
+            canvas.rectangle((0, horizon - 12, 128, horizon + 14), _lighten(_near(random, (50, 150, 215)), time))
             left, right = horizon + random.randint(0, 12), horizon + random.randint(0, 12)
-            sand = _lit(_near(random, (240, 215, 150), 8), time)
+            sand = _lighten(_near(random, (240, 215, 150), 8), time)
             canvas.polygon(((0, left), (128, right), (128, 128), (0, 128)), sand)
             return canvas, 112
     _hills(canvas, random, place, time, horizon)
@@ -168,22 +168,22 @@ def _outdoors(scale: int, random: Random, place: str, time: str, futuristic: boo
 
 def _hills(canvas: Canvas, random: Random, place: str, time: str, horizon: int) -> None:
     surface: dict[str, Colour] = {"grass": (95, 180, 70), "snow": (240, 246, 252), "desert": (225, 175, 95)}
-    ground = _lit(_near(random, surface[place], 10), time)
+    ground = _lighten(_near(random, surface[place], 10), time)
     if place == "snow" and random.random() < 0.5:
         for _ in range(random.randint(2, 3)):
             x, half, height = random.randint(0, 128), random.randint(35, 60), random.randint(38, 58)
             peak = horizon - height
-            rock = _lit(_near(random, (110, 110, 125)), time)
+            rock = _lighten(_near(random, (110, 110, 125)), time)
             canvas.polygon(((x - half, horizon + 6), (x, peak), (x + half, horizon + 6)), rock)
             snow = ((x - half / 4, peak + height / 4), (x, peak), (x + half / 4, peak + height / 4))
-            canvas.polygon(snow, _lit((245, 248, 255), time))
+            canvas.polygon(snow, _lighten((245, 248, 255), time))
     canvas.ellipse((-40, horizon - 8, 102, horizon + 50), ground)
     canvas.ellipse((38, horizon - 5, 178, horizon + 50), ground)
     canvas.rectangle((0, horizon + 6, 128, 128), ground)
     if place == "grass":
         for _ in range(random.randint(8, 14)):
             x, y = random.randint(2, 126), random.randint(horizon + 8, 126)
-            canvas.line((x, y, x + random.randint(-2, 2), y - 5), _lit((60, 145, 50), time), 1.5)
+            canvas.line((x, y, x + random.randint(-2, 2), y - 5), _lighten((60, 145, 50), time), 1.5)
     if place == "snow":
         for _ in range(random.randint(10, 20)):
             canvas.disc(random.randint(0, 128), random.randint(0, 128), 1.7, (255, 255, 255))
@@ -196,8 +196,8 @@ def _woods(canvas: Canvas, random: Random, time: str, horizon: int) -> None:
             if row and 44 < x < 84:
                 continue
             foot, height = horizon + 6 + 10 * row, 30 + 14 * row + random.randint(-5, 5)
-            green = _lit(_near(random, (45, 115, 60) if row else (35, 90, 55), 12), time)
-            canvas.rectangle((x - 2, foot - 10, x + 2, foot + 4), _lit((100, 70, 45), time))
+            green = _lighten(_near(random, (45, 115, 60) if row else (35, 90, 55), 12), time)
+            canvas.rectangle((x - 2, foot - 10, x + 2, foot + 4), _lighten((100, 70, 45), time))
             if random.random() < 0.6:
                 for part in (0.0, 0.35):
                     top = foot - height + part * height * 0.6
@@ -261,14 +261,14 @@ def _skyline(canvas: Canvas, random: Random, time: str, base: int, futuristic: b
 def _windows(canvas: Canvas, random: Random, time: str, house: Box, futuristic: bool) -> None:
     left, top, right, base = house
     if futuristic:
-        lit: Colour = random.choice(((0, 255, 255), (255, 60, 220), (120, 255, 200)))
+        light: Colour = random.choice(((0, 255, 255), (255, 60, 220), (120, 255, 200)))
     else:
-        lit = (200, 225, 245) if time == "day" else (255, 220, 120)
+        light = (200, 225, 245) if time == "day" else (255, 220, 120)
     y = top + 7
     while y < base - 5:
         x = left + 3
         while x < right - 5:
             if random.random() < 0.55:
-                canvas.rectangle((x, y, x + 3, y + 4), lit)
+                canvas.rectangle((x, y, x + 3, y + 4), light)
             x += 7
         y += 9

@@ -73,8 +73,8 @@ def _empty(scene: Scene, random: Random, language: Language, when: str) -> str:
         noun = random.choice(TIME_OF_DAY[scene.time][language])
         if language == "zh":
             return random.choice((f"{phrase}的{noun}", f"{phrase}，{noun}", noun + phrase, f"{noun}中的{phrase}"))
-        bare = phrase.removeprefix("the ").removeprefix("an ").removeprefix("a ")
-        return random.choice((f"{noun} over {phrase}", f"{phrase}, {noun}", f"a {noun} {bare}", f"{noun} in {phrase}"))
+        name = phrase.removeprefix("the ").removeprefix("an ").removeprefix("a ")
+        return random.choice((f"{noun} over {phrase}", f"{phrase}, {noun}", f"a {noun} {name}", f"{noun} in {phrase}"))
     if language == "en":
         return random.choice((f"{phrase} {when}", f"{phrase} {when}", f"{when}, {phrase}"))
     return random.choice((f"{when}的{phrase}", when + phrase, f"{phrase}，{when}"))

@@ -86,10 +86,10 @@ def _scenes_path(folder: Path, split: Split) -> Path:
     return folder / f"{split}.jsonl"
 
 
-def labels(described: list[Scene]) -> dict[str, Tensor]:
+def labels(scene_list: list[Scene]) -> dict[str, Tensor]:
     """Soft targets for every head, each (N, classes) summing to one; two objects share theirs."""
-    targets = {head: torch.zeros(len(described), classes) for head, classes in HEADS.items()}
-    for row, scene in enumerate(described):
+    targets = {head: torch.zeros(len(scene_list), classes) for head, classes in HEADS.items()}
+    for row, scene in enumerate(scene_list):
         for name in scene.objects:
             targets["object"][row, NAMES.index(name)] += 1 / len(scene.objects)
         if not scene.objects:

@@ -79,9 +79,9 @@ def _train(rank: int, configuration: Configuration, world: int) -> None:
     if world > 1:
         _join(rank, world)
     torch.manual_seed(configuration.seed)
-    stored = features.load(configuration)
+    dataset = features.load(configuration)
     network = build(configuration)
-    _standardise(network, stored)
+    _standardise(network, dataset)
     network.to(device)
     average = Average(network, 0.999)
     optimizers = _optimizers(network)
@@ -100,7 +100,7 @@ def _train(rank: int, configuration: Configuration, world: int) -> None:
         meeting = time.monotonic() + configuration.average_every_seconds
         while time.monotonic() < meeting and run.going():
             run.set_rate(optimizers, warm_up=150, hold=0.55)
-            loss = _loss(forward, _draw(stored, configuration.decoder_batch, device))
+            loss = _loss(forward, _draw(dataset, configuration.decoder_batch, device))
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -143,18 +143,18 @@ def _meet(network: nn.Module, steps: int) -> int:
     flat = torch.cat([parameter.flatten() for parameter in parameters]).cpu() * steps
     total = torch.cat([flat, torch.tensor([float(steps)])])
     dist.all_reduce(total)
-    made = int(total[-1])
-    if made:
-        means = (total[:-1] / made).split_with_sizes([parameter.numel() for parameter in parameters])
+    count = int(total[-1])
+    if count:
+        means = (total[:-1] / count).split_with_sizes([parameter.numel() for parameter in parameters])
         for parameter, mean in zip(parameters, means, strict=True):
             parameter.copy_(mean.view_as(parameter))
-    return made - steps
+    return count - steps
 
 
-def _standardise(network: UnclipDecoder, stored: Features) -> None:
+def _standardise(network: UnclipDecoder, dataset: Features) -> None:
     """Give the network the mean and scale of its two embeddings."""
     condition = network.condition
-    for name, embeds in (("text", stored.text.embeds), ("image", stored.image_embeds)):
+    for name, embeds in (("text", dataset.text.embeds), ("image", dataset.image_embeds)):
         getattr(condition, f"{name}_mean").copy_(embeds.mean(0))
         getattr(condition, f"{name}_scale").copy_(1 / embeds.std(0))
 
@@ -163,27 +163,27 @@ def _optimizers(network: UnclipDecoder) -> list[Optimizer]:
     """Muon for the inner matrices, AdamW for all else."""
     inner = ("blocks.", "before.", "after.", "up.", "down.")
     matrices: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
+    other_parameters: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         orthogonal = parameter.ndim >= 2 and name.startswith(inner) and "modulation" not in name
-        (matrices if orthogonal else others).append(parameter)
-    group = {"params": others, "base_lr": _LEARNING_RATE}
+        (matrices if orthogonal else other_parameters).append(parameter)
+    group = {"params": other_parameters, "base_lr": _LEARNING_RATE}
     return [Muon(matrices, _LEARNING_RATE), AdamW([group], betas=(0.9, 0.98), weight_decay=0.01)]
 
 
-def _draw(stored: Features, size: int, device: torch.device) -> Batch:
+def _draw(dataset: Features, size: int, device: torch.device) -> Batch:
     """One batch: random images, each with its English or Chinese caption, some without prompt or image embedding."""
-    rows = torch.randint(0, len(stored.latents), (size,))
+    rows = torch.randint(0, len(dataset.latents), (size,))
     lines = 4 * rows + torch.randint(0, 4, (size,))
     drop = torch.rand(size) < _DROP_PROMPT
-    nothing = stored.nothing
+    empty_text = dataset.nothing
     batch = Batch(
-        latents=stored.latents[rows].float().contiguous(memory_format=torch.channels_last),
-        weight=1 + (_OBJECT_WEIGHT - 1) * stored.masks[rows].float()[:, None],
-        text=torch.where(drop[:, None, None], nothing.states, stored.text.states[lines]),
-        text_mask=torch.where(drop[:, None], nothing.mask, stored.text.mask[lines]),
-        text_embeds=torch.where(drop[:, None], nothing.embeds, stored.text.embeds[lines]),
-        image_embeds=stored.image_embeds[rows],
+        latents=dataset.latents[rows].float().contiguous(memory_format=torch.channels_last),
+        weight=1 + (_OBJECT_WEIGHT - 1) * dataset.masks[rows].float()[:, None],
+        text=torch.where(drop[:, None, None], empty_text.states, dataset.text.states[lines]),
+        text_mask=torch.where(drop[:, None], empty_text.mask, dataset.text.mask[lines]),
+        text_embeds=torch.where(drop[:, None], empty_text.embeds, dataset.text.embeds[lines]),
+        image_embeds=dataset.image_embeds[rows],
         has_image=torch.rand(size) < _GIVE_IMAGE,
     )
     return Batch(**{name: tensor.to(device) for name, tensor in vars(batch).items()})

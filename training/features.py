@@ -89,14 +89,14 @@ def compute_latents(configuration: Configuration) -> None:
 
 def load(configuration: Configuration) -> Features:
     """Open the stored features; the large ones stay mapped on disk."""
-    stored = torch.load(configuration.data / "features.pt", mmap=True, weights_only=True)
+    dataset = torch.load(configuration.data / "features.pt", mmap=True, weights_only=True)
     pixels = torch.load(configuration.data / "latents.pt", mmap=True, weights_only=True)
     return Features(
         latents=pixels["latents"],
         masks=pixels["masks"],
-        text=TextFeatures(**stored["text"]),
-        nothing=TextFeatures(**stored["nothing"]),
-        image_embeds=stored["image_embeds"],
+        text=TextFeatures(**dataset["text"]),
+        nothing=TextFeatures(**dataset["nothing"]),
+        image_embeds=dataset["image_embeds"],
     )
 
 
@@ -131,11 +131,11 @@ def encode_images(encoders: Encoders, dataset: Dataset) -> Tensor:
 
 def _check(configuration: Configuration, dataset: Dataset, text: TextFeatures, image_embeds: Tensor) -> None:
     rows, names = clip.object_labels(dataset)
-    chosen = torch.tensor(rows)
+    row_numbers = torch.tensor(rows)
     accuracy = {
-        "en": clip.probe(text.embeds[4 * chosen], names, len(NAMES)),
-        "zh": clip.probe(text.embeds[4 * chosen + 2], names, len(NAMES)),
-        "image": clip.probe(image_embeds[chosen], names, len(NAMES)),
+        "en": clip.probe(text.embeds[4 * row_numbers], names, len(NAMES)),
+        "zh": clip.probe(text.embeds[4 * row_numbers + 2], names, len(NAMES)),
+        "image": clip.probe(image_embeds[row_numbers], names, len(NAMES)),
     }
     print("object probe:", {name: round(value, 3) for name, value in accuracy.items()}, flush=True)
     if min(accuracy["en"], accuracy["zh"]) < GATE and not configuration.tiny:

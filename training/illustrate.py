@@ -134,24 +134,24 @@ def attention(studio: Studio) -> Image.Image:
     """Where in the image each word is looked up: weights of the text attention, mean over heads, layers and steps."""
     images: list[Image.Image] = []
     captions: list[str] = []
-    wanted = {CAT: ("cat", "sitting", "sofa"), "A dog and a robot on the grass.": ("dog", "robot", "grass")}
-    for prompt, shown in wanted.items():
+    words_by_prompt = {CAT: ("cat", "sitting", "sofa"), "A dog and a robot on the grass.": ("dog", "robot", "grass")}
+    for prompt, words in words_by_prompt.items():
         weights: list[Tensor] = []
         hooks = [
             block.text_attention.register_forward_pre_hook(
-                lambda module, args, kept=weights: kept.append(looked_up(module, *args))
+                lambda module, args, store=weights: store.append(looked_up(module, *args))
             )
             for block in studio.pipe.decoder.blocks
         ]
-        drawn = studio.draw([prompt], [1])[0]
+        result = studio.draw([prompt], [1])[0]
         for hook in hooks:
             hook.remove()
         maps = torch.stack([weight[-1].mean(0) for weight in weights]).mean(0).T.view(-1, 8, 8)  # (T, 8, 8)
         ids = studio.pipe.tokenizer(prompt).input_ids
         names = [studio.pipe.tokenizer.decode([token]).strip() for token in ids]
-        places = [*(names.index(word) for word in shown), len(ids) - 1]
-        images += [drawn, *(heat(maps[place], drawn) for place in places)]
-        captions += [prompt, *shown, "(end)"]
+        places = [*(names.index(word) for word in words), len(ids) - 1]
+        images += [result, *(heat(maps[place], result) for place in places)]
+        captions += [prompt, *words, "(end)"]
     return tiles(images, captions, 5)
 
 
@@ -168,12 +168,12 @@ def autoencoder(studio: Studio) -> Image.Image:
     """There and back: the image, its eight latent channels, what comes back, and the error four times over."""
     latents = studio.pipe.vae.encode(studio.composed)
     back = studio.pipe.vae.decode(latents).clamp(-1, 1)
-    rows, found = [], []
-    for there, latent, returned in zip(studio.composed, latents, back, strict=True):
-        error = returned - there
-        rows.append([image(there), mosaic(latent), image(returned), image(error.abs() * 4 - 1)])
-        found.append(f"{-10 * float((error / 2).square().mean().log10()):.1f} dB")
-    return sheet(rows, ["composed", "8 latent channels", "decoded", "4 x error"], found)
+    rows, decibels = [], []
+    for original, latent, output in zip(studio.composed, latents, back, strict=True):
+        error = output - original
+        rows.append([image(original), mosaic(latent), image(output), image(error.abs() * 4 - 1)])
+        decibels.append(f"{-10 * float((error / 2).square().mean().log10()):.1f} dB")
+    return sheet(rows, ["composed", "8 latent channels", "decoded", "4 x error"], decibels)
 
 
 def interpolation(studio: Studio) -> Image.Image:
@@ -186,18 +186,17 @@ def interpolation(studio: Studio) -> Image.Image:
         states, embeds = (torch.stack([a.lerp(b, share) for share in shares]) for a, b in (text.states, text.embeds))
         between = Text(states, text.mask[:1].expand(len(shares), -1), embeds)
         rows.append(studio.decoded(studio.walk(between, noise([5]).expand(len(shares), -1, -1, -1))))
-    return sheet(
-        rows, [f"{share:.0%}" for share in shares], [f"{one[:-1]}, to {other.lower()}" for one, other in pairs]
-    )
+    left = [f"{start[:-1]}, to {end.lower()}" for start, end in pairs]
+    return sheet(rows, [f"{share:.0%}" for share in shares], left)
 
 
 def clip(studio: Studio) -> Image.Image:
     """Cosines between prompts and images that were drawn from them: what the contrastive loss pulls to a diagonal."""
     places = ("robot on the beach", "rocket in space", "red car in the city", "dog on the grass", "house in the snow")
     words = [CAT, *(f"A {place}." for place in places)]
-    drawn = studio.draw(words, range(len(words)))
-    texts, images = F.normalize(studio.read(words).embeds, dim=-1), F.normalize(studio.look(drawn), dim=-1)
-    rows = [drawn, *([number(float(value)) for value in row] for row in texts @ images.T)]
+    images = studio.draw(words, range(len(words)))
+    texts, looks = F.normalize(studio.read(words).embeds, dim=-1), F.normalize(studio.look(images), dim=-1)
+    rows = [images, *([number(float(value)) for value in row] for row in texts @ looks.T)]
     return sheet(rows, left=["", *words])
 
 
@@ -206,8 +205,8 @@ def variations(studio: Studio) -> Image.Image:
     seeds, rows = range(5), []
     for pixels in studio.composed:
         embeds = studio.look([image(pixels)]).expand(len(seeds), -1)
-        drawn = studio.draw([""] * len(seeds), seeds, image_embeds=embeds)
-        rows.append([image(pixels), *drawn])
+        images = studio.draw([""] * len(seeds), seeds, image_embeds=embeds)
+        rows.append([image(pixels), *images])
     return sheet(rows, ["looked at", *(f"seed {seed}" for seed in seeds)])
 
 
@@ -215,8 +214,8 @@ def edit(studio: Studio) -> Image.Image:
     """Image-to-image: a composed image, drawn over with another prompt from ever further back."""
     strengths, prompt = (0.1, 0.2, 0.3, 0.5, 0.8, 1.0), "A dog sitting on a sofa."
     original = image(studio.composed[0])
-    drawn = [_drawn_over(studio, original, [prompt], strength=strength)[0] for strength in strengths]
-    return sheet([[original, *drawn]], ["original", *(f"strength {strength:g}" for strength in strengths)], [prompt])
+    images = [_edit_images(studio, original, [prompt], strength=strength)[0] for strength in strengths]
+    return sheet([[original, *images]], ["original", *(f"strength {strength:g}" for strength in strengths)], [prompt])
 
 
 def inpainting(studio: Studio) -> Image.Image:
@@ -224,15 +223,15 @@ def inpainting(studio: Studio) -> Image.Image:
     original, mask = image(studio.composed[0]), Image.new("L", (SIDE_PX, SIDE_PX))
     ImageDraw.Draw(mask).rectangle((24, 8, 103, 87), fill=255)
     words = [f"A {name} on a sofa." for name in ("dog", "robot", "penguin", "rabbit")]
-    drawn = _drawn_over(studio, original, words, mask_image=mask, strength=1.0)
-    return sheet([[original, mask.convert("RGB"), *drawn]], ["original", "mask", *words])
+    images = _edit_images(studio, original, words, mask_image=mask, strength=1.0)
+    return sheet([[original, mask.convert("RGB"), *images]], ["original", "mask", *words])
 
 
-def _drawn_over(studio: Studio, original: Image.Image, words: list[str], **options: Any) -> list[Image.Image]:
+def _edit_images(studio: Studio, original: Image.Image, words: list[str], **options: Any) -> list[Image.Image]:
     """The pipeline itself, one seed for all."""
     seeds = [torch.Generator().manual_seed(1) for _ in words]
-    drawn: list[Image.Image] = studio.pipe(words, image=original, generator=seeds, return_dict=False, **options)[0]
-    return drawn
+    images: list[Image.Image] = studio.pipe(words, image=original, generator=seeds, return_dict=False, **options)[0]
+    return images
 
 
 IMAGES: dict[str, Callable[[Studio], Image.Image]] = {

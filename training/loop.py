@@ -87,13 +87,14 @@ def restore(network: _Network, path: Path, part: str = "network") -> _Network:
 class Bar:
     """How far a stage is, on a terminal; elsewhere nothing is shown."""
 
-    def __init__(self, name: str, *, shown: bool) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    def __init__(self, name: str, *, is_shown: bool) -> None:
         console = Console(stderr=True)
-        self._progress = Progress(
-            *columns, TextColumn("{task.fields[told]}"), console=console, disable=not (shown and console.is_terminal)
-        )
-        self._task = self._progress.add_task(name, total=1.0, told="")
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
+            TextColumn("{task.fields[message]}"),
+        )  # fmt: skip
+        self._progress = Progress(*columns, console=console, disable=not (is_shown and console.is_terminal))
+        self._task = self._progress.add_task(name, total=1.0, message="")
         self._progress.start()
 
     def show(self, fraction: float) -> None:
@@ -102,9 +103,9 @@ class Bar:
         if fraction >= 1:
             self._progress.stop()
 
-    def tell(self, told: str) -> None:
+    def tell(self, message: str) -> None:
         """Write something behind the bar."""
-        self._progress.update(self._task, told=told)
+        self._progress.update(self._task, message=message)
 
     @property
     def is_shown(self) -> bool:
@@ -126,7 +127,7 @@ class Run:
             self._load()
         torch.manual_seed(seed * 1_000_003 + self.steps)  # a resumed run must not repeat its first draws
         self._clock = self._saved = time.monotonic()
-        self._bar = Bar(path.stem, shown=writes and not self.finished)
+        self._bar = Bar(path.stem, is_shown=writes and not self.finished)
 
     @property
     def fraction(self) -> float:
@@ -134,16 +135,16 @@ class Run:
 
     def going(self) -> bool:
         """Whether the budget allows another step."""
-        now = time.monotonic()
-        self.seconds += now - self._clock
-        self._clock = now
+        time_now = time.monotonic()
+        self.seconds += time_now - self._clock
+        self._clock = time_now
         self._bar.show(1.0 if self.finished else self.fraction)
         return not self.finished and self.fraction < 1
 
     def set_rate(self, optimizers: list[Optimizer], *, warm_up: int, hold: float) -> None:
         """Warm up, hold until the fraction `hold` of the budget, then fall to zero in a straight line."""
-        left = min(1.0, max(0.02, (1 - self.fraction) / (1 - hold)))
-        scale = min(1.0, (self.steps + 1) / warm_up) * left
+        rate_share = min(1.0, max(0.02, (1 - self.fraction) / (1 - hold)))
+        scale = min(1.0, (self.steps + 1) / warm_up) * rate_share
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * scale
@@ -159,11 +160,11 @@ class Run:
         if self._writes and self.steps % REPORT_EVERY_STEPS == 0:
             means = self.losses[-REPORT_EVERY_STEPS // MEAN_OVER_STEPS :]
             rate = self.samples / max(1.0, self.seconds)
-            told = f"loss {sum(means) / len(means):.4f}, {self.samples} seen, {rate:.0f}/s"
+            message = f"loss {sum(means) / len(means):.4f}, {self.samples} seen, {rate:.0f}/s"
             if self._bar.is_shown:
-                self._bar.tell(told)
+                self._bar.tell(message)
             else:
-                print(f"{self.path.stem}: step {self.steps}, {self.seconds:.0f} s, {told}", flush=True)
+                print(f"{self.path.stem}: step {self.steps}, {self.seconds:.0f} s, {message}", flush=True)
 
     def save_now_and_then(self) -> None:
         """Save if the last time was a while ago; call it between steps, when all parts agree."""

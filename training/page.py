@@ -33,8 +33,8 @@ def mosaic(latents: Tensor) -> Image.Image:
 
 def heat(weights: Tensor, below: Image.Image) -> Image.Image:
     """A grid of weights over a dimmed image: bright where they are large."""
-    scaled = (weights - weights.min()) / (weights.max() - weights.min())
-    grid = Image.fromarray((scaled * 255).byte().numpy())
+    normalised = (weights - weights.min()) / (weights.max() - weights.min())
+    grid = Image.fromarray((normalised * 255).byte().numpy())
     mask = grid.resize(below.size, Image.Resampling.BICUBIC)
     return Image.composite(below, below.point([value // 5 for value in range(256)] * 3), mask)
 
@@ -49,7 +49,7 @@ def number(value: float) -> Image.Image:
 
 def sheet(rows: Sequence[Sequence[Image.Image]], top: Sequence[str] = (), left: Sequence[str] = ()) -> Image.Image:
     """Images of one width in rows and columns, with words above the columns and before the rows."""
-    heads, sides = [_wrapped(words, 19) for words in top], [_wrapped(words, 14) for words in left or [""] * len(rows)]
+    heads, sides = [_wrap(words, 19) for words in top], [_wrap(words, 14) for words in left or [""] * len(rows)]
     head = 4 + _LINE_PX * max(words.count("\n") + 1 for words in heads) if heads else 0
     side = max(_width(words) for words in sides)
     pitch, heights = SIDE_PX + GAP_PX, [max(cell.height for cell in row) for row in rows]
@@ -83,7 +83,7 @@ def _font() -> Any:
     return ImageFont.load_default(14)
 
 
-def _wrapped(words: str, letters: int) -> str:
+def _wrap(words: str, letters: int) -> str:
     lines = [""]
     for word in words.split():
         if lines[-1] and len(lines[-1]) + len(word) > letters:

@@ -83,12 +83,12 @@ def draw(pipeline: UnclipPipeline, prompts: list[str], seeds: list[int], size: i
 
 def vary(pipeline: UnclipPipeline, images: list[Image.Image], seeds: list[int]) -> list[Image.Image]:
     """One variation of each image, without a prompt."""
-    varied: list[Image.Image] = []
+    variations: list[Image.Image] = []
     for start in range(0, len(images), _BATCH):
         part = slice(start, start + _BATCH)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds[part]]
-        varied += pipeline(image=images[part], generator=generators, return_dict=False)[0]
-    return varied
+        variations += pipeline(image=images[part], generator=generators, return_dict=False)[0]
+    return variations
 
 
 def sheet(pipeline: UnclipPipeline) -> Image.Image:
@@ -114,30 +114,30 @@ def table(configuration: Configuration, pipeline: UnclipPipeline, count: int) ->
     kinds: tuple[Pairs, ...] = ("seen", "held")
     rows = []
     for kind in kinds:
-        described = _described(Random(77), count, held=kind == "held")
+        scene_list = _draw_scenes(Random(77), count, held=kind == "held")
         for language in languages:
             random = Random(78)
-            prompts = [captions.caption(scene, random, language, complete=True) for scene in described]
+            prompts = [captions.caption(scene, random, language, complete=True) for scene in scene_list]
             images = draw(pipeline, prompts, list(range(count)))
-            rows.append(Row(kind, language, _judged(network, [np.asarray(p) for p in images], described)))
-        real = [painter.paint(scene) for scene in described]
+            rows.append(Row(kind, language, _judged(network, [np.asarray(p) for p in images], scene_list)))
+        real = [painter.paint(scene) for scene in scene_list]
         looked_at = [Image.fromarray(image) for image in real]
-        varied = [np.asarray(p) for p in vary(pipeline, looked_at, list(range(count)))]
-        rows.append(Row(kind, "variations", _judged(network, varied, described)))
-        rows.append(Row(kind, "real images", _judged(network, real, described)))
+        variations = [np.asarray(p) for p in vary(pipeline, looked_at, list(range(count)))]
+        rows.append(Row(kind, "variations", _judged(network, variations, scene_list)))
+        rows.append(Row(kind, "real images", _judged(network, real, scene_list)))
     return rows
 
 
-def _described(random: Random, count: int, *, held: bool) -> list[Scene]:
+def _draw_scenes(random: Random, count: int, *, held: bool) -> list[Scene]:
     """Single-object scenes; every pair of its kind comes up once before any comes up again."""
     pairs = [(name, place) for name in NAMES for place in PLACES if scenes.held_out(name, place) == held]
     random.shuffle(pairs)
     return [scenes.draw(random, pair=pairs[index % len(pairs)]) for index in range(count)]
 
 
-def _judged(network: judge.Judge, images: list[scenes.Pixels], described: list[Scene]) -> Verdict:
+def _judged(network: judge.Judge, images: list[scenes.Pixels], scene_list: list[Scene]) -> Verdict:
     thumbnails = np.stack([data.halved(image) for image in images])
-    return judge.verdict(network, data.to_tensor(thumbnails), described)
+    return judge.verdict(network, data.to_tensor(thumbnails), scene_list)
 
 
 def report(configuration: Configuration, model: Path, count: int = 250) -> list[Row]:
@@ -148,10 +148,10 @@ def report(configuration: Configuration, model: Path, count: int = 250) -> list[
     sheet(pipeline).save(configuration.data / "contact-sheet.webp", quality=82)
     rows = table(configuration, pipeline, count) if count else []
     for row in rows:
-        seen = row.verdict
+        verdict = row.verdict
         print(
-            f"{row.pairs:>5} {row.drawn:<14} object {seen.object:.3f} place {seen.place:.3f} time {seen.time:.3f} "
-            f"n {seen.count}",
+            f"{row.pairs:>5} {row.drawn:<14} object {verdict.object:.3f} place {verdict.place:.3f} "
+            f"time {verdict.time:.3f} n {verdict.count}",
             flush=True,
         )
     return rows

@@ -51,17 +51,17 @@ class Lessons:
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """(32, 3, 48, 48) and (32, 3, 96, 96) in [-1, 1]."""
-        described = [scenes.draw(self._random) for _ in range(_SCENES)]
+        scene_list = [scenes.draw(self._random) for _ in range(_SCENES)]
         if self._random.random() < _CLEAN:
-            return self._crops(self._paint(described, 2), self._paint(described, 4))
-        return self._crops(*self.pair(described))
+            return self._crops(self._paint(scene_list, 2), self._paint(scene_list, 4))
+        return self._crops(*self.pair(scene_list))
 
-    def pair(self, described: list[Scene]) -> tuple[Tensor, Tensor]:
+    def pair(self, scene_list: list[Scene]) -> tuple[Tensor, Tensor]:
         """The scenes at 128 px, softened as generated images are, and at 256 px; (N, 3, H, W) each."""
-        return self._softened(self._paint(described, 1)), self._paint(described, 2)
+        return self._softened(self._paint(scene_list, 1)), self._paint(scene_list, 2)
 
-    def _paint(self, described: list[Scene], scale: int) -> Tensor:
-        return data.to_tensor(np.stack([self._painters[scale].paint(scene) for scene in described]))
+    def _paint(self, scene_list: list[Scene], scale: int) -> Tensor:
+        return data.to_tensor(np.stack([self._painters[scale].paint(scene) for scene in scene_list]))
 
     @torch.no_grad()
     def _softened(self, images: Tensor) -> Tensor:
@@ -98,8 +98,8 @@ def train(configuration: Configuration) -> None:
         run.set_rate([optimizer], warm_up=100, hold=0.3)
         small, large = lessons.draw()
         with torch.autocast("cpu", torch.bfloat16):
-            enlarged = forward(small.contiguous(memory_format=torch.channels_last))
-        loss = autoencoder.loss(enlarged, large)
+            output = forward(small.contiguous(memory_format=torch.channels_last))
+        loss = autoencoder.loss(output, large)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -109,8 +109,8 @@ def train(configuration: Configuration) -> None:
         run.save_now_and_then()
     if not run.finished:
         run.save(finished=True)
-    learned, plain = gain(configuration)
-    print(f"upscaler: {learned:.2f} dB from 128 to 256 px, Lanczos {plain:.2f} dB", flush=True)
+    network_gain, lanczos_gain = gain(configuration)
+    print(f"upscaler: {network_gain:.2f} dB from 128 to 256 px, Lanczos {lanczos_gain:.2f} dB", flush=True)
 
 
 @torch.no_grad()
@@ -118,17 +118,17 @@ def gain(configuration: Configuration, batches: int = 4) -> tuple[float, float]:
     """Peak signal-to-noise ratio in dB against the image painted at 256 px, and the same of a Lanczos enlargement."""
     random = Random("measure")
     lessons, network = Lessons(configuration, random), load(configuration)
-    learned, plain = [], []
+    network_gain, lanczos_gain = [], []
     for _ in range(batches):
         small, large = lessons.pair([scenes.draw(random, held=True) for _ in range(8)])
-        learned.append(network(small).clamp(-1, 1) - large)
-        plain.append(_lanczos(small) - large)
-    return autoencoder.decibels(torch.cat(learned)), autoencoder.decibels(torch.cat(plain))
+        network_gain.append(network(small).clamp(-1, 1) - large)
+        lanczos_gain.append(_lanczos(small) - large)
+    return autoencoder.decibels(torch.cat(network_gain)), autoencoder.decibels(torch.cat(lanczos_gain))
 
 
 def _lanczos(images: Tensor) -> Tensor:
     """Double images in [-1, 1] as Pillow does, by way of 8 bits."""
     side = 2 * images.shape[-1]
     pixels = (images.permute(0, 2, 3, 1).numpy() * 127.5 + 127.5).round().astype(np.uint8)
-    doubled = [Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS) for image in pixels]
-    return data.to_tensor(np.stack([np.asarray(image) for image in doubled]))
+    enlarged_images = [Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS) for image in pixels]
+    return data.to_tensor(np.stack([np.asarray(image) for image in enlarged_images]))

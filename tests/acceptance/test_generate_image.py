@@ -1,9 +1,9 @@
-"""The smallest client: a prompt goes in, a link comes out."""
+"""`POST /generate-image`: a prompt goes in, a link to an image comes out."""
 
 import httpx
 import pytest
 
-from tests.images import decoded
+from tests.images import decode
 from tests.stack import Stack, body
 
 
@@ -11,7 +11,7 @@ def test_a_prompt_becomes_a_link_that_opens(safelight: Stack) -> None:
     answer = safelight.client.post("/generate-image", json={"prompt": "A penguin on the beach"})
 
     assert answer.status_code == 200, answer.text
-    assert decoded(httpx.get(body(answer)["image_url"]).content).size == (64, 64)
+    assert decode(httpx.get(body(answer)["image_url"]).content).size == (64, 64)
     assert safelight.job(body(answer)["job_id"])["prompt"] == "A penguin on the beach"
 
 

@@ -1,4 +1,4 @@
-"""`Idempotency-Key` on the synchronous calls: the same request with the same key is one job, come what may."""
+"""`Idempotency-Key` on the synchronous calls: the same request with the same key is one job, whatever happens."""
 
 import asyncio
 import json
@@ -12,13 +12,15 @@ import pytest
 
 from cli.local.embedded import EmbeddedValkey
 from core.ids import new_id
-from tests.images import a_mask, an_image, encoded
+from tests.images import a_mask, an_image, encode
 from tests.receiver import Receiver
 from tests.stack import Stack, body
+from tests.waiting import PATIENCE, until
 
-SOON = httpx.Timeout(5.0, read=0.5)
+IMPATIENT = httpx.Timeout(PATIENCE, read=0.5)
+"""Of a client that goes away before its image is there."""
 GENERATIONS = "/v1/images/generations"
-IMAGE = encoded(an_image())
+IMAGE = encode(an_image())
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -47,7 +49,7 @@ def job_of(answer: httpx.Response) -> str:
             prompt="a cat", n=2, response_format="b64_json", extra_headers=key
         ),
         lambda client, key: client.images.with_raw_response.edit(
-            image=IMAGE, mask=encoded(a_mask()), prompt="a dog", response_format="b64_json", extra_headers=key
+            image=IMAGE, mask=encode(a_mask()), prompt="a dog", response_format="b64_json", extra_headers=key
         ),
         lambda client, key: client.images.with_raw_response.create_variation(
             image=IMAGE, response_format="b64_json", extra_headers=key
@@ -60,11 +62,11 @@ def test_the_sdk_that_asks_twice_with_a_key_gets_the_same_images(
 ) -> None:
     before = safelight.count()
 
-    first, again = call(client, key), call(client, key)
+    first, second = call(client, key), call(client, key)
 
-    assert first.parse() == again.parse()
+    assert first.parse() == second.parse()
     assert "idempotent-replayed" not in first.headers
-    assert again.headers["idempotent-replayed"] == "true"
+    assert second.headers["idempotent-replayed"] == "true"
     assert safelight.count() == before + 1
 
 
@@ -78,9 +80,9 @@ def test_calls_at_once_wait_for_one_job(safelight: Stack, key: dict[str, str]) -
     before = safelight.count()
 
     async def all_of_them() -> list[httpx.Response]:
-        async with httpx.AsyncClient(base_url=safelight.url, timeout=60, headers=key) as one:
+        async with httpx.AsyncClient(base_url=safelight.url, timeout=PATIENCE, headers=key) as client:
             request = {"model": "slow", "prompt": "a cat", "steps": 10}
-            return await asyncio.gather(*(one.post(GENERATIONS, json=request) for _ in range(20)))
+            return await asyncio.gather(*(client.post(GENERATIONS, json=request) for _ in range(20)))
 
     answers = asyncio.run(all_of_them())
 
@@ -116,7 +118,7 @@ def test_another_image_is_another_request(client: openai.OpenAI, key: dict[str, 
     client.images.edit(image=IMAGE, prompt="a dog", extra_headers=key)
 
     with pytest.raises(openai.UnprocessableEntityError) as caught:
-        client.images.edit(image=encoded(an_image(colour="navy")), prompt="a dog", extra_headers=key)
+        client.images.edit(image=encode(an_image(colour="navy")), prompt="a dog", extra_headers=key)
 
     assert caught.value.code == "idempotency_key_reused"
 
@@ -135,12 +137,12 @@ def test_who_did_not_wait_may_wait_later(safelight: Stack, key: dict[str, str]) 
     first = post(safelight, key | {"prefer": "respond-async"}, **request)
     second = post(safelight, key | {"prefer": "respond-async"}, **request)
 
-    waited = post(safelight, key, **request)
+    answer = post(safelight, key, **request)
     last = post(safelight, key | {"prefer": "respond-async"}, **request)
 
     assert [first.status_code, second.status_code, last.status_code] == [202] * 3
     assert (second.headers["idempotent-replayed"], last.headers["preference-applied"]) == ("true", "respond-async")
-    assert {body(first)["id"], body(second)["id"], body(last)["id"]} == {job_of(waited)}
+    assert {body(first)["id"], body(second)["id"], body(last)["id"]} == {job_of(answer)}
     assert body(second)["status"] in ("queued", "in_progress")
     assert body(last)["status"] == "completed"  # as it is now, not as it was
 
@@ -155,14 +157,14 @@ def test_a_stream_is_given_again(safelight: Stack, client: openai.OpenAI, key: d
     assert safelight.count() == before + 1
 
 
-def test_the_smallest_client_may_ask_twice(safelight: Stack, key: dict[str, str]) -> None:
-    first, again = (post(safelight, key, "/generate-image") for _ in range(2))
+def test_generate_image_may_be_called_twice_with_a_key(safelight: Stack, key: dict[str, str]) -> None:
+    first, second = (post(safelight, key, "/generate-image") for _ in range(2))
 
-    assert job_of(first) == job_of(again)
-    assert again.headers["idempotent-replayed"] == "true"
+    assert job_of(first) == job_of(second)
+    assert second.headers["idempotent-replayed"] == "true"
 
 
-def test_a_failure_is_told_again(safelight: Stack, key: dict[str, str]) -> None:
+def test_a_failure_is_the_answer_again(safelight: Stack, key: dict[str, str]) -> None:
     before = safelight.count()
 
     answers = [post(safelight, key, prompt="[refuse] this") for _ in range(2)]
@@ -171,7 +173,7 @@ def test_a_failure_is_told_again(safelight: Stack, key: dict[str, str]) -> None:
     assert safelight.count() == before + 1
 
 
-def test_a_job_that_has_been_deleted_is_not_drawn_again(safelight: Stack, key: dict[str, str]) -> None:
+def test_a_job_that_has_been_deleted_is_not_generated_again(safelight: Stack, key: dict[str, str]) -> None:
     job_id = job_of(post(safelight, key))
     assert safelight.client.delete(f"/v1/jobs/{job_id}").status_code == 200
 
@@ -202,7 +204,7 @@ def hasty(directory: Path, fresh_database: Callable[[], str], valkey: EmbeddedVa
 
 def break_off(stack: Stack, headers: dict[str, str], **fields: object) -> None:
     with pytest.raises(httpx.ReadTimeout):
-        stack.client.post(GENERATIONS, json={"prompt": "once", **fields}, headers=headers, timeout=SOON)
+        stack.client.post(GENERATIONS, json={"prompt": "once", **fields}, headers=headers, timeout=IMPATIENT)
 
 
 def test_a_client_that_broke_off_comes_back_by_its_key(hasty: Stack, key: dict[str, str]) -> None:
@@ -217,21 +219,21 @@ def test_a_client_that_broke_off_comes_back_by_its_key(hasty: Stack, key: dict[s
     assert hasty.count() == 1
 
 
-def test_a_job_with_a_key_is_drawn_to_its_end_without_its_client(hasty: Stack, key: dict[str, str]) -> None:
+def test_a_job_with_a_key_completes_without_its_client(hasty: Stack, key: dict[str, str]) -> None:
     with Receiver() as receiver:
         request: dict[str, Any] = {"model": "slow", "steps": 30, "webhook": {"url": receiver.url()}}  # 3 s of work
         break_off(hasty, key, **request)
-        (told,) = receiver.until(1)
+        (delivery,) = receiver.until(1)
 
-    assert json.loads(told.body)["type"] == "job.completed"
-    assert job_of(post(hasty, key, **request)) == json.loads(told.body)["data"]["id"]
+    assert json.loads(delivery.body)["type"] == "job.completed"
+    assert job_of(post(hasty, key, **request)) == json.loads(delivery.body)["data"]["id"]
 
 
 def test_nobody_without_the_key_is_led_to_its_job(hasty: Stack, key: dict[str, str]) -> None:
     before = hasty.count()
     break_off(hasty, key, model="elsewhere")
     break_off(hasty, {"x-stainless-retry-count": "1"}, model="elsewhere")
-    assert hasty.count() == before + 2
+    until(lambda: hasty.count() == before + 2)
 
     hasty.submit(model="elsewhere")
     break_off(hasty, key, model="elsewhere")  # the line is full now, but this one stands in it already

@@ -1,4 +1,4 @@
-"""The page for those who come from DALL·E: every program under an "After" runs, and prints a link that opens."""
+"""docs/migrate-from-dall-e.md: every program under an "After" runs, and prints a link that opens."""
 
 import re
 import subprocess
@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 import core
-from tests.images import an_image, decoded, encoded
+from tests.images import an_image, decode, encode
 from tests.stack import Stack
 
 PAGE = (Path(core.__file__).parent.parent / "docs" / "migrate-from-dall-e.md").read_text()
@@ -24,10 +24,12 @@ def test_the_page_has_an_after_for_each_before() -> None:
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=["Image.create", "images.generate", "create_variation"])
 def test_a_program_of_the_page_prints_a_link_that_opens(safelight: Stack, tmp_path: Path, program: str) -> None:
-    (tmp_path / "cat.png").write_bytes(encoded(an_image()))
-    here = program.replace(ADDRESS, safelight.url)
+    (tmp_path / "cat.png").write_bytes(encode(an_image()))
+    local_program = program.replace(ADDRESS, safelight.url)
 
-    ran = subprocess.run([sys.executable, "-c", here], cwd=tmp_path, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", local_program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
 
     assert ran.returncode == 0, ran.stderr
-    assert decoded(httpx.get(ran.stdout.strip()).content).size == (256, 256)
+    assert decode(httpx.get(ran.stdout.strip()).content).size == (256, 256)

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.images import a_mask, an_image, encoded
+from tests.images import a_mask, an_image, encode
 from tests.stack import Stack
+from tests.waiting import PATIENCE
 
 SCRIPT = Path(__file__).with_name("every_method.mjs")
 PNG = "PNG"
@@ -22,26 +23,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("the Node SDK is not tried: there is no node and npm here")
     place = tmp_path_factory.mktemp("node")
     command = ["npm", "install", "--no-audit", "--no-fund", "openai"]
-    installed = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=120, check=False)
+    installed = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=PATIENCE, check=False)
     if installed.returncode != 0:
         pytest.skip(f"the Node SDK is not tried: npm cannot install it: {installed.stderr.strip()[-300:]}")
     shutil.copy(SCRIPT, place)
-    (place / "image.png").write_bytes(encoded(an_image()))
-    (place / "mask.png").write_bytes(encoded(a_mask()))
+    (place / "image.png").write_bytes(encode(an_image()))
+    (place / "mask.png").write_bytes(encode(a_mask()))
     return place
 
 
 @pytest.fixture(scope="module")
-def said(folder: Path, safelight: Stack) -> dict[str, dict[str, Any]]:
+def outcomes(folder: Path, safelight: Stack) -> dict[str, dict[str, Any]]:
     """What came of each method."""
     command = ["node", SCRIPT.name, f"{safelight.url}/v1", "image.png", "mask.png"]
-    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    return {found.pop("method"): found for found in map(json.loads, ran.stdout.splitlines())}
+    return {line.pop("method"): line for line in map(json.loads, ran.stdout.splitlines())}
 
 
 @pytest.mark.parametrize(
-    ("method", "found"),
+    ("method", "expected_values"),
     [
         ("images.generate", {"kinds": [PNG, PNG], "seed": 7}),
         ("images.generate by link", {"status": 200}),
@@ -58,5 +59,7 @@ def said(folder: Path, safelight: Stack) -> dict[str, dict[str, Any]]:
         ),
     ],
 )
-def test_the_node_sdk_gets_what_it_asks_for(said: dict[str, Any], method: str, found: dict[str, Any]) -> None:
-    assert said[method] == found
+def test_the_node_sdk_gets_what_it_asks_for(
+    outcomes: dict[str, Any], method: str, expected_values: dict[str, Any]
+) -> None:
+    assert outcomes[method] == expected_values

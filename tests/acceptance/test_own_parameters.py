@@ -1,4 +1,4 @@
-"""Safelight's own parameters beside OpenAI's: they ride along in `extra_body`, in a JSON body and in a form alike."""
+"""Safelight's own parameters beside OpenAI's: in `extra_body`, in a JSON body and in a form."""
 
 import base64
 import json
@@ -9,12 +9,12 @@ import openai
 import pytest
 from standardwebhooks import Webhook
 
-from tests.images import an_image, encoded
+from tests.images import an_image, encode
 from tests.receiver import Receiver
 from tests.stack import Stack, body
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
-IMAGE = encoded(an_image())
+IMAGE = encode(an_image())
 OWN: dict[str, Any] = {
     "metadata": {"order": "1831", "a.b": "ü"},
     "priority": -3,
@@ -52,21 +52,21 @@ def job_of(safelight: Stack, answer: openai.types.ImagesResponse) -> dict[str, A
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with Receiver() as found:
-        yield found
+    with Receiver() as server:
+        yield server
 
 
 @from_json_and_forms
 def test_they_are_the_jobs(safelight: Stack, client: openai.OpenAI, call: Call) -> None:
-    own = OWN if call is vary else OWN | {"negative_prompt": "rain"}
+    parameters = OWN if call is vary else OWN | {"negative_prompt": "rain"}
 
-    answer = call(client, own)
+    answer = call(client, parameters)
 
     job = job_of(safelight, answer)
-    asked = {name: value for name, value in own.items() if name not in ("expires_after", "postprocess")}
-    assert {name: job[name] for name in asked} == asked
+    job_fields = {name: value for name, value in parameters.items() if name not in ("expires_after", "postprocess")}
+    assert {name: job[name] for name in job_fields} == job_fields
     assert job["expires_at"] - job["created_at"] == 600
-    assert {name: value for name, value in job["postprocess"].items() if value} == own["postprocess"]
+    assert {name: value for name, value in job["postprocess"].items() if value} == parameters["postprocess"]
     assert answer.size == "128x128"  # 64 pixels, doubled
 
 
@@ -77,14 +77,14 @@ def test_a_webhook_hears_how_the_call_ended(
     events = ["job.started", "job.completed"]
     answer = call(client, {"webhook": {"url": receiver.url("/call"), "events": events, "secret": SECRET}})
 
-    received = receiver.until(2)
+    requests = receiver.until(2)
 
     job = job_of(safelight, answer)
     assert job["webhook"] == {"url": receiver.url("/call"), "events": events}
-    assert {json.loads(one.body)["data"]["id"] for one in received} == {job["id"]}
-    assert [json.loads(one.body)["type"] for one in received] == events
-    for one in received:
-        Webhook(SECRET).verify(one.body, dict(one.headers))
+    assert {json.loads(request.body)["data"]["id"] for request in requests} == {job["id"]}
+    assert [json.loads(request.body)["type"] for request in requests] == events
+    for request in requests:
+        Webhook(SECRET).verify(request.body, dict(request.headers))
 
 
 @from_json_and_forms
@@ -93,9 +93,9 @@ def test_a_webhook_that_only_names_its_address_hears_the_end(
 ) -> None:
     call(client, {"webhook": {"url": receiver.url()}})
 
-    (received,) = receiver.until(1)
-    assert json.loads(received.body)["type"] == "job.completed"
-    assert "webhook-signature" not in received.headers
+    (request,) = receiver.until(1)
+    assert json.loads(request.body)["type"] == "job.completed"
+    assert "webhook-signature" not in request.headers
 
 
 @from_json_and_forms
@@ -139,25 +139,25 @@ def test_a_webhook_that_is_wrong_is_refused_by_name(
     ],
 )
 def test_a_form_whose_brackets_mean_nothing_is_refused(safelight: Stack, name: str, param: str) -> None:
-    sent = {"prompt": "a dog", "webhook[url]": "https://example.com/"} if "url" not in name else {"prompt": "a dog"}
+    fields = {"prompt": "a dog", "webhook[url]": "https://example.com/"} if "url" not in name else {"prompt": "a dog"}
 
-    answer = safelight.client.post("/v1/images/edits", data=sent | {name: "1"}, files={"image": IMAGE})
+    answer = safelight.client.post("/v1/images/edits", data=fields | {name: "1"}, files={"image": IMAGE})
 
     assert (answer.status_code, body(answer)["error"]["param"]) == (400, param)
 
 
 def test_a_field_that_is_given_twice_is_refused(safelight: Stack) -> None:
-    for twice in (["seed", "seed"], ["seed", "seed[]"], ["seed", "seed[a]"], ["seed[a]", "seed"]):
-        parts: list[tuple[str, tuple[str | None, str | bytes]]] = [(name, (None, "1")) for name in twice]
+    for names in (["seed", "seed"], ["seed", "seed[]"], ["seed", "seed[a]"], ["seed[a]", "seed"]):
+        parts: list[tuple[str, tuple[str | None, str | bytes]]] = [(name, (None, "1")) for name in names]
         parts += [("prompt", (None, "x")), ("image", ("a.png", IMAGE))]
         answer = safelight.client.post("/v1/images/edits", files=parts)
 
-        assert (answer.status_code, body(answer)["error"]["param"]) == (400, twice[1])
+        assert (answer.status_code, body(answer)["error"]["param"]) == (400, names[1])
 
 
 def test_what_a_listed_image_does_not_have_is_refused_by_name(safelight: Stack) -> None:
-    sent = {"prompt": "a dog", "images": [{"file_id": "file-1", "name": "x"}]}
+    fields = {"prompt": "a dog", "images": [{"file_id": "file-1", "name": "x"}]}
 
-    answer = safelight.client.post("/v1/images/edits", json=sent)
+    answer = safelight.client.post("/v1/images/edits", json=fields)
 
     assert (answer.status_code, body(answer)["error"]["param"]) == (400, "images.0.name")

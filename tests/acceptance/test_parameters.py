@@ -1,4 +1,4 @@
-"""Every parameter of the official SDK's images calls is honoured, or refused by name; none is dropped."""
+"""Every parameter of the official SDK's images calls has an effect or is refused by name; none is dropped."""
 
 import base64
 import inspect
@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 
-from tests.images import a_mask, an_image, data_url, decoded, encoded
+from tests.images import a_mask, an_image, data_url, decode, encode
 from tests.stack import Stack, body
 
 TRANSPORT = {"extra_headers", "extra_query", "extra_body", "timeout"}
@@ -33,17 +33,17 @@ DRAWN: dict[str, list[Any]] = ANY | {
 }
 GENERATE = DRAWN
 EDIT = {name: values for name, values in DRAWN.items() if name != "moderation"} | {
-    "image": [encoded(an_image())],
-    "mask": [("mask.png", encoded(a_mask()))],
+    "image": [encode(an_image())],
+    "mask": [("mask.png", encode(a_mask()))],
 }
-VARY = ANY | {"image": [encoded(an_image())]}
+VARY = ANY | {"image": [encode(an_image())]}
 NEVER: dict[str, list[Any]] = {
     "background": ["transparent"],
     "complexity": ["low"],
     "frame_count": [4],
     "frame_duration_ms": [100],
     "input_fidelity": ["high"],
-    "markup": [encoded(an_image())],
+    "markup": [encode(an_image())],
     "moderation": ["low"],
     "n": [0, 11],
     "output_compression": [50],  # of a png
@@ -57,23 +57,23 @@ NEVER: dict[str, list[Any]] = {
 CALLS: dict[str, Mapping[str, list[Any]]] = {"generate": GENERATE, "edit": EDIT, "create_variation": VARY}
 LEAST: dict[str, dict[str, Any]] = {
     "generate": {"prompt": "a cat"},
-    "edit": {"prompt": "a dog", "image": encoded(an_image())},
-    "create_variation": {"image": encoded(an_image())},
+    "edit": {"prompt": "a dog", "image": encode(an_image())},
+    "create_variation": {"image": encode(an_image())},
 }
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 def method(client: openai.OpenAI, call: str) -> Callable[..., openai.types.ImagesResponse]:
-    found: Callable[..., openai.types.ImagesResponse] = getattr(client.images, call)
-    return found
+    function: Callable[..., openai.types.ImagesResponse] = getattr(client.images, call)
+    return function
 
 
 @pytest.mark.parametrize("call", CALLS)
 def test_the_tables_here_name_every_parameter_of_the_sdk(client: openai.OpenAI, call: str) -> None:
-    known = inspect.signature(method(client, call)).parameters.keys() - TRANSPORT
+    names = inspect.signature(method(client, call)).parameters.keys() - TRANSPORT
 
-    assert known <= CALLS[call].keys() | NEVER.keys()
+    assert names <= CALLS[call].keys() | NEVER.keys()
 
 
 @pytest.mark.parametrize(
@@ -131,18 +131,18 @@ def test_the_answer_has_openais_fields_and_ours_beside_them(safelight: Stack, cl
 
 
 def test_an_edit_in_json_names_its_image_as_openai_does(safelight: Stack, client: openai.OpenAI) -> None:
-    file = client.files.create(file=encoded(an_image()), purpose="vision")
+    file = client.files.create(file=encode(an_image()), purpose="vision")
     mask = data_url(a_mask())
     for image in ({"file_id": file.id}, data_url(an_image())):
         request = {"prompt": "a dog", "images": [image], "mask": mask, "response_format": "b64_json"}
         answer = safelight.client.post("/v1/images/edits", json=request)
         assert answer.status_code == 200, answer.text
-        assert decoded(base64.b64decode(body(answer)["data"][0]["b64_json"])).size == (64, 64)
+        assert decode(base64.b64decode(body(answer)["data"][0]["b64_json"])).size == (64, 64)
 
 
-@pytest.mark.parametrize("named", [[], ["x"], [{"file_id": "file-1"}, {"file_id": "file-2"}]])
-def test_a_list_of_images_that_is_not_of_one_is_refused(safelight: Stack, named: list[Any]) -> None:
-    answer = safelight.client.post("/v1/images/edits", json={"prompt": "a dog", "images": named})
+@pytest.mark.parametrize("images", [[], ["x"], [{"file_id": "file-1"}, {"file_id": "file-2"}]])
+def test_a_list_of_images_that_is_not_of_one_is_refused(safelight: Stack, images: list[Any]) -> None:
+    answer = safelight.client.post("/v1/images/edits", json={"prompt": "a dog", "images": images})
 
     assert answer.status_code == 400
     assert body(answer)["error"]["param"].partition(".")[0] == "images"
@@ -152,4 +152,4 @@ def test_links_open_without_a_key(client: openai.OpenAI) -> None:
     answer = client.images.generate(prompt="a cat")
 
     assert answer.data is not None
-    assert decoded(httpx.get(str(answer.data[0].url)).content).size == (64, 64)
+    assert decode(httpx.get(str(answer.data[0].url)).content).size == (64, 64)

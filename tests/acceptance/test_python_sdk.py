@@ -1,4 +1,4 @@
-"""The official Python SDK, synchronous and asynchronous: every method that Safelight has, with one set of hopes."""
+"""The official Python SDK, synchronous and asynchronous: every method that Safelight has, with the same assertions."""
 
 import asyncio
 import base64
@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.images import a_mask, an_image, decoded, encoded
+from tests.images import a_mask, an_image, decode, encode
 from tests.stack import Stack
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -24,28 +24,28 @@ def in_turn(safelight: Stack, call: Call) -> Any:
 def asynchronously(safelight: Stack, call: Call) -> Any:
     async def ask() -> Any:
         async with openai.AsyncOpenAI(base_url=f"{safelight.url}/v1", api_key="anything") as client:
-            found = call(client)
-            return [item async for item in found] if isinstance(found, AsyncIterable) else await found
+            answer = call(client)
+            return [item async for item in answer] if isinstance(answer, AsyncIterable) else await answer
 
     return asyncio.run(ask())
 
 
-both = pytest.mark.parametrize("ask", [in_turn, asynchronously])
-IMAGE = encoded(an_image())
+both_clients = pytest.mark.parametrize("ask", [in_turn, asynchronously])
+IMAGE = encode(an_image())
 BYTES: dict[str, Any] = {"response_format": "b64_json"}
 
 
 def sizes(answer: openai.types.ImagesResponse) -> list[tuple[int, int]]:
-    return [decoded(base64.b64decode(str(image.b64_json))).size for image in answer.data or ()]
+    return [decode(base64.b64decode(str(image.b64_json))).size for image in answer.data or ()]
 
 
-@both
+@both_clients
 @pytest.mark.parametrize(
     "call",
     [
         lambda client: client.images.generate(prompt="a cat", n=2, size="128x128", **BYTES),
         lambda client: client.images.edit(
-            image=IMAGE, mask=encoded(a_mask()), prompt="a dog", n=2, size="128x128", **BYTES
+            image=IMAGE, mask=encode(a_mask()), prompt="a dog", n=2, size="128x128", **BYTES
         ),
         lambda client: client.images.create_variation(image=IMAGE, n=2, extra_body={"size": "128x128"}, **BYTES),
     ],
@@ -55,19 +55,19 @@ def test_images_come_as_many_and_as_large_as_asked(safelight: Stack, ask: Any, c
     assert sizes(ask(safelight, call)) == [(128, 128)] * 2
 
 
-@both
+@both_clients
 def test_files_go_in_and_come_out(safelight: Stack, ask: Any) -> None:
     file = ask(safelight, lambda client: client.files.create(file=("a.png", IMAGE), purpose="vision"))
 
     assert ask(safelight, lambda client: client.files.retrieve(file.id)) == file
-    assert file.id in [found.id for found in ask(safelight, lambda client: client.files.list(purpose="vision"))]
+    assert file.id in [entry.id for entry in ask(safelight, lambda client: client.files.list(purpose="vision"))]
     assert ask(safelight, lambda client: client.files.content(file.id)).content == IMAGE
     assert ask(safelight, lambda client: client.files.delete(file.id)).deleted
     with pytest.raises(openai.NotFoundError):
         ask(safelight, lambda client: client.files.retrieve(file.id))
 
 
-@both
+@both_clients
 def test_models_are_found_by_every_name(safelight: Stack, ask: Any) -> None:
     assert [model.id for model in ask(safelight, lambda client: client.models.list())] == ["fake", "slow", "elsewhere"]
     assert ask(safelight, lambda client: client.models.retrieve("dall-e-2")).id == "fake"
@@ -75,7 +75,7 @@ def test_models_are_found_by_every_name(safelight: Stack, ask: Any) -> None:
         ask(safelight, lambda client: client.models.retrieve("dall-e-9"))
 
 
-@both
+@both_clients
 @pytest.mark.parametrize(
     ("call", "kind", "code"),
     [

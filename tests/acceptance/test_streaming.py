@@ -1,4 +1,4 @@
-"""`stream=True` of the official SDK: previews while the image is drawn, then the image."""
+"""`stream=True` of the official SDK: previews during generation, then the image."""
 
 import asyncio
 import base64
@@ -15,13 +15,13 @@ from openai.types import (
 from openai.types.image_gen_stream_event import ImageGenStreamEvent
 from PIL import Image
 
-from tests.images import a_mask, an_image, encoded
+from tests.images import a_mask, an_image, encode
 from tests.stack import Stack
 
 SLOWLY = {"steps": 8}
 
 
-def opened(b64_json: str) -> Image.Image:
+def open_image(b64_json: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(b64_json)))
 
 
@@ -39,12 +39,12 @@ def test_a_stream_brings_previews_in_order_and_then_the_image(safelight: Stack, 
     ]
     for event in previews:
         assert (event.output_format, event.size, event.background, event.quality) == ("webp", "64x64", "opaque", "auto")
-        assert opened(event.b64_json).format == "WEBP"
+        assert open_image(event.b64_json).format == "WEBP"
     assert isinstance(last, ImageGenCompletedEvent)
     assert (last.output_format, last.size, last.usage.total_tokens) == ("png", "64x64", 0)
     assert last.usage.input_tokens_details.image_tokens == 0
     assert last.created_at >= previews[0].created_at - 1
-    image = opened(last.b64_json)
+    image = open_image(last.b64_json)
     assert (image.format, image.size) == ("PNG", (64, 64))
     assert last.model_extra is not None
     assert last.model_extra["seed"] == 5
@@ -56,7 +56,7 @@ def test_a_stream_without_previews_is_one_event(client: openai.OpenAI) -> None:
         (only,) = stream
 
     assert isinstance(only, ImageGenCompletedEvent)
-    assert opened(only.b64_json).format == "WEBP"
+    assert open_image(only.b64_json).format == "WEBP"
     assert only.safety_identifier == "ada"
 
 
@@ -65,8 +65,8 @@ async def _edit(url: str) -> list[object]:
         openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="anything") as client,
         await client.images.edit(
             model="slow",
-            image=encoded(an_image()),
-            mask=("mask.png", encoded(a_mask())),
+            image=encode(an_image()),
+            mask=("mask.png", encode(a_mask())),
             prompt="a dog",
             stream=True,
             partial_images=1,
@@ -81,7 +81,7 @@ def test_an_edit_streams_to_the_asynchronous_client_too(safelight: Stack) -> Non
 
     assert isinstance(preview, ImageEditPartialImageEvent)
     assert isinstance(last, ImageEditCompletedEvent)
-    assert opened(last.b64_json).size == (64, 64)
+    assert open_image(last.b64_json).size == (64, 64)
 
 
 @pytest.mark.parametrize(("model", "fields"), [("slow", {"steps": 160}), ("elsewhere", {})], ids=["drawn", "waiting"])

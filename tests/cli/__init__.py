@@ -1,1 +1,1 @@
-"""The command line as its user sees it: real processes, real servers, what is printed and what is left behind."""
+"""The command line as a user sees it: real processes and servers, the output, and the files that are written."""

@@ -1,4 +1,4 @@
-"""Files of prompts for tests, and what is known of the batches that were made of them."""
+"""Files of prompts for tests, and the batches that were made of them."""
 
 import csv
 from pathlib import Path
@@ -24,8 +24,8 @@ class Prompts:
 
     def batches(self, safelight: Stack) -> list[dict[str, Any]]:
         """The batches that were made of them, the newest first."""
-        listed = safelight.client.get("/v1/batches", params={"limit": 100}).json()["data"]
-        return [batch for batch in listed if batch["metadata"].get("mark") == self.mark]
+        batches = safelight.client.get("/v1/batches", params={"limit": 100}).json()["data"]
+        return [batch for batch in batches if batch["metadata"].get("mark") == self.mark]
 
     def images(self) -> list[str]:
         """The images that are there; nothing unfinished lies beside them."""
@@ -38,14 +38,14 @@ class Prompts:
             return list(csv.DictReader(file))
 
 
-def numbered(count: int, first: str = "prompt,size") -> str:
+def csv_lines(count: int, first: str = "prompt,size") -> str:
     """A .csv file of prompts for the fake model."""
     return "\n".join([first, *(f"cat {number},64x64" for number in range(count))])
 
 
-def fetched(asked: str) -> list[str]:
+def fetched_images(requests: str) -> list[str]:
     """The images whose files were asked for, by what was sent over a wire."""
-    words = (line.split() for line in asked.splitlines() if line.startswith("GET /v1/images/"))
+    words = (line.split() for line in requests.splitlines() if line.startswith("GET /v1/images/"))
     return [path for _, path, *_ in words if path.endswith("/content")]
 
 

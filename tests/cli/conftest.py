@@ -1,4 +1,4 @@
-"""Keeps the environment of whoever runs the tests out of the commands that they run."""
+"""Keeps the developer's own settings out of the commands that the tests run."""
 
 import os
 import signal

@@ -1,14 +1,18 @@
-"""A terminal for tests: runs `safelight` with settings of its own, and hears what it says."""
+"""A terminal for tests: runs `safelight` with settings of its own, and reads its output."""
 
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.processes import PATIENCE, Process
+import httpx
+
+from tests.processes import Process
 from tests.stack import Stack
+from tests.waiting import FACTOR, PATIENCE
 
 SMALL = ("--size", "64x64")
 
@@ -44,7 +48,7 @@ class Terminal:
             "SAFELIGHT_CATALOG": str(catalog),
             "SAFELIGHT_DATA_DIR": str(self.data_dir),
             "SAFELIGHT_PORT": str(port),
-            "SAFELIGHT_DRAIN_TIMEOUT": "10",
+            "SAFELIGHT_DRAIN_TIMEOUT": str(10 * FACTOR),
             **settings,
         }
 
@@ -65,11 +69,11 @@ class Terminal:
 
     def refusal(self, *arguments: str, **settings: str) -> str:
         """The one sentence with which a command refuses."""
-        ended = self.run(*arguments, **settings)
-        assert (ended.returncode, ended.stdout) == (1, ""), ended
-        assert ended.stderr.count("\n") == 1, ended.stderr
-        assert ended.stderr.startswith("safelight: ")
-        return ended.stderr.removeprefix("safelight: ").rstrip()
+        result = self.run(*arguments, **settings)
+        assert (result.returncode, result.stdout) == (1, ""), result
+        assert result.stderr.count("\n") == 1, result.stderr
+        assert result.stderr.startswith("safelight: ")
+        return result.stderr.removeprefix("safelight: ").rstrip()
 
 
 def command(*arguments: str) -> list[str]:
@@ -77,13 +81,35 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "cli.main", *arguments]
 
 
+def final_job(url: str) -> dict[str, Any]:
+    """The job at a URL once it is final."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        job: dict[str, Any] = httpx.get(url, params={"wait": 20}, timeout=PATIENCE).json()
+        if job["finished_at"] is not None:
+            return job
+        assert time.monotonic() < deadline, f"{url} is still {job['status']}"
+
+
 def jobs_like(safelight: Stack, prompt: str) -> list[dict[str, Any]]:
-    listed = safelight.client.get("/v1/jobs", params={"limit": 100}).json()["data"]
-    return [job for job in listed if job["prompt"] == prompt]
+    jobs = safelight.client.get("/v1/jobs", params={"limit": 100}).json()["data"]
+    return [job for job in jobs if job["prompt"] == prompt]
 
 
 def progress(stderr: str) -> list[str]:
-    """What was said of the one job that was followed."""
+    """The progress lines of the only job."""
     ids = {line.partition(": ")[0] for line in stderr.splitlines()}
     assert len(ids) == 1, stderr
     return [line.partition(": ")[2] for line in stderr.splitlines()]
+
+
+def read_screen(screen: int) -> str:
+    """All that is written to a pseudo-terminal until its writer closes it."""
+    output = b""
+    with os.fdopen(screen, "rb", buffering=0) as file:
+        try:
+            while part := file.read(65536):
+                output += part
+        except OSError:  # Linux's way to say that nobody writes to it any more
+            pass
+    return output.decode()

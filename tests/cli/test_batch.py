@@ -1,4 +1,4 @@
-"""`safelight batch`, run as a user runs it, against a real API: what goes in, what comes out, what is refused."""
+"""`safelight batch`, run as a user runs it, against a real API: input files, output files, refusals."""
 
 import json
 import os
@@ -11,11 +11,10 @@ import pytest
 from PIL import Image
 
 from cli.batch.output_directory import safe_name
-from tests.cli.batches import Prompts, numbered
-from tests.cli.terminal import SMALL, Terminal, command
-from tests.cli.test_generate import everything_on
-from tests.processes import PATIENCE
+from tests.cli.batches import Prompts, csv_lines
+from tests.cli.terminal import SMALL, Terminal, command, read_screen
 from tests.stack import Stack
+from tests.waiting import PATIENCE
 
 CSV = "custom_id,prompt,n,seed\ncat,A cat.,2,7\nred/house,A red house.,,\n,A dog.,,\n"
 TXT = "A cat.\n\nA dog.\n"
@@ -39,23 +38,23 @@ def test_a_file_of_prompts_becomes_a_directory_of_images(
 ) -> None:
     prompts = Prompts(terminal, name, text)
 
-    ended = terminal.run(*prompts.command(*options))
+    result = terminal.run(*prompts.command(*options))
 
-    assert (ended.returncode, ended.stdout) == (0, f"{prompts.out}/manifest.csv\n"), ended.stderr
+    assert (result.returncode, result.stdout) == (0, f"{prompts.out}/manifest.csv\n"), result.stderr
     assert prompts.images() == images
     for image in images:
-        with Image.open(prompts.out / image) as opened:
-            opened.load()
+        with Image.open(prompts.out / image) as content:
+            content.load()
     assert sorted(row["file"] for row in prompts.manifest()) == images
     assert not (prompts.out / "errors.jsonl").exists()
-    assert f"Images in {prompts.out}: {len(images)}." in ended.stderr
+    assert f"Images in {prompts.out}: {len(images)}." in result.stderr
 
 
 def test_prompts_may_come_by_standard_input(terminal: Terminal) -> None:
-    given = ("batch", "-", "--input-format", "txt", "--out", "images", *SMALL)
+    arguments = ("batch", "-", "--input-format", "txt", "--out", "images", *SMALL)
 
-    ended = subprocess.run(
-        command(*given),
+    result = subprocess.run(
+        command(*arguments),
         env={**os.environ, **terminal.settings},
         cwd=terminal.directory,
         input="A cat.\nA dog.\n",
@@ -64,7 +63,7 @@ def test_prompts_may_come_by_standard_input(terminal: Terminal) -> None:
         timeout=PATIENCE,
     )
 
-    assert (ended.returncode, ended.stdout) == (0, "images/manifest.csv\n"), ended.stderr
+    assert (result.returncode, result.stdout) == (0, "images/manifest.csv\n"), result.stderr
     assert sorted(path.name for path in terminal.directory.glob("images/*.png")) == ["line-1-0.png", "line-2-0.png"]
 
 
@@ -83,14 +82,14 @@ def test_every_option_reaches_every_line_that_does_not_say_itself(terminal: Term
         "fog",
     )
 
-    ended = terminal.run(*prompts.command(*options, "--model", "fake", "--upscale", "2", "--completion-window", "2h"))
+    result = terminal.run(*prompts.command(*options, "--model", "fake", "--upscale", "2", "--completion-window", "2h"))
 
-    assert ended.returncode == 0, ended.stderr
+    assert result.returncode == 0, result.stderr
     (batch,) = prompts.batches(safelight)
     assert batch["completion_window"] == "2h"
-    listed = safelight.client.get("/v1/jobs", params={"batch_id": batch["id"], "order": "asc"}).json()["data"]
-    assert [job["seed"] for job in listed] == [3, 5]
-    for job in listed:
+    jobs = safelight.client.get("/v1/jobs", params={"batch_id": batch["id"], "order": "asc"}).json()["data"]
+    assert [job["seed"] for job in jobs] == [3, 5]
+    for job in jobs:
         fields = ("size", "steps", "guidance_scale", "negative_prompt", "model")
         assert [job[name] for name in fields] == ["128x128", 3, 2.5, "fog", "fake"]
         assert job["images"][0]["width"] == 256
@@ -98,60 +97,60 @@ def test_every_option_reaches_every_line_that_does_not_say_itself(terminal: Term
 
 def test_a_dry_run_says_what_it_would_be_and_submits_nothing(terminal: Terminal, safelight: Stack) -> None:
     prompts = Prompts(terminal, "a.csv", CSV)
-    uploaded = {"purpose": "batch"}
-    files = safelight.client.get("/v1/files", params=uploaded).json()
+    query = {"purpose": "batch"}
+    files = safelight.client.get("/v1/files", params=query).json()
 
-    ended = terminal.run(*prompts.command("--dry-run", *SMALL, "--model", "slow"))
+    result = terminal.run(*prompts.command("--dry-run", *SMALL, "--model", "slow"))
 
-    assert (ended.returncode, ended.stderr) == (0, "")
-    said = ended.stdout.splitlines()
-    assert said[:3] == ["3 lines, 4 images.", "Models: slow (3).", "Time of one device: about 16 s."]
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert lines[:3] == ["3 lines, 4 images.", "Models: slow (3).", "Time of one device: about 16 s."]
     assert not prompts.batches(safelight)
-    assert safelight.client.get("/v1/files", params=uploaded).json() == files
+    assert safelight.client.get("/v1/files", params=query).json() == files
 
 
 def test_a_dry_run_names_every_wrong_line(terminal: Terminal) -> None:
     prompts = Prompts(terminal, "a.csv", "prompt,n\nA cat.,1\nA dog.,many\nA cow.,2\n,1\n")
 
-    ended = terminal.run("batch", str(prompts.file), "--dry-run", *SMALL)
+    result = terminal.run("batch", str(prompts.file), "--dry-run", *SMALL)
 
-    assert ended.returncode == 1
-    assert "2 errors:" in ended.stdout.splitlines()
-    assert [line.partition(":")[0] for line in ended.stdout.splitlines() if line.startswith("line ")] == [
+    assert result.returncode == 1
+    assert "2 errors:" in result.stdout.splitlines()
+    assert [line.partition(":")[0] for line in result.stdout.splitlines() if line.startswith("line ")] == [
         "line 3",
         "line 5",
     ]
 
 
-def test_wrong_lines_are_named_nothing_is_drawn_and_the_corrected_file_goes_on(
+def test_wrong_lines_are_named_no_job_is_made_and_the_corrected_file_goes_on(
     terminal: Terminal, safelight: Stack
 ) -> None:
     prompts = Prompts(terminal, "a.csv", "prompt,size\nA cat.,64x64\nA dog.,1x1\n")
 
-    ended = terminal.run(*prompts.command())
+    result = terminal.run(*prompts.command())
 
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert "line 3: size '1x1' is not one that fake has" in ended.stderr
-    assert ended.stderr.splitlines()[-1].endswith("correct these lines and run the command again.")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "line 3: size '1x1' is not one that fake has" in result.stderr
+    assert result.stderr.splitlines()[-1].endswith("correct these lines and run the command again.")
     assert prompts.images() == []
     prompts.file.write_text("prompt,size\nA cat.,64x64\nA dog.,64x64\n")
     assert terminal.run(*prompts.command()).returncode == 0
     assert prompts.images() == ["line-2-0.png", "line-3-0.png"]
 
 
-def test_a_line_that_fails_is_told_and_the_others_are_drawn(terminal: Terminal) -> None:
+def test_a_line_that_fails_is_reported_and_the_others_complete(terminal: Terminal) -> None:
     prompts = Prompts(terminal, "a.csv", "custom_id,prompt\ncat,A cat.\nbad,[refuse]\ndog,A dog.\n")
 
-    ended = terminal.run(*prompts.command(*SMALL))
+    result = terminal.run(*prompts.command(*SMALL))
 
-    assert (ended.returncode, ended.stdout) == (3, f"{prompts.out}/manifest.csv\n"), ended.stderr
+    assert (result.returncode, result.stdout) == (3, f"{prompts.out}/manifest.csv\n"), result.stderr
     assert prompts.images() == ["cat-0.png", "dog-0.png"]
-    said = ended.stderr.splitlines()
-    assert [line.split(maxsplit=2) for line in said[-3:-1]] == [
+    lines = result.stderr.splitlines()
+    assert [line.split(maxsplit=2) for line in lines[-3:-1]] == [
         ["LINE", "CODE", "MESSAGE"],
         ["bad", "generation_failed", "The prompt asked to be refused."],
     ]
-    assert said[-1].endswith(f"`safelight batch --out {prompts.out} --retry-failed` tries these lines again.")
+    assert lines[-1].endswith(f"`safelight batch --out {prompts.out} --retry-failed` tries these lines again.")
     (error,) = (json.loads(line) for line in (prompts.out / "errors.jsonl").read_text().splitlines())
     assert error["custom_id"] == "bad"
     codes = {row["custom_id"]: row["error_code"] for row in prompts.manifest()}
@@ -166,16 +165,16 @@ def test_a_parameter_that_is_refused_leaves_the_directory_free(terminal: Termina
     assert terminal.run(*prompts.command(*SMALL)).returncode == 0
 
 
-def test_a_directory_takes_one_batch_unless_told_to_begin_anew(terminal: Terminal, safelight: Stack) -> None:
-    prompts = Prompts(terminal, "a.csv", numbered(2))
+def test_a_directory_takes_one_batch_unless_an_option_says_to_begin_anew(terminal: Terminal, safelight: Stack) -> None:
+    prompts = Prompts(terminal, "a.csv", csv_lines(2))
     assert terminal.run(*prompts.command()).returncode == 0
     (batch,) = prompts.batches(safelight)
     images = {name: (prompts.out / name).read_bytes() for name in prompts.images()}
-    prompts.file.write_text(numbered(2).replace("cat", "dog"))
+    prompts.file.write_text(csv_lines(2).replace("cat", "dog"))
 
-    said = terminal.refusal(*prompts.command())
+    message = terminal.refusal(*prompts.command())
 
-    assert said == (
+    assert message == (
         f"{prompts.out} belongs to {batch['id']}, of other prompts or options: choose another directory, "
         "or begin anew in it with --new."
     )
@@ -185,13 +184,13 @@ def test_a_directory_takes_one_batch_unless_told_to_begin_anew(terminal: Termina
 
 
 def test_a_directory_of_somebody_elses_files_is_left_alone(terminal: Terminal, safelight: Stack) -> None:
-    prompts = Prompts(terminal, "a.csv", numbered(1))
+    prompts = Prompts(terminal, "a.csv", csv_lines(1))
     prompts.out.mkdir()
     (prompts.out / "line-2-0.png").write_text("dear to me")
 
-    said = terminal.refusal(*prompts.command())
+    message = terminal.refusal(*prompts.command())
 
-    assert said == (
+    assert message == (
         f"{prompts.out} is not empty and belongs to no batch: choose another directory, "
         "or write over what is there with --new."
     )
@@ -226,18 +225,18 @@ def test_options_that_do_not_go_together_are_one_sentence(
 
 
 def test_a_terminal_gets_a_bar_and_stdout_the_manifest_alone(terminal: Terminal) -> None:
-    prompts = Prompts(terminal, "a.csv", numbered(3))
+    prompts = Prompts(terminal, "a.csv", csv_lines(3))
     screen, stderr = pty.openpty()
     environment = {**os.environ, **terminal.settings, "TERM": "xterm-256color", "COLUMNS": "120"}
     arguments = command(*prompts.command())
     with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
         os.close(stderr)
-        shown = everything_on(screen)
-        said, _ = process.communicate(timeout=PATIENCE)
+        screen_text = read_screen(screen)
+        stdout, _ = process.communicate(timeout=PATIENCE)
 
-    assert (process.returncode, said) == (0, f"{prompts.out}/manifest.csv\n"), shown
+    assert (process.returncode, stdout) == (0, f"{prompts.out}/manifest.csv\n"), screen_text
     for words in ("batch_", "━", "3/3", "completed", f"Images in {prompts.out}: 3."):
-        assert words in shown
+        assert words in screen_text
 
 
 # Names

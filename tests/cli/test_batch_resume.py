@@ -1,15 +1,16 @@
-"""`safelight batch` that is interrupted, killed or cut off, and comes back: nothing is done twice, nothing is lost."""
+"""`safelight batch` that is interrupted, killed or cut off, and run again: nothing is done twice, nothing is lost."""
 
 import signal
 import threading
 
 import pytest
 
-from tests.cli.batches import Prompts, fetched, numbered, snapshot
+from tests.cli.batches import Prompts, csv_lines, fetched_images, snapshot
 from tests.cli.terminal import SMALL, Terminal
 from tests.cli.wire import Wire
-from tests.processes import PATIENCE, Process
+from tests.processes import Process
 from tests.stack import Stack
+from tests.waiting import PATIENCE
 
 LAST_WAITS = "custom_id,prompt,model\na,A cat.,fake\nb,A dog.,fake\nc,A cow.,elsewhere\n"
 """Two lines that are drawn at once, and one that waits for a worker of another queue."""
@@ -17,7 +18,7 @@ LAST_WAITS = "custom_id,prompt,model\na,A cat.,fake\nb,A dog.,fake\nc,A cow.,els
 FIRST_WAITS = "custom_id,prompt,model\na,A cat.,elsewhere\nb,A dog.,fake\nc,A cow.,fake\n"
 
 
-def never(asked: bytes, answered: bytes) -> bool:
+def never(requests: bytes, answered: bytes) -> bool:
     return False
 
 
@@ -39,18 +40,18 @@ def test_after_ctrl_c_the_batch_goes_on_and_the_same_command_fetches_what_is_mis
 
         with safelight.apart():
             safelight.worker("other", queue="nobody")
-            ended = terminal.run(*prompts.command(*SMALL), SAFELIGHT_URL=wire.url)
+            result = terminal.run(*prompts.command(*SMALL), SAFELIGHT_URL=wire.url)
 
-        assert (ended.returncode, ended.stdout) == (0, f"{prompts.out}/manifest.csv\n"), ended.stderr
+        assert (result.returncode, result.stdout) == (0, f"{prompts.out}/manifest.csv\n"), result.stderr
         assert prompts.images() == ["a-0.png", "b-0.png", "c-0.png"]
         assert len(prompts.batches(safelight)) == 1
-        asked = fetched(wire.asked)
-        assert (len(asked), len(set(asked))) == (3, 3)
+        requests = fetched_images(wire.requests)
+        assert (len(requests), len(set(requests))) == (3, 3)
 
     before = snapshot(prompts.out)
-    again = terminal.run("batch", "--out", str(prompts.out))
-    assert again.returncode == 0
-    assert f"Images in {prompts.out}: 3, 3 of them from before." in again.stderr
+    second_result = terminal.run("batch", "--out", str(prompts.out))
+    assert second_result.returncode == 0
+    assert f"Images in {prompts.out}: 3, 3 of them from before." in second_result.stderr
     assert {name: before[name] for name in prompts.images()} == {
         name: snapshot(prompts.out)[name] for name in prompts.images()
     }
@@ -58,11 +59,11 @@ def test_after_ctrl_c_the_batch_goes_on_and_the_same_command_fetches_what_is_mis
 
 def test_lines_that_overtake_the_first_are_fetched_while_it_waits(terminal: Terminal, safelight: Stack) -> None:
     prompts = Prompts(terminal, "a.csv", FIRST_WAITS)
-    seen, two_came = set[str](), threading.Event()
+    images, two_came = set[str](), threading.Event()
 
-    def note(asked: bytes, answered: bytes) -> bool:
-        seen.update(fetched(asked.decode()))
-        if len(seen) == 2:
+    def note(requests: bytes, answered: bytes) -> bool:
+        images.update(fetched_images(requests.decode()))
+        if len(images) == 2:
             two_came.set()
         return False
 
@@ -71,13 +72,13 @@ def test_lines_that_overtake_the_first_are_fetched_while_it_waits(terminal: Term
         terminal.start(*prompts.command(*SMALL), SAFELIGHT_URL=wire.url) as process,
         safelight.apart(),
     ):
-        assert two_came.wait(PATIENCE), process.said()
+        assert two_came.wait(PATIENCE), process.output()
         safelight.worker("other", queue="nobody")
-        assert process.wait() == 0, process.said()
-        asked = fetched(wire.asked)
+        assert process.wait() == 0, process.output()
+        requests = fetched_images(wire.requests)
 
     assert prompts.images() == ["a-0.png", "b-0.png", "c-0.png"]
-    assert (len(asked), len(set(asked))) == (3, 3)
+    assert (len(requests), len(set(requests))) == (3, 3)
 
 
 def test_ctrl_c_cancels_if_asked_to_and_a_retry_draws_what_was_left(
@@ -90,10 +91,10 @@ def test_ctrl_c_cancels_if_asked_to_and_a_retry_draws_what_was_left(
         assert process.wait() == 130
         process.until_says(" is cancelling: ")
 
-    ended = terminal.run("batch", "--out", str(prompts.out))
+    result = terminal.run("batch", "--out", str(prompts.out))
 
-    assert ended.returncode == 3
-    assert "is cancelled: 2 of 3 lines completed." in ended.stderr
+    assert result.returncode == 3
+    assert "is cancelled: 2 of 3 lines completed." in result.stderr
     assert prompts.images() == ["a-0.png", "b-0.png"]
     with safelight.apart():
         safelight.worker("other", queue="nobody")
@@ -108,26 +109,26 @@ def test_ctrl_c_cancels_if_asked_to_and_a_retry_draws_what_was_left(
 def test_killed_before_the_answer_to_its_post_it_comes_back_to_the_same_batch(
     terminal: Terminal, safelight: Stack
 ) -> None:
-    prompts = Prompts(terminal, "a.csv", numbered(3))
-    started: list[Process] = []
+    prompts = Prompts(terminal, "a.csv", csv_lines(3))
+    processes: list[Process] = []
 
-    def kill_after_the_post(asked: bytes, answered: bytes) -> bool:
-        if b"POST /v1/batches " not in asked:
+    def kill_after_the_post(requests: bytes, answered: bytes) -> bool:
+        if b"POST /v1/batches " not in requests:
             return False
-        started[0].kill()
+        processes[0].kill()
         return True
 
     with Wire(safelight.port, kill_after_the_post) as wire:
         arguments = prompts.command("--url", wire.url)
-        started.append(terminal.start(*arguments))
-        with started[0] as process:
+        processes.append(terminal.start(*arguments))
+        with processes[0] as process:
             process.wait()
         assert wire.has_cut
         assert len(prompts.batches(safelight)) == 1
 
-        ended = terminal.run(*arguments)
+        result = terminal.run(*arguments)
 
-    assert ended.returncode == 0, ended.stderr
+    assert result.returncode == 0, result.stderr
     assert len(prompts.batches(safelight)) == 1
     assert prompts.images() == ["line-2-0.png", "line-3-0.png", "line-4-0.png"]
 
@@ -135,51 +136,51 @@ def test_killed_before_the_answer_to_its_post_it_comes_back_to_the_same_batch(
 def test_killed_in_the_middle_of_an_image_it_leaves_none_that_is_not_whole(
     terminal: Terminal, safelight: Stack
 ) -> None:
-    prompts = Prompts(terminal, "a.csv", numbered(3))
-    started: list[Process] = []
+    prompts = Prompts(terminal, "a.csv", csv_lines(3))
+    processes: list[Process] = []
 
-    def kill_within_an_image(asked: bytes, answered: bytes) -> bool:
-        if b"/content " not in asked or b"\x89PNG" not in answered:
+    def kill_within_an_image(requests: bytes, answered: bytes) -> bool:
+        if b"/content " not in requests or b"\x89PNG" not in answered:
             return False
-        started[0].kill()
+        processes[0].kill()
         return True
 
     with Wire(safelight.port, kill_within_an_image) as wire:
-        started.append(terminal.start(*prompts.command("--url", wire.url)))
-        with started[0] as process:
+        processes.append(terminal.start(*prompts.command("--url", wire.url)))
+        with processes[0] as process:
             process.wait()
         assert wire.has_cut
 
-        ended = terminal.run(*prompts.command("--url", wire.url))
+        result = terminal.run(*prompts.command("--url", wire.url))
 
-    assert ended.returncode == 0, ended.stderr
+    assert result.returncode == 0, result.stderr
     assert prompts.images() == ["line-2-0.png", "line-3-0.png", "line-4-0.png"]
     assert len(prompts.batches(safelight)) == 1
 
 
 def test_an_image_that_was_damaged_meanwhile_is_fetched_again(terminal: Terminal) -> None:
-    prompts = Prompts(terminal, "a.csv", numbered(2))
+    prompts = Prompts(terminal, "a.csv", csv_lines(2))
     assert terminal.run(*prompts.command()).returncode == 0
-    whole = (prompts.out / "line-2-0.png").read_bytes()
-    (prompts.out / "line-2-0.png").write_bytes(whole[:-1] + b"!")
+    content = (prompts.out / "line-2-0.png").read_bytes()
+    (prompts.out / "line-2-0.png").write_bytes(content[:-1] + b"!")
     (prompts.out / "line-3-0.png").unlink()
 
-    ended = terminal.run(*prompts.command())
+    result = terminal.run(*prompts.command())
 
-    assert ended.returncode == 0, ended.stderr
-    assert (prompts.out / "line-2-0.png").read_bytes() == whole
+    assert result.returncode == 0, result.stderr
+    assert (prompts.out / "line-2-0.png").read_bytes() == content
     assert prompts.images() == ["line-2-0.png", "line-3-0.png"]
 
 
 def test_an_image_that_cannot_be_written_ends_it_and_says_how_to_go_on(terminal: Terminal) -> None:
-    prompts = Prompts(terminal, "a.csv", numbered(2))
+    prompts = Prompts(terminal, "a.csv", csv_lines(2))
     assert terminal.run(*prompts.command("--detach")).returncode == 0
     (prompts.out / "line-2-0.png").mkdir()
 
-    ended = terminal.run("batch", "--out", str(prompts.out))
+    result = terminal.run("batch", "--out", str(prompts.out))
 
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr.splitlines()[-1] == (
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[-1] == (
         f"safelight: {prompts.out}/line-2-0.png cannot be read (Is a directory). "
         f"`safelight batch --out {prompts.out}` goes on from here."
     )
@@ -199,7 +200,7 @@ def test_a_server_that_is_replaced_in_the_middle_is_waited_for(terminal: Termina
         process.until_says("trying again for up to 600 s.")
         own.api()
         own.worker("other", queue="nobody")
-        assert process.wait() == 0, process.said()
+        assert process.wait() == 0, process.output()
     assert prompts.images() == ["a-0.png", "b-0.png", "c-0.png"]
     assert len(prompts.batches(own)) == 1
 
@@ -209,22 +210,22 @@ def test_a_directory_is_held_by_one_command_at_a_time(terminal: Terminal, safeli
     with terminal.start(*prompts.command(*SMALL)) as process:
         process.until_says("in_progress")
 
-        said = terminal.refusal(*prompts.command(*SMALL))
+        message = terminal.refusal(*prompts.command(*SMALL))
 
-    assert said == f"Another `safelight batch` is writing to {prompts.out}."
+    assert message == f"Another `safelight batch` is writing to {prompts.out}."
     (batch,) = prompts.batches(safelight)
     safelight.client.post(f"/v1/batches/{batch['id']}/cancel")
 
 
 @pytest.mark.parametrize("where", [["--out", "images"], []])
 def test_detached_it_prints_the_id_and_is_come_back_to(terminal: Terminal, safelight: Stack, where: list[str]) -> None:
-    prompts = Prompts(terminal, "a.csv", numbered(2))
+    prompts = Prompts(terminal, "a.csv", csv_lines(2))
     mark = f"mark={prompts.mark}"
 
-    detached = terminal.run("batch", str(prompts.file), *where, "--metadata", mark, "--detach")
+    result = terminal.run("batch", str(prompts.file), *where, "--metadata", mark, "--detach")
 
     (batch,) = prompts.batches(safelight)
-    assert (detached.returncode, detached.stdout, detached.stderr) == (0, f"{batch['id']}\n", "")
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"{batch['id']}\n", "")
     attached = terminal.run("batch", "--batch", batch["id"], "--out", "images")
     assert attached.returncode == 0, attached.stderr
     assert prompts.images() == ["line-2-0.png", "line-3-0.png"]

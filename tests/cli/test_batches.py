@@ -7,26 +7,26 @@ from tests.cli.terminal import SMALL, Terminal
 from tests.stack import Stack
 
 
-def waiting(terminal: Terminal, safelight: Stack) -> str:
+def a_waiting_batch(terminal: Terminal, safelight: Stack) -> str:
     """A batch that nobody draws."""
     prompts = Prompts(terminal, "a.txt", "A cat.\nA dog.\n")
     return terminal.run(*prompts.command(*SMALL, "--model", "elsewhere", "--detach")).stdout.strip()
 
 
 def test_batches_are_listed_shown_cancelled_and_tried_again(terminal: Terminal, safelight: Stack) -> None:
-    batch_id = waiting(terminal, safelight)
+    batch_id = a_waiting_batch(terminal, safelight)
 
     head, first, *_ = terminal.run("batches", "list", "--limit", "3").stdout.splitlines()
     assert head.split() == ["ID", "STATUS", "ENDED", "FAILED", "AGE", "MODEL"]
     assert first.split()[0] == batch_id
     assert json.loads(terminal.run("batches", "show", batch_id, "--json").stdout)["id"] == batch_id
 
-    said = terminal.run("batches", "cancel", batch_id).stdout
-    assert said in (f"{batch_id} is cancelling.\n", f"{batch_id} is cancelled.\n")
-    ended = terminal.run("batch", "--batch", batch_id, "--out", "images")
-    assert ended.returncode == 3, ended.stderr
-    shown = terminal.run("batches", "show", batch_id).stdout.splitlines()
-    assert shown[1].split() == ["status", "cancelled"]
+    output = terminal.run("batches", "cancel", batch_id).stdout
+    assert output in (f"{batch_id} is cancelling.\n", f"{batch_id} is cancelled.\n")
+    result = terminal.run("batch", "--batch", batch_id, "--out", "images")
+    assert result.returncode == 3, result.stderr
+    lines = terminal.run("batches", "show", batch_id).stdout.splitlines()
+    assert lines[1].split() == ["status", "cancelled"]
 
     retried = terminal.run("batches", "retry", batch_id).stdout
     assert retried.startswith("batch_")

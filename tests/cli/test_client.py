@@ -20,24 +20,24 @@ from tests.stack import Stack, free_port
 
 def test_a_post_whose_answer_was_lost_is_one_job(terminal: Terminal, safelight: Stack) -> None:
     prompt = f"once {uuid4()}"
-    with Wire(safelight.port, lambda asked, _: b"POST /v1/jobs " in asked) as wire:
-        ended = terminal.run("generate", prompt, *SMALL, "-o", "cat.png", SAFELIGHT_URL=wire.url)
+    with Wire(safelight.port, lambda requests, _: b"POST /v1/jobs " in requests) as wire:
+        result = terminal.run("generate", prompt, *SMALL, "-o", "cat.png", SAFELIGHT_URL=wire.url)
 
     assert wire.has_cut
-    assert (ended.returncode, ended.stdout) == (0, "cat.png\n"), ended.stderr
+    assert (result.returncode, result.stdout) == (0, "cat.png\n"), result.stderr
     assert len(jobs_like(safelight, prompt)) == 1
 
 
 def test_a_broken_stream_goes_on_after_the_last_event(terminal: Terminal, safelight: Stack) -> None:
     with Wire(safelight.port, lambda _, answered: b"event: job.progress" in answered) as wire:
-        asked = ("generate", "a cat", "--model", "slow", "--steps", "30", "-o", "cat.png")
-        ended = terminal.run(*asked, SAFELIGHT_URL=wire.url)
+        arguments = ("generate", "a cat", "--model", "slow", "--steps", "30", "-o", "cat.png")
+        result = terminal.run(*arguments, SAFELIGHT_URL=wire.url)
 
     assert wire.has_cut
-    assert (ended.returncode, ended.stdout) == (0, "cat.png\n"), ended.stderr
-    said = progress(ended.stderr)
-    assert [said.count(state) for state in ("queued", "drawing", "completed")] == [1, 1, 1]
-    first, second = re.findall(r"last-event-id: (\d+)", wire.asked)
+    assert (result.returncode, result.stdout) == (0, "cat.png\n"), result.stderr
+    lines = progress(result.stderr)
+    assert [lines.count(state) for state in ("queued", "drawing", "completed")] == [1, 1, 1]
+    first, second = re.findall(r"last-event-id: (\d+)", wire.requests)
     assert 0 == int(first) < int(second)
 
 
@@ -56,23 +56,23 @@ def test_patience_with_an_api_that_went_away_ends(own: Stack) -> None:
 def test_an_api_without_its_database_is_asked_again_and_quoted_in_the_end(own: Stack) -> None:
     own.environment["SAFELIGHT_DATABASE_URL"] = f"postgresql://127.0.0.1:{free_port()}/nothing"
     own.api()
-    with Client(own.url, patience=1.5) as client, pytest.raises(CommandError) as raised:
+    with Client(own.url, patience=1.5) as client, pytest.raises(CommandError) as caught:
         client.submit({"prompt": "a cat"})
 
-    assert str(raised.value) == (
+    assert str(caught.value) == (
         f"After 1.5 s {own.url} still answers 503 (The database does not answer; nothing was stored, try again)."
     )
 
 
-def test_a_server_that_is_no_safelight_is_told_apart(terminal: Terminal) -> None:
+def test_a_server_that_is_no_safelight_is_named(terminal: Terminal) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
 
-        said = terminal.refusal("jobs", "--url", url)
+        message = terminal.refusal("jobs", "--url", url)
         server.shutdown()
 
-    assert said == f"{url}/v1/jobs answered 404 as no Safelight does: check --url or SAFELIGHT_URL."
+    assert message == f"{url}/v1/jobs answered 404 as no Safelight does: check --url or SAFELIGHT_URL."
 
 
 def test_an_image_that_was_changed_on_the_storage_is_not_saved(safelight: Stack) -> None:
@@ -90,10 +90,10 @@ def test_an_image_that_was_changed_on_the_storage_is_not_saved(safelight: Stack)
 def test_watching_shows_a_job_to_its_end_and_links_to_its_images(terminal: Terminal, safelight: Stack) -> None:
     job = safelight.submit(model="slow", steps=60)
 
-    ended = terminal.run("watch", job["id"])
+    result = terminal.run("watch", job["id"])
 
-    assert progress(ended.stderr)[-2:] == ["step 60 of 60", "completed"]
-    assert ended.stdout.split() == [image["url"] for image in safelight.job(job["id"])["images"]]
+    assert progress(result.stderr)[-2:] == ["step 60 of 60", "completed"]
+    assert result.stdout.split() == [image["url"] for image in safelight.job(job["id"])["images"]]
 
 
 def test_ctrl_c_ends_the_watching_and_not_the_job(terminal: Terminal, safelight: Stack, ctrl_c: None) -> None:
@@ -105,18 +105,18 @@ def test_ctrl_c_ends_the_watching_and_not_the_job(terminal: Terminal, safelight:
         assert process.wait() == 130
         process.until_says(f"{job['id']} goes on; `safelight cancel {job['id']}` stops it.")
     assert safelight.job(job["id"])["status"] == "in_progress"
-    said = terminal.run("cancel", job["id"]).stdout
-    assert said == f"{job['id']} is being cancelled: it stops at its next step.\n"
+    output = terminal.run("cancel", job["id"]).stdout
+    assert output == f"{job['id']} is being cancelled: it stops at its next step.\n"
 
 
 def test_watching_a_job_that_was_cancelled_says_so(terminal: Terminal, safelight: Stack) -> None:
     job = safelight.submit(model="elsewhere")
     assert terminal.run("cancel", job["id"]).stdout == f"{job['id']} is cancelled.\n"
 
-    ended = terminal.run("watch", job["id"])
+    result = terminal.run("watch", job["id"])
 
-    assert ended.returncode == 1
-    assert ended.stderr.splitlines() == [
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
         f"{job['id']}: queued",
         f"{job['id']}: cancelled",
         f"safelight: {job['id']} was cancelled.",
@@ -132,17 +132,17 @@ def test_a_job_that_is_done_is_not_cancelled(terminal: Terminal, safelight: Stac
 @pytest.mark.parametrize("name", ["watch", "cancel"])
 def test_a_job_that_is_not_there_is_named(terminal: Terminal, name: str) -> None:
     assert terminal.refusal(name, "job_nothing") == "There is no job 'job_nothing'."
-    said = terminal.refusal(name, "../images")
-    assert said == "'../images' is not the id of a job: one looks like job_01kc3m9w8yq6k0v2t5x7z1b4dn."
+    message = terminal.refusal(name, "../images")
+    assert message == "'../images' is not the id of a job: one looks like job_01kc3m9w8yq6k0v2t5x7z1b4dn."
 
 
 def test_jobs_are_a_table_whose_prompts_are_shortened(terminal: Terminal, safelight: Stack) -> None:
     chinese = safelight.submit("红色的\n苹果", model="elsewhere")
     long = safelight.submit("a very long prompt " * 20, model="elsewhere")
 
-    ended = terminal.run("jobs", "--model", "elsewhere", "--status", "queued", "--limit", "2", COLUMNS="90")
+    result = terminal.run("jobs", "--model", "elsewhere", "--status", "queued", "--limit", "2", COLUMNS="90")
 
-    head, first, second = ended.stdout.splitlines()
+    head, first, second = result.stdout.splitlines()
     assert head.split() == ["ID", "STATUS", "MODEL", "AGE", "PROMPT"]
     assert first.split()[:3] == [long["id"], "queued", "elsewhere"]
     assert first.endswith("…")
@@ -158,11 +158,11 @@ def test_jobs_as_json_are_the_jobs_of_the_api_over_all_pages(terminal: Terminal,
     for _ in range(102):
         safelight.submit(model="elsewhere", expires_after=1)
 
-    printed = [json.loads(line) for line in terminal.run("jobs", "--json", "--limit", "101").stdout.splitlines()]
+    jobs = [json.loads(line) for line in terminal.run("jobs", "--json", "--limit", "101").stdout.splitlines()]
 
-    assert len(printed) == 101
+    assert len(jobs) == 101
     first = safelight.client.get("/v1/jobs", params={"limit": 100}).json()
-    assert [job["id"] for job in printed[:100]] == [job["id"] for job in first["data"]]
-    rest = safelight.client.get("/v1/jobs", params={"limit": 1, "after": first["last_id"]}).json()
-    assert printed[100]["id"] == rest["data"][0]["id"]
-    assert printed[0].keys() == first["data"][0].keys()
+    assert [job["id"] for job in jobs[:100]] == [job["id"] for job in first["data"]]
+    next_page = safelight.client.get("/v1/jobs", params={"limit": 1, "after": first["last_id"]}).json()
+    assert jobs[100]["id"] == next_page["data"][0]["id"]
+    assert jobs[0].keys() == first["data"][0].keys()

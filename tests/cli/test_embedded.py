@@ -1,4 +1,4 @@
-"""The embedded servers: what they keep, what they forget, and how fast they are back."""
+"""The embedded servers: what they keep over a restart, and at which address they come back."""
 
 import stat
 from collections.abc import Iterator
@@ -44,24 +44,24 @@ def say(url: str, statement: str) -> None:
 def test_postgres_comes_back_with_its_data_at_the_same_address(a_postgres: EmbeddedPostgres, end: str) -> None:
     say(a_postgres.url, "CREATE TABLE IF NOT EXISTS kept (at timestamptz)")
     say(a_postgres.url, "INSERT INTO kept VALUES (now())")
-    kept = rows(a_postgres.url, "TABLE kept")
+    content = rows(a_postgres.url, "TABLE kept")
     url, pid = a_postgres.url, a_postgres.pid
     sessions = psutil.Process(pid).children()
 
     getattr(a_postgres, end)()
     assert not a_postgres.is_running
-    assert not [each for each in sessions if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    assert not [session for session in sessions if session.is_running() and session.status() != psutil.STATUS_ZOMBIE]
     a_postgres.start()
 
     assert a_postgres.url == url
     assert a_postgres.pid != pid
-    assert rows(url, "TABLE kept") == kept
+    assert rows(url, "TABLE kept") == content
 
 
 def test_postgres_keeps_its_promises_of_durability(a_postgres: EmbeddedPostgres) -> None:
     names = ("fsync", "synchronous_commit", "full_page_writes", "listen_addresses")
-    found = {name: rows(a_postgres.url, f"SHOW {name}")[0][0] for name in names}
-    assert found == {
+    values = {name: rows(a_postgres.url, f"SHOW {name}")[0][0] for name in names}
+    assert values == {
         "fsync": "on",
         "synchronous_commit": "on",
         "full_page_writes": "on",
@@ -88,7 +88,7 @@ def test_a_database_is_made_as_a_copy_of_another_and_dropped(a_postgres: Embedde
 def test_valkey_comes_back_empty_at_the_same_address(a_valkey: EmbeddedValkey, end: str) -> None:
     url = a_valkey.url
     with redis.Redis.from_url(url) as client:
-        client.set("rung", 1)
+        client.set("key", 1)
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
     getattr(a_valkey, end)()
     a_valkey.start()

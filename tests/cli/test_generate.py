@@ -9,40 +9,40 @@ from uuid import uuid4
 import pytest
 from PIL import Image
 
-from tests.cli.terminal import SMALL, Terminal, command, jobs_like, progress
-from tests.images import a_mask, an_image, decoded, encoded, same
-from tests.processes import PATIENCE
+from tests.cli.terminal import SMALL, Terminal, command, jobs_like, progress, read_screen
+from tests.images import a_mask, an_image, decode, encode, same
 from tests.stack import Stack, free_port
+from tests.waiting import PATIENCE
 
 
 def test_an_image_is_edited_where_its_mask_says_and_enlarged(terminal: Terminal) -> None:
     image = an_image()
-    (terminal.directory / "room.png").write_bytes(encoded(image))
-    (terminal.directory / "mask.png").write_bytes(encoded(a_mask()))
+    (terminal.directory / "room.png").write_bytes(encode(image))
+    (terminal.directory / "mask.png").write_bytes(encode(a_mask()))
 
-    ended = terminal.run(
+    process = terminal.run(
         "generate", "a dog", *SMALL, "--image", "room.png", "--mask", "mask.png", "--strength", "0.9", "-o", "new.png"
     )
     large = terminal.run("generate", "a dog", *SMALL, "--image", "room.png", "--upscale", "2", "-o", "large.png")
 
-    assert (ended.returncode, large.returncode) == (0, 0), ended.stderr + large.stderr
-    result = decoded((terminal.directory / "new.png").read_bytes())
+    assert (process.returncode, large.returncode) == (0, 0), process.stderr + large.stderr
+    result = decode((terminal.directory / "new.png").read_bytes())
     assert same(result, image, (0, 0, 32, 64))
     assert not same(result, image, (32, 0, 64, 64))
-    assert decoded((terminal.directory / "large.png").read_bytes()).size == (128, 128)
+    assert decode((terminal.directory / "large.png").read_bytes()).size == (128, 128)
 
 
 def test_a_variation_takes_an_image_and_no_prompt(terminal: Terminal, safelight: Stack) -> None:
-    (terminal.directory / "room.png").write_bytes(encoded(an_image()))
+    (terminal.directory / "room.png").write_bytes(encode(an_image()))
 
-    ended = terminal.run("generate", *SMALL, "--image", "room.png", "--variation", "--no-wait")
+    result = terminal.run("generate", *SMALL, "--image", "room.png", "--variation", "--no-wait")
 
-    job = safelight.final(ended.stdout.strip())
+    job = safelight.final(result.stdout.strip())
     assert (job["status"], job["operation"], job["prompt"]) == ("completed", "variation", "")
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ((), "Say what to draw"),
         (("a cat", "--mask", "x.png"), "--image PATH"),
@@ -53,35 +53,35 @@ def test_a_variation_takes_an_image_and_no_prompt(terminal: Terminal, safelight:
     ],
 )
 def test_options_that_do_not_go_together_are_refused_before_a_job_is_made(
-    terminal: Terminal, safelight: Stack, options: tuple[str, ...], said: str
+    terminal: Terminal, safelight: Stack, options: tuple[str, ...], message: str
 ) -> None:
     before = safelight.count()
 
-    ended = terminal.run("generate", *SMALL, *options)
+    result = terminal.run("generate", *SMALL, *options)
 
-    assert ended.returncode == 1
-    assert said in " ".join(ended.stderr.split())
+    assert result.returncode == 1
+    assert message in " ".join(result.stderr.split())
     assert safelight.count() == before
 
 
 def test_a_prompt_becomes_an_image_in_the_file_named(terminal: Terminal) -> None:
-    ended = terminal.run("generate", "a cat", "-o", "cat.png", "--model", "slow", "--steps", "10", "--seed", "7")
+    result = terminal.run("generate", "a cat", "-o", "cat.png", "--model", "slow", "--steps", "10", "--seed", "7")
 
-    assert (ended.returncode, ended.stdout) == (0, "cat.png\n"), ended.stderr
+    assert (result.returncode, result.stdout) == (0, "cat.png\n"), result.stderr
     with Image.open(terminal.directory / "cat.png") as image:
         assert (image.format, image.size) == ("PNG", (64, 64))
-    said = progress(ended.stderr)
-    assert [said[0], *said[-2:]] == ["queued", "step 10 of 10", "completed"]
-    assert "drawing" in said
-    assert len([line for line in said if line.startswith("step ")]) > 3
+    lines = progress(result.stderr)
+    assert [lines[0], *lines[-2:]] == ["queued", "step 10 of 10", "completed"]
+    assert "drawing" in lines
+    assert len([line for line in lines if line.startswith("step ")]) > 3
 
 
 def test_every_option_reaches_the_job(terminal: Terminal, safelight: Stack) -> None:
     prompt = f"all of it {uuid4()}"
     options = ("--size", "128x128", "--n", "2", "--seed", "5", "--steps", "3", "--guidance-scale", "2.5")
-    asked = terminal.run("generate", prompt, *options, "--negative-prompt", "dogs", "--model", "fake", "-o", "cat.jpg")
+    result = terminal.run("generate", prompt, *options, "--negative-prompt", "dogs", "--model", "fake", "-o", "cat.jpg")
 
-    assert asked.stdout == "cat-0.jpg\ncat-1.jpg\n", asked.stderr
+    assert result.stdout == "cat-0.jpg\ncat-1.jpg\n", result.stderr
     (job,) = jobs_like(safelight, prompt)
     fields = ("size", "n", "seed", "steps", "guidance_scale", "negative_prompt", "model", "output_format")
     assert [job[name] for name in fields] == ["128x128", 2, 5, 3, 2.5, "dogs", "fake", "jpeg"]
@@ -106,10 +106,10 @@ def test_a_directory_takes_images_named_by_their_job(terminal: Terminal) -> None
 
 
 def test_no_wait_prints_the_job_and_leaves_it_alone(terminal: Terminal, safelight: Stack) -> None:
-    ended = terminal.run("generate", "a cat", *SMALL, "--no-wait")
+    result = terminal.run("generate", "a cat", *SMALL, "--no-wait")
 
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert safelight.final(ended.stdout.strip())["status"] == "completed"
+    assert (result.returncode, result.stderr) == (0, "")
+    assert safelight.final(result.stdout.strip())["status"] == "completed"
     assert not list(terminal.directory.glob("*.png"))
 
 
@@ -121,30 +121,19 @@ def test_a_terminal_gets_a_bar_and_stdout_the_path_alone(terminal: Terminal) -> 
         arguments, env=environment, cwd=terminal.directory, stdout=subprocess.PIPE, stderr=stderr, text=True
     ) as process:
         os.close(stderr)
-        shown = everything_on(screen)
-        said, _ = process.communicate(timeout=PATIENCE)
+        screen_text = read_screen(screen)
+        stdout, _ = process.communicate(timeout=PATIENCE)
 
-    assert (process.returncode, said) == (0, "cat.png\n"), shown
+    assert (process.returncode, stdout) == (0, "cat.png\n"), screen_text
     for words in ("job_", "drawing", "━", "10/10", "completed"):
-        assert words in shown
-
-
-def everything_on(screen: int) -> str:
-    shown = b""
-    with os.fdopen(screen, "rb", buffering=0) as file:
-        try:
-            while part := file.read(65536):
-                shown += part
-        except OSError:  # Linux's way to say that nobody writes to it any more
-            pass
-    return shown.decode()
+        assert words in screen_text
 
 
 def test_a_job_that_fails_gives_its_code_and_message(terminal: Terminal) -> None:
-    ended = terminal.run("generate", "[refuse]", *SMALL)
+    result = terminal.run("generate", "[refuse]", *SMALL)
 
-    assert (ended.returncode, ended.stdout) == (1, "")
-    last = ended.stderr.splitlines()[-1]
+    assert (result.returncode, result.stdout) == (1, "")
+    last = result.stderr.splitlines()[-1]
     assert last.startswith("safelight: job_")
     assert last.endswith(" failed (generation_failed): The prompt asked to be refused.")
 
@@ -188,24 +177,24 @@ def test_what_cannot_be_done_is_one_sentence_and_no_job(
 
 @pytest.mark.parametrize(("n", "name"), [("1", "cat.png"), ("3", "cat-2.png")])
 def test_a_file_is_not_overwritten_unless_forced(terminal: Terminal, safelight: Stack, n: str, name: str) -> None:
-    there = terminal.directory / name
-    there.write_text("dear to me")
-    asked, before = ("generate", "a cat", *SMALL, "-n", n, "-o", "cat.png"), safelight.count()
+    path = terminal.directory / name
+    path.write_text("dear to me")
+    arguments, before = ("generate", "a cat", *SMALL, "-n", n, "-o", "cat.png"), safelight.count()
 
-    said = terminal.refusal(*asked)
+    message = terminal.refusal(*arguments)
 
-    assert said == f"{name} exists already: choose another name, or overwrite it with --force."
-    assert (there.read_text(), safelight.count()) == ("dear to me", before)
-    assert terminal.run(*asked, "--force").returncode == 0
-    assert there.read_bytes().startswith(b"\x89PNG")
+    assert message == f"{name} exists already: choose another name, or overwrite it with --force."
+    assert (path.read_text(), safelight.count()) == ("dear to me", before)
+    assert terminal.run(*arguments, "--force").returncode == 0
+    assert path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_an_api_that_is_not_there_says_how_to_start_it(terminal: Terminal) -> None:
     url = f"http://127.0.0.1:{free_port()}"
 
-    said = terminal.refusal("jobs", SAFELIGHT_URL=url)
+    message = terminal.refusal("jobs", SAFELIGHT_URL=url)
 
-    assert said == (
+    assert message == (
         f"Safelight does not answer at {url}: start it with `safelight up`, "
         "or name another one with --url or SAFELIGHT_URL."
     )
@@ -214,8 +203,8 @@ def test_an_api_that_is_not_there_says_how_to_start_it(terminal: Terminal) -> No
 def test_an_api_that_asks_for_a_key_takes_it_from_option_or_environment(terminal: Terminal, own: Stack) -> None:
     own.environment["SAFELIGHT_AUTH"] = "on"
     own.api()
-    made = terminal.run("keys", "create", "test", **own.environment)
-    key, url = made.stdout.strip(), own.url
+    result = terminal.run("keys", "create", "test", **own.environment)
+    key, url = result.stdout.strip(), own.url
 
     refusal = terminal.refusal("jobs", "--url", url)
     assert refusal == (

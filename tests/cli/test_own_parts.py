@@ -1,4 +1,4 @@
-"""`safelight up` with parts of one's own: each URL that is set replaces an embedded server."""
+"""`safelight up` with external servers: each URL that is set replaces an embedded server."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 
 from cli.local.embedded import EmbeddedValkey, free_port
-from tests.cli.terminal import Terminal
+from tests.cli.terminal import Terminal, final_job
 
 
 def test_each_url_that_is_set_replaces_an_embedded_part(
@@ -23,8 +23,8 @@ def test_each_url_that_is_set_replaces_an_embedded_part(
     with terminal.start("up") as up:
         up.until_says("print(image.data[0].url)")
         job = httpx.post(f"{terminal.url}/v1/jobs", json={"prompt": "x"}).json()
-        done = httpx.get(f"{terminal.url}/v1/jobs/{job['id']}", params={"wait": 60}, timeout=70).json()
+        final = final_job(f"{terminal.url}/v1/jobs/{job['id']}")
 
-    assert done["status"] == "completed"
+    assert final["status"] == "completed"
     assert len(list(storage.glob(f"jobs/{job['id']}/*/0.png"))) == 1
     assert {"postgres", "valkey", "images"}.isdisjoint(path.name for path in terminal.data_dir.iterdir())

@@ -1,4 +1,4 @@
-"""What `safelight` cannot do it says in one sentence on stderr, with exit code 1, and starts nothing."""
+"""What `safelight` refuses: one sentence on stderr, exit code 1, and no process started."""
 
 import socket
 from collections.abc import Iterator
@@ -22,68 +22,72 @@ def taken_port() -> Iterator[str]:
 
 
 def test_a_taken_port_is_named(terminal: Terminal, taken_port: str) -> None:
-    said = terminal.refusal("up", SAFELIGHT_PORT=taken_port)
-    assert said == f"Port {taken_port} of 127.0.0.1 is taken: set SAFELIGHT_PORT to a free one."
+    message = terminal.refusal("up", SAFELIGHT_PORT=taken_port)
+    assert message == f"Port {taken_port} of 127.0.0.1 is taken: set SAFELIGHT_PORT to a free one."
 
 
 def test_a_data_directory_that_cannot_be_written_is_named(terminal: Terminal) -> None:
     file = terminal.directory / "a-file"
     file.touch()
-    said = terminal.refusal("up", SAFELIGHT_DATA_DIR=str(file))
-    assert said == f"The data directory {file} cannot be written (File exists): set SAFELIGHT_DATA_DIR to another one."
+    message = terminal.refusal("up", SAFELIGHT_DATA_DIR=str(file))
+    assert (
+        message == f"The data directory {file} cannot be written (File exists): set SAFELIGHT_DATA_DIR to another one."
+    )
 
 
 def test_a_missing_catalogue_is_named(terminal: Terminal) -> None:
-    said = terminal.refusal("up", SAFELIGHT_CATALOG="/nowhere/catalog.toml")
-    assert said == "There is no catalogue at /nowhere/catalog.toml; set SAFELIGHT_CATALOG to one."
+    message = terminal.refusal("up", SAFELIGHT_CATALOG="/nowhere/catalog.toml")
+    assert message == "There is no catalogue at /nowhere/catalog.toml; set SAFELIGHT_CATALOG to one."
 
 
 def test_a_model_without_its_files_is_named(terminal: Terminal) -> None:
     catalog = terminal.directory / "bundled.toml"
     catalog.write_text('default = "m"\n[[models]]\nid = "m"\ngenerator = "diffusers_local"\nsource = "not-here"\n')
-    said = terminal.refusal("up", SAFELIGHT_CATALOG=str(catalog), SAFELIGHT_MODELS_DIR=str(terminal.directory))
-    assert said.startswith(f"The model m is not in {terminal.directory / 'not-here'} (there is no model_index.json): ")
+    message = terminal.refusal("up", SAFELIGHT_CATALOG=str(catalog), SAFELIGHT_MODELS_DIR=str(terminal.directory))
+    assert message.startswith(
+        f"The model m is not in {terminal.directory / 'not-here'} (there is no model_index.json): "
+    )
 
 
 def test_a_worker_for_openai_needs_a_key(terminal: Terminal) -> None:
     catalog = terminal.directory / "remote.toml"
     catalog.write_text(
-        'default = "m"\n[[models]]\nid = "m"\ngenerator = "openai_images"\nqueue = "q"\nmicrobatch = 1\n'
+        'default = "m"\n[[models]]\nid = "m"\ngenerator = "openai_images"\nqueue = "q"\nmicrobatch_size = 1\n'
     )
-    given = {"SAFELIGHT_DATABASE_URL": "postgresql://127.0.0.1:9/x", "SAFELIGHT_REDIS_URL": "redis://127.0.0.1:9"}
-    said = terminal.refusal("worker", "--queue", "q", SAFELIGHT_CATALOG=str(catalog), **given)
-    assert said == "The models of q need SAFELIGHT_OPENAI_API_KEY and `pip install 'safelight[openai]'`."
+    environment = {"SAFELIGHT_DATABASE_URL": "postgresql://127.0.0.1:9/x", "SAFELIGHT_REDIS_URL": "redis://127.0.0.1:9"}
+    message = terminal.refusal("worker", "--queue", "q", SAFELIGHT_CATALOG=str(catalog), **environment)
+    assert message == "The models of q need SAFELIGHT_OPENAI_API_KEY and `pip install 'safelight[openai]'`."
 
 
 def test_a_wrong_setting_is_named(terminal: Terminal) -> None:
-    said = terminal.refusal("up", SAFELIGHT_PORT="99999")
-    assert said == "The setting SAFELIGHT_PORT is wrong: Input should be less than or equal to 65535."
+    message = terminal.refusal("up", SAFELIGHT_PORT="99999")
+    assert message == "The setting SAFELIGHT_PORT is wrong: Input should be less than or equal to 65535."
 
 
 def test_settings_that_do_not_fit_together_are_explained(terminal: Terminal) -> None:
-    said = terminal.refusal("up", SAFELIGHT_LEASE="10", SAFELIGHT_HEARTBEAT="9")
+    message = terminal.refusal("up", SAFELIGHT_LEASE="10", SAFELIGHT_HEARTBEAT="9")
     assert (
-        said
+        message
         == "The settings do not fit together: heartbeat must be at most half of lease, or one late beat loses the job."
     )
 
 
 def test_a_part_that_needs_a_database_says_where_to_get_one(terminal: Terminal) -> None:
-    said = terminal.refusal("migrate")
-    assert said == (
+    message = terminal.refusal("migrate")
+    assert message == (
         f"There is no postgres under {terminal.data_dir}: start `safelight up` on this directory, "
         "or set SAFELIGHT_DATABASE_URL."
     )
 
 
 def test_the_overview_names_every_command_and_imports_none(terminal: Terminal) -> None:
-    ended = terminal.run("--help", PYTHONPROFILEIMPORTTIME="1")
+    result = terminal.run("--help", PYTHONPROFILEIMPORTTIME="1")
     parts = ("api", "worker", "sweep", "deliver", "migrate")
     for name in ("up", "generate", "watch", "jobs", "doctor", "keys", *parts, "version"):
-        assert f"\n  {name} " in ended.stdout
-    imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
-    assert "typer" in imported
-    assert not imported & {
+        assert f"\n  {name} " in result.stdout
+    modules = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert "typer" in modules
+    assert not modules & {
         "pydantic",
         "sqlalchemy",
         "rich",

@@ -1,4 +1,4 @@
-"""`safelight up`, told from an empty directory to the last process gone. The tests are one story, in their order."""
+"""`safelight up`, from an empty directory until its last process has ended. The tests depend on their order."""
 
 import os
 import select
@@ -6,9 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -16,8 +14,9 @@ import psutil
 import pytest
 
 from cli.local.embedded import free_port
-from tests.cli.terminal import Terminal
-from tests.processes import PATIENCE, Process
+from tests.cli.terminal import Terminal, final_job
+from tests.processes import Process
+from tests.waiting import PATIENCE, until
 
 PNG = b"\x89PNG\r\n"
 LAST_LINE = "print(image.data[0].url)"
@@ -41,17 +40,9 @@ def family(process: Process) -> list[psutil.Process]:
 
 def lines(process: Process, first: str, last: str) -> str:
     """What a process said from one line to another, both included."""
-    said = process.said()
-    begin = said.index(first)
-    return said[begin : said.index(last, begin) + len(last)]
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    """Wait for what nobody announces."""
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.05)
+    output = process.output()
+    begin = output.index(first)
+    return output[begin : output.index(last, begin) + len(last)]
 
 
 def is_ready(terminal: Terminal) -> bool:
@@ -62,10 +53,10 @@ def is_ready(terminal: Terminal) -> bool:
 
 
 def test_it_is_ready_when_it_says_so(up: Process, terminal: Terminal) -> None:
-    assert f"Safelight is ready at {terminal.url} (" in up.said()
-    assert f"{terminal.url}/docs" in up.said()
-    ready = httpx.get(f"{terminal.url}/readyz")
-    assert ready.json() == {"status": "ready", "checks": {"database": "ok", "redis": "ok", "storage": "ok"}}
+    assert f"Safelight is ready at {terminal.url} (" in up.output()
+    assert f"{terminal.url}/docs" in up.output()
+    answer = httpx.get(f"{terminal.url}/readyz")
+    assert answer.json() == {"status": "ready", "checks": {"database": "ok", "redis": "ok", "storage": "ok"}}
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the lines are for curl")
@@ -76,32 +67,32 @@ def test_its_curl_lines_end_in_an_image(up: Process, directory: Path) -> None:
 
 def test_its_sdk_lines_print_the_address_of_an_image(up: Process) -> None:
     snippet = lines(up, "from openai import", LAST_LINE)
-    done = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr
-    assert httpx.get(done.stdout.strip()).content.startswith(PNG)
+    result = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, timeout=PATIENCE)
+    assert result.returncode == 0, result.stderr
+    assert httpx.get(result.stdout.strip()).content.startswith(PNG)
 
 
 def test_the_doctor_finds_everything_well(up: Process, terminal: Terminal) -> None:
-    checked = terminal.run("doctor")
-    assert checked.returncode == 0, checked.stdout
-    assert [line.split()[:2] for line in checked.stdout.splitlines()] == [
+    result = terminal.run("doctor")
+    assert result.returncode == 0, result.stdout
+    assert [line.split()[:2] for line in result.stdout.splitlines()] == [
         ["ok", part]
         for part in ("python", "settings", "models", "torch", "postgres", "redis", "storage", "api", "disk")
     ]
 
 
 def test_a_second_one_on_the_same_directory_says_who_is_running(up: Process, terminal: Terminal) -> None:
-    said = terminal.refusal("up")
-    assert said == f"Safelight is running on {terminal.data_dir} already, as pid {up.pid} at {terminal.url}."
+    output = terminal.refusal("up")
+    assert output == f"Safelight is running on {terminal.data_dir} already, as pid {up.pid} at {terminal.url}."
 
 
 def test_keys_are_made_shown_and_revoked_beside_it(up: Process, terminal: Terminal) -> None:
     key = terminal.run("keys", "create", "phone", "--project", "home").stdout.strip()
-    (listed,) = terminal.run("keys", "list").stdout.splitlines()
-    assert listed.endswith("phone")
-    assert key[:9] in listed
-    assert key not in listed
-    key_id = listed.split()[0]
+    (line,) = terminal.run("keys", "list").stdout.splitlines()
+    assert line.endswith("phone")
+    assert key[:9] in line
+    assert key not in line
+    key_id = line.split()[0]
     assert terminal.run("keys", "revoke", key_id).stdout == f"{key_id} is revoked.\n"
     assert terminal.refusal("keys", "revoke", key_id) == f"There is no key {key_id}, or it was revoked before."
 
@@ -118,7 +109,7 @@ def test_a_server_that_dies_is_started_again(up: Process, terminal: Terminal, na
     (before,) = servers()
     os.kill(before, signal.SIGKILL)
     up.until_says(f"{name} has ended (killed by SIGKILL); it starts again in 0.5 s.")
-    eventually(lambda: servers() not in ([], [before]) and is_ready(terminal))
+    until(lambda: servers() not in ([], [before]) and is_ready(terminal))
 
 
 def test_ctrl_c_leaves_no_process(up: Process, terminal: Terminal) -> None:
@@ -134,11 +125,11 @@ def test_ctrl_c_leaves_no_process(up: Process, terminal: Terminal) -> None:
 def test_a_kill_takes_every_server_with_it(terminal: Terminal) -> None:
     with terminal.start("up", SAFELIGHT_AUTH="on") as process:
         process.until_says(LAST_LINE)
-        key = next(word for word in process.said().split() if word.startswith("sl_"))
+        key = next(word for word in process.output().split() if word.startswith("sl_"))
         with httpx.Client(base_url=terminal.url) as client:
             assert client.get("/v1/jobs").status_code == 401
             assert client.get("/v1/jobs", headers={"authorization": f"Bearer {key}"}).status_code == 200
-        ends = [os.pidfd_open(each.pid) for each in family(process)]
+        ends = [os.pidfd_open(child.pid) for child in family(process)]
         process.kill()
         for end in ends:
             assert select.select([end], [], [], PATIENCE)[0]
@@ -149,24 +140,23 @@ def test_the_first_ctrl_c_waits_for_the_job_in_hand_and_the_second_does_not(term
     with terminal.start("up") as process:
         process.until_says(LAST_LINE)
         job = httpx.post(f"{terminal.url}/v1/jobs", json={"model": "slow", "prompt": "a cat"}).json()
-        eventually(lambda: httpx.get(job["urls"]["self"]).json()["status"] == "in_progress")
+        until(lambda: httpx.get(job["urls"]["self"]).json()["status"] == "in_progress")
         everybody = family(process)
         process.signal(signal.SIGINT)
         process.until_says("Stopping: what is in hand is finished first.")
-        (worker,) = (each for each in everybody if "celery" in each.cmdline())
+        (worker,) = (child for child in everybody if "celery" in child.cmdline())
         assert worker.is_running()
         process.signal(signal.SIGINT)
         assert process.wait() == 0
-        assert not [each for each in psutil.wait_procs(everybody, PATIENCE)[1] if each.is_running()]
+        assert not [child for child in psutil.wait_procs(everybody, PATIENCE)[1] if child.is_running()]
 
 
 def test_without_a_worker_jobs_wait_and_a_worker_of_its_own_draws_them(terminal: Terminal) -> None:
     with terminal.start("up", "--without-worker") as process:
         process.until_says(LAST_LINE)
-        assert not [each for each in family(process) if "celery" in each.cmdline()]
+        assert not [child for child in family(process) if "celery" in child.cmdline()]
         job = httpx.post(f"{terminal.url}/v1/jobs", json={"prompt": "a cat"}).json()
         with terminal.start("worker", "--queue", "local", "--concurrency", "2"):
-            done = httpx.get(job["urls"]["self"], params={"wait": 30}, timeout=PATIENCE).json()
-            assert done["status"] == "completed"
+            assert final_job(job["urls"]["self"])["status"] == "completed"
         process.signal(signal.SIGTERM)
         assert process.wait() == 0

@@ -1,4 +1,4 @@
-"""`safelight up` with a key for OpenAI: a worker of its own asks for its models."""
+"""`safelight up` with a key for OpenAI starts a worker for OpenAI's models."""
 
 from pathlib import Path
 
@@ -6,9 +6,8 @@ import httpx
 import psutil
 
 from cli.local.embedded import free_port
-from tests.cli.terminal import CATALOG, Terminal
+from tests.cli.terminal import CATALOG, Terminal, final_job
 from tests.openai_stub import KEY, MODEL, OpenAIStub
-from tests.processes import PATIENCE
 
 REMOTE = f"""
 [[models]]
@@ -33,10 +32,10 @@ def test_images_come_from_the_device_and_from_openai_each_by_a_worker_of_its_own
                 httpx.post(f"{terminal.url}/v1/jobs", json={"prompt": "a cat", **fields}).json()["id"]
                 for fields in ({}, {"model": MODEL})
             ]
-            ended = [httpx.get(f"{terminal.url}/v1/jobs/{job}?wait=60", timeout=PATIENCE + 5).json() for job in jobs]
+            finals = [final_job(f"{terminal.url}/v1/jobs/{job}") for job in jobs]
             commands = [child.cmdline() for child in psutil.Process(process.pid).children(recursive=True)]
 
-    assert [job["status"] for job in ended] == ["completed", "completed"]
+    assert [job["status"] for job in finals] == ["completed", "completed"]
     assert len(openai.received) == 1
     assert sum("openai" in command and "--concurrency=32" in command for command in commands) == 1
     assert sum("local" in command and "--concurrency=2" in command for command in commands) == 1

@@ -1,4 +1,4 @@
-"""`safelight webhooks listen`: shows what comes, and tells true from forged."""
+"""`safelight webhooks listen` shows what arrives, and whether its signature is valid."""
 
 import json
 import time
@@ -15,16 +15,16 @@ EVENT = json.dumps({"id": "evt_1", "type": "job.completed", "data": {"id": "job_
 
 def test_what_comes_is_verified_and_shown(tmp_path: Path) -> None:
     secret, port = new_secret(), free_port()
-    now = int(time.time())
+    time_now = int(time.time())
     with Terminal(tmp_path, port).start("webhooks", "listen", "--port", str(port), "--secret", secret) as listener:
         listener.until_says("Listening")
         for keys, moment, body, status, words in (
-            ([secret], now, EVENT, 204, "job.completed  job_1  evt_1  (signature is valid)"),
-            ([new_secret(), secret], now, EVENT, 204, "signature is valid"),
-            ([new_secret()], now, EVENT, 400, "signature is NOT valid"),
-            ([], now, EVENT, 400, "signature is NOT valid"),
-            ([secret], now - 1000, EVENT, 400, "timestamp is too far from now"),
-            ([secret], now, b"\x1b[2J", 204, r"not an event: b'\x1b[2J'"),
+            ([secret], time_now, EVENT, 204, "job.completed  job_1  evt_1  (signature is valid)"),
+            ([new_secret(), secret], time_now, EVENT, 204, "signature is valid"),
+            ([new_secret()], time_now, EVENT, 400, "signature is NOT valid"),
+            ([], time_now, EVENT, 400, "signature is NOT valid"),
+            ([secret], time_now - 1000, EVENT, 400, "timestamp is too far from now"),
+            ([secret], time_now, b"\x1b[2J", 204, r"not an event: b'\x1b[2J'"),
         ):
             headers = signed(keys, "evt_1", moment, body)
             answer = httpx.post(f"http://127.0.0.1:{port}/", content=body, headers=headers, trust_env=False)
@@ -33,7 +33,7 @@ def test_what_comes_is_verified_and_shown(tmp_path: Path) -> None:
 
 
 def test_a_secret_that_is_none_is_refused(tmp_path: Path) -> None:
-    ended = Terminal(tmp_path, 1).run("webhooks", "listen", "--secret", "abc")
+    result = Terminal(tmp_path, 1).run("webhooks", "listen", "--secret", "abc")
 
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr.startswith("safelight: The secret must be whsec_")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("safelight: The secret must be whsec_")

@@ -1,4 +1,4 @@
-"""A wire to an API that can be cut: a TCP relay that hangs up where a test says so, and remembers what was asked."""
+"""A TCP relay to an API that closes a connection where a test says so, and records the requests."""
 
 import socket
 import threading
@@ -7,25 +7,25 @@ from contextlib import suppress
 from typing import Self
 
 Cut = Callable[[bytes, bytes], bool]
-"""Whether to hang up, by all that was asked and answered on a connection, before the last of it is handed on."""
+"""Whether to close a connection, given its request and its answer so far, before the last part is passed on."""
 
 
 class Wire:
     """Relays to a port of this machine. It cuts one connection, where `cut` says so for the first time."""
 
-    def __init__(self, port: int, cut: Cut) -> None:
+    def __init__(self, port: int, should_cut: Cut) -> None:
         self._port = port
-        self._cut = cut
+        self._should_cut = should_cut
         self._has_cut = threading.Event()
-        self._asked: list[bytearray] = []
+        self._requests: list[bytearray] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._listen, daemon=True).start()
 
     @property
-    def asked(self) -> str:
-        """All that was sent to the API, connection after connection."""
-        return b"".join(self._asked).decode()
+    def requests(self) -> str:
+        """All requests to the API, connection after connection."""
+        return b"".join(self._requests).decode()
 
     @property
     def has_cut(self) -> bool:
@@ -34,29 +34,29 @@ class Wire:
     def _listen(self) -> None:
         with suppress(OSError):  # closed: the test is over
             while True:
-                here, _ = self._listener.accept()
-                there = socket.create_connection(("127.0.0.1", self._port))
-                self._asked.append(asked := bytearray())
-                for relay in (self._ask, self._answer):
-                    threading.Thread(target=relay, args=(here, there, asked), daemon=True).start()
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._port))
+                self._requests.append(requests := bytearray())
+                for relay in (self._relay_requests, self._relay_answers):
+                    threading.Thread(target=relay, args=(client, server, requests), daemon=True).start()
 
-    def _ask(self, here: socket.socket, there: socket.socket, asked: bytearray) -> None:
+    def _relay_requests(self, client: socket.socket, server: socket.socket, requests: bytearray) -> None:
         with suppress(OSError):
-            while part := here.recv(65536):
-                asked += part
-                there.sendall(part)
-            there.shutdown(socket.SHUT_WR)
+            while part := client.recv(65536):
+                requests += part
+                server.sendall(part)
+            server.shutdown(socket.SHUT_WR)
 
-    def _answer(self, here: socket.socket, there: socket.socket, asked: bytearray) -> None:
+    def _relay_answers(self, client: socket.socket, server: socket.socket, requests: bytearray) -> None:
         answered = b""
-        with suppress(OSError), here, there:
-            while part := there.recv(65536):
+        with suppress(OSError), client, server:
+            while part := server.recv(65536):
                 answered += part
-                if not self.has_cut and self._cut(bytes(asked), answered):
+                if not self.has_cut and self._should_cut(bytes(requests), answered):
                     self._has_cut.set()
-                    here.shutdown(socket.SHUT_RDWR)  # to close is not enough while the other thread reads from it
+                    client.shutdown(socket.SHUT_RDWR)  # to close is not enough while the other thread reads from it
                     return
-                here.sendall(part)
+                client.sendall(part)
 
     def __enter__(self) -> Self:
         return self

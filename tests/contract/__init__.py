@@ -1,1 +1,1 @@
-"""One suite a protocol, run over everything that implements it."""
+"""One suite for each protocol, run over everything that implements it."""

@@ -1,4 +1,4 @@
-"""The generators under test, what each can do, and how to ask them for it."""
+"""The generators under test, what each can do, and how to make a request to it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,14 @@ from worker.generators.unclip.pipeline import UnclipPipeline
 from worker.generators.unclip.prior import UnclipPrior
 from worker.generators.unclip.upscaler import UnclipUpscaler
 
-from .pipelines import SIDE_PX, a_tiny_flux, a_tiny_karlo, a_tiny_karlo_of_variations, a_tiny_stable_diffusion, saved
+from .pipelines import (
+    SIDE_PX,
+    a_tiny_flux,
+    a_tiny_karlo,
+    a_tiny_karlo_of_variations,
+    a_tiny_stable_diffusion,
+    save_pipeline,
+)
 
 BUNDLED = Settings().models_dir / "unclip-mini"
 OPERATIONS: dict[Task, Operation] = {
@@ -42,19 +49,19 @@ class RecordingReporter:
 
     stop_at: int | None = None
     looks: bool = False
-    heard: list[tuple[int, int]] = field(default_factory=list)
-    seen: list[Sequence[Image.Image]] = field(default_factory=list)
-    called: Event = field(default_factory=Event)
+    steps: list[tuple[int, int]] = field(default_factory=list)
+    previews: list[Sequence[Image.Image]] = field(default_factory=list)
+    call: Event = field(default_factory=Event)
 
-    def step(self, done: int, total: int) -> None:
-        self.heard.append((done, total))
-        self.called.set()
-        if done == self.stop_at:
+    def step(self, step: int, total: int) -> None:
+        self.steps.append((step, total))
+        self.call.set()
+        if step == self.stop_at:
             raise Stopped
 
     def preview(self, draw: Callable[[], Sequence[Image.Image]]) -> None:
         if self.looks:
-            self.seen.append(draw())
+            self.previews.append(draw())
 
 
 def a_model(**changes: Any) -> Model:
@@ -127,13 +134,13 @@ def a_mask(side: int) -> Image.Image:
 
 def _of_folder(pipe: Callable[[], Any], **changes: Any) -> Callable[[Path], Generator]:
     def make(place: Path) -> Generator:
-        generator: Generator = a_diffusers_generator(saved(pipe(), place), **changes)
+        generator: Generator = a_diffusers_generator(save_pipeline(pipe(), place), **changes)
         return generator
 
     return make
 
 
-def _bundled(place: Path) -> Generator:
+def _bundled_model(place: Path) -> Generator:
     generator: Generator = a_diffusers_generator(BUNDLED, operations=["generation", "edit", "variation"])
     return generator
 
@@ -181,7 +188,7 @@ KINDS: dict[str, Kind] = {
         hears_negative_prompts=False,
         counts=lambda request: request.steps + 2,
     ),
-    "unclip-mini": Kind(_bundled, EVERY_TASK, side_px=128),
+    "unclip-mini": Kind(_bundled_model, EVERY_TASK, side_px=128),
     "unclip-mini with every part": Kind(_of_folder(_with_every_part), ("text-to-image", "inpainting"), side_px=256),
 }
 

@@ -1,4 +1,4 @@
-"""Tiny diffusers pipelines with random weights: real classes, real folders, drawn in milliseconds."""
+"""Tiny diffusers pipelines with random weights: real classes and folders, and an image takes milliseconds."""
 
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,7 @@ def a_tiny_karlo_of_variations() -> DiffusionPipeline:
         )
 
 
-def saved(pipe: DiffusionPipeline, folder: Path, *, safetensors: bool = True) -> Path:
+def save_pipeline(pipe: DiffusionPipeline, folder: Path, *, safetensors: bool = True) -> Path:
     pipe.save_pretrained(folder, safe_serialization=safetensors)
     return folder
 

@@ -1,4 +1,4 @@
-"""Progress and cancel, over the shapes that diffusers' loops have: guidance, solvers, cascades, transformers."""
+"""Progress and cancellation, over the shapes of diffusers' loops: guidance, solvers, cascades, transformers."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from worker.generators import build
 from worker.generators.denoiser import denoisers, watched
 
 from .kinds import RecordingReporter, a_model, a_photo
-from .pipelines import SIDE_PX, a_tiny_flux, a_tiny_stable_diffusion, saved, warnings_of_diffusers
+from .pipelines import SIDE_PX, a_tiny_flux, a_tiny_stable_diffusion, save_pipeline, warnings_of_diffusers
 
 pytestmark = warnings_of_diffusers
 
@@ -99,7 +99,7 @@ def test_every_solver_counts_from_nought_to_its_total(
     reporter = RecordingReporter()
     with watched(pipe, reporter, 6):
         pipe("a cat", num_inference_steps=6, guidance_scale=guidance_scale)
-    assert reporter.heard == [(done, total) for done in range(total + 1)]
+    assert reporter.steps == [(step, total) for step in range(total + 1)]
 
 
 @pytest.mark.parametrize(("scheduler", "total", "of_half"), SOLVERS)
@@ -110,30 +110,30 @@ def test_every_solver_counts_the_steps_that_are_left_to_an_edit(scheduler: Any, 
     reporter = RecordingReporter()
     with watched(pipe, reporter, 6):
         pipe("a cat", image=a_photo(SIDE_PX), strength=0.5, num_inference_steps=6)
-    assert reporter.heard == [(done, of_half) for done in range(of_half + 1)]
+    assert reporter.steps == [(step, of_half) for step in range(of_half + 1)]
 
 
 def test_the_stages_of_a_cascade_count_as_one_rising_row() -> None:
     pipe, reporter = a_cascade(), RecordingReporter()
     with watched(pipe, reporter, 12):
         pipe(steps=4)
-    assert reporter.heard == [(done, 12) for done in range(13)]
+    assert reporter.steps == [(step, 12) for step in range(13)]
 
 
 def test_more_steps_than_were_asked_never_pass_the_total() -> None:
     pipe, reporter = a_cascade(), RecordingReporter()
     with watched(pipe, reporter, 10):
         pipe(steps=4)
-    assert reporter.heard == [*((done, 10) for done in range(10)), (9, 10), (9, 10), (10, 10)]
+    assert reporter.steps == [*((step, 10) for step in range(10)), (9, 10), (9, 10), (10, 10)]
 
 
-def test_a_denoiser_that_is_told_no_timestep_counts_by_its_calls() -> None:
+def test_a_denoiser_without_a_timestep_counts_its_calls() -> None:
     pipe, reporter = a_cascade(), RecordingReporter()
     pipe.register_modules(prior=None, decoder=TokenDenoiser(), upsampler=None)
     with watched(pipe, reporter, 3):
         for _ in range(3):
             pipe.decoder(torch.zeros(1))
-    assert reporter.heard == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert reporter.steps == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
 @pytest.mark.parametrize("leave", [Stopped, RuntimeError, KeyboardInterrupt])
@@ -151,17 +151,17 @@ def test_the_hooks_are_gone_however_the_call_ends(leave: type[BaseException]) ->
     assert hooks(pipe) == 0
 
 
-def test_a_transformer_that_is_called_by_keywords_is_watched_too(tmp_path: Path) -> None:
-    folder = saved(a_tiny_flux(), tmp_path / "flux")
+def test_a_transformer_that_is_called_by_keywords_reports_its_steps_too(tmp_path: Path) -> None:
+    folder = save_pipeline(a_tiny_flux(), tmp_path / "flux")
     generator = build(a_model(source=str(folder)), Settings(device="cpu", torch_threads=1))
-    request = image_request(side=SIDE_PX, seed=1, steps=5, guidance_scale=3.5)
+    request = image_request("a cat", side=SIDE_PX, seed=1, steps=5, guidance_scale=3.5)
     reporter = RecordingReporter()
     assert [image.size for image in generator.generate([request, request], reporter)] == [(SIDE_PX, SIDE_PX)] * 2
-    assert reporter.heard == [(done, 5) for done in range(6)]
+    assert reporter.steps == [(step, 5) for step in range(6)]
 
 
 def test_a_negative_prompt_that_a_pipeline_would_ignore_is_an_error(tmp_path: Path) -> None:
-    folder = saved(a_tiny_flux(), tmp_path / "flux")
+    folder = save_pipeline(a_tiny_flux(), tmp_path / "flux")
     request = image_request(side=SIDE_PX, seed=1, steps=2, guidance_scale=3.5, negative_prompt="blurred")
     settings = Settings(device="cpu", torch_threads=1)
     with pytest.raises(GenerationError, match="takes no negative_prompt") as caught:
@@ -170,4 +170,4 @@ def test_a_negative_prompt_that_a_pipeline_would_ignore_is_an_error(tmp_path: Pa
     guided = build(a_model(source=str(folder), options={"true_cfg_scale": 4.0}), settings)
     reporter = RecordingReporter()
     assert len(guided.generate([request], reporter)) == 1
-    assert reporter.heard == [(0, 2), (1, 2), (2, 2)]
+    assert reporter.steps == [(0, 2), (1, 2), (2, 2)]

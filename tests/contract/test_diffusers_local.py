@@ -1,4 +1,4 @@
-"""diffusers pipelines behind the contract: values they would drop, errors they raise, and memory they let go."""
+"""diffusers pipelines behind the protocol: values they would drop, errors they raise, and memory they free."""
 
 import weakref
 from pathlib import Path
@@ -13,13 +13,13 @@ from core.generation import ImageRequest, Stopped
 from tests.image_requests import image_request, with_changes
 
 from .kinds import RecordingReporter, a_diffusers_generator
-from .pipelines import SIDE_PX, saved, warnings_of_diffusers
+from .pipelines import SIDE_PX, save_pipeline, warnings_of_diffusers
 
 pytestmark = warnings_of_diffusers
 
 
 def a_tiny_request(**changes: Any) -> ImageRequest:
-    return image_request(side=SIDE_PX, seed=1, **changes)
+    return with_changes(image_request("a cat", side=SIDE_PX, seed=1, steps=4, guidance_scale=5.0), **changes)
 
 
 class Distilled(StableDiffusionPipeline):  # type: ignore[misc]  # diffusers is untyped
@@ -42,11 +42,11 @@ def test_a_value_that_the_pipeline_would_drop_is_an_error(tiny: Path, changes: d
     generator = a_diffusers_generator(tiny)
     generator.load()
     generator._pipe.__class__ = Distilled
-    plain = a_tiny_request(steps=20)
+    request = a_tiny_request(steps=20)
     with pytest.raises(GenerationError, match=says) as caught:
-        generator.generate([with_changes(plain, **changes)], RecordingReporter())
+        generator.generate([with_changes(request, **changes)], RecordingReporter())
     assert not caught.value.retryable
-    assert len(generator.generate([plain], RecordingReporter())) == 1
+    assert len(generator.generate([request], RecordingReporter())) == 1
 
 
 def test_a_pipeline_that_draws_without_a_prompt_is_refused(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_pipeline_that_draws_without_a_prompt_is_refused(tmp_path: Path) -> No
         down_block_types=("DownBlock2D",),
         up_block_types=("UpBlock2D",),
     )
-    folder = saved(DDPMPipeline(unet, DDPMScheduler()), tmp_path / "unconditional")
+    folder = save_pipeline(DDPMPipeline(unet, DDPMScheduler()), tmp_path / "unconditional")
     with pytest.raises(ModelUnavailable, match="takes no prompt"):
         a_diffusers_generator(folder).load()
 

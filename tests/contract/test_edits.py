@@ -1,4 +1,4 @@
-"""Edits: how far an image changes, where it must not change at all, and who cannot edit."""
+"""Edits: how far an image changes, where it must not change at all, and which generators cannot edit."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ from .pipelines import (
     a_tiny_flux,
     a_tiny_karlo,
     a_tiny_stable_diffusion,
-    saved,
+    save_pipeline,
     warnings_of_diffusers,
 )
 
@@ -29,15 +29,17 @@ over_an_image = pytest.mark.parametrize("artist", artists("image-to-image"), ind
 in_a_mask = pytest.mark.parametrize("artist", artists("inpainting"), indirect=True, ids=" / ".join)
 
 
-def distance(one: Array, other: Array) -> float:
-    return float(abs(one - other).mean())
+def distance(first_image: Array, second_image: Array) -> float:
+    return float(abs(first_image - second_image).mean())
 
 
 @over_an_image
 def test_a_small_strength_changes_less_than_a_large_one(artist: Artist) -> None:
     # From the least edit there is, for the tiny autoencoder with its random weights returns no image as it was.
-    least, some, much = (artist.draw(artist.request(steps=20, strength=strength))[0] for strength in (0.05, 0.3, 1.0))
-    assert 0 < distance(some, least) < distance(much, least)
+    small, medium, large = (
+        artist.draw(artist.request(steps=20, strength=strength))[0] for strength in (0.05, 0.3, 1.0)
+    )
+    assert 0 < distance(medium, small) < distance(large, small)
 
 
 @pytest.mark.parametrize(
@@ -45,30 +47,32 @@ def test_a_small_strength_changes_less_than_a_large_one(artist: Artist) -> None:
 )
 def test_the_least_edit_is_nearly_the_original(artist: Artist) -> None:
     side = artist.kind.side_px
-    least, much = (artist.draw(artist.request(steps=20, strength=strength))[0] for strength in (0.05, 0.9))
+    small, large = (artist.draw(artist.request(steps=20, strength=strength))[0] for strength in (0.05, 0.9))
     original = numpy.asarray(a_photo(side, 1), dtype=int)
-    assert distance(least, original) < 20
-    assert distance(much, original) > 2 * distance(least, original)
+    assert distance(small, original) < 20
+    assert distance(large, original) > 2 * distance(small, original)
 
 
 @over_an_image
 def test_a_strength_of_one_leaves_nothing_of_the_original(artist: Artist) -> None:
-    plain = artist.request(strength=1.0)
-    one, other = artist.draw(plain, with_changes(plain, image=a_photo(artist.kind.side_px, 3)))
+    request = artist.request(strength=1.0)
+    first_image, second_image = artist.draw(request, with_changes(request, image=a_photo(artist.kind.side_px, 3)))
     if artist.name in {"fake", "unclip-mini"}:
-        assert abs(one - other).max() <= artist.kind.tolerance
+        assert abs(first_image - second_image).max() <= artist.kind.tolerance
     else:  # Stable Diffusion begins below the strongest noise, so a trace of the original is left
-        assert distance(one, other) < distance(one, artist.draw(with_changes(plain, seed=2))[0])
+        assert distance(first_image, second_image) < distance(
+            first_image, artist.draw(with_changes(request, seed=2))[0]
+        )
 
 
 @in_a_mask
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_outside_the_mask_every_pixel_is_the_original_s(artist: Artist, strength: float) -> None:
     request = artist.request(strength=strength)
-    (edited,) = artist.draw(request)
+    (image,) = artist.draw(request)
     original, mask = numpy.asarray(request.image, dtype=int), numpy.asarray(request.mask)
-    assert (edited[mask == 0] == original[mask == 0]).all()
-    assert abs(edited[mask == 255] - original[mask == 255]).mean() > 1
+    assert (image[mask == 0] == original[mask == 0]).all()
+    assert abs(image[mask == 255] - original[mask == 255]).mean() > 1
 
 
 @in_a_mask
@@ -78,20 +82,20 @@ def test_each_image_of_a_batch_has_a_mask_of_its_own(artist: Artist) -> None:
     left.paste(255, (0, 0, side // 2, side))
     right.paste(255, (side // 2, 0, side, side))
     first, second = artist.request(mask=left), artist.request(mask=right, seed=2)
-    one, other = artist.draw(first, second)
+    first_image, second_image = artist.draw(first, second)
     half = side // 2
-    assert (one[:, half:] == numpy.asarray(first.image)[:, half:]).all()
-    assert (other[:, :half] == numpy.asarray(second.image)[:, :half]).all()
-    assert (one[:, :half] != numpy.asarray(first.image)[:, :half]).any()
+    assert (first_image[:, half:] == numpy.asarray(first.image)[:, half:]).all()
+    assert (second_image[:, :half] == numpy.asarray(second.image)[:, :half]).all()
+    assert (first_image[:, :half] != numpy.asarray(first.image)[:, :half]).any()
 
 
 @pytest.mark.parametrize("side", [256, 1024])
 @pytest.mark.parametrize("artist", [("unclip-mini", "inpainting")], indirect=True)
 def test_the_original_keeps_its_resolution_outside_the_mask(artist: Artist, side: int) -> None:
     detailed = Image.effect_noise((side, side), 60).convert("RGB")
-    (edited,) = artist.draw(artist.request(size=f"{side}x{side}", image=detailed, mask=a_mask(side), steps=2))
+    (image,) = artist.draw(artist.request(size=f"{side}x{side}", image=detailed, mask=a_mask(side), steps=2))
     outside = numpy.asarray(a_mask(side)) == 0
-    assert (edited[outside] == numpy.asarray(detailed)[outside]).all()
+    assert (image[outside] == numpy.asarray(detailed)[outside]).all()
 
 
 def test_the_edge_of_a_mask_is_soft_and_inside_it() -> None:
@@ -106,9 +110,9 @@ def test_the_edge_of_a_mask_is_soft_and_inside_it() -> None:
 
 def test_the_pipelines_of_a_model_share_every_weight(tiny: Path) -> None:
     generator = a_diffusers_generator(tiny)
-    drawn = generator.generate([a_request("text-to-image")], RecordingReporter())
-    edited = generator.generate([a_request("inpainting")], RecordingReporter())
-    assert len(drawn) == len(edited) == 1
+    images_of_text = generator.generate([a_request("text-to-image")], RecordingReporter())
+    image = generator.generate([a_request("inpainting")], RecordingReporter())
+    assert len(images_of_text) == len(image) == 1
     tasks: tuple[Task, ...] = ("image-to-image", "inpainting")
     pipes = [generator._operations.pipeline(a_request(task)) for task in tasks]
     assert {type(pipe).__name__ for pipe in pipes} == {
@@ -120,28 +124,28 @@ def test_the_pipelines_of_a_model_share_every_weight(tiny: Path) -> None:
 
 
 def test_a_transformer_edits_in_fewer_steps_too(tmp_path: Path) -> None:
-    generator = a_diffusers_generator(saved(a_tiny_flux(), tmp_path / "flux"))
+    generator = a_diffusers_generator(save_pipeline(a_tiny_flux(), tmp_path / "flux"))
     reporter = RecordingReporter()
     generator.generate([a_request("image-to-image", steps=8, strength=0.5)], reporter)
-    assert reporter.heard == [(done, 4) for done in range(5)]
+    assert reporter.steps == [(step, 4) for step in range(5)]
 
 
 def test_a_model_that_cannot_edit_says_so(tmp_path: Path) -> None:
-    generator = a_diffusers_generator(saved(a_tiny_karlo(), tmp_path / "karlo"))
+    generator = a_diffusers_generator(save_pipeline(a_tiny_karlo(), tmp_path / "karlo"))
     with pytest.raises(GenerationError, match="cannot do image-to-image: UnCLIPPipeline has no") as caught:
         generator.generate([a_request("image-to-image")], RecordingReporter())
     assert not caught.value.retryable
 
 
-def test_a_denoiser_made_for_inpainting_does_nothing_else(made: Callable[[str], Generator]) -> None:
-    generator = made("stable diffusion, inpainting only")
+def test_a_denoiser_made_for_inpainting_does_nothing_else(make_generator: Callable[[str], Generator]) -> None:
+    generator = make_generator("stable diffusion, inpainting only")
     for wrong in (a_request("image-to-image"), a_request("text-to-image")):
         with pytest.raises(GenerationError, match=r"under-test cannot do (image-to-image|text-to-image)"):
             generator.generate([wrong], RecordingReporter())
 
 
-def test_a_catalogue_that_asks_for_what_a_pipeline_cannot_do_is_told(tmp_path: Path) -> None:
-    folder = saved(a_tiny_stable_diffusion(), tmp_path / "plain")
+def test_a_catalogue_that_asks_for_what_a_pipeline_cannot_do_is_an_error(tmp_path: Path) -> None:
+    folder = save_pipeline(a_tiny_stable_diffusion(), tmp_path / "plain")
     with pytest.raises(ModelUnavailable, match="cannot do what the catalogue lists: variation"):
         a_diffusers_generator(folder, operations=["variation"]).load()
 

@@ -1,4 +1,4 @@
-"""The generator without a model: what its magic words do."""
+"""The generator without a model: what the words in brackets in its prompts do."""
 
 import signal
 import subprocess
@@ -13,6 +13,7 @@ from core.errors import GenerationError, GeneratorFailed, OutOfMemory
 from core.generation import Generator, ImageRequest
 from core.settings import Settings
 from tests.image_requests import image_request
+from tests.waiting import PATIENCE
 from worker.generators import build
 
 from .kinds import RecordingReporter, a_model
@@ -21,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def a_fake_request(prompt: str, seed: int = 0) -> ImageRequest:
-    return image_request(prompt, seed=seed)
+    return image_request(prompt, side=64, seed=seed, steps=4, guidance_scale=5.0)
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def fake() -> Generator:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "error", "retryable", "heard"),
+    ("prompt", "error", "retryable", "steps"),
     [
         ("[fail]", GeneratorFailed, True, [(0, 4)]),
         ("[refuse]", GenerationError, False, [(0, 4)]),
@@ -39,12 +40,12 @@ def fake() -> Generator:
     ],
 )
 def test_a_word_in_a_prompt_makes_the_fake_one_fail_the_whole_call(
-    fake: Generator, prompt: str, error: type[GenerationError], retryable: bool, heard: Sequence[tuple[int, int]]
+    fake: Generator, prompt: str, error: type[GenerationError], retryable: bool, steps: Sequence[tuple[int, int]]
 ) -> None:
     reporter = RecordingReporter()
     with pytest.raises(GenerationError) as caught:
         fake.generate([a_fake_request("a cat"), a_fake_request(f"{prompt} a dog")], reporter)
-    assert (type(caught.value), caught.value.retryable, reporter.heard) == (error, retryable, heard)
+    assert (type(caught.value), caught.value.retryable, reporter.steps) == (error, retryable, steps)
 
 
 def test_the_fake_one_draws_a_single_image_that_runs_out_of_memory_in_company(fake: Generator) -> None:
@@ -55,13 +56,13 @@ def test_the_fake_one_draws_a_single_image_that_runs_out_of_memory_in_company(fa
 
 def test_the_fake_one_kills_its_process_when_asked_to_crash() -> None:
     program = (
-        "from core.catalog import Model; from core.settings import Settings; from worker.generators import build\n"
-        "from tests.image_requests import image_request\n"
+        "from core.catalog import Model; from core.generation import ImageRequest; from core.settings import Settings\n"
+        "from worker.generators import build\n"
         "class Watch:\n"
         "    def step(self, done, total): print(done, total, flush=True)\n"
         "    def preview(self, draw): pass\n"
         "generator = build(Model(id='fake', generator='fake'), Settings())\n"
-        "generator.generate([image_request('[crash]')], Watch())"
+        "generator.generate([ImageRequest('[crash]', None, 0, 64, 64, 4, 5.0)], Watch())"
     )
     died = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False, capture_output=True, text=True)
     assert (died.returncode, died.stdout) == (-signal.SIGKILL, "0 4\n1 4\n")
@@ -71,7 +72,7 @@ def test_the_fake_one_hangs_when_asked_to(fake: Generator) -> None:
     reporter = RecordingReporter()
     thread = Thread(target=fake.generate, args=([a_fake_request("[hang]")], reporter), daemon=True)
     thread.start()
-    assert reporter.called.wait(10)
+    assert reporter.call.wait(PATIENCE)
     thread.join(0.1)
     assert thread.is_alive()
-    assert reporter.heard == [(0, 4), (1, 4)]
+    assert reporter.steps == [(0, 4), (1, 4)]

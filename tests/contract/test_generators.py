@@ -1,4 +1,4 @@
-"""What every generator promises of all that it can do: from a text, over an image, in a mask, after an image."""
+"""What every generator promises for each of its tasks: from a text, over an image, in a mask, as a variation."""
 
 import pytest
 
@@ -24,74 +24,74 @@ def test_as_many_images_of_the_asked_size_come_as_were_asked(artist: Artist) -> 
 
 
 @for_all
-def test_nothing_asked_is_nothing_drawn(artist: Artist) -> None:
+def test_no_requests_give_no_images(artist: Artist) -> None:
     assert list(artist.generator.generate([], RecordingReporter())) == []
 
 
 @for_all
 def test_a_seed_gives_the_same_image_again(artist: Artist) -> None:
-    (first,), (again,) = artist.draw(artist.request()), artist.draw(artist.request())
-    assert (first == again).all()
+    (first,), (repeated_image,) = artist.draw(artist.request()), artist.draw(artist.request())
+    assert (first == repeated_image).all()
 
 
 @for_all
 def test_a_seed_gives_the_same_image_whatever_shares_the_batch(artist: Artist) -> None:
-    wanted = artist.request(seed=7)
-    (alone,) = artist.draw(wanted)
+    request = artist.request(seed=7)
+    (alone,) = artist.draw(request)
     neighbours = [artist.request(seed=8), artist.request(seed=9)]
-    if wanted.prompt:
+    if request.prompt:
         neighbours[0] = with_changes(neighbours[0], prompt="three blue houses by the sea")
         neighbours[1] = with_changes(neighbours[1], prompt="夜晚的城市")
-    first, *_ = artist.draw(wanted, *neighbours)
-    *_, last = artist.draw(*neighbours, wanted)
+    first, *_ = artist.draw(request, *neighbours)
+    *_, last = artist.draw(*neighbours, request)
     assert abs(first - alone).max() <= artist.kind.tolerance
     assert abs(last - alone).max() <= artist.kind.tolerance
 
 
 @for_all
 def test_another_seed_gives_another_image(artist: Artist) -> None:
-    wanted = artist.request(seed=1)
-    one, other = artist.draw(wanted, with_changes(wanted, seed=2))
-    assert abs(one - other).max() > artist.kind.tolerance
+    request = artist.request(seed=1)
+    first_image, second_image = artist.draw(request, with_changes(request, seed=2))
+    assert abs(first_image - second_image).max() > artist.kind.tolerance
 
 
 @with_a_prompt
 def test_another_prompt_gives_another_image(artist: Artist) -> None:
-    one, other = artist.draw(artist.request("a red car"), artist.request("a blue house"))
-    assert abs(one - other).max() > artist.kind.tolerance
+    first_image, second_image = artist.draw(artist.request("a red car"), artist.request("a blue house"))
+    assert abs(first_image - second_image).max() > artist.kind.tolerance
 
 
 @for_all
-def test_the_watch_hears_each_step_up_to_the_last(artist: Artist) -> None:
+def test_the_reporter_gets_each_step_up_to_the_last(artist: Artist) -> None:
     reporter = RecordingReporter()
     artist.generator.generate([artist.request(), artist.request(seed=2)], reporter)
     total = artist.kind.counts(artist.request())
-    assert reporter.heard == [(done, total) for done in range(total + 1)]
+    assert reporter.steps == [(step, total) for step in range(total + 1)]
 
 
 @for_all
-def test_a_watch_that_stops_leaves_within_any_step_and_the_generator_goes_on(artist: Artist) -> None:
+def test_a_reporter_can_stop_at_any_step_and_the_generator_still_works(artist: Artist) -> None:
     (before,) = artist.draw(artist.request())
     total = artist.kind.counts(artist.request())
     for stop_at in range(total):
         reporter = RecordingReporter(stop_at=stop_at)
         with pytest.raises(Stopped):
             artist.generator.generate([artist.request()], reporter)
-        assert reporter.heard == [(done, total) for done in range(stop_at + 1)]
+        assert reporter.steps == [(step, total) for step in range(stop_at + 1)]
     (after,) = artist.draw(artist.request())
     assert (after == before).all()
 
 
 @for_all
 def test_a_negative_prompt_is_heard_or_refused(artist: Artist) -> None:
-    plain, other = artist.request(), artist.request(seed=2)
+    plain, second_image = artist.request(), artist.request(seed=2)
     negative = with_changes(plain, negative_prompt="blurred")
     if not artist.kind.hears_negative_prompts:
         with pytest.raises(GenerationError, match="takes no negative_prompt") as refusal:
-            artist.draw(negative, other)
+            artist.draw(negative, second_image)
         assert not refusal.value.retryable
         return
-    without, with_it = artist.draw(plain, other), artist.draw(negative, other)
+    without, with_it = artist.draw(plain, second_image), artist.draw(negative, second_image)
     assert abs(without[0] - with_it[0]).max() > artist.kind.tolerance
     assert abs(without[1] - with_it[1]).max() <= artist.kind.tolerance
 

@@ -37,8 +37,8 @@ def image(mode: str = "RGB", size: tuple[int, int] = (8, 8), kind: str = "PNG") 
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def answer(headers: dict[str, str] | None = None, **said: Any) -> httpx2.Response:
-    return httpx2.Response(200, headers=headers, content=json.dumps(said).encode(), request=REQUEST)
+def answer(headers: dict[str, str] | None = None, **fields: Any) -> httpx2.Response:
+    return httpx2.Response(200, headers=headers, content=json.dumps(fields).encode(), request=REQUEST)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def answer(headers: dict[str, str] | None = None, **said: Any) -> httpx2.Respons
         (524, None, "unknown", "provider_outcome_unknown"),
     ],
 )
-def test_a_status_says_whether_anything_was_drawn(status: int, code: str | None, outcome: str, ours: str) -> None:
+def test_a_status_says_whether_an_image_was_generated(status: int, code: str | None, outcome: str, ours: str) -> None:
     reply = openai_replies.of_refusal(refusal(status, {"x-request-id": "req_7"}, code=code, message="no"))
 
     assert reply.error is not None
@@ -84,7 +84,7 @@ def test_a_status_says_whether_anything_was_drawn(status: int, code: str | None,
         (openai_replies.AnswerTooLarge("large"), "unreadable"),
     ],
 )
-def test_a_connection_that_broke_tells_nothing_once_something_was_sent(error: Exception, outcome: str) -> None:
+def test_the_outcome_is_unknown_when_a_connection_breaks_after_sending(error: Exception, outcome: str) -> None:
     broken = openai.APIConnectionError(request=REQUEST)
     broken.__cause__ = error
 
@@ -123,8 +123,8 @@ def test_a_date_to_wait_for_is_read_by_our_clock() -> None:
 
 
 def test_a_key_is_never_quoted() -> None:
-    said = "Incorrect API key provided: sk-secr********cret."
-    reply = openai_replies.of_refusal(refusal(401, code="invalid_api_key", message=said))
+    message = "Incorrect API key provided: sk-secr********cret."
+    reply = openai_replies.of_refusal(refusal(401, code="invalid_api_key", message=message))
 
     assert reply.error is not None
     assert "sk-secr" not in reply.error.message
@@ -137,7 +137,7 @@ def test_images_come_as_rgb_with_what_they_cost() -> None:
     reply = openai_replies.of_answer(came, "gpt-image-2.5-flare", 2, PRICES)
 
     assert reply.outcome is CallOutcome.SUCCEEDED
-    assert [(drawn.mode, drawn.size) for drawn in reply.images] == [("RGB", (8, 8))] * 2
+    assert [(pixels.mode, pixels.size) for pixels in reply.images] == [("RGB", (8, 8))] * 2
     assert reply.cost_usd == Decimal("0.133300")  # (100 * 5 + 1000 * 8 + 4160 * 30) / 1e6
     assert reply.receipt["cost_usd"] == 0.1333
 
@@ -150,7 +150,7 @@ def test_without_prices_or_a_known_usage_there_is_no_cost() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "fields",
     [
         {"data": None},
         {"data": [{"url": "https://example.com/1.png"}]},
@@ -162,25 +162,25 @@ def test_without_prices_or_a_known_usage_there_is_no_cost() -> None:
         {},
     ],
 )
-def test_an_answer_that_is_not_as_asked_cannot_be_read(said: dict[str, Any]) -> None:
-    reply = openai_replies.of_answer(answer(**said), "m", 1, PRICES)
+def test_an_answer_that_is_not_as_asked_cannot_be_read(fields: dict[str, Any]) -> None:
+    reply = openai_replies.of_answer(answer(**fields), "m", 1, PRICES)
 
     assert reply.outcome is CallOutcome.UNREADABLE
     assert reply.error is not None
     assert reply.error.code == "provider_answer_unreadable"
 
 
-@pytest.mark.parametrize(("asked", "said"), [("auto", "medium"), ("high", "high")])
-def test_a_request_that_names_no_quality_has_the_catalogues(asked: Quality, said: str) -> None:
+@pytest.mark.parametrize(("quality", "parameter"), [("auto", "medium"), ("high", "high")])
+def test_a_request_that_names_no_quality_has_the_catalogues(quality: Quality, parameter: str) -> None:
     options = Options(quality="medium")
-    request = image_request(side=1024, quality=asked)
+    request = image_request("a cat", side=1024, seed=0, steps=1, guidance_scale=0.0, quality=quality)
 
-    assert options.parameters(request) == {"quality": said, "moderation": "auto"}
-    assert options.parameters(with_changes(request, operation="edit")) == {"quality": said}
+    assert options.parameters(request) == {"quality": parameter, "moderation": "auto"}
+    assert options.parameters(with_changes(request, operation="edit")) == {"quality": parameter}
 
 
 def test_the_largest_honest_answer_fits() -> None:
-    request = image_request(side=1024)
+    request = image_request("a cat", side=1024, seed=0, steps=1, guidance_scale=0.0)
     noise = Image.effect_noise((1024, 1024), 100).convert("RGBA")
     buffer = io.BytesIO()
     noise.save(buffer, "PNG", compress_level=0)

@@ -22,13 +22,14 @@ from cli.local.embedded import EmbeddedValkey
 from core import keys
 from core.settings import Settings
 from core.tables import DEFAULT_PROJECT
-from tests.images import an_image, encoded
+from tests.images import an_image, encode
 from tests.processes import python
 from tests.stack import Stack, body
+from tests.waiting import PATIENCE
 
 EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "30"))
 DOCUMENT = create_app(Settings()).openapi()
-OPERATIONS: list[dict[str, Any]] = [one for path in DOCUMENT["paths"].values() for one in path.values()]
+OPERATIONS: list[dict[str, Any]] = [operation for path in DOCUMENT["paths"].values() for operation in path.values()]
 GROUPS = sorted({tag for operation in OPERATIONS for tag in operation["tags"]})
 
 CONFIGURATION = """
@@ -51,7 +52,7 @@ def start(directory: Path, fresh_database: Callable[[], str]) -> Iterator[Callab
     """Starts a Safelight that tells nobody of its events: the receivers here are made up."""
     with ExitStack() as exits:
 
-        def started(**settings: str) -> Stack:
+        def start_stack(**settings: str) -> Stack:
             place = directory / f"contract{next(numbers)}"
             valkey = exits.enter_context(EmbeddedValkey(place / "valkey"))
             settings["SAFELIGHT_WEBHOOK_TIMEOUT"] = "1"
@@ -61,19 +62,19 @@ def start(directory: Path, fresh_database: Callable[[], str]) -> Iterator[Callab
             stack.sweep()
             return stack
 
-        yield started
+        yield start_stack
 
 
 @pytest.fixture(scope="module")
-def described(start: Callable[..., Stack]) -> Stack:
+def documented_stack(start: Callable[..., Stack]) -> Stack:
     return start()
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_whatever_is_asked_is_answered_as_documented(described: Stack, tmp_path: Path, group: str) -> None:
-    said = ask(described, group, tmp_path, known_to(described))
+def test_whatever_is_asked_is_answered_as_documented(documented_stack: Stack, tmp_path: Path, group: str) -> None:
+    output = ask(documented_stack, group, tmp_path, known_to(documented_stack))
 
-    assert f"Tested: {len(operations_of(group))}\n" in said
+    assert f"Tested: {len(operations_of(group))}\n" in output
 
 
 def test_with_keys_on_nobody_is_answered_without_one_or_shown_what_is_anothers(
@@ -87,11 +88,11 @@ def test_with_keys_on_nobody_is_answered_without_one_or_shown_what_is_anothers(
     fixed = [{"name": name, "fixedHeaders": [{"name": "Authorization", "value": key}]} for name, key in headers.items()]
     users.write_text(json.dumps({"auth": fixed}))
 
-    said = ask(
+    output = ask(
         guarded, "files", tmp_path, known_to(guarded), f'[auth]\nwfc = {{ path = "{users}", peers = ["ada", "eve"] }}\n'
     )
 
-    assert "No issues found" in said
+    assert "No issues found" in output
 
 
 def key_to(stack: Stack, project_id: str) -> str:
@@ -108,7 +109,7 @@ def known_to(stack: Stack) -> dict[str, list[str]]:
     endpoint = body(client.post("/v1/webhook_endpoints", json=receiver))["id"]
     job = stack.final(stack.submit(n=3)["id"])
     deliveries = body(client.get("/v1/webhook_deliveries", params={"webhook_endpoint_id": endpoint}))["data"]
-    pixels = {"file": ("a.png", encoded(an_image()))}
+    pixels = {"file": ("a.png", encode(an_image()))}
     files = [body(client.post("/v1/files", data={"purpose": "vision"}, files=pixels))["id"] for _ in range(3)]
     line = {"custom_id": "1", "method": "POST", "url": "/v1/images/generations", "body": {"prompt": "a cat"}}
     lines = {"file": ("lines.jsonl", json.dumps(line).encode())}
@@ -130,32 +131,37 @@ def known_to(stack: Stack) -> dict[str, list[str]]:
     }
 
 
-def ask(stack: Stack, group: str, directory: Path, known: dict[str, list[str]], more: str = "") -> str:
+def ask(
+    stack: Stack, group: str, directory: Path, values_by_name: dict[str, list[str]], extra_configuration: str = ""
+) -> str:
     """Have schemathesis ask everything about a group of operations. Returns what it says if it finds nothing."""
     configuration = directory / "schemathesis.toml"
     hooks = f'hooks = "{Path(__file__).parent / "form_failures.py"}"\n'
-    configuration.write_text(hooks + more + CONFIGURATION + dictionaries(known))
+    configuration.write_text(hooks + extra_configuration + CONFIGURATION + dictionaries(values_by_name))
     phases = ["examples", "coverage", "fuzzing", *(["stateful"] if is_linked(group) else [])]
     share = ceil(EXAMPLES / len(operations_of(group)))
-    asked = subprocess.run(
+    result = subprocess.run(
         python(
             "-m", "schemathesis.cli", "--config-file", str(configuration), "run", f"{stack.url}/openapi.json",
             "--include-tag", group, "--phases", ",".join(phases), "--max-examples", str(share), "--seed", "1",
             "--generation-deterministic", "--continue-on-failure", "--no-color",
-            "--request-timeout", "90", "--warnings", "off",
+            "--request-timeout", str(PATIENCE), "--warnings", "off",
         ),
         cwd=directory, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert asked.returncode == 0, asked.stdout + asked.stderr
-    return asked.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
 
 
-def dictionaries(known: dict[str, list[str]]) -> str:
+def dictionaries(values_by_name: dict[str, list[str]]) -> str:
     """Configuration that has half of such parameters name what there is, and now and then another string too."""
-    lines = ["[dictionaries]", f"known = {{ values = {[value for values in known.values() for value in values]} }}"]
-    lines += [f'"{name}" = {{ values = {values} }}' for name, values in known.items()]
+    lines = [
+        "[dictionaries]",
+        f"known = {{ values = {[value for values in values_by_name.values() for value in values]} }}",
+    ]
+    lines += [f'"{name}" = {{ values = {values} }}' for name, values in values_by_name.items()]
     lines += ["[generation.dictionaries]", 'string = { dictionary = "known", probability = 0.1 }', "[parameters]"]
-    return "\n".join(lines + [f'"{name}" = {{ dictionary = "{name}", probability = 0.5 }}' for name in known])
+    return "\n".join(lines + [f'"{name}" = {{ dictionary = "{name}", probability = 0.5 }}' for name in values_by_name])
 
 
 def operations_of(group: str) -> list[dict[str, Any]]:
@@ -164,4 +170,4 @@ def operations_of(group: str) -> list[dict[str, Any]]:
 
 def is_linked(group: str) -> bool:
     """Whether an answer of a group's operations has links, which chains of calls can follow."""
-    return any("links" in answer for one in operations_of(group) for answer in one["responses"].values())
+    return any("links" in answer for operation in operations_of(group) for answer in operation["responses"].values())

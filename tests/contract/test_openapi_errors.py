@@ -1,4 +1,4 @@
-"""What random requests do not reach: failures of our own, and what the document says of keys."""
+"""What random requests do not reach: internal errors, and what the document says of keys."""
 
 import asyncio
 
@@ -32,6 +32,9 @@ def test_the_document_asks_for_a_key_where_the_server_does() -> None:
     assert open_to_all["security"] == [{"key": []}, {}]
     assert guarded["security"] == [{"key": []}]
     without_a_key = {
-        path for path, operations in guarded["paths"].items() for one in operations.values() if "security" in one
+        path
+        for path, operations in guarded["paths"].items()
+        for operation in operations.values()
+        if "security" in operation
     }
     assert without_a_key == {"/healthz", "/readyz", "/v1/images/{image_id}/content"}

@@ -1,4 +1,4 @@
-"""Prompts: strange ones never crash, and one that is not read to its end is told, with the place where it ends."""
+"""Prompts: strange ones never crash, and a notice says where one that is too long was cut."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from core.generation import Notice
 from tests.image_requests import with_changes
 
 from .kinds import Artist, a_diffusers_generator, a_request
-from .pipelines import a_tiny_flux, saved, warnings_of_diffusers
+from .pipelines import a_tiny_flux, save_pipeline, warnings_of_diffusers
 
 pytestmark = warnings_of_diffusers
 
@@ -51,10 +51,12 @@ def test_no_prompt_is_too_strange_to_draw(artist: Artist, prompt: str) -> None:
         ("夜晚的城市里有一只猫夜", "30 of the 33", "夜晚的城市里有一只猫"),
     ],
 )
-def test_a_long_prompt_is_told_with_its_last_words(artist: Artist, prompt: str, tokens: str, last: str | None) -> None:
+def test_a_long_prompt_gives_a_notice_with_the_last_words_read(
+    artist: Artist, prompt: str, tokens: str, last: str | None
+) -> None:
     message = f"The model reads {tokens} tokens of prompt, up to “{last}”; it does not see the rest."
-    told = [] if last is None else [Notice("prompt_truncated", message, "prompt")]
-    assert artist.generator.notices(artist.request(prompt)) == told
+    notices = [] if last is None else [Notice("prompt_truncated", message, "prompt")]
+    assert artist.generator.notices(artist.request(prompt)) == notices
 
 
 @pytest.mark.parametrize(
@@ -65,20 +67,20 @@ def test_a_long_prompt_is_told_with_its_last_words(artist: Artist, prompt: str, 
 )
 def test_every_field_that_is_cut_is_named_and_no_other(artist: Artist) -> None:
     long = "a small house by the sea " * 10
-    plain = artist.request("a cat")
-    for prompt, negative_prompt, cut in (
+    first_request = artist.request("a cat")
+    for prompt, negative_prompt, fields in (
         ("a cat", "a dog", []),
         (long, "a dog", ["prompt"]),
         ("a cat", long, ["negative_prompt"]),
         (long, long, ["prompt", "negative_prompt"]),
     ):
-        request = with_changes(plain, prompt=prompt, negative_prompt=negative_prompt)
-        assert [notice.param for notice in artist.generator.notices(request)] == cut
+        request = with_changes(first_request, prompt=prompt, negative_prompt=negative_prompt)
+        assert [notice.param for notice in artist.generator.notices(request)] == fields
 
 
 def test_a_prompt_is_not_cut_while_one_text_encoder_reads_on(tmp_path: Path) -> None:
     # One byte is a token: CLIP reads 30 of them, the other encoder 510.
-    generator = a_diffusers_generator(saved(a_tiny_flux(), tmp_path / "flux"))
+    generator = a_diffusers_generator(save_pipeline(a_tiny_flux(), tmp_path / "flux"))
     assert list(generator.notices(a_request("text-to-image", prompt="x" * 100))) == []
     (notice,) = generator.notices(a_request("text-to-image", prompt="x" * 600))
     assert notice.message.startswith("The model reads 510 of the 600 tokens of prompt, up to “…xxx")

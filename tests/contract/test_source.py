@@ -1,4 +1,4 @@
-"""Where a model's files come from: folders, the hub, what is refused, and what is named."""
+"""Where a model's files come from: folders, the hub, and what is refused."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from core.settings import Settings
 from worker.generators import build
 
 from .kinds import a_diffusers_generator, a_model
-from .pipelines import a_tiny_stable_diffusion, saved, warnings_of_diffusers
+from .pipelines import a_tiny_stable_diffusion, save_pipeline, warnings_of_diffusers
 
 pytestmark = warnings_of_diffusers
 
@@ -25,11 +25,11 @@ ROOT = Path(__file__).parents[2]
 def test_the_revision_is_that_of_the_weights(tiny: Path, tmp_path: Path) -> None:
     pipe = a_tiny_stable_diffusion()
     revision = a_diffusers_generator(tiny).receipt()["revision"]
-    same = saved(pipe, tmp_path / "same")
-    assert a_diffusers_generator(same).receipt()["revision"] == revision
+    copy = save_pipeline(pipe, tmp_path / "same")
+    assert a_diffusers_generator(copy).receipt()["revision"] == revision
     with torch.no_grad():
         pipe.unet.conv_in.bias += 1
-    assert a_diffusers_generator(saved(pipe, tmp_path / "other")).receipt()["revision"] != revision
+    assert a_diffusers_generator(save_pipeline(pipe, tmp_path / "other")).receipt()["revision"] != revision
     assert revision.startswith("sha256:")
 
 
@@ -44,13 +44,13 @@ def test_a_folder_without_an_index_is_named(tmp_path: Path) -> None:
 
 
 def test_pickled_weights_are_refused(tmp_path: Path) -> None:
-    folder = saved(a_tiny_stable_diffusion(), tmp_path / "pickled", safetensors=False)
+    folder = save_pipeline(a_tiny_stable_diffusion(), tmp_path / "pickled", safetensors=False)
     with pytest.raises(ModelUnavailable, match="pickled weights only"):
         a_diffusers_generator(folder).load()
 
 
 def test_code_that_comes_with_a_model_is_never_run(tmp_path: Path) -> None:
-    folder = saved(a_tiny_stable_diffusion(), tmp_path / "own-code")
+    folder = save_pipeline(a_tiny_stable_diffusion(), tmp_path / "own-code")
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": ["pipeline", "Mine"]}))
     (folder / "pipeline.py").write_text("raise SystemExit('ran')")

@@ -1,4 +1,4 @@
-"""What every store does alike: a directory, and a real S3 server."""
+"""What every storage does alike: a directory, and a real S3 server."""
 
 import asyncio
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     return Storage(settings_of(settings))
 
 
-async def read(storage: Storage, key: str) -> bytes:
+async def read_object(storage: Storage, key: str) -> bytes:
     return b"".join([chunk async for chunk in await storage.read(key)])
 
 
@@ -43,14 +43,14 @@ def test_what_is_put_can_be_read_whole_and_in_a_stream(storage: Storage) -> None
     storage.put(key, data, "image/png")
 
     assert storage.get(key) == data
-    assert asyncio.run(read(storage, key)) == data
+    assert asyncio.run(read_object(storage, key)) == data
 
 
 def test_what_is_not_there_is_not_found(storage: Storage) -> None:
     with pytest.raises(NotFound):
         storage.get("jobs/none/0.png")
     with pytest.raises(NotFound):
-        asyncio.run(read(storage, "jobs/none/0.png"))
+        asyncio.run(read_object(storage, "jobs/none/0.png"))
 
 
 def test_a_listing_shows_every_object_under_a_prefix_and_no_other(storage: Storage) -> None:
@@ -58,10 +58,10 @@ def test_a_listing_shows_every_object_under_a_prefix_and_no_other(storage: Stora
     for key in (*keys, image_key("job_b", LEASE, 0, "webp")):
         storage.put(key, b"x", "image/webp")
 
-    found = list(storage.list(image_prefix("job_a")))
+    objects = list(storage.list(image_prefix("job_a")))
 
-    assert sorted(one.key for one in found) == keys
-    assert {one.bytes for one in found} == {1}
+    assert sorted(item.key for item in objects) == keys
+    assert {item.bytes for item in objects} == {1}
 
 
 def test_deleting_is_done_once_and_harmless_twice(storage: Storage) -> None:

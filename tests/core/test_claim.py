@@ -1,8 +1,7 @@
-"""The claim: in fair order, compatible, no more than fits, and never twice."""
+"""The claim: in fair order, compatible jobs only, no more than fit, and no job twice."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -13,96 +12,88 @@ from core.ids import new_id
 from core.jobs import NewJob
 from core.tables import LEGACY_COLUMNS
 from core.tables import jobs as table
-from tests.core.test_verbs import a_job, claim
-
-
-def submit(database: Database, *prompts: str, **fields: Any) -> list[str]:
-    """Submit jobs in this order and return their ids."""
-    made = [a_job(prompt=prompt, **fields) for prompt in prompts]
-    for job in made:
-        database.execute(jobs.submit(job))
-    return [job.id for job in made]
-
-
-def claimed(database: Database, **options: Any) -> list[str]:
-    return [job.prompt for job in database.execute(claim(uuid4(), **options))]
+from tests.factories import a_job, claim, claim_prompts, submit_prompts
 
 
 def test_jobs_are_claimed_in_the_order_of_submission_up_to_what_fits(database: Database) -> None:
-    submit(database, "a", "b", "c", "d", "e", microbatch_size=3)
+    submit_prompts(database, "a", "b", "c", "d", "e", microbatch_size=3)
 
-    assert [claimed(database), claimed(database), claimed(database)] == [["a", "b", "c"], ["d", "e"], []]
+    assert [claim_prompts(database), claim_prompts(database), claim_prompts(database)] == [
+        ["a", "b", "c"],
+        ["d", "e"],
+        [],
+    ]
 
 
 def test_images_are_counted_not_jobs(database: Database) -> None:
-    submit(database, "a", "b", n=3, microbatch_size=8)
-    submit(database, "c", n=4, microbatch_size=8)
-    submit(database, "d", n=1, microbatch_size=8)
+    submit_prompts(database, "a", "b", n=3, microbatch_size=8)
+    submit_prompts(database, "c", n=4, microbatch_size=8)
+    submit_prompts(database, "d", n=1, microbatch_size=8)
 
-    assert [claimed(database), claimed(database)] == [["a", "b"], ["c", "d"]]
+    assert [claim_prompts(database), claim_prompts(database)] == [["a", "b"], ["c", "d"]]
 
 
 def test_a_job_larger_than_the_device_is_claimed_alone(database: Database) -> None:
-    submit(database, "big", n=20, microbatch_size=8)
-    submit(database, "small", microbatch_size=8)
+    submit_prompts(database, "big", n=20, microbatch_size=8)
+    submit_prompts(database, "small", microbatch_size=8)
 
-    assert [claimed(database), claimed(database)] == [["big"], ["small"]]
+    assert [claim_prompts(database), claim_prompts(database)] == [["big"], ["small"]]
 
 
-def test_other_microbatch_keys_are_passed_over_but_not_forgotten(database: Database) -> None:
+def test_jobs_of_other_microbatch_keys_are_claimed_later(database: Database) -> None:
     for prompt, key in (("a", "x"), ("b", "y"), ("c", "x"), ("d", "y")):
-        submit(database, prompt, microbatch_key=key)
+        submit_prompts(database, prompt, microbatch_key=key)
 
-    assert [claimed(database), claimed(database)] == [["a", "c"], ["b", "d"]]
+    assert [claim_prompts(database), claim_prompts(database)] == [["a", "c"], ["b", "d"]]
 
 
 def test_a_learned_limit_counts_for_its_microbatch_key_only(database: Database) -> None:
-    submit(database, "a", "b", "c", microbatch_key="x")
-    submit(database, "d", "e", "f", microbatch_key="y")
+    submit_prompts(database, "a", "b", "c", microbatch_key="x")
+    submit_prompts(database, "d", "e", "f", microbatch_key="y")
 
     limits = {"x": 1}
-    assert [claimed(database, limits=limits) for _ in range(4)] == [["a"], ["b"], ["c"], ["d", "e", "f"]]
+    assert [claim_prompts(database, limits=limits) for _ in range(4)] == [["a"], ["b"], ["c"], ["d", "e", "f"]]
 
 
 def test_higher_priority_goes_first(database: Database) -> None:
-    submit(database, "later", microbatch_size=1)
-    submit(database, "now", microbatch_size=1, priority=10)
+    submit_prompts(database, "later", microbatch_size=1)
+    submit_prompts(database, "now", microbatch_size=1, priority=10)
 
-    assert [claimed(database), claimed(database)] == [["now"], ["later"]]
+    assert [claim_prompts(database), claim_prompts(database)] == [["now"], ["later"]]
 
 
 def test_what_must_wait_or_has_expired_is_not_claimed(database: Database) -> None:
-    waits, expired = submit(database, "waits", "expired", microbatch_size=1)
+    waits, expired = submit_prompts(database, "waits", "expired", microbatch_size=1)
     database.execute(sa.update(table).where(table.c.id == waits).values(not_before=sa.func.now() + timedelta(hours=1)))
     database.execute(sa.update(table).where(table.c.id == expired).values(expires_at=sa.func.now()))
 
-    assert claimed(database) == []
+    assert claim_prompts(database) == []
 
 
 def test_a_job_that_crashed_a_worker_is_claimed_alone(database: Database) -> None:
-    _, suspect, _ = submit(database, "a", "suspect", "b")
+    _, suspect, _ = submit_prompts(database, "a", "suspect", "b")
     database.execute(sa.update(table).where(table.c.id == suspect).values(crashes=1))
 
-    assert [claimed(database), claimed(database)] == [["a", "b"], ["suspect"]]
+    assert [claim_prompts(database), claim_prompts(database)] == [["a", "b"], ["suspect"]]
 
 
 def test_a_flood_of_one_project_does_not_hold_up_another(database: Database) -> None:
     (newcomer,) = database.execute(keys.add_project("newcomer"))
-    submit(database, *(f"flood {number}" for number in range(50)), microbatch_size=1)
-    claimed(database)
-    submit(database, "single", project_id=newcomer, microbatch_size=1)
+    submit_prompts(database, *(f"flood {number}" for number in range(50)), microbatch_size=1)
+    claim_prompts(database)
+    submit_prompts(database, "single", project_id=newcomer, microbatch_size=1)
 
-    order = [claimed(database)[0] for _ in range(3)]
+    order = [claim_prompts(database)[0] for _ in range(3)]
 
     assert "single" in order[:2]
 
 
 def test_two_projects_that_flood_take_turns_by_device_time(database: Database) -> None:
-    (other,) = database.execute(keys.add_project("other"))
-    submit(database, *(["cheap"] * 40), cost=1.0, microbatch_size=1, project_id=other)
-    submit(database, *(["dear"] * 40), cost=2.0, microbatch_size=1)
+    (other_project,) = database.execute(keys.add_project("other"))
+    submit_prompts(database, *(["cheap"] * 40), cost=1.0, microbatch_size=1, project_id=other_project)
+    submit_prompts(database, *(["dear"] * 40), cost=2.0, microbatch_size=1)
 
-    first = [claimed(database)[0] for _ in range(30)]
+    first = [claim_prompts(database)[0] for _ in range(30)]
 
     device_seconds = first.count("cheap") * 1.0, first.count("dear") * 2.0
     assert abs(device_seconds[0] - device_seconds[1]) <= 1.0 + 2.0  # a job of each
@@ -120,14 +111,14 @@ def test_sixteen_workers_never_claim_a_job_twice(database: Database) -> None:
         return batches
 
     with ThreadPoolExecutor(16) as pool:
-        batches = [batch for found in pool.map(drain, range(16)) for batch in found]
+        batches = [batch for worker_batches in pool.map(drain, range(16)) for batch in worker_batches]
 
     ids = [job_id for batch in batches for job_id, _, _ in batch]
     assert len(ids) == len(set(ids)) == count
     assert all(len({key for _, key, _ in batch}) == 1 for batch in batches)
     assert all(sum(n for _, _, n in batch) <= 8 for batch in batches)
-    left = database.execute(sa.select(sa.func.count()).where(table.c.attempts != 1))
-    assert left[0][0] == 0
+    rows = database.execute(sa.select(sa.func.count()).where(table.c.attempts != 1))
+    assert rows[0][0] == 0
 
 
 def test_a_claim_reads_the_index_and_sorts_nothing(database: Database) -> None:
@@ -155,14 +146,16 @@ def test_a_claim_reads_the_index_and_sorts_nothing(database: Database) -> None:
 
 
 def test_jobs_submitted_together_stand_as_if_they_had_come_one_by_one(database: Database) -> None:
-    (other,) = database.execute(keys.add_project("other"))
+    (other_project,) = database.execute(keys.add_project("other"))
     mine = [a_job(prompt=f"mine {number}", microbatch_size=1, cost=2.0) for number in range(3)]
-    theirs = [a_job(prompt=f"theirs {number}", microbatch_size=1, cost=2.0, project_id=other) for number in range(3)]
+    theirs = [
+        a_job(prompt=f"theirs {number}", microbatch_size=1, cost=2.0, project_id=other_project) for number in range(3)
+    ]
 
     rows = database.execute(jobs.submit(*mine, *theirs))
 
     assert {row.id for row in rows} == {job.id for job in (*mine, *theirs)}
-    order = [claimed(database)[0] for _ in range(6)]
+    order = [claim_prompts(database)[0] for _ in range(6)]
     assert [prompt for prompt in order if prompt.startswith("mine")] == ["mine 0", "mine 1", "mine 2"]
     assert [{prompt.partition(" ")[0] for prompt in order[pair : pair + 2]} for pair in (0, 2, 4)] == [
         {"mine", "theirs"}

@@ -16,7 +16,7 @@ from core.db import Database
 from core.status import ARROWS, FINAL, JobStatus, mermaid
 from core.tables import job_events, metadata
 from core.tables import jobs as table
-from tests.core.test_verbs import a_job, in_state
+from tests.factories import a_job, in_state
 
 
 def test_the_migrations_make_the_tables_of_the_code(database: Database) -> None:

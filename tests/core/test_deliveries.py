@@ -1,4 +1,4 @@
-"""Deliveries: written with the transition that caused them, claimed in turn, recorded by whoever holds the token."""
+"""Deliveries: written with the event that causes them, claimed in turn, recorded by the holder of the lease."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,51 +10,28 @@ import sqlalchemy as sa
 from core import jobs
 from core.db import Database
 from core.errors import OutOfMemory
-from core.outbox import claims, deliveries, signing
+from core.outbox import deliveries, signing
 from core.outbox.deliveries import Attempt
-from core.rows import ClaimedDelivery
 from core.status import JobStatus
 from core.tables import DEFAULT_PROJECT, job_events
 from core.tables import webhook_attempts as attempts_table
 from core.tables import webhook_deliveries as table
 from core.tables import webhook_endpoints as endpoints_table
 from core.webhooks import endpoints as webhooks
-from tests.core.test_verbs import a_job, an_image, claim, in_state
+from tests.deliveries import MINUTE, claim_deliveries, list_deliveries
+from tests.factories import a_completed_job, a_job, claim, in_state
 
-MINUTE = timedelta(minutes=1)
 FINALS = ["job.completed", "job.failed", "job.cancelled", "job.expired"]
 OWN = {"url": "https://own.test:8443/hook?job=1", "events": ["job.completed"], "secret": None}
 
 
 def an_endpoint(database: Database, *types: str, project_id: str = DEFAULT_PROJECT) -> str:
-    made = webhooks.create(project_id, "x", "https://receiver.test/", types or FINALS, signing.new_secret())
-    return str(database.execute(made)[0].id)
+    statement = webhooks.create(project_id, "x", "https://receiver.test/", types or FINALS, signing.new_secret())
+    return str(database.execute(statement)[0].id)
 
 
-def rows(database: Database) -> list[sa.Row[Any]]:
-    return list(database.execute(sa.select(table).order_by(table.c.seq)))
-
-
-def take(
-    database: Database, *, limit: int = 100, per_destination: int = 100, **of_destinations: Any
-) -> list[ClaimedDelivery]:
-    """Claim, with all lanes quick if nothing else is said."""
-    said: dict[str, Any] = {"quick": {row.destination for row in rows(database)}, "for_others": limit} | of_destinations
-    return list(
-        database.execute(claims.claim(uuid4(), limit=limit, per_destination=per_destination, length=MINUTE, **said))
-    )
-
-
-def tried(**fields: Any) -> Attempt:
+def an_attempt(**fields: Any) -> Attempt:
     return Attempt(datetime.now(UTC), 0.1, **fields)
-
-
-def completed(database: Database, **fields: Any) -> str:
-    job, lease = a_job(**fields), uuid4()
-    database.execute(jobs.submit(job))
-    database.execute(claim(lease))
-    database.execute(jobs.complete(job.id, lease, [an_image(job.id)]))
-    return job.id
 
 
 @pytest.mark.parametrize("status", JobStatus)
@@ -64,237 +41,243 @@ def test_an_event_and_its_deliveries_are_written_together(database: Database, st
 
     job_id, _ = in_state(database, status)
 
-    known = [all_of_them, finals]
+    endpoint_ids = [all_of_them, finals]
     events = database.execute(sa.select(job_events).order_by(job_events.c.seq))
-    told = [event for event in events if event.type in deliveries.JOB_EVENTS]
-    wanted = [(e.id, known if e.type in FINALS else [all_of_them]) for e in told]
-    written = [(row.event_id, row.endpoint_id, row.job_id, row.event_type) for row in rows(database)]
-    kinds = {event.id: event.type for event in told}
-    assert sorted(written) == sorted((i, to, job_id, kinds[i]) for i, receivers in wanted for to in receivers)
+    webhook_events = [event for event in events if event.type in deliveries.JOB_EVENTS]
+    expected_endpoints = [(e.id, endpoint_ids if e.type in FINALS else [all_of_them]) for e in webhook_events]
+    columns = [(row.event_id, row.endpoint_id, row.job_id, row.event_type) for row in list_deliveries(database)]
+    kinds = {event.id: event.type for event in webhook_events}
+    assert sorted(columns) == sorted(
+        (i, to, job_id, kinds[i]) for i, receivers in expected_endpoints for to in receivers
+    )
 
 
-def test_a_job_without_receivers_causes_no_delivery(database: Database) -> None:
+def test_a_job_without_endpoints_causes_no_delivery(database: Database) -> None:
     disabled = an_endpoint(database)
     database.execute(webhooks.update(DEFAULT_PROJECT, disabled, {}, enable=False))
 
-    completed(database)
+    a_completed_job(database)
 
-    assert rows(database) == []
+    assert list_deliveries(database) == []
 
 
-def test_a_jobs_own_receiver_is_told_what_it_wants(database: Database) -> None:
-    job_id = completed(database, webhook=OWN)
-    completed(database, webhook=OWN | {"events": ["job.failed"]})
+def test_a_jobs_own_webhook_gets_the_events_it_names(database: Database) -> None:
+    job_id = a_completed_job(database, webhook=OWN)
+    a_completed_job(database, webhook=OWN | {"events": ["job.failed"]})
 
-    (row,) = rows(database)
+    (row,) = list_deliveries(database)
     assert (row.job_id, row.endpoint_id, row.destination) == (job_id, None, "https://own.test:8443")
-    (taken,) = take(database)
-    assert (taken.webhook, taken.endpoint_url) == (OWN, None)
+    (delivery,) = claim_deliveries(database)
+    assert (delivery.webhook, delivery.endpoint_url) == (OWN, None)
 
 
-def test_what_is_taken_is_not_taken_again_until_its_time_is_up(database: Database) -> None:
+def test_a_claimed_delivery_is_not_claimed_again_until_its_lease_ends(database: Database) -> None:
     an_endpoint(database)
-    completed(database)
+    a_completed_job(database)
 
-    (first,) = take(database)
+    (first,) = claim_deliveries(database)
     assert first.endpoint_url == "https://receiver.test/"
-    assert take(database) == []
+    assert claim_deliveries(database) == []
 
     database.execute(sa.update(table).values(due_at=sa.func.now()))
-    (second,) = take(database)
+    (second,) = claim_deliveries(database)
     assert second.id == first.id
-    assert not database.execute(deliveries.delivered(first.id, first.lease, tried(status_code=200)))
-    (done,) = database.execute(deliveries.delivered(second.id, second.lease, tried(status_code=200)))
-    assert (done.status, done.attempts, done.lease) == ("delivered", 1, None)
+    assert not database.execute(deliveries.delivered(first.id, first.lease, an_attempt(status_code=200)))
+    (delivery,) = database.execute(deliveries.delivered(second.id, second.lease, an_attempt(status_code=200)))
+    assert (delivery.status, delivery.attempts, delivery.lease) == ("delivered", 1, None)
 
 
-def test_a_receiver_that_hangs_leaves_room_for_others(database: Database) -> None:
-    hanging, other = an_endpoint(database), an_endpoint(database)
+def test_a_destination_that_hangs_leaves_room_for_others(database: Database) -> None:
+    hanging, other_id = an_endpoint(database), an_endpoint(database)
     for _ in range(5):
-        completed(database)
+        a_completed_job(database)
 
-    first = take(database, per_destination=2)
-    assert sorted(row.destination for row in first) == sorted([hanging] * 2 + [other] * 2)
+    first = claim_deliveries(database, per_destination=2)
+    assert sorted(row.destination for row in first) == sorted([hanging] * 2 + [other_id] * 2)
     for row in first:
-        if row.destination == other:
-            database.execute(deliveries.delivered(row.id, row.lease, tried(status_code=200)))
-    assert [row.destination for row in take(database, per_destination=2)] == [other] * 2
-    assert take(database, per_destination=2) == []
+        if row.destination == other_id:
+            database.execute(deliveries.delivered(row.id, row.lease, an_attempt(status_code=200)))
+    assert [row.destination for row in claim_deliveries(database, per_destination=2)] == [other_id] * 2
+    assert claim_deliveries(database, per_destination=2) == []
 
 
-def test_receivers_that_are_not_quick_share_what_is_for_them_in_turn(database: Database) -> None:
-    slow, slower, new, quick = (an_endpoint(database) for _ in range(4))
+def test_destinations_that_are_not_quick_share_their_slots_in_turn(database: Database) -> None:
+    slow_id, slower_id, new_id, quick_id = (an_endpoint(database) for _ in range(4))
     for _ in range(3):
-        completed(database)
-    known: dict[str, Any] = {"quick": [quick], "slow": [slower, slow]}
+        a_completed_job(database)
+    health: dict[str, Any] = {"quick": [quick_id], "slow": [slower_id, slow_id]}
 
-    for for_others, others in (
+    for for_others, other_ids in (
         (0, []),
-        (1, [new]),
-        (2, [new, slower]),
-        (3, [new, slower, slow]),
-        (9, [new, slower, slow]),
+        (1, [new_id]),
+        (2, [new_id, slower_id]),
+        (3, [new_id, slower_id, slow_id]),
+        (9, [new_id, slower_id, slow_id]),
     ):
-        taken = take(database, per_destination=2, for_others=for_others, **known)
-        assert sorted(row.destination for row in taken) == sorted([quick] * 2 + others)
+        delivery = claim_deliveries(database, per_destination=2, for_others=for_others, **health)
+        assert sorted(row.destination for row in delivery) == sorted([quick_id] * 2 + other_ids)
         database.execute(sa.update(table).values(lease=None, due_at=sa.func.now()))
 
 
-def test_no_more_is_taken_than_asked_for_and_the_longest_waiting_first(database: Database) -> None:
+def test_a_claim_takes_the_longest_waiting_and_no_more_than_its_limit(database: Database) -> None:
     an_endpoint(database)
-    job_ids = [completed(database) for _ in range(4)]
+    job_ids = [a_completed_job(database) for _ in range(4)]
 
-    assert [row.job_id for row in take(database, limit=3)] == job_ids[:3]
+    assert [row.job_id for row in claim_deliveries(database, limit=3)] == job_ids[:3]
 
 
-def test_what_is_told_of_a_job_goes_in_order(database: Database) -> None:
+def test_the_deliveries_of_a_job_go_in_order(database: Database) -> None:
     an_endpoint(database, "job.started", "job.completed")
-    completed(database)
+    a_completed_job(database)
 
-    (started,) = take(database)
-    assert started.event_type == "job.started"
-    database.execute(deliveries.failed(started.id, started.lease, tried(), retry_in=timedelta(hours=1)))
-    assert take(database) == []
+    (delivery,) = claim_deliveries(database)
+    assert delivery.event_type == "job.started"
+    database.execute(deliveries.failed(delivery.id, delivery.lease, an_attempt(), retry_in=timedelta(hours=1)))
+    assert claim_deliveries(database) == []
     database.execute(sa.update(table).values(due_at=sa.func.now()))
-    (started,) = take(database)
-    database.execute(deliveries.failed(started.id, started.lease, tried(), retry_in=None))
-    (ended,) = take(database)
-    assert ended.event_type == "job.completed"
+    (delivery,) = claim_deliveries(database)
+    database.execute(deliveries.failed(delivery.id, delivery.lease, an_attempt(), retry_in=None))
+    (last_delivery,) = claim_deliveries(database)
+    assert last_delivery.event_type == "job.completed"
 
 
 def fail(database: Database, retry_in: timedelta | None = MINUTE, **options: Any) -> None:
-    (row,) = take(database)
-    attempt = tried(status_code=500, error_code="http_error", answer="no")
+    (row,) = claim_deliveries(database)
+    attempt = an_attempt(status_code=500, error_code="http_error", answer="no")
     database.execute(deliveries.failed(row.id, row.lease, attempt, retry_in=retry_in, **options))
 
 
-def test_attempts_are_logged_and_success_ends_the_trouble(database: Database) -> None:
+def test_attempts_are_logged_and_a_success_resets_failing_since(database: Database) -> None:
     endpoint_id = an_endpoint(database)
-    completed(database)
+    a_completed_job(database)
     fail(database)
     (endpoint,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, endpoint_id))
     assert endpoint.failing_since is not None
-    assert take(database) == []
+    assert claim_deliveries(database) == []
 
     database.execute(sa.update(table).values(due_at=sa.func.now()))
-    (row,) = take(database)
-    database.execute(deliveries.delivered(row.id, row.lease, tried(status_code=204)))
+    (row,) = claim_deliveries(database)
+    database.execute(deliveries.delivered(row.id, row.lease, an_attempt(status_code=204)))
 
     log = database.execute(deliveries.attempts_of(row.id))
-    assert [(one.number, one.status_code, one.answer) for one in log] == [(1, 500, "no"), (2, 204, None)]
+    assert [(attempt.number, attempt.status_code, attempt.answer) for attempt in log] == [
+        (1, 500, "no"),
+        (2, 204, None),
+    ]
     (endpoint,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, endpoint_id))
     assert (endpoint.failing_since, endpoint.disabled_at) == (None, None)
 
 
 def test_a_receiver_that_is_gone_is_disabled_at_once_and_nothing_waits_for_it(database: Database) -> None:
-    gone, other = an_endpoint(database), an_endpoint(database)
+    gone_id, other_id = an_endpoint(database), an_endpoint(database)
     for _ in range(3):
-        completed(database)
-    taken = next(row for row in take(database, limit=6, per_destination=1) if row.destination == gone)
+        a_completed_job(database)
+    delivery = next(row for row in claim_deliveries(database, limit=6, per_destination=1) if row.destination == gone_id)
 
-    database.execute(deliveries.failed(taken.id, taken.lease, tried(status_code=410), retry_in=None, gone=True))
+    database.execute(
+        deliveries.failed(delivery.id, delivery.lease, an_attempt(status_code=410), retry_in=None, gone=True)
+    )
 
-    (endpoint,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, gone))
+    (endpoint,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, gone_id))
     assert endpoint.disabled_reason == "The receiver answered 410 Gone."
     status = {
-        destination: [row.status for row in rows(database) if row.destination == destination]
-        for destination in (gone, other)
+        destination: [row.status for row in list_deliveries(database) if row.destination == destination]
+        for destination in (gone_id, other_id)
     }
-    assert status == {gone: ["failed"] * 3, other: ["pending"] * 3}
-    completed(database)
-    assert len(rows(database)) == 7
+    assert status == {gone_id: ["failed"] * 3, other_id: ["pending"] * 3}
+    a_completed_job(database)
+    assert len(list_deliveries(database)) == 7
 
 
 def test_an_endpoint_is_disabled_when_an_event_runs_out_and_nothing_got_through(database: Database) -> None:
     endpoint_id = an_endpoint(database)
-    completed(database)
+    a_completed_job(database)
     fail(database, retry_in=None, patience=timedelta(hours=1))
     (endpoint,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, endpoint_id))
     assert endpoint.disabled_at is None
 
     database.execute(sa.update(endpoints_table).values(failing_since=sa.func.now() - timedelta(hours=2)))
-    completed(database)
+    a_completed_job(database)
     fail(database, retry_in=None, patience=timedelta(hours=1))
 
     (endpoint,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, endpoint_id))
     assert str(endpoint.disabled_reason).startswith("Every delivery has failed since 20")
 
 
-def test_an_event_is_sent_again_with_its_id_as_a_new_delivery(database: Database) -> None:
+def test_an_event_is_redelivered_with_its_id_as_a_new_delivery(database: Database) -> None:
     an_endpoint(database)
-    completed(database)
+    a_completed_job(database)
     fail(database, retry_in=None)
-    (old,) = rows(database)
+    (first,) = list_deliveries(database)
 
-    (new,) = database.execute(deliveries.redeliver(DEFAULT_PROJECT, old.id))
+    (second,) = database.execute(deliveries.redeliver(DEFAULT_PROJECT, first.id))
 
-    assert (new.event_id, new.attempts, new.status) == (old.event_id, 0, "pending")
-    assert new.id != old.id
-    assert not database.execute(deliveries.redeliver("proj_other", old.id))
+    assert (second.event_id, second.attempts, second.status) == (first.event_id, 0, "pending")
+    assert second.id != first.id
+    assert not database.execute(deliveries.redeliver("proj_other", first.id))
 
 
-def test_everything_missed_since_a_time_is_sent_and_nothing_twice(database: Database) -> None:
+def test_all_that_was_not_delivered_since_a_time_is_redelivered_once(database: Database) -> None:
     endpoint_id = an_endpoint(database)
     before = datetime.now(UTC)
-    delivered = completed(database)
-    (row,) = take(database)
-    database.execute(deliveries.delivered(row.id, row.lease, tried(status_code=200)))
-    failed = completed(database)
+    delivered_job = a_completed_job(database)
+    (row,) = claim_deliveries(database)
+    database.execute(deliveries.delivered(row.id, row.lease, an_attempt(status_code=200)))
+    failed_job = a_completed_job(database)
     fail(database, retry_in=None)
     database.execute(webhooks.update(DEFAULT_PROJECT, endpoint_id, {}, enable=False))
-    unheard = completed(database)
+    missed_job = a_completed_job(database)
     database.execute(webhooks.update(DEFAULT_PROJECT, endpoint_id, {}, enable=True))
 
     assert not database.execute(deliveries.redeliver_since("proj_other", endpoint_id, before))
     assert len(database.execute(deliveries.redeliver_since(DEFAULT_PROJECT, endpoint_id, before))) == 2
     assert not database.execute(deliveries.redeliver_since(DEFAULT_PROJECT, endpoint_id, before))
-    assert {row.job_id for row in take(database)} == {failed, unheard}
-    assert delivered
+    assert {row.job_id for row in claim_deliveries(database)} == {failed_job, missed_job}
+    assert delivered_job
 
 
-def test_a_deleted_endpoint_is_told_nothing_more(database: Database) -> None:
+def test_a_deleted_endpoint_gets_no_more_deliveries(database: Database) -> None:
     endpoint_id = an_endpoint(database)
-    completed(database)
+    a_completed_job(database)
     assert not database.execute(webhooks.delete("proj_other", endpoint_id))
 
     assert database.execute(webhooks.delete(DEFAULT_PROJECT, endpoint_id))
 
-    assert take(database) == []
-    (row,) = rows(database)
+    assert claim_deliveries(database) == []
+    (row,) = list_deliveries(database)
     assert (row.status, row.error_code) == ("failed", "endpoint_deleted")
 
 
 def test_both_secrets_live_while_one_is_replaced(database: Database) -> None:
     endpoint_id = an_endpoint(database)
-    (old,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, endpoint_id))
-    new = signing.new_secret()
+    (endpoint,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, endpoint_id))
+    new_secret = signing.new_secret()
 
-    (kept,) = database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint_id, new, keep=True))
+    (row,) = database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint_id, new_secret, keep=True))
 
-    now = datetime.now(UTC)
-    live = [signing.live_secrets(kept.secret, kept.previous_secret, kept.previous_secret_until, now + when)
-            for when in (timedelta(0), timedelta(hours=25))]  # fmt: skip
-    assert live == [[new, old.secret], [new]]
+    times = [datetime.now(UTC) + delay for delay in (timedelta(0), timedelta(hours=25))]
+    secrets = [signing.live_secrets(row.secret, row.previous_secret, row.previous_secret_until, time) for time in times]
+    assert secrets == [[new_secret, endpoint.secret], [new_secret]]
     (alone,) = database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint_id, signing.new_secret(), keep=False))
     assert alone.previous_secret is None
 
 
 def test_deleting_a_job_deletes_its_deliveries(database: Database) -> None:
     an_endpoint(database)
-    job_id = completed(database)
+    job_id = a_completed_job(database)
     fail(database)
 
     database.execute(jobs.delete(DEFAULT_PROJECT, job_id))
 
-    assert rows(database) == []
+    assert list_deliveries(database) == []
     assert not database.execute(sa.select(attempts_table))
 
 
-def test_a_failure_is_told(database: Database) -> None:
+def test_a_failure_causes_a_delivery(database: Database) -> None:
     an_endpoint(database, "job.failed")
     job, lease = a_job(), uuid4()
     database.execute(jobs.submit(job))
     database.execute(claim(lease))
     database.execute(jobs.fail(job.id, UUID(str(lease)), OutOfMemory()))
 
-    assert [row.event_type for row in rows(database)] == ["job.failed"]
+    assert [row.event_type for row in list_deliveries(database)] == ["job.failed"]

@@ -1,4 +1,4 @@
-"""Pages that are written from the code are not older than the code."""
+"""Pages that are generated from the code are up to date."""
 
 import re
 import subprocess
@@ -11,11 +11,11 @@ ROOT = Path(core.__file__).parent.parent
 
 
 def test_the_reference_is_what_the_code_says() -> None:
-    checked = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "docs/render.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
 
-    assert checked.returncode == 0, checked.stderr
+    assert result.returncode == 0, result.stderr
 
 
 def test_every_link_between_pages_leads_somewhere() -> None:

@@ -1,8 +1,7 @@
-"""What leaves for a stranger's address: only to the outside, to the address that was checked, and not for long."""
+"""Requests to addresses that clients name: only to the outside, only to the address that was checked, and bounded."""
 
 import ipaddress
 import ssl
-import time
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler
 
@@ -10,14 +9,15 @@ import pytest
 
 from core.egress import MAX_BODY_BYTES, Allowed, Egress, Refused, Unreached, check, is_public
 from tests.receiver import CERTIFICATE, EXPIRED, Behaviour, Received, Receiver, answering
+from tests.waiting import PATIENCE
 
 LOCAL = Allowed.of("127.0.0.1")
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with Receiver() as one:
-        yield one
+    with Receiver() as server:
+        yield server
 
 
 class Names:
@@ -25,11 +25,11 @@ class Names:
 
     def __init__(self, *answers: Sequence[str]) -> None:
         self.answers = list(answers)
-        self.asked: list[str] = []
+        self.lookups: list[str] = []
 
     def __call__(self, host: str, _port: int) -> Sequence[str]:
-        self.asked.append(host)
-        return self.answers[min(len(self.asked), len(self.answers)) - 1]
+        self.lookups.append(host)
+        return self.answers[min(len(self.lookups), len(self.answers)) - 1]
 
 
 INSIDE = [
@@ -71,7 +71,7 @@ def test_a_hostile_url_is_refused_before_anything_is_asked_or_connected(url: str
     with pytest.raises(Refused):
         Egress(Allowed(), resolve=names).post(url.format(receiver.port), b"{}", {}, 5)
 
-    assert (names.asked, receiver.connections) == ([], 0)
+    assert (names.lookups, receiver.connections) == ([], 0)
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["1.1.1.1", "127.0.0.1"], ["::ffff:127.0.0.1"], ["nonsense"]])
@@ -83,7 +83,7 @@ def test_a_name_with_any_address_inside_is_refused(addresses: list[str], receive
             receiver.url(host="rebound.test"), b"{}", {}, 5
         )
 
-    assert (names.asked, receiver.connections) == (["rebound.test"], 0)
+    assert (names.lookups, receiver.connections) == (["rebound.test"], 0)
 
 
 def test_a_name_is_resolved_once_and_what_was_checked_is_connected_to(receiver: Receiver) -> None:
@@ -92,20 +92,20 @@ def test_a_name_is_resolved_once_and_what_was_checked_is_connected_to(receiver: 
 
     answer = egress.post(receiver.url(host="receiver.test"), b'{"a":1}', {"webhook-id": "evt_1"}, 5)
 
-    assert (answer.status, answer.body, names.asked) == (200, b"ok", ["receiver.test"])
-    (received,) = receiver.received
-    assert received.headers["host"] == f"receiver.test:{receiver.port}"
-    assert (received.headers["webhook-id"], received.body) == ("evt_1", b'{"a":1}')
+    assert (answer.status, answer.body, names.lookups) == (200, b"ok", ["receiver.test"])
+    (request,) = receiver.requests
+    assert request.headers["host"] == f"receiver.test:{receiver.port}"
+    assert (request.headers["webhook-id"], request.body) == ("evt_1", b'{"a":1}')
     with pytest.raises(Refused):
         egress.post(receiver.url(host="receiver.test"), b"{}", {}, 5)
     assert receiver.connections == 1
 
 
 def test_the_next_address_is_tried_where_one_takes_no_connections(receiver: Receiver) -> None:
-    allowed = Allowed.of("127.0.0.0/8, ::1")
+    addresses = Allowed.of("127.0.0.0/8, ::1")
     names = Names(["::1", "127.0.0.1"])
 
-    assert Egress(allowed, resolve=names).post(receiver.url(host="receiver.test"), b"{}", {}, 5).status == 200
+    assert Egress(addresses, resolve=names).post(receiver.url(host="receiver.test"), b"{}", {}, 5).status == 200
 
 
 def test_a_receiver_inside_is_reached_by_its_name_if_the_operator_says_so(receiver: Receiver) -> None:
@@ -148,25 +148,25 @@ def test_a_certificate_is_checked_against_the_name(receiver: Receiver) -> None:
             ("other.test", egress, "certificate_wrong_host"),
             ("receiver.test", Egress(LOCAL, resolve=names), "certificate_untrusted"),
         ):
-            assert unreached(sender, secure.url(host=host, scheme="https")) == code
+            assert error_code(sender, secure.url(host=host, scheme="https")) == code
         assert secure.names == ["receiver.test", "other.test", "receiver.test"]
-        assert len(secure.received) == 1
+        assert len(secure.requests) == 1
 
 
-def test_a_certificate_that_has_expired_is_told_apart_from_what_is_no_tls(receiver: Receiver) -> None:
+def test_an_expired_certificate_has_another_code_than_a_server_without_tls(receiver: Receiver) -> None:
     trusting = ssl.create_default_context(cafile=str(EXPIRED))
     egress = Egress(LOCAL, resolve=Names(["127.0.0.1"]), tls=trusting)
     with Receiver(tls=EXPIRED) as expired:
-        assert unreached(egress, expired.url(host="receiver.test", scheme="https")) == "certificate_expired"
-        assert expired.received == []
-    assert unreached(egress, receiver.url(host="receiver.test", scheme="https")) == "tls_failed"
+        assert error_code(egress, expired.url(host="receiver.test", scheme="https")) == "certificate_expired"
+        assert expired.requests == []
+    assert error_code(egress, receiver.url(host="receiver.test", scheme="https")) == "tls_failed"
 
 
-def unreached(egress: Egress, url: str) -> str:
+def error_code(egress: Egress, url: str) -> str:
     """The code of what keeps a URL from being reached."""
-    with pytest.raises(Unreached) as failed:
+    with pytest.raises(Unreached) as caught:
         egress.post(url, b"{}", {}, 10)
-    return failed.value.code
+    return caught.value.code
 
 
 def test_a_receiver_that_has_ipv6_alone_is_reached() -> None:
@@ -174,8 +174,8 @@ def test_a_receiver_that_has_ipv6_alone_is_reached() -> None:
     with Receiver(host="::1") as receiver:
         for url in (receiver.url(host="receiver.test"), receiver.url(host="[::1]")):
             assert Egress(Allowed.of("::1"), resolve=names).post(url, b"{}", {}, 5).status == 200
-            assert unreached(Egress(LOCAL, resolve=names), url) == "destination_refused"
-        assert receiver.received[1].headers["host"] == f"[::1]:{receiver.port}"
+            assert error_code(Egress(LOCAL, resolve=names), url) == "destination_refused"
+        assert receiver.requests[1].headers["host"] == f"[::1]:{receiver.port}"
         assert receiver.connections == 2
 
 
@@ -196,24 +196,24 @@ def test_a_receiver_that_has_ipv6_alone_is_reached() -> None:
     ],
 )
 def test_ports_are_those_that_the_operator_named(url: str, ports: str, verdict: str | None) -> None:
-    allowed = Allowed.of("hooks.internal, 10.1.2.3" if "1.2.3" in url or "internal" in url else None, ports)
+    addresses = Allowed.of("hooks.internal, 10.1.2.3" if "1.2.3" in url or "internal" in url else None, ports)
     if verdict is None:
-        check(url, allowed)
+        check(url, addresses)
         return
     with pytest.raises(Refused, match=f"must name one of the ports {verdict};"):
-        check(url, allowed)
+        check(url, addresses)
 
 
 def test_a_public_name_has_no_more_ports_because_a_network_inside_is_let_in(receiver: Receiver) -> None:
     names = Names(["1.1.1.1"])
-    assert unreached(Egress(LOCAL, resolve=names), "http://example.com:8443/") == "destination_refused"
+    assert error_code(Egress(LOCAL, resolve=names), "http://example.com:8443/") == "destination_refused"
 
 
-def _hang(handler: BaseHTTPRequestHandler, _received: Received) -> None:
-    _has_gone(handler, 30)
+def _hang(handler: BaseHTTPRequestHandler, _request: Received) -> None:
+    _has_gone(handler, PATIENCE)
 
 
-def _trickle(handler: BaseHTTPRequestHandler, _received: Received) -> None:
+def _trickle(handler: BaseHTTPRequestHandler, _request: Received) -> None:
     for byte in b"HTTP/1.1 200 OK\r\nx-slow: " + b"a" * 1000:
         if _has_gone(handler, 0.05):
             return
@@ -232,33 +232,30 @@ def _has_gone(handler: BaseHTTPRequestHandler, seconds: float) -> bool:
 @pytest.mark.parametrize("behave", [_hang, _trickle])
 def test_one_deadline_holds_for_everything(behave: Behaviour, receiver: Receiver) -> None:
     receiver.behave = behave
-    began = time.monotonic()
-
-    with pytest.raises(Unreached) as failed:
+    with pytest.raises(Unreached) as caught:
         Egress(LOCAL).post(receiver.url(), b"{}", {}, 0.5)
 
-    assert failed.value.code == "timeout"
-    assert time.monotonic() - began < 3
+    assert caught.value.code == "timeout"  # else the receiver's own end would have come first: "no_answer"
 
 
 def test_a_resolver_that_hangs_is_not_waited_for(receiver: Receiver) -> None:
     def hang(_host: str, _port: int) -> Sequence[str]:
-        receiver.closing.wait(30)
+        receiver.closing.wait(PATIENCE)
         return []
 
-    with pytest.raises(Unreached) as failed:
+    with pytest.raises(Unreached) as caught:
         Egress(LOCAL, resolve=hang).post(receiver.url(host="receiver.test"), b"{}", {}, 0.3)
-    assert failed.value.code == "timeout"
+    assert caught.value.code == "timeout"
 
 
 def test_an_endless_answer_is_read_to_a_small_bound(receiver: Receiver) -> None:
-    sent = 0
+    byte_count = 0
 
-    def pour(handler: BaseHTTPRequestHandler, _received: Received) -> None:
-        nonlocal sent
+    def pour(handler: BaseHTTPRequestHandler, _request: Received) -> None:
+        nonlocal byte_count
         handler.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\ncontent-encoding: gzip\r\n\r\n")
         for _ in range(15_000):
-            sent += handler.wfile.write(b"\x1f" * 65536) or 0
+            byte_count += handler.wfile.write(b"\x1f" * 65536) or 0
 
     receiver.behave = pour
     answer = Egress(LOCAL).post(receiver.url(), b"{}", {}, 10)
@@ -267,29 +264,29 @@ def test_an_endless_answer_is_read_to_a_small_bound(receiver: Receiver) -> None:
 
 
 def test_endless_headers_are_broken_off(receiver: Receiver) -> None:
-    def pour(handler: BaseHTTPRequestHandler, _received: Received) -> None:
+    def pour(handler: BaseHTTPRequestHandler, _request: Received) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
         for number in range(1_000_000):
             handler.wfile.write(b"x-%d: %s\r\n" % (number, b"a" * 1000))
 
     receiver.behave = pour
-    with pytest.raises(Unreached) as failed:
+    with pytest.raises(Unreached) as caught:
         Egress(LOCAL).post(receiver.url(), b"{}", {}, 10)
-    assert failed.value.code == "no_answer"
+    assert caught.value.code == "no_answer"
 
 
-def test_what_is_not_there_or_not_http_is_told_apart(receiver: Receiver) -> None:
-    def mumble(handler: BaseHTTPRequestHandler, _received: Received) -> None:
+def test_a_closed_port_has_another_code_than_an_answer_that_is_not_http(receiver: Receiver) -> None:
+    def mumble(handler: BaseHTTPRequestHandler, _request: Received) -> None:
         handler.wfile.write(b"220 mail.test ESMTP\r\n")
 
     receiver.behave = mumble
-    closed = Receiver()
-    closed.close()
+    closed_receiver = Receiver()
+    closed_receiver.close()
     for url, names, code in (
         (receiver.url(), Names(), "no_answer"),
-        (closed.url(), Names(), "connection_failed"),
+        (closed_receiver.url(), Names(), "connection_failed"),
         (receiver.url(host="receiver.test"), Names([]), "name_not_found"),
     ):
-        with pytest.raises(Unreached) as failed:
+        with pytest.raises(Unreached) as caught:
             Egress(LOCAL, resolve=names).post(url, b"{}", {}, 5)
-        assert failed.value.code == code
+        assert caught.value.code == code

@@ -1,4 +1,4 @@
-"""Where a job stands in line: the rank it is given, the clock the rank starts from, and the looks that find both."""
+"""A job's position in the queue: its rank, the clock that the rank starts from, and the index scans for both."""
 
 import json
 from collections.abc import Iterator
@@ -13,12 +13,11 @@ import sqlalchemy as sa
 
 from bench.queue_length import fill
 from cli.local.embedded import EmbeddedValkey
-from core import fairness, jobs, keys
+from core import fairness, jobs
 from core.db import Database, Statement, Transaction
 from core.tables import DEFAULT_PROJECT
 from core.tables import jobs as table
-from tests.core.test_claim import claimed, submit
-from tests.core.test_verbs import a_job, claim
+from tests.factories import a_job, a_project, claim, claim_prompts, submit_prompts
 from tests.stack import settings_of
 from worker.generation.context import Context
 
@@ -28,11 +27,6 @@ def rank(database: Database, prompt: str) -> float:
     return float(rows[0].fair_rank)
 
 
-def a_project(database: Database, name: str) -> str:
-    (project,) = database.execute(keys.add_project(name))
-    return project
-
-
 def start_of(database: Database, project_id: str, priority: int = 0, *, batch: bool = False) -> float:
     return float(database.execute(fairness.select_start("local", project_id, priority, batch=batch))[0])
 
@@ -40,7 +34,7 @@ def start_of(database: Database, project_id: str, priority: int = 0, *, batch: b
 @pytest.mark.parametrize("batch", [False, True])
 @pytest.mark.parametrize("priority", [-100, 0, 100])
 def test_the_table_works_out_the_same_precedence_as_the_code(database: Database, priority: int, batch: bool) -> None:
-    (job_id,) = submit(database, "a", priority=priority)
+    (job_id,) = submit_prompts(database, "a", priority=priority)
     if batch:
         database.execute(sa.update(table).values(batch_id="batch_x", batch_index=0))
 
@@ -54,16 +48,16 @@ def test_interactive_goes_before_batch_whatever_the_priorities() -> None:
 
 
 def test_a_flow_s_jobs_stand_behind_each_other_by_their_cost(database: Database) -> None:
-    submit(database, "a", cost=2.0)
-    submit(database, "b", cost=0.5)
-    submit(database, "c", cost=1.0)
+    submit_prompts(database, "a", cost=2.0)
+    submit_prompts(database, "b", cost=0.5)
+    submit_prompts(database, "c", cost=1.0)
 
     assert [rank(database, prompt) for prompt in "abc"] == [2.0, 2.5, 3.5]
     assert start_of(database, DEFAULT_PROJECT) == 3.5
 
 
 def test_an_idle_queue_begins_anew(database: Database) -> None:
-    job_ids = submit(database, "a", "b", cost=5.0)
+    job_ids = submit_prompts(database, "a", "b", cost=5.0)
     for job_id in job_ids:
         database.execute(jobs.cancel(DEFAULT_PROJECT, job_id))
 
@@ -71,7 +65,7 @@ def test_an_idle_queue_begins_anew(database: Database) -> None:
 
 
 def test_what_is_cancelled_is_not_charged(database: Database) -> None:
-    job_ids = submit(database, *(str(number) for number in range(20)))
+    job_ids = submit_prompts(database, *(str(number) for number in range(20)))
     for job_id in job_ids[5:]:
         database.execute(jobs.cancel(DEFAULT_PROJECT, job_id))
 
@@ -79,35 +73,35 @@ def test_what_is_cancelled_is_not_charged(database: Database) -> None:
 
 
 def test_a_newcomer_starts_at_what_is_on_the_device(database: Database) -> None:
-    submit(database, *("flood" for _ in range(10)), microbatch_size=1)
+    submit_prompts(database, *("flood" for _ in range(10)), microbatch_size=1)
     for _ in range(4):
-        claimed(database)
+        claim_prompts(database)
 
     assert start_of(database, a_project(database, "newcomer")) == 4.0
 
 
 def test_companions_from_far_back_do_not_push_newcomers_back(database: Database) -> None:
     for number in range(40):
-        submit(database, f"{number}", microbatch_key="odd" if number % 20 == 0 else "even")
-    assert claimed(database) == ["0", "20"]  # at ranks 1 and 21
+        submit_prompts(database, f"{number}", microbatch_key="odd" if number % 20 == 0 else "even")
+    assert claim_prompts(database) == ["0", "20"]  # at ranks 1 and 21
 
     assert start_of(database, a_project(database, "newcomer")) == 2.0  # the head of the line
 
 
 def test_what_must_wait_does_not_hold_the_clock_back(database: Database) -> None:
-    submit(database, *(str(number) for number in range(10)), microbatch_size=1)
+    submit_prompts(database, *(str(number) for number in range(10)), microbatch_size=1)
     first = sa.update(table).where(table.c.fair_rank <= 4.0)
     database.execute(first.values(not_before=sa.func.clock_timestamp() + timedelta(hours=1)))
-    claimed(database)
+    claim_prompts(database)
 
     assert start_of(database, a_project(database, "newcomer")) == 5.0
 
 
 def test_another_precedence_keeps_its_own_clock_and_none_stands_behind_the_queue_s(database: Database) -> None:
-    submit(database, *("urgent" for _ in range(9)), microbatch_size=1, priority=10)
-    submit(database, "patient", microbatch_size=1)
+    submit_prompts(database, *("urgent" for _ in range(9)), microbatch_size=1, priority=10)
+    submit_prompts(database, "patient", microbatch_size=1)
     for _ in range(6):
-        claimed(database)  # urgent ones, of ranks up to 6
+        claim_prompts(database)  # urgent ones, of ranks up to 6
 
     newcomer = a_project(database, "newcomer")
 
@@ -118,19 +112,19 @@ def test_another_precedence_keeps_its_own_clock_and_none_stands_behind_the_queue
 
 
 def test_a_fair_turn_goes_by_rank_alone(database: Database) -> None:
-    submit(database, "patient", microbatch_size=1)
-    submit(database, "urgent", microbatch_size=1, priority=10)
+    submit_prompts(database, "patient", microbatch_size=1)
+    submit_prompts(database, "urgent", microbatch_size=1, priority=10)
 
-    assert [claimed(database, fair_turn=True), claimed(database)] == [["patient"], ["urgent"]]
+    assert [claim_prompts(database, fair_turn=True), claim_prompts(database)] == [["patient"], ["urgent"]]
 
 
 def test_the_head_of_a_fair_turn_is_taken_though_others_of_its_microbatch_key_stand_before_it(
     database: Database,
 ) -> None:
-    submit(database, "patient", microbatch_size=3)
-    submit(database, *(f"urgent {number}" for number in range(5)), microbatch_size=3, priority=10)
+    submit_prompts(database, "patient", microbatch_size=3)
+    submit_prompts(database, *(f"urgent {number}" for number in range(5)), microbatch_size=3, priority=10)
 
-    assert sorted(claimed(database, fair_turn=True)) == ["patient", "urgent 0", "urgent 1"]
+    assert sorted(claim_prompts(database, fair_turn=True)) == ["patient", "urgent 0", "urgent 1"]
 
 
 def test_one_claim_in_sixteen_is_a_fair_turn_and_the_first_is_not() -> None:
@@ -169,8 +163,8 @@ def a_misleading_line(database: Database) -> Iterator[Transaction]:
     """A long queue whose statistics know one micro-batch key and one precedence; rare ones came afterwards."""
     fill(database, DEFAULT_PROJECT, 20_000, batch=True, microbatch_keys=1)
     database.execute(sa.text("ANALYZE jobs"))
-    submit(database, "rare", microbatch_key="rare", cost=1e6)
-    submit(database, "dear", microbatch_key="dear", cost=1e7)
+    submit_prompts(database, "rare", microbatch_key="rare", cost=1e6)
+    submit_prompts(database, "dear", microbatch_key="dear", cost=1e7)
     with database.transaction() as connection:
         yield connection
         connection.rollback()
@@ -184,10 +178,10 @@ def plan(transaction: Transaction, statement: Statement[Any]) -> dict[str, Any]:
         return f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", values
 
     try:
-        (found,) = transaction.connection.execute(statement.sql).scalar_one()
+        (explanation,) = transaction.connection.execute(statement.sql).scalar_one()
     finally:
         sa.event.remove(transaction.connection, "before_cursor_execute", explain)
-    return dict(found["Plan"])
+    return dict(explanation["Plan"])
 
 
 def nodes(of: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -207,7 +201,7 @@ def looks(of: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("fair_turn", [False, True])
-def test_a_claim_looks_at_what_it_takes_and_sorts_no_line(database: Database, fair_turn: bool) -> None:
+def test_a_claim_reads_what_it_takes_and_sorts_no_queue(database: Database, fair_turn: bool) -> None:
     with a_misleading_line(database) as connection:
         of_claim = plan(connection, claim(uuid4(), fair_turn=fair_turn))
 
@@ -216,7 +210,7 @@ def test_a_claim_looks_at_what_it_takes_and_sorts_no_line(database: Database, fa
     assert of_claim["Shared Hit Blocks"] + of_claim["Shared Read Blocks"] < 1000  # the line has 20,000 rows
 
 
-def test_a_submit_looks_once_for_a_flow_however_many_jobs_it_brings(database: Database) -> None:
+def test_a_submit_reads_a_flow_once_however_many_jobs_it_inserts(database: Database) -> None:
     with a_misleading_line(database) as connection:
         of_submit = plan(connection, jobs.submit(*(a_job(priority=number % 2) for number in range(100))))
 
@@ -230,7 +224,7 @@ def test_a_submit_looks_once_for_a_flow_however_many_jobs_it_brings(database: Da
     assert all(scan["Actual Loops"] <= 2 for scan in scans)  # two flows
 
 
-def test_the_start_of_a_batch_is_found_by_looks(database: Database) -> None:
+def test_the_start_of_a_batch_is_read_from_indexes(database: Database) -> None:
     with a_misleading_line(database) as connection:
         claimed_first: UUID = uuid4()
         connection.execute(claim(claimed_first))

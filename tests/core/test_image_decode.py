@@ -1,4 +1,4 @@
-"""Input images: whatever a stranger's file holds, it is a plain image or a refusal."""
+"""Input images: whatever a file holds, the result is a plain image or a refusal."""
 
 import struct
 import zlib
@@ -11,19 +11,19 @@ from PIL import Image
 
 from core.errors import InvalidParameter
 from core.images import decode
-from tests.images import a_mask, an_image, encoded
+from tests.images import a_mask, an_image, encode
 from tests.stack import settings_of
 
 SETTINGS = settings_of({"SAFELIGHT_MAX_IMAGE_PIXELS": "100000"})
 GOOD = {
-    "png": encoded(an_image()),
-    "png with alpha": encoded(a_mask()),
-    "palette": encoded(an_image().convert("P"), transparency=0),
-    "jpeg": encoded(an_image(), "JPEG"),
-    "cmyk": encoded(an_image().convert("CMYK"), "JPEG"),
-    "webp": encoded(an_image(), "WEBP"),
-    "grey": encoded(an_image().convert("L")),
-    "black and white": encoded(an_image().convert("1")),
+    "png": encode(an_image()),
+    "png with alpha": encode(a_mask()),
+    "palette": encode(an_image().convert("P"), transparency=0),
+    "jpeg": encode(an_image(), "JPEG"),
+    "cmyk": encode(an_image().convert("CMYK"), "JPEG"),
+    "webp": encode(an_image(), "WEBP"),
+    "grey": encode(an_image().convert("L")),
+    "black and white": encode(an_image().convert("1")),
 }
 
 
@@ -63,7 +63,7 @@ def test_an_image_of_a_gigapixel_is_refused_by_its_header_alone() -> None:
 
 
 def test_sixteen_bits_of_grey_keep_their_brightness() -> None:
-    image = decode.read(encoded(Image.new("I;16", (4, 4), 128 * 256)), SETTINGS)
+    image = decode.read(encode(Image.new("I;16", (4, 4), 128 * 256)), SETTINGS)
 
     assert image.getpixel((0, 0)) == (128, 128, 128)
 

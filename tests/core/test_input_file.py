@@ -1,4 +1,4 @@
-"""A batch's file is read as lines whatever chunks it comes in, and every line that is wrong is told of by number."""
+"""A batch's input file is read as lines whatever its chunks are, and every wrong line is reported by its number."""
 
 import json
 from collections.abc import Iterator
@@ -24,24 +24,26 @@ SETTINGS = Settings()
 CATALOG = load_catalog(SETTINGS.catalog_path)
 
 
-def a_line(custom_id: str = "a", **said: Any) -> bytes:
-    body = said.pop("body", {"prompt": "a cat"})
-    return json.dumps({"custom_id": custom_id, "method": "POST", "url": IMAGES, "body": body, **said}).encode() + b"\n"
+def a_line(custom_id: str = "a", **fields: Any) -> bytes:
+    body = fields.pop("body", {"prompt": "a cat"})
+    return (
+        json.dumps({"custom_id": custom_id, "method": "POST", "url": IMAGES, "body": body, **fields}).encode() + b"\n"
+    )
 
 
-def found(kind: Kind, *chunks: bytes, reading: Reading = READING) -> list[Line | LineError]:
+def read_lines(kind: Kind, *chunks: bytes, reading: Reading = READING) -> list[Line | LineError]:
     return list(read(kind, iter(chunks), reading))
 
 
-def told(kind: Kind, *chunks: bytes, reading: Reading = READING) -> list[tuple[int | None, str]]:
+def messages(kind: Kind, *chunks: bytes, reading: Reading = READING) -> list[tuple[int | None, str]]:
     """Line numbers, with the custom_id of what is right and the message about what is wrong."""
     return [
         (line.number, line.custom_id) if isinstance(line, Line) else (line["line"], line["message"])
-        for line in found(kind, *chunks, reading=reading)
+        for line in read_lines(kind, *chunks, reading=reading)
     ]
 
 
-def checked(lines: Iterator[Line | LineError]) -> BatchCheck:
+def check_lines(lines: Iterator[Line | LineError]) -> BatchCheck:
     check = BatchCheck(CATALOG, SETTINGS, DEFAULT_PROJECT, lambda request: {})
     for line in lines:
         if not check.take(line):
@@ -68,11 +70,11 @@ FILES: list[tuple[Kind, bytes]] = [
 
 @pytest.mark.parametrize(("kind", "content"), FILES)
 def test_a_file_cut_at_any_byte_is_the_same_file(kind: Kind, content: bytes) -> None:
-    whole = found(kind, content)
+    expected_lines = read_lines(kind, content)
 
     for place in range(len(content) + 1):
-        assert found(kind, content[:place], content[place:]) == whole, place
-    assert found(kind, *(bytes([byte]) for byte in content)) == whole
+        assert read_lines(kind, content[:place], content[place:]) == expected_lines, place
+    assert read_lines(kind, *(bytes([byte]) for byte in content)) == expected_lines
 
 
 piece = st.sampled_from(
@@ -92,7 +94,7 @@ def test_chunks_never_change_what_is_read(kind: Kind, pieces: list[bytes], place
     cuts = sorted({0, len(content), *(place % (len(content) + 1) for place in places)})
     chunks = [content[start:end] for start, end in zip(cuts, [*cuts[1:], len(content)], strict=True)]
 
-    assert found(kind, *chunks) == found(kind, content)
+    assert read_lines(kind, *chunks) == read_lines(kind, content)
 
 
 words = st.one_of(
@@ -119,10 +121,10 @@ dotted = st.one_of(names, st.builds("{}.{}".format, names, names))
 )
 @example(IMAGES, {"postprocess": {"strange": 1}, "prompt": "x"}, {})
 @example(JOBS, {"image": {"file_id": 1, "b": []}, "operation": "edit"}, {})
-def test_no_line_of_json_is_beyond_reading(endpoint: str, body: dict[str, Any], more: dict[str, Any]) -> None:
-    line = json.dumps({"custom_id": "a", "method": "POST", "url": endpoint, "body": {"prompt": "x"} | body} | more)
+def test_no_line_of_json_is_beyond_reading(endpoint: str, body: dict[str, Any], fields: dict[str, Any]) -> None:
+    line = json.dumps({"custom_id": "a", "method": "POST", "url": endpoint, "body": {"prompt": "x"} | body} | fields)
 
-    stored_and_shown(found("jsonl", line.encode(errors="replace"), reading=Reading(endpoint)))
+    stored_and_shown(read_lines("jsonl", line.encode(errors="replace"), reading=Reading(endpoint)))
 
 
 @settings(max_examples=300, deadline=None)
@@ -132,12 +134,12 @@ def test_no_line_of_json_is_beyond_reading(endpoint: str, body: dict[str, Any], 
 def test_no_line_of_a_table_is_beyond_reading(endpoint: str, columns: list[tuple[str, str]]) -> None:
     table = "\n".join(",".join(cells) for cells in zip(*columns, strict=True))
 
-    stored_and_shown(found("csv", table.encode(errors="replace"), reading=Reading(endpoint)))
+    stored_and_shown(read_lines("csv", table.encode(errors="replace"), reading=Reading(endpoint)))
 
 
 def stored_and_shown(lines: list[Line | LineError]) -> None:
     """Lines are planned as jobs, errors fit into Postgres' JSON: neither with a NUL, which it does not store."""
-    for error in checked(iter(lines)).errors:
+    for error in check_lines(iter(lines)).errors:
         assert "\x00" not in f"{error['message']}{error['param']}"
         assert len(error["message"]) <= 4 * MAX_MESSAGE_CHARS
 
@@ -145,33 +147,33 @@ def stored_and_shown(lines: list[Line | LineError]) -> None:
 def test_what_is_wrong_with_a_file_is_said_with_the_line() -> None:
     long = a_line("b", body={"prompt": "x" * 400})
 
-    assert told("jsonl", a_line() + long + a_line("c")) == [
+    assert messages("jsonl", a_line() + long + a_line("c")) == [
         (1, "a"),
         (2, "The line is longer than 400 bytes; nothing after it was read."),
     ]
-    assert told("jsonl", a_line().decode().encode("utf-16")) == [
+    assert messages("jsonl", a_line().decode().encode("utf-16")) == [
         (1, "The file is UTF-16; it must be UTF-8. Nothing of it was read.")
     ]
-    assert told("txt", "ä\r\nö\r\n".encode()) == [(1, "line-1"), (2, "line-2")]
-    assert told("txt", b"a\n\xe4\nb") == [
+    assert messages("txt", "ä\r\nö\r\n".encode()) == [(1, "line-1"), (2, "line-2")]
+    assert messages("txt", b"a\n\xe4\nb") == [
         (1, "line-1"),
         (2, "The line is not valid UTF-8, from byte 1 on."),
         (3, "line-3"),
     ]
-    assert told("jsonl", a_line().replace(b"\n", b"\r\n") + b"[]\r\n") == [
+    assert messages("jsonl", a_line().replace(b"\n", b"\r\n") + b"[]\r\n") == [
         (1, "a"),
         (2, "The line should be an object."),
     ]
-    assert told("csv", b"prompt,metadata,metadata.a\nx,1,2\n") == [
+    assert messages("csv", b"prompt,metadata,metadata.a\nx,1,2\n") == [
         (1, "The column 'metadata.a' leads into what the column 'metadata' is.")
     ]
-    assert told("csv", b'prompt,n\n"x\n') == [
+    assert messages("csv", b'prompt,n\n"x\n') == [
         (2, "The file is not valid CSV: unexpected end of data. Nothing after this line was read.")
     ]
 
 
-def test_a_name_of_any_length_is_told_in_short() -> None:
-    (error,) = found("jsonl", a_line(body={"prompt": "x", "y" * 50_000: 1}), reading=Reading(IMAGES))
+def test_a_name_of_any_length_is_shortened_in_an_error() -> None:
+    (error,) = read_lines("jsonl", a_line(body={"prompt": "x", "y" * 50_000: 1}), reading=Reading(IMAGES))
 
     assert not isinstance(error, Line)
     assert error["code"] == "unknown_parameter"
@@ -182,28 +184,28 @@ def test_a_name_of_any_length_is_told_in_short() -> None:
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "txt"])
 def test_a_file_of_blank_lines_has_no_lines(kind: Kind) -> None:
     head = b"prompt\n" if kind == "csv" else b""
-    check = checked(read(kind, [head + b"\n \r\n\t\n" * 1000], READING))
+    check = check_lines(read(kind, [head + b"\n \r\n\t\n" * 1000], READING))
 
     assert [error["message"] for error in check.errors] == ["The file has no lines."]
 
 
 def test_one_line_too_many_ends_the_reading() -> None:
-    pulled = 0
+    chunk_count = 0
 
     def chunks() -> Iterator[bytes]:
-        nonlocal pulled
+        nonlocal chunk_count
         for number in range(MAX_LINES + 5000):
-            pulled += 1
+            chunk_count += 1
             yield f"cat {number}\n".encode()
 
-    check = checked(read("txt", chunks(), READING))
+    check = check_lines(read("txt", chunks(), READING))
 
     assert [error["message"] for error in check.errors] == [f"There are more than {MAX_LINES} lines."]
-    assert (check.total, pulled) == (MAX_LINES + 1, MAX_LINES + 1)
+    assert (check.total, chunk_count) == (MAX_LINES + 1, MAX_LINES + 1)
 
 
-def test_errors_are_told_up_to_a_bound_and_counted_beyond_it() -> None:
-    check = checked(read("jsonl", [b"{\n" * (MAX_ERRORS + 7)], READING))
+def test_errors_are_listed_up_to_a_bound_and_counted_beyond_it() -> None:
+    check = check_lines(read("jsonl", [b"{\n" * (MAX_ERRORS + 7)], READING))
 
     assert len(check.errors) == MAX_ERRORS + 1
     assert check.errors[-1]["message"] == "7 more lines are wrong."
@@ -220,20 +222,20 @@ def test_a_store_that_is_away_is_no_fault_of_a_line() -> None:
 
 
 def test_an_image_that_many_lines_begin_with_is_brought_once() -> None:
-    brought = []
+    file_ids = []
 
     def bring(request: JobRequest) -> dict[str, str]:
-        brought.append(request.image)
+        file_ids.append(request.image)
         return {"image": "file-kept"}
 
     check = BatchCheck(CATALOG, SETTINGS, DEFAULT_PROJECT, bring)
     for number, name in enumerate(["file-a", "file-b", "file-a", "file-b", "file-a"], 1):
         assert check.take(an_edit(number, name))
 
-    assert [source and source.file_id for source in brought] == ["file-a", "file-b"]
+    assert [source and source.file_id for source in file_ids] == ["file-a", "file-b"]
     assert (check.errors, check.total) == ([], 5)
 
 
 def an_edit(number: int, file_id: str) -> Line:
-    asked = {"operation": "edit", "prompt": "a hat", "image": {"file_id": file_id}}
-    return Line(number, f"edit-{number}", JobRequest.model_validate(asked))
+    fields = {"operation": "edit", "prompt": "a hat", "image": {"file_id": file_id}}
+    return Line(number, f"edit-{number}", JobRequest.model_validate(fields))

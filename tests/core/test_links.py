@@ -1,4 +1,4 @@
-"""Signed image links: ours, whole, and in time."""
+"""Signed image links: valid only as signed, and in time."""
 
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit

@@ -1,4 +1,4 @@
-"""docs/model.md quotes the code as it is, and shows images that are there and small."""
+"""docs/model.md quotes the code as it is, and its images exist and are small."""
 
 import ast
 import re
@@ -17,21 +17,21 @@ LARGEST_IMAGE = 150_000  # bytes
 def source(path: Path, name: str) -> str:
     """The lines of a function or class, by its name such as `Attention.forward`; "" if there is none."""
     content = path.read_text("utf-8")
-    found: ast.AST = ast.parse(content)
+    node: ast.AST = ast.parse(content)
     for part in name.split("."):
-        inside = [child for child in ast.iter_child_nodes(found) if getattr(child, "name", None) == part]
+        inside = [child for child in ast.iter_child_nodes(node) if getattr(child, "name", None) == part]
         if not inside:
             return ""
-        found = inside[0]
-    return ast.get_source_segment(content, found, padded=True) or ""
+        node = inside[0]
+    return ast.get_source_segment(content, node, padded=True) or ""
 
 
 def test_each_quotation_is_lines_of_the_function_it_names_in_their_order() -> None:
     stale = []
-    for shown, link, name, quoted in QUOTATIONS:
-        assert link == f"../{shown}"
+    for code, link, name, quoted_code in QUOTATIONS:
+        assert link == f"../{code}"
         lines = iter(source(PAGE.parent / link, name).splitlines())
-        stale += [f"{shown} {name}: {line}" for line in quoted.splitlines() if line not in lines]
+        stale += [f"{code} {name}: {line}" for line in quoted_code.splitlines() if line not in lines]
     assert stale == []
 
 
@@ -40,16 +40,16 @@ def test_no_code_is_quoted_without_its_place() -> None:
 
 
 def test_every_file_that_the_page_names_in_code_is_there() -> None:
-    named = set(re.findall(r"`((?:worker|training)/[\w/]+\.py)`", TEXT))
-    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+    names = set(re.findall(r"`((?:worker|training)/[\w/]+\.py)`", TEXT))
+    assert [path for path in sorted(names) if not (ROOT / path).exists()] == []
 
 
 def test_every_image_is_there_small_and_shown() -> None:
-    shown = set(re.findall(r"!\[[^\]]+\]\(images/([^)]+)\)", TEXT))
-    kept = {path.name for path in (PAGE.parent / "images").iterdir()}
-    assert shown <= kept
-    assert [name for name in kept if (PAGE.parent / "images" / name).stat().st_size > LARGEST_IMAGE] == []
-    assert kept - shown <= {"composed.webp", "variations.webp"}
+    names = set(re.findall(r"!\[[^\]]+\]\(images/([^)]+)\)", TEXT))
+    file_names = {path.name for path in (PAGE.parent / "images").iterdir()}
+    assert names <= file_names
+    assert [name for name in file_names if (PAGE.parent / "images" / name).stat().st_size > LARGEST_IMAGE] == []
+    assert file_names - names <= {"composed.webp", "variations.webp"}
 
 
 def test_every_source_is_cited_by_its_arxiv_number() -> None:

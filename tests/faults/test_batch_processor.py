@@ -1,4 +1,4 @@
-"""The batch processor has a rival, meets errors, loses Postgres or the store: no batch suffers."""
+"""Two batch processors, errors in them, Postgres or storage away: no batch is lost or done twice."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,24 +14,23 @@ import sqlalchemy as sa
 
 from cli.local.embedded import EmbeddedPostgres, EmbeddedValkey
 from core.batches import transitions as core_batches
-from core.tables import batches, files, jobs, webhook_deliveries
-from tests.faults.test_batch_processor_killed import (
-    LINES,
-    end_jobs,
-    find_source,
-    from_a_file,
-    lines_in,
-    status_of,
-    tidy,
-    told,
-    unspoken_of,
-    until_it_waits,
+from core.tables import files, jobs, webhook_deliveries
+from tests.batches import (
+    batch_event_types,
+    batch_row,
+    batch_status,
+    expire_jobs,
+    file_lines,
+    job_indexes,
+    submit_batch,
+    submit_file,
+    until_batch,
 )
-from tests.faults.test_webhooks import until as until_so
-from tests.images import an_image, encoded, upload
+from tests.faults.batch_processors import LINES, end_leases, orphan_keys, sweep_files, until_processor_waits
+from tests.images import an_image, encode, upload
 from tests.processes import Process
 from tests.stack import Stack, migrate
-from tests.story.test_batches import lines_of, submit, until
+from tests.waiting import until
 from worker.batches.processor import BatchProcessor, Held
 
 _numbers = count(1)
@@ -39,29 +38,34 @@ _numbers = count(1)
 
 def test_two_processors_share_the_batches_and_none_is_done_twice(own: Stack) -> None:
     own.api()
-    made = [
-        submit(own, requests=[{"prompt": f"cat {n}"}] * 3, model="elsewhere", size="64x64")["id"] for n in range(16)
+    batch_ids = [
+        submit_batch(own, requests=[{"prompt": f"cat {n}"}] * 3, model="elsewhere", size="64x64")["id"]
+        for n in range(16)
     ]
 
     processors = [own.sweep(), own.sweep()]
-    until_so(lambda: {status_of(own, batch_id) for batch_id in made} == {"in_progress"})
-    for batch_id in made:
-        end_jobs(own, batch_id)
-    until_so(lambda: all(find_source(own, batch_id).counts is not None for batch_id in made))
+    until(lambda: {batch_status(own, batch_id) for batch_id in batch_ids} == {"in_progress"})
+    for batch_id in batch_ids:
+        expire_jobs(own, batch_id)
+    until(lambda: all(batch_row(own, batch_id).counts is not None for batch_id in batch_ids))
     for processor in processors:
         processor.terminate()
 
     shares = {}
     for word in ("in_progress", "completed"):
-        said = [
-            [batch_id for batch_id in made if f"{batch_id}: {word}" in processor.said()] for processor in processors
+        shares_by_processor = [
+            [batch_id for batch_id in batch_ids if f"{batch_id}: {word}" in processor.output()]
+            for processor in processors
         ]
-        shares[word] = [len(one) for one in said]
-        assert sorted(said[0] + said[1]) == sorted(made)
-    assert all(told(own, batch_id) == ["validating", "in_progress", "finalizing", "completed"] for batch_id in made)
-    assert all(lines_in(own, batch_id) == [0, 1, 2] for batch_id in made)
-    assert unspoken_of(own) == set(), "nobody wrote a file in vain"
-    print(f"{len(made)} batches, two batch processors: {shares}")
+        shares[word] = [len(share) for share in shares_by_processor]
+        assert sorted(shares_by_processor[0] + shares_by_processor[1]) == sorted(batch_ids)
+    assert all(
+        batch_event_types(own, batch_id) == ["validating", "in_progress", "finalizing", "completed"]
+        for batch_id in batch_ids
+    )
+    assert all(job_indexes(own, batch_id) == [0, 1, 2] for batch_id in batch_ids)
+    assert orphan_keys(own) == set(), "nobody wrote a file in vain"
+    print(f"{len(batch_ids)} batches, two batch processors: {shares}")
 
 
 def test_nothing_that_goes_wrong_ends_the_processor(own: Stack) -> None:
@@ -70,9 +74,9 @@ def test_nothing_that_goes_wrong_ends_the_processor(own: Stack) -> None:
     processor = own.sweep()
     processor.until_says("the batch processor stumbled")
     own.database.execute(sa.text("ALTER TABLE elsewhere RENAME TO batches"))
-    batch = submit(own, requests=[{"prompt": "a cat"}], model="elsewhere", size="64x64")
+    batch = submit_batch(own, requests=[{"prompt": "a cat"}], model="elsewhere", size="64x64")
 
-    assert until(own, batch["id"], "in_progress")["request_counts"]["queued"] == 1
+    assert until_batch(own, batch["id"], "in_progress")["request_counts"]["queued"] == 1
 
 
 def test_a_sweep_that_ends_takes_its_processor_with_it(own: Stack) -> None:
@@ -85,9 +89,9 @@ def test_a_sweep_that_ends_takes_its_processor_with_it(own: Stack) -> None:
 def test_a_store_that_is_away_keeps_batches_waiting_and_fails_none(own: Stack) -> None:
     own.api()
     storage = own.directory / "images" / "files"
-    image = upload(own, encoded(an_image()))
-    plain = from_a_file(own, 3, model="elsewhere")
-    edit = submit(
+    image = upload(own, encode(an_image()))
+    file_batch = submit_file(own, 3, model="elsewhere")
+    edit = submit_batch(
         own,
         requests=[{"operation": "edit", "prompt": "a hat", "image": {"file_id": image["id"]}}],
         model="elsewhere",
@@ -96,26 +100,26 @@ def test_a_store_that_is_away_keeps_batches_waiting_and_fails_none(own: Stack) -
 
     with away(storage):
         processor = own.sweep()
-        until_so(lambda: processor.said().count("the store is away") >= 2)
-        reading = [status_of(own, batch_id) for batch_id in (plain, edit)]
+        until(lambda: processor.output().count("the store is away") >= 2)
+        reading = [batch_status(own, batch_id) for batch_id in (file_batch, edit)]
     with away(storage / image["id"]):
-        free_leases(own)
-        until_so(lambda: status_of(own, plain) == "in_progress")
-        until_so(lambda: processor.said().count("the store is away") >= 3)
-        reading.append(status_of(own, edit))
-    free_leases(own)
-    until_so(lambda: status_of(own, edit) == "in_progress")
+        end_leases(own)
+        until(lambda: batch_status(own, file_batch) == "in_progress")
+        until(lambda: processor.output().count("the store is away") >= 3)
+        reading.append(batch_status(own, edit))
+    end_leases(own)
+    until(lambda: batch_status(own, edit) == "in_progress")
 
-    end_jobs(own, plain)
+    expire_jobs(own, file_batch)
     with away(storage):
-        until_so(lambda: processor.said().count("the store is away") >= 4)
-        writing = status_of(own, plain)
-    free_leases(own)
-    done = until(own, plain)
+        until(lambda: processor.output().count("the store is away") >= 4)
+        writing = batch_status(own, file_batch)
+    end_leases(own)
+    batch = until_batch(own, file_batch)
 
     assert reading == ["validating"] * 3
-    assert (writing, done["status"]) == ("finalizing", "completed")
-    assert len(lines_of(own, done["error_file_id"])) == 3
+    assert (writing, batch["status"]) == ("finalizing", "completed")
+    assert len(file_lines(own, batch["error_file_id"])) == 3
 
 
 @contextmanager
@@ -132,13 +136,6 @@ def away(path: Path) -> Iterator[None]:
     aside.rename(path)
 
 
-def free_leases(stack: Stack) -> None:
-    """Let the time pass for which a batch is left alone."""
-    stack.database.execute(
-        sa.update(batches).where(batches.c.lease.is_not(None)).values(lease_expires_at=sa.func.now())
-    )
-
-
 @pytest.fixture
 def database(directory: Path) -> Iterator[EmbeddedPostgres]:
     with EmbeddedPostgres(directory / f"batch processors{next(_numbers)}") as server:
@@ -153,20 +150,20 @@ def test_a_restart_of_postgres_costs_a_batch_time_alone(
     place = directory / f"batch processor{next(_numbers)}"
     with Stack(place, url, valkey.url.removesuffix("/0") + "/4") as own:
         own.api()
-        batch_id = from_a_file(own, LINES, model="elsewhere")
+        batch_id = submit_file(own, LINES, model="elsewhere")
         processor = restarted_while(own, database, "ACCESS EXCLUSIVE", "FROM files", own.sweep)
-        until_so(lambda: status_of(own, batch_id) == "in_progress")
-        read = lines_in(own, batch_id)
+        until(lambda: batch_status(own, batch_id) == "in_progress")
+        indexes = job_indexes(own, batch_id)
         own.database.execute(
             sa.update(jobs).where(jobs.c.batch_id == batch_id).values(status="expired", finished_at=sa.func.now())
         )
         restarted_while(own, database, "SHARE", "INSERT INTO files", lambda: processor)
-        until_so(lambda: status_of(own, batch_id) == "completed")
+        until(lambda: batch_status(own, batch_id) == "completed")
 
-        assert read == list(range(LINES))
-        assert told(own, batch_id) == ["validating", "in_progress", "finalizing", "completed"]
-        written = own.database.execute(sa.select(files.c.id).where(files.c.purpose == "batch_output"))
-        assert [row.id for row in written] == [find_source(own, batch_id).error_file_id]
+        assert indexes == list(range(LINES))
+        assert batch_event_types(own, batch_id) == ["validating", "in_progress", "finalizing", "completed"]
+        rows = own.database.execute(sa.select(files.c.id).where(files.c.purpose == "batch_output"))
+        assert [row.id for row in rows] == [batch_row(own, batch_id).error_file_id]
         assert not processor.has_ended
 
 
@@ -177,65 +174,67 @@ def restarted_while(
     locking = psycopg.connect(database.database_url("safelight"))
     locking.execute(f"LOCK TABLE files IN {mode} MODE")
     processor = start()
-    until_it_waits(stack, doing)
+    until_processor_waits(stack, doing)
     database.kill()
     with suppress(psycopg.Error):
         locking.rollback()
     locking.close()
     database.start()
     stack.database.engine.dispose()
-    free_leases(stack)
+    end_leases(stack)
     return processor
 
 
-def test_batches_past_retention_go_with_all_that_was_told_of_them(own: Stack) -> None:
+def test_batches_past_retention_are_purged_with_their_events_and_deliveries(own: Stack) -> None:
     own.api()
     hook = {"url": "http://127.0.0.1:8009/", "events": ["batch.completed"]}
     requests = [{"prompt": "a"}, {"prompt": "b"}]
-    said: dict[str, Any] = {"requests": requests, "model": "elsewhere", "size": "64x64", "webhook": hook}
-    ended, still_open = (submit(own, **said)["id"] for _ in range(2))
+    fields: dict[str, Any] = {"requests": requests, "model": "elsewhere", "size": "64x64", "webhook": hook}
+    ended_batch, open_batch = (submit_batch(own, **fields)["id"] for _ in range(2))
     own.sweep()
-    until_so(lambda: {status_of(own, ended), status_of(own, still_open)} == {"in_progress"})
-    end_jobs(own, ended)
-    one = sa.select(jobs.c.id).where(jobs.c.batch_id == still_open, jobs.c.batch_index == 0).scalar_subquery()
-    own.database.execute(sa.update(jobs).where(jobs.c.id == one).values(status="expired", finished_at=sa.func.now()))
-    until(own, ended)
+    until(lambda: {batch_status(own, ended_batch), batch_status(own, open_batch)} == {"in_progress"})
+    expire_jobs(own, ended_batch)
+    first_job = sa.select(jobs.c.id).where(jobs.c.batch_id == open_batch, jobs.c.batch_index == 0).scalar_subquery()
+    own.database.execute(
+        sa.update(jobs).where(jobs.c.id == first_job).values(status="expired", finished_at=sa.func.now())
+    )
+    until_batch(own, ended_batch)
     before = [row.batch_id for row in own.database.execute(sa.select(webhook_deliveries.c.batch_id))]
 
-    tidy(own, retention=timedelta(milliseconds=1))
+    sweep_files(own, retention=timedelta(milliseconds=1))
 
-    assert before == [ended]
-    assert own.client.get(f"/v1/batches/{ended}").status_code == 404
-    assert (told(own, ended), lines_in(own, ended)) == ([], [])
+    assert before == [ended_batch]
+    assert own.client.get(f"/v1/batches/{ended_batch}").status_code == 404
+    assert (batch_event_types(own, ended_batch), job_indexes(own, ended_batch)) == ([], [])
     assert own.count(webhook_deliveries) == 0
-    assert lines_in(own, still_open) == [0, 1]
-    assert status_of(own, still_open) == "in_progress"
-    own.client.post(f"/v1/batches/{still_open}/cancel")
-    assert until(own, still_open)["request_counts"]["expired"] == 1
+    assert job_indexes(own, open_batch) == [0, 1]
+    assert batch_status(own, open_batch) == "in_progress"
+    own.client.post(f"/v1/batches/{open_batch}/cancel")
+    assert until_batch(own, open_batch)["request_counts"]["expired"] == 1
 
 
 def test_a_long_batch_keeps_its_processor_and_holds_up_no_other(own: Stack) -> None:
     """The batch processor is one thread: long reads and writes must not delay a cancel request."""
     own.api()
-    waiting = submit(own, prompts=["a cat"], model="elsewhere", size="64x64")["id"]
-    from_a_file(own, 5, model="elsewhere")
+    other_batch = submit_batch(own, prompts=["a cat"], model="elsewhere", size="64x64")["id"]
+    submit_file(own, 5, model="elsewhere")
     (row,) = own.database.execute(core_batches.claim(uuid4(), timedelta(minutes=1)))
     copying = sa.text("SELECT 1 FROM pg_stat_progress_copy WHERE datname = current_database()")
-    seen, in_copy = [], []
+    statuses, in_copy = [], []
 
     def reading() -> Iterator[str]:
         yield "a line"
-        own.client.post(f"/v1/batches/{waiting}/cancel")
-        seen.append(status_of(own, waiting))
+        own.client.post(f"/v1/batches/{other_batch}/cancel")
+        statuses.append(batch_status(own, other_batch))
         yield "another"
 
     processor = BatchProcessor(own.settings)
     for _ in Held(own.database, row, processor.move_on, renewal=0.0).renewing(reading()):
-        seen.append(status_of(own, waiting))
-    moved = processor.admit(
+        statuses.append(batch_status(own, other_batch))
+    admission = processor.admit(
         Held(own.database, row, lambda: in_copy.append(bool(own.database.execute(copying))), renewal=0.0)
     )
     processor.close()
 
-    assert seen == ["in_progress", "cancelling", "finalizing"]
-    assert (moved.status, True in in_copy) == ("in_progress", True)
+    assert statuses == ["in_progress", "cancelling", "finalizing"]
+    assert (admission.status, True in in_copy) == ("in_progress", True)

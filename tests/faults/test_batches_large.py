@@ -15,14 +15,12 @@ import httpx
 import psutil
 import pytest
 
-from tests.faults.test_batch_processor_killed import status_of
-from tests.faults.test_webhooks import until as until_so
+from tests.batches import batch_status, submit_batch
 from tests.processes import Process
 from tests.stack import Stack
-from tests.story.test_batches import submit
+from tests.waiting import PATIENCE, until
 
 MEGABYTES = int(os.environ.get("SAFELIGHT_TEST_MEGABYTES", "48"))
-UPLOAD_SECONDS = 300.0
 ROOM = 150
 """Megabytes above idle that are allowed, whatever the file's size: storage is read and written 10 MB at a time."""
 
@@ -32,17 +30,17 @@ class Memory:
 
     def __init__(self, process: Process) -> None:
         self._process = psutil.Process(process.pid)
-        self.idle = self._now()
-        self.most = self.idle
+        self.idle = self._read()
+        self.max = self.idle
 
     @property
-    def grown(self) -> float:
-        return self.most - self.idle
+    def growth(self) -> float:
+        return self.max - self.idle
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
+    def sampling(self) -> Iterator[None]:
         has_ended = threading.Event()
-        thread = threading.Thread(target=self._watch, args=[has_ended])
+        thread = threading.Thread(target=self._sample, args=[has_ended])
         thread.start()
         try:
             yield
@@ -50,11 +48,11 @@ class Memory:
             has_ended.set()
             thread.join()
 
-    def _watch(self, has_ended: threading.Event) -> None:
+    def _sample(self, has_ended: threading.Event) -> None:
         while not has_ended.wait(0.01):
-            self.most = max(self.most, self._now())
+            self.max = max(self.max, self._read())
 
-    def _now(self) -> float:
+    def _read(self) -> float:
         return float(self._process.memory_info().rss) / 2**20
 
 
@@ -78,38 +76,37 @@ def test_memory_does_not_grow_with_the_file(own: Stack, lines_a_megabyte: int) -
     api = own.api()
     small = own.directory / "small.jsonl"
     a_file(small, 1, lines=10)
-    uploaded(own, small)  # what is loaded at the first use is no part of the file
+    upload_file(own, small)  # what is loaded at the first use is no part of the file
 
-    door = Memory(api)
+    api_memory = Memory(api)
     began = time.monotonic()
-    with door.watched():
-        file_id = uploaded(own, path)
+    with api_memory.sampling():
+        file_id = upload_file(own, path)
     uploading = time.monotonic() - began
     processor = own.sweep()
     processor.until_says("sweeping every")
-    warm = submit(own, input_file_id=uploaded(own, small), endpoint="/v1/images/generations")["id"]
-    until_so(lambda: status_of(own, warm) == "in_progress")
-    reader = Memory(processor)
+    warm = submit_batch(own, input_file_id=upload_file(own, small), endpoint="/v1/images/generations")["id"]
+    until(lambda: batch_status(own, warm) == "in_progress")
+    processor_memory = Memory(processor)
     began = time.monotonic()
-    with reader.watched():
-        batch_id = submit(own, input_file_id=file_id, endpoint="/v1/images/generations")["id"]
-        until_so(lambda: status_of(own, batch_id) == "in_progress")
+    with processor_memory.sampling():
+        batch_id = submit_batch(own, input_file_id=file_id, endpoint="/v1/images/generations")["id"]
+        until(lambda: batch_status(own, batch_id) == "in_progress")
     reading = time.monotonic() - began
 
     print(
-        f"{path.stat().st_size / 2**20:.0f} MB, {total} lines: API +{door.grown:.0f} MB above {door.idle:.0f}, "
-        f"{uploading:.1f} s; batch processor +{reader.grown:.0f} MB above {reader.idle:.0f}, {reading:.1f} s"
+        f"{path.stat().st_size / 2**20:.0f} MB, {total} lines: "
+        f"API +{api_memory.growth:.0f} MB above {api_memory.idle:.0f}, {uploading:.1f} s; "
+        f"batch processor +{processor_memory.growth:.0f} MB above {processor_memory.idle:.0f}, {reading:.1f} s"
     )
     assert own.client.get(f"/v1/batches/{batch_id}").json()["request_counts"]["queued"] == total
-    assert door.grown < ROOM
-    assert reader.grown < ROOM
+    assert api_memory.growth < ROOM
+    assert processor_memory.growth < ROOM
 
 
-def uploaded(stack: Stack, path: Path) -> str:
+def upload_file(stack: Stack, path: Path) -> str:
     with path.open("rb") as file:
         form = {"purpose": "batch"}
-        answer = httpx.post(
-            f"{stack.url}/v1/files", data=form, files={"file": (path.name, file)}, timeout=UPLOAD_SECONDS
-        )
+        answer = httpx.post(f"{stack.url}/v1/files", data=form, files={"file": (path.name, file)}, timeout=PATIENCE)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["id"])

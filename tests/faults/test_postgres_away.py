@@ -1,4 +1,4 @@
-"""Postgres is the database: without it nothing is accepted, and everything goes on when it is back."""
+"""Without Postgres nothing is accepted, and everything goes on when it is back."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -31,25 +31,25 @@ def stack(directory: Path, database: EmbeddedPostgres, valkey: EmbeddedValkey) -
 
 
 def test_without_postgres_nothing_is_accepted_and_it_recovers_cleanly(stack: Stack, database: EmbeddedPostgres) -> None:
-    kept = stack.final(stack.submit()["id"])
+    job = stack.final(stack.submit()["id"])
     database.kill()
 
-    refused = stack.client.post("/v1/jobs", json={"prompt": "x", "size": "64x64"})
+    refusal = stack.client.post("/v1/jobs", json={"prompt": "x", "size": "64x64"})
     unready = stack.client.get("/readyz")
-    alive = stack.client.get("/healthz")
+    liveness = stack.client.get("/healthz")
 
-    assert (refused.status_code, body(refused)["error"]["code"]) == (503, "database_unavailable")
-    assert refused.headers["retry-after"] == "1"
+    assert (refusal.status_code, body(refusal)["error"]["code"]) == (503, "database_unavailable")
+    assert refusal.headers["retry-after"] == "1"
     assert (unready.status_code, body(unready)["checks"]["database"]) == (503, "down")
-    assert alive.status_code == 200
+    assert liveness.status_code == 200
 
     database.start()
-    assert stack.job(kept["id"])["images"] == kept["images"]
+    assert stack.job(job["id"])["images"] == job["images"]
     assert stack.final(stack.submit()["id"])["status"] == "completed"
     assert stack.count() == 2
 
 
-def test_a_job_being_drawn_outlives_a_restart_of_postgres(stack: Stack, database: EmbeddedPostgres) -> None:
+def test_a_job_in_progress_outlives_a_restart_of_postgres(stack: Stack, database: EmbeddedPostgres) -> None:
     job = stack.submit(model="slow", steps=20)
     stack.until(job["id"], "job.progress")
 

@@ -1,4 +1,4 @@
-"""The storage may fail: the image is drawn again, nothing half-written is shown, and what is left over is swept."""
+"""The storage fails: the image is generated again, nothing incomplete is shown, and orphans are swept."""
 
 import os
 import time
@@ -17,36 +17,36 @@ def test_an_image_that_cannot_be_stored_is_tried_again(own: Stack) -> None:
     blocked.mkdir(exist_ok=True)
     (blocked / "jobs").write_text("in the way")
     job = own.submit()
-    told = own.until(job["id"], "job.requeued")
+    event = own.until(job["id"], "job.requeued")
 
     (blocked / "jobs").unlink()
 
-    assert told["data"]["reason"] == "storage_failed"
+    assert event["data"]["reason"] == "storage_failed"
     final = own.final(job["id"])
     assert (final["status"], final["attempts"]) == ("completed", 2)
     assert own.image(final["images"][0]).startswith(b"\x89PNG")
 
 
-def test_files_that_no_job_speaks_of_are_swept_and_no_other(own: Stack) -> None:
+def test_files_that_no_job_refers_to_are_swept_and_no_other(own: Stack) -> None:
     own.api()
     own.worker()
-    kept = own.final(own.submit()["id"])
+    job = own.final(own.submit()["id"])
     storage = Storage(own.settings)
     storage.put("jobs/job_lost/0123/0.png", b"of a superseded attempt", "image/png")
     storage.put("jobs/job_new/4567/0.png", b"of an attempt about to complete", "image/png")
-    old = time.time() - ORPHAN_AGE.total_seconds() - 60
+    orphan_time = time.time() - ORPHAN_AGE.total_seconds() - 60
     for path in Path(own.directory, "images").rglob("*.png"):
         if "job_new" not in str(path):
-            os.utime(path, (old, old))
+            os.utime(path, (orphan_time, orphan_time))
 
     sweep = Sweep(own.settings)
     sweep.files()
     sweep.close()
 
-    keys = {found.key for found in storage.list("jobs/")}
+    keys = {item.key for item in storage.list("jobs/")}
     assert "jobs/job_lost/0123/0.png" not in keys
     assert "jobs/job_new/4567/0.png" in keys
-    assert own.image(kept["images"][0]).startswith(b"\x89PNG")
+    assert own.image(job["images"][0]).startswith(b"\x89PNG")
 
 
 def test_what_a_killed_writer_left_of_a_file_is_swept(own: Stack) -> None:
@@ -59,30 +59,30 @@ def test_what_a_killed_writer_left_of_a_file_is_swept(own: Stack) -> None:
     with Process("writer", python("-c", dying), own.environment) as writer:
         writer.wait()
     storage = Path(own.directory, "images", "files")
-    (left,) = storage.iterdir()
+    (partial_file,) = storage.iterdir()
     young = storage / "file-new#1"
     young.write_bytes(b"of a writer at work")
-    old = time.time() - ORPHAN_AGE.total_seconds() - 60
-    os.utime(left, (old, old))
+    orphan_time = time.time() - ORPHAN_AGE.total_seconds() - 60
+    os.utime(partial_file, (orphan_time, orphan_time))
 
     sweep = Sweep(own.settings)
     sweep.files()
     sweep.close()
 
-    assert left.name.startswith("file-lost")
-    assert (left.exists(), young.exists()) == (False, True)
+    assert partial_file.name.startswith("file-lost")
+    assert (partial_file.exists(), young.exists()) == (False, True)
 
 
 def test_jobs_past_retention_go_with_their_files(own: Stack) -> None:
     own.api()
     own.worker()
-    done = own.final(own.submit()["id"])
-    waiting = own.submit(model="elsewhere")
+    final = own.final(own.submit()["id"])
+    queued_job = own.submit(model="elsewhere")
 
     sweep = Sweep(own.settings.model_copy(update={"retention": own.settings.retry_delay / 1000}))
     sweep.files()
     sweep.close()
 
-    assert own.client.get(f"/v1/jobs/{done['id']}").status_code == 404
-    assert own.job(waiting["id"])["status"] == "queued"
+    assert own.client.get(f"/v1/jobs/{final['id']}").status_code == 404
+    assert own.job(queued_job["id"])["status"] == "queued"
     assert list(Storage(own.settings).list("jobs/")) == []

@@ -1,4 +1,4 @@
-"""Workers that die, freeze, hang or are told to go, in the middle of a job."""
+"""Workers that die, freeze, hang or get SIGTERM in the middle of a job."""
 
 import sqlalchemy as sa
 
@@ -48,11 +48,11 @@ def test_a_frozen_worker_wakes_too_late_and_changes_nothing(own: Stack) -> None:
 
 def test_a_hung_device_loses_its_lease_and_its_process(own: Stack) -> None:
     own.api()
-    hung = own.worker("hung", SAFELIGHT_STALL_TIMEOUT="1")
+    worker = own.worker("hung", SAFELIGHT_STALL_TIMEOUT="1")
     job = own.submit("[hang] for ever")
     own.until(job["id"], "job.requeued")
 
-    assert hung.wait() == 70
+    assert worker.wait() == 70
     assert own.job(job["id"])["status"] == "queued"
 
 
@@ -73,7 +73,7 @@ def test_a_poison_job_is_given_up_and_its_companions_complete(own: Stack) -> Non
     assert max(cat["attempts"], dog["attempts"]) <= 2
 
 
-def test_a_worker_told_to_go_finishes_what_it_has_in_hand(own: Stack) -> None:
+def test_a_worker_that_gets_sigterm_finishes_its_job(own: Stack) -> None:
     own.api()
     worker = own.worker()
     job = own.submit(model="slow", steps=10)
@@ -104,7 +104,7 @@ def test_a_job_longer_than_its_lease_is_kept_by_the_heartbeat(own: Stack) -> Non
     own.api()
     own.sweep()
     own.worker()
-    job = own.submit(model="slow", steps=80)  # 8 seconds; the lease is 4
+    job = own.submit(model="slow", steps=round(20 * own.settings.lease.total_seconds()))  # a step of 0.1 s: two leases
 
     final = own.final(job["id"])
 

@@ -1,4 +1,4 @@
-"""A random walk over the verbs on a real Postgres, beside a model that knows what each must do."""
+"""A random walk over the verbs on a real Postgres, compared with a model of what each must do."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,7 +16,7 @@ from core.errors import GeneratorFailed, OutOfMemory
 from core.status import ARROWS, JobStatus
 from core.tables import DEFAULT_PROJECT, images, job_events
 from core.tables import jobs as table
-from tests.core.test_verbs import LEASE, LONG, a_job, an_image
+from tests.factories import LEASE, LONG, a_job, an_image
 
 MAX_CRASHES = 2
 
@@ -60,8 +60,8 @@ class JobMachine(RuleBasedStateMachine):
     def claim(self) -> UUID:
         lease = uuid4()
         rows = self.database.execute(leases.claim("local", lease, "w", length=LEASE, attempt_timeout=LONG))
-        waiting = [one for one in self.believed.values() if one.status is JobStatus.QUEUED]
-        assert bool(rows) == bool(waiting)
+        queued_jobs = [job for job in self.believed.values() if job.status is JobStatus.QUEUED]
+        assert bool(rows) == bool(queued_jobs)
         assert sum(row.n for row in rows) <= 4
         assert len({row.microbatch_key for row in rows}) <= 1
         assert len(rows) <= 1 or all(self.believed[row.id].crashes == 0 for row in rows)
@@ -71,61 +71,61 @@ class JobMachine(RuleBasedStateMachine):
             job.status, job.lease, job.attempts = JobStatus.IN_PROGRESS, lease, job.attempts + 1
         return lease
 
-    def _held(self, job_id: str, lease: UUID) -> bool:
+    def _is_held(self, job_id: str, lease: UUID) -> bool:
         job = self.believed[job_id]
         return job.status is JobStatus.IN_PROGRESS and job.lease == lease
 
     @rule(job_id=submitted, lease=tokens)
     def complete(self, job_id: str, lease: UUID) -> None:
-        moved = self.database.execute(jobs.complete(job_id, lease, [an_image(job_id)]))
-        assert bool(moved) == self._held(job_id, lease)
-        if moved:
+        rows = self.database.execute(jobs.complete(job_id, lease, [an_image(job_id)]))
+        assert bool(rows) == self._is_held(job_id, lease)
+        if rows:
             self._end(job_id, JobStatus.COMPLETED)
 
     @rule(job_id=submitted, lease=tokens)
     def fail(self, job_id: str, lease: UUID) -> None:
-        moved = self.database.execute(jobs.fail(job_id, lease, OutOfMemory()))
-        assert bool(moved) == self._held(job_id, lease)
-        if moved:
+        rows = self.database.execute(jobs.fail(job_id, lease, OutOfMemory()))
+        assert bool(rows) == self._is_held(job_id, lease)
+        if rows:
             self.believed[job_id].failures += 1
             self._end(job_id, JobStatus.CANCELLED if self.believed[job_id].wished else JobStatus.FAILED)
 
     @rule(job_id=submitted, lease=tokens, blamed=st.booleans())
     def requeue(self, job_id: str, lease: UUID, blamed: bool) -> None:
         error = GeneratorFailed() if blamed else None
-        moved = self.database.execute(jobs.requeue(job_id, lease, "why", error=error))
-        assert bool(moved) == self._held(job_id, lease)
-        if moved:
+        rows = self.database.execute(jobs.requeue(job_id, lease, "why", error=error))
+        assert bool(rows) == self._is_held(job_id, lease)
+        if rows:
             self.believed[job_id].failures += blamed
-            self._back(job_id, exhausted=blamed and self.believed[job_id].failures >= 2)
+            self._back(job_id, is_exhausted=blamed and self.believed[job_id].failures >= 2)
 
     @rule(lease=tokens)
     def the_lease_runs_out(self, lease: UUID) -> None:
-        past = sa.func.clock_timestamp() - timedelta(seconds=1)
-        self.database.execute(sa.update(table).where(table.c.lease == lease).values(lease_expires_at=past))
-        lost = {job_id for job_id in self.believed if self._held(job_id, lease)}
+        expired_at = sa.func.clock_timestamp() - timedelta(seconds=1)
+        self.database.execute(sa.update(table).where(table.c.lease == lease).values(lease_expires_at=expired_at))
+        lost_jobs = {job_id for job_id in self.believed if self._is_held(job_id, lease)}
         assert not self.database.execute(leases.renew(lease, LEASE))
-        moved = {row.id for row in self.database.execute(jobs.reclaim(MAX_CRASHES))}
-        assert moved == lost
-        for job_id in lost:
+        rows = {row.id for row in self.database.execute(jobs.reclaim(MAX_CRASHES))}
+        assert rows == lost_jobs
+        for job_id in lost_jobs:
             self.believed[job_id].crashes += 1
-            self._back(job_id, exhausted=self.believed[job_id].crashes >= MAX_CRASHES)
+            self._back(job_id, is_exhausted=self.believed[job_id].crashes >= MAX_CRASHES)
 
     @rule(job_id=submitted)
     def cancel(self, job_id: str) -> None:
         job = self.believed[job_id]
-        moved = self.database.execute(jobs.cancel(DEFAULT_PROJECT, job_id))
-        assert bool(moved) == (not job.status.is_final and not job.wished)
-        if moved:
+        rows = self.database.execute(jobs.cancel(DEFAULT_PROJECT, job_id))
+        assert bool(rows) == (not job.status.is_final and not job.wished)
+        if rows:
             job.wished = True
             if job.status is JobStatus.QUEUED:
                 self._end(job_id, JobStatus.CANCELLED)
 
     @rule(job_id=submitted, lease=tokens)
     def acknowledge_cancel(self, job_id: str, lease: UUID) -> None:
-        moved = self.database.execute(jobs.acknowledge_cancel(job_id, lease))
-        assert bool(moved) == (self._held(job_id, lease) and self.believed[job_id].wished)
-        if moved:
+        rows = self.database.execute(jobs.acknowledge_cancel(job_id, lease))
+        assert bool(rows) == (self._is_held(job_id, lease) and self.believed[job_id].wished)
+        if rows:
             self._end(job_id, JobStatus.CANCELLED)
 
     def _end(self, job_id: str, status: JobStatus) -> None:
@@ -133,11 +133,11 @@ class JobMachine(RuleBasedStateMachine):
         assert status in ARROWS[job.status]
         job.status, job.lease = status, None
 
-    def _back(self, job_id: str, *, exhausted: bool) -> None:
+    def _back(self, job_id: str, *, is_exhausted: bool) -> None:
         job = self.believed[job_id]
         if job.wished:
             self._end(job_id, JobStatus.CANCELLED)
-        elif exhausted:
+        elif is_exhausted:
             self._end(job_id, JobStatus.FAILED)
         else:
             self._end(job_id, JobStatus.QUEUED)
@@ -146,21 +146,21 @@ class JobMachine(RuleBasedStateMachine):
     def the_database_is_as_believed(self) -> None:
         columns = ("status", "lease", "attempts", "failures", "crashes")
         rows = self.database.execute(sa.select(table.c.id, *(table.c[name] for name in columns)))
-        found = {row.id: tuple(row)[1:] for row in rows}
-        assert found == {
+        states = {row.id: tuple(row)[1:] for row in rows}
+        assert states == {
             job_id: (job.status, job.lease, job.attempts, job.failures, job.crashes)
             for job_id, job in self.believed.items()
         }
 
     @invariant()
     def events_tell_the_same_story(self) -> None:
-        told: dict[str, list[Any]] = {}
+        events: dict[str, list[Any]] = {}
         for event in self.database.execute(sa.select(job_events).order_by(job_events.c.seq)):
-            told.setdefault(event.job_id, []).append(event)
+            events.setdefault(event.job_id, []).append(event)
         for job_id, job in self.believed.items():
-            assert told[job_id][-1].data["status"] == job.status
-            assert sum(event.type == "job.started" for event in told[job_id]) == job.attempts
-            finals = [event for event in told[job_id] if JobStatus(event.data["status"]).is_final]
+            assert events[job_id][-1].data["status"] == job.status
+            assert sum(event.type == "job.started" for event in events[job_id]) == job.attempts
+            finals = [event for event in events[job_id] if JobStatus(event.data["status"]).is_final]
             assert len(finals) == int(job.status.is_final)
 
     @invariant()

@@ -1,4 +1,4 @@
-"""Variations and edits of the model that ships, measured: not how good they are, but that they do what they say."""
+"""Variations and edits of the bundled model, measured: not how good they are, but that they do what they promise."""
 
 from typing import Any
 
@@ -24,9 +24,9 @@ def pipeline() -> UnclipPipeline:
     return pipe
 
 
-def paint(pipeline: UnclipPipeline, *seeds: int, **asked: Any) -> list[Image.Image]:
+def paint(pipeline: UnclipPipeline, *seeds: int, **options: Any) -> list[Image.Image]:
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    images: list[Image.Image] = pipeline(generator=generators, return_dict=False, **asked)[0]
+    images: list[Image.Image] = pipeline(generator=generators, return_dict=False, **options)[0]
     return images
 
 
@@ -47,13 +47,13 @@ def test_a_variation_is_nearer_to_its_image_than_to_any_other(pipeline: UnclipPi
     if pipeline.prior is None:
         pytest.skip("these weights have never seen an image without its text; those that ship with a prior have")
     images = paint(pipeline, *range(8), prompt=SUBJECTS)
-    varied = paint(pipeline, *range(100, 108), image=images)
+    images_of_seeds = paint(pipeline, *range(100, 108), image=images)
     standardise = pipeline.prior.standardise
-    of_images, of_varied = (standardise(pipeline._look(pixel_images)) for pixel_images in (images, varied))
+    of_images, of_varied = (standardise(pipeline._look(pixel_images)) for pixel_images in (images, images_of_seeds))
     likeness = torch.nn.functional.cosine_similarity(of_varied[:, None], of_images[None], dim=-1)
-    own = likeness.diagonal()
-    others = (likeness.sum(1) - own) / (len(SUBJECTS) - 1)
-    assert own.mean() > others.mean() + 0.2
+    own_likeness = likeness.diagonal()
+    other_likeness = (likeness.sum(1) - own_likeness) / (len(SUBJECTS) - 1)
+    assert own_likeness.mean() > other_likeness.mean() + 0.2
     assert (likeness.argmax(1) == torch.arange(len(SUBJECTS))).float().mean() >= 0.5  # chance: 0.125
 
 
@@ -71,10 +71,16 @@ def test_an_edit_in_a_mask_changes_the_subject_and_leaves_the_place(pipeline: Un
     (meadow,) = paint(pipeline, 1, prompt="A cat on the grass.")
     mask = Image.new("L", meadow.size)
     mask.paste(255, (24, 24, 104, 104))
-    edited, again = (
+    edit, repeated_image = (
         paint(pipeline, 1, prompt=prompt, image=meadow, mask_image=mask, strength=1.0)[0]
         for prompt in ("A robot on the grass.", "A cat on the grass.")
     )
     for box in (SKY, GROUND):
-        assert colour(edited, box) == pytest.approx(colour(meadow, box), abs=12)
-    assert sum(abs(one - other) for one, other in zip(colour(edited, CENTRE), colour(again, CENTRE), strict=True)) > 30
+        assert colour(edit, box) == pytest.approx(colour(meadow, box), abs=12)
+    assert (
+        sum(
+            abs(first_colour - second_colour)
+            for first_colour, second_colour in zip(colour(edit, CENTRE), colour(repeated_image, CENTRE), strict=True)
+        )
+        > 30
+    )

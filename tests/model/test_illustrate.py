@@ -1,4 +1,4 @@
-"""The images of docs/model.md: drawn by a sampler that does what the pipeline does, and by one command."""
+"""The images of docs/model.md: one command makes them, by a sampler that does what the pipeline does."""
 
 import re
 import shutil
@@ -57,18 +57,18 @@ def test_one_command_draws_images_from_the_model_of_a_folder(tmp_path: Path) -> 
     shutil.copy(COMPOSED, tmp_path)
     main(["autoencoder", "--out", str(tmp_path), "--model", str(ROOT / "models" / "unclip-mini")])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["autoencoder.webp", "composed.webp"]
-    made = numpy.asarray(Image.open(tmp_path / "autoencoder.webp").convert("RGB"), float)
-    kept = numpy.asarray(Image.open(COMPOSED.with_name("autoencoder.webp")).convert("RGB"), float)
-    assert made.shape == kept.shape
-    assert abs(made - kept).mean() < 10, "draw the images anew: python -m training.illustrate"
+    pixels = numpy.asarray(Image.open(tmp_path / "autoencoder.webp").convert("RGB"), float)
+    reference_pixels = numpy.asarray(Image.open(COMPOSED.with_name("autoencoder.webp")).convert("RGB"), float)
+    assert pixels.shape == reference_pixels.shape
+    assert abs(pixels - reference_pixels).mean() < 10, "draw the images anew: python -m training.illustrate"
 
 
 def test_the_code_that_opens_the_model_in_the_page_s_exercises_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = re.findall(r"```py\n(.*?)```", (ROOT / "docs" / "model.md").read_text("utf-8"), re.S)
     monkeypatch.chdir(ROOT)
-    made: dict[str, Any] = {}
-    exec(compile(code, "docs/model.md", "exec"), made)  # noqa: S102 - our own page
-    assert [image.size for image in made["images"]] == [(128, 128)] * 2
+    pixels: dict[str, Any] = {}
+    exec(compile(code, "docs/model.md", "exec"), pixels)  # noqa: S102 - our own page
+    assert [image.size for image in pixels["images"]] == [(128, 128)] * 2
 
 
 def test_an_image_that_there_is_not_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

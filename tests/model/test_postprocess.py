@@ -1,4 +1,4 @@
-"""What the filters do to an image, measured in its pixels; and what may be asked of them."""
+"""What the filters do to an image, measured in its pixels, and which parameters they allow."""
 
 from typing import Any
 
@@ -45,8 +45,8 @@ def step(noise: float) -> Image.Image:
 
 def contrast(image: Image.Image) -> float:
     """How much brighter the first column right of the step's edge is than the last one left of it."""
-    found = pixels(image)
-    return float((found[:, 64] - found[:, 63]).mean())
+    values = pixels(image)
+    return float((values[:, 64] - values[:, 63]).mean())
 
 
 def error(image: Image.Image, truth: Image.Image) -> float:
@@ -92,33 +92,33 @@ def test_upscale_comes_closer_to_the_true_large_image_than_the_usual_kernels(fac
 def test_upscale_makes_no_value_that_its_neighbourhood_did_not_have(factor: int) -> None:
     small = artwork(96)
     large = pixels(apply(small, Postprocess.model_validate({"upscale": factor})))
-    padded = numpy.pad(pixels(small), ((1, 1), (1, 1), (0, 0)), mode="edge")
-    around = numpy.lib.stride_tricks.sliding_window_view(padded, (3, 3), (0, 1))
-    for bound, sign in ((around.min((-2, -1)), 1), (around.max((-2, -1)), -1)):
-        assert (sign * (large - bound.repeat(factor, 0).repeat(factor, 1)) >= 0).all()
+    padded_pixels = numpy.pad(pixels(small), ((1, 1), (1, 1), (0, 0)), mode="edge")
+    around = numpy.lib.stride_tricks.sliding_window_view(padded_pixels, (3, 3), (0, 1))
+    for limit, sign in ((around.min((-2, -1)), 1), (around.max((-2, -1)), -1)):
+        assert (sign * (large - limit.repeat(factor, 0).repeat(factor, 1)) >= 0).all()
     lanczos = pixels(small.resize((96 * factor,) * 2, Image.Resampling.LANCZOS))
     assert (lanczos > around.max((-2, -1)).repeat(factor, 0).repeat(factor, 1)).any(), "nothing to hold back"
 
 
 def test_upscale_leaves_a_plain_image_plain() -> None:
-    plain = Image.new("RGB", (33, 21), (12, 200, 77))
-    assert apply(plain, Postprocess(upscale=2)).getcolors() == [(66 * 42, (12, 200, 77))]
+    image = Image.new("RGB", (33, 21), (12, 200, 77))
+    assert apply(image, Postprocess(upscale=2)).getcolors() == [(66 * 42, (12, 200, 77))]
 
 
-@pytest.mark.parametrize("nothing", [Postprocess(), Postprocess(denoise=0.0, sharpen=0.0)])
-def test_a_strength_of_0_leaves_every_byte_as_it_was(nothing: Postprocess) -> None:
-    drawn = step(8)
-    assert nothing.does_nothing
-    assert apply(drawn, nothing).tobytes() == step(8).tobytes()
+@pytest.mark.parametrize("filters", [Postprocess(), Postprocess(denoise=0.0, sharpen=0.0)])
+def test_a_strength_of_0_leaves_every_byte_as_it_was(filters: Postprocess) -> None:
+    image = step(8)
+    assert filters.does_nothing
+    assert apply(image, filters).tobytes() == step(8).tobytes()
 
 
 def test_the_filters_run_in_one_order_and_give_the_same_bytes_each_time() -> None:
-    asked = Postprocess.model_validate_json('{"sharpen": 0.5, "upscale": 2, "denoise": 0.4}')
+    request = Postprocess.model_validate_json('{"sharpen": 0.5, "upscale": 2, "denoise": 0.4}')
     grainy = step(8)
     by_hand = grainy
     for single in ({"denoise": 0.4}, {"upscale": 2}, {"sharpen": 0.5}):
         by_hand = apply(by_hand, Postprocess.model_validate(single))
-    assert apply(grainy, asked).tobytes() == apply(grainy, asked).tobytes() == by_hand.tobytes()
+    assert apply(grainy, request).tobytes() == apply(grainy, request).tobytes() == by_hand.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -137,10 +137,10 @@ def test_whole_numbers_are_strengths_too() -> None:
     assert Postprocess.model_validate_json('{"denoise": 1, "sharpen": 0}') == Postprocess(denoise=1.0, sharpen=0.0)
 
 
-def test_the_size_that_comes_out_is_known_before_anything_is_drawn() -> None:
+def test_the_size_that_comes_out_is_known_before_an_image_is_generated() -> None:
     assert output_size("256x128", None) == output_size("256x128", Postprocess(denoise=1.0)) == "256x128"
     assert output_size("256x128", Postprocess(upscale=4)) == "1024x512"
     assert output_size("1024x1024", Postprocess(upscale=4)) == "4096x4096"
-    with pytest.raises(InvalidParameter, match="6144x4096; no side may be longer than 4096 px") as refused:
+    with pytest.raises(InvalidParameter, match="6144x4096; no side may be longer than 4096 px") as caught:
         output_size("1536x1024", Postprocess(upscale=4))
-    assert refused.value.param == "postprocess.upscale"
+    assert caught.value.param == "postprocess.upscale"

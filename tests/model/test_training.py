@@ -1,4 +1,4 @@
-"""The tiny training chain from stand-in sprites to a folder that draws."""
+"""The tiny training chain, from stand-in sprites to a folder with a model that works."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+def training_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
     """Working folder, exported folder and output of one tiny run of the whole chain."""
     folder = tmp_path_factory.mktemp("training")
     command = [
@@ -47,31 +47,33 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
         "--out",
         str(folder / "out"),
     ]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True, capture_output=True)
-    assert done.returncode == 0, done.stderr
-    return folder / "data", folder / "out", done.stdout
+    result = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True, capture_output=True
+    )
+    assert result.returncode == 0, result.stderr
+    return folder / "data", folder / "out", result.stdout
 
 
-def test_the_chain_ends_in_a_folder_that_draws(trained: tuple[Path, Path, str]) -> None:
-    pipe = UnclipPipeline.from_pretrained(trained[1])
+def test_the_chain_ends_in_a_folder_that_draws(training_run: tuple[Path, Path, str]) -> None:
+    pipe = UnclipPipeline.from_pretrained(training_run[1])
     pipe.set_progress_bar_config(disable=True)
     image = pipe("a cat on a sofa", num_inference_steps=2, return_dict=False)[0][0]
     assert image.size == (128, 128)
     assert np.asarray(image).std() > 1
 
 
-def test_the_loss_of_every_stage_falls(trained: tuple[Path, Path, str]) -> None:
+def test_the_loss_of_every_stage_falls(training_run: tuple[Path, Path, str]) -> None:
     for stage in ("clip", "autoencoder", "judge", "upscaler", "prior", "decoder"):
-        losses = torch.load(trained[0] / f"{stage}.pt", weights_only=True)["losses"]
+        losses = torch.load(training_run[0] / f"{stage}.pt", weights_only=True)["losses"]
         assert losses[-1] < losses[0], (stage, losses)
 
 
-def test_a_second_run_repeats_nothing(trained: tuple[Path, Path, str]) -> None:
-    stamps = {path: path.stat().st_mtime_ns for path in trained[0].glob("*.pt")}
-    chosen = configuration.tiny(trained[0])
+def test_a_second_run_repeats_nothing(training_run: tuple[Path, Path, str]) -> None:
+    stamps = {path: path.stat().st_mtime_ns for path in training_run[0].glob("*.pt")}
+    tiny_configuration = configuration.tiny(training_run[0])
     for stage in (clip, autoencoder, judge, upscaler, prior, decoder):
-        stage.train(chosen)
-    assert {path: path.stat().st_mtime_ns for path in trained[0].glob("*.pt")} == stamps
+        stage.train(tiny_configuration)
+    assert {path: path.stat().st_mtime_ns for path in training_run[0].glob("*.pt")} == stamps
 
 
 def test_an_interrupted_run_goes_on_where_it_was_saved(tmp_path: Path) -> None:
@@ -82,10 +84,12 @@ def test_an_interrupted_run_goes_on_where_it_was_saved(tmp_path: Path) -> None:
         first.step(1.0, 4)
     first.save()
 
-    other = torch.nn.Linear(2, 2)
-    second = Run(tmp_path / "x.pt", Budget(steps=10), seed=1, network=other, average=Average(other, 0.9))
+    other_network = torch.nn.Linear(2, 2)
+    second = Run(
+        tmp_path / "x.pt", Budget(steps=10), seed=1, network=other_network, average=Average(other_network, 0.9)
+    )
     assert (second.steps, second.samples, second.finished) == (3, 12, False)
-    assert torch.equal(other.weight, network.weight)
+    assert torch.equal(other_network.weight, network.weight)
 
 
 def test_a_larger_budget_takes_a_finished_run_up_again(tmp_path: Path) -> None:
@@ -99,9 +103,9 @@ def test_a_larger_budget_takes_a_finished_run_up_again(tmp_path: Path) -> None:
 def test_a_scene_is_painted_the_same_every_time() -> None:
     sprites = artwork.stand_ins()
     scene = scenes.draw(Random(3))  # noqa: S311  # no secret
-    same = Scene.from_json(scene.as_json())
-    assert same == scene
-    assert np.array_equal(Painter(sprites).paint(scene), Painter(sprites).paint(same))
+    copy = Scene.from_json(scene.as_json())
+    assert copy == scene
+    assert np.array_equal(Painter(sprites).paint(scene), Painter(sprites).paint(copy))
 
 
 def test_held_out_pairs_are_never_trained_on() -> None:
@@ -139,8 +143,8 @@ def test_a_scene_painted_larger_shows_the_same() -> None:
     for seed in range(20):
         scene = scenes.draw(Random(seed))  # noqa: S311  # no secret
         small, large = (Painter(sprites, scale).paint(scene).astype(float) for scale in (1, 2))
-        reduced = large.reshape(128, 2, 128, 2, 3).mean((1, 3))
-        assert np.abs(reduced - small).mean() < 4
+        mean = large.reshape(128, 2, 128, 2, 3).mean((1, 3))
+        assert np.abs(mean - small).mean() < 4
 
 
 def test_labels_sum_to_one() -> None:

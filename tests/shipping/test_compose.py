@@ -1,6 +1,5 @@
-"""What docker-compose.yml promises, where reading may overlook it; test_servers runs the servers' own commands."""
+"""What docker-compose.yml promises; test_servers.py runs the servers' own commands."""
 
-import json
 import re
 
 import pytest
@@ -8,11 +7,22 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from core.settings import Settings
-from tests.shipping.files import ROOT, environment, example, instructions, seconds, services, text, variables
+from tests.shipping.files import (
+    ROOT,
+    environment,
+    example,
+    image_environment,
+    instructions,
+    project_version,
+    seconds,
+    services,
+    text,
+    variables,
+)
 
 OURS = ("api", "deliver", "migrate", "openai", "sweep", "worker")
 OTHERS_VARIABLES = re.compile(r"AWS_[A-Z_]+")
-GIVEN = {"POSTGRES_PASSWORD": "one", "S3_SECRET_KEY": "two", "SAFELIGHT_SECRET_KEY": "three"}
+DOTENV = {"POSTGRES_PASSWORD": "one", "S3_SECRET_KEY": "two", "SAFELIGHT_SECRET_KEY": "three"}
 
 
 def one_shot(service: dict[str, object]) -> bool:
@@ -23,16 +33,14 @@ def one_shot(service: dict[str, object]) -> bool:
 def test_an_image_is_pinned(name: str) -> None:
     repository, _, tag = services()[name]["image"].partition(":")
     if name in OURS:
-        version = re.search(r'^version = "(.+)"$', text("pyproject.toml"), re.MULTILINE)
-        assert version is not None
-        assert tag == version[1]
+        assert tag == project_version()
         assert (ROOT / services()[name]["build"]["dockerfile"]).exists()
     else:
         assert re.match(r"\d+\.\d+", tag), f"{repository} is not pinned"
 
 
 @pytest.mark.parametrize("name", services())
-def test_a_service_is_watched_or_runs_once(name: str) -> None:
+def test_a_service_has_a_healthcheck_or_runs_once(name: str) -> None:
     service = services()[name]
     if one_shot(service):
         assert service["healthcheck"] == {"disable": True}
@@ -43,9 +51,9 @@ def test_a_service_is_watched_or_runs_once(name: str) -> None:
 
 @pytest.mark.parametrize("name", services())
 def test_a_service_waits_until_what_it_needs_is_well(name: str) -> None:
-    for needed, how in services()[name].get("depends_on", {}).items():
-        ends = one_shot(services()[needed])
-        assert how["condition"] == ("service_completed_successfully" if ends else "service_healthy")
+    for dependency, options in services()[name].get("depends_on", {}).items():
+        ends = one_shot(services()[dependency])
+        assert options["condition"] == ("service_completed_successfully" if ends else "service_healthy")
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -58,8 +66,7 @@ def test_our_containers_can_change_nothing_of_themselves(name: str) -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_our_containers_are_given_settings_that_exist(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = environment(name, **GIVEN)
-    for variable, value in given.items():
+    for variable, value in environment(name, **DOTENV).items():
         monkeypatch.setenv(variable, value)
         field = variable.removeprefix("SAFELIGHT_").lower()
         assert field in Settings.model_fields or OTHERS_VARIABLES.fullmatch(variable), variable
@@ -71,8 +78,8 @@ def test_our_containers_are_given_settings_that_exist(name: str, monkeypatch: py
 
 @pytest.mark.parametrize("name", OURS)
 def test_a_container_runs_a_command_that_exists_with_options_that_exist(name: str) -> None:
-    started = services()[name].get("command") or json.loads(dict(instructions("Dockerfile.api"))["CMD"])
-    program, command, *arguments = started
+    (default,) = instructions("Dockerfile.api", "CMD")
+    program, command, *arguments = services()[name].get("command") or default.value
     assert program == "safelight"
     help_page = CliRunner().invoke(app, [command, "--help"])
     assert help_page.exit_code == 0
@@ -81,20 +88,18 @@ def test_a_container_runs_a_command_that_exists_with_options_that_exist(name: st
 
 
 def test_the_key_that_the_first_request_needs_can_be_made() -> None:
-    told = {line.partition("api safelight ")[2].split("  ")[0] for line in text("docker-compose.yml").splitlines()}
-    assert "keys create me" in told
+    commands = {line.partition("api safelight ")[2].split("  ")[0] for line in text("docker-compose.yml").splitlines()}
+    assert "keys create me" in commands
     assert CliRunner().invoke(app, ["keys", "create", "--help"]).exit_code == 0
 
 
 def test_requests_from_outside_need_a_key() -> None:
-    listens_on = re.search(r"SAFELIGHT_HOST=(\S+)", dict(instructions("Dockerfile.api"))["ENV"])
-    assert listens_on is not None
-    assert Settings(host=listens_on[1]).needs_key
+    assert Settings(host=image_environment("Dockerfile.api")["SAFELIGHT_HOST"]).needs_key
 
 
-def test_only_the_api_is_published_and_on_loopback_unless_told_otherwise() -> None:
-    published = {name: service["ports"] for name, service in services().items() if "ports" in service}
-    assert published == {"api": ["${PUBLISH_ADDRESS:-127.0.0.1}:${PUBLISH_PORT:-8000}:8000"]}
+def test_only_the_api_is_published_and_on_loopback_by_default() -> None:
+    ports = {name: service["ports"] for name, service in services().items() if "ports" in service}
+    assert ports == {"api": ["${PUBLISH_ADDRESS:-127.0.0.1}:${PUBLISH_PORT:-8000}:8000"]}
     assert example()["PUBLISH_ADDRESS"] == "127.0.0.1"
 
 
@@ -109,7 +114,7 @@ def test_the_example_names_every_variable_and_no_other() -> None:
 
 def test_secrets_have_no_default() -> None:
     must_be_set = {name for name, kind in variables().items() if kind == "?"}
-    assert must_be_set == set(GIVEN)
+    assert must_be_set == set(DOTENV)
     assert all(example()[name] == "" for name in must_be_set)
 
 

@@ -1,25 +1,24 @@
-"""The containers' healthcheck, asked about real processes."""
+"""The containers' healthcheck, run against real processes."""
 
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 
 import pytest
 import sqlalchemy as sa
 
 from core.db import Database
-from tests.processes import PATIENCE
 from tests.shipping.files import ROOT
 from tests.stack import Stack, free_port
+from tests.waiting import until
 
 
 def is_well(*name: str, environment: Mapping[str, str]) -> bool:
     command = [sys.executable, str(ROOT / "deploy/healthcheck.py"), *name]
-    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
-    assert done.stderr == ""
-    return done.returncode == 0
+    result = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
+    assert result.stderr == ""
+    return result.returncode == 0
 
 
 def database_of(database: Database) -> dict[str, str]:
@@ -28,9 +27,7 @@ def database_of(database: Database) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", ["api", "safelight-worker", "safelight-sweep", "safelight-deliver"])
 def test_a_running_process_is_soon_well(safelight: Stack, name: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not is_well(name, environment=safelight.environment):
-        assert time.monotonic() < deadline
+    until(lambda: is_well(name, environment=safelight.environment))
 
 
 def test_a_process_that_was_never_seen_is_not_well(database: Database) -> None:

@@ -8,56 +8,49 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from core.settings import Settings
-from tests.shipping.files import DOCKERFILES, instructions, text
+from tests.shipping.files import DOCKERFILES, image_environment, instructions, text
 
 EXTRAS = ("api", "worker", "openai", "cli", "embedded", "training", "dev")
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
 def test_a_base_image_is_pinned_to_its_patch_release(dockerfile: str) -> None:
-    bases = {value.split()[0] for name, value in instructions(dockerfile) if name == "FROM"}
+    bases = {command.value[0] for command in instructions(dockerfile, "FROM")}
     assert len(bases) == 1
     assert re.fullmatch(r"python:3\.\d+\.\d+-slim-[a-z]+", bases.pop())
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
 def test_an_image_does_not_run_as_root(dockerfile: str) -> None:
-    users = [value for name, value in instructions(dockerfile) if name == "USER"]
-    assert len(users) == 1
-    assert int(users[0].split(":")[0]) >= 1000
+    (user,) = instructions(dockerfile, "USER")
+    assert int(user.value[0].split(":")[0]) >= 1000
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
 def test_an_image_says_how_to_tell_that_it_is_well(dockerfile: str) -> None:
-    assert [value for name, value in instructions(dockerfile) if name == "HEALTHCHECK"]
+    assert instructions(dockerfile, "HEALTHCHECK")
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
 def test_an_image_sets_only_settings_that_exist(dockerfile: str) -> None:
-    set_here = {
-        word.split("=")[0].removeprefix("SAFELIGHT_").lower()
-        for name, value in instructions(dockerfile)
-        if name == "ENV"
-        for word in value.split()
-        if word.startswith("SAFELIGHT_")
-    }
-    assert set_here
-    assert set_here <= set(Settings.model_fields)
+    variables = {name for name in image_environment(dockerfile) if name.startswith("SAFELIGHT_")}
+    assert variables
+    assert {name.removeprefix("SAFELIGHT_").lower() for name in variables} <= set(Settings.model_fields)
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
 def test_what_an_image_copies_is_let_through(dockerfile: str) -> None:
-    let_through = [line[1:].rstrip("/") for line in text(".dockerignore").splitlines() if line.startswith("!")]
-    for name, value in instructions(dockerfile):
-        if name == "COPY" and not value.startswith("--from"):
-            for source in value.split()[:-1]:
-                assert any(source == path or source.startswith(f"{path}/") for path in let_through), source
+    paths = [line[1:].rstrip("/") for line in text(".dockerignore").splitlines() if line.startswith("!")]
+    copies = [command for command in instructions(dockerfile, "COPY") if not command.flags]
+    assert copies
+    for source in (source for command in copies for source in command.value[:-1]):
+        assert any(source == path or source.startswith(f"{path}/") for path in paths), source
 
 
 def test_the_image_of_the_api_carries_no_torch() -> None:
-    wanted = re.findall(r"'\.\[([a-z,]+)\]'", text("Dockerfile.api"))
-    assert wanted == ["api,openai,cli"]
-    assert "torch" not in _needed_by(*wanted[0].split(","))
+    (extras,) = re.findall(r"'\.\[([a-z,]+)\]'", text("Dockerfile.api"))
+    assert extras == "api,openai,cli"
+    assert "torch" not in _needed_by(*extras.split(","))
     assert "torch" in _needed_by("worker")
 
 
@@ -70,19 +63,19 @@ def test_every_package_that_any_extra_needs_is_pinned() -> None:
 
 def _needed_by(*extras: str) -> set[str]:
     """The installed packages that Safelight with some extras needs, and what those need in turn."""
-    seen: set[tuple[str, str]] = set()
-    left = [("safelight", extra) for extra in extras]
-    while left:
-        package, extra = left.pop()
-        if (package, extra) in seen:
+    visited: set[tuple[str, str]] = set()
+    queue = [("safelight", extra) for extra in extras]
+    while queue:
+        package, extra = queue.pop()
+        if (package, extra) in visited:
             continue
         try:
             requires = distribution(package).requires or []
         except PackageNotFoundError:  # of another platform, or an extra that is not installed here
             continue
-        seen.add((package, extra))
+        visited.add((package, extra))
         for requirement in map(Requirement, requires):
             if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
                 name = canonicalize_name(requirement.name)
-                left.extend((name, each) for each in (*requirement.extras, ""))
-    return {package for package, _ in seen}
+                queue.extend((name, option) for option in (*requirement.extras, ""))
+    return {package for package, _ in visited}

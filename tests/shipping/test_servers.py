@@ -1,4 +1,4 @@
-"""The commands of the compose file, run here with the very servers that its images carry."""
+"""The commands of the compose file, run with the same servers that its images carry."""
 
 import sys
 from collections.abc import Iterator
@@ -37,9 +37,11 @@ def test_the_notifier_drops_nothing_and_writes_nothing_down(notifier: redis.Redi
 def store(directory: Path, ports: dict[str, int]) -> Process:
     """The compose file's store, with its files and ports moved."""
     command = [word.replace("-dir=/data", f"-dir={directory}") for word in services()["s3"]["command"]]
-    moved = [f"-{part}={port}" for part, port in ports.items()]
+    port_options = [f"-{part}={port}" for part, port in ports.items()]
     weed = Path(sys.executable).with_name("weed")
-    return Process("store", [str(weed), "-logtostderr=true", *command, *moved], environment("s3", S3_SECRET_KEY=SECRET))
+    return Process(
+        "store", [str(weed), "-logtostderr=true", *command, *port_options], environment("s3", S3_SECRET_KEY=SECRET)
+    )
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ def test_a_prompt_becomes_a_job_at_once_and_an_image_soon(safelight: Stack) -> N
     answer = safelight.client.post("/v1/jobs", json={"prompt": "a cat", "size": "128x128", "seed": 7, "n": 2})
 
     assert answer.status_code == 202
-    submitted = body(answer)
-    assert answer.headers["location"] == f"/v1/jobs/{submitted['id']}"
-    assert submitted["status"] == "queued"
+    new_job = body(answer)
+    assert answer.headers["location"] == f"/v1/jobs/{new_job['id']}"
+    assert new_job["status"] == "queued"
 
-    job = safelight.final(submitted["id"])
+    job = safelight.final(new_job["id"])
     assert (job["status"], job["attempts"], job["error"]) == ("completed", 1, None)
     assert [image["seed"] for image in job["images"]] == [7, 8]
     for image in job["images"]:
@@ -32,30 +32,30 @@ def test_polling_with_an_etag_says_when_nothing_is_new(safelight: Stack) -> None
     job = safelight.final(safelight.submit()["id"])
     first = safelight.client.get(f"/v1/jobs/{job['id']}")
 
-    again = safelight.client.get(f"/v1/jobs/{job['id']}", headers={"if-none-match": first.headers["etag"]})
+    second_answer = safelight.client.get(f"/v1/jobs/{job['id']}", headers={"if-none-match": first.headers["etag"]})
 
-    assert (again.status_code, again.content) == (304, b"")
+    assert (second_answer.status_code, second_answer.content) == (304, b"")
 
 
 def test_a_long_poll_answers_when_the_job_is_final(safelight: Stack) -> None:
-    submitted = safelight.submit(model="slow", steps=8)
+    new_job = safelight.submit(model="slow", steps=8)
 
-    job = safelight.job(submitted["id"], wait=60)
+    job = safelight.job(new_job["id"], wait=60)
 
     assert job["status"] == "completed"
 
 
 def test_a_long_poll_that_runs_out_answers_with_the_job_as_it_is(safelight: Stack) -> None:
-    submitted = safelight.submit(model="elsewhere")
+    job = safelight.submit(model="elsewhere")
 
-    assert safelight.job(submitted["id"], wait=0.2)["status"] == "queued"
+    assert safelight.job(job["id"], wait=0.2)["status"] == "queued"
 
 
 def test_the_same_seed_draws_the_same_image_and_another_seed_another(safelight: Stack) -> None:
     jobs = [safelight.final(safelight.submit(seed=seed)["id"]) for seed in (1, 1, 2)]
 
-    one, same, other = (job["images"][0]["sha256"] for job in jobs)
-    assert one == same != other
+    first_hash, second_hash, other_hash = (job["images"][0]["sha256"] for job in jobs)
+    assert first_hash == second_hash != other_hash
 
 
 @pytest.mark.parametrize("output_format", ["png", "webp", "jpeg"])
@@ -95,19 +95,19 @@ def test_jobs_are_listed_newest_first_by_cursor_and_filter(safelight: Stack) -> 
     ids = [safelight.submit(f"image {number}", **mine)["id"] for number in range(5)]
     for job_id in ids:
         safelight.final(job_id)
-    waiting = safelight.submit(model="elsewhere", **mine)["id"]
+    queued_job = safelight.submit(model="elsewhere", **mine)["id"]
 
     def page(**query: Any) -> tuple[list[str], bool]:
         answer = safelight.client.get("/v1/jobs", params={"metadata[story]": "listing", **query})
         assert answer.status_code == 200, answer.text
-        found = body(answer)
-        return [job["id"] for job in found["data"]], found["has_more"]
+        data = body(answer)
+        return [job["id"] for job in data["data"]], data["has_more"]
 
-    assert page() == ([waiting, *reversed(ids)], False)
-    assert page(limit=2) == ([waiting, ids[4]], True)
+    assert page() == ([queued_job, *reversed(ids)], False)
+    assert page(limit=2) == ([queued_job, ids[4]], True)
     assert page(limit=4, after=ids[4]) == ([ids[3], ids[2], ids[1], ids[0]], False)
     assert page(order="asc", limit=2) == (ids[:2], True)
-    assert page(status="queued") == ([waiting], False)
+    assert page(status="queued") == ([queued_job], False)
     assert page(model="dall-e-2", status="completed", limit=1) == ([ids[4]], True)
     assert page(created_after=4_000_000_000) == ([], False)
 
@@ -124,16 +124,16 @@ def test_a_waiting_job_knows_its_place_in_line(safelight: Stack) -> None:
 
 def test_a_final_job_can_be_deleted_with_its_files_and_a_waiting_one_cannot(safelight: Stack) -> None:
     job = safelight.final(safelight.submit()["id"])
-    waiting = safelight.submit(model="elsewhere")
+    queued_job = safelight.submit(model="elsewhere")
 
-    gone = safelight.client.delete(f"/v1/jobs/{job['id']}")
-    refused = safelight.client.delete(f"/v1/jobs/{waiting['id']}")
+    deletion = safelight.client.delete(f"/v1/jobs/{job['id']}")
+    refusal = safelight.client.delete(f"/v1/jobs/{queued_job['id']}")
 
-    assert body(gone) == {"id": job["id"], "object": "job", "deleted": True}
+    assert body(deletion) == {"id": job["id"], "object": "job", "deleted": True}
     assert safelight.client.get(f"/v1/jobs/{job['id']}").status_code == 404
     assert safelight.client.get(job["images"][0]["url"]).status_code == 404
     assert not list((safelight.directory / "images" / "jobs").glob(f"{job['id']}/**/*.png"))
-    assert (refused.status_code, body(refused)["error"]["code"]) == (409, "job_not_final")
+    assert (refusal.status_code, body(refusal)["error"]["code"]) == (409, "job_not_final")
 
 
 def test_a_cancelled_job_can_be_retried_once_with_its_own_seed(safelight: Stack) -> None:
@@ -143,11 +143,11 @@ def test_a_cancelled_job_can_be_retried_once_with_its_own_seed(safelight: Stack)
     answers = [safelight.client.post(f"/v1/jobs/{job['id']}/retry") for _ in range(2)]
 
     assert [answer.status_code for answer in answers] == [202, 202]
-    new, again = (body(answer) for answer in answers)
-    assert new["id"] == again["id"] != job["id"]
-    assert new["retried_from"] == job["id"]
-    same = ("seed", "prompt", "metadata", "size", "steps", "output_format", "output_compression", "model")
-    assert {name: new[name] for name in same} == {name: job[name] for name in same}
+    retried_job, same_job = (body(answer) for answer in answers)
+    assert retried_job["id"] == same_job["id"] != job["id"]
+    assert retried_job["retried_from"] == job["id"]
+    names = ("seed", "prompt", "metadata", "size", "steps", "output_format", "output_compression", "model")
+    assert {name: retried_job[name] for name in names} == {name: job[name] for name in names}
 
 
 def test_a_completed_job_is_not_retried(safelight: Stack) -> None:
@@ -170,23 +170,23 @@ def test_an_image_link_works_until_it_is_tampered_with(safelight: Stack) -> None
 
     record = safelight.client.get(f"/v1/images/{image['id']}")
     fetched = safelight.client.get(good)
-    cached = safelight.client.get(good, headers={"if-none-match": fetched.headers["etag"]})
+    cached_answer = safelight.client.get(good, headers={"if-none-match": fetched.headers["etag"]})
     later = safelight.client.get(good.copy_set_param("expires", int(good.params["expires"]) + 1))
-    other = safelight.client.get(good.copy_set_param("signature", "0" * 64))
+    other_answer = safelight.client.get(good.copy_set_param("signature", "0" * 64))
 
     assert body(record) == image
     assert fetched.headers["content-type"] == "image/png"
     assert fetched.headers["x-content-type-options"] == "nosniff"
-    assert cached.status_code == 304
-    assert [later.status_code, other.status_code] == [401, 401]
+    assert cached_answer.status_code == 304
+    assert [later.status_code, other_answer.status_code] == [401, 401]
 
 
-def test_models_tell_what_they_can_do(safelight: Stack) -> None:
-    listed = body(safelight.client.get("/v1/models"))
+def test_models_list_what_they_can_do(safelight: Stack) -> None:
+    models = body(safelight.client.get("/v1/models"))
     by_alias = body(safelight.client.get("/v1/models/dall-e-2"))
     missing = safelight.client.get("/v1/models/nope")
 
-    assert [model["id"] for model in listed["data"]] == ["fake", "slow", "elsewhere"]
+    assert [model["id"] for model in models["data"]] == ["fake", "slow", "elsewhere"]
     assert (by_alias["id"], by_alias["object"], by_alias["sizes"]) == ("fake", "model", ["64x64", "128x128", "256x256"])
     assert (missing.status_code, body(missing)["error"]["code"]) == (404, "not_found")
 

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - a table is read by its columns
-"""Whatever is wrong with a request: a clear refusal that names the field, and nothing is stored."""
+"""Whatever is wrong with a request: a refusal that names the field, and nothing is stored."""
 
 from typing import Any
 
@@ -42,15 +42,15 @@ BAD: dict[str, tuple[bytes | dict[str, Any], int, str, str, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", BAD)
-def test_a_bad_request_is_refused_by_name_and_stores_nothing(safelight: Stack, what: str) -> None:
-    sent, status, param, code, word = BAD[what]
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_request_is_refused_by_name_and_stores_nothing(safelight: Stack, case: str) -> None:
+    fields, status, param, code, word = BAD[case]
     before = safelight.count()
 
-    if isinstance(sent, bytes):
-        answer = safelight.client.post("/v1/jobs", content=sent)
+    if isinstance(fields, bytes):
+        answer = safelight.client.post("/v1/jobs", content=fields)
     else:
-        answer = safelight.client.post("/v1/jobs", json=sent)
+        answer = safelight.client.post("/v1/jobs", json=fields)
 
     error = body(answer)["error"]
     assert (answer.status_code, error["param"], error["code"]) == (status, param, code), error

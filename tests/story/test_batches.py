@@ -1,9 +1,8 @@
-"""Many prompts at once: through the SDK, as prompts or requests, from a table; checked, stopped, retried, fetched."""
+"""Batches through the SDK, as prompts or requests, and from a table: validated, cancelled, retried, downloaded."""
 
 import csv
 import io
 import json
-import time
 import zipfile
 from collections.abc import Iterator
 from typing import Any
@@ -14,13 +13,10 @@ import pytest
 import sqlalchemy as sa
 from PIL import Image
 
-from core.status import BATCH_FINAL
 from core.tables import jobs
-from tests.images import an_image, encoded, upload
-from tests.processes import PATIENCE
+from tests.batches import LINE, file_lines, jsonl, request_lines, submit_batch, until_batch
+from tests.images import an_image, encode, upload
 from tests.stack import Stack, body
-
-LINE = {"custom_id": "cat", "method": "POST", "url": "/v1/images/generations", "body": {"prompt": "a cat"}}
 
 
 @pytest.fixture
@@ -29,52 +25,8 @@ def client(safelight: Stack) -> Iterator[openai.OpenAI]:
         yield client
 
 
-def jsonl(*lines: dict[str, Any]) -> bytes:
-    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
-
-
-def numbered(count: int, **fields: Any) -> list[dict[str, Any]]:
-    """Lines of OpenAI's shape, each with a prompt of its own."""
-    return [
-        LINE | {"custom_id": f"request-{n}", "body": {"prompt": f"cat number {n}", "size": "64x64", **fields}}
-        for n in range(count)
-    ]
-
-
-def submit(stack: Stack, expected: int = 200, **said: Any) -> dict[str, Any]:
-    answer = stack.client.post("/v1/batches", json=said)
-    assert answer.status_code == expected, answer.text
-    return body(answer)
-
-
-def until(stack: Stack, batch_id: str, *statuses: str) -> dict[str, Any]:
-    """The batch as the stream shows it in one of these states, by default a final one; its counts always add up."""
-    wanted = statuses or tuple(map(str, BATCH_FINAL))
-    deadline = time.monotonic() + PATIENCE
-    with stack.client.stream("GET", f"/v1/batches/{batch_id}/events") as stream:
-        for line in stream.iter_lines():
-            assert time.monotonic() < deadline, f"{batch_id} was not {wanted} in time"
-            if not line.startswith("data: "):
-                continue
-            said = json.loads(line.removeprefix("data: "))
-            batch: dict[str, Any] = said["data"]["batch"] if said["object"] == "event" else said
-            counts = dict(batch["request_counts"])
-            total = counts.pop("total")
-            assert sum(counts.values()) == total
-            if batch["status"] in wanted:
-                return batch
-    raise AssertionError(f"{batch_id} never was {wanted}")
-
-
-def lines_of(stack: Stack, file_id: str | None) -> list[dict[str, Any]]:
-    assert file_id is not None
-    answer = stack.client.get(f"/v1/files/{file_id}/content")
-    assert answer.status_code == 200
-    return [json.loads(line) for line in answer.content.splitlines()]
-
-
 def test_the_guides_code_runs_on_images_from_start_to_output_file(safelight: Stack, client: openai.OpenAI) -> None:
-    file = client.files.create(file=("batch.jsonl", jsonl(*numbered(20, model="dall-e-2"))), purpose="batch")
+    file = client.files.create(file=("batch.jsonl", jsonl(*request_lines(20, model="dall-e-2"))), purpose="batch")
     batch = client.batches.create(
         input_file_id=file.id,
         endpoint="/v1/images/generations",
@@ -82,11 +34,11 @@ def test_the_guides_code_runs_on_images_from_start_to_output_file(safelight: Sta
         metadata={"description": "nightly"},
     )
     assert batch.status == "validating"
-    until(safelight, batch.id)
+    until_batch(safelight, batch.id)
     batch = client.batches.retrieve(batch.id)
     assert batch.output_file_id is not None
     answers = [json.loads(line) for line in client.files.content(batch.output_file_id).text.splitlines()]
-    listed = [found.id for found in client.batches.list(limit=1) if found.id == batch.id]
+    batch_ids = [entry.id for entry in client.batches.list(limit=1) if entry.id == batch.id]
 
     assert (batch.status, batch.object, batch.endpoint) == ("completed", "batch", "/v1/images/generations")
     assert (batch.metadata, batch.model, batch.error_file_id) == ({"description": "nightly"}, "fake", None)
@@ -94,7 +46,7 @@ def test_the_guides_code_runs_on_images_from_start_to_output_file(safelight: Sta
     assert (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed) == (20, 20, 0)
     assert batch.expires_at == batch.created_at + 24 * 3600
     assert all([batch.in_progress_at, batch.finalizing_at, batch.completed_at])
-    assert listed == [batch.id]
+    assert batch_ids == [batch.id]
     assert [answer["custom_id"] for answer in answers] == [f"request-{n}" for n in range(20)]
     first = answers[0]
     assert first["error"] is None
@@ -107,23 +59,23 @@ def test_the_guides_code_runs_on_images_from_start_to_output_file(safelight: Sta
 def test_prompts_are_in_line_when_the_answer_comes(safelight: Stack) -> None:
     prompts = [f"cat\tnumber \\{n}\nwith ümläuts 猫" for n in range(100)]
 
-    batch = submit(safelight, prompts=prompts, size="64x64", metadata={"a": "b"})
+    batch = submit_batch(safelight, prompts=prompts, size="64x64", metadata={"a": "b"})
     safelight.client.get(f"/v1/jobs?batch_id={batch['id']}&limit=1")
-    done = until(safelight, batch["id"])
+    final_batch = until_batch(safelight, batch["id"])
 
     assert batch["status"] == "in_progress"
     assert batch["request_counts"]["total"] == 100
     assert batch["device_seconds"] == pytest.approx(100 * 0.01 * (64 * 64) / (64 * 64), rel=1e-6)
-    assert done["request_counts"]["completed"] == 100
-    shown = body(safelight.client.get("/v1/jobs", params={"batch_id": batch["id"], "order": "asc", "limit": 100}))
-    assert [job["prompt"] for job in shown["data"]] == prompts
-    assert [job["custom_id"] for job in shown["data"]] == [f"line-{n + 1}" for n in range(100)]
-    assert len({job["seed"] for job in shown["data"]}) > 90
+    assert final_batch["request_counts"]["completed"] == 100
+    jobs_page = body(safelight.client.get("/v1/jobs", params={"batch_id": batch["id"], "order": "asc", "limit": 100}))
+    assert [job["prompt"] for job in jobs_page["data"]] == prompts
+    assert [job["custom_id"] for job in jobs_page["data"]] == [f"line-{n + 1}" for n in range(100)]
+    assert len({job["seed"] for job in jobs_page["data"]}) > 90
 
 
 def test_requests_may_each_say_their_own(safelight: Stack) -> None:
-    pixels = upload(safelight, encoded(an_image((64, 64))))
-    batch = submit(
+    pixels = upload(safelight, encode(an_image((64, 64))))
+    batch = submit_batch(
         safelight,
         requests=[
             {"custom_id": "two", "prompt": "a cat", "n": 2, "seed": 7},
@@ -134,11 +86,13 @@ def test_requests_may_each_say_their_own(safelight: Stack) -> None:
         size="64x64",
         response_format="b64_json",
     )
-    done = until(safelight, batch["id"])
-    answers = {line["custom_id"]: line["response"]["body"] for line in lines_of(safelight, done["output_file_id"])}
+    final_batch = until_batch(safelight, batch["id"])
+    answers = {
+        line["custom_id"]: line["response"]["body"] for line in file_lines(safelight, final_batch["output_file_id"])
+    }
 
-    assert done["status"] == "completed", lines_of(safelight, done["error_file_id"])
-    assert done["input_file_id"] is not None
+    assert final_batch["status"] == "completed", file_lines(safelight, final_batch["error_file_id"])
+    assert final_batch["input_file_id"] is not None
     assert list(answers) == ["two", "line-2", "edit", "like"]
     assert [image["seed"] for image in answers["two"]["images"]] == [7, 8]
     assert [answers[name]["operation"] for name in answers] == ["generation", "generation", "edit", "variation"]
@@ -151,10 +105,10 @@ def test_a_table_is_a_batch_too(safelight: Stack) -> None:
     file = upload(safelight, b"\xef\xbb\xbf" + table.encode(), "prompts.csv", purpose="batch")
     text = upload(safelight, "ein Hund\n\n  二只猫  \n".encode(), "prompts.txt", purpose="batch")
 
-    batch = submit(safelight, input_file_id=file["id"], endpoint="/v1/jobs", size="64x64")
-    lines = lines_of(safelight, until(safelight, batch["id"])["output_file_id"])
-    plain = submit(safelight, input_file_id=text["id"], size="64x64")
-    answers = lines_of(safelight, until(safelight, plain["id"])["output_file_id"])
+    batch = submit_batch(safelight, input_file_id=file["id"], endpoint="/v1/jobs", size="64x64")
+    lines = file_lines(safelight, until_batch(safelight, batch["id"])["output_file_id"])
+    text_batch = submit_batch(safelight, input_file_id=text["id"], size="64x64")
+    answers = file_lines(safelight, until_batch(safelight, text_batch["id"])["output_file_id"])
 
     jobs_of = {line["custom_id"]: line["response"]["body"] for line in lines}
     assert list(jobs_of) == ["first", "line-4"]
@@ -182,12 +136,12 @@ def test_every_line_that_is_wrong_is_named_and_nothing_runs(safelight: Stack) ->
         ]
     )
     file = upload(safelight, content, "bad.jsonl", purpose="batch")
-    batch = submit(safelight, input_file_id=file["id"], endpoint="/v1/images/generations")
-    failed = until(safelight, batch["id"])
-    dry = submit(safelight, input_file_id=file["id"], endpoint="/v1/images/generations", dry_run=True)
+    batch = submit_batch(safelight, input_file_id=file["id"], endpoint="/v1/images/generations")
+    failed_batch = until_batch(safelight, batch["id"])
+    dry = submit_batch(safelight, input_file_id=file["id"], endpoint="/v1/images/generations", dry_run=True)
 
-    assert failed["status"] == "failed"
-    assert [(error["line"], error["code"], error["param"]) for error in failed["errors"]["data"]] == [
+    assert failed_batch["status"] == "failed"
+    assert [(error["line"], error["code"], error["param"]) for error in failed_batch["errors"]["data"]] == [
         (2, "duplicate_custom_id", "custom_id"),
         (3, "invalid_value", "size"),
         (4, "invalid_json", None),
@@ -199,14 +153,14 @@ def test_every_line_that_is_wrong_is_named_and_nothing_runs(safelight: Stack) ->
         (10, "missing_required_parameter", "prompt"),
         (11, "missing_required_parameter", "custom_id"),
     ]
-    assert dry["errors"] == failed["errors"]
+    assert dry["errors"] == failed_batch["errors"]
     assert (dry["total"], dry["images"]) == (11, 1)
-    made = safelight.database.execute(sa.select(jobs.c.id).where(jobs.c.batch_id == batch["id"]))
-    assert made == []
+    rows = safelight.database.execute(sa.select(jobs.c.id).where(jobs.c.batch_id == batch["id"]))
+    assert rows == []
 
 
 @pytest.mark.parametrize(
-    ("said", "param"),
+    ("fields", "param"),
     [
         ({}, "input_file_id"),
         ({"prompts": ["a"], "requests": [{"prompt": "a"}]}, "requests"),
@@ -223,52 +177,52 @@ def test_every_line_that_is_wrong_is_named_and_nothing_runs(safelight: Stack) ->
         ({"input_file_id": "file-none", "endpoint": "/v1/images/generations"}, "input_file_id"),
     ],
 )
-def test_a_batch_that_is_wrong_is_refused_by_name(safelight: Stack, said: dict[str, Any], param: str) -> None:
-    refused = submit(safelight, 400, **said)
+def test_a_batch_that_is_wrong_is_refused_by_name(safelight: Stack, fields: dict[str, Any], param: str) -> None:
+    refusal = submit_batch(safelight, 400, **fields)
 
-    assert refused["error"]["param"] == param
+    assert refusal["error"]["param"] == param
 
 
 def test_a_dry_run_says_what_it_would_cost(safelight: Stack) -> None:
-    dry = submit(safelight, prompts=["a cat", "a dog"], n=3, size="128x128", dry_run=True)
-    asked = submit(safelight, requests=[{"prompt": "a", "model": "slow"}, {"prompt": "b"}], dry_run=True)
+    dry = submit_batch(safelight, prompts=["a cat", "a dog"], n=3, size="128x128", dry_run=True)
+    estimate = submit_batch(safelight, requests=[{"prompt": "a", "model": "slow"}, {"prompt": "b"}], dry_run=True)
 
     assert (dry["object"], dry["total"], dry["images"], dry["models"]) == ("batch.estimate", 2, 6, {"fake": 2})
     assert dry["device_seconds"] == pytest.approx(6 * 0.01 * 4)
     assert dry["estimated_finish_at"] is not None
     assert dry["cost_usd"] == 0  # drawn here
-    assert (asked["models"], asked["errors"]["data"]) == ({"slow": 1, "fake": 1}, [])
+    assert (estimate["models"], estimate["errors"]["data"]) == ({"slow": 1, "fake": 1}, [])
 
 
 def test_a_batch_is_submitted_once_by_its_key(safelight: Stack) -> None:
     headers = {"Idempotency-Key": "nightly-7"}
-    said = {"prompts": ["a cat", "a dog"], "size": "64x64"}
+    fields = {"prompts": ["a cat", "a dog"], "size": "64x64"}
 
-    first = safelight.client.post("/v1/batches", json=said, headers=headers)
-    again = safelight.client.post("/v1/batches", json=said, headers=headers)
-    other = safelight.client.post("/v1/batches", json=said | {"prompts": ["a horse"]}, headers=headers)
+    first = safelight.client.post("/v1/batches", json=fields, headers=headers)
+    second_answer = safelight.client.post("/v1/batches", json=fields, headers=headers)
+    other_answer = safelight.client.post("/v1/batches", json=fields | {"prompts": ["a horse"]}, headers=headers)
 
-    assert body(again) == body(first)
-    assert again.headers["idempotent-replayed"] == "true"
-    assert (other.status_code, body(other)["error"]["code"]) == (422, "idempotency_key_reused")
+    assert body(second_answer) == body(first)
+    assert second_answer.headers["idempotent-replayed"] == "true"
+    assert (other_answer.status_code, body(other_answer)["error"]["code"]) == (422, "idempotency_key_reused")
 
 
 def test_what_is_cancelled_stops_and_still_writes_its_files(safelight: Stack) -> None:
-    batch = submit(safelight, prompts=[f"{n}" for n in range(300)], model="slow", size="64x64")
+    batch = submit_batch(safelight, prompts=[f"{n}" for n in range(300)], model="slow", size="64x64")
     until_one = safelight.client.get("/v1/jobs", params={"batch_id": batch["id"], "status": "in_progress"})
     assert until_one.status_code == 200
 
     cancelled = body(safelight.client.post(f"/v1/batches/{batch['id']}/cancel"))
-    again = body(safelight.client.post(f"/v1/batches/{batch['id']}/cancel"))
-    done = until(safelight, batch["id"])
+    second_answer = body(safelight.client.post(f"/v1/batches/{batch['id']}/cancel"))
+    final_batch = until_batch(safelight, batch["id"])
 
     assert cancelled["status"] in ("cancelling", "finalizing", "cancelled")
-    assert again["id"] == batch["id"]
-    assert done["status"] == "cancelled"
-    counts = done["request_counts"]
+    assert second_answer["id"] == batch["id"]
+    assert final_batch["status"] == "cancelled"
+    counts = final_batch["request_counts"]
     assert counts["cancelled"] + counts["completed"] == counts["total"] == 300
     assert counts["cancelled"] > 280
-    errors = lines_of(safelight, done["error_file_id"])
+    errors = file_lines(safelight, final_batch["error_file_id"])
     assert len(errors) == counts["cancelled"]
     assert errors[0]["response"] is None
     assert errors[0]["error"]["code"] == "batch_cancelled"
@@ -278,23 +232,23 @@ def test_failed_lines_alone_are_tried_again(safelight: Stack) -> None:
     requests = [{"custom_id": f"r{n}", "prompt": f"cat {n}", "size": "64x64"} for n in range(6)]
     requests[2]["prompt"] = "[fail]"
     requests[4]["prompt"] = "[fail]"
-    batch = submit(safelight, requests=requests)
+    batch = submit_batch(safelight, requests=requests)
     early = safelight.client.post(f"/v1/batches/{batch['id']}/retry")
-    done = until(safelight, batch["id"])
-    errors = lines_of(safelight, done["error_file_id"])
+    final_batch = until_batch(safelight, batch["id"])
+    errors = file_lines(safelight, final_batch["error_file_id"])
 
     retried = body(safelight.client.post(f"/v1/batches/{batch['id']}/retry"))
-    same = body(safelight.client.post(f"/v1/batches/{batch['id']}/retry"))
-    second = until(safelight, retried["id"])
+    same_batch = body(safelight.client.post(f"/v1/batches/{batch['id']}/retry"))
+    second = until_batch(safelight, retried["id"])
 
     assert early.status_code == 409
-    assert (done["request_counts"]["completed"], done["request_counts"]["failed"]) == (4, 2)
+    assert (final_batch["request_counts"]["completed"], final_batch["request_counts"]["failed"]) == (4, 2)
     assert [error["custom_id"] for error in errors] == ["r2", "r4"]
     assert errors[0]["response"]["status_code"] == 500
     assert errors[0]["response"]["body"]["error"]["code"]
-    assert (retried["retried_from"], same["id"]) == (batch["id"], retried["id"])
+    assert (retried["retried_from"], same_batch["id"]) == (batch["id"], retried["id"])
     assert second["request_counts"]["total"] == 2
-    assert [line["custom_id"] for line in lines_of(safelight, second["error_file_id"])] == ["r2", "r4"]
+    assert [line["custom_id"] for line in file_lines(safelight, second["error_file_id"])] == ["r2", "r4"]
 
 
 def test_its_images_come_as_a_zip_and_a_table(safelight: Stack) -> None:
@@ -303,8 +257,8 @@ def test_its_images_come_as_a_zip_and_a_table(safelight: Stack) -> None:
         {"custom_id": "katze 猫", "prompt": "a cat", "size": "64x64"},
         {"custom_id": "bad", "prompt": "[fail]", "size": "64x64"},
     ]
-    batch = submit(safelight, requests=requests)
-    until(safelight, batch["id"])
+    batch = submit_batch(safelight, requests=requests)
+    until_batch(safelight, batch["id"])
 
     archive = zipfile.ZipFile(io.BytesIO(safelight.client.get(f"/v1/batches/{batch['id']}/images.zip").content))
     manifest = safelight.client.get(f"/v1/batches/{batch['id']}/manifest.csv").content.decode()

@@ -1,4 +1,4 @@
-"""Stopping a job, wherever it is."""
+"""Cancelling a job in any state."""
 
 from tests.stack import Stack, body
 
@@ -49,13 +49,13 @@ def test_cancelling_a_final_job_changes_nothing(safelight: Stack) -> None:
 def test_cancelling_one_job_of_a_micro_batch_leaves_its_companion(safelight: Stack) -> None:
     blocker = safelight.submit(model="slow", steps=4)
     safelight.until(blocker["id"], "job.started")
-    doomed, kept = (safelight.submit(prompt, model="slow", steps=30) for prompt in ("doomed", "kept"))
+    doomed, companion = (safelight.submit(prompt, model="slow", steps=30) for prompt in ("doomed", "kept"))
     safelight.until(doomed["id"], "job.progress")
 
     cancel(safelight, doomed["id"])
 
     assert safelight.final(doomed["id"])["status"] == "cancelled"
-    final = safelight.final(kept["id"])
+    final = safelight.final(companion["id"])
     assert final["status"] == "completed"
     assert final["images"][0]["receipt"]["microbatch"] == 2
 

@@ -1,9 +1,9 @@
-"""A job's events, followed as they happen."""
+"""A job's events, followed live."""
 
 from tests.stack import Stack
 
 
-def test_the_stream_tells_every_event_and_step_and_ends_with_the_job(safelight: Stack) -> None:
+def test_the_stream_has_every_event_and_step_and_ends_with_the_job(safelight: Stack) -> None:
     job = safelight.submit(model="slow", steps=10, n=2)
 
     happened = list(safelight.events(job["id"]))
@@ -27,7 +27,7 @@ def test_a_stream_goes_on_after_the_last_event_seen(safelight: Stack) -> None:
     assert [kind for kind, _ in safelight.events(job["id"], after=ids[1])] == ["job.completed"]
 
 
-def test_progress_shows_in_the_job_while_it_is_drawn(safelight: Stack) -> None:
+def test_progress_shows_in_the_job_while_it_is_in_progress(safelight: Stack) -> None:
     job = safelight.submit(model="slow", steps=30)
     safelight.until(job["id"], "job.progress")
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from core.storage import Storage
 from core.tables import files
-from tests.images import an_image, encoded, upload
+from tests.images import an_image, encode, upload
 from tests.stack import Stack, body
 from worker.sweep import ORPHAN_AGE, Sweep
 
@@ -23,17 +23,17 @@ def test_the_sdk_uploads_lists_reads_and_deletes_a_file(safelight: Stack) -> Non
     with openai.OpenAI(base_url=f"{safelight.url}/v1", api_key="anything") as client:
         batch = client.files.create(file=("päckchen 1.jsonl", LINES), purpose="batch")
         vision = client.files.create(
-            file=io.BytesIO(encoded(an_image())),
+            file=io.BytesIO(encode(an_image())),
             purpose="vision",
             expires_after={"anchor": "created_at", "seconds": 3600},
         )
         pages = client.files.list(limit=1)
-        listed = [file.id for file in pages if file.id in (batch.id, vision.id)]
+        file_ids = [file.id for file in pages if file.id in (batch.id, vision.id)]
         batches = [file.id for file in client.files.list(purpose="batch", order="asc")]
         retrieved = client.files.retrieve(batch.id)
         content = client.files.content(batch.id)
-        deleted = client.files.delete(batch.id)
-        with pytest.raises(openai.NotFoundError) as gone:
+        deletion = client.files.delete(batch.id)
+        with pytest.raises(openai.NotFoundError) as caught:
             client.files.content(batch.id)
 
     assert (batch.filename, batch.bytes, batch.purpose, batch.object) == (
@@ -42,13 +42,13 @@ def test_the_sdk_uploads_lists_reads_and_deletes_a_file(safelight: Stack) -> Non
     assert batch.status == "processed"
     assert batch.expires_at == batch.created_at + 30 * 24 * 3600
     assert vision.expires_at == vision.created_at + 3600
-    assert listed == [vision.id, batch.id]
+    assert file_ids == [vision.id, batch.id]
     assert batch.id in batches
     assert vision.id not in batches
     assert retrieved == batch
     assert content.content == LINES
-    assert (deleted.id, deleted.deleted) == (batch.id, True)
-    assert gone.value.code == "not_found"
+    assert (deletion.id, deletion.deleted) == (batch.id, True)
+    assert caught.value.code == "not_found"
     assert not (safelight.directory / "images" / "files" / batch.id).exists()
 
 
@@ -82,9 +82,9 @@ BAD: dict[str, tuple[dict[str, str], dict[str, tuple[str, bytes]], str, str]] = 
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", BAD)
-def test_a_bad_upload_is_refused_by_name_and_nothing_is_stored(safelight: Stack, what: str) -> None:
-    fields, uploads, param, word = BAD[what]
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_upload_is_refused_by_name_and_nothing_is_stored(safelight: Stack, case: str) -> None:
+    fields, uploads, param, word = BAD[case]
     before = safelight.count(files)
 
     answer = safelight.client.post("/v1/files", data=fields, files=uploads)
@@ -95,13 +95,13 @@ def test_a_bad_upload_is_refused_by_name_and_nothing_is_stored(safelight: Stack,
     assert safelight.count(files) == before
 
 
-@pytest.mark.parametrize("sent", [b"--x\r\nnonsense", b"", b"--x\r\n\r\n\r\n--x--"])
-def test_what_is_no_form_is_refused(safelight: Stack, sent: bytes) -> None:
+@pytest.mark.parametrize("content", [b"--x\r\nnonsense", b"", b"--x\r\n\r\n\r\n--x--"])
+def test_what_is_no_form_is_refused(safelight: Stack, content: bytes) -> None:
     headers = {"content-type": "multipart/form-data; boundary=x"}
 
     answers = [
-        safelight.client.post("/v1/files", content=sent, headers=headers),
-        safelight.client.post("/v1/files", content=sent, headers={"content-type": "multipart/form-data"}),
+        safelight.client.post("/v1/files", content=content, headers=headers),
+        safelight.client.post("/v1/files", content=content, headers={"content-type": "multipart/form-data"}),
         safelight.client.post("/v1/files", json={"purpose": "vision"}),
     ]
 
@@ -114,7 +114,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(own: Stack) -> No
     own.api()
 
     fits = own.client.post("/v1/files", data={"purpose": "vision"}, files={"file": ("a", b"x" * 2000)})
-    told = own.client.post("/v1/files", data={"purpose": "vision"}, files={"file": ("a", b"x" * 200_000)})
+    answer = own.client.post("/v1/files", data={"purpose": "vision"}, files={"file": ("a", b"x" * 200_000)})
 
     def endless() -> object:
         yield b'--x\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n'
@@ -123,38 +123,38 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(own: Stack) -> No
     headers = {"content-type": "multipart/form-data; boundary=x"}
     untold = own.client.post("/v1/files", content=endless(), headers=headers)  # type: ignore[arg-type]
 
-    assert [answer.status_code for answer in (fits, told, untold)] == [200, 413, 413]
-    assert body(told)["error"]["code"] == "request_too_large"
+    assert [answer.status_code for answer in (fits, answer, untold)] == [200, 413, 413]
+    assert body(answer)["error"]["code"] == "request_too_large"
     assert own.count(files) == 1
 
 
 def test_an_expired_file_is_gone_at_once_and_swept_with_its_object(own: Stack) -> None:
     own.api()
-    expired, kept = (upload(own, encoded(an_image()))["id"] for _ in range(2))
+    expired, file_id = (upload(own, encode(an_image()))["id"] for _ in range(2))
     own.database.execute(sa.update(files).where(files.c.id == expired).values(expires_at=sa.func.now()))
 
-    answers = [own.client.get(f"/v1/files/{file_id}").status_code for file_id in (expired, kept)]
+    answers = [own.client.get(f"/v1/files/{file_id}").status_code for file_id in (expired, file_id)]
     sweep = Sweep(own.settings)
     sweep.files()
     sweep.close()
 
     assert answers == [404, 200]
-    assert [row.id for row in own.database.execute(sa.select(files))] == [kept]
-    assert [found.key for found in Storage(own.settings).list("files/")] == [f"files/{kept}"]
+    assert [row.id for row in own.database.execute(sa.select(files))] == [file_id]
+    assert [item.key for item in Storage(own.settings).list("files/")] == [f"files/{file_id}"]
 
 
 def test_an_object_without_a_file_is_swept_and_a_files_is_not(own: Stack) -> None:
     own.api()
-    kept = upload(own, encoded(an_image()))["id"]
+    file_id = upload(own, encode(an_image()))["id"]
     storage = Storage(own.settings)
     storage.put("files/file-lost", b"of an upload whose row was never written", "image/png")
-    old = time.time() - (ORPHAN_AGE + timedelta(minutes=1)).total_seconds()
+    orphan_time = time.time() - (ORPHAN_AGE + timedelta(minutes=1)).total_seconds()
     for path in Path(own.directory, "images", "files").iterdir():
-        os.utime(path, (old, old))
+        os.utime(path, (orphan_time, orphan_time))
 
     sweep = Sweep(own.settings)
     sweep.files()
     sweep.close()
 
-    assert [found.key for found in storage.list("files/")] == [f"files/{kept}"]
-    assert own.client.get(f"/v1/files/{kept}/content").status_code == 200
+    assert [item.key for item in storage.list("files/")] == [f"files/{file_id}"]
+    assert own.client.get(f"/v1/files/{file_id}/content").status_code == 200

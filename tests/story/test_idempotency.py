@@ -14,12 +14,12 @@ def post(stack: Stack, key: str, **fields: object) -> httpx.Response:
 
 def test_the_same_key_twice_is_one_job(safelight: Stack) -> None:
     first = post(safelight, "twice", seed=1)
-    again = post(safelight, "twice", seed=1)
+    second_answer = post(safelight, "twice", seed=1)
 
-    assert [first.status_code, again.status_code] == [202, 202]
-    assert body(first) == body(again)
+    assert [first.status_code, second_answer.status_code] == [202, 202]
+    assert body(first) == body(second_answer)
     assert "idempotent-replayed" not in first.headers
-    assert again.headers["idempotent-replayed"] == "true"
+    assert second_answer.headers["idempotent-replayed"] == "true"
 
 
 def test_a_key_used_for_another_request_is_refused(safelight: Stack) -> None:

@@ -1,4 +1,4 @@
-"""API keys: who may come in, and what they see."""
+"""API keys: who may call the API, and what they see."""
 
 from collections.abc import Iterator
 
@@ -7,9 +7,9 @@ import pytest
 
 from core import keys
 from core.tables import DEFAULT_PROJECT
-from tests.images import an_image, encoded
-from tests.processes import PATIENCE
+from tests.images import an_image, encode
 from tests.stack import Stack, body
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def key_for(stack: Stack, project_id: str) -> str:
 
 @pytest.fixture
 def ada(guarded: Stack) -> Iterator[httpx.Client]:
-    with client(guarded, key_for(guarded, DEFAULT_PROJECT)) as found:
-        yield found
+    with client(guarded, key_for(guarded, DEFAULT_PROJECT)) as http_client:
+        yield http_client
 
 
 def client(stack: Stack, key: str) -> httpx.Client:
@@ -38,28 +38,33 @@ def client(stack: Stack, key: str) -> httpx.Client:
 
 def test_without_a_key_nothing_is_answered_but_health_and_signed_links(guarded: Stack, ada: httpx.Client) -> None:
     job = body(ada.post("/v1/jobs", json={"prompt": "x", "size": "64x64"}))
-    done = body(ada.get(f"/v1/jobs/{job['id']}", params={"wait": 60}))
+    final = body(ada.get(f"/v1/jobs/{job['id']}", params={"wait": 60}))
 
-    refused = [
+    refusals = [
         guarded.client.get(path).status_code
-        for path in ("/v1/jobs", f"/v1/jobs/{job['id']}", "/v1/models", f"/v1/images/{done['images'][0]['id']}/content")
+        for path in (
+            "/v1/jobs",
+            f"/v1/jobs/{job['id']}",
+            "/v1/models",
+            f"/v1/images/{final['images'][0]['id']}/content",
+        )
     ]
     wrong = guarded.client.get("/v1/jobs", headers={"authorization": "Bearer sl_wrong"})
 
-    assert refused == [401, 401, 401, 401]
+    assert refusals == [401, 401, 401, 401]
     assert (wrong.status_code, body(wrong)["error"]["code"]) == (401, "invalid_api_key")
     assert guarded.client.get("/healthz").status_code == 200
-    assert guarded.client.get(done["images"][0]["url"]).status_code == 200
+    assert guarded.client.get(final["images"][0]["url"]).status_code == 200
 
 
 def test_another_projects_things_do_not_exist(guarded: Stack, ada: httpx.Client) -> None:
     job = body(ada.post("/v1/jobs", json={"prompt": "x", "size": "64x64"}, headers={"idempotency-key": "same"}))
     image = body(ada.get(f"/v1/jobs/{job['id']}", params={"wait": 60}))["images"][0]
-    file = body(ada.post("/v1/files", data={"purpose": "vision"}, files={"file": ("a.png", encoded(an_image()))}))
+    file = body(ada.post("/v1/files", data={"purpose": "vision"}, files={"file": ("a.png", encode(an_image()))}))
     (project,) = guarded.database.execute(keys.add_project("eve"))
 
     with client(guarded, key_for(guarded, project)) as eve:
-        seen = [
+        statuses = [
             eve.get(f"/v1/files/{file['id']}"),
             eve.get(f"/v1/files/{file['id']}/content"),
             eve.delete(f"/v1/files/{file['id']}"),
@@ -72,7 +77,7 @@ def test_another_projects_things_do_not_exist(guarded: Stack, ada: httpx.Client)
             eve.get(f"/v1/images/{image['id']}"),
             eve.get(f"/v1/images/{image['id']}/content"),
         ]
-        listed = body(eve.get("/v1/jobs"))["data"] + body(eve.get("/v1/files"))["data"]
+        entries = body(eve.get("/v1/jobs"))["data"] + body(eve.get("/v1/files"))["data"]
         variation = {"operation": "variation", "size": "64x64"}
         stolen = [
             eve.post("/v1/jobs", json=variation | {"image": source})
@@ -80,10 +85,10 @@ def test_another_projects_things_do_not_exist(guarded: Stack, ada: httpx.Client)
         ]
         own_job = eve.post("/v1/jobs", json={"prompt": "x", "size": "64x64"}, headers={"idempotency-key": "same"})
 
-    assert [answer.status_code for answer in seen] == [404] * 11
+    assert [answer.status_code for answer in statuses] == [404] * 11
     assert [answer.status_code for answer in stolen] == [400, 400]
-    assert listed == []
-    assert ada.get(f"/v1/files/{file['id']}/content").content == encoded(an_image())
+    assert entries == []
+    assert ada.get(f"/v1/files/{file['id']}/content").content == encode(an_image())
     assert own_job.status_code == 202
     assert body(own_job)["id"] != job["id"]
 
@@ -91,7 +96,7 @@ def test_another_projects_things_do_not_exist(guarded: Stack, ada: httpx.Client)
 def test_the_database_keeps_no_key(guarded: Stack) -> None:
     key = key_for(guarded, DEFAULT_PROJECT)
 
-    (kept,) = guarded.database.execute(keys.list_keys())
+    (key_row,) = guarded.database.execute(keys.list_keys())
 
-    assert key not in str(kept)
-    assert key.startswith(kept.prefix)
+    assert key not in str(key_row)
+    assert key.startswith(key_row.prefix)

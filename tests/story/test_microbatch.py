@@ -1,4 +1,4 @@
-"""Jobs that go through the device together."""
+"""Jobs that share a micro-batch."""
 
 from tests.stack import Stack
 
@@ -7,14 +7,14 @@ def test_two_jobs_share_a_pass_and_each_gets_its_own_seeds_image(own: Stack) -> 
     own.api()
     together = [own.submit("a cat", seed=1), own.submit("a dog", seed=2, n=2)]
     own.worker()
-    shared = [own.final(job["id"]) for job in together]
+    finals = [own.final(job["id"]) for job in together]
 
     alone = [own.final(own.submit("a cat", seed=1)["id"])]
     alone.append(own.final(own.submit("a dog", seed=2, n=2)["id"]))
 
-    assert [image["receipt"]["microbatch"] for job in shared for image in job["images"]] == [3, 3, 3]
+    assert [image["receipt"]["microbatch"] for job in finals for image in job["images"]] == [3, 3, 3]
     assert [image["receipt"]["microbatch"] for job in alone for image in job["images"]] == [1, 2, 2]
-    assert [image["sha256"] for job in shared for image in job["images"]] == [
+    assert [image["sha256"] for job in finals for image in job["images"]] == [
         image["sha256"] for job in alone for image in job["images"]
     ]
 

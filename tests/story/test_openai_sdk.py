@@ -1,4 +1,4 @@
-"""The official `openai` SDK draws images here by another base URL, and nothing else."""
+"""The official `openai` SDK works with another base URL and no other change."""
 
 import asyncio
 import base64
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from core.tables import files as table
-from tests.images import a_mask, an_image, data_url, decoded, encoded, same
+from tests.images import a_mask, an_image, data_url, decode, encode, same
 from tests.stack import Stack, body
 
 
@@ -81,8 +81,8 @@ def test_images_edit_changes_an_image_where_its_mask_is_transparent(safelight: S
     with openai.OpenAI(base_url=f"{safelight.url}/v1", api_key="anything") as client:
         answer = client.images.edit(
             model="dall-e-2",
-            image=encoded(pixels),
-            mask=("mask.png", encoded(a_mask())),
+            image=encode(pixels),
+            mask=("mask.png", encode(a_mask())),
             prompt="a dog",
             n=2,
             size="64x64",
@@ -93,7 +93,7 @@ def test_images_edit_changes_an_image_where_its_mask_is_transparent(safelight: S
 
     assert answer.data is not None
     assert answer.model_extra is not None
-    pixel_images = [decoded(base64.b64decode(str(image.b64_json))) for image in answer.data]
+    pixel_images = [decode(base64.b64decode(str(image.b64_json))) for image in answer.data]
     assert [result.size for result in pixel_images] == [(128, 128)] * 2
     assert pixel_images[0].tobytes() != pixel_images[1].tobytes()
     job = safelight.job(answer.model_extra["job_id"])
@@ -105,14 +105,14 @@ def test_images_edit_leaves_the_rest_of_the_image_as_it_was(safelight: Stack) ->
     image = an_image()
     with openai.OpenAI(base_url=f"{safelight.url}/v1", api_key="anything") as client:
         answer = client.images.edit(
-            image=[io.BytesIO(encoded(image))],
-            mask=io.BytesIO(encoded(a_mask())),
+            image=[io.BytesIO(encode(image))],
+            mask=io.BytesIO(encode(a_mask())),
             prompt="a dog",
             size="64x64",
         )
 
     assert answer.data is not None
-    result = decoded(httpx.get(str(answer.data[0].url)).content)
+    result = decode(httpx.get(str(answer.data[0].url)).content)
     assert same(result, image, (0, 0, 32, 64))
     assert not same(result, image, (32, 0, 64, 64))
 
@@ -131,15 +131,15 @@ def test_images_create_variation_works_here_again(safelight: Stack) -> None:
         openai.OpenAI(base_url=f"{safelight.url}/v1", api_key="anything") as client,
         pytest.warns(DeprecationWarning, match="create_variation|deprecated"),
     ):
-        answer = client.images.create_variation(image=encoded(an_image()), n=2, size="256x256")
+        answer = client.images.create_variation(image=encode(an_image()), n=2, size="256x256")
 
     assert answer.data is not None
-    assert [decoded(httpx.get(str(image.url)).content).size for image in answer.data] == [(256, 256)] * 2
+    assert [decode(httpx.get(str(image.url)).content).size for image in answer.data] == [(256, 256)] * 2
     assert answer.model_extra is not None
     assert safelight.job(answer.model_extra["job_id"])["operation"] == "variation"
 
 
-IMAGE = ("a.png", encoded(an_image()))
+IMAGE = ("a.png", encode(an_image()))
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_several_images_for_one_edit_are_refused_by_name(safelight: Stack) -> No
         openai.OpenAI(base_url=f"{safelight.url}/v1", api_key="anything") as client,
         pytest.raises(openai.BadRequestError) as caught,
     ):
-        client.images.edit(image=[encoded(an_image()), encoded(an_image())], prompt="a dog")
+        client.images.edit(image=[encode(an_image()), encode(an_image())], prompt="a dog")
 
     assert caught.value.param == "image"
     assert "2 were sent" in caught.value.message

@@ -1,4 +1,4 @@
-"""What is done to an image after it is drawn, and the looks at it before it is finished."""
+"""Filters on a finished image, and previews of an unfinished one."""
 
 import base64
 import json
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from core.images.postprocess import Postprocess
-from tests.images import an_image, data_url, decoded
+from tests.images import an_image, data_url, decode
 from tests.stack import Stack, body
 from worker.generation.postprocess import apply
 
@@ -16,19 +16,19 @@ from worker.generation.postprocess import apply
 def test_an_upscaled_image_is_stored_with_its_own_size_and_says_so(safelight: Stack) -> None:
     filters = {"upscale": 2, "sharpen": 0.5}
 
-    plain = safelight.final(safelight.submit(seed=5)["id"])
+    original = safelight.final(safelight.submit(seed=5)["id"])
     large = safelight.final(safelight.submit(seed=5, postprocess=filters)["id"])
 
     (image,) = large["images"]
-    pixels = decoded(safelight.image(image))
+    pixels = decode(safelight.image(image))
     assert (image["width"], image["height"]) == pixels.size == (128, 128)
     assert large["size"] == "64x64"
     assert large["postprocess"] == {"denoise": None, **filters}
     assert image["receipt"]["postprocess"] == filters
-    expected = apply(decoded(safelight.image(plain["images"][0])), Postprocess.model_validate(filters))
-    assert pixels.tobytes() == expected.tobytes()
-    assert plain["postprocess"] is None
-    assert "postprocess" not in plain["images"][0]["receipt"]
+    filtered_image = apply(decode(safelight.image(original["images"][0])), Postprocess.model_validate(filters))
+    assert pixels.tobytes() == filtered_image.tobytes()
+    assert original["postprocess"] is None
+    assert "postprocess" not in original["images"][0]["receipt"]
 
 
 def test_jobs_with_and_without_filters_share_a_pass(own: Stack) -> None:
@@ -67,24 +67,24 @@ def test_previews_come_evenly_spaced_before_the_end(own: Stack) -> None:
     happened = followed(own, job["id"])
 
     previews = [data for kind, data in happened if kind == "preview"]
-    assert [(one["index"], one["partial_image_index"], one["step"]) for one in previews] == [
+    assert [(preview["index"], preview["partial_image_index"], preview["step"]) for preview in previews] == [
         (0, 0, 3), (1, 0, 3), (0, 1, 6), (1, 1, 6),
     ]  # fmt: skip
     assert happened[-1][0] == "job.completed"
-    for one in previews:
-        image = decoded(base64.b64decode(one["b64_json"]))
-        assert (image.size, one["media_type"], one["steps"]) == ((64, 64), "image/webp", 9)
+    for preview in previews:
+        image = decode(base64.b64decode(preview["b64_json"]))
+        assert (image.size, preview["media_type"], preview["steps"]) == ((64, 64), "image/webp", 9)
     assert previews[0]["b64_json"] != previews[1]["b64_json"]
 
 
 def test_a_job_gets_only_its_own_previews(own: Stack) -> None:
     own.api()
-    asked = own.submit("a cat", model="slow", steps=4, partial_images=1)
+    preview_job = own.submit("a cat", model="slow", steps=4, partial_images=1)
     quiet = own.submit("a dog", model="slow", steps=4)
 
     kinds = [kind for kind, _ in followed(own, quiet["id"])]
 
-    assert own.final(asked["id"])["images"][0]["receipt"]["microbatch"] == 2
+    assert own.final(preview_job["id"])["images"][0]["receipt"]["microbatch"] == 2
     assert "job.progress" in kinds
     assert "preview" not in kinds
 
@@ -100,4 +100,4 @@ def test_an_edit_may_be_previewed_and_filtered_too(safelight: Stack, size: tuple
     assert final["status"] == "completed"
     assert final["images"][0]["receipt"]["operation"] == "edit"
     assert json.dumps(final["warnings"]) == "[]"
-    assert isinstance(decoded(safelight.image(final["images"][0])), Image.Image)
+    assert isinstance(decode(safelight.image(final["images"][0])), Image.Image)

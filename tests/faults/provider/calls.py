@@ -1,4 +1,4 @@
-"""The words in which these tests speak of jobs and of the calls made for them."""
+"""Short forms for jobs of OpenAI's models and for the calls made for them."""
 
 from typing import Any
 
@@ -41,4 +41,4 @@ def reasons(service: Stack, job_id: str) -> list[str]:
     requeued = sa.select(job_events.c.data["reason"].astext).where(
         job_events.c.job_id == job_id, job_events.c.type == "job.requeued"
     )
-    return [found[0] for found in service.database.execute(requeued)]
+    return [row[0] for row in service.database.execute(requeued)]

@@ -1,4 +1,4 @@
-"""A Safelight that offers OpenAI's models, and a stub that stands for OpenAI."""
+"""A Safelight that offers OpenAI's models, and a stub in place of OpenAI."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ def openai() -> Iterator[OpenAIStub]:
 
 
 @pytest.fixture(scope="package")
-def running(directory: Path, fresh_database: Callable[[], str], valkey: EmbeddedValkey) -> Iterator[Stack]:
+def base_stack(directory: Path, fresh_database: Callable[[], str], valkey: EmbeddedValkey) -> Iterator[Stack]:
     """A Safelight that offers OpenAI's models; API and sweep run, no worker does yet."""
     with Stack(directory / "openai", fresh_database(), valkey.url) as stack:
         (stack.directory / "catalog.toml").write_text(CATALOG + OPENAI)
@@ -35,10 +35,10 @@ def running(directory: Path, fresh_database: Callable[[], str], valkey: Embedded
 
 
 @pytest.fixture
-def service(running: Stack, openai: OpenAIStub) -> Iterator[Stack]:
+def service(base_stack: Stack, openai: OpenAIStub) -> Iterator[Stack]:
     """The same with an empty database and an empty storage, for workers that ask this stub and end with the test."""
-    running.database.execute(sa.text("TRUNCATE jobs, files, provider_calls CASCADE"))
-    shutil.rmtree(running.directory / "images", ignore_errors=True)
-    running.environment["SAFELIGHT_OPENAI_BASE_URL"] = openai.url
-    with running.apart():
-        yield running
+    base_stack.database.execute(sa.text("TRUNCATE jobs, files, provider_calls CASCADE"))
+    shutil.rmtree(base_stack.directory / "images", ignore_errors=True)
+    base_stack.environment["SAFELIGHT_OPENAI_BASE_URL"] = openai.url
+    with base_stack.apart():
+        yield base_stack

@@ -1,4 +1,4 @@
-"""OpenAI that refuses, hangs, breaks off or answers nonsense: every job ends, and none is billed twice by us."""
+"""OpenAI refuses, hangs, breaks off or answers nonsense: every job ends, and none is billed twice."""
 
 import base64
 import io
@@ -11,6 +11,7 @@ from PIL import Image
 from tests.faults.provider.calls import CALLED, OPENAI, a_worker, row, submit
 from tests.openai_stub import DRAWN, KEY, MODEL, WAYS, OpenAIStub
 from tests.stack import CATALOG, Stack
+from tests.waiting import FACTOR
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,12 @@ MATRIX = {
 
 
 def test_every_answer_ends_a_job_and_is_asked_for_as_often_as_is_safe(service: Stack, openai: OpenAIStub) -> None:
-    worker = a_worker(service, concurrency=32, SAFELIGHT_OPENAI_TIMEOUT="3")
-    asked = {way: submit(service, f"[{way}] a cat") for way in MATRIX}
-    plain = [submit(service, f"a dog, number {number}") for number in range(8)]
+    worker = a_worker(service, concurrency=32, SAFELIGHT_OPENAI_TIMEOUT=str(4 * FACTOR))
+    job_ids = {way: submit(service, f"[{way}] a cat") for way in MATRIX}
+    companion_ids = [submit(service, f"a dog, number {number}") for number in range(8)]
 
-    finals = {way: service.final(job_id) for way, job_id in asked.items()}
-    companions = [service.final(job_id) for job_id in plain]
+    finals = {way: service.final(job_id) for way, job_id in job_ids.items()}
+    companions = [service.final(job_id) for job_id in companion_ids]
     memory = psutil.Process(worker.pid).memory_info().rss / 2**20
 
     print(f"\n{'answer':20} {'requests':>8} {'billed':>6}  ends as")
@@ -64,10 +65,10 @@ def test_every_answer_ends_a_job_and_is_asked_for_as_often_as_is_safe(service: S
         code = None if final["error"] is None else final["error"]["code"]
         billed = sum(openai.by_prompt(request).draws for request in came) if WAYS[way].times is None else 1
         print(f"{way:20} {len(came):8} {billed:6}  {final['status']} {code or ''}")
-        expected = MATRIX[way]
-        assert (code, len(came)) == (expected.code, expected.requests), (way, final)
+        outcome = MATRIX[way]
+        assert (code, len(came)) == (outcome.code, outcome.requests), (way, final)
         assert billed <= 1, way
-        assert row(service, asked[way]).failures == expected.failures, way
+        assert row(service, job_ids[way]).failures == outcome.failures, way
     print(f"{len(openai.received)} requests; the worker has {memory:.0f} MB")
     assert [final["status"] for final in companions] == ["completed"] * 8
     assert memory < 300
@@ -75,14 +76,14 @@ def test_every_answer_ends_a_job_and_is_asked_for_as_often_as_is_safe(service: S
     calls = service.database.execute(CALLED)
     assert len(calls) == len(openai.received)
     assert all(call.outcome is not None for call in calls)
-    once, again = openai.of("[busy once] a cat")
-    assert again.at - once.at >= 1.0  # the Retry-After
+    first_request, second_request = openai.of("[busy once] a cat")
+    assert second_request.at - first_request.at >= 1.0  # the Retry-After
     first, second, third = openai.of("[503] a cat")
     assert min(second.at - first.at, third.at - second.at) >= 1.0
-    assert KEY not in worker.said()
+    assert KEY not in worker.output()
 
 
-def test_an_image_is_drawn_as_asked_and_its_call_is_written_down(service: Stack, openai: OpenAIStub) -> None:
+def test_an_image_is_generated_as_requested_and_its_call_is_recorded(service: Stack, openai: OpenAIStub) -> None:
     a_worker(service)
     final = service.final(submit(service, "a fox", n=2))
 
@@ -121,11 +122,11 @@ def test_an_edit_sends_the_image_and_a_mask_that_is_transparent_where_it_may_dra
     final = service.final(submit(service, "a hat", operation="edit", image=url(image), mask=url(mask)))
 
     (request,) = openai.received
-    sent = Image.open(io.BytesIO(request.files["mask"]))
+    mask_sent = Image.open(io.BytesIO(request.files["mask"]))
     assert final["status"] == "completed"
     assert (request.path, request.parameters["prompt"]) == ("/v1/images/edits", "a hat")
     assert Image.open(io.BytesIO(request.files["image"])).size == (64, 64)
-    assert [sent.getpixel((0, 0)), sent.getpixel((63, 0))] == [(0, 0, 0, 0), (0, 0, 0, 255)]
+    assert [mask_sent.getpixel((0, 0)), mask_sent.getpixel((63, 0))] == [(0, 0, 0, 0), (0, 0, 0, 255)]
 
 
 def test_a_provider_that_cannot_be_reached_was_not_asked(service: Stack, openai: OpenAIStub) -> None:
@@ -145,7 +146,7 @@ def test_a_wrong_key_says_which_setting_to_change(service: Stack, openai: OpenAI
 
     assert final["error"]["code"] == "provider_authentication"
     assert "SAFELIGHT_OPENAI_API_KEY" in final["error"]["message"]
-    assert "sk-wrong" not in worker.said()
+    assert "sk-wrong" not in worker.output()
     assert len(openai.received) == 1
 
 
@@ -158,12 +159,12 @@ def test_what_openai_has_no_word_for_is_refused(service: Stack) -> None:
 
 def test_a_failed_job_can_be_sent_again_by_its_owner(service: Stack, openai: OpenAIStub) -> None:
     a_worker(service)
-    failed = service.final(submit(service, "[502] a cat"))
+    failed_job = service.final(submit(service, "[502] a cat"))
     openai.way = lambda _: DRAWN
 
-    again = service.client.post(f"/v1/jobs/{failed['id']}/retry").json()
+    retried_job = service.client.post(f"/v1/jobs/{failed_job['id']}/retry").json()
 
-    assert service.final(again["id"])["status"] == "completed"
+    assert service.final(retried_job["id"])["status"] == "completed"
     assert len(openai.received) == 2
 
 
@@ -171,12 +172,12 @@ def test_without_a_key_the_models_are_not_offered(own: Stack) -> None:
     (own.directory / "catalog.toml").write_text(CATALOG + OPENAI)
     own.api()
 
-    listed = own.client.get("/v1/models").json()["data"]
-    asked = own.client.post("/v1/jobs", json={"prompt": "a cat", "model": MODEL})
+    models = own.client.get("/v1/models").json()["data"]
+    answer = own.client.post("/v1/jobs", json={"prompt": "a cat", "model": MODEL})
     fetched = own.client.get(f"/v1/models/{MODEL}")
 
-    assert MODEL not in {model["id"] for model in listed}
-    assert (asked.status_code, asked.json()["error"]["code"]) == (400, "model_not_found")
-    assert "SAFELIGHT_OPENAI_API_KEY" in asked.json()["error"]["message"]
+    assert MODEL not in {model["id"] for model in models}
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "model_not_found")
+    assert "SAFELIGHT_OPENAI_API_KEY" in answer.json()["error"]["message"]
     assert fetched.status_code == 404
     assert "SAFELIGHT_OPENAI_API_KEY" in fetched.json()["error"]["message"]

@@ -1,4 +1,4 @@
-"""The official SDK's synchronous calls where OpenAI draws: what it asks for goes out, what OpenAI tells comes back."""
+"""The official SDK's synchronous calls with OpenAI's models: parameters reach OpenAI, and its answer comes back."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 
 from core.catalog import Model
 from tests.faults.provider.calls import CALLED, a_worker, submit
-from tests.images import an_image, encoded
+from tests.images import an_image, encode
 from tests.openai_stub import MODEL, OpenAIStub
 from tests.stack import Stack
 
@@ -16,8 +16,8 @@ from tests.stack import Stack
 @pytest.fixture
 def client(service: Stack, openai: OpenAIStub) -> Iterator[sdk.OpenAI]:
     a_worker(service)
-    with sdk.OpenAI(base_url=f"{service.url}/v1", api_key="anything") as found:
-        yield found
+    with sdk.OpenAI(base_url=f"{service.url}/v1", api_key="anything") as sdk_client:
+        yield sdk_client
 
 
 def test_an_answer_says_what_openai_counted(service: Stack, client: sdk.OpenAI) -> None:
@@ -35,12 +35,12 @@ def test_an_answer_says_what_openai_counted(service: Stack, client: sdk.OpenAI) 
 def test_a_quality_goes_out_and_comes_back(
     service: Stack, client: sdk.OpenAI, openai: OpenAIStub, quality: Any
 ) -> None:
-    drawn = client.images.generate(model=MODEL, prompt="a fox", quality=quality)
-    edited = client.images.edit(model=MODEL, image=encoded(an_image()), prompt="a hat", quality=quality)
+    generation = client.images.generate(model=MODEL, prompt="a fox", quality=quality)
+    edit = client.images.edit(model=MODEL, image=encode(an_image()), prompt="a hat", quality=quality)
 
     assert [request.parameters["quality"] for request in openai.received] == [quality, quality]
-    assert [drawn.quality, edited.quality] == [quality, quality]
-    job = service.job(str(drawn.model_extra and drawn.model_extra["job_id"]))
+    assert [generation.quality, edit.quality] == [quality, quality]
+    job = service.job(str(generation.model_extra and generation.model_extra["job_id"]))
     assert (job["quality"], job["images"][0]["receipt"]["quality"]) == (quality, quality)
 
 
@@ -61,12 +61,12 @@ def test_a_quality_that_the_model_lacks_is_refused_with_those_it_has(service: St
 
 def test_a_job_that_is_tried_again_keeps_its_quality(service: Stack, openai: OpenAIStub) -> None:
     a_worker(service)
-    failed = service.final(submit(service, "[moderation] a fox", quality="high"))
+    failed_job = service.final(submit(service, "[moderation] a fox", quality="high"))
 
-    again = service.client.post(f"/v1/jobs/{failed['id']}/retry").json()
+    retried_job = service.client.post(f"/v1/jobs/{failed_job['id']}/retry").json()
 
-    assert again["quality"] == "high"
-    service.final(again["id"])
+    assert retried_job["quality"] == "high"
+    service.final(retried_job["id"])
     assert [request.parameters["quality"] for request in openai.received] == ["high", "high"]
 
 

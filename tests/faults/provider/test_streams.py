@@ -1,4 +1,4 @@
-"""Images that OpenAI shows while it draws them: passed on as previews, and no call repeated that broke in between."""
+"""OpenAI's previews are passed on, and a call whose stream breaks is not repeated."""
 
 import base64
 import io
@@ -11,16 +11,17 @@ import pytest
 from PIL import Image
 
 from tests.faults.provider.calls import CALLED, a_worker, row, submit
-from tests.images import an_image, encoded
+from tests.images import an_image, encode
 from tests.openai_stub import MODEL, OpenAIStub
 from tests.stack import Stack
+from tests.waiting import FACTOR
 
 
 @pytest.fixture
 def client(service: Stack, openai: OpenAIStub) -> Iterator[sdk.OpenAI]:
     a_worker(service)
-    with sdk.OpenAI(base_url=f"{service.url}/v1", api_key="anything") as found:
-        yield found
+    with sdk.OpenAI(base_url=f"{service.url}/v1", api_key="anything") as sdk_client:
+        yield sdk_client
 
 
 def red(event: Any) -> int:
@@ -30,21 +31,21 @@ def red(event: Any) -> int:
     return int(pixel[0])
 
 
-def test_looks_come_while_openai_draws_and_then_the_image(
-    service: Stack, client: sdk.OpenAI, openai: OpenAIStub
-) -> None:
+def test_previews_come_before_the_image(service: Stack, client: sdk.OpenAI, openai: OpenAIStub) -> None:
     with client.images.generate(
         model=MODEL, prompt="[held] a fox", stream=True, partial_images=3, quality="high"
     ) as stream:
         first = next(stream)
-        openai.release()  # only now: the first look came before the image
-        *looks, last = [first, *stream]
+        openai.release()  # only now: the first preview came before the image
+        *previews, last = [first, *stream]
 
     (request,) = openai.received
     assert (request.parameters["stream"], request.parameters["partial_images"]) == (True, 3)
-    assert [look.type for look in looks] == ["image_generation.partial_image"] * 3
-    assert [look.partial_image_index for look in looks if look.type == "image_generation.partial_image"] == [0, 1, 2]
-    assert [round(red(look), -1) for look in looks] == [50, 100, 150]
+    assert [preview.type for preview in previews] == ["image_generation.partial_image"] * 3
+    assert [
+        preview.partial_image_index for preview in previews if preview.type == "image_generation.partial_image"
+    ] == [0, 1, 2]
+    assert [round(red(preview), -1) for preview in previews] == [50, 100, 150]
     assert last.type == "image_generation.completed"
     assert (red(last), last.quality, last.usage.total_tokens) == (200, "high", 1020)
     (call,) = service.database.execute(CALLED)
@@ -53,7 +54,7 @@ def test_looks_come_while_openai_draws_and_then_the_image(
 
 def test_an_edit_is_shown_too(client: sdk.OpenAI, openai: OpenAIStub) -> None:
     with client.images.edit(
-        model=MODEL, image=encoded(an_image()), prompt="a hat", stream=True, partial_images=2
+        model=MODEL, image=encode(an_image()), prompt="a hat", stream=True, partial_images=2
     ) as stream:
         events = list(stream)
 
@@ -62,18 +63,18 @@ def test_an_edit_is_shown_too(client: sdk.OpenAI, openai: OpenAIStub) -> None:
     assert [event.type for event in events] == ["image_edit.partial_image"] * 2 + ["image_edit.completed"]
 
 
-def test_a_jobs_own_events_bring_the_looks(service: Stack, openai: OpenAIStub) -> None:
+def test_a_jobs_own_events_carry_the_previews(service: Stack, openai: OpenAIStub) -> None:
     a_worker(service)
     job_id = submit(service, "[held] a fox", partial_images=2)
 
-    look = service.until(job_id, "preview")
+    preview = service.until(job_id, "preview")
     openai.release()
 
-    assert (look["index"], look["partial_image_index"], look["step"], look["steps"]) == (0, 0, 1, 3)
+    assert (preview["index"], preview["partial_image_index"], preview["step"], preview["steps"]) == (0, 0, 1, 3)
     assert service.final(job_id)["status"] == "completed"
 
 
-def test_a_stream_without_looks_is_not_asked_of_openai(client: sdk.OpenAI, openai: OpenAIStub) -> None:
+def test_a_stream_without_previews_is_not_requested_from_openai(client: sdk.OpenAI, openai: OpenAIStub) -> None:
     with client.images.generate(model=MODEL, prompt="a fox", stream=True) as stream:
         (only,) = stream
 
@@ -81,9 +82,9 @@ def test_a_stream_without_looks_is_not_asked_of_openai(client: sdk.OpenAI, opena
     assert "stream" not in openai.received[0].parameters
 
 
-def test_looks_at_several_images_are_refused(service: Stack) -> None:
-    wanted = {"prompt": "a fox", "model": MODEL, "n": 2, "partial_images": 1}
-    answer = service.client.post("/v1/jobs", json=wanted)
+def test_previews_of_several_images_are_refused(service: Stack) -> None:
+    fields = {"prompt": "a fox", "model": MODEL, "n": 2, "partial_images": 1}
+    answer = service.client.post("/v1/jobs", json=fields)
 
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "partial_images")
 
@@ -106,7 +107,7 @@ MATRIX = {
     "stream fails": UNKNOWN,
     "stream fails flatly": UNKNOWN,
     "stream number": UNKNOWN,
-    "stream looks for ever": UNKNOWN,
+    "stream of previews": UNKNOWN,
     "stream trickles": UNKNOWN,
     "stream floods": UNREADABLE,
     "trickle": End("succeeded", None),  # the image was there before
@@ -125,18 +126,18 @@ MATRIX = {
 
 
 def test_no_stream_that_broke_is_asked_for_again(service: Stack, openai: OpenAIStub) -> None:
-    a_worker(service, concurrency=32, SAFELIGHT_OPENAI_TIMEOUT="3")
-    asked = {way: submit(service, f"[{way}] a cat", partial_images=2) for way in MATRIX}
+    a_worker(service, concurrency=32, SAFELIGHT_OPENAI_TIMEOUT=str(4 * FACTOR))
+    job_ids = {way: submit(service, f"[{way}] a cat", partial_images=2) for way in MATRIX}
 
-    finals = {way: service.final(job_id) for way, job_id in asked.items()}
+    finals = {way: service.final(job_id) for way, job_id in job_ids.items()}
 
     calls = {call.job_id: call for call in service.database.execute(CALLED)}
     for way, final in finals.items():
         code = None if final["error"] is None else final["error"]["code"]
-        found = End(calls[asked[way]].outcome, code, len(openai.of(f"[{way}] a cat")))
-        print(f"{way:22} {found.requests} requests  {found.outcome:10} {found.code or ''}")
-        assert found == MATRIX[way], way
-        assert row(service, asked[way]).crashes == 0
+        end = End(calls[job_ids[way]].outcome, code, len(openai.of(f"[{way}] a cat")))
+        print(f"{way:22} {end.requests} requests  {end.outcome:10} {end.code or ''}")
+        assert end == MATRIX[way], way
+        assert row(service, job_ids[way]).crashes == 0
 
 
 def test_a_worker_killed_amid_a_stream_leaves_no_call_that_is_repeated(service: Stack, openai: OpenAIStub) -> None:

@@ -1,4 +1,4 @@
-"""Workers that die, freeze, are told to go or lose the storage while OpenAI draws: no call is made again unasked."""
+"""Workers that die, freeze, stop or lose the storage during a call to OpenAI: no call is repeated unasked."""
 
 import pytest
 
@@ -14,13 +14,13 @@ def test_a_worker_killed_in_mid_call_leaves_no_call_that_is_repeated_unasked(
 ) -> None:
     count = 32
     victim = a_worker(service, "victim", count)
-    asked = [submit(service, f"[held] a cat, number {number}") for number in range(count)]
+    job_ids = [submit(service, f"[held] a cat, number {number}") for number in range(count)]
     openai.until(count)
 
     victim.kill()
     openai.release()
     a_worker(service, "heir", count, SAFELIGHT_OPENAI_RETRY_UNKNOWN=str(retry))
-    finals = [service.final(job_id) for job_id in asked]
+    finals = [service.final(job_id) for job_id in job_ids]
 
     calls = service.database.execute(CALLED)
     print(
@@ -35,7 +35,7 @@ def test_a_worker_killed_in_mid_call_leaves_no_call_that_is_repeated_unasked(
         assert len(openai.received) == len(calls) == count
 
 
-def test_a_frozen_worker_that_wakes_tells_what_its_call_cost_and_changes_nothing_else(
+def test_a_frozen_worker_that_wakes_records_what_its_call_cost_and_changes_nothing_else(
     service: Stack, openai: OpenAIStub
 ) -> None:
     frozen = a_worker(service, "frozen")
@@ -59,9 +59,11 @@ def test_a_frozen_worker_that_wakes_tells_what_its_call_cost_and_changes_nothing
 
 
 def test_a_call_longer_than_lease_and_stall_timeout_is_kept(service: Stack, openai: OpenAIStub) -> None:
-    a_worker(service)  # the lease is 4 s, a stall is noticed after 5, and the image takes 8
+    a_worker(service)
+    longest = max(service.settings.lease, service.settings.stall_timeout).total_seconds()
+    openai.way = lambda _: Way(draws=True, seconds=1.5 * longest)
 
-    final = service.final(submit(service, "[slow] a cat"))
+    final = service.final(submit(service, "a cat"))
 
     assert (final["status"], final["attempts"], len(openai.received)) == ("completed", 1, 1)
 
@@ -115,7 +117,7 @@ def test_a_wish_to_stop_drops_the_answer_of_a_call_under_way_and_records_its_cos
     assert service.count(images) == 0
 
 
-def test_a_worker_told_to_go_waits_for_its_call(service: Stack, openai: OpenAIStub) -> None:
+def test_a_worker_that_gets_sigterm_waits_for_its_call(service: Stack, openai: OpenAIStub) -> None:
     worker = a_worker(service, SAFELIGHT_DRAIN_TIMEOUT="0.5")
     openai.way = lambda _: Way(draws=True, seconds=3.0)
     job_id = submit(service, "a cat")
@@ -126,12 +128,14 @@ def test_a_worker_told_to_go_waits_for_its_call(service: Stack, openai: OpenAISt
     assert service.job(job_id)["status"] == "completed"
 
 
-def test_a_worker_told_to_go_waits_for_the_call_of_its_lookout_too(service: Stack, openai: OpenAIStub) -> None:
+def test_a_worker_that_gets_sigterm_waits_for_the_call_of_its_second_thread_too(
+    service: Stack, openai: OpenAIStub
+) -> None:
     openai.way = lambda request: Way(draws=True, seconds=3.0 if request.prompt == "soon" else 8.0)
     worker = a_worker(service, concurrency=1)
-    asked = [submit(service, prompt) for prompt in ("soon", "later")]
-    openai.until(2)  # one by the thread, one by the lookout that found it waiting
+    job_ids = [submit(service, prompt) for prompt in ("soon", "later")]
+    openai.until(2)  # one by the thread, one by the thread that looks for waiting jobs
 
     assert worker.terminate() == 0
 
-    assert [service.job(job_id)["status"] for job_id in asked] == ["completed"] * 2
+    assert [service.job(job_id)["status"] for job_id in job_ids] == ["completed"] * 2

@@ -1,0 +1,15 @@
+"""The table in which benchmarks print their figures. `make bench-check` runs the benchmarks themselves."""
+
+from bench.table import HEADINGS, Line, render
+
+
+def test_a_ratio_is_taken_within_a_round() -> None:
+    line = Line("jobs", "1/s", "bare", ">= 0.5")
+    line.add(50, 100)
+    line.add(5, 20)
+    line.add(800, 1000)
+    assert line.ratios == [0.5, 0.25, 0.8]
+    heading, _, figures = render([line]).splitlines()
+    assert all(name in heading for name in HEADINGS)
+    assert "0.500 [0.250..0.800]" in figures
+    assert ">= 0.5" in figures
