@@ -26,7 +26,7 @@ def read_settings() -> Settings:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
         reason = first["msg"].removeprefix("Value error, ")
-        what = f"The setting SAFELIGHT_{name} is wrong" if name else "The settings do not fit together"
+        what = f"The setting SAFELIGHT_{name} is wrong" if name else "The settings are wrong"
         raise CommandError(f"{what}: {reason}.") from None
     paths = {"data_dir": settings.data_dir, "models_dir": settings.models_dir, "catalog": settings.catalog_path}
     return settings.model_copy(update={name: path.absolute() for name, path in paths.items()})

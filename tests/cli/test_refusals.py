@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.local.embedded import free_port
+from core.settings import RENAMED, Settings
 from tests.cli.terminal import Terminal
 
 
@@ -48,7 +49,7 @@ def test_a_model_without_its_files_is_named(terminal: Terminal) -> None:
 def test_a_worker_for_openai_needs_a_key(terminal: Terminal) -> None:
     catalog = terminal.directory / "remote.toml"
     catalog.write_text(
-        'default = "m"\n[[models]]\nid = "m"\ngenerator = "openai_images"\nqueue = "q"\nmicrobatch = 1\n'
+        'default = "m"\n[[models]]\nid = "m"\ngenerator = "openai_images"\nqueue = "q"\nmicrobatch_size = 1\n'
     )
     given = {"SAFELIGHT_DATABASE_URL": "postgresql://127.0.0.1:9/x", "SAFELIGHT_REDIS_URL": "redis://127.0.0.1:9"}
     said = terminal.refusal("worker", "--queue", "q", SAFELIGHT_CATALOG=str(catalog), **given)
@@ -62,10 +63,20 @@ def test_a_wrong_setting_is_named(terminal: Terminal) -> None:
 
 def test_settings_that_do_not_fit_together_are_explained(terminal: Terminal) -> None:
     said = terminal.refusal("up", SAFELIGHT_LEASE="10", SAFELIGHT_HEARTBEAT="9")
-    assert (
-        said
-        == "The settings do not fit together: heartbeat must be at most half of lease, or one late beat loses the job."
+    assert said == (
+        "The settings are wrong: heartbeat must be at most half of lease, or a single late heartbeat loses the job."
     )
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_the_old_name_of_a_setting_is_an_error_that_names_the_new_one(terminal: Terminal, old: str, new: str) -> None:
+    assert (
+        terminal.refusal("up", **{old: "1000000"}) == f"The settings are wrong: {old} was renamed: set {new} instead."
+    )
+
+
+def test_every_renamed_setting_has_a_name_that_exists() -> None:
+    assert set(RENAMED.values()) <= {f"SAFELIGHT_{name.upper()}" for name in Settings.model_fields}
 
 
 def test_a_part_that_needs_a_database_says_where_to_get_one(terminal: Terminal) -> None:
