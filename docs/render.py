@@ -1,14 +1,14 @@
-"""Writes `docs/reference/` from the code: `python docs/render.py`. With `--check` it only says whether they differ."""
+"""Generate `docs/reference/` from the code: `python docs/render.py`. `--check` only compares, for tests and CI."""
 
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
 from core import errors
-from core.catalog import Model
+from core.catalog import GeneratorName, Model
 from core.errors import SafelightError
 from core.settings import Settings
 
@@ -16,11 +16,11 @@ REFERENCE = Path(__file__).parent / "reference"
 
 
 def settings() -> str:
-    """Every setting, its default and what it means."""
+    """The page of all settings: variable, default, meaning."""
     lines = [
         "# Settings",
         "",
-        "Environment variables. Durations are seconds (`30`, `0.5`) or ISO 8601 (`PT30S`).",
+        "Settings are environment variables. Set durations in seconds (`30`, `0.5`) or ISO 8601 (`PT30S`).",
         "",
         "| variable | default | meaning |",
         "|---|---|---|",
@@ -35,20 +35,32 @@ def _default(name: str, field: FieldInfo) -> str:
     if value is None:
         return ""
     if isinstance(value, timedelta):
-        return f"{value.total_seconds():g} s"
+        return _duration(value)
     if name == "models_dir":
         return "`models` beside the code"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
+_UNITS = (("days", "day", 86400), ("h", "h", 3600), ("min", "min", 60), ("s", "s", 1))
+
+
+def _duration(value: timedelta) -> str:
+    """A duration in the largest unit in which it is a whole number: `30 days`, `1 h`, `590 s`, `500 ms`."""
+    for plural, singular, size in _UNITS:
+        count, rest = divmod(value, timedelta(seconds=size))
+        if count and not rest:
+            return f"{count} {singular if count == 1 else plural}"
+    return f"{value / timedelta(milliseconds=1):g} ms"
+
+
 def error_codes() -> str:
-    """Every error, its status and its code."""
+    """The page of all errors: code, status, type, retry, meaning."""
     lines = [
         "# Errors",
         "",
-        'Every answer of 400 and above is `{"error": {"message", "type", "param", "code"}}`; a failed job carries',
-        "`code` and `message` in its `error`. `retry` says whether trying again can help (`x-should-retry`; for a job",
-        "whether Safelight itself tries again).",
+        'Every response with a status of 400 or above is `{"error": {"message", "type", "param", "code"}}`. A failed',
+        "job has `code` and `message` in its `error`. `retry` says whether a retry can help: for a response, it is the",
+        "header `x-should-retry`; for a job, it says whether Safelight retries the job itself.",
         "",
         "| code | status | type | retry | meaning |",
         "|---|---|---|---|---|",
@@ -56,25 +68,25 @@ def error_codes() -> str:
     for kind in _tree(SafelightError):
         status = "on the job" if issubclass(kind, errors.GenerationError) else str(kind.status)
         retry = "yes" if kind.retryable else "no"
-        meaning = (kind.__doc__ or "").partition("\n")[0]
+        meaning = (kind.__doc__ or "").splitlines()[0]
         lines.append(f"| `{kind.code}` | {status} | `{kind.type}` | {retry} | {meaning} |")
     return "\n".join(lines) + "\n"
 
 
 def _tree(kind: type[SafelightError]) -> list[type[SafelightError]]:
-    found = []
+    kinds = []
     for child in kind.__subclasses__():
-        found += [child, *_tree(child)]
-    return found
+        kinds += [child, *_tree(child)]
+    return kinds
 
 
 def catalogue() -> str:
-    """Every field of a model in the catalogue."""
+    """The page of the catalogue: the fields of a model, and the options of each generator."""
     lines = [
         "# The catalogue",
         "",
-        "`models/catalog.toml`, or the file that `SAFELIGHT_CATALOG` names: the id of the `default` model, then a",
-        "`[[models]]` table for each. The API checks requests against it and needs no torch; the worker loads by it.",
+        "The catalogue is `models/catalog.toml`, or the file in `SAFELIGHT_CATALOG`. It names the `default` model and",
+        "has a `[[models]]` table per model. The API validates requests against it; the worker loads the models in it.",
         "",
         "| field | default | meaning |",
         "|---|---|---|",
@@ -82,7 +94,24 @@ def catalogue() -> str:
     for name, field in Model.model_fields.items():
         default = "required" if field.is_required() else f"`{_plain(field.get_default(call_default_factory=True))}`"
         lines.append(f"| `{name}` | {default} | {field.description or _MEANING[name]} |")
+    for generator in get_args(GeneratorName):
+        lines += _generator(generator)
     return "\n".join(lines) + "\n"
+
+
+def _generator(name: str) -> list[str]:
+    """The section of a generator: what it is, and a table of its options."""
+    description, options = _GENERATORS[name]
+    return [
+        "",
+        f"## `{name}`",
+        "",
+        description,
+        "",
+        "| option | default | meaning |",
+        "|---|---|---|",
+        *(f"| {option} | {default} | {meaning} |" for option, (default, meaning) in options.items()),
+    ]
 
 
 def _plain(value: Any) -> str:
@@ -94,24 +123,58 @@ def _plain(value: Any) -> str:
 
 
 _MEANING = {
-    "id": "The name that requests use.",
-    "generator": "What draws: `diffusers_local` (any diffusers pipeline), `fake` (a pattern, for tests).",
-    "queue": "Where its jobs wait; a worker serves one or more queues.",
-    "description": "A sentence for people.",
-    "licence": "Of the weights.",
-    "aliases": "Other names that mean this model, such as `dall-e-2`.",
-    "operations": "`generation`, `edit`, `variation`.",
-    "sizes": "Sizes that a request may ask for, `WIDTHxHEIGHT` in pixels.",
-    "steps": "Denoising steps: default and bounds.",
-    "guidance_scale": "Classifier-free guidance: default and bounds.",
-    "max_prompt_chars": "Longest prompt.",
+    "id": "Name of the model in requests.",
+    "generator": "`diffusers_local`, `openai_images` or `fake`; see below.",
+    "queue": "Queue of its jobs. A worker serves one or more queues.",
+    "description": "One sentence about the model.",
+    "licence": "Licence of the weights.",
+    "aliases": "Other names of the model in requests, such as `dall-e-2`.",
+    "operations": "Supported operations: `generation`, `edit`, `variation`.",
+    "sizes": "Supported sizes, `WIDTHxHEIGHT` in pixels.",
+    "steps": "Denoising steps: default, minimum and maximum.",
+    "guidance_scale": "Classifier-free guidance scale: default, minimum and maximum.",
+    "max_prompt_chars": "Maximum length of a prompt in characters.",
+}
+
+_GENERATORS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
+    "diffusers_local": (
+        "Any diffusers pipeline on a device of the worker. `source` is a folder or a hub id.",
+        {
+            "`dtype`": (
+                "",
+                "Data type of the weights: `float32`, `float16` or `bfloat16`. "
+                "Default: `bfloat16` on CUDA (`float16` on older cards), `float32` elsewhere.",
+            ),
+            "`variant`": ("", "Variant of the weight files, such as `fp16`."),
+            "any other": (
+                "the pipeline's",
+                "Argument of the pipeline's call that requests do not set, such as `max_sequence_length` or "
+                "`true_cfg_scale`. An option that the pipeline does not have is an error when the model is loaded.",
+            ),
+        },
+    ),
+    "fake": (
+        "A deterministic pattern from prompt and seed, for tests and load. It needs no torch.",
+        {"`step_seconds`": ("`0.0`", "Duration of a denoising step in seconds.")},
+    ),
+    "openai_images": (
+        "OpenAI's images API or a compatible one (`SAFELIGHT_OPENAI_BASE_URL`). It needs `SAFELIGHT_OPENAI_API_KEY`; "
+        "`microbatch_size` must be 1. Costs are computed only if all three prices are set.",
+        {
+            "`quality`": ('`"auto"`', "Quality of requests that do not set one."),
+            "`moderation`": ('`"auto"`', "Moderation level of generations: `low` or `auto`."),
+            "`usd_text_input`": ("", "Price of a million text input tokens (the prompt) in US dollars."),
+            "`usd_image_input`": ("", "Price of a million image input tokens (the images of an edit) in US dollars."),
+            "`usd_output`": ("", "Price of a million output tokens (the generated images) in US dollars."),
+        },
+    ),
 }
 
 PAGES = {"settings.md": settings, "errors.md": error_codes, "catalog.md": catalogue}
 
 
 def main() -> int:
-    """Write the pages, or with --check compare them."""
+    """Write the pages; with --check, compare them and return 1 if any differs."""
     stale = []
     for name, render in PAGES.items():
         page = REFERENCE / name
