@@ -50,7 +50,7 @@ def test_after_ctrl_c_the_batch_goes_on_and_the_same_command_fetches_what_is_mis
     before = snapshot(prompts.out)
     again = terminal.run("batch", "--out", str(prompts.out))
     assert again.returncode == 0
-    assert f"Images in {prompts.out}: 3, 3 of them from before." in again.stderr
+    assert f"Images in {prompts.out}: 3, 3 of them from an earlier run." in again.stderr
     assert {name: before[name] for name in prompts.images()} == {
         name: snapshot(prompts.out)[name] for name in prompts.images()
     }

@@ -24,7 +24,7 @@ def taken_port() -> Iterator[str]:
 
 def test_a_taken_port_is_named(terminal: Terminal, taken_port: str) -> None:
     said = terminal.refusal("up", SAFELIGHT_PORT=taken_port)
-    assert said == f"Port {taken_port} of 127.0.0.1 is taken: set SAFELIGHT_PORT to a free one."
+    assert said == f"Port {taken_port} of 127.0.0.1 is in use: set SAFELIGHT_PORT to a free one."
 
 
 def test_a_data_directory_that_cannot_be_written_is_named(terminal: Terminal) -> None:
