@@ -50,8 +50,8 @@ class LazyGroup(typer.core.TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that is called, imported."""
-        name, command, rest = super().resolve_command(ctx, args)
-        return name, command and _load(command.name or ""), rest
+        name, command, arguments = super().resolve_command(ctx, args)
+        return name, command and _load(command.name or ""), arguments
 
     def invoke(self, ctx: Any) -> Any:
         """Call the command. A CommandError becomes one line on stderr and exit code 1."""

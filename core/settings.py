@@ -237,8 +237,8 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _no_old_names(cls, data: Any) -> Any:
-        if old := next((name for name in RENAMED if name in os.environ), None):
-            raise ValueError(f"{old} was renamed: set {RENAMED[old]} instead")
+        if name := next((name for name in RENAMED if name in os.environ), None):
+            raise ValueError(f"{name} was renamed: set {RENAMED[name]} instead")
         return data
 
     @model_validator(mode="after")

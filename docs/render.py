@@ -47,8 +47,8 @@ _UNITS = (("days", "day", 86400), ("h", "h", 3600), ("min", "min", 60), ("s", "s
 def _duration(value: timedelta) -> str:
     """A duration in the largest unit in which it is a whole number: `30 days`, `1 h`, `590 s`, `500 ms`."""
     for plural, singular, size in _UNITS:
-        count, rest = divmod(value, timedelta(seconds=size))
-        if count and not rest:
+        count, remainder = divmod(value, timedelta(seconds=size))
+        if count and not remainder:
             return f"{count} {singular if count == 1 else plural}"
     return f"{value / timedelta(milliseconds=1):g} ms"
 
@@ -92,7 +92,7 @@ def catalogue() -> str:
         "|---|---|---|",
     ]
     for name, field in Model.model_fields.items():
-        default = "required" if field.is_required() else f"`{_plain(field.get_default(call_default_factory=True))}`"
+        default = "required" if field.is_required() else f"`{_format_value(field.get_default(call_default_factory=True))}`"
         lines.append(f"| `{name}` | {default} | {field.description or _MEANING[name]} |")
     for generator in get_args(GeneratorName):
         lines += _generator(generator)
@@ -114,7 +114,7 @@ def _generator(name: str) -> list[str]:
     ]
 
 
-def _plain(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if hasattr(value, "model_dump"):
         return ", ".join(f"{name} = {part:g}" for name, part in value.model_dump().items())
     if isinstance(value, tuple):
