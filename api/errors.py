@@ -20,6 +20,7 @@ from core.errors import (
     NotFound,
     RequestTooLarge,
     SafelightError,
+    first_line,
 )
 from core.responses.job import ErrorBody, ErrorResponse
 
@@ -76,7 +77,7 @@ def _allowed(request: Request, refused: HTTPException) -> str:
 
 
 async def _database(_request: Request, error: Exception) -> Response:
-    log.error("database unavailable: %s", str(error).partition("\n")[0])
+    log.error("database unavailable: %s", first_line(error))
     return render(DatabaseUnavailable())
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from core import idempotency, jobs, queries
 from core.db import UNAVAILABLE, AsyncDatabase
-from core.errors import QueueFull
+from core.errors import QueueFull, first_line
 from core.redis.pending_requests import PendingRequests
 from core.redis.progress import Listener
 from core.requests.fields import ImageSource
@@ -110,7 +110,7 @@ class Callers:
                 log.info("job %s cancelled: its client went away", job_id)
                 await self._listener.changed(job_id)
         except UNAVAILABLE as error:
-            log.warning("job %s goes on without its client: %s", job_id, str(error).partition("\n")[0])
+            log.warning("job %s goes on without its client: %s", job_id, first_line(error))
 
     async def close(self) -> None:
         """Let the jobs of clients that went away be; a process that starts may lead them back."""

@@ -18,7 +18,7 @@ from psycopg.rows import dict_row
 
 from bench.references import CREATE_TABLE
 from cli import database
-from cli.environment import ROOT, variables
+from cli.environment import ROOT, server_environment
 from cli.local import processes
 from cli.local.child import Child
 from cli.local.embedded import EmbeddedPostgres, EmbeddedValkey, free_port
@@ -127,7 +127,7 @@ class Service:
 
     def _environment(self) -> Mapping[str, str]:
         mine = {"SAFELIGHT_PORT": str(self.settings.port), "SAFELIGHT_LOG_LEVEL": "warning"}
-        outside = {name: value for name, value in variables(self.settings).items() if name not in os.environ}
+        outside = {name: value for name, value in server_environment(self.settings).items() if name not in os.environ}
         return os.environ | outside | mine
 
     def model(self, model_id: str) -> Model:
@@ -160,7 +160,7 @@ def until_answers(server: Child, url: str) -> None:
 
     def serves() -> bool:
         if not server.is_running:
-            raise RuntimeError(f"{server.name} ended: {server.last_words()}")
+            raise RuntimeError(f"{server.name} ended: {server.read_last_line()}")
         try:
             return httpx.get(url).is_success
         except httpx.TransportError:

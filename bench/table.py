@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from cli.table import align
+
 
 def quantile(values: Iterable[float], share: float) -> float:
     """The value that `share` of all values do not exceed (nearest rank)."""
@@ -62,10 +64,6 @@ def summary(values: Sequence[float]) -> str:
 
 def render(lines: Sequence[Line]) -> str:
     """The table as GitHub's Markdown, aligned for a terminal."""
-    rows = [HEADINGS, *(line.cells() for line in lines)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    body = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
-    ]
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return "\n".join([body[0], rule, *body[1:]])
+    head, *rows = align([HEADINGS, *(line.cells() for line in lines)])
+    rule = ["-" * len(cell) for cell in head]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))

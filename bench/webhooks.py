@@ -28,7 +28,7 @@ from psycopg.rows import dict_row
 from bench.service import until, until_answers
 from bench.table import Line, quantile, render
 from cli import database
-from cli.environment import ROOT, variables
+from cli.environment import ROOT, server_environment
 from cli.local import processes
 from cli.local.child import Child
 from cli.local.embedded import EmbeddedPostgres, free_port
@@ -88,7 +88,7 @@ class Post:
         return child
 
     def _environment(self) -> Mapping[str, str]:
-        outside = {name: value for name, value in variables(self.settings).items() if name not in os.environ}
+        outside = {name: value for name, value in server_environment(self.settings).items() if name not in os.environ}
         mine = {"SAFELIGHT_EGRESS_ALLOW": "127.0.0.1", "SAFELIGHT_LOG_LEVEL": "warning"}
         return os.environ | outside | mine
 

@@ -1,9 +1,9 @@
-"""Safelight's API as the client commands use it: sends, tries again, and turns every refusal into one sentence.
+"""Client of Safelight's API for the commands. It retries requests and turns each error into one sentence.
 
-Every request here may be repeated without harm (a submit carries an Idempotency-Key), so a broken connection, or an API
-that is away for a moment, is tried again. An API that never answered is not waited for: the sentence says how to start
-it. What is shown of a job, and where images go, is the commands' business; what is asked of batches is in
-`cli.batch.client`. Threads may share a client.
+All requests are idempotent (a submit has an Idempotency-Key), so a request is retried after a lost connection or a
+temporary error of the API. If the API has never answered, there is no retry: the error says how to start it. The calls
+for batches are in `cli.batch.client`. Threads may share a client. `tests/cli/test_api_types.py` compares the types here
+with the API.
 """
 
 import json
@@ -19,39 +19,41 @@ from uuid import uuid4
 import httpx
 import typer
 
-from cli.errors import CommandError, NotThere, Refused
+from cli.errors import CommandError, NotFound, RequestRejected
 
-PATIENCE_SECONDS = 30.0
-"""How long an API that has answered before may be away: `safelight up` starts one that died within seconds."""
+RETRY_SECONDS = 30.0
+"""How long requests are retried during an outage of the API. `safelight up` restarts a dead API within seconds."""
 
-PAUSE_SECONDS = 1.0
-"""Between two tries, where the API names no time of its own."""
+RETRY_DELAY_SECONDS = 1.0
+"""Delay before a retry if the response has no Retry-After."""
 
-ANSWER_SECONDS = 20.0
-"""Longest wait for an answer; above the API's own 15 s for a statement."""
+RESPONSE_SECONDS = 20.0
+"""Maximum wait for a response; above the API's limit of 15 s for a statement."""
 
-SILENCE_SECONDS = 45.0
-"""Longest silence of a stream: the API says something every 15 s or so."""
+STREAM_IDLE_SECONDS = 45.0
+"""Maximum time without data on a stream. The API sends a comment about every 15 s."""
 
-PASSING = frozenset({502, 503, 504})
-"""What a proxy answers while the API behind it starts."""
+GATEWAY_STATUSES = frozenset({502, 503, 504})
+"""Statuses of a proxy while the API behind it starts."""
 
-KEPT_SECONDS = 30 * 24 * 3600
-"""How long an uploaded image is kept, so that its job can be retried: the longest the API takes."""
+UPLOAD_TTL_SECONDS = 30 * 24 * 3600
+"""How long an uploaded image is stored, so that its job can be retried. This is the API's maximum."""
 
-PAGE = 100
-"""Most jobs that the API lists at a time."""
+PAGE_SIZE = 100
+"""The API's maximum for a page of a list."""
 
 Url = Annotated[
     str | None,
-    typer.Option(envvar="SAFELIGHT_URL", help="Where Safelight is. Default: where the settings say.", metavar="URL"),
+    typer.Option(
+        envvar="SAFELIGHT_URL", help="URL of Safelight. Default: from the settings of this machine.", metavar="URL"
+    ),
 ]
-Key = Annotated[str | None, typer.Option(envvar="SAFELIGHT_API_KEY", help="API key, where keys are asked for.")]
+Key = Annotated[str | None, typer.Option(envvar="SAFELIGHT_API_KEY", help="API key, if the API needs one.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.")]
 
 
 class Image(TypedDict):
-    """What the commands read of an image."""
+    """The fields of an image that the commands read."""
 
     id: str
     index: int
@@ -68,14 +70,14 @@ class JobError(TypedDict):
 
 
 class JobWarning(TypedDict):
-    """What to know about a job that is done all the same."""
+    """A problem of a completed job, such as a truncated prompt."""
 
     code: str
     message: str
 
 
 class Job(TypedDict):
-    """What the commands read of a job; the API sends more."""
+    """The fields of a job that the commands read."""
 
     id: str
     status: str
@@ -90,151 +92,156 @@ class Job(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A fact about a job, or a step of its drawing (`job.progress`)."""
+    """An event of a job. Denoising steps have the type `job.progress`."""
 
     type: str
     data: Mapping[str, Any]
 
     @property
     def job(self) -> Job | None:
-        """The job as it ended, if this was its end."""
+        """The finished job, if this is its last event."""
         return cast(Job | None, self.data.get("job"))
 
 
-class _Passing(Exception):
-    """Something that may be over at the next try, after a pause."""
+class _TemporaryError(Exception):
+    """An error after which the request is retried."""
 
-    def __init__(self, reason: str, pause: float = PAUSE_SECONDS) -> None:
-        self.pause = pause
+    def __init__(self, reason: str, delay: float = RETRY_DELAY_SECONDS) -> None:
+        self.delay = delay
         super().__init__(reason)
 
 
 class Client:
-    """One Safelight, spoken to by one command. Everything that goes wrong is a CommandError."""
+    """Client of one Safelight. All its errors are CommandErrors."""
 
     def __init__(
         self,
         url: str,
         key: str | None = None,
-        patience: float = PATIENCE_SECONDS,
-        tell: Callable[[str], None] | None = None,
+        retry_seconds: float = RETRY_SECONDS,
+        report: Callable[[str], None] | None = None,
     ) -> None:
-        self.url = _checked_url(url)
+        self.url = _check_url(url)
         if key is not None and not (key.isascii() and key.isprintable()):
-            raise CommandError("The API key has characters that no key has: check --key or SAFELIGHT_API_KEY.")
+            raise CommandError("The API key has invalid characters: check --key or SAFELIGHT_API_KEY.")
         self._http = httpx.Client(
             base_url=self.url,
             headers={"authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(ANSWER_SECONDS, connect=5.0),
-            # A proxy that the environment names is not asked for this machine.
+            timeout=httpx.Timeout(RESPONSE_SECONDS, connect=5.0),
+            # For this machine, a proxy in the environment is not used.
             mounts={f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")},
         )
-        self._patience = patience
-        self._tell = tell
+        self._retry_seconds = retry_seconds
+        self._report = report
         self._has_answered = False
-        self._away_since: float | None = None
+        self._outage_start: float | None = None
 
     def submit(self, request: Mapping[str, Any]) -> Job:
-        """Post a job. However often it has to be sent, it is one job."""
+        """Submit a job. Retries of the request do not create another job."""
         headers = {"idempotency-key": str(uuid4()), "content-type": "application/json"}
         return cast(Job, self.request("POST", "/v1/jobs", content=json.dumps(request), headers=headers))
 
     def upload(self, name: str, content: bytes, purpose: str = "vision") -> str:
-        """Put a file beside the jobs that begin with it, for KEPT_SECONDS; returns the file's id.
+        """Upload a file; returns its id. It expires after UPLOAD_TTL_SECONDS.
 
-        Sent twice, it is two files; the one that nothing names expires like the other.
+        A retry may upload it twice; the file that no job uses expires too.
         """
         fields = {
             "purpose": purpose,
             "expires_after[anchor]": "created_at",
-            "expires_after[seconds]": str(KEPT_SECONDS),
+            "expires_after[seconds]": str(UPLOAD_TTL_SECONDS),
         }
         return str(self.request("POST", "/v1/files", data=fields, files={"file": (name, content)})["id"])
 
     def cancel(self, job_id: str) -> Job:
-        """Wish that a job stop; returns it as it is then."""
+        """Request the cancellation of a job; returns the job."""
         return cast(Job, self.request("POST", f"{_path(job_id)}/cancel"))
 
     def jobs(self, limit: int, statuses: Sequence[str] = (), model: str | None = None) -> Iterator[Job]:
-        """The newest jobs, as many as `limit` at most."""
-        wanted: dict[str, Any] = {"status": list(statuses), **({} if model is None else {"model": model})}
+        """The newest jobs, at most `limit`."""
+        params: dict[str, Any] = {"status": list(statuses), **({} if model is None else {"model": model})}
+        return self.list_newest("/v1/jobs", params, limit)
+
+    def list_newest(self, path: str, params: Mapping[str, Any], limit: int) -> Iterator[Any]:
+        """The newest objects of a list of the API, at most `limit`."""
+        cursor: dict[str, Any] = {}
         while limit > 0:
-            page = self.request("GET", "/v1/jobs", params={**wanted, "limit": min(limit, PAGE)})
+            page = self.request("GET", path, params={**params, **cursor, "limit": min(limit, PAGE_SIZE)})
             yield from page["data"]
             if not page["has_more"]:
                 return
             limit -= len(page["data"])
-            wanted["after"] = page["last_id"]
+            cursor["after"] = page["last_id"]
 
     def events(self, job_id: str) -> Iterator[Event]:
-        """Everything that happens to a job, from its beginning to its end, over however many connections."""
+        """All events of a job until it finishes. A lost connection is opened again after the last event."""
         path, last = f"{_path(job_id)}/events", "0"
-        timeout = httpx.Timeout(SILENCE_SECONDS, connect=5.0)
+        timeout = httpx.Timeout(STREAM_IDLE_SECONDS, connect=5.0)
         while True:
             with (
-                self._trying(advice=f" {job_id} goes on: `safelight watch {job_id}`."),
-                self._http.stream("GET", path, headers={"last-event-id": last}, timeout=timeout) as answer,
+                self._retry_errors(advice=f" {job_id} is not affected: `safelight watch {job_id}` shows it."),
+                self._http.stream("GET", path, headers={"last-event-id": last}, timeout=timeout) as response,
             ):
-                if not answer.is_success:
-                    answer.read()
-                self._check(answer)
-                if not answer.headers.get("content-type", "").startswith("text/event-stream"):
-                    raise _stranger(answer)
-                for number, event in _messages(self._lines(answer)):
+                if not response.is_success:
+                    response.read()
+                self._check(response)
+                if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                    raise _not_safelight(response)
+                for number, event in _parse_events(self._lines(response)):
                     last = number or last
                     yield event
                     if event.job is not None:
                         return
-                raise _Passing("ends the stream before the job's end")
+                raise _TemporaryError("closes the stream before the job finishes")
 
     def download(self, image: Image) -> bytes:
-        """An image's file, as it was stored."""
-        content = self._request("GET", _content(image), follow_redirects=True).content
+        """The content of an image. Raises CommandError if its SHA-256 is wrong."""
+        content = self._request("GET", _content_path(image), follow_redirects=True).content
         if sha256(content).hexdigest() != image["sha256"]:
-            raise _changed(image)
+            raise _checksum_error(image)
         return content
 
     def download_into(self, file: BinaryIO, image: Image) -> None:
-        """An image's file, as it was stored, written over what `file` holds."""
-        if self.save(_content(image), file) != image["sha256"]:
-            raise _changed(image)
+        """Write the content of an image to a file, from its start. Raises CommandError if its SHA-256 is wrong."""
+        if self.save(_content_path(image), file) != image["sha256"]:
+            raise _checksum_error(image)
 
     def save(self, path: str, file: BinaryIO) -> str:
-        """Write what lies at a path over what `file` holds, piece by piece; returns its SHA-256."""
+        """Write the content at a path to a file, from its start; returns the SHA-256."""
         while True:
-            with self._trying(), self._http.stream("GET", path, follow_redirects=True) as answer:
-                if not answer.is_success:
-                    answer.read()
-                self._check(answer)
+            with self._retry_errors(), self._http.stream("GET", path, follow_redirects=True) as response:
+                if not response.is_success:
+                    response.read()
+                self._check(response)
                 file.seek(0)
                 file.truncate()
                 digest = sha256()
-                for part in answer.iter_bytes():
-                    file.write(part)
-                    digest.update(part)
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
+                    digest.update(chunk)
                 return digest.hexdigest()
 
     def request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        """An object of the API."""
-        answer = self._request(method, path, **options)
+        """Send a request; returns the object in the response."""
+        response = self._request(method, path, **options)
         try:
-            found = answer.json()
+            body = response.json()
         except ValueError:
-            found = None
-        if not isinstance(found, dict) or "object" not in found:
-            raise _stranger(answer)
-        return found
+            body = None
+        if not isinstance(body, dict) or "object" not in body:
+            raise _not_safelight(response)
+        return body
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         while True:
-            with self._trying():
-                answer = self._http.request(method, path, **options)
-                self._check(answer)
-                return answer
+            with self._retry_errors():
+                response = self._http.request(method, path, **options)
+                self._check(response)
+                return response
 
     @contextmanager
-    def _trying(self, advice: str = "") -> Iterator[None]:
-        """Swallow what may pass, after a pause: the loop around tries again. Raises CommandError when patience ends."""
+    def _retry_errors(self, advice: str = "") -> Iterator[None]:
+        """Suppress a temporary error after a delay: the caller's loop retries. Raises CommandError after the limit."""
         try:
             yield
             return
@@ -242,37 +249,37 @@ class Client:
             if not self._has_answered and isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
                 raise CommandError(
                     f"Safelight does not answer at {self.url}: start it with `safelight up`, "
-                    "or name another one with --url or SAFELIGHT_URL."
+                    "or set its URL with --url or SAFELIGHT_URL."
                 ) from None
             self._has_answered = True
-            trouble = _Passing(f"does not answer ({str(error) or type(error).__name__})")
-        except _Passing as passing:
-            trouble = passing
-        now = time.monotonic()
-        if self._away_since is None and self._tell is not None:
-            self._tell(f"{self.url} {trouble}; trying again for up to {self._patience:g} s.")
-        # Read once: another thread may have had an answer meanwhile.
-        self._away_since = away_since = self._away_since or now
-        if now + trouble.pause > away_since + self._patience:
-            raise CommandError(f"After {self._patience:g} s {self.url} still {trouble}.{advice}") from None
-        time.sleep(trouble.pause)  # as long as the server asked for, or a client should leave it alone
+            failure = _TemporaryError(f"does not answer ({str(error) or type(error).__name__})")
+        except _TemporaryError as error:
+            failure = error
+        time_now = time.monotonic()
+        if self._outage_start is None and self._report is not None:
+            self._report(f"{self.url} {failure}; trying again for up to {self._retry_seconds:g} s.")
+        # In a local variable, because another thread may reset the attribute after a response.
+        self._outage_start = outage_start = self._outage_start or time_now
+        if time_now + failure.delay > outage_start + self._retry_seconds:
+            raise CommandError(f"After {self._retry_seconds:g} s {self.url} still {failure}.{advice}") from None
+        time.sleep(failure.delay)  # Retry-After, or our own limit of the request rate
 
-    def _check(self, answer: httpx.Response) -> None:
-        """Let an answer pass that is none of an error. Raises _Passing or CommandError."""
+    def _check(self, response: httpx.Response) -> None:
+        """Raise _TemporaryError or CommandError for the response of an error."""
         self._has_answered = True
-        advised = answer.headers.get("x-should-retry")
-        if advised == "true" or (advised is None and answer.status_code in PASSING):
-            after = answer.headers.get("retry-after", "")
-            message = _message(answer) or answer.reason_phrase
-            reason = f"answers {answer.status_code} ({message.rstrip('.')})"
-            raise _Passing(reason, float(after) if after.isdecimal() else PAUSE_SECONDS)
-        self._away_since = None
-        if not answer.is_success:
-            raise _refusal(answer)
+        should_retry = response.headers.get("x-should-retry")
+        if should_retry == "true" or (should_retry is None and response.status_code in GATEWAY_STATUSES):
+            delay = response.headers.get("retry-after", "")
+            message = _error_message(response) or response.reason_phrase
+            reason = f"answers {response.status_code} ({message.rstrip('.')})"
+            raise _TemporaryError(reason, float(delay) if delay.isdecimal() else RETRY_DELAY_SECONDS)
+        self._outage_start = None
+        if not response.is_success:
+            raise _command_error(response)
 
-    def _lines(self, answer: httpx.Response) -> Iterator[str]:
-        for line in answer.iter_lines():
-            self._away_since = None
+    def _lines(self, response: httpx.Response) -> Iterator[str]:
+        for line in response.iter_lines():
+            self._outage_start = None
             yield line
 
     def __enter__(self) -> Self:
@@ -285,74 +292,74 @@ class Client:
 def connect(
     url: str | None,
     key: str | None,
-    patience: float = PATIENCE_SECONDS,
-    tell: Callable[[str], None] | None = None,
+    retry_seconds: float = RETRY_SECONDS,
+    report: Callable[[str], None] | None = None,
 ) -> Client:
-    """The Safelight that a command means: by its options, else by the settings. `tell` hears when it goes away."""
+    """The client for a command's options; without a URL, for the settings. `report` gets the message of an outage."""
     if not url:
         from cli.environment import read_settings
-        from cli.panel import address
+        from cli.panel import api_url
 
-        url = address(read_settings())
-    return Client(url, key or None, patience, tell)
+        url = api_url(read_settings())
+    return Client(url, key or None, retry_seconds, report)
 
 
-def _checked_url(url: str) -> str:
+def _check_url(url: str) -> str:
     try:
         parts = httpx.URL(url)
     except httpx.InvalidURL:
         parts = httpx.URL()
     if parts.scheme not in ("http", "https") or not parts.host:
-        raise CommandError(f"{url} is no URL of a Safelight: one looks like http://127.0.0.1:8000.")
+        raise CommandError(f"{url} is not a valid URL of Safelight; an example is http://127.0.0.1:8000.")
     if parts.path.rstrip("/").endswith("/v1"):
-        raise CommandError(f"Leave the /v1 out of {url}: the command adds it.")
+        raise CommandError(f"The URL {url} must not end in /v1: the command adds it.")
     return url.rstrip("/")
 
 
 def _path(job_id: str) -> str:
     if not re.fullmatch(r"job_[0-9A-Za-z]+", job_id):
-        raise CommandError(f"{job_id!r} is not the id of a job: one looks like job_01kc3m9w8yq6k0v2t5x7z1b4dn.")
+        raise CommandError(f"{job_id!r} is not the id of a job; an example is job_01kc3m9w8yq6k0v2t5x7z1b4dn.")
     return f"/v1/jobs/{job_id}"
 
 
-def _content(image: Image) -> str:
+def _content_path(image: Image) -> str:
     return f"/v1/images/{image['id']}/content"
 
 
-def _changed(image: Image) -> CommandError:
-    return CommandError(f"{image['id']} has not arrived as it was stored (its SHA-256 differs): try again.")
+def _checksum_error(image: Image) -> CommandError:
+    return CommandError(f"The download of {image['id']} is damaged (its SHA-256 differs): try again.")
 
 
-def _refusal(answer: httpx.Response) -> CommandError:
-    """An error of the API as one sentence."""
-    if answer.status_code == 401:
+def _command_error(response: httpx.Response) -> CommandError:
+    """The error in a response, as one sentence."""
+    if response.status_code == 401:
         return CommandError(
-            "The API key is missing or not valid: give one with --key or SAFELIGHT_API_KEY "
-            "(`safelight keys create NAME` makes one)."
+            "The API key is missing or not valid: set it with --key or SAFELIGHT_API_KEY "
+            "(`safelight keys create NAME` creates one)."
         )
-    message = _message(answer)
+    message = _error_message(response)
     if message is None:
-        return _stranger(answer)
-    if answer.status_code < 500:
-        return NotThere(message) if answer.status_code == 404 else Refused(message)
-    return CommandError(f"{message} (request {answer.headers.get('x-request-id')})")
+        return _not_safelight(response)
+    if response.status_code < 500:
+        return NotFound(message) if response.status_code == 404 else RequestRejected(message)
+    return CommandError(f"{message} (request {response.headers.get('x-request-id')})")
 
 
-def _message(answer: httpx.Response) -> str | None:
-    """What an error object says, on one line; None if this is none."""
+def _error_message(response: httpx.Response) -> str | None:
+    """The message of an error object, on one line; None if the response has no error object."""
     try:
-        return " ".join(str(answer.json()["error"]["message"]).split())
+        return " ".join(str(response.json()["error"]["message"]).split())
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def _stranger(answer: httpx.Response) -> CommandError:
-    where = answer.url.copy_with(query=None)
-    return CommandError(f"{where} answered {answer.status_code} as no Safelight does: check --url or SAFELIGHT_URL.")
+def _not_safelight(response: httpx.Response) -> CommandError:
+    url = response.url.copy_with(query=None)
+    return CommandError(f"{url} answered {response.status_code}, but not as Safelight: check --url or SAFELIGHT_URL.")
 
 
-def _messages(lines: Iterator[str]) -> Iterator[tuple[str | None, Event]]:
-    """Server-sent events with their ids; comments are passed over. Source: WHATWG HTML, section 9.2.6."""
+def _parse_events(lines: Iterator[str]) -> Iterator[tuple[str | None, Event]]:
+    """Server-sent events with their ids; comments are skipped. Source: WHATWG HTML, section 9.2.6."""
     fields: dict[str, str] = {}
     for line in lines:
         if line:

@@ -1,45 +1,46 @@
-"""The database as commands see it: open it, ask which revision it has, bring it to the newest."""
+"""Access to the database for commands: open it, read its revision, migrate it."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import sqlalchemy as sa
-
 import migrations
 from cli.errors import CommandError
-from core.db import Database
+from core import revision
+from core.db import DATABASE_ERROR, Database
+from core.errors import first_line
 from core.settings import Settings
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Database]:
-    """The database, closed at the end. Raises CommandError when it cannot be used."""
+def open_database(settings: Settings) -> Iterator[Database]:
+    """Open the database and close it at the end. Raises CommandError if a statement fails."""
     database = Database(settings, name="safelight-cli")
     try:
-        yield database
-    except sa.exc.SQLAlchemyError as error:
-        raise CommandError(f"The database cannot be used: {_first_line(error)}") from None
+        with _command_errors():
+            yield database
     finally:
         database.close()
 
 
 def upgrade(settings: Settings) -> None:
-    """Bring the database's tables to the newest revision. Raises CommandError when it cannot be used."""
-    os.environ["SAFELIGHT_DATABASE_URL"] = settings.database_url or ""  # where migrations look for it
-    try:
+    """Migrate the database to the newest revision. Raises CommandError if that fails."""
+    os.environ["SAFELIGHT_DATABASE_URL"] = settings.database_url or ""  # migrations/env.py reads it
+    with _command_errors():
         migrations.upgrade()
-    except sa.exc.SQLAlchemyError as error:
-        raise CommandError(f"The database cannot be used: {_first_line(error)}") from None
 
 
-def revision(database: Database) -> str | None:
-    """The revision that the tables have; None when there are none."""
-    if not database.execute(sa.select(sa.func.to_regclass("alembic_version")))[0][0]:
+def get_revision(database: Database) -> str | None:
+    """The revision of the tables; None if there are no tables."""
+    if not database.execute(revision.list_revision_tables()):
         return None
-    rows = database.execute(sa.text("SELECT version_num FROM alembic_version"))
-    return str(rows[0][0]) if rows else None
+    return next(iter(database.execute(revision.get_revision())), None)
 
 
-def _first_line(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+@contextmanager
+def _command_errors() -> Iterator[None]:
+    try:
+        yield
+    except DATABASE_ERROR as error:
+        cause = getattr(error, "orig", None) or error  # the driver's error, without SQLAlchemy's additions
+        raise CommandError(f"The database cannot be used: {first_line(cause)}") from None

@@ -1,6 +1,6 @@
-"""What a command finds around it: settings, catalogue, and the servers of a running `safelight up`.
+"""Where commands run: settings, catalogue, and the embedded servers of a running `safelight up`.
 
-Everything wrong here is a CommandError with the variable's name; nothing here starts or changes anything.
+Errors here are CommandErrors that name the variable. Nothing here starts or changes anything.
 """
 
 import os
@@ -15,25 +15,25 @@ from core.catalog import Catalog, CatalogError, Model, load_catalog
 from core.settings import Settings
 
 ROOT = Path(__file__).parent.parent
-"""Where the packages lie. Servers run there, so that a folder `api` in the user's directory is never taken for ours."""
+"""Where our packages are. Servers run there, so that a folder `api` in the user's directory is never imported."""
 
 
 def read_settings() -> Settings:
-    """The settings, paths made absolute. Raises CommandError naming the variable that is wrong."""
+    """The settings, with absolute paths. Raises CommandError that names the wrong variable."""
     try:
         settings = Settings()
     except ValidationError as error:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
         reason = first["msg"].removeprefix("Value error, ")
-        what = f"The setting SAFELIGHT_{name} is wrong" if name else "The settings do not fit together"
-        raise CommandError(f"{what}: {reason}.") from None
+        subject = f"The setting SAFELIGHT_{name} is wrong" if name else "The settings are wrong"
+        raise CommandError(f"{subject}: {reason}.") from None
     paths = {"data_dir": settings.data_dir, "models_dir": settings.models_dir, "catalog": settings.catalog_path}
     return settings.model_copy(update={name: path.absolute() for name, path in paths.items()})
 
 
 def read_catalog(settings: Settings) -> Catalog:
-    """The catalogue. Raises CommandError with the place and the reason."""
+    """The catalogue. Raises CommandError with the path and the reason."""
     try:
         return load_catalog(settings.catalog_path)
     except CatalogError as error:
@@ -43,51 +43,51 @@ def read_catalog(settings: Settings) -> Catalog:
 
 
 def has_torch() -> bool:
-    """Whether local models can be drawn with; looked for, not imported."""
+    """Whether the packages for local models are installed. It does not import them."""
     return all(find_spec(name) is not None for name in ("torch", "diffusers", "transformers"))
 
 
-def missing_files(model: Model, settings: Settings) -> str | None:
-    """What is missing of a model's files and what to do; None when nothing is, or a hub has them."""
+def explain_missing_files(model: Model, settings: Settings) -> str | None:
+    """Which files of a model are missing and what to do; None if all are there or the model comes from a hub."""
     folder = settings.models_dir / model.source
     if model.generator != "diffusers_local" or (folder / "model_index.json").is_file():
         return None
     if model.source.count("/") == 1 and not model.source.startswith((".", "/")) and not folder.exists():
         return None
     return (
-        f"The model {model.id} is not in {folder} (there is no model_index.json): fetch the repository whole or run "
-        "`make train`, or name another catalogue with SAFELIGHT_CATALOG."
+        f"The model {model.id} is not in {folder} (there is no model_index.json): clone the whole repository or run "
+        "`make train`, or set SAFELIGHT_CATALOG to another catalogue."
     )
 
 
-def served_queues(catalog: Catalog, settings: Settings) -> tuple[str, ...]:
-    """The queues in which some model waits that this machine can draw with."""
-    can = {
+def list_available_queues(catalog: Catalog, settings: Settings) -> tuple[str, ...]:
+    """The queues with at least one model that can run on this machine."""
+    is_available = {
         "fake": True,
         "diffusers_local": has_torch(),
         "openai_images": settings.openai_api_key is not None and find_spec("openai") is not None,
     }
-    return tuple(sorted({model.queue for model in catalog.models if can[model.generator]}))
+    return tuple(sorted({model.queue for model in catalog.models if is_available[model.generator]}))
 
 
-def threads(catalog: Catalog, queues: Sequence[str]) -> int:
-    """How many threads a worker of these queues should have: two share a device, a provider takes many calls."""
+def get_concurrency(catalog: Catalog, queues: Sequence[str]) -> int:
+    """The number of threads for a worker of these queues: 32 for a provider, 2 for a device."""
     return 32 if all(catalog.is_remote(queue) for queue in queues) else 2
 
 
-def joined(settings: Settings) -> Settings:
-    """The settings with the URLs of the embedded servers that run on this data directory, where none are set.
+def with_embedded_urls(settings: Settings) -> Settings:
+    """The settings, with the URLs of the embedded servers in data_dir where none are set.
 
-    Raises CommandError when there are none.
+    Raises CommandError if there are no embedded servers.
     """
-    found = {"database_url": settings.database_url, "redis_url": settings.redis_url}
+    urls = {"database_url": settings.database_url, "redis_url": settings.redis_url}
     if settings.database_url is None:
-        found["database_url"] = _embedded_url(
+        urls["database_url"] = _embedded_url(
             settings, "postgres", "postgresql://safelight:{password}@127.0.0.1:{port}/safelight"
         )
     if settings.redis_url is None:
-        found["redis_url"] = _embedded_url(settings, "valkey", "redis://:{password}@127.0.0.1:{port}")
-    return settings.model_copy(update=found)
+        urls["redis_url"] = _embedded_url(settings, "valkey", "redis://:{password}@127.0.0.1:{port}")
+    return settings.model_copy(update=urls)
 
 
 def _embedded_url(settings: Settings, name: str, pattern: str) -> str:
@@ -102,12 +102,12 @@ def _embedded_url(settings: Settings, name: str, pattern: str) -> str:
 
 
 def reachable_host(settings: Settings) -> str:
-    """The host by which this machine reaches the API: "all addresses" is none to connect to."""
+    """The host under which this machine reaches the API: a wildcard address becomes the loopback address."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
 
 
-def variables(settings: Settings) -> dict[str, str]:
-    """The environment of a server: ours, with the URLs that we know and with absolute paths."""
+def server_environment(settings: Settings) -> dict[str, str]:
+    """The environment variables of a server: ours, with the URLs and absolute paths of the settings."""
     names = ("data_dir", "models_dir", "catalog", "database_url", "redis_url", "storage_url")
-    known = {f"SAFELIGHT_{name.upper()}": str(getattr(settings, name)) for name in names if getattr(settings, name)}
-    return os.environ | known
+    variables = {f"SAFELIGHT_{name.upper()}": str(getattr(settings, name)) for name in names if getattr(settings, name)}
+    return os.environ | variables

@@ -1,13 +1,13 @@
-"""What the command line says when it cannot go on: one sentence on stderr and exit code 1, never a traceback."""
+"""Errors of the command line. Each is shown as one sentence on stderr, with exit code 1 and no traceback."""
 
 
 class CommandError(Exception):
-    """The command cannot go on. The message is one sentence that says why and what to do."""
+    """The command cannot continue. The message is one sentence: the reason and what to do."""
 
 
-class Refused(CommandError):
-    """The API has said no, and would say it again."""
+class RequestRejected(CommandError):
+    """The API rejects the request with a 4xx; a retry would be rejected too."""
 
 
-class NotThere(Refused):
-    """The API does not have, or not any more, what was asked for."""
+class NotFound(RequestRejected):
+    """The API answers 404: the object does not exist or no longer exists."""

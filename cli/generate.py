@@ -16,7 +16,7 @@ import typer
 
 from cli.client import Client, Job, Key, Url, connect
 from cli.errors import CommandError
-from cli.jobs import after_cancel
+from cli.jobs import describe_cancellation
 from cli.parameters import FORMATS, Format, extension_of, present, request_options, with_options
 from cli.watch import INTERRUPTED, check_completed, follow
 from core.requests.job import JobRequest
@@ -99,7 +99,7 @@ def _submit(client: Client, request: dict[str, object]) -> Job:
 
 def _cancel(client: Client, job_id: str) -> None:
     try:
-        outcome = after_cancel(client.cancel(job_id))
+        outcome = describe_cancellation(client.cancel(job_id))
     except CommandError as error:
         outcome = f"{job_id} could not be cancelled: {error}"
     print(outcome, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`safelight jobs` and `safelight cancel JOB`: what is there, and stopping it."""
+"""`safelight jobs` and `safelight cancel JOB`."""
 
 import json
 import sys
@@ -9,41 +9,43 @@ import typer
 
 from cli.client import Job, JobId, Key, Url, connect
 from cli.errors import CommandError
-from cli.table import plain, span, table
+from cli.table import format_duration, format_table, one_line
 from core.status import JobStatus
 
 
 def jobs(
     status: Annotated[
-        list[JobStatus] | None, typer.Option(help="Only jobs in this state; may be repeated.", case_sensitive=False)
+        list[JobStatus] | None, typer.Option(help="Only jobs with this status; repeatable.", case_sensitive=False)
     ] = None,
     model: Annotated[str | None, typer.Option(help="Only jobs of this model.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many at most, the newest first.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, as the API shows the job.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs, newest first.")] = 20,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per job, as the API sends it.")
+    ] = False,
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """List jobs: id, status, model, prompt, age."""
+    """List jobs: id, status, model, age, prompt."""
     with connect(url, key) as client:
-        found = client.jobs(limit, status or (), model)
+        newest = client.jobs(limit, status or (), model)
         if as_json:
-            for job in found:
+            for job in newest:
                 print(json.dumps(job, ensure_ascii=False))
         else:
-            _show(list(found))
+            _print_table(list(newest))
 
 
 def cancel(job_id: JobId, url: Url = None, key: Key = None) -> None:
-    """Stop a job: at once while it waits, at its next step while it is drawn."""
+    """Cancel a job: a queued job at once, a running job at its next denoising step."""
     with connect(url, key) as client:
         job = client.cancel(job_id)
     if job["status"] not in (JobStatus.CANCELLED, JobStatus.IN_PROGRESS):
-        raise CommandError(after_cancel(job))
-    print(after_cancel(job))
+        raise CommandError(describe_cancellation(job))
+    print(describe_cancellation(job))
 
 
-def after_cancel(job: Job) -> str:
-    """What has become of a job that was asked to stop."""
+def describe_cancellation(job: Job) -> str:
+    """The effect of a cancel request on a job."""
     if job["status"] == JobStatus.CANCELLED:
         return f"{job['id']} is cancelled."
     if job["status"] == JobStatus.IN_PROGRESS:
@@ -51,15 +53,13 @@ def after_cancel(job: Job) -> str:
     return f"{job['id']} is {job['status']} already."
 
 
-def _show(found: list[Job]) -> None:
-    """Print jobs as a table; only the prompt gives way to a narrow terminal."""
-    if not found:
+def _print_table(jobs: list[Job]) -> None:
+    if not jobs:
         print("There are no such jobs.", file=sys.stderr)
         return
-    now = time.time()
     rows = [("ID", "STATUS", "MODEL", "AGE", "PROMPT")]
-    rows += [
-        (job["id"], job["status"], job["model"], span(now - job["created_at"]), plain(job["prompt"])) for job in found
-    ]
-    for line in table(rows):
+    for job in jobs:
+        age = format_duration(time.time() - job["created_at"])
+        rows.append((job["id"], job["status"], job["model"], age, one_line(job["prompt"])))
+    for line in format_table(rows):
         print(line)

@@ -1,4 +1,4 @@
-"""What `safelight up` shows when it is ready: where it is, and lines to copy that end in an image."""
+"""The message of `safelight up` when it is ready: the URL, and example code that generates an image."""
 
 import sys
 
@@ -8,15 +8,15 @@ from core.settings import Settings
 PROMPT = "A cat sitting on a sofa."
 
 
-def show(settings: Settings, model: str, key: str | None, *, seconds: float) -> None:
-    """Print the panel: between two rules on a terminal, else plain text."""
-    url = address(settings)
+def print_panel(settings: Settings, model: str, key: str | None, *, seconds: float) -> None:
+    """Print the message; on a terminal, between two rules."""
+    url = api_url(settings)
     title = f"Safelight is ready at {url} ({seconds:.1f} s)"
     text = f"{url}/docs   logs: {settings.data_dir / 'logs'}   stop: Ctrl-C\n"
     if key is not None:
-        text += f"\nYour first API key, shown this once:\n  {key}\n"
+        text += f"\nYour first API key, shown only now:\n  {key}\n"
     text += f"\n# An image with curl\n{curl_lines(url, settings.needs_key, key)}\n"
-    text += f"\n# The same with OpenAI's SDK\n{sdk_lines(url, model, settings.needs_key, key)}"
+    text += f"\n# The same with the OpenAI SDK\n{sdk_lines(url, model, settings.needs_key, key)}"
     if not sys.stdout.isatty():
         print(f"{title}\n{text}", flush=True)
         return
@@ -26,17 +26,17 @@ def show(settings: Settings, model: str, key: str | None, *, seconds: float) -> 
 
     console = Console(highlight=False)
     console.print(Rule(Text(title, "bold green"), style="green"))
-    console.print(Text(text), soft_wrap=True)  # no frame at the sides and no padding: lines are there to be copied
+    console.print(Text(text), soft_wrap=True)  # no frame and no padding, so that the lines can be copied
     console.print(Rule(style="green"))
 
 
-def address(settings: Settings) -> str:
-    """The URL by which this machine reaches the API."""
+def api_url(settings: Settings) -> str:
+    """The URL under which this machine reaches the API."""
     return settings.model_copy(update={"host": reachable_host(settings)}).base_url
 
 
 def curl_lines(url: str, needs_key: bool, key: str | None) -> str:
-    """Shell lines that post a prompt, wait for it, and leave `cat.png`."""
+    """Shell code that submits a prompt, waits for the image and saves it as `cat.png`."""
     header = f" \\\n  -H 'authorization: Bearer {key or 'YOUR_KEY'}'" if needs_key else ""
     return (
         f"job=$(curl -s {url}/v1/jobs{header} \\\n"
@@ -48,7 +48,7 @@ def curl_lines(url: str, needs_key: bool, key: str | None) -> str:
 
 
 def sdk_lines(url: str, model: str, needs_key: bool, key: str | None) -> str:
-    """Python lines that do the same through the official SDK."""
+    """Python code that generates an image with the OpenAI SDK."""
     secret = key or ("YOUR_KEY" if needs_key else "anything")
     return (
         "from openai import OpenAI\n"

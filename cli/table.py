@@ -1,35 +1,44 @@
-"""Tables for a terminal: aligned columns, of which the last gives way to a narrow one. Chinese letters are two wide."""
+"""Text for a terminal: tables with aligned columns, durations, counts. Chinese characters are two columns wide."""
 
 import shutil
 from collections.abc import Iterator, Sequence
 
-AGES = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-NARROWEST_LAST = 20
+UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+MIN_LAST_WIDTH = 20
 
 
-def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Rows of equally many cells as lines; the first row is the head."""
+def format_table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The lines of a table; the first row is the header. The last column is cut if the terminal is narrow."""
     from rich.cells import cell_len, set_cell_size
 
-    widths = [max(cell_len(cell) for cell in column) for column in zip(*(row[:-1] for row in rows), strict=True)]
-    room = max(NARROWEST_LAST, shutil.get_terminal_size().columns - sum(widths) - 2 * len(widths))
-    for *cells, last in rows:
-        if cell_len(last) > room:
-            last = set_cell_size(last, room - 1).rstrip() + "…"
-        yield "  ".join([*map(set_cell_size, cells, widths), last])
+    for *cells, last in align(rows):
+        start = "  ".join([*cells, ""])
+        width = max(MIN_LAST_WIDTH, shutil.get_terminal_size().columns - cell_len(start))
+        text = last.rstrip()
+        if cell_len(text) > width:
+            text = set_cell_size(text, width - 1).rstrip() + "…"
+        yield (start + text).rstrip()
 
 
-def plain(text: str) -> str:
-    """A text on one line, without what would move the cursor."""
-    return "".join(letter if letter.isprintable() else "�" for letter in " ".join(text.split()))
+def align(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The cells of a table, padded to the width of their column."""
+    from rich.cells import cell_len, set_cell_size
+
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    return [[set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True)] for row in rows]
 
 
-def counted(number: int, noun: str) -> str:
+def one_line(text: str) -> str:
+    """A text on one line, without control characters."""
+    return "".join(character if character.isprintable() else "�" for character in " ".join(text.split()))
+
+
+def format_count(number: int, noun: str) -> str:
     """`1 line`, `2 lines`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def span(seconds: float) -> str:
-    """A length of time in its largest unit."""
-    size, unit = next(((size, unit) for size, unit in AGES if seconds >= size), AGES[-1])
+def format_duration(seconds: float) -> str:
+    """A duration in its largest unit."""
+    size, unit = next(((size, unit) for size, unit in UNITS if seconds >= size), UNITS[-1])
     return f"{max(0, int(seconds // size))} {unit}"

@@ -1,4 +1,4 @@
-"""`safelight webhooks listen`: a receiver for trying things out. It verifies what comes, prints it and answers 204."""
+"""`safelight webhooks listen`: a webhook receiver for tests. It verifies each event, prints it and answers 204."""
 
 import json
 import time
@@ -8,46 +8,51 @@ from typing import Annotated, Any
 import typer
 
 from cli.errors import CommandError
+from cli.table import one_line
 from core.outbox.signing import is_secret, verifies
 
 app = typer.Typer(
     name="webhooks",
-    help="Receive webhooks here and show them.",
+    help="Receive webhooks on this machine, for tests.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
 )
 
-LARGEST = 1_000_000
-"""Bytes of an event that are read."""
+MAX_BODY_BYTES = 1_000_000
 
-LATE_SECONDS = 300
-"""How far a timestamp may be from now, as verifying libraries have it."""
+TOLERANCE_SECONDS = 300
+"""Maximum age of a timestamp, as in the Standard Webhooks libraries."""
 
 
 @app.callback()
 def _webhooks() -> None:
-    """Hold the commands together."""
+    """Make `app` a group of commands."""
 
 
 @app.command()
 def listen(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1 to listen on.")] = 9000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 9000,
     secret: Annotated[
-        str | None, typer.Option(envvar="SAFELIGHT_WEBHOOK_SECRET", help="whsec_...; verify signatures by it.")
+        str | None,
+        typer.Option(
+            envvar="SAFELIGHT_WEBHOOK_SECRET", help="Secret of the endpoint (whsec_...), to verify signatures."
+        ),
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Print whole events rather than a line for each.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Print the complete events.")] = False,
 ) -> None:
-    """Receive webhooks until Ctrl-C. Safelight must run with SAFELIGHT_EGRESS_ALLOW=127.0.0.1 to reach it."""
+    """Receive webhooks until Ctrl-C. Safelight must run with SAFELIGHT_EGRESS_ALLOW=127.0.0.1."""
     if secret is not None and not is_secret(secret):
-        raise CommandError("The secret must be whsec_ and 24 to 64 bytes in base64, as the endpoint was made with.")
+        raise CommandError(
+            "The secret must be whsec_ and 24 to 64 bytes in base64: use the secret of the webhook endpoint."
+        )
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), _handler(secret, full))
     except OSError as error:
         raise CommandError(
-            f"Port {port} cannot be listened on ({error.strerror}): give another one by --port."
+            f"The command cannot listen on port {port} ({error.strerror}): choose another one with --port."
         ) from None
-    print(f"Listening on http://127.0.0.1:{port}/ for webhooks; Ctrl-C ends.", flush=True)
+    print(f"Listening on http://127.0.0.1:{port}/ for webhooks. Ctrl-C stops.", flush=True)
     with server:
         try:
             server.serve_forever()
@@ -59,41 +64,40 @@ def _handler(secret: str | None, full: bool) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             length = self.headers.get("content-length", "")
-            if not length.isdigit() or int(length) > LARGEST:
+            if not length.isdigit() or int(length) > MAX_BODY_BYTES:
                 self.send_error(413)
                 return
             body = self.rfile.read(int(length))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            verdict = _verdict(secret, headers, body)
-            print(_shown(headers, body, verdict, full), flush=True)
-            self.send_response(400 if verdict in (FORGED, LATE) else 204)
+            result = _verify(secret, headers, body)
+            print(_format_event(headers, body, result, full), flush=True)
+            self.send_response(400 if result in (WRONG_SIGNATURE, WRONG_TIME) else 204)
             self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing beside the events."""
+            """Do not log requests; only the events are printed."""
 
     return Handler
 
 
-FORGED, LATE = "signature is NOT valid", "timestamp is too far from now"
+WRONG_SIGNATURE, WRONG_TIME = "signature is NOT valid", "timestamp is too far from now"
 
 
-def _verdict(secret: str | None, headers: dict[str, str], body: bytes) -> str:
+def _verify(secret: str | None, headers: dict[str, str], body: bytes) -> str:
     if secret is None:
         return "not verified: no --secret"
     if not verifies(secret, headers, body):
-        return FORGED
-    late = abs(time.time() - int(headers["webhook-timestamp"])) > LATE_SECONDS
-    return LATE if late else "signature is valid"
+        return WRONG_SIGNATURE
+    age = abs(time.time() - int(headers["webhook-timestamp"]))
+    return WRONG_TIME if age > TOLERANCE_SECONDS else "signature is valid"
 
 
-def _shown(headers: dict[str, str], body: bytes, verdict: str, full: bool) -> str:
-    """An event as one line, or whole. What is no event is shown escaped, so that it cannot play with the terminal."""
+def _format_event(headers: dict[str, str], body: bytes, result: str, full: bool) -> str:
+    """An event on one line; if `full`, with its JSON below. Control characters are removed or escaped."""
     try:
         event = json.loads(body)
-        about = event["data"]["id"]
-        line = f"{event['type']!s}  {about!s}  {headers.get('webhook-id', 'no webhook-id')}  ({verdict})"
+        fields = (event["type"], event["data"]["id"], headers.get("webhook-id", "no webhook-id"), f"({result})")
     except (ValueError, KeyError, TypeError):
-        return f"not an event: {body[:200]!r}  ({verdict})"
-    whole = "\n" + json.dumps(event, indent=2) if full else ""
-    return "".join(character for character in line if character.isprintable()) + whole
+        return f"not an event: {body[:200]!r}  ({result})"
+    line = "  ".join(one_line(str(field)) for field in fields)
+    return f"{line}\n{json.dumps(event, indent=2)}" if full else line

@@ -30,6 +30,9 @@ from core.tables import KEYS
 UNAVAILABLE = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
 """What SQLAlchemy raises when Postgres refuses, hangs or goes away in mid-statement, or the pool is used up."""
 
+DATABASE_ERROR = exc.SQLAlchemyError
+"""What all errors of SQLAlchemy are, also those of a URL or a statement that is wrong."""
+
 RowT = TypeVar("RowT")
 
 

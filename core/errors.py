@@ -384,6 +384,11 @@ class ProviderAnswerLost(ProviderMayHaveBilled):
     code = "provider_answer_lost"
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message. Libraries add statements, parameters and advice below it."""
+    return str(error).strip().partition("\n")[0]
+
+
 def failure(code: str, message: str) -> GenerationError:
     """Why a job failed, from what the database keeps of it."""
     kinds = [GenerationError]

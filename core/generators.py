@@ -19,17 +19,18 @@ class GeneratorSpec:
     operations: what its models may be asked for.
     setting: the setting without which its models are not offered; None: none is needed.
     extra: the pip extra that brings its libraries; None: nothing beyond the worker.
-    options: names and meanings of the options that its models may have in the catalogue.
+    options: by name, default and meaning of the options that its models may have in the catalogue.
     """
 
     name: str
     implementation: str
+    description: str
     is_remote: bool = False
     lacks: frozenset[str] = frozenset()
     operations: tuple[str, ...] = ("generation", "edit", "variation")
     setting: str | None = None
     extra: str | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 GENERATORS: Mapping[str, GeneratorSpec] = {
@@ -38,32 +39,46 @@ GENERATORS: Mapping[str, GeneratorSpec] = {
         GeneratorSpec(
             "diffusers_local",
             "worker.generators.diffusers_local:DiffusersGenerator",
+            "Any diffusers pipeline on a device of the worker. `source` is a folder or a hub id.",
             extra="worker",
             options={
-                "dtype": "Arithmetic: `float32`, `float16` or `bfloat16`. Default: what the device does best.",
-                "variant": "Variant of the weight files, such as `fp16`.",
-                "any other": "Passed to each call of the pipeline, such as `true_cfg_scale`.",
+                "`dtype`": (
+                    "",
+                    "Arithmetic of the model: `float32`, `float16` or `bfloat16`. Default: `bfloat16` on CUDA "
+                    "(`float16` on older cards), `float32` elsewhere. The bundled model uses `bfloat16` on CPUs that "
+                    "have it.",
+                ),
+                "`variant`": ("", "Variant of the weight files, such as `fp16`."),
+                "any other": (
+                    "the pipeline's",
+                    "Argument of the pipeline's call that requests do not set, such as `max_sequence_length` or "
+                    "`true_cfg_scale`. An option that the pipeline does not have is an error when the model is loaded.",
+                ),
             },
         ),
         GeneratorSpec(
             "fake",
             "worker.generators.fake:FakeGenerator",
-            options={"step_seconds": "Seconds that each denoising step takes. Default: 0."},
+            "A deterministic pattern from prompt and seed, for tests and load. It needs no torch.",
+            options={"`step_seconds`": ("`0.0`", "Duration of a denoising step in seconds.")},
         ),
         GeneratorSpec(
             "openai_images",
             "worker.generators.openai_images:OpenAIImages",
+            "OpenAI's images API or a compatible one (`SAFELIGHT_OPENAI_BASE_URL`). It needs "
+            "`SAFELIGHT_OPENAI_API_KEY`; `microbatch_size` must be 1. Costs are computed only if all three prices are "
+            "set.",
             is_remote=True,
             lacks=frozenset({"negative_prompt", "seed", "steps", "guidance_scale", "strength"}),
             operations=("generation", "edit"),
             setting="openai_api_key",
             extra="openai",
             options={
-                "quality": "Quality of requests that name none. Default: `auto`, OpenAI's choice.",
-                "moderation": "OpenAI's `moderation`: `auto` or `low`. Default: `auto`.",
-                "usd_text_input": "US dollars for a million text input tokens.",
-                "usd_image_input": "US dollars for a million image input tokens.",
-                "usd_output": "US dollars for a million output tokens.",
+                "`quality`": ('`"auto"`', "Quality of requests that do not set one."),
+                "`moderation`": ('`"auto"`', "Moderation level of generations: `low` or `auto`."),
+                "`usd_text_input`": ("", "Price of a million text input tokens (the prompt) in US dollars."),
+                "`usd_image_input`": ("", "Price of a million image input tokens (images of an edit) in US dollars."),
+                "`usd_output`": ("", "Price of a million output tokens (the generated images) in US dollars."),
             },
         ),
     )

@@ -1,7 +1,7 @@
-"""Every setting of Safelight, in one class. Each is an environment variable: `SAFELIGHT_` and its name in capitals.
+"""All settings of Safelight. Each one is an environment variable: `SAFELIGHT_` and its name in capitals.
 
-Durations are written in seconds (`SAFELIGHT_LEASE=30`) or ISO 8601 (`PT30S`). A setting that is left out gets the
-default below; `database_url`, `redis_url` and `storage_url` left out mean the embedded parts of `safelight up`.
+Durations are in seconds (`SAFELIGHT_LEASE=30`) or ISO 8601 (`PT30S`). A setting that is not set has the default below.
+Without `database_url`, `redis_url` and `storage_url`, the embedded servers of `safelight up` are used.
 """
 
 import ipaddress
@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
@@ -19,207 +19,256 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 def _from_seconds(value: object) -> object:
-    """Read a bare number, also as text, as seconds; leave the rest (`PT30S`, timedelta) to pydantic."""
+    """Read a number as seconds. Other forms (`PT30S`, timedelta) are left to pydantic."""
     if isinstance(value, str) and value.replace(".", "", 1).isdigit():
         return timedelta(seconds=float(value))
     return value
 
 
 def _set_or_none(value: object) -> object:
-    """Read an empty variable as one that is not set, as Compose hands on what `.env` leaves open."""
+    """Read an empty variable as not set: Compose passes variables on that are empty in `.env`."""
     return None if value == "" else value
 
 
 Duration = Annotated[timedelta, BeforeValidator(_from_seconds), Gt(timedelta(0))]
 
+RENAMED = {
+    "SAFELIGHT_MAX_PICTURE_BYTES": "SAFELIGHT_MAX_IMAGE_BYTES",
+    "SAFELIGHT_MAX_PICTURE_PIXELS": "SAFELIGHT_MAX_IMAGE_PIXELS",
+    "SAFELIGHT_WEBHOOK_LANE": "SAFELIGHT_WEBHOOK_DESTINATION_CONCURRENCY",
+}
+"""Variables of earlier versions and their names now. An old name is an error: it would be ignored without a word."""
+
 
 class Settings(BaseSettings):
-    """What an operator can set. Validated at start; an error names the field."""
+    """The settings, validated at start. An error names the variable."""
 
     model_config = SettingsConfigDict(env_prefix="SAFELIGHT_", extra="ignore", frozen=True)
 
-    # Where things are
+    # Addresses and directories
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: Annotated[int, Ge(1), Le(65535)] = Field(8000, description="Port the API listens on.")
     public_url: str | None = Field(
-        None,
-        description="URL by which clients reach the API; image links are built on it. Default: http://host:port.",
+        None, description="URL under which clients reach the API; image links start with it. Default: http://host:port."
     )
-    data_dir: Path = Field(Path(".safelight"), description="Directory of the embedded servers, local images and logs.")
-    database_url: str | None = Field(None, description="Postgres 15 or newer. Default: the embedded server.")
-    redis_url: str | None = Field(None, description="Redis or Valkey. Default: the embedded server.")
+    data_dir: Path = Field(
+        Path(".safelight"), description="Directory for the embedded servers' data, local images and logs."
+    )
+    database_url: str | None = Field(
+        None, description="URL of Postgres 15 or newer. Default: the embedded Postgres of `safelight up`."
+    )
+    redis_url: str | None = Field(
+        None, description="URL of Redis or Valkey. Default: the embedded Valkey of `safelight up`."
+    )
     storage_url: str | None = Field(
-        None, description="file://, s3://, gs:// or az://. Default: the directory `images` under data_dir."
+        None,
+        description="Where images and files are stored: file://, s3://, gs:// or az://. "
+        "Default: the directory `images` in data_dir.",
     )
     presign: bool = Field(
         True,
-        description="Hand out links signed by the store. Off where clients cannot reach the store: the API serves.",
+        description="Image links point to the storage and are signed by it. "
+        "Set it to false if clients cannot reach the storage; the API then serves the images.",
     )
     models_dir: Path = Field(
-        Path(__file__).parent.parent / "models",
-        description="Directory that relative model sources start from.",
+        Path(__file__).parent.parent / "models", description="Directory to which relative model sources refer."
     )
     catalog: Path | None = Field(None, description="Model catalogue (TOML). Default: `catalog.toml` in models_dir.")
 
-    # Who may come in
+    # Access
     secret_key: SecretStr | None = Field(
         None,
-        description="Key that signs image links. Default: drawn once and kept in data_dir. "
-        "Set it where API and workers do not share data_dir.",
+        description="Key that signs image links. Default: a random key, stored in data_dir. "
+        "Set it if the API and the workers do not share data_dir.",
     )
     auth: Literal["auto", "on", "off"] = Field(
-        "auto", description="Ask for API keys. `auto`: only where host is not a loopback address."
+        "auto",
+        description="Whether requests need an API key. `auto`: only if host is not a loopback address.",
     )
 
-    # The database
-    database_pool_size: Annotated[int, Ge(1), Le(200)] = Field(16, description="Connections per process.")
-    statement_timeout: Duration = Field(timedelta(seconds=15), description="Longest any statement may run.")
+    # Database
+    database_pool_size: Annotated[int, Ge(1), Le(200)] = Field(
+        16, description="Maximum number of database connections per process."
+    )
+    statement_timeout: Duration = Field(timedelta(seconds=15), description="Maximum time of a database statement.")
 
-    # Leases and sweep (reference: recovery after kill -9 takes lease - heartbeat .. lease + sweep + claim)
+    # Leases (recovery after kill -9 takes between lease - heartbeat and lease + sweep + claim)
     lease: Duration = Field(
-        timedelta(seconds=30), description="How long a worker may be silent before its job is taken."
+        timedelta(seconds=30),
+        description="Lease duration: a job is taken back when its worker has not renewed the lease for so long.",
     )
-    heartbeat: Duration = Field(timedelta(seconds=10), description="How often a worker renews its lease.")
-    sweep: Duration = Field(timedelta(seconds=5), description="How often expired leases and jobs are looked for.")
+    heartbeat: Duration = Field(
+        timedelta(seconds=10), description="Interval at which a worker renews its leases; at most half of lease."
+    )
+    sweep: Duration = Field(
+        timedelta(seconds=5), description="Interval at which the sweep looks for expired leases and jobs."
+    )
     poll: Duration = Field(
-        timedelta(seconds=5), description="How often a worker looks at the database without being rung for."
+        timedelta(seconds=5), description="Interval at which a worker looks for jobs when no notification arrives."
     )
     cancel_check: Duration = Field(
-        timedelta(seconds=1), description="How often a running micro-batch asks whether it is still wanted."
+        timedelta(seconds=1), description="Interval at which a running micro-batch checks for cancelled jobs."
     )
     stall_timeout: Duration = Field(
         timedelta(seconds=120),
-        description="Longest time between two denoising steps before the lease is given up.",
+        description="Maximum time between two denoising steps; after it, the worker no longer renews the lease.",
     )
-    attempt_timeout: Duration = Field(timedelta(minutes=30), description="Longest an attempt at a job may take.")
+    attempt_timeout: Duration = Field(timedelta(minutes=30), description="Maximum time of an attempt at a job.")
     drain_timeout: Duration = Field(
         timedelta(seconds=60),
-        description="How long a stopping worker may finish its micro-batch before giving it back.",
+        description="Time that a stopping worker has to finish its micro-batch; after it, the jobs are queued again.",
     )
 
     # Limits of a job
-    max_attempts: Annotated[int, Ge(1), Le(100)] = Field(3, description="Failures after which a job is failed.")
+    max_attempts: Annotated[int, Ge(1), Le(100)] = Field(
+        3, description="Number of failed attempts after which a job fails."
+    )
     max_crashes: Annotated[int, Ge(1), Le(100)] = Field(
-        3, description="Workers a job may take down before it is failed as poison_job."
+        3, description="Number of worker crashes after which a job fails with the code `poison_job`."
     )
-    retry_delay: Duration = Field(timedelta(seconds=2), description="Wait before the first retry; doubles each time.")
-    job_ttl: Duration = Field(
-        timedelta(hours=24), description="How long a job may wait in the queue before it expires."
+    retry_delay: Duration = Field(
+        timedelta(seconds=2), description="Delay before the first retry; it doubles with each retry."
     )
-    retention: Duration = Field(timedelta(days=30), description="How long finished jobs and their images are kept.")
-    idempotency_ttl: Duration = Field(timedelta(days=7), description="How long an Idempotency-Key is remembered.")
-    url_ttl: Duration = Field(timedelta(hours=1), description="How long a signed image link works.")
-    max_body_bytes: Annotated[int, Ge(1024)] = Field(1_000_000, description="Largest JSON body accepted.")
-    max_file_bytes: Annotated[int, Ge(1024)] = Field(200 * 2**20, description="Largest file accepted.")
-    max_image_bytes: Annotated[int, Ge(1024)] = Field(25_000_000, description="Largest file of an input image.")
+    job_ttl: Duration = Field(timedelta(hours=24), description="Time after which a job that is still queued expires.")
+    retention: Duration = Field(timedelta(days=30), description="How long finished jobs and their images are stored.")
+    idempotency_ttl: Duration = Field(
+        timedelta(days=7), description="How long the response for an Idempotency-Key is stored."
+    )
+    url_ttl: Duration = Field(timedelta(hours=1), description="How long a signed image link is valid.")
+    max_body_bytes: Annotated[int, Ge(1024)] = Field(1_000_000, description="Maximum size of a JSON body.")
+    max_file_bytes: Annotated[int, Ge(1024)] = Field(200 * 2**20, description="Maximum size of an uploaded file.")
+    max_image_bytes: Annotated[int, Ge(1024)] = Field(25_000_000, description="Maximum file size of an input image.")
     max_image_pixels: Annotated[int, Ge(4096)] = Field(
-        32_000_000, description="Most pixels of an input image, width times height; it is decoded in memory."
+        32_000_000, description="Maximum number of pixels of an input image (width x height)."
     )
     batch_file_ttl: Duration = Field(
-        timedelta(days=30), description="How long a file with the purpose batch is kept, unless its owner says."
+        timedelta(days=30),
+        description="How long a file with purpose `batch` is stored if the upload sets no `expires_after`.",
     )
     batch_url_ttl: Annotated[Duration, Le(timedelta(days=7))] = Field(
-        timedelta(days=7), description="How long the image links in a batch's output file work; at most a week."
+        timedelta(days=7), description="How long the image links in a batch's output file are valid; at most 7 days."
     )
     batch_poll: Duration = Field(
-        timedelta(milliseconds=500), description="How often batches that have something to be done are looked for."
+        timedelta(milliseconds=500), description="Interval at which the batch processor looks for batches to process."
     )
-    max_batches: Annotated[int, Ge(1)] = Field(100, description="Batches of a project that may be under way.")
+    max_batches: Annotated[int, Ge(1)] = Field(100, description="Maximum number of unfinished batches per project.")
     max_batch_body_bytes: Annotated[int, Ge(1024)] = Field(
-        16_000_000, description="Largest JSON body of a batch whose prompts or requests come with it."
+        16_000_000, description="Maximum size of the JSON body of a batch that contains its prompts or requests."
     )
     sync_timeout: Duration = Field(
         timedelta(seconds=590),
-        description="Longest a synchronous images call waits; the SDK gives up at 600 s.",
+        description="Maximum time that a synchronous images call waits; the OpenAI SDK gives up after 600 s.",
     )
     sync_grace: Duration = Field(
         timedelta(seconds=15),
-        description="How long a job goes on whose synchronous call lost its client: the time for a retry to find it.",
+        description="When the client of a synchronous call disconnects, its job is cancelled after this time, "
+        "unless the client retries.",
     )
     max_queue_depth: Annotated[int, Ge(1)] = Field(
         1000,
-        description="Jobs waiting in a queue upon which synchronous calls for it are a 429; `POST /v1/jobs` is not.",
+        description="Queue length at which synchronous calls get 429. `POST /v1/jobs` is not limited.",
     )
 
-    # Who may be written to
+    # Webhooks
     egress_allow: Annotated[str | None, BeforeValidator(_set_or_none)] = Field(
         None,
-        description="Receivers of webhooks that are not on the public Internet: host names, addresses and CIDRs, with "
-        "commas between (`hooks.internal, 10.1.0.0/16`).",
+        description="Webhook destinations that are allowed although they are not on the public Internet: host names, "
+        "addresses and CIDRs, separated by commas (`hooks.internal, 10.1.0.0/16`).",
     )
     egress_ports: Annotated[str, Field(pattern=r"^\d{1,5}(, *\d{1,5})*$")] = Field(
         "80, 443",
-        description="Ports of public receivers, with commas between. Those in `egress_allow` may have any above 1023.",
+        description="Ports allowed for public webhook destinations, separated by commas. "
+        "Destinations in `egress_allow` may also use any port above 1023.",
     )
     max_webhook_endpoints: Annotated[int, Ge(0)] = Field(
-        100, description="Endpoints of a project; every one of them makes an event, and with it the job's end, dearer."
+        100, description="Maximum number of webhook endpoints per project. Each one makes every event more expensive."
     )
-    webhook_timeout: Duration = Field(timedelta(seconds=15), description="Longest a delivery to a webhook may take.")
+    webhook_timeout: Duration = Field(timedelta(seconds=15), description="Maximum time of a webhook delivery.")
     webhook_schedule: Annotated[str, Field(pattern=r"^\d+(\.\d+)?(, *\d+(\.\d+)?)*$")] = Field(
         "5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400",
-        description="Seconds between a delivery that failed and the next attempt; the first attempt is at once.",
+        description="Delays in seconds between failed attempts of a delivery. The first attempt is immediate.",
     )
     webhook_poll: Duration = Field(
-        timedelta(seconds=0.2), description="How often deliveries that are due are looked for."
+        timedelta(seconds=0.2), description="Interval at which the deliverer looks for due deliveries."
     )
     webhook_concurrency: Annotated[int, Ge(2), Le(1000)] = Field(
-        64, description="Deliveries at a time, per process; half are kept for receivers that answer within a second."
+        64,
+        description="Maximum number of concurrent deliveries per process. "
+        "Half of them are reserved for destinations that respond within a second.",
     )
     webhook_destination_concurrency: Annotated[int, Ge(1)] = Field(
-        2, description="Deliveries at a time to one receiver that answers within a second; one to any other."
+        2,
+        description="Maximum number of concurrent deliveries to a destination that responds within a second. "
+        "A slower destination gets 1.",
     )
 
-    # What the generators may do
+    # Generators
     torch_threads: Annotated[int, Ge(0)] = Field(
-        0, description="CPU threads for torch; 0 leaves the choice to the generator."
+        0, description="Number of CPU threads for torch. 0: the generator chooses."
     )
     device: str = Field("auto", description="torch device: auto, cpu, cuda, cuda:1, mps.")
     openai_api_key: Annotated[SecretStr | None, BeforeValidator(_set_or_none)] = Field(
-        None, description="Key of the OpenAI account that pays. Without it the models drawn by OpenAI are not offered."
+        None, description="OpenAI API key. Without it, the models of the generator `openai_images` are not available."
     )
-    openai_base_url: str = Field("https://api.openai.com/v1", description="Where OpenAI's API, or one like it, is.")
-    openai_timeout: Duration = Field(timedelta(seconds=300), description="Longest a call to OpenAI may take.")
+    openai_base_url: str = Field(
+        "https://api.openai.com/v1", description="Base URL of OpenAI's API or of a compatible API."
+    )
+    openai_timeout: Duration = Field(
+        timedelta(seconds=300), description="Maximum time of a call to OpenAI; shorter than attempt_timeout."
+    )
     openai_retry_unknown: bool = Field(
         False,
-        description="Ask again where a call may have been billed but its images are lost; it may be billed twice.",
+        description="Repeat a call whose images were lost although it may have been billed; it may be billed twice.",
     )
     openai_breaker_failures: Annotated[int, Ge(1)] = Field(
-        10, description="Failures one after the other upon which jobs wait and single calls try again."
+        10,
+        description="Circuit breaker: number of consecutive failed calls after which jobs wait and only single calls "
+        "are tried.",
     )
     openai_breaker_pause: Duration = Field(
-        timedelta(seconds=10), description="Wait before the first of these tries; doubles up to six times."
+        timedelta(seconds=10),
+        description="Circuit breaker: pause before the first single call; it doubles up to six times.",
     )
-    embed_metadata: bool = Field(True, description="Write prompt, model, seed and the AI mark into image files.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line logged.")
+    embed_metadata: bool = Field(
+        True, description="Write prompt, model, seed and the mark for AI-generated content into image files."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Minimum level of log lines.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_old_names(cls, data: Any) -> Any:
+        if name := next((name for name in RENAMED if name in os.environ), None):
+            raise ValueError(f"{name} was renamed: set {RENAMED[name]} instead")
+        return data
 
     @model_validator(mode="after")
-    def _times_fit_together(self) -> Self:
+    def _check_durations(self) -> Self:
         if self.heartbeat * 2 > self.lease:
-            raise ValueError("heartbeat must be at most half of lease, or one late beat loses the job")
+            raise ValueError("heartbeat must be at most half of lease, or a single late heartbeat loses the job")
         if self.openai_api_key is not None and self.openai_timeout >= self.attempt_timeout:
-            raise ValueError("openai_timeout must be shorter than attempt_timeout, or a call that is paid for is lost")
+            raise ValueError("openai_timeout must be shorter than attempt_timeout, or a billed call may be lost")
         return self
 
     @property
     def needs_key(self) -> bool:
-        """Whether requests must carry an API key."""
+        """Whether requests need an API key."""
         return self.auth == "on" or (self.auth == "auto" and not _is_loopback(self.host))
 
     @property
     def base_url(self) -> str:
-        """The URL clients use, without a slash at its end."""
+        """The URL for clients, without a trailing slash."""
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 - compared, not bound
         host = f"[{host}]" if ":" in host else host
         return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
 
     @property
     def catalog_path(self) -> Path:
-        """The catalogue file."""
+        """Path of the catalogue."""
         return self.catalog or self.models_dir / "catalog.toml"
 
     @cached_property
     def signing_key(self) -> bytes:
-        """The key that signs image links; drawn on first use and kept in data_dir where none is set."""
+        """The key that signs image links. If none is set, a random key is stored in data_dir on first use."""
         if self.secret_key is not None:
             return self.secret_key.get_secret_value().encode()
         path = self.data_dir / "secret_key"
@@ -228,7 +277,7 @@ class Settings(BaseSettings):
             draft = path.with_name(f".secret_key.{os.getpid()}")
             draft.touch(mode=0o600)
             draft.write_text(secrets.token_urlsafe(32))
-            with suppress(FileExistsError):  # another process was first: its key is the key
+            with suppress(FileExistsError):  # another process was first: its key is used
                 os.link(draft, path)
             draft.unlink()
         return path.read_bytes()

@@ -27,7 +27,7 @@ from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
 
-from core.errors import NotFound, StorageUnavailable
+from core.errors import NotFound, StorageUnavailable, first_line
 from core.settings import Settings
 
 EXTENSIONS = {"png": "png", "webp": "webp", "jpeg": "jpg"}
@@ -77,7 +77,7 @@ class Storage:
         try:
             obstore.put(self._store, key, data, attributes={"Content-Type": media_type} if typed else None)
         except BROKEN as error:
-            raise StorageUnavailable(f"Could not write {key}: {_first_line(error)}") from error
+            raise StorageUnavailable(f"Could not write {key}: {first_line(error)}") from error
 
     def write(self, key: str, chunks: Iterator[bytes]) -> None:
         """Write an object from chunks that need not fit into memory together, and that may be read from here as well.
@@ -89,14 +89,14 @@ class Storage:
                 for chunk in chunks:
                     into.write(chunk)
         except BROKEN as error:
-            raise StorageUnavailable(f"Could not write {key}: {_first_line(error)}") from error
+            raise StorageUnavailable(f"Could not write {key}: {first_line(error)}") from error
 
     async def put_chunks(self, key: str, chunks: AsyncIterator[bytes]) -> None:
         """Write an object whole, or not at all, from chunks that need not fit into memory together."""
         try:
             await obstore.put_async(self._store, key, chunks)
         except BROKEN as error:
-            raise StorageUnavailable(f"Could not write {key}: {_first_line(error)}") from error
+            raise StorageUnavailable(f"Could not write {key}: {first_line(error)}") from error
 
     async def fetch(self, key: str) -> bytes:
         """Read an object whole, for asynchronous code; see `get`."""
@@ -242,7 +242,3 @@ def _open(settings: Settings) -> ObjectStore:
 async def _chunks(result: "obstore.GetResult") -> AsyncIterator[bytes]:
     async for chunk in result:
         yield bytes(chunk)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

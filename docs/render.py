@@ -1,4 +1,4 @@
-"""Writes `docs/reference/` from the code: `python docs/render.py`. With `--check` it only says whether they differ."""
+"""Generate `docs/reference/` from the code: `python docs/render.py`. `--check` only compares, for tests and CI."""
 
 import sys
 from datetime import timedelta
@@ -10,17 +10,18 @@ from pydantic.fields import FieldInfo
 from core import errors
 from core.catalog import Model
 from core.errors import SafelightError
+from core.generators import GENERATORS, GeneratorSpec
 from core.settings import Settings
 
 REFERENCE = Path(__file__).parent / "reference"
 
 
 def settings() -> str:
-    """Every setting, its default and what it means."""
+    """The page of all settings: variable, default, meaning."""
     lines = [
         "# Settings",
         "",
-        "Environment variables. Durations are seconds (`30`, `0.5`) or ISO 8601 (`PT30S`).",
+        "Settings are environment variables. Set durations in seconds (`30`, `0.5`) or ISO 8601 (`PT30S`).",
         "",
         "| variable | default | meaning |",
         "|---|---|---|",
@@ -35,20 +36,32 @@ def _default(name: str, field: FieldInfo) -> str:
     if value is None:
         return ""
     if isinstance(value, timedelta):
-        return f"{value.total_seconds():g} s"
+        return _duration(value)
     if name == "models_dir":
         return "`models` beside the code"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
+_UNITS = (("days", "day", 86400), ("h", "h", 3600), ("min", "min", 60), ("s", "s", 1))
+
+
+def _duration(value: timedelta) -> str:
+    """A duration in the largest unit in which it is a whole number: `30 days`, `1 h`, `590 s`, `500 ms`."""
+    for plural, singular, size in _UNITS:
+        count, remainder = divmod(value, timedelta(seconds=size))
+        if count and not remainder:
+            return f"{count} {singular if count == 1 else plural}"
+    return f"{value / timedelta(milliseconds=1):g} ms"
+
+
 def error_codes() -> str:
-    """Every error, its status and its code."""
+    """The page of all errors: code, status, type, retry, meaning."""
     lines = [
         "# Errors",
         "",
-        'Every answer of 400 and above is `{"error": {"message", "type", "param", "code"}}`; a failed job carries',
-        "`code` and `message` in its `error`. `retry` says whether trying again can help (`x-should-retry`; for a job",
-        "whether Safelight itself tries again).",
+        'Every response with a status of 400 or above is `{"error": {"message", "type", "param", "code"}}`. A failed',
+        "job has `code` and `message` in its `error`. `retry` says whether a retry can help: for a response, it is the",
+        "header `x-should-retry`; for a job, it says whether Safelight retries the job itself.",
         "",
         "| code | status | type | retry | meaning |",
         "|---|---|---|---|---|",
@@ -56,36 +69,53 @@ def error_codes() -> str:
     for kind in _tree(SafelightError):
         status = "on the job" if issubclass(kind, errors.GenerationError) else str(kind.status)
         retry = "yes" if kind.retryable else "no"
-        meaning = (kind.__doc__ or "").partition("\n")[0]
+        meaning = (kind.__doc__ or "").splitlines()[0]
         lines.append(f"| `{kind.code}` | {status} | `{kind.type}` | {retry} | {meaning} |")
     return "\n".join(lines) + "\n"
 
 
 def _tree(kind: type[SafelightError]) -> list[type[SafelightError]]:
-    found = []
+    kinds = []
     for child in kind.__subclasses__():
-        found += [child, *_tree(child)]
-    return found
+        kinds += [child, *_tree(child)]
+    return kinds
 
 
 def catalogue() -> str:
-    """Every field of a model in the catalogue."""
+    """The page of the catalogue: the fields of a model, and the options of each generator."""
     lines = [
         "# The catalogue",
         "",
-        "`models/catalog.toml`, or the file that `SAFELIGHT_CATALOG` names: the id of the `default` model, then a",
-        "`[[models]]` table for each. The API checks requests against it and needs no torch; the worker loads by it.",
+        "The catalogue is `models/catalog.toml`, or the file in `SAFELIGHT_CATALOG`. It names the `default` model and",
+        "has a `[[models]]` table per model. The API validates requests against it; the worker loads the models in it.",
         "",
         "| field | default | meaning |",
         "|---|---|---|",
     ]
     for name, field in Model.model_fields.items():
-        default = "required" if field.is_required() else f"`{_plain(field.get_default(call_default_factory=True))}`"
+        value = None if field.is_required() else field.get_default(call_default_factory=True)
+        default = "required" if field.is_required() else f"`{_format_value(value)}`"
         lines.append(f"| `{name}` | {default} | {field.description or _MEANING[name]} |")
+    for spec in GENERATORS.values():
+        lines += _generator(spec)
     return "\n".join(lines) + "\n"
 
 
-def _plain(value: Any) -> str:
+def _generator(spec: GeneratorSpec) -> list[str]:
+    """The section of a generator: what it is, and a table of its options."""
+    return [
+        "",
+        f"## `{spec.name}`",
+        "",
+        spec.description,
+        "",
+        "| option | default | meaning |",
+        "|---|---|---|",
+        *(f"| {option} | {default} | {meaning} |" for option, (default, meaning) in spec.options.items()),
+    ]
+
+
+def _format_value(value: Any) -> str:
     if hasattr(value, "model_dump"):
         return ", ".join(f"{name} = {part:g}" for name, part in value.model_dump().items())
     if isinstance(value, tuple):
@@ -94,24 +124,24 @@ def _plain(value: Any) -> str:
 
 
 _MEANING = {
-    "id": "The name that requests use.",
-    "generator": "What draws: `diffusers_local` (any diffusers pipeline), `fake` (a pattern, for tests).",
-    "queue": "Where its jobs wait; a worker serves one or more queues.",
-    "description": "A sentence for people.",
-    "licence": "Of the weights.",
-    "aliases": "Other names that mean this model, such as `dall-e-2`.",
-    "operations": "`generation`, `edit`, `variation`.",
-    "sizes": "Sizes that a request may ask for, `WIDTHxHEIGHT` in pixels.",
-    "steps": "Denoising steps: default and bounds.",
-    "guidance_scale": "Classifier-free guidance: default and bounds.",
-    "max_prompt_chars": "Longest prompt.",
+    "id": "Name of the model in requests.",
+    "generator": "`diffusers_local`, `openai_images` or `fake`; see below.",
+    "queue": "Queue of its jobs. A worker serves one or more queues.",
+    "description": "One sentence about the model.",
+    "licence": "Licence of the weights.",
+    "aliases": "Other names of the model in requests, such as `dall-e-2`.",
+    "operations": "Supported operations: `generation`, `edit`, `variation`.",
+    "sizes": "Supported sizes, `WIDTHxHEIGHT` in pixels.",
+    "steps": "Denoising steps: default, minimum and maximum.",
+    "guidance_scale": "Classifier-free guidance scale: default, minimum and maximum.",
+    "max_prompt_chars": "Maximum length of a prompt in characters.",
 }
 
 PAGES = {"settings.md": settings, "errors.md": error_codes, "catalog.md": catalogue}
 
 
 def main() -> int:
-    """Write the pages, or with --check compare them."""
+    """Write the pages; with --check, compare them and return 1 if any differs."""
     stale = []
     for name, render in PAGES.items():
         page = REFERENCE / name

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from core import files, idempotency, jobs, provider_calls, queries, retention
 from core.db import UNAVAILABLE, Database
-from core.errors import StorageUnavailable
+from core.errors import StorageUnavailable, first_line
 from core.redis.notifier import Notifier
 from core.redis.progress import Progress
 from core.rows import JobRow
@@ -131,7 +131,7 @@ def main() -> None:
             try:
                 sweep.run()
             except UNAVAILABLE as error:
-                log.warning("the database is away: %s", str(error).partition("\n")[0])
+                log.warning("the database is away: %s", first_line(error))
             except StorageUnavailable as error:
                 log.warning("the store is away: %s", error.message)
             stop.wait(settings.sweep.total_seconds())

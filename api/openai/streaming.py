@@ -19,7 +19,7 @@ from api.jobs.waiting import follow, job_row
 from api.openai.responses import failure, usage_of
 from api.openapi import REFERENCES, event_stream, message
 from core.db import UNAVAILABLE
-from core.errors import DatabaseUnavailable, SafelightError
+from core.errors import DatabaseUnavailable, SafelightError, first_line
 from core.parameters import Operation
 from core.responses.job import seconds
 from core.responses.openai import Usage, dimensions, quality
@@ -89,7 +89,7 @@ async def events(context: Context, project_id: str, job: JobRow, end_user: str |
     except SafelightError as error:
         yield _error(error)
     except UNAVAILABLE as error:
-        log.error("database unavailable: %s", str(error).partition("\n")[0])
+        log.error("database unavailable: %s", first_line(error))
         yield _error(DatabaseUnavailable("The database does not answer; the job goes on."))
 
 

@@ -1,1 +1,1 @@
-"""`safelight batch` and `safelight batches`: submit, follow, resume, download."""
+"""`safelight batch` and `safelight batches`: submit, follow, resume and download batches."""

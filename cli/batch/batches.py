@@ -1,4 +1,4 @@
-"""`safelight batches list | show | cancel | retry`: what is there, and what becomes of it."""
+"""`safelight batches list | show | cancel | retry`."""
 
 import json
 import sys
@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from cli.batch.client import Batch, Batches, ended
-from cli.batch.summary import told_errors
+from cli.batch.client import Batch, Batches, count_final
+from cli.batch.summary import format_errors
 from cli.client import Key, Url, connect
-from cli.table import span, table
+from cli.table import format_duration, format_table
 
 app = typer.Typer(
     name="batches",
@@ -22,58 +22,58 @@ app = typer.Typer(
 )
 
 BatchId = Annotated[str, typer.Argument(metavar="BATCH", help="Id of the batch.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, as the API shows the batch.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per batch, as the API sends it.")]
 
 
 @app.command("list")
 def list_batches(
-    limit: Annotated[int, typer.Option(min=1, help="How many at most, the newest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of batches, newest first.")] = 20,
     as_json: AsJson = False,
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """List batches: id, status, how many lines have ended and failed, age, model."""
+    """List batches: id, status, finished lines, failed lines, age, model."""
     with connect(url, key) as client:
-        found = list(Batches(client).newest(limit))
+        batches = list(Batches(client).newest(limit))
     if as_json:
-        for batch in found:
+        for batch in batches:
             print(json.dumps(batch, ensure_ascii=False))
-    elif not found:
+    elif not batches:
         print("There are no batches.", file=sys.stderr)
     else:
-        for line in table([("ID", "STATUS", "ENDED", "FAILED", "AGE", "MODEL"), *map(_row, found)]):
-            print(line.rstrip())
+        for line in format_table([("ID", "STATUS", "FINISHED", "FAILED", "AGE", "MODEL"), *map(_row, batches)]):
+            print(line)
 
 
 @app.command()
 def show(batch_id: BatchId, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
-    """Show a batch: how many of its lines are in which state, and why it was refused if it was."""
+    """Show a batch: the number of lines by status, the estimated finish, and the errors of its input."""
     with connect(url, key) as client:
         batch = Batches(client).get(batch_id)
     if as_json:
         print(json.dumps(batch, ensure_ascii=False))
         return
-    shown = {
+    fields = {
         "id": batch["id"],
         "status": batch["status"],
         "lines": ", ".join(f"{name}: {number}" for name, number in batch["request_counts"].items()),
         "model": batch["model"] or "several",
-        "created": _moment(batch["created_at"]),
-        "finish": _finish(batch),
+        "created": _format_time(batch["created_at"]),
+        "finish": _format_finish(batch),
         "metadata": ", ".join(f"{name}={value}" for name, value in (batch["metadata"] or {}).items()),
         "retry of": batch["retried_from"],
         "errors": batch["error_file_id"],
     }
-    for name, value in shown.items():
+    for name, value in fields.items():
         if value:
             print(f"{name:<9} {value}")
-    for line in told_errors(batch["errors"]["data"] if batch["errors"] else []):
+    for line in format_errors(batch["errors"]["data"] if batch["errors"] else []):
         print(line)
 
 
 @app.command()
 def cancel(batch_id: BatchId, url: Url = None, key: Key = None) -> None:
-    """Stop a batch: what waits at once, what is drawn at its next step. What is ready stays."""
+    """Cancel a batch: queued lines at once, running lines at their next denoising step."""
     with connect(url, key) as client:
         batch = Batches(client).cancel(batch_id)
     print(f"{batch['id']} is {batch['status']}.")
@@ -81,23 +81,23 @@ def cancel(batch_id: BatchId, url: Url = None, key: Key = None) -> None:
 
 @app.command()
 def retry(batch_id: BatchId, url: Url = None, key: Key = None) -> None:
-    """Submit the lines that did not complete as a new batch, and print its id."""
+    """Submit the lines that did not complete as a new batch and print its id."""
     with connect(url, key) as client:
         print(Batches(client).retry(batch_id)["id"])
 
 
 def _row(batch: Batch) -> tuple[str, ...]:
     counts = batch["request_counts"]
-    how_far, age = f"{ended(batch)}/{counts['total']}", span(time.time() - batch["created_at"])
-    return batch["id"], batch["status"], how_far, str(counts["failed"]), age, batch["model"] or "several"
+    lines, age = f"{count_final(batch)}/{counts['total']}", format_duration(time.time() - batch["created_at"])
+    return batch["id"], batch["status"], lines, str(counts["failed"]), age, batch["model"] or "several"
 
 
-def _finish(batch: Batch) -> str | None:
+def _format_finish(batch: Batch) -> str | None:
     progress = batch["progress"]
     if progress is None or progress["estimated_finish_at"] is None:
         return None
-    return f"{_moment(progress['estimated_finish_at'])}, at {progress['lines_per_second']} lines a second"
+    return f"{_format_time(progress['estimated_finish_at'])}, at {progress['lines_per_second']} lines per second"
 
 
-def _moment(seconds: int) -> str:
+def _format_time(seconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M}"

@@ -1,6 +1,7 @@
-"""Batches as the commands ask for them, over `cli.client`: what is sent, what is read, and which jobs have ended.
+"""The calls for batches, on top of `cli.client`, and the jobs of a batch that are new since the last call.
 
-Nothing here asks line by line: jobs come by the page, and only the pages behind which something is new.
+Jobs are listed by page, never line by line, and only beyond the lines that are known to be finished.
+`tests/cli/test_api_types.py` compares the types here with the API.
 """
 
 import re
@@ -9,23 +10,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, TypedDict, cast
 
-from cli.client import PAGE, Client, Job
+from cli.client import PAGE_SIZE, Client, Job
 from cli.errors import CommandError
 from core.status import BATCH_FINAL, FINAL, BatchStatus, JobStatus
 
-ENDED = tuple(str(status) for status in FINAL)
-NOT_COMPLETED = tuple(str(status) for status in FINAL if status is not JobStatus.COMPLETED)
+FINAL_STATUSES = tuple(str(status) for status in FINAL)
+UNSUCCESSFUL_STATUSES = tuple(str(status) for status in FINAL if status is not JobStatus.COMPLETED)
 
-READING_SECONDS = 300.0
-"""Longest wait for an answer for which the API reads every line."""
+FILE_SECONDS = 300.0
+"""Maximum wait for a response for which the API reads the complete input file."""
 
-LISTING_SHARE = 10.0
-"""The next listing waits for this many times as long as the last one took: lines that end out of order never make a
-client that lists all the time."""
+LIST_PAUSE_FACTOR = 10.0
+"""The pause before the next listing, relative to the duration of the last one. Otherwise a client would list all the
+time when lines finish out of order."""
 
 
 class RequestCounts(TypedDict):
-    """How many lines are in which state; the last six add up to `total`."""
+    """The number of lines by status; the last six add up to `total`."""
 
     total: int
     completed: int
@@ -37,7 +38,7 @@ class RequestCounts(TypedDict):
 
 
 class LineError(TypedDict):
-    """What is wrong with a line of the input."""
+    """An error in a line of the input."""
 
     line: int | None
     code: str
@@ -46,20 +47,20 @@ class LineError(TypedDict):
 
 
 class LineErrors(TypedDict):
-    """All that is wrong, up to the API's bound."""
+    """All errors of the input, up to the API's limit."""
 
     data: list[LineError]
 
 
 class BatchProgress(TypedDict):
-    """How fast a batch goes; None where it could only be guessed."""
+    """The rate of a batch; None while it is unknown."""
 
     lines_per_second: float | None
     estimated_finish_at: int | None
 
 
 class Batch(TypedDict):
-    """What the commands read of a batch; the API sends more."""
+    """The fields of a batch that the commands read."""
 
     id: str
     status: str
@@ -77,7 +78,7 @@ class Batch(TypedDict):
 
 
 class Estimate(TypedDict):
-    """What a dry run answers; the API sends more."""
+    """The fields of a dry run's response that the commands read."""
 
     total: int
     images: int
@@ -89,130 +90,126 @@ class Estimate(TypedDict):
 
 
 class LineJob(Job):
-    """A job that is a line of a batch."""
+    """A job of a line of a batch."""
 
     batch_index: int
     custom_id: str
 
 
 class Batches:
-    """The batches of one Safelight."""
+    """The API's calls for batches."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
 
     def submit(self, request: Mapping[str, Any], idempotency_key: str) -> Batch:
-        """Post a batch. However often it is sent with the same key, it is one batch."""
+        """Submit a batch. Requests with the same key create only one batch."""
         headers = {"idempotency-key": idempotency_key}
         return cast(Batch, self.client.request("POST", "/v1/batches", json=request, headers=headers))
 
     def estimate(self, request: Mapping[str, Any]) -> Estimate:
-        """What a batch would be; nothing is drawn."""
-        asked = {**request, "dry_run": True}
-        return cast(Estimate, self.client.request("POST", "/v1/batches", json=asked, timeout=READING_SECONDS))
+        """Validate and estimate a batch without submitting it."""
+        dry_run = {**request, "dry_run": True}
+        return cast(Estimate, self.client.request("POST", "/v1/batches", json=dry_run, timeout=FILE_SECONDS))
 
     def get(self, batch_id: str) -> Batch:
-        """One batch as it is now."""
+        """The current state of a batch."""
         return cast(Batch, self.client.request("GET", _path(batch_id)))
 
     def newest(self, limit: int) -> Iterator[Batch]:
-        """The newest batches, as many as `limit` at most."""
-        wanted: dict[str, Any] = {}
-        while limit > 0:
-            page = self.client.request("GET", "/v1/batches", params={**wanted, "limit": min(limit, PAGE)})
-            yield from page["data"]
-            if not page["has_more"]:
-                return
-            limit -= len(page["data"])
-            wanted["after"] = page["last_id"]
+        """The newest batches, at most `limit`."""
+        return self.client.list_newest("/v1/batches", {}, limit)
 
     def cancel(self, batch_id: str) -> Batch:
-        """Wish that a batch stop; returns it as it is then."""
+        """Request the cancellation of a batch; returns the batch."""
         return cast(Batch, self.client.request("POST", f"{_path(batch_id)}/cancel"))
 
     def retry(self, batch_id: str) -> Batch:
-        """A new batch of the lines that did not complete; asked twice, it is the same one."""
-        return cast(Batch, self.client.request("POST", f"{_path(batch_id)}/retry", timeout=READING_SECONDS))
+        """Submit the lines that did not complete as a new batch. A second call returns the same batch."""
+        return cast(Batch, self.client.request("POST", f"{_path(batch_id)}/retry", timeout=FILE_SECONDS))
 
     def pages(self, batch_id: str, statuses: Sequence[str], after: str | None = None) -> Iterator[list[LineJob]]:
-        """Jobs of a batch in the order of its lines, beyond the job `after`."""
-        wanted = {"batch_id": batch_id, "status": list(statuses), "order": "asc", "limit": PAGE}
+        """Pages of the jobs of a batch in the order of its lines, after the job `after`."""
+        params = {"batch_id": batch_id, "status": list(statuses), "order": "asc", "limit": PAGE_SIZE}
         while True:
-            page = self.client.request(
-                "GET", "/v1/jobs", params=wanted if after is None else {**wanted, "after": after}
-            )
+            cursor = {} if after is None else {"after": after}
+            page = self.client.request("GET", "/v1/jobs", params={**params, **cursor})
             yield page["data"]
             if not page["has_more"]:
                 return
             after = page["last_id"]
 
 
-class EndedJobs:
-    """Tells each job of a batch once, after it has ended: those before the edge have all been told."""
+class FinalJobs:
+    """Lists each finished job of a batch exactly once.
+
+    All jobs with an index below `_next_index` have been listed, and those in `_listed_beyond` too.
+    """
 
     def __init__(self, batches: Batches, batch_id: str) -> None:
         self._batches = batches
         self._batch_id = batch_id
-        self._edge = 0  # a line's index, from 0
-        self._before_edge: str | None = None
-        self._told_beyond: set[int] = set()
+        self._next_index = 0  # of a line, from 0
+        self._cursor: str | None = None  # the job before _next_index
+        self._listed_beyond: set[int] = set()
         self._listing: Iterator[LineJob] = iter(())
         self._is_listing = False
-        self._not_before = 0.0
+        self._pause_end = 0.0
 
-    def news(self, batch: Batch) -> Iterator[LineJob]:
-        """What was not told yet, as far as it is time to ask; all of it once the batch is final.
+    def list_new(self, batch: Batch) -> Iterator[LineJob]:
+        """Finished jobs that were not listed yet; all of them if the batch is final, else as far as the pause allows.
 
-        Who stops in the middle goes on there the next time.
+        If the caller stops in the middle, the next call continues there.
         """
         if is_final(batch):
             return chain(self._listing, self._list())
-        told = self._edge + len(self._told_beyond)
-        if not self._is_listing and ended(batch) > told and time.monotonic() >= self._not_before:
+        count = self._next_index + len(self._listed_beyond)
+        if not self._is_listing and count_final(batch) > count and time.monotonic() >= self._pause_end:
             self._is_listing = True
             self._listing = self._list()
         return self._listing
 
     def _list(self) -> Iterator[LineJob]:
-        """List what lies beyond the edge."""
-        took, begun = 0.0, time.monotonic()
-        for page in self._batches.pages(self._batch_id, ENDED, self._before_edge):
-            took += time.monotonic() - begun
+        duration, start = 0.0, time.monotonic()
+        for page in self._batches.pages(self._batch_id, FINAL_STATUSES, self._cursor):
+            duration += time.monotonic() - start
             for job in page:
-                yield from self._untold(job)
-            begun = time.monotonic()
+                if self._add(job):
+                    yield job
+            start = time.monotonic()
         self._is_listing = False
-        self._not_before = time.monotonic() + LISTING_SHARE * took
+        self._pause_end = time.monotonic() + LIST_PAUSE_FACTOR * duration
 
-    def _untold(self, job: LineJob) -> Iterator[LineJob]:
-        is_new = job["batch_index"] not in self._told_beyond
-        self._told_beyond.add(job["batch_index"])
-        if job["batch_index"] == self._edge:
-            self._told_beyond.discard(self._edge)
-            self._edge += 1
-            self._before_edge = job["id"]
-        if is_new:
-            yield job
+    def _add(self, job: LineJob) -> bool:
+        """Note that a job is listed; returns whether it is new."""
+        index = job["batch_index"]
+        is_new = index not in self._listed_beyond
+        self._listed_beyond.add(index)
+        if index == self._next_index:
+            self._listed_beyond.discard(index)
+            self._next_index += 1
+            self._cursor = job["id"]
+        return is_new
 
 
-def ended(batch: Batch) -> int:
-    """How many of a batch's lines have ended, in whichever way."""
+def count_final(batch: Batch) -> int:
+    """The number of lines with a final status."""
     counts = batch["request_counts"]
     return counts["completed"] + counts["failed"] + counts["cancelled"] + counts["expired"]
 
 
 def is_final(batch: Batch) -> bool:
-    """Whether nothing can change a batch any more."""
+    """Whether the status of a batch is final."""
     return batch["status"] in BATCH_FINAL
 
 
-def is_whole(batch: Batch) -> bool:
-    """Whether every line of a batch completed."""
+def is_successful(batch: Batch) -> bool:
+    """Whether all lines of a batch completed."""
     counts = batch["request_counts"]
     return batch["status"] == BatchStatus.COMPLETED and counts["completed"] == counts["total"]
 
 
 def _path(batch_id: str) -> str:
     if not re.fullmatch(r"batch_[0-9A-Za-z]+", batch_id):
-        raise CommandError(f"{batch_id!r} is not the id of a batch: one looks like batch_01kc3m9w8yq6k0v2t5x7z1b4dn.")
+        raise CommandError(f"{batch_id!r} is not the id of a batch; an example is batch_01kc3m9w8yq6k0v2t5x7z1b4dn.")
     return f"/v1/batches/{batch_id}"

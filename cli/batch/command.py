@@ -14,15 +14,15 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.batch.client import Batch, Batches, EndedJobs, is_final, is_whole
+from cli.batch.client import Batch, Batches, FinalJobs, is_final, is_successful
 from cli.batch.downloads import Downloads
 from cli.batch.input import Kind, read_input
-from cli.batch.output_directory import OutputDirectory, State, held
-from cli.batch.progress import shown
-from cli.batch.submission import ensure, estimate, recall, retry, submit
-from cli.batch.summary import summarize, told_errors, write_errors, write_manifest
+from cli.batch.output_directory import OutputDirectory, State, open_output_directory
+from cli.batch.progress import show_progress
+from cli.batch.submission import ensure_submitted, estimate, load_state, retry, submit
+from cli.batch.summary import format_errors, summarize, write_errors, write_manifest
 from cli.client import Key, Url, connect
-from cli.errors import CommandError, Refused
+from cli.errors import CommandError, RequestRejected
 from cli.parameters import request_options, with_options
 from cli.watch import INTERRUPTED
 from core.batches.requests import BatchRequest
@@ -100,10 +100,10 @@ def batch(
                 raise CommandError("Say where the images go: --out DIR.")
             print(submit(batches, given, request)["id"])
             return
-        with held(out) as directory:
-            state = recall(batches, directory, given, batch_id, request, is_new=new)
+        with open_output_directory(out) as directory:
+            state = load_state(batches, directory, given, batch_id, request, is_new=new)
             with _interruptible(batches, directory, state, cancels=cancel_on_interrupt):
-                ensure(batches, directory, state, given)
+                ensure_submitted(batches, directory, state, given)
                 if detach:
                     print(state["batches"][-1])
                     return
@@ -131,29 +131,29 @@ def _collect(batches: Batches, directory: OutputDirectory, state: State, *, retr
         for batch_id in state["batches"]:  # a retry is added while the last one is looked at
             ended.append(_followed(batches, batch_id, downloads))
             _check_begun(ended[-1], directory)
-            if retries and batch_id == state["batches"][-1] and not is_whole(ended[-1]):
+            if retries and batch_id == state["batches"][-1] and not is_successful(ended[-1]):
                 retries = False
                 retry(batches, directory, state)
     manifest = write_manifest(batches, ended, directory)
     write_errors(batches, ended[-1], directory)
     summarize(batches, ended, downloads, directory)
     print(manifest)
-    return 0 if is_whole(ended[-1]) and not downloads.gone else NOT_ALL
+    return 0 if is_successful(ended[-1]) and not downloads.missing_count else NOT_ALL
 
 
 def _followed(batches: Batches, batch_id: str, downloads: Downloads) -> Batch:
     """Show a batch until its end, and fetch images as its lines end; returns it as it ended."""
-    jobs, begun = EndedJobs(batches, batch_id), time.monotonic()
-    with shown(batch_id) as show:
+    jobs, begun = FinalJobs(batches, batch_id), time.monotonic()
+    with show_progress(batch_id) as show:
         while True:
             looked = time.monotonic()
             next_look = looked + min(MAX_INTERVAL, max(MIN_INTERVAL, (looked - begun) / 10))
             batch = batches.get(batch_id)
-            show(batch, downloads.here)
-            for job in jobs.news(batch):
+            show(batch, downloads.image_count)
+            for job in jobs.list_new(batch):
                 downloads.add(job)
                 if is_final(batch):
-                    show(batch, downloads.here)
+                    show(batch, downloads.image_count)
                 elif time.monotonic() > next_look:
                     break
             if is_final(batch):
@@ -166,10 +166,12 @@ def _check_begun(batch: Batch, directory: OutputDirectory) -> None:
     if batch["status"] != BatchStatus.FAILED:
         return
     errors = batch["errors"]["data"] if batch["errors"] else []
-    for line in told_errors(errors):
+    for line in format_errors(errors):
         print(line, file=sys.stderr)
-    directory.forget()
-    raise Refused(f"{batch['id']} was refused, and nothing of it drawn: correct these lines and run the command again.")
+    directory.delete_state()
+    raise RequestRejected(
+        f"{batch['id']} was refused, and nothing of it drawn: correct these lines and run the command again."
+    )
 
 
 @contextmanager
@@ -181,7 +183,7 @@ def _interruptible(batches: Batches, directory: OutputDirectory, state: State, *
     except KeyboardInterrupt:
         print(_after_interrupt(batches, state, again, cancels=cancels), file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
-    except Refused:
+    except RequestRejected:
         raise
     except CommandError as error:
         raise CommandError(f"{error} {again}") from None

@@ -1,4 +1,4 @@
-"""Images on their way into a directory, a few at a time. What is there already, whole, is not fetched again."""
+"""Downloads images into a directory, several at a time. An image that is there and intact is not downloaded again."""
 
 import threading
 import time
@@ -9,78 +9,78 @@ from typing import Literal, Self
 from cli.batch.client import LineJob
 from cli.batch.output_directory import OutputDirectory
 from cli.client import Client, Image
-from cli.errors import NotThere
+from cli.errors import NotFound
 from cli.parameters import extension_of
 
-AT_A_TIME = 8
-WAITING = 64
-"""Images that may wait for a thread; who adds more waits too."""
+THREADS = 8
+MAX_QUEUE_LENGTH = 64
+"""Images that wait for a thread. With more, `add` blocks."""
 
-LEAVE_SECONDS = 5.0
-"""How long images in hand may take after Ctrl-C."""
+INTERRUPT_SECONDS = 5.0
+"""Time for running downloads after Ctrl-C."""
 
-Outcome = Literal["fetched", "found", "gone"]
+Outcome = Literal["download", "existing", "missing"]
 
 
 class Downloads:
-    """Fetches the images of jobs that completed. Leaving the context waits for all of them."""
+    """Downloads the images of completed jobs in threads. A context manager: the exit waits for all downloads."""
 
     def __init__(self, client: Client, directory: OutputDirectory) -> None:
         self._client = client
         self._directory = directory
-        self._waiting: SimpleQueue[tuple[str, Image] | None] = SimpleQueue()
-        self._room = threading.Semaphore(WAITING)
+        self._queue: SimpleQueue[tuple[str, Image] | None] = SimpleQueue()
+        self._slots = threading.Semaphore(MAX_QUEUE_LENGTH)
         self._lock = threading.Lock()
-        self._trouble: BaseException | None = None
-        self._is_left = False
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(AT_A_TIME)]
-        self._counted: Counter[Outcome] = Counter()
+        self._error: BaseException | None = None
+        self._is_interrupted = False
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(THREADS)]
+        self._counts: Counter[Outcome] = Counter()
 
     @property
-    def here(self) -> int:
-        """How many images are in the directory, whole."""
-        return self._counted["fetched"] + self.found
+    def image_count(self) -> int:
+        """The number of intact images in the directory."""
+        return self._counts["download"] + self.existing_count
 
     @property
-    def found(self) -> int:
-        """How many of them were there before."""
-        return self._counted["found"]
+    def existing_count(self) -> int:
+        """The number of images that were in the directory before."""
+        return self._counts["existing"]
 
     @property
-    def gone(self) -> int:
-        """How many the API does not have any more."""
-        return self._counted["gone"]
+    def missing_count(self) -> int:
+        """The number of images that the API has deleted."""
+        return self._counts["missing"]
 
     def add(self, job: LineJob) -> None:
-        """Fetch a job's images. Raises CommandError once one cannot be fetched or written."""
+        """Queue a job's images. Raises CommandError if an earlier image could not be downloaded or written."""
         for image in job["images"]:
-            self._room.acquire()
-            if self._trouble is not None:
-                raise self._trouble
-            name = self._directory.image(job["custom_id"], image["index"], extension_of(job["output_format"]))
-            self._waiting.put((name, image))
+            self._slots.acquire()
+            if self._error is not None:
+                raise self._error
+            name = self._directory.image_name(job["custom_id"], image["index"], extension_of(job["output_format"]))
+            self._queue.put((name, image))
 
     def _work(self) -> None:
-        while (next_one := self._waiting.get()) is not None:
+        while (item := self._queue.get()) is not None:
             try:
-                if self._trouble is None and not self._is_left:
-                    outcome = self._fetch(*next_one)
+                if self._error is None and not self._is_interrupted:
+                    outcome = self._download(*item)
                     with self._lock:
-                        self._counted[outcome] += 1
-            except BaseException as trouble:  # raised again in the thread that adds images, which would wait for ever
-                self._trouble = trouble
+                        self._counts[outcome] += 1
+            except BaseException as error:  # raised again in the thread that calls add()
+                self._error = error
             finally:
-                self._room.release()
+                self._slots.release()
 
-    def _fetch(self, name: str, image: Image) -> Outcome:
+    def _download(self, name: str, image: Image) -> Outcome:
         if self._directory.has(name, image):
-            return "found"
+            return "existing"
         try:
-            with self._directory.writing(name) as file:
+            with self._directory.open_file(name) as file:
                 self._client.download_into(file, image)
-        except NotThere:
-            return "gone"
-        return "fetched"
+        except NotFound:
+            return "missing"
+        return "download"
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -88,11 +88,11 @@ class Downloads:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._is_left = kind is not None
+        self._is_interrupted = kind is not None
         for _thread in self._threads:
-            self._waiting.put(None)
-        deadline = time.monotonic() + LEAVE_SECONDS
+            self._queue.put(None)
+        deadline = time.monotonic() + INTERRUPT_SECONDS
         for thread in self._threads:
             thread.join(None if kind is None else max(0.0, deadline - time.monotonic()))
-        if kind is None and self._trouble is not None:
-            raise self._trouble
+        if kind is None and self._error is not None:
+            raise self._error

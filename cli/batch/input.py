@@ -1,4 +1,4 @@
-"""The prompts that a batch is made of: a .csv, .txt or .jsonl file, or standard input. What they say the API reads."""
+"""The input of a batch: a .csv, .txt or .jsonl file, or standard input. The API parses it, not the command."""
 
 import json
 import sys
@@ -19,19 +19,19 @@ STDIN = Path("-")
 
 @dataclass(frozen=True, slots=True)
 class BatchInput:
-    """A file of prompts, as it was when the command began."""
+    """The content of a file of prompts."""
 
-    name: str  # ends in its kind: the API goes by that
+    name: str  # with the kind as extension, from which the API takes the format
     content: bytes
 
     @property
     def sha256(self) -> str:
-        """Of the content."""
+        """SHA-256 of the content, in hexadecimal."""
         return sha256(self.content).hexdigest()
 
     @property
     def endpoint(self) -> str | None:
-        """Which call the lines are; only those of a .jsonl file say, and its first line speaks for all."""
+        """The endpoint of the lines, from the first line of a .jsonl file; None for other formats."""
         if not self.name.endswith(".jsonl"):
             return None
         try:
@@ -42,15 +42,15 @@ class BatchInput:
 
 
 def read_input(path: Path, kind: Kind | None) -> BatchInput:
-    """Read a file, or standard input for `-`. Raises CommandError if it cannot be read, or its kind is not known."""
-    meant = kind or next((known for known in KINDS if path.suffix.lower() == f".{known}"), None)
-    if meant is None:
-        what = "standard input has no name" if path == STDIN else f"{path} ends in none of .csv, .txt, .jsonl"
-        raise CommandError(f"{what[0].upper()}{what[1:]}: say what it is with --input-format {'|'.join(KINDS)}.")
+    """Read a file, or standard input for `-`. Raises CommandError if it cannot be read or its format is unknown."""
+    kind = kind or next((kind for kind in KINDS if path.suffix.lower() == f".{kind}"), None)
+    name = "standard input" if path == STDIN else str(path)
+    if kind is None:
+        raise CommandError(f"The format of {name} is unknown: set it with --input-format {'|'.join(KINDS)}.")
     try:
         content = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
     except OSError as error:
         raise CommandError(f"{path} cannot be read ({error.strerror}).") from None
     if not content.strip():
-        raise CommandError(f"There is nothing in {'standard input' if path == STDIN else path}.")
-    return BatchInput(f"{'stdin' if path == STDIN else path.stem}.{meant}", content)
+        raise CommandError(f"There are no prompts in {name}.")
+    return BatchInput(f"{'stdin' if path == STDIN else path.stem}.{kind}", content)

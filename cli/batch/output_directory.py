@@ -1,7 +1,7 @@
-"""The directory a batch's images go to: what is in it is whole, and a small file says which batch it belongs to.
+"""The output directory of a batch: its images, and a state file with the id of the batch.
 
-Everything is written under another name and renamed, so that a process that dies at any moment leaves nothing that
-looks finished and is not. One command at a time holds a directory.
+Each file is written under a temporary name and then renamed, so a process that dies leaves no partial file under a
+final name. Only one command at a time can use a directory.
 """
 
 import fcntl
@@ -22,122 +22,124 @@ from cli.errors import CommandError
 
 STATE = ".safelight-batch.json"
 LOCK = ".safelight-batch.lock"
-UNFINISHED = ".unfinished"
+TEMPORARY_SUFFIX = ".unfinished"
 
 MAX_NAME_CHARS = 100
-"""Characters of a custom_id that become part of a file's name; a file system takes 255 bytes."""
+"""Maximum length of the custom_id in a file name; file systems allow 255 bytes for the name."""
 
 
 class State(TypedDict):
-    """What a command that comes back has to know. Written before anything that must not be done twice."""
+    """What a command needs to resume. It is saved before each request that must not be repeated."""
 
     fingerprint: str  # of the input and the options
     idempotency_key: str
-    request: dict[str, Any]  # of the batch, but for the file's id
+    request: dict[str, Any]  # of the batch, without the file's id
     file_id: str | None
     batches: list[str]  # the batch and its retries, in order
 
 
 class OutputDirectory:
-    """A directory that this command holds."""
+    """An output directory that is locked by this command."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._minds_case = not (path / STATE.upper()).exists()
+        self._is_case_sensitive = not (path / STATE.upper()).exists()
 
     @property
     def command(self) -> str:
-        """The command that comes back to it, as a shell takes it."""
+        """The shell command that resumes the batch."""
         return f"safelight batch --out {shlex.quote(str(self.path))}"
 
     @property
     def state(self) -> State | None:
-        """What the last command knew; None if there was none. Raises CommandError if it is damaged."""
+        """The saved state; None if there is none. Raises CommandError if it is damaged."""
         try:
             return cast(State, json.loads((self.path / STATE).read_bytes()))
         except FileNotFoundError:
             return None
         except (OSError, ValueError):
-            raise CommandError(f"{self.path / STATE} cannot be read: --new forgets it and begins anew.") from None
+            raise CommandError(
+                f"{self.path / STATE} cannot be read: --new starts a new batch in this directory."
+            ) from None
 
-    def remember(self, state: State) -> None:
-        """Write down what the next command has to know; it survives a power cut."""
-        with self.writing(STATE) as file:
+    def save_state(self, state: State) -> None:
+        """Save the state durably (fsync)."""
+        with self.open_file(STATE) as file:
             file.write(json.dumps(state, indent=2).encode())
             file.flush()
             os.fsync(file.fileno())
-        # A file system may be one that takes no case: that is seen once there is a file.
-        self._minds_case = not (self.path / STATE.upper()).exists()
+        # Whether the file system is case-sensitive is known only when a file exists.
+        self._is_case_sensitive = not (self.path / STATE.upper()).exists()
 
-    def forget(self) -> None:
-        """Belong to no batch any more."""
+    def delete_state(self) -> None:
+        """Delete the state: the directory belongs to no batch."""
         (self.path / STATE).unlink(missing_ok=True)
 
     @property
-    def is_bare(self) -> bool:
-        """Whether there is nothing in it, hidden files aside."""
+    def is_empty(self) -> bool:
+        """Whether there are no files except hidden ones."""
         return all(path.name.startswith(".") for path in self.path.iterdir())
 
-    def image(self, custom_id: str, index: int, extension: str) -> str:
-        """The name of a line's image. Two lines never get the same."""
-        return f"{safe_name(custom_id, self._minds_case)}-{index}{extension}"
+    def image_name(self, custom_id: str, index: int, extension: str) -> str:
+        """The file name of a line's image. Different lines have different names."""
+        return f"{safe_name(custom_id, case_sensitive=self._is_case_sensitive)}-{index}{extension}"
 
     def has(self, name: str, image: Image) -> bool:
-        """Whether an image is here, as it was stored."""
+        """Whether an image is in the directory and intact."""
         try:
             with (self.path / name).open("rb") as file:
-                is_long_enough = os.fstat(file.fileno()).st_size == image["bytes"]
-                return is_long_enough and file_digest(file, "sha256").hexdigest() == image["sha256"]
+                has_size = os.fstat(file.fileno()).st_size == image["bytes"]
+                return has_size and file_digest(file, "sha256").hexdigest() == image["sha256"]
         except FileNotFoundError:
             return False
         except OSError as error:
             raise CommandError(f"{self.path / name} cannot be read ({error.strerror}).") from None
 
     @contextmanager
-    def writing(self, name: str) -> Iterator[BinaryIO]:
-        """A file that appears under its name once it is complete."""
-        unfinished = self.path / f".{name}.{threading.get_native_id()}{UNFINISHED}"
+    def open_file(self, name: str) -> Iterator[BinaryIO]:
+        """Open a file for writing. It gets its name when it is complete."""
+        temporary = self.path / f".{name}.{threading.get_native_id()}{TEMPORARY_SUFFIX}"
         try:
-            with unfinished.open("w+b") as file:
+            with temporary.open("w+b") as file:
                 yield file
-            unfinished.replace(self.path / name)
+            temporary.replace(self.path / name)
         except OSError as error:
             raise CommandError(f"{self.path / name} cannot be written ({error.strerror}).") from None
         finally:
-            unfinished.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
-    def tidy(self) -> None:
-        """Remove what a command that was killed left unfinished."""
-        for path in self.path.glob(f".*{UNFINISHED}"):
+    def delete_temporary_files(self) -> None:
+        """Delete the temporary files of a command that was killed."""
+        for path in self.path.glob(f".*{TEMPORARY_SUFFIX}"):
             path.unlink(missing_ok=True)
 
 
 @contextmanager
-def held(path: Path) -> Iterator[OutputDirectory]:
-    """Make a directory if there is none, and hold it. Raises CommandError if another command holds it."""
+def open_output_directory(path: Path) -> Iterator[OutputDirectory]:
+    """Create a directory if it does not exist, and lock it. Raises CommandError if another command has the lock."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / LOCK).open("a")
     except OSError as error:
-        raise CommandError(f"{path} is no directory to write to ({error.strerror}).") from None
+        raise CommandError(f"{path} is not a writable directory ({error.strerror}).") from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CommandError(f"Another `safelight batch` is writing to {path}.") from None
         directory = OutputDirectory(path)
-        directory.tidy()
+        directory.delete_temporary_files()
         yield directory
 
 
-def safe_name(custom_id: str, minds_case: bool = True) -> str:
-    """A custom_id as part of a file's name: itself where it can be, else what can be kept of it and its hash.
+def safe_name(custom_id: str, *, case_sensitive: bool = True) -> str:
+    """A custom_id for a file name: unchanged if it is safe, else its safe characters and its hash.
 
-    `~` marks a hash and is in no name without one, so that no two ids share a name.
+    `~` starts the hash and is not a safe character, so different ids have different names.
     """
-    kept = re.sub(r"[^\w.+=@,-]", "_", unicodedata.normalize("NFC", custom_id))[:MAX_NAME_CHARS].lstrip(".-")
-    is_itself = kept == custom_id != "" and len(kept.encode()) <= MAX_NAME_CHARS
-    if is_itself and (minds_case or kept == kept.casefold()):
-        return kept
-    shortened = kept.encode()[:MAX_NAME_CHARS].decode(errors="ignore")
-    return f"{shortened}~{sha256(custom_id.encode(errors='surrogatepass')).hexdigest()[:16]}"
+    name = re.sub(r"[^\w.+=@,-]", "_", unicodedata.normalize("NFC", custom_id))[:MAX_NAME_CHARS].lstrip(".-")
+    is_unchanged = name == custom_id != "" and len(name.encode()) <= MAX_NAME_CHARS
+    if is_unchanged and (case_sensitive or name == name.casefold()):
+        return name
+    prefix = name.encode()[:MAX_NAME_CHARS].decode(errors="ignore")
+    return f"{prefix}~{sha256(custom_id.encode(errors='surrogatepass')).hexdigest()[:16]}"

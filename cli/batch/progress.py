@@ -1,29 +1,29 @@
-"""How a batch is shown while it is followed: a bar on a terminal, else a line for about each tenth. All on stderr."""
+"""The progress of a batch on stderr: a progress bar on a terminal, else a line per tenth of the lines."""
 
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from cli.batch.client import Batch, ended, is_final
-from cli.table import counted, span
-from cli.watch import is_lively
+from cli.batch.client import Batch, count_final, is_final
+from cli.table import format_count, format_duration
+from cli.watch import is_interactive
 
-Show = Callable[[Batch, int], None]
-"""Shows a batch as it is now, and how many of its images are in the directory."""
+ShowBatch = Callable[[Batch, int], None]
+"""Shows the state of a batch and the number of its images in the directory."""
 
 REFRESHES_PER_SECOND = 2
 
 
 @contextmanager
-def shown(batch_id: str) -> Iterator[Show]:
-    """A bar, or lines, as stderr allows."""
-    with _bar(batch_id) if is_lively() else _lines() as show:
+def show_progress(batch_id: str) -> Iterator[ShowBatch]:
+    """Show the progress of a batch as a bar or as lines."""
+    with _progress_bar(batch_id) if is_interactive() else _progress_lines() as show:
         yield show
 
 
 @contextmanager
-def _bar(batch_id: str) -> Iterator[Show]:
+def _progress_bar(batch_id: str) -> Iterator[ShowBatch]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -31,49 +31,51 @@ def _bar(batch_id: str) -> Iterator[Show]:
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rest]}", markup=False),
+        TextColumn("{task.fields[details]}", markup=False),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), refresh_per_second=REFRESHES_PER_SECOND) as progress:
         progress.console.print(batch_id, markup=False, highlight=False)
-        task = progress.add_task("validating", total=None, rest="")
+        task = progress.add_task("validating", total=None, details="")
 
-        def show(batch: Batch, here: int) -> None:
+        def show(batch: Batch, image_count: int) -> None:
             total = batch["request_counts"]["total"] or None
-            rest = ", ".join(_rest(batch, here))
-            progress.update(task, description=batch["status"], completed=ended(batch), total=total, rest=rest)
+            details = ", ".join(_describe(batch, image_count))
+            progress.update(
+                task, description=batch["status"], completed=count_final(batch), total=total, details=details
+            )
 
         yield show
 
 
 @contextmanager
-def _lines() -> Iterator[Show]:
-    shown_before: tuple[str, int] | None = None
+def _progress_lines() -> Iterator[ShowBatch]:
+    last: tuple[str, int] | None = None
 
-    def show(batch: Batch, here: int) -> None:
-        nonlocal shown_before
-        total = batch["request_counts"]["total"]
-        now = (batch["status"], 10 * ended(batch) // max(total, 1))
-        if now == shown_before:
+    def show(batch: Batch, image_count: int) -> None:
+        nonlocal last
+        total, final = batch["request_counts"]["total"], count_final(batch)
+        state = (batch["status"], 10 * final // max(total, 1))
+        if state == last:
             return
-        shown_before = now
-        said = [f"{batch['id']}: {batch['status']}"]
+        last = state
+        line = f"{batch['id']}: {batch['status']}"
         if total:
-            # How many images there are in the end is said once they are.
-            said = [f"{said[0]} {ended(batch)} of {counted(total, 'line')}"]
-            said += _rest(batch, None if is_final(batch) else here)
-        print(", ".join(said), file=sys.stderr, flush=True)
+            # The last downloads may still run when the batch is final, so the summary has the number of images.
+            details = _describe(batch, None if is_final(batch) else image_count)
+            line = ", ".join([f"{line} {final} of {format_count(total, 'line')}", *details])
+        print(line, file=sys.stderr, flush=True)
 
     yield show
 
 
-def _rest(batch: Batch, here: int | None) -> list[str]:
-    """What there is to say beside how many lines have ended."""
+def _describe(batch: Batch, image_count: int | None) -> list[str]:
+    """The details besides the number of final lines: images, unsuccessful lines, rate, remaining time."""
     counts, progress = batch["request_counts"], batch["progress"]
-    said = [] if here is None else [f"{counted(here, 'image')} here"]
-    said += [f"{counts[name]} {name}" for name in ("failed", "cancelled", "expired") if counts[name]]
+    details = [] if image_count is None else [f"{format_count(image_count, 'image')} downloaded"]
+    details += [f"{counts[name]} {name}" for name in ("failed", "cancelled", "expired") if counts[name]]
     if not is_final(batch) and progress is not None and progress["lines_per_second"]:
-        said.append(f"{progress['lines_per_second']:.3g}/s")
+        details.append(f"{progress['lines_per_second']:.3g}/s")
         if progress["estimated_finish_at"] is not None:
-            said.append(f"{span(progress['estimated_finish_at'] - time.time())} left")
-    return said
+            details.append(f"{format_duration(progress['estimated_finish_at'] - time.time())} left")
+    return details

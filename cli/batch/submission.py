@@ -1,6 +1,7 @@
-"""From a file of prompts to a batch that is known to be there, once, however often the command dies on the way.
+"""Submits a batch exactly once, even if the command dies and is run again.
 
-The key and the uploaded file are written down before the batch is posted: posting it again is the same request.
+The idempotency key and the id of the uploaded file are saved before the batch is submitted, so the next run sends the
+same request.
 """
 
 import json
@@ -12,111 +13,111 @@ from uuid import uuid4
 from cli.batch.client import Batch, Batches
 from cli.batch.input import BatchInput
 from cli.batch.output_directory import OutputDirectory, State
-from cli.batch.summary import told_errors, told_estimate
-from cli.errors import CommandError, Refused
-from cli.table import counted
+from cli.batch.summary import format_errors, format_estimate
+from cli.errors import CommandError, RequestRejected
+from cli.table import format_count
 
 PURPOSE = "batch"
 
-LOOKED_THROUGH = 1000
-"""Batches among which one that may have been posted is looked for."""
+MAX_SEARCH = 1000
+"""The number of newest batches in which a batch that may have been submitted is searched."""
 
 
-def estimate(batches: Batches, given: BatchInput, request: Mapping[str, Any]) -> bool:
-    """Print what a batch would be, and everything that is wrong with it. Returns whether nothing is."""
-    file_id = batches.client.upload(given.name, given.content, PURPOSE)
+def estimate(batches: Batches, source: BatchInput, request: Mapping[str, Any]) -> bool:
+    """Print the estimate for a batch and all errors in its input. Returns whether there are no errors."""
+    file_id = batches.client.upload(source.name, source.content, PURPOSE)
     try:
-        found = batches.estimate({**request, "input_file_id": file_id})
+        result = batches.estimate({**request, "input_file_id": file_id})
     finally:
         batches.client.request("DELETE", f"/v1/files/{file_id}")
-    errors = found["errors"]["data"]
-    for line in told_estimate(found):
+    errors = result["errors"]["data"]
+    for line in format_estimate(result):
         print(line)
     if errors:
-        print(f"{counted(len(errors), 'error')}:")
-    for line in told_errors(errors):
+        print(f"{format_count(len(errors), 'error')}:")
+    for line in format_errors(errors):
         print(line)
     return not errors
 
 
-def submit(batches: Batches, given: BatchInput, request: Mapping[str, Any]) -> Batch:
-    """Submit a batch that nothing remembers."""
-    file_id = batches.client.upload(given.name, given.content, PURPOSE)
+def submit(batches: Batches, source: BatchInput, request: Mapping[str, Any]) -> Batch:
+    """Submit a batch without an output directory."""
+    file_id = batches.client.upload(source.name, source.content, PURPOSE)
     return batches.submit({**request, "input_file_id": file_id}, str(uuid4()))
 
 
-def recall(
+def load_state(
     batches: Batches,
     directory: OutputDirectory,
-    given: BatchInput | None,
+    source: BatchInput | None,
     batch_id: str | None,
     request: dict[str, Any],
     *,
     is_new: bool,
 ) -> State:
-    """What the directory knows of the batch that is meant; begun if it knows none.
+    """The state of the directory for this input or batch; created if there is none.
 
-    Raises CommandError if the directory belongs to another batch, or what is in it belongs to nobody.
+    Raises CommandError if the directory belongs to another batch, or has files and belongs to no batch.
     """
-    fingerprint = _fingerprint(given, batch_id, request)
+    fingerprint = _fingerprint(source, batch_id, request)
     state = None if is_new else directory.state
     if state is not None:
-        is_meant = (given is None and batch_id is None) or batch_id in state["batches"]
-        if is_meant or state["fingerprint"] == fingerprint:
+        is_same = (source is None and batch_id is None) or batch_id in state["batches"]
+        if is_same or state["fingerprint"] == fingerprint:
             return state
-        whose = state["batches"][-1] if state["batches"] else "a batch"
+        owner = state["batches"][-1] if state["batches"] else "a batch"
         raise CommandError(
-            f"{directory.path} belongs to {whose}, of other prompts or options: choose another directory, "
-            "or begin anew in it with --new."
+            f"{directory.path} belongs to {owner} with other prompts or options: choose another directory, "
+            "or start a new batch in it with --new."
         )
-    if given is None and batch_id is None:
-        raise CommandError(f"{directory.path} belongs to no batch: name a FILE of prompts, or a batch by --batch.")
-    if not is_new and not directory.is_bare:
+    if source is None and batch_id is None:
+        raise CommandError(f"{directory.path} belongs to no batch: add a FILE of prompts, or a batch with --batch.")
+    if not is_new and not directory.is_empty:
         raise CommandError(
             f"{directory.path} is not empty and belongs to no batch: choose another directory, "
-            "or write over what is there with --new."
+            "or overwrite its files with --new."
         )
-    known = [] if batch_id is None else [batches.get(batch_id)["id"]]
-    state = State(fingerprint=fingerprint, idempotency_key=str(uuid4()), request=request, file_id=None, batches=known)
-    directory.remember(state)
+    ids = [] if batch_id is None else [batches.get(batch_id)["id"]]
+    state = State(fingerprint=fingerprint, idempotency_key=str(uuid4()), request=request, file_id=None, batches=ids)
+    directory.save_state(state)
     return state
 
 
-def ensure(batches: Batches, directory: OutputDirectory, state: State, given: BatchInput | None) -> None:
-    """Submit the batch that a directory is for, unless it is known to be there. What is refused is forgotten."""
+def ensure_submitted(batches: Batches, directory: OutputDirectory, state: State, source: BatchInput | None) -> None:
+    """Submit the batch of a directory if it is not submitted yet. If the API rejects it, the state is deleted."""
     if state["batches"]:
         return
     try:
-        if (posted := _posted(batches, state["file_id"])) is not None:
-            state["batches"].append(posted)
-            directory.remember(state)
+        if (batch_id := _find_submitted(batches, state["file_id"])) is not None:
+            state["batches"].append(batch_id)
+            directory.save_state(state)
             return
         if state["file_id"] is None:
-            if given is None:
-                raise CommandError("The prompts were not sent yet: name their FILE again.")
-            state["file_id"] = batches.client.upload(given.name, given.content, PURPOSE)
-            directory.remember(state)
+            if source is None:
+                raise CommandError("The prompts are not uploaded yet: add their FILE to the command.")
+            state["file_id"] = batches.client.upload(source.name, source.content, PURPOSE)
+            directory.save_state(state)
         request = {**state["request"], "input_file_id": state["file_id"]}
         state["batches"].append(batches.submit(request, state["idempotency_key"])["id"])
-    except Refused:
-        directory.forget()
+    except RequestRejected:
+        directory.delete_state()
         raise
-    directory.remember(state)
+    directory.save_state(state)
 
 
-def _posted(batches: Batches, file_id: str | None) -> str | None:
-    """The batch of a file, where a command died after it had posted it; its key may be forgotten by now."""
+def _find_submitted(batches: Batches, file_id: str | None) -> str | None:
+    """The batch of a file, if a command died after it had submitted it. The idempotency key may have expired."""
     if file_id is None:
         return None
-    return next((batch["id"] for batch in batches.newest(LOOKED_THROUGH) if batch["input_file_id"] == file_id), None)
+    return next((batch["id"] for batch in batches.newest(MAX_SEARCH) if batch["input_file_id"] == file_id), None)
 
 
 def retry(batches: Batches, directory: OutputDirectory, state: State) -> None:
-    """Try the lines that did not complete once more."""
+    """Submit the lines that did not complete as a new batch."""
     state["batches"].append(batches.retry(state["batches"][-1])["id"])
-    directory.remember(state)
+    directory.save_state(state)
 
 
-def _fingerprint(given: BatchInput | None, batch_id: str | None, request: Mapping[str, Any]) -> str:
-    told = [batch_id] if given is None else [given.name.rpartition(".")[2], given.sha256, request]
-    return sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+def _fingerprint(source: BatchInput | None, batch_id: str | None, request: Mapping[str, Any]) -> str:
+    content = [batch_id] if source is None else [source.name.rpartition(".")[2], source.sha256, request]
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

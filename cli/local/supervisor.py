@@ -1,7 +1,7 @@
-"""Keeps servers alive until somebody asks to stop, then stops them in order and leaves none behind.
+"""Keeps servers running until a stop is requested, then stops them in order.
 
-Servers are started in order and stopped in the reverse order, stage by stage; one that dies is started again after a
-pause that doubles, and a line says so. The first Ctrl-C or SIGTERM drains; a second one ends everything at once.
+Servers start in order and stop in reverse order, stage by stage. A server that dies starts again after a delay that
+doubles. The first Ctrl-C or SIGTERM stops gracefully; the second one ends everything at once.
 """
 
 import signal
@@ -13,137 +13,139 @@ from types import FrameType, TracebackType
 from typing import Protocol, Self
 
 from cli.errors import CommandError
-from cli.local.child import how_it_ended
+from cli.local.child import describe_exit
 
-FIRST_PAUSE = 0.5
-MAX_PAUSE = 30.0
-STEADY_SECONDS = 60.0
-"""A server that ran for so long starts again with the first pause."""
+MIN_DELAY = 0.5
+MAX_DELAY = 30.0
+STABLE_SECONDS = 60.0
+"""A server that ran longer than this starts again after the minimum delay."""
 
 
 class Server(Protocol):
-    """A process that the supervisor looks after: a Child, or an embedded server."""
+    """A process under the supervisor: a Child or an embedded server."""
 
     name: str
 
     @property
     def is_running(self) -> bool:
-        """Whether the process lives."""
+        """Whether the process runs."""
 
     @property
     def exit_code(self) -> int | None:
-        """How it ended."""
+        """See `Child.exit_code`."""
 
     def start(self) -> None:
-        """Start it. Raises CommandError."""
+        """Start the process. Raises CommandError."""
 
-    def ask_to_stop(self) -> None:
-        """Ask it to end in good order, and return at once."""
+    def request_stop(self) -> None:
+        """Request a graceful stop without waiting."""
 
     def stop(self) -> None:
-        """Wait until it has ended in good order, by force after its patience."""
+        """Stop gracefully and wait; kill the process after a timeout."""
 
     def abandon(self) -> None:
-        """Make it end at once, without waiting. Safe in a signal handler."""
+        """End the process at once without waiting."""
 
 
 @dataclass(slots=True)
-class _Watched:
+class _Entry:
+    """A server, and when and after which delay it starts again."""
+
     server: Server
-    started_at: float
-    pause: float = FIRST_PAUSE
-    start_at: float | None = None
+    start_time: float
+    delay: float = MIN_DELAY
+    restart_time: float | None = None
 
 
 class Supervisor:
-    """Looks after servers; `say` tells the terminal. Use it as a context: on leaving, everything has stopped."""
+    """Runs servers; `log` prints a line. A context manager: on exit, all servers are stopped."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-        self._stages: list[list[_Watched]] = []
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log = log
+        self._stages: list[list[_Entry]] = []
         self._events: SimpleQueue[str] = SimpleQueue()
-        self._started = False
-        self._asked = False
-        self._draining = False
+        self._is_running = False
+        self._is_stopping = False
+        self._has_signal = False
         self._handlers: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup means it
-                self._handlers[number] = signal.signal(number, self._asked_to_stop)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
+                self._handlers[number] = signal.signal(number, self._handle_signal)
         self._handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: self._events.put("child"))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._draining = True
-        self._drain()
+        self._is_stopping = True
+        self._stop_all()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned
 
     def start(self, *servers: Server) -> None:
-        """Start servers, which make one stage: they are asked to stop together."""
-        stage: list[_Watched] = []
+        """Start servers as one stage: they are stopped together."""
+        stage: list[_Entry] = []
         self._stages.append(stage)
         for server in servers:
-            stage.append(_Watched(server, time.monotonic()))
+            stage.append(_Entry(server, time.monotonic()))
             server.start()
 
-    def dead(self) -> Server | None:
-        """A server that has ended by itself, if there is one."""
-        return next((each.server for each in self._watched() if not each.server.is_running), None)
+    def find_dead(self) -> Server | None:
+        """A server that does not run any more, if there is one."""
+        return next((entry.server for entry in self._entries() if not entry.server.is_running), None)
 
     def run(self) -> None:
-        """Start again whatever dies, until somebody asks to stop."""
-        self._started = True
-        while not self._draining:
-            for each in self._watched():
-                self._look_after(each)
-            waiting = [each.start_at for each in self._watched() if each.start_at is not None]
+        """Restart dead servers until a stop is requested."""
+        self._is_running = True
+        while not self._is_stopping:
+            for entry in self._entries():
+                self._check(entry)
+            times = [entry.restart_time for entry in self._entries() if entry.restart_time is not None]
             try:
-                self._events.get(timeout=max(0.0, min(waiting) - time.monotonic()) if waiting else None)
+                self._events.get(timeout=max(0.0, min(times) - time.monotonic()) if times else None)
             except Empty:
                 continue
 
-    def _watched(self) -> Sequence[_Watched]:
-        return [each for stage in self._stages for each in stage]
+    def _entries(self) -> Sequence[_Entry]:
+        return [entry for stage in self._stages for entry in stage]
 
-    def _look_after(self, each: _Watched) -> None:
-        now = time.monotonic()
-        if each.start_at is None and not each.server.is_running:
-            if now - each.started_at > STEADY_SECONDS:
-                each.pause = FIRST_PAUSE
-            self._try_later(each, how_it_ended(each.server.exit_code or 0))
-        elif each.start_at is not None and now >= each.start_at:
-            each.started_at, each.start_at = now, None
+    def _check(self, entry: _Entry) -> None:
+        time_now = time.monotonic()
+        if entry.restart_time is None and not entry.server.is_running:
+            if time_now - entry.start_time > STABLE_SECONDS:
+                entry.delay = MIN_DELAY
+            self._schedule_restart(entry, describe_exit(entry.server.exit_code or 0))
+        elif entry.restart_time is not None and time_now >= entry.restart_time:
+            entry.start_time, entry.restart_time = time_now, None
             try:
-                each.server.start()
+                entry.server.start()
             except CommandError as error:
-                self._try_later(each, str(error))
+                self._schedule_restart(entry, str(error))
 
-    def _try_later(self, each: _Watched, reason: str) -> None:
-        self._say(f"{each.server.name} has ended ({reason}); it starts again in {each.pause:g} s.")
-        each.start_at = time.monotonic() + each.pause
-        each.pause = min(each.pause * 2, MAX_PAUSE)
+    def _schedule_restart(self, entry: _Entry, reason: str) -> None:
+        self._log(f"{entry.server.name} has ended ({reason}); it starts again in {entry.delay:g} s.")
+        entry.restart_time = time.monotonic() + entry.delay
+        entry.delay = min(entry.delay * 2, MAX_DELAY)
 
-    def _drain(self) -> None:
-        if self._asked:
-            self._say("Stopping: what is in hand is finished first. Ctrl-C again stops at once.")
+    def _stop_all(self) -> None:
+        if self._has_signal:
+            self._log("Stopping: running work is finished first. Ctrl-C again stops at once.")
         for stage in reversed(self._stages):
-            running = [each.server for each in stage if each.server.is_running]
-            for server in running:
-                server.ask_to_stop()
-            for server in running:
+            servers = [entry.server for entry in stage if entry.server.is_running]
+            for server in servers:
+                server.request_stop()
+            for server in servers:
                 server.stop()
         self._stages.clear()
 
-    def _asked_to_stop(self, _number: int, _frame: FrameType | None) -> None:
-        if self._draining:
-            for each in self._watched():
-                each.server.abandon()
+    def _handle_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if self._is_stopping:
+            for entry in self._entries():
+                entry.server.abandon()
             return
-        self._draining = self._asked = True
-        if not self._started:
+        self._is_stopping = self._has_signal = True
+        if not self._is_running:
             raise KeyboardInterrupt
         self._events.put("stop")

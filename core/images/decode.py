@@ -10,7 +10,7 @@ import struct
 
 from PIL import Image, ImageOps
 
-from core.errors import InvalidParameter
+from core.errors import InvalidParameter, first_line
 from core.settings import Settings
 
 _BEGINNINGS = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
@@ -43,7 +43,7 @@ def read(data: bytes, settings: Settings, param: str = "image") -> Image.Image:
     except Image.DecompressionBombError:
         raise _too_many_pixels(param, settings) from None
     except _BROKEN as error:
-        reason = str(error).partition("\n")[0].removesuffix(".") or type(error).__name__
+        reason = first_line(error).removesuffix(".") or type(error).__name__
         raise InvalidParameter(f"{param} cannot be decoded as {kind}: {reason}.", param=param) from None
 
 

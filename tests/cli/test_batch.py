@@ -104,7 +104,7 @@ def test_a_dry_run_says_what_it_would_be_and_submits_nothing(terminal: Terminal,
 
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
-    assert lines[:3] == ["3 lines, 4 images.", "Models: slow (3).", "Time of one device: about 16 s."]
+    assert lines[:3] == ["3 lines, 4 images.", "Models: slow (3).", "Device time: about 16 s."]
     assert not prompts.batches(safelight)
     assert safelight.client.get("/v1/files", params=query).json() == files
 
@@ -150,7 +150,7 @@ def test_a_line_that_fails_is_reported_and_the_others_complete(terminal: Termina
         ["LINE", "CODE", "MESSAGE"],
         ["bad", "generation_failed", "The prompt asked to be refused."],
     ]
-    assert lines[-1].endswith(f"`safelight batch --out {prompts.out} --retry-failed` tries these lines again.")
+    assert lines[-1].endswith(f"`safelight batch --out {prompts.out} --retry-failed` retries these lines.")
     (error,) = (json.loads(line) for line in (prompts.out / "errors.jsonl").read_text().splitlines())
     assert error["custom_id"] == "bad"
     codes = {row["custom_id"]: row["error_code"] for row in prompts.manifest()}
@@ -175,8 +175,8 @@ def test_a_directory_takes_one_batch_unless_an_option_says_to_begin_anew(termina
     message = terminal.refusal(*prompts.command())
 
     assert message == (
-        f"{prompts.out} belongs to {batch['id']}, of other prompts or options: choose another directory, "
-        "or begin anew in it with --new."
+        f"{prompts.out} belongs to {batch['id']} with other prompts or options: choose another directory, "
+        "or start a new batch in it with --new."
     )
     assert terminal.run(*prompts.command("--new")).returncode == 0
     assert prompts.images() == sorted(images)
@@ -192,7 +192,7 @@ def test_a_directory_of_somebody_elses_files_is_left_alone(terminal: Terminal, s
 
     assert message == (
         f"{prompts.out} is not empty and belongs to no batch: choose another directory, "
-        "or write over what is there with --new."
+        "or overwrite its files with --new."
     )
     assert (prompts.out / "line-2-0.png").read_text() == "dear to me"
     assert not prompts.batches(safelight)
@@ -208,10 +208,10 @@ def test_a_directory_of_somebody_elses_files_is_left_alone(terminal: Terminal, s
         (("--batch", "../jobs", "--out", "x"), "'../jobs' is not the id of a batch"),
         (("--batch", "batch_1", "--out", "x", "--seed", "1"), "seed: a batch that is there already cannot be changed"),
         (("nowhere.csv", "--out", "x"), "nowhere.csv cannot be read (No such file or directory)."),
-        (("catalog.toml", "--out", "x"), "catalog.toml ends in none of .csv, .txt, .jsonl: say what it is with"),
-        (("empty.txt", "--out", "x"), "There is nothing in empty.txt."),
-        (("a.txt", "--out", "a.txt"), "a.txt is no directory to write to (File exists)."),
-        (("--out", "x"), "x belongs to no batch: name a FILE of prompts, or a batch by --batch."),
+        (("catalog.toml", "--out", "x"), "The format of catalog.toml is unknown: set it with"),
+        (("empty.txt", "--out", "x"), "There are no prompts in empty.txt."),
+        (("a.txt", "--out", "a.txt"), "a.txt is not a writable directory (File exists)."),
+        (("--out", "x"), "x belongs to no batch: add a FILE of prompts, or a batch with --batch."),
         (("a.txt", "--out", "x", "--metadata", "cats"), "--metadata cats: give a key and a value"),
     ],
 )
@@ -265,7 +265,7 @@ def test_ids_that_differ_have_names_that_differ() -> None:
 
 
 def test_where_case_does_not_count_names_differ_by_more() -> None:
-    names = [safe_name(custom_id, minds_case=False) for custom_id in ("cat", "Cat", "CAT")]
+    names = [safe_name(custom_id, case_sensitive=False) for custom_id in ("cat", "Cat", "CAT")]
 
     assert names[0] == "cat"
     assert len({name.casefold() for name in names}) == 3

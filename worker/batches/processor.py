@@ -20,7 +20,7 @@ from core.batches.transitions import LineError
 from core.batches.validation import BatchCheck
 from core.catalog import load_catalog
 from core.db import UNAVAILABLE, Database, Statement
-from core.errors import InvalidRequest, SafelightError, StorageUnavailable
+from core.errors import InvalidRequest, SafelightError, StorageUnavailable, first_line
 from core.files import NewFile
 from core.job_inserts import COPY, INSERT_TIMEOUT, Flow, JobRows
 from core.redis.notifier import Notifier
@@ -65,7 +65,7 @@ class BatchProcessor:
                 if self.look():
                     continue
             except UNAVAILABLE as error:
-                log.warning("the database is away: %s", str(error).partition("\n")[0])
+                log.warning("the database is away: %s", first_line(error))
             except StorageUnavailable as error:
                 log.warning("the store is away, the batch waits: %s", error.message)
             except Exception:  # whatever it was, the next look may go well; without a batch processor no batch goes on

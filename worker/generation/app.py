@@ -12,6 +12,7 @@ from typing import Any
 from celery import Celery, signals
 
 from core.db import UNAVAILABLE
+from core.errors import first_line
 from core.redis.notifier import KEY_PREFIX
 from core.settings import Settings
 from worker.generation import microbatch
@@ -96,6 +97,6 @@ def look_unasked(context: Context, queues: list[str]) -> None:
                 while not context.device.locked() and microbatch.run(context, queue):
                     pass
             except UNAVAILABLE as error:
-                log.warning("the database is away: %s", str(error).partition("\n")[0])
+                log.warning("the database is away: %s", first_line(error))
             except Exception:  # whatever it was, a worker that no longer looks would be deaf without a sign
                 log.exception("developing queue %s failed", queue)

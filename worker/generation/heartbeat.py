@@ -16,7 +16,7 @@ from uuid import UUID
 
 from core import jobs, leases
 from core.db import UNAVAILABLE
-from core.errors import WorkerStalled
+from core.errors import WorkerStalled, first_line
 from worker.generation.context import Context
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Heartbeat:
             try:
                 self._look()
             except UNAVAILABLE as error:
-                self._endure(str(error).partition("\n")[0])
+                self._endure(first_line(error))
             # Looked first: a process that was frozen as a whole has lost its jobs, but its device is well.
             if self._ours and self._has_stalled():
                 self._give_up()

@@ -17,6 +17,7 @@ from core.errors import (
     ProviderMayHaveBilled,
     ProviderOutcomeUnknown,
     ProviderRateLimited,
+    first_line,
 )
 from core.generation import ImageRequest, RemoteGenerator, Reply
 from core.ids import new_id
@@ -102,7 +103,7 @@ def _open(
         try:
             return _opened(context, job, call_id, request_hash, heartbeat)
         except UNAVAILABLE as error:
-            log.warning("job %s not sent yet: %s", job.id, str(error).partition("\n")[0])
+            log.warning("job %s not sent yet: %s", job.id, first_line(error))
             if not heartbeat.wants(job.id):
                 return NOT_OURS
             heartbeat.moved()
@@ -149,7 +150,7 @@ def _write(context: Context, statement: Statement[str], job_id: str, heartbeat: 
         try:
             context.database.execute(statement)
         except UNAVAILABLE as error:
-            log.warning("call of job %s not closed yet: %s", job_id, str(error).partition("\n")[0])
+            log.warning("call of job %s not closed yet: %s", job_id, first_line(error))
             if not heartbeat.wants(job_id):
                 return
             heartbeat.moved()

@@ -3,6 +3,7 @@
 import logging
 
 from core.db import UNAVAILABLE
+from core.errors import first_line
 from core.redis.notifier import TASK
 from worker.generation import microbatch
 from worker.generation.app import app, parts
@@ -16,4 +17,4 @@ def execute_locally(queue: str) -> None:
     try:
         microbatch.run(parts(), queue)
     except UNAVAILABLE as error:
-        log.warning("the database is away: %s", str(error).partition("\n")[0])
+        log.warning("the database is away: %s", first_line(error))

@@ -18,7 +18,7 @@ import transformers
 from PIL import Image
 
 from core.catalog import Model
-from core.errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
+from core.errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory, first_line
 from core.generation import ImageRequest, Notice, ProgressReporter, Stopped
 from core.settings import Settings
 from worker.generators.denoiser import denoisers, watched
@@ -160,7 +160,7 @@ def _device(wanted: str) -> torch.device:
     try:
         torch.empty(0, device=wanted)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         raise ModelUnavailable(f"SAFELIGHT_DEVICE is {wanted!r}, which torch cannot use: {reason}") from error
     return torch.device(wanted)
 

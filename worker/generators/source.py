@@ -17,7 +17,7 @@ import torch
 from huggingface_hub import hf_hub_download
 
 from core.catalog import Model
-from core.errors import ModelUnavailable
+from core.errors import ModelUnavailable, first_line
 from worker.generators.karlo import KarloLoader
 
 _log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def find(model: Model, models_dir: Path) -> tuple[Path, str | None]:
         at = f" at revision {model.revision}" if model.revision else ""
         raise ModelUnavailable(
             f"Model {model.id}: there is no folder {folder}, and {model.source}{at} could not be fetched from the hub "
-            f"({type(error).__name__}: {str(error).partition(chr(10))[0]}). Where the hub is out of reach, copy the "
+            f"({type(error).__name__}: {first_line(error)}). Where the hub is out of reach, copy the "
             "model's folder into models_dir, or fill the cache (HF_HOME) elsewhere and set HF_HUB_OFFLINE=1."
         ) from error
     return Path(snapshot), Path(snapshot).name  # the cache names a snapshot by its commit

@@ -20,6 +20,7 @@ from core.batches import transitions as batches
 from core.batches.schemas import BatchObject, batch_object
 from core.db import UNAVAILABLE, Database
 from core.egress import Answer, Egress, Unreached
+from core.errors import first_line
 from core.outbox import claims, deliveries, signing
 from core.outbox.deliveries import Attempt
 from core.responses.job import JobObject, job_object
@@ -68,7 +69,7 @@ class Deliverer:
             try:
                 taken = self.take()
             except UNAVAILABLE as error:
-                log.warning("the database is away: %s", str(error).partition("\n")[0])
+                log.warning("the database is away: %s", first_line(error))
                 taken = 0
             with self._news:
                 if not (taken or self._is_over or self._stopped):
@@ -115,7 +116,7 @@ class Deliverer:
         try:
             self.send(row)
         except UNAVAILABLE as error:
-            log.warning("delivery %s: the database is away, it will be sent again: %s", row.id, _first_line(error))
+            log.warning("delivery %s: the database is away, it will be sent again: %s", row.id, first_line(error))
         except Exception:  # whatever it was, it concerns this delivery alone, which will be due again
             log.exception("delivery %s was not sent", row.id)
         finally:
@@ -224,10 +225,6 @@ def _legible(body: bytes) -> str:
     """The beginning of an answer, with nothing in it that a terminal or Postgres would stumble over."""
     text = body[: 4 * KEPT].decode("utf-8", "replace")[:KEPT]
     return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
 
 
 def main() -> None:
