@@ -92,7 +92,9 @@ def catalogue() -> str:
         "|---|---|---|",
     ]
     for name, field in Model.model_fields.items():
-        default = "required" if field.is_required() else f"`{_format_value(field.get_default(call_default_factory=True))}`"
+        default = (
+            "required" if field.is_required() else f"`{_format_value(field.get_default(call_default_factory=True))}`"
+        )
         lines.append(f"| `{name}` | {default} | {field.description or _MEANING[name]} |")
     for generator in get_args(GeneratorName):
         lines += _generator(generator)
