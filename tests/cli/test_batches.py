@@ -17,7 +17,7 @@ def test_batches_are_listed_shown_cancelled_and_tried_again(terminal: Terminal, 
     batch_id = a_waiting_batch(terminal, safelight)
 
     head, first, *_ = terminal.run("batches", "list", "--limit", "3").stdout.splitlines()
-    assert head.split() == ["ID", "STATUS", "ENDED", "FAILED", "AGE", "MODEL"]
+    assert head.split() == ["ID", "STATUS", "FINISHED", "FAILED", "AGE", "MODEL"]
     assert first.split()[0] == batch_id
     assert json.loads(terminal.run("batches", "show", batch_id, "--json").stdout)["id"] == batch_id
 
