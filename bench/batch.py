@@ -25,6 +25,7 @@ from bench import references
 from bench.service import Service, until
 from bench.table import Line, render
 from core.job_inserts import COLUMNS
+from core.tables import jobs
 
 PROMPT = "a red fox sleeping in the snow, number {}"
 PARTS = ("insert", "memory", "wait", "groups", "claim")
@@ -163,7 +164,7 @@ def jsonl(prompts: list[str]) -> bytes:
 
 def repeat_copy(service: Service) -> float:
     """Seconds that Postgres takes for the rows of the only batch, by COPY from memory, commit included."""
-    names = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
+    names = sql.SQL(", ").join(sql.Identifier(jobs.c[name].name) for name in COLUMNS)
     with psycopg.connect(str(service.settings.database_url)) as connection, connection.cursor() as cursor:
         with cursor.copy(sql.SQL("COPY (SELECT {} FROM jobs) TO STDOUT").format(names)) as rows:
             content = b"".join(bytes(row) for row in rows)

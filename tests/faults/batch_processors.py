@@ -34,9 +34,9 @@ def row_lock(stack: Stack, batch_id: str, index: int) -> Iterator[None]:
     with stack.database.transaction() as connection:
         columns = [column for column in jobs.c if column.computed is None]
         changes = {"id": "job_in_the_way", "batch_id": batch_id, "batch_index": index}
-        values = [sa.literal(changes[column.name]) if column.name in changes else column for column in columns]
+        values = [sa.literal(changes[column.key]) if column.key in changes else column for column in columns]
         copy = sa.select(*values).limit(1)
-        connection.execute(sa.insert(jobs).from_select([column.name for column in columns], copy))
+        connection.execute(sa.insert(jobs).from_select([column.key for column in columns], copy))
         yield
         connection.rollback()
 
