@@ -23,7 +23,7 @@ Key = Annotated[
     str | None,
     Header(
         alias="idempotency-key",
-        description="Requests with the same key create one job.",
+        description="A repeated request with the same key returns the first result.",
         json_schema_extra={"minLength": 1, "maxLength": 255, "pattern": "^[ -~]*$"},
     ),
 ]

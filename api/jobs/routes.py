@@ -151,7 +151,10 @@ async def fetch(
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Get a job. With `wait` the response comes when the job is final, or after `wait` seconds."""
-    row = await wait_until_final(context, project_id, job_id, wait)
+    if wait:
+        row = await wait_until_final(context, project_id, job_id, wait)
+    else:
+        row = await job_row(context, project_id, job_id)
     step = await context.listener.step(job_id) if row.status == JobStatus.IN_PROGRESS else None
     etag = f'"{row.version}-{step["step"] if step else 0}-{row.queue_position or 0}"'
     if if_none_match == etag:
@@ -229,7 +232,7 @@ async def cancel(job_id: str, context: AppContext, project_id: Project) -> Respo
     summary="Retry a job",
     status_code=202,
     response_model=JobObject,
-    responses=NOT_FOUND | {409: ERROR | {"description": "The job has not failed, been cancelled or expired."}},
+    responses=NOT_FOUND | {409: ERROR | {"description": "The job is not failed, cancelled or expired."}},
 )
 async def retry(job_id: str, context: AppContext, project_id: Project) -> Response:
     """Retry a failed, cancelled or expired job as a new job with the same seed. A second retry returns the same job."""

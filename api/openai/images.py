@@ -123,7 +123,7 @@ async def generate_images(
 
 @dataclass(frozen=True, slots=True)
 class _ImagesCall:
-    """One call of a client: what it sends, and the job that it asks for."""
+    """One call of a client: its parameters, and the job request that they make."""
 
     http: Request
     context: Context

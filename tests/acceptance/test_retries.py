@@ -124,7 +124,7 @@ def test_a_job_whose_client_does_not_come_back_is_cancelled(
 ) -> None:
     job_id = break_off(service, model="slow", prompt="a cat", steps=1000)
 
-    api.until_says(f"job {job_id} cancelled: its client went away")
+    api.until_says(f"job {job_id} cancelled: its client disconnected")
 
     job = service.final(job_id)
     assert (job["status"], job["images"]) == ("cancelled", [])
@@ -137,7 +137,7 @@ def test_a_stream_that_nobody_reads_is_cancelled_too(service: Stack, client: ope
         (running,) = the_jobs(service)
         service.until(running.id, "job.started")
         stream.close()
-    api.until_says(f"job {running.id} cancelled: its client went away")
+    api.until_says(f"job {running.id} cancelled: its client disconnected")
 
     assert service.final(running.id)["status"] == "cancelled"
 

@@ -57,6 +57,7 @@ def test_all_long_polls_end_when_their_jobs_do(small_pool: Stack) -> None:
 
 def test_long_polls_outlast_a_database_that_hangs(small_pool: Stack) -> None:
     job_ids = [small_pool.submit(model="elsewhere")["id"] for _ in range(100)]
+    small_pool.job(job_ids[0], wait=0.1)  # connects to Redis; a new connection makes all clients read their jobs again
 
     def hang() -> None:
         _until_all_wait(small_pool, job_ids)
@@ -65,7 +66,7 @@ def test_long_polls_outlast_a_database_that_hangs(small_pool: Stack) -> None:
             transaction.execute(sa.text("SELECT pg_sleep(7)"))  # longer than a request waits for a connection
 
     async def poll() -> list[httpx.Response]:
-        answers, _ = await asyncio.gather(_wait_for_all(small_pool, job_ids, 12), asyncio.to_thread(hang))
+        answers, _ = await asyncio.gather(_wait_for_all(small_pool, job_ids, 20), asyncio.to_thread(hang))
         return answers
 
     assert _states(asyncio.run(poll())) == {(200, "queued")}
