@@ -14,7 +14,7 @@ from api.batches import downloads as batch_downloads
 from api.batches import events as batch_events
 from api.batches import routes as batches
 from api.context import Context
-from api.deps import plain_address
+from api.deps import reject_nul
 from api.jobs import events as job_events
 from api.jobs import routes as jobs
 from api.openai import images as openai_images
@@ -25,54 +25,57 @@ from core.settings import Settings
 log = logging.getLogger(__name__)
 
 DESCRIPTION = """
-Image generation as durable jobs. Post a prompt, get a job at once; poll it, wait for it (`?wait=30`), or follow its
-events. The images calls speak OpenAI's dialect, so the official SDKs are clients.
+Image generation with durable jobs. Submit a prompt and get a job; poll it, wait for it (`?wait=30`), or follow its
+events. The images calls are compatible with OpenAI's, so the official SDKs work as clients.
 
-Every error has OpenAI's shape, `{"error": {"message", "type", "param", "code"}}`, and every answer an `x-request-id`.
+Errors have OpenAI's format, `{"error": {"message", "type", "param", "code"}}`. Every response has an `x-request-id`.
 """
 
 
 BATCHES = (batches, batch_events, batch_downloads)
 
 TAGS = [
-    {"name": "jobs", "description": "A request for n images: submitted, followed, cancelled, tried again."},
-    {"name": "images", "description": "The images, and OpenAI's synchronous call."},
-    {"name": "batches", "description": "Many prompts at once: OpenAI's Batch API, and two shorter ways in."},
-    {"name": "files", "description": "What jobs begin with, and what batches read and write: OpenAI's Files."},
-    {"name": "webhooks", "description": "Who is told of events; OpenAI's webhook endpoints, and their deliveries."},
-    {"name": "models", "description": "What can be asked for."},
-    {"name": "health", "description": "For load balancers and operators."},
+    {"name": "jobs", "description": "Requests for n images: submit, follow, cancel, retry."},
+    {"name": "images", "description": "Images, and OpenAI-compatible synchronous calls."},
+    {
+        "name": "batches",
+        "description": "Many prompts at once: OpenAI's Batch API, and two shorter ways to submit a batch.",
+    },
+    {"name": "files", "description": "Input images of jobs, and input and output of batches: OpenAI's Files API."},
+    {"name": "webhooks", "description": "OpenAI-compatible webhook endpoints, and the deliveries of events to them."},
+    {"name": "models", "description": "The models that requests can name."},
+    {"name": "health", "description": "Checks for load balancers and operators."},
 ]
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Build the application from settings, by default the environment's."""
+    """Build the application from settings, by default from the environment."""
     settings = settings or Settings()
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if not settings.needs_key:
-            log.warning("API keys are OFF: whoever reaches %s:%s may use it", settings.host, settings.port)
+            log.warning("API keys are OFF: everyone who can reach %s:%s can use this API", settings.host, settings.port)
         app.state.context = Context.open(settings)
-        app.state.known_keys = {}
+        app.state.project_cache = {}
         yield
         await app.state.context.close()
 
-    app = FastAPIOffline(  # /docs works without an internet
+    app = FastAPIOffline(  # /docs works without internet access
         title="Safelight",
         version=version("safelight"),
         summary="Self-hosted, asynchronous image generation.",
         description=DESCRIPTION,
         lifespan=lifespan,
-        dependencies=[Depends(plain_address)],
+        dependencies=[Depends(reject_nul)],
         license_info={"name": "Apache-2.0"},
         openapi_tags=TAGS,
         generate_unique_id_function=lambda route: "_".join([*map(str, route.tags), route.name]),
     )
     app.add_middleware(RequestId)
     errors.install(app)
-    # Fixed paths before /v1/images/{id}.
+    # Fixed paths come before /v1/images/{id}.
     for module in (openai_images, generate_image, jobs, job_events, images, *BATCHES, files, webhooks, models, health):
         app.include_router(module.router)
     webhooks.describe(app)

@@ -1,10 +1,12 @@
-"""What a request handler needs, made once at start and handed around: no globals, no look-ups."""
+"""The services that request handlers use, created once at start and passed as an argument."""
 
 import asyncio
 from dataclasses import dataclass, field
 
+from api.jobs.reader import JobReader
+from api.jobs.watcher import JobWatcher
 from api.queue_stats import QueueStats
-from api.sdk_retries import Callers
+from api.sdk_retries import SyncCalls
 from api.submission import Submission
 from core.catalog import Catalog, load_catalog
 from core.db import AsyncDatabase
@@ -17,7 +19,7 @@ from core.storage import Storage
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The parts of a running API."""
+    """The services of a running API."""
 
     settings: Settings
     catalog: Catalog
@@ -25,18 +27,20 @@ class Context:
     submission: Submission
     storage: Storage
     listener: Listener
-    callers: Callers
+    job_reader: JobReader
+    job_watcher: JobWatcher
+    sync_calls: SyncCalls
     notifier: AsyncNotifier
     queue_stats: QueueStats
     decoders: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
-    """Held while an input image is decoded: each may take some hundred megabytes."""
+    """Limits how many input images are decoded at once: each may use some hundred megabytes."""
 
     dry_runs: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
-    """Held while a batch is only checked: fifty thousand lines take seconds of the interpreter's time."""
+    """Limits how many dry runs of batches run at once: 50,000 lines take seconds of CPU time."""
 
     @classmethod
     def open(cls, settings: Settings) -> "Context":
-        """Make the parts. Connects to nothing yet, so that the API starts while Postgres or Redis are away."""
+        """Create the services. Nothing connects yet, so that the API also starts without Postgres or Redis."""
         database = AsyncDatabase(settings)
         listener = Listener(settings)
         return cls(
@@ -46,15 +50,19 @@ class Context:
             submission=Submission(database),
             storage=Storage(settings),
             listener=listener,
-            callers=Callers(settings, database, listener, PendingRequests(settings)),
+            job_reader=JobReader(database),
+            job_watcher=JobWatcher(database, listener),
+            sync_calls=SyncCalls(settings, database, listener, PendingRequests(settings)),
             notifier=AsyncNotifier(Notifier(settings).notify),
             queue_stats=QueueStats(database),
         )
 
     async def close(self) -> None:
-        """Finish what is on its way and close the connections."""
+        """Finish the statements that run and close the connections."""
         await self.submission.close()
-        await self.callers.close()
+        await self.sync_calls.close()
+        await self.job_watcher.close()
+        await self.job_reader.close()
         await self.notifier.close()
         await self.listener.close()
         await self.database.close()

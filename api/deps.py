@@ -1,4 +1,4 @@
-"""What handlers ask for: the context, and the project that the request's key opens."""
+"""Dependencies of request handlers: the context, the project of the API key, the body."""
 
 import time
 from typing import Annotated
@@ -11,20 +11,20 @@ from core.errors import InvalidParameter, NotFound, RequestTooLarge, Unauthorize
 from core.tables import DEFAULT_PROJECT
 
 CACHE_SECONDS = 30.0
-"""How long a key is trusted without asking the database again; a revoked one is shut out within that time."""
+"""How long the project of an API key is cached; a revoked key is rejected after this time at the latest."""
 
 
 async def context(request: Request) -> Context:
-    """The parts of this API."""
-    found: Context = request.app.state.context
-    return found
+    """The services of this API."""
+    services: Context = request.app.state.context
+    return services
 
 
 AppContext = Annotated[Context, Depends(context)]
 
 
-async def plain_address(request: Request) -> None:
-    """Refuse a NUL, which no text in the database can hold, in path or query. Raises NotFound, InvalidParameter."""
+async def reject_nul(request: Request) -> None:
+    """Reject a NUL in path or query: Postgres cannot store it in text. Raises NotFound, InvalidParameter."""
     if "\0" in request.scope["path"]:
         raise NotFound
     for name, value in request.query_params.multi_items():
@@ -39,30 +39,30 @@ async def project(request: Request, context: AppContext) -> str:
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key.startswith(keys.PREFIX):
         raise Unauthorized
-    known: dict[bytes, tuple[str, float]] = request.app.state.known_keys
-    fingerprint = keys.hash_key(key)
-    found = known.get(fingerprint)
-    if found is None or found[1] < time.monotonic():
+    cache: dict[bytes, tuple[str, float]] = request.app.state.project_cache
+    key_hash = keys.hash_key(key)
+    entry = cache.get(key_hash)
+    if entry is None or entry[1] < time.monotonic():
         rows = await context.database.execute(keys.get_project_id(key))
         if not rows:
-            known.pop(fingerprint, None)
+            cache.pop(key_hash, None)
             raise Unauthorized
-        found = known[fingerprint] = (rows[0], time.monotonic() + CACHE_SECONDS)
-    return found[0]
+        entry = cache[key_hash] = (rows[0], time.monotonic() + CACHE_SECONDS)
+    return entry[0]
 
 
 Project = Annotated[str, Depends(project)]
 
 
 async def json_body(request: Request, context: AppContext) -> bytes:
-    """The body of most calls. Raises RequestTooLarge."""
+    """The body, up to the limit of most calls. Raises RequestTooLarge."""
     return await body_up_to(request, context.settings.max_body_bytes)
 
 
 async def body_up_to(request: Request, limit: int) -> bytes:
-    """The body, read no further than a limit. Raises RequestTooLarge.
+    """Read the body up to a limit. Raises RequestTooLarge.
 
-    Starlette's own limit would answer in plain text, and error bodies here have one shape.
+    Starlette's own limit would respond in plain text, and every error here is JSON.
     """
     if int(request.headers.get("content-length") or 0) > limit:
         raise _too_large(limit)

@@ -1,4 +1,4 @@
-"""How an error looks on the wire: OpenAI's error object, the catalogue's status and code, and headers for retries."""
+"""Errors as HTTP responses: OpenAI's error object, status and code from `core/errors.py`, and headers for retries."""
 
 import logging
 import math
@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from core.db import UNAVAILABLE
+from core.db import UNAVAILABLE, is_statement_timeout
 from core.errors import (
     DatabaseUnavailable,
     InternalError,
@@ -18,6 +18,7 @@ from core.errors import (
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
+    QueryTimeout,
     RequestTooLarge,
     SafelightError,
     first_line,
@@ -30,12 +31,12 @@ Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 
 def body_of(error: SafelightError) -> ErrorResponse:
-    """An error as the body of an answer, or of a stream's last event."""
+    """An error as the body of a response, or as the data of a stream's last event."""
     return ErrorResponse(error=ErrorBody(message=error.message, type=error.type, param=error.param, code=error.code))
 
 
 def render(error: SafelightError) -> JSONResponse:
-    """An error as an answer. `x-should-retry` tells the OpenAI SDK, which would repeat every 409 and 5xx."""
+    """An error as a response. Without `x-should-retry` the OpenAI SDK would retry every 409 and 5xx."""
     headers = {"x-should-retry": "true" if error.retryable else "false"}
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
@@ -45,56 +46,66 @@ def render(error: SafelightError) -> JSONResponse:
     return JSONResponse(body_of(error).model_dump(), status_code=error.status, headers=headers)
 
 
-async def _known(_request: Request, error: Exception) -> Response:
+async def _safelight_error(_request: Request, error: Exception) -> Response:
     return render(cast(SafelightError, error))
 
 
-async def _invalid(_request: Request, error: Exception) -> Response:
-    """Of a query or path parameter; bodies are read by `core.requests.job.parse`."""
+async def _validation_error(_request: Request, error: Exception) -> Response:
+    """For query, path and header parameters; `core.requests.job.parse` reads bodies."""
     first = cast(RequestValidationError, error).errors()[0]
     param = ".".join(str(part) for part in first["loc"][1:])
-    return render(InvalidParameter(f"{param} {first['msg'].removeprefix('Input ')}.", param=param))
+    reason = first["msg"].removeprefix("Input ").removeprefix("String ")
+    return render(InvalidParameter(f"{param} {reason}.", param=param))
 
 
-async def _http(request: Request, error: Exception) -> Response:
+async def _http_exception(request: Request, error: Exception) -> Response:
     status = cast(HTTPException, error).status_code
     if status == 404:
         return render(NotFound(f"There is nothing at {request.method} {request.url.path}."))
     if status == 405:
-        refused = render(MethodNotAllowed(f"{request.url.path} does not take {request.method}."))
-        refused.headers["allow"] = _allowed(request, cast(HTTPException, error))
-        return refused
+        response = render(MethodNotAllowed(f"{request.url.path} does not support {request.method}."))
+        response.headers["allow"] = _allowed_methods(request, cast(HTTPException, error))
+        return response
     if status == 413:
         return render(RequestTooLarge())
     return render(InvalidRequest(str(cast(HTTPException, error).detail)))
 
 
-def _allowed(request: Request, refused: HTTPException) -> str:
-    """The methods that an address takes; the router's own 405 knows those of one of its routes only."""
-    address = getattr(request.scope.get("route"), "path", "")
-    taken = request.app.openapi()["paths"].get(address)
-    return ", ".join(method.upper() for method in taken) if taken else (refused.headers or {}).get("Allow", "")
+def _allowed_methods(request: Request, error: HTTPException) -> str:
+    """The methods of a path. The router's own 405 names only those of one of the path's routes."""
+    path = getattr(request.scope.get("route"), "path", "")
+    methods = request.app.openapi()["paths"].get(path)
+    return ", ".join(method.upper() for method in methods) if methods else (error.headers or {}).get("Allow", "")
 
 
-async def _database(_request: Request, error: Exception) -> Response:
-    log.error("database unavailable: %s", first_line(error))
-    return render(DatabaseUnavailable())
+async def _database_error(_request: Request, error: Exception) -> Response:
+    return render(from_database_error(error))
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:
-    """Answered outside of every middleware, so the id that `api/request_id.py` gave is put on here."""
+def from_database_error(error: Exception) -> SafelightError:
+    """The error of the API for one of `UNAVAILABLE`; the original goes to the log."""
+    reason = first_line(error)
+    if is_statement_timeout(error):
+        log.error("statement timeout: %s", reason)
+        return QueryTimeout()
+    log.error("database unavailable: %s", reason)
+    return DatabaseUnavailable()
+
+
+async def _unexpected_error(request: Request, error: Exception) -> Response:
+    """Runs outside of every middleware, so the request id of `api/request_id.py` is set here."""
     request_id = request.scope.get("request_id", "")
     log.exception("request %s failed", request_id, exc_info=error)
-    answer = render(InternalError())
-    answer.headers["x-request-id"] = request_id
-    return answer
+    response = render(InternalError())
+    response.headers["x-request-id"] = request_id
+    return response
 
 
 def install(app: FastAPI) -> None:
-    """Render every exception that leaves a handler."""
-    app.add_exception_handler(SafelightError, _known)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
+    """Register a response for every exception that a route raises."""
+    app.add_exception_handler(SafelightError, _safelight_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_exception)
     for kind in UNAVAILABLE:
-        app.add_exception_handler(kind, _database)
-    app.add_exception_handler(Exception, _unexpected)
+        app.add_exception_handler(kind, _database_error)
+    app.add_exception_handler(Exception, _unexpected_error)

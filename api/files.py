@@ -1,6 +1,6 @@
-"""`/v1/files`: OpenAI's Files API. What jobs begin with (`vision`), batches read and write, and whatever else.
+"""`/v1/files`: OpenAI's Files API, for input images of jobs (`vision`), files of batches and other files.
 
-A file's bytes go to storage in chunks, from the disk where the form was spooled; the row follows when all are there.
+The bytes of an upload go to storage in chunks, from the form's temporary file. The row is inserted after all bytes.
 """
 
 from datetime import timedelta
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from api.context import Context
 from api.deps import AppContext, Project
 from api.multipart import chunks, fields_of, files_of, form
+from api.pagination import AfterFile
 from api.responses import ERROR, answer
 from core import files
 from core.errors import InvalidParameter, MissingParameter, NotFound, UnknownParameter
@@ -26,32 +27,34 @@ from core.settings import Settings
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
-NO_FILE: dict[int | str, dict[str, Any]] = {404: ERROR | {"description": "No such file in your project."}}
+NO_FILE: dict[int | str, dict[str, Any]] = {404: ERROR | {"description": "Your project has no such file."}}
 FORM_BYTES = 100_000
-"""Room for a form's other fields and its boundaries, beside the file."""
+"""Bytes of a form beside its file: other fields and boundaries."""
 
-# A file is whatever somebody uploaded: it is never shown as a page.
-SAFE = {"x-content-type-options": "nosniff", "content-security-policy": "sandbox; default-src 'none'"}
+# A client can upload any content, so a browser must not render it.
+SAFE_HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "sandbox; default-src 'none'"}
 
 
 class ExpiresAfter(BaseModel):
-    """When a file is to be deleted."""
+    """When a file expires."""
 
     model_config = ConfigDict(extra="forbid")
 
     anchor: Literal["created_at"]
-    seconds: Annotated[int, Ge(3600), Le(2_592_000)] = Field(description="An hour to 30 days.")
+    seconds: Annotated[int, Ge(3600), Le(2_592_000)] = Field(description="From 3600 (an hour) to 2592000 (30 days).")
 
 
 class FileRequest(BaseModel):
-    """What comes with a file."""
+    """The fields of an upload beside the file."""
 
     model_config = ConfigDict(extra="forbid")
 
     purpose: Literal["vision", "batch", "user_data"] = Field(
-        description="`vision`: an image for edits and variations. `batch`: requests, one a line. `user_data`: any."
+        description="`vision`: an image for edits and variations. `batch`: a request per line. `user_data`: any file."
     )
-    expires_after: ExpiresAfter | None = Field(None, description="Default: a batch's in 30 days, others never.")
+    expires_after: ExpiresAfter | None = Field(
+        None, description="Default: 30 days for `batch`, never for other purposes."
+    )
 
 
 MULTIPART = {
@@ -68,7 +71,7 @@ MULTIPART = {
                         "expires_after[seconds]": ["expires_after[anchor]"],
                     },
                     "properties": {
-                        "file": {"type": "string", "format": "binary", "description": "The file, with its name."},
+                        "file": {"type": "string", "format": "binary", "description": "The file, with a filename."},
                         "purpose": FileRequest.model_json_schema()["properties"]["purpose"],
                         "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
                         "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2_592_000},
@@ -88,13 +91,15 @@ MULTIPART = {
     openapi_extra=MULTIPART,
 )
 async def create(request: Request, context: AppContext, project_id: Project) -> Response:
-    """Upload a file, as multipart/form-data."""
+    """Upload a file as multipart/form-data."""
     limit = context.settings.max_file_bytes
-    async with form(request, limit + FORM_BYTES, max_files=1) as found:
-        wanted = _wanted(fields_of(found))
-        uploads = files_of(found)
+    async with form(request, limit + FORM_BYTES, max_files=1) as data:
+        body = _parse(fields_of(data))
+        uploads = files_of(data)
         if unknown := uploads.keys() - {"file"}:
-            raise UnknownParameter(f"{min(unknown)} is not a parameter here; the file is `file`.", param=min(unknown))
+            raise UnknownParameter(
+                f"{min(unknown)} is not a parameter of this call; the file is `file`.", param=min(unknown)
+            )
         if "file" not in uploads:
             raise MissingParameter("file is required: a part of the form with a filename.", param="file")
         (upload,) = uploads["file"]
@@ -103,17 +108,17 @@ async def create(request: Request, context: AppContext, project_id: Project) -> 
         file = NewFile(
             files.new_file_id(),
             project_id,
-            wanted.purpose,
+            body.purpose,
             _filename(upload.filename or "upload"),
             upload.size,
-            ttl=_lifetime(wanted, context.settings),
+            ttl=_ttl(body, context.settings),
         )
         await context.storage.put_chunks(file.storage_key, chunks(upload))
     (row,) = await context.database.execute(files.record(file))
     return answer(file_object(row))
 
 
-def _wanted(fields: dict[str, Any]) -> FileRequest:
+def _parse(fields: dict[str, Any]) -> FileRequest:
     try:
         return FileRequest.model_validate(fields)
     except ValidationError as error:
@@ -122,14 +127,14 @@ def _wanted(fields: dict[str, Any]) -> FileRequest:
 
 def _filename(name: str) -> str:
     if not name.isprintable() or len(name) > 255:
-        raise InvalidParameter("file: its name must have 1 to 255 printable characters.", param="file")
+        raise InvalidParameter("file: the filename must have 1 to 255 printable characters.", param="file")
     return name
 
 
-def _lifetime(wanted: FileRequest, settings: Settings) -> timedelta | None:
-    if wanted.expires_after is not None:
-        return timedelta(seconds=wanted.expires_after.seconds)
-    return settings.batch_file_ttl if wanted.purpose == "batch" else None
+def _ttl(body: FileRequest, settings: Settings) -> timedelta | None:
+    if body.expires_after is not None:
+        return timedelta(seconds=body.expires_after.seconds)
+    return settings.batch_file_ttl if body.purpose == "batch" else None
 
 
 LIST_PARAMETERS = frozenset({"purpose", "after", "limit", "order"})
@@ -141,54 +146,54 @@ async def index(
     context: AppContext,
     project_id: Project,
     purpose: Annotated[str | None, Query(description="Only files with this purpose.")] = None,
-    after: Annotated[str | None, Query(description="`last_id` of the page before.")] = None,
+    after: AfterFile = None,
     limit: Annotated[int, Ge(1), Le(10_000), Query()] = 10_000,
-    order: Annotated[Literal["asc", "desc"], Query(description="By time of creation.")] = "desc",
+    order: Annotated[Literal["asc", "desc"], Query(description="Order by creation time.")] = "desc",
 ) -> Response:
     """List files, newest first."""
     if unknown := request.query_params.keys() - LIST_PARAMETERS:
-        known = ", ".join(sorted(LIST_PARAMETERS))
-        raise UnknownParameter(f"{min(unknown)} is not a parameter here. Known are: {known}.", param=min(unknown))
+        names = ", ".join(sorted(LIST_PARAMETERS))
+        raise UnknownParameter(f"{min(unknown)} is not a parameter here. Known are: {names}.", param=min(unknown))
     rows = await context.database.execute(
         files.list_files(project_id, limit=limit + 1, descending=order == "desc", after=after, purpose=purpose)
     )
-    shown = [file_object(row) for row in rows[:limit]]
+    page = [file_object(row) for row in rows[:limit]]
     return answer(
         FileList(
-            data=shown,
-            first_id=shown[0].id if shown else None,
-            last_id=shown[-1].id if shown else None,
+            data=page,
+            first_id=page[0].id if page else None,
+            last_id=page[-1].id if page else None,
             has_more=len(rows) > limit,
         )
     )
 
 
-@router.get("/{file_id}", summary="Fetch a file's record", response_model=FileObject, responses=NO_FILE)
+@router.get("/{file_id}", summary="Get a file's metadata", response_model=FileObject, responses=NO_FILE)
 async def fetch(file_id: str, context: AppContext, project_id: Project) -> Response:
-    """A file's record."""
+    """Get the metadata of a file."""
     return answer(file_object(await _row(context, project_id, file_id)))
 
 
 @router.get(
     "/{file_id}/content",
-    summary="Fetch a file",
+    summary="Download a file",
     response_class=Response,
     responses=NO_FILE | {200: {"description": "The file.", "content": {"application/octet-stream": {}}}},
 )
 async def content(file_id: str, context: AppContext, project_id: Project) -> Response:
-    """The bytes of a file, as they were uploaded."""
+    """Download the bytes of a file, exactly as they were uploaded."""
     row = await _row(context, project_id, file_id)
-    headers = SAFE | {
+    headers = SAFE_HEADERS | {
         "content-length": str(row.bytes),
         "content-disposition": f"attachment; filename*=utf-8''{quote(row.filename, safe='')}",
     }
-    chunks_of_it = await context.storage.read(row.storage_key)
-    return StreamingResponse(chunks_of_it, media_type="application/octet-stream", headers=headers)
+    content_chunks = await context.storage.read(row.storage_key)
+    return StreamingResponse(content_chunks, media_type="application/octet-stream", headers=headers)
 
 
 @router.delete("/{file_id}", summary="Delete a file", response_model=Deleted, responses=NO_FILE)
 async def delete(file_id: str, context: AppContext, project_id: Project) -> Response:
-    """Delete a file. A job that still waits for it will fail with `input_unavailable`."""
+    """Delete a file. A queued job that needs it will fail with `input_unavailable`."""
     row = await _row(context, project_id, file_id)
     await context.storage.remove(row.storage_key)
     await context.database.execute(files.delete(project_id, file_id))

@@ -1,4 +1,4 @@
-"""`POST /generate-image`: the smallest client there can be. `{"prompt"}` goes in, `{"image_url"}` comes out."""
+"""`POST /generate-image`: a minimal call, from `{"prompt"}` to `{"image_url"}`."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.deps import AppContext, Body, Project
 from api.jobs.idempotency import Key
 from api.openai.bodies import as_json
-from api.openai.images import RESPONSES, draw
+from api.openai.images import RESPONSES, generate_images
 from api.responses import answer
 from core.requests.job import parse
 from core.requests.openai import GenerateRequest
@@ -23,19 +23,19 @@ class PromptRequest(BaseModel):
         extra="forbid", strict=True, json_schema_extra={"examples": [{"prompt": "A penguin on the beach"}]}
     )
 
-    prompt: Text = Field(description="What to draw.", json_schema_extra={"minLength": 1})
+    prompt: Text = Field(description="The content of the image.", json_schema_extra={"minLength": 1})
 
 
 class ImageUrl(BaseModel):
-    """Where the image is."""
+    """The link of the image."""
 
-    image_url: str = Field(description="Works without a key until it expires.")
+    image_url: str = Field(description="A link that works without an API key until it expires.")
     job_id: str
 
 
 @router.post(
     "/generate-image",
-    summary="Draw one image and wait",
+    summary="Generate one image and wait",
     response_model=ImageUrl,
     responses=RESPONSES,
     openapi_extra={"requestBody": {"required": True, "content": as_json(PromptRequest)}},
@@ -43,14 +43,13 @@ class ImageUrl(BaseModel):
 async def generate_image(
     request: Request, body: Body, context: AppContext, project_id: Project, idempotency_key: Key = None
 ) -> Response:
-    """Draw one image with the default model and all its defaults, wait for it, and say where it is."""
-    wanted = GenerateRequest(prompt=parse(PromptRequest, body).prompt)
-    return await draw(
+    """Generate one image with the default model and its default parameters, and wait for it."""
+    return await generate_images(
         request,
         context,
         project_id,
         "generation",
-        wanted,
+        GenerateRequest(prompt=parse(PromptRequest, body).prompt),
         idempotency_key,
-        told=lambda drawn: answer(ImageUrl(image_url=drawn.data[0].url or "", job_id=drawn.job_id)),
+        render_images=lambda images: answer(ImageUrl(image_url=images.data[0].url or "", job_id=images.job_id)),
     )

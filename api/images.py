@@ -1,4 +1,4 @@
-"""`/v1/images/{id}`: what is known of an image, and its bytes."""
+"""`/v1/images/{id}`: the metadata and the bytes of an image."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -16,29 +16,29 @@ from core.rows import ImageRow
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
 
-NO_IMAGE: dict[int | str, dict[str, Any]] = {404: ERROR | {"description": "No such image in your project."}}
+NO_IMAGE: dict[int | str, dict[str, Any]] = {404: ERROR | {"description": "Your project has no such image."}}
 
-# An image is only ever an image: no sniffing, no scripts, even if somebody finds a way to store something else.
-SAFE = {"x-content-type-options": "nosniff", "content-security-policy": "sandbox; default-src 'none'"}
+# If an attacker manages to store something else than an image, browsers still must not sniff or run it.
+SAFE_HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "sandbox; default-src 'none'"}
 
 
-@router.get("/{image_id}", summary="Fetch an image's record", response_model=ImageObject, responses=NO_IMAGE)
+@router.get("/{image_id}", summary="Get an image's metadata", response_model=ImageObject, responses=NO_IMAGE)
 async def fetch(image_id: str, context: AppContext, project_id: Project) -> Response:
-    """An image's record: size, seed, checksum, what drew it, and a link."""
+    """Get the metadata of an image: size, seed, checksum, how it was generated, and a link."""
     rows = await context.database.execute(queries.get_image(project_id, image_id))
     return answer(image_object_of_row(_first(rows, image_id), context.storage.url))
 
 
 @router.get(
     "/{image_id}/content",
-    summary="Fetch an image",
+    summary="Download an image",
     response_class=Response,
     responses=NO_IMAGE
     | {
         200: {"description": "The image.", "content": {"image/png": {}, "image/webp": {}, "image/jpeg": {}}},
-        302: {"description": "The image lies at a link that the store has signed."},
+        302: {"description": "Redirect to a presigned URL of the object store."},
         304: {"description": "Unchanged."},
-        401: ERROR | {"description": "The link has expired, or its signature is not ours."},
+        401: ERROR | {"description": "The link has expired or its signature is not valid."},
     },
     openapi_extra={"security": [{"key": []}, {}]},
 )
@@ -46,11 +46,11 @@ async def content(
     image_id: str,
     request: Request,
     context: AppContext,
-    expires: Annotated[int | None, Query(description="Of a signed link.")] = None,
-    signature: Annotated[str | None, Query(description="Of a signed link.")] = None,
+    expires: Annotated[int | None, Query(description="Expiry of a signed link, in Unix seconds.")] = None,
+    signature: Annotated[str | None, Query(description="Signature of a signed link.")] = None,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """The bytes of an image. Needs a key, or a signed link."""
+    """Download the bytes of an image, with an API key or a signed link."""
     if signature is None:
         rows = await context.database.execute(queries.get_image(await project(request, context), image_id))
     else:
@@ -59,7 +59,7 @@ async def content(
     image = _first(rows, image_id)
     if context.storage.presigns:
         return RedirectResponse(context.storage.url(image_id, image.storage_key), status_code=302)
-    headers = SAFE | {"etag": f'"{image.sha256}"', "cache-control": "private, max-age=31536000, immutable"}
+    headers = SAFE_HEADERS | {"etag": f'"{image.sha256}"', "cache-control": "private, max-age=31536000, immutable"}
     if if_none_match == headers["etag"]:
         return Response(status_code=304, headers=headers)
     headers["content-length"] = str(image.bytes)
@@ -72,7 +72,7 @@ async def content(
 
 def _check_link(context: Context, image_id: str, expires: int, signature: str) -> None:
     if not context.storage.signed(image_id, expires, signature):
-        raise Unauthorized("This image link has expired or is not valid; fetch the job again for a new one.")
+        raise Unauthorized("This image link has expired or is not valid; fetch the job again for a new link.")
 
 
 def _first(rows: Sequence[ImageRow], image_id: str) -> ImageRow:

@@ -1,4 +1,4 @@
-"""The images that a request brings, read and checked while its client waits; see `core/requests/inputs.py`."""
+"""Reads and checks the input images of a request before the response; see `core/requests/inputs.py`."""
 
 import asyncio
 
@@ -15,27 +15,29 @@ from core.rows import FileRow
 
 async def read_inputs(context: Context, project_id: str, request: JobRequest) -> Inputs:
     """Read and check the images of a request. Stores nothing. Raises InvalidParameter."""
-    data = {name: await read(context, project_id, name, source) for name, source in inputs.sources(request).items()}
+    data = {
+        name: await read_image(context, project_id, name, source) for name, source in inputs.sources(request).items()
+    }
     if not data:
         return Inputs()
     async with context.decoders:
         return await asyncio.to_thread(inputs.assemble, project_id, request, data, context.settings)
 
 
-async def keep(context: Context, inputs: Inputs) -> Statement[FileRow] | None:
-    """Put new images into storage. Returns the statement that enters them into the database, if there are any."""
+async def store_inputs(context: Context, inputs: Inputs) -> Statement[FileRow] | None:
+    """Write new images to storage. Returns the statement that inserts their rows, or None without new images."""
     for file, data in inputs.new.items():
         await asyncio.to_thread(context.storage.put, file.storage_key, data, "image/png")
     return files.record(*inputs.new) if inputs.new else None
 
 
-async def read(context: Context, project_id: str, name: str, source: ImageSource) -> bytes:
-    """The file of an image, wherever it is. Raises InvalidParameter."""
+async def read_image(context: Context, project_id: str, name: str, source: ImageSource) -> bytes:
+    """The bytes of an image, from the request or from storage. Raises InvalidParameter."""
     if (content := inputs.carried(name, source)) is not None:
         return content
     rows = await context.database.execute(inputs.find_source(project_id, source))
     key = inputs.storage_key(name, source, rows, context.settings)
     try:
         return await context.storage.fetch(key)
-    except NotFound:  # the row goes after the object: it is being deleted
+    except NotFound:  # the file is being deleted: its row goes after the object
         raise inputs.absent(name, source) from None

@@ -1,4 +1,4 @@
-"""`/v1/models`: the catalogue, in OpenAI's shape with Safelight's facts beside it."""
+"""`/v1/models`: the catalogue in OpenAI's format, with additional fields."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
 class ModelObject(BaseModel):
-    """A model that can be named in a request."""
+    """A model that requests can name."""
 
     id: str
     object: Literal["model"] = "model"
@@ -31,15 +31,15 @@ class ModelObject(BaseModel):
     default_size: str
     steps: Steps
     guidance_scale: Guidance
-    qualities: list[str] = Field(description="What `quality` may be beside `auto`; of a provider's model.")
-    strength: float = Field(description="How far an edit goes that does not say.")
+    qualities: list[str] = Field(description="Values of `quality` beside `auto`, for a provider's model.")
+    strength: float = Field(description="Default `strength` of an edit.")
     max_images: int
     max_prompt_chars: int
     queue: Queue
 
 
 class ModelList(BaseModel):
-    """Every model."""
+    """All models."""
 
     object: Literal["list"] = "list"
     data: list[ModelObject]
@@ -47,23 +47,23 @@ class ModelList(BaseModel):
 
 @router.get("", summary="List models", response_model=ModelList)
 async def index(context: AppContext, _project_id: Project) -> Response:
-    """List the models, the default one first."""
+    """List the models; the default model comes first."""
     queue_stats = await context.queue_stats.by_model()
     models = sorted(context.catalog.models, key=lambda model: model.id != context.catalog.default)
-    return answer(ModelList(data=[_shown(model, queue_stats) for model in models]))
+    return answer(ModelList(data=[_model_object(model, queue_stats) for model in models]))
 
 
-@router.get("/{name:path}", summary="Fetch a model", response_model=ModelObject, responses={404: ERROR})
+@router.get("/{name:path}", summary="Get a model", response_model=ModelObject, responses={404: ERROR})
 async def fetch(name: str, context: AppContext, _project_id: Project) -> Response:
-    """One model, by its name or an alias."""
+    """Get a model by its name or an alias."""
     try:
         model = context.catalog.model(name)
     except ModelNotFound as error:
         raise NotFound(error.message, param="model") from error
-    return answer(_shown(model, await context.queue_stats.by_model()))
+    return answer(_model_object(model, await context.queue_stats.by_model()))
 
 
-def _shown(model: Model, queue_stats: Mapping[str, Queue]) -> ModelObject:
+def _model_object(model: Model, queue_stats: Mapping[str, Queue]) -> ModelObject:
     return ModelObject(
         id=model.id,
         created=model.created,

@@ -1,4 +1,4 @@
-"""How routes answer: JSON from models, jobs from rows, and the error that the OpenAPI document names."""
+"""Responses of routes: JSON of models, jobs from rows, and the error schema for the OpenAPI document."""
 
 from typing import Any
 
@@ -13,17 +13,17 @@ ERROR: dict[str, Any] = {"model": ErrorResponse}
 
 
 def answer(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A model as JSON, straight from pydantic's serializer."""
+    """A response with a model as JSON, from pydantic's own serializer."""
     return Response(body.model_dump_json(), status_code=status, media_type="application/json", headers=headers)
 
 
 def render(context: Context, row: JobRow, step: Any = None) -> JobObject:
-    """A job's row as the API shows it."""
+    """The API's representation of a job's row."""
     return job_object(row, context.settings.base_url, context.storage.url, step)
 
 
-def accepted(body: str, job_id: str, headers: dict[str, str] | None = None) -> Response:
-    """A job that is in the database now, and where to find it."""
+def respond_accepted(body: str, job_id: str, headers: dict[str, str] | None = None) -> Response:
+    """A 202 for a job that is in the database, with its `Location`."""
     return Response(
         body,
         status_code=202,

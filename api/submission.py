@@ -1,7 +1,7 @@
-"""Submitting jobs that arrive together in one statement: one commit for all of them, however many clients there are.
+"""Submits jobs that arrive together in one statement, so that they share a commit.
 
-A job that comes alone is written at once. While a statement is on its way, what arrives waits for the next. The answer
-is given after the commit, as ever.
+A job that comes alone is written at once. While WRITERS statements run, later jobs wait for the next statement. Each
+client is answered after the commit.
 """
 
 import asyncio
@@ -12,12 +12,12 @@ from core.jobs import NewJob
 from core.rows import JobRow
 
 WRITERS = 2
-"""Statements on their way at once: while one waits for its commit, the other is filled (docs/05-performance.md)."""
+"""Statements that run at once: while one waits for its commit, the next is filled (docs/05-performance.md)."""
 
-MAX_LIMIT = 200
-"""Jobs in one statement: some milliseconds of Postgres' time, so that no one waits long behind a crowd."""
+MAX_JOBS = 200
+"""Jobs in one statement: some milliseconds of Postgres' time, so that no client waits long."""
 
-Waiting = tuple[NewJob, asyncio.Future[JobRow]]
+PendingJob = tuple[NewJob, asyncio.Future[JobRow]]
 
 
 class Submission:
@@ -25,13 +25,13 @@ class Submission:
 
     def __init__(self, database: AsyncDatabase) -> None:
         self._database = database
-        self._waiting: list[Waiting] = []
+        self._jobs: list[PendingJob] = []
         self._writers: set[asyncio.Task[None]] = set()
 
     async def submit(self, job: NewJob) -> JobRow:
-        """Put a job in line and return its row, once it is committed. Raises what the database raises."""
+        """Submit a job and return its row after the commit. Raises what the database raises."""
         row: asyncio.Future[JobRow] = asyncio.get_running_loop().create_future()
-        self._waiting.append((job, row))
+        self._jobs.append((job, row))
         if len(self._writers) < WRITERS:
             writer = asyncio.create_task(self._write())
             self._writers.add(writer)
@@ -39,27 +39,27 @@ class Submission:
         return await row
 
     async def close(self) -> None:
-        """Wait for what is on its way."""
+        """Wait for the statements that run."""
         await asyncio.gather(*self._writers)
 
     async def _write(self) -> None:
-        while self._waiting:
-            group, self._waiting = self._waiting[:MAX_LIMIT], self._waiting[MAX_LIMIT:]
+        while self._jobs:
+            group, self._jobs = self._jobs[:MAX_JOBS], self._jobs[MAX_JOBS:]
             await self._submit(group)
 
-    async def _submit(self, group: list[Waiting]) -> None:
+    async def _submit(self, group: list[PendingJob]) -> None:
         try:
             rows = await self._database.execute(jobs.submit(*(job for job, _ in group)))
         except Exception as error:
             if len(group) > 1 and not isinstance(error, UNAVAILABLE):
-                for alone in group:  # one of them is refused; it shall not take the others with it
-                    await self._submit([alone])
+                for pending_job in group:  # one job causes the error; the others must not fail with it
+                    await self._submit([pending_job])
                 return
-            for _, waiting in group:
-                if not waiting.done():
-                    waiting.set_exception(error)
+            for _, result in group:
+                if not result.done():
+                    result.set_exception(error)
             return
         by_id = {row.id: row for row in rows}
-        for job, waiting in group:
-            if not waiting.done():  # its client may have gone away
-                waiting.set_result(by_id[job.id])
+        for new_job, result in group:
+            if not result.done():  # its client may have disconnected
+                result.set_result(by_id[new_job.id])

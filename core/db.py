@@ -3,7 +3,7 @@
 Both run the same statements. `core.jobs` and its neighbours build them as a `Statement`, which knows the type of its
 rows (`core/rows.py`). A single statement is its own transaction and one round trip (autocommit). Several statements
 that belong together run in a `transaction()`. No transaction is open while a device computes. `UNAVAILABLE` holds the
-errors that mean that Postgres does not answer.
+errors that are raised when Postgres does not answer or interrupts a statement.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from dataclasses import MISSING, dataclass, fields
 from datetime import datetime, timedelta
 from functools import cache
 from operator import itemgetter
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, cast, overload
 
 import psycopg
 import sqlalchemy as sa
@@ -25,10 +25,27 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from core.settings import Settings
-from core.tables import KEYS
+from core.tables import KEYS, projects
 
-UNAVAILABLE = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
-"""What SQLAlchemy raises when Postgres refuses, hangs or goes away in mid-statement, or the pool is used up."""
+UNAVAILABLE = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError)
+"""What SQLAlchemy raises when Postgres refuses, hangs, shuts down or breaks a connection, or the pool is used up.
+
+Every error that breaks the connection becomes one of these (`_translate_errors`), and so does a statement timeout.
+"""
+
+ConstraintViolation = exc.IntegrityError
+"""A unique or foreign key constraint refuses a row."""
+
+
+def is_statement_timeout(error: BaseException) -> bool:
+    """Whether Postgres cancelled a statement, as it ran longer than `statement_timeout`."""
+    return isinstance(error, exc.DBAPIError) and isinstance(error.orig, psycopg.errors.QueryCanceled)
+
+
+def is_lock_timeout(error: BaseException) -> bool:
+    """Whether a statement waited for a lock longer than `lock_timeout`."""
+    return isinstance(error, exc.DBAPIError) and isinstance(error.orig, psycopg.errors.LockNotAvailable)
+
 
 DATABASE_ERROR = exc.SQLAlchemyError
 """What all errors of SQLAlchemy are, also those of a URL or a statement that is wrong."""
@@ -75,6 +92,15 @@ def _raw(statement: Statement[Any] | sa.Executable) -> sa.Executable:
     return statement.sql if isinstance(statement, Statement) else statement
 
 
+@contextmanager
+def _as_sqlalchemy_errors() -> Iterator[None]:
+    """Raise errors of the driver as SQLAlchemy's: COPY is run by the driver itself."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise exc.DBAPIError.instance("COPY", None, error, psycopg.Error) from error
+
+
 class Transaction:
     """Statements that commit together."""
 
@@ -99,7 +125,7 @@ class Transaction:
     def copy(self, statement: Composed, chunks: Iterable[bytes]) -> None:
         """Run a COPY FROM STDIN."""
         driver: psycopg.Connection[Any] = self.connection.connection.driver_connection  # type: ignore[assignment]  # psycopg's
-        with driver.cursor() as cursor, cursor.copy(statement) as into:
+        with _as_sqlalchemy_errors(), driver.cursor() as cursor, cursor.copy(statement) as into:
             for chunk in chunks:
                 into.write(chunk)
 
@@ -129,10 +155,11 @@ class AsyncTransaction:
         """Run a COPY FROM STDIN; other tasks run between the chunks."""
         raw = await self.connection.get_raw_connection()
         driver: psycopg.AsyncConnection[Any] = raw.driver_connection  # type: ignore[assignment]  # psycopg's
-        async with driver.cursor() as cursor, cursor.copy(statement) as into:
-            for chunk in chunks:
-                await into.write(chunk)
-                await asyncio.sleep(0)  # write() does not yield while libpq's buffer takes all that it gets
+        with _as_sqlalchemy_errors():
+            async with driver.cursor() as cursor, cursor.copy(statement) as into:
+                for chunk in chunks:
+                    await into.write(chunk)
+                    await asyncio.sleep(0)  # write() does not yield while libpq's buffer takes all that it gets
 
 
 class Database:
@@ -140,6 +167,7 @@ class Database:
 
     def __init__(self, settings: Settings, name: str = "safelight-worker") -> None:
         self.engine = sa.create_engine(_url(settings), **_options(settings, name))
+        _translate_errors(self.engine)
         _ping_after_idling(self.engine)
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -168,6 +196,7 @@ class AsyncDatabase:
 
     def __init__(self, settings: Settings, name: str = "safelight-api") -> None:
         self.engine = create_async_engine(_url(settings), **_options(settings, name))
+        _translate_errors(self.engine.sync_engine)
         _ping_after_idling(self.engine.sync_engine)
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -185,6 +214,14 @@ class AsyncDatabase:
         """Run several statements as one; commits at the end, rolls back on an exception."""
         async with self.engine.begin() as connection:
             yield AsyncTransaction(connection)
+
+    async def is_ready(self) -> bool:
+        """Whether Postgres answers and its schema exists."""
+        try:
+            await self.execute(sa.select(projects.c.id).limit(1))
+        except (*UNAVAILABLE, exc.ProgrammingError):
+            return False
+        return True
 
     async def close(self) -> None:
         """Close the pooled connections."""
@@ -213,6 +250,18 @@ def _options(settings: Settings, name: str) -> dict[str, Any]:
     }
 
 
+def _translate_errors(engine: sa.Engine) -> None:
+    """Raise OperationalError for every error that breaks a connection, whatever class the driver gives it."""
+
+    @event.listens_for(engine, "handle_error")
+    def translate(context: sa.ExceptionContext) -> BaseException | None:
+        if not context.is_disconnect or isinstance(context.sqlalchemy_exception, UNAVAILABLE):
+            return None
+        return exc.OperationalError(
+            context.statement or "", None, context.original_exception, connection_invalidated=True
+        )
+
+
 def _ping_after_idling(engine: sa.Engine, idle: float = 1.0) -> None:
     """Test a pooled connection that lay idle for a second before it is used: a restart of Postgres costs no error.
 
@@ -225,6 +274,8 @@ def _ping_after_idling(engine: sa.Engine, idle: float = 1.0) -> None:
 
     @event.listens_for(engine, "checkout")
     def ping(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+        if cast(psycopg.Connection[Any], record.driver_connection).closed:
+            raise exc.DisconnectionError
         used_at = record.info.get("used_at")
         if used_at is None or time.monotonic() - used_at < idle:
             return

@@ -21,6 +21,7 @@
     ├── TooManyBatches              429
     ├── QueueFull                   429  too many jobs wait for a synchronous call to have a chance
     ├── RequestTimeout              504  a synchronous call ran out of patience; the job goes on
+    ├── QueryTimeout                503  the database cancelled a statement that took too long
     ├── Unavailable                 503
     │   ├── DatabaseUnavailable
     │   └── StorageUnavailable
@@ -220,6 +221,14 @@ class RequestTimeout(SafelightError):
     status = 504
     type = "server_error"
     code = "timeout"
+
+
+class QueryTimeout(SafelightError):
+    """The database cancelled the query because it took too long; narrow the filter or ask for fewer rows."""
+
+    status = 503
+    type = "server_error"
+    code = "query_timeout"
 
 
 class Unavailable(SafelightError):

@@ -18,3 +18,8 @@ def new_id(prefix: str, separator: str = "_") -> str:
     """Make an id such as `job_01kc3m9w8yq6k0v2t5x7z1b4dn`. OpenAI's files are set off by a hyphen."""
     number = (time.time_ns() // 1_000_000) << 82 | secrets.randbits(82)
     return f"{prefix}{separator}" + "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])
+
+
+def id_pattern(prefix: str, separator: str = "_") -> str:
+    """A regular expression for the ids of one kind."""
+    return f"^{prefix}{separator}[{_ALPHABET}]{{26}}$"

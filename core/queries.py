@@ -3,7 +3,7 @@
 Every read names the project, so that another project's id finds nothing. Moves are in `core.jobs`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
 
 from core.clock import NOW
 from core.db import Statement
-from core.rows import ImageRow, JobEventRow, JobRow, JobState, QueueStatsRow
+from core.rows import ImageRow, JobEventRow, JobRow, JobVersion, QueueStatsRow
 from core.status import JobStatus
 from core.tables import JOB_COLUMNS, files, images, in_status, job_events, jobs
 
@@ -103,11 +103,14 @@ def list_jobs(
     )
 
 
-def get_status(project_id: str, job_id: str) -> Statement[JobState]:
-    """Only status and version of a job: what a waiting client needs to know."""
-    return Statement(
-        sa.select(jobs.c.status, jobs.c.version).where(jobs.c.id == job_id, jobs.c.project_id == project_id), JobState
-    )
+def get_jobs(job_ids: Collection[str]) -> Statement[JobRow]:
+    """Jobs of any project, with their images and queue positions. The caller checks the project."""
+    return Statement(_JOBS.params(job_ids=list(job_ids)), JobRow)
+
+
+def list_versions(job_ids: Collection[str]) -> Statement[JobVersion]:
+    """The versions of jobs of any project: they say whether a job has changed."""
+    return Statement(sa.select(jobs.c.id, jobs.c.version).where(_is_any_of(jobs.c.id, job_ids)), JobVersion)
 
 
 def get_retry(project_id: str, job_id: str) -> Statement[JobRow]:
@@ -181,17 +184,24 @@ def claimable_queues() -> Statement[str]:
 
 def referenced_keys(keys: Sequence[str]) -> Statement[str]:
     """Which of these objects the row of an image or a file speaks of."""
-    wanted = sa.any_(sa.literal(keys, ARRAY(sa.Text)))
     return Statement(
         sa.union_all(
-            *(sa.select(table.c.storage_key).where(table.c.storage_key == wanted) for table in (images, files))
+            *(sa.select(table.c.storage_key).where(_is_any_of(table.c.storage_key, keys)) for table in (images, files))
         ),
         str,
     )
 
 
-_JOB = sa.select(*JOB_COLUMNS, images_of(jobs.c.id).label("images"), _position(jobs).label("queue_position")).where(
+def _is_any_of(column: sa.ColumnElement[str], values: Collection[str]) -> sa.ColumnElement[bool]:
+    return column == sa.any_(sa.literal(list(values), ARRAY(sa.Text)))
+
+
+_SELECT_JOB = sa.select(*JOB_COLUMNS, images_of(jobs.c.id).label("images"), _position(jobs).label("queue_position"))
+_JOB = _SELECT_JOB.where(
     jobs.c.id == sa.bindparam("wanted_id", type_=sa.Text),
     jobs.c.project_id == sa.bindparam("wanted_project", type_=sa.Text),
 )
-"""The statement of `job`, its values left open; built once, as every poll and every delivery runs it."""
+"""The statement of `get_job`, with open values; built once, as every delivery runs it."""
+
+_JOBS = _SELECT_JOB.where(jobs.c.id == sa.any_(sa.bindparam("job_ids", type_=ARRAY(sa.Text))))
+"""The statement of `get_jobs`, with an open value; built once, as every poll runs it."""

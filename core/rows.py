@@ -107,10 +107,10 @@ class BatchJobRow(JobRow):
 
 
 @dataclass(slots=True)
-class JobState:
-    """Status and version of a job."""
+class JobVersion:
+    """How often a job has changed."""
 
-    status: str
+    id: str
     version: int
 
 

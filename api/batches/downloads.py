@@ -1,7 +1,7 @@
-"""What a batch brought, in one go: its images as a zip that is streamed, and a table of what came of each line.
+"""Downloads of a batch: its images as a streamed zip, and a CSV table of the result of each line.
 
-Both read the database page by page and hold one image at a time, whatever the size of the batch. While it is in
-progress they say what is there so far.
+Both read the database page by page and hold one image in memory, whatever the size of the batch. While a batch is in
+progress they contain the results so far.
 """
 
 import csv
@@ -31,18 +31,18 @@ COLUMNS = (
     "error_message",
 )  # fmt: skip
 
-READABLE = 0o644
+FILE_MODE = 0o644
 _UNSAFE = re.compile(r"[^\w.@+-]+")
 
 
 @router.get(
     "/{batch_id}/images.zip",
-    summary="Fetch a batch's images",
+    summary="Download a batch's images",
     response_class=Response,
-    responses=NO_BATCH | {200: {"description": "A zip, streamed.", "content": {"application/zip": {}}}},
+    responses=NO_BATCH | {200: {"description": "A zip archive, streamed.", "content": {"application/zip": {}}}},
 )
 async def images(batch_id: str, context: AppContext, project_id: Project) -> Response:
-    """Every image that is ready, named by its line as in `manifest.csv`."""
+    """Download all images that are ready, with the file names of `manifest.csv`."""
     await batch_row(context, project_id, batch_id)
     chunks = async_stream_zip(_members(context, batch_id))
     return _download(chunks, "application/zip", f"{batch_id}.zip")
@@ -50,12 +50,13 @@ async def images(batch_id: str, context: AppContext, project_id: Project) -> Res
 
 @router.get(
     "/{batch_id}/manifest.csv",
-    summary="Fetch a batch's table of contents",
+    summary="Download a batch's manifest",
     response_class=Response,
-    responses=NO_BATCH | {200: {"description": "A row an image, or a line without one.", "content": {"text/csv": {}}}},
+    responses=NO_BATCH
+    | {200: {"description": "A row for each image, and for each line without an image.", "content": {"text/csv": {}}}},
 )
 async def manifest(batch_id: str, context: AppContext, project_id: Project) -> Response:
-    """What came of each line: its images and their files in the zip, or why there are none."""
+    """Download the result of each line as CSV: its images and their file names in the zip, or its error."""
     await batch_row(context, project_id, batch_id)
     return _download(_table(context, batch_id), "text/csv; charset=utf-8", f"{batch_id}.csv")
 
@@ -66,14 +67,14 @@ def _download(chunks: AsyncIterable[bytes], media_type: str, filename: str) -> R
 
 
 async def _members(context: Context, batch_id: str) -> AsyncIterator[AsyncMemberFile]:
-    async for job in _lines(context, batch_id, completed=True):
+    async for job in _lines(context, batch_id, only_completed=True):
         for image in job.images or ():
             try:
                 content = await context.storage.read(image["storage_key"])
-            except NotFound:  # deleted just now
+            except NotFound:  # the image has just been deleted
                 continue
-            made_at = datetime.fromisoformat(image["created_at"]).astimezone(UTC)
-            yield file_name(job, image), made_at, READABLE, NO_COMPRESSION_64, content
+            created_at = datetime.fromisoformat(image["created_at"]).astimezone(UTC)
+            yield file_name(job, image), created_at, FILE_MODE, NO_COMPRESSION_64, content
 
 
 async def _table(context: Context, batch_id: str) -> AsyncIterator[bytes]:
@@ -83,7 +84,7 @@ async def _table(context: Context, batch_id: str) -> AsyncIterator[bytes]:
     async for job in _lines(context, batch_id):
         images: Sequence[ImageJson | None] = [*job.images] or [None]
         for image in images:
-            table.writerow([_legible(cell) for cell in _cells(context, job, image)])
+            table.writerow([_escape_formula(cell) for cell in _cells(context, job, image)])
         if page.tell() > 2**16:
             yield page.getvalue().encode()
             page.seek(0)
@@ -92,22 +93,22 @@ async def _table(context: Context, batch_id: str) -> AsyncIterator[bytes]:
 
 
 def _cells(context: Context, job: BatchJobRow, image: ImageJson | None) -> list[object]:
-    shown: list[object] = [None] * 6
+    image_cells: list[object] = [None] * 6
     if image is not None:
         url = context.storage.url(image["id"], image["storage_key"])
-        shown = [image["id"], image["index"], image["seed"], file_name(job, image), url, image["sha256"]]
-    return [job.custom_id, job.id, job.status, job.prompt, *shown, job.error_code, job.error_message]
+        image_cells = [image["id"], image["index"], image["seed"], file_name(job, image), url, image["sha256"]]
+    return [job.custom_id, job.id, job.status, job.prompt, *image_cells, job.error_code, job.error_message]
 
 
-def _legible(cell: object) -> object:
-    """A cell that a spreadsheet will not take for a formula (OWASP, CSV injection)."""
+def _escape_formula(cell: object) -> object:
+    """Quote a cell that a spreadsheet would run as a formula (OWASP, CSV injection)."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
-async def _lines(context: Context, batch_id: str, completed: bool | None = None) -> AsyncIterator[BatchJobRow]:
+async def _lines(context: Context, batch_id: str, only_completed: bool = False) -> AsyncIterator[BatchJobRow]:
     after = -1
     while page := await context.database.execute(
-        batches.list_lines(batch_id, after=after, limit=PAGE, completed=completed)
+        batches.list_lines(batch_id, after=after, limit=PAGE, completed=True if only_completed else None)
     ):
         for job in page:
             yield job
@@ -115,6 +116,6 @@ async def _lines(context: Context, batch_id: str, completed: bool | None = None)
 
 
 def file_name(job: BatchJobRow, image: Mapping[str, Any]) -> str:
-    """An image's name in the zip: its line's number, name and index, in characters that every file system takes."""
+    """An image's file name in the zip: line number, custom id and index, in characters that all file systems allow."""
     name = _UNSAFE.sub("_", job.custom_id)[:80].lstrip(".") or "_"
     return f"{job.batch_index + 1:05d}-{name}-{image['index']}.{EXTENSIONS[job.parameters.output_format]}"

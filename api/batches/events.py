@@ -1,18 +1,19 @@
-"""`GET /v1/batches/{id}/events`: how a batch goes on, as server-sent events until it is final."""
+"""`GET /v1/batches/{id}/events`: the progress of a batch as server-sent events until the batch is final."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import format_sse_event
 
 from api.batches.routes import NO_BATCH, batch_row, show
 from api.context import Context
 from api.deps import AppContext, Project
-from api.jobs.events import sequence
 from api.openapi import event_stream, message
+from api.sse import EventStreamResponse, parse_last_event_id
 from core.batches import transitions as batches
 from core.batches.schemas import BatchObject
 from core.responses.job import JobEvent
@@ -21,23 +22,22 @@ from core.status import BatchStatus
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
-LOOK_SECONDS = 1.0
-"""Between two looks at the counts; a move of the batch itself is told at once."""
+POLL_SECONDS = 1.0
+"""Time between two readings of the counts; an event of the batch itself is sent at once."""
 
-KEEP_ALIVE_LOOKS = 15
-"""Looks without news between two keep-alive comments; proxies cut silent streams."""
-
-FACTS = [f"batch.{status}" for status in BatchStatus]
+EVENTS = [f"batch.{status}" for status in BatchStatus]
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "`batch.validating`, `batch.in_progress`, ... and the final event, each with the batch as it is "
-        "then. Between them, without an id and at most once a second, `batch.progress` with the batch.",
+        "description": "`batch.validating`, `batch.in_progress` and so on, then the final event, each with the batch "
+        "as it is at that moment. Between them, without an id and at most once a second: `batch.progress` with the "
+        "batch.",
         "content": event_stream(
-            message(FACTS, JobEvent.model_json_schema(), "id"),
+            message(EVENTS, JobEvent.model_json_schema(), "id"),
             message(["batch.progress"], {"$ref": "#/components/schemas/BatchObject"}),
-            description="Server-sent events.",
+            description="A server-sent event; send its `id` as `Last-Event-ID` to resume after it.",
         ),
-    }
+    },
+    204: {"description": "The batch is final and has no event after `Last-Event-ID`."},
 }
 
 
@@ -48,47 +48,37 @@ async def stream(
     batch_id: str,
     context: AppContext,
     project_id: Project,
-    last_event_id: Annotated[str | None, Header(description="Go on after this event.")] = None,
-) -> StreamingResponse:
-    """Follow a batch: its past events at once, then each as it happens, and its counts as they change."""
-    after = sequence(last_event_id)
-    await batch_row(context, project_id, batch_id)
-    headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-    return StreamingResponse(
-        _messages(context, project_id, batch_id, after), media_type="text/event-stream", headers=headers
-    )
+    last_event_id: Annotated[str | None, Header(description="Resume after the event with this id.")] = None,
+) -> Response:
+    """Stream a batch's events: past events first, then new events as they happen and the counts as they change."""
+    after = parse_last_event_id(last_event_id)
+    row = await batch_row(context, project_id, batch_id)
+    if BatchStatus(row.status).is_final and not await context.database.execute(batches.list_events(batch_id, after)):
+        return Response(status_code=204)
+    return EventStreamResponse(_events(context, project_id, batch_id, after), retry=True)
 
 
-async def _messages(context: Context, project_id: str, batch_id: str, after: int) -> AsyncIterator[bytes]:
-    yield format_sse_event(comment="this stream ends with the batch's final event", retry=1000)
-    seen: BatchObject | None = None
-    quiet = 0
-    async with context.listener.watch(batch_id) as heard:
+async def _events(context: Context, project_id: str, batch_id: str, after: int) -> AsyncGenerator[bytes, None]:
+    previous: BatchObject | None = None
+    async with context.listener.watch(batch_id) as messages:
         while True:
-            happened = await context.database.execute(batches.list_events(batch_id, after))
-            shown = await show(context, project_id, batch_id)  # after them: no event tells of a batch older than itself
-            for event in happened:
-                after = event.seq
-                seen = shown
-                yield _event(event, shown)
-                if BatchStatus(event.data["status"]).is_final:
+            rows = await context.database.execute(batches.list_events(batch_id, after))
+            batch = await show(context, project_id, batch_id)  # read after the events, so it is never older than them
+            for row in rows:
+                after = row.seq
+                yield _event(row, batch)
+                if BatchStatus(row.data["status"]).is_final:
                     return
-            if shown != seen:
-                seen, quiet = shown, 0
-                yield format_sse_event(event="batch.progress", data_str=shown.model_dump_json())
-            else:
-                quiet += 1
-                if quiet % KEEP_ALIVE_LOOKS == 0:
-                    yield format_sse_event(comment="keep-alive")
-            try:
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await heard.get()
-            except TimeoutError:
-                pass
+            if not rows and batch != previous:
+                yield format_sse_event(event="batch.progress", data_str=batch.model_dump_json())
+            previous = batch
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await messages.get()
 
 
-def _event(row: BatchEventRow, shown: BatchObject) -> bytes:
-    """An event of the database, with the batch."""
-    data = {"batch": shown.model_dump(mode="json")}
+def _event(row: BatchEventRow, batch: BatchObject) -> bytes:
+    """An event from the database, with the batch."""
+    data = {"batch": batch.model_dump(mode="json")}
     event = JobEvent(id=row.id, type=row.type, created_at=int(row.created_at.timestamp()), data=data)
     return format_sse_event(id=str(row.seq), event=row.type, data_str=event.model_dump_json())

@@ -1,7 +1,7 @@
-"""`/v1/batches`: OpenAI's Batch API for images, with two more doors: prompts, and requests without a file.
+"""`/v1/batches`: OpenAI's Batch API for images. A batch can also be prompts only, or requests without a file.
 
-How a batch comes in is in `api/batches/submission.py`, what a dry run says in `api/batches/estimate.py`, how one is
-followed in `api/batches/events.py`, and what is fetched of it in `api/batches/downloads.py`.
+Submission is in `api/batches/submission.py`, dry runs in `api/batches/estimate.py`, the event stream in
+`api/batches/events.py`, and the downloads in `api/batches/downloads.py`.
 """
 
 import asyncio
@@ -12,20 +12,21 @@ from typing import Annotated, Any
 from annotated_types import Ge, Le
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from sqlalchemy.exc import IntegrityError
 
 from api.batches.estimate import estimate
-from api.batches.submission import KeyedRequest, enter, submit
+from api.batches.submission import KeyedRequest, insert_batch, submit
 from api.context import Context
 from api.deps import AppContext, Project, body_up_to
 from api.jobs.idempotency import REPLAYED, Key, lookup
 from api.openapi import REFERENCES
+from api.pagination import AfterBatch
 from api.responses import ERROR, answer
 from core import idempotency
 from core.batches import transitions as batches
 from core.batches.requests import BatchRequest
 from core.batches.schemas import BatchEstimate, BatchList, BatchObject, batch_list, batch_object
 from core.batches.transitions import NewBatch
+from core.db import ConstraintViolation
 from core.errors import BatchNotFinal, BatchNotRetryable, IdempotencyConflict, NotFound, UnknownParameter
 from core.requests.job import parse
 from core.rows import ShownBatch
@@ -33,8 +34,10 @@ from core.status import BatchStatus, JobStatus
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
-NO_BATCH: dict[int | str, dict[str, Any]] = {404: ERROR | {"description": "No such batch in your project."}}
-TOO_MANY: dict[int | str, dict[str, Any]] = {429: ERROR | {"description": "SAFELIGHT_MAX_BATCHES are under way."}}
+NO_BATCH: dict[int | str, dict[str, Any]] = {404: ERROR | {"description": "Your project has no such batch."}}
+TOO_MANY: dict[int | str, dict[str, Any]] = {
+    429: ERROR | {"description": "SAFELIGHT_MAX_BATCHES batches of your project are in progress."}
+}
 JSON_BODY = {
     "requestBody": {
         "required": True,
@@ -49,45 +52,46 @@ JSON_BODY = {
     response_model=BatchObject | BatchEstimate,
     responses=TOO_MANY
     | {
-        200: {"description": "The batch is in the database; or, with `dry_run`, what is known of it."},
-        409: ERROR | {"description": "A request with this Idempotency-Key is being worked on."},
+        200: {"description": "The batch is stored in the database; or the estimate, if `dry_run` is true."},
+        409: ERROR | {"description": "Another request with this Idempotency-Key is in progress."},
         413: ERROR,
-        422: ERROR | {"description": "This Idempotency-Key came with another request before."},
+        422: ERROR | {"description": "This Idempotency-Key was used with a different request."},
     },
     openapi_extra=JSON_BODY,
 )
 async def create(request: Request, context: AppContext, project_id: Project, idempotency_key: Key = None) -> Response:
     """Submit many prompts or requests at once.
 
-    Prompts are checked and put in line before the answer comes. The lines of a file, and requests, are checked right
-    after it: watch for `in_progress`, or for `failed` with every line that is wrong.
+    Prompts are validated and queued before the response. Requests, and the lines of a file, are validated after the
+    response: the status becomes `in_progress`, or `failed` with the errors of all lines.
     """
     body = await body_up_to(request, context.settings.max_batch_body_bytes)
-    wanted = await asyncio.to_thread(parse, BatchRequest, body)
-    if wanted.dry_run:
-        return answer(await estimate(context, project_id, wanted))
+    batch_request = await asyncio.to_thread(parse, BatchRequest, body)
+    if batch_request.dry_run:
+        return answer(await estimate(context, project_id, batch_request))
     keyed_request: KeyedRequest | None = None
     if idempotency_key is not None:
-        keyed_request = KeyedRequest(idempotency.check(idempotency_key), await asyncio.to_thread(_mark, wanted))
-        if replayed := await _replayed(context, project_id, keyed_request):
-            return replayed
-    made = await submit(context, project_id, wanted, keyed_request)
-    if made is not None:
-        return answer(made)
-    replayed = None if keyed_request is None else await _replayed(context, project_id, keyed_request)
-    if replayed is None:
+        fingerprint = await asyncio.to_thread(_fingerprint, batch_request)
+        keyed_request = KeyedRequest(idempotency.check(idempotency_key), fingerprint)
+        if response := await _replay(context, project_id, keyed_request):
+            return response
+    batch = await submit(context, project_id, batch_request, keyed_request)
+    if batch is not None:
+        return answer(batch)
+    response = None if keyed_request is None else await _replay(context, project_id, keyed_request)
+    if response is None:
         raise IdempotencyConflict
-    return replayed
+    return response
 
 
-def _mark(wanted: BatchRequest) -> bytes:
-    return idempotency.fingerprint("/v1/batches", wanted.model_dump(mode="json", exclude_unset=True))
+def _fingerprint(batch_request: BatchRequest) -> bytes:
+    return idempotency.fingerprint("/v1/batches", batch_request.model_dump(mode="json", exclude_unset=True))
 
 
-async def _replayed(context: Context, project_id: str, keyed_request: KeyedRequest) -> Response | None:
-    """The answer that is kept under a key, if there is one. Raises IdempotencyMismatch."""
-    kept = await lookup(context, project_id, keyed_request.key, keyed_request.fingerprint)
-    return None if kept is None else Response(json.dumps(kept), media_type="application/json", headers=REPLAYED)
+async def _replay(context: Context, project_id: str, keyed_request: KeyedRequest) -> Response | None:
+    """The response that is stored under a key, if there is one. Raises IdempotencyMismatch."""
+    batch = await lookup(context, project_id, keyed_request.key, keyed_request.fingerprint)
+    return None if batch is None else Response(json.dumps(batch), media_type="application/json", headers=REPLAYED)
 
 
 @router.get("", summary="List batches", response_model=BatchList)
@@ -95,29 +99,29 @@ async def page(
     request: Request,
     context: AppContext,
     project_id: Project,
-    limit: Annotated[int, Ge(1), Le(100), Query(description="Most batches in the answer.")] = 20,
-    after: Annotated[str | None, Query(description="Id of the last batch of the page before.")] = None,
+    limit: Annotated[int, Ge(1), Le(100), Query(description="Maximum number of batches.")] = 20,
+    after: AfterBatch = None,
 ) -> Response:
-    """Batches, newest first."""
+    """List batches, newest first."""
     if unknown := request.query_params.keys() - {"limit", "after"}:
         name = min(unknown)
         raise UnknownParameter(f"{name} is not a parameter here. Known are: after, limit.", param=name)
     rows = await context.database.execute(batches.list_batches(project_id, limit=limit + 1, after=after))
-    shown = [batch_object(row, context.settings.base_url) for row in rows[:limit]]
-    return answer(batch_list(shown, has_more=len(rows) > limit))
+    objects = [batch_object(row, context.settings.base_url) for row in rows[:limit]]
+    return answer(batch_list(objects, has_more=len(rows) > limit))
 
 
-@router.get("/{batch_id}", summary="Fetch a batch", response_model=BatchObject, responses=NO_BATCH)
+@router.get("/{batch_id}", summary="Get a batch", response_model=BatchObject, responses=NO_BATCH)
 async def fetch(batch_id: str, context: AppContext, project_id: Project) -> Response:
-    """A batch as it is now: its counts, how fast it goes, its files."""
+    """Get a batch: its status, counts, rate and output files."""
     return answer(await show(context, project_id, batch_id))
 
 
 @router.post("/{batch_id}/cancel", summary="Cancel a batch", response_model=BatchObject, responses=NO_BATCH)
 async def cancel(batch_id: str, context: AppContext, project_id: Project) -> Response:
-    """Stop a batch: what waits and what is drawn. What is ready already is written to its files.
+    """Cancel a batch and its queued and running jobs. Finished results are written to its output files.
 
-    Idempotent: one that has ended stays as it is.
+    A final batch is unchanged.
     """
     if await context.database.execute(batches.cancel(project_id, batch_id)):
         await context.listener.changed(batch_id)
@@ -126,18 +130,18 @@ async def cancel(batch_id: str, context: AppContext, project_id: Project) -> Res
 
 @router.post(
     "/{batch_id}/retry",
-    summary="Try a batch's failed lines again",
+    summary="Retry a batch's failed lines",
     response_model=BatchObject,
-    responses=NO_BATCH | TOO_MANY | {409: ERROR | {"description": "It has not ended, or nothing failed."}},
+    responses=NO_BATCH | TOO_MANY | {409: ERROR | {"description": "The batch is not final, or no line failed."}},
 )
 async def retry(batch_id: str, context: AppContext, project_id: Project) -> Response:
-    """A new batch of the lines that did not complete, each as it was asked for. Asked again, it is the same batch."""
+    """Create a new batch of the lines that did not complete. A second retry returns the same batch."""
     row = await batch_row(context, project_id, batch_id)
     if not BatchStatus(row.status).is_final:
-        raise BatchNotFinal(f"{batch_id} is {row.status}; its lines can be tried again once it has ended.")
+        raise BatchNotFinal(f"{batch_id} is {row.status}; its lines can be retried when it is final.")
     if not sum(row.counts.values()) - row.counts.get(JobStatus.COMPLETED, 0):
         raise BatchNotRetryable
-    again = NewBatch(
+    new_batch = NewBatch(
         project_id=project_id,
         endpoint=row.endpoint,
         completion_window=row.completion_window,
@@ -149,14 +153,14 @@ async def retry(batch_id: str, context: AppContext, project_id: Project) -> Resp
         retried_from=row.id,
     )
     if not await context.database.execute(batches.get_retry(project_id, batch_id)):
-        with suppress(IntegrityError):  # another request was first
-            await enter(context, again)
-    (made,) = await context.database.execute(batches.get_retry(project_id, batch_id))
-    return answer(batch_object(made, context.settings.base_url))
+        with suppress(ConstraintViolation):  # another request was first
+            await insert_batch(context, new_batch)
+    (retry_row,) = await context.database.execute(batches.get_retry(project_id, batch_id))
+    return answer(batch_object(retry_row, context.settings.base_url))
 
 
 async def show(context: Context, project_id: str, batch_id: str) -> BatchObject:
-    """A batch as it is now. Raises NotFound."""
+    """The current state of a batch. Raises NotFound."""
     return batch_object(await batch_row(context, project_id, batch_id), context.settings.base_url)
 
 

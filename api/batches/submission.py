@@ -1,7 +1,7 @@
-"""How a batch is submitted: checked, inserted, and left to the batch processor.
+"""Submits batches: validates and inserts them.
 
-Prompts are all that there is to say, so that their jobs are inserted at once, in the transaction that makes the batch.
-A file's lines are read later, by `worker/batches/processor.py`; requests become such a file.
+The jobs of prompts are inserted in the batch's own transaction. The lines of a file are read later, by
+`worker/batches/processor.py`; requests become such a file.
 """
 
 import asyncio
@@ -31,132 +31,138 @@ from core.rows import FileRow
 
 @dataclass(frozen=True, slots=True)
 class KeyedRequest:
-    """An `Idempotency-Key`, and what makes two requests with it the same."""
+    """An `Idempotency-Key`, and the fingerprint of its request."""
 
     key: str
     fingerprint: bytes
 
 
 async def submit(
-    context: Context, project_id: str, wanted: BatchRequest, keyed_request: KeyedRequest | None
+    context: Context, project_id: str, request: BatchRequest, keyed_request: KeyedRequest | None
 ) -> BatchObject | None:
-    """Make a batch. None: its key was used before, and nothing was made. Raises InvalidRequest, TooManyBatches."""
-    new = NewBatch(
+    """Insert a batch. None: its key is in use, and nothing was inserted. Raises InvalidRequest, TooManyBatches."""
+    new_batch = NewBatch(
         project_id=project_id,
-        endpoint=wanted.door,
-        completion_window=wanted.window,
-        parameters=wanted.shared,
-        response_format=wanted.response_format,
-        output_ttl=wanted.output_ttl,
-        metadata=wanted.metadata,
-        webhook=None if wanted.webhook is None else check_webhook(wanted.webhook, context.settings),
+        endpoint=request.door,
+        completion_window=request.window,
+        parameters=request.shared,
+        response_format=request.response_format,
+        output_ttl=request.output_ttl,
+        metadata=request.metadata,
+        webhook=None if request.webhook is None else check_webhook(request.webhook, context.settings),
     )
-    if wanted.prompts is not None:
-        like = job_like(context, project_id, wanted, wanted.prompts)
-        return await _enter_with_jobs(context, new, like, wanted.prompts, keyed_request)
-    if wanted.requests is not None:
-        file = await _kept(context, project_id, wanted.requests, wanted.door)
-        return await enter(context, replace(new, input_file_id=file.id), keyed_request, file)
-    await input_file(context, project_id, wanted.input_file_id or "")
-    return await enter(context, replace(new, input_file_id=wanted.input_file_id), keyed_request)
+    if request.prompts is not None:
+        template = template_job(context, project_id, request, request.prompts)
+        return await _insert_with_jobs(context, new_batch, template, request.prompts, keyed_request)
+    if request.requests is not None:
+        file = await _store_requests(context, project_id, request.requests, request.door)
+        return await insert_batch(context, replace(new_batch, input_file_id=file.id), keyed_request, file)
+    await input_file(context, project_id, request.input_file_id or "")
+    return await insert_batch(context, replace(new_batch, input_file_id=request.input_file_id), keyed_request)
 
 
-async def enter(
-    context: Context, new: NewBatch, keyed_request: KeyedRequest | None = None, file: NewFile | None = None
+async def insert_batch(
+    context: Context, new_batch: NewBatch, keyed_request: KeyedRequest | None = None, file: NewFile | None = None
 ) -> BatchObject | None:
-    """Enter a batch whose lines are read later, and the file that they are in if that is new."""
+    """Insert a batch whose lines are read later, and the row of its input file if that is new."""
     async with context.database.transaction() as transaction:
         if file is not None:
             await transaction.execute(files.record(file))
-        return await _enter(context, transaction, new, keyed_request)
+        return await _insert(context, transaction, new_batch, keyed_request)
 
 
-async def _enter_with_jobs(
-    context: Context, new: NewBatch, like: NewJob, prompts: Sequence[str], keyed_request: KeyedRequest | None
+async def _insert_with_jobs(
+    context: Context, new_batch: NewBatch, template: NewJob, prompts: Sequence[str], keyed_request: KeyedRequest | None
 ) -> BatchObject | None:
-    """Enter a batch together with all its jobs."""
+    """Insert a batch with all its jobs."""
     total = len(prompts)
-    new = replace(new, total=total, model=like.model, cost=like.cost * total)
+    new_batch = replace(new_batch, total=total, model=template.model, cost=template.cost * total)
     async with context.database.transaction() as transaction:
         await transaction.execute(INSERT_TIMEOUT)
-        shown = await _enter(context, transaction, new, keyed_request)
-        if shown is None:
+        batch = await _insert(context, transaction, new_batch, keyed_request)
+        if batch is None:
             return None
         await transaction.execute(idempotency.ANY_LOCK_WAIT)
-        await transaction.execute(fairness.lock_flow(like.queue, like.project_id))
-        start = fairness.select_start(like.queue, like.project_id, like.priority, batch=True)
+        await transaction.execute(fairness.lock_flow(template.queue, template.project_id))
+        start = fairness.select_start(template.queue, template.project_id, template.priority, batch=True)
         (rank,) = await transaction.execute(start)
-        ends_at = datetime.fromtimestamp(shown.expires_at, UTC)
-        await transaction.copy(COPY, _chunks(context, new, like, prompts, ends_at, rank))
-    context.notifier.notify(like.queue)
-    return shown
+        ends_at = datetime.fromtimestamp(batch.expires_at, UTC)
+        await transaction.copy(COPY, _chunks(context, new_batch, template, prompts, ends_at, rank))
+    context.notifier.notify(template.queue)
+    return batch
 
 
 def _chunks(
-    context: Context, new: NewBatch, like: NewJob, prompts: Sequence[str], ends_at: datetime, rank: float
+    context: Context, new_batch: NewBatch, template: NewJob, prompts: Sequence[str], ends_at: datetime, rank: float
 ) -> Iterator[bytes]:
-    """The rows of a batch's jobs, made while Postgres takes in those before. rank: where they are charged from."""
-    rows = RowsOf(new.id, ends_at)
-    model = context.catalog.model(like.model)
-    is_sown = "seed" in new.parameters
+    """The rows of a batch's jobs, generated while Postgres stores earlier ones. rank: their first fair rank."""
+    rows = RowsOf(new_batch.id, ends_at)
+    model = context.catalog.model(template.model)
+    has_seed = "seed" in new_batch.parameters
     for begin in range(0, len(prompts), CHUNK_ROWS):
         chunk = []
         for index, prompt in enumerate(prompts[begin : begin + CHUNK_ROWS], begin):
-            rank += like.cost
-            seed = like.parameters.seed if is_sown else random_seed(model)
-            row = rows.row_like(like, new_id("job"), prompt, seed, index, f"line-{index + 1}", new.response_format)
+            rank += template.cost
+            seed = template.parameters.seed if has_seed else random_seed(model)
+            row = rows.row_like(
+                template, new_id("job"), prompt, seed, index, f"line-{index + 1}", new_batch.response_format
+            )
             chunk.append(ranked(row, rank))
         yield b"".join(chunk)
 
 
-async def _enter(
-    context: Context, transaction: AsyncTransaction, new: NewBatch, keyed_request: KeyedRequest | None
+async def _insert(
+    context: Context, transaction: AsyncTransaction, new_batch: NewBatch, keyed_request: KeyedRequest | None
 ) -> BatchObject | None:
-    """Write a batch's row and what is kept under its key. None: the key is taken, and all is undone."""
-    if not await transaction.execute(batches.submit(new, context.settings.max_batches)):
+    """Insert a batch's row and its idempotency key. None: the key is in use, and the transaction is rolled back."""
+    if not await transaction.execute(batches.submit(new_batch, context.settings.max_batches)):
         raise TooManyBatches(
-            f"{context.settings.max_batches} batches are under way already; nothing was stored. "
-            "Wait until one has ended, or cancel one."
+            f"{context.settings.max_batches} batches of this project are in progress already; nothing was stored. "
+            "Wait until a batch is final, or cancel one."
         )
-    shown = batch_object((await transaction.execute(batches.get_batch_by_id(new.id)))[0], context.settings.base_url)
-    shown.request_counts.queued = new.total  # its jobs follow in the same transaction
+    batch = batch_object(
+        (await transaction.execute(batches.get_batch_by_id(new_batch.id)))[0], context.settings.base_url
+    )
+    batch.request_counts.queued = new_batch.total  # its jobs follow in the same transaction
     if keyed_request is None:
-        return shown
-    kept = shown.model_dump(mode="json")
-    is_first = await store(context, transaction, new.project_id, keyed_request.key, keyed_request.fingerprint, kept)
-    return shown if is_first else None
+        return batch
+    response = batch.model_dump(mode="json")
+    is_first = await store(
+        context, transaction, new_batch.project_id, keyed_request.key, keyed_request.fingerprint, response
+    )
+    return batch if is_first else None
 
 
-def job_like(context: Context, project_id: str, wanted: BatchRequest, prompts: Sequence[str]) -> NewJob:
-    """The job of the first prompt; the others' differ in their own words only. Raises InvalidRequest for any."""
+def template_job(context: Context, project_id: str, request: BatchRequest, prompts: Sequence[str]) -> NewJob:
+    """The job of the first prompt; the other jobs differ in prompt and seed only. Raises InvalidRequest."""
     try:
-        request, _ = request_of(wanted.door, {"prompt": prompts[0]}, wanted.shared)
-        like = plan(request, context.catalog, context.settings, project_id)
+        job_request, _ = request_of(request.door, {"prompt": prompts[0]}, request.shared)
+        template = plan(job_request, context.catalog, context.settings, project_id)
     except SafelightError as error:
         error.param = "prompts.0" if error.param == "prompt" else error.param
         raise
-    longest = context.catalog.model(like.model).max_prompt_chars
+    max_chars = context.catalog.model(template.model).max_prompt_chars
     for index, prompt in enumerate(prompts):
         if not prompt.strip():
             raise InvalidParameter(f"prompts.{index} must not be empty.", param=f"prompts.{index}")
-        if len(prompt) > longest:
+        if len(prompt) > max_chars:
             raise InvalidParameter(
-                f"prompts.{index} has {len(prompt)} characters; {like.model} takes at most {longest}.",
+                f"prompts.{index} has {len(prompt)} characters; {template.model} allows at most {max_chars}.",
                 param=f"prompts.{index}",
             )
-    return like
+    return template
 
 
 async def input_file(context: Context, project_id: str, file_id: str) -> tuple[Kind, FileRow]:
-    """The file that a batch is to be read from, and what it is. Raises InvalidParameter."""
+    """The input file of a batch and its format. Raises InvalidParameter."""
     rows = await context.database.execute(files.get_batch_file(project_id, file_id))
     if not rows:
-        raise InvalidParameter(f"There is no file {file_id!r} of purpose batch.", param="input_file_id")
+        raise InvalidParameter(f"There is no file {file_id!r} with purpose batch.", param="input_file_id")
     return kind_of(rows[0].filename), rows[0]
 
 
 def as_lines(requests: Sequence[Mapping[str, Any]], endpoint: str) -> Iterator[bytes]:
-    """Requests as lines of a file. Raises InvalidParameter."""
+    """Requests as lines of an input file."""
     for index, request in enumerate(requests):
         custom_id = request.get("custom_id", f"line-{index + 1}")
         body = {name: value for name, value in request.items() if name != "custom_id"}
@@ -164,8 +170,10 @@ def as_lines(requests: Sequence[Mapping[str, Any]], endpoint: str) -> Iterator[b
         yield json.dumps(line).encode() + b"\n"
 
 
-async def _kept(context: Context, project_id: str, requests: Sequence[Mapping[str, Any]], endpoint: str) -> NewFile:
-    """Requests as a file in storage, which is not entered into the database yet."""
+async def _store_requests(
+    context: Context, project_id: str, requests: Sequence[Mapping[str, Any]], endpoint: str
+) -> NewFile:
+    """Write requests to storage as an input file. Its row is not inserted yet."""
     content = await asyncio.to_thread(lambda: b"".join(as_lines(requests, endpoint)))
     ttl = context.settings.batch_file_ttl
     file = NewFile(files.new_file_id(), project_id, "batch", "requests.jsonl", len(content), ttl)

@@ -1,1 +1,1 @@
-"""`/v1/jobs`: submit, fetch, wait, list, cancel, retry, delete, follow."""
+"""`/v1/jobs`: submit, get, wait, list, cancel, retry, delete, follow."""

@@ -1,11 +1,11 @@
-"""`GET /v1/jobs/{id}/events`: everything that happens to a job, as server-sent events until it is final."""
+"""`GET /v1/jobs/{id}/events`: the events of a job as server-sent events until the job is final."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import format_sse_event
 
 from api.context import Context
@@ -13,7 +13,8 @@ from api.deps import AppContext, Project
 from api.jobs.routes import NOT_FOUND, show
 from api.jobs.waiting import follow, job_row
 from api.openapi import event_stream, message
-from core.errors import InvalidParameter
+from api.sse import EventStreamResponse, parse_last_event_id
+from core import queries
 from core.outbox.deliveries import FINAL_EVENTS
 from core.responses.job import JobEvent
 from core.rows import JobEventRow
@@ -21,10 +22,7 @@ from core.status import JobStatus
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-KEEP_ALIVE_LOOKS = 15
-"""Quiet looks at the database (a second each) between two keep-alive comments; proxies cut silent streams."""
-
-FACTS = ["job.queued", "job.started", "job.requeued", "job.cancel_requested", *FINAL_EVENTS]
+EVENTS = ["job.queued", "job.started", "job.requeued", "job.cancel_requested", *FINAL_EVENTS]
 PROGRESS = {name: {"type": "integer"} for name in ("attempt", "step", "steps")} | {"job_id": {"type": "string"}}
 PREVIEW = PROGRESS | {
     **{name: {"type": "integer"} for name in ("index", "partial_image_index")},
@@ -32,15 +30,16 @@ PREVIEW = PROGRESS | {
 }
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "`job.queued`, `job.started`, ... and the final event, which carries the job. Between them, "
-        "without an id, `job.progress` and, where the job asked for `partial_images`, `preview`.",
+        "description": "`job.queued`, `job.started` and so on, then the final event, which contains the job. Between "
+        "them, without an id: `job.progress`, and `preview` if the job has `partial_images`.",
         "content": event_stream(
-            message(FACTS, JobEvent.model_json_schema(), "id"),
+            message(EVENTS, JobEvent.model_json_schema(), "id"),
             message(["job.progress"], {"type": "object", "properties": PROGRESS, "required": [*PROGRESS]}),
             message(["preview"], {"type": "object", "properties": PREVIEW, "required": [*PREVIEW]}),
-            description="A message; `id` is what `Last-Event-ID` goes on after.",
+            description="A server-sent event; send its `id` as `Last-Event-ID` to resume after it.",
         ),
-    }
+    },
+    204: {"description": "The job is final and has no event after `Last-Event-ID`."},
 }
 
 
@@ -49,50 +48,33 @@ async def stream(
     job_id: str,
     context: AppContext,
     project_id: Project,
-    last_event_id: Annotated[str | None, Header(description="Go on after this event.")] = None,
-) -> StreamingResponse:
-    """Follow a job: its past events at once, then each as it happens, and every denoising step."""
-    after = sequence(last_event_id)
-    await job_row(context, project_id, job_id)
-    headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-    return StreamingResponse(
-        _messages(context, project_id, job_id, after), media_type="text/event-stream", headers=headers
-    )
+    last_event_id: Annotated[str | None, Header(description="Resume after the event with this id.")] = None,
+) -> Response:
+    """Stream a job's events: past events first, then new events and each denoising step as they happen."""
+    after = parse_last_event_id(last_event_id)
+    row = await job_row(context, project_id, job_id)
+    if JobStatus(row.status).is_final and not await context.database.execute(queries.list_events(job_id, after)):
+        return Response(status_code=204)
+    return EventStreamResponse(_events(context, project_id, job_id, after), retry=True)
 
 
-def sequence(last_event_id: str | None) -> int:
-    """After which event a stream goes on. Raises InvalidParameter."""
-    try:
-        return int(last_event_id or 0)
-    except ValueError:
-        raise InvalidParameter(
-            "Last-Event-ID must be the `id` of an event of this stream.", param="Last-Event-ID"
-        ) from None
-
-
-async def _messages(context: Context, project_id: str, job_id: str, after: int) -> AsyncIterator[bytes]:
-    quiet = 0
-    yield format_sse_event(comment="this stream ends with the job's final event", retry=1000)
-    async for happened in follow(context, job_id, after):
-        if happened is None:
-            quiet += 1
-            if quiet % KEEP_ALIVE_LOOKS == 0:
-                yield format_sse_event(comment="keep-alive")
-        elif isinstance(happened, JobEventRow):
-            yield await _event(context, project_id, happened)
+async def _events(context: Context, project_id: str, job_id: str, after: int) -> AsyncGenerator[bytes, None]:
+    async for item in follow(context, job_id, after):
+        if isinstance(item, JobEventRow):
+            yield await _event(context, project_id, item)
         else:
-            yield _passing(job_id, happened)
+            yield _progress(job_id, item)
 
 
-def _passing(job_id: str, message: Mapping[str, Any]) -> bytes:
-    """A step or a preview, which the database does not know and a broken stream loses."""
-    said = {name: value for name, value in message.items() if name != "type"}
-    kind = "preview" if message["type"] == "preview" else "job.progress"
-    return format_sse_event(event=kind, data_str=json.dumps({"job_id": job_id, **said}))
+def _progress(job_id: str, message: Mapping[str, Any]) -> bytes:
+    """A denoising step or a preview. Neither is in the database, so a broken stream loses it."""
+    data = {"job_id": job_id} | {name: value for name, value in message.items() if name != "type"}
+    event = "preview" if message["type"] == "preview" else "job.progress"
+    return format_sse_event(event=event, data_str=json.dumps(data))
 
 
 async def _event(context: Context, project_id: str, row: JobEventRow) -> bytes:
-    """An event of the database; a final one carries the job as it ended."""
+    """An event from the database; a final event contains the job."""
     data = {"job_id": row.job_id, **row.data}
     if JobStatus(row.data["status"]).is_final:
         data["job"] = (await show(context, project_id, row.job_id)).model_dump(mode="json")

@@ -1,6 +1,7 @@
-"""Requests that name an `Idempotency-Key`: the key, the job and its files are written together, or none of them.
+"""Requests with an `Idempotency-Key`: the key, the job and its files are stored in one transaction.
 
-What is kept under a key is up to the call: its answer, or the id of its job. The rules are in `core/idempotency.py`.
+Each call decides what it stores under the key: its response, or the id of its job. The rules are in
+`core/idempotency.py`.
 """
 
 import json
@@ -8,12 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from fastapi import Header
-from sqlalchemy.exc import OperationalError
 
 from api.context import Context
-from api.inputs import keep
+from api.inputs import store_inputs
 from core import idempotency, jobs
-from core.db import AsyncTransaction
+from core.db import UNAVAILABLE, AsyncTransaction, is_lock_timeout
 from core.errors import IdempotencyConflict
 from core.jobs import NewJob
 from core.requests.inputs import Inputs
@@ -23,33 +23,33 @@ Key = Annotated[
     str | None,
     Header(
         alias="idempotency-key",
-        description="Makes a repeated request the same job.",
+        description="A repeated request with the same key returns the first result.",
         json_schema_extra={"minLength": 1, "maxLength": 255, "pattern": "^[ -~]*$"},
     ),
 ]
 REPLAYED = {"idempotent-replayed": "true"}
-"""Header of an answer whose job was made by an earlier request with the same key."""
+"""Header of a response whose job was created by an earlier request with the same key."""
 
 
 async def submit_with_key(
-    context: Context, job: NewJob, inputs: Inputs, key: str, fingerprint: bytes, kept: Callable[[JobRow], str]
+    context: Context, job: NewJob, inputs: Inputs, key: str, fingerprint: bytes, response_of: Callable[[JobRow], str]
 ) -> str | None:
-    """Put a job in line, keep some JSON of it under a key, and return that. None if the key is taken: see `kept_under`.
+    """Submit a job, store a JSON response for it under a key, and return the response.
 
-    Then what was put into storage for this job is an orphan, which the sweep deletes. Raises IdempotencyConflict while
-    the first request with the key takes its time.
+    None: the key is in use (see `lookup`), and no job was submitted. The sweep deletes this job's files from storage.
+    Raises IdempotencyConflict while the first request with the key is in progress.
     """
-    entry = await keep(context, inputs)
+    entry = await store_inputs(context, inputs)
     async with context.database.transaction() as transaction:
         if entry is not None:
             await transaction.execute(entry)
         row = (await transaction.execute(jobs.submit(job)))[0]
-        keeping = kept(row)
-        fresh = await store(context, transaction, job.project_id, key, fingerprint, json.loads(keeping))
-    if not fresh:
+        response = response_of(row)
+        is_first = await store(context, transaction, job.project_id, key, fingerprint, json.loads(response))
+    if not is_first:
         return None
     context.notifier.notify(job.queue)
-    return keeping
+    return response
 
 
 async def store(
@@ -58,27 +58,27 @@ async def store(
     project_id: str,
     key: str,
     fingerprint: bytes,
-    keeping: Mapping[str, Any],
+    response: Mapping[str, Any],
 ) -> bool:
-    """Keep something under a key, in the transaction that makes it. False: the key is taken, and all of it is undone.
+    """Store a response under a key. False: the key is in use, and the transaction is rolled back.
 
-    Raises IdempotencyConflict while the first request with the key takes its time.
+    Raises IdempotencyConflict while the first request with the key is in progress.
     """
-    statement = idempotency.store(project_id, key, fingerprint, keeping, context.settings.idempotency_ttl)
+    statement = idempotency.store(project_id, key, fingerprint, response, context.settings.idempotency_ttl)
     try:
         await transaction.execute(idempotency.LOCK_WAIT)
-        stored = await transaction.execute(statement)
-    except OperationalError as error:
-        if "lock timeout" in str(error):
+        rows = await transaction.execute(statement)
+    except UNAVAILABLE as error:
+        if is_lock_timeout(error):
             raise IdempotencyConflict from error
         raise
-    if not stored:
+    if not rows:
         await transaction.rollback()
         return False
     return True
 
 
 async def lookup(context: Context, project_id: str, key: str, fingerprint: bytes) -> Mapping[str, Any] | None:
-    """What an earlier request like this kept under its key. Raises IdempotencyMismatch if it was another request."""
-    found = await context.database.execute(idempotency.lookup(project_id, key))
-    return idempotency.replay(found[0], fingerprint) if found else None
+    """The response that an earlier request stored under a key. Raises IdempotencyMismatch if the requests differ."""
+    rows = await context.database.execute(idempotency.lookup(project_id, key))
+    return idempotency.replay(rows[0], fingerprint) if rows else None

@@ -1,4 +1,4 @@
-"""`/v1/jobs`: submit, fetch, wait, list, cancel, retry, delete. The events are in `api/jobs/events.py`."""
+"""`/v1/jobs`: submit, get, wait, list, cancel, retry, delete. The events are in `api/jobs/events.py`."""
 
 import json
 from datetime import UTC, datetime
@@ -7,17 +7,18 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
-from sqlalchemy.exc import IntegrityError
 
 from api.context import Context
 from api.deps import AppContext, Body, Project
-from api.inputs import keep, read_inputs
+from api.inputs import read_inputs, store_inputs
 from api.jobs.idempotency import REPLAYED, Key, lookup, submit_with_key
-from api.jobs.waiting import job_row, until_final
+from api.jobs.waiting import job_row, wait_until_final
 from api.openapi import REFERENCES
-from api.responses import ERROR, accepted, answer, render
+from api.pagination import AfterJob
+from api.responses import ERROR, answer, render, respond_accepted
 from core import idempotency, jobs, queries
 from core.batches import transitions as batches
+from core.db import ConstraintViolation
 from core.errors import (
     BatchNotFinal,
     IdempotencyConflict,
@@ -43,18 +44,18 @@ JSON_BODY = {
         "content": {"application/json": {"schema": JobRequest.model_json_schema(ref_template=REFERENCES)}},
     }
 }
-NOT_FOUND: dict[int | str, dict[str, Any]] = {404: ERROR | {"description": "No such job in your project."}}
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: ERROR | {"description": "Your project has no such job."}}
 
 WaitSeconds = Annotated[
-    float, Ge(0), Le(60), Query(description="Long poll: answer when the job is final, or after so many seconds.")
+    float, Ge(0), Le(60), Query(description="Long poll: respond when the job is final, or after this many seconds.")
 ]
 
 
 async def show(context: Context, project_id: str, job_id: str) -> JobObject:
-    """A job as it is now, with the step it is at."""
+    """The current state of a job, with its denoising step. Raises NotFound."""
     row = await job_row(context, project_id, job_id)
-    running = row.status == JobStatus.IN_PROGRESS
-    return render(context, row, await context.listener.step(job_id) if running else None)
+    is_running = row.status == JobStatus.IN_PROGRESS
+    return render(context, row, await context.listener.step(job_id) if is_running else None)
 
 
 @router.post(
@@ -63,13 +64,13 @@ async def show(context: Context, project_id: str, job_id: str) -> JobObject:
     status_code=202,
     response_model=JobObject,
     responses={
-        200: {"model": Estimate, "description": "The estimate, when `dry_run` is true. Nothing is stored."},
-        202: {"description": "The job is in the database and will not be lost. `Location` names it."},
-        400: ERROR | {"description": "The request is wrong; `param` names the field. Nothing is stored."},
-        409: ERROR | {"description": "A request with this Idempotency-Key is being worked on."},
+        200: {"model": Estimate, "description": "The estimate, if `dry_run` is true. Nothing is stored."},
+        202: {"description": "The job is stored in the database. `Location` is its path."},
+        400: ERROR | {"description": "The request is not valid; `param` names the field. Nothing is stored."},
+        409: ERROR | {"description": "Another request with this Idempotency-Key is in progress."},
         413: ERROR,
-        422: ERROR | {"description": "This Idempotency-Key came with another request before."},
-        503: ERROR | {"description": "The database does not answer; nothing is stored."},
+        422: ERROR | {"description": "This Idempotency-Key was used with a different request."},
+        503: ERROR | {"description": "The database is not available. Nothing is stored."},
     },
     openapi_extra=JSON_BODY,
 )
@@ -79,26 +80,27 @@ async def submit(
     project_id: Project,
     idempotency_key: Key = None,
 ) -> Response:
-    """Submit a prompt and get a job at once."""
-    wanted = parse(JobRequest, body)
-    find_model(wanted, context.catalog)
-    key = None if idempotency_key is None or wanted.dry_run else idempotency.check(idempotency_key)
-    fingerprint = idempotency.fingerprint("/v1/jobs", wanted.model_dump(exclude_unset=True)) if key else b""
-    if key and wanted.image is not None and (replayed := await _replayed(context, project_id, key, fingerprint)):
-        return replayed  # its images are neither read nor kept a second time, and may be gone
-    inputs = await read_inputs(context, project_id, wanted)
-    job = plan(wanted, context.catalog, context.settings, project_id, inputs=inputs.ids)
-    if wanted.dry_run:
+    """Submit a job. The response comes as soon as the job is stored; the images follow later."""
+    request = parse(JobRequest, body)
+    find_model(request, context.catalog)
+    key = None if idempotency_key is None or request.dry_run else idempotency.check(idempotency_key)
+    fingerprint = idempotency.fingerprint("/v1/jobs", request.model_dump(exclude_unset=True)) if key else b""
+    # A replay does not read its input images again; they may be deleted by now.
+    if key and request.image is not None and (response := await _replay(context, project_id, key, fingerprint)):
+        return response
+    inputs = await read_inputs(context, project_id, request)
+    job = plan(request, context.catalog, context.settings, project_id, inputs=inputs.ids)
+    if request.dry_run:
         return answer(_estimate(job))
     if key:
         return await _submit_with_key(context, job, inputs, key, fingerprint)
     row = await submit_job(context, job, inputs)
-    return accepted(render(context, row).model_dump_json(), row.id)
+    return respond_accepted(render(context, row).model_dump_json(), row.id)
 
 
 async def submit_job(context: Context, job: NewJob, inputs: Inputs) -> JobRow:
-    """Keep a job's images and put it in line."""
-    entry = await keep(context, inputs)
+    """Store a job's input images and submit it."""
+    entry = await store_inputs(context, inputs)
     if entry is not None:
         await context.database.execute(entry)
     row = await context.submission.submit(job)
@@ -107,22 +109,22 @@ async def submit_job(context: Context, job: NewJob, inputs: Inputs) -> JobRow:
 
 
 async def _submit_with_key(context: Context, job: NewJob, inputs: Inputs, key: str, fingerprint: bytes) -> Response:
-    """Submit a job unless its key has been used; else give the first answer again."""
+    """Submit a job, or return the first response again if its key has been used."""
     body = await submit_with_key(
         context, job, inputs, key, fingerprint, lambda row: render(context, row).model_dump_json()
     )
     if body is not None:
-        return accepted(body, job.id)
-    replayed = await _replayed(context, job.project_id, key, fingerprint)
-    if replayed is None:
+        return respond_accepted(body, job.id)
+    response = await _replay(context, job.project_id, key, fingerprint)
+    if response is None:
         raise IdempotencyConflict
-    return replayed
+    return response
 
 
-async def _replayed(context: Context, project_id: str, key: str, fingerprint: bytes) -> Response | None:
-    """The answer that is kept under a key, if there is one. Raises IdempotencyMismatch."""
-    kept = await lookup(context, project_id, key, fingerprint)
-    return None if kept is None else accepted(json.dumps(kept), kept["id"], REPLAYED)
+async def _replay(context: Context, project_id: str, key: str, fingerprint: bytes) -> Response | None:
+    """The response that is stored under a key, if there is one. Raises IdempotencyMismatch."""
+    job = await lookup(context, project_id, key, fingerprint)
+    return None if job is None else respond_accepted(json.dumps(job), job["id"], REPLAYED)
 
 
 def _estimate(job: NewJob) -> Estimate:
@@ -138,9 +140,9 @@ def _estimate(job: NewJob) -> Estimate:
 
 @router.get(
     "/{job_id}",
-    summary="Fetch or wait for a job",
+    summary="Get a job, or wait for it",
     response_model=JobObject,
-    responses=NOT_FOUND | {304: {"description": "Unchanged."}},
+    responses=NOT_FOUND | {304: {"description": "The job has not changed."}},
 )
 async def fetch(
     job_id: str,
@@ -149,10 +151,11 @@ async def fetch(
     wait: WaitSeconds = 0,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """Fetch a job; with `wait`, as soon as it is final."""
+    """Get a job. With `wait` the response comes when the job is final, or after `wait` seconds."""
     if wait:
-        await until_final(context, project_id, job_id, wait)
-    row = await job_row(context, project_id, job_id)
+        row = await wait_until_final(context, project_id, job_id, wait)
+    else:
+        row = await job_row(context, project_id, job_id)
     step = await context.listener.step(job_id) if row.status == JobStatus.IN_PROGRESS else None
     etag = f'"{row.version}-{step["step"] if step else 0}-{row.queue_position or 0}"'
     if if_none_match == etag:
@@ -170,16 +173,20 @@ async def index(
     request: Request,
     context: AppContext,
     project_id: Project,
-    status: Annotated[list[JobStatus] | None, Query(description="Only jobs in one of these states.")] = None,
-    batch_id: Annotated[str | None, Query(description="Only jobs of this batch, in the order of its lines.")] = None,
+    status: Annotated[list[JobStatus] | None, Query(description="Only jobs with one of these statuses.")] = None,
+    batch_id: Annotated[str | None, Query(description="Only jobs of this batch, ordered by line.")] = None,
     model: Annotated[str | None, Query(description="Only jobs of this model.")] = None,
-    created_after: Annotated[UnixSeconds | None, Query(description="Unix seconds.")] = None,
-    created_before: Annotated[UnixSeconds | None, Query(description="Unix seconds.")] = None,
-    after: Annotated[str | None, Query(description="`last_id` of the page before.")] = None,
+    created_after: Annotated[
+        UnixSeconds | None, Query(description="Only jobs created after this time, in Unix seconds.")
+    ] = None,
+    created_before: Annotated[
+        UnixSeconds | None, Query(description="Only jobs created before this time, in Unix seconds.")
+    ] = None,
+    after: AfterJob = None,
     limit: Annotated[int, Ge(1), Le(100), Query()] = 20,
-    order: Annotated[Literal["asc", "desc"], Query(description="By time of creation.")] = "desc",
+    order: Annotated[Literal["asc", "desc"], Query(description="Order by creation time.")] = "desc",
 ) -> Response:
-    """List jobs, newest first. `metadata[key]=value` asks for jobs with that pair."""
+    """List jobs, newest first. `metadata[key]=value` selects jobs with this metadata."""
     rows = await context.database.execute(
         queries.list_jobs(
             project_id,
@@ -190,34 +197,33 @@ async def index(
             batch_id=batch_id,
             model=None if model is None else context.catalog.model(model).id,
             metadata=_metadata_filter(request),
-            created_after=_moment(created_after),
-            created_before=_moment(created_before),
+            created_after=_datetime(created_after),
+            created_before=_datetime(created_before),
         )
     )
     return answer(job_list([render(context, row) for row in rows[:limit]], has_more=len(rows) > limit))
 
 
 def _metadata_filter(request: Request) -> dict[str, str]:
-    """The `metadata[key]=value` parameters; any other that is not known is refused."""
+    """The `metadata[key]=value` parameters. Raises UnknownParameter for unknown parameters."""
     pairs = {}
     for name, value in request.query_params.multi_items():
         if name.startswith("metadata[") and name.endswith("]"):
             pairs[name[len("metadata[") : -1]] = value
         elif name not in LIST_PARAMETERS:
-            known = ", ".join(sorted(LIST_PARAMETERS))
-            raise UnknownParameter(f"{name} is not a parameter here. Known are: {known}, metadata[key].", param=name)
+            names = ", ".join(sorted(LIST_PARAMETERS))
+            raise UnknownParameter(f"{name} is not a parameter here. Known are: {names}, metadata[key].", param=name)
     return pairs
 
 
-def _moment(unix_seconds: int | None) -> datetime | None:
+def _datetime(unix_seconds: int | None) -> datetime | None:
     return None if unix_seconds is None else datetime.fromtimestamp(unix_seconds, UTC)
 
 
 @router.post("/{job_id}/cancel", summary="Cancel a job", response_model=JobObject, responses=NOT_FOUND)
 async def cancel(job_id: str, context: AppContext, project_id: Project) -> Response:
-    """Stop a job: at once while it waits, at its next step while it is drawn. Harmless on a final one."""
-    moved = await context.database.execute(jobs.cancel(project_id, job_id))
-    if moved:
+    """Cancel a job: immediately if it is queued, at the next step if it is running. A final job is unchanged."""
+    if await context.database.execute(jobs.cancel(project_id, job_id)):
         await context.listener.changed(job_id)
     return answer(await show(context, project_id, job_id))
 
@@ -230,29 +236,31 @@ async def cancel(job_id: str, context: AppContext, project_id: Project) -> Respo
     responses=NOT_FOUND | {409: ERROR | {"description": "The job is not failed, cancelled or expired."}},
 )
 async def retry(job_id: str, context: AppContext, project_id: Project) -> Response:
-    """Try a failed, cancelled or expired job again, as a new job with the same seed. Asked twice, it is one new job."""
+    """Retry a failed, cancelled or expired job as a new job with the same seed. A second retry returns the same job."""
     row = await job_row(context, project_id, job_id)
     if row.status not in (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED):
         raise JobNotRetryable(f"{job_id} is {row.status}; only a failed, cancelled or expired job can be retried.")
-    again = request_of(row)
-    await read_inputs(context, project_id, again)  # its images may be gone by now
-    job = plan(again, context.catalog, context.settings, project_id, inputs=row.inputs, retried_from=job_id)
+    request = request_of(row)
+    await read_inputs(context, project_id, request)  # its input images may be deleted by now
+    job = plan(request, context.catalog, context.settings, project_id, inputs=row.inputs, retried_from=job_id)
     try:
-        new = (await context.database.execute(jobs.submit(job)))[0]
-    except IntegrityError:
-        new = (await context.database.execute(queries.get_retry(project_id, job_id)))[0]
+        (retry_row,) = await context.database.execute(jobs.submit(job))
+    except ConstraintViolation:
+        (retry_row,) = await context.database.execute(queries.get_retry(project_id, job_id))
     context.notifier.notify(job.queue)
-    return accepted(render(context, new).model_dump_json(), new.id)
+    return respond_accepted(render(context, retry_row).model_dump_json(), retry_row.id)
 
 
 @router.delete("/{job_id}", summary="Delete a job", response_model=Deleted, responses=NOT_FOUND | {409: ERROR})
 async def delete(job_id: str, context: AppContext, project_id: Project) -> Response:
-    """Delete a final job, its images and their files."""
+    """Delete a final job and its images."""
     row = await job_row(context, project_id, job_id)
     if not JobStatus(row.status).is_final:
         raise JobNotFinal(f"{job_id} is {row.status}; cancel it before you delete it.")
     if row.batch_id is not None and await context.database.execute(batches.find_open(row.batch_id)):
-        raise BatchNotFinal(f"{job_id} is a line of {row.batch_id}, which has not ended; its files will speak of it.")
+        raise BatchNotFinal(
+            f"{job_id} belongs to {row.batch_id}, which is not final; its output files will need the job."
+        )
     await context.storage.delete_prefix(image_prefix(job_id))
     await context.database.execute(jobs.delete(project_id, job_id))
     return answer(Deleted(id=job_id, object="job"))

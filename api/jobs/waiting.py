@@ -1,4 +1,4 @@
-"""Waiting for a job: woken by what workers publish, and looking at the database by itself in case nothing arrives."""
+"""Waiting for a job: until it is final, until its client disconnects, or from event to event."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -7,97 +7,81 @@ from typing import Any
 from fastapi import Request
 
 from api.context import Context
+from api.jobs.watcher import Messages
 from core import queries
 from core.errors import NotFound
 from core.rows import JobEventRow, JobRow
 from core.status import JobStatus
 
-LOOK_SECONDS = 1.0
-"""How often a waiting request looks at the database unasked: what a lost message costs at most."""
-
-
-def no_such_job(job_id: str) -> NotFound:
-    """The job does not exist, or belongs to somebody else."""
-    return NotFound(f"There is no job {job_id!r}.", param="id")
-
 
 async def job_row(context: Context, project_id: str, job_id: str) -> JobRow:
-    """A job's row, with images and place in line. Raises NotFound."""
-    rows = await context.database.execute(queries.get_job(project_id, job_id))
-    if not rows:
-        raise no_such_job(job_id)
-    return rows[0]
+    """A job's row, with images and queue position. Raises NotFound."""
+    row = await context.job_reader.get(project_id, job_id)
+    if row is None:
+        raise NotFound(f"There is no job {job_id!r}.", param="id")
+    return row
 
 
-async def until_final(context: Context, project_id: str, job_id: str, patience: float) -> None:
-    """Return once a job is final, or after `patience` seconds. Raises NotFound."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + patience
-    async with context.listener.watch(job_id) as heard:
-        while True:
-            state = await context.database.execute(queries.get_status(project_id, job_id))
-            if not state:
-                raise no_such_job(job_id)
-            remaining = deadline - loop.time()
-            if JobStatus(state[0].status).is_final or remaining <= 0:
-                return
-            await _news(heard, min(remaining, LOOK_SECONDS))
+async def wait_until_final(context: Context, project_id: str, job_id: str, max_seconds: float) -> JobRow:
+    """The job once it is final, or as it is after `max_seconds`. Raises NotFound."""
+    deadline = asyncio.get_running_loop().time() + max_seconds
+    async with context.job_watcher.watch(job_id) as messages:
+        row = await job_row(context, project_id, job_id)
+        while not JobStatus(row.status).is_final:
+            has_changed = await _wait_for_change(messages, row.version, deadline)
+            row = await job_row(context, project_id, job_id)
+            if not has_changed:
+                break
+        return row
 
 
-async def until_final_or_gone(request: Request, context: Context, project_id: str, job_id: str) -> bool:
-    """Return once a job is final, or after `sync_timeout`; False, earlier, once the client of a call has gone away.
-
-    The body of the request has been read. Raises NotFound.
-    """
-    patience = context.settings.sync_timeout.total_seconds()
-    waiting = asyncio.create_task(until_final(context, project_id, job_id, patience))
-    leaving = asyncio.create_task(_gone(request))
+async def _wait_for_change(messages: Messages, version: int, deadline: float) -> bool:
+    """Wait until a job may have another version. False: the deadline came first."""
     try:
-        await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if waiting.done():
-            waiting.result()
-        return waiting.done()
+        async with asyncio.timeout_at(deadline):
+            while True:
+                message = await messages.get()
+                if message["type"] == "changed" and message.get("version") != version:
+                    return True
+    except TimeoutError:
+        return False
+
+
+async def wait_until_final_or_disconnected(
+    request: Request, context: Context, project_id: str, job_id: str
+) -> JobRow | None:
+    """The job once it is final, or as it is after `sync_timeout`. None, earlier, if the client disconnects.
+
+    The request's body has been read. Raises NotFound.
+    """
+    max_seconds = context.settings.sync_timeout.total_seconds()
+    job = asyncio.create_task(wait_until_final(context, project_id, job_id, max_seconds))
+    disconnect = asyncio.create_task(_wait_for_disconnect(request))
+    try:
+        await asyncio.wait({job, disconnect}, return_when=asyncio.FIRST_COMPLETED)
+        return job.result() if job.done() else None
     finally:
-        waiting.cancel()
-        leaving.cancel()
-        await asyncio.gather(waiting, leaving, return_exceptions=True)
+        job.cancel()
+        disconnect.cancel()
+        await asyncio.gather(job, disconnect, return_exceptions=True)
 
 
-async def _gone(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-async def _news(heard: asyncio.Queue[Mapping[str, Any]], patience: float) -> None:
-    """Wait until the job is said to have moved, passing over mere progress, or until the time is up."""
-    try:
-        async with asyncio.timeout(patience):
-            while (await heard.get())["type"] != "changed":
-                pass
-    except TimeoutError:
-        return
+async def follow(context: Context, job_id: str, after: int) -> AsyncIterator[JobEventRow | Mapping[str, Any]]:
+    """A job's events with a seq beyond `after`, and progress and previews between them. Ends after the final event.
 
-
-async def follow(context: Context, job_id: str, after: int) -> AsyncIterator[JobEventRow | Mapping[str, Any] | None]:
-    """A job's events from the database beyond seq `after`, with progress and previews between; None while it is quiet.
-
-    Ends after the final event. Events are never missed: after each message, and every second without one, the database
-    is read from the last seq seen.
+    No event is lost: after each `changed` message the database is read from the last seq on.
     """
-    async with context.listener.watch(job_id) as heard:
+    async with context.job_watcher.watch(job_id) as messages:
         while True:
             for event in await context.database.execute(queries.list_events(job_id, after)):
                 after = event.seq
                 yield event
                 if JobStatus(event.data["status"]).is_final:
                     return
-            try:
-                message = await asyncio.wait_for(heard.get(), LOOK_SECONDS)
-            except TimeoutError:
-                yield None
-                continue
-            while message["type"] != "changed":
+            while (message := await messages.get())["type"] != "changed":
                 yield message
-                if heard.empty():
-                    break
-                message = heard.get_nowait()

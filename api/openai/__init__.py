@@ -1,1 +1,1 @@
-"""OpenAI's images calls over jobs: generations, edits, variations."""
+"""OpenAI's images calls: generations, edits, variations."""

@@ -1,4 +1,4 @@
-"""How a request of OpenAI's images calls comes: as JSON, or as a form with images in it, as the SDKs send it."""
+"""The bodies of OpenAI's images calls: JSON, or a form with image files as the SDKs send it."""
 
 from typing import Any, TypeVar
 
@@ -15,27 +15,29 @@ from core.requests.job import explain, parse
 from core.requests.openai import ImagesRequest
 
 FORM_BYTES = 1_000_000
-"""Room for a form's other fields and its boundaries, beside the images."""
+"""Bytes of a form beside its images: other fields and boundaries."""
 
 RequestT = TypeVar("RequestT", bound=ImagesRequest)
 
 
-async def read(request: Request, context: Context, kind: type[RequestT]) -> RequestT:
-    """A request that comes as a form with images in it, or as JSON that names them."""
+async def read_request(request: Request, context: Context, kind: type[RequestT]) -> RequestT:
+    """Read a form with image files, or JSON that references images."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/"):
         return parse(kind, await json_body(request, context))
-    known = [name for name in ["image", "mask"] if name in kind.model_fields]
-    limit = len(known) * context.settings.max_image_bytes + FORM_BYTES
-    async with form(request, limit, max_files=16) as found:
-        fields, uploads = fields_of(found), files_of(found)
-        for name in [*known, "images"]:
+    file_fields = [name for name in ["image", "mask"] if name in kind.model_fields]
+    limit = len(file_fields) * context.settings.max_image_bytes + FORM_BYTES
+    async with form(request, limit, max_files=16) as data:
+        fields, uploads = fields_of(data), files_of(data)
+        for name in [*file_fields, "images"]:
             if name in fields:
                 raise InvalidParameter(f"{name} must be a file: a part of the form with a filename.", param=name)
         for name, files in uploads.items():
-            if name not in known:
-                raise UnknownParameter(f"{name} is not a file that is taken here: {', '.join(known)}.", param=name)
+            if name not in file_fields:
+                raise UnknownParameter(
+                    f"{name} is not a file of this call; its files are {', '.join(file_fields)}.", param=name
+                )
             if len(files) > 1:
-                raise InvalidParameter(f"{name}: one file is taken, and {len(files)} were sent.", param=name)
+                raise InvalidParameter(f"{name} takes one file; {len(files)} were sent.", param=name)
             fields[name] = ImageSource.of(await files[0].read())
     if isinstance(filters := fields.get("postprocess"), dict):
         fields["postprocess"] = {name: _number(value) for name, value in filters.items()}
@@ -46,7 +48,7 @@ async def read(request: Request, context: Context, kind: type[RequestT]) -> Requ
 
 
 def _number(text: Any) -> Any:
-    """A number of a form's field, where its type depends on it (`postprocess[upscale]` is 2 or 4)."""
+    """The number in a form field whose schema requires a number (`postprocess[upscale]` is 2 or 4)."""
     if not isinstance(text, str):
         return text
     try:
@@ -56,16 +58,16 @@ def _number(text: Any) -> Any:
 
 
 def as_json(kind: type[BaseModel]) -> dict[str, Any]:
-    """A model as the content of a JSON body, for the OpenAPI document."""
+    """The JSON body of a model in the OpenAPI document."""
     return {"application/json": {"schema": kind.model_json_schema(ref_template=REFERENCES)}}
 
 
 def as_form(kind: type[BaseModel], *required: str) -> dict[str, Any]:
-    """A model as the content of a form, its images as files, for the OpenAPI document."""
+    """The form of a model in the OpenAPI document; images are files."""
     schema = kind.model_json_schema()
-    described = {name: schema["properties"].pop(name, {}).get("description") for name in ("image", "mask", "images")}
+    descriptions = {name: schema["properties"].pop(name, {}).get("description") for name in ("image", "mask", "images")}
     form = form_fields(schema)
     for name in ("image", "mask"):
-        if described[name] is not None:
-            form["properties"][name] = {"type": "string", "format": "binary", "description": described[name]}
+        if descriptions[name] is not None:
+            form["properties"][name] = {"type": "string", "format": "binary", "description": descriptions[name]}
     return {"multipart/form-data": {"schema": form | {"required": list(required)}}}

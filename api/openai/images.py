@@ -1,28 +1,30 @@
-"""OpenAI's synchronous images calls, `client.images.generate`, `.edit`, `.create_variation`: a job that is waited for.
+"""OpenAI's synchronous images calls, `client.images.generate`, `.edit` and `.create_variation`: a job and a wait.
 
-What they may say is in `core/requests/openai.py`, what they answer in `api/openai/responses.py` and
+The parameters are in `core/requests/openai.py`, the responses in `api/openai/responses.py` and
 `api/openai/streaming.py`.
 """
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 
 from api.context import Context
 from api.deps import AppContext, Body, Project
 from api.inputs import read_inputs
 from api.jobs.idempotency import REPLAYED, Key, lookup, submit_with_key
 from api.jobs.routes import submit_job
-from api.jobs.waiting import job_row, until_final_or_gone
-from api.openai.bodies import as_form, as_json, read
+from api.jobs.waiting import job_row, wait_until_final_or_disconnected
+from api.openai.bodies import as_form, as_json, read_request
 from api.openai.responses import failure, images_response
-from api.openai.streaming import STREAM, events
-from api.responses import ERROR, accepted, answer, render
-from api.sdk_retries import Call, asked, is_retry, retry_fingerprint, wants_no_wait
+from api.openai.streaming import STREAM, stream_events
+from api.responses import ERROR, answer, render, respond_accepted
+from api.sdk_retries import Call, hashable_parameters, is_retry, prefers_async, retry_fingerprint
+from api.sse import EventStreamResponse
 from core import idempotency
 from core.errors import IdempotencyConflict
 from core.jobs import NewJob
@@ -39,16 +41,14 @@ from core.status import JobStatus
 router = APIRouter(prefix="/v1/images", tags=["images"])
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    202: {"model": JobObject, "description": "The job, where `Prefer: respond-async` was sent."},
-    409: ERROR | {"description": "A request with this Idempotency-Key is being worked on."},
-    422: ERROR | {"description": "This Idempotency-Key came with another request before."},
+    202: {"model": JobObject, "description": "The job, if `Prefer: respond-async` was sent."},
+    409: ERROR | {"description": "Another request with this Idempotency-Key is in progress."},
+    422: ERROR | {"description": "This Idempotency-Key was used with a different request."},
     **dict.fromkeys((400, 404, 413, 429, 500, 503, 504), ERROR),
 }
-STREAMED = RESPONSES | {200: {"content": STREAM}}
-CLIENT_GONE = 499
-"""What a log shows of a call whose client did not wait for the answer; nobody receives it."""
-Place = AbstractAsyncContextManager[None]
-STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+STREAM_RESPONSES = RESPONSES | {200: {"content": STREAM}}
+CLIENT_CLOSED_REQUEST = 499
+"""The status in the log of a call whose client disconnected; nobody receives it."""
 
 
 def _body(content: dict[str, Any]) -> dict[str, Any]:
@@ -57,132 +57,149 @@ def _body(content: dict[str, Any]) -> dict[str, Any]:
 
 @router.post(
     "/generations",
-    summary="Draw and wait (OpenAI's call)",
+    summary="Generate images and wait (OpenAI-compatible)",
     response_model=ImagesResponse,
-    responses=STREAMED,
+    responses=STREAM_RESPONSES,
     openapi_extra=_body(as_json(GenerateRequest)),
 )
 async def generate(
     request: Request, body: Body, context: AppContext, project_id: Project, idempotency_key: Key = None
 ) -> Response:
-    """Draw images and wait for them."""
-    return await draw(request, context, project_id, "generation", parse(GenerateRequest, body), idempotency_key)
+    """Generate images from a prompt and wait for them."""
+    parameters = parse(GenerateRequest, body)
+    return await generate_images(request, context, project_id, "generation", parameters, idempotency_key)
 
 
 @router.post(
     "/edits",
-    summary="Edit and wait (OpenAI's call)",
+    summary="Edit an image and wait (OpenAI-compatible)",
     response_model=ImagesResponse,
-    responses=STREAMED,
+    responses=STREAM_RESPONSES,
     openapi_extra=_body(as_form(EditRequest, "image", "prompt") | as_json(EditRequest)),
 )
 async def edit(request: Request, context: AppContext, project_id: Project, idempotency_key: Key = None) -> Response:
-    """Draw an image anew where the mask says so, and wait for it."""
-    return await draw(request, context, project_id, "edit", await read(request, context, EditRequest), idempotency_key)
+    """Change an image where its mask is transparent, or all of it without a mask, and wait for the result."""
+    parameters = await read_request(request, context, EditRequest)
+    return await generate_images(request, context, project_id, "edit", parameters, idempotency_key)
 
 
 @router.post(
     "/variations",
-    summary="Vary and wait (OpenAI's call)",
+    summary="Create variations of an image and wait (OpenAI-compatible)",
     response_model=ImagesResponse,
     responses=RESPONSES,
     openapi_extra=_body(as_form(VariationRequest, "image") | as_json(VariationRequest)),
 )
 async def vary(request: Request, context: AppContext, project_id: Project, idempotency_key: Key = None) -> Response:
-    """Draw the subject of an image anew, and wait for it."""
-    wanted = await read(request, context, VariationRequest)
-    return await draw(request, context, project_id, "variation", wanted, idempotency_key)
+    """Generate variations of an image and wait for them."""
+    parameters = await read_request(request, context, VariationRequest)
+    return await generate_images(request, context, project_id, "variation", parameters, idempotency_key)
 
 
-async def draw(
-    http: Request,
+async def generate_images(
+    request: Request,
     context: Context,
     project_id: str,
     operation: Operation,
-    wanted: ImagesRequest,
+    parameters: ImagesRequest,
     key: str | None,
-    told: Callable[[ImagesResponse], Response] = answer,
+    render_images: Callable[[ImagesResponse], Response] = answer,
 ) -> Response:
-    """Submit a job, or find the one of an earlier try, wait until it is done, and answer with its images."""
-    request = job_request(wanted, operation)
-    model = find_model(request, context.catalog)
-    at_once = wants_no_wait(http.headers)
-    place = nullcontext() if at_once else context.callers.place(model.queue)
-    fingerprint = retry_fingerprint(http.headers, http.url.path, wanted)
-    headers = {}
-    if key is not None:
-        asked_for = idempotency.fingerprint(http.url.path, asked(wanted))
-        row, replayed = await _with_key(context, project_id, request, place, idempotency.check(key), asked_for)
-        headers = dict(REPLAYED) if replayed else {}
-    else:
-        found = await context.callers.earlier(project_id, fingerprint) if is_retry(http.headers) else None
-        row = found or await _anew(context, project_id, request, place)
-    if at_once:
-        return accepted(
-            render(context, row).model_dump_json(), row.id, headers | {"preference-applied": "respond-async"}
-        )
-    headers["x-safelight-job"] = row.id
-    # Whoever names a key may come back at any time: the job goes on, and nobody else is led to it.
-    waiting = nullcontext(Call()) if key is not None else context.callers.waiting(project_id, fingerprint, row.id)
-    if wanted.streams:
-        streamed = _streamed(context, project_id, waiting, row, wanted.end_user)
-        return StreamingResponse(streamed, media_type="text/event-stream", headers=headers | STREAM_HEADERS)
-    async with waiting as call:
-        if not await until_final_or_gone(http, context, project_id, row.id):
-            return Response(status_code=CLIENT_GONE)
-        response = told(await _drawn(context, project_id, row.id, wanted))
-        call.is_answered = True
+    """Submit a job, or resume the job of an earlier attempt, and return its images when they are done."""
+    call = _ImagesCall(request, context, project_id, parameters, job_request(parameters, operation), key)
+    job, headers = await call.submit_or_resume()
+    if prefers_async(request.headers):
+        headers["preference-applied"] = "respond-async"
+        return respond_accepted(render(context, job).model_dump_json(), job.id, headers)
+    headers["x-safelight-job"] = job.id
+    if parameters.streams:
+        return EventStreamResponse(call.stream(job), headers=headers)
+    images = await call.wait(job)
+    if images is None:
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
+    response = render_images(images)
     response.headers.update(headers)
     return response
 
 
-async def _anew(context: Context, project_id: str, request: JobRequest, place: Place) -> JobRow:
-    """Submit a job, if there is room for it."""
-    async with place:
-        return await submit_job(context, *await _planned(context, project_id, request))
+@dataclass(frozen=True, slots=True)
+class _ImagesCall:
+    """One call of a client: its parameters, and the job request that they make."""
 
+    http: Request
+    context: Context
+    project_id: str
+    parameters: ImagesRequest
+    job: JobRequest
+    key: str | None
 
-async def _with_key(
-    context: Context, project_id: str, request: JobRequest, place: Place, key: str, fingerprint: bytes
-) -> tuple[JobRow, bool]:
-    """The job of the first call with a key, as it is now, and whether that was an earlier one.
+    async def submit_or_resume(self) -> tuple[JobRow, dict[str, str]]:
+        """The job of this call, new or of an earlier attempt, and the headers that say which. Raises QueueFull."""
+        model = find_model(self.job, self.context.catalog)
+        is_sync = not prefers_async(self.http.headers)
+        slot = self.context.sync_calls.slot(model.queue) if is_sync else nullcontext()
+        if self.key is not None:
+            return await self._submit_with_key(slot, idempotency.check(self.key))
+        if is_retry(self.http.headers):
+            earlier_job = await self.context.sync_calls.resume(self.project_id, self._fingerprint())
+            if earlier_job is not None:
+                return earlier_job, {}
+        async with slot:
+            return await submit_job(self.context, *await self._plan()), {}
 
-    Raises IdempotencyMismatch, IdempotencyConflict, and NotFound if the job has been deleted.
-    """
-    kept = await lookup(context, project_id, key, fingerprint)
-    if kept is None:
-        async with place:
-            job, inputs = await _planned(context, project_id, request)
-            made = await submit_with_key(context, job, inputs, key, fingerprint, lambda row: json.dumps({"id": row.id}))
-        if made is not None:
-            return await job_row(context, project_id, job.id), False
-        kept = await lookup(context, project_id, key, fingerprint)
-    if kept is None:
-        raise IdempotencyConflict
-    return await job_row(context, project_id, kept["id"]), True
+    async def _submit_with_key(
+        self, slot: AbstractAsyncContextManager[None], key: str
+    ) -> tuple[JobRow, dict[str, str]]:
+        """The job of the first call with this key.
 
+        Raises IdempotencyMismatch, IdempotencyConflict, and NotFound if the job has been deleted.
+        """
+        context, project_id = self.context, self.project_id
+        fingerprint = idempotency.fingerprint(self.http.url.path, hashable_parameters(self.parameters))
+        response = await lookup(context, project_id, key, fingerprint)
+        if response is None:
+            async with slot:
+                job, inputs = await self._plan()
+                is_new = await submit_with_key(
+                    context, job, inputs, key, fingerprint, lambda row: json.dumps({"id": row.id})
+                )
+            if is_new:
+                return await job_row(context, project_id, job.id), {}
+            response = await lookup(context, project_id, key, fingerprint)
+        if response is None:
+            raise IdempotencyConflict
+        return await job_row(context, project_id, response["id"]), dict(REPLAYED)
 
-async def _planned(context: Context, project_id: str, request: JobRequest) -> tuple[NewJob, Inputs]:
-    inputs = await read_inputs(context, project_id, request)
-    return plan(request, context.catalog, context.settings, project_id, inputs=inputs.ids), inputs
+    async def _plan(self) -> tuple[NewJob, Inputs]:
+        inputs = await read_inputs(self.context, self.project_id, self.job)
+        settings, catalog = self.context.settings, self.context.catalog
+        return plan(self.job, catalog, settings, self.project_id, inputs=inputs.ids), inputs
 
+    def _fingerprint(self) -> bytes:
+        return retry_fingerprint(self.http.headers, self.http.url.path, self.parameters)
 
-async def _drawn(context: Context, project_id: str, job_id: str, wanted: ImagesRequest) -> ImagesResponse:
-    row = await job_row(context, project_id, job_id)
-    if row.status != JobStatus.COMPLETED:
-        raise failure(context, row)
-    return await images_response(context, row, wanted.response_format, wanted.end_user)
+    def _track(self, job: JobRow) -> AbstractAsyncContextManager[Call]:
+        """A call with a key is not tracked: its client may come back at any time, so the job continues."""
+        if self.key is not None:
+            return nullcontext(Call())
+        return self.context.sync_calls.track(self.project_id, self._fingerprint(), job.id)
 
+    async def wait(self, job: JobRow) -> ImagesResponse | None:
+        """The images of the job. None if the client disconnects. Raises why there are no images."""
+        async with self._track(job) as call:
+            row = await wait_until_final_or_disconnected(self.http, self.context, self.project_id, job.id)
+            if row is None:
+                return None
+            if row.status != JobStatus.COMPLETED:
+                raise failure(self.context, row)
+            format_, end_user = self.parameters.response_format, self.parameters.end_user
+            images = await images_response(self.context, row, format_, end_user)
+            call.is_answered = True
+            return images
 
-async def _streamed(
-    context: Context,
-    project_id: str,
-    waiting: AbstractAsyncContextManager[Call],
-    row: JobRow,
-    end_user: str | None,
-) -> AsyncIterator[bytes]:
-    """The events of a stream whose client may go away."""
-    async with waiting as call:
-        async for event in events(context, project_id, row, end_user):
-            yield event
-        call.is_answered = True
+    async def stream(self, job: JobRow) -> AsyncGenerator[bytes, None]:
+        """The events of the job, encoded as server-sent events."""
+        async with self._track(job) as call:
+            async for event in stream_events(self.context, self.project_id, job, self.parameters.end_user):
+                yield event
+            call.is_answered = True

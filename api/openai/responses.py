@@ -1,4 +1,4 @@
-"""What OpenAI's images calls answer with, streamed or not: the images, their usage, or why there are none."""
+"""Responses of OpenAI's images calls: the images, their usage, or the error."""
 
 import base64
 from collections.abc import Mapping
@@ -27,20 +27,20 @@ async def _data(context: Context, image: Mapping[str, Any], response_format: str
 
 
 async def usage_of(context: Context, row: JobRow) -> Usage:
-    """What a job's images used."""
+    """The tokens that a job used; zeros for local models."""
     if not any(model.is_remote for model in context.catalog.models if model.id == row.model):
         return Usage()
-    counted = await context.database.execute(provider_calls.usage(row.id))
-    return Usage.model_validate(counted[0].usage) if counted else Usage()
+    rows = await context.database.execute(provider_calls.usage(row.id))
+    return Usage.model_validate(rows[0].usage) if rows else Usage()
 
 
 def failure(context: Context, row: JobRow) -> Exception:
-    """Why a job brought no images, as an error of the call."""
+    """The error of a call whose job has no images."""
     job = render(context, row)
     if job.error is not None:
-        failed = GenerationError(f"{job.error.message} (job {job.id})")
-        failed.code = job.error.code
-        return failed
+        error = GenerationError(f"{job.error.message} (job {job.id})")
+        error.code = job.error.code
+        return error
     if job.status.is_final:
         return GenerationError(f"The job {job.id} was {job.status}.")
     return RequestTimeout(f"The image was not ready in time; fetch it later as {job.urls.self}.")

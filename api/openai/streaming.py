@@ -1,11 +1,9 @@
-"""`stream: true` of OpenAI's images calls: a job's previews, then its image, as the server-sent events the SDKs read.
+"""`stream: true` of OpenAI's images calls: the previews and the image of a job as server-sent events.
 
-What goes wrong after the stream has begun is its last event, `error`, which the SDKs raise; before that it is an answer
-like any other. A comment every fifteen seconds keeps silent streams alive.
+An error after the stream has started is its last event, `error`, which the SDKs raise.
 """
 
 import base64
-import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal
@@ -14,49 +12,44 @@ from fastapi.sse import format_sse_event
 from pydantic import BaseModel, Field
 
 from api.context import Context
-from api.errors import body_of
+from api.errors import body_of, from_database_error
 from api.jobs.waiting import follow, job_row
 from api.openai.responses import failure, usage_of
 from api.openapi import REFERENCES, event_stream, message
 from core.db import UNAVAILABLE
-from core.errors import DatabaseUnavailable, SafelightError, first_line
+from core.errors import SafelightError
 from core.parameters import Operation
 from core.responses.job import seconds
 from core.responses.openai import Usage, dimensions, quality
 from core.rows import JobEventRow, JobRow
 from core.status import JobStatus
 
-log = logging.getLogger(__name__)
-
-KEEP_ALIVE_SECONDS = 15.0
-"""After so long without an event a comment follows, whatever the job does meanwhile; proxies cut silent streams."""
-
 NAMES: Mapping[Operation, str] = {"generation": "image_generation", "edit": "image_edit"}
-"""How OpenAI's events of an operation begin."""
+"""The prefix of the names of OpenAI's events."""
 
 
 class PartialImageEvent(BaseModel):
-    """A look at the unfinished image."""
+    """A preview of the unfinished image."""
 
     type: Literal["image_generation.partial_image", "image_edit.partial_image"]
     partial_image_index: int
-    b64_json: str = Field(description="At most 256 px a side.")
-    output_format: str = Field(description="Of the preview: webp.")
-    size: str = Field(description="Of the finished image.")
-    quality: str = Field(description="As it was asked for.")
+    b64_json: str = Field(description="At most 256 px on each side.")
+    output_format: str = Field(description="The format of the preview: `webp`.")
+    size: str = Field(description="The size of the finished image.")
+    quality: str = Field(description="The requested quality.")
     background: Literal["opaque"] = "opaque"
     created_at: int
     job_id: str
 
 
 class CompletedEvent(BaseModel):
-    """The image; the last event."""
+    """The image. This is the last event."""
 
     type: Literal["image_generation.completed", "image_edit.completed"]
     b64_json: str
     output_format: str
     size: str
-    quality: str = Field(description="As the provider says; `auto` where images are drawn here.")
+    quality: str = Field(description="The quality that the provider reports; `auto` for local models.")
     background: Literal["opaque"] = "opaque"
     created_at: int
     usage: Usage
@@ -66,7 +59,7 @@ class CompletedEvent(BaseModel):
 
 
 def _schema(event: type[BaseModel]) -> dict[str, Any]:
-    """An event's schema; what it refers to is in the document for the answer that is not streamed."""
+    """An event's schema. Its definitions are in the document already, for the response without a stream."""
     schema = event.model_json_schema(ref_template=REFERENCES)
     schema.pop("$defs", None)
     return schema
@@ -76,12 +69,12 @@ STREAM = event_stream(
     message([f"{name}.partial_image" for name in NAMES.values()], _schema(PartialImageEvent)),
     message([f"{name}.completed" for name in NAMES.values()], _schema(CompletedEvent)),
     message(["error"], {"$ref": REFERENCES.format(model="ErrorResponse")}),
-    description="Where `stream` is true. The last event may be `error`, an error as in every other answer.",
+    description="With `stream: true`. The last event may be `error`, with an error as in any other response.",
 )
 
 
-async def events(context: Context, project_id: str, job: JobRow, end_user: str | None) -> AsyncIterator[bytes]:
-    """Follow a job of one image to its end, in OpenAI's events."""
+async def stream_events(context: Context, project_id: str, job: JobRow, end_user: str | None) -> AsyncIterator[bytes]:
+    """The previews and the final event of a job with one image, encoded as server-sent events."""
     yield format_sse_event(comment=f"job {job.id}")
     try:
         async for event in _events(context, project_id, job, end_user):
@@ -89,27 +82,22 @@ async def events(context: Context, project_id: str, job: JobRow, end_user: str |
     except SafelightError as error:
         yield _error(error)
     except UNAVAILABLE as error:
-        log.error("database unavailable: %s", first_line(error))
-        yield _error(DatabaseUnavailable("The database does not answer; the job goes on."))
+        yield _error(from_database_error(error))
 
 
 async def _events(context: Context, project_id: str, job: JobRow, end_user: str | None) -> AsyncIterator[bytes]:
-    spoke_at, shown = time.monotonic(), -1
-    async for happened in follow(context, job.id, 0):  # once a second at least
-        if isinstance(happened, JobEventRow) and JobStatus(happened.data["status"]).is_final:
-            yield await _last(context, await job_row(context, project_id, job.id), end_user)
-        elif isinstance(happened, Mapping) and happened.get("partial_image_index", -1) > shown:
-            shown = happened["partial_image_index"]  # a second attempt at the job begins anew with 0
-            yield _partial(job, happened)
-        elif time.monotonic() - spoke_at >= KEEP_ALIVE_SECONDS:
-            yield format_sse_event(comment="keep-alive")
-        else:
-            continue
-        spoke_at = time.monotonic()
+    last_index = -1
+    async for item in follow(context, job.id, 0):
+        if isinstance(item, JobEventRow):
+            if JobStatus(item.data["status"]).is_final:
+                yield await _completed_event(context, await job_row(context, project_id, job.id), end_user)
+        elif item.get("partial_image_index", -1) > last_index:
+            last_index = item["partial_image_index"]  # a second attempt at the job starts again at 0
+            yield _partial_event(job, item)
 
 
-def _partial(job: JobRow, preview: Mapping[str, Any]) -> bytes:
-    return _told(
+def _partial_event(job: JobRow, preview: Mapping[str, Any]) -> bytes:
+    return _encode(
         PartialImageEvent(
             type=f"{NAMES[job.operation]}.partial_image",
             partial_image_index=preview["partial_image_index"],
@@ -123,13 +111,13 @@ def _partial(job: JobRow, preview: Mapping[str, Any]) -> bytes:
     )
 
 
-async def _last(context: Context, row: JobRow, end_user: str | None) -> bytes:
-    """The final event of a job. Raises why there is no image."""
+async def _completed_event(context: Context, row: JobRow, end_user: str | None) -> bytes:
+    """The last event. Raises why there is no image."""
     if row.status != JobStatus.COMPLETED:
         raise failure(context, row)
     image = row.images[0]
     content = await context.storage.fetch(image["storage_key"])
-    return _told(
+    return _encode(
         CompletedEvent(
             type=f"{NAMES[row.operation]}.completed",
             b64_json=base64.b64encode(content).decode(),
@@ -145,7 +133,7 @@ async def _last(context: Context, row: JobRow, end_user: str | None) -> bytes:
     )
 
 
-def _told(event: PartialImageEvent | CompletedEvent) -> bytes:
+def _encode(event: PartialImageEvent | CompletedEvent) -> bytes:
     return format_sse_event(event=event.type, data_str=event.model_dump_json())
 
 

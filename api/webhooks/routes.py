@@ -1,6 +1,6 @@
-"""`/v1/webhook_endpoints`, in the OpenAI SDK's shape, and `/v1/webhook_deliveries`: who is told of events, and whether.
+"""`/v1/webhook_endpoints`, compatible with the OpenAI SDK, and `/v1/webhook_deliveries`: the deliveries of events.
 
-Sending is `worker.webhooks.deliver`; only a test is sent from here, as its caller waits for what comes of it.
+`worker.webhooks.deliver` sends events; only test events are sent from here, as the client waits for the result.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from api.context import Context
 from api.deps import AppContext, Body, Project
+from api.pagination import AfterDelivery, AfterEndpoint
 from api.responses import ERROR, answer
 from api.webhooks.schemas import (
     AttemptObject,
@@ -48,8 +49,8 @@ from core.webhooks.events import Event, sample
 
 router = APIRouter(prefix="/v1", tags=["webhooks"])
 
-NO_ENDPOINT: dict[int | str, dict[str, Any]] = {404: ERROR | {"description": "No such endpoint in your project."}}
-NO_DELIVERY: dict[int | str, dict[str, Any]] = {404: ERROR | {"description": "No such delivery in your project."}}
+NO_ENDPOINT: dict[int | str, dict[str, Any]] = {404: ERROR | {"description": "Your project has no such endpoint."}}
+NO_DELIVERY: dict[int | str, dict[str, Any]] = {404: ERROR | {"description": "Your project has no such delivery."}}
 
 
 def _body(kind: type[BaseModel]) -> dict[str, Any]:
@@ -57,7 +58,6 @@ def _body(kind: type[BaseModel]) -> dict[str, Any]:
 
 
 Limit = Annotated[int, Ge(1), Le(100), Query()]
-After = Annotated[str | None, Query(description="`last_id` of the page before.")]
 
 
 @router.post(
@@ -67,63 +67,64 @@ After = Annotated[str | None, Query(description="`last_id` of the page before.")
     openapi_extra=_body(EndpointRequest),
 )
 async def create(body: Body, context: AppContext, project_id: Project) -> Response:
-    """Tell a receiver of events. The answer has the secret that signs them, once. A project may have only so many."""
-    wanted = parse(EndpointRequest, body)
-    check_receiver(wanted.url, context.settings, "url")
+    """Create an endpoint that receives events. Only this response contains the secret that signs them."""
+    request = parse(EndpointRequest, body)
+    check_receiver(request.url, context.settings, "url")
     secret = signing.new_secret()
-    most = context.settings.max_webhook_endpoints
-    made = webhooks.create(project_id, wanted.name, wanted.url, wanted.event_types, secret, at_most=most)
+    maximum = context.settings.max_webhook_endpoints
+    create_endpoint = webhooks.create(
+        project_id, request.name, request.url, request.event_types, secret, at_most=maximum
+    )
     async with context.database.transaction() as transaction:
         await transaction.execute(webhooks.lock_project(project_id))
-        rows = await transaction.execute(made)
+        rows = await transaction.execute(create_endpoint)
     if not rows:
         raise InvalidRequest(
-            f"Your project has {most} webhook endpoints, and may have no more: delete one, or have the operator raise "
-            "SAFELIGHT_MAX_WEBHOOK_ENDPOINTS."
+            f"Your project has {maximum} webhook endpoints, which is the maximum: delete one, or ask the operator to "
+            "raise SAFELIGHT_MAX_WEBHOOK_ENDPOINTS."
         )
     return answer(_with_secret(rows[0]))
 
 
 @router.get("/webhook_endpoints", summary="List webhook endpoints", response_model=EndpointList)
-async def index(context: AppContext, project_id: Project, after: After = None, limit: Limit = 20) -> Response:
-    """List endpoints, newest first."""
+async def index(context: AppContext, project_id: Project, after: AfterEndpoint = None, limit: Limit = 20) -> Response:
+    """List webhook endpoints, newest first."""
     rows = await context.database.execute(webhooks.list_endpoints(project_id, limit=limit + 1, after=after))
-    shown = [_endpoint(row) for row in rows[:limit]]
-    return answer(EndpointList(data=shown, **_edges(rows, limit)))
+    return answer(EndpointList(data=[_endpoint(row) for row in rows[:limit]], **_edges(rows, limit)))
 
 
 @router.get("/webhook_event_types", summary="List event types", response_model=EventTypeList)
 async def event_types(_project_id: Project) -> Response:
-    """List the events that a receiver can be told of."""
+    """List the event types that an endpoint can receive."""
     return answer(EventTypeList(data=list(EVENTS)))
 
 
 @router.get(
     "/webhook_endpoints/{endpoint_id}",
-    summary="Fetch a webhook endpoint",
+    summary="Get a webhook endpoint",
     response_model=EndpointObject,
     responses=NO_ENDPOINT,
 )
 async def fetch(endpoint_id: str, context: AppContext, project_id: Project) -> Response:
-    """Fetch an endpoint; it says whether it fails, and why it is disabled."""
+    """Get a webhook endpoint, with its failures and why it is disabled."""
     return answer(_endpoint(await _row(context, webhooks.get_endpoint(project_id, endpoint_id), endpoint_id)))
 
 
 @router.post(
     "/webhook_endpoints/{endpoint_id}",
-    summary="Change a webhook endpoint",
+    summary="Update a webhook endpoint",
     response_model=EndpointObject,
     responses=NO_ENDPOINT,
     openapi_extra=_body(EndpointChanges),
 )
 async def update(endpoint_id: str, body: Body, context: AppContext, project_id: Project) -> Response:
-    """Change what is given. What is on its way already goes to the new address."""
-    wanted = parse(EndpointChanges, body)
-    if wanted.url is not None:
-        check_receiver(wanted.url, context.settings, "url")
-    changes = wanted.model_dump(exclude_none=True, exclude={"enabled"})
-    changed = webhooks.update(project_id, endpoint_id, changes, enable=wanted.enabled)
-    return answer(_endpoint(await _row(context, changed, endpoint_id)))
+    """Update the fields in the body. Pending deliveries go to the new URL."""
+    request = parse(EndpointChanges, body)
+    if request.url is not None:
+        check_receiver(request.url, context.settings, "url")
+    changes = request.model_dump(exclude_none=True, exclude={"enabled"})
+    update_endpoint = webhooks.update(project_id, endpoint_id, changes, enable=request.enabled)
+    return answer(_endpoint(await _row(context, update_endpoint, endpoint_id)))
 
 
 @router.delete(
@@ -133,97 +134,99 @@ async def update(endpoint_id: str, body: Body, context: AppContext, project_id: 
     responses=NO_ENDPOINT,
 )
 async def delete(endpoint_id: str, context: AppContext, project_id: Project) -> Response:
-    """Delete an endpoint. What is on its way to it is given up."""
+    """Delete a webhook endpoint. Its pending deliveries fail."""
     await _row(context, webhooks.delete(project_id, endpoint_id), endpoint_id)
     return answer(EndpointDeleted(id=endpoint_id))
 
 
 @router.post(
     "/webhook_endpoints/{endpoint_id}/rotate_secret",
-    summary="Replace a webhook secret",
+    summary="Rotate a webhook secret",
     response_model=EndpointWithSecret,
     responses=NO_ENDPOINT,
     openapi_extra=_body(RotateRequest),
 )
 async def rotate_secret(endpoint_id: str, body: Body, context: AppContext, project_id: Project) -> Response:
-    """Sign by a new secret, which the answer shows once; for a day by the old one too, if asked for."""
-    wanted = parse(RotateRequest, body or b"{}")
-    rotated = webhooks.rotate(
-        project_id, endpoint_id, signing.new_secret(), keep=wanted.keep_old_secret_active_for_24_hours
+    """Create a new signing secret. Only this response contains it."""
+    request = parse(RotateRequest, body or b"{}")
+    rotate = webhooks.rotate(
+        project_id, endpoint_id, signing.new_secret(), keep=request.keep_old_secret_active_for_24_hours
     )
-    return answer(_with_secret(await _row(context, rotated, endpoint_id)))
+    return answer(_with_secret(await _row(context, rotate, endpoint_id)))
 
 
 @router.post(
     "/webhook_endpoints/{endpoint_id}/test",
     summary="Test a webhook endpoint",
     response_model=TestResult,
-    responses=NO_ENDPOINT | {400: ERROR | {"description": "The receiver could not be reached."}},
+    responses=NO_ENDPOINT | {400: ERROR | {"description": "The endpoint's URL could not be reached."}},
     openapi_extra=_body(TestRequest),
 )
 async def test(endpoint_id: str, body: Body, context: AppContext, project_id: Project) -> Response:
-    """Send a made-up event, signed as real ones are, and tell what the receiver answers. It is not tried again."""
-    wanted = parse(TestRequest, body)
+    """Send a signed sample event and return the status code of the response. It is not retried."""
+    request = parse(TestRequest, body)
     row = await _row(context, webhooks.get_endpoint(project_id, endpoint_id), endpoint_id)
-    now = datetime.now(UTC)
-    event = sample(new_id("evt"), wanted.event_type, now, context.settings.base_url)
+    sent_at = datetime.now(UTC)
+    event = sample(new_id("evt"), request.event_type, sent_at, context.settings.base_url)
     content = event.model_dump_json().encode()
-    keys = signing.live_secrets(row.secret, row.previous_secret, row.previous_secret_until, now)
-    headers = {"Content-Type": "application/json", **signing.signed(keys, event.id, int(now.timestamp()), content)}
+    keys = signing.live_secrets(row.secret, row.previous_secret, row.previous_secret_until, sent_at)
+    headers = {"Content-Type": "application/json", **signing.signed(keys, event.id, int(sent_at.timestamp()), content)}
     timeout = context.settings.webhook_timeout.total_seconds()
     try:
-        got = await asyncio.to_thread(_egress(Allowed.by(context.settings)).post, row.url, content, headers, timeout)
+        response = await asyncio.to_thread(
+            _egress(Allowed.by(context.settings)).post, row.url, content, headers, timeout
+        )
     except Unreached as error:
         raise InvalidRequest(f"{row.url} could not be reached: {error.message}", param="url") from None
-    return answer(TestResult(webhook_endpoint_id=row.id, event_type=wanted.event_type, status_code=got.status))
+    return answer(TestResult(webhook_endpoint_id=row.id, event_type=request.event_type, status_code=response.status))
 
 
 @router.post(
     "/webhook_endpoints/{endpoint_id}/redeliver",
-    summary="Send what an endpoint missed",
+    summary="Redeliver the failed events of an endpoint",
     response_model=Redelivered,
     responses=NO_ENDPOINT,
     openapi_extra=_body(RedeliverRequest),
 )
 async def redeliver_since(endpoint_id: str, body: Body, context: AppContext, project_id: Project) -> Response:
-    """Send every event since a time that the endpoint did not take, also from while it was disabled."""
+    """Redeliver all events since a time that were not delivered, also those from while the endpoint was disabled."""
     since = datetime.fromtimestamp(parse(RedeliverRequest, body).since, UTC)
     row = await _row(context, webhooks.get_endpoint(project_id, endpoint_id), endpoint_id)
     if row.disabled_at is not None:
         raise InvalidRequest(f"{endpoint_id} is disabled: {row.disabled_reason} Enable it first.", param="enabled")
-    sent = await context.database.execute(deliveries.redeliver_since(project_id, endpoint_id, since))
-    return answer(Redelivered(webhook_endpoint_id=endpoint_id, events=len(sent)))
+    rows = await context.database.execute(deliveries.redeliver_since(project_id, endpoint_id, since))
+    return answer(Redelivered(webhook_endpoint_id=endpoint_id, events=len(rows)))
 
 
 @router.get("/webhook_deliveries", summary="List deliveries", response_model=DeliveryList)
 async def index_deliveries(
     context: AppContext,
     project_id: Project,
-    webhook_endpoint_id: Annotated[str | None, Query(description="Only to this endpoint.")] = None,
-    job_id: Annotated[str | None, Query(description="Only of this job.")] = None,
-    batch_id: Annotated[str | None, Query(description="Only of this batch.")] = None,
-    after: After = None,
+    webhook_endpoint_id: Annotated[str | None, Query(description="Only deliveries to this endpoint.")] = None,
+    job_id: Annotated[str | None, Query(description="Only deliveries of this job's events.")] = None,
+    batch_id: Annotated[str | None, Query(description="Only deliveries of this batch's events.")] = None,
+    after: AfterDelivery = None,
     limit: Limit = 20,
 ) -> Response:
-    """List the deliveries to an endpoint, of a job or of a batch, newest first."""
+    """List the deliveries of an endpoint, a job or a batch, newest first."""
     if webhook_endpoint_id is None and job_id is None and batch_id is None:
         raise InvalidParameter("webhook_endpoint_id, job_id or batch_id is required.", param="webhook_endpoint_id")
-    found = deliveries.list_deliveries(
+    page = deliveries.list_deliveries(
         project_id, limit=limit + 1, endpoint_id=webhook_endpoint_id, job_id=job_id, batch_id=batch_id, after=after
     )
-    rows = await context.database.execute(found)
-    shown = [DeliveryObject(**_delivery(row)) for row in rows[:limit]]
-    return answer(DeliveryList(data=shown, **_edges(rows, limit)))
+    rows = await context.database.execute(page)
+    objects = [DeliveryObject(**_delivery(row)) for row in rows[:limit]]
+    return answer(DeliveryList(data=objects, **_edges(rows, limit)))
 
 
 @router.get(
     "/webhook_deliveries/{delivery_id}",
-    summary="Fetch a delivery",
+    summary="Get a delivery",
     response_model=DeliveryWithAttempts,
     responses=NO_DELIVERY,
 )
 async def fetch_delivery(delivery_id: str, context: AppContext, project_id: Project) -> Response:
-    """Fetch a delivery with everything that was tried."""
+    """Get a delivery with all its attempts."""
     row = await _row(context, deliveries.get_delivery(project_id, delivery_id), delivery_id)
     attempts = await context.database.execute(deliveries.attempts_of(delivery_id))
     return answer(DeliveryWithAttempts(**_delivery(row), log=[_attempt(attempt) for attempt in attempts]))
@@ -231,31 +234,31 @@ async def fetch_delivery(delivery_id: str, context: AppContext, project_id: Proj
 
 @router.post(
     "/webhook_deliveries/{delivery_id}/redeliver",
-    summary="Send an event again",
+    summary="Redeliver an event",
     response_model=DeliveryObject,
     responses=NO_DELIVERY,
 )
 async def redeliver(delivery_id: str, context: AppContext, project_id: Project) -> Response:
-    """Send an event again, with its id, as a new delivery with a schedule of its own."""
+    """Send an event again, with the same event id, as a new delivery with its own retry schedule."""
     await _row(context, deliveries.get_delivery(project_id, delivery_id), delivery_id)
-    sent = await context.database.execute(deliveries.redeliver(project_id, delivery_id))
-    if not sent:
+    rows = await context.database.execute(deliveries.redeliver(project_id, delivery_id))
+    if not rows:
         raise InvalidRequest("Its endpoint is deleted or disabled; enable it first.", param="enabled")
-    return answer(DeliveryObject(**_delivery(sent[0])))
+    return answer(DeliveryObject(**_delivery(rows[0])))
 
 
 def describe(app: FastAPI) -> None:
-    """Tell the OpenAPI document what receivers get."""
+    """Add the events to the OpenAPI document."""
     for kind in EVENTS:
 
         @app.webhooks.post(kind, name=kind, tags=["webhooks"], summary=kind, status_code=204)
-        def told(event: Event) -> None:
-            """Sent with `webhook-id`, `webhook-timestamp` and `webhook-signature`; any 2xx is a success."""
+        def receive(event: Event) -> None:
+            """Sent with `webhook-id`, `webhook-timestamp` and `webhook-signature`. Any 2xx response is a success."""
 
 
 @cache
-def _egress(allowed: Allowed) -> Egress:
-    return Egress(allowed)
+def _egress(rules: Allowed) -> Egress:
+    return Egress(rules)
 
 
 async def _row(context: Context, statement: Statement[RowT], row_id: str) -> RowT:
@@ -277,14 +280,14 @@ def _attempt(row: AttemptRow) -> AttemptObject:
 
 
 def _endpoint(row: EndpointRow) -> EndpointObject:
-    return EndpointObject(**_shown(row))
+    return EndpointObject(**_fields(row))
 
 
 def _with_secret(row: EndpointRow) -> EndpointWithSecret:
-    return EndpointWithSecret(**_shown(row), signing_secret=row.secret)
+    return EndpointWithSecret(**_fields(row), signing_secret=row.secret)
 
 
-def _shown(row: EndpointRow) -> dict[str, Any]:
+def _fields(row: EndpointRow) -> dict[str, Any]:
     return {
         "id": row.id,
         "name": row.name,
@@ -300,9 +303,9 @@ def _shown(row: EndpointRow) -> dict[str, Any]:
 
 
 def _delivery(row: DeliveryRow) -> dict[str, Any]:
-    plain = ("id", "job_id", "batch_id", "event_id", "event_type", "status", "attempts", "status_code", "error_code")
+    names = ("id", "job_id", "batch_id", "event_id", "event_type", "status", "attempts", "status_code", "error_code")
     return {
-        **{name: getattr(row, name) for name in plain},
+        **{name: getattr(row, name) for name in names},
         "webhook_endpoint_id": row.endpoint_id,
         "next_attempt_at": seconds(row.due_at) if row.finished_at is None else None,
         "created_at": seconds(row.created_at),
@@ -311,9 +314,9 @@ def _delivery(row: DeliveryRow) -> dict[str, Any]:
 
 
 def _edges(rows: Any, limit: int) -> dict[str, Any]:
-    shown = rows[:limit]
+    page = rows[:limit]
     return {
-        "first_id": shown[0].id if shown else None,
-        "last_id": shown[-1].id if shown else None,
+        "first_id": page[0].id if page else None,
+        "last_id": page[-1].id if page else None,
         "has_more": len(rows) > limit,
     }

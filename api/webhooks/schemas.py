@@ -1,4 +1,4 @@
-"""The JSON of webhook endpoints and deliveries. An endpoint has the OpenAI SDK's shape, and facts beside it."""
+"""The JSON of webhook endpoints and deliveries. Endpoints have the OpenAI SDK's format, with additional fields."""
 
 from typing import Annotated, Literal
 
@@ -15,36 +15,36 @@ EventTypes = Annotated[list[EventType], MinLen(1)]
 
 
 class EndpointRequest(BaseModel):
-    """A receiver of a project's events."""
+    """A webhook endpoint to create."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: Name = Field(description="For people.")
-    url: Url = Field(description="Where events are posted to; https, unless the receiver is inside.")
-    event_types: EventTypes = Field(description="Which events.")
+    name: Name = Field(description="A name for display.")
+    url: Url = Field(description="The URL that receives events. It must be https, except on allowed internal hosts.")
+    event_types: EventTypes = Field(description="The event types to receive.")
 
 
 class EndpointChanges(BaseModel):
-    """What to change of an endpoint."""
+    """The fields of an endpoint to update."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: Name | None = None
     url: Url | None = None
     event_types: EventTypes | None = None
-    enabled: bool | None = Field(None, description="False: nothing more is sent. True: from now on again.")
+    enabled: bool | None = Field(None, description="False: stop sending events. True: send new events again.")
 
 
 class RotateRequest(BaseModel):
-    """How to replace a secret."""
+    """How to rotate a secret."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    keep_old_secret_active_for_24_hours: bool = Field(False, description="Sign by both until then.")
+    keep_old_secret_active_for_24_hours: bool = Field(False, description="Sign with both secrets for 24 hours.")
 
 
 class TestRequest(BaseModel):
-    """What to send as a test."""
+    """The test event to send."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -52,15 +52,15 @@ class TestRequest(BaseModel):
 
 
 class RedeliverRequest(BaseModel):
-    """Which events to send again."""
+    """The events to redeliver."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    since: UnixSeconds = Field(description="Unix seconds.")
+    since: UnixSeconds = Field(description="Redeliver events since this time, in Unix seconds.")
 
 
 class EndpointObject(BaseModel):
-    """A receiver of a project's events, in OpenAI's shape."""
+    """A webhook endpoint, in OpenAI's format."""
 
     id: str
     object: Literal["webhook_endpoint"] = "webhook_endpoint"
@@ -69,14 +69,14 @@ class EndpointObject(BaseModel):
     event_types: list[str]
     signing_secret_hint: str
     enabled: bool
-    disabled_reason: str | None = Field(description="Why nothing is sent to it any more.")
-    failing_since: int | None = Field(description="No delivery has got through since then.")
+    disabled_reason: str | None = Field(description="Why the endpoint is disabled; null if it is enabled.")
+    failing_since: int | None = Field(description="When deliveries started to fail; null if the last one succeeded.")
     created_at: int
     updated_at: int
 
 
 class EndpointWithSecret(EndpointObject):
-    """An endpoint with its secret, which is shown once."""
+    """An endpoint with its secret, which is returned only once."""
 
     signing_secret: str
 
@@ -100,14 +100,14 @@ class EndpointDeleted(BaseModel):
 
 
 class EventTypeList(BaseModel):
-    """Every event that there is."""
+    """All event types."""
 
     object: Literal["list"] = "list"
     data: list[str]
 
 
 class TestResult(BaseModel):
-    """What a receiver answered to a test."""
+    """The response to a test event."""
 
     object: Literal["webhook_endpoint.test"] = "webhook_endpoint.test"
     webhook_endpoint_id: str
@@ -117,26 +117,26 @@ class TestResult(BaseModel):
 
 
 class AttemptObject(BaseModel):
-    """One try at a delivery."""
+    """An attempt of a delivery."""
 
     number: int
     started_at: int
     seconds: float
     status_code: int | None
     error_code: str | None = Field(
-        description="`http_error`: an answer other than 2xx. Else what kept it from answering: `timeout`, `no_answer`, "
+        description="`http_error`: the response was not 2xx. Otherwise why none came: `timeout`, `no_answer`, "
         "`connection_failed`, `name_not_found`, `destination_refused`, `certificate_expired`, "
         "`certificate_wrong_host`, `certificate_untrusted`, `tls_failed`."
     )
-    answer: str | None = Field(description="The beginning of what the receiver said.")
+    answer: str | None = Field(description="The beginning of the response body.")
 
 
 class DeliveryObject(BaseModel):
-    """An event on its way to a receiver."""
+    """The delivery of an event to a webhook."""
 
     id: str
     object: Literal["webhook_delivery"] = "webhook_delivery"
-    webhook_endpoint_id: str | None = Field(description="Null: the job's or the batch's own receiver.")
+    webhook_endpoint_id: str | None = Field(description="Null: the webhook of the job or batch itself.")
     job_id: str | None
     batch_id: str | None
     event_id: str
@@ -144,14 +144,14 @@ class DeliveryObject(BaseModel):
     status: str = Field(description="`pending`, `delivered` or `failed`.")
     attempts: int
     next_attempt_at: int | None
-    status_code: int | None = Field(description="Of the latest attempt.")
-    error_code: str | None = Field(description="Of the latest attempt, or why it was given up.")
+    status_code: int | None = Field(description="The status code of the latest attempt.")
+    error_code: str | None = Field(description="The error of the latest attempt, or why the delivery was aborted.")
     created_at: int
     finished_at: int | None
 
 
 class DeliveryWithAttempts(DeliveryObject):
-    """A delivery with all that was tried."""
+    """A delivery with all its attempts."""
 
     log: list[AttemptObject]
 
@@ -167,7 +167,7 @@ class DeliveryList(BaseModel):
 
 
 class Redelivered(BaseModel):
-    """How many events are sent again."""
+    """The number of events that are redelivered."""
 
     object: Literal["webhook_endpoint.redelivery"] = "webhook_endpoint.redelivery"
     webhook_endpoint_id: str

@@ -128,7 +128,7 @@ def test_a_job_whose_client_does_not_come_back_is_cancelled(
 ) -> None:
     job_id = break_off(service, model="slow", prompt="a cat", steps=1000)
 
-    api.until_says(f"job {job_id} cancelled: its client went away")
+    api.until_says(f"job {job_id} cancelled: its client disconnected")
 
     job = service.final(job_id)
     assert (job["status"], job["images"]) == ("cancelled", [])
@@ -141,7 +141,7 @@ def test_a_stream_that_nobody_reads_is_cancelled_too(service: Stack, client: ope
         (row,) = the_jobs(service)
         service.until(row.id, "job.started")
         stream.close()
-    api.until_says(f"job {row.id} cancelled: its client went away")
+    api.until_says(f"job {row.id} cancelled: its client disconnected")
 
     assert service.final(row.id)["status"] == "cancelled"
 

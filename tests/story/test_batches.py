@@ -273,6 +273,19 @@ def test_its_images_come_as_a_zip_and_a_table(safelight: Stack) -> None:
     assert rows[3]["error_code"]
 
 
+def test_a_stream_of_a_final_batch_ends_with_204_after_its_last_event(safelight: Stack) -> None:
+    batch = submit_batch(safelight, prompts=["a cat"], size="64x64")
+    until_batch(safelight, batch["id"])
+    path = f"/v1/batches/{batch['id']}/events"
+    lines = safelight.client.get(path).text.splitlines()
+    ids = [line.removeprefix("id: ") for line in lines if line.startswith("id: ")]
+
+    answers = [safelight.client.get(path, headers={"last-event-id": number}) for number in ids[-2:]]
+
+    assert lines.count("retry: 1000") == 1
+    assert [answer.status_code for answer in answers] == [200, 204]
+
+
 def test_another_projects_batch_is_not_there(safelight: Stack) -> None:
     for method, path in [
         ("GET", ""), ("POST", "/cancel"), ("POST", "/retry"), ("GET", "/events"), ("GET", "/images.zip"),

@@ -25,6 +25,17 @@ def test_a_stream_goes_on_after_the_last_event_seen(safelight: Stack) -> None:
     assert len(ids) == 3
     assert ids == sorted(ids)
     assert [kind for kind, _ in safelight.events(job["id"], after=ids[1])] == ["job.completed"]
+    at_the_end = safelight.client.get(f"/v1/jobs/{job['id']}/events", headers={"last-event-id": str(ids[2])})
+    assert (at_the_end.status_code, at_the_end.content) == (204, b"")  # a browser's EventSource stops at a 204
+
+
+def test_the_first_event_tells_when_to_reconnect(safelight: Stack) -> None:
+    job = safelight.final(safelight.submit()["id"])
+
+    blocks = safelight.client.get(f"/v1/jobs/{job['id']}/events").text.strip().split("\n\n")
+
+    assert ["retry: 1000" in block for block in blocks] == [True, False, False]
+    assert all("\ndata: " in block for block in blocks)
 
 
 def test_progress_shows_in_the_job_while_it_is_in_progress(safelight: Stack) -> None:

@@ -27,6 +27,7 @@ from core.errors import (
     ProviderMayHaveBilled,
     StorageFailed,
     StorageUnavailable,
+    first_line,
 )
 from core.generation import Stopped
 from core.ids import new_id
@@ -241,7 +242,7 @@ def record(context: Context, batch: Microbatch, job_id: str, verdict: Statement[
         try:
             moved = context.database.execute(verdict)
         except UNAVAILABLE as error:
-            log.warning("job %s not recorded yet: %s", job_id, str(error).partition("\n")[0])
+            log.warning("job %s not recorded yet: %s", job_id, first_line(error))
             batch.heartbeat.wait(0.5)
             continue
         batch.heartbeat.done(job_id)

@@ -1,0 +1,110 @@
+"""What Postgres does to a statement, and which error comes of it."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+from psycopg import sql
+
+from core.db import UNAVAILABLE, AsyncDatabase, is_lock_timeout, is_statement_timeout
+from core.tables import jobs
+from tests.stack import Stack, body
+
+APPLICATION = "victim"
+COPY = sql.SQL("COPY {} (id, name) FROM STDIN").format(sql.Identifier("projects"))
+LOCK = sa.text("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
+TERMINATE = sa.text(
+    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = :name"
+).bindparams(name=APPLICATION)
+"""Ends every session of the victim and returns when it is gone, as a restart of Postgres does."""
+
+
+def test_a_statement_timeout_has_an_error_of_its_own(own: Stack) -> None:
+    own.environment["SAFELIGHT_STATEMENT_TIMEOUT"] = "0.2"
+    own.api()
+    with own.database.transaction() as transaction:
+        transaction.execute(LOCK)
+        answer = own.client.get("/v1/jobs")
+
+    error = body(answer)["error"]
+    assert (answer.status_code, error["code"], error["type"]) == (503, "query_timeout", "server_error")
+    assert "narrow the filter" in error["message"]
+    assert answer.headers["x-should-retry"] == "false"
+    assert "retry-after" not in answer.headers
+    assert own.client.get("/v1/jobs").status_code == 200
+
+
+def test_a_lock_that_is_not_free_is_no_statement_timeout(own: Stack) -> None:
+    def wait() -> None:
+        with own.database.transaction() as transaction:
+            transaction.execute(sa.text("SET LOCAL lock_timeout = 10"))
+            transaction.execute(sa.select(jobs.c.id))
+
+    with own.database.transaction() as transaction:
+        transaction.execute(LOCK)
+        with pytest.raises(UNAVAILABLE) as caught:
+            wait()
+
+    assert is_lock_timeout(caught.value)
+    assert not is_statement_timeout(caught.value)
+
+
+def test_a_session_that_is_ended_between_two_statements_is_unavailable(own: Stack) -> None:
+    async def end() -> None:
+        victim = AsyncDatabase(own.settings, APPLICATION)
+        async with victim.transaction() as transaction:
+            await transaction.execute(sa.select(jobs.c.id))
+            await asyncio.to_thread(own.database.execute, TERMINATE)
+            await transaction.execute(sa.select(jobs.c.id))
+
+    with pytest.raises(UNAVAILABLE):
+        asyncio.run(end())
+
+
+def test_a_session_that_idled_too_long_in_a_transaction_is_unavailable(own: Stack) -> None:
+    """Postgres' own code for it is of the class that drivers call an internal error."""
+
+    async def idle() -> None:
+        victim = AsyncDatabase(own.settings, APPLICATION)
+        gone = sa.text("SELECT 1 WHERE NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = :name)")
+        async with victim.transaction() as transaction:
+            await transaction.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 1"))
+            while not await asyncio.to_thread(own.database.execute, gone.bindparams(name=APPLICATION)):
+                pass
+            await transaction.execute(sa.select(jobs.c.id))
+
+    with pytest.raises(UNAVAILABLE):
+        asyncio.run(idle())
+
+
+def test_a_copy_that_is_interrupted_is_unavailable(own: Stack) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"prj_1\tone\n"
+        own.database.execute(TERMINATE)
+        while True:
+            yield b"prj_1\tone\n" * 1000
+
+    async def copy() -> None:
+        victim = AsyncDatabase(own.settings, APPLICATION)
+        async with victim.transaction() as transaction:
+            await transaction.copy(COPY, chunks())
+
+    with pytest.raises(UNAVAILABLE):
+        asyncio.run(copy())
+
+
+def test_a_pool_does_not_hand_out_a_connection_that_is_known_to_be_broken(own: Stack) -> None:
+    async def use() -> int:
+        victim = AsyncDatabase(own.settings, APPLICATION)
+        try:
+            async with victim.engine.connect() as connection:
+                raw = await connection.get_raw_connection()
+                driver = raw.driver_connection
+                assert driver is not None
+                await driver.close()
+            return len(await victim.execute(sa.select(sa.literal(1))))
+        finally:
+            await victim.close()
+
+    assert asyncio.run(use()) == 1
