@@ -1,6 +1,5 @@
 """The database as commands see it: open it, ask which revision it has, bring it to the newest."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,10 +24,11 @@ def opened(settings: Settings) -> Iterator[Database]:
 
 
 def upgrade(settings: Settings) -> None:
-    """Bring the database's tables to the newest revision. Raises CommandError when it cannot be used."""
-    os.environ["SAFELIGHT_DATABASE_URL"] = settings.database_url or ""  # where migrations look for it
+    """Bring the database's tables to the newest revision. Raises CommandError when that cannot be done."""
     try:
-        migrations.upgrade()
+        migrations.upgrade(database_url=settings.database_url)
+    except migrations.MigrationError as error:
+        raise CommandError(str(error)) from None
     except sa.exc.SQLAlchemyError as error:
         raise CommandError(f"The database cannot be used: {_first_line(error)}") from None
 
