@@ -17,7 +17,9 @@ PATIENCE = 60.0
 class Process:
     """A child in its own process group, whose output can be waited for."""
 
-    def __init__(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, command: list[str], environment: Mapping[str, str], *, directory: Path | None = None
+    ) -> None:
         self.name = name
         self._said: list[str] = []
         self.has_ended = False
@@ -25,7 +27,7 @@ class Process:
         self._child = subprocess.Popen(
             command,
             env={**os.environ, **environment, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default"},
-            cwd=Path(__file__).parent.parent,
+            cwd=directory or Path(__file__).parent.parent,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
