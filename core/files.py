@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from core.clock import NOW
+from core.clock import NOW, STATEMENT_TIME
 from core.ids import new_id
 from core.tables import files
 
@@ -89,9 +89,14 @@ def delete(project_id: str, file_id: str) -> sa.Executable:
 
 def list_expired(limit: int) -> sa.Select[Any]:
     """Files past their time."""
-    return sa.select(files.c.id, files.c.storage_key).where(files.c.expires_at <= NOW).limit(limit)
+    return (
+        sa.select(files.c.id, files.c.storage_key)
+        .where(files.c.expires_at <= STATEMENT_TIME)
+        .order_by(files.c.expires_at)
+        .limit(limit)
+    )
 
 
 def purge(file_ids: Sequence[str]) -> sa.Executable:
     """Forget files past their time. The caller has removed their objects first."""
-    return sa.delete(files).where(files.c.id.in_(file_ids), files.c.expires_at <= NOW).returning(files.c.id)
+    return sa.delete(files).where(files.c.id.in_(file_ids), files.c.expires_at <= STATEMENT_TIME).returning(files.c.id)

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from core import fairness
-from core.clock import NOW
+from core.clock import NOW, STATEMENT_TIME
 from core.errors import GenerationError, PoisonJob
 from core.events import with_event
 from core.retention import is_written_down
@@ -157,15 +157,17 @@ def postpone(job_id: str, lease: UUID, reason: str, delay: timedelta) -> sa.Sele
     )
 
 
-def reclaim(max_crashes: int) -> sa.Select[Any]:
-    """Take back every job whose lease ran out. One that has taken down `max_crashes` workers is failed as poison_job.
+def reclaim(max_crashes: int, limit: int) -> sa.Select[Any]:
+    """Take back jobs whose lease ran out, so many at most. One that took down `max_crashes` workers is a poison_job.
 
     Its companions in the micro-batch count one crash too, but are run alone from then on (`leases.claim`), so that
     only the guilty one reaches the limit.
     """
-    lost = sa.update(jobs).where(in_status(JobStatus.IN_PROGRESS), jobs.c.lease_expires_at <= NOW)
+    # No index has the end of a lease, as each renewal would have to write it: the few jobs in progress are looked at.
+    is_lost = in_status(JobStatus.IN_PROGRESS), jobs.c.lease_expires_at <= STATEMENT_TIME
+    pick = _pick(limit, *is_lost)
     return _give_back(
-        lost,
+        sa.update(jobs).where(jobs.c.id == pick.c.id),
         "lease_expired",
         exhausted=jobs.c.crashes + 1 >= max_crashes,
         error=PoisonJob(),
@@ -197,17 +199,12 @@ def cancel(project_id: str, job_id: str) -> sa.Select[Any]:
 def cancel_batch_jobs(batch_id: str, limit: int) -> sa.Select[Any]:
     """`cancel` for the jobs of a batch, some at a time. No row back: none is left to ask."""
     waiting = in_status(JobStatus.QUEUED)
-    pick = (
-        sa.select(jobs.c.id)
-        .where(
-            jobs.c.batch_id == batch_id,
-            in_status(JobStatus.QUEUED, JobStatus.IN_PROGRESS),
-            jobs.c.cancel_requested_at.is_(None),
-        )
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("pick")
-        .prefix_with("MATERIALIZED", dialect="postgresql")
+    pick = _pick(
+        limit,
+        jobs.c.batch_id == batch_id,
+        in_status(JobStatus.QUEUED, JobStatus.IN_PROGRESS),
+        jobs.c.cancel_requested_at.is_(None),
+        order=jobs.c.batch_id,
     )
     moved = sa.update(jobs).where(jobs.c.id == pick.c.id).values(_unwanted(waiting)).returning(*jobs.c).cte("moved")
     return with_event(moved, _stopped_or_asked(moved))
@@ -226,14 +223,8 @@ def acknowledge_cancel(job_id: str, lease: UUID) -> sa.Select[Any]:
 
 def expire(limit: int) -> sa.Select[Any]:
     """End jobs that have waited longer than they may, so many at most."""
-    pick = (
-        sa.select(jobs.c.id)
-        .where(in_status(JobStatus.QUEUED), jobs.c.expires_at <= NOW)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("pick")
-        .prefix_with("MATERIALIZED", dialect="postgresql")
-    )
+    is_late = in_status(JobStatus.QUEUED), jobs.c.expires_at <= STATEMENT_TIME
+    pick = _pick(limit, *is_late, order=jobs.c.expires_at)
     return with_event(
         sa.update(jobs).where(jobs.c.id == pick.c.id).values(_ended(JobStatus.EXPIRED)).returning(*jobs.c).cte("moved")
     )
@@ -245,6 +236,23 @@ def delete(project_id: str, job_id: str) -> sa.Executable:
         sa.delete(jobs)
         .where(jobs.c.id == job_id, jobs.c.project_id == project_id, in_status(*FINAL), is_written_down())
         .returning(jobs.c.id)
+    )
+
+
+def _pick(limit: int, *conditions: sa.ColumnElement[bool], order: sa.ColumnElement[Any] | None = None) -> sa.CTE:
+    """Some jobs that meet conditions and that nobody else has locked.
+
+    order: the first column of the index that serves the conditions. An order makes the planner take that index even
+    where its statistics are old.
+    """
+    return (
+        sa.select(jobs.c.id)
+        .where(*conditions)
+        .order_by(*([] if order is None else [order]))
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("pick")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from core.clock import NOW
+from core.clock import STATEMENT_TIME
 from core.status import BATCH_FINAL, FINAL
 from core.tables import batches, images, in_status, jobs
 
@@ -26,7 +26,8 @@ def list_old_jobs(age: timedelta, limit: int) -> sa.Select[Any]:
     keys = sa.func.array(sa.select(images.c.storage_key).where(images.c.job_id == jobs.c.id).scalar_subquery())
     return (
         sa.select(jobs.c.id, keys.label("storage_keys"))
-        .where(in_status(*FINAL), jobs.c.finished_at <= NOW - age, is_written_down())
+        .where(in_status(*FINAL), jobs.c.finished_at <= STATEMENT_TIME - age, is_written_down())
+        .order_by(jobs.c.finished_at)
         .limit(limit)
     )
 
@@ -36,13 +37,18 @@ def purge_jobs(job_ids: Sequence[str]) -> sa.Executable:
     return sa.delete(jobs).where(jobs.c.id.in_(job_ids), in_status(*FINAL)).returning(jobs.c.id)
 
 
-def purge_batches(age: timedelta) -> sa.Executable:
-    """Delete final batches whose time is past; their files and jobs go by times of their own."""
-    return (
-        sa.delete(batches)
+def purge_batches(age: timedelta, limit: int) -> sa.Executable:
+    """Delete final batches whose time is past, so many at most; their files and jobs go by times of their own."""
+    pick = (
+        sa.select(batches.c.id)
         .where(
             batches.c.status.in_([sa.literal_column(f"'{status}'", sa.Text) for status in BATCH_FINAL]),
-            batches.c.created_at <= NOW - age,
+            batches.c.created_at <= STATEMENT_TIME - age,
         )
-        .returning(batches.c.id)
+        .order_by(batches.c.created_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("pick")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
     )
+    return sa.delete(batches).where(batches.c.id == pick.c.id).returning(batches.c.id)

@@ -120,6 +120,10 @@ async def update(endpoint_id: str, body: Body, context: AppContext, project_id: 
     wanted = parse(EndpointChanges, body)
     if wanted.url is not None:
         check_receiver(wanted.url, context.settings, "url")
+    if wanted.enabled:
+        await _row(context, webhooks.get_endpoint(project_id, endpoint_id), endpoint_id)
+        while await context.database.execute(deliveries.give_up_waiting(endpoint_id, deliveries.GIVE_UP_LIMIT)):
+            pass  # a chunk a statement: what waited when it was disabled stays given up
     changes = wanted.model_dump(exclude_none=True, exclude={"enabled"})
     changed = webhooks.update(project_id, endpoint_id, changes, enable=wanted.enabled)
     return answer(_endpoint(await _row(context, changed, endpoint_id)))

@@ -105,7 +105,7 @@ class JobMachine(RuleBasedStateMachine):
         self.database.execute(sa.update(table).where(table.c.lease == lease).values(lease_expires_at=past))
         lost = {job_id for job_id in self.believed if self._held(job_id, lease)}
         assert not self.database.execute(leases.renew(lease, LEASE))
-        moved = {row.id for row in self.database.execute(jobs.reclaim(MAX_CRASHES))}
+        moved = {row.id for row in self.database.execute(jobs.reclaim(MAX_CRASHES, 100))}
         assert moved == lost
         for job_id in lost:
             self.believed[job_id].crashes += 1
