@@ -68,25 +68,25 @@ def backfill(table: str, values: str, where: str, *, chunk: int = 5000, report_s
         f"filled AS (UPDATE {_quoted(table)} SET {values} WHERE id IN (SELECT id FROM chunk) RETURNING id) "
         f"SELECT count(*), max(id) FROM filled"
     )
-    done, after, report = 0, "", _progress(table, report_seconds)
+    filled_rows, after, report = 0, "", _progress(table, report_seconds)
     with _autocommit() as connection:
         total = _estimated_rows(connection, table)
         while True:
             count, last = connection.execute(statement, {"after": after, "chunk": chunk}).one()
             if not count:
-                return done
-            done, after = done + count, last
-            report(done, total)
+                return filled_rows
+            filled_rows, after = filled_rows + count, last
+            report(filled_rows, total)
 
 
 def _progress(table: str, seconds: float) -> Callable[[int, int], None]:
     said_at = time.monotonic()
 
-    def report(done: int, total: int) -> None:
+    def report(rows: int, total: int) -> None:
         nonlocal said_at
         if time.monotonic() - said_at >= seconds:
             said_at = time.monotonic()
-            _say(f"{done} rows of {table} are filled; it has about {total}.")
+            _say(f"{rows} rows of {table} are filled; it has about {total}.")
 
     return report
 

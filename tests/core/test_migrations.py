@@ -21,7 +21,7 @@ SHORT = migrations.Patience(lock_timeout=timedelta(milliseconds=100), attempts=1
 
 
 @pytest.fixture
-def earlier(postgres: EmbeddedPostgres) -> Iterator[str]:
+def earlier_url(postgres: EmbeddedPostgres) -> Iterator[str]:
     """A database at an earlier revision."""
     url = postgres.create_database("earlier")
     migrations.upgrade("0011", database_url=url)
@@ -61,45 +61,45 @@ class Upgrade:
             raise self._error
 
 
-def test_a_locked_table_is_waited_for_in_short_attempts_until_it_is_free(earlier: str) -> None:
-    with psycopg.connect(earlier) as other, psycopg.connect(earlier, autocommit=True) as third:
+def test_a_locked_table_is_waited_for_in_short_attempts_until_it_is_free(earlier_url: str) -> None:
+    with psycopg.connect(earlier_url) as other, psycopg.connect(earlier_url, autocommit=True) as third:
         other.execute("LOCK TABLE provider_calls IN SHARE UPDATE EXCLUSIVE MODE")
-        upgrade = Upgrade(earlier)
+        upgrade = Upgrade(earlier_url)
         try:
             assert upgrade.next_line() == "A table that is to be changed was in use for 0.1 s (attempt 1 of 1000)."
             assert "attempt 2 of" in upgrade.next_line()
-            assert revision_of(earlier) == "0011"
+            assert revision_of(earlier_url) == "0011"
             third.execute("INSERT INTO projects VALUES ('proj_x', 'x')")  # others are not held up
         finally:
             other.rollback()
             upgrade.finish()
-    assert revision_of(earlier) == migrations.newest()
+    assert revision_of(earlier_url) == migrations.newest()
 
 
-def test_a_table_that_stays_locked_is_given_up_with_a_sentence(earlier: str) -> None:
+def test_a_table_that_stays_locked_is_given_up_with_a_sentence(earlier_url: str) -> None:
     patience = migrations.Patience(lock_timeout=timedelta(milliseconds=50), attempts=3, pause=timedelta(0))
-    with psycopg.connect(earlier) as other:
+    with psycopg.connect(earlier_url) as other:
         other.execute("LOCK TABLE provider_calls IN SHARE UPDATE EXCLUSIVE MODE")
-        upgrade = Upgrade(earlier, patience)
+        upgrade = Upgrade(earlier_url, patience)
         with pytest.raises(migrations.MigrationError, match=r"3 attempts of 0.05 s.*safelight migrate"):
             upgrade.finish()
-    assert revision_of(earlier) == "0011"
+    assert revision_of(earlier_url) == "0011"
 
 
-def test_a_second_process_waits_for_the_first_and_has_nothing_to_do(earlier: str) -> None:
-    with psycopg.connect(earlier, autocommit=True) as first:
+def test_a_second_process_waits_for_the_first_and_has_nothing_to_do(earlier_url: str) -> None:
+    with psycopg.connect(earlier_url, autocommit=True) as first:
         first.execute("SELECT pg_advisory_lock(%s)", [runner.LOCK])
-        second = Upgrade(earlier)
+        second = Upgrade(earlier_url)
         try:
             assert second.next_line() == "Another process is migrating this database; waiting for it."
-            assert revision_of(earlier) == "0011"
+            assert revision_of(earlier_url) == "0011"
             # What waits has no transaction open, which an index that is built concurrently would wait for in turn.
             first.execute("CREATE INDEX CONCURRENTLY ix_waits ON projects (name)")
             first.execute("DROP INDEX CONCURRENTLY ix_waits")
         finally:
             first.execute("SELECT pg_advisory_unlock_all()")
             second.finish()
-    assert revision_of(earlier) == migrations.newest()
+    assert revision_of(earlier_url) == migrations.newest()
 
 
 def test_many_processes_at_once_apply_each_revision_once(postgres: EmbeddedPostgres) -> None:
@@ -112,8 +112,8 @@ def test_many_processes_at_once_apply_each_revision_once(postgres: EmbeddedPostg
     postgres.drop_database("at_once")
 
 
-def test_nothing_has_a_time_limit_but_waiting_for_a_lock(earlier: str) -> None:
-    with runner.connected(earlier, migrations.Patience()) as connection:
+def test_nothing_has_a_time_limit_but_waiting_for_a_lock(earlier_url: str) -> None:
+    with runner.connected(earlier_url, migrations.Patience()) as connection:
         limits = {
             name: connection.exec_driver_sql(f"SHOW {name}").scalar()
             for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
@@ -185,10 +185,10 @@ def test_a_rule_is_checked_after_it_holds_for_new_rows(table: sa.Engine) -> None
 
 
 def test_a_column_is_filled_a_chunk_a_transaction(table: sa.Engine, capsys: pytest.CaptureFixture[str]) -> None:
-    for filled in (2500, 0):
+    for expected in (2500, 0):
         with revision(table):
-            done = operations.backfill("things", "new = old + 1", "new IS NULL", chunk=1000, report_seconds=0.0)
-            assert done == filled
+            rows = operations.backfill("things", "new = old + 1", "new IS NULL", chunk=1000, report_seconds=0.0)
+            assert rows == expected
 
     with table.connect() as connection:
         wrong = connection.exec_driver_sql("SELECT count(*) FROM things WHERE new IS DISTINCT FROM old + 1").scalar()

@@ -51,39 +51,39 @@ def give_up_the_rest(database: Database) -> list[int]:
 
 @pytest.mark.parametrize("reason", ["endpoint_disabled", "endpoint_deleted"])
 def test_an_endpoint_that_goes_is_sent_nothing_and_the_sweep_gives_up_the_rest(database: Database, reason: str) -> None:
-    gone, other = an_endpoint(database), an_endpoint(database)
-    overflow(database, gone)
+    endpoint_id, other = an_endpoint(database), an_endpoint(database)
+    overflow(database, endpoint_id)
     completed(database, webhook=OWN)
 
     if reason == "endpoint_deleted":
-        database.execute(webhooks.delete(DEFAULT_PROJECT, gone))
+        database.execute(webhooks.delete(DEFAULT_PROJECT, endpoint_id))
     else:
-        database.execute(webhooks.update(DEFAULT_PROJECT, gone, {}, enable=False))
+        database.execute(webhooks.update(DEFAULT_PROJECT, endpoint_id, {}, enable=False))
 
     # The completed job with its own webhook caused one more delivery to the endpoint.
-    assert states(database, gone) == {("failed", reason): deliveries.GIVE_UP_LIMIT, ("pending", None): EXTRA + 1}
-    assert claimed_destinations(database, gone) == {other, "https://own.test:8443"}
+    assert states(database, endpoint_id) == {("failed", reason): deliveries.GIVE_UP_LIMIT, ("pending", None): EXTRA + 1}
+    assert claimed_destinations(database, endpoint_id) == {other, "https://own.test:8443"}
     assert give_up_the_rest(database) == [100, 100, 51]
-    assert states(database, gone) == {("failed", reason): deliveries.GIVE_UP_LIMIT + EXTRA + 1}
+    assert states(database, endpoint_id) == {("failed", reason): deliveries.GIVE_UP_LIMIT + EXTRA + 1}
     assert states(database, other) == {("pending", None): 2}
 
 
 def test_a_receiver_that_is_gone_has_a_bounded_part_given_up_at_once(database: Database) -> None:
-    gone = an_endpoint(database)
-    overflow(database, gone)
-    (taken,) = database.execute(
-        claims.claim(uuid4(), limit=1, per_destination=1, length=timedelta(minutes=1), quick=[gone], for_others=0)
-    )
+    endpoint_id = an_endpoint(database)
+    overflow(database, endpoint_id)
+    minute = timedelta(minutes=1)
+    claim = claims.claim(uuid4(), limit=1, per_destination=1, length=minute, quick=[endpoint_id], for_others=0)
+    (delivery,) = database.execute(claim)
 
     attempt = tried(status_code=410, error_code="http_error")
-    database.execute(deliveries.failed(taken.id, taken.lease, attempt, retry_in=None, gone=True))
+    database.execute(deliveries.failed(delivery.id, delivery.lease, attempt, retry_in=None, gone=True))
 
-    assert states(database, gone) == {
+    assert states(database, endpoint_id) == {
         ("failed", "http_error"): 1,
         ("failed", "endpoint_disabled"): deliveries.GIVE_UP_LIMIT,
         ("pending", None): EXTRA - 1,
     }
-    assert claimed_destinations(database, gone) == set()
+    assert claimed_destinations(database, endpoint_id) == set()
 
 
 def test_what_waited_when_an_endpoint_was_disabled_is_not_sent_once_it_is_enabled(database: Database) -> None:

@@ -35,10 +35,11 @@ QUEUED = 20
 def unpack_previous_version(directory: Path) -> None:
     """Write the previous version's files, or fail with what is missing."""
     root = Path(migrations.__file__).parent.parent
-    needed = f"The upgrade test needs git and this repository's history back to commit {PREVIOUS}"
-    assert shutil.which("git"), f"{needed}: install git."
+    requirement = f"The upgrade test needs git and this repository's history back to commit {PREVIOUS}"
+    assert shutil.which("git"), f"{requirement}: install git."
     archive = subprocess.run(["git", "-C", root, "archive", "--format=tar", PREVIOUS], capture_output=True)
-    assert archive.returncode == 0, f"{needed}: fetch it (git fetch --unshallow). Git says: {archive.stderr.decode()}"
+    reason = archive.stderr.decode()
+    assert archive.returncode == 0, f"{requirement}: fetch it (git fetch --unshallow). Git says: {reason}"
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
         files.extractall(directory, filter="data")
 
@@ -208,9 +209,9 @@ def assert_completed(stack: Stack, job_ids: list[str], client: httpx.Client) -> 
                 break
         assert (found["status"], found["attempts"], len(found["images"])) == ("completed", 1, 1)
     finals = [f"job.{status}" for status in FINAL]
-    counted = (
-        sa.select(job_events.c.job_id, sa.func.count())
+    counts = (
+        sa.select(job_events.c.job_id, sa.func.count().label("finals"))
         .where(job_events.c.job_id.in_(job_ids), job_events.c.type.in_(finals))
         .group_by(job_events.c.job_id)
     )
-    assert {row[0]: row[1] for row in stack.database.execute(counted)} == dict.fromkeys(job_ids, 1)
+    assert {row.job_id: row.finals for row in stack.database.execute(counts)} == dict.fromkeys(job_ids, 1)
