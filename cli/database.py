@@ -1,6 +1,5 @@
 """Access to the database for commands: open it, read its revision, migrate it."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,9 +24,11 @@ def open_database(settings: Settings) -> Iterator[Database]:
 
 def upgrade(settings: Settings) -> None:
     """Migrate the database to the newest revision. Raises CommandError if that fails."""
-    os.environ["SAFELIGHT_DATABASE_URL"] = settings.database_url or ""  # migrations/env.py reads it
-    with _command_errors():
-        migrations.upgrade()
+    try:
+        with _command_errors():
+            migrations.upgrade(database_url=settings.database_url)
+    except migrations.MigrationError as error:
+        raise CommandError(str(error)) from None
 
 
 def get_revision(database: Database) -> str | None:

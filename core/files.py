@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from core.clock import NOW
+from core.clock import NOW, STATEMENT_TIME
 from core.db import Statement
 from core.ids import new_id
 from core.rows import ExpiredFile, FileRow
@@ -100,13 +100,11 @@ def delete(project_id: str, file_id: str) -> Statement[str]:
 
 def list_expired(limit: int) -> Statement[ExpiredFile]:
     """Files past their time."""
-    return Statement(
-        sa.select(files.c.id, files.c.storage_key).where(files.c.expires_at <= NOW).limit(limit), ExpiredFile
-    )
+    statement = sa.select(files.c.id, files.c.storage_key).where(files.c.expires_at <= STATEMENT_TIME)
+    return Statement(statement.order_by(files.c.expires_at).limit(limit), ExpiredFile)
 
 
 def purge(file_ids: Sequence[str]) -> Statement[str]:
     """Forget files past their time. The caller has removed their objects first."""
-    return Statement(
-        sa.delete(files).where(files.c.id.in_(file_ids), files.c.expires_at <= NOW).returning(files.c.id), str
-    )
+    statement = sa.delete(files).where(files.c.id.in_(file_ids), files.c.expires_at <= STATEMENT_TIME)
+    return Statement(statement.returning(files.c.id), str)

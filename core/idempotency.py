@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from core.clock import NOW
+from core.clock import NOW, STATEMENT_TIME
 from core.db import Statement
 from core.errors import IdempotencyMismatch, InvalidRequest
 from core.rows import StoredResponse
@@ -72,6 +72,16 @@ def replay(kept: StoredResponse, fingerprint: bytes) -> Mapping[str, Any]:
     return response
 
 
-def purge_expired() -> sa.Executable:
-    """Delete keys that are past their time."""
-    return sa.delete(keys).where(keys.c.expires_at <= NOW)
+def purge_expired(limit: int) -> Statement[str]:
+    """Delete keys that are past their time, so many at most, and return them."""
+    pick = (
+        sa.select(keys.c.project_id, keys.c.key)
+        .where(keys.c.expires_at <= STATEMENT_TIME)
+        .order_by(keys.c.expires_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("pick")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    is_picked = sa.and_(keys.c.project_id == pick.c.project_id, keys.c.key == pick.c.key)
+    return Statement(sa.delete(keys).where(is_picked).returning(keys.c.key), str)

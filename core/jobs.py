@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from core import fairness
-from core.clock import NOW
+from core.clock import NOW, STATEMENT_TIME
 from core.db import Statement
 from core.errors import GenerationError, PoisonJob
 from core.events import with_event
@@ -161,23 +161,23 @@ def postpone(job_id: str, lease: UUID, reason: str, delay: timedelta) -> Stateme
     )
 
 
-def reclaim(max_crashes: int) -> Statement[JobRow]:
-    """Take back every job whose lease ran out. One that has taken down `max_crashes` workers is failed as poison_job.
+def reclaim(max_crashes: int, limit: int) -> Statement[JobRow]:
+    """Take back jobs whose lease ran out, so many at most. One that took down `max_crashes` workers is a poison_job.
 
     Its companions in the micro-batch count one crash too, but are run alone from then on (`leases.claim`), so that
     only the guilty one reaches the limit.
     """
-    lost = sa.update(jobs).where(in_status(JobStatus.IN_PROGRESS), jobs.c.lease_expires_at <= NOW)
-    return Statement(
-        _give_back(
-            lost,
-            "lease_expired",
-            exhausted=jobs.c.crashes + 1 >= max_crashes,
-            error=PoisonJob(),
-            crashes=jobs.c.crashes + 1,
-        ),
-        JobRow,
+    # No index has the end of a lease, as each renewal would have to write it: the few jobs in progress are looked at.
+    is_lost = in_status(JobStatus.IN_PROGRESS), jobs.c.lease_expires_at <= STATEMENT_TIME
+    pick = _pick(limit, *is_lost)
+    statement = _give_back(
+        sa.update(jobs).where(jobs.c.id == pick.c.id),
+        "lease_expired",
+        exhausted=jobs.c.crashes + 1 >= max_crashes,
+        error=PoisonJob(),
+        crashes=jobs.c.crashes + 1,
     )
+    return Statement(statement, JobRow)
 
 
 def cancel(project_id: str, job_id: str) -> Statement[JobRow]:
@@ -204,17 +204,12 @@ def cancel(project_id: str, job_id: str) -> Statement[JobRow]:
 def cancel_batch_jobs(batch_id: str, limit: int) -> Statement[JobRow]:
     """`cancel` for the jobs of a batch, some at a time. No row back: none is left to ask."""
     waiting = in_status(JobStatus.QUEUED)
-    pick = (
-        sa.select(jobs.c.id)
-        .where(
-            jobs.c.batch_id == batch_id,
-            in_status(JobStatus.QUEUED, JobStatus.IN_PROGRESS),
-            jobs.c.cancel_requested_at.is_(None),
-        )
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("pick")
-        .prefix_with("MATERIALIZED", dialect="postgresql")
+    pick = _pick(
+        limit,
+        jobs.c.batch_id == batch_id,
+        in_status(JobStatus.QUEUED, JobStatus.IN_PROGRESS),
+        jobs.c.cancel_requested_at.is_(None),
+        order=jobs.c.batch_id,
     )
     moved = (
         sa.update(jobs).where(jobs.c.id == pick.c.id).values(_unwanted(waiting)).returning(*JOB_COLUMNS).cte("moved")
@@ -238,24 +233,10 @@ def acknowledge_cancel(job_id: str, lease: UUID) -> Statement[JobRow]:
 
 def expire(limit: int) -> Statement[JobRow]:
     """End jobs that have waited longer than they may, so many at most."""
-    pick = (
-        sa.select(jobs.c.id)
-        .where(in_status(JobStatus.QUEUED), jobs.c.expires_at <= NOW)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("pick")
-        .prefix_with("MATERIALIZED", dialect="postgresql")
-    )
-    return Statement(
-        with_event(
-            sa.update(jobs)
-            .where(jobs.c.id == pick.c.id)
-            .values(_ended(JobStatus.EXPIRED))
-            .returning(*JOB_COLUMNS)
-            .cte("moved")
-        ),
-        JobRow,
-    )
+    is_late = in_status(JobStatus.QUEUED), jobs.c.expires_at <= STATEMENT_TIME
+    pick = _pick(limit, *is_late, order=jobs.c.expires_at)
+    update = sa.update(jobs).where(jobs.c.id == pick.c.id).values(_ended(JobStatus.EXPIRED))
+    return Statement(with_event(update.returning(*JOB_COLUMNS).cte("moved")), JobRow)
 
 
 def delete(project_id: str, job_id: str) -> Statement[str]:
@@ -267,6 +248,23 @@ def delete(project_id: str, job_id: str) -> Statement[str]:
             .returning(jobs.c.id)
         ),
         str,
+    )
+
+
+def _pick(limit: int, *conditions: sa.ColumnElement[bool], order: sa.ColumnElement[Any] | None = None) -> sa.CTE:
+    """Some jobs that meet conditions and that nobody else has locked.
+
+    order: the first column of the index that serves the conditions. An order makes the planner take that index even
+    where its statistics are old.
+    """
+    return (
+        sa.select(jobs.c.id)
+        .where(*conditions)
+        .order_by(*([] if order is None else [order]))
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("pick")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
     )
 
 

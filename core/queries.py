@@ -72,7 +72,7 @@ def list_jobs(
 
     Those of one batch come in the order of its lines.
     """
-    conditions = [jobs.c.project_id == project_id]
+    conditions: list[sa.ColumnElement[bool]] = [jobs.c.project_id == project_id]
     place: sa.ColumnElement[Any] = jobs.c.id if batch_id is None else jobs.c.batch_index
     if after is not None:
         last: Any = after
@@ -80,27 +80,32 @@ def list_jobs(
             other = jobs.alias("other")
             last = sa.select(other.c.batch_index).where(other.c.id == after).scalar_subquery()
         conditions.append(place < last if descending else place > last)
-    if statuses:
-        conditions.append(jobs.c.status.in_(statuses))
     if batch_id is not None:
         conditions.append(jobs.c.batch_id == batch_id)
     if model is not None:
         conditions.append(jobs.c.model == model)
     if metadata:
-        conditions.append(jobs.c.metadata.contains(dict(metadata)))
+        conditions += [jobs.c.metadata.contains(dict(metadata)), _HAS_METADATA]
     if created_after is not None:
         conditions.append(jobs.c.created_at > created_after)
     if created_before is not None:
         conditions.append(jobs.c.created_at < created_before)
-    return Statement(
-        (
-            sa.select(*JOB_COLUMNS, images_of(jobs.c.id).label("images"))
-            .where(*conditions)
-            .order_by(place.desc() if descending else place)
-            .limit(limit)
-        ),
-        JobRow,
-    )
+    order = place.desc() if descending else place
+    if len(statuses) > 1 and batch_id is None:
+        # A page of each status: an index has the jobs of one status in order, not those of several.
+        pages = (
+            sa.select(jobs.c.id).where(*conditions, jobs.c.status == status).order_by(order).limit(limit)
+            for status in dict.fromkeys(statuses)
+        )
+        conditions = [jobs.c.id.in_(sa.select(sa.union_all(*pages).subquery("page").c.id))]
+    elif statuses:
+        conditions.append(jobs.c.status.in_(statuses))
+    statement = sa.select(*JOB_COLUMNS, images_of(jobs.c.id).label("images"))
+    return Statement(statement.where(*conditions).order_by(order).limit(limit), JobRow)
+
+
+_HAS_METADATA = jobs.c.metadata != sa.literal_column("'{}'::jsonb")
+"""The predicate of the index of metadata, as a constant: a query must imply it to use the index."""
 
 
 def get_jobs(job_ids: Collection[str]) -> Statement[JobRow]:

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from core.clock import NOW
+from core.clock import STATEMENT_TIME
 from core.db import Statement
 from core.rows import OldJob
 from core.status import BATCH_FINAL, FINAL
@@ -25,14 +25,9 @@ def is_written_down() -> sa.ColumnElement[bool]:
 def list_old_jobs(age: timedelta, limit: int) -> Statement[OldJob]:
     """Jobs that ended longer ago than `age`, and where their images lie."""
     keys = sa.func.array(sa.select(images.c.storage_key).where(images.c.job_id == jobs.c.id).scalar_subquery())
-    return Statement(
-        (
-            sa.select(jobs.c.id, keys.label("storage_keys"))
-            .where(in_status(*FINAL), jobs.c.finished_at <= NOW - age, is_written_down())
-            .limit(limit)
-        ),
-        OldJob,
-    )
+    is_old = in_status(*FINAL), jobs.c.finished_at <= STATEMENT_TIME - age, is_written_down()
+    statement = sa.select(jobs.c.id, keys.label("storage_keys")).where(*is_old)
+    return Statement(statement.order_by(jobs.c.finished_at).limit(limit), OldJob)
 
 
 def purge_jobs(job_ids: Sequence[str]) -> Statement[str]:
@@ -40,16 +35,18 @@ def purge_jobs(job_ids: Sequence[str]) -> Statement[str]:
     return Statement(sa.delete(jobs).where(jobs.c.id.in_(job_ids), in_status(*FINAL)).returning(jobs.c.id), str)
 
 
-def purge_batches(age: timedelta) -> Statement[str]:
-    """Delete final batches whose time is past; their files and jobs go by times of their own."""
-    return Statement(
-        (
-            sa.delete(batches)
-            .where(
-                batches.c.status.in_([sa.literal_column(f"'{status}'", sa.Text) for status in BATCH_FINAL]),
-                batches.c.created_at <= NOW - age,
-            )
-            .returning(batches.c.id)
-        ),
-        str,
+def purge_batches(age: timedelta, limit: int) -> Statement[str]:
+    """Delete final batches whose time is past, so many at most; their files and jobs go by times of their own."""
+    pick = (
+        sa.select(batches.c.id)
+        .where(
+            batches.c.status.in_([sa.literal_column(f"'{status}'", sa.Text) for status in BATCH_FINAL]),
+            batches.c.created_at <= STATEMENT_TIME - age,
+        )
+        .order_by(batches.c.created_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("pick")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
     )
+    return Statement(sa.delete(batches).where(batches.c.id == pick.c.id).returning(batches.c.id), str)

@@ -16,7 +16,9 @@ from tests.waiting import FACTOR, PATIENCE
 class Process:
     """A child in its own process group, whose output can be waited for."""
 
-    def __init__(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, command: list[str], environment: Mapping[str, str], *, directory: Path | None = None
+    ) -> None:
         self.name = name
         self._lines: list[str] = []
         self.has_ended = False
@@ -24,7 +26,7 @@ class Process:
         self._child = subprocess.Popen(
             command,
             env={**os.environ, **environment, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default"},
-            cwd=Path(__file__).parent.parent,
+            cwd=directory or Path(__file__).parent.parent,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

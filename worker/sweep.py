@@ -17,11 +17,11 @@ from itertools import chain
 import sqlalchemy as sa
 
 from core import files, idempotency, jobs, provider_calls, queries, retention
-from core.db import UNAVAILABLE, Database
+from core.db import UNAVAILABLE, Database, RowT, Statement
 from core.errors import StorageUnavailable, first_line
+from core.outbox import deliveries
 from core.redis.notifier import Notifier
 from core.redis.progress import Progress
-from core.rows import JobRow
 from core.settings import Settings
 from core.storage import Storage
 from worker.batches.processor import BatchProcessor
@@ -66,8 +66,8 @@ class Sweep:
 
     def jobs(self) -> None:
         """Take back lost jobs, end stale ones, ring for waiting ones."""
-        reclaimed = self._database.execute(jobs.reclaim(self._settings.max_crashes))
-        expired = list(chain.from_iterable(self._expired()))
+        reclaimed = list(self._all(jobs.reclaim(self._settings.max_crashes, CHUNK)))
+        expired = list(self._all(jobs.expire(CHUNK)))
         for call in self._database.execute(provider_calls.abandon_lost()):
             log.warning("call %s of job %s: nobody knows what came of it", call.id, call.job_id)
         for row in reclaimed:
@@ -75,15 +75,20 @@ class Sweep:
         self._progress.changed([row.id for row in (*reclaimed, *expired)])
         for queue in self._database.execute(queries.claimable_queues()):
             self._notifier.notify(queue)
+        if given_up := sum(1 for _ in self._all(deliveries.give_up_unreachable(CHUNK))):
+            log.info("gave up %d deliveries to endpoints that are disabled or deleted", given_up)
 
-    def _expired(self) -> Iterator[list[JobRow]]:
-        while expired := self._database.execute(jobs.expire(CHUNK)):
-            yield expired
+    def _all(self, statement: Statement[RowT]) -> Iterator[RowT]:
+        """Run a statement that has a limit until it returns nothing more."""
+        while rows := self._database.execute(statement):
+            yield from rows
 
     def files(self) -> None:
         """Delete what is past its time (objects first, rows after), what no row speaks of, and old keys."""
-        self._database.execute(idempotency.purge_expired())
-        self._database.execute(retention.purge_batches(self._settings.retention))
+        purged_keys = sum(1 for _ in self._all(idempotency.purge_expired(CHUNK)))
+        purged_batches = sum(1 for _ in self._all(retention.purge_batches(self._settings.retention, CHUNK)))
+        if purged_keys or purged_batches:
+            log.info("deleted %d idempotency keys and %d batches past their time", purged_keys, purged_batches)
         while old := self._database.execute(retention.list_old_jobs(self._settings.retention, CHUNK)):
             self._storage.delete(key for row in old for key in row.storage_keys)
             self._database.execute(retention.purge_jobs([row.id for row in old]))

@@ -122,6 +122,10 @@ async def update(endpoint_id: str, body: Body, context: AppContext, project_id: 
     request = parse(EndpointChanges, body)
     if request.url is not None:
         check_receiver(request.url, context.settings, "url")
+    if request.enabled:
+        await _row(context, webhooks.get_endpoint(project_id, endpoint_id), endpoint_id)
+        while await context.database.execute(deliveries.give_up_waiting(endpoint_id, deliveries.GIVE_UP_LIMIT)):
+            pass  # a chunk a statement: what waited when it was disabled stays given up
     changes = request.model_dump(exclude_none=True, exclude={"enabled"})
     update_endpoint = webhooks.update(project_id, endpoint_id, changes, enable=request.enabled)
     return answer(_endpoint(await _row(context, update_endpoint, endpoint_id)))

@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from core.clock import NOW, STATEMENT_TIME
 from core.db import Statement
+from core.outbox.deliveries import is_pending, is_reachable, pending_destinations
 from core.rows import ClaimedDelivery
 from core.tables import batches, jobs
 from core.tables import webhook_deliveries as deliveries
@@ -52,36 +53,14 @@ def claim(
     )
 
 
-def _is_pending(of: sa.FromClause) -> sa.ColumnElement[bool]:
-    return of.c.status == sa.literal_column("'pending'")
-
-
 def _is_open(of: sa.FromClause) -> sa.ColumnElement[bool]:
-    """As `_is_pending`, for rows found by other columns: the index of what waits in a lane is as long as the lane."""
+    """As `is_pending`, for rows found by other columns: the index of what waits in a lane is as long as the lane."""
     return of.c.finished_at.is_(None)
-
-
-def _destinations() -> sa.CTE:
-    """Every lane in which something waits: one look into the index for each, however long the lanes are."""
-    first = (
-        sa.select(deliveries.c.destination).where(_is_pending(deliveries)).order_by(deliveries.c.destination).limit(1)
-    )
-    destinations = sa.select(first.subquery("first").c.destination).cte("lanes", recursive=True)
-    other = deliveries.alias("other")
-    following = (
-        sa.select(other.c.destination)
-        .where(_is_pending(other), other.c.destination > destinations.c.destination)
-        .order_by(other.c.destination)
-        .limit(1)
-        .correlate(destinations)
-        .scalar_subquery()
-    )
-    return destinations.union_all(sa.select(following).where(destinations.c.destination.is_not(None)))
 
 
 def _claim() -> sa.Select[Any]:
     """The statement of `claim`, its values left open."""
-    destinations = _destinations()
+    destinations = pending_destinations()
     waiting, earlier, sending = (deliveries.alias(name) for name in ("waiting", "earlier", "sending"))
     before = (
         sa.select(sa.literal(1))
@@ -106,12 +85,16 @@ def _claim() -> sa.Select[Any]:
         .scalar_subquery()
     )
     is_quick = destinations.c.destination == sa.any_(sa.bindparam("quick", type_=ARRAY(sa.Text)))
-    slots = sa.case((is_quick, sa.bindparam("per_destination", type_=sa.BigInteger)), else_=1)
+    slots = sa.case(
+        (~is_reachable(destinations.c.destination), 0),  # given up by the sweep, or before it is enabled again
+        (is_quick, sa.bindparam("per_destination", type_=sa.BigInteger)),
+        else_=1,
+    )
     of_destination = (
         sa.select(waiting.c.id, waiting.c.due_at)
         .where(
             waiting.c.destination == destinations.c.destination,
-            _is_pending(waiting),
+            is_pending(waiting),
             waiting.c.due_at <= STATEMENT_TIME,
             ~before,
         )

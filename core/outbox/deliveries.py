@@ -33,6 +33,8 @@ FINAL_EVENTS: tuple[JobEventType, ...] = JOB_EVENTS[1:]
 BATCH_EVENTS: tuple[BatchEventType, ...] = get_args(BatchEventType)
 EVENTS: tuple[EventType, ...] = get_args(EventType)
 
+GIVE_UP_LIMIT = 1000
+"""Deliveries that the statement which disables or deletes an endpoint gives up itself; the sweep sees to the others."""
 
 _ORIGIN = "^[a-zA-Z]+://[^/?#]+"
 
@@ -120,28 +122,96 @@ def failed(
         .returning(endpoints.c.id, endpoints.c.disabled_at)
         .cte("troubled")
     )
-    given_up = (
-        sa.update(deliveries)
-        .where(
-            deliveries.c.endpoint_id == troubled.c.id,
-            troubled.c.disabled_at.is_not(None),
-            deliveries.c.status == DeliveryStatus.PENDING,
-            deliveries.c.id != delivery_id,
-        )
-        .values(_given_up("endpoint_disabled"))
-        .cte("given_up")
-    )
+    disabled = sa.select(troubled.c.id).where(troubled.c.disabled_at.is_not(None)).scalar_subquery()
+    others = _waiting_for(disabled, GIVE_UP_LIMIT, deliveries.c.id != delivery_id)
+    given_up = _give_up(others, "endpoint_disabled").cte("given_up")
     recorded = sa.select(moved).add_cte(_log(moved), troubled, given_up)
     return Statement(recorded.params(**_given(delivery_id, lease, attempt, retry_in)), DeliveryRow)
 
 
-def give_up(endpoint_id: str, error_code: str) -> sa.Update:
-    """Send nothing more of what waits for an endpoint."""
-    return (
-        sa.update(deliveries)
-        .where(deliveries.c.endpoint_id == endpoint_id, deliveries.c.status == DeliveryStatus.PENDING)
-        .values(_given_up(error_code))
+def give_up(endpoint_id: sa.ColumnElement[str], error_code: str) -> sa.Update:
+    """Send nothing more of what waits for an endpoint: GIVE_UP_LIMIT deliveries, for the statement that stops it.
+
+    `give_up_unreachable` gives up what is beyond that; until then `core.outbox.claims.claim` passes it over.
+    """
+    return _give_up(_waiting_for(endpoint_id, GIVE_UP_LIMIT), error_code)
+
+
+def give_up_waiting(endpoint_id: str, limit: int) -> Statement[str]:
+    """Give up what still waits for an endpoint that is disabled, so many at most: before it is enabled again."""
+    disabled = (
+        sa.select(endpoints.c.id)
+        .where(endpoints.c.id == endpoint_id, endpoints.c.disabled_at.is_not(None))
+        .scalar_subquery()
     )
+    statement = _give_up(_waiting_for(disabled, limit), "endpoint_disabled")
+    return Statement(statement.returning(deliveries.c.id), str)
+
+
+def give_up_unreachable(limit: int) -> Statement[str]:
+    """Give up what waits for endpoints that are disabled or deleted, so many deliveries at most, and return them."""
+    destinations = pending_destinations()
+    waiting = deliveries.alias("waiting")
+    is_disabled = sa.exists().where(endpoints.c.id == destinations.c.destination)
+    unreachable = (
+        sa.select(destinations.c.destination, sa.case((is_disabled, "endpoint_disabled"), else_="endpoint_deleted"))
+        .where(destinations.c.destination.is_not(None), ~is_reachable(destinations.c.destination))
+        .cte("unreachable")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    destination, error_code = unreachable.c
+    of_destination = (
+        sa.select(waiting.c.id)
+        .where(waiting.c.destination == destination, is_pending(waiting))
+        .order_by(waiting.c.due_at)
+        .limit(limit)
+        .lateral("of_destination")
+    )
+    first = (
+        sa.select(of_destination.c.id, error_code.label("error_code"))
+        .select_from(unreachable.join(of_destination, sa.true()))
+        .limit(limit)
+        .cte("first")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    pick = (
+        sa.select(deliveries.c.id, first.c.error_code)
+        .where(deliveries.c.id == first.c.id, deliveries.c.finished_at.is_(None))
+        .with_for_update(of=deliveries, skip_locked=True)
+        .cte("pick")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    statement = sa.update(deliveries).where(deliveries.c.id == pick.c.id).values(_given_up(pick.c.error_code))
+    return Statement(statement.returning(deliveries.c.id), str)
+
+
+def is_pending(of: sa.FromClause = deliveries) -> sa.ColumnElement[bool]:
+    """Whether a delivery is to be sent; a constant in the SQL, so that the partial index of a destination is used."""
+    return of.c.status == sa.literal_column("'pending'")
+
+
+def is_reachable(destination: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """Whether anything may be sent to a destination: an endpoint that is enabled, or the origin of a job's own URL."""
+    enabled = sa.select(sa.literal(1)).where(endpoints.c.id == destination, endpoints.c.disabled_at.is_(None))
+    return sa.or_(sa.func.strpos(destination, "://") > 0, enabled.correlate_except(endpoints).exists())
+
+
+def pending_destinations() -> sa.CTE:
+    """Each destination for which something waits: a look into the index for each, however much waits there."""
+    first = (
+        sa.select(deliveries.c.destination).where(is_pending(deliveries)).order_by(deliveries.c.destination).limit(1)
+    )
+    destinations = sa.select(first.subquery("first").c.destination).cte("destinations", recursive=True)
+    other = deliveries.alias("other")
+    following = (
+        sa.select(other.c.destination)
+        .where(is_pending(other), other.c.destination > destinations.c.destination)
+        .order_by(other.c.destination)
+        .limit(1)
+        .correlate(destinations)
+        .scalar_subquery()
+    )
+    return destinations.union_all(sa.select(following).where(destinations.c.destination.is_not(None)))
 
 
 def redeliver(project_id: str, delivery_id: str) -> Statement[DeliveryRow]:
@@ -249,7 +319,23 @@ def attempts_of(delivery_id: str) -> Statement[AttemptRow]:
     )
 
 
-def _given_up(error_code: str) -> dict[str, Any]:
+def _waiting_for(endpoint_id: sa.ColumnElement[str], limit: int, *conditions: sa.ColumnElement[bool]) -> sa.CTE:
+    """Some deliveries that wait for an endpoint. Its id is its destination, by which they are indexed."""
+    return (
+        sa.select(deliveries.c.id)
+        .where(deliveries.c.destination == endpoint_id, is_pending(), *conditions)
+        .limit(limit)
+        .with_for_update(of=deliveries, skip_locked=True)
+        .cte("pick")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+
+
+def _give_up(pick: sa.CTE, error_code: str) -> sa.Update:
+    return sa.update(deliveries).where(deliveries.c.id == pick.c.id).values(_given_up(error_code))
+
+
+def _given_up(error_code: str | sa.ColumnElement[str]) -> dict[str, Any]:
     return {"status": DeliveryStatus.FAILED, "error_code": error_code, "finished_at": NOW, "lease": None}
 
 

@@ -176,9 +176,14 @@ def equals_in_order(column: ColumnElement[Any], value: Any) -> ColumnElement[boo
 _waiting = text("status = 'queued'")
 _running = text("status = 'in_progress'")
 _alive = text(one_of("status", (JobStatus.QUEUED, JobStatus.IN_PROGRESS)))
-# The claim's looks: the first in line, the first by fair rank alone, what shares a micro-batch key with it
+# Each index costs a write at submit, and one more at claim and at the end where its rows still qualify: a change of
+# status is never a HOT update. A renewal of a lease is one, as no index has `lease_expires_at` (docs/decisions/0012).
+
+# The claim: the first in line; queue_position and has_queued too
 Index("ix_jobs_line", jobs.c.queue, jobs.c.precedence, jobs.c.fair_rank, jobs.c.id, postgresql_where=_waiting)
+# The claim of a fair turn, the first by fair rank alone; the queue's clock, which each submit reads (core.fairness)
 Index("ix_jobs_fair_line", jobs.c.queue, jobs.c.fair_rank, jobs.c.id, postgresql_where=_waiting)
+# The claim: what shares a micro-batch key with the first. Without it a rare key reads the whole line
 Index(
     "ix_jobs_companions",
     jobs.c.queue,
@@ -188,23 +193,40 @@ Index(
     jobs.c.id,
     postgresql_where=_waiting,
 )
-# The rank's looks (core.fairness), beside the first two: a flow's last job, what is on the device
+# The submit: the last rank of a flow (core.fairness)
 Index("ix_jobs_flow", jobs.c.queue, jobs.c.project_id, jobs.c.precedence, jobs.c.fair_rank, postgresql_where=_alive)
+# The submit: the highest rank on the device (core.fairness). Few rows
 Index("ix_jobs_on_device", jobs.c.queue, jobs.c.precedence, jobs.c.fair_rank, postgresql_where=_running)
+# The heartbeat of a micro-batch, by its token; reclaim reads it whole. Few rows, none of which a renewal writes again
 Index("ix_jobs_lease", jobs.c.lease, postgresql_where=_running)
-Index("ix_jobs_lease_end", jobs.c.lease_expires_at, postgresql_where=_running)
+# The sweep: what waited too long
 Index("ix_jobs_expiry", jobs.c.expires_at, postgresql_where=_waiting)
+# The sweep: what ended long ago
 Index("ix_jobs_retention", jobs.c.finished_at, postgresql_where=text("finished_at IS NOT NULL"))
+# A job is repeated once; finds its repetition. Empty for other jobs
 Index("uq_jobs_retried_from", jobs.c.retried_from, unique=True, postgresql_where=text("retried_from IS NOT NULL"))
+# A project's list: all, by status, by model, each in the order of its pages
 Index("ix_jobs_project", jobs.c.project_id, jobs.c.id)
+Index("ix_jobs_project_status", jobs.c.project_id, jobs.c.status, jobs.c.id)
+Index("ix_jobs_project_model", jobs.c.project_id, jobs.c.model, jobs.c.id)
+# A project's list by metadata. Jobs without any are not in it
+Index(
+    "ix_jobs_metadata",
+    jobs.c.metadata,
+    postgresql_using="gin",
+    postgresql_ops={"metadata": "jsonb_path_ops"},
+    postgresql_where=text("metadata <> '{}'"),
+)
+# A batch has each line once; its lines in order; its counts, from the index alone. Empty for other jobs
 Index(
     "uq_jobs_batch",
     jobs.c.batch_id,
     jobs.c.batch_index,
     unique=True,
-    postgresql_include=["status"],  # a batch is counted from here alone
+    postgresql_include=["status"],
     postgresql_where=text("batch_id IS NOT NULL"),
 )
+# Whether a batch is over, asked many times a second; what of it is to be cancelled
 Index("ix_jobs_batch_alive", jobs.c.batch_id, postgresql_where=text(f"batch_id IS NOT NULL AND {_alive.text}"))
 
 job_events = Table(

@@ -63,7 +63,11 @@ def list_endpoints(project_id: str, *, limit: int, after: str | None = None) -> 
 def update(
     project_id: str, endpoint_id: str, changes: Mapping[str, Any], *, enable: bool | None = None
 ) -> Statement[EndpointRow]:
-    """Change name, url or event_types; let it be told again, or no more. No row back: there is no such endpoint."""
+    """Change name, url or event_types; let it be told again, or no more. No row back: there is no such endpoint.
+
+    Before it is let be told again, `core.outbox.deliveries.give_up_waiting` is to be run until nothing comes back:
+    what waited when it was disabled was given up then, and is not sent after all.
+    """
     values: dict[str, Any] = {**changes, "updated_at": NOW}
     if enable:
         values |= {"disabled_at": None, "disabled_reason": None, "failing_since": None}
@@ -76,10 +80,10 @@ def update(
         sa.update(endpoints).where(_is(project_id, endpoint_id)).values(values).returning(*endpoints.c).cte("changed")
     )
     found = sa.select(changed)
-    if enable is not False:
-        return Statement(found, EndpointRow)
-    given_up = deliveries.give_up(endpoint_id, "endpoint_disabled").where(sa.select(changed.c.id).exists())
-    return Statement(found.add_cte(given_up.cte("given_up")), EndpointRow)
+    if enable is False:
+        given_up = deliveries.give_up(sa.select(changed.c.id).scalar_subquery(), "endpoint_disabled")
+        found = found.add_cte(given_up.cte("given_up"))
+    return Statement(found, EndpointRow)
 
 
 def rotate(project_id: str, endpoint_id: str, secret: str, *, keep: bool) -> Statement[EndpointRow]:
@@ -103,7 +107,7 @@ def rotate(project_id: str, endpoint_id: str, secret: str, *, keep: bool) -> Sta
 def delete(project_id: str, endpoint_id: str) -> Statement[str]:
     """Forget an endpoint; what waits for it is given up. No row back: there is no such endpoint."""
     gone = sa.delete(endpoints).where(_is(project_id, endpoint_id)).returning(endpoints.c.id).cte("gone")
-    given_up = deliveries.give_up(endpoint_id, "endpoint_deleted").where(sa.select(gone.c.id).exists())
+    given_up = deliveries.give_up(sa.select(gone.c.id).scalar_subquery(), "endpoint_deleted")
     return Statement(sa.select(gone.c.id).add_cte(given_up.cte("given_up")), str)
 
 

@@ -35,8 +35,3 @@ def upgrade() -> None:
         sa.UniqueConstraint("hash", name=op.f("uq_api_keys_hash")),
     )
     op.execute("INSERT INTO projects (id, name) VALUES ('proj_default', 'default')")
-
-
-def downgrade() -> None:
-    op.drop_table("api_keys")
-    op.drop_table("projects")

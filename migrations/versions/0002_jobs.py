@@ -172,8 +172,3 @@ def upgrade() -> None:
         unique=True,
         postgresql_where=sa.text("type IN ('job.completed', 'job.failed', 'job.cancelled', 'job.expired')"),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("job_events")
-    op.drop_table("jobs")

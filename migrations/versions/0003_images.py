@@ -34,7 +34,3 @@ def upgrade() -> None:
         sa.UniqueConstraint("job_id", "index", name=op.f("uq_images_job_id_index")),
         sa.UniqueConstraint("storage_key", name=op.f("uq_images_storage_key")),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("images")

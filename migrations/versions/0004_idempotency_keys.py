@@ -27,7 +27,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project_id", "key", name=op.f("pk_idempotency_keys")),
     )
     op.create_index("ix_idempotency_keys_expires_at", "idempotency_keys", ["expires_at"], unique=False)
-
-
-def downgrade() -> None:
-    op.drop_table("idempotency_keys")

@@ -38,7 +38,3 @@ def upgrade() -> None:
     op.create_index(
         "ix_files_expiry", "files", ["expires_at"], unique=False, postgresql_where=sa.text("expires_at IS NOT NULL")
     )
-
-
-def downgrade() -> None:
-    op.drop_table("files")

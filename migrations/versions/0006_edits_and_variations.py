@@ -49,10 +49,3 @@ def upgrade() -> None:
     op.create_check_constraint(
         op.f("ck_jobs_strength_of_an_edit"), "jobs", "(operation = 'edit') = (strength IS NOT NULL)"
     )
-
-
-def downgrade() -> None:
-    op.drop_constraint(op.f("ck_jobs_strength_of_an_edit"), "jobs")
-    op.drop_constraint(op.f("ck_jobs_image_unless_generation"), "jobs")
-    for column in ("warnings", "partial_images", "postprocess", "strength", "inputs"):
-        op.drop_column("jobs", column)

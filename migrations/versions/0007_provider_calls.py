@@ -65,7 +65,3 @@ def upgrade() -> None:
         unique=True,
         postgresql_where=sa.text("outcome IS NULL"),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("provider_calls")

@@ -118,10 +118,3 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("delivery_id", "number", name=op.f("pk_webhook_attempts")),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("webhook_attempts")
-    op.drop_table("webhook_deliveries")
-    op.drop_table("webhook_endpoints")
-    op.drop_column("jobs", "webhook")

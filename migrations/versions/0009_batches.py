@@ -159,13 +159,3 @@ def upgrade() -> None:
         ["batch_id"],
         postgresql_where=sa.text("batch_id IS NOT NULL"),
     )
-
-
-def downgrade() -> None:
-    op.execute("DELETE FROM webhook_deliveries WHERE batch_id IS NOT NULL")
-    op.drop_column("webhook_deliveries", "batch_id")
-    op.alter_column("webhook_deliveries", "job_id", nullable=False)
-    for name in ("batch_id", "batch_index", "custom_id", "response_format"):
-        op.drop_column("jobs", name)
-    op.drop_table("batch_events")
-    op.drop_table("batches")

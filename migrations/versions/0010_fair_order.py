@@ -41,18 +41,3 @@ def upgrade() -> None:
     )
     op.create_index("ix_jobs_flow", "jobs", ["queue", "project_id", "precedence", "fair_rank"], postgresql_where=ALIVE)
     op.create_index("ix_jobs_on_device", "jobs", ["queue", "precedence", "fair_rank"], postgresql_where=RUNNING)
-
-
-def downgrade() -> None:
-    for name in ("ix_jobs_line", "ix_jobs_fair_line", "ix_jobs_companions", "ix_jobs_flow", "ix_jobs_on_device"):
-        op.drop_index(name, "jobs")
-    op.drop_column("jobs", "precedence")
-    op.execute(sa.text("UPDATE jobs SET fair_rank = fair_rank - cost WHERE status IN ('queued', 'in_progress')"))
-    op.alter_column("jobs", "fair_rank", comment=START_TAG, existing_comment=FINISH_TAG)
-    op.add_column("jobs", sa.Column("fair_finish", sa.Double(), sa.Computed("fair_rank + cost", persisted=True)))
-    priority: sa.ColumnClause[int] = sa.literal_column("priority DESC")
-    op.create_index("ix_jobs_line", "jobs", ["queue", priority, "fair_rank", "id"], postgresql_where=WAITING)
-    op.create_index(
-        "ix_jobs_companions", "jobs", ["queue", "batch_key", priority, "fair_rank", "id"], postgresql_where=WAITING
-    )
-    op.create_index("ix_jobs_fair_finish", "jobs", ["queue", "project_id", "fair_finish"], postgresql_where=ALIVE)

@@ -20,7 +20,3 @@ def upgrade() -> None:
             comment="how carefully a provider draws",
         ),
     )
-
-
-def downgrade() -> None:
-    op.drop_column("jobs", "quality")

@@ -23,7 +23,7 @@ VERBS: dict[str, Callable[[str, UUID], Statement[Any]]] = {
     "complete": lambda job_id, lease: jobs.complete(job_id, lease, [an_image(job_id)]),
     "fail": lambda job_id, lease: jobs.fail(job_id, lease, OutOfMemory()),
     "requeue": lambda job_id, lease: jobs.requeue(job_id, lease, "worker_draining"),
-    "reclaim": lambda _job_id, _lease: jobs.reclaim(3),
+    "reclaim": lambda _job_id, _lease: jobs.reclaim(3, 100),
     "cancel": lambda job_id, _lease: jobs.cancel(DEFAULT_PROJECT, job_id),
     "acknowledge_cancel": lambda job_id, lease: jobs.acknowledge_cancel(job_id, lease),
     "expire": lambda _job_id, _lease: jobs.expire(100),
@@ -89,8 +89,8 @@ def test_a_lost_lease_gives_the_job_back_and_the_third_is_poison(database: Datab
     statuses = []
     for _ in range(3):
         database.execute(leases.claim("local", uuid4(), "w", length=timedelta(0), attempt_timeout=LONG))
-        (row,) = database.execute(jobs.reclaim(3))
-        statuses.append(row.status)
+        (moved,) = database.execute(jobs.reclaim(3, 100))
+        statuses.append(moved.status)
 
     assert statuses == ["queued", "queued", "failed"]
     final = job_row(database, job_id)

@@ -105,8 +105,8 @@ class JobMachine(RuleBasedStateMachine):
         self.database.execute(sa.update(table).where(table.c.lease == lease).values(lease_expires_at=expired_at))
         lost_jobs = {job_id for job_id in self.believed if self._is_held(job_id, lease)}
         assert not self.database.execute(leases.renew(lease, LEASE))
-        rows = {row.id for row in self.database.execute(jobs.reclaim(MAX_CRASHES))}
-        assert rows == lost_jobs
+        reclaimed = {row.id for row in self.database.execute(jobs.reclaim(MAX_CRASHES, 100))}
+        assert reclaimed == lost_jobs
         for job_id in lost_jobs:
             self.believed[job_id].crashes += 1
             self._back(job_id, is_exhausted=self.believed[job_id].crashes >= MAX_CRASHES)

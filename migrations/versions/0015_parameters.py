@@ -1,7 +1,7 @@
 """Jobs store their parameters as one JSONB column.
 
-Revision ID: 0013
-Revises: 0012
+Revision ID: 0015
+Revises: 0014
 
 The columns that it replaces stay, and both are written, until no worker of version 0.1 runs (ADR 12). Adding a column
 without a default changes the catalogue alone, whatever the size of the table.
@@ -11,8 +11,10 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-revision = "0013"
-down_revision = "0011"
+revision = "0015"
+down_revision = "0014"
+branch_labels = None
+depends_on = None
 
 
 def upgrade() -> None:
@@ -20,7 +22,3 @@ def upgrade() -> None:
         "jobs",
         sa.Column("parameters", JSONB, comment="core.parameters; null: version 0.1 wrote the columns that it replaces"),
     )
-
-
-def downgrade() -> None:
-    op.drop_column("jobs", "parameters")

@@ -1,0 +1,37 @@
+"""How Postgres runs a statement, as EXPLAIN ANALYZE says it, and what it did is undone."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+from core.db import Database, Statement
+
+
+def plan(database: Database, statement: Statement[Any] | sa.Executable) -> dict[str, Any]:
+    with database.engine.connect() as connection:
+
+        @sa.event.listens_for(connection, "before_cursor_execute", retval=True)
+        def explain(_connection: object, _cursor: object, sql: str, values: object, *_: object) -> tuple[str, object]:
+            return f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", values
+
+        sql = statement.sql if isinstance(statement, Statement) else statement
+        (explanation,) = connection.execute(sql).scalar_one()
+        connection.rollback()
+    return dict(explanation)
+
+
+def nodes(of: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield of
+    for child in of.get("Plans", []):
+        yield from nodes(child)
+
+
+def scans(of: dict[str, Any], table: str) -> list[dict[str, Any]]:
+    """The nodes that read a table."""
+    return [node for node in nodes(of["Plan"]) if node.get("Relation Name") == table]
+
+
+def indexes(of: dict[str, Any]) -> set[str]:
+    """The indexes that are read."""
+    return {node["Index Name"] for node in nodes(of["Plan"]) if "Index Name" in node}
