@@ -81,6 +81,10 @@ class Settings(BaseSettings):
     )
     heartbeat: Duration = Field(timedelta(seconds=10), description="How often a worker renews its lease.")
     sweep: Duration = Field(timedelta(seconds=5), description="How often expired leases and jobs are looked for.")
+    cleanup: Duration = Field(
+        timedelta(minutes=10),
+        description="How often what is past its retention, and files that no row names, are looked for and deleted.",
+    )
     poll: Duration = Field(
         timedelta(seconds=5), description="How often a worker looks at the database without being rung for."
     )

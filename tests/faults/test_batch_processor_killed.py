@@ -21,7 +21,7 @@ from tests.images import upload
 from tests.processes import Process
 from tests.stack import Stack
 from tests.story.test_batches import jsonl, lines_of, numbered, submit, until
-from worker.sweep import ORPHAN_AGE, Sweep
+from worker.sweep.cleanup import ORPHAN_AGE, Cleanup
 
 LINES = 2000
 
@@ -114,9 +114,9 @@ def tidy(stack: Stack, **settings: Any) -> None:
     old = time.time() - ORPHAN_AGE.total_seconds() - 60
     for path in Path(stack.directory, "images").rglob("*"):
         os.utime(path, (old, old))
-    sweep = Sweep(stack.settings.model_copy(update=settings))
-    sweep.files()
-    sweep.close()
+    cleanup = Cleanup(stack.settings.model_copy(update=settings))
+    cleanup.run_once()
+    cleanup.close()
 
 
 @contextmanager
