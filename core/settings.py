@@ -51,6 +51,11 @@ class Settings(BaseSettings):
     storage_url: str | None = Field(
         None, description="file://, s3://, gs:// or az://. Default: the directory `images` under data_dir."
     )
+    storage_timeout: Annotated[Duration, Le(timedelta(seconds=60))] = Field(
+        timedelta(seconds=20),
+        description="Longest the object storage may leave a request unanswered; at most a minute. An image, or a part "
+        "of 5 MB, must be uploaded in this time. A request that is repeated after an error may take twice as long.",
+    )
     presign: bool = Field(
         True,
         description="Hand out links signed by the store. Off where clients cannot reach the store: the API serves.",
