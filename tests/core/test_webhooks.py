@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import openai
@@ -22,7 +22,7 @@ from core.webhooks import endpoints as webhooks
 from tests.core.test_deliveries import completed, rows, take
 from tests.receiver import Received, Receiver, answering
 from tests.stack import settings_of
-from worker.webhooks.deliver import Deliverer, retry_after
+from worker.webhooks.deliver import Deliverer
 from worker.webhooks.endpoint_health import MAX_DESTINATIONS, EndpointHealth
 
 FINALS = ["job.completed", "job.failed"]
@@ -196,14 +196,6 @@ def test_a_receiver_that_is_gone_is_disabled(database: Database, deliverer: Deli
     assert found.disabled_reason == "The receiver answered 410 Gone."
 
 
-def test_a_date_to_wait_for_is_understood() -> None:
-    now = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-
-    assert retry_after("Sun, 22 Nov 2026 12:02:00 GMT", now) == timedelta(seconds=120)
-    assert retry_after("Sun, 22 Nov 2020 12:02:00 GMT", now) == timedelta(0)
-    assert retry_after("whenever", now) is None
-
-
 @pytest.mark.parametrize(
     "text", ["whsec_", "whsec_c2hvcnQ=", "secret", "whsec_" + "a" * 200, "whsec_ünïcode" + "a" * 30]
 )
@@ -228,10 +220,10 @@ def test_a_project_has_no_more_endpoints_than_it_may(database: Database) -> None
 def test_what_is_known_of_receivers_is_their_last_sending_and_bounded() -> None:
     receivers = EndpointHealth(8)
     for lane, seconds in (("a", 0.1), ("b", 15), ("c", 15), ("a", 15), ("b", 15), ("c", 0.9)):
-        receivers.note(lane, seconds)
-    assert (receivers.quick(), receivers.slow(), receivers.for_others) == (["c"], ["a", "b"], 4)
+        receivers.record(lane, seconds)
+    assert (receivers.list_fast(), receivers.list_slow(), receivers.shared_slots) == (["c"], ["a", "b"], 4)
 
     for number in range(2 * MAX_DESTINATIONS):
-        receivers.note(f"{number}", 15)
-    assert (len(receivers.slow()), receivers.slow()[-1]) == (MAX_DESTINATIONS, f"{2 * MAX_DESTINATIONS - 1}")
-    assert receivers.quick() == ["c"]
+        receivers.record(f"{number}", 15)
+    assert (len(receivers.list_slow()), receivers.list_slow()[-1]) == (MAX_DESTINATIONS, f"{2 * MAX_DESTINATIONS - 1}")
+    assert receivers.list_fast() == ["c"]
