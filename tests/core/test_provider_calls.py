@@ -47,15 +47,15 @@ def ended(database: Database, *outcomes: CallOutcome, wait: timedelta | None = N
         database.execute(jobs.fail(job.id, lease, ProviderUnavailable()))
 
 
-def standing(database: Database, job: JobRow, lease: UUID) -> Preflight:
-    (found,) = database.execute(provider_calls.standing(job.id, lease, "local", BREAKER))
+def preflight(database: Database, job: JobRow, lease: UUID) -> Preflight:
+    (found,) = database.execute(provider_calls.preflight(job.id, lease, "local", BREAKER))
     return found
 
 
 def pause(database: Database) -> Pause | None:
     """What a job that is claimed now would hear."""
     job, lease = claimed(database)
-    return provider_calls.pause(standing(database, job, lease), BREAKER)
+    return provider_calls.pause(preflight(database, job, lease), BREAKER)
 
 
 def outcomes(database: Database) -> Sequence[str | None]:
@@ -73,7 +73,7 @@ def test_a_wish_to_stop_prevents_the_call(database: Database) -> None:
     job, lease = claimed(database)
     database.execute(jobs.cancel(DEFAULT_PROJECT, job.id))
 
-    assert standing(database, job, lease).unwanted
+    assert preflight(database, job, lease).is_cancelled
     assert opened(database, job, lease) is None
 
 
@@ -100,7 +100,7 @@ def test_an_earlier_attempt_speaks_against_a_call_if_it_may_have_been_billed(
     job, lease = claimed(database)
     call_id = opened(database, job, lease)
     assert call_id is not None
-    assert standing(database, job, lease).earlier is None  # one's own is not an earlier one
+    assert preflight(database, job, lease).earlier_outcome is None  # one's own is not an earlier one
     if outcome is CallOutcome.ABANDONED:
         database.execute(provider_calls.abandon(job.id, uuid4()))
     else:
@@ -109,7 +109,7 @@ def test_an_earlier_attempt_speaks_against_a_call_if_it_may_have_been_billed(
     later = uuid4()
     database.execute(claim(later))
 
-    assert standing(database, job, later).earlier == (outcome if outcome.may_be_billed else None)
+    assert preflight(database, job, later).earlier_outcome == (outcome if outcome.may_be_billed else None)
 
 
 def test_calls_of_jobs_that_nobody_holds_are_abandoned_and_told_of_later_all_the_same(database: Database) -> None:

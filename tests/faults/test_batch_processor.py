@@ -32,7 +32,7 @@ from tests.images import an_image, encoded, upload
 from tests.processes import Process
 from tests.stack import Stack, migrate
 from tests.story.test_batches import lines_of, submit, until
-from worker.batches.processor import BatchProcessor, Held
+from worker.batches.processor import BatchLease, BatchProcessor
 
 _numbers = count(1)
 
@@ -68,7 +68,7 @@ def test_nothing_that_goes_wrong_ends_the_processor(own: Stack) -> None:
     own.api()
     own.database.execute(sa.text("ALTER TABLE batches RENAME TO elsewhere"))
     processor = own.sweep()
-    processor.until_says("the batch processor stumbled")
+    processor.until_says("the batch processor failed")
     own.database.execute(sa.text("ALTER TABLE elsewhere RENAME TO batches"))
     batch = submit(own, requests=[{"prompt": "a cat"}], model="elsewhere", size="64x64")
 
@@ -96,19 +96,19 @@ def test_a_store_that_is_away_keeps_batches_waiting_and_fails_none(own: Stack) -
 
     with away(storage):
         processor = own.sweep()
-        until_so(lambda: processor.said().count("the store is away") >= 2)
+        until_so(lambda: processor.said().count("the storage is unavailable") >= 2)
         reading = [status_of(own, batch_id) for batch_id in (plain, edit)]
     with away(storage / image["id"]):
         free_leases(own)
         until_so(lambda: status_of(own, plain) == "in_progress")
-        until_so(lambda: processor.said().count("the store is away") >= 3)
+        until_so(lambda: processor.said().count("the storage is unavailable") >= 3)
         reading.append(status_of(own, edit))
     free_leases(own)
     until_so(lambda: status_of(own, edit) == "in_progress")
 
     end_jobs(own, plain)
     with away(storage):
-        until_so(lambda: processor.said().count("the store is away") >= 4)
+        until_so(lambda: processor.said().count("the storage is unavailable") >= 4)
         writing = status_of(own, plain)
     free_leases(own)
     done = until(own, plain)
@@ -230,10 +230,10 @@ def test_a_long_batch_keeps_its_processor_and_holds_up_no_other(own: Stack) -> N
         yield "another"
 
     processor = BatchProcessor(own.settings)
-    for _ in Held(own.database, row, processor.move_on, renewal=0.0).renewing(reading()):
+    for _ in BatchLease(own.database, row, processor.advance, renewal=0.0).renew_during(reading()):
         seen.append(status_of(own, waiting))
-    moved = processor.admit(
-        Held(own.database, row, lambda: in_copy.append(bool(own.database.execute(copying))), renewal=0.0)
+    moved = processor.read_batch(
+        BatchLease(own.database, row, lambda: in_copy.append(bool(own.database.execute(copying))), renewal=0.0)
     )
     processor.close()
 

@@ -269,7 +269,7 @@ def test_a_file_deleted_before_it_is_read_fails_its_batch(bounded: Stack) -> Non
 
     assert [batch["status"] for batch in failed] == ["failed", "failed"]
     (said,), (of_lost,) = (batch["errors"]["data"] for batch in failed)
-    assert (said["line"], said["message"]) == (None, f"There is no file '{whole['id']}' any more.")
+    assert (said["line"], said["message"]) == (None, f"The file '{whole['id']}' was deleted or has expired.")
     assert (of_lost["line"], of_lost["message"]) == (None, "The file is gone.")
 
 

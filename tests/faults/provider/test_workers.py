@@ -126,11 +126,11 @@ def test_a_worker_told_to_go_waits_for_its_call(service: Stack, openai: OpenAISt
     assert service.job(job_id)["status"] == "completed"
 
 
-def test_a_worker_told_to_go_waits_for_the_call_of_its_lookout_too(service: Stack, openai: OpenAIStub) -> None:
+def test_a_worker_told_to_go_waits_for_the_call_of_its_poller_too(service: Stack, openai: OpenAIStub) -> None:
     openai.way = lambda request: Way(draws=True, seconds=3.0 if request.prompt == "soon" else 8.0)
     worker = a_worker(service, concurrency=1)
     asked = [submit(service, prompt) for prompt in ("soon", "later")]
-    openai.until(2)  # one by the thread, one by the lookout that found it waiting
+    openai.until(2)  # one by the thread, one by the poller
 
     assert worker.terminate() == 0
 
