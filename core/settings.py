@@ -47,7 +47,11 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(Path(".safelight"), description="Directory of the embedded servers, local images and logs.")
     database_url: str | None = Field(None, description="Postgres 15 or newer. Default: the embedded server.")
-    redis_url: str | None = Field(None, description="Redis or Valkey. Default: the embedded server.")
+    redis_url: str | None = Field(
+        None,
+        description="Redis or Valkey: redis://, rediss:// or sentinel:// (docs/06-operations.md). "
+        "Default: the embedded server.",
+    )
     storage_url: str | None = Field(
         None, description="file://, s3://, gs:// or az://. Default: the directory `images` under data_dir."
     )

@@ -12,6 +12,7 @@ from typing import Any
 from celery import Celery, signals
 
 from core.db import UNAVAILABLE
+from core.redis.connection import celery_options
 from core.redis.notifier import KEY_PREFIX
 from core.settings import Settings
 from worker.generation import microbatch
@@ -21,8 +22,16 @@ log = logging.getLogger(__name__)
 
 settings = Settings()
 
-app = Celery("safelight", broker=settings.redis_url, include=["worker.generation.tasks"])
+TRANSPORT = {
+    "global_keyprefix": KEY_PREFIX,
+    "visibility_timeout": 86_400,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+}
+
+app = Celery("safelight", include=["worker.generation.tasks"])
 app.conf.update(
+    **celery_options(settings, **TRANSPORT),
     task_acks_late=False,  # with late acks every job longer than the visibility timeout would run again, in parallel
     task_reject_on_worker_lost=False,
     task_ignore_result=True,
@@ -38,12 +47,6 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
     broker_channel_error_retry=True,
-    broker_transport_options={
-        "global_keyprefix": KEY_PREFIX,
-        "visibility_timeout": 86_400,
-        "socket_keepalive": True,
-        "health_check_interval": 25,
-    },
 )
 
 context: Context | None = None
