@@ -107,10 +107,11 @@ def connect(settings: Settings, seconds: float = SECONDS) -> redis.Redis:
     options = _options(address, seconds) | {"retry": Retry(NoBackoff(), 0)}
     if not address.sentinels:
         return redis.Redis.from_url(address.url, **options)
-    sentinel = redis.sentinel.Sentinel(
+    sentinel = redis.sentinel.Sentinel(  # type: ignore[no-untyped-call]  # redis-py's
         address.sentinels, sentinel_kwargs=_sentinel_options(address, seconds), **options
     )
-    return sentinel.master_for(address.master_name)
+    client: redis.Redis = sentinel.master_for(address.master_name)  # type: ignore[no-untyped-call]  # redis-py's
+    return client
 
 
 def connect_async(settings: Settings, seconds: float = SECONDS) -> redis.asyncio.Redis:
@@ -119,10 +120,11 @@ def connect_async(settings: Settings, seconds: float = SECONDS) -> redis.asyncio
     options = _options(address, seconds) | {"retry": redis.asyncio.retry.Retry(NoBackoff(), 0)}
     if not address.sentinels:
         return redis.asyncio.Redis.from_url(address.url, **options)
-    sentinel = redis.asyncio.sentinel.Sentinel(
+    sentinel = redis.asyncio.sentinel.Sentinel(  # type: ignore[no-untyped-call]  # redis-py's
         address.sentinels, sentinel_kwargs=_sentinel_options(address, seconds), **options
     )
-    return sentinel.master_for(address.master_name)
+    client: redis.asyncio.Redis = sentinel.master_for(address.master_name)
+    return client
 
 
 def celery_options(settings: Settings, **transport: Any) -> dict[str, Any]:

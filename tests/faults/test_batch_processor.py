@@ -75,13 +75,6 @@ def test_nothing_that_goes_wrong_ends_the_processor(own: Stack) -> None:
     assert until(own, batch["id"], "in_progress")["request_counts"]["queued"] == 1
 
 
-def test_a_sweep_that_ends_takes_its_processor_with_it(own: Stack) -> None:
-    """Else a supervisor would think that it sweeps."""
-    own.database.execute(sa.text("ALTER TABLE jobs RENAME TO elsewhere"))
-
-    assert own.sweep().wait() == 1
-
-
 def test_a_store_that_is_away_keeps_batches_waiting_and_fails_none(own: Stack) -> None:
     own.api()
     storage = own.directory / "images" / "files"

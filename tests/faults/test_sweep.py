@@ -154,6 +154,18 @@ def test_a_frozen_sweep_is_replaced_and_stands_by_when_it_wakes(own: Stack) -> N
         first.until_says("reclaim: standby")
 
 
+def test_an_error_that_nobody_foresaw_ends_no_loop(own: Stack) -> None:
+    own.api()
+    with sweeping(own) as sweep:
+        own.database.execute(sa.text("ALTER TABLE jobs RENAME TO elsewhere"))
+        sweep.until_says("reclaim failed and goes on")
+        sweep.until_says("cleanup failed and goes on")
+        own.database.execute(sa.text("ALTER TABLE elsewhere RENAME TO jobs"))
+
+        reclaim_seconds(own)
+        assert sweep.terminate() == 0
+
+
 def test_a_sweep_outlives_a_restart_of_postgres(directory: Path, valkey: EmbeddedValkey) -> None:
     place = directory / f"sweep{next(_numbers)}"
     with EmbeddedPostgres(place / "pg") as postgres:
