@@ -84,7 +84,7 @@ def _sentinel_address(nodes: Sequence[SplitResult], options: dict[str, str], tls
         raise ValueError("SAFELIGHT_REDIS_URL: the path must be the number of a database, such as /0")
     is_tls = tls or options.get("ssl", "").lower() in _TRUE
     sentinels = tuple((node.hostname or "localhost", node.port or SENTINEL_PORT) for node in nodes)
-    # kombu takes the credentials from the first URL, and 6379 for a port that is left out.
+    # kombu may go on with any of the URLs, so each has the credentials; for a port left out it takes 6379.
     user, at, _ = first.netloc.rpartition("@")
     hosts = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in sentinels]
     credentials = {"username": unquote(first.username or ""), "password": unquote(first.password or "")}
@@ -104,11 +104,12 @@ def _sentinel_address(nodes: Sequence[SplitResult], options: dict[str, str], tls
 def connect(settings: Settings, seconds: float = SECONDS) -> redis.Redis:
     """A client for synchronous code, which waits for Redis `seconds` at most and tries nothing twice."""
     address = parse_address(settings.redis_url)
-    options = _options(address, seconds) | {"retry": Retry(NoBackoff(), 0)}
+    retry = Retry(NoBackoff(), 0)
+    options = _options(address, seconds) | {"retry": retry}
     if not address.sentinels:
         return redis.Redis.from_url(address.url, **options)
     sentinel = redis.sentinel.Sentinel(  # type: ignore[no-untyped-call]  # redis-py's
-        address.sentinels, sentinel_kwargs=_sentinel_options(address, seconds), **options
+        address.sentinels, sentinel_kwargs=_sentinel_options(address, seconds) | {"retry": retry}, **options
     )
     client: redis.Redis = sentinel.master_for(address.master_name)  # type: ignore[no-untyped-call]  # redis-py's
     return client
@@ -117,11 +118,12 @@ def connect(settings: Settings, seconds: float = SECONDS) -> redis.Redis:
 def connect_async(settings: Settings, seconds: float = SECONDS) -> redis.asyncio.Redis:
     """`connect` for asynchronous code."""
     address = parse_address(settings.redis_url)
-    options = _options(address, seconds) | {"retry": redis.asyncio.retry.Retry(NoBackoff(), 0)}
+    retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
+    options = _options(address, seconds) | {"retry": retry}
     if not address.sentinels:
         return redis.asyncio.Redis.from_url(address.url, **options)
     sentinel = redis.asyncio.sentinel.Sentinel(  # type: ignore[no-untyped-call]  # redis-py's
-        address.sentinels, sentinel_kwargs=_sentinel_options(address, seconds), **options
+        address.sentinels, sentinel_kwargs=_sentinel_options(address, seconds) | {"retry": retry}, **options
     )
     client: redis.asyncio.Redis = sentinel.master_for(address.master_name)
     return client
@@ -138,7 +140,8 @@ def celery_options(settings: Settings, **transport: Any) -> dict[str, Any]:
     if address.sentinels:
         options["broker_transport_options"] |= {
             "master_name": address.master_name,
-            "sentinel_kwargs": _sentinel_options(address, SECONDS),
+            # By default redis-py tries a Sentinel that is away again and again, for 8 s.
+            "sentinel_kwargs": _sentinel_options(address, SECONDS) | {"retry": Retry(NoBackoff(), 0)},
         }
     return options
 
