@@ -166,7 +166,7 @@ class Database:
     """Postgres for synchronous code. Safe to share between threads."""
 
     def __init__(self, settings: Settings, name: str = "safelight-worker") -> None:
-        self.engine = sa.create_engine(_url(settings), **_options(settings, name))
+        self.engine = sa.create_engine(database_url(settings), **_options(settings, name))
         _translate_errors(self.engine)
         _ping_after_idling(self.engine)
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -195,7 +195,7 @@ class AsyncDatabase:
     """Postgres for asynchronous code."""
 
     def __init__(self, settings: Settings, name: str = "safelight-api") -> None:
-        self.engine = create_async_engine(_url(settings), **_options(settings, name))
+        self.engine = create_async_engine(database_url(settings), **_options(settings, name))
         _translate_errors(self.engine.sync_engine)
         _ping_after_idling(self.engine.sync_engine)
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -228,25 +228,30 @@ class AsyncDatabase:
         await self.engine.dispose()
 
 
-def _url(settings: Settings) -> sa.URL:
+def database_url(settings: Settings) -> sa.URL:
     """The database's URL, with psycopg 3 as its driver."""
     if settings.database_url is None:
         raise ValueError("SAFELIGHT_DATABASE_URL is not set; `safelight up` starts an embedded Postgres and sets it.")
     return sa.make_url(settings.database_url).set(drivername="postgresql+psycopg")
 
 
-def _options(settings: Settings, name: str) -> dict[str, Any]:
+def connect_args(settings: Settings, name: str) -> dict[str, Any]:
+    """What every connection is opened with. `name` is shown by pg_stat_activity."""
     milliseconds = settings.statement_timeout // timedelta(milliseconds=1)
+    return {
+        "connect_timeout": 3,
+        "application_name": name,
+        "options": f"-c statement_timeout={milliseconds} -c idle_in_transaction_session_timeout=60000",
+        "keepalives_idle": 15,
+    }
+
+
+def _options(settings: Settings, name: str) -> dict[str, Any]:
     return {
         "pool_size": settings.database_pool_size,
         "max_overflow": 0,
         "pool_timeout": 5,
-        "connect_args": {
-            "connect_timeout": 3,
-            "application_name": name,
-            "options": f"-c statement_timeout={milliseconds} -c idle_in_transaction_session_timeout=60000",
-            "keepalives_idle": 15,
-        },
+        "connect_args": connect_args(settings, name),
     }
 
 

@@ -1,9 +1,9 @@
-"""Our own database of calls to a provider: a row before each call, closed after it. A paid call cannot be fenced.
+"""Calls to a provider: a row before each call, closed after it, because a paid call cannot be fenced.
 
-`open_call` commits before anything is sent, and only for whoever holds the job's lease. A row that stays open, or whose
-outcome nobody knows, says that the provider may have drawn and billed: the job is not sent again by itself. What a
-provider says about its limits, and how its last calls ended, is read from here too, so that all workers of a queue
-know it and a restart forgets nothing.
+`open_call` is committed before anything is sent, and only for the holder of the job's lease. A row that stays open, or
+whose outcome is unknown, means that the provider may have billed an image: the job is not sent again by itself. The
+rows also hold the provider's rate limits and the outcomes of its last calls, for all workers of a queue and over
+restarts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ _MAY_BE_BILLED = [outcome for outcome in CallOutcome if outcome.may_be_billed]
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Nobody should ask the provider for a while."""
+    """The provider is not to be called for a while."""
 
     reason: str  # code of the error that says why
     delay: timedelta
@@ -40,38 +40,38 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """After so many failures one after the other, one call at a time tries again, at growing distances."""
+    """After so many consecutive failures, one call at a time tries again, after growing pauses."""
 
     failures: int
     pause: timedelta
 
     @property
     def window(self) -> int:
-        """How many of the last calls decide: some more than may be under way when it opens."""
+        """How many of the last calls decide: more than may be under way when it opens."""
         return self.failures + 100
 
 
 def lock(queue: str) -> sa.Select[Any]:
-    """Let one worker at a time decide whether a queue's provider may be asked, until the transaction ends."""
+    """Let one worker at a time decide whether a queue's provider may be called, until the transaction ends."""
     return sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(f"provider_calls {queue}", 0)))
 
 
 def abandon(job_id: str, lease: UUID) -> Statement[AbandonedCall]:
-    """Close what earlier attempts at a job left open: their workers are gone, and nobody knows what came of it."""
+    """Close the calls that earlier attempts at a job left open: their workers are gone, the outcome is unknown."""
     return Statement(
         _abandoned().where(provider_calls.c.job_id == job_id, provider_calls.c.lease != lease), AbandonedCall
     )
 
 
 def abandon_lost() -> Statement[AbandonedCall]:
-    """Close every call whose job is not in the hands of the worker that made it any more.
+    """Close every call whose worker does not hold the job's lease any more.
 
-    If that worker lives after all, `close_call` still tells what came of it.
+    If that worker lives after all, `close_call` still records the outcome.
     """
-    held = sa.exists().where(
+    has_lease = sa.exists().where(
         jobs.c.id == provider_calls.c.job_id, jobs.c.lease == provider_calls.c.lease, in_status(JobStatus.IN_PROGRESS)
     )
-    return Statement(_abandoned().where(~held), AbandonedCall)
+    return Statement(_abandoned().where(~has_lease), AbandonedCall)
 
 
 def _abandoned() -> sa.Update:
@@ -83,19 +83,19 @@ def _abandoned() -> sa.Update:
     )
 
 
-def standing(job_id: str, lease: UUID, queue: str, breaker: Breaker) -> Statement[Preflight]:
-    """What speaks against a call for a job. No row back: the job is somebody else's.
+def preflight(job_id: str, lease: UUID, queue: str, breaker: Breaker) -> Statement[Preflight]:
+    """Everything that may forbid a call for a job. No row back: the lease is lost.
 
-    unwanted: whether its owner wants it to stop. earlier: outcome of the last call of another attempt that may have
-    been billed. limited_for: seconds for which the provider wants no call. recent: the queue's last calls, the one that
-    ended last first, with their outcomes and the seconds since they began and ended. under_way: calls that began after
-    the end of all these.
+    is_cancelled: whether its owner cancelled it. earlier_outcome: of the last call of another attempt that may have
+    been billed. limited_for: seconds for which the provider takes no call. recent: the queue's last calls, latest end
+    first, with their outcomes and the seconds since they began and ended. under_way: calls that began after the end of
+    all these.
     """
-    calls, own = provider_calls.c, provider_calls.alias("own").c
-    earlier = (
-        sa.select(own.outcome)
-        .where(own.job_id == job_id, own.lease != lease, own.outcome.in_(_MAY_BE_BILLED))
-        .order_by(own.started_at.desc())
+    calls, attempts = provider_calls.c, provider_calls.alias("attempts").c
+    earlier_outcome = (
+        sa.select(attempts.outcome)
+        .where(attempts.job_id == job_id, attempts.lease != lease, attempts.outcome.in_(_MAY_BE_BILLED))
+        .order_by(attempts.started_at.desc())
         .limit(1)
     )
     limit = sa.select(sa.extract("epoch", sa.func.max(calls.retry_at) - NOW)).where(
@@ -108,20 +108,20 @@ def standing(job_id: str, lease: UUID, queue: str, breaker: Breaker) -> Statemen
         .limit(breaker.window)
         .cte("last")
     )
-    described = sa.func.jsonb_build_object(
+    call = sa.func.jsonb_build_object(
         "outcome", last.c.outcome,
         "began", sa.extract("epoch", NOW - last.c.started_at),
         "ended", sa.extract("epoch", NOW - last.c.closed_at),
     )  # fmt: skip
-    recent = sa.select(sa.cast(sa.func.jsonb_agg(aggregate_order_by(described, last.c.closed_at.desc())), JSONB))
+    recent = sa.select(sa.cast(sa.func.jsonb_agg(aggregate_order_by(call, last.c.closed_at.desc())), JSONB))
     ended_at = sa.select(sa.func.max(last.c.closed_at)).scalar_subquery()
     under_way = sa.select(sa.func.count()).where(
         calls.queue == queue, calls.outcome.is_(None), calls.started_at > ended_at
     )
     return Statement(
         sa.select(
-            jobs.c.cancel_requested_at.is_not(None).label("unwanted"),
-            earlier.scalar_subquery().label("earlier"),
+            jobs.c.cancel_requested_at.is_not(None).label("is_cancelled"),
+            earlier_outcome.scalar_subquery().label("earlier_outcome"),
             limit.scalar_subquery().label("limited_for"),
             recent.scalar_subquery().label("recent"),
             under_way.scalar_subquery().label("under_way"),
@@ -130,28 +130,28 @@ def standing(job_id: str, lease: UUID, queue: str, breaker: Breaker) -> Statemen
     )
 
 
-def pause(standing: Preflight, breaker: Breaker) -> Pause | None:
-    """How long a provider should be left alone: as long as it says, or as its last failures make wise."""
-    if standing.limited_for is not None:
-        return Pause(ProviderRateLimited.code, timedelta(seconds=float(standing.limited_for)))
-    recent: Sequence[Mapping[str, Any]] = standing.recent or ()
+def pause(preflight: Preflight, breaker: Breaker) -> Pause | None:
+    """How long a provider is not to be called: as long as it says, or as its last failures suggest."""
+    if preflight.limited_for is not None:
+        return Pause(ProviderRateLimited.code, timedelta(seconds=float(preflight.limited_for)))
+    recent: Sequence[Mapping[str, Any]] = preflight.recent or ()
     streak = list(takewhile(lambda call: CallOutcome(call["outcome"]).blames_provider, recent))
     if len(streak) < breaker.failures:
         return None
-    opened = streak[-breaker.failures]["ended"]
-    tries = sum(call["began"] < opened for call in streak)  # what was under way when it opened is none
-    rest = breaker.pause * 2 ** min(tries, MAX_DOUBLINGS) - timedelta(seconds=streak[0]["ended"])
-    if rest > timedelta(0):
-        return Pause(ProviderPaused.code, rest)
-    return Pause(ProviderPaused.code, breaker.pause) if standing.under_way else None
+    opened_ago = streak[-breaker.failures]["ended"]
+    tries = sum(call["began"] < opened_ago for call in streak)  # calls under way when it opened do not count
+    remaining = breaker.pause * 2 ** min(tries, MAX_DOUBLINGS) - timedelta(seconds=streak[0]["ended"])
+    if remaining > timedelta(0):
+        return Pause(ProviderPaused.code, remaining)
+    return Pause(ProviderPaused.code, breaker.pause) if preflight.under_way else None
 
 
 def open_call(call_id: str, job: JobRow, lease: UUID, request_hash: bytes) -> Statement[str]:
-    """Write down that a job's request is about to be sent. To be committed before it is; may be repeated by id.
+    """Record that a job's request is about to be sent. Commit it before sending; it may be repeated by id.
 
-    Nothing is written for a job that is not held under this lease or not wanted any more.
+    No row is written for a cancelled job, or for one that is not under this lease.
     """
-    ours = jobs.c.id == job.id, jobs.c.lease == lease, in_status(JobStatus.IN_PROGRESS)
+    is_current = jobs.c.id == job.id, jobs.c.lease == lease, in_status(JobStatus.IN_PROGRESS)
     new = sa.select(
         sa.literal(call_id),
         jobs.c.project_id,
@@ -163,7 +163,7 @@ def open_call(call_id: str, job: JobRow, lease: UUID, request_hash: bytes) -> St
         jobs.c.model,
         jobs.c.n,
         sa.literal(request_hash),
-    ).where(*ours, jobs.c.cancel_requested_at.is_(None))
+    ).where(*is_current, jobs.c.cancel_requested_at.is_(None))
     columns = [
         "id", "project_id", "job_id", "attempt", "lease", "worker", "queue", "model", "n", "request_hash",
     ]  # fmt: skip
@@ -179,7 +179,7 @@ def open_call(call_id: str, job: JobRow, lease: UUID, request_hash: bytes) -> St
 
 
 def close_call(call_id: str, reply: Reply) -> Statement[str]:
-    """Write down how a call ended; also over a guess that was made while its worker was silent."""
+    """Record the outcome of a call, also of one that was taken for abandoned meanwhile."""
     wait = None if reply.wait is None else NOW + sa.literal(reply.wait, sa.Interval)
     statement = (
         sa.update(provider_calls)
@@ -202,8 +202,8 @@ def close_call(call_id: str, reply: Reply) -> Statement[str]:
 
 
 def cost_per_image(project_id: str, model: str, calls: int = 100) -> Statement[ImageCost]:
-    """What an image of a model has cost a project lately, in US dollars, over so many calls; null: it is not known."""
-    lately = (
+    """What an image of a model has cost a project, in US dollars, over its last calls; null: not known."""
+    recent = (
         sa.select(provider_calls.c.cost_usd, provider_calls.c.n)
         .where(
             provider_calls.c.project_id == project_id,
@@ -213,10 +213,10 @@ def cost_per_image(project_id: str, model: str, calls: int = 100) -> Statement[I
         )
         .order_by(provider_calls.c.closed_at.desc())
         .limit(calls)
-        .subquery("lately")
+        .subquery("recent")
     )
     return Statement(
-        sa.select(sa.cast(sa.func.sum(lately.c.cost_usd) / sa.func.sum(lately.c.n), sa.Double).label("usd")), ImageCost
+        sa.select(sa.cast(sa.func.sum(recent.c.cost_usd) / sa.func.sum(recent.c.n), sa.Double).label("usd")), ImageCost
     )
 
 

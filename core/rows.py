@@ -368,8 +368,8 @@ class AbandonedCall:
 class Preflight:
     """Everything the check before a provider call needs; see `core.provider_calls.preflight`."""
 
-    unwanted: bool
-    earlier: str | None
+    is_cancelled: bool
+    earlier_outcome: str | None
     limited_for: float | None
     recent: Sequence[Json] | None
     under_way: int

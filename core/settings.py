@@ -58,12 +58,19 @@ class Settings(BaseSettings):
         None, description="URL of Postgres 15 or newer. Default: the embedded Postgres of `safelight up`."
     )
     redis_url: str | None = Field(
-        None, description="URL of Redis or Valkey. Default: the embedded Valkey of `safelight up`."
+        None,
+        description="URL of Redis or Valkey: redis://, rediss:// or sentinel:// (docs/06-operations.md). "
+        "Default: the embedded Valkey of `safelight up`.",
     )
     storage_url: str | None = Field(
         None,
         description="Where images and files are stored: file://, s3://, gs:// or az://. "
         "Default: the directory `images` in data_dir.",
+    )
+    storage_timeout: Annotated[Duration, Le(timedelta(seconds=60))] = Field(
+        timedelta(seconds=20),
+        description="Longest the object storage may leave a request unanswered; at most a minute. An image, or a part "
+        "of 5 MB, must be uploaded in this time. A request that is repeated after an error may take twice as long.",
     )
     presign: bool = Field(
         True,
@@ -102,6 +109,10 @@ class Settings(BaseSettings):
     )
     sweep: Duration = Field(
         timedelta(seconds=5), description="Interval at which the sweep looks for expired leases and jobs."
+    )
+    cleanup: Duration = Field(
+        timedelta(minutes=10),
+        description="How often what is past its retention, and files that no row names, are looked for and deleted.",
     )
     poll: Duration = Field(
         timedelta(seconds=5), description="Interval at which a worker looks for jobs when no notification arrives."

@@ -36,6 +36,9 @@ MEDIA_TYPES = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
 
 MISSING = (NotFoundError, FileNotFoundError)  # the local store speaks of files
 BROKEN = (BaseError, OSError)
+LONGEST_REQUEST = timedelta(hours=1)
+"""A download may take this long in all, as its reader may be slow; a pause of the server is limited apart."""
+
 UNFINISHED = re.compile(r"#\d+$")
 """How obstore names a file in a directory before it is whole."""
 
@@ -229,14 +232,18 @@ def _open(settings: Settings) -> ObjectStore:
         directory = _directory(settings)
         directory.mkdir(parents=True, exist_ok=True)
         return LocalStore(directory, automatic_cleanup=True)
+    limit = settings.storage_timeout
     options: ClientConfig = {
-        "timeout": timedelta(seconds=30),
-        "connect_timeout": timedelta(seconds=3),
+        "timeout": LONGEST_REQUEST,
+        "connect_timeout": min(timedelta(seconds=3), limit),
+        "read_timeout": limit,  # of an upload: from its first byte to the answer
         # An inner store often speaks plain http; whoever names such an address means it.
         "allow_http": os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"),
     }
     # Region, endpoint and credentials come from the usual variables of each cloud (AWS_ENDPOINT_URL, AWS_REGION ...).
-    return from_url(url, client_options=options)
+    # A request that was refused is repeated for as long as one may hang; obstore's default of three minutes is longer
+    # than a worker may be without progress (`stall_timeout`).
+    return from_url(url, client_options=options, retry_config={"max_retries": 10, "retry_timeout": limit})
 
 
 async def _chunks(result: "obstore.GetResult") -> AsyncIterator[bytes]:

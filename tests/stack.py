@@ -115,8 +115,9 @@ class Stack:
         process.until_says("ready.")
         return process
 
-    def sweep(self) -> Process:
-        return self._exits.enter_context(Process("sweep", python("-m", "worker.sweep"), self.environment))
+    def sweep(self, **settings: str) -> Process:
+        command = python("-m", "worker.sweep")
+        return self._exits.enter_context(Process("sweep", command, self.environment | settings))
 
     def deliver(self) -> Process:
         return self._exits.enter_context(Process("deliver", python("-m", "worker.webhooks.deliver"), self.environment))

@@ -1,7 +1,7 @@
 """The notifier: a Celery message on Redis that says "there is work on this queue", and nothing more.
 
-It carries no job id. It may be lost, doubled or late without harm: workers also look at the database by themselves. It
-is rung after the commit, off the event loop, within bounded time, and its failure decides nothing.
+It carries no job id. It may be lost, repeated or late without harm: workers also poll the database. It is sent after
+the commit, off the event loop, within bounded time, and its failure decides nothing.
 (`docs/decisions/0002`; the workers' side is `worker/generation/app.py`.)
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from celery import Celery
 
+from core.redis.connection import celery_options
 from core.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -18,10 +19,10 @@ log = logging.getLogger(__name__)
 TASK = "safelight.generate"
 KEY_PREFIX = "safelight:"
 STALE_SECONDS = 60
-"""A ring that nobody heard for so long is dropped; the worker has looked by itself in the meantime."""
+"""A notification that no worker received for so long is dropped; a worker has polled the database meanwhile."""
 
 PAUSE_SECONDS = 0.02
-"""Between two rings for a queue: a worker that was just woken looks at all that waits, and a ring costs 1 ms."""
+"""Between two notifications of a queue: a notified worker sees all waiting jobs, and a notification costs 1 ms."""
 
 # Publishing fails within about two seconds even when Redis hangs; Celery's defaults block for more than forty.
 PUBLISHER_OPTIONS = {
@@ -36,12 +37,12 @@ PUBLISHER_OPTIONS = {
 
 
 class Notifier:
-    """Rings for queues. Synchronous and safe to share between threads; AsyncDoorbell wraps it for an event loop."""
+    """Notifies queues. Synchronous and safe to share between threads; AsyncNotifier wraps it for an event loop."""
 
     def __init__(self, settings: Settings) -> None:
-        self._celery = Celery("safelight-notifier", broker=settings.redis_url, set_as_current=False)
+        self._celery = Celery("safelight-notifier", set_as_current=False)
         self._celery.conf.update(
-            broker_transport_options=PUBLISHER_OPTIONS,
+            **celery_options(settings, **PUBLISHER_OPTIONS),
             task_serializer="json",
             task_ignore_result=True,
             task_publish_retry=False,
@@ -49,32 +50,32 @@ class Notifier:
         )
 
     def notify(self, queue: str) -> bool:
-        """Say that there is work on a queue. Returns whether Redis took it; never raises."""
+        """Say that there is work on a queue. Returns whether Redis accepted it; never raises."""
         try:
             self._celery.send_task(TASK, args=[queue], queue=queue, retry=False, expires=STALE_SECONDS)
         except Exception as error:
-            log.warning("notifier of queue %s not rung: %s", queue, error)
+            log.warning("queue %s not notified: %s", queue, error)
             return False
         return True
 
 
 class AsyncNotifier:
-    """Rings from an event loop without ever holding it up.
+    """Notifies from an event loop without blocking it.
 
-    Many jobs submitted at once ring once: while a ring for a queue is on its way, one more is remembered.
+    Many jobs submitted at once cause two notifications at most: one under way and one more after it.
     """
 
     def __init__(self, notify: Callable[[str], bool]) -> None:
         self._notify = notify
-        self._again: dict[str, bool] = {}
+        self._must_repeat: dict[str, bool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def notify(self, queue: str) -> None:
         """Say that there is work on a queue; returns at once."""
-        if queue in self._again:
-            self._again[queue] = True
+        if queue in self._must_repeat:
+            self._must_repeat[queue] = True
             return
-        self._again[queue] = False
+        self._must_repeat[queue] = False
         task = asyncio.create_task(self._deliver(queue))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -83,11 +84,11 @@ class AsyncNotifier:
         while True:
             await asyncio.to_thread(self._notify, queue)
             await asyncio.sleep(PAUSE_SECONDS)
-            if not self._again[queue]:
-                del self._again[queue]
+            if not self._must_repeat[queue]:
+                del self._must_repeat[queue]
                 return
-            self._again[queue] = False
+            self._must_repeat[queue] = False
 
     async def close(self) -> None:
-        """Wait for the rings on their way; bounded by the publisher's timeouts."""
+        """Wait for notifications under way; bounded by the publisher's timeouts."""
         await asyncio.gather(*self._tasks)

@@ -8,10 +8,9 @@ import logging
 from collections.abc import Awaitable
 from typing import TypeVar, cast
 
-import redis.asyncio
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from core.redis.connection import connect_async
 from core.redis.notifier import KEY_PREFIX
 from core.settings import Settings
 
@@ -29,12 +28,7 @@ class PendingRequests:
     """The unanswered calls of all API processes. Never raises: they may be lost."""
 
     def __init__(self, settings: Settings) -> None:
-        self._redis = redis.asyncio.Redis.from_url(
-            settings.redis_url or "",
-            socket_timeout=0.5,
-            socket_connect_timeout=0.5,
-            retry=redis.asyncio.retry.Retry(NoBackoff(), 0),
-        )
+        self._redis = connect_async(settings)
         self._seconds = int(settings.sync_timeout.total_seconds()) + _LONGER
 
     async def begin(self, fingerprint: bytes, job_id: str) -> None:

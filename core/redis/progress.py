@@ -12,12 +12,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypedDict
 
-import redis
-import redis.asyncio
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
+from core.redis.connection import connect, connect_async
 from core.redis.notifier import KEY_PREFIX
 from core.settings import Settings
 
@@ -75,9 +72,7 @@ class Progress:
     """Publishes, for synchronous code. Never raises: progress may be lost."""
 
     def __init__(self, settings: Settings) -> None:
-        self._redis = redis.Redis.from_url(
-            settings.redis_url or "", socket_timeout=0.5, socket_connect_timeout=0.5, retry=Retry(NoBackoff(), 0)
-        )
+        self._redis = connect(settings)
         self._breaker = _Breaker()
 
     def steps(self, steps: Mapping[str, Step]) -> None:
@@ -110,12 +105,7 @@ class Listener:
     """Hears what is published, for the API: one connection a process, a channel a watched job."""
 
     def __init__(self, settings: Settings) -> None:
-        self._redis = redis.asyncio.Redis.from_url(
-            settings.redis_url or "",
-            socket_timeout=0.5,
-            socket_connect_timeout=0.5,
-            retry=redis.asyncio.retry.Retry(NoBackoff(), 0),
-        )
+        self._redis = connect_async(settings)
         self._pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
         self._watchers: dict[str, set[asyncio.Queue[Mapping[str, Any]]]] = {}
         self._breaker = _Breaker()

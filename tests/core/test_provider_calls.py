@@ -48,7 +48,7 @@ def end_calls(database: Database, *outcomes: CallOutcome, wait: timedelta | None
 
 
 def job_standing(database: Database, job: JobRow, lease: UUID) -> Preflight:
-    (row,) = database.execute(provider_calls.standing(job.id, lease, "local", BREAKER))
+    (row,) = database.execute(provider_calls.preflight(job.id, lease, "local", BREAKER))
     return row
 
 
@@ -73,7 +73,7 @@ def test_a_wish_to_stop_prevents_the_call(database: Database) -> None:
     job, lease = a_claimed_job(database)
     database.execute(jobs.cancel(DEFAULT_PROJECT, job.id))
 
-    assert job_standing(database, job, lease).unwanted
+    assert job_standing(database, job, lease).is_cancelled
     assert open_call(database, job, lease) is None
 
 
@@ -100,7 +100,7 @@ def test_an_earlier_attempt_speaks_against_a_call_if_it_may_have_been_billed(
     job, lease = a_claimed_job(database)
     call_id = open_call(database, job, lease)
     assert call_id is not None
-    assert job_standing(database, job, lease).earlier is None  # one's own is not an earlier one
+    assert job_standing(database, job, lease).earlier_outcome is None  # one's own is not an earlier one
     if outcome is CallOutcome.ABANDONED:
         database.execute(provider_calls.abandon(job.id, uuid4()))
     else:
@@ -109,7 +109,7 @@ def test_an_earlier_attempt_speaks_against_a_call_if_it_may_have_been_billed(
     later = uuid4()
     database.execute(claim(later))
 
-    assert job_standing(database, job, later).earlier == (outcome if outcome.may_be_billed else None)
+    assert job_standing(database, job, later).earlier_outcome == (outcome if outcome.may_be_billed else None)
 
 
 def test_calls_of_jobs_that_nobody_holds_are_abandoned_and_may_still_be_closed_later(database: Database) -> None:

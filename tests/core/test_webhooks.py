@@ -20,7 +20,7 @@ from core.webhooks import endpoints as webhooks
 from tests.deliveries import EVENTS, an_endpoint, claim_deliveries, list_deliveries, settings_for
 from tests.factories import a_completed_job
 from tests.receiver import Received, Receiver, answering
-from worker.webhooks.deliver import Deliverer, retry_after
+from worker.webhooks.deliver import Deliverer
 from worker.webhooks.endpoint_health import MAX_DESTINATIONS, EndpointHealth
 
 
@@ -175,14 +175,6 @@ def test_a_receiver_that_is_gone_is_disabled(database: Database, deliverer: Deli
     assert row.disabled_reason == "The receiver answered 410 Gone."
 
 
-def test_a_date_to_wait_for_is_understood() -> None:
-    time = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-
-    assert retry_after("Sun, 22 Nov 2026 12:02:00 GMT", time) == timedelta(seconds=120)
-    assert retry_after("Sun, 22 Nov 2020 12:02:00 GMT", time) == timedelta(0)
-    assert retry_after("whenever", time) is None
-
-
 @pytest.mark.parametrize(
     "text", ["whsec_", "whsec_c2hvcnQ=", "secret", "whsec_" + "a" * 200, "whsec_ünïcode" + "a" * 30]
 )
@@ -207,10 +199,10 @@ def test_a_project_has_no_more_endpoints_than_it_may(database: Database) -> None
 def test_endpoint_health_is_the_last_delivery_of_each_destination_and_bounded() -> None:
     health = EndpointHealth(8)
     for destination, seconds in (("a", 0.1), ("b", 15), ("c", 15), ("a", 15), ("b", 15), ("c", 0.9)):
-        health.note(destination, seconds)
-    assert (health.quick(), health.slow(), health.for_others) == (["c"], ["a", "b"], 4)
+        health.record(destination, seconds)
+    assert (health.list_fast(), health.list_slow(), health.shared_slots) == (["c"], ["a", "b"], 4)
 
     for number in range(2 * MAX_DESTINATIONS):
-        health.note(f"{number}", 15)
-    assert (len(health.slow()), health.slow()[-1]) == (MAX_DESTINATIONS, f"{2 * MAX_DESTINATIONS - 1}")
-    assert health.quick() == ["c"]
+        health.record(f"{number}", 15)
+    assert (len(health.list_slow()), health.list_slow()[-1]) == (MAX_DESTINATIONS, f"{2 * MAX_DESTINATIONS - 1}")
+    assert health.list_fast() == ["c"]

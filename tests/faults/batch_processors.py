@@ -14,7 +14,7 @@ from core.tables import batches, files, jobs
 from tests.processes import Process
 from tests.stack import Stack
 from tests.waiting import until
-from worker.sweep import ORPHAN_AGE, Sweep
+from worker.sweep.cleanup import ORPHAN_AGE, Cleanup
 
 LINES = 2000
 
@@ -96,6 +96,6 @@ def sweep_files(stack: Stack, **settings: Any) -> None:
     orphan_time = time.time() - ORPHAN_AGE.total_seconds() - 60
     for path in Path(stack.directory, "images").rglob("*"):
         os.utime(path, (orphan_time, orphan_time))
-    sweep = Sweep(stack.settings.model_copy(update=settings))
-    sweep.files()
-    sweep.close()
+    cleanup = Cleanup(stack.settings.model_copy(update=settings))
+    cleanup.run_once()
+    cleanup.close()

@@ -31,7 +31,7 @@ from tests.images import an_image, encode, upload
 from tests.processes import Process
 from tests.stack import Stack, migrate
 from tests.waiting import until
-from worker.batches.processor import BatchProcessor, Held
+from worker.batches.processor import BatchLease, BatchProcessor
 
 _numbers = count(1)
 
@@ -72,18 +72,11 @@ def test_nothing_that_goes_wrong_ends_the_processor(own: Stack) -> None:
     own.api()
     own.database.execute(sa.text("ALTER TABLE batches RENAME TO elsewhere"))
     processor = own.sweep()
-    processor.until_says("the batch processor stumbled")
+    processor.until_says("the batch processor failed")
     own.database.execute(sa.text("ALTER TABLE elsewhere RENAME TO batches"))
     batch = submit_batch(own, requests=[{"prompt": "a cat"}], model="elsewhere", size="64x64")
 
     assert until_batch(own, batch["id"], "in_progress")["request_counts"]["queued"] == 1
-
-
-def test_a_sweep_that_ends_takes_its_processor_with_it(own: Stack) -> None:
-    """Else a supervisor would think that it sweeps."""
-    own.database.execute(sa.text("ALTER TABLE jobs RENAME TO elsewhere"))
-
-    assert own.sweep().wait() == 1
 
 
 def test_a_store_that_is_away_keeps_batches_waiting_and_fails_none(own: Stack) -> None:
@@ -100,7 +93,7 @@ def test_a_store_that_is_away_keeps_batches_waiting_and_fails_none(own: Stack) -
 
     with away(storage):
         processor = own.sweep()
-        until(lambda: processor.output().count("the store is away") >= 2)
+        until(lambda: processor.output().count("the storage is unavailable") >= 2)
         reading = [batch_status(own, batch_id) for batch_id in (file_batch, edit)]
     with away(storage / image["id"]):
         end_leases(own)
@@ -112,7 +105,7 @@ def test_a_store_that_is_away_keeps_batches_waiting_and_fails_none(own: Stack) -
 
     expire_jobs(own, file_batch)
     with away(storage):
-        until(lambda: processor.output().count("the store is away") >= 4)
+        until(lambda: processor.output().count("the storage is unavailable") >= 4)
         writing = batch_status(own, file_batch)
     end_leases(own)
     batch = until_batch(own, file_batch)
@@ -229,10 +222,10 @@ def test_a_long_batch_keeps_its_processor_and_holds_up_no_other(own: Stack) -> N
         yield "another"
 
     processor = BatchProcessor(own.settings)
-    for _ in Held(own.database, row, processor.move_on, renewal=0.0).renewing(reading()):
+    for _ in BatchLease(own.database, row, processor.advance, renewal=0.0).renew_during(reading()):
         statuses.append(batch_status(own, other_batch))
-    admission = processor.admit(
-        Held(own.database, row, lambda: in_copy.append(bool(own.database.execute(copying))), renewal=0.0)
+    admission = processor.read_batch(
+        BatchLease(own.database, row, lambda: in_copy.append(bool(own.database.execute(copying))), renewal=0.0)
     )
     processor.close()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from core.storage import Storage
 from tests.processes import Process, python
 from tests.stack import Stack
-from worker.sweep import ORPHAN_AGE, Sweep
+from worker.sweep.cleanup import ORPHAN_AGE, Cleanup
 
 
 def test_an_image_that_cannot_be_stored_is_tried_again(own: Stack) -> None:
@@ -39,9 +39,9 @@ def test_files_that_no_job_refers_to_are_swept_and_no_other(own: Stack) -> None:
         if "job_new" not in str(path):
             os.utime(path, (orphan_time, orphan_time))
 
-    sweep = Sweep(own.settings)
-    sweep.files()
-    sweep.close()
+    cleanup = Cleanup(own.settings)
+    cleanup.run_once()
+    cleanup.close()
 
     keys = {item.key for item in storage.list("jobs/")}
     assert "jobs/job_lost/0123/0.png" not in keys
@@ -65,9 +65,9 @@ def test_what_a_killed_writer_left_of_a_file_is_swept(own: Stack) -> None:
     orphan_time = time.time() - ORPHAN_AGE.total_seconds() - 60
     os.utime(partial_file, (orphan_time, orphan_time))
 
-    sweep = Sweep(own.settings)
-    sweep.files()
-    sweep.close()
+    cleanup = Cleanup(own.settings)
+    cleanup.run_once()
+    cleanup.close()
 
     assert partial_file.name.startswith("file-lost")
     assert (partial_file.exists(), young.exists()) == (False, True)
@@ -79,9 +79,9 @@ def test_jobs_past_retention_go_with_their_files(own: Stack) -> None:
     final = own.final(own.submit()["id"])
     queued_job = own.submit(model="elsewhere")
 
-    sweep = Sweep(own.settings.model_copy(update={"retention": own.settings.retry_delay / 1000}))
-    sweep.files()
-    sweep.close()
+    cleanup = Cleanup(own.settings.model_copy(update={"retention": own.settings.retry_delay / 1000}))
+    cleanup.run_once()
+    cleanup.close()
 
     assert own.client.get(f"/v1/jobs/{final['id']}").status_code == 404
     assert own.job(queued_job["id"])["status"] == "queued"

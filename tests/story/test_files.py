@@ -14,7 +14,7 @@ from core.storage import Storage
 from core.tables import files
 from tests.images import an_image, encode, upload
 from tests.stack import Stack, body
-from worker.sweep import ORPHAN_AGE, Sweep
+from worker.sweep.cleanup import ORPHAN_AGE, Cleanup
 
 LINES = b'{"custom_id": "1"}\n' * 200_000  # more than the form keeps in memory
 
@@ -134,9 +134,9 @@ def test_an_expired_file_is_gone_at_once_and_swept_with_its_object(own: Stack) -
     own.database.execute(sa.update(files).where(files.c.id == expired).values(expires_at=sa.func.now()))
 
     answers = [own.client.get(f"/v1/files/{file_id}").status_code for file_id in (expired, file_id)]
-    sweep = Sweep(own.settings)
-    sweep.files()
-    sweep.close()
+    cleanup = Cleanup(own.settings)
+    cleanup.run_once()
+    cleanup.close()
 
     assert answers == [404, 200]
     assert [row.id for row in own.database.execute(sa.select(files))] == [file_id]
@@ -152,9 +152,9 @@ def test_an_object_without_a_file_is_swept_and_a_files_is_not(own: Stack) -> Non
     for path in Path(own.directory, "images", "files").iterdir():
         os.utime(path, (orphan_time, orphan_time))
 
-    sweep = Sweep(own.settings)
-    sweep.files()
-    sweep.close()
+    cleanup = Cleanup(own.settings)
+    cleanup.run_once()
+    cleanup.close()
 
     assert [item.key for item in storage.list("files/")] == [f"files/{file_id}"]
     assert own.client.get(f"/v1/files/{file_id}/content").status_code == 200

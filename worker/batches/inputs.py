@@ -1,4 +1,4 @@
-"""The images that the lines of a batch name or carry; `core/batches/validation.py` reads each once."""
+"""Reads the input images that the lines of a batch name or contain. `core/batches/validation.py` asks for each once."""
 
 from core.db import Database
 from core.errors import NotFound
@@ -11,7 +11,7 @@ from core.storage import Storage
 
 
 class BatchInputs:
-    """Reads and checks images for the lines of one batch. Those that are not files yet become some: `new`."""
+    """Reads and checks images for the lines of one batch. Images that are not files yet become files: `new`."""
 
     def __init__(self, settings: Settings, database: Database, storage: Storage, project_id: str) -> None:
         self._settings = settings
@@ -21,16 +21,16 @@ class BatchInputs:
         self.new: list[NewFile] = []
 
     def read_inputs(self, request: JobRequest) -> dict[str, str]:
-        """Under which ids a request's images are files. Raises InvalidParameter."""
-        found = inputs.sources(request)
-        data = {name: self._read(name, source) for name, source in found.items()}
-        brought = inputs.assemble(self._project_id, request, data, self._settings)
-        for file, content in brought.new.items():
+        """The file ids of a request's images. Raises InvalidParameter."""
+        sources = inputs.sources(request)
+        data = {name: self._read_source(name, source) for name, source in sources.items()}
+        assembled = inputs.assemble(self._project_id, request, data, self._settings)
+        for file, content in assembled.new.items():
             self._storage.put(file.storage_key, content, "image/png")
             self.new.append(file)
-        return brought.ids
+        return assembled.ids
 
-    def _read(self, name: str, source: ImageSource) -> bytes:
+    def _read_source(self, name: str, source: ImageSource) -> bytes:
         if (content := inputs.carried(name, source)) is not None:
             return content
         rows = self._database.execute(inputs.find_source(self._project_id, source))

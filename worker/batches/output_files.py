@@ -1,7 +1,7 @@
-"""What came of each line of a batch, as lines of its output and error files, in OpenAI's shape.
+"""The lines of a batch's output and error files, in OpenAI's format.
 
-A line that completed has the answer that its endpoint would have given. One that failed has the error; one that never
-ran says why. Read from the database page by page, so that a batch of any size needs little memory.
+A line that completed has the response that its endpoint would have given. A line that failed has the error; a line that
+never ran says why. Jobs are read page by page, so that a batch of any size needs little memory.
 """
 
 import base64
@@ -25,8 +25,8 @@ from core.storage import Storage
 PAGE = 500
 
 _NEVER_RAN = {
-    JobStatus.EXPIRED: ("batch_expired", "The batch's completion window ended before this line was drawn."),
-    JobStatus.CANCELLED: ("batch_cancelled", "The line was cancelled before it was drawn."),
+    JobStatus.EXPIRED: ("batch_expired", "The batch's completion window ended before this line was executed."),
+    JobStatus.CANCELLED: ("batch_cancelled", "The line was cancelled before it was executed."),
 }
 
 
@@ -57,18 +57,18 @@ class _Writer:
             line |= _without_response(*_NEVER_RAN[JobStatus(job.status)])
         else:
             try:
-                status, body = (200, self._answer(job)) if job.status == JobStatus.COMPLETED else _failure(job)
+                status, body = (200, self._response(job)) if job.status == JobStatus.COMPLETED else _failure(job)
                 line |= {"response": {"status_code": status, "request_id": job.id, "body": body}, "error": None}
-            except NotFound:  # the others' images are there: one that somebody removed must not hold them back
-                line |= _without_response("image_gone", f"The line was drawn, but its image is gone (job {job.id}).")
+            except NotFound:  # an image that was deleted must not hold back the other lines
+                line |= _without_response("image_gone", f"The image was deleted (job {job.id}).")
         return json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
-    def _answer(self, job: BatchJobRow) -> dict[str, Any]:
+    def _response(self, job: BatchJobRow) -> dict[str, Any]:
         if self._batch.endpoint == JOBS:
             body = job_object(job, self._settings.base_url, self._sign).model_dump(mode="json")
             if job.response_format == "b64_json":
-                for shown, image in zip(body["images"], job.images, strict=True):
-                    shown["b64_json"] = self._bytes(image)
+                for entry, image in zip(body["images"], job.images, strict=True):
+                    entry["b64_json"] = self._bytes(image)
             return body
         data = [self._image(image, job.response_format) for image in job.images]
         return images_response(job, data, _usage(job), job.metadata.get("user")).model_dump(mode="json")
@@ -87,17 +87,17 @@ def _without_response(code: str, message: str) -> dict[str, Any]:
 
 
 def _usage(job: BatchJobRow) -> Usage:
-    """What a provider counted; images drawn here used nothing."""
+    """The usage that a provider counted; local images have none."""
     return Usage.model_validate(job.images[0]["receipt"].get("usage") or {})
 
 
 def _failure(job: BatchJobRow) -> tuple[int, dict[str, Any]]:
-    """The status and the body of the answer that a call for this job would have had."""
+    """Status and body of the response that a call for this job would have had."""
     error = failure(job.error_code or "", f"{job.error_message} (job {job.id})")
     body = ErrorResponse(error=ErrorBody(message=error.message, type=error.type, code=error.code))
     return error.status, body.model_dump(mode="json")
 
 
 def _url_ttl(settings: Settings, batch: BatchRow) -> timedelta:
-    """Links need not work longer than the file that they are in."""
+    """Links need not outlive the file that contains them."""
     return min(settings.batch_url_ttl, batch.output_ttl or settings.retention)

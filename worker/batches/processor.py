@@ -1,8 +1,8 @@
 """The batch processor: reads input files, stops cancelled batches, writes output files. `run` is the loop.
 
-A batch is read or written by one batch processor at a time, under a lease with a token, as jobs are drawn; a batch
-processor that dies leaves it to the next. What it inserts or writes counts only with its last statement, which shows
-the token: a batch has all its jobs or none, and its files once, however often one began anew.
+One batch processor at a time works on a batch, under a lease with a token; if it dies, the lease runs out and another
+one claims the batch. Its rows and files count only with its last statement, which shows the token: a batch has all its
+jobs or none, and its files once, however often the work was repeated.
 """
 
 import logging
@@ -39,16 +39,16 @@ Item = TypeVar("Item")
 
 LEASE = timedelta(seconds=30)
 RENEWAL_SECONDS = 5.0
-STOPPED_AT_A_TIME = 1000
+CANCEL_CHUNK = 1000
 PAGE = 500
 
 
 class Superseded(Exception):
-    """The batch was cancelled, or another batch processor has it."""
+    """The batch was cancelled, or another batch processor has claimed it."""
 
 
 class BatchProcessor:
-    """Looks after batches, one at a time."""
+    """Processes batches, one at a time."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -59,17 +59,17 @@ class BatchProcessor:
         self._notifier = Notifier(settings)
 
     def run(self, stop: threading.Event) -> None:
-        """Look after batches until told to stop."""
+        """Process batches until `stop` is set."""
         while not stop.is_set():
             try:
-                if self.look():
+                if self.process_next():
                     continue
             except UNAVAILABLE as error:
-                log.warning("the database is away: %s", first_line(error))
+                log.warning("the database is unavailable: %s", first_line(error))
             except StorageUnavailable as error:
-                log.warning("the store is away, the batch waits: %s", error.message)
-            except Exception:  # whatever it was, the next look may go well; without a batch processor no batch goes on
-                log.exception("the batch processor stumbled")
+                log.warning("the storage is unavailable, the batch waits: %s", error.message)
+            except Exception:  # whatever it was, the loop goes on: without it no batch is processed
+                log.exception("the batch processor failed and goes on")
             stop.wait(self._settings.batch_poll.total_seconds())
         self.close()
 
@@ -77,52 +77,52 @@ class BatchProcessor:
         """Close the connections."""
         self._database.close()
 
-    def look(self) -> bool:
-        """Do what there is to do for one batch. Returns whether there was anything."""
-        self.move_on()
-        lease = uuid4()
-        claimed = self._database.execute(batches.claim(lease, LEASE))
-        for row in claimed:
-            held = Held(self._database, row, self.move_on)
+    def process_next(self) -> bool:
+        """Advance batches; then read or finish one. Returns whether there was one."""
+        self.advance()
+        rows = self._database.execute(batches.claim(uuid4(), LEASE))
+        for row in rows:
+            lease = BatchLease(self._database, row, self.advance)
             try:
-                self._tell([self.admit(held) if row.status == BatchStatus.VALIDATING else self.finish(held)])
+                is_new = row.status == BatchStatus.VALIDATING
+                self._publish([self.read_batch(lease) if is_new else self.finish(lease)])
             except Superseded:
-                log.info("batch %s is somebody else's, or nobody's any more", row.id)
+                log.info("batch %s was cancelled or claimed by another batch processor", row.id)
             except (*UNAVAILABLE, StorageUnavailable):
                 raise
-            except Exception:  # whatever it was, it concerns this batch alone; its lease lets the others go first
-                log.exception("batch %s is left alone for %s", row.id, LEASE)
-        return bool(claimed)
+            except Exception:  # whatever it was, it concerns this batch alone; its lease delays it behind the others
+                log.exception("batch %s failed and is tried again in %s", row.id, LEASE)
+        return bool(rows)
 
-    def move_on(self) -> None:
-        """See to the batches that need but a word; done while a long one is read or written, too."""
-        self.stop()
-        self._tell(self._database.execute(batches.finalize()))
+    def advance(self) -> None:
+        """Advance batches that need no file I/O. Also called while a long batch is read or written."""
+        self.cancel_jobs()
+        self._publish(self._database.execute(batches.finalize()))
 
-    def stop(self) -> None:
-        """Ask the jobs of batches that are not wanted any more to stop."""
+    def cancel_jobs(self) -> None:
+        """Cancel the jobs of cancelled and expired batches."""
         for batch_id in self._database.execute(batches.list_cancelling()):
-            while stopped := self._database.execute(jobs.cancel_batch_jobs(batch_id, STOPPED_AT_A_TIME)):
-                self._progress.changed([job.id for job in stopped if job.status == JobStatus.IN_PROGRESS])
+            while rows := self._database.execute(jobs.cancel_batch_jobs(batch_id, CANCEL_CHUNK)):
+                self._progress.changed([job.id for job in rows if job.status == JobStatus.IN_PROGRESS])
 
-    def admit(self, held: "Held") -> BatchRow:
-        """Read a batch's lines: put all of them in line, or, where one is wrong, none."""
-        batch = held.batch
+    def read_batch(self, lease: "BatchLease") -> BatchRow:
+        """Read a batch's lines. All of them become jobs or, where one is invalid, none."""
+        batch = lease.batch
         inputs = BatchInputs(self._settings, self._database, self._storage, batch.project_id)
         with JobRows(batch.id, batch.expires_at) as rows:
             check = BatchCheck(
                 self._catalog, self._settings, batch.project_id, inputs.read_inputs, rows, batch.response_format
             )
-            for line in held.renewing(self._lines(batch)):
+            for line in lease.renew_during(self._lines(batch)):
                 if not check.take(line):
                     break
             if check.errors:
-                return self._moved(batches.refuse(batch.id, held.lease, check.errors))
-            return self._insert(held, check, rows, inputs.new)
+                return self._execute(batches.refuse(batch.id, lease.token, check.errors))
+            return self._insert(lease, check, rows, inputs.new)
 
-    def _insert(self, held: "Held", check: BatchCheck, rows: JobRows, new: list[NewFile]) -> BatchRow:
-        batch = held.batch
-        held.renew()
+    def _insert(self, lease: "BatchLease", check: BatchCheck, rows: JobRows, new: list[NewFile]) -> BatchRow:
+        batch = lease.batch
+        lease.renew()
         with self._database.transaction() as transaction:
             transaction.execute(INSERT_TIMEOUT)
             if new:
@@ -133,91 +133,91 @@ class BatchProcessor:
             for queue, priority in rows.flows:
                 start = fairness.select_start(queue, batch.project_id, priority, batch=True)
                 (starts[queue, priority],) = transaction.execute(start)
-            transaction.copy(COPY, held.renewing(rows.chunks(starts)))
-            accepted = batches.accept(batch.id, held.lease, total=check.total, model=check.model, cost=check.cost)
-            moved = transaction.execute(accepted)
-            if not moved:
+            transaction.copy(COPY, lease.renew_during(rows.chunks(starts)))
+            accept = batches.accept(batch.id, lease.token, total=check.total, model=check.model, cost=check.cost)
+            batch_rows = transaction.execute(accept)
+            if not batch_rows:
                 transaction.rollback()
                 raise Superseded
         for queue in {queue for queue, _ in rows.flows}:
             self._notifier.notify(queue)
-        return moved[0]
+        return batch_rows[0]
 
     def _lines(self, batch: ClaimedBatch) -> Iterator[Line | LineError]:
-        """The lines of a batch, from its file or, where it is a retry, from the batch before."""
+        """The lines of a batch: from its input file or, for a retry, from the earlier batch."""
         if batch.retried_from is not None:
             return self._lines_to_retry(batch.retried_from)
         try:
-            found = self._database.execute(files.get_file(batch.project_id, batch.input_file_id or ""))
-            if not found:
-                raise InvalidRequest(f"There is no file {batch.input_file_id!r} any more.")
+            file_rows = self._database.execute(files.get_file(batch.project_id, batch.input_file_id or ""))
+            if not file_rows:
+                raise InvalidRequest(f"The file {batch.input_file_id!r} was deleted or has expired.")
             reading = Reading(batch.endpoint, batch.parameters, max_line_bytes(self._settings))
-            return read(kind_of(found[0].filename), self._storage.stream(found[0].storage_key), reading)
+            return read(kind_of(file_rows[0].filename), self._storage.stream(file_rows[0].storage_key), reading)
         except SafelightError as error:
             return iter([wrong(None, error)])
 
     def _lines_to_retry(self, batch_id: str) -> Iterator[Line]:
         after = -1
-        while found := self._database.execute(batches.list_lines(batch_id, after=after, limit=PAGE, completed=False)):
-            for row in found:
+        while rows := self._database.execute(batches.list_lines(batch_id, after=after, limit=PAGE, completed=False)):
+            for row in rows:
                 after = row.batch_index
                 yield Line(after + 1, row.custom_id, request_of(row), row.response_format, is_repeat=True)
 
-    def finish(self, held: "Held") -> BatchRow:
-        """Write the files that say what came of each line, and end the batch."""
-        batch = held.batch
+    def finish(self, lease: "BatchLease") -> BatchRow:
+        """Write the output and error files, and end the batch."""
+        batch = lease.batch
         counts = {row.status: row.jobs for row in self._database.execute(batches.count_jobs(batch.id))}
-        output = self._write(held, "output", completed=True) if counts.get(JobStatus.COMPLETED) else None
-        others = sum(counts.values()) - counts.get(JobStatus.COMPLETED, 0)
-        errors = self._write(held, "error", completed=False) if others else None
+        output = self._write(lease, "output", completed=True) if counts.get(JobStatus.COMPLETED) else None
+        without_output = sum(counts.values()) - counts.get(JobStatus.COMPLETED, 0)
+        errors = self._write(lease, "error", completed=False) if without_output else None
         with self._database.transaction() as transaction:
-            if written := [file for file in (output, errors) if file is not None]:
-                transaction.execute(files.record(*written))
-            ended = batches.complete(
+            if new_files := [file for file in (output, errors) if file is not None]:
+                transaction.execute(files.record(*new_files))
+            complete = batches.complete(
                 batch.id,
-                held.lease,
+                lease.token,
                 counts,
                 output_file_id=output.id if output else None,
                 error_file_id=errors.id if errors else None,
             )
-            moved = transaction.execute(ended)
-            if not moved:
+            rows = transaction.execute(complete)
+            if not rows:
                 transaction.rollback()
                 raise Superseded
-        return moved[0]
+        return rows[0]
 
-    def _write(self, held: "Held", kind: str, *, completed: bool) -> NewFile:
-        batch = held.batch
+    def _write(self, lease: "BatchLease", kind: str, *, completed: bool) -> NewFile:
+        batch = lease.batch
         file_id = files.new_file_id()
         size = 0
 
-        def counted() -> Iterator[bytes]:
+        def count_bytes() -> Iterator[bytes]:
             nonlocal size
-            shown = lines_of(self._settings, self._database, self._storage, batch, completed=completed)
-            for line in held.renewing(shown):
+            lines = lines_of(self._settings, self._database, self._storage, batch, completed=completed)
+            for line in lease.renew_during(lines):
                 size += len(line)
                 yield line
 
-        self._storage.write(files.storage_key(file_id), counted())
+        self._storage.write(files.storage_key(file_id), count_bytes())
         ttl = batch.output_ttl or self._settings.retention
         return NewFile(file_id, batch.project_id, "batch_output", f"{batch.id}_{kind}.jsonl", size, ttl)
 
-    def _moved(self, query: Statement[BatchRow]) -> BatchRow:
-        rows = self._database.execute(query)
+    def _execute(self, statement: Statement[BatchRow]) -> BatchRow:
+        rows = self._database.execute(statement)
         if not rows:
             raise Superseded
         return rows[0]
 
-    def _tell(self, moved: Sequence[BatchRow]) -> None:
-        for row in moved:
+    def _publish(self, rows: Sequence[BatchRow]) -> None:
+        for row in rows:
             log.info("batch %s: %s", row.id, row.status)
-        self._progress.changed([row.id for row in moved])
+        self._progress.changed([row.id for row in rows])
 
 
-class Held:
-    """A batch that we are at, as long as its lease is renewed. `meanwhile` is done whenever that is.
+class BatchLease:
+    """The lease of a claimed batch. Each renewal also calls `meanwhile`.
 
-    renewal: seconds after which it is due.
+    renewal: seconds after which it is renewed.
     """
 
     def __init__(
@@ -228,16 +228,16 @@ class Held:
         self._renewal = renewal
         self._renewed_at = time.monotonic()
         self.batch = batch
-        self.lease = batch.lease
+        self.token = batch.lease
 
     def renew(self) -> None:
-        """Stay at it. Raises Superseded."""
+        """Renew the lease. Raises Superseded when it is lost."""
         self._renewed_at = time.monotonic()
-        if not self._database.execute(batches.renew(self.batch.id, self.lease, LEASE)):
+        if not self._database.execute(batches.renew(self.batch.id, self.token, LEASE)):
             raise Superseded
 
-    def renewing(self, items: Iterator[Item]) -> Iterator[Item]:
-        """Go through something long, and stay at the batch meanwhile."""
+    def renew_during(self, items: Iterator[Item]) -> Iterator[Item]:
+        """Iterate over something long, and renew the lease meanwhile. Raises Superseded."""
         for item in items:
             if time.monotonic() - self._renewed_at > self._renewal:
                 self.renew()

@@ -1,8 +1,8 @@
 """The Celery application: `celery -A worker.generation.app worker -Q local --pool=threads --concurrency=2`.
 
 Settings follow what Celery and Redis were found to do (docs/decisions/0002): acknowledge early, keep no results, never
-let a message decide anything. A thread beside Celery's own looks at the database every `poll`, so that a consumer that
-went deaf after a reconnect (celery#8030 and its successors) still works.
+let a message decide anything. A thread beside Celery's own polls the database every `poll`, so that a worker whose
+consumer receives nothing after a reconnect (celery#8030 and its successors) still works.
 """
 
 import logging
@@ -13,6 +13,7 @@ from celery import Celery, signals
 
 from core.db import UNAVAILABLE
 from core.errors import first_line
+from core.redis.connection import celery_options
 from core.redis.notifier import KEY_PREFIX
 from core.settings import Settings
 from worker.generation import microbatch
@@ -22,8 +23,16 @@ log = logging.getLogger(__name__)
 
 settings = Settings()
 
-app = Celery("safelight", broker=settings.redis_url, include=["worker.generation.tasks"])
+TRANSPORT = {
+    "global_keyprefix": KEY_PREFIX,
+    "visibility_timeout": 86_400,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+}
+
+app = Celery("safelight", include=["worker.generation.tasks"])
 app.conf.update(
+    **celery_options(settings, **TRANSPORT),
     task_acks_late=False,  # with late acks every job longer than the visibility timeout would run again, in parallel
     task_reject_on_worker_lost=False,
     task_ignore_result=True,
@@ -39,24 +48,18 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
     broker_channel_error_retry=True,
-    broker_transport_options={
-        "global_keyprefix": KEY_PREFIX,
-        "visibility_timeout": 86_400,
-        "socket_keepalive": True,
-        "health_check_interval": 25,
-    },
 )
 
 context: Context | None = None
 """Made when the worker starts; importing this module connects to nothing."""
 
 
-lookout: threading.Thread | None = None
-"""Looks at the database unasked, once the worker is ready."""
+poller: threading.Thread | None = None
+"""Polls the database, once the worker is ready."""
 
 
-def parts() -> Context:
-    """The parts of this worker."""
+def get_context() -> Context:
+    """The context of this worker."""
     global context
     if context is None:
         context = Context.open(settings)
@@ -69,34 +72,34 @@ def _set_up_logging(**_: Any) -> None:
 
 
 @signals.worker_ready.connect
-def _look_unasked(sender: Any, **_: Any) -> None:
-    global lookout
+def _start_poller(sender: Any, **_: Any) -> None:
+    global poller
     queues = list(sender.app.amqp.queues.consume_from)
-    lookout = threading.Thread(target=look_unasked, args=(parts(), queues), name="lookout", daemon=True)
-    lookout.start()
-    log.info("worker %s serves %s", parts().name, ", ".join(queues))
+    poller = threading.Thread(target=poll_database, args=(get_context(), queues), name="poller", daemon=True)
+    poller.start()
+    log.info("worker %s serves %s", get_context().name, ", ".join(queues))
 
 
 @signals.worker_shutting_down.connect
 def _drain(**_: Any) -> None:
-    parts().drain.begin(settings.drain_timeout.total_seconds())
+    get_context().drain.begin(settings.drain_timeout.total_seconds())
 
 
 @signals.worker_shutdown.connect
-def _finish_unasked(**_: Any) -> None:
-    """Wait for what the lookout has in hand, as Celery waits for what its own threads have."""
-    if lookout is not None:
-        lookout.join()
+def _join_poller(**_: Any) -> None:
+    """Wait for the poller's micro-batch, as Celery waits for those of its own threads."""
+    if poller is not None:
+        poller.join()
 
 
-def look_unasked(context: Context, queues: list[str]) -> None:
-    """Develop whatever waits in the database, every `poll`, whether anybody rang or not."""
+def poll_database(context: Context, queues: list[str]) -> None:
+    """Generate what waits in the database, every `poll`, with or without a notification."""
     while not context.drain.wait(context.settings.poll.total_seconds()):
         for queue in queues:
             try:
                 while not context.device.locked() and microbatch.run(context, queue):
                     pass
             except UNAVAILABLE as error:
-                log.warning("the database is away: %s", first_line(error))
-            except Exception:  # whatever it was, a worker that no longer looks would be deaf without a sign
-                log.exception("developing queue %s failed", queue)
+                log.warning("the database is unavailable: %s", first_line(error))
+            except Exception:  # whatever it was, polling must go on
+                log.exception("polling queue %s failed", queue)

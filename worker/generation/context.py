@@ -1,4 +1,4 @@
-"""What a worker needs, made once at start and handed around: the database, the shelf, the notifier, and one device."""
+"""What a worker needs, made once at start: the database, the storage, the notifier, and one device."""
 
 import logging
 import os
@@ -27,35 +27,35 @@ MAX_PAUSE_SECONDS = 20.0
 
 
 class Drain:
-    """Whether this worker is on its way out, and how long it may still take."""
+    """Whether this worker is stopping, and how long it may still take."""
 
     def __init__(self) -> None:
-        self._begun = threading.Event()
+        self._has_begun = threading.Event()
         self._deadline = float("inf")
 
     def begin(self, seconds: float) -> None:
-        """Claim nothing more; finish what is in hand within so many seconds or give it back."""
+        """Claim nothing more; finish the claimed jobs within so many seconds or requeue them."""
         self._deadline = time.monotonic() + seconds
-        self._begun.set()
+        self._has_begun.set()
 
     @property
     def has_begun(self) -> bool:
         """Whether nothing more may be claimed."""
-        return self._begun.is_set()
+        return self._has_begun.is_set()
 
     @property
     def is_over(self) -> bool:
-        """Whether what is in hand must be given back."""
+        """Whether unfinished jobs must be requeued."""
         return time.monotonic() >= self._deadline
 
     def wait(self, seconds: float) -> bool:
         """Sleep, but wake at once when the drain begins. Returns whether it has."""
-        return self._begun.wait(seconds)
+        return self._has_begun.wait(seconds)
 
 
 @dataclass(slots=True)
 class Context:
-    """The parts of a running worker."""
+    """A running worker's services, device and limits."""
 
     settings: Settings
     catalog: Catalog
@@ -78,7 +78,7 @@ class Context:
 
     @classmethod
     def open(cls, settings: Settings) -> "Context":
-        """Make the parts. Loads no model and touches no device yet."""
+        """Connect a worker to its services. Loads no model and touches no device yet."""
         return cls(
             settings=settings,
             catalog=load_catalog(settings.catalog_path),
@@ -98,26 +98,26 @@ class Context:
         return generator
 
     def remote_generator(self, model: Model) -> RemoteGenerator:
-        """The generator of a model that a provider draws; no device is needed. Raises ModelUnavailable."""
+        """The generator of a model that a provider runs; no device is needed. Raises ModelUnavailable."""
         generator = self._remote_generators.get(model.id)
         if generator is None:
-            built = generators.build_remote(model, self.settings)
-            generator = self._remote_generators.setdefault(model.id, built)  # two threads may have built one
+            candidate = generators.build_remote(model, self.settings)
+            generator = self._remote_generators.setdefault(model.id, candidate)  # another thread may be first
         return generator
 
     def locks(self, queue: str) -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
-        """The device and the shelf that the micro-batches of a queue take turns at; a provider's need neither."""
+        """The locks of device and upload, for the micro-batches of a queue; those of a provider need neither."""
         return (nullcontext(), nullcontext()) if self.catalog.is_remote(queue) else (self.device, self.upload_lock)
 
     def count_claim(self, queue: str) -> bool:
-        """Whether the next claim from a queue goes by fair rank alone. Asking counts as a claim."""
+        """Count a claim from a queue. Returns whether it goes by fair rank alone."""
         return is_fair_turn(next(self._claims.setdefault(queue, count())))
 
     def pause(self, queue: str, delay: timedelta) -> None:
-        """Claim nothing of a queue for a while: its provider would not be asked anyway.
+        """Claim nothing of a queue for a while, as its provider takes no calls.
 
-        Not for long, whatever the provider wants: the database may know better by then, and a worker that does not look
-        into it is taken for dead.
+        Not for longer than MAX_PAUSE_SECONDS, whatever the provider says: another worker may know better by then, and
+        the health check takes a worker that does not use the database for dead.
         """
         seconds = min(delay.total_seconds(), MAX_PAUSE_SECONDS)
         self._pauses[queue] = max(self._pauses.get(queue, 0.0), time.monotonic() + seconds)

@@ -1,7 +1,7 @@
-"""Images become files: PNG, WebP or JPEG, with what drew them written inside.
+"""Encodes images as PNG, WebP or JPEG, with metadata about how they were generated.
 
 The mark of a generated image is IPTC's digital source type `trainedAlgorithmicMedia`, in an XMP packet as the IPTC
-Photo Metadata Standard 2025.1 asks for; prompt, model and seed lie beside it. `SAFELIGHT_EMBED_METADATA=false` leaves
+Photo Metadata Standard 2025.1 asks for; prompt, model and seed are beside it. `SAFELIGHT_EMBED_METADATA=false` leaves
 all of it out.
 """
 
@@ -29,8 +29,8 @@ _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 def xmp(prompt: str, model: str, seed: int) -> bytes:
     """The XMP packet of an image."""
-    filled = _XMP.format(source=SOURCE_TYPE, model=quoteattr(model), seed=seed, prompt=escape(prompt))
-    return filled.encode()
+    packet = _XMP.format(source=SOURCE_TYPE, model=quoteattr(model), seed=seed, prompt=escape(prompt))
+    return packet.encode()
 
 
 def encode(image: Image, output_format: str, compression: int | None, packet: bytes | None) -> bytes:

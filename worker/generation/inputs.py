@@ -1,6 +1,6 @@
-"""The images that the jobs of a micro-batch begin with, from storage, at the size that is drawn.
+"""Reads the input images of a micro-batch from storage, and fits them to the size of their jobs.
 
-An input that is gone or broken is its own job's error and no other's. Nothing here is on the device.
+An input that is missing or broken is the error of its own job only. Nothing here is on the device.
 """
 
 from collections.abc import Sequence
@@ -17,21 +17,21 @@ from worker.generation.context import Context
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a job begins with; see `core.generation.ImageRequest`."""
+    """The input images of a job; see `core.generation.ImageRequest`."""
 
     image: Image | None = None  # RGB
     mask: Image | None = None  # L
 
 
 class InputReader:
-    """Reads the inputs of one micro-batch; an image that several of its jobs begin with is read once.
+    """Reads the inputs of one micro-batch; an image that several of its jobs share is read once.
 
-    Only fitted images are kept: decoded as they came, those of one micro-batch might fill the memory.
+    It keeps fitted images only: the originals of one micro-batch might fill the memory.
     """
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._fitted: dict[tuple[str, str, str], Image | GenerationError] = {}
+        self._images: dict[tuple[str, str, str], Image | GenerationError] = {}
 
     def inputs(self, job: JobRow) -> Inputs:
         """A job's images. Raises InputUnavailable, or StorageFailed while the store is away."""
@@ -39,9 +39,9 @@ class InputReader:
 
     def _image(self, role: str, file_id: str, size: str) -> Image:
         key = (role, file_id, size)
-        if key not in self._fitted:
-            self._fitted[key] = self._fit(*key)
-        found = self._fitted[key]
+        if key not in self._images:
+            self._images[key] = self._fit(*key)
+        found = self._images[key]
         if isinstance(found, GenerationError):
             raise found
         return found

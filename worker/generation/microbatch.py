@@ -115,7 +115,7 @@ def draw(context: Context, batch: Microbatch) -> Mapping[str, Outcome | None]:
                 context, batch.jobs, inputs, context.remote_generator(model), reporter, batch.heartbeat
             )
         generator = context.generator(model)
-        batch.heartbeat.moved()
+        batch.heartbeat.report_progress()
         return execute_locally(context, batch.jobs, inputs, generator, reporter)
     except Stopped:
         error: GenerationError | None = AttemptTimeout() if reporter.is_too_late else None
@@ -134,9 +134,9 @@ def record_results(context: Context, batch: Microbatch, outcomes: Mapping[str, O
 
 def _record_result(context: Context, batch: Microbatch, job: JobRow, outcome: Outcome | None) -> None:
     """Write down what came of a job, unless it is not ours or not wanted any more."""
-    if not batch.heartbeat.wants(job.id):
+    if not batch.heartbeat.is_active(job.id):
         return
-    batch.heartbeat.moved()
+    batch.heartbeat.report_progress()
     if outcome is None:
         verdict: Statement[JobRow] = jobs.requeue(job.id, batch.lease, "worker_draining")
     elif outcome.pause is not None:
@@ -170,7 +170,7 @@ def store(context: Context, batch: Microbatch, job: JobRow, outcome: Outcome) ->
     """
     stored: list[StoredImage] = []
     for index, drawn in enumerate(outcome.images):
-        batch.heartbeat.moved()
+        batch.heartbeat.report_progress()
         image = finish(drawn, job)
         parameters = job.parameters.of_image(index)
         packet = xmp(job.prompt, job.model, parameters.seed) if context.settings.embed_metadata else None
@@ -205,7 +205,7 @@ def store_paid(context: Context, batch: Microbatch, job: JobRow, outcome: Outcom
         try:
             return store(context, batch, job, outcome)
         except StorageUnavailable as error:
-            if not batch.heartbeat.wants(job.id):
+            if not batch.heartbeat.is_active(job.id):
                 raise
             log.warning("job %s not stored yet: %s", job.id, error.message)
             batch.heartbeat.wait(1.0)
@@ -238,14 +238,14 @@ def record(context: Context, batch: Microbatch, job_id: str, verdict: Statement[
 
     A commit whose answer was lost is harmless: the repetition moves no row, because the first one did.
     """
-    while batch.heartbeat.wants(job_id):
+    while batch.heartbeat.is_active(job_id):
         try:
             moved = context.database.execute(verdict)
         except UNAVAILABLE as error:
             log.warning("job %s not recorded yet: %s", job_id, first_line(error))
             batch.heartbeat.wait(0.5)
             continue
-        batch.heartbeat.done(job_id)
+        batch.heartbeat.release(job_id)
         if moved:
             context.progress.changed([job_id])
         else:

@@ -1,7 +1,7 @@
-"""What happens to an image after it is drawn: denoise, upscale, sharpen, in this order.
+"""Postprocesses a generated image: denoise, upscale, sharpen, in this order.
 
-Filters of Pillow, no network. What may be asked for is `core/images/postprocess.py`'s concern; what is asked for is
-done here, and nothing else: a strength of 0 returns the very pixels that came in.
+Filters of Pillow, no network. `core/images/postprocess.py` defines and checks the parameters. A strength of 0 returns
+the same pixels.
 """
 
 from PIL import Image, ImageChops, ImageFilter
@@ -13,17 +13,17 @@ _EDGE = (20, 40)
 
 
 def apply(image: Image.Image, postprocess: Postprocess) -> Image.Image:
-    """Return the RGB image with what was asked for done to it; the same object if nothing was."""
+    """Return the postprocessed RGB image; the same object if no step is asked for."""
     if postprocess.denoise:
-        image = denoised(image, postprocess.denoise)
+        image = denoise(image, postprocess.denoise)
     if postprocess.upscale:
-        image = upscaled(image, postprocess.upscale)
+        image = upscale(image, postprocess.upscale)
     if postprocess.sharpen:
-        image = sharpened(image, postprocess.sharpen)
+        image = sharpen(image, postprocess.sharpen)
     return image
 
 
-def denoised(image: Image.Image, strength: float) -> Image.Image:
+def denoise(image: Image.Image, strength: float) -> Image.Image:
     """Smooth an image where it is even; strength above 0, up to 1.
 
     A median and a little blur give the smooth image. It is mixed in by the strength, and less the more a pixel
@@ -38,25 +38,25 @@ def denoised(image: Image.Image, strength: float) -> Image.Image:
     return Image.composite(smooth, image, share)
 
 
-def upscaled(image: Image.Image, factor: int) -> Image.Image:
-    """Multiply both sides by `factor`: Lanczos, made steeper, and held within what was there.
+def upscale(image: Image.Image, factor: int) -> Image.Image:
+    """Multiply both sides by `factor`: Lanczos, made steeper, and clipped to the colours of the source.
 
-    Lanczos and the unsharp mask after it overshoot beside an edge. Each pixel is therefore held between the smallest
-    and the largest value that the source has in the 3x3 pixels around it, so that no colour appears that was not there.
+    Lanczos and the unsharp mask after it overshoot beside an edge. Each pixel is therefore clipped between the smallest
+    and the largest value of the 3x3 pixels around it in the source, so that no new colour appears.
     """
     size = (image.width * factor, image.height * factor)
     large = image.resize(size, Image.Resampling.LANCZOS)
     large = large.filter(ImageFilter.UnsharpMask(radius=factor, percent=120, threshold=0))
-    return _held(large, image)
+    return _clip(large, image)
 
 
-def sharpened(image: Image.Image, strength: float) -> Image.Image:
+def sharpen(image: Image.Image, strength: float) -> Image.Image:
     """Raise the contrast of edges with an unsharp mask of radius 1 to 2 px; strength above 0, up to 1."""
     return image.filter(ImageFilter.UnsharpMask(radius=1 + strength, percent=round(200 * strength), threshold=2))
 
 
-def _held(large: Image.Image, source: Image.Image) -> Image.Image:
+def _clip(large: Image.Image, source: Image.Image) -> Image.Image:
     """Clip each pixel to the range of the source's 3x3 pixels around it."""
-    least = source.filter(ImageFilter.MinFilter(3)).resize(large.size, Image.Resampling.NEAREST)
-    most = source.filter(ImageFilter.MaxFilter(3)).resize(large.size, Image.Resampling.NEAREST)
-    return ImageChops.darker(ImageChops.lighter(large, least), most)
+    minimum = source.filter(ImageFilter.MinFilter(3)).resize(large.size, Image.Resampling.NEAREST)
+    maximum = source.filter(ImageFilter.MaxFilter(3)).resize(large.size, Image.Resampling.NEAREST)
+    return ImageChops.darker(ImageChops.lighter(large, minimum), maximum)

@@ -1,7 +1,7 @@
-"""What a micro-batch's denoiser tells, and whom it concerns: the heartbeat, who follows a job, who wants a preview.
+"""Reports the progress of a micro-batch: to its heartbeat, and over Redis to the clients that follow its jobs.
 
-Progress and previews go over Redis and may be lost. A preview is drawn only at the steps that a job's `partial_images`
-make due, so that a micro-batch nobody looks into pays nothing for it.
+Progress and previews may be lost. A preview is generated only at the steps that a job's `partial_images` ask for, so a
+micro-batch without such a job pays nothing for it.
 """
 
 import base64
@@ -28,7 +28,7 @@ PREVIEW_PX = 256
 
 
 class MicrobatchReporter:
-    """Hears the denoiser's steps: keeps the heartbeat going, publishes progress, stops what nobody wants."""
+    """Takes the denoiser's steps: informs the heartbeat, publishes progress, stops when no job is active."""
 
     def __init__(self, context: Context, batch: Sequence[JobRow], heartbeat: Heartbeat) -> None:
         self._context = context
@@ -36,10 +36,10 @@ class MicrobatchReporter:
         self._attempts = {job.id: job.attempts for job in batch}
         self._deadline = time.monotonic() + context.settings.attempt_timeout.total_seconds()
         self._published_at = 0.0
-        self._asked = {job.id: job.parameters.partial_images for job in batch if job.parameters.partial_images}
-        self._shown: dict[tuple[str, int], int] = {}
-        self._drawn: Sequence[tuple[str, int]] = ()
-        self._done = self._total = 0
+        self._partial_images = {job.id: job.parameters.partial_images for job in batch if job.parameters.partial_images}
+        self._last_preview: dict[tuple[str, int], int] = {}
+        self._images: Sequence[tuple[str, int]] = ()
+        self._step = self._steps = 0
         self.passes_done = 0
         self.passes = 1
 
@@ -48,46 +48,46 @@ class MicrobatchReporter:
         """Whether the attempt has taken as long as an attempt may."""
         return time.monotonic() >= self._deadline
 
-    def begin(self, drawn: Sequence[tuple[str, int]]) -> None:
-        """Say which images the next pass over the device draws: of each its job, and its index there."""
-        self._drawn = drawn
+    def begin(self, images: Sequence[tuple[str, int]]) -> None:
+        """Set the images of the next pass over the device: of each its job, and its index there."""
+        self._images = images
 
     def step(self, done: int, total: int) -> None:
-        """See `core.generation.Watch`."""
-        self._done, self._total = done, total
-        self._heartbeat.moved()
-        if not self._heartbeat.wants_any or self._context.drain.is_over or self.is_too_late:
+        """See `core.generation.ProgressReporter`."""
+        self._step, self._steps = done, total
+        self._heartbeat.report_progress()
+        if not self._heartbeat.has_active_jobs or self._context.drain.is_over or self.is_too_late:
             raise Stopped
         now = time.monotonic()
         if now - self._published_at >= PUBLISH_SECONDS or done == total:
             self._published_at = now
             self._context.progress.steps(
-                {job_id: self._step(job_id) for job_id in self._attempts if self._heartbeat.wants(job_id)}
+                {job_id: self._get_step(job_id) for job_id in self._attempts if self._heartbeat.is_active(job_id)}
             )
 
     def preview(self, draw: Callable[[], Sequence[Image]]) -> None:
-        """See `core.generation.Watch`. A preview that fails is the last: the images matter more."""
-        due = self._due() if self._asked else {}
-        if not due:
+        """See `core.generation.ProgressReporter`. A preview that fails is the last: the images matter more."""
+        numbers = self._list_due_previews() if self._partial_images else {}
+        if not numbers:
             return
         try:
             images = draw()
         except Stopped:
             raise
-        except Exception as error:  # whatever it was, the images themselves may still come out well
+        except Exception as error:  # whatever it was, the images themselves may still succeed
             log.warning("no previews of this micro-batch: %s: %s", type(error).__name__, error)
-            self._asked = {}
+            self._partial_images = {}
             return
-        for position, number in due.items():
-            job_id, index = self._drawn[position]
-            self._shown[job_id, index] = number
-            self._publish(job_id, self._step(job_id), index, number - 1, images[position])
+        for position, number in numbers.items():
+            job_id, index = self._images[position]
+            self._last_preview[job_id, index] = number
+            self._publish(job_id, self._get_step(job_id), index, number - 1, images[position])
 
     def show(self, job_id: str, number: int, image: Image) -> None:
-        """Pass on a look at a provider's unfinished image; see `core.generation.Show`."""
-        asked = self._asked.get(job_id, 0)
-        if number < asked and self._heartbeat.wants(job_id):
-            step = Step(attempt=self._attempts[job_id], step=number + 1, steps=asked + 1)
+        """Publish a provider's unfinished image; see `core.generation.Show`."""
+        count = self._partial_images.get(job_id, 0)
+        if number < count and self._heartbeat.is_active(job_id):
+            step = Step(attempt=self._attempts[job_id], step=number + 1, steps=count + 1)
             self._publish(job_id, step, 0, number, image)
 
     def _publish(self, job_id: str, step: Step, index: int, number: int, image: Image) -> None:
@@ -100,21 +100,21 @@ class MicrobatchReporter:
         )
         self._context.progress.preview(job_id, preview)
 
-    def _step(self, job_id: str) -> Step:
-        step = self.passes_done * self._total + self._done
-        return Step(attempt=self._attempts[job_id], step=step, steps=self.passes * self._total)
+    def _get_step(self, job_id: str) -> Step:
+        step = self.passes_done * self._steps + self._step
+        return Step(attempt=self._attempts[job_id], step=step, steps=self.passes * self._steps)
 
-    def _due(self) -> dict[int, int]:
-        """Images of this pass, by position, of which a preview is due, and which one of them."""
-        due = {}
-        for position, (job_id, index) in enumerate(self._drawn):
-            asked = self._asked.get(job_id, 0)
-            if not asked or self._done >= self._total or not self._heartbeat.wants(job_id):
+    def _list_due_previews(self) -> dict[int, int]:
+        """By position in this pass: the number of the preview that is due of an image."""
+        numbers = {}
+        for position, (job_id, index) in enumerate(self._images):
+            count = self._partial_images.get(job_id, 0)
+            if not count or self._step >= self._steps or not self._heartbeat.is_active(job_id):
                 continue
-            number = self._done * (asked + 1) // self._total  # evenly spaced; the finished image comes after the last
-            if number > self._shown.get((job_id, index), 0):
-                due[position] = number
-        return due
+            number = self._step * (count + 1) // self._steps  # evenly spaced; the finished image comes after the last
+            if number > self._last_preview.get((job_id, index), 0):
+                numbers[position] = number
+        return numbers
 
 
 def _small(image: Image) -> bytes:

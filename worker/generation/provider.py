@@ -1,8 +1,8 @@
-"""A job that a provider draws for money: asked once, and never again while nobody knows what came of it.
+"""Runs a job at a paid provider: one call, never repeated while its outcome is unknown.
 
-Before the request is sent, a row in `provider_calls` says so; after the answer, what came of it. Between the two stands
-all that cannot be fenced: whoever takes the job up after a crash finds the open row. Jobs that have to wait, because
-the provider says so or its last calls failed, go back to the line without losing an attempt.
+A row in `provider_calls` is committed before the request is sent, and closed with its outcome. A paid call cannot be
+fenced: the worker that claims the job after a crash finds the open row. Jobs that have to wait, because the provider
+says so or its last calls failed, are requeued without losing an attempt.
 """
 
 import logging
@@ -32,11 +32,11 @@ from worker.generation.progress import MicrobatchReporter
 
 log = logging.getLogger(__name__)
 
-UNWANTED = Pause("unwanted", timedelta(0))
-"""Of a job that its owner wished to stop before its request was sent: to give it back ends it."""
+CANCELLED = Pause("unwanted", timedelta(0))
+"""Of a job that its owner cancelled before its request was sent: to requeue it ends it."""
 
-NOT_OURS = Pause("lease_lost", timedelta(0))
-"""Of a job that somebody else has by now: to give it back moves nothing."""
+LEASE_LOST = Pause("lease_lost", timedelta(0))
+"""Of a job that another worker has by now: to requeue it changes nothing."""
 
 
 def execute_remotely(
@@ -47,18 +47,18 @@ def execute_remotely(
     reporter: MicrobatchReporter,
     heartbeat: Heartbeat,
 ) -> Mapping[str, Outcome]:
-    """What came of each job, each of which is a call of its own."""
+    """The outcome of each job, each of which is a call of its own."""
     outcomes = {}
     for job in batch:
         found = inputs[job.id]
         if isinstance(found, GenerationError):
             outcomes[job.id] = Outcome(error=found)
         else:
-            outcomes[job.id] = _ask(context, job, image_requests(job, found), generator, reporter, heartbeat)
+            outcomes[job.id] = _call_provider(context, job, image_requests(job, found), generator, reporter, heartbeat)
     return outcomes
 
 
-def _ask(
+def _call_provider(
     context: Context,
     job: JobRow,
     requests: Sequence[ImageRequest],
@@ -66,23 +66,23 @@ def _ask(
     reporter: MicrobatchReporter,
     heartbeat: Heartbeat,
 ) -> Outcome:
-    """Ask for the images of one job, unless something speaks against it."""
+    """Call the provider for the images of one job, unless the preflight check finds an obstacle."""
     call_id = new_id("call")
-    against = _open(context, job, call_id, generator.fingerprint(requests), heartbeat)
-    if isinstance(against, GenerationError):
-        return Outcome(error=against)
-    if against is not None:
-        context.pause(job.queue, against.delay)
-        return Outcome(pause=against)
-    heartbeat.moved(ahead=generator.timeout)
+    obstacle = _open_call(context, job, call_id, generator.fingerprint(requests), heartbeat)
+    if isinstance(obstacle, GenerationError):
+        return Outcome(error=obstacle)
+    if obstacle is not None:
+        context.pause(job.queue, obstacle.delay)
+        return Outcome(pause=obstacle)
+    heartbeat.report_progress(ahead=generator.timeout)
     try:
         reply = generator.send(requests, call_id, lambda number, image: reporter.show(job.id, number, image))
     except Exception as error:  # whatever it was, the request may have been sent
         log.exception("call %s of job %s", call_id, job.id)
         unknown = ProviderOutcomeUnknown(f"The call ended in {type(error).__name__}: {error}")
         reply = Reply(CallOutcome.UNKNOWN, error=unknown)
-    heartbeat.moved()
-    _write(context, provider_calls.close_call(call_id, reply), job.id, heartbeat)
+    heartbeat.report_progress()
+    _close_call(context, provider_calls.close_call(call_id, reply), job.id, heartbeat)
     if reply.wait is not None:
         context.pause(job.queue, reply.wait)
     if reply.outcome is CallOutcome.LIMITED:
@@ -92,25 +92,25 @@ def _ask(
     return Outcome(images=list(reply.images), receipt=dict(reply.receipt), is_paid=True)
 
 
-def _open(
+def _open_call(
     context: Context, job: JobRow, call_id: str, request_hash: bytes, heartbeat: Heartbeat
 ) -> GenerationError | Pause | None:
-    """Write down that the job's request is about to be sent; or what speaks against it.
+    """Record that the job's request is about to be sent. Returns what forbids it, or None.
 
-    Tried again while the database is away: a commit whose answer was lost is found by the call's id.
+    Tried again while the database is unavailable: a commit whose answer was lost is found by the call's id.
     """
     while True:
         try:
-            return _opened(context, job, call_id, request_hash, heartbeat)
+            return _try_open_call(context, job, call_id, request_hash, heartbeat)
         except UNAVAILABLE as error:
             log.warning("job %s not sent yet: %s", job.id, first_line(error))
-            if not heartbeat.wants(job.id):
-                return NOT_OURS
-            heartbeat.moved()
+            if not heartbeat.is_active(job.id):
+                return LEASE_LOST
+            heartbeat.report_progress()
             heartbeat.wait(0.5)
 
 
-def _opened(
+def _try_open_call(
     context: Context, job: JobRow, call_id: str, request_hash: bytes, heartbeat: Heartbeat
 ) -> GenerationError | Pause | None:
     settings, lease = context.settings, heartbeat.lease
@@ -118,42 +118,42 @@ def _opened(
     with context.database.transaction() as transaction:
         transaction.execute(provider_calls.lock(job.queue))
         transaction.execute(provider_calls.abandon(job.id, lease))
-        rows = transaction.execute(provider_calls.standing(job.id, lease, job.queue, breaker))
+        rows = transaction.execute(provider_calls.preflight(job.id, lease, job.queue, breaker))
         if not rows:
-            return NOT_OURS
-        standing = rows[0]
-        if standing.unwanted:
-            return UNWANTED
-        if standing.earlier is not None and not settings.openai_retry_unknown:
-            return _of_earlier(CallOutcome(standing.earlier))
-        if (pause := provider_calls.pause(standing, breaker)) is not None:
+            return LEASE_LOST
+        preflight = rows[0]
+        if preflight.is_cancelled:
+            return CANCELLED
+        if preflight.earlier_outcome is not None and not settings.openai_retry_unknown:
+            return _from_earlier_call(CallOutcome(preflight.earlier_outcome))
+        if (pause := provider_calls.pause(preflight, breaker)) is not None:
             return pause
-        opened = transaction.execute(provider_calls.open_call(call_id, job, lease, request_hash))
-        return None if opened else UNWANTED
+        rows_written = transaction.execute(provider_calls.open_call(call_id, job, lease, request_hash))
+        return None if rows_written else CANCELLED
 
 
-def _of_earlier(outcome: CallOutcome) -> ProviderMayHaveBilled:
-    """Why a job is not sent again of which an earlier attempt ended so."""
+def _from_earlier_call(outcome: CallOutcome) -> ProviderMayHaveBilled:
+    """Why a job is not sent again whose earlier call had this outcome."""
     if outcome is CallOutcome.SUCCEEDED:
         return ProviderAnswerLost()
     if outcome is CallOutcome.ABANDONED:
         return ProviderOutcomeUnknown(
-            "A worker died after it had sent the request, so nobody knows what came of it. It is not sent again, as "
-            "that may be billed twice."
+            "A worker died after it had sent the request, so its outcome is unknown. It is not sent again, as that may "
+            "be billed twice."
         )
     return ProviderOutcomeUnknown()
 
 
-def _write(context: Context, statement: Statement[str], job_id: str, heartbeat: Heartbeat) -> None:
-    """Write down how a call ended, and again while the database is away and the lease may still be ours."""
+def _close_call(context: Context, statement: Statement[str], job_id: str, heartbeat: Heartbeat) -> None:
+    """Record the outcome of a call; again while the database is unavailable and the job is active."""
     while True:
         try:
             context.database.execute(statement)
         except UNAVAILABLE as error:
             log.warning("call of job %s not closed yet: %s", job_id, first_line(error))
-            if not heartbeat.wants(job_id):
+            if not heartbeat.is_active(job_id):
                 return
-            heartbeat.moved()
+            heartbeat.report_progress()
             heartbeat.wait(0.5)
         else:
             return

@@ -1,4 +1,4 @@
-"""What a ring of the notifier starts."""
+"""The Celery task that a notification starts."""
 
 import logging
 
@@ -6,15 +6,15 @@ from core.db import UNAVAILABLE
 from core.errors import first_line
 from core.redis.notifier import TASK
 from worker.generation import microbatch
-from worker.generation.app import app, parts
+from worker.generation.app import app, get_context
 
 log = logging.getLogger(__name__)
 
 
 @app.task(name=TASK, ignore_result=True)
-def execute_locally(queue: str) -> None:
-    """Develop one micro-batch of a queue; `generate.run` rings again while there is more."""
+def run_microbatch(queue: str) -> None:
+    """Run one micro-batch of a queue; `microbatch.run` notifies the next worker."""
     try:
-        microbatch.run(parts(), queue)
+        microbatch.run(get_context(), queue)
     except UNAVAILABLE as error:
-        log.warning("the database is away: %s", first_line(error))
+        log.warning("the database is unavailable: %s", first_line(error))

@@ -9,9 +9,8 @@ import base64
 import io
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Final, Literal
 
 import httpx2
@@ -35,6 +34,7 @@ from core.errors import (
 from core.generation import ImageRequest, Reply
 from core.images import decode
 from core.parameters import Quality
+from core.retry_after import parse_retry_after
 from core.status import CallOutcome
 
 NOTHING_SENT: Final = (
@@ -224,19 +224,10 @@ def image(b64_json: str) -> Image.Image:
 
 
 def _retry_after(headers: Mapping[str, str]) -> timedelta | None:
-    """How long `retry-after-ms` or `retry-after`, in seconds or as a date, wants us to wait."""
-    try:
-        if milliseconds := headers.get("retry-after-ms"):
-            wait = timedelta(milliseconds=float(milliseconds))
-        elif (after := headers.get("retry-after")) is None:
-            return None
-        elif re.fullmatch(r"\d+(\.\d+)?", after):
-            wait = timedelta(seconds=float(after))
-        else:
-            wait = parsedate_to_datetime(after) - datetime.now(UTC)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return min(max(wait, timedelta(0)), MAX_WAIT)
+    """How long `retry-after-ms` or `retry-after` asks us to wait."""
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", milliseconds := headers.get("retry-after-ms", "")):
+        return min(timedelta(milliseconds=min(float(milliseconds), 1e12)), MAX_WAIT)
+    return parse_retry_after(headers.get("retry-after"), longest=MAX_WAIT)
 
 
 def _until_reset(headers: Mapping[str, str]) -> timedelta | None:

@@ -1,7 +1,7 @@
-"""Delivering webhooks: `python -m worker.webhooks.deliver`. Any number may run; only their threads wait for receivers.
+"""Delivers webhooks: `python -m worker.webhooks.deliver`. Any number may run; only their threads wait for receivers.
 
-A plain loop rather than a Celery queue: what is due is told by the database's rows, each with a schedule of its own, so
-a ring could only say what a look tells anyway, and webhooks must leave when Redis does not work (docs/decisions/0004).
+A plain loop and no Celery queue: each row has a schedule of its own, so the database must be polled anyway, and
+webhooks must be delivered when Redis does not work (docs/decisions/0004).
 """
 
 import logging
@@ -10,8 +10,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from importlib.metadata import version
 from uuid import uuid4
 
@@ -24,6 +23,7 @@ from core.errors import first_line
 from core.outbox import claims, deliveries, signing
 from core.outbox.deliveries import Attempt
 from core.responses.job import JobObject, job_object
+from core.retry_after import parse_retry_after
 from core.rows import ClaimedDelivery
 from core.settings import Settings
 from core.storage import Storage
@@ -34,18 +34,18 @@ log = logging.getLogger(__name__)
 
 AGENT = f"Safelight/{version('safelight')}"
 GONE = 410
-KEPT = 1024
-"""Characters of an answer that are kept for the owner to read."""
+MAX_ANSWER_CHARACTERS = 1024
+"""This much of an answer is stored for the owner to read."""
 
-SPARE = timedelta(seconds=15)
-"""How much longer than a delivery may take nobody else takes it up: time to write down what came of it."""
+RECORD_TIME = timedelta(seconds=15)
+"""A claim lasts this much longer than a delivery may take: time to record its outcome."""
 
 MAX_WAIT = timedelta(days=1)
-"""No receiver's Retry-After reaches further."""
+"""Longest Retry-After of a receiver."""
 
 
 class Deliverer:
-    """Takes what is due and sends it, many at a time."""
+    """Claims due deliveries and sends them, many at a time."""
 
     def __init__(self, settings: Settings, egress: Egress | None = None) -> None:
         self._settings = settings
@@ -56,78 +56,78 @@ class Deliverer:
         self._threads = ThreadPoolExecutor(settings.webhook_concurrency, thread_name_prefix="deliver")
         self._endpoint_health = EndpointHealth(settings.webhook_concurrency)
         self._under_way = 0
-        self._others_under_way = 0
-        self._news = threading.Condition()
-        self._is_over = False
-        self._stopped = False
+        self._shared_under_way = 0
+        self._changes = threading.Condition()
+        self._has_ended = False
+        self._is_stopping = False
 
     def run(self) -> None:
         """Deliver until stopped."""
-        while not self._stopped:
-            with self._news:
-                self._is_over = False
+        while not self._is_stopping:
+            with self._changes:
+                self._has_ended = False
             try:
-                taken = self.take()
+                count = self.take()
             except UNAVAILABLE as error:
-                log.warning("the database is away: %s", first_line(error))
-                taken = 0
-            with self._news:
-                if not (taken or self._is_over or self._stopped):
-                    self._news.wait(self._settings.webhook_poll.total_seconds())
+                log.warning("the database is unavailable: %s", first_line(error))
+                count = 0
+            with self._changes:
+                if not (count or self._has_ended or self._is_stopping):
+                    self._changes.wait(self._settings.webhook_poll.total_seconds())
 
     def stop(self) -> None:
-        """Take nothing more. Safe to call from a signal handler."""
-        self._stopped = True
+        """Claim nothing more. Safe to call from a signal handler."""
+        self._is_stopping = True
 
     def close(self) -> None:
-        """Wait for what is under way and close the connections."""
+        """Wait for the deliveries under way and close the connections."""
         self._threads.shutdown()
         self._database.close()
 
     def take(self) -> int:
-        """Begin to send what is due, as far as there is room. Returns how many that is."""
-        with self._news:
+        """Start to send due deliveries, as many as there are free slots. Returns their number."""
+        with self._changes:
             room = self._settings.webhook_concurrency - self._under_way
-            for_others = self._endpoint_health.for_others - self._others_under_way
+            shared_slots = self._endpoint_health.shared_slots - self._shared_under_way
         if room <= 0:
             return 0
-        quick = self._endpoint_health.quick()
+        fast = self._endpoint_health.list_fast()
         rows = self._database.execute(
             claims.claim(
                 uuid4(),
                 limit=room,
                 per_destination=self._settings.webhook_destination_concurrency,
-                length=self._settings.webhook_timeout + SPARE,
-                quick=quick,
-                slow=self._endpoint_health.slow(),
-                for_others=for_others,
+                length=self._settings.webhook_timeout + RECORD_TIME,
+                quick=fast,
+                slow=self._endpoint_health.list_slow(),
+                for_others=shared_slots,
             )
         )
-        known = frozenset(quick)
+        fast_set = frozenset(fast)
         for row in rows:
-            is_other = row.destination not in known
-            with self._news:
+            is_shared = row.destination not in fast_set
+            with self._changes:
                 self._under_way += 1
-                self._others_under_way += is_other
-            self._threads.submit(self._send, row, is_other)
+                self._shared_under_way += is_shared
+            self._threads.submit(self._send, row, is_shared)
         return len(rows)
 
-    def _send(self, row: ClaimedDelivery, is_other: bool) -> None:
+    def _send(self, row: ClaimedDelivery, is_shared: bool) -> None:
         try:
             self.send(row)
         except UNAVAILABLE as error:
-            log.warning("delivery %s: the database is away, it will be sent again: %s", row.id, first_line(error))
-        except Exception:  # whatever it was, it concerns this delivery alone, which will be due again
+            log.warning("delivery %s: the database is unavailable, sent again later: %s", row.id, first_line(error))
+        except Exception:  # whatever it was, it concerns this delivery alone, which becomes due again
             log.exception("delivery %s was not sent", row.id)
         finally:
-            with self._news:
+            with self._changes:
                 self._under_way -= 1
-                self._others_under_way -= is_other
-                self._is_over = True
-                self._news.notify()
+                self._shared_under_way -= is_shared
+                self._has_ended = True
+                self._changes.notify()
 
     def send(self, row: ClaimedDelivery) -> None:
-        """Send one delivery that was claimed, and write down what came of it."""
+        """Send one claimed delivery and record the outcome."""
         subject = self._subject(row)
         if subject is None:
             return  # deleted, and the delivery with it
@@ -147,9 +147,9 @@ class Deliverer:
             seconds=time.monotonic() - began,
             status_code=None if answer is None else answer.status,
             error_code=error_code,
-            answer=None if answer is None else _legible(answer.body),
+            answer=None if answer is None else _printable(answer.body),
         )
-        self._endpoint_health.note(row.destination, attempt.seconds)
+        self._endpoint_health.record(row.destination, attempt.seconds)
         self._record(row, attempt, answer, may_retry=url is not None)
 
     @property
@@ -157,7 +157,7 @@ class Deliverer:
         return self._settings.webhook_timeout.total_seconds()
 
     def _subject(self, row: ClaimedDelivery) -> JobObject | BatchObject | None:
-        """What an event is about, as it is now."""
+        """The job or batch of an event, as it is now."""
         if row.batch_id is not None:
             batch_rows = self._database.execute(batches.get_batch_by_id(row.batch_id))
             return batch_object(batch_rows[0], self._settings.base_url) if batch_rows else None
@@ -168,39 +168,26 @@ class Deliverer:
         if attempt.error_code is None:
             self._database.execute(deliveries.delivered(row.id, row.lease, attempt))
             return
-        gone = answer is not None and answer.status == GONE
-        wait = self._wait(row.attempts, answer) if may_retry and not gone else None
+        is_gone = answer is not None and answer.status == GONE
+        wait = self._wait(row.attempts, answer) if may_retry and not is_gone else None
         patience = sum(self._schedule, timedelta(0)) / 2
         self._database.execute(
-            deliveries.failed(row.id, row.lease, attempt, retry_in=wait, gone=gone, patience=patience)
+            deliveries.failed(row.id, row.lease, attempt, retry_in=wait, gone=is_gone, patience=patience)
         )
         what = attempt.status_code or attempt.error_code
         log.info("delivery %s to %s: %s, %s", row.id, row.destination, what, f"again in {wait}" if wait else "given up")
 
     def _wait(self, attempts: int, answer: Answer | None) -> timedelta | None:
-        """Until the next attempt, up to a tenth more or less than the schedule says; None: there is none."""
+        """Until the next attempt, as the schedule says, up to a tenth more or less. None: there is none."""
         if attempts >= len(self._schedule):
             return None
         wait = self._schedule[attempts] * (0.9 + secrets.randbelow(2001) / 10_000)
-        asked = None if answer is None else retry_after(answer.headers.get("retry-after"), datetime.now(UTC))
-        return wait if asked is None else max(wait, min(asked, MAX_WAIT))
-
-
-def retry_after(text: str | None, now: datetime) -> timedelta | None:
-    """What a receiver asks for, in seconds or as a date; None where it asks for nothing that can be read."""
-    if text is None:
-        return None
-    if text.strip().isascii() and text.strip().isdigit():
-        return timedelta(seconds=min(int(text[:12]), MAX_WAIT.total_seconds()))
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return max(timedelta(0), (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now)
+        header = None if answer is None else answer.headers.get("retry-after")
+        return max(wait, parse_retry_after(header, longest=MAX_WAIT) or wait)
 
 
 def _receiver(row: ClaimedDelivery) -> tuple[str | None, list[str]]:
-    """Where a delivery goes, and the secrets that sign it."""
+    """The URL of a delivery, and the secrets that sign it."""
     if row.endpoint_id is not None:
         return row.endpoint_url, signing.live_secrets(
             row.endpoint_secret, row.endpoint_previous_secret, row.endpoint_previous_secret_until, row.claimed_at
@@ -217,18 +204,18 @@ def _body(row: ClaimedDelivery, subject: JobObject | BatchObject) -> bytes:
 
 
 def _headers(row: ClaimedDelivery, keys: list[str], body: bytes) -> dict[str, str]:
-    signed = signing.signed(keys, row.event_id, int(row.claimed_at.timestamp()), body)
-    return {"Content-Type": "application/json", "User-Agent": AGENT, **signed}
+    signature = signing.signed(keys, row.event_id, int(row.claimed_at.timestamp()), body)
+    return {"Content-Type": "application/json", "User-Agent": AGENT, **signature}
 
 
-def _legible(body: bytes) -> str:
-    """The beginning of an answer, with nothing in it that a terminal or Postgres would stumble over."""
-    text = body[: 4 * KEPT].decode("utf-8", "replace")[:KEPT]
+def _printable(body: bytes) -> str:
+    """The beginning of an answer, without characters that a terminal or Postgres does not accept."""
+    text = body[: 4 * MAX_ANSWER_CHARACTERS].decode("utf-8", "replace")[:MAX_ANSWER_CHARACTERS]
     return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
 
 
 def main() -> None:
-    """Deliver until told to stop."""
+    """Deliver until SIGTERM or SIGINT."""
     settings = Settings()
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     deliverer = Deliverer(settings)

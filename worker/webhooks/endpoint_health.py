@@ -1,48 +1,49 @@
-"""Which receivers are quick, as one deliverer has seen it: what decides who gets its slots while many hang.
+"""Which destinations are fast: decides which of them get the slots of a deliverer while many hang.
 
-A lane is quick when its last sending was over within QUICK_SECONDS, whatever came of it. Half of the slots are kept for
-quick lanes. All others share the rest, one slot each: those not heard of yet first, then the slow ones, whose last turn
-is longest ago first. So however many receivers hang, they hold up each other alone, and one that has recovered, or is
-new, waits a turn and no backlog. The memory is the process's own and bounded; what falls out is sent like what is new.
+A destination is fast when its last delivery ended within FAST_SECONDS, whatever the outcome. Half of the slots are
+reserved for fast destinations. The others share the rest, one slot each: new destinations first, then the slow ones, in
+order of their last turn. So destinations that hang delay only each other, and a destination that is new or has
+recovered waits for one turn, not for a backlog. The memory is per process and bounded; a destination that drops out of
+it counts as new.
 """
 
 import threading
 
-QUICK_SECONDS = 1.0
+FAST_SECONDS = 1.0
 MAX_DESTINATIONS = 1000
-"""Lanes of each kind; every claim carries their names."""
+"""Destinations of each kind; every claim carries their names."""
 
 
 class EndpointHealth:
-    """What is known of lanes. Safe to share between threads."""
+    """The fast and the slow destinations. Safe to share between threads."""
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
-        self._quick: dict[str, None] = {}
+        self._fast: dict[str, None] = {}
         self._slow: dict[str, None] = {}
         self._lock = threading.Lock()
 
     @property
-    def for_others(self) -> int:
-        """Slots that lanes that are not quick may hold at a time."""
+    def shared_slots(self) -> int:
+        """Slots for all destinations that are not fast."""
         return max(1, self._slots // 2)
 
-    def note(self, destination: str, seconds: float) -> None:
-        """A sending is over."""
+    def record(self, destination: str, seconds: float) -> None:
+        """Record how long a delivery took."""
         with self._lock:
-            self._quick.pop(destination, None)
+            self._fast.pop(destination, None)
             self._slow.pop(destination, None)
-            kind = self._quick if seconds <= QUICK_SECONDS else self._slow
+            kind = self._fast if seconds <= FAST_SECONDS else self._slow
             kind[destination] = None
             if len(kind) > MAX_DESTINATIONS:
                 del kind[next(iter(kind))]
 
-    def quick(self) -> list[str]:
-        """The lanes that are quick."""
+    def list_fast(self) -> list[str]:
+        """The fast destinations."""
         with self._lock:
-            return list(self._quick)
+            return list(self._fast)
 
-    def slow(self) -> list[str]:
-        """The lanes that are slow, the one whose turn is longest ago first."""
+    def list_slow(self) -> list[str]:
+        """The slow destinations, longest without a turn first."""
         with self._lock:
             return list(self._slow)

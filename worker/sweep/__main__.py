@@ -1,0 +1,48 @@
+"""The process of the sweep."""
+
+import logging
+import os
+import signal
+import threading
+
+from core.settings import Settings
+from worker.batches.processor import BatchProcessor
+from worker.sweep.cleanup import Cleanup
+from worker.sweep.reclaim import Reclaimer
+
+log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 5.0
+"""How long the cleanup may still wait for the storage at the end. Its steps may be interrupted anywhere."""
+
+
+def main() -> None:
+    """Sweep until SIGTERM or SIGINT."""
+    settings = Settings()
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # threads inherit it, so only sigwait takes them
+    stop = threading.Event()
+    reclaimer, cleanup, processor = Reclaimer(settings), Cleanup(settings), BatchProcessor(settings)
+    reclaiming = threading.Thread(target=reclaimer.loop().run, args=[stop], name="reclaim")
+    cleaning = threading.Thread(target=cleanup.loop().run, args=[stop], name="cleanup", daemon=True)
+    processing = threading.Thread(target=processor.run, args=[stop], name="batch processor")
+    threads = (reclaiming, cleaning, processing)
+    for thread in threads:
+        thread.start()
+    log.info("sweeping every %s, cleaning up every %s", settings.sweep, settings.cleanup)
+    signal.sigwait(signals)
+    stop.set()
+    reclaiming.join()
+    processing.join()
+    cleaning.join(GRACE_SECONDS)
+    if cleaning.is_alive():
+        log.warning("cleanup still waits for the storage; interrupted")
+        logging.shutdown()
+        os._exit(0)
+    reclaimer.close()
+    cleanup.close()
+
+
+if __name__ == "__main__":
+    main()

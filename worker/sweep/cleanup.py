@@ -1,0 +1,118 @@
+"""What has time: deletes what retention and superseded attempts left behind.
+
+Objects are deleted first and their rows afterwards, so that an interrupted step can be repeated. No transaction is open
+while the storage answers.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+
+from core import files, idempotency, queries, retention
+from core.db import Database
+from core.settings import Settings
+from core.storage import Storage
+from worker.sweep.loop import Loop, Step
+
+log = logging.getLogger(__name__)
+
+CHUNK = 500
+APPLICATION = "safelight-cleanup"
+
+ORPHAN_AGE = timedelta(hours=1)
+"""A file without a row is left alone for so long: its attempt may be about to complete."""
+
+
+class Cleanup:
+    """The steps of the loop `cleanup`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._database = Database(settings, name=APPLICATION)
+        self._storage = Storage(settings)
+
+    def loop(self) -> Loop:
+        """The loop that runs the steps every `settings.cleanup`."""
+        return Loop(self._settings, "cleanup", APPLICATION, self._steps, self._settings.cleanup)
+
+    @property
+    def _steps(self) -> Sequence[Step]:
+        return (
+            self.purge_keys,
+            self.purge_batches,
+            self.purge_jobs,
+            self.purge_files,
+            self.delete_orphans,
+            self.delete_unfinished,
+        )
+
+    def run_once(self) -> None:
+        """Run each step to its end. Raises what goes wrong."""
+        for step in self._steps:
+            for _ in step():
+                pass
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._database.close()
+
+    def purge_keys(self) -> Iterator[None]:
+        """Delete expired idempotency keys."""
+        while self._database.execute(idempotency.purge_expired(CHUNK)):
+            yield
+
+    def purge_batches(self) -> Iterator[None]:
+        """Delete batches past retention."""
+        while self._database.execute(retention.purge_batches(self._settings.retention, CHUNK)):
+            yield
+
+    def purge_jobs(self) -> Iterator[None]:
+        """Delete jobs past retention, with their images."""
+        while rows := self._database.execute(retention.list_old_jobs(self._settings.retention, CHUNK)):
+            yield from self._delete(key for row in rows for key in row.storage_keys)
+            self._database.execute(retention.purge_jobs([row.id for row in rows]))
+            log.info("deleted %d jobs past retention", len(rows))
+            yield
+
+    def purge_files(self) -> Iterator[None]:
+        """Delete expired files."""
+        while rows := self._database.execute(files.list_expired(CHUNK)):
+            yield from self._delete(row.storage_key for row in rows)
+            self._database.execute(files.purge([row.id for row in rows]))
+            log.info("deleted %d expired files", len(rows))
+            yield
+
+    def delete_orphans(self) -> Iterator[None]:
+        """Delete objects without a row."""
+        for keys in self._list_old_keys():
+            known = set(self._database.execute(queries.referenced_keys(keys)))
+            orphans = [key for key in keys if key not in known]
+            yield from self._delete(iter(orphans))
+            if orphans:
+                log.info("deleted %d objects without a row", len(orphans))
+            yield
+
+    def delete_unfinished(self) -> Iterator[None]:
+        """Delete the beginnings of objects whose writers died."""
+        if unfinished := self._storage.delete_unfinished(datetime.now(UTC) - ORPHAN_AGE):
+            log.info("deleted %d unfinished objects", unfinished)
+        yield
+
+    def _delete(self, keys: Iterator[str]) -> Iterator[None]:
+        for key in keys:
+            self._storage.delete([key])
+            yield
+
+    def _list_old_keys(self) -> Iterator[list[str]]:
+        """Keys of objects past ORPHAN_AGE, in chunks."""
+        before = datetime.now(UTC) - ORPHAN_AGE
+        chunk: list[str] = []
+        for found in chain(self._storage.list("jobs/"), self._storage.list(files.PREFIX)):
+            if found.modified_at < before:
+                chunk.append(found.key)
+            if len(chunk) == CHUNK:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk

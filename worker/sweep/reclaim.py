@@ -1,0 +1,75 @@
+"""What must happen within seconds: takes back lost jobs, expires old ones, notifies queues where jobs wait."""
+
+import logging
+from collections.abc import Iterable, Iterator
+
+from core import jobs, provider_calls, queries
+from core.db import Database
+from core.outbox import deliveries
+from core.redis.notifier import Notifier
+from core.redis.progress import Progress
+from core.settings import Settings
+from core.status import JobStatus
+from worker.sweep.loop import Loop
+
+log = logging.getLogger(__name__)
+
+CHUNK = 500
+APPLICATION = "safelight-sweep"
+"""By this name the health check finds the sweep in Postgres (deploy/healthcheck.py)."""
+
+
+class Reclaimer:
+    """The steps of the loop `reclaim`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._database = Database(settings, name=APPLICATION)
+        self._progress = Progress(settings)
+        self._notifier = Notifier(settings)
+
+    def loop(self) -> Loop:
+        """The loop that runs the steps every `settings.sweep`."""
+        steps = (self.reclaim, self.expire, self.abandon_calls, self.notify, self.give_up_deliveries)
+        return Loop(self._settings, "reclaim", APPLICATION, steps)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._database.close()
+
+    def reclaim(self) -> Iterator[None]:
+        """Take back the jobs whose lease ran out, and notify their queues at once."""
+        while rows := self._database.execute(jobs.reclaim(self._settings.max_crashes, CHUNK)):
+            for row in rows:
+                log.warning("job %s: its lease ran out; now %s", row.id, row.status)
+            self._notify({row.queue for row in rows if row.status == JobStatus.QUEUED})
+            self._progress.changed([row.id for row in rows])
+            yield
+
+    def expire(self) -> Iterator[None]:
+        """End the jobs that waited too long."""
+        while rows := self._database.execute(jobs.expire(CHUNK)):
+            self._progress.changed([row.id for row in rows])
+            yield
+
+    def abandon_calls(self) -> Iterator[None]:
+        """Close the provider calls whose workers are gone."""
+        for call in self._database.execute(provider_calls.abandon_lost()):
+            log.warning("call %s of job %s: its outcome is unknown", call.id, call.job_id)
+        yield
+
+    def give_up_deliveries(self) -> Iterator[None]:
+        """Give up what waits for webhook endpoints that are disabled or deleted."""
+        while rows := self._database.execute(deliveries.give_up_unreachable(CHUNK)):
+            log.info("gave up %d deliveries to endpoints that are disabled or deleted", len(rows))
+            yield
+
+    def notify(self) -> Iterator[None]:
+        """Notify all queues where jobs wait: a notification may have been lost."""
+        self._notify(self._database.execute(queries.claimable_queues()))
+        yield
+
+    def _notify(self, queues: Iterable[str]) -> None:
+        for queue in queues:
+            if not self._notifier.notify(queue):
+                return  # Redis is away: each further notification would wait for its timeout
