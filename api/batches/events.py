@@ -15,6 +15,7 @@ from api.jobs.events import sequence
 from api.openapi import event_stream, message
 from core.batches import transitions as batches
 from core.batches.schemas import BatchObject
+from core.event_types import event_names
 from core.responses.job import JobEvent
 from core.rows import BatchEventRow
 from core.status import BatchStatus
@@ -27,13 +28,12 @@ LOOK_SECONDS = 1.0
 KEEP_ALIVE_LOOKS = 15
 """Looks without news between two keep-alive comments; proxies cut silent streams."""
 
-FACTS = [f"batch.{status}" for status in BatchStatus]
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "`batch.validating`, `batch.in_progress`, ... and the final event, each with the batch as it is "
         "then. Between them, without an id and at most once a second, `batch.progress` with the batch.",
         "content": event_stream(
-            message(FACTS, JobEvent.model_json_schema(), "id"),
+            message(event_names("batch"), JobEvent.model_json_schema(), "id"),
             message(["batch.progress"], {"$ref": "#/components/schemas/BatchObject"}),
             description="Server-sent events.",
         ),

@@ -14,7 +14,7 @@ from api.jobs.routes import NOT_FOUND, show
 from api.jobs.waiting import follow, job_row
 from api.openapi import event_stream, message
 from core.errors import InvalidParameter
-from core.outbox.deliveries import FINAL_EVENTS
+from core.event_types import event_names
 from core.responses.job import JobEvent
 from core.rows import JobEventRow
 from core.status import JobStatus
@@ -24,7 +24,6 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 KEEP_ALIVE_LOOKS = 15
 """Quiet looks at the database (a second each) between two keep-alive comments; proxies cut silent streams."""
 
-FACTS = ["job.queued", "job.started", "job.requeued", "job.cancel_requested", *FINAL_EVENTS]
 PROGRESS = {name: {"type": "integer"} for name in ("attempt", "step", "steps")} | {"job_id": {"type": "string"}}
 PREVIEW = PROGRESS | {
     **{name: {"type": "integer"} for name in ("index", "partial_image_index")},
@@ -35,7 +34,7 @@ STREAM: dict[int | str, dict[str, Any]] = {
         "description": "`job.queued`, `job.started`, ... and the final event, which carries the job. Between them, "
         "without an id, `job.progress` and, where the job asked for `partial_images`, `preview`.",
         "content": event_stream(
-            message(FACTS, JobEvent.model_json_schema(), "id"),
+            message(event_names("job"), JobEvent.model_json_schema(), "id"),
             message(["job.progress"], {"type": "object", "properties": PROGRESS, "required": [*PROGRESS]}),
             message(["preview"], {"type": "object", "properties": PREVIEW, "required": [*PREVIEW]}),
             description="A message; `id` is what `Last-Event-ID` goes on after.",

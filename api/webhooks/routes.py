@@ -37,9 +37,9 @@ from api.webhooks.schemas import (
 from core.db import RowT, Statement
 from core.egress import Allowed, Egress, Unreached, check_receiver
 from core.errors import InvalidParameter, InvalidRequest, NotFound
+from core.event_types import event_names
 from core.ids import new_id
 from core.outbox import deliveries, signing
-from core.outbox.deliveries import EVENTS
 from core.requests.job import parse
 from core.responses.job import seconds
 from core.rows import AttemptRow, DeliveryRow, EndpointRow
@@ -95,7 +95,7 @@ async def index(context: AppContext, project_id: Project, after: After = None, l
 @router.get("/webhook_event_types", summary="List event types", response_model=EventTypeList)
 async def event_types(_project_id: Project) -> Response:
     """List the events that a receiver can be told of."""
-    return answer(EventTypeList(data=list(EVENTS)))
+    return answer(EventTypeList(data=event_names(for_webhooks=True)))
 
 
 @router.get(
@@ -246,7 +246,7 @@ async def redeliver(delivery_id: str, context: AppContext, project_id: Project) 
 
 def describe(app: FastAPI) -> None:
     """Tell the OpenAPI document what receivers get."""
-    for kind in EVENTS:
+    for kind in event_names(for_webhooks=True):
 
         @app.webhooks.post(kind, name=kind, tags=["webhooks"], summary=kind, status_code=204)
         def told(event: Event) -> None:

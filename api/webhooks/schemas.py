@@ -5,12 +5,12 @@ from typing import Annotated, Literal
 from annotated_types import MaxLen, MinLen
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.outbox.deliveries import EventType
 from core.requests.fields import Text, UnixSeconds
+from core.webhooks.fields import EventName
 
 Name = Annotated[Text, MinLen(1), MaxLen(200)]
 Url = Annotated[Text, MaxLen(2048), Field(json_schema_extra={"pattern": "^https?://"})]
-EventTypes = Annotated[list[EventType], MinLen(1)]
+EventTypes = Annotated[list[EventName], MinLen(1)]
 
 
 class EndpointRequest(BaseModel):
@@ -47,7 +47,7 @@ class TestRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    event_type: EventType
+    event_type: EventName
 
 
 class RedeliverRequest(BaseModel):

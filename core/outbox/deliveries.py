@@ -8,7 +8,7 @@ not at all.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, get_args
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from core.clock import NOW
 from core.db import Statement
+from core.event_types import Subject
 from core.rows import AttemptRow, DeliveryRow
 from core.status import DeliveryStatus
 from core.tables import batch_events, batches, job_events, jobs
@@ -23,21 +24,10 @@ from core.tables import webhook_attempts as attempts
 from core.tables import webhook_deliveries as deliveries
 from core.tables import webhook_endpoints as endpoints
 
-JobEventType = Literal["job.started", "job.completed", "job.failed", "job.cancelled", "job.expired"]
-BatchEventType = Literal["batch.completed", "batch.failed", "batch.cancelled", "batch.expired"]
-EventType = Literal[JobEventType, BatchEventType]
-"""What a receiver can be told of."""
-
-JOB_EVENTS: tuple[JobEventType, ...] = get_args(JobEventType)
-FINAL_EVENTS: tuple[JobEventType, ...] = JOB_EVENTS[1:]
-BATCH_EVENTS: tuple[BatchEventType, ...] = get_args(BatchEventType)
-EVENTS: tuple[EventType, ...] = get_args(EventType)
-
-
 _ORIGIN = "^[a-zA-Z]+://[^/?#]+"
 
 
-def caused_by(moved: sa.CTE, event: sa.CTE, of: Literal["job", "batch"] = "job") -> sa.CTE:
+def caused_by(moved: sa.CTE, event: sa.CTE, of: Subject = "job") -> sa.CTE:
     """The deliveries that events of jobs, or of batches, cause, as a CTE of the statement that writes them."""
     subject = f"{of}_id"
     happened = [

@@ -8,9 +8,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, 
 
 from core.egress import check_receiver
 from core.errors import InvalidParameter
-from core.outbox.deliveries import BATCH_EVENTS, FINAL_EVENTS, BatchEventType, JobEventType
+from core.event_types import event_names
 from core.outbox.signing import is_secret
 from core.settings import Settings
+from core.webhooks.fields import BatchEventName, JobEventName
 
 OutputFormat = Literal["png", "webp", "jpeg"]
 
@@ -116,14 +117,16 @@ class Receiver(BaseModel):
 class JobWebhook(Receiver):
     """A receiver of one job's events."""
 
-    events: Annotated[list[JobEventType], MinLen(1)] = Field(
-        default_factory=lambda: list(FINAL_EVENTS), description="Which events; by default how the job ended."
+    events: Annotated[list[JobEventName], MinLen(1)] = Field(
+        default_factory=lambda: event_names("job", final=True),
+        description="Which events; by default how the job ended.",
     )
 
 
 class BatchWebhook(Receiver):
     """A receiver of one batch's events."""
 
-    events: Annotated[list[BatchEventType], MinLen(1)] = Field(
-        default_factory=lambda: list(BATCH_EVENTS), description="Which events; by default how the batch ended."
+    events: Annotated[list[BatchEventName], MinLen(1)] = Field(
+        default_factory=lambda: event_names("batch", final=True),
+        description="Which events; by default how the batch ended.",
     )

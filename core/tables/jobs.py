@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from core.event_types import event_names
 from core.status import FINAL, JobStatus
 from core.tables.base import EVENT_ID, NOW, Time, metadata, one_of
 
@@ -202,7 +203,7 @@ Index(
     "uq_job_events_final",
     job_events.c.job_id,
     unique=True,
-    postgresql_where=text(one_of("type", tuple(f"job.{status}" for status in FINAL))),
+    postgresql_where=text(one_of("type", event_names("job", final=True))),
 )
 
 images = Table(

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from core import jobs
 from core.db import Database
 from core.errors import OutOfMemory
+from core.event_types import event_names
 from core.outbox import claims, deliveries, signing
 from core.outbox.deliveries import Attempt
 from core.rows import ClaimedDelivery
@@ -22,6 +23,7 @@ from core.webhooks import endpoints as webhooks
 from tests.core.test_verbs import a_job, an_image, claim, in_state
 
 MINUTE = timedelta(minutes=1)
+WEBHOOK_EVENTS = event_names("job", for_webhooks=True)
 FINALS = ["job.completed", "job.failed", "job.cancelled", "job.expired"]
 OWN = {"url": "https://own.test:8443/hook?job=1", "events": ["job.completed"], "secret": None}
 
@@ -59,14 +61,14 @@ def completed(database: Database, **fields: Any) -> str:
 
 @pytest.mark.parametrize("status", JobStatus)
 def test_an_event_and_its_deliveries_are_written_together(database: Database, status: JobStatus) -> None:
-    all_of_them = an_endpoint(database, *deliveries.JOB_EVENTS)
+    all_of_them = an_endpoint(database, *WEBHOOK_EVENTS)
     finals = an_endpoint(database)
 
     job_id, _ = in_state(database, status)
 
     known = [all_of_them, finals]
     events = database.execute(sa.select(job_events).order_by(job_events.c.seq))
-    told = [event for event in events if event.type in deliveries.JOB_EVENTS]
+    told = [event for event in events if event.type in WEBHOOK_EVENTS]
     wanted = [(e.id, known if e.type in FINALS else [all_of_them]) for e in told]
     written = [(row.event_id, row.endpoint_id, row.job_id, row.event_type) for row in rows(database)]
     kinds = {event.id: event.type for event in told}
