@@ -384,8 +384,7 @@ def _submit() -> sa.Select[Any]:
         )
         .returning(*jobs.c)
         .cte("moved"),
-        sa.literal("job.queued"),
-        told=False,
+        "job.queued",
     )
 
 
@@ -409,7 +408,7 @@ def _complete() -> sa.Select[Any]:
         )
         .cte("kept")
     )
-    return with_event(done, sa.literal("job.completed")).add_cte(kept)
+    return with_event(done, "job.completed").add_cte(kept)
 
 
 # Built once, as every job runs both: to build one takes longer than to run it (docs/05-performance.md).

@@ -14,10 +14,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from core.clock import NOW
 from core.db import Statement
-from core.outbox.deliveries import caused_by
+from core.events import with_event
 from core.rows import JobRow, LeasedJob
 from core.status import JobStatus
-from core.tables import equals_in_order, in_status, job_events, jobs
+from core.tables import equals_in_order, in_status, jobs
 
 
 def claim(
@@ -132,7 +132,7 @@ def _claim(*, fair_turn: bool) -> sa.Select[Any]:
     fit = sa.union_all(sa.select(head.c.id), sa.select(counted.c.id).where(counted.c.images <= of_head["room"])).cte(
         "fit"
     )
-    moved = (
+    updated = (
         sa.update(jobs)
         .where(jobs.c.id == fit.c.id)
         .values(
@@ -146,25 +146,10 @@ def _claim(*, fair_turn: bool) -> sa.Select[Any]:
             worker=sa.bindparam("worker", type_=sa.Text),
         )
         .returning(*jobs.c)
-        .cte("moved")
+        .cte("updated")
     )
-    event = (
-        sa.insert(job_events)
-        .from_select(
-            ["job_id", "type", "data"],
-            sa.select(
-                moved.c.id,
-                sa.literal("job.started"),
-                sa.func.jsonb_build_object(
-                    "status", moved.c.status, "attempt", moved.c.attempts, "worker", moved.c.worker
-                ),
-            ),
-        )
-        .returning(job_events.c.id, job_events.c.job_id, job_events.c.type, job_events.c.created_at)
-        .cte("event")
-    )
-    in_order = sa.select(moved).order_by(moved.c.precedence, moved.c.fair_rank, moved.c.id)
-    return in_order.add_cte(event, caused_by(moved, event))
+    events = with_event(updated, "job.started", worker=updated.c.worker)
+    return events.order_by(updated.c.precedence, updated.c.fair_rank, updated.c.id)
 
 
 # Built once, as they run while the device waits.

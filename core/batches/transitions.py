@@ -22,8 +22,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from core.clock import NOW
 from core.db import Statement
+from core.events import with_event
 from core.ids import new_id
-from core.outbox.deliveries import caused_by
 from core.queries import images_of
 from core.rows import BatchEventRow, BatchJobRow, BatchRow, ClaimedBatch, ShownBatch, StatusCount
 from core.status import BatchStatus, JobStatus
@@ -83,14 +83,15 @@ def submit(new: NewBatch, max_open: int) -> Statement[BatchRow]:
         NOW if is_read else sa.null(),
     ]
     return Statement(
-        _with_event(
+        with_event(
             sa.insert(batches)
             .from_select(
                 [*names, "webhook", "status", "expires_at", "in_progress_at"],
                 sa.select(*values).where(under_way < max_open),
             )
             .returning(*batches.c)
-            .cte("moved")
+            .cte("updated"),
+            subject="batch",
         ),
         BatchRow,
     )
@@ -135,12 +136,13 @@ def renew(batch_id: str, lease: UUID, length: timedelta) -> Statement[str]:
 def accept(batch_id: str, lease: UUID, *, total: int, model: str | None, cost: float) -> Statement[BatchRow]:
     """Every line is right and its job inserted, in the same transaction. No row back: undo that."""
     return Statement(
-        _with_event(
+        with_event(
             _held(batch_id, lease)
             .where(_is(BatchStatus.VALIDATING))
             .values(_entered(BatchStatus.IN_PROGRESS) | {"total": total, "model": model, "cost": cost})
             .returning(*batches.c)
-            .cte("moved")
+            .cte("updated"),
+            subject="batch",
         ),
         BatchRow,
     )
@@ -149,12 +151,13 @@ def accept(batch_id: str, lease: UUID, *, total: int, model: str | None, cost: f
 def refuse(batch_id: str, lease: UUID, errors: Sequence[LineError]) -> Statement[BatchRow]:
     """Lines are wrong: nothing of it runs, so that there is nothing to count."""
     return Statement(
-        _with_event(
+        with_event(
             _held(batch_id, lease)
             .where(_is(BatchStatus.VALIDATING))
             .values(_entered(BatchStatus.FAILED) | {"errors": list(errors), "counts": {}})
             .returning(*batches.c)
-            .cte("moved")
+            .cte("updated"),
+            subject="batch",
         ),
         BatchRow,
     )
@@ -164,7 +167,7 @@ def cancel(project_id: str, batch_id: str) -> Statement[BatchRow]:
     """Wish that a batch stop. No row back: it does not exist, is final, or its files are being written already."""
     unread = _is(BatchStatus.VALIDATING)
     return Statement(
-        _with_event(
+        with_event(
             sa.update(batches)
             .where(
                 batches.c.id == batch_id,
@@ -181,7 +184,8 @@ def cancel(project_id: str, batch_id: str) -> Statement[BatchRow]:
                 lease_expires_at=None,
             )
             .returning(*batches.c)
-            .cte("moved")
+            .cte("updated"),
+            subject="batch",
         ),
         BatchRow,
     )
@@ -195,12 +199,13 @@ def finalize() -> Statement[BatchRow]:
         jobs.c.status.in_([sa.literal_column(f"'{status}'") for status in (JobStatus.QUEUED, JobStatus.IN_PROGRESS)]),
     )
     return Statement(
-        _with_event(
+        with_event(
             sa.update(batches)
             .where(_is(BatchStatus.IN_PROGRESS, BatchStatus.CANCELLING), ~alive.exists())
             .values(_entered(BatchStatus.FINALIZING))
             .returning(*batches.c)
-            .cte("moved")
+            .cte("updated"),
+            subject="batch",
         ),
         BatchRow,
     )
@@ -224,7 +229,7 @@ def complete(
         for status in (BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.CANCELLED)
     }
     return Statement(
-        _with_event(
+        with_event(
             _held(batch_id, lease)
             .where(_is(BatchStatus.FINALIZING))
             .values(
@@ -240,7 +245,8 @@ def complete(
                 }
             )
             .returning(*batches.c)
-            .cte("moved")
+            .cte("updated"),
+            subject="batch",
         ),
         BatchRow,
     )
@@ -356,21 +362,3 @@ def _entered(status: BatchStatus) -> dict[str, Any]:
         "lease": None,
         "lease_expires_at": None,
     }
-
-
-def _with_event(moved: sa.CTE) -> sa.Select[Any]:
-    """Write the event of a move, and the deliveries it causes, in the statement that makes it."""
-    event = (
-        sa.insert(batch_events)
-        .from_select(
-            ["batch_id", "type", "data"],
-            sa.select(
-                moved.c.id,
-                sa.literal("batch.") + moved.c.status,
-                sa.func.jsonb_build_object("status", moved.c.status),
-            ),
-        )
-        .returning(batch_events.c.id, batch_events.c.batch_id, batch_events.c.type, batch_events.c.created_at)
-        .cte("event")
-    )
-    return sa.select(moved).add_cte(event, caused_by(moved, event, of="batch"))

@@ -1,9 +1,8 @@
-"""Deliveries: one event each, on its way to one receiver. Made with the transition, recorded, sent again.
+"""Deliveries: each is one event to one destination. Statements that insert, record and redeliver them.
 
-`caused_by` is part of the statement that moves a job or a batch, so that there is no event without its deliveries. The
-rest are statements of their own, as in `core.jobs`. `core.outbox.claims.claim` moves `due_at` beyond the longest a
-sending may take: who dies while sending leaves a delivery that is due again. A receiver may get an event twice; never
-not at all.
+`insert_deliveries` is part of the statement that updates a job or a batch, so that no event lacks its deliveries. The
+other functions build one statement each. `core.outbox.claims.claim` moves `due_at` beyond the longest time that sending
+may take: if the sender dies, the delivery is due again. A receiver may get an event twice, but never misses it.
 """
 
 from dataclasses import dataclass
@@ -27,33 +26,38 @@ from core.tables import webhook_endpoints as endpoints
 _ORIGIN = "^[a-zA-Z]+://[^/?#]+"
 
 
-def caused_by(moved: sa.CTE, event: sa.CTE, of: Subject = "job") -> sa.CTE:
-    """The deliveries that events of jobs, or of batches, cause, as a CTE of the statement that writes them."""
-    subject = f"{of}_id"
-    happened = [
-        moved.c.project_id,
-        moved.c.id,
+def insert_deliveries(updated: sa.CTE, event: sa.CTE, subject: Subject) -> sa.CTE:
+    """Insert the deliveries of new events: a CTE of the statement that writes the events (`core.events`).
+
+    An event is delivered to each enabled endpoint of the project that subscribes to its type, and to the own webhook of
+    the job or batch if that does.
+    """
+    subject_id = f"{subject}_id"
+    columns = [
+        updated.c.project_id,
+        updated.c.id,
         event.c.id.label("event_id"),
         event.c.type.label("event_type"),
         event.c.created_at,
     ]
-    both = sa.join(event, moved, moved.c.id == event.c[subject])
-    wanted = sa.and_(
-        endpoints.c.project_id == moved.c.project_id,
+    joined = sa.join(event, updated, updated.c.id == event.c[subject_id])
+    subscribed = sa.and_(
+        endpoints.c.project_id == updated.c.project_id,
         endpoints.c.disabled_at.is_(None),
         endpoints.c.event_types.has_key(event.c.type),
     )
-    own_url = moved.c.webhook["url"].astext
-    told = sa.union_all(
-        sa.select(*happened, endpoints.c.id.label("endpoint_id"), endpoints.c.id.label("destination")).select_from(
-            both.join(endpoints, wanted)
-        ),
-        sa.select(*happened, sa.null(), sa.func.substring(own_url, sa.literal_column(f"'{_ORIGIN}'")))
-        .select_from(both)
-        .where(moved.c.webhook.is_not(None), sa.cast(moved.c.webhook["events"], JSONB).has_key(event.c.type)),
+    own_url = updated.c.webhook["url"].astext
+    to_endpoints = sa.select(
+        *columns, endpoints.c.id.label("endpoint_id"), endpoints.c.id.label("destination")
+    ).select_from(joined.join(endpoints, subscribed))
+    to_own_webhook = (
+        sa.select(*columns, sa.null(), sa.func.substring(own_url, sa.literal_column(f"'{_ORIGIN}'")))
+        .select_from(joined)
+        .where(updated.c.webhook.is_not(None), sa.cast(updated.c.webhook["events"], JSONB).has_key(event.c.type))
     )
-    columns = ["project_id", subject, "event_id", "event_type", "event_at", "endpoint_id", "destination"]
-    return sa.insert(deliveries).from_select(columns, told).cte("told")
+    names = ["project_id", subject_id, "event_id", "event_type", "event_at", "endpoint_id", "destination"]
+    created = sa.insert(deliveries).from_select(names, sa.union_all(to_endpoints, to_own_webhook))
+    return created.cte("created")
 
 
 @dataclass(frozen=True, slots=True)
