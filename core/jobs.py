@@ -2,8 +2,8 @@
 
 Each builds one SQL statement and does no I/O; the API awaits it, the worker executes it. The statement moves the row,
 writes the event that says so and the deliveries to webhooks that it causes, and returns the moved rows: no row back
-means that someone else was first. The guard is in WHERE, and nothing else in the code writes a status. (`claim` and
-`renew` are in `core.leases`.)
+means that someone else was first. The guard is in WHERE. Two other modules write the status of a job: `core.leases`
+(`claim`), and `core.job_inserts`, which inserts the jobs of a batch as `queued` by COPY, without an event.
 
     submit ──> queued ──claim──> in_progress ──complete──> completed
                  ^ │                 │ │ └──fail──────────> failed

@@ -14,7 +14,7 @@ from core.errors import GeneratorFailed, OutOfMemory
 from core.ids import new_id
 from core.jobs import JobWarning, NewJob, StoredImage
 from core.rows import JobRow
-from core.status import ARROWS, JobStatus
+from core.status import JOB_TRANSITIONS, JobStatus
 from core.tables import DEFAULT_PROJECT, images, job_events
 from core.tables import jobs as table
 
@@ -131,7 +131,7 @@ def test_a_verb_moves_only_along_its_arrow(database: Database, verb: str, status
         after = row(database, job_id)
         assert [one.id for one in moved] == [job_id]
         assert after.status == MOVES[verb, status]
-        assert after.status == status or after.status in ARROWS[status]
+        assert after.status == status or after.status in JOB_TRANSITIONS[status]
         assert after.version == before.version + 1
         assert len(event_types(database, job_id)) == len(told) + 1
     else:
