@@ -28,7 +28,7 @@ from core.clock import NOW
 from core.db import Statement
 from core.errors import GenerationError, PoisonJob
 from core.events import with_event
-from core.retention import is_written_down
+from core.retention import batch_is_recorded
 from core.rows import JobRow
 from core.status import FINAL, JobStatus
 from core.tables import images, in_status, jobs
@@ -270,7 +270,7 @@ def delete(project_id: str, job_id: str) -> Statement[str]:
     return Statement(
         (
             sa.delete(jobs)
-            .where(jobs.c.id == job_id, jobs.c.project_id == project_id, in_status(*FINAL), is_written_down())
+            .where(jobs.c.id == job_id, jobs.c.project_id == project_id, in_status(*FINAL), batch_is_recorded())
             .returning(jobs.c.id)
         ),
         str,

@@ -72,7 +72,7 @@ async def create(body: Body, context: AppContext, project_id: Project) -> Respon
     check_receiver(wanted.url, context.settings, "url")
     secret = signing.new_secret()
     most = context.settings.max_webhook_endpoints
-    made = webhooks.create(project_id, wanted.name, wanted.url, wanted.event_types, secret, at_most=most)
+    made = webhooks.create(project_id, wanted.name, wanted.url, wanted.event_types, secret, max_endpoints=most)
     async with context.database.transaction() as transaction:
         await transaction.execute(webhooks.lock_project(project_id))
         rows = await transaction.execute(made)
@@ -149,7 +149,7 @@ async def rotate_secret(endpoint_id: str, body: Body, context: AppContext, proje
     """Sign by a new secret, which the answer shows once; for a day by the old one too, if asked for."""
     wanted = parse(RotateRequest, body or b"{}")
     rotated = webhooks.rotate(
-        project_id, endpoint_id, signing.new_secret(), keep=wanted.keep_old_secret_active_for_24_hours
+        project_id, endpoint_id, signing.new_secret(), keep_previous=wanted.keep_old_secret_active_for_24_hours
     )
     return answer(_with_secret(await _row(context, rotated, endpoint_id)))
 

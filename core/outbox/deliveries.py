@@ -62,7 +62,7 @@ def insert_deliveries(updated: sa.CTE, event: sa.CTE, subject: Subject) -> sa.CT
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What one sending came to."""
+    """The result of one attempt."""
 
     started_at: datetime
     seconds: float
@@ -72,8 +72,8 @@ class Attempt:
 
 
 def delivered(delivery_id: str, lease: UUID, attempt: Attempt) -> Statement[DeliveryRow]:
-    """The receiver took it. No row back: it was claimed again in the meantime, and that sending counts."""
-    return Statement(_DELIVERED.params(**_given(delivery_id, lease, attempt)), DeliveryRow)
+    """Record a 2xx. No row is returned if the lease was lost: another sender has claimed the delivery since."""
+    return Statement(_DELIVERED.params(**_bind_values(delivery_id, lease, attempt)), DeliveryRow)
 
 
 def failed(
@@ -85,61 +85,61 @@ def failed(
     gone: bool = False,
     patience: timedelta = timedelta(days=1),
 ) -> Statement[DeliveryRow]:
-    """The receiver did not take it: try again after `retry_in`, or give up if that is None.
+    """Record a failed attempt. The next is in `retry_in`; with None the delivery has failed.
 
-    An endpoint that is `gone`, or that let an event run out while nothing got through for `patience`, is disabled with
-    a reason, and what else waits for it is given up. No row back as in `delivered`.
+    The endpoint is disabled if it is `gone`, or if the delivery has failed and the endpoint has accepted nothing for
+    `patience`. Its other pending deliveries then fail too. No row is returned if the lease was lost, as in `delivered`.
     """
     status = DeliveryStatus.FAILED if retry_in is None else DeliveryStatus.PENDING
-    moved = _recorded(status)
+    updated = _update(status)
     failing_since = sa.func.coalesce(endpoints.c.failing_since, NOW)
-    hopeless: sa.ColumnElement[bool] = sa.literal(gone)
+    disables: sa.ColumnElement[bool] = sa.literal(gone)
     reason: sa.ColumnElement[str] = sa.literal("The receiver answered 410 Gone.")
     if retry_in is None and not gone:
-        hopeless = failing_since <= NOW - sa.literal(patience, sa.Interval)
+        disables = failing_since <= NOW - sa.literal(patience, sa.Interval)
         since = sa.func.to_char(sa.func.timezone("UTC", failing_since), 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
         reason = sa.literal("Every delivery has failed since ") + since + sa.literal(".")
-    troubled = (
+    failing_endpoint = (
         sa.update(endpoints)
         .where(
-            endpoints.c.id == moved.c.endpoint_id,
+            endpoints.c.id == updated.c.endpoint_id,
             endpoints.c.disabled_at.is_(None),
-            sa.or_(endpoints.c.failing_since.is_(None), hopeless),
+            sa.or_(endpoints.c.failing_since.is_(None), disables),
         )
         .values(
             failing_since=failing_since,
-            disabled_at=sa.case((hopeless, NOW)),
-            disabled_reason=sa.case((hopeless, reason)),
+            disabled_at=sa.case((disables, NOW)),
+            disabled_reason=sa.case((disables, reason)),
         )
         .returning(endpoints.c.id, endpoints.c.disabled_at)
-        .cte("troubled")
+        .cte("failing_endpoint")
     )
-    given_up = (
+    abandoned = (
         sa.update(deliveries)
         .where(
-            deliveries.c.endpoint_id == troubled.c.id,
-            troubled.c.disabled_at.is_not(None),
+            deliveries.c.endpoint_id == failing_endpoint.c.id,
+            failing_endpoint.c.disabled_at.is_not(None),
             deliveries.c.status == DeliveryStatus.PENDING,
             deliveries.c.id != delivery_id,
         )
-        .values(_given_up("endpoint_disabled"))
-        .cte("given_up")
+        .values(_failure_values("endpoint_disabled"))
+        .cte("abandoned")
     )
-    recorded = sa.select(moved).add_cte(_log(moved), troubled, given_up)
-    return Statement(recorded.params(**_given(delivery_id, lease, attempt, retry_in)), DeliveryRow)
+    statement = sa.select(updated).add_cte(_insert_attempt(updated), failing_endpoint, abandoned)
+    return Statement(statement.params(**_bind_values(delivery_id, lease, attempt, retry_in)), DeliveryRow)
 
 
 def give_up(endpoint_id: str, error_code: str) -> sa.Update:
-    """Send nothing more of what waits for an endpoint."""
+    """Fail all pending deliveries to an endpoint."""
     return (
         sa.update(deliveries)
         .where(deliveries.c.endpoint_id == endpoint_id, deliveries.c.status == DeliveryStatus.PENDING)
-        .values(_given_up(error_code))
+        .values(_failure_values(error_code))
     )
 
 
 def redeliver(project_id: str, delivery_id: str) -> Statement[DeliveryRow]:
-    """Send an event once more, as a new delivery with a new schedule, unless its endpoint is deleted or disabled."""
+    """Insert a new delivery of the same event, unless the endpoint is deleted or disabled."""
     columns = ["project_id", "job_id", "batch_id", "endpoint_id", "destination", "event_id", "event_type", "event_at"]
     enabled = sa.select(endpoints.c.id).where(endpoints.c.disabled_at.is_(None))
     old = sa.select(*(deliveries.c[name] for name in columns)).where(
@@ -151,17 +151,17 @@ def redeliver(project_id: str, delivery_id: str) -> Statement[DeliveryRow]:
 
 
 def redeliver_since(project_id: str, endpoint_id: str, since: datetime) -> Statement[str]:
-    """Send every event since a time that an endpoint wants and did not get; also from while it was disabled."""
+    """Insert a delivery for each subscribed event since a time that has none, or only failed ones."""
     columns = ["project_id", "job_id", "batch_id", "endpoint_id", "destination", "event_id", "event_type", "event_at"]
-    told = sa.union_all(
-        _missed(project_id, endpoint_id, since, job_events.c.job_id, jobs, job_events),
-        _missed(project_id, endpoint_id, since, batch_events.c.batch_id, batches, batch_events),
-    ).subquery("told")
-    in_order = sa.select(*(told.c[name] for name in columns)).order_by(told.c.event_id)
-    return Statement(sa.insert(deliveries).from_select(columns, in_order).returning(deliveries.c.id), str)
+    events = sa.union_all(
+        _undelivered_events(project_id, endpoint_id, since, job_events.c.job_id, jobs, job_events),
+        _undelivered_events(project_id, endpoint_id, since, batch_events.c.batch_id, batches, batch_events),
+    ).subquery("events")
+    ordered = sa.select(*(events.c[name] for name in columns)).order_by(events.c.event_id)
+    return Statement(sa.insert(deliveries).from_select(columns, ordered).returning(deliveries.c.id), str)
 
 
-def _missed(
+def _undelivered_events(
     project_id: str,
     endpoint_id: str,
     since: datetime,
@@ -169,8 +169,8 @@ def _missed(
     subjects: sa.Table,
     events: sa.Table,
 ) -> sa.Select[Any]:
-    """The events about jobs, or about batches, that an endpoint wants and did not get."""
-    got = (
+    """The events of jobs or batches that an endpoint subscribes to and that have no pending or successful delivery."""
+    has_delivery = (
         sa.select(sa.literal(1))
         .where(
             deliveries.c.endpoint_id == endpoint_id,
@@ -179,12 +179,12 @@ def _missed(
         )
         .exists()
     )
-    about_jobs = subjects is jobs
+    is_of_jobs = subjects is jobs
     return (
         sa.select(
             subjects.c.project_id,
-            (subjects.c.id if about_jobs else sa.null()).label("job_id"),
-            (sa.null() if about_jobs else subjects.c.id).label("batch_id"),
+            (subjects.c.id if is_of_jobs else sa.null()).label("job_id"),
+            (sa.null() if is_of_jobs else subjects.c.id).label("batch_id"),
             endpoints.c.id.label("endpoint_id"),
             endpoints.c.id.label("destination"),
             events.c.id.label("event_id"),
@@ -202,7 +202,7 @@ def _missed(
             endpoints.c.disabled_at.is_(None),
             events.c.id >= f"evt_{int(since.timestamp() * 1000):012x}",
             endpoints.c.event_types.has_key(events.c.type),
-            ~got,
+            ~has_delivery,
         )
     )
 
@@ -224,47 +224,47 @@ def list_deliveries(
     after: str | None = None,
 ) -> Statement[DeliveryRow]:
     """Deliveries to an endpoint, of a job or a batch, newest first. `after` is the last id of the page before."""
-    found = sa.select(deliveries).where(deliveries.c.project_id == project_id)
+    statement = sa.select(deliveries).where(deliveries.c.project_id == project_id)
     if endpoint_id is not None:
-        found = found.where(deliveries.c.endpoint_id == endpoint_id)
+        statement = statement.where(deliveries.c.endpoint_id == endpoint_id)
     if job_id is not None:
-        found = found.where(deliveries.c.job_id == job_id)
+        statement = statement.where(deliveries.c.job_id == job_id)
     if batch_id is not None:
-        found = found.where(deliveries.c.batch_id == batch_id)
+        statement = statement.where(deliveries.c.batch_id == batch_id)
     if after is not None:
-        found = found.where(deliveries.c.id < after)
-    return Statement(found.order_by(deliveries.c.id.desc()).limit(limit), DeliveryRow)
+        statement = statement.where(deliveries.c.id < after)
+    return Statement(statement.order_by(deliveries.c.id.desc()).limit(limit), DeliveryRow)
 
 
 def attempts_of(delivery_id: str) -> Statement[AttemptRow]:
-    """What was tried, in order."""
+    """The attempts of a delivery, in order."""
     return Statement(
         sa.select(attempts).where(attempts.c.delivery_id == delivery_id).order_by(attempts.c.number), AttemptRow
     )
 
 
-def _given_up(error_code: str) -> dict[str, Any]:
+def _failure_values(error_code: str) -> dict[str, Any]:
     return {"status": DeliveryStatus.FAILED, "error_code": error_code, "finished_at": NOW, "lease": None}
 
 
-def _given(
+def _bind_values(
     delivery_id: str, lease: UUID, attempt: Attempt, retry_in: timedelta | None = None
 ) -> dict[str, str | UUID | timedelta | datetime | float | None]:
-    """The values that `_recorded` and `_log` leave open."""
+    """The values of the bind parameters of `_update` and `_insert_attempt`."""
     return {
         "recorded_id": delivery_id,
-        "held_lease": lease,
+        "claimed_lease": lease,
         "retry_in": retry_in or timedelta(0),
         **{name: getattr(attempt, name) for name in Attempt.__slots__},
     }
 
 
-def _recorded(status: DeliveryStatus) -> sa.CTE:
+def _update(status: DeliveryStatus) -> sa.CTE:
     return (
         sa.update(deliveries)
         .where(
             deliveries.c.id == sa.bindparam("recorded_id", type_=sa.Text),
-            deliveries.c.lease == sa.bindparam("held_lease", type_=sa.Uuid),
+            deliveries.c.lease == sa.bindparam("claimed_lease", type_=sa.Uuid),
         )
         .values(
             {
@@ -278,14 +278,14 @@ def _recorded(status: DeliveryStatus) -> sa.CTE:
             }
         )
         .returning(*deliveries.c)
-        .cte("moved")
+        .cte("updated")
     )
 
 
-def _log(moved: sa.CTE) -> sa.CTE:
+def _insert_attempt(updated: sa.CTE) -> sa.CTE:
     values = [
-        moved.c.id,
-        moved.c.attempts,
+        updated.c.id,
+        updated.c.attempts,
         sa.bindparam("started_at", type_=sa.DateTime(timezone=True)),
         sa.bindparam("seconds", type_=sa.Double),
         sa.bindparam("status_code", type_=sa.SmallInteger),
@@ -295,16 +295,16 @@ def _log(moved: sa.CTE) -> sa.CTE:
     return sa.insert(attempts).from_select([column.name for column in attempts.c], sa.select(*values)).cte("log")
 
 
-def _delivered() -> sa.Select[Any]:
-    """The statement of `delivered`, its values left open."""
-    moved = _recorded(DeliveryStatus.DELIVERED)
-    works = (
+def _build_delivered() -> sa.Select[Any]:
+    """The statement of `delivered`, with bind parameters."""
+    updated = _update(DeliveryStatus.DELIVERED)
+    working_endpoint = (
         sa.update(endpoints)
-        .where(endpoints.c.id == moved.c.endpoint_id, endpoints.c.failing_since.is_not(None))
+        .where(endpoints.c.id == updated.c.endpoint_id, endpoints.c.failing_since.is_not(None))
         .values(failing_since=None)
-        .cte("works")
+        .cte("working_endpoint")
     )
-    return sa.select(moved).add_cte(_log(moved), works)
+    return sa.select(updated).add_cte(_insert_attempt(updated), working_endpoint)
 
 
-_DELIVERED = _delivered()  # built once, as every delivery runs it
+_DELIVERED = _build_delivered()  # built once: to build it takes longer than to run it

@@ -1,4 +1,4 @@
-"""What a webhook endpoint receives: `Event`, and a made-up one to test an endpoint with."""
+"""The body of a delivery: `Event`, and a sample to test an endpoint with."""
 
 from datetime import datetime
 from typing import Literal
@@ -12,7 +12,7 @@ from core.status import BatchStatus, JobStatus
 
 
 class Event(BaseModel):
-    """What a receiver gets: a fact, and what it is about as that is now."""
+    """The body of a delivery: the event, and the job or batch as it is when the event is sent."""
 
     id: str = Field(description="The same for every attempt, as is the header `webhook-id`: tells repetitions.")
     object: Literal["event"] = "event"
@@ -24,7 +24,7 @@ class Event(BaseModel):
 
 
 def sample(event_id: str, event_type: str, now: datetime, base_url: str) -> Event:
-    """A made-up event, to test a receiver with: of a job or a batch that there is not."""
+    """A sample event of a job or batch that does not exist, to test an endpoint with."""
     status = EVENT_TYPES[event_type].status
     moment = int(now.timestamp())
     if isinstance(status, JobStatus):

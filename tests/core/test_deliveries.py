@@ -271,13 +271,15 @@ def test_both_secrets_live_while_one_is_replaced(database: Database) -> None:
     (old,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, endpoint_id))
     new = signing.new_secret()
 
-    (kept,) = database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint_id, new, keep=True))
+    (kept,) = database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint_id, new, keep_previous=True))
 
     now = datetime.now(UTC)
     live = [signing.live_secrets(kept.secret, kept.previous_secret, kept.previous_secret_until, now + when)
             for when in (timedelta(0), timedelta(hours=25))]  # fmt: skip
     assert live == [[new, old.secret], [new]]
-    (alone,) = database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint_id, signing.new_secret(), keep=False))
+    (alone,) = database.execute(
+        webhooks.rotate(DEFAULT_PROJECT, endpoint_id, signing.new_secret(), keep_previous=False)
+    )
     assert alone.previous_secret is None
 
 

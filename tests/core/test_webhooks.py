@@ -97,7 +97,7 @@ def test_both_secrets_verify_while_one_is_replaced(
 ) -> None:
     endpoint = an_endpoint(database, receiver.url())
     new = signing.new_secret()
-    database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint.id, new, keep=True))
+    database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint.id, new, keep_previous=True))
     completed(database)
     deliver(database, deliverer)
     for secret in (endpoint.secret, new):
@@ -214,7 +214,7 @@ def test_what_is_no_secret_is_told(text: str) -> None:
 
 def test_a_project_has_no_more_endpoints_than_it_may(database: Database) -> None:
     def create() -> bool:
-        made = webhooks.create(DEFAULT_PROJECT, "x", "https://a.test", FINALS, signing.new_secret(), at_most=3)
+        made = webhooks.create(DEFAULT_PROJECT, "x", "https://a.test", FINALS, signing.new_secret(), max_endpoints=3)
         with database.transaction() as connection:
             connection.execute(webhooks.lock_project(DEFAULT_PROJECT))
             return bool(connection.execute(made))

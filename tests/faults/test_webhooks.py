@@ -203,7 +203,7 @@ def test_39_a_secret_is_replaced_under_load(database: Database, tmp_path: Path) 
         for number in range(20):
             if number == 10:
                 receiver.until(10)
-                database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint.id, new, keep=True))
+                database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint.id, new, keep_previous=True))
             completed(database)
         received = receiver.until(20)
     by_old, by_new = (
