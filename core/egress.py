@@ -1,8 +1,8 @@
-"""The way out: a POST to an address that a stranger chose, which must not reach the network we stand in.
+"""Egress: POST requests to URLs of clients, which must not reach the internal network (SSRF).
 
-Every address that a name has is checked, and the connection goes to one of those that were checked: a name is resolved
-once. What httpcore does not do cannot be misused: it follows no redirect, reads no proxy from the environment, keeps no
-cookie and unpacks no answer. Here is no retry and no meaning of an answer; see `worker.webhooks.deliver`.
+A host name is resolved once, all its addresses are checked, and the connection goes to one of them. httpcore has no
+features that could be misused: it follows no redirect, reads no proxy from the environment, stores no cookie and
+decompresses no response. Retries and the meaning of a response are in `worker.webhooks.deliver`.
 """
 
 import contextlib
@@ -24,10 +24,10 @@ from core.errors import InvalidParameter
 from core.settings import Settings
 
 MAX_BODY_BYTES = 8192
-"""Bytes of an answer's body that are read; the connection is closed then."""
+"""Bytes of a response body that are read; then the connection is closed."""
 
 MAX_RESPONSE_BYTES = 64 * 1024
-"""Bytes of an answer in all, headers included, after which it is broken off."""
+"""Bytes of a response, headers included, after which the connection is closed."""
 
 RESOLVE_SECONDS = 5.0
 CONNECT_SECONDS = 5.0
@@ -38,12 +38,12 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Resolve = Callable[[str, int], Sequence[str]]
 
-# Beyond what `is_global` says, which differs between Python's patch releases and lets these pass.
+# In addition to `is_global`, which differs between patch releases of Python and accepts these.
 _DENIED = tuple(
     map(
         ipaddress.ip_network,
         (
-            "168.63.129.16/32",  # Azure's metadata and DNS: a public address that only the inside has
+            "168.63.129.16/32",  # Azure's metadata and DNS: a public address that only works inside Azure
             "192.0.0.0/24",  # IETF protocol assignments; Oracle's metadata
             "192.88.99.0/24",  # 6to4 relays
             "2001::/23",  # Teredo and other protocol assignments
@@ -54,11 +54,11 @@ _DENIED = tuple(
     )
 )
 _UNICAST6 = ipaddress.IPv6Network("2000::/3")
-"""All that is assigned as global unicast; NAT64, IPv4-compatible, segment routing, site-local lie outside."""
+"""All global unicast addresses. NAT64, IPv4-compatible, segment routing and site-local addresses are not in it."""
 
 
 class Unreached(Exception):
-    """Nothing was delivered: a word for the record and a sentence for the owner."""
+    """Nothing was delivered. `code` is for the delivery log, `message` for the owner."""
 
     def __init__(self, code: str, message: str) -> None:
         self.code, self.message = code, message
@@ -66,7 +66,7 @@ class Unreached(Exception):
 
 
 class Refused(Unreached):
-    """The address is not one that may be written to. The sentence never says what lies there."""
+    """The destination is not allowed. The message never says what is at the address."""
 
     def __init__(self, message: str) -> None:
         super().__init__("destination_refused", message)
@@ -74,7 +74,7 @@ class Refused(Unreached):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. The body is cut off at MAX_BODY_BYTES."""
+    """A response. The body has at most MAX_BODY_BYTES."""
 
     status: int
     headers: Mapping[str, str]
@@ -83,7 +83,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What the operator lets through: receivers inside, by name or by network, and the ports of those outside."""
+    """What the operator allows: internal receivers, by name or network, and the ports of external ones."""
 
     names: frozenset[str] = frozenset()
     networks: tuple[Network, ...] = ()
@@ -91,13 +91,13 @@ class Allowed:
 
     @classmethod
     def by(cls, settings: Settings) -> "Allowed":
-        """As the operator set it."""
+        """From the settings."""
         return cls.of(settings.egress_allow, settings.egress_ports)
 
     @classmethod
     @cache
     def of(cls, words: str | None, ports: str = "80, 443") -> "Allowed":
-        """Names, addresses and CIDRs, with commas between. Raises ValueError for what is none of them."""
+        """From a comma-separated list of names, addresses and CIDRs. Raises ValueError for anything else."""
         names, networks = set(), []
         for word in filter(None, (part.strip().lower() for part in (words or "").split(","))):
             try:
@@ -109,16 +109,16 @@ class Allowed:
         return cls(frozenset(names), tuple(networks), frozenset(map(int, ports.split(","))))
 
     def may_have(self, host: str) -> bool:
-        """Whether a name may turn out to be let through, before its addresses are known."""
+        """Whether a name may be allowed, before its addresses are known."""
         return host in self.names or bool(self.networks)
 
     def has(self, host: str, address: Address) -> bool:
-        """Whether an address is let through, as itself or as the address of a name."""
+        """Whether an address is allowed, by itself or as an address of a name."""
         return host in self.names or any(address in network for network in self.networks)
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one that anybody on the Internet may reach, and nothing else by a roundabout way."""
+    """Whether an address is on the public Internet, and not a tunnel to another address."""
     address = _unmapped(address)
     if isinstance(address, ipaddress.IPv6Address) and address not in _UNICAST6:
         return False
@@ -126,7 +126,7 @@ def is_public(address: Address) -> bool:
 
 
 def check(url: str, allowed: Allowed) -> httpx.URL:
-    """What can be said of a URL without asking anybody. Raises Refused, with words that follow the URL's name."""
+    """Check a URL without a name lookup. Raises Refused with a message that follows the name of a field."""
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, UnicodeError):
@@ -152,12 +152,12 @@ def check(url: str, allowed: Allowed) -> httpx.URL:
 
 
 def _require(host: str, address: Address, port: int, allowed: Allowed) -> None:
-    """What is let in may listen where it likes, but not where other things than receivers do."""
+    """An allowed receiver may use any port from 1024 on; lower ports belong to other services."""
     address = _unmapped(address)
-    is_let_in = allowed.has(host, address)
-    if not is_public(address) and not is_let_in:
+    is_allowed = allowed.has(host, address)
+    if not is_public(address) and not is_allowed:
         raise Refused("is not a public address; the operator can let a receiver in by SAFELIGHT_EGRESS_ALLOW")
-    if port not in allowed.ports and (port < 1024 or not is_let_in):
+    if port not in allowed.ports and (port < 1024 or not is_allowed):
         raise _wrong_port(allowed)
 
 
@@ -167,13 +167,13 @@ def _wrong_port(allowed: Allowed) -> Refused:
 
 
 def look_up(host: str, port: int) -> list[str]:
-    """The addresses of a name, as the system knows them."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    """The addresses of a name, from the system's resolver."""
+    entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
 
 
 class Egress:
-    """Sends to addresses of strangers. Safe to share between threads."""
+    """Sends requests to URLs of clients. Thread-safe."""
 
     def __init__(self, allowed: Allowed, *, resolve: Resolve = look_up, tls: ssl.SSLContext | None = None) -> None:
         self._allowed = allowed
@@ -182,17 +182,17 @@ class Egress:
 
     @classmethod
     def open(cls, settings: Settings) -> "Egress":
-        """As the operator set it."""
+        """From the settings."""
         return cls(Allowed.by(settings))
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Answer:
-        """POST a body; all of it, name look-up and answer included, takes at most `seconds`. Raises Unreached."""
+        """POST a body, in at most `seconds` from the name lookup to the response. Raises Unreached."""
         deadline = time.monotonic() + seconds
         parsed = check(url, self._allowed)
         target = httpcore.URL(
             scheme=parsed.raw_scheme, host=parsed.raw_host, port=parsed.port, target=parsed.raw_path or b"/"
         )
-        sent = [
+        request_headers = [
             (b"Host", parsed.netloc),
             (b"Accept-Encoding", b"identity"),
             (b"Content-Length", str(len(body)).encode()),
@@ -204,54 +204,54 @@ class Egress:
                 httpcore.ConnectionPool(
                     ssl_context=self._tls, network_backend=backend, max_connections=1, http2=False, retries=0
                 ) as pool,
-                pool.stream("POST", target, headers=sent, content=body) as response,
+                pool.stream("POST", target, headers=request_headers, content=body) as response,
             ):
-                return Answer(response.status, _plain(response.headers), _beginning_of(response))
+                return Answer(response.status, _decode(response.headers), _read_start(response))
         except httpcore.TimeoutException:
             raise Unreached("timeout", "The receiver did not answer in time.") from None
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol):
             raise Unreached("no_answer", "The connection ended without an answer that is HTTP.") from None
 
     def addresses(self, host: str, port: int, deadline: float) -> list[str]:
-        """The addresses of a host, all of which may be written to. Raises Unreached."""
+        """The addresses of a host, if all are allowed. Raises Unreached."""
         literal = _address(host)
-        found = [str(literal)] if literal else self._resolved(host, port, deadline)
-        for text in found:
+        addresses = [str(literal)] if literal else self._resolve_once(host, port, deadline)
+        for text in addresses:
             address = _address(text)
             if address is None:
                 raise Refused("has an address that may not be written to")
             _require(host, address, port, self._allowed)
-        return found
+        return addresses
 
-    def _resolved(self, host: str, port: int, deadline: float) -> list[str]:
-        """Ask for a name's addresses once, in a thread, as a look-up cannot be called off."""
+    def _resolve_once(self, host: str, port: int, deadline: float) -> list[str]:
+        """Resolve a name once, in a thread, because a lookup cannot be cancelled."""
         answer: Future[list[str]] = Future()
 
-        def ask() -> None:
+        def resolve() -> None:
             try:
                 answer.set_result(list(self._resolve(host, port)))
             except (OSError, UnicodeError) as error:
                 answer.set_exception(error)
 
-        threading.Thread(target=ask, name="look-up", daemon=True).start()
+        threading.Thread(target=resolve, name="look-up", daemon=True).start()
         try:
-            found = answer.result(max(0.0, min(RESOLVE_SECONDS, deadline - time.monotonic())))
+            addresses = answer.result(max(0.0, min(RESOLVE_SECONDS, deadline - time.monotonic())))
         except TimeoutError:
             raise Unreached("timeout", "The host's name could not be looked up in time.") from None
         except (OSError, UnicodeError):
-            found = []
-        if not found:
+            addresses = []
+        if not addresses:
             raise Unreached("name_not_found", "The host's name has no address.")
-        return found
+        return addresses
 
 
 class _Backend(httpcore.NetworkBackend):
-    """Connects to addresses that were checked. httpcore takes Host and SNI from the URL, so both name the host."""
+    """Connects to checked addresses. httpcore takes Host and SNI from the URL, so both have the host name."""
 
     def __init__(self, egress: Egress, deadline: float) -> None:
         self._egress = egress
         self._deadline = deadline
-        self._plain = httpcore.SyncBackend()
+        self._sync_backend = httpcore.SyncBackend()
 
     def connect_tcp(
         self,
@@ -263,14 +263,16 @@ class _Backend(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         for address in self._egress.addresses(host, port, self._deadline):
             with contextlib.suppress(httpcore.ConnectError):
-                seconds = min(CONNECT_SECONDS, _left(self._deadline, httpcore.ConnectTimeout))
-                stream = self._plain.connect_tcp(address, port, timeout=seconds, socket_options=socket_options or ())
+                seconds = min(CONNECT_SECONDS, _remaining(self._deadline, httpcore.ConnectTimeout))
+                stream = self._sync_backend.connect_tcp(
+                    address, port, timeout=seconds, socket_options=socket_options or ()
+                )
                 return _Stream(stream, self._deadline)
         raise Unreached("connection_failed", "The receiver does not take connections.")
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection with one deadline for all that is done on it, and an end to what it receives."""
+    """A connection with one deadline for all operations, and a limit on the bytes that it receives."""
 
     def __init__(self, inner: httpcore.NetworkStream, deadline: float) -> None:
         self._inner = inner
@@ -280,18 +282,20 @@ class _Stream(httpcore.NetworkStream):
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if self._received > MAX_RESPONSE_BYTES:
             raise httpcore.ReadError("too long an answer")
-        data = self._inner.read(min(max_bytes, MAX_BODY_BYTES), timeout=_left(self._deadline, httpcore.ReadTimeout))
+        data = self._inner.read(
+            min(max_bytes, MAX_BODY_BYTES), timeout=_remaining(self._deadline, httpcore.ReadTimeout)
+        )
         self._received += len(data)
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         for start in range(0, len(buffer), 16384):
-            self._inner.write(buffer[start : start + 16384], timeout=_left(self._deadline, httpcore.WriteTimeout))
+            self._inner.write(buffer[start : start + 16384], timeout=_remaining(self._deadline, httpcore.WriteTimeout))
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        seconds = _left(self._deadline, httpcore.ConnectTimeout)
+        seconds = _remaining(self._deadline, httpcore.ConnectTimeout)
         try:
             inner = self._inner.start_tls(ssl_context, server_hostname, timeout=seconds)
         except httpcore.ConnectError as error:
@@ -310,7 +314,7 @@ _CERTIFICATES = {
     62: ("certificate_wrong_host", "The receiver's certificate is another host's."),
     64: ("certificate_wrong_host", "The receiver's certificate is another address's."),
 }
-"""By the number in openssl/x509_vfy.h."""
+"""By the error number in openssl/x509_vfy.h."""
 
 
 def _tls_failed(cause: BaseException | None) -> Unreached:
@@ -320,25 +324,25 @@ def _tls_failed(cause: BaseException | None) -> Unreached:
     return Unreached(*_CERTIFICATES.get(cause.verify_code, untrusted))
 
 
-def _left(deadline: float, late: type[httpcore.TimeoutException]) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
+def _remaining(deadline: float, late: type[httpcore.TimeoutException]) -> float:
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
         raise late("the time is up")
-    return left
+    return seconds
 
 
-def _beginning_of(response: httpcore.Response) -> bytes:
-    """The first bytes of an answer's body. Its status counts even if the rest does not come."""
-    read = b""
+def _read_start(response: httpcore.Response) -> bytes:
+    """The first bytes of a response body. The status is used even if the rest does not arrive."""
+    body = b""
     with contextlib.suppress(httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError):
         for chunk in response.iter_stream():
-            read += chunk
-            if len(read) >= MAX_BODY_BYTES:
+            body += chunk
+            if len(body) >= MAX_BODY_BYTES:
                 break
-    return read[:MAX_BODY_BYTES]
+    return body[:MAX_BODY_BYTES]
 
 
-def _plain(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+def _decode(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
 
 
@@ -355,13 +359,13 @@ def _unmapped(address: Address) -> Address:
 
 
 def _looks_numeric(host: str) -> bool:
-    """Whether a host ends in a number, so that somebody may read it as an IPv4 address: 127.1, 0x7f.1, 2130706433."""
+    """Whether a host ends in a number, so that it may be read as an IPv4 address: 127.1, 0x7f.1, 2130706433."""
     last = host.rpartition(".")[2]
     return last.isdigit() or last.startswith("0x")
 
 
 def check_receiver(url: str, settings: Settings, param: str) -> None:
-    """Raise InvalidParameter where an address is not one that may be written to, as far as can be said at once."""
+    """Raise InvalidParameter if a destination is not allowed, as far as can be checked without a name lookup."""
     try:
         check(url, Allowed.by(settings))
     except Refused as error:

@@ -1,33 +1,51 @@
-"""The facts about jobs: each is written in the statement that makes the move, with the deliveries that it causes."""
+"""Events of jobs and batches. An event is written in the statement that updates its job or batch.
+
+Two statements could be separated by a crash: the status would change without an event, or an event would be written
+for a change that was rolled back.
+"""
 
 from typing import Any
 
 import sqlalchemy as sa
 
-from core.outbox.deliveries import caused_by
-from core.tables import job_events
+from core.event_types import EVENT_TYPES, Subject
+from core.outbox.deliveries import insert_deliveries
+from core.tables import batch_events, job_events
+
+_TABLES = {"job": job_events, "batch": batch_events}
 
 
 def with_event(
-    moved: sa.CTE, event_type: sa.ColumnElement[str] | None = None, *, reason: str | None = None, told: bool = True
+    updated: sa.CTE,
+    event_type: str | sa.ColumnElement[str] | None = None,
+    *,
+    subject: Subject = "job",
+    **details: str | sa.ColumnElement[str] | None,
 ) -> sa.Select[Any]:
-    """Write the event of a move in the statement that makes it, and return the moved rows.
+    """Extend an INSERT or UPDATE by its events and their deliveries, and return the rows that it wrote.
 
-    told: whether webhooks may want to know of it, so that there may be deliveries to write too.
+    updated: the INSERT or UPDATE, with all columns of the table. event_type: a name or an expression over `updated`;
+    by default the name that ends in the new status. details: further fields of the event's `data`; null is left out.
     """
-    data = sa.func.jsonb_strip_nulls(
-        sa.func.jsonb_build_object(
-            "status", moved.c.status, "attempt", moved.c.attempts, "reason", sa.cast(reason, sa.Text),
-            "error_code", moved.c.error_code,
-        )
-    )  # fmt: skip
+    if event_type is None:
+        event_type = sa.literal(f"{subject}.") + updated.c.status
+    for_webhooks = not isinstance(event_type, str) or EVENT_TYPES[event_type].for_webhooks
+    table = _TABLES[subject]
+    subject_id = table.c[f"{subject}_id"]
+    name = sa.literal(event_type) if isinstance(event_type, str) else event_type
     event = (
-        sa.insert(job_events)
-        .from_select(
-            ["job_id", "type", "data"],
-            sa.select(moved.c.id, sa.literal("job.") + moved.c.status if event_type is None else event_type, data),
-        )
-        .returning(job_events.c.id, job_events.c.job_id, job_events.c.type, job_events.c.created_at)
+        sa.insert(table)
+        .from_select([subject_id.name, "type", "data"], sa.select(updated.c.id, name, _data(updated, subject, details)))
+        .returning(table.c.id, subject_id, table.c.type, table.c.created_at)
         .cte("event")
     )
-    return sa.select(moved).add_cte(event, *([caused_by(moved, event)] if told else []))
+    deliveries = [insert_deliveries(updated, event, subject)] if for_webhooks else []
+    return sa.select(updated).add_cte(event, *deliveries)
+
+
+def _data(updated: sa.CTE, subject: Subject, details: dict[str, Any]) -> sa.ColumnElement[Any]:
+    data: dict[str, Any] = {"status": updated.c.status}
+    if subject == "job":
+        data |= {"attempt": updated.c.attempts, "error_code": updated.c.error_code}
+    data |= {name: sa.cast(value, sa.Text) for name, value in details.items()}
+    return sa.func.jsonb_strip_nulls(sa.func.jsonb_build_object(*(part for pair in data.items() for part in pair)))

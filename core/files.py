@@ -1,7 +1,7 @@
-"""Files of a project: what it uploaded, what its jobs begin with, what its batches wrote. Verbs and reads.
+"""Files of a project: uploads, input images of jobs, input and output files of batches.
 
-Each builds one SQL statement, as `core.jobs` does. The bytes lie in storage under `files/`: written before the row,
-deleted before it. A file that has expired is not there any more, whether the sweep has come by or not.
+Each function builds one SQL statement, as in `core.jobs`. The object in storage, under `files/`, is written before the
+row and deleted before the row. A query does not return a file that has expired, even if the sweep has not deleted it.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ from core.rows import ExpiredFile, FileRow
 from core.tables import files
 
 PREFIX = "files/"
-"""Where all files lie in storage."""
+"""The prefix of all files in storage."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
-    """A file whose bytes lie, or are about to lie, in storage."""
+    """A file whose object is in storage, or is about to be written."""
 
     id: str
     project_id: str
@@ -34,31 +34,31 @@ class NewFile:
 
     @property
     def storage_key(self) -> str:
-        """Where its bytes lie."""
+        """The key of its object."""
         return storage_key(self.id)
 
 
 def new_file_id() -> str:
-    """Make an id such as `file-01kc3m9w8yq6k0v2t5x7z1b4dn`."""
+    """Generate an id such as `file-01kc3m9w8yq6k0v2t5x7z1b4dn`."""
     return new_id("file", "-")
 
 
 def storage_key(file_id: str) -> str:
-    """Where a file's bytes lie; nothing else ever lies there."""
+    """The key of a file's object. Keys are not reused."""
     return f"{PREFIX}{file_id}"
 
 
 def record(*new: NewFile) -> Statement[FileRow]:
-    """Enter files into the database; their bytes lie in storage already. Returns their rows."""
+    """Insert files whose objects are in storage. Returns their rows."""
     return Statement(sa.insert(files).values([_values(file) for file in new]).returning(*files.c), FileRow)
 
 
 def _values(file: NewFile) -> dict[str, Any]:
-    given = {name: getattr(file, name) for name in ("id", "project_id", "purpose", "filename", "bytes", "storage_key")}
-    return {**given, "expires_at": sa.null() if file.ttl is None else NOW + file.ttl}
+    values = {name: getattr(file, name) for name in ("id", "project_id", "purpose", "filename", "bytes", "storage_key")}
+    return {**values, "expires_at": sa.null() if file.ttl is None else NOW + file.ttl}
 
 
-def _there() -> sa.ColumnElement[bool]:
+def _not_expired() -> sa.ColumnElement[bool]:
     return sa.or_(files.c.expires_at.is_(None), files.c.expires_at > NOW)
 
 
@@ -68,14 +68,14 @@ def get_file(project_id: str, file_id: str) -> Statement[FileRow]:
 
 
 def _select_file(project_id: str, file_id: str) -> sa.Select[Any]:
-    return sa.select(files).where(files.c.id == file_id, files.c.project_id == project_id, _there())
+    return sa.select(files).where(files.c.id == file_id, files.c.project_id == project_id, _not_expired())
 
 
 def list_files(
     project_id: str, *, limit: int, descending: bool, after: str | None = None, purpose: str | None = None
 ) -> Statement[FileRow]:
     """Files in order of creation. `after` is the id of the last file of the page before."""
-    conditions = [files.c.project_id == project_id, _there()]
+    conditions = [files.c.project_id == project_id, _not_expired()]
     if after is not None:
         conditions.append(files.c.id < after if descending else files.c.id > after)
     if purpose is not None:
@@ -87,24 +87,24 @@ def list_files(
 
 
 def get_batch_file(project_id: str, file_id: str) -> Statement[FileRow]:
-    """A file that a batch may be read from."""
+    """A file with the purpose `batch`."""
     return Statement(_select_file(project_id, file_id).where(files.c.purpose == "batch"), FileRow)
 
 
 def delete(project_id: str, file_id: str) -> Statement[str]:
-    """Forget a file. The caller has removed its object first."""
+    """Delete a file. The caller has deleted its object before."""
     return Statement(
         sa.delete(files).where(files.c.id == file_id, files.c.project_id == project_id).returning(files.c.id), str
     )
 
 
 def list_expired(limit: int) -> Statement[ExpiredFile]:
-    """Files past their time."""
+    """Expired files."""
     statement = sa.select(files.c.id, files.c.storage_key).where(files.c.expires_at <= STATEMENT_TIME)
     return Statement(statement.order_by(files.c.expires_at).limit(limit), ExpiredFile)
 
 
 def purge(file_ids: Sequence[str]) -> Statement[str]:
-    """Forget files past their time. The caller has removed their objects first."""
+    """Delete expired files. The caller has deleted their objects before."""
     statement = sa.delete(files).where(files.c.id.in_(file_ids), files.c.expires_at <= STATEMENT_TIME)
     return Statement(statement.returning(files.c.id), str)

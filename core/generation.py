@@ -68,7 +68,7 @@ class ImageRequest:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something a client should know about a job that is done all the same: an entry of its `warnings`."""
+    """A warning about a job that is executed all the same: an entry of its `warnings`."""
 
     code: str  # such as prompt_truncated
     message: str
@@ -76,41 +76,41 @@ class Notice:
 
 
 class Stopped(Exception):
-    """Raised out of a denoiser, by the watch, to leave a pipeline in mid-step."""
+    """Raised by a progress reporter, to leave a pipeline between two steps."""
 
 
 class ProgressReporter(Protocol):
-    """What a generator tells its caller while it draws."""
+    """Receives the progress of a generator."""
 
     def step(self, done: int, total: int) -> None:
-        """Say that `done` of `total` denoising steps are behind us. Raises Stopped when nobody wants the images."""
+        """Report that `done` of `total` denoising steps are finished. Raises Stopped if all jobs are cancelled."""
 
     def preview(self, draw: Callable[[], Sequence[Image]]) -> None:
-        """Offer a look at the unfinished images, between two steps; `draw` makes them, if anyone wants to look."""
+        """Offer a preview between two steps. `draw` renders the images; it is called only if a client wants them."""
 
 
 class Generator(Protocol):
-    """Draws images with one model. Used by one thread at a time; keeps its weights between calls."""
+    """Generates images with one model. Used by one thread at a time; keeps its weights between calls."""
 
     def load(self) -> None:
-        """Bring the weights to the device. May be called again and then does nothing. Raises ModelUnavailable."""
+        """Load the weights to the device. A second call does nothing. Raises ModelUnavailable."""
 
     def generate(self, requests: Sequence[ImageRequest], reporter: ProgressReporter) -> Sequence[Image]:
-        """Draw one RGB image a request, in order, in one pass over the device.
+        """Generate one RGB image per request, in order, in one pass over the device.
 
-        Raises OutOfMemory when so many do not fit, Stopped when the watch says so, GeneratorFailed for the rest.
+        Raises OutOfMemory, Stopped (from the reporter), or GeneratorFailed for other errors.
         """
 
     def notices(self, request: ImageRequest) -> Sequence[Notice]:
-        """What of a request the model will not see, such as the end of a long prompt; mostly nothing."""
+        """Warnings about the parts of a request that the model does not use, such as the end of a long prompt."""
 
     def receipt(self) -> dict[str, str]:
-        """What drew the images: model revision, library versions, device, dtype."""
+        """How the images were generated: model revision, library versions, device, dtype."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """How one call to a provider ended. `images` if it succeeded, `error` if not."""
+    """The result of a provider call: `images` if it succeeded, else `error`."""
 
     outcome: CallOutcome
     images: Sequence[Image] = ()  # RGB
@@ -124,22 +124,22 @@ class Reply:
 
 
 Show = Callable[[int, Image], None]
-"""Is given each look at an unfinished image (RGB), with its number from 0. Does not raise."""
+"""Receives each preview (RGB), with its number from 0. Does not raise."""
 
 
 class RemoteGenerator(Protocol):
-    """Has images drawn by a provider, for money. Needs no device; used by many threads at once."""
+    """Generates images by paid calls to a provider. Needs no device; used by several threads."""
 
     @property
     def timeout(self) -> timedelta:
-        """How long a call takes at most; `send` has returned by then."""
+        """The maximum duration of `send`."""
 
     def fingerprint(self, requests: Sequence[ImageRequest]) -> bytes:
-        """SHA-256 of what `send` would send."""
+        """SHA-256 of the request that `send` would send."""
 
     def send(self, requests: Sequence[ImageRequest], call_id: str, show: Show) -> Reply:
-        """Send one request for all images of a job, which differ by their seeds alone. Never twice, whatever happens.
+        """Send one request for all images of a job, which differ only in their seeds. It is never sent twice.
 
-        call_id: our name for the call; the provider may write it into its log. show: what `partial_images` asks for.
-        Does not raise for what the provider or the way to it does: that is in the reply.
+        call_id: our id of the call; the provider may log it. show: receives the previews of `partial_images`.
+        Errors of the provider or the network are in the reply, not raised.
         """

@@ -1,7 +1,7 @@
-"""Idempotency keys: the same request with the same key is one job, however often it is sent.
+"""Idempotency keys: a request that is sent several times with the same key creates one job.
 
-A key belongs to a project. It is written in the transaction that makes the job, with the answer; a repetition gets that
-answer again. Errors are not kept: a request that failed may be sent again with the same key.
+A key belongs to a project. It is stored with the response in the transaction that creates the job; a repeated request
+gets the stored response. Errors are not stored: a failed request may be sent again with the same key.
 Source: draft-ietf-httpapi-idempotency-key-header-06.
 """
 
@@ -21,26 +21,26 @@ from core.rows import StoredResponse
 from core.tables import idempotency_keys as keys
 
 LOCK_WAIT = sa.text("SET LOCAL lock_timeout = '2s'")
-"""Run before: a second request waits this long for the first with its key to commit, then it is a conflict."""
+"""Run before: a second request with the key waits this long for the first to commit, then it gets a conflict."""
 
 ANY_LOCK_WAIT = sa.text("SET LOCAL lock_timeout = 0")
-"""Run after, where the transaction goes on to wait for another lock: only the key may not be waited for long."""
+"""Run after, if the transaction waits for other locks: the short timeout is for the key only."""
 
 
 def check(key: str) -> str:
-    """A key as the header gave it. Raises InvalidRequest unless it is 1 to 255 printable ASCII characters."""
+    """The key of a header. Raises InvalidRequest unless it is 1 to 255 printable ASCII characters."""
     if not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
         raise InvalidRequest("Idempotency-Key must be 1 to 255 printable ASCII characters.", param="Idempotency-Key")
     return key
 
 
 def fingerprint(path: str, request: Mapping[str, Any]) -> bytes:
-    """What makes two requests the same: the path and the checked body, whatever the order of its fields."""
+    """A hash of the path and the checked body; the order of fields does not matter."""
     return hashlib.sha256(json.dumps([path, request], sort_keys=True).encode()).digest()
 
 
 def store(project_id: str, key: str, fingerprint: bytes, response: Mapping[str, Any], ttl: timedelta) -> Statement[str]:
-    """Keep an answer under a key. No row back: the key is taken, see `recall`. An expired key is free again."""
+    """Store a response. No row is returned if the key exists and has not expired: see `lookup`."""
     statement = insert(keys).values(
         project_id=project_id, key=key, fingerprint=fingerprint, response=response, expires_at=NOW + ttl
     )
@@ -55,7 +55,7 @@ def store(project_id: str, key: str, fingerprint: bytes, response: Mapping[str, 
 
 
 def lookup(project_id: str, key: str) -> Statement[StoredResponse]:
-    """What is kept under a key."""
+    """The stored response of a key."""
     return Statement(
         sa.select(keys.c.fingerprint, keys.c.response).where(
             keys.c.project_id == project_id, keys.c.key == key, keys.c.expires_at > NOW
@@ -64,16 +64,16 @@ def lookup(project_id: str, key: str) -> Statement[StoredResponse]:
     )
 
 
-def replay(kept: StoredResponse, fingerprint: bytes) -> Mapping[str, Any]:
-    """The kept answer, if it belongs to the same request. Raises IdempotencyMismatch."""
-    if kept.fingerprint != fingerprint:
+def replay(stored: StoredResponse, fingerprint: bytes) -> Mapping[str, Any]:
+    """The stored response, if the request is the same. Raises IdempotencyMismatch."""
+    if stored.fingerprint != fingerprint:
         raise IdempotencyMismatch(param="Idempotency-Key")
-    response: Mapping[str, Any] = kept.response
+    response: Mapping[str, Any] = stored.response
     return response
 
 
 def purge_expired(limit: int) -> Statement[str]:
-    """Delete keys that are past their time, so many at most, and return them."""
+    """Delete expired keys, `limit` at most, and return them."""
     pick = (
         sa.select(keys.c.project_id, keys.c.key)
         .where(keys.c.expires_at <= STATEMENT_TIME)

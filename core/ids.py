@@ -1,7 +1,8 @@
-"""Identifiers: a prefix that says what it names, then 26 characters that sort by time.
+"""Identifiers: a prefix for the type, then 26 characters that sort by time.
 
-The 26 characters are a UUIDv7's layout (RFC 9562 §5.7: 48 bits of milliseconds, then randomness) in Crockford's
-base 32 in small letters, so that ids of one kind sort by the millisecond they were made in, across processes.
+As in a ULID, the characters are 48 bits of milliseconds and 80 bits of randomness in Crockford's base 32, here in lower
+case. Events and deliveries have ids of another form, which the database generates: see `EVENT_ID` in
+`core/tables/base.py`.
 """
 
 import secrets
@@ -9,13 +10,13 @@ import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
-"""What ten bits are written as: an id in half the steps, as batches make them by the thousand."""
+"""The characters of ten bits. Two characters in one step: a batch needs thousands of ids."""
 
 _SHIFTS = range(120, -1, -10)
 
 
 def new_id(prefix: str, separator: str = "_") -> str:
-    """Make an id such as `job_01kc3m9w8yq6k0v2t5x7z1b4dn`. OpenAI's files are set off by a hyphen."""
+    """Generate an id such as `job_01kc3m9w8yq6k0v2t5x7z1b4dn`. Ids of files have a hyphen, as at OpenAI."""
     number = (time.time_ns() // 1_000_000) << 82 | secrets.randbits(82)
     return f"{prefix}{separator}" + "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])
 

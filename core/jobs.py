@@ -2,8 +2,8 @@
 
 Each builds one SQL statement and does no I/O; the API awaits it, the worker executes it. The statement moves the row,
 writes the event that says so and the deliveries to webhooks that it causes, and returns the moved rows: no row back
-means that someone else was first. The guard is in WHERE, and nothing else in the code writes a status. (`claim` and
-`renew` are in `core.leases`.)
+means that someone else was first. The guard is in WHERE. Two other modules write the status of a job: `core.leases`
+(`claim`), and `core.job_inserts`, which inserts the jobs of a batch as `queued` by COPY, without an event.
 
     submit ──> queued ──claim──> in_progress ──complete──> completed
                  ^ │                 │ │ └──fail──────────> failed
@@ -29,7 +29,7 @@ from core.db import Statement
 from core.errors import GenerationError, PoisonJob
 from core.events import with_event
 from core.parameters import ResolvedParameters
-from core.retention import is_written_down
+from core.retention import batch_is_recorded
 from core.rows import JobRow
 from core.status import FINAL, JobStatus
 from core.tables import JOB_COLUMNS, LEGACY_COLUMNS, images, in_status, jobs, legacy_values
@@ -244,7 +244,7 @@ def delete(project_id: str, job_id: str) -> Statement[str]:
     return Statement(
         (
             sa.delete(jobs)
-            .where(jobs.c.id == job_id, jobs.c.project_id == project_id, in_status(*FINAL), is_written_down())
+            .where(jobs.c.id == job_id, jobs.c.project_id == project_id, in_status(*FINAL), batch_is_recorded())
             .returning(jobs.c.id)
         ),
         str,
@@ -376,8 +376,7 @@ def _submit() -> sa.Select[Any]:
         )
         .returning(*JOB_COLUMNS)
         .cte("moved"),
-        sa.literal("job.queued"),
-        told=False,
+        "job.queued",
     )
 
 
@@ -401,7 +400,7 @@ def _complete() -> sa.Select[Any]:
         )
         .cte("kept")
     )
-    return with_event(done, sa.literal("job.completed")).add_cte(kept)
+    return with_event(done, "job.completed").add_cte(kept)
 
 
 # Built once, as every job runs both: to build one takes longer than to run it (docs/05-performance.md).

@@ -1,4 +1,4 @@
-"""API keys: who may come in, and to which project. `sl_` and 43 characters; shown once, kept as a hash.
+"""API keys: `sl_` and 43 characters; each gives access to one project. Shown once, stored as a hash.
 
 A key holds 256 random bits, so a plain SHA-256 is the right hash: a slow one would protect nothing more.
 """
@@ -17,21 +17,21 @@ from core.tables import api_keys, projects
 
 PREFIX = "sl_"
 SHOWN = len(PREFIX) + 6
-"""Characters of a key that are kept in clear, to recognise it in a list."""
+"""Characters of a key that are stored in plain text, to identify it in a list."""
 
 
 def new_key() -> str:
-    """Draw a key."""
+    """Generate a key."""
     return PREFIX + secrets.token_urlsafe(32)
 
 
 def hash_key(key: str) -> bytes:
-    """What is kept of a key."""
+    """The stored hash of a key."""
     return hashlib.sha256(key.encode()).digest()
 
 
 def add_project(name: str) -> Statement[str]:
-    """Make a project."""
+    """Create a project."""
     return Statement(insert(projects).values(id=new_id("proj"), name=name).returning(projects.c.id), str)
 
 
@@ -41,14 +41,14 @@ def get_project_by_name(name: str) -> Statement[str]:
 
 
 def add(key: str, project_id: str, name: str) -> sa.Executable:
-    """Let a key into a project."""
+    """Give a key access to a project."""
     return sa.insert(api_keys).values(
         id=new_id("key"), project_id=project_id, name=name, prefix=key[:SHOWN], hash=hash_key(key)
     )
 
 
 def revoke(key_id: str) -> Statement[str]:
-    """Lock a key out. No row back: there is no such key, or it was locked out before."""
+    """Revoke a key. No row is returned if there is no such key, or if it was revoked before."""
     return Statement(
         (
             sa.update(api_keys)
@@ -67,7 +67,7 @@ def list_keys() -> Statement[KeyRow]:
 
 
 def get_project_id(key: str) -> Statement[str]:
-    """The project that a key opens, unless it is revoked."""
+    """The project of a key that is not revoked."""
     return Statement(
         sa.select(api_keys.c.project_id).where(api_keys.c.hash == hash_key(key), api_keys.c.revoked_at.is_(None)), str
     )

@@ -1,7 +1,7 @@
-"""Who may write to a running job, and until when: `claim` and `renew`.
+"""Leases: `claim` and `renew` decide which worker may write to a running job, and until when.
 
-A claim takes up to a micro-batch of compatible jobs under one fresh token with a deadline; renewing moves the deadline
-while the token is still the current one. Every other write of a worker shows the token (`core.jobs`).
+A claim takes up to a micro-batch of compatible jobs under one new token with an expiry time. `renew` extends the time
+while the token is still the current one. All other writes of a worker need the token (`core.jobs`).
 """
 
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from core.clock import NOW
 from core.db import Statement
-from core.outbox.deliveries import caused_by
+from core.events import with_event
 from core.rows import JobRow, LeasedJob
 from core.status import JobStatus
-from core.tables import JOB_COLUMNS, equals_in_order, in_status, job_events, jobs
+from core.tables import JOB_COLUMNS, equals_in_order, in_status, jobs
 
 
 def claim(
@@ -30,7 +30,7 @@ def claim(
     limits: Mapping[str, int] | None = None,
     fair_turn: bool = False,
 ) -> Statement[JobRow]:
-    """Take the job at the head of the line, and as many compatible ones as fit on the device with it.
+    """Claim the job at the head of the queue, and as many compatible jobs as fit on the device with it.
 
     The head is the first by precedence, then fair rank, or by fair rank alone on a fair turn (`core.fairness`). Its
     companions share its micro-batch key. Together they have at most `microbatch_size` images (fewer where `limits` has
@@ -54,10 +54,10 @@ def claim(
 
 
 def renew(lease: UUID, length: timedelta) -> Statement[LeasedJob]:
-    """Stay in charge of the jobs under a token for another `length`, but not beyond the attempt's deadline.
+    """Extend the lease of the jobs under a token by `length`, but not beyond the attempt's deadline.
 
-    Returns a row for each job that is still ours. None back for a job means that authority over it is lost: it was
-    finished, or the lease ran out. A lease that ran out is not renewed, even if nobody took the job yet.
+    Returns a row for each job whose lease is still valid. A job without a row is final, or its lease has expired. An
+    expired lease is not renewed, even if no other worker has claimed the job.
     """
     return Statement(
         (
@@ -71,7 +71,7 @@ def renew(lease: UUID, length: timedelta) -> Statement[LeasedJob]:
 
 
 def get_cancel_requests(lease: UUID) -> Statement[LeasedJob]:
-    """The jobs under a token, and whether their owners wish them to stop. Reads only; cheap enough for every second."""
+    """The jobs under a token and their requests to cancel. Reads only; cheap enough to run every second."""
     return Statement(
         sa.select(jobs.c.id, jobs.c.cancel_requested_at).where(jobs.c.lease == lease, in_status(JobStatus.IN_PROGRESS)),
         LeasedJob,
@@ -79,7 +79,7 @@ def get_cancel_requests(lease: UUID) -> Statement[LeasedJob]:
 
 
 def _claim(*, fair_turn: bool) -> sa.Select[Any]:
-    """The statement of `claim`, its values left open."""
+    """The statement of `claim`, with bind parameters."""
     waits = sa.and_(
         jobs.c.queue == sa.bindparam("queue", type_=sa.Text),
         in_status(JobStatus.QUEUED),
@@ -89,14 +89,14 @@ def _claim(*, fair_turn: bool) -> sa.Select[Any]:
     by_fair_rank = (jobs.c.fair_rank, jobs.c.id)
     in_line = (jobs.c.precedence, *by_fair_rank)
 
-    learned = sa.cast(sa.cast(sa.bindparam("limits", type_=JSONB), JSONB)[jobs.c.microbatch_key].astext, sa.Integer)
+    batch_limit = sa.cast(sa.cast(sa.bindparam("limits", type_=JSONB), JSONB)[jobs.c.microbatch_key].astext, sa.Integer)
     head = (
         sa.select(
             jobs.c.id,
             jobs.c.microbatch_key,
             jobs.c.crashes,
             jobs.c.n,
-            sa.func.coalesce(learned, jobs.c.microbatch_size).label("room"),
+            sa.func.coalesce(batch_limit, jobs.c.microbatch_size).label("room"),
         )
         .where(waits)
         .order_by(*(by_fair_rank if fair_turn else in_line))
@@ -108,8 +108,8 @@ def _claim(*, fair_turn: bool) -> sa.Select[Any]:
     of_head = {
         name: sa.select(head.c[name]).scalar_subquery() for name in ("id", "microbatch_key", "crashes", "n", "room")
     }
-    # Looked for apart from the head, which need not be the first of its micro-batch key: on a fair turn, or when what
-    # stood before it was locked a moment ago and is free again.
+    # A query of its own, as the head need not be the first job of its micro-batch key: on a fair turn, or when a job
+    # before it was locked and is not locked any more.
     companions = (
         sa.select(jobs.c.id, jobs.c.n, jobs.c.precedence, jobs.c.fair_rank)
         .where(
@@ -125,14 +125,14 @@ def _claim(*, fair_turn: bool) -> sa.Select[Any]:
         .cte("companions")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    behind = (companions.c.precedence, companions.c.fair_rank, companions.c.id)
-    counted = sa.select(
-        companions.c.id, (of_head["n"] + sa.func.sum(companions.c.n).over(order_by=behind)).label("images")
-    ).subquery("counted")
-    fit = sa.union_all(sa.select(head.c.id), sa.select(counted.c.id).where(counted.c.images <= of_head["room"])).cte(
-        "fit"
-    )
-    moved = (
+    order = (companions.c.precedence, companions.c.fair_rank, companions.c.id)
+    with_totals = sa.select(
+        companions.c.id, (of_head["n"] + sa.func.sum(companions.c.n).over(order_by=order)).label("images")
+    ).subquery("with_totals")
+    fit = sa.union_all(
+        sa.select(head.c.id), sa.select(with_totals.c.id).where(with_totals.c.images <= of_head["room"])
+    ).cte("fit")
+    updated = (
         sa.update(jobs)
         .where(jobs.c.id == fit.c.id)
         .values(
@@ -146,27 +146,12 @@ def _claim(*, fair_turn: bool) -> sa.Select[Any]:
             worker=sa.bindparam("worker", type_=sa.Text),
         )
         .returning(*JOB_COLUMNS)
-        .cte("moved")
+        .cte("updated")
     )
-    event = (
-        sa.insert(job_events)
-        .from_select(
-            ["job_id", "type", "data"],
-            sa.select(
-                moved.c.id,
-                sa.literal("job.started"),
-                sa.func.jsonb_build_object(
-                    "status", moved.c.status, "attempt", moved.c.attempts, "worker", moved.c.worker
-                ),
-            ),
-        )
-        .returning(job_events.c.id, job_events.c.job_id, job_events.c.type, job_events.c.created_at)
-        .cte("event")
-    )
-    in_order = sa.select(moved).order_by(moved.c.precedence, moved.c.fair_rank, moved.c.id)
-    return in_order.add_cte(event, caused_by(moved, event))
+    events = with_event(updated, "job.started", worker=updated.c.worker)
+    return events.order_by(updated.c.precedence, updated.c.fair_rank, updated.c.id)
 
 
-# Built once, as they run while the device waits.
+# Built once, because the device is idle while they run.
 _CLAIM = _claim(fair_turn=False)
 _FAIR_TURN = _claim(fair_turn=True)

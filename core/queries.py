@@ -1,6 +1,6 @@
-"""What is read from the database: one job, a page of jobs, a job's events, an image. Reads only; builds statements.
+"""Queries of jobs, events, images and queues. Each function builds one SELECT.
 
-Every read names the project, so that another project's id finds nothing. Moves are in `core.jobs`.
+Queries by id also compare the project, so the ids of other projects return nothing. Updates are in `core.jobs`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -17,15 +17,15 @@ from core.status import JobStatus
 from core.tables import JOB_COLUMNS, files, images, in_status, job_events, jobs
 
 MAX_POSITION = 1000
-"""Beyond this many jobs ahead the position in line is not counted: it would be stale before it is read."""
+"""The largest queue position that is counted. A larger one would be outdated before it is read."""
 
 
 def images_of(job_id: sa.ColumnElement[str]) -> sa.ScalarSelect[Any]:
     """A job's images as one JSON array, in order."""
-    one = sa.func.to_jsonb(sa.literal_column("images.*"))
-    ordered = sa.func.jsonb_agg(aggregate_order_by(one, images.c.index))
+    image = sa.func.to_jsonb(sa.literal_column("images.*"))
+    array = sa.func.jsonb_agg(aggregate_order_by(image, images.c.index))
     return (
-        sa.select(sa.func.coalesce(ordered, sa.literal([], JSONB)))
+        sa.select(sa.func.coalesce(array, sa.literal([], JSONB)))
         .select_from(images)
         .where(images.c.job_id == job_id)
         .scalar_subquery()
@@ -33,15 +33,15 @@ def images_of(job_id: sa.ColumnElement[str]) -> sa.ScalarSelect[Any]:
 
 
 def _position(job: sa.FromClause) -> sa.ColumnElement[int]:
-    """How many jobs of the same queue stand before a waiting one; at most FARTHEST_POSITION."""
-    other = jobs.alias("other")
-    ahead = sa.tuple_(other.c.precedence, other.c.fair_rank, other.c.id) < sa.tuple_(
+    """The number of jobs before a queued job in its queue, at most MAX_POSITION."""
+    job_ahead = jobs.alias("job_ahead")
+    ahead = sa.tuple_(job_ahead.c.precedence, job_ahead.c.fair_rank, job_ahead.c.id) < sa.tuple_(
         job.c.precedence, job.c.fair_rank, job.c.id
     )
     nearest = (
         sa.select(sa.literal(1))
-        .select_from(other)
-        .where(other.c.queue == job.c.queue, in_status(JobStatus.QUEUED, of=other), ahead)
+        .select_from(job_ahead)
+        .where(job_ahead.c.queue == job.c.queue, in_status(JobStatus.QUEUED, of=job_ahead), ahead)
         .correlate(job)
         .limit(MAX_POSITION)
         .subquery("ahead")
@@ -51,7 +51,7 @@ def _position(job: sa.FromClause) -> sa.ColumnElement[int]:
 
 
 def get_job(project_id: str, job_id: str) -> Statement[JobRow]:
-    """One job with its images and its place in line."""
+    """One job with its images and its queue position."""
     return Statement(_JOB.params(wanted_id=job_id, wanted_project=project_id), JobRow)
 
 
@@ -68,18 +68,18 @@ def list_jobs(
     created_after: datetime | None = None,
     created_before: datetime | None = None,
 ) -> Statement[JobRow]:
-    """Jobs in order of creation, without their place in line. `after` is the id of the last job of the page before.
+    """Jobs in order of creation, without queue positions. `after` is the id of the last job of the page before.
 
-    Those of one batch come in the order of its lines.
+    The jobs of one batch are in the order of its lines.
     """
     conditions: list[sa.ColumnElement[bool]] = [jobs.c.project_id == project_id]
-    place: sa.ColumnElement[Any] = jobs.c.id if batch_id is None else jobs.c.batch_index
+    position: sa.ColumnElement[Any] = jobs.c.id if batch_id is None else jobs.c.batch_index
     if after is not None:
         last: Any = after
         if batch_id is not None:
-            other = jobs.alias("other")
-            last = sa.select(other.c.batch_index).where(other.c.id == after).scalar_subquery()
-        conditions.append(place < last if descending else place > last)
+            last_job = jobs.alias("last_job")
+            last = sa.select(last_job.c.batch_index).where(last_job.c.id == after).scalar_subquery()
+        conditions.append(position < last if descending else position > last)
     if batch_id is not None:
         conditions.append(jobs.c.batch_id == batch_id)
     if model is not None:
@@ -90,7 +90,7 @@ def list_jobs(
         conditions.append(jobs.c.created_at > created_after)
     if created_before is not None:
         conditions.append(jobs.c.created_at < created_before)
-    order = place.desc() if descending else place
+    order = position.desc() if descending else position
     if len(statuses) > 1 and batch_id is None:
         # A page of each status: an index has the jobs of one status in order, not those of several.
         pages = (
@@ -138,12 +138,12 @@ def list_events(job_id: str, after: int) -> Statement[JobEventRow]:
 
 
 def get_image(project_id: str, image_id: str) -> Statement[ImageRow]:
-    """One image's record."""
+    """One image of a project."""
     return Statement(sa.select(images).where(images.c.id == image_id, images.c.project_id == project_id), ImageRow)
 
 
 def get_image_by_id(image_id: str) -> Statement[ImageRow]:
-    """One image's record for a signed link, which is itself the permission."""
+    """One image, for a signed link; the signature is the permission."""
     return Statement(sa.select(images).where(images.c.id == image_id), ImageRow)
 
 
@@ -165,22 +165,22 @@ def queue_stats() -> Statement[QueueStatsRow]:
 
 
 def has_queued(queue: str, n: int) -> Statement[int]:
-    """A row if at least `n` jobs wait in a queue; looks at no more of them."""
+    """A row if at least `n` jobs are queued; reads at most `n` rows."""
     waiting = sa.select(sa.literal(1)).select_from(jobs).where(jobs.c.queue == queue, in_status(JobStatus.QUEUED))
     return Statement(waiting.offset(n - 1).limit(1), int)
 
 
 def claimable_queues() -> Statement[str]:
-    """The queues in which a job could be claimed now: one look into the index for each, however long they are."""
+    """The queues in which a job could be claimed now: one index lookup each, however long they are."""
     first = sa.select(sa.func.min(jobs.c.queue).label("queue")).where(in_status(JobStatus.QUEUED))
     queues = first.cte("queues", recursive=True)
-    following = (
+    next_queue = (
         sa.select(sa.func.min(jobs.c.queue))
         .where(in_status(JobStatus.QUEUED), jobs.c.queue > queues.c.queue)
         .correlate(queues)
         .scalar_subquery()
     )
-    queues = queues.union_all(sa.select(following).where(queues.c.queue.is_not(None)))
+    queues = queues.union_all(sa.select(next_queue).where(queues.c.queue.is_not(None)))
     claimable = sa.select(sa.literal(1)).where(
         jobs.c.queue == queues.c.queue, in_status(JobStatus.QUEUED), jobs.c.not_before <= NOW
     )
@@ -188,7 +188,7 @@ def claimable_queues() -> Statement[str]:
 
 
 def referenced_keys(keys: Sequence[str]) -> Statement[str]:
-    """Which of these objects the row of an image or a file speaks of."""
+    """The storage keys that a row of an image or a file references."""
     return Statement(
         sa.union_all(
             *(sa.select(table.c.storage_key).where(_is_any_of(table.c.storage_key, keys)) for table in (images, files))

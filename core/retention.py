@@ -1,7 +1,7 @@
-"""What goes when its time is over: jobs that ended, with their images; batches that ended.
+"""Retention: which final jobs and batches are deleted, and when.
 
-A job whose batch has yet to write down how it ended stays until then. Objects go first, rows after: who calls sees to
-that. Files have times of their own (`core.files`).
+A job is kept until its batch has recorded its result. The caller deletes the objects of the images before the rows.
+Files have their own expiry times (`core.files`).
 """
 
 from collections.abc import Sequence
@@ -16,27 +16,27 @@ from core.status import BATCH_FINAL, FINAL
 from core.tables import batches, images, in_status, jobs
 
 
-def is_written_down() -> sa.ColumnElement[bool]:
-    """Whether no batch has yet to write down how a job ended."""
+def batch_is_recorded() -> sa.ColumnElement[bool]:
+    """Whether the batch of a job has recorded its results, or the job has no batch."""
     under_way = sa.select(sa.literal(1)).where(batches.c.id == jobs.c.batch_id, batches.c.counts.is_(None))
     return ~under_way.correlate(jobs).exists()
 
 
 def list_old_jobs(age: timedelta, limit: int) -> Statement[OldJob]:
-    """Jobs that ended longer ago than `age`, and where their images lie."""
+    """Final jobs that finished longer ago than `age`, with the storage keys of their images."""
     keys = sa.func.array(sa.select(images.c.storage_key).where(images.c.job_id == jobs.c.id).scalar_subquery())
-    is_old = in_status(*FINAL), jobs.c.finished_at <= STATEMENT_TIME - age, is_written_down()
+    is_old = in_status(*FINAL), jobs.c.finished_at <= STATEMENT_TIME - age, batch_is_recorded()
     statement = sa.select(jobs.c.id, keys.label("storage_keys")).where(*is_old)
     return Statement(statement.order_by(jobs.c.finished_at).limit(limit), OldJob)
 
 
 def purge_jobs(job_ids: Sequence[str]) -> Statement[str]:
-    """Delete final jobs past retention. The caller has removed their objects first."""
+    """Delete final jobs past retention. The caller has deleted their objects before."""
     return Statement(sa.delete(jobs).where(jobs.c.id.in_(job_ids), in_status(*FINAL)).returning(jobs.c.id), str)
 
 
 def purge_batches(age: timedelta, limit: int) -> Statement[str]:
-    """Delete final batches whose time is past, so many at most; their files and jobs go by times of their own."""
+    """Delete final batches past retention, `limit` at most. Their files and jobs have retention times of their own."""
     pick = (
         sa.select(batches.c.id)
         .where(

@@ -205,7 +205,7 @@ class ShownBatch(BatchRow):
     """A batch as it is now: its counts, and while it runs how many jobs ended within the rate window."""
 
     counts: Mapping[str, int]
-    lately: int | None
+    finished_recently: int | None
     now: datetime
 
 
@@ -377,7 +377,7 @@ class Preflight:
 
 @dataclass(slots=True)
 class ImageCost:
-    """What an image of a model has cost lately, in US dollars; None: not known."""
+    """What an image of a model has recently cost, in US dollars; None: not known."""
 
     usd: float | None
 

@@ -1,39 +1,41 @@
-"""What state a job or a batch can be in, and the arrows between them; how a call to a provider and a delivery can end.
+"""The statuses of jobs, batches, deliveries and provider calls, and the transitions between them.
 
-The docs' chart and the exhaustive test come from here.
+The state charts of the docs and the exhaustive tests of the verbs are derived from the transitions.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import TypeVar
 
 
 class JobStatus(StrEnum):
-    """The life of a job. Why it got there is not here: see the job's `error` and the event's `reason`."""
+    """The status of a job. The reason for it is in the job's `error` and in the event's `reason`."""
 
     QUEUED = "queued"
     """Waits for a worker. Left by `claim`, `cancel` and `expire`."""
 
     IN_PROGRESS = "in_progress"
-    """A worker holds the lease. Left by whoever shows its token, and by the sweep once the lease has run out."""
+    """A worker has the lease. Left by the worker with the lease's token, or by the sweep when the lease has expired."""
 
     COMPLETED = "completed"
-    """Every image is stored. Final."""
+    """All images are stored. Final."""
 
     FAILED = "failed"
-    """Will not be tried again; `error` says why. Final."""
+    """There is no further attempt; `error` has the reason. Final."""
 
     CANCELLED = "cancelled"
-    """Its owner did not want it any more. Final."""
+    """The owner cancelled it. Final."""
 
     EXPIRED = "expired"
     """Waited longer than it may. Final."""
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing can change it any more."""
-        return not ARROWS[self]
+        """Whether the status cannot change any more."""
+        return not JOB_TRANSITIONS[self]
 
 
-ARROWS: dict[JobStatus, frozenset[JobStatus]] = {
+JOB_TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.QUEUED: frozenset({JobStatus.IN_PROGRESS, JobStatus.CANCELLED, JobStatus.EXPIRED}),
     JobStatus.IN_PROGRESS: frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.QUEUED}),
     JobStatus.COMPLETED: frozenset(),
@@ -41,45 +43,45 @@ ARROWS: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.CANCELLED: frozenset(),
     JobStatus.EXPIRED: frozenset(),
 }
-"""Which status may follow which. `in_progress -> queued` is a lost lease or an error with attempts left."""
+"""The statuses that may follow each one. `in_progress -> queued`: an expired lease, or an error with attempts left."""
 
 FINAL = tuple(status for status in JobStatus if status.is_final)
 
 
 class BatchStatus(StrEnum):
-    """The life of a batch, in OpenAI's words."""
+    """The status of a batch, with OpenAI's names."""
 
     VALIDATING = "validating"
-    """Its lines are being read; no job exists yet."""
+    """Its lines are read and checked; no job exists yet."""
 
     FAILED = "failed"
-    """A line was wrong, so that nothing ran; `errors` says which and why. Final."""
+    """It has invalid lines, which `errors` lists; nothing ran. Final."""
 
     IN_PROGRESS = "in_progress"
-    """Its jobs wait or are drawn."""
+    """Its jobs are queued or run."""
 
     CANCELLING = "cancelling"
-    """Its owner does not want it any more; its jobs are being stopped."""
+    """The owner cancelled it; its jobs are being cancelled."""
 
     FINALIZING = "finalizing"
-    """Every job has ended; the output files are being written."""
+    """All jobs are final; the output files are being written."""
 
     COMPLETED = "completed"
-    """Every line has its answer in a file. Final."""
+    """All jobs ran; the result of each line is in a file. Final."""
 
     EXPIRED = "expired"
-    """The completion window ended before its jobs did; what was ready is in the files. Final."""
+    """The completion window ended before all jobs did; the results that exist are in the files. Final."""
 
     CANCELLED = "cancelled"
-    """Stopped; what was ready is in the files. Final."""
+    """Cancelled; the results that exist are in the files. Final."""
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing can change it any more."""
-        return not BATCH_ARROWS[self]
+        """Whether the status cannot change any more."""
+        return not BATCH_TRANSITIONS[self]
 
 
-BATCH_ARROWS: dict[BatchStatus, frozenset[BatchStatus]] = {
+BATCH_TRANSITIONS: dict[BatchStatus, frozenset[BatchStatus]] = {
     BatchStatus.VALIDATING: frozenset({BatchStatus.IN_PROGRESS, BatchStatus.FAILED, BatchStatus.CANCELLED}),
     BatchStatus.FAILED: frozenset(),
     BatchStatus.IN_PROGRESS: frozenset({BatchStatus.FINALIZING, BatchStatus.CANCELLING}),
@@ -89,67 +91,82 @@ BATCH_ARROWS: dict[BatchStatus, frozenset[BatchStatus]] = {
     BatchStatus.EXPIRED: frozenset(),
     BatchStatus.CANCELLED: frozenset(),
 }
-"""Which status of a batch may follow which."""
+"""The statuses that may follow each status of a batch."""
 
 BATCH_FINAL = tuple(status for status in BatchStatus if status.is_final)
 
 
 class DeliveryStatus(StrEnum):
-    """What came of an event on its way to a receiver."""
+    """The status of a delivery of an event."""
 
     PENDING = "pending"
-    """Waits for its time, or is being sent."""
+    """Waits for its next attempt, or is being sent."""
 
     DELIVERED = "delivered"
-    """The receiver took it: it answered 2xx."""
+    """The receiver returned 2xx. Final."""
 
     FAILED = "failed"
-    """Given up; it can be sent again by hand."""
+    """There is no further attempt. Final; a redelivery is a new delivery."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the status cannot change any more."""
+        return not DELIVERY_TRANSITIONS[self]
+
+
+DELIVERY_TRANSITIONS: dict[DeliveryStatus, frozenset[DeliveryStatus]] = {
+    DeliveryStatus.PENDING: frozenset({DeliveryStatus.DELIVERED, DeliveryStatus.FAILED}),
+    DeliveryStatus.DELIVERED: frozenset(),
+    DeliveryStatus.FAILED: frozenset(),
+}
+"""The statuses that may follow each status of a delivery."""
 
 
 class CallOutcome(StrEnum):
-    """How a call to a provider ended. One that is under way, or whose worker died, has none yet."""
+    """How a provider call ended. A call that runs, or whose worker died, has no outcome yet."""
 
     SUCCEEDED = "succeeded"
-    """The images came."""
+    """The provider returned the images."""
 
     REFUSED = "refused"
-    """The provider does not draw this request, whoever asks how often."""
+    """The provider rejects this request, and would reject it again."""
 
     LIMITED = "limited"
-    """Too many calls or images at a time; nothing was drawn."""
+    """The rate limit of the provider is reached; it generated nothing."""
 
     FAILED = "failed"
-    """Nothing was sent, or the provider said that it failed; nothing was drawn."""
+    """Nothing was sent, or the provider reported an error; it generated nothing."""
 
     UNREADABLE = "unreadable"
-    """An answer came, but no image can be made of it."""
+    """The provider returned a response without a readable image."""
 
     UNKNOWN = "unknown"
-    """The request was sent, at least in part, and no answer came."""
+    """The request was sent, at least in part, and there was no response."""
 
     ABANDONED = "abandoned"
-    """The worker died or lost the job before it could tell."""
+    """The worker died or lost its lease before it could record the outcome."""
 
     @property
     def may_be_billed(self) -> bool:
-        """Whether the provider may have drawn, so that to ask again may cost a second time."""
-        return self in _PERHAPS_DRAWN
+        """Whether the provider may have generated images, so that a second call may be billed again."""
+        return self in _MAY_BE_BILLED
 
     @property
     def blames_provider(self) -> bool:
-        """Whether it is a sign that the provider, or the way to it, does not work."""
+        """Whether it indicates that the provider, or the network to it, does not work."""
         return self in (CallOutcome.FAILED, CallOutcome.UNREADABLE, CallOutcome.UNKNOWN)
 
 
-_PERHAPS_DRAWN = frozenset({CallOutcome.SUCCEEDED, CallOutcome.UNREADABLE, CallOutcome.UNKNOWN, CallOutcome.ABANDONED})
+_MAY_BE_BILLED = frozenset({CallOutcome.SUCCEEDED, CallOutcome.UNREADABLE, CallOutcome.UNKNOWN, CallOutcome.ABANDONED})
+
+StatusT = TypeVar("StatusT", JobStatus, BatchStatus, DeliveryStatus)
 
 
-def mermaid() -> str:
-    """The arrows as a Mermaid state chart, for `docs/02-jobs.md`."""
-    lines = ["stateDiagram-v2", "    [*] --> queued: submit"]
-    for status, followers in ARROWS.items():
-        lines += [f"    {status} --> {follower}" for follower in JobStatus if follower in followers]
+def mermaid(transitions: Mapping[StatusT, frozenset[StatusT]], *initial: StatusT) -> str:
+    """A Mermaid state chart of transitions, for the docs. initial: the statuses of new rows."""
+    chart = ["stateDiagram-v2", *(f"    [*] --> {status}" for status in initial)]
+    for status in transitions:
+        chart += [f"    {status} --> {follower}" for follower in transitions if follower in transitions[status]]
         if status.is_final:
-            lines.append(f"    {status} --> [*]")
-    return "\n".join(lines)
+            chart.append(f"    {status} --> [*]")
+    return "\n".join(chart)

@@ -1,8 +1,8 @@
-"""The shelf: where image files lie. Local directory, S3, GCS or Azure by one URL, all through obstore.
+"""Object storage for image files: a local directory, S3, GCS or Azure, selected by a URL, through obstore.
 
-Keys carry the job and the lease that wrote them (`jobs/<job>/<lease>/<n>.png`), so that nothing is ever overwritten and
-what a superseded attempt left behind can be told and swept. An object is written before a row speaks of it, and deleted
-before its row is. obstore writes atomically: a reader never sees half an object.
+A key contains the job and the lease (`jobs/<job>/<lease>/<n>.png`), so an object is never overwritten, and the sweep
+can identify the objects of attempts that lost their lease. An object is written before its row and deleted before it.
+obstore writes atomically: a reader never sees an incomplete object.
 """
 
 import hashlib
@@ -53,12 +53,12 @@ class StoredObject:
 
 
 def image_key(job_id: str, lease: UUID, index: int, output_format: str) -> str:
-    """Where image `index` of a job lies, as written under one lease."""
+    """The key of image `index` of a job, as written under one lease."""
     return f"jobs/{job_id}/{lease.hex}/{index}.{EXTENSIONS[output_format]}"
 
 
 def image_prefix(job_id: str) -> str:
-    """Where everything lies that any attempt at a job has written."""
+    """The prefix of all objects of a job, from any attempt."""
     return f"jobs/{job_id}/"
 
 
@@ -71,21 +71,21 @@ class Storage:
 
     @property
     def presigns(self) -> bool:
-        """Whether links go to the store itself."""
+        """Whether image URLs point to the store itself."""
         return self._settings.presign and isinstance(self._store, S3Store | GCSStore | AzureStore)
 
     def put(self, key: str, data: bytes, media_type: str) -> None:
-        """Write an object whole, or not at all."""
-        typed = not isinstance(self._store, LocalStore)  # a directory has nowhere to note a media type
+        """Write an object atomically."""
+        has_attributes = not isinstance(self._store, LocalStore)  # a directory cannot store a media type
         try:
-            obstore.put(self._store, key, data, attributes={"Content-Type": media_type} if typed else None)
+            obstore.put(self._store, key, data, attributes={"Content-Type": media_type} if has_attributes else None)
         except BROKEN as error:
             raise StorageUnavailable(f"Could not write {key}: {first_line(error)}") from error
 
     def write(self, key: str, chunks: Iterator[bytes]) -> None:
         """Write an object from chunks that need not fit into memory together, and that may be read from here as well.
 
-        What fails in the middle may leave the beginning of an object, which no row speaks of and the sweep deletes.
+        A failure may leave an incomplete object. No row references it, and the sweep deletes it.
         """
         try:
             with obstore.open_writer(self._store, key) as into:
@@ -95,7 +95,7 @@ class Storage:
             raise StorageUnavailable(f"Could not write {key}: {first_line(error)}") from error
 
     async def put_chunks(self, key: str, chunks: AsyncIterator[bytes]) -> None:
-        """Write an object whole, or not at all, from chunks that need not fit into memory together."""
+        """Write an object atomically, from chunks that need not fit into memory together."""
         try:
             await obstore.put_async(self._store, key, chunks)
         except BROKEN as error:
@@ -135,7 +135,7 @@ class Storage:
             raise StorageUnavailable from error
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        """Every object under a prefix."""
+        """All objects with a prefix."""
         try:
             for page in obstore.list(self._store, prefix):
                 for meta in page:
@@ -144,7 +144,7 @@ class Storage:
             raise StorageUnavailable from error
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Remove objects; one that is not there is no error."""
+        """Delete objects; a missing one is no error."""
         try:
             for key in keys:
                 with suppress(*MISSING):
@@ -153,22 +153,22 @@ class Storage:
             raise StorageUnavailable from error
 
     def delete_unfinished(self, before: datetime) -> int:
-        """Remove the beginnings of objects whose writer died before that time. Returns how many there were.
+        """Delete incomplete files that were last written before a time. Returns their number.
 
         A directory keeps them under names that no listing shows. Other stores have rules of their own for them.
         """
         if not isinstance(self._store, LocalStore):
             return 0
-        removed = 0
+        count = 0
         for path in _directory(self._settings).rglob("*#*"):
             with suppress(FileNotFoundError):
                 if UNFINISHED.search(path.name) and path.stat().st_mtime < before.timestamp():
                     path.unlink()
-                    removed += 1
-        return removed
+                    count += 1
+        return count
 
     async def remove(self, key: str) -> None:
-        """Remove one object, for asynchronous code; see `delete`."""
+        """Delete one object, for asynchronous code; see `delete`."""
         try:
             with suppress(*MISSING):
                 await obstore.delete_async(self._store, key)
@@ -176,7 +176,7 @@ class Storage:
             raise StorageUnavailable from error
 
     async def delete_prefix(self, prefix: str) -> None:
-        """Remove everything under a prefix."""
+        """Delete all objects with a prefix."""
         try:
             async for page in obstore.list(self._store, prefix):
                 for meta in page:
@@ -186,7 +186,7 @@ class Storage:
             raise StorageUnavailable from error
 
     async def check(self) -> None:
-        """Ask the store for something that need not exist. Raises StorageUnavailable when it does not answer."""
+        """Request an object that need not exist. Raises StorageUnavailable if the store does not respond."""
         try:
             with suppress(*MISSING):
                 await obstore.head_async(self._store, "health")
@@ -208,9 +208,9 @@ class Storage:
         return f"{self._settings.base_url}/v1/images/{image_id}/content?{query}"
 
     def signed(self, image_id: str, expires: int, signature: str) -> bool:
-        """Whether a link's signature is ours and has not expired."""
-        ours = self._signature(image_id, expires)
-        return expires > time.time() and hmac.compare_digest(signature.encode(), ours.encode())
+        """Whether the signature of a URL is valid and has not expired."""
+        valid = self._signature(image_id, expires)
+        return expires > time.time() and hmac.compare_digest(signature.encode(), valid.encode())
 
     def _signature(self, image_id: str, expires: int) -> str:
         message = f"GET {image_id} {expires}".encode()
@@ -222,7 +222,7 @@ def _url(settings: Settings) -> str:
 
 
 def _directory(settings: Settings) -> Path:
-    """Where a local store is."""
+    """The directory of a local store."""
     return Path(urlsplit(_url(settings)).path)
 
 

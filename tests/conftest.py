@@ -56,7 +56,7 @@ def shared_database(fresh_database: Callable[[], str]) -> Iterator[Database]:
 def database(shared_database: Database) -> Database:
     """An empty database."""
     tables = (
-        "jobs, images, job_events, files, provider_calls, idempotency_keys, api_keys, "
+        "jobs, images, job_events, batches, batch_events, files, provider_calls, idempotency_keys, api_keys, "
         "webhook_endpoints, webhook_deliveries, webhook_attempts"
     )
     shared_database.execute(sa.text(f"TRUNCATE {tables}"))

@@ -16,6 +16,7 @@ from api.openapi import event_stream, message
 from api.sse import EventStreamResponse, parse_last_event_id
 from core.batches import transitions as batches
 from core.batches.schemas import BatchObject
+from core.event_types import event_names
 from core.responses.job import JobEvent
 from core.rows import BatchEventRow
 from core.status import BatchStatus
@@ -25,14 +26,13 @@ router = APIRouter(prefix="/v1/batches", tags=["batches"])
 POLL_SECONDS = 1.0
 """Time between two readings of the counts; an event of the batch itself is sent at once."""
 
-EVENTS = [f"batch.{status}" for status in BatchStatus]
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "`batch.validating`, `batch.in_progress` and so on, then the final event, each with the batch "
         "as it is at that moment. Between them, without an id and at most once a second: `batch.progress` with the "
         "batch.",
         "content": event_stream(
-            message(EVENTS, JobEvent.model_json_schema(), "id"),
+            message(event_names("batch"), JobEvent.model_json_schema(), "id"),
             message(["batch.progress"], {"$ref": "#/components/schemas/BatchObject"}),
             description="A server-sent event; send its `id` as `Last-Event-ID` to resume after it.",
         ),

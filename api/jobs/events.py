@@ -15,14 +15,13 @@ from api.jobs.waiting import follow, job_row
 from api.openapi import event_stream, message
 from api.sse import EventStreamResponse, parse_last_event_id
 from core import queries
-from core.outbox.deliveries import FINAL_EVENTS
+from core.event_types import event_names
 from core.responses.job import JobEvent
 from core.rows import JobEventRow
 from core.status import JobStatus
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-EVENTS = ["job.queued", "job.started", "job.requeued", "job.cancel_requested", *FINAL_EVENTS]
 PROGRESS = {name: {"type": "integer"} for name in ("attempt", "step", "steps")} | {"job_id": {"type": "string"}}
 PREVIEW = PROGRESS | {
     **{name: {"type": "integer"} for name in ("index", "partial_image_index")},
@@ -33,7 +32,7 @@ STREAM: dict[int | str, dict[str, Any]] = {
         "description": "`job.queued`, `job.started` and so on, then the final event, which contains the job. Between "
         "them, without an id: `job.progress`, and `preview` if the job has `partial_images`.",
         "content": event_stream(
-            message(EVENTS, JobEvent.model_json_schema(), "id"),
+            message(event_names("job"), JobEvent.model_json_schema(), "id"),
             message(["job.progress"], {"type": "object", "properties": PROGRESS, "required": [*PROGRESS]}),
             message(["preview"], {"type": "object", "properties": PREVIEW, "required": [*PREVIEW]}),
             description="A server-sent event; send its `id` as `Last-Event-ID` to resume after it.",

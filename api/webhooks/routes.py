@@ -38,9 +38,9 @@ from api.webhooks.schemas import (
 from core.db import RowT, Statement
 from core.egress import Allowed, Egress, Unreached, check_receiver
 from core.errors import InvalidParameter, InvalidRequest, NotFound
+from core.event_types import event_names
 from core.ids import new_id
 from core.outbox import deliveries, signing
-from core.outbox.deliveries import EVENTS
 from core.requests.job import parse
 from core.responses.job import seconds
 from core.rows import AttemptRow, DeliveryRow, EndpointRow
@@ -73,7 +73,7 @@ async def create(body: Body, context: AppContext, project_id: Project) -> Respon
     secret = signing.new_secret()
     maximum = context.settings.max_webhook_endpoints
     create_endpoint = webhooks.create(
-        project_id, request.name, request.url, request.event_types, secret, at_most=maximum
+        project_id, request.name, request.url, request.event_types, secret, max_endpoints=maximum
     )
     async with context.database.transaction() as transaction:
         await transaction.execute(webhooks.lock_project(project_id))
@@ -96,7 +96,7 @@ async def index(context: AppContext, project_id: Project, after: AfterEndpoint =
 @router.get("/webhook_event_types", summary="List event types", response_model=EventTypeList)
 async def event_types(_project_id: Project) -> Response:
     """List the event types that an endpoint can receive."""
-    return answer(EventTypeList(data=list(EVENTS)))
+    return answer(EventTypeList(data=event_names(for_webhooks=True)))
 
 
 @router.get(
@@ -154,7 +154,7 @@ async def rotate_secret(endpoint_id: str, body: Body, context: AppContext, proje
     """Create a new signing secret. Only this response contains it."""
     request = parse(RotateRequest, body or b"{}")
     rotate = webhooks.rotate(
-        project_id, endpoint_id, signing.new_secret(), keep=request.keep_old_secret_active_for_24_hours
+        project_id, endpoint_id, signing.new_secret(), keep_previous=request.keep_old_secret_active_for_24_hours
     )
     return answer(_with_secret(await _row(context, rotate, endpoint_id)))
 
@@ -253,7 +253,7 @@ async def redeliver(delivery_id: str, context: AppContext, project_id: Project) 
 
 def describe(app: FastAPI) -> None:
     """Add the events to the OpenAPI document."""
-    for kind in EVENTS:
+    for kind in event_names(for_webhooks=True):
 
         @app.webhooks.post(kind, name=kind, tags=["webhooks"], summary=kind, status_code=204)
         def receive(event: Event) -> None:

@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 from annotated_types import MaxLen, MinLen
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.outbox.deliveries import EventType
 from core.requests.fields import UnixSeconds
 from core.text import Text
+from core.webhooks.fields import EventName
 
 Name = Annotated[Text, MinLen(1), MaxLen(200)]
 Url = Annotated[Text, MaxLen(2048), Field(json_schema_extra={"pattern": "^https?://"})]
-EventTypes = Annotated[list[EventType], MinLen(1)]
+EventTypes = Annotated[list[EventName], MinLen(1)]
 
 
 class EndpointRequest(BaseModel):
@@ -48,7 +48,7 @@ class TestRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    event_type: EventType
+    event_type: EventName
 
 
 class RedeliverRequest(BaseModel):

@@ -1,7 +1,7 @@
-"""The lines of a batch's file: read one after the other, whatever its size, each a request or what is wrong with it.
+"""The lines of an input file: each is a request or an error. A file of any size is read as a stream.
 
-A file is JSONL in OpenAI's shape, CSV with a header, or plain prompts. Reading never stops at a line that is wrong,
-so that its owner hears of all of them at once; only bytes that make no lines end it.
+A file is JSONL in OpenAI's format, CSV with a header, or text with one prompt per line. Reading continues after an
+invalid line, so that the owner gets all errors at once. It stops early only if the rest cannot be split into lines.
 """
 
 import csv
@@ -23,14 +23,14 @@ Kind = Literal["jsonl", "csv", "txt"]
 BOM = b"\xef\xbb\xbf"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 MAX_MESSAGE_CHARS = 1000
-"""Characters of what is said about a line; names that its owner gave may be as long as the line."""
+"""Characters of an error message. It may quote a name, which may be as long as the line."""
 
 _CONTROL = {number: f"\\x{number:02x}" for number in (*range(32), 127)}
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line that is right in itself."""
+    """A valid line."""
 
     number: int  # from 1, in the file
     custom_id: str
@@ -41,7 +41,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a batch's file is to be read."""
+    """The settings for reading a file."""
 
     endpoint: str
     shared: Mapping[str, Any] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Reading:
 
 
 class Named(BaseModel):
-    """What has a name of its owner's."""
+    """A model with a `custom_id`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -57,7 +57,7 @@ class Named(BaseModel):
 
 
 class BatchLine(Named):
-    """A line of a JSONL file, in OpenAI's shape."""
+    """A line of a JSONL file, in OpenAI's format."""
 
     method: Literal["POST"] = "POST"
     url: str
@@ -65,7 +65,7 @@ class BatchLine(Named):
 
 
 def kind_of(filename: str) -> Kind:
-    """What a file is, by its name. Raises InvalidParameter."""
+    """The kind of a file, from its name. Raises InvalidParameter."""
     match PurePath(filename).suffix.lower():
         case ".jsonl" | ".ndjson":
             return "jsonl"
@@ -79,37 +79,37 @@ def kind_of(filename: str) -> Kind:
 
 
 def max_line_bytes(settings: Settings) -> int:
-    """Bytes that a line of a file may have: two images in base 64, and what is said of them."""
+    """The maximum bytes of a line: two images in base 64, and the other fields."""
     return settings.max_image_bytes * 4 // 3 * 2 + settings.max_body_bytes
 
 
 def read(kind: Kind, chunks: Iterable[bytes], reading: Reading) -> Iterator[Line | LineError]:
-    """Every line of a file that is not blank: what it asks for, or what is wrong with it."""
+    """The lines of a file that are not blank, as requests or errors."""
     readers: dict[Kind, Callable[[Iterator[bytes], Reading], Iterator[Line | LineError]]] = {
         "jsonl": _jsonl,
         "csv": _csv,
         "txt": _txt,
     }
     try:
-        yield from readers[kind](_split(chunks, reading.longest), reading)
+        yield from readers[kind](_split_lines(chunks, reading.longest), reading)
     except _EndOfReading as end:
         yield end.error
-    except NotFound as error:  # the file went while it was read, or just before
+    except NotFound as error:  # the file was deleted before or while it was read
         yield wrong(None, error)
 
 
 def wrong(number: int | None, error: SafelightError) -> LineError:
-    """What is wrong with a line, from the error that says so; bounded, and without what Postgres does not store."""
-    param = None if error.param is None else _legible(error.param)
-    return LineError(line=number, code=error.code, param=param, message=_legible(error.message))
+    """The error of a line. The text is shortened, and control characters, which Postgres rejects, are escaped."""
+    param = None if error.param is None else _shorten(error.param)
+    return LineError(line=number, code=error.code, param=param, message=_shorten(error.message))
 
 
-def _legible(text: str) -> str:
+def _shorten(text: str) -> str:
     return (text if len(text) <= MAX_MESSAGE_CHARS else text[:MAX_MESSAGE_CHARS] + "…").translate(_CONTROL)
 
 
 class _EndOfReading(Exception):
-    """What follows cannot be told apart into lines."""
+    """The rest of the file cannot be split into lines."""
 
     def __init__(self, error: LineError) -> None:
         super().__init__(error["message"])
@@ -120,18 +120,18 @@ def _end(number: int, message: str, code: str = InvalidRequest.code) -> NoReturn
     raise _EndOfReading(LineError(line=number, code=code, param=None, message=message))
 
 
-def _split(chunks: Iterable[bytes], longest: int) -> Iterator[bytes]:
-    """Lines with their ends, as they come; memory holds one of them and one chunk."""
-    number, rest = 0, b""
-    for chunk in _unmarked(chunks):
-        *whole, rest = (rest + chunk).split(b"\n")
+def _split_lines(chunks: Iterable[bytes], longest: int) -> Iterator[bytes]:
+    """The lines with their line ends. Memory holds one line and one chunk."""
+    number, remainder = 0, b""
+    for chunk in _without_bom(chunks):
+        *whole, remainder = (remainder + chunk).split(b"\n")
         for line in whole:
             number += 1
             _refuse_longer(longest, line, number)
             yield line + b"\n"
-        _refuse_longer(longest, rest, number + 1)
-    if rest:
-        yield rest
+        _refuse_longer(longest, remainder, number + 1)
+    if remainder:
+        yield remainder
 
 
 def _refuse_longer(longest: int, line: bytes, number: int) -> None:
@@ -139,18 +139,18 @@ def _refuse_longer(longest: int, line: bytes, number: int) -> None:
         _end(number, f"The line is longer than {longest} bytes; nothing after it was read.")
 
 
-def _unmarked(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The chunks without a byte order mark, which may lie in several of them."""
-    coming = iter(chunks)
+def _without_bom(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The chunks without a byte order mark, which may be split between chunks."""
+    iterator = iter(chunks)
     head = b""
-    for chunk in coming:
+    for chunk in iterator:
         head += chunk
         if len(head) >= len(BOM):
             break
     if head.startswith(UTF_16):
         _end(1, "The file is UTF-16; it must be UTF-8. Nothing of it was read.")
     yield head.removeprefix(BOM)
-    yield from coming
+    yield from iterator
 
 
 def _jsonl(lines: Iterator[bytes], reading: Reading) -> Iterator[Line | LineError]:
@@ -158,16 +158,16 @@ def _jsonl(lines: Iterator[bytes], reading: Reading) -> Iterator[Line | LineErro
         if raw.isspace():
             continue
         try:
-            yield _of_json(number, raw, reading)
+            yield _parse_json(number, raw, reading)
         except SafelightError as error:
             yield wrong(number, error)
 
 
-def _of_json(number: int, raw: bytes, reading: Reading) -> Line:
+def _parse_json(number: int, raw: bytes, reading: Reading) -> Line:
     try:
         line = BatchLine.model_validate_json(raw)
     except ValidationError as error:
-        raise _about_the_line(explain(error.errors(include_url=False)[0], BatchLine)) from None
+        raise _line_error(explain(error.errors(include_url=False)[0], BatchLine)) from None
     if line.url != reading.endpoint:
         raise InvalidParameter(
             f"url is {line.url!r}; in a batch for {reading.endpoint} each line's must be the same.", param="url"
@@ -176,7 +176,7 @@ def _of_json(number: int, raw: bytes, reading: Reading) -> Line:
     return Line(number, line.custom_id, request, shown)
 
 
-def _about_the_line(error: InvalidRequest) -> InvalidRequest:
+def _line_error(error: InvalidRequest) -> InvalidRequest:
     error.message = error.message.replace("The body", "The line", 1)
     error.param = None if error.param == "body" else error.param
     return error
@@ -197,8 +197,8 @@ def _csv(lines: Iterator[bytes], reading: Reading) -> Iterator[Line | LineError]
     table = csv.reader((_text_or_end(number, raw) for number, raw in enumerate(lines, 1)), strict=True)
     try:
         header = [name.strip() for name in next(table, [])]
-        if twice := {name for name in header if header.count(name) > 1}:
-            _end(1, f"The column {min(twice)!r} is there twice.")
+        if duplicates := {name for name in header if header.count(name) > 1}:
+            _end(1, f"The column {min(duplicates)!r} is there twice.")
         if both := {name for name in header if name.partition(".")[0] in header and "." in name}:
             _end(1, f"The column {min(both)!r} leads into what the column {min(both).partition('.')[0]!r} is.")
         if not header or "" in header:
@@ -208,34 +208,34 @@ def _csv(lines: Iterator[bytes], reading: Reading) -> Iterator[Line | LineError]
             if not any(cell.strip() for cell in cells):
                 continue
             try:
-                yield _of_cells(number, header, cells, reading)
+                yield _parse_cells(number, header, cells, reading)
             except SafelightError as error:
                 yield wrong(number, error)
     except csv.Error as error:
         _end(table.line_num, f"The file is not valid CSV: {error}. Nothing after this line was read.")
 
 
-def _of_cells(number: int, header: list[str], cells: list[str], reading: Reading) -> Line:
+def _parse_cells(number: int, header: list[str], cells: list[str], reading: Reading) -> Line:
     if len(cells) != len(header):
         raise InvalidRequest(f"The line has {len(cells)} cells, and the header {len(header)}.")
     body: dict[str, Any] = {}
     for name, cell in zip(header, cells, strict=True):
         if cell.strip():
-            _put(body, name, cell)
-    custom_id = _named(body.pop("custom_id", f"line-{number}"))
+            _set_field(body, name, cell)
+    custom_id = _custom_id(body.pop("custom_id", f"line-{number}"))
     request, shown = request_of(reading.endpoint, body, reading.shared, strict=False)
     return Line(number, custom_id, request, shown)
 
 
-def _named(custom_id: str) -> str:
+def _custom_id(custom_id: str) -> str:
     try:
         return Named(custom_id=custom_id).custom_id
     except ValidationError as error:
         raise explain(error.errors(include_url=False)[0], Named) from None
 
 
-def _put(body: dict[str, Any], name: str, cell: str) -> None:
-    """Enter a cell; a dot in its column's name leads into an object (`metadata.shelf`, `postprocess.upscale`)."""
+def _set_field(body: dict[str, Any], name: str, cell: str) -> None:
+    """Set a field; a dot in the name means a field of an object (`metadata.shelf`, `postprocess.upscale`)."""
     outer, dot, inner = name.partition(".")
     if not dot:
         body[name] = cell
@@ -244,7 +244,7 @@ def _put(body: dict[str, Any], name: str, cell: str) -> None:
 
 
 def number_of(text: str) -> float | int | str:
-    """A number, where the type of a field depends on which it is."""
+    """An int or float if the text is one; the type of a postprocess field depends on it."""
     if re.fullmatch(r"\d{1,9}", text):
         return int(text)
     try:

@@ -11,7 +11,7 @@ from core.rows import ShownBatch
 from core.status import BatchStatus, JobStatus
 
 MIN_LINES_FOR_RATE = 3
-"""Jobs that must have ended lately before an end is foretold: fewer say little."""
+"""Jobs that must have finished recently for an estimate of the end."""
 
 TIMES = (
     "in_progress_at", "expires_at", "finalizing_at", "completed_at", "failed_at", "expired_at", "cancelling_at",
@@ -20,7 +20,7 @@ TIMES = (
 
 
 class RequestCounts(BaseModel):
-    """How many lines are in which state; the last six add up to `total`, always."""
+    """The number of lines by status. The last six always add up to `total`."""
 
     total: int = Field(description="Lines; 0 until all of them are read and right.")
     completed: int = 0
@@ -32,7 +32,7 @@ class RequestCounts(BaseModel):
 
 
 class BatchError(BaseModel):
-    """What is wrong with a line."""
+    """An error in a line."""
 
     line: int | None = Field(description="From 1; null where it is about no line alone.")
     code: str
@@ -41,21 +41,21 @@ class BatchError(BaseModel):
 
 
 class BatchErrors(BaseModel):
-    """Everything that is wrong, up to a bound."""
+    """The errors, up to a maximum number."""
 
     object: Literal["list"] = "list"
     data: list[BatchError]
 
 
 class BatchProgress(BaseModel):
-    """How fast a batch goes; null where it could only be guessed."""
+    """The rate of a batch; null while there is too little data."""
 
     lines_per_second: float | None = Field(description="Lines that ended in the last minute, by time.")
     estimated_finish_at: int | None = Field(description="At that rate.")
 
 
 class BatchUrls(BaseModel):
-    """Where to go from here."""
+    """URLs of the batch."""
 
     self: str
     cancel: str
@@ -65,7 +65,7 @@ class BatchUrls(BaseModel):
 
 
 class BatchObject(BaseModel):
-    """Many jobs submitted together: how far they are, and the files that say what came of each."""
+    """Many jobs submitted together: their progress, and the files with their results."""
 
     id: str
     object: Literal["batch"] = "batch"
@@ -107,7 +107,7 @@ class BatchList(BaseModel):
 
 
 class BatchEstimate(BaseModel):
-    """What a dry run answers."""
+    """The response of a dry run."""
 
     object: Literal["batch.estimate"] = "batch.estimate"
     total: int = Field(description="Lines.")
@@ -124,9 +124,9 @@ class BatchEstimate(BaseModel):
 
 
 def batch_object(row: ShownBatch, base_url: str) -> BatchObject:
-    """A batch as the API shows it, from a row of `core.batches.transitions.batch`."""
+    """A batch as the API shows it, from a row of `core.batches.transitions.get_batch`."""
     url = f"{base_url}/v1/batches/{row.id}"
-    counted = row.counts
+    counts = row.counts
     return BatchObject(
         id=row.id,
         endpoint=row.endpoint,
@@ -139,9 +139,9 @@ def batch_object(row: ShownBatch, base_url: str) -> BatchObject:
         error_file_id=row.error_file_id,
         created_at=int(row.created_at.timestamp()),
         **{name: seconds(getattr(row, name)) for name in TIMES},
-        request_counts=RequestCounts(total=row.total, **counted),
+        request_counts=RequestCounts(total=row.total, **counts),
         metadata=row.metadata,
-        progress=_progress(row, counted),
+        progress=_progress(row, counts),
         device_seconds=row.cost,
         parameters=row.parameters,
         webhook=None if row.webhook is None else WebhookOfJob(url=row.webhook["url"], events=row.webhook["events"]),
@@ -156,15 +156,17 @@ def batch_object(row: ShownBatch, base_url: str) -> BatchObject:
     )
 
 
-def _progress(row: ShownBatch, counted: Mapping[str, int]) -> BatchProgress | None:
+def _progress(row: ShownBatch, counts: Mapping[str, int]) -> BatchProgress | None:
     if row.status != BatchStatus.IN_PROGRESS or row.in_progress_at is None:
         return None
-    if row.lately is None or row.lately < MIN_LINES_FOR_RATE:
+    if row.finished_recently is None or row.finished_recently < MIN_LINES_FOR_RATE:
         return BatchProgress(lines_per_second=None, estimated_finish_at=None)
     window = min(RATE_WINDOW, row.now - row.in_progress_at).total_seconds()
-    rate = row.lately / max(window, 1.0)
-    left = sum(counted.get(status, 0) for status in (JobStatus.QUEUED, JobStatus.IN_PROGRESS))
-    return BatchProgress(lines_per_second=round(rate, 3), estimated_finish_at=int(row.now.timestamp() + left / rate))
+    rate = row.finished_recently / max(window, 1.0)
+    remaining = sum(counts.get(status, 0) for status in (JobStatus.QUEUED, JobStatus.IN_PROGRESS))
+    return BatchProgress(
+        lines_per_second=round(rate, 3), estimated_finish_at=int(row.now.timestamp() + remaining / rate)
+    )
 
 
 def batch_list(batches: Sequence[BatchObject], has_more: bool) -> BatchList:

@@ -1,14 +1,14 @@
-"""The verbs that move a batch, and what is read of it: submit, claim, accept, refuse, cancel, settle, complete.
+"""The verbs of a batch (submit, claim, accept, refuse, cancel, finalize, complete), and the queries.
 
-Each builds one SQL statement, as `core.jobs` does; the event and the deliveries it causes are part of it.
+Each function builds one SQL statement, as in `core.jobs`. The statement also inserts the event and its deliveries.
 
-    submit ──> validating ──accept──> in_progress ──settle──> finalizing ──complete──> completed, expired, cancelled
-                 │ └──refuse──> failed     └──cancel──> cancelling ──settle──┘
+    submit ──> validating ──accept──> in_progress ──finalize──> finalizing ──complete──> completed, expired, cancelled
+                 │ └──refuse──> failed     └──cancel──> cancelling ──finalize──┘
                  └──cancel──> cancelled
 
-Its lines are jobs, and nothing counts them as they move: while a batch runs its counts are read off an index, in one
-snapshot, so that they always add up; once it is final they are kept. What a client may ask for is in
-`core.batches.requests`, how lines become jobs in `core.batches.input_file`.
+The lines of a batch are jobs. There are no counters: the counts of a running batch are read from an index, in one
+snapshot, so they always add up. A final batch has its counts in a column. Requests are in `core.batches.requests`, the
+input file is in `core.batches.input_file`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,22 +22,22 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from core.clock import NOW
 from core.db import Statement
+from core.events import with_event
 from core.ids import new_id
-from core.outbox.deliveries import caused_by
 from core.queries import images_of
 from core.rows import BatchEventRow, BatchJobRow, BatchRow, ClaimedBatch, ShownBatch, StatusCount
 from core.status import BatchStatus, JobStatus
 from core.tables import JOB_COLUMNS, batch_events, batches, jobs
 
 RATE_WINDOW = timedelta(minutes=1)
-"""Over how long a batch's rate is taken."""
+"""The period over which the rate of a batch is measured."""
 
 OPEN = tuple(status for status in BatchStatus if not status.is_final)
 
 
 @dataclass(frozen=True, slots=True)
 class NewBatch:
-    """A checked request for a batch. With a `total` its jobs are inserted beside it; else its lines are read later."""
+    """A checked request for a batch. With a `total` the caller inserts the jobs; else the file is read later."""
 
     project_id: str
     endpoint: str
@@ -56,7 +56,7 @@ class NewBatch:
 
 
 class LineError(TypedDict):
-    """What is wrong with a line of a batch."""
+    """An error in a line of an input file."""
 
     line: int | None  # from 1
     code: str
@@ -65,14 +65,14 @@ class LineError(TypedDict):
 
 
 def submit(new: NewBatch, max_open: int) -> Statement[BatchRow]:
-    """Enter a batch. No row back: the project has `most_open` batches under way already."""
+    """Insert a batch. No row is returned if the project already has `max_open` batches that are not final."""
     names = [name for name in NewBatch.__slots__ if name != "webhook"]
-    is_read = new.total > 0
-    status = BatchStatus.IN_PROGRESS if is_read else BatchStatus.VALIDATING
-    under_way = (
+    has_jobs = new.total > 0
+    status = BatchStatus.IN_PROGRESS if has_jobs else BatchStatus.VALIDATING
+    open_count = (
         sa.select(sa.func.count())
         .select_from(batches)
-        .where(batches.c.project_id == new.project_id, _is(*OPEN))
+        .where(batches.c.project_id == new.project_id, _in_status(*OPEN))
         .scalar_subquery()
     )
     values = [
@@ -80,28 +80,29 @@ def submit(new: NewBatch, max_open: int) -> Statement[BatchRow]:
         sa.null() if new.webhook is None else sa.literal(new.webhook, JSONB),
         sa.literal(status, sa.Text),
         NOW + sa.literal(new.completion_window, sa.Interval),
-        NOW if is_read else sa.null(),
+        NOW if has_jobs else sa.null(),
     ]
     return Statement(
-        _with_event(
+        with_event(
             sa.insert(batches)
             .from_select(
                 [*names, "webhook", "status", "expires_at", "in_progress_at"],
-                sa.select(*values).where(under_way < max_open),
+                sa.select(*values).where(open_count < max_open),
             )
             .returning(*batches.c)
-            .cte("moved")
+            .cte("updated"),
+            subject="batch",
         ),
         BatchRow,
     )
 
 
 def claim(lease: UUID, length: timedelta) -> Statement[ClaimedBatch]:
-    """Take a batch that is to be read, or whose files are to be written, and that nobody is at. `lease` is fresh."""
-    free = sa.or_(batches.c.lease.is_(None), batches.c.lease_expires_at <= NOW)
+    """Claim a batch to validate or finalize that has no valid lease. `lease` is a new token."""
+    is_unleased = sa.or_(batches.c.lease.is_(None), batches.c.lease_expires_at <= NOW)
     pick = (
         sa.select(batches.c.id)
-        .where(_is(BatchStatus.VALIDATING, BatchStatus.FINALIZING), free)
+        .where(_in_status(BatchStatus.VALIDATING, BatchStatus.FINALIZING), is_unleased)
         .order_by(batches.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -120,10 +121,10 @@ def claim(lease: UUID, length: timedelta) -> Statement[ClaimedBatch]:
 
 
 def renew(batch_id: str, lease: UUID, length: timedelta) -> Statement[str]:
-    """Stay at a batch for another `length`. No row back: it was cancelled, or somebody else is at it."""
+    """Extend the lease by `length`. No row is returned if the batch was cancelled or the lease was lost."""
     return Statement(
         (
-            _held(batch_id, lease)
+            _leased(batch_id, lease)
             .where(batches.c.lease_expires_at > NOW)
             .values(lease_expires_at=NOW + length)
             .returning(batches.c.id)
@@ -133,74 +134,78 @@ def renew(batch_id: str, lease: UUID, length: timedelta) -> Statement[str]:
 
 
 def accept(batch_id: str, lease: UUID, *, total: int, model: str | None, cost: float) -> Statement[BatchRow]:
-    """Every line is right and its job inserted, in the same transaction. No row back: undo that."""
+    """All lines are valid. The caller inserts the jobs in the same transaction; without a row it rolls back."""
     return Statement(
-        _with_event(
-            _held(batch_id, lease)
-            .where(_is(BatchStatus.VALIDATING))
-            .values(_entered(BatchStatus.IN_PROGRESS) | {"total": total, "model": model, "cost": cost})
+        with_event(
+            _leased(batch_id, lease)
+            .where(_in_status(BatchStatus.VALIDATING))
+            .values(_status_values(BatchStatus.IN_PROGRESS) | {"total": total, "model": model, "cost": cost})
             .returning(*batches.c)
-            .cte("moved")
+            .cte("updated"),
+            subject="batch",
         ),
         BatchRow,
     )
 
 
 def refuse(batch_id: str, lease: UUID, errors: Sequence[LineError]) -> Statement[BatchRow]:
-    """Lines are wrong: nothing of it runs, so that there is nothing to count."""
+    """Some lines are invalid: the batch fails, and has no jobs."""
     return Statement(
-        _with_event(
-            _held(batch_id, lease)
-            .where(_is(BatchStatus.VALIDATING))
-            .values(_entered(BatchStatus.FAILED) | {"errors": list(errors), "counts": {}})
+        with_event(
+            _leased(batch_id, lease)
+            .where(_in_status(BatchStatus.VALIDATING))
+            .values(_status_values(BatchStatus.FAILED) | {"errors": list(errors), "counts": {}})
             .returning(*batches.c)
-            .cte("moved")
+            .cte("updated"),
+            subject="batch",
         ),
         BatchRow,
     )
 
 
 def cancel(project_id: str, batch_id: str) -> Statement[BatchRow]:
-    """Wish that a batch stop. No row back: it does not exist, is final, or its files are being written already."""
-    unread = _is(BatchStatus.VALIDATING)
+    """Cancel a batch. No row is returned if it does not exist, is final, or is being finalized."""
+    is_validating = _in_status(BatchStatus.VALIDATING)
     return Statement(
-        _with_event(
+        with_event(
             sa.update(batches)
             .where(
                 batches.c.id == batch_id,
                 batches.c.project_id == project_id,
-                _is(BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS),
+                _in_status(BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS),
             )
             .values(
-                status=sa.case((unread, BatchStatus.CANCELLED), else_=BatchStatus.CANCELLING),
+                status=sa.case((is_validating, BatchStatus.CANCELLED), else_=BatchStatus.CANCELLING),
                 cancelling_at=NOW,
-                cancelled_at=sa.case((unread, NOW)),
-                counts=sa.case((unread, sa.literal({}, JSONB))),
+                cancelled_at=sa.case((is_validating, NOW)),
+                counts=sa.case((is_validating, sa.literal({}, JSONB))),
                 version=batches.c.version + 1,
                 lease=None,
                 lease_expires_at=None,
             )
             .returning(*batches.c)
-            .cte("moved")
+            .cte("updated"),
+            subject="batch",
         ),
         BatchRow,
     )
 
 
 def finalize() -> Statement[BatchRow]:
-    """Every batch whose jobs have all ended goes on to have its files written."""
+    """Begin to finalize every batch whose jobs are all final."""
     alive = sa.select(sa.literal(1)).where(
         jobs.c.batch_id == batches.c.id,
         jobs.c.batch_id.is_not(None),
         jobs.c.status.in_([sa.literal_column(f"'{status}'") for status in (JobStatus.QUEUED, JobStatus.IN_PROGRESS)]),
     )
     return Statement(
-        _with_event(
+        with_event(
             sa.update(batches)
-            .where(_is(BatchStatus.IN_PROGRESS, BatchStatus.CANCELLING), ~alive.exists())
-            .values(_entered(BatchStatus.FINALIZING))
+            .where(_in_status(BatchStatus.IN_PROGRESS, BatchStatus.CANCELLING), ~alive.exists())
+            .values(_status_values(BatchStatus.FINALIZING))
             .returning(*batches.c)
-            .cte("moved")
+            .cte("updated"),
+            subject="batch",
         ),
         BatchRow,
     )
@@ -209,28 +214,28 @@ def finalize() -> Statement[BatchRow]:
 def complete(
     batch_id: str, lease: UUID, counts: Mapping[str, int], *, output_file_id: str | None, error_file_id: str | None
 ) -> Statement[BatchRow]:
-    """Its files are written. How it ended: stopped by its owner, by the end of its window, or not at all.
+    """The files are written: the batch is cancelled, expired or completed.
 
-    A line that expired before the window's end had a time of its own.
+    It is expired if jobs expired and its window has ended. A job that expires before that had its own `expires_after`.
     """
     is_late = sa.and_(sa.literal(bool(counts.get(JobStatus.EXPIRED))), batches.c.expires_at <= NOW)
-    ended = sa.case(
+    final_status = sa.case(
         (batches.c.cancelling_at.is_not(None), BatchStatus.CANCELLED),
         (is_late, BatchStatus.EXPIRED),
         else_=BatchStatus.COMPLETED,
     )
     at = {
-        f"{status}_at": sa.case((ended == status, NOW))
+        f"{status}_at": sa.case((final_status == status, NOW))
         for status in (BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.CANCELLED)
     }
     return Statement(
-        _with_event(
-            _held(batch_id, lease)
-            .where(_is(BatchStatus.FINALIZING))
+        with_event(
+            _leased(batch_id, lease)
+            .where(_in_status(BatchStatus.FINALIZING))
             .values(
                 {
                     **at,
-                    "status": ended,
+                    "status": final_status,
                     "version": batches.c.version + 1,
                     "lease": None,
                     "lease_expires_at": None,
@@ -240,64 +245,67 @@ def complete(
                 }
             )
             .returning(*batches.c)
-            .cte("moved")
+            .cte("updated"),
+            subject="batch",
         ),
         BatchRow,
     )
 
 
 def get_batch(project_id: str, batch_id: str) -> Statement[ShownBatch]:
-    """One batch as it is now, with its counts, and how many jobs ended in the last RATE_WINDOW."""
-    return Statement(_shown().where(batches.c.id == batch_id, batches.c.project_id == project_id), ShownBatch)
+    """One batch with its counts, and how many jobs finished in the last RATE_WINDOW."""
+    return Statement(_select_batch().where(batches.c.id == batch_id, batches.c.project_id == project_id), ShownBatch)
 
 
 def get_batch_by_id(batch_id: str) -> Statement[ShownBatch]:
-    """One batch as it is now, for who has the right to see it already."""
-    return Statement(_shown().where(batches.c.id == batch_id), ShownBatch)
+    """Like `get_batch`, for callers that have checked the project."""
+    return Statement(_select_batch().where(batches.c.id == batch_id), ShownBatch)
 
 
 def find_open(batch_id: str) -> Statement[str]:
-    """A row if a batch has not ended yet."""
+    """A row if a batch is not final."""
     return Statement(sa.select(batches.c.id).where(batches.c.id == batch_id, batches.c.counts.is_(None)), str)
 
 
 def list_batches(project_id: str, *, limit: int, after: str | None = None) -> Statement[ShownBatch]:
     """Batches, newest first. `after` is the id of the last one of the page before."""
-    found = _shown().where(batches.c.project_id == project_id)
+    statement = _select_batch().where(batches.c.project_id == project_id)
     if after is not None:
-        found = found.where(batches.c.id < after)
-    return Statement(found.order_by(batches.c.id.desc()).limit(limit), ShownBatch)
+        statement = statement.where(batches.c.id < after)
+    return Statement(statement.order_by(batches.c.id.desc()).limit(limit), ShownBatch)
 
 
 def get_retry(project_id: str, batch_id: str) -> Statement[ShownBatch]:
-    """The batch that a retry of this one made."""
-    return Statement(_shown().where(batches.c.retried_from == batch_id, batches.c.project_id == project_id), ShownBatch)
+    """The batch that retries this one."""
+    return Statement(
+        _select_batch().where(batches.c.retried_from == batch_id, batches.c.project_id == project_id), ShownBatch
+    )
 
 
 def list_events(batch_id: str, after: int) -> Statement[BatchEventRow]:
     """A batch's events with a `seq` beyond `after`, in order."""
-    found = sa.select(batch_events).where(batch_events.c.batch_id == batch_id, batch_events.c.seq > after)
-    return Statement(found.order_by(batch_events.c.seq), BatchEventRow)
+    statement = sa.select(batch_events).where(batch_events.c.batch_id == batch_id, batch_events.c.seq > after)
+    return Statement(statement.order_by(batch_events.c.seq), BatchEventRow)
 
 
 def list_cancelling() -> Statement[str]:
-    """The batches whose jobs are to be stopped."""
-    return Statement(sa.select(batches.c.id).where(_is(BatchStatus.CANCELLING)), str)
+    """The batches whose jobs are to be cancelled."""
+    return Statement(sa.select(batches.c.id).where(_in_status(BatchStatus.CANCELLING)), str)
 
 
 def list_lines(batch_id: str, *, after: int, limit: int, completed: bool | None = None) -> Statement[BatchJobRow]:
-    """Jobs of a batch beyond line index `after`, in order, with their images; of those that did or did not complete."""
-    found = sa.select(*JOB_COLUMNS, images_of(jobs.c.id).label("images")).where(
+    """Jobs of a batch after line index `after`, in order, with images; `completed` selects by status."""
+    statement = sa.select(*JOB_COLUMNS, images_of(jobs.c.id).label("images")).where(
         jobs.c.batch_id == batch_id, jobs.c.batch_index > after
     )
     if completed is not None:
         is_completed = jobs.c.status == JobStatus.COMPLETED
-        found = found.where(is_completed if completed else ~is_completed)
-    return Statement(found.order_by(jobs.c.batch_index).limit(limit), BatchJobRow)
+        statement = statement.where(is_completed if completed else ~is_completed)
+    return Statement(statement.order_by(jobs.c.batch_index).limit(limit), BatchJobRow)
 
 
 def count_jobs(batch_id: str) -> Statement[StatusCount]:
-    """How many jobs of a batch are in which status."""
+    """The number of jobs of a batch, by status."""
     return Statement(
         (
             sa.select(jobs.c.status, sa.func.count().label("jobs"))
@@ -308,9 +316,9 @@ def count_jobs(batch_id: str) -> Statement[StatusCount]:
     )
 
 
-def _shown() -> sa.Select[Any]:
-    counted = counts_of(batches.c.id)
-    lately = (
+def _select_batch() -> sa.Select[Any]:
+    running_counts = counts_of(batches.c.id)
+    finished_recently = (
         sa.select(sa.func.count())
         .where(jobs.c.batch_id == batches.c.id, jobs.c.finished_at > sa.func.now() - RATE_WINDOW)
         .correlate(batches)
@@ -320,35 +328,35 @@ def _shown() -> sa.Select[Any]:
     columns = [column for column in batches.c if column is not batches.c.counts]
     return sa.select(
         *columns,
-        sa.case((is_final, batches.c.counts), else_=counted).label("counts"),
-        sa.case((is_final, None), else_=lately).label("lately"),
+        sa.case((is_final, batches.c.counts), else_=running_counts).label("counts"),
+        sa.case((is_final, None), else_=finished_recently).label("finished_recently"),
         NOW.label("now"),
     )
 
 
 def counts_of(batch_id: sa.ColumnElement[str]) -> sa.ScalarSelect[Any]:
     """`counts` as one JSON object."""
-    counted = (
+    per_status = (
         sa.select(jobs.c.status, sa.func.count().label("jobs"))
         .where(jobs.c.batch_id == batch_id)
         .group_by(jobs.c.status)
         .correlate(batches)
-        .subquery("counted")
+        .subquery("per_status")
     )
-    counts = sa.func.jsonb_object_agg(counted.c.status, counted.c.jobs)
+    counts = sa.func.jsonb_object_agg(per_status.c.status, per_status.c.jobs)
     return sa.select(sa.func.coalesce(counts, sa.literal({}, JSONB))).scalar_subquery()
 
 
-def _is(*statuses: BatchStatus) -> sa.ColumnElement[bool]:
-    """Whether a batch is in one of these states; written as constants, so that the partial indexes can be used."""
+def _in_status(*statuses: BatchStatus) -> sa.ColumnElement[bool]:
+    """Whether a batch has one of these statuses; constants in the SQL, so that partial indexes can be used."""
     return batches.c.status.in_([sa.literal_column(f"'{status}'", sa.Text) for status in statuses])
 
 
-def _held(batch_id: str, lease: UUID) -> sa.Update:
+def _leased(batch_id: str, lease: UUID) -> sa.Update:
     return sa.update(batches).where(batches.c.id == batch_id, batches.c.lease == lease)
 
 
-def _entered(status: BatchStatus) -> dict[str, Any]:
+def _status_values(status: BatchStatus) -> dict[str, Any]:
     return {
         "status": status,
         f"{status}_at": NOW,
@@ -356,21 +364,3 @@ def _entered(status: BatchStatus) -> dict[str, Any]:
         "lease": None,
         "lease_expires_at": None,
     }
-
-
-def _with_event(moved: sa.CTE) -> sa.Select[Any]:
-    """Write the event of a move, and the deliveries it causes, in the statement that makes it."""
-    event = (
-        sa.insert(batch_events)
-        .from_select(
-            ["batch_id", "type", "data"],
-            sa.select(
-                moved.c.id,
-                sa.literal("batch.") + moved.c.status,
-                sa.func.jsonb_build_object("status", moved.c.status),
-            ),
-        )
-        .returning(batch_events.c.id, batch_events.c.batch_id, batch_events.c.type, batch_events.c.created_at)
-        .cte("event")
-    )
-    return sa.select(moved).add_cte(event, caused_by(moved, event, of="batch"))

@@ -1,7 +1,6 @@
-"""Every line of a batch, looked at before any of them runs: what is wrong, what it would cost, the jobs to insert.
+"""The check of all lines of a batch before any job is inserted: errors, cost, and the rows of the jobs.
 
-The same check serves a dry run, which inserts nothing. It says all that is wrong, up to a bound, not only what it comes
-upon first.
+A dry run uses the same check and inserts nothing. The check reports all errors, up to a maximum number.
 """
 
 import hashlib
@@ -21,17 +20,17 @@ from core.requests.plan import plan
 from core.settings import Settings
 
 MAX_ERRORS = 200
-"""Errors that are told of one by one; a last entry says how many more there are."""
+"""Errors that are listed; a last entry has the number of further errors."""
 
 MAX_CACHED_INPUTS = 10_000
-"""Combinations of images that are known to be right."""
+"""Combinations of input images that are cached after their check."""
 
 ReadInputs = Callable[[JobRequest], Mapping[str, str]]
-"""Reads the images that a request names, and says under which ids they are files. Raises InvalidParameter."""
+"""Reads the images of a request and returns their file ids. Raises InvalidParameter."""
 
 
 class BatchCheck:
-    """What is known of a batch's lines so far."""
+    """Checks lines and collects the result."""
 
     def __init__(
         self,
@@ -49,9 +48,9 @@ class BatchCheck:
         self._rows = rows
         self._response_format = response_format
         self._lines_by_name: dict[str, int] = {}
-        self._seen: dict[bytes, Mapping[str, str]] = {}
+        self._input_cache: dict[bytes, Mapping[str, str]] = {}
         self._errors: list[LineError] = []
-        self._wrong = 0
+        self._invalid_count = 0
         self.total = 0
         self.images: Counter[str] = Counter()  # images, by model
         self.seconds: dict[str, float] = {}  # estimated, of the device, by queue
@@ -59,28 +58,28 @@ class BatchCheck:
 
     @property
     def cost(self) -> float:
-        """Estimated device-seconds of the lines that are right."""
+        """Estimated device-seconds of the valid lines."""
         return sum(self.seconds.values())
 
     @property
     def model(self) -> str | None:
-        """The model of all lines, if it is one."""
+        """The model, if all lines have the same."""
         return next(iter(self.models)) if len(self.models) == 1 else None
 
     @property
     def errors(self) -> list[LineError]:
-        """What is wrong. Empty: nothing is."""
+        """The errors; empty if all lines are valid."""
         if not self.total and not self._errors:
             return [wrong(None, InvalidRequest("The file has no lines."))]
-        if self._wrong > MAX_ERRORS:
-            more = InvalidRequest(f"{self._wrong - MAX_ERRORS} more lines are wrong.")
-            return [*self._errors, wrong(None, more)]
+        if self._invalid_count > MAX_ERRORS:
+            further = InvalidRequest(f"{self._invalid_count - MAX_ERRORS} more lines are wrong.")
+            return [*self._errors, wrong(None, further)]
         return self._errors
 
     def take(self, line: Line | LineError) -> bool:
-        """Look at the next line. Returns False once there are too many of them to go on.
+        """Check the next line. Returns False if there are too many lines.
 
-        Raises StorageUnavailable: then nothing is known of the line.
+        Raises StorageUnavailable if the input images of the line could not be read.
         """
         self.total += 1
         if self.total > MAX_LINES:
@@ -98,9 +97,11 @@ class BatchCheck:
         return True
 
     def _accept(self, line: Line) -> None:
-        first = self._lines_by_name.setdefault(line.custom_id, line.number)
-        if first != line.number:
-            raise DuplicateCustomId(f"custom_id {line.custom_id!r} is that of line {first} already.", param="custom_id")
+        first_number = self._lines_by_name.setdefault(line.custom_id, line.number)
+        if first_number != line.number:
+            raise DuplicateCustomId(
+                f"custom_id {line.custom_id!r} is that of line {first_number} already.", param="custom_id"
+            )
         job = plan(
             line.request,
             self._catalog,
@@ -112,7 +113,7 @@ class BatchCheck:
         self.images[job.model] += job.n
         self.seconds[job.queue] = self.seconds.get(job.queue, 0.0) + job.cost
         self.models[job.model] += 1
-        if self._rows is not None and not self._wrong:
+        if self._rows is not None and not self._invalid_count:
             after = line.request.expires_after
             self._rows.add(
                 job,
@@ -122,19 +123,19 @@ class BatchCheck:
             )
 
     def _inputs(self, request: JobRequest) -> Mapping[str, str]:
-        """The images of a request as files; those that many lines begin with are brought once."""
-        found = sources(request)
-        if not found:
+        """The file ids of the input images; images that several lines share are read once."""
+        image_sources = sources(request)
+        if not image_sources:
             return {}
-        named = [request.operation, *(f"{name} {source.named}" for name, source in found.items())]
-        fingerprint = hashlib.sha256("\n".join(named).encode()).digest()  # a data URL has megabytes
-        if (seen := self._seen.get(fingerprint)) is None:
-            seen = self._read_input(request)
-            if len(self._seen) < MAX_CACHED_INPUTS:
-                self._seen[fingerprint] = seen
-        return seen
+        names = [request.operation, *(f"{name} {source.named}" for name, source in image_sources.items())]
+        fingerprint = hashlib.sha256("\n".join(names).encode()).digest()  # a data URL has megabytes
+        if (file_ids := self._input_cache.get(fingerprint)) is None:
+            file_ids = self._read_input(request)
+            if len(self._input_cache) < MAX_CACHED_INPUTS:
+                self._input_cache[fingerprint] = file_ids
+        return file_ids
 
     def _reject(self, error: LineError) -> None:
-        self._wrong += 1
-        if self._wrong <= MAX_ERRORS:
+        self._invalid_count += 1
+        if self._invalid_count <= MAX_ERRORS:
             self._errors.append(error)

@@ -1,8 +1,8 @@
-"""Images that come in: from the bytes of a stranger's file to an image that is safe to draw on.
+"""Decoding of input images from untrusted files.
 
-What a file is, its first bytes say, not its name. Size and pixels are checked before anything is decoded; the image
-comes out upright, as RGB or RGBA in 8 bits, and with nothing else that was in the file (place, camera, profile).
-`mask_of` reads where an edit may draw, and `fit` brings an image to the size of the one that is drawn.
+The type of a file is read from its first bytes, not from its name. Bytes and pixels are limited before the file is
+decoded. The result is upright, RGB or RGBA with 8 bits, and without metadata (location, camera, profile). `mask_of`
+makes the mask of an edit, and `fit` crops and scales an image to the size of the output.
 """
 
 import io
@@ -18,10 +18,10 @@ _BROKEN = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error,
     Image.DecompressionBombError,
 )  # fmt: skip
-"""What Pillow raises on files that are cut off or forged."""
+"""What Pillow raises on truncated or malicious files."""
 
 _WHITE = 128
-"""From this brightness on, a pixel of an opaque mask counts as white."""
+"""A pixel of an opaque mask is white from this brightness on."""
 
 
 def read(data: bytes, settings: Settings, param: str = "image") -> Image.Image:
@@ -39,7 +39,7 @@ def read(data: bytes, settings: Settings, param: str = "image") -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
             _check(image, settings, param)
-            return _plain(ImageOps.exif_transpose(image))
+            return _decode(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError:
         raise _too_many_pixels(param, settings) from None
     except _BROKEN as error:
@@ -48,14 +48,14 @@ def read(data: bytes, settings: Settings, param: str = "image") -> Image.Image:
 
 
 def png(image: Image.Image) -> bytes:
-    """An image that was `read`, as a PNG without anything beside it."""
+    """Encode an image from `read` as a PNG without metadata."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
 def is_transparent(image: Image.Image) -> bool:
-    """Whether an image that was `read` has fully transparent areas."""
+    """Whether an image from `read` has fully transparent pixels."""
     return image.mode == "RGBA" and image.getchannel("A").getextrema()[0] == 0
 
 
@@ -71,7 +71,7 @@ def mask_of(image: Image.Image) -> Image.Image:
 
 
 def opaque(image: Image.Image) -> Image.Image:
-    """An image as RGB; what was transparent is laid on white."""
+    """An image as RGB, on a white background."""
     if image.mode != "RGBA":
         return image.convert("RGB")
     paper = Image.new("RGBA", image.size, "white")
@@ -79,13 +79,13 @@ def opaque(image: Image.Image) -> Image.Image:
 
 
 def fit(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Bring an image to a size in px: the largest part of its middle with that aspect, resampled by Lanczos.
+    """Crop an image around its centre to the aspect ratio of a size in px, and resample it to that size by Lanczos.
 
     A mask (L) is cut out in the same way, and stays black and white.
     """
     if image.mode == "L":
-        fitted = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-        return fitted.point(lambda value: 255 if value >= _WHITE else 0)
+        mask = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+        return mask.point(lambda value: 255 if value >= _WHITE else 0)
     return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
 
 
@@ -96,7 +96,7 @@ def _kind(data: bytes) -> str | None:
 
 
 def _check(image: Image.Image, settings: Settings, param: str) -> None:
-    """Refuse by the header alone what would be too much to decode."""
+    """Reject images with too many pixels, or with several frames, by the header alone."""
     if image.width * image.height > settings.max_image_pixels:
         raise _too_many_pixels(param, settings, image.size)
     if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:  # in a JPEG: a gain map, a thumbnail
@@ -104,19 +104,19 @@ def _check(image: Image.Image, settings: Settings, param: str) -> None:
 
 
 def _too_many_pixels(param: str, settings: Settings, size: tuple[int, int] | None = None) -> InvalidParameter:
-    found = "too many pixels" if size is None else f"{size[0]}x{size[1]} pixels"
+    amount = "too many pixels" if size is None else f"{size[0]}x{size[1]} pixels"
     return InvalidParameter(
-        f"{param} has {found}; an image may have at most {settings.max_image_pixels} in all.", param=param
+        f"{param} has {amount}; an image may have at most {settings.max_image_pixels} in all.", param=param
     )
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """Decode to RGB or RGBA and let go of everything that is not a pixel."""
+def _decode(image: Image.Image) -> Image.Image:
+    """Decode to RGB or RGBA, without metadata."""
     if image.mode in ("I;16", "I;16B", "I;16L", "I"):  # 16 bits of grey; convert() would clip them
         image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     with_alpha = image.has_transparency_data
-    plain = image.convert("RGBA" if with_alpha else "RGB")
-    plain.info = {}
-    if with_alpha and plain.getchannel("A").getextrema()[0] == 255:
-        return plain.convert("RGB")
-    return plain
+    decoded = image.convert("RGBA" if with_alpha else "RGB")
+    decoded.info = {}
+    if with_alpha and decoded.getchannel("A").getextrema()[0] == 255:
+        return decoded.convert("RGB")
+    return decoded

@@ -1,8 +1,7 @@
-"""What may be done to an image after it is drawn: `Postprocess`, and the size that comes out.
+"""The options of postprocessing, `Postprocess`, and the size of the result.
 
-Only what a client may ask for is here, and no pixel is touched: `worker/generation/postprocess.py` does it, in the
-order denoise, upscale, sharpen. All of it is off by default, and a strength of 0 leaves an image exactly as it was
-drawn.
+`worker/generation/postprocess.py` applies them, in the order denoise, upscale, sharpen. All are off by default, and a
+strength of 0 does not change a pixel.
 """
 
 from typing import Annotated, Literal
@@ -13,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.errors import InvalidParameter
 
 MAX_SIDE_PX = 4096
-"""The longest side that an image may get by upscaling."""
+"""The maximum side of an upscaled image."""
 
 Strength = Annotated[float, Ge(0), Le(1)]
 
@@ -39,14 +38,14 @@ class Postprocess(BaseModel):
 
     @property
     def does_nothing(self) -> bool:
-        """Whether images stay as they were drawn."""
+        """Whether no option changes the image."""
         return not (self.denoise or self.upscale or self.sharpen)
 
 
 def output_size(size: str, postprocess: Postprocess | None) -> str:
-    """The size of the file, for an image drawn at `size`; both as `WIDTHxHEIGHT` in pixels.
+    """The size of the file, for an image generated at `size`; both as `WIDTHxHEIGHT` in pixels.
 
-    Raises InvalidParameter when the upscaled image would be larger than MAX_SIDE_PX.
+    Raises InvalidParameter if the upscaled image would be larger than MAX_SIDE_PX.
     """
     factor = 1 if postprocess is None else postprocess.upscale or 1
     width, height = (factor * int(side) for side in size.split("x"))

@@ -1,8 +1,8 @@
-"""Lanes: in which order what is due leaves, and how much of it at a time.
+"""The claim of deliveries: which are sent next, and how many to each destination at a time.
 
-A lane is a receiver: an endpoint, or the origin of a job's own URL. `claim` is one statement, which however long the
-lanes are looks at a few rows of each; who is quick is known to `worker.webhooks.endpoint_health`. What is claimed is
-sent by `worker.webhooks.deliver` and recorded by `core.outbox.deliveries`.
+A destination is an endpoint, or the origin of a job's own URL. `claim` is one statement. It reads a few rows of each
+destination, however many wait. `worker.webhooks.endpoint_health` knows which destinations are quick.
+`worker.webhooks.deliver` sends the claimed deliveries, and `core.outbox.deliveries` records the result.
 """
 
 from collections.abc import Sequence
@@ -32,12 +32,12 @@ def claim(
     slow: Sequence[str] = (),
     for_others: int,
 ) -> Statement[ClaimedDelivery]:
-    """Take deliveries that are due, at most `limit`, the longest waiting first.
+    """Claim up to `limit` deliveries that are due, in the order of their due times.
 
-    A destination in `quick` has at most `per_destination` deliveries under way, any other at most one. `for_others`
-    deliveries to the others are claimed at most, those in `slow` last and in the order of the list. The events of a job
-    go in order: a later event waits until an earlier one is delivered or given up. Each row has what sending needs: the
-    endpoint's columns under `endpoint_...`, and the job's own `webhook`.
+    A destination in `quick` may have `per_destination` deliveries in transit, any other destination one. At most
+    `for_others` deliveries to the other destinations are claimed; those in `slow` come last, in the order of the list.
+    The events of a job are sent in order: an event waits until the events before it are delivered or have failed. Each
+    row has the data for sending: columns of the endpoint as `endpoint_...`, and the own `webhook` of the job or batch.
     """
     return Statement(
         _CLAIM.params(
@@ -54,26 +54,30 @@ def claim(
 
 
 def _is_open(of: sa.FromClause) -> sa.ColumnElement[bool]:
-    """As `is_pending`, for rows found by other columns: the index of what waits in a lane is as long as the lane."""
+    """Like `is_pending`, for rows that are looked up by other columns.
+
+    It does not match the predicate of the partial index of pending deliveries, so the planner does not scan that index,
+    which has all pending rows of a destination.
+    """
     return of.c.finished_at.is_(None)
 
 
 def _claim() -> sa.Select[Any]:
-    """The statement of `claim`, its values left open."""
+    """The statement of `claim`, with bind parameters."""
     destinations = pending_destinations()
-    waiting, earlier, sending = (deliveries.alias(name) for name in ("waiting", "earlier", "sending"))
-    before = (
+    waiting, predecessor, sending = (deliveries.alias(name) for name in ("waiting", "predecessor", "sending"))
+    has_predecessor = (
         sa.select(sa.literal(1))
         .where(
-            earlier.c.job_id == waiting.c.job_id,
-            earlier.c.destination == waiting.c.destination,
-            earlier.c.seq < waiting.c.seq,
-            _is_open(earlier),
+            predecessor.c.job_id == waiting.c.job_id,
+            predecessor.c.destination == waiting.c.destination,
+            predecessor.c.seq < waiting.c.seq,
+            _is_open(predecessor),
         )
         .correlate(waiting)
         .exists()
     )
-    under_way = (
+    sending_count = (
         sa.select(sa.func.count())
         .select_from(sending)
         .where(
@@ -96,60 +100,62 @@ def _claim() -> sa.Select[Any]:
             waiting.c.destination == destinations.c.destination,
             is_pending(waiting),
             waiting.c.due_at <= STATEMENT_TIME,
-            ~before,
+            ~has_predecessor,
         )
         .order_by(waiting.c.due_at, waiting.c.seq)
-        .limit(sa.func.greatest(0, slots - under_way))
+        .limit(sa.func.greatest(0, slots - sending_count))
         .correlate(destinations)
-        .lateral("of_lane")
+        .lateral("of_destination")
     )
     for_others = sa.bindparam("for_others", type_=sa.BigInteger)
-    turn = sa.func.coalesce(
+    penalty = sa.func.coalesce(
         sa.func.array_position(sa.bindparam("slow", type_=ARRAY(sa.Text)), destinations.c.destination), 0
     )
-    place = sa.func.row_number().over(partition_by=is_quick, order_by=(turn, of_destination.c.due_at))
-    ready = (
-        sa.select(of_destination.c.id, of_destination.c.due_at, is_quick.label("is_quick"), place.label("place"))
+    position = sa.func.row_number().over(partition_by=is_quick, order_by=(penalty, of_destination.c.due_at))
+    candidates = (
+        sa.select(of_destination.c.id, of_destination.c.due_at, is_quick.label("is_quick"), position.label("position"))
         .select_from(destinations.join(of_destination, sa.true()))
         .where(sa.or_(is_quick, for_others > 0))
-        .subquery("ready")
+        .subquery("candidates")
     )
-    due = (
-        sa.select(ready.c.id)
-        .where(sa.or_(ready.c.is_quick, ready.c.place <= for_others))
-        .order_by(ready.c.due_at)
+    selected = (
+        sa.select(candidates.c.id)
+        .where(sa.or_(candidates.c.is_quick, candidates.c.position <= for_others))
+        .order_by(candidates.c.due_at)
         .limit(sa.bindparam("limit", type_=sa.BigInteger))
-        .cte("due")
+        .cte("selected")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
     pick = (
         sa.select(deliveries.c.id)
-        .where(deliveries.c.id.in_(sa.select(due.c.id)), _is_open(deliveries), deliveries.c.due_at <= STATEMENT_TIME)
+        .where(
+            deliveries.c.id.in_(sa.select(selected.c.id)), _is_open(deliveries), deliveries.c.due_at <= STATEMENT_TIME
+        )
         .with_for_update(skip_locked=True)
         .cte("pick")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    moved = (
+    updated = (
         sa.update(deliveries)
         .where(deliveries.c.id == pick.c.id)
         .values(lease=sa.bindparam("lease", type_=sa.Uuid), due_at=NOW + sa.bindparam("length", type_=sa.Interval))
         .returning(*deliveries.c)
-        .cte("moved")
+        .cte("updated")
     )
     names = ("url", "secret", "previous_secret", "previous_secret_until")
     return (
         sa.select(
-            moved,
+            updated,
             *(endpoints.c[name].label(f"endpoint_{name}") for name in names),
             sa.func.coalesce(jobs.c.webhook, batches.c.webhook).label("webhook"),
             NOW.label("claimed_at"),
         )
         .select_from(
-            moved.outerjoin(jobs, jobs.c.id == moved.c.job_id)
-            .outerjoin(batches, batches.c.id == moved.c.batch_id)
-            .outerjoin(endpoints, endpoints.c.id == moved.c.endpoint_id)
+            updated.outerjoin(jobs, jobs.c.id == updated.c.job_id)
+            .outerjoin(batches, batches.c.id == updated.c.batch_id)
+            .outerjoin(endpoints, endpoints.c.id == updated.c.endpoint_id)
         )
-        .order_by(moved.c.seq)
+        .order_by(updated.c.seq)
     )
 
 

@@ -1,14 +1,13 @@
-"""Deliveries: one event each, on its way to one receiver. Made with the transition, recorded, sent again.
+"""Deliveries: each is one event to one destination. Statements that insert, record and redeliver them.
 
-`caused_by` is part of the statement that moves a job or a batch, so that there is no event without its deliveries. The
-rest are statements of their own, as in `core.jobs`. `core.outbox.claims.claim` moves `due_at` beyond the longest a
-sending may take: who dies while sending leaves a delivery that is due again. A receiver may get an event twice; never
-not at all.
+`insert_deliveries` is part of the statement that updates a job or a batch, so that no event lacks its deliveries. The
+other functions build one statement each. `core.outbox.claims.claim` moves `due_at` beyond the longest time that sending
+may take: if the sender dies, the delivery is due again. A receiver may get an event twice, but never misses it.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, get_args
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -16,6 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from core.clock import NOW
 from core.db import Statement
+from core.event_types import Subject
 from core.rows import AttemptRow, DeliveryRow
 from core.status import DeliveryStatus
 from core.tables import batch_events, batches, job_events, jobs
@@ -23,54 +23,49 @@ from core.tables import webhook_attempts as attempts
 from core.tables import webhook_deliveries as deliveries
 from core.tables import webhook_endpoints as endpoints
 
-JobEventType = Literal["job.started", "job.completed", "job.failed", "job.cancelled", "job.expired"]
-BatchEventType = Literal["batch.completed", "batch.failed", "batch.cancelled", "batch.expired"]
-EventType = Literal[JobEventType, BatchEventType]
-"""What a receiver can be told of."""
-
-JOB_EVENTS: tuple[JobEventType, ...] = get_args(JobEventType)
-FINAL_EVENTS: tuple[JobEventType, ...] = JOB_EVENTS[1:]
-BATCH_EVENTS: tuple[BatchEventType, ...] = get_args(BatchEventType)
-EVENTS: tuple[EventType, ...] = get_args(EventType)
-
 GIVE_UP_LIMIT = 1000
-"""Deliveries that the statement which disables or deletes an endpoint gives up itself; the sweep sees to the others."""
+"""Deliveries that the statement which disables or deletes an endpoint fails itself; the sweep fails the others."""
 
 _ORIGIN = "^[a-zA-Z]+://[^/?#]+"
 
 
-def caused_by(moved: sa.CTE, event: sa.CTE, of: Literal["job", "batch"] = "job") -> sa.CTE:
-    """The deliveries that events of jobs, or of batches, cause, as a CTE of the statement that writes them."""
-    subject = f"{of}_id"
-    happened = [
-        moved.c.project_id,
-        moved.c.id,
+def insert_deliveries(updated: sa.CTE, event: sa.CTE, subject: Subject) -> sa.CTE:
+    """Insert the deliveries of new events: a CTE of the statement that writes the events (`core.events`).
+
+    An event is delivered to each enabled endpoint of the project that subscribes to its type, and to the own webhook of
+    the job or batch if that does.
+    """
+    subject_id = f"{subject}_id"
+    columns = [
+        updated.c.project_id,
+        updated.c.id,
         event.c.id.label("event_id"),
         event.c.type.label("event_type"),
         event.c.created_at,
     ]
-    both = sa.join(event, moved, moved.c.id == event.c[subject])
-    wanted = sa.and_(
-        endpoints.c.project_id == moved.c.project_id,
+    joined = sa.join(event, updated, updated.c.id == event.c[subject_id])
+    subscribed = sa.and_(
+        endpoints.c.project_id == updated.c.project_id,
         endpoints.c.disabled_at.is_(None),
         endpoints.c.event_types.has_key(event.c.type),
     )
-    own_url = moved.c.webhook["url"].astext
-    told = sa.union_all(
-        sa.select(*happened, endpoints.c.id.label("endpoint_id"), endpoints.c.id.label("destination")).select_from(
-            both.join(endpoints, wanted)
-        ),
-        sa.select(*happened, sa.null(), sa.func.substring(own_url, sa.literal_column(f"'{_ORIGIN}'")))
-        .select_from(both)
-        .where(moved.c.webhook.is_not(None), sa.cast(moved.c.webhook["events"], JSONB).has_key(event.c.type)),
+    own_url = updated.c.webhook["url"].astext
+    to_endpoints = sa.select(
+        *columns, endpoints.c.id.label("endpoint_id"), endpoints.c.id.label("destination")
+    ).select_from(joined.join(endpoints, subscribed))
+    to_own_webhook = (
+        sa.select(*columns, sa.null(), sa.func.substring(own_url, sa.literal_column(f"'{_ORIGIN}'")))
+        .select_from(joined)
+        .where(updated.c.webhook.is_not(None), sa.cast(updated.c.webhook["events"], JSONB).has_key(event.c.type))
     )
-    columns = ["project_id", subject, "event_id", "event_type", "event_at", "endpoint_id", "destination"]
-    return sa.insert(deliveries).from_select(columns, told).cte("told")
+    names = ["project_id", subject_id, "event_id", "event_type", "event_at", "endpoint_id", "destination"]
+    created = sa.insert(deliveries).from_select(names, sa.union_all(to_endpoints, to_own_webhook))
+    return created.cte("created")
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What one sending came to."""
+    """The result of one attempt."""
 
     started_at: datetime
     seconds: float
@@ -80,8 +75,8 @@ class Attempt:
 
 
 def delivered(delivery_id: str, lease: UUID, attempt: Attempt) -> Statement[DeliveryRow]:
-    """The receiver took it. No row back: it was claimed again in the meantime, and that sending counts."""
-    return Statement(_DELIVERED.params(**_given(delivery_id, lease, attempt)), DeliveryRow)
+    """Record a 2xx. No row is returned if the lease was lost: another sender has claimed the delivery since."""
+    return Statement(_DELIVERED.params(**_bind_values(delivery_id, lease, attempt)), DeliveryRow)
 
 
 def failed(
@@ -93,58 +88,58 @@ def failed(
     gone: bool = False,
     patience: timedelta = timedelta(days=1),
 ) -> Statement[DeliveryRow]:
-    """The receiver did not take it: try again after `retry_in`, or give up if that is None.
+    """Record a failed attempt. The next is in `retry_in`; with None the delivery has failed.
 
-    An endpoint that is `gone`, or that let an event run out while nothing got through for `patience`, is disabled with
-    a reason, and what else waits for it is given up. No row back as in `delivered`.
+    The endpoint is disabled if it is `gone`, or if the delivery has failed and the endpoint has accepted nothing for
+    `patience`. Its other pending deliveries then fail too. No row is returned if the lease was lost, as in `delivered`.
     """
     status = DeliveryStatus.FAILED if retry_in is None else DeliveryStatus.PENDING
-    moved = _recorded(status)
+    updated = _update(status)
     failing_since = sa.func.coalesce(endpoints.c.failing_since, NOW)
-    hopeless: sa.ColumnElement[bool] = sa.literal(gone)
+    disables: sa.ColumnElement[bool] = sa.literal(gone)
     reason: sa.ColumnElement[str] = sa.literal("The receiver answered 410 Gone.")
     if retry_in is None and not gone:
-        hopeless = failing_since <= NOW - sa.literal(patience, sa.Interval)
+        disables = failing_since <= NOW - sa.literal(patience, sa.Interval)
         since = sa.func.to_char(sa.func.timezone("UTC", failing_since), 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
         reason = sa.literal("Every delivery has failed since ") + since + sa.literal(".")
-    troubled = (
+    failing_endpoint = (
         sa.update(endpoints)
         .where(
-            endpoints.c.id == moved.c.endpoint_id,
+            endpoints.c.id == updated.c.endpoint_id,
             endpoints.c.disabled_at.is_(None),
-            sa.or_(endpoints.c.failing_since.is_(None), hopeless),
+            sa.or_(endpoints.c.failing_since.is_(None), disables),
         )
         .values(
             failing_since=failing_since,
-            disabled_at=sa.case((hopeless, NOW)),
-            disabled_reason=sa.case((hopeless, reason)),
+            disabled_at=sa.case((disables, NOW)),
+            disabled_reason=sa.case((disables, reason)),
         )
         .returning(endpoints.c.id, endpoints.c.disabled_at)
-        .cte("troubled")
+        .cte("failing_endpoint")
     )
-    disabled = sa.select(troubled.c.id).where(troubled.c.disabled_at.is_not(None)).scalar_subquery()
-    others = _waiting_for(disabled, GIVE_UP_LIMIT, deliveries.c.id != delivery_id)
-    given_up = _give_up(others, "endpoint_disabled").cte("given_up")
-    recorded = sa.select(moved).add_cte(_log(moved), troubled, given_up)
-    return Statement(recorded.params(**_given(delivery_id, lease, attempt, retry_in)), DeliveryRow)
+    disabled = sa.select(failing_endpoint.c.id).where(failing_endpoint.c.disabled_at.is_not(None)).scalar_subquery()
+    others = _select_pending(disabled, GIVE_UP_LIMIT, deliveries.c.id != delivery_id)
+    abandoned = _give_up(others, "endpoint_disabled").cte("abandoned")
+    statement = sa.select(updated).add_cte(_insert_attempt(updated), failing_endpoint, abandoned)
+    return Statement(statement.params(**_bind_values(delivery_id, lease, attempt, retry_in)), DeliveryRow)
 
 
 def give_up(endpoint_id: sa.ColumnElement[str], error_code: str) -> sa.Update:
-    """Send nothing more of what waits for an endpoint: GIVE_UP_LIMIT deliveries, for the statement that stops it.
+    """Fail GIVE_UP_LIMIT pending deliveries to an endpoint, as part of the statement that disables or deletes it.
 
-    `give_up_unreachable` gives up what is beyond that; until then `core.outbox.claims.claim` passes it over.
+    `give_up_unreachable` fails the others later; until then `core.outbox.claims.claim` passes them over.
     """
-    return _give_up(_waiting_for(endpoint_id, GIVE_UP_LIMIT), error_code)
+    return _give_up(_select_pending(endpoint_id, GIVE_UP_LIMIT), error_code)
 
 
 def give_up_waiting(endpoint_id: str, limit: int) -> Statement[str]:
-    """Give up what still waits for an endpoint that is disabled, so many at most: before it is enabled again."""
+    """Fail pending deliveries to a disabled endpoint, `limit` at most: to be run before it is enabled again."""
     disabled = (
         sa.select(endpoints.c.id)
         .where(endpoints.c.id == endpoint_id, endpoints.c.disabled_at.is_not(None))
         .scalar_subquery()
     )
-    statement = _give_up(_waiting_for(disabled, limit), "endpoint_disabled")
+    statement = _give_up(_select_pending(disabled, limit), "endpoint_disabled")
     return Statement(statement.returning(deliveries.c.id), str)
 
 
@@ -181,7 +176,7 @@ def give_up_unreachable(limit: int) -> Statement[str]:
         .cte("pick")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    statement = sa.update(deliveries).where(deliveries.c.id == pick.c.id).values(_given_up(pick.c.error_code))
+    statement = sa.update(deliveries).where(deliveries.c.id == pick.c.id).values(_failure_values(pick.c.error_code))
     return Statement(statement.returning(deliveries.c.id), str)
 
 
@@ -215,7 +210,7 @@ def pending_destinations() -> sa.CTE:
 
 
 def redeliver(project_id: str, delivery_id: str) -> Statement[DeliveryRow]:
-    """Send an event once more, as a new delivery with a new schedule, unless its endpoint is deleted or disabled."""
+    """Insert a new delivery of the same event, unless the endpoint is deleted or disabled."""
     columns = ["project_id", "job_id", "batch_id", "endpoint_id", "destination", "event_id", "event_type", "event_at"]
     enabled = sa.select(endpoints.c.id).where(endpoints.c.disabled_at.is_(None))
     old = sa.select(*(deliveries.c[name] for name in columns)).where(
@@ -227,17 +222,17 @@ def redeliver(project_id: str, delivery_id: str) -> Statement[DeliveryRow]:
 
 
 def redeliver_since(project_id: str, endpoint_id: str, since: datetime) -> Statement[str]:
-    """Send every event since a time that an endpoint wants and did not get; also from while it was disabled."""
+    """Insert a delivery for each subscribed event since a time that has none, or only failed ones."""
     columns = ["project_id", "job_id", "batch_id", "endpoint_id", "destination", "event_id", "event_type", "event_at"]
-    told = sa.union_all(
-        _missed(project_id, endpoint_id, since, job_events.c.job_id, jobs, job_events),
-        _missed(project_id, endpoint_id, since, batch_events.c.batch_id, batches, batch_events),
-    ).subquery("told")
-    in_order = sa.select(*(told.c[name] for name in columns)).order_by(told.c.event_id)
-    return Statement(sa.insert(deliveries).from_select(columns, in_order).returning(deliveries.c.id), str)
+    events = sa.union_all(
+        _undelivered_events(project_id, endpoint_id, since, job_events.c.job_id, jobs, job_events),
+        _undelivered_events(project_id, endpoint_id, since, batch_events.c.batch_id, batches, batch_events),
+    ).subquery("events")
+    ordered = sa.select(*(events.c[name] for name in columns)).order_by(events.c.event_id)
+    return Statement(sa.insert(deliveries).from_select(columns, ordered).returning(deliveries.c.id), str)
 
 
-def _missed(
+def _undelivered_events(
     project_id: str,
     endpoint_id: str,
     since: datetime,
@@ -245,8 +240,8 @@ def _missed(
     subjects: sa.Table,
     events: sa.Table,
 ) -> sa.Select[Any]:
-    """The events about jobs, or about batches, that an endpoint wants and did not get."""
-    got = (
+    """The events of jobs or batches that an endpoint subscribes to and that have no pending or successful delivery."""
+    has_delivery = (
         sa.select(sa.literal(1))
         .where(
             deliveries.c.endpoint_id == endpoint_id,
@@ -255,12 +250,12 @@ def _missed(
         )
         .exists()
     )
-    about_jobs = subjects is jobs
+    is_of_jobs = subjects is jobs
     return (
         sa.select(
             subjects.c.project_id,
-            (subjects.c.id if about_jobs else sa.null()).label("job_id"),
-            (sa.null() if about_jobs else subjects.c.id).label("batch_id"),
+            (subjects.c.id if is_of_jobs else sa.null()).label("job_id"),
+            (sa.null() if is_of_jobs else subjects.c.id).label("batch_id"),
             endpoints.c.id.label("endpoint_id"),
             endpoints.c.id.label("destination"),
             events.c.id.label("event_id"),
@@ -278,7 +273,7 @@ def _missed(
             endpoints.c.disabled_at.is_(None),
             events.c.id >= f"evt_{int(since.timestamp() * 1000):012x}",
             endpoints.c.event_types.has_key(events.c.type),
-            ~got,
+            ~has_delivery,
         )
     )
 
@@ -300,27 +295,27 @@ def list_deliveries(
     after: str | None = None,
 ) -> Statement[DeliveryRow]:
     """Deliveries to an endpoint, of a job or a batch, newest first. `after` is the last id of the page before."""
-    found = sa.select(deliveries).where(deliveries.c.project_id == project_id)
+    statement = sa.select(deliveries).where(deliveries.c.project_id == project_id)
     if endpoint_id is not None:
-        found = found.where(deliveries.c.endpoint_id == endpoint_id)
+        statement = statement.where(deliveries.c.endpoint_id == endpoint_id)
     if job_id is not None:
-        found = found.where(deliveries.c.job_id == job_id)
+        statement = statement.where(deliveries.c.job_id == job_id)
     if batch_id is not None:
-        found = found.where(deliveries.c.batch_id == batch_id)
+        statement = statement.where(deliveries.c.batch_id == batch_id)
     if after is not None:
-        found = found.where(deliveries.c.id < after)
-    return Statement(found.order_by(deliveries.c.id.desc()).limit(limit), DeliveryRow)
+        statement = statement.where(deliveries.c.id < after)
+    return Statement(statement.order_by(deliveries.c.id.desc()).limit(limit), DeliveryRow)
 
 
 def attempts_of(delivery_id: str) -> Statement[AttemptRow]:
-    """What was tried, in order."""
+    """The attempts of a delivery, in order."""
     return Statement(
         sa.select(attempts).where(attempts.c.delivery_id == delivery_id).order_by(attempts.c.number), AttemptRow
     )
 
 
-def _waiting_for(endpoint_id: sa.ColumnElement[str], limit: int, *conditions: sa.ColumnElement[bool]) -> sa.CTE:
-    """Some deliveries that wait for an endpoint. Its id is its destination, by which they are indexed."""
+def _select_pending(endpoint_id: sa.ColumnElement[str], limit: int, *conditions: sa.ColumnElement[bool]) -> sa.CTE:
+    """Some pending deliveries to an endpoint. Its id is its destination, by which they are indexed."""
     return (
         sa.select(deliveries.c.id)
         .where(deliveries.c.destination == endpoint_id, is_pending(), *conditions)
@@ -332,31 +327,31 @@ def _waiting_for(endpoint_id: sa.ColumnElement[str], limit: int, *conditions: sa
 
 
 def _give_up(pick: sa.CTE, error_code: str) -> sa.Update:
-    return sa.update(deliveries).where(deliveries.c.id == pick.c.id).values(_given_up(error_code))
+    return sa.update(deliveries).where(deliveries.c.id == pick.c.id).values(_failure_values(error_code))
 
 
-def _given_up(error_code: str | sa.ColumnElement[str]) -> dict[str, Any]:
+def _failure_values(error_code: str | sa.ColumnElement[str]) -> dict[str, Any]:
     return {"status": DeliveryStatus.FAILED, "error_code": error_code, "finished_at": NOW, "lease": None}
 
 
-def _given(
+def _bind_values(
     delivery_id: str, lease: UUID, attempt: Attempt, retry_in: timedelta | None = None
 ) -> dict[str, str | UUID | timedelta | datetime | float | None]:
-    """The values that `_recorded` and `_log` leave open."""
+    """The values of the bind parameters of `_update` and `_insert_attempt`."""
     return {
         "recorded_id": delivery_id,
-        "held_lease": lease,
+        "claimed_lease": lease,
         "retry_in": retry_in or timedelta(0),
         **{name: getattr(attempt, name) for name in Attempt.__slots__},
     }
 
 
-def _recorded(status: DeliveryStatus) -> sa.CTE:
+def _update(status: DeliveryStatus) -> sa.CTE:
     return (
         sa.update(deliveries)
         .where(
             deliveries.c.id == sa.bindparam("recorded_id", type_=sa.Text),
-            deliveries.c.lease == sa.bindparam("held_lease", type_=sa.Uuid),
+            deliveries.c.lease == sa.bindparam("claimed_lease", type_=sa.Uuid),
         )
         .values(
             {
@@ -370,14 +365,14 @@ def _recorded(status: DeliveryStatus) -> sa.CTE:
             }
         )
         .returning(*deliveries.c)
-        .cte("moved")
+        .cte("updated")
     )
 
 
-def _log(moved: sa.CTE) -> sa.CTE:
+def _insert_attempt(updated: sa.CTE) -> sa.CTE:
     values = [
-        moved.c.id,
-        moved.c.attempts,
+        updated.c.id,
+        updated.c.attempts,
         sa.bindparam("started_at", type_=sa.DateTime(timezone=True)),
         sa.bindparam("seconds", type_=sa.Double),
         sa.bindparam("status_code", type_=sa.SmallInteger),
@@ -387,16 +382,16 @@ def _log(moved: sa.CTE) -> sa.CTE:
     return sa.insert(attempts).from_select([column.name for column in attempts.c], sa.select(*values)).cte("log")
 
 
-def _delivered() -> sa.Select[Any]:
-    """The statement of `delivered`, its values left open."""
-    moved = _recorded(DeliveryStatus.DELIVERED)
-    works = (
+def _build_delivered() -> sa.Select[Any]:
+    """The statement of `delivered`, with bind parameters."""
+    updated = _update(DeliveryStatus.DELIVERED)
+    working_endpoint = (
         sa.update(endpoints)
-        .where(endpoints.c.id == moved.c.endpoint_id, endpoints.c.failing_since.is_not(None))
+        .where(endpoints.c.id == updated.c.endpoint_id, endpoints.c.failing_since.is_not(None))
         .values(failing_since=None)
-        .cte("works")
+        .cte("working_endpoint")
     )
-    return sa.select(moved).add_cte(_log(moved), works)
+    return sa.select(updated).add_cte(_insert_attempt(updated), working_endpoint)
 
 
-_DELIVERED = _delivered()  # built once, as every delivery runs it
+_DELIVERED = _build_delivered()  # built once: to build it takes longer than to run it

@@ -1,4 +1,4 @@
-"""How a webhook is signed: Standard Webhooks 1.0.0, HMAC-SHA256 of `id.timestamp.body` under the secret's bytes.
+"""Signatures of deliveries: Standard Webhooks 1.0.0, HMAC-SHA256 of `id.timestamp.body` under the secret's bytes.
 
 While a secret is being replaced, both sign.
 """
@@ -12,16 +12,16 @@ from datetime import datetime
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what secrets begin with
 SHOWN = 4
-"""Characters of a secret that are shown again, to recognise it by."""
+"""Characters of a secret that are shown after its creation."""
 
 
 def new_secret() -> str:
-    """Draw a secret: 32 random bytes in base64."""
+    """Generate a secret: 32 random bytes in base64."""
     return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def hint(secret: str) -> str:
-    """What of a secret may be shown again."""
+    """The end of a secret, by which its owner can identify it."""
     return f"{SECRET_PREFIX}...{secret[-SHOWN:]}"
 
 
@@ -51,18 +51,18 @@ def signed(keys: Sequence[str], event_id: str, timestamp: int, body: bytes) -> d
 
 
 def verifies(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
-    """Whether a delivery is signed by a secret. headers: by their names in small letters."""
+    """Whether a delivery is signed by a secret. headers: by lower-case names."""
     event_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     if not timestamp.isascii() or not timestamp.isdigit():
         return False
-    expected = signed([secret], event_id, int(timestamp), body)["webhook-signature"]
+    signature = signed([secret], event_id, int(timestamp), body)["webhook-signature"]
     return any(
-        hmac.compare_digest(expected.encode(), fingerprint.encode())
+        hmac.compare_digest(signature.encode(), fingerprint.encode())
         for fingerprint in headers.get("webhook-signature", "").split()
     )
 
 
 def live_secrets(secret: str | None, previous: str | None, until: datetime | None, now: datetime) -> list[str]:
     """The secrets that sign now, the newest first."""
-    found = [secret] if secret else []
-    return [*found, previous] if previous and until and until > now else found
+    current = [secret] if secret else []
+    return [*current, previous] if previous and until and until > now else current

@@ -6,9 +6,10 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, model_validator
 
 from core.errors import InvalidParameter
-from core.outbox.deliveries import BATCH_EVENTS, FINAL_EVENTS, BatchEventType, JobEventType
+from core.event_types import event_names
 from core.outbox.signing import is_secret
 from core.text import Text, check_printable
+from core.webhooks.fields import BatchEventName, JobEventName
 
 UnixSeconds = Annotated[int, Ge(0), Le(253_402_300_799)]
 """A moment up to the end of the year 9999, after which Python's calendar ends."""
@@ -90,14 +91,15 @@ class Webhook(BaseModel):
 class JobWebhook(Webhook):
     """A webhook of one job."""
 
-    events: Annotated[list[JobEventType], MinLen(1)] = Field(
-        default_factory=lambda: list(FINAL_EVENTS), description="Event types. Default: all that end a job."
+    events: Annotated[list[JobEventName], MinLen(1)] = Field(
+        default_factory=lambda: event_names("job", final=True), description="Event types. Default: all that end a job."
     )
 
 
 class BatchWebhook(Webhook):
     """A webhook of one batch."""
 
-    events: Annotated[list[BatchEventType], MinLen(1)] = Field(
-        default_factory=lambda: list(BATCH_EVENTS), description="Event types. Default: all that end a batch."
+    events: Annotated[list[BatchEventName], MinLen(1)] = Field(
+        default_factory=lambda: event_names("batch", final=True),
+        description="Event types. Default: all that end a batch.",
     )

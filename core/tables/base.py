@@ -1,4 +1,4 @@
-"""What all tables share: their names for constraints, their clock, the ids of events."""
+"""What all tables share: the names of constraints, the clock, the ids of events."""
 
 from collections.abc import Iterable
 
@@ -22,7 +22,10 @@ EVENT_ID = text(
     "'evt_' || lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0')"
     " || left(replace(gen_random_uuid()::text, '-', ''), 20)"
 )
-"""evt_ + 12 hex digits of milliseconds + 20 of randomness: sorts by time like every other id."""
+"""The id of an event: evt_, 12 hex digits of milliseconds, 20 of randomness. Deliveries (whd_) have the same form.
+
+All other ids are generated in Python, in another form (`core/ids.py`). Both sort by time.
+"""
 
 
 def one_of(column: str, values: Iterable[str]) -> str:

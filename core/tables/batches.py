@@ -17,6 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from core.event_types import event_names
 from core.status import BATCH_FINAL, BatchStatus
 from core.tables.base import EVENT_ID, NOW, Time, metadata, one_of
 
@@ -77,5 +78,5 @@ Index(
     "uq_batch_events_final",
     batch_events.c.batch_id,
     unique=True,
-    postgresql_where=text(one_of("type", tuple(f"batch.{status}" for status in BATCH_FINAL))),
+    postgresql_where=text(one_of("type", event_names("batch", final=True))),
 )

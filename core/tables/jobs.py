@@ -1,4 +1,4 @@
-"""Jobs, their events and their images; and how the SQL names a status, so that the partial indexes are used."""
+"""Jobs, their events and their images. `in_status` names a status so that Postgres uses the partial indexes."""
 
 from typing import Any
 
@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from core.event_types import event_names
 from core.status import FINAL, JobStatus
 from core.tables.base import EVENT_ID, NOW, Time, metadata, one_of
 
@@ -155,20 +156,20 @@ def legacy_values(parameters: ColumnElement[Any]) -> list[ColumnElement[Any]]:
 
 
 def in_status(*statuses: JobStatus, of: FromClause = jobs) -> ColumnElement[bool]:
-    """Whether a job is in one of these states.
+    """Whether a job has one of these statuses.
 
-    The words stand in the SQL as constants, not as parameters: only then may a prepared statement's plan use the
-    partial indexes below, whose predicates name a status.
+    They are constants in the SQL, not parameters: only then can the plan of a prepared statement use the partial
+    indexes below, whose predicates name a status.
     """
     words = [literal_column(repr(str(status)), Text) for status in statuses]
     return of.c.status == words[0] if len(words) == 1 else of.c.status.in_(words)
 
 
 def equals_in_order(column: ColumnElement[Any], value: Any) -> ColumnElement[bool]:
-    """Whether a column equals a value, said in such a way that an ORDER BY which begins with the column still means it.
+    """`column = value`, written as BETWEEN so that the planner keeps the column in the sort key.
 
-    With `=` the planner drops the column from the order, and any index that has the rest of the order will do: where
-    it takes the value for a common one it reads the whole line, looking for the one row that has it.
+    It then picks the index that starts with the column. With `=` it drops the column from the sort key, and may scan an
+    index on the rest of the key through the whole queue for one row with the value.
     """
     return column.between(value, value)
 
@@ -250,7 +251,7 @@ Index(
     "uq_job_events_final",
     job_events.c.job_id,
     unique=True,
-    postgresql_where=text(one_of("type", tuple(f"job.{status}" for status in FINAL))),
+    postgresql_where=text(one_of("type", event_names("job", final=True))),
 )
 
 images = Table(

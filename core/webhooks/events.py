@@ -1,4 +1,4 @@
-"""What a webhook endpoint receives: `Event`, and a made-up one to test an endpoint with."""
+"""The body of a delivery: `Event`, and a sample to test an endpoint with."""
 
 from datetime import datetime
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from core.batches.schemas import TIMES, BatchError, BatchErrors, BatchObject, BatchUrls, RequestCounts
-from core.outbox.deliveries import EventType
+from core.event_types import EVENT_TYPES
 from core.parameters import ResolvedParameters
 from core.responses.job import JobError, JobObject, JobUrls
 from core.status import BatchStatus, JobStatus
@@ -15,7 +15,7 @@ SAMPLE_PARAMETERS = ResolvedParameters(size="256x256", steps=1, guidance_scale=1
 
 
 class Event(BaseModel):
-    """What a receiver gets: a fact, and what it is about as that is now."""
+    """The body of a delivery: the event, and the job or batch as it is when the event is sent."""
 
     id: str = Field(description="The same for every attempt, as is the header `webhook-id`: tells repetitions.")
     object: Literal["event"] = "event"
@@ -26,15 +26,18 @@ class Event(BaseModel):
     )
 
 
-def sample(event_id: str, event_type: EventType, now: datetime, base_url: str) -> Event:
-    """A made-up event, to test a receiver with: of a job or a batch that there is not."""
-    subject, _, fact = event_type.partition(".")
+def sample(event_id: str, event_type: str, now: datetime, base_url: str) -> Event:
+    """A sample event of a job or batch that does not exist, to test an endpoint with."""
+    status = EVENT_TYPES[event_type].status
     moment = int(now.timestamp())
-    data = _sample_job(fact, moment, base_url) if subject == "job" else _sample_batch(fact, moment, base_url)
+    if isinstance(status, JobStatus):
+        data: JobObject | BatchObject = _sample_job(status, moment, base_url)
+    else:
+        data = _sample_batch(status, moment, base_url)
     return Event(id=event_id, type=event_type, created_at=moment, data=data)
 
 
-def _sample_batch(fact: str, moment: int, base_url: str) -> BatchObject:
+def _sample_batch(status: BatchStatus, moment: int, base_url: str) -> BatchObject:
     url = f"{base_url}/v1/batches/batch_test"
     paths = ("cancel", "events", "images.zip", "manifest.csv")
     errors = BatchErrors(data=[BatchError(line=1, code="test", param=None, message="This is a test.")])
@@ -42,15 +45,15 @@ def _sample_batch(fact: str, moment: int, base_url: str) -> BatchObject:
         id="batch_test",
         endpoint="/v1/images/generations",
         model="test",
-        status=BatchStatus(fact),
-        errors=errors if fact == "failed" else None,
+        status=status,
+        errors=errors if status is BatchStatus.FAILED else None,
         input_file_id="file_test",
         completion_window="24h",
-        output_file_id="file_test" if fact == "completed" else None,
+        output_file_id="file_test" if status is BatchStatus.COMPLETED else None,
         error_file_id=None,
         created_at=moment,
-        **dict.fromkeys(TIMES) | {"expires_at": moment, f"{fact}_at": moment},
-        request_counts=RequestCounts(total=1, **{fact: 1}),
+        **dict.fromkeys(TIMES) | {"expires_at": moment, f"{status}_at": moment},
+        request_counts=RequestCounts(total=1, **{status: 1}),
         metadata={},
         progress=None,
         device_seconds=1.0,
@@ -61,8 +64,7 @@ def _sample_batch(fact: str, moment: int, base_url: str) -> BatchObject:
     )
 
 
-def _sample_job(fact: str, moment: int, base_url: str) -> JobObject:
-    status = JobStatus("in_progress" if fact == "started" else fact)
+def _sample_job(status: JobStatus, moment: int, base_url: str) -> JobObject:
     url = f"{base_url}/v1/jobs/job_test"
     return JobObject(
         **vars(SAMPLE_PARAMETERS),

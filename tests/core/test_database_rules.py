@@ -1,19 +1,16 @@
 """What the database's tables themselves refuse, and that the migrations make the tables the code speaks of."""
 
-import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-import core
 from cli.local.embedded import EmbeddedPostgres
 from core import jobs
 from core.db import Database
-from core.status import ARROWS, FINAL, JobStatus, mermaid
+from core.status import JobStatus
 from core.tables import job_events, metadata
 from core.tables import jobs as table
 from tests.core.schema import schema_of
@@ -115,26 +112,3 @@ def test_an_id_is_submitted_once(database: Database) -> None:
 
     with pytest.raises(IntegrityError):
         database.execute(jobs.submit(job))
-
-
-def test_final_is_final_and_every_status_can_be_reached() -> None:
-    assert set(FINAL) == {JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED}
-    assert set().union(*ARROWS.values()) == set(JobStatus)
-
-
-def test_the_documented_chart_is_the_one_in_the_code() -> None:
-    page = (Path(core.__file__).parent.parent / "docs" / "02-jobs.md").read_text()
-
-    assert mermaid() in page
-
-
-def test_only_the_verbs_write_a_status() -> None:
-    root = Path(core.__file__).parent.parent
-    writers = {
-        str(path.relative_to(root))
-        for package in ("api", "core", "worker", "cli")
-        for path in (root / package).rglob("*.py")
-        if re.search(r"(sa\.|\b)(update|insert)\(jobs\)", path.read_text())
-    }
-
-    assert writers == {"core/jobs.py", "core/leases.py"}

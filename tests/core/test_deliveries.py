@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from core import jobs
 from core.db import Database
 from core.errors import OutOfMemory
+from core.event_types import event_names
 from core.outbox import deliveries, signing
 from core.outbox.deliveries import Attempt
 from core.status import JobStatus
@@ -21,6 +22,7 @@ from core.webhooks import endpoints as webhooks
 from tests.deliveries import MINUTE, claim_deliveries, list_deliveries
 from tests.factories import a_completed_job, a_job, claim, in_state
 
+WEBHOOK_EVENTS = event_names("job", for_webhooks=True)
 FINALS = ["job.completed", "job.failed", "job.cancelled", "job.expired"]
 OWN = {"url": "https://own.test:8443/hook?job=1", "events": ["job.completed"], "secret": None}
 
@@ -36,14 +38,14 @@ def an_attempt(**fields: Any) -> Attempt:
 
 @pytest.mark.parametrize("status", JobStatus)
 def test_an_event_and_its_deliveries_are_written_together(database: Database, status: JobStatus) -> None:
-    all_of_them = an_endpoint(database, *deliveries.JOB_EVENTS)
+    all_of_them = an_endpoint(database, *WEBHOOK_EVENTS)
     finals = an_endpoint(database)
 
     job_id, _ = in_state(database, status)
 
     endpoint_ids = [all_of_them, finals]
     events = database.execute(sa.select(job_events).order_by(job_events.c.seq))
-    webhook_events = [event for event in events if event.type in deliveries.JOB_EVENTS]
+    webhook_events = [event for event in events if event.type in WEBHOOK_EVENTS]
     expected_endpoints = [(e.id, endpoint_ids if e.type in FINALS else [all_of_them]) for e in webhook_events]
     columns = [(row.event_id, row.endpoint_id, row.job_id, row.event_type) for row in list_deliveries(database)]
     kinds = {event.id: event.type for event in webhook_events}
@@ -253,12 +255,14 @@ def test_both_secrets_live_while_one_is_replaced(database: Database) -> None:
     (endpoint,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, endpoint_id))
     new_secret = signing.new_secret()
 
-    (row,) = database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint_id, new_secret, keep=True))
+    (row,) = database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint_id, new_secret, keep_previous=True))
 
     times = [datetime.now(UTC) + delay for delay in (timedelta(0), timedelta(hours=25))]
     secrets = [signing.live_secrets(row.secret, row.previous_secret, row.previous_secret_until, time) for time in times]
     assert secrets == [[new_secret, endpoint.secret], [new_secret]]
-    (alone,) = database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint_id, signing.new_secret(), keep=False))
+    (alone,) = database.execute(
+        webhooks.rotate(DEFAULT_PROJECT, endpoint_id, signing.new_secret(), keep_previous=False)
+    )
     assert alone.previous_secret is None
 
 

@@ -13,7 +13,7 @@ from core.db import Database, Statement
 from core.errors import GeneratorFailed, OutOfMemory
 from core.images.postprocess import Postprocess
 from core.jobs import JobWarning
-from core.status import ARROWS, JobStatus
+from core.status import JOB_TRANSITIONS, JobStatus
 from core.tables import DEFAULT_PROJECT, images, job_events
 from core.tables import jobs as table
 from tests.factories import LEASE, LONG, a_job, an_image, claim, event_types, in_state, job_row
@@ -56,7 +56,7 @@ def test_a_verb_moves_only_along_its_arrow(database: Database, verb: str, status
         after = job_row(database, job_id)
         assert [result.id for result in rows] == [job_id]
         assert after.status == MOVES[verb, status]
-        assert after.status == status or after.status in ARROWS[status]
+        assert after.status == status or after.status in JOB_TRANSITIONS[status]
         assert after.version == before.version + 1
         assert len(event_types(database, job_id)) == len(types) + 1
     else:

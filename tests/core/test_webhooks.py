@@ -75,7 +75,7 @@ def test_both_secrets_verify_while_one_is_replaced(
 ) -> None:
     endpoint = an_endpoint(database, receiver.url())
     new_secret = signing.new_secret()
-    database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint.id, new_secret, keep=True))
+    database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint.id, new_secret, keep_previous=True))
     a_completed_job(database)
     deliver(database, deliverer)
     for secret in (endpoint.secret, new_secret):
@@ -185,7 +185,9 @@ def test_a_text_that_is_no_secret_is_recognised(text: str) -> None:
 
 def test_a_project_has_no_more_endpoints_than_it_may(database: Database) -> None:
     def create() -> bool:
-        outcomes = webhooks.create(DEFAULT_PROJECT, "x", "https://a.test", EVENTS, signing.new_secret(), at_most=3)
+        outcomes = webhooks.create(
+            DEFAULT_PROJECT, "x", "https://a.test", EVENTS, signing.new_secret(), max_endpoints=3
+        )
         with database.transaction() as connection:
             connection.execute(webhooks.lock_project(DEFAULT_PROJECT))
             return bool(connection.execute(outcomes))

@@ -175,7 +175,7 @@ def test_a_secret_is_replaced_under_load(database: Database, tmp_path: Path) -> 
         for number in range(20):
             if number == 10:
                 receiver.until(10)
-                database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint.id, new_secret, keep=True))
+                database.execute(webhooks.rotate(DEFAULT_PROJECT, endpoint.id, new_secret, keep_previous=True))
             a_completed_job(database)
         requests = receiver.until(20)
     by_old, by_new = (

@@ -13,7 +13,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from core import jobs, leases
 from core.db import Database
 from core.errors import GeneratorFailed, OutOfMemory
-from core.status import ARROWS, JobStatus
+from core.status import JOB_TRANSITIONS, JobStatus
 from core.tables import DEFAULT_PROJECT, images, job_events
 from core.tables import jobs as table
 from tests.factories import LEASE, LONG, a_job, an_image
@@ -130,7 +130,7 @@ class JobMachine(RuleBasedStateMachine):
 
     def _end(self, job_id: str, status: JobStatus) -> None:
         job = self.believed[job_id]
-        assert status in ARROWS[job.status]
+        assert status in JOB_TRANSITIONS[job.status]
         job.status, job.lease = status, None
 
     def _back(self, job_id: str, *, is_exhausted: bool) -> None:
