@@ -32,6 +32,7 @@ class ModelObject(BaseModel):
     steps: Steps
     guidance_scale: Guidance
     qualities: list[str] = Field(description="Values of `quality` beside `auto`, for a provider's model.")
+    choices: dict[str, list[str]] = Field(description="Values of other parameters that are chosen from a list.")
     strength: float = Field(description="Default `strength` of an edit.")
     max_images: int
     max_prompt_chars: int
@@ -76,6 +77,7 @@ def _model_object(model: Model, queue_stats: Mapping[str, Queue]) -> ModelObject
         steps=model.steps,
         guidance_scale=model.guidance_scale,
         qualities=list(model.qualities),
+        choices={name: list(values) for name, values in model.choices.items()},
         strength=model.strength,
         max_images=model.max_images,
         max_prompt_chars=model.max_prompt_chars,
