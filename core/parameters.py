@@ -61,6 +61,9 @@ class Parameters(BaseModel):
     guidance_scale: Annotated[float | None, Rule()] = Field(
         None, allow_inf_nan=False, description="How closely the images follow the prompt."
     )
+    scheduler: Annotated[str | None, Rule(generators=frozenset({"diffusers_local"}), from_catalog=True)] = Field(
+        None, description="Sampler, such as `euler_a`, one of the model's `choices`. Default: the model's own."
+    )
     seed: Annotated[int | None, Ge(0), Le(SEEDS - 1), Rule(microbatch=None)] = Field(
         None, description="Seed of the first image; image i has seed + i. Chosen at random by default."
     )

@@ -36,6 +36,25 @@ _TASKS: Final[dict[Operation, tuple[Task, ...]]] = {
 # Takes a prompt beside the image, as image-to-image does, but looks at the image only.
 _VARIES_WITH_A_PROMPT: Final = "StableUnCLIPImg2ImgPipeline"
 
+_SCHEDULERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "ddim": ("DDIMScheduler", {}),
+    "ddpm": ("DDPMScheduler", {}),
+    "deis": ("DEISMultistepScheduler", {}),
+    "dpm2": ("KDPM2DiscreteScheduler", {}),
+    "dpm2_a": ("KDPM2AncestralDiscreteScheduler", {}),
+    "dpmpp_2m": ("DPMSolverMultistepScheduler", {}),
+    "dpmpp_2m_karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+    "dpmpp_2m_sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+    "dpmpp_2s": ("DPMSolverSinglestepScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler_a": ("EulerAncestralDiscreteScheduler", {}),
+    "heun": ("HeunDiscreteScheduler", {}),
+    "lms": ("LMSDiscreteScheduler", {}),
+    "pndm": ("PNDMScheduler", {}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+}
+"""The field's names of samplers: diffusers' class, and what differs from the configuration of the model's own one."""
+
 
 class Operations:
     """The pipelines of one model, made of the one that its folder holds."""
@@ -45,10 +64,13 @@ class Operations:
         self._model = model
         self._loaded = pipe
         self._pipes: dict[Task, Any] = dict.fromkeys(tasks(pipe), pipe)
+        self._schedulers: dict[str | None, Any] = {None: getattr(pipe, "scheduler", None)}
         if not self._pipes:
             raise ModelUnavailable(
                 f"Model {model.id}: {type(pipe).__name__} takes no prompt and no image; it cannot be used here."
             )
+        for scheduler in model.choices.get("scheduler", ()):
+            self._scheduler(scheduler)
         if not any(self._can(task) for operation in model.operations for task in _TASKS[operation]):
             raise ModelUnavailable(
                 f"Model {model.id}: {type(pipe).__name__} cannot do what the catalogue lists: "
@@ -59,10 +81,31 @@ class Operations:
         """The pipeline that does what a request asks for. Raises GenerationError if there is none."""
         task = task_of(request)
         if self._can(task):
-            return self._pipes[task]
+            pipe = self._pipes[task]
+            if hasattr(pipe, "scheduler"):
+                pipe.scheduler = self._scheduler(request.parameters.scheduler)
+            return pipe
         raise GenerationError(
             f"Model {self._model.id} cannot do {task}: {type(self._loaded).__name__} has no pipeline for it."
         )
+
+    def _scheduler(self, name: str | None) -> Any:
+        """The scheduler with a name, with the configuration of the model's own one, which is that of None.
+
+        Raises ModelUnavailable for a name that is not known, or a class that diffusers does not count as compatible.
+        """
+        if name not in self._schedulers:
+            own = self._schedulers[None]
+            kind, options = _SCHEDULERS.get(str(name), ("", {}))
+            compatible = {scheduler.__name__: scheduler for scheduler in getattr(own, "compatibles", [])}
+            if kind not in compatible:
+                names = [known for known, (kind, _) in _SCHEDULERS.items() if kind in compatible]
+                raise ModelUnavailable(
+                    f"Model {self._model.id} has no scheduler {name!r}: {type(own).__name__} can be replaced by "
+                    f"{', '.join(names) or 'no other'}."
+                )
+            self._schedulers[name] = compatible[kind].from_config(own.config, **options)
+        return self._schedulers[name]
 
     def _can(self, task: Task) -> bool:
         if task not in self._pipes and task in _AUTOMATIC and not _only_inpaints(self._loaded):
