@@ -218,6 +218,14 @@ def body(answer: httpx.Response) -> dict[str, Any]:
     return data
 
 
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port that refuses connections and that nothing else gets: it is bound, and nobody listens."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -123,7 +123,7 @@ def test_killed_before_the_answer_to_its_post_it_comes_back_to_the_same_batch(
         processes.append(terminal.start(*arguments))
         with processes[0] as process:
             process.wait()
-        assert wire.has_cut
+        wire.until_cut()
         assert len(prompts.batches(safelight)) == 1
 
         result = terminal.run(*arguments)
@@ -149,7 +149,7 @@ def test_killed_in_the_middle_of_an_image_it_leaves_none_that_is_not_whole(
         processes.append(terminal.start(*prompts.command("--url", wire.url)))
         with processes[0] as process:
             process.wait()
-        assert wire.has_cut
+        wire.until_cut()
 
         result = terminal.run(*prompts.command("--url", wire.url))
 

@@ -13,7 +13,7 @@ from cli.client import Client
 from cli.errors import CommandError
 from tests.cli.terminal import SMALL, Terminal, jobs_like, progress
 from tests.cli.wire import Wire
-from tests.stack import Stack, free_port
+from tests.stack import Stack, closed_port
 
 # A broken connection
 
@@ -23,7 +23,7 @@ def test_a_post_whose_answer_was_lost_is_one_job(terminal: Terminal, safelight: 
     with Wire(safelight.port, lambda requests, _: b"POST /v1/jobs " in requests) as wire:
         result = terminal.run("generate", prompt, *SMALL, "-o", "cat.png", SAFELIGHT_URL=wire.url)
 
-    assert wire.has_cut
+    wire.until_cut()
     assert (result.returncode, result.stdout) == (0, "cat.png\n"), result.stderr
     assert len(jobs_like(safelight, prompt)) == 1
 
@@ -33,7 +33,7 @@ def test_a_broken_stream_goes_on_after_the_last_event(terminal: Terminal, safeli
         arguments = ("generate", "a cat", "--model", "slow", "--steps", "30", "-o", "cat.png")
         result = terminal.run(*arguments, SAFELIGHT_URL=wire.url)
 
-    assert wire.has_cut
+    wire.until_cut()
     assert (result.returncode, result.stdout) == (0, "cat.png\n"), result.stderr
     lines = progress(result.stderr)
     assert [lines.count(state) for state in ("queued", "generating", "completed")] == [1, 1, 1]
@@ -56,10 +56,11 @@ def test_patience_with_an_api_that_went_away_ends(own: Stack) -> None:
 
 
 def test_an_api_without_its_database_is_asked_again_and_quoted_in_the_end(own: Stack) -> None:
-    own.environment["SAFELIGHT_DATABASE_URL"] = f"postgresql://127.0.0.1:{free_port()}/nothing"
-    own.api()
-    with Client(own.url, retry_seconds=1.5) as client, pytest.raises(CommandError) as caught:
-        client.submit({"prompt": "a cat"})
+    with closed_port() as port, own.apart():
+        own.environment["SAFELIGHT_DATABASE_URL"] = f"postgresql://127.0.0.1:{port}/nothing"
+        own.api()
+        with Client(own.url, retry_seconds=1.5) as client, pytest.raises(CommandError) as caught:
+            client.submit({"prompt": "a cat"})
 
     assert str(caught.value) == (
         f"After 1.5 s {own.url} still answers 503 (The database does not answer; nothing was stored, try again)."

@@ -161,9 +161,12 @@ def test_ctrl_c_cancels_the_job(terminal: Terminal, safelight: Stack, ctrl_c: No
         (("--size", "1x1"), "size '1x1' is not one that fake has: 64x64, 128x128, 256x256."),
         (("--guidance-scale", "nan"), "guidance_scale should be a finite number."),
         (("--model", "mona-lisa"), "The model 'mona-lisa' does not exist. Models here: fake, slow, elsewhere."),
-        (("--key", "ключ"), "The API key has characters that no key has: check --key or SAFELIGHT_API_KEY."),
-        (("--url", "localhost:8000"), "localhost:8000 is no URL of a Safelight: one looks like http://127.0.0.1:8000."),
-        (("--url", "http://h:1/v1"), "Leave the /v1 out of http://h:1/v1: the command adds it."),
+        (("--key", "ключ"), "The API key has invalid characters: check --key or SAFELIGHT_API_KEY."),
+        (
+            ("--url", "localhost:8000"),
+            "localhost:8000 is not a valid URL of Safelight; an example is http://127.0.0.1:8000.",
+        ),
+        (("--url", "http://h:1/v1"), "The URL http://h:1/v1 must not end in /v1: the command adds it."),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_no_job(
@@ -195,8 +198,7 @@ def test_an_api_that_is_not_there_says_how_to_start_it(terminal: Terminal) -> No
     message = terminal.refusal("jobs", SAFELIGHT_URL=url)
 
     assert message == (
-        f"Safelight does not answer at {url}: start it with `safelight up`, "
-        "or name another one with --url or SAFELIGHT_URL."
+        f"Safelight does not answer at {url}: start it with `safelight up`, or set its URL with --url or SAFELIGHT_URL."
     )
 
 
@@ -208,8 +210,8 @@ def test_an_api_that_asks_for_a_key_takes_it_from_option_or_environment(terminal
 
     refusal = terminal.refusal("jobs", "--url", url)
     assert refusal == (
-        "The API key is missing or not valid: give one with --key or SAFELIGHT_API_KEY "
-        "(`safelight keys create NAME` makes one)."
+        "The API key is missing or not valid: set it with --key or SAFELIGHT_API_KEY "
+        "(`safelight keys create NAME` creates one)."
     )
     assert terminal.run("jobs", "--url", url, "--key", key).returncode == 0
     assert terminal.run("jobs", SAFELIGHT_URL=url, SAFELIGHT_API_KEY=key).returncode == 0

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
+from tests.waiting import PATIENCE
+
 Cut = Callable[[bytes, bytes], bool]
 """Whether to close a connection, given its request and its answer so far, before the last part is passed on."""
 
@@ -30,6 +32,10 @@ class Wire:
     @property
     def has_cut(self) -> bool:
         return self._has_cut.is_set()
+
+    def until_cut(self) -> None:
+        """Wait for the cut: what it kills may have ended before it is noted here."""
+        assert self._has_cut.wait(PATIENCE)
 
     def _listen(self) -> None:
         with suppress(OSError):  # closed: the test is over
