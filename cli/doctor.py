@@ -139,9 +139,10 @@ def _check_postgres(settings: Settings) -> str:
 def _check_redis(settings: Settings) -> str:
     import redis
 
-    url = with_embedded_urls(settings).redis_url or ""
+    from core.redis.connection import connect
+
     try:
-        with redis.Redis.from_url(url, socket_timeout=3, socket_connect_timeout=3) as client:
+        with connect(with_embedded_urls(settings), seconds=3) as client:
             info = client.info()
     except (redis.RedisError, ValueError, OSError) as error:
         raise CheckFailed(str(error), "Start `safelight up`, or check SAFELIGHT_REDIS_URL and the server.") from None
