@@ -1,7 +1,7 @@
-# Everything here needs python3 (3.11 or newer) and make. `make` alone lists what there is.
+# All targets need python3 (3.11 or newer) and make. `make` alone lists them.
 
 PYTHON ?= python3
-# An index to take torch from, in place of the usual one: PyTorch's CPU index saves CPU-only Linux machines gigabytes.
+# Index from which torch is installed instead of the default one. PyTorch's CPU index saves gigabytes on Linux without a GPU.
 TORCH_INDEX ?=
 # `make up QUIET=` shows what pip does.
 QUIET ?= -qq
@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --no-input --disable-pip-version-check $(QUIET) -c constraints.txt
 
-# A stamp says what is installed; it grows stale when a requirement changes, and a second run costs nothing.
+# Stamp files of what is installed. A stamp is out of date when a requirement changes; else a second run installs nothing.
 RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
 TRAINING := $(VENV)/.installed-training
@@ -25,38 +25,38 @@ help: ## list the targets
 up: $(RUN) ## install, start everything, say how to post the first prompt
 	@$(BIN)/safelight up
 
-install: $(RUN) ## install what running needs, and start nothing
+install: $(RUN) ## install what is needed to run Safelight, and start nothing
 
-dev: $(DEV) ## install what working on Safelight needs
+dev: $(DEV) ## install what is needed to change Safelight
 
-test: ## everything CI checks: lint, format, types, imports, tests
+test: ## everything that CI checks: lint, format, types, imports, tests
 	@bash .ci/run
 
-lint: $(DEV) ## ruff, its formatter's opinion, and the import rules
+lint: $(DEV) ## ruff, its formatter and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-format: $(DEV) ## let ruff put the code into shape
+format: $(DEV) ## format the code with ruff
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 types: $(DEV) ## mypy --strict
 	$(BIN)/mypy
 
-bench: $(DEV) ## measure jobs accepted and done a second, beside bare references
+bench: $(DEV) ## measure accepted and completed jobs per second, compared with references
 	$(BIN)/python -m bench.submit_to_done
 
-bench-check: $(DEV) ## run each benchmark in its smallest form, to see that it still works
+bench-check: $(DEV) ## run each benchmark in its smallest form, to check that it still works
 	$(BIN)/python -m bench.submit_to_done --rounds 1 --jobs 8 --connections 2 --seconds 0.2 --singles 2 --batches 1
 	$(BIN)/python -m bench.queue_length --rounds 1 --depth 2000 --claims 3 --bulk 10 --churn 20
 	$(BIN)/python -m bench.batch --only insert memory wait groups --rounds 1 --lines 50 --megabytes 1 --samples 2 --microbatches 1
 	$(BIN)/python -m bench.webhooks --rounds 1 --deliveries 16 --events 5 --hanging 3 --pause 0.01
 
-train: $(TRAINING) ## train the bundled model anew: hours of CPU, taken up again where it stopped; needs npm for the artwork
+train: $(TRAINING) ## train the bundled model from scratch: hours of CPU; continues where it stopped; needs npm for the artwork
 	$(BIN)/python -m training all
 
-judge: $(TRAINING) ## score what the trained model draws, by a judge that was trained apart from it
+judge: $(TRAINING) ## score the images of the trained model, by a judge that was trained separately
 	$(BIN)/python -m training data judge sample
 
 clean: ## remove the environment and all caches; data in .safelight/ stays
@@ -72,7 +72,7 @@ $(BIN)/pip:
 	@echo "Making $(VENV)/ and installing: the first time takes some minutes and about 2 GB of disk (8 GB with torch's CUDA build)."
 	@$(PYTHON) -m venv $(VENV)
 
-# By itself, so that TORCH_INDEX serves torch alone; the packages torch needs come with the next step, from the usual index.
+# Only torch comes from TORCH_INDEX; its dependencies come with the next step, from the default index.
 $(VENV)/.installed-torch: constraints.txt | $(BIN)/pip
 	@echo "Installing torch ..."
 	@$(PIP) --no-deps $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch

@@ -138,11 +138,16 @@ def _check_postgres(settings: Settings) -> str:
 
 def _check_redis(settings: Settings) -> str:
     import redis
+    import redis.sentinel
 
-    url = with_embedded_urls(settings).redis_url or ""
+    from core.redis.connection import connect
+
     try:
-        with redis.Redis.from_url(url, socket_timeout=3, socket_connect_timeout=3) as client:
+        with connect(with_embedded_urls(settings), seconds=3) as client:
             info = client.info()
+    except redis.sentinel.MasterNotFoundError:  # its message shows every option of each Sentinel's client
+        reason = "no Sentinel answers with the address of the master"
+        raise CheckFailed(reason, "Check the hosts and `master_name` in SAFELIGHT_REDIS_URL.") from None
     except (redis.RedisError, ValueError, OSError) as error:
         raise CheckFailed(str(error), "Start `safelight up`, or check SAFELIGHT_REDIS_URL and the server.") from None
     if (policy := info.get("maxmemory_policy")) != "noeviction":
