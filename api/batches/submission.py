@@ -23,7 +23,7 @@ from core.db import AsyncTransaction
 from core.errors import InvalidParameter, SafelightError, TooManyBatches
 from core.files import NewFile
 from core.ids import new_id
-from core.job_inserts import CHUNK_ROWS, COPY, INSERT_TIMEOUT, RowsOf, ranked
+from core.job_inserts import CHUNK_ROWS, COPY, INSERT_TIMEOUT, RowWriter, with_rank
 from core.jobs import NewJob
 from core.requests.plan import check_webhook, plan, random_seed
 from core.rows import FileRow
@@ -96,7 +96,7 @@ def _chunks(
     context: Context, new_batch: NewBatch, template: NewJob, prompts: Sequence[str], ends_at: datetime, rank: float
 ) -> Iterator[bytes]:
     """The rows of a batch's jobs, generated while Postgres stores earlier ones. rank: their first fair rank."""
-    rows = RowsOf(new_batch.id, ends_at)
+    rows = RowWriter(new_batch.id, ends_at)
     model = context.catalog.model(template.model)
     has_seed = "seed" in new_batch.parameters
     for begin in range(0, len(prompts), CHUNK_ROWS):
@@ -104,10 +104,10 @@ def _chunks(
         for index, prompt in enumerate(prompts[begin : begin + CHUNK_ROWS], begin):
             rank += template.cost
             seed = template.parameters.seed if has_seed else random_seed(model)
-            row = rows.row_like(
+            row = rows.row_from_template(
                 template, new_id("job"), prompt, seed, index, f"line-{index + 1}", new_batch.response_format
             )
-            chunk.append(ranked(row, rank))
+            chunk.append(with_rank(row, rank))
         yield b"".join(chunk)
 
 
