@@ -127,7 +127,7 @@ class BatchCheck:
         image_sources = sources(request)
         if not image_sources:
             return {}
-        names = [request.operation, *(f"{name} {source.named}" for name, source in image_sources.items())]
+        names = [request.operation, *(f"{name} {source.reference}" for name, source in image_sources.items())]
         fingerprint = hashlib.sha256("\n".join(names).encode()).digest()  # a data URL has megabytes
         if (file_ids := self._input_cache.get(fingerprint)) is None:
             file_ids = self._read_input(request)

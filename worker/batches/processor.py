@@ -52,7 +52,7 @@ class BatchProcessor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._catalog = load_catalog(settings.catalog_path).offered(settings)
+        self._catalog = load_catalog(settings.catalog_path).available(settings)
         self._database = Database(settings, name="safelight-batches")
         self._storage = Storage(settings)
         self._progress = Progress(settings)
