@@ -16,7 +16,7 @@ from api.jobs.idempotency import store
 from core import fairness, files, idempotency
 from core.batches import transitions as batches
 from core.batches.input_file import Kind, kind_of
-from core.batches.requests import BatchRequest, request_of
+from core.batches.requests import BatchRequest, parse_body
 from core.batches.schemas import BatchObject, batch_object
 from core.batches.transitions import NewBatch
 from core.db import AsyncTransaction
@@ -43,9 +43,9 @@ async def submit(
     """Insert a batch. None: its key is in use, and nothing was inserted. Raises InvalidRequest, TooManyBatches."""
     new_batch = NewBatch(
         project_id=project_id,
-        endpoint=request.door,
+        endpoint=request.target_endpoint,
         completion_window=request.window,
-        parameters=request.shared,
+        parameters=request.shared_parameters,
         response_format=request.response_format,
         output_ttl=request.output_ttl,
         metadata=request.metadata,
@@ -55,7 +55,7 @@ async def submit(
         template = template_job(context, project_id, request, request.prompts)
         return await _insert_with_jobs(context, new_batch, template, request.prompts, keyed_request)
     if request.requests is not None:
-        file = await _store_requests(context, project_id, request.requests, request.door)
+        file = await _store_requests(context, project_id, request.requests, request.target_endpoint)
         return await insert_batch(context, replace(new_batch, input_file_id=file.id), keyed_request, file)
     await input_file(context, project_id, request.input_file_id or "")
     return await insert_batch(context, replace(new_batch, input_file_id=request.input_file_id), keyed_request)
@@ -136,7 +136,7 @@ async def _insert(
 def template_job(context: Context, project_id: str, request: BatchRequest, prompts: Sequence[str]) -> NewJob:
     """The job of the first prompt; the other jobs differ in prompt and seed only. Raises InvalidRequest."""
     try:
-        job_request, _ = request_of(request.door, {"prompt": prompts[0]}, request.shared)
+        job_request, _ = parse_body(request.target_endpoint, {"prompt": prompts[0]}, request.shared_parameters)
         template = plan(job_request, context.catalog, context.settings, project_id)
     except SafelightError as error:
         error.param = "prompts.0" if error.param == "prompt" else error.param

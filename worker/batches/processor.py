@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from core import fairness, files, jobs
 from core.batches import transitions as batches
-from core.batches.input_file import Line, Reading, kind_of, max_line_bytes, read, wrong
+from core.batches.input_file import Line, ReadOptions, kind_of, line_error, max_line_bytes, parse_lines
 from core.batches.transitions import LineError
 from core.batches.validation import BatchCheck
 from core.catalog import load_catalog
@@ -151,10 +151,10 @@ class BatchProcessor:
             file_rows = self._database.execute(files.get_file(batch.project_id, batch.input_file_id or ""))
             if not file_rows:
                 raise InvalidRequest(f"The file {batch.input_file_id!r} was deleted or has expired.")
-            reading = Reading(batch.endpoint, batch.parameters, max_line_bytes(self._settings))
-            return read(kind_of(file_rows[0].filename), self._storage.stream(file_rows[0].storage_key), reading)
+            options = ReadOptions(batch.endpoint, batch.parameters, max_line_bytes(self._settings))
+            return parse_lines(kind_of(file_rows[0].filename), self._storage.stream(file_rows[0].storage_key), options)
         except SafelightError as error:
-            return iter([wrong(None, error)])
+            return iter([line_error(None, error)])
 
     def _lines_to_retry(self, batch_id: str) -> Iterator[Line]:
         after = -1
