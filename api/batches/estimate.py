@@ -63,7 +63,7 @@ async def estimate(context: Context, project_id: str, request: BatchRequest) -> 
 
 def _validate(check: BatchCheck, kind: Kind, chunks: Iterable[bytes], options: ReadOptions) -> None:
     for line in parse_lines(kind, chunks, options):
-        if not check.take(line):
+        if not check.add(line):
             return
 
 

@@ -76,7 +76,7 @@ class BatchCheck:
             return [*self._errors, line_error(None, remainder)]
         return self._errors
 
-    def take(self, line: Line | LineError) -> bool:
+    def add(self, line: Line | LineError) -> bool:
         """Check the next line. Returns False if there are too many lines.
 
         Raises StorageUnavailable if the input images of the line could not be read.

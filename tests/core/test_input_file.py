@@ -46,7 +46,7 @@ def messages(kind: Kind, *chunks: bytes, options: ReadOptions = OPTIONS) -> list
 def check_lines(lines: Iterator[Line | LineError]) -> BatchCheck:
     check = BatchCheck(CATALOG, SETTINGS, DEFAULT_PROJECT, lambda request: {})
     for line in lines:
-        if not check.take(line):
+        if not check.add(line):
             break
     return check
 
@@ -218,7 +218,7 @@ def test_a_store_that_is_away_is_no_fault_of_a_line() -> None:
 
     check = BatchCheck(CATALOG, SETTINGS, DEFAULT_PROJECT, bring)
     with pytest.raises(StorageUnavailable):
-        check.take(an_edit(1, "file-a"))
+        check.add(an_edit(1, "file-a"))
 
 
 def test_an_image_that_many_lines_begin_with_is_brought_once() -> None:
@@ -230,7 +230,7 @@ def test_an_image_that_many_lines_begin_with_is_brought_once() -> None:
 
     check = BatchCheck(CATALOG, SETTINGS, DEFAULT_PROJECT, bring)
     for number, name in enumerate(["file-a", "file-b", "file-a", "file-b", "file-a"], 1):
-        assert check.take(an_edit(number, name))
+        assert check.add(an_edit(number, name))
 
     assert [source and source.file_id for source in file_ids] == ["file-a", "file-b"]
     assert (check.errors, check.total) == ([], 5)

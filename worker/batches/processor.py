@@ -103,7 +103,7 @@ class BatchProcessor:
         """Cancel the jobs of cancelled and expired batches."""
         for batch_id in self._database.execute(batches.list_cancelling()):
             while rows := self._database.execute(jobs.cancel_batch_jobs(batch_id, CANCEL_CHUNK)):
-                self._progress.changed([job.id for job in rows if job.status == JobStatus.IN_PROGRESS])
+                self._progress.publish_changes([job.id for job in rows if job.status == JobStatus.IN_PROGRESS])
 
     def read_batch(self, lease: "BatchLease") -> BatchRow:
         """Read a batch's lines. All of them become jobs or, where one is invalid, none."""
@@ -114,7 +114,7 @@ class BatchProcessor:
                 self._catalog, self._settings, batch.project_id, inputs.read_inputs, rows, batch.response_format
             )
             for line in lease.renew_during(self._lines(batch)):
-                if not check.take(line):
+                if not check.add(line):
                     break
             if check.errors:
                 return self._execute(batches.refuse(batch.id, lease.token, check.errors))
@@ -211,7 +211,7 @@ class BatchProcessor:
     def _publish(self, rows: Sequence[BatchRow]) -> None:
         for row in rows:
             log.info("batch %s: %s", row.id, row.status)
-        self._progress.changed([row.id for row in rows])
+        self._progress.publish_changes([row.id for row in rows])
 
 
 class BatchLease:
