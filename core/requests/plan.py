@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from core.catalog import Catalog, Choices, Model, Range
-from core.egress import check_receiver
+from core.egress import check_destination
 from core.errors import InvalidParameter
 from core.ids import new_id
 from core.images.postprocess import output_size
@@ -129,7 +129,7 @@ def device_seconds(model: Model, parameters: ResolvedParameters) -> float:
 
 def check_webhook(webhook: JobWebhook | BatchWebhook, settings: Settings) -> dict[str, Any]:
     """A webhook as it is stored. Raises InvalidParameter if its URL is not allowed."""
-    check_receiver(webhook.url, settings, "webhook.url")
+    check_destination(webhook.url, settings, "webhook.url")
     return webhook.model_dump()
 
 
