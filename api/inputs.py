@@ -38,6 +38,6 @@ async def read_image(context: Context, project_id: str, name: str, source: Image
     rows = await context.database.execute(inputs.find_source(project_id, source))
     key = inputs.storage_key(name, source, rows, context.settings)
     try:
-        return await context.storage.fetch(key)
+        return await context.storage.get_async(key)
     except NotFound:  # the file is being deleted: its row goes after the object
         raise inputs.not_found_error(name, source) from None
