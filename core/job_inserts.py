@@ -93,11 +93,11 @@ class RowWriter:
         if expires_after is not None:
             ends_at = min(ends_at, datetime.now(ends_at.tzinfo) + expires_after)
         prompt, custom_id = prompt.translate(_ESCAPES), custom_id.translate(_ESCAPES)
-        shared = self._shared_cells
-        if template is not shared.template:
-            shared.load(template, self._batch_id)
-        head = f'{job_id}\t{prompt}\t{seed}\t{{"seed": {seed}{shared.parameters}\t{custom_id}\t{index}\t'
-        return f"{head}{response_format}\t{ends_at.isoformat()}\t".encode() + shared.cells
+        cells = self._shared_cells
+        if template is not cells.template:
+            cells.load(template, self._batch_id)
+        head = f'{job_id}\t{prompt}\t{seed}\t{{"seed": {seed}{cells.parameters}\t{custom_id}\t{index}\t'
+        return f"{head}{response_format}\t{ends_at.isoformat()}\t".encode() + cells.content
 
 
 class _SharedCells:
@@ -106,7 +106,7 @@ class _SharedCells:
     def __init__(self) -> None:
         self.template: NewJob | None = None
         self.parameters = ""  # the JSON after the seed
-        self.cells = b""
+        self.content = b""
         self._values: tuple[Any, ...] = ()
 
     def load(self, job: NewJob, batch_id: str) -> None:
@@ -120,7 +120,7 @@ class _SharedCells:
         del parameters["seed"]
         self.parameters = ", " + json.dumps(parameters, ensure_ascii=False).translate(_ESCAPES)[1:]
         cells = map(_cell, (*_shared_values(job), *(parameters.get(name) for name in _LEGACY)))
-        self.cells = "\t".join([*cells, batch_id, JobStatus.QUEUED]).encode()
+        self.content = "\t".join([*cells, batch_id, JobStatus.QUEUED]).encode()
 
 
 def with_rank(row: bytes, rank: float) -> bytes:

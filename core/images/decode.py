@@ -24,7 +24,7 @@ _WHITE = 128
 """Brightness from which a pixel of an opaque mask counts as white."""
 
 
-def read(data: bytes, settings: Settings, param: str = "image") -> Image.Image:
+def load(data: bytes, settings: Settings, param: str = "image") -> Image.Image:
     """Decode the file of an input image, as RGB, or as RGBA if some of it is transparent.
 
     Raises InvalidParameter, with `param` as its field, if it is not a PNG, JPEG or WebP, too large, animated or broken.
@@ -48,14 +48,14 @@ def read(data: bytes, settings: Settings, param: str = "image") -> Image.Image:
 
 
 def png(image: Image.Image) -> bytes:
-    """Encode an image from `read` as a PNG without metadata."""
+    """Encode an image from `load` as a PNG without metadata."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
 def is_transparent(image: Image.Image) -> bool:
-    """Whether an image from `read` has fully transparent pixels."""
+    """Whether an image from `load` has fully transparent pixels."""
     return image.mode == "RGBA" and image.getchannel("A").getextrema()[0] == 0
 
 

@@ -95,7 +95,7 @@ def _read_input(
     source: ImageSource | None = getattr(request, name)
     if source is None:
         return None
-    image = decode.read(data[name], settings, name)
+    image = decode.load(data[name], settings, name)
     if source.file_id is not None:
         inputs.ids[name] = source.file_id
         return image
