@@ -99,7 +99,7 @@ class BatchObject(BaseModel):
 
 
 class BatchList(BaseModel):
-    """A page of batches. The next page has `after=<last_id>`."""
+    """A page of batches. Get the next page with `after=<last_id>`."""
 
     object: Literal["list"] = "list"
     data: list[BatchObject]

@@ -138,7 +138,7 @@ class JobObject(ResolvedParameters, JobHead):
 
 
 class JobList(BaseModel):
-    """A page of jobs. The next page has `after=<last_id>`."""
+    """A page of jobs. Get the next page with `after=<last_id>`."""
 
     object: Literal["list"] = "list"
     data: list[JobObject]
@@ -174,7 +174,7 @@ class FileObject(BaseModel):
 
 
 class FileList(BaseModel):
-    """A page of files. The next page has `after=<last_id>`."""
+    """A page of files. Get the next page with `after=<last_id>`."""
 
     object: Literal["list"] = "list"
     data: list[FileObject]
