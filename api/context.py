@@ -45,7 +45,7 @@ class Context:
         listener = Listener(settings)
         return cls(
             settings=settings,
-            catalog=load_catalog(settings.catalog_path).offered(settings),
+            catalog=load_catalog(settings.catalog_path).available(settings),
             database=database,
             submission=Submission(database),
             storage=Storage(settings),

@@ -187,7 +187,7 @@ async def content(file_id: str, context: AppContext, project_id: Project) -> Res
         "content-length": str(row.bytes),
         "content-disposition": f"attachment; filename*=utf-8''{quote(row.filename, safe='')}",
     }
-    content_chunks = await context.storage.read(row.storage_key)
+    content_chunks = await context.storage.stream_async(row.storage_key)
     return StreamingResponse(content_chunks, media_type="application/octet-stream", headers=headers)
 
 
@@ -195,7 +195,7 @@ async def content(file_id: str, context: AppContext, project_id: Project) -> Res
 async def delete(file_id: str, context: AppContext, project_id: Project) -> Response:
     """Delete a file. A queued job that needs it will fail with `input_unavailable`."""
     row = await _row(context, project_id, file_id)
-    await context.storage.remove(row.storage_key)
+    await context.storage.delete_async(row.storage_key)
     await context.database.execute(files.delete(project_id, file_id))
     return answer(Deleted(id=file_id, object="file"))
 

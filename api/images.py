@@ -66,12 +66,12 @@ async def content(
     name = image.storage_key.rpartition("/")[2]
     headers["content-disposition"] = f'inline; filename="{image_id}.{name.rpartition(".")[2]}"'
     return StreamingResponse(
-        await context.storage.read(image.storage_key), media_type=image.media_type, headers=headers
+        await context.storage.stream_async(image.storage_key), media_type=image.media_type, headers=headers
     )
 
 
 def _check_link(context: Context, image_id: str, expires: int, signature: str) -> None:
-    if not context.storage.signed(image_id, expires, signature):
+    if not context.storage.is_signed(image_id, expires, signature):
         raise Unauthorized("This image link has expired or is not valid; fetch the job again for a new link.")
 
 

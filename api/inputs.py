@@ -33,11 +33,11 @@ async def store_inputs(context: Context, inputs: Inputs) -> Statement[FileRow] |
 
 async def read_image(context: Context, project_id: str, name: str, source: ImageSource) -> bytes:
     """The bytes of an image, from the request or from storage. Raises InvalidParameter."""
-    if (content := inputs.carried(name, source)) is not None:
+    if (content := inputs.inline_bytes(name, source)) is not None:
         return content
     rows = await context.database.execute(inputs.find_source(project_id, source))
     key = inputs.storage_key(name, source, rows, context.settings)
     try:
-        return await context.storage.fetch(key)
+        return await context.storage.get_async(key)
     except NotFound:  # the file is being deleted: its row goes after the object
-        raise inputs.absent(name, source) from None
+        raise inputs.not_found_error(name, source) from None

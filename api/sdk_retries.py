@@ -72,8 +72,9 @@ class SyncCalls:
 
     async def resume(self, project_id: str, fingerprint: bytes) -> JobRow | None:
         """The job of an unanswered call with this fingerprint, if it can still complete. Only one retry gets it."""
-        for job_id in await self._calls.unanswered(fingerprint):
-            if await self._listener.is_watched(job_id) is not False or not await self._calls.take(fingerprint, job_id):
+        for job_id in await self._calls.list_jobs(fingerprint):
+            is_watched = await self._listener.is_watched(job_id)
+            if is_watched is not False or not await self._calls.remove(fingerprint, job_id):
                 continue
             rows = await self._database.execute(queries.get_job(project_id, job_id))
             if rows and rows[0].status in RESUMABLE and rows[0].cancel_requested_at is None:
@@ -89,10 +90,10 @@ class SyncCalls:
                 await self._calls.begin(fingerprint, job_id)
                 yield call
                 if call.is_answered:
-                    await self._calls.take(fingerprint, job_id)
+                    await self._calls.remove(fingerprint, job_id)
         except Exception:  # an error is a response too; a cancellation is not an Exception
             call.is_answered = True
-            await self._calls.take(fingerprint, job_id)
+            await self._calls.remove(fingerprint, job_id)
             raise
         finally:
             if not call.is_answered:
@@ -103,12 +104,13 @@ class SyncCalls:
     async def _cancel_after_grace(self, project_id: str, fingerprint: bytes, job_id: str) -> None:
         """Cancel a job whose client does not retry, unless another client watches it."""
         await asyncio.sleep(self._grace_seconds)
-        if await self._listener.is_watched(job_id) is not False or not await self._calls.take(fingerprint, job_id):
+        is_watched = await self._listener.is_watched(job_id)
+        if is_watched is not False or not await self._calls.remove(fingerprint, job_id):
             return
         try:
             if await self._database.execute(jobs.cancel(project_id, job_id)):
                 log.info("job %s cancelled: its client disconnected", job_id)
-                await self._listener.changed(job_id)
+                await self._listener.publish_change(job_id)
         except UNAVAILABLE as error:
             log.warning("job %s continues without its client: %s", job_id, first_line(error))
 

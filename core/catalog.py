@@ -1,7 +1,7 @@
-"""The catalogue: what models there are, what each can do, and which values a request may take.
+"""The catalogue: the models, their operations, and the values that requests may have.
 
-Read from `models/catalog.toml` (or the file that `SAFELIGHT_CATALOG` names). The API validates against it without
-torch; the worker builds generators from it. Nothing here loads a model.
+It is read from `models/catalog.toml` (or the file in `SAFELIGHT_CATALOG`). The API validates requests with it and does
+not need torch; the worker builds generators from it. This module loads no model.
 """
 
 import tomllib
@@ -25,7 +25,7 @@ from pydantic import (
 
 from core.errors import ModelNotFound
 from core.generators import GENERATORS, GeneratorSpec
-from core.parameters import Operation, Quality, lacked_by, rules
+from core.parameters import Operation, Quality, rules, unsupported_by
 from core.settings import Settings
 
 Size = Annotated[str, Field(pattern=r"^[1-9]\d{1,3}x[1-9]\d{1,3}$")]
@@ -39,7 +39,7 @@ def _check_generator(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The values of a numeric parameter, bounds included, and its default."""
+    """The default and the bounds of a numeric parameter, both included."""
 
     default: float
     min: float
@@ -48,14 +48,14 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """The values of a parameter that is chosen from a list, and its default."""
+    """The default and the values of a parameter that is chosen from a list."""
 
     default: str | None
     values: Sequence[str]
 
 
 class CatalogError(Exception):
-    """The catalogue file is missing or wrong; the message names the file, the model and the field."""
+    """The catalogue file is missing or invalid; the message names the file, the model and the field."""
 
 
 class Steps(BaseModel):
@@ -79,43 +79,45 @@ class Guidance(BaseModel):
 
 
 class Model(BaseModel):
-    """One entry of the catalogue: a name that API users may ask for, and all that is known about it."""
+    """A model of the catalogue."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")]
-    generator: Annotated[str, AfterValidator(_check_generator)] = Field(description="Kind of generator; see below.")
-    source: str = Field("", description="Folder (relative to models_dir) or hub id of a diffusers pipeline.")
+    generator: Annotated[str, AfterValidator(_check_generator)] = Field(description="Type of generator; see below.")
+    source: str = Field("", description="Directory (relative to models_dir) or hub id of a diffusers pipeline.")
     revision: str | None = Field(None, description="Commit of the hub repository; part of the micro-batch key.")
     queue: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")] = "local"
     description: str = ""
     licence: str = ""
     aliases: tuple[str, ...] = ()
-    created: int = Field(0, description="Unix time, for the `created` of OpenAI's model object.")
+    created: int = Field(0, description="Unix time for the field `created` of OpenAI's model object.")
     operations: Annotated[tuple[Operation, ...], MinLen(1)] = ("generation",)
     sizes: Annotated[tuple[Size, ...], MinLen(1)] = ("512x512",)
-    default_size: Size | None = Field(None, description="What `auto` means. Default: the first of sizes.")
+    default_size: Size | None = Field(None, description="Size for `auto`. Default: the first of sizes.")
     steps: Steps = Steps()
     guidance_scale: Guidance = Guidance()
-    qualities: tuple[Quality, ...] = Field((), description="Values of `quality` beside `auto`. Only for providers.")
+    qualities: tuple[Quality, ...] = Field(
+        (), description="Values of `quality` in addition to `auto`. Only for providers."
+    )
     choices: dict[str, tuple[str, ...]] = Field(
-        default_factory=dict, description="Values of other parameters that are chosen from a list, by name."
+        default_factory=dict, description="Values of other parameters that are chosen from a list, by parameter name."
     )
     strength: Annotated[float, Gt(0), Le(1)] = Field(0.75, description="Default strength of edits.")
-    max_images: Annotated[int, Ge(1), Le(64)] = Field(10, description="Largest n of one job.")
+    max_images: Annotated[int, Ge(1), Le(64)] = Field(10, description="Maximum n of a job.")
     max_prompt_chars: Annotated[int, Ge(1)] = 4000
     microbatch_size: Annotated[int, Ge(1), Le(256)] = Field(
         4,
-        description="Images that go through the device together.",
+        description="Maximum number of images in a pass over the device.",
         validation_alias=AliasChoices("microbatch_size", "microbatch"),  # its name in version 0.1
     )
     seconds_per_image: Annotated[float, Gt(0)] = Field(
         1.0,
-        description="Device-seconds an image of default size and steps costs: for fair order and estimates.",
+        description="Device-seconds for an image of default size and steps; used for the fair order and for estimates.",
     )
     options: dict[str, str | int | float | bool] = Field(
         default_factory=dict,
-        description="Settings of the generator itself, such as the fake one's step_seconds.",
+        description="Options of the generator, such as step_seconds of the fake one.",
     )
 
     @model_validator(mode="after")
@@ -128,27 +130,27 @@ class Model(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _fits_the_generator(self) -> "Model":
+    def _matches_generator(self) -> "Model":
         if missing := set(self.operations) - set(self.spec.operations):
-            raise ValueError(
-                f"{self.generator} has no operation {min(missing)}; it has {', '.join(self.spec.operations)}"
-            )
+            operations = ", ".join(self.spec.operations)
+            raise ValueError(f"{self.generator} does not support the operation {min(missing)}, only {operations}")
         if self.is_remote and self.microbatch_size != 1:
-            raise ValueError(f"microbatch_size must be 1 for {self.generator}: each job is a call of its own")
+            raise ValueError(f"microbatch_size must be 1 for {self.generator}, because each job is a separate call")
         if self.qualities and not self.is_remote:
-            raise ValueError(f"qualities: {self.generator} has none")
+            raise ValueError(f"qualities are not available for {self.generator}")
         return self
 
     @model_validator(mode="after")
     def _choices_are_of_parameters(self) -> "Model":
-        known = [name for name, rule in rules().items() if rule.from_catalog and name != "quality"]
-        if unknown := self.choices.keys() - set(known):
-            raise ValueError(f"choices: {min(unknown)!r} is no such parameter; there are: {', '.join(known) or 'none'}")
+        names = [name for name, rule in rules().items() if rule.from_catalog and name != "quality"]
+        if unknown := self.choices.keys() - set(names):
+            available = ", ".join(names) or "none"
+            raise ValueError(f"choices: {min(unknown)!r} is not a parameter with choices; there are: {available}")
         return self
 
     @property
     def spec(self) -> GeneratorSpec:
-        """The registry's row of the model's generator."""
+        """The specification of the model's generator."""
         return GENERATORS[self.generator]
 
     @property
@@ -158,12 +160,12 @@ class Model(BaseModel):
 
     @property
     def lacks(self) -> frozenset[str]:
-        """Parameters that the model does not have: a request that names one is refused."""
+        """Parameters that the model does not support: a request with one of them is rejected."""
         unlisted = {name for name, rule in rules().items() if rule.from_catalog and self.limit(name) is None}
-        return self.spec.lacks | lacked_by(self.generator) | unlisted
+        return self.spec.lacks | unsupported_by(self.generator) | unlisted
 
     def limit(self, parameter: str) -> Range | Choices | None:
-        """The values that the catalogue allows for a parameter; None: it says nothing of it."""
+        """The values that the catalogue allows for a parameter; None if it has no entry."""
         match parameter:
             case "size":
                 return Choices(self.size, self.sizes)
@@ -179,12 +181,12 @@ class Model(BaseModel):
 
     @property
     def size(self) -> str:
-        """The size that a request gets when it names none."""
+        """The size for a request without one."""
         return self.default_size or self.sizes[0]
 
 
 class Catalog(BaseModel):
-    """All models, and which one a request gets that names none."""
+    """All models, and the default model for requests without one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -195,8 +197,8 @@ class Catalog(BaseModel):
     @classmethod
     def _names_are_unique(cls, models: tuple[Model, ...]) -> tuple[Model, ...]:
         names = [name for model in models for name in (model.id, *model.aliases)]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"named twice: {', '.join(sorted(twice))}")
+        if duplicates := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"duplicate names: {', '.join(sorted(duplicates))}")
         return models
 
     @model_validator(mode="after")
@@ -207,61 +209,59 @@ class Catalog(BaseModel):
 
     @model_validator(mode="after")
     def _queues_are_of_one_kind(self) -> "Catalog":
-        remote = {model.queue for model in self.models if model.is_remote}
-        if mixed := remote & {model.queue for model in self.models if not model.is_remote}:
-            raise ValueError(f"queue {min(mixed)!r} has models that need a device and models that do not")
+        remote_queues = {model.queue for model in self.models if model.is_remote}
+        if conflicts := remote_queues & {model.queue for model in self.models if not model.is_remote}:
+            raise ValueError(f"queue {min(conflicts)!r} has models that need a device and models that do not")
         return self
 
-    _withheld: dict[str, str] = PrivateAttr(default_factory=dict)
+    _missing_settings: dict[str, str] = PrivateAttr(default_factory=dict)
 
-    def offered(self, settings: Settings) -> "Catalog":
-        """The catalogue without the models that lack a setting here. Raises CatalogError if the default is one."""
-        withheld = {model.id: name for model in self.models if (name := _missing_setting(model, settings)) is not None}
-        if not withheld:
+    def available(self, settings: Settings) -> "Catalog":
+        """The catalogue without the models whose setting is missing. Raises CatalogError if the default is one."""
+        missing = {model.id: name for model in self.models if (name := _missing_setting(model, settings)) is not None}
+        if not missing:
             return self
-        if self.default in withheld:
-            raise CatalogError(f"The default model {self.default!r} needs {withheld[self.default]}.")
-        offered = Catalog(
-            default=self.default, models=tuple(model for model in self.models if model.id not in withheld)
-        )
+        if self.default in missing:
+            raise CatalogError(f"The default model {self.default!r} needs {missing[self.default]}.")
+        catalog = Catalog(default=self.default, models=tuple(model for model in self.models if model.id not in missing))
         for model in self.models:
-            if model.id in withheld:
-                offered._withheld |= dict.fromkeys((model.id, *model.aliases), withheld[model.id])
-        return offered
+            if model.id in missing:
+                catalog._missing_settings |= dict.fromkeys((model.id, *model.aliases), missing[model.id])
+        return catalog
 
     def is_remote(self, queue: str) -> bool:
-        """Whether a queue's jobs are drawn by a provider."""
+        """Whether a provider generates the images of a queue's jobs."""
         return any(model.is_remote for model in self.models if model.queue == queue)
 
     def model(self, name: str | None) -> Model:
-        """The model that a request means by a name or an alias; the default for None. Raises ModelNotFound."""
+        """The model with a name or alias; the default for None. Raises ModelNotFound."""
         name = name or self.default
         for model in self.models:
             if name == model.id or name in model.aliases:
                 return model
-        if setting := self._withheld.get(name):
-            raise ModelNotFound(f"The model {name!r} is not offered here: that needs {setting}.", param="model")
-        known = ", ".join(model.id for model in self.models)
-        raise ModelNotFound(f"The model {name!r} does not exist. Models here: {known}.", param="model")
+        if setting := self._missing_settings.get(name):
+            raise ModelNotFound(f"The model {name!r} is not available, because {setting} is not set.", param="model")
+        names = ", ".join(model.id for model in self.models)
+        raise ModelNotFound(f"The model {name!r} does not exist. Available models: {names}.", param="model")
 
-    def able_to(self, operation: str) -> tuple[str, ...]:
-        """The models that have an operation."""
+    def models_for(self, operation: str) -> tuple[str, ...]:
+        """The ids of the models that support an operation."""
         return tuple(model.id for model in self.models if operation in model.operations)
 
     @property
     def queues(self) -> tuple[str, ...]:
-        """Every queue that some model's jobs wait in."""
+        """The queues of all models."""
         return tuple(sorted({model.queue for model in self.models}))
 
 
 def _missing_setting(model: Model, settings: Settings) -> str | None:
-    """The variable that must be set before a model can be offered; None: it can."""
+    """The environment variable that a model needs and that is not set; None if the model is available."""
     name = model.spec.setting
     return None if name is None or getattr(settings, name) is not None else f"SAFELIGHT_{name.upper()}"
 
 
 def load_catalog(path: Path) -> Catalog:
-    """Read and check a catalogue file. Raises CatalogError with the place and the reason."""
+    """Read and check a catalogue file. Raises CatalogError with the location and the reason."""
     try:
         with path.open("rb") as file:
             return Catalog.model_validate(tomllib.load(file))
@@ -271,5 +271,5 @@ def load_catalog(path: Path) -> Catalog:
         raise CatalogError(f"{path} is not valid TOML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise CatalogError(f"{path}: {where}: {first['msg']}") from error
+        location = ".".join(str(part) for part in first["loc"])
+        raise CatalogError(f"{path}: {location}: {first['msg']}") from error

@@ -32,7 +32,7 @@ MAX_RESPONSE_BYTES = 64 * 1024
 RESOLVE_SECONDS = 5.0
 CONNECT_SECONDS = 5.0
 
-USUAL_PORTS = (80, 443)
+DEFAULT_PORTS = (80, 443)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -57,24 +57,24 @@ _UNICAST6 = ipaddress.IPv6Network("2000::/3")
 """All global unicast addresses. NAT64, IPv4-compatible, segment routing and site-local addresses are not in it."""
 
 
-class Unreached(Exception):
-    """Nothing was delivered. `code` is for the delivery log, `message` for the owner."""
+class DeliveryError(Exception):
+    """The delivery failed. `code` is for the delivery log, `message` for the owner."""
 
     def __init__(self, code: str, message: str) -> None:
         self.code, self.message = code, message
         super().__init__(message)
 
 
-class Refused(Unreached):
-    """The destination is not allowed. The message never says what is at the address."""
+class DestinationRefused(DeliveryError):
+    """The destination is not allowed. The message does not say what is at the address."""
 
     def __init__(self, message: str) -> None:
         super().__init__("destination_refused", message)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A response. The body has at most MAX_BODY_BYTES."""
+class Response:
+    """A response of a receiver. The body has at most MAX_BODY_BYTES."""
 
     status: int
     headers: Mapping[str, str]
@@ -82,22 +82,22 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
-    """What the operator allows: internal receivers, by name or network, and the ports of external ones."""
+class EgressRules:
+    """What the operator allows: internal destinations by name or network, and ports of public destinations."""
 
     names: frozenset[str] = frozenset()
     networks: tuple[Network, ...] = ()
-    ports: frozenset[int] = frozenset(USUAL_PORTS)
+    ports: frozenset[int] = frozenset(DEFAULT_PORTS)
 
     @classmethod
-    def by(cls, settings: Settings) -> "Allowed":
-        """From the settings."""
-        return cls.of(settings.egress_allow, settings.egress_ports)
+    def from_settings(cls, settings: Settings) -> "EgressRules":
+        """Read the rules from the settings."""
+        return cls.parse(settings.egress_allow, settings.egress_ports)
 
     @classmethod
     @cache
-    def of(cls, words: str | None, ports: str = "80, 443") -> "Allowed":
-        """From a comma-separated list of names, addresses and CIDRs. Raises ValueError for anything else."""
+    def parse(cls, words: str | None, ports: str = "80, 443") -> "EgressRules":
+        """Parse a comma-separated list of names, addresses and CIDRs. Raises ValueError."""
         names, networks = set(), []
         for word in filter(None, (part.strip().lower() for part in (words or "").split(","))):
             try:
@@ -108,66 +108,68 @@ class Allowed:
                 names.add(word)
         return cls(frozenset(names), tuple(networks), frozenset(map(int, ports.split(","))))
 
-    def may_have(self, host: str) -> bool:
-        """Whether a name may be allowed, before its addresses are known."""
+    def may_allow(self, host: str) -> bool:
+        """Whether a host name can be allowed, before its addresses are known."""
         return host in self.names or bool(self.networks)
 
-    def has(self, host: str, address: Address) -> bool:
-        """Whether an address is allowed, by itself or as an address of a name."""
+    def allows(self, host: str, address: Address) -> bool:
+        """Whether an address is allowed, by itself or as an address of a host name."""
         return host in self.names or any(address in network for network in self.networks)
 
 
 def is_public(address: Address) -> bool:
     """Whether an address is on the public Internet, and not a tunnel to another address."""
-    address = _unmapped(address)
+    address = _without_mapping(address)
     if isinstance(address, ipaddress.IPv6Address) and address not in _UNICAST6:
         return False
     return address.is_global and not address.is_multicast and not any(address in network for network in _DENIED)
 
 
-def check(url: str, allowed: Allowed) -> httpx.URL:
-    """Check a URL without a name lookup. Raises Refused with a message that follows the name of a field."""
+def check(url: str, rules: EgressRules) -> httpx.URL:
+    """Check a URL without a name lookup. Raises DestinationRefused; its message continues the name of a field."""
     try:
-        parsed = httpx.URL(url)
+        destination = httpx.URL(url)
     except (httpx.InvalidURL, UnicodeError):
-        raise Refused("is not a valid URL") from None
-    host = parsed.raw_host.decode("ascii").lower().strip("[]")
-    if parsed.scheme not in ("http", "https"):
-        raise Refused("must begin with https:// or http://")
-    if parsed.userinfo:
-        raise Refused("must not carry a user name or a password")
+        raise DestinationRefused("is not a valid URL") from None
+    host = destination.raw_host.decode("ascii").lower().strip("[]")
+    if destination.scheme not in ("http", "https"):
+        raise DestinationRefused("must begin with https:// or http://")
+    if destination.userinfo:
+        raise DestinationRefused("must not contain a user name or a password")
     if not host or host.endswith("."):
-        raise Refused("must name a host, without a dot at its end")
+        raise DestinationRefused("must have a host name without a trailing dot")
     address = _address(host)
     if address is None and _looks_numeric(host):
-        raise Refused("must not name its host by a number; write the address as a.b.c.d")
-    port = parsed.port or (443 if parsed.scheme == "https" else 80)
+        raise DestinationRefused("must not have a number as its host; write the address as a.b.c.d")
+    port = destination.port or (443 if destination.scheme == "https" else 80)
     if address is None and (host == "localhost" or host.endswith(".localhost")):
         address = ipaddress.IPv4Address("127.0.0.1")
     if address is not None:
-        _require(host, address, port, allowed)
-    elif port not in allowed.ports and (port < 1024 or not allowed.may_have(host)):
-        raise _wrong_port(allowed)
-    return parsed
+        _require(host, address, port, rules)
+    elif port not in rules.ports and (port < 1024 or not rules.may_allow(host)):
+        raise _port_error(rules)
+    return destination
 
 
-def _require(host: str, address: Address, port: int, allowed: Allowed) -> None:
-    """An allowed receiver may use any port from 1024 on; lower ports belong to other services."""
-    address = _unmapped(address)
-    is_allowed = allowed.has(host, address)
+def _require(host: str, address: Address, port: int, rules: EgressRules) -> None:
+    """Check an address. An allowed internal destination may use any port from 1024 on. Raises DestinationRefused."""
+    address = _without_mapping(address)
+    is_allowed = rules.allows(host, address)
     if not is_public(address) and not is_allowed:
-        raise Refused("is not a public address; the operator can let a receiver in by SAFELIGHT_EGRESS_ALLOW")
-    if port not in allowed.ports and (port < 1024 or not is_allowed):
-        raise _wrong_port(allowed)
+        raise DestinationRefused("is not a public address; the operator can allow it with SAFELIGHT_EGRESS_ALLOW")
+    if port not in rules.ports and (port < 1024 or not is_allowed):
+        raise _port_error(rules)
 
 
-def _wrong_port(allowed: Allowed) -> Refused:
-    known = ", ".join(map(str, sorted(allowed.ports)))
-    return Refused(f"must name one of the ports {known}; the operator can let others in by SAFELIGHT_EGRESS_PORTS")
+def _port_error(rules: EgressRules) -> DestinationRefused:
+    ports = ", ".join(map(str, sorted(rules.ports)))
+    return DestinationRefused(
+        f"must use one of the ports {ports}; the operator can allow others with SAFELIGHT_EGRESS_PORTS"
+    )
 
 
 def look_up(host: str, port: int) -> list[str]:
-    """The addresses of a name, from the system's resolver."""
+    """The addresses of a host name, from the system's resolver."""
     entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
 
@@ -175,25 +177,28 @@ def look_up(host: str, port: int) -> list[str]:
 class Egress:
     """Sends requests to URLs of clients. Thread-safe."""
 
-    def __init__(self, allowed: Allowed, *, resolve: Resolve = look_up, tls: ssl.SSLContext | None = None) -> None:
-        self._allowed = allowed
+    def __init__(self, rules: EgressRules, *, resolve: Resolve = look_up, tls: ssl.SSLContext | None = None) -> None:
+        self._rules = rules
         self._resolve = resolve
         self._tls = tls or ssl.create_default_context()
 
     @classmethod
     def open(cls, settings: Settings) -> "Egress":
-        """From the settings."""
-        return cls(Allowed.by(settings))
+        """Create an instance from the settings."""
+        return cls(EgressRules.from_settings(settings))
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Answer:
-        """POST a body, in at most `seconds` from the name lookup to the response. Raises Unreached."""
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Response:
+        """POST a body, in at most `seconds` from the name lookup to the response. Raises DeliveryError."""
         deadline = time.monotonic() + seconds
-        parsed = check(url, self._allowed)
+        destination = check(url, self._rules)
         target = httpcore.URL(
-            scheme=parsed.raw_scheme, host=parsed.raw_host, port=parsed.port, target=parsed.raw_path or b"/"
+            scheme=destination.raw_scheme,
+            host=destination.raw_host,
+            port=destination.port,
+            target=destination.raw_path or b"/",
         )
         request_headers = [
-            (b"Host", parsed.netloc),
+            (b"Host", destination.netloc),
             (b"Accept-Encoding", b"identity"),
             (b"Content-Length", str(len(body)).encode()),
             *((name.encode(), value.encode()) for name, value in headers.items()),
@@ -206,21 +211,21 @@ class Egress:
                 ) as pool,
                 pool.stream("POST", target, headers=request_headers, content=body) as response,
             ):
-                return Answer(response.status, _decode(response.headers), _read_start(response))
+                return Response(response.status, _decode(response.headers), _read_start(response))
         except httpcore.TimeoutException:
-            raise Unreached("timeout", "The receiver did not answer in time.") from None
+            raise DeliveryError("timeout", "The receiver did not answer in time.") from None
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol):
-            raise Unreached("no_answer", "The connection ended without an answer that is HTTP.") from None
+            raise DeliveryError("no_answer", "The connection ended without a valid HTTP response.") from None
 
     def addresses(self, host: str, port: int, deadline: float) -> list[str]:
-        """The addresses of a host, if all are allowed. Raises Unreached."""
+        """The addresses of a host, if all are allowed. Raises DeliveryError."""
         literal = _address(host)
         addresses = [str(literal)] if literal else self._resolve_once(host, port, deadline)
         for text in addresses:
             address = _address(text)
             if address is None:
-                raise Refused("has an address that may not be written to")
-            _require(host, address, port, self._allowed)
+                raise DestinationRefused("has an address that is not allowed")
+            _require(host, address, port, self._rules)
         return addresses
 
     def _resolve_once(self, host: str, port: int, deadline: float) -> list[str]:
@@ -237,11 +242,11 @@ class Egress:
         try:
             addresses = answer.result(max(0.0, min(RESOLVE_SECONDS, deadline - time.monotonic())))
         except TimeoutError:
-            raise Unreached("timeout", "The host's name could not be looked up in time.") from None
+            raise DeliveryError("timeout", "The host name could not be resolved in time.") from None
         except (OSError, UnicodeError):
             addresses = []
         if not addresses:
-            raise Unreached("name_not_found", "The host's name has no address.")
+            raise DeliveryError("name_not_found", "The host name has no address.")
         return addresses
 
 
@@ -268,7 +273,7 @@ class _Backend(httpcore.NetworkBackend):
                     address, port, timeout=seconds, socket_options=socket_options or ()
                 )
                 return _Stream(stream, self._deadline)
-        raise Unreached("connection_failed", "The receiver does not take connections.")
+        raise DeliveryError("connection_failed", "The receiver does not accept connections.")
 
 
 class _Stream(httpcore.NetworkStream):
@@ -277,15 +282,15 @@ class _Stream(httpcore.NetworkStream):
     def __init__(self, inner: httpcore.NetworkStream, deadline: float) -> None:
         self._inner = inner
         self._deadline = deadline
-        self._received = 0
+        self._byte_count = 0
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if self._received > MAX_RESPONSE_BYTES:
-            raise httpcore.ReadError("too long an answer")
+        if self._byte_count > MAX_RESPONSE_BYTES:
+            raise httpcore.ReadError("the response is too long")
         data = self._inner.read(
             min(max_bytes, MAX_BODY_BYTES), timeout=_remaining(self._deadline, httpcore.ReadTimeout)
         )
-        self._received += len(data)
+        self._byte_count += len(data)
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -311,23 +316,23 @@ class _Stream(httpcore.NetworkStream):
 
 _CERTIFICATES = {
     10: ("certificate_expired", "The receiver's certificate has expired."),
-    62: ("certificate_wrong_host", "The receiver's certificate is another host's."),
-    64: ("certificate_wrong_host", "The receiver's certificate is another address's."),
+    62: ("certificate_wrong_host", "The receiver's certificate is for another host."),
+    64: ("certificate_wrong_host", "The receiver's certificate is for another address."),
 }
-"""By the error number in openssl/x509_vfy.h."""
+"""Keys are the error numbers in openssl/x509_vfy.h."""
 
 
-def _tls_failed(cause: BaseException | None) -> Unreached:
+def _tls_failed(cause: BaseException | None) -> DeliveryError:
     if not isinstance(cause, ssl.SSLCertVerificationError):
-        return Unreached("tls_failed", "The receiver does not speak TLS as it should.")
-    untrusted = ("certificate_untrusted", "The receiver's certificate is not signed by a known authority.")
-    return Unreached(*_CERTIFICATES.get(cause.verify_code, untrusted))
+        return DeliveryError("tls_failed", "The TLS handshake with the receiver failed.")
+    default = ("certificate_untrusted", "The receiver's certificate is not signed by a known authority.")
+    return DeliveryError(*_CERTIFICATES.get(cause.verify_code, default))
 
 
-def _remaining(deadline: float, late: type[httpcore.TimeoutException]) -> float:
+def _remaining(deadline: float, timeout_error: type[httpcore.TimeoutException]) -> float:
     seconds = deadline - time.monotonic()
     if seconds <= 0:
-        raise late("the time is up")
+        raise timeout_error("the time is up")
     return seconds
 
 
@@ -353,9 +358,9 @@ def _address(text: str) -> Address | None:
         return None
 
 
-def _unmapped(address: Address) -> Address:
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
+def _without_mapping(address: Address) -> Address:
+    ipv4 = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return ipv4 or address
 
 
 def _looks_numeric(host: str) -> bool:
@@ -364,9 +369,9 @@ def _looks_numeric(host: str) -> bool:
     return last.isdigit() or last.startswith("0x")
 
 
-def check_receiver(url: str, settings: Settings, param: str) -> None:
-    """Raise InvalidParameter if a destination is not allowed, as far as can be checked without a name lookup."""
+def check_destination(url: str, settings: Settings, param: str) -> None:
+    """Check a webhook URL as far as possible without a name lookup. Raises InvalidParameter."""
     try:
-        check(url, Allowed.by(settings))
-    except Refused as error:
+        check(url, EgressRules.from_settings(settings))
+    except DestinationRefused as error:
         raise InvalidParameter(f"{param} {error.message}.", param=param) from None

@@ -1,26 +1,22 @@
-"""The error catalogue: every way in which Safelight says no, its code, its HTTP status, and whether trying again helps.
+"""The error catalogue: every error of Safelight, its code, its HTTP status, and whether a retry can help.
 
     SafelightError
     ├── InvalidRequest              400  the request is wrong; nothing was stored
-    │   ├── InvalidJSON
+    │   ├── InvalidJSON, UnknownParameter, MissingParameter
     │   ├── InvalidParameter             a known field with a value that is not allowed
-    │   ├── UnknownParameter
-    │   ├── MissingParameter
-    │   ├── DuplicateCustomId            two lines of a batch have the same name
+    │   ├── DuplicateCustomId            two lines of a batch have the same custom_id
     │   └── ModelNotFound
     ├── Unauthorized                401
-    ├── NotFound                    404  also for what belongs to another project
+    ├── NotFound                    404  also for objects of another project
     ├── MethodNotAllowed            405
-    ├── JobNotFinal                 409
-    ├── JobNotRetryable             409
-    ├── BatchNotFinal               409
-    ├── BatchNotRetryable           409
-    ├── IdempotencyConflict         409  the same key is being worked on
+    ├── JobNotFinal, JobNotRetryable      409
+    ├── BatchNotFinal, BatchNotRetryable  409
+    ├── IdempotencyConflict         409  a request with the same key is in progress
     ├── RequestTooLarge             413
     ├── IdempotencyMismatch         422  the same key came with another request
     ├── TooManyBatches              429
-    ├── QueueFull                   429  too many jobs wait for a synchronous call to have a chance
-    ├── RequestTimeout              504  a synchronous call ran out of patience; the job goes on
+    ├── QueueFull                   429  a synchronous call could not be answered in time
+    ├── RequestTimeout              504  a synchronous call waited too long; the job continues
     ├── QueryTimeout                503  the database cancelled a statement that took too long
     ├── Unavailable                 503
     │   ├── DatabaseUnavailable
@@ -31,38 +27,33 @@
         ├── GeneratorFailed              retryable
         ├── ModelUnavailable             retryable: another worker may have it
         ├── StorageFailed                retryable
-        ├── InputUnavailable             a file that the job needs is gone
+        ├── InputUnavailable             a file that the job needs no longer exists
         ├── PostprocessFailed
         ├── AttemptTimeout
         ├── WorkerStalled                retryable
         ├── PoisonJob
-        ├── ContentPolicyViolation           the provider's refusals
-        ├── ProviderRefused
-        ├── ProviderAuthentication
-        ├── ProviderQuotaExhausted
-        ├── ProviderUnavailable          retryable: nothing was drawn
-        ├── ProviderRateLimited          waits, at no cost of an attempt
-        ├── ProviderPaused               waits, at no cost of an attempt
-        └── ProviderMayHaveBilled            retryable only if the operator says so
-            ├── ProviderOutcomeUnknown
-            ├── ProviderAnswerUnreadable
-            └── ProviderAnswerLost
+        ├── ContentPolicyViolation
+        ├── ProviderRefused, ProviderAuthentication, ProviderQuotaExhausted
+        ├── ProviderUnavailable          retryable: nothing was generated
+        ├── ProviderRateLimited, ProviderPaused  the job waits; the attempt is not counted
+        └── ProviderMayHaveBilled        retryable only if the operator allows it
+            └── ProviderOutcomeUnknown, ProviderAnswerUnreadable, ProviderAnswerLost
 
-A message left out is the class's docstring. The API renders the catalogue in OpenAI's shape (`api/errors.py`).
+The default message of an error is the docstring of its class. `api/errors.py` renders errors in OpenAI's format.
 """
 
 from typing import ClassVar
 
 
 class SafelightError(Exception):
-    """Something went wrong."""
+    """An error occurred."""
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     code: str = "internal_error"
     retryable: ClassVar[bool] = False
     retry_after: ClassVar[float] = 1.0
-    """Seconds after which trying again makes sense, where it does."""
+    """Seconds after which a retry can succeed, if the error is retryable."""
 
     def __init__(self, message: str | None = None, *, param: str | None = None) -> None:
         self.message = message or (type(self).__doc__ or "").split("\n")[0]
@@ -91,7 +82,7 @@ class InvalidParameter(InvalidRequest):
 
 
 class UnknownParameter(InvalidRequest):
-    """The request carries a parameter that is not known."""
+    """The request has an unknown parameter."""
 
     code = "unknown_parameter"
 
@@ -103,7 +94,7 @@ class MissingParameter(InvalidRequest):
 
 
 class DuplicateCustomId(InvalidParameter):
-    """Two lines of a batch have the same name."""
+    """Two lines of a batch have the same custom_id."""
 
     code = "duplicate_custom_id"
 
@@ -115,7 +106,7 @@ class ModelNotFound(InvalidRequest):
 
 
 class Unauthorized(SafelightError):
-    """The API key is missing or not valid. Send it as `Authorization: Bearer sl_...`."""
+    """The API key is missing or not valid; send it as `Authorization: Bearer sl_...`."""
 
     status = 401
     type = "authentication_error"
@@ -131,7 +122,7 @@ class NotFound(SafelightError):
 
 
 class MethodNotAllowed(SafelightError):
-    """This address does not take this method."""
+    """This address does not support this method."""
 
     status = 405
     type = "invalid_request_error"
@@ -163,7 +154,7 @@ class BatchNotFinal(SafelightError):
 
 
 class BatchNotRetryable(SafelightError):
-    """Every line of the batch completed, or none of them ever ran; there is nothing to try again."""
+    """The batch has no line to retry: all its jobs completed, or no job was created."""
 
     status = 409
     type = "invalid_request_error"
@@ -171,7 +162,7 @@ class BatchNotRetryable(SafelightError):
 
 
 class IdempotencyConflict(SafelightError):
-    """A request with this Idempotency-Key is being worked on; try again in a second."""
+    """A request with this Idempotency-Key is in progress; try again in a second."""
 
     status = 409
     type = "idempotency_error"
@@ -180,7 +171,7 @@ class IdempotencyConflict(SafelightError):
 
 
 class IdempotencyMismatch(SafelightError):
-    """This Idempotency-Key was used before with another request."""
+    """This Idempotency-Key was already used for a different request."""
 
     status = 422
     type = "idempotency_error"
@@ -196,7 +187,7 @@ class RequestTooLarge(SafelightError):
 
 
 class TooManyBatches(SafelightError):
-    """Too many batches of this project are under way; nothing was stored, try again when one has ended."""
+    """This project has too many unfinished batches; nothing was stored, try again when one has finished."""
 
     status = 429
     type = "rate_limit_error"
@@ -206,7 +197,7 @@ class TooManyBatches(SafelightError):
 
 
 class QueueFull(SafelightError):
-    """Too many jobs wait for a synchronous call to be answered in time; nothing was stored, try again later."""
+    """Too many jobs are queued to answer a synchronous call in time; nothing was stored, try again later."""
 
     status = 429
     type = "rate_limit_error"
@@ -216,18 +207,16 @@ class QueueFull(SafelightError):
 
 
 class RequestTimeout(SafelightError):
-    """The image was not ready in time; the job goes on and can be fetched by its id."""
+    """The image was not ready in time; the job continues and can be fetched by its id."""
 
     status = 504
-    type = "server_error"
     code = "timeout"
 
 
 class QueryTimeout(SafelightError):
-    """The database cancelled the query because it took too long; narrow the filter or ask for fewer rows."""
+    """The database cancelled the query because it took too long; use a narrower filter or request fewer rows."""
 
     status = 503
-    type = "server_error"
     code = "query_timeout"
 
 
@@ -235,7 +224,6 @@ class Unavailable(SafelightError):
     """Safelight cannot answer at the moment; try again."""
 
     status = 503
-    type = "server_error"
     code = "service_unavailable"
     retryable = True
 
@@ -247,17 +235,17 @@ class DatabaseUnavailable(Unavailable):
 
 
 class StorageUnavailable(Unavailable):
-    """The image store does not answer; try again."""
+    """The image storage does not answer; try again."""
 
     code = "storage_unavailable"
 
 
 class InternalError(SafelightError):
-    """Something went wrong on our side; the request id helps to find it in the log."""
+    """An internal error occurred; the server log has the details under the request id."""
 
 
 class GenerationError(SafelightError):
-    """The image could not be made."""
+    """The image could not be generated."""
 
     code = "generation_failed"
 
@@ -269,7 +257,7 @@ class OutOfMemory(GenerationError):
 
 
 class GeneratorFailed(GenerationError):
-    """The model failed while drawing."""
+    """The model failed during generation."""
 
     code = "generator_failed"
     retryable = True
@@ -290,19 +278,19 @@ class StorageFailed(GenerationError):
 
 
 class InputUnavailable(GenerationError):
-    """An input image of the job was deleted, has expired, or is no image."""
+    """An input image of the job was deleted, has expired, or is not an image."""
 
     code = "input_unavailable"
 
 
 class PostprocessFailed(GenerationError):
-    """The image was drawn but could not be postprocessed."""
+    """The image was generated but could not be postprocessed."""
 
     code = "postprocess_failed"
 
 
 class AttemptTimeout(GenerationError):
-    """The attempt took longer than an attempt may take."""
+    """The attempt exceeded its maximum time."""
 
     code = "attempt_timeout"
 
@@ -315,7 +303,7 @@ class WorkerStalled(GenerationError):
 
 
 class PoisonJob(GenerationError):
-    """The job took down every worker that tried it, so it is not tried again."""
+    """The job crashed every worker that executed it, so it is not retried."""
 
     code = "poison_job"
 
@@ -337,69 +325,69 @@ class ProviderRefused(GenerationError):
 
 
 class ProviderAuthentication(GenerationError):
-    """The provider does not accept the API key of this server; its operator must set another one."""
+    """The provider does not accept the API key of this server; the operator must set another one."""
 
     code = "provider_authentication"
 
 
 class ProviderQuotaExhausted(GenerationError):
-    """The account at the provider has no credit left, or has reached its limit of spending; see to it there."""
+    """The operator's account at the provider has no credit left or has reached its spending limit."""
 
     code = "provider_insufficient_quota"
 
 
 class ProviderUnavailable(GenerationError):
-    """The provider cannot be reached or says that it failed; nothing was drawn."""
+    """The provider cannot be reached or reported a failure; no image was generated."""
 
     code = "provider_unavailable"
     retryable = True
 
 
 class ProviderRateLimited(GenerationError):
-    """The provider wants fewer calls; the job waits as long as it says and loses no attempt."""
+    """The provider limits the rate of calls; the job waits as long as required, and the attempt is not counted."""
 
     code = "provider_rate_limited"
     retryable = True
 
 
 class ProviderPaused(GenerationError):
-    """The provider's last calls all failed; the job waits until it works again and loses no attempt."""
+    """The provider's last calls all failed; the job waits until calls succeed, and the attempt is not counted."""
 
     code = "provider_paused"
     retryable = True
 
 
 class ProviderMayHaveBilled(GenerationError):
-    """The provider may have drawn and billed, so it is not asked again unless the operator or the owner says so."""
+    """The provider may have generated and billed the images, so the call is only repeated on request."""
 
     code = "provider_may_have_billed"
 
 
 class ProviderOutcomeUnknown(ProviderMayHaveBilled):
-    """The provider was asked and nobody knows what came of it; it is not asked again, as that may be billed twice."""
+    """The result of the call to the provider is unknown; it is not repeated, because it may be billed twice."""
 
     code = "provider_outcome_unknown"
 
 
 class ProviderAnswerUnreadable(ProviderMayHaveBilled):
-    """The provider answered, but no image can be made of its answer; it is not asked again."""
+    """The provider answered, but its answer has no readable image; the call is not repeated."""
 
     code = "provider_answer_unreadable"
 
 
 class ProviderAnswerLost(ProviderMayHaveBilled):
-    """The provider drew the images, but they were lost before they were stored; it is not asked again."""
+    """The provider generated the images, but they were lost before they were stored; the call is not repeated."""
 
     code = "provider_answer_lost"
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message. Libraries add statements, parameters and advice below it."""
+    """The first line of an error's message. Libraries append statements, parameters and advice."""
     return str(error).strip().partition("\n")[0]
 
 
 def failure(code: str, message: str) -> GenerationError:
-    """Why a job failed, from what the database keeps of it."""
+    """The error of a failed job, from its code and message in the database."""
     kinds = [GenerationError]
     for kind in kinds:
         kinds.extend(kind.__subclasses__())

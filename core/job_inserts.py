@@ -1,7 +1,7 @@
-"""Jobs by the thousand, as rows of COPY: the quickest way into Postgres by far (docs/05-performance.md).
+"""The jobs of a batch as rows of COPY, the fastest way to insert thousands of them (docs/05-performance.md).
 
 While a batch's lines are checked, its rows are spooled: on disk beyond some megabytes, so that a batch of any size
-needs little memory. Only its rank a row gets at the end, when the line it will stand in is looked at.
+needs little memory. A row gets its rank at the end, when the start of its flow in the queue is read.
 """
 
 import json
@@ -20,13 +20,13 @@ from core.status import JobStatus
 from core.tables import LEGACY_COLUMNS, jobs
 
 SPOOLED_BYTES = 4 * 2**20
-"""How much is kept in memory."""
+"""Bytes of rows in memory; more are spooled on disk."""
 
 CHUNK_ROWS = 200
-"""Rows handed to Postgres at a time: two milliseconds of work between two chances for others."""
+"""Rows that are sent to Postgres at once: two milliseconds of work, after which other tasks can run."""
 
-_SHARED = tuple(name for name in NewJob.__slots__ if name not in ("id", "prompt", "parameters", "ttl"))
-_shared_of = attrgetter(*_SHARED)
+_SHARED_COLUMNS = tuple(name for name in NewJob.__slots__ if name not in ("id", "prompt", "parameters", "ttl"))
+_shared_values = attrgetter(*_SHARED_COLUMNS)
 _LEGACY = tuple(name for name in LEGACY_COLUMNS if name != "seed")
 COLUMNS = (
     "id",
@@ -37,7 +37,7 @@ COLUMNS = (
     "batch_index",
     "response_format",
     "expires_at",
-    *_SHARED,
+    *_SHARED_COLUMNS,
     *_LEGACY,
     "batch_id",
     "status",
@@ -47,36 +47,39 @@ COLUMNS = (
 COPY = sql.SQL("COPY jobs ({}) FROM STDIN").format(
     sql.SQL(", ").join(sql.Identifier(jobs.c[name].name) for name in COLUMNS)
 )
-"""The statement that the rows belong to."""
+"""The statement for the rows."""
 
 INSERT_TIMEOUT = sa.text("SET LOCAL statement_timeout = '120s'")
-"""To be run before it: fifty thousand rows on a slow disk take longer than a statement otherwise may."""
+"""To be executed before COPY: fifty thousand rows on a slow disk may exceed the usual statement timeout."""
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 Flow = tuple[str, int]
-"""Queue and priority: jobs that stand behind each other in line."""
+"""Queue and priority: the jobs of one project with the same flow are executed in the order of their insertion."""
 
 
-class RowsOf:
-    """Writes jobs as rows of one batch, all but their rank, which follows at the end."""
+class RowWriter:
+    """Encodes the jobs of one batch as rows without their rank; see `with_rank`."""
 
     def __init__(self, batch_id: str, ends_at: datetime) -> None:
         self._batch_id = batch_id
         self._ends_at = ends_at
-        self._shared = _Shared()
+        self._shared_cells = _SharedCells()
 
     def row(
         self, job: NewJob, index: int, custom_id: str, response_format: str, expires_after: timedelta | None = None
     ) -> bytes:
-        """A job as the batch's line `index`. expires_after: of the job, from now, if sooner than the batch's end."""
-        return self.row_like(
+        """The row of a job that is line `index` of the batch.
+
+        expires_after: time from now until the job expires, if that is before the end of the batch.
+        """
+        return self.row_from_template(
             job, job.id, job.prompt, job.parameters.seed, index, custom_id, response_format, expires_after
         )
 
-    def row_like(
+    def row_from_template(
         self,
-        job: NewJob,
+        template: NewJob,
         job_id: str,
         prompt: str,
         seed: int,
@@ -85,55 +88,55 @@ class RowsOf:
         response_format: str,
         expires_after: timedelta | None = None,
     ) -> bytes:
-        """A job that is like another but for its own id, prompt and seed."""
+        """The row of a job that differs from a template in id, prompt and seed."""
         ends_at = self._ends_at
         if expires_after is not None:
             ends_at = min(ends_at, datetime.now(ends_at.tzinfo) + expires_after)
         prompt, custom_id = prompt.translate(_ESCAPES), custom_id.translate(_ESCAPES)
-        shared = self._shared
-        if job is not shared.job:
-            shared.read(job, self._batch_id)
-        own = f'{job_id}\t{prompt}\t{seed}\t{{"seed": {seed}{shared.parameters}\t{custom_id}\t{index}\t'
-        return f"{own}{response_format}\t{ends_at.isoformat()}\t".encode() + shared.cells
+        cells = self._shared_cells
+        if template is not cells.template:
+            cells.load(template, self._batch_id)
+        head = f'{job_id}\t{prompt}\t{seed}\t{{"seed": {seed}{cells.parameters}\t{custom_id}\t{index}\t'
+        return f"{head}{response_format}\t{ends_at.isoformat()}\t".encode() + cells.content
 
 
-class _Shared:
-    """What a row has in common with those that are like it; written once for as many as follow each other."""
+class _SharedCells:
+    """The cells that consecutive similar rows have in common. They are encoded once."""
 
     def __init__(self) -> None:
-        self.job: NewJob | None = None
-        self.parameters = ""  # the JSON behind the seed
-        self.cells = b""
+        self.template: NewJob | None = None
+        self.parameters = ""  # the JSON after the seed
+        self.content = b""
         self._values: tuple[Any, ...] = ()
 
-    def read(self, job: NewJob, batch_id: str) -> None:
-        """Take over what the rows after this one share with a job."""
-        self.job = job
-        values = (_shared_of(job), vars(job.parameters) | {"seed": 0})
+    def load(self, job: NewJob, batch_id: str) -> None:
+        """Encode the shared cells of a job."""
+        self.template = job
+        values = (_shared_values(job), vars(job.parameters) | {"seed": 0})
         if values == self._values:
             return
         self._values = values
         parameters = job.parameters.dump()
         del parameters["seed"]
         self.parameters = ", " + json.dumps(parameters, ensure_ascii=False).translate(_ESCAPES)[1:]
-        cells = map(_cell, (*_shared_of(job), *(parameters.get(name) for name in _LEGACY)))
-        self.cells = "\t".join([*cells, batch_id, JobStatus.QUEUED]).encode()
+        cells = map(_cell, (*_shared_values(job), *(parameters.get(name) for name in _LEGACY)))
+        self.content = "\t".join([*cells, batch_id, JobStatus.QUEUED]).encode()
 
 
-def ranked(row: bytes, rank: float) -> bytes:
-    """A row that is whole."""
+def with_rank(row: bytes, rank: float) -> bytes:
+    """A complete row."""
     return b"%s\t%r\n" % (row, rank)
 
 
 class JobRows:
-    """The jobs of one batch, in order, until all of them are known."""
+    """Collects the jobs of one batch, in order, until its last line is checked."""
 
     def __init__(self, batch_id: str, ends_at: datetime) -> None:
-        self._rows = RowsOf(batch_id, ends_at)
+        self._rows = RowWriter(batch_id, ends_at)
         self._spool = tempfile.SpooledTemporaryFile(SPOOLED_BYTES)  # noqa: SIM115 - closed with the rows
         self._flows: dict[Flow, int] = {}
-        self._flow_of = array("H")
-        self._cost = array("d")
+        self._flow_indices = array("H")
+        self._costs = array("d")
 
     def __enter__(self) -> Self:
         return self
@@ -142,7 +145,7 @@ class JobRows:
         self._spool.close()
 
     def __len__(self) -> int:
-        return len(self._cost)
+        return len(self._costs)
 
     @property
     def flows(self) -> list[Flow]:
@@ -150,20 +153,20 @@ class JobRows:
         return list(self._flows)
 
     def add(self, job: NewJob, custom_id: str, response_format: str, expires_after: timedelta | None = None) -> None:
-        """Take a job as the batch's next."""
+        """Add the batch's next job."""
         self._spool.write(self._rows.row(job, len(self), custom_id, response_format, expires_after) + b"\n")
         flow = (job.queue, job.priority)
-        self._flow_of.append(self._flows.setdefault(flow, len(self._flows)))
-        self._cost.append(job.cost)
+        self._flow_indices.append(self._flows.setdefault(flow, len(self._flows)))
+        self._costs.append(job.cost)
 
     def chunks(self, starts: Mapping[Flow, float]) -> Iterator[bytes]:
-        """The rows, some hundred at a time. starts: where each flow is charged from, as `core.fairness.start` says."""
+        """The rows, some hundred at a time. starts: the start of each flow, from `core.fairness.start`."""
         ranks = [starts[flow] for flow in self._flows]
         self._spool.seek(0)
         chunk: list[bytes] = []
-        for flow, cost, row in zip(self._flow_of, self._cost, self._spool, strict=True):
+        for flow, cost, row in zip(self._flow_indices, self._costs, self._spool, strict=True):
             ranks[flow] += cost
-            chunk.append(ranked(row[:-1], ranks[flow]))
+            chunk.append(with_rank(row[:-1], ranks[flow]))
             if len(chunk) == CHUNK_ROWS:
                 yield b"".join(chunk)
                 chunk = []

@@ -1,8 +1,8 @@
-"""The verbs that move a job: submit, complete, fail, requeue, reclaim, cancel, acknowledge_cancel, expire, delete.
+"""The transitions of a job: submit, complete, fail, requeue, reclaim, cancel, acknowledge_cancel, expire, delete.
 
-Each builds one SQL statement and does no I/O; the API awaits it, the worker executes it. The statement moves the row,
-writes the event that says so and the deliveries to webhooks that it causes, and returns the moved rows: no row back
-means that someone else was first. The guard is in WHERE. Two other modules write the status of a job: `core.leases`
+Each function builds one SQL statement and does no I/O; the API awaits it, the worker executes it. The statement updates
+the row, writes the event of the change and its webhook deliveries, and returns the updated rows. WHERE checks the
+status: no row is returned if another process was first. Two other modules write the status of a job: `core.leases`
 (`claim`), and `core.job_inserts`, which inserts the jobs of a batch as `queued` by COPY, without an event.
 
     submit ──> queued ──claim──> in_progress ──complete──> completed
@@ -11,7 +11,7 @@ means that someone else was first. The guard is in WHERE. Two other modules writ
                  └─┼──requeue/reclaim┘
                    └──> cancelled, expired
 
-`postpone` goes the way of `requeue`.
+`postpone` makes the same transition as `requeue`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ from core.tables import JOB_COLUMNS, LEGACY_COLUMNS, images, in_status, jobs, le
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A checked request for n images, ready to be submitted. Built by `core.requests.plan`."""
+    """A validated request for n images, ready to be submitted. Built by `core.requests.plan`."""
 
     id: str
     project_id: str
@@ -52,15 +52,15 @@ class NewJob:
     priority: int
     cost: float  # device-seconds
     max_attempts: int
-    ttl: timedelta  # how long it may wait
+    ttl: timedelta  # maximum time in the queue
     inputs: Mapping[str, str] = field(default_factory=dict)  # ids of files: image, mask
     retried_from: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
-    webhook: Mapping[str, Any] | None = None  # its own receiver: url, events, secret
+    webhook: Mapping[str, Any] | None = None  # of this job: url, events, secret
 
 
 class StoredImage(TypedDict):
-    """One image that lies in storage, as `complete` records it."""
+    """An image that is in storage, as `complete` records it."""
 
     id: str
     index: int
@@ -74,16 +74,16 @@ class StoredImage(TypedDict):
     receipt: Mapping[str, Any]
 
 
-def submit(*new: NewJob) -> Statement[JobRow]:
-    """Put jobs in line, all or none. A repeated id is an integrity error, never a second job.
+def submit(*new_jobs: NewJob) -> Statement[JobRow]:
+    """Queue jobs, all or none. A repeated id is an integrity error, never a second job.
 
-    Returns a row a job, in no order.
+    Returns one row per job, in no particular order.
     """
-    return Statement(_SUBMIT.params(new=[_as_json(number, job) for number, job in enumerate(new)]), JobRow)
+    return Statement(_SUBMIT.params(new_jobs=[_as_json(number, job) for number, job in enumerate(new_jobs)]), JobRow)
 
 
 class JobWarning(TypedDict):
-    """Something that the owner of a job should know, though it is done: see `core.generation.Notice`."""
+    """Information for the owner of a completed job; see `core.generation.Notice`."""
 
     code: str
     message: str
@@ -91,33 +91,24 @@ class JobWarning(TypedDict):
 
 
 def complete(
-    job_id: str, lease: UUID, stored: Sequence[StoredImage], warnings: Sequence[JobWarning] = ()
+    job_id: str, lease: UUID, stored_images: Sequence[StoredImage], warnings: Sequence[JobWarning] = ()
 ) -> Statement[JobRow]:
-    """Every image lies in storage: record them and finish the job. A wish to cancel came too late then."""
-    return Statement(
-        _COMPLETE.params(held_id=job_id, held_lease=lease, stored=list(stored), given_warnings=list(warnings)), JobRow
+    """Finish a job whose images are all in storage, and record them. A requested cancel has no effect any more."""
+    statement = _COMPLETE.params(
+        leased_id=job_id, current_lease=lease, stored_images=list(stored_images), job_warnings=list(warnings)
     )
+    return Statement(statement, JobRow)
 
 
 def fail(job_id: str, lease: UUID, error: GenerationError) -> Statement[JobRow]:
-    """Give a job up, as another attempt would end the same; a wish to cancel wins over the failure."""
-    unwanted = jobs.c.cancel_requested_at.is_not(None)
-    return Statement(
-        with_event(
-            _held(job_id, lease)
-            .values(
-                _ended(sa.case((unwanted, JobStatus.CANCELLED), else_=JobStatus.FAILED))
-                | {
-                    "failures": jobs.c.failures + 1,
-                    "error_code": sa.case((unwanted, None), else_=error.code),
-                    "error_message": sa.case((unwanted, None), else_=error.message),
-                }
-            )
-            .returning(*JOB_COLUMNS)
-            .cte("moved"),
-        ),
-        JobRow,
-    )
+    """Fail a job that another attempt would not help. If its cancel was requested, it is cancelled instead."""
+    is_cancelled = jobs.c.cancel_requested_at.is_not(None)
+    values = _finish_values(sa.case((is_cancelled, JobStatus.CANCELLED), else_=JobStatus.FAILED)) | {
+        "failures": jobs.c.failures + 1,
+        "error_code": sa.case((is_cancelled, None), else_=error.code),
+        "error_message": sa.case((is_cancelled, None), else_=error.message),
+    }
+    return Statement(with_event(_update_cte(_leased(job_id, lease).values(values))), JobRow)
 
 
 def requeue(
@@ -128,19 +119,18 @@ def requeue(
     error: GenerationError | None = None,
     delay: timedelta = timedelta(0),
 ) -> Statement[JobRow]:
-    """Give a job back to the line.
+    """Put a job back into its queue.
 
-    With an error it counts against `max_attempts`, waits `delay`, doubled for each failure before, and fails when no
-    attempt is left. Without one (a worker that drains) it costs the job nothing.
+    With an error, the attempt counts towards `max_attempts`: the job waits `delay`, doubled for each earlier failure,
+    or fails if it has no attempt left. Without an error (a worker that drains), the attempt is not counted.
     """
-    counted = 0 if error is None else 1
     return Statement(
-        _give_back(
-            _held(job_id, lease),
+        _requeue(
+            _leased(job_id, lease),
             reason,
-            exhausted=sa.false() if error is None else jobs.c.failures + 1 >= jobs.c.max_attempts,
+            is_exhausted=sa.false() if error is None else jobs.c.failures + 1 >= jobs.c.max_attempts,
             error=error or GenerationError(),
-            failures=jobs.c.failures + counted,
+            failures=jobs.c.failures + (0 if error is None else 1),
             not_before=NOW + _seconds(delay.total_seconds() * sa.func.power(2, jobs.c.failures)),
         ),
         JobRow,
@@ -148,12 +138,12 @@ def requeue(
 
 
 def postpone(job_id: str, lease: UUID, reason: str, delay: timedelta) -> Statement[JobRow]:
-    """Give a job back to the line, to be taken up again after `delay` and not before. It costs the job nothing."""
+    """Put a job back into its queue, to be claimed after `delay` at the earliest. The attempt is not counted."""
     return Statement(
-        _give_back(
-            _held(job_id, lease),
+        _requeue(
+            _leased(job_id, lease),
             reason,
-            exhausted=sa.false(),
+            is_exhausted=sa.false(),
             error=GenerationError(),
             not_before=NOW + sa.literal(delay, sa.Interval),
         ),
@@ -162,18 +152,18 @@ def postpone(job_id: str, lease: UUID, reason: str, delay: timedelta) -> Stateme
 
 
 def reclaim(max_crashes: int, limit: int) -> Statement[JobRow]:
-    """Take back jobs whose lease ran out, so many at most. One that took down `max_crashes` workers is a poison_job.
+    """Requeue up to `limit` jobs whose lease has expired. A job that crashed `max_crashes` workers fails (poison_job).
 
-    Its companions in the micro-batch count one crash too, but are run alone from then on (`leases.claim`), so that
-    only the guilty one reaches the limit.
+    The other jobs of its micro-batch count one crash too, but are executed alone from then on (`leases.claim`), so that
+    only the job that causes the crashes reaches the limit.
     """
-    # No index has the end of a lease, as each renewal would have to write it: the few jobs in progress are looked at.
-    is_lost = in_status(JobStatus.IN_PROGRESS), jobs.c.lease_expires_at <= STATEMENT_TIME
-    pick = _pick(limit, *is_lost)
-    statement = _give_back(
+    # No index has the end of a lease, because each renewal would write it: all of the few jobs in progress are read.
+    has_expired_lease = in_status(JobStatus.IN_PROGRESS), jobs.c.lease_expires_at <= STATEMENT_TIME
+    pick = _pick(limit, *has_expired_lease)
+    statement = _requeue(
         sa.update(jobs).where(jobs.c.id == pick.c.id),
         "lease_expired",
-        exhausted=jobs.c.crashes + 1 >= max_crashes,
+        is_exhausted=jobs.c.crashes + 1 >= max_crashes,
         error=PoisonJob(),
         crashes=jobs.c.crashes + 1,
     )
@@ -181,66 +171,36 @@ def reclaim(max_crashes: int, limit: int) -> Statement[JobRow]:
 
 
 def cancel(project_id: str, job_id: str) -> Statement[JobRow]:
-    """Wish that a job stop: at once while it waits, at the next denoising step while it is drawn.
+    """Cancel a job: at once while it is queued, at the next denoising step while it is in progress.
 
-    No row back: it does not exist, is final, or was asked to stop before. It never touches another job.
+    No row is returned if the job does not exist, is final, or its cancel was requested before.
     """
-    waiting = in_status(JobStatus.QUEUED)
-    moved = (
-        sa.update(jobs)
-        .where(
-            jobs.c.id == job_id,
-            jobs.c.project_id == project_id,
-            in_status(JobStatus.QUEUED, JobStatus.IN_PROGRESS),
-            jobs.c.cancel_requested_at.is_(None),
-        )
-        .values(_unwanted(waiting))
-        .returning(*JOB_COLUMNS)
-        .cte("moved")
-    )
-    return Statement(with_event(moved, _stopped_or_asked(moved)), JobRow)
+    update = sa.update(jobs).where(jobs.c.id == job_id, jobs.c.project_id == project_id, *_IS_CANCELLABLE)
+    return Statement(_cancel(update), JobRow)
 
 
 def cancel_batch_jobs(batch_id: str, limit: int) -> Statement[JobRow]:
-    """`cancel` for the jobs of a batch, some at a time. No row back: none is left to ask."""
-    waiting = in_status(JobStatus.QUEUED)
-    pick = _pick(
-        limit,
-        jobs.c.batch_id == batch_id,
-        in_status(JobStatus.QUEUED, JobStatus.IN_PROGRESS),
-        jobs.c.cancel_requested_at.is_(None),
-        order=jobs.c.batch_id,
-    )
-    moved = (
-        sa.update(jobs).where(jobs.c.id == pick.c.id).values(_unwanted(waiting)).returning(*JOB_COLUMNS).cte("moved")
-    )
-    return Statement(with_event(moved, _stopped_or_asked(moved)), JobRow)
+    """`cancel` for up to `limit` jobs of a batch. No row is returned when no job is left to cancel."""
+    pick = _pick(limit, jobs.c.batch_id == batch_id, *_IS_CANCELLABLE, order=jobs.c.batch_id)
+    return Statement(_cancel(sa.update(jobs).where(jobs.c.id == pick.c.id)), JobRow)
 
 
 def acknowledge_cancel(job_id: str, lease: UUID) -> Statement[JobRow]:
-    """The worker has stopped drawing a job that its owner wished to stop."""
-    return Statement(
-        with_event(
-            _held(job_id, lease)
-            .where(jobs.c.cancel_requested_at.is_not(None))
-            .values(_ended(JobStatus.CANCELLED))
-            .returning(*JOB_COLUMNS)
-            .cte("moved")
-        ),
-        JobRow,
-    )
+    """Finish the cancel of a job that a worker has stopped generating."""
+    update = _leased(job_id, lease).where(jobs.c.cancel_requested_at.is_not(None))
+    return Statement(with_event(_update_cte(update.values(_finish_values(JobStatus.CANCELLED)))), JobRow)
 
 
 def expire(limit: int) -> Statement[JobRow]:
-    """End jobs that have waited longer than they may, so many at most."""
-    is_late = in_status(JobStatus.QUEUED), jobs.c.expires_at <= STATEMENT_TIME
-    pick = _pick(limit, *is_late, order=jobs.c.expires_at)
-    update = sa.update(jobs).where(jobs.c.id == pick.c.id).values(_ended(JobStatus.EXPIRED))
-    return Statement(with_event(update.returning(*JOB_COLUMNS).cte("moved")), JobRow)
+    """Expire up to `limit` jobs that were queued for longer than their maximum time."""
+    is_overdue = in_status(JobStatus.QUEUED), jobs.c.expires_at <= STATEMENT_TIME
+    pick = _pick(limit, *is_overdue, order=jobs.c.expires_at)
+    update = sa.update(jobs).where(jobs.c.id == pick.c.id).values(_finish_values(JobStatus.EXPIRED))
+    return Statement(with_event(_update_cte(update)), JobRow)
 
 
 def delete(project_id: str, job_id: str) -> Statement[str]:
-    """Forget a final job with its events and images. The caller has removed the objects first."""
+    """Delete a final job with its events and the rows of its images. The caller has deleted the objects before."""
     return Statement(
         (
             sa.delete(jobs)
@@ -252,10 +212,10 @@ def delete(project_id: str, job_id: str) -> Statement[str]:
 
 
 def _pick(limit: int, *conditions: sa.ColumnElement[bool], order: sa.ColumnElement[Any] | None = None) -> sa.CTE:
-    """Some jobs that meet conditions and that nobody else has locked.
+    """Up to `limit` jobs that meet conditions and are not locked by another transaction.
 
-    order: the first column of the index that serves the conditions. An order makes the planner take that index even
-    where its statistics are old.
+    order: the first column of the index for the conditions. The order makes the planner use that index even if its
+    statistics are old.
     """
     return (
         sa.select(jobs.c.id)
@@ -268,25 +228,34 @@ def _pick(limit: int, *conditions: sa.ColumnElement[bool], order: sa.ColumnEleme
     )
 
 
-def _unwanted(waiting: sa.ColumnElement[bool]) -> dict[str, Any]:
-    return {
-        "status": sa.case((waiting, JobStatus.CANCELLED), else_=jobs.c.status),
-        "finished_at": sa.case((waiting, NOW)),
-        "cancel_requested_at": NOW,
-        "version": jobs.c.version + 1,
-    }
+def _update_cte(update: sa.Update | sa.Insert) -> sa.CTE:
+    """A statement as a CTE of the rows that it writes."""
+    return update.returning(*JOB_COLUMNS).cte("updated_jobs")
 
 
-def _stopped_or_asked(moved: sa.CTE) -> sa.ColumnElement[str]:
-    return sa.case((in_status(JobStatus.CANCELLED, of=moved), "job.cancelled"), else_="job.cancel_requested")
+_IS_CANCELLABLE = in_status(JobStatus.QUEUED, JobStatus.IN_PROGRESS), jobs.c.cancel_requested_at.is_(None)
+
+
+def _cancel(update: sa.Update) -> sa.Select[Any]:
+    is_queued = in_status(JobStatus.QUEUED)
+    updated_jobs = _update_cte(
+        update.values(
+            status=sa.case((is_queued, JobStatus.CANCELLED), else_=jobs.c.status),
+            finished_at=sa.case((is_queued, NOW)),
+            cancel_requested_at=NOW,
+            version=jobs.c.version + 1,
+        )
+    )
+    is_cancelled = in_status(JobStatus.CANCELLED, of=updated_jobs)
+    return with_event(updated_jobs, sa.case((is_cancelled, "job.cancelled"), else_="job.cancel_requested"))
 
 
 def _seconds(amount: sa.ColumnElement[float]) -> sa.ColumnElement[Any]:
     return sa.func.make_interval(0, 0, 0, 0, 0, 0, amount)
 
 
-def _held(job_id: str | sa.ColumnElement[str], lease: UUID | sa.ColumnElement[UUID]) -> sa.Update:
-    """The fence: only the holder of the current lease moves a running job."""
+def _leased(job_id: str | sa.ColumnElement[str], lease: UUID | sa.ColumnElement[UUID]) -> sa.Update:
+    """An update of a job in progress. Only the holder of the current lease may make it."""
     return sa.update(jobs).where(jobs.c.id == job_id, in_status(JobStatus.IN_PROGRESS), jobs.c.lease == lease)
 
 
@@ -298,111 +267,108 @@ _NO_LEASE: dict[str, Any] = {
 }
 
 
-def _ended(status: Any) -> dict[str, Any]:
+def _finish_values(status: Any) -> dict[str, Any]:
     return {"status": status, "finished_at": NOW, "version": jobs.c.version + 1, **_NO_LEASE}
 
 
-def _give_back(
+def _requeue(
     update: sa.Update,
     reason: str,
     *,
-    exhausted: sa.ColumnElement[bool],
+    is_exhausted: sa.ColumnElement[bool],
     error: GenerationError,
     **values: Any,
 ) -> sa.Select[Any]:
-    """in_progress -> queued; or cancelled if its owner wishes so; or failed with `error` if it is `exhausted`."""
-    unwanted = jobs.c.cancel_requested_at.is_not(None)
-    failed = sa.and_(~unwanted, exhausted)
-    moved = (
+    """in_progress -> queued; cancelled if that was requested; failed with `error` if no attempt is left."""
+    is_cancelled = jobs.c.cancel_requested_at.is_not(None)
+    is_failed = sa.and_(~is_cancelled, is_exhausted)
+    status = sa.case((is_cancelled, JobStatus.CANCELLED), (is_exhausted, JobStatus.FAILED), else_=JobStatus.QUEUED)
+    updated_jobs = _update_cte(
         update.values(
-            status=sa.case((unwanted, JobStatus.CANCELLED), (exhausted, JobStatus.FAILED), else_=JobStatus.QUEUED),
-            finished_at=sa.case((sa.or_(unwanted, exhausted), NOW)),
-            error_code=sa.case((failed, error.code)),
-            error_message=sa.case((failed, error.message)),
+            status=status,
+            finished_at=sa.case((sa.or_(is_cancelled, is_exhausted), NOW)),
+            error_code=sa.case((is_failed, error.code)),
+            error_message=sa.case((is_failed, error.message)),
             version=jobs.c.version + 1,
             **_NO_LEASE,
             **values,
         )
-        .returning(*JOB_COLUMNS)
-        .cte("moved")
     )
-    queued = in_status(JobStatus.QUEUED, of=moved)
-    event_type = sa.case((queued, "job.requeued"), else_=sa.literal("job.") + moved.c.status)
-    return with_event(moved, event_type, reason=reason)
+    is_queued = in_status(JobStatus.QUEUED, of=updated_jobs)
+    event_type = sa.case((is_queued, "job.requeued"), else_=sa.literal("job.") + updated_jobs.c.status)
+    return with_event(updated_jobs, event_type, reason=reason)
 
 
-_GIVEN = tuple(name for name in NewJob.__slots__ if name != "ttl")
+_INSERT_COLUMNS = tuple(name for name in NewJob.__slots__ if name != "ttl")
 
 
 def _as_json(number: int, job: NewJob) -> dict[str, Any]:
-    values = {name: getattr(job, name) for name in _GIVEN}
+    values = {name: getattr(job, name) for name in _INSERT_COLUMNS}
     return {**values, "parameters": job.parameters.dump(), "number": number, "ttl": job.ttl.total_seconds()}
 
 
 def _submit() -> sa.Select[Any]:
-    """The statement of `submit`, its values left open: one JSON array, whatever the number of jobs."""
-    new = _rows_of(
-        "new",
-        *(sa.column(name, jobs.c[name].type) for name in _GIVEN),
+    """The statement of `submit`, without its values: one JSON array, for any number of jobs."""
+    new_jobs = _json_rows(
+        "new_jobs",
+        *(sa.column(name, jobs.c[name].type) for name in _INSERT_COLUMNS),
         sa.column("number", sa.Integer),
         sa.column("ttl", sa.Double),
     )
-    # Where each flow stands is looked up once, not for each of its jobs; these stand behind each other from there,
-    # as if they had come one by one.
-    flow = sa.select(new.c.queue, new.c.project_id, new.c.priority).distinct().subquery("flow")
-    standing = fairness.precedence(flow.c.priority, batch=False)
-    started = (
-        sa.select(flow, fairness.start(flow.c.queue, flow.c.project_id, standing).label("start"))
-        .cte("started")
+    # The start of each flow is read once, not once per job. The ranks of its jobs follow from there by their cost, as
+    # if they had been submitted one by one.
+    flow = sa.select(new_jobs.c.queue, new_jobs.c.project_id, new_jobs.c.priority).distinct().subquery("flow")
+    flow_precedence = fairness.precedence(flow.c.priority, batch=False)
+    flow_starts = (
+        sa.select(flow, fairness.start(flow.c.queue, flow.c.project_id, flow_precedence).label("start"))
+        .cte("flow_starts")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    of_flow = sa.and_(*(new.c[name] == started.c[name] for name in ("queue", "project_id", "priority")))
-    up_to = sa.func.sum(new.c.cost).over(
-        partition_by=(new.c.queue, new.c.project_id, new.c.priority), order_by=new.c.number
+    is_same_flow = sa.and_(*(new_jobs.c[name] == flow_starts.c[name] for name in ("queue", "project_id", "priority")))
+    cumulative_cost = sa.func.sum(new_jobs.c.cost).over(
+        partition_by=(new_jobs.c.queue, new_jobs.c.project_id, new_jobs.c.priority), order_by=new_jobs.c.number
     )
-    return with_event(
-        sa.insert(jobs)
-        .from_select(
-            [*_GIVEN, *LEGACY_COLUMNS, "status", "fair_rank", "expires_at"],
-            sa.select(
-                *(new.c[name] for name in _GIVEN),
-                *legacy_values(new.c.parameters),
-                sa.literal(JobStatus.QUEUED),
-                started.c.start + up_to,
-                NOW + _seconds(new.c.ttl),
-            )
-            .join_from(new, started, of_flow)
-            .order_by(new.c.number),
+    insert = sa.insert(jobs).from_select(
+        [*_INSERT_COLUMNS, *LEGACY_COLUMNS, "status", "fair_rank", "expires_at"],
+        sa.select(
+            *(new_jobs.c[name] for name in _INSERT_COLUMNS),
+            *legacy_values(new_jobs.c.parameters),
+            sa.literal(JobStatus.QUEUED),
+            flow_starts.c.start + cumulative_cost,
+            NOW + _seconds(new_jobs.c.ttl),
         )
-        .returning(*JOB_COLUMNS)
-        .cte("moved"),
-        "job.queued",
+        .join_from(new_jobs, flow_starts, is_same_flow)
+        .order_by(new_jobs.c.number),
     )
+    return with_event(_update_cte(insert), "job.queued")
 
 
-def _rows_of(name: str, *columns: sa.ColumnClause[Any]) -> sa.TableValuedAlias:
-    """A JSON array of objects, bound as parameter `name`, as rows."""
+def _json_rows(name: str, *columns: sa.ColumnClause[Any]) -> sa.TableValuedAlias:
+    """The objects of a JSON array as rows. The array is bound as parameter `name`."""
     array = sa.cast(sa.bindparam(name, type_=JSONB), JSONB)
     return sa.func.jsonb_to_recordset(array).table_valued(*columns).render_derived(name=name, with_types=True)
 
 
 def _complete() -> sa.Select[Any]:
-    """The statement of `complete`, its values left open."""
-    held = _held(sa.bindparam("held_id", type_=sa.Text), sa.bindparam("held_lease", type_=sa.Uuid))
-    warnings = sa.cast(sa.bindparam("given_warnings", type_=JSONB), JSONB)
-    done = held.values(_ended(JobStatus.COMPLETED) | {"warnings": warnings}).returning(*JOB_COLUMNS).cte("moved")
-    named = _rows_of("stored", *(sa.column(name, images.c[name].type) for name in StoredImage.__annotations__))
-    kept = (
+    """The statement of `complete`, without its values."""
+    update = _leased(sa.bindparam("leased_id", type_=sa.Text), sa.bindparam("current_lease", type_=sa.Uuid))
+    warnings = sa.cast(sa.bindparam("job_warnings", type_=JSONB), JSONB)
+    updated_jobs = _update_cte(update.values(_finish_values(JobStatus.COMPLETED) | {"warnings": warnings}))
+    columns = (sa.column(name, images.c[name].type) for name in StoredImage.__annotations__)
+    new_images = _json_rows("stored_images", *columns)
+    inserted_images = (
         sa.insert(images)
         .from_select(
-            ["job_id", "project_id", *(column.name for column in named.c)],
-            sa.select(done.c.id, done.c.project_id, *named.c).select_from(sa.join(done, named, sa.true())),
+            ["job_id", "project_id", *(column.name for column in new_images.c)],
+            sa.select(updated_jobs.c.id, updated_jobs.c.project_id, *new_images.c).select_from(
+                sa.join(updated_jobs, new_images, sa.true())
+            ),
         )
-        .cte("kept")
+        .cte("inserted_images")
     )
-    return with_event(done, "job.completed").add_cte(kept)
+    return with_event(updated_jobs, "job.completed").add_cte(inserted_images)
 
 
-# Built once, as every job runs both: to build one takes longer than to run it (docs/05-performance.md).
+# Built once, because every job executes both: building one takes longer than executing it (docs/05-performance.md).
 _SUBMIT = _submit()
 _COMPLETE = _complete()

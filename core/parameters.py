@@ -1,10 +1,10 @@
-"""The parameters of an image: one type, and for each field a `Rule` that says what follows from it.
+"""The parameters of an image: one type, with a `Rule` for each field.
 
-A request, the `parameters` column of a job, the micro-batch key, the receipt of an image, the refusal "this model has
-no X", the options of `safelight generate` and `safelight batch`, the JSON of a job and the OpenAPI document are made by
-looping over this type. A new parameter is a field here and the generator that honours it.
+Requests, the `parameters` column of a job, the micro-batch key, the receipt of an image, the error for a parameter that
+a model does not support, the options of `safelight generate` and `safelight batch`, the JSON of a job and the OpenAPI
+document all iterate over this type. To add a parameter, add a field here and support it in a generator.
 
-Nothing heavy is imported: the command line reads this module for its options.
+The command line imports this module for its options, so it has only light imports.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from core.text import Text
 
 Operation = Literal["generation", "edit", "variation"]
 Quality = Literal["auto", "low", "medium", "high", "xhigh", "max"]
-"""How much effort a provider puts into an image, in OpenAI's words."""
+"""The effort of a provider for an image, with OpenAI's values."""
 OutputFormat = Literal["png", "webp", "jpeg"]
 
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
@@ -30,13 +30,13 @@ SEEDS = 2**32
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What follows from a parameter. The defaults are the safe choice for a new one.
+    """The rules of a parameter. The defaults are the safe choice for a new one.
 
-    microbatch: what jobs must agree on to share a pass over the device: its "value", its "presence", or nothing.
-    receipt: whether an image's receipt keeps it. Everything that changes the pixels belongs there.
-    operations: which operations have it.
-    generators: names of the generators that honour it; None: all.
-    from_catalog: its values are those that the catalogue lists for a model; a model that lists none does not have it.
+    microbatch: what must be equal for jobs to share a pass over the device: its "value", its "presence", or nothing.
+    receipt: whether an image's receipt contains it. Everything that changes the pixels belongs there.
+    operations: the operations that accept it.
+    generators: names of the generators that support it; None: all.
+    from_catalog: the catalogue lists its values for each model; a model without values does not support it.
     """
 
     microbatch: Literal["value", "presence"] | None = "value"
@@ -47,7 +47,7 @@ class Rule:
 
 
 class Parameters(BaseModel):
-    """How images are generated, apart from model, operation, prompt and input images. None: the model's default."""
+    """The parameters of images, except model, operation, prompt and input images. None: the model's default."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -65,10 +65,10 @@ class Parameters(BaseModel):
         None, description="Sampler, such as `euler_a`, one of the model's `choices`. Default: the model's own."
     )
     seed: Annotated[int | None, Ge(0), Le(SEEDS - 1), Rule(microbatch=None)] = Field(
-        None, description="Seed of the first image; image i has seed + i. Chosen at random by default."
+        None, description="Seed of the first image; image i has seed + i. Default: random."
     )
     quality: Annotated[Quality, Rule(receipt=False, from_catalog=True)] = Field(
-        "auto", description="Effort of a provider, one of the model's `qualities`. Other models have no quality."
+        "auto", description="Effort of a provider: one of the model's `qualities`. Not for other models."
     )
     output_format: Annotated[OutputFormat, Rule(microbatch=None, receipt=False)] = Field(
         "png", description="File format of the images."
@@ -77,20 +77,20 @@ class Parameters(BaseModel):
         None, description="Quality of webp and jpeg files, in percent."
     )
     strength: Annotated[float | None, Gt(0), Le(1), Rule(operations=("edit",))] = Field(
-        None, description="How far an edit departs from `image`, up to 1 (nothing of it remains)."
+        None, description="How much an edit changes `image`, up to 1 (nothing of it remains)."
     )
     postprocess: Annotated[Postprocess | None, Rule(microbatch=None)] = Field(
-        None, description="Filters for the finished images."
+        None, description="Filters for the generated images."
     )
     partial_images: Annotated[int, Ge(0), Le(3), Rule(microbatch=None, receipt=False)] = Field(
-        0, description="Previews of each image that the job's events bring while it is generated."
+        0, description="Number of previews of each image in the job's events during generation."
     )
 
 
 class ResolvedParameters(Parameters):
-    """The parameters of a job: the model's defaults are filled in. This is what the database stores.
+    """The parameters of a job, with the model's defaults, as the database stores them.
 
-    A job that was submitted by a newer version may have more of them: see `unknown`.
+    A job that was submitted by a newer version may have more parameters; see `unknown`.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -101,17 +101,17 @@ class ResolvedParameters(Parameters):
     seed: Annotated[int, Ge(0), Le(SEEDS - 1), Rule(microbatch=None)]
 
     @classmethod
-    def load(cls, stored: Mapping[str, Any]) -> Self:
-        """From the JSON of a job's row."""
-        return cls.model_validate(stored, strict=False)
+    def load(cls, data: Mapping[str, Any]) -> Self:
+        """Read the JSON of a job's row."""
+        return cls.model_validate(data, strict=False)
 
     def dump(self) -> dict[str, Any]:
-        """As the JSON of a job's row."""
+        """Return the JSON of a job's row."""
         return self.model_dump(mode="json", exclude_none=True)
 
     @property
     def unknown(self) -> list[str]:
-        """Parameters that this version does not know."""
+        """Names of parameters that this version does not know."""
         return sorted(self.model_extra or ())
 
     @property
@@ -137,8 +137,8 @@ def rules() -> Mapping[str, Rule]:
     return by_name
 
 
-def lacked_by(generator: str) -> frozenset[str]:
-    """The parameters that a generator does not honour, by the parameters' own rules."""
+def unsupported_by(generator: str) -> frozenset[str]:
+    """The parameters that a generator does not support, from the rules of the parameters."""
     return frozenset(
         name for name, rule in rules().items() if rule.generators is not None and generator not in rule.generators
     )

@@ -37,7 +37,7 @@ RENAMED = {
     "SAFELIGHT_MAX_PICTURE_PIXELS": "SAFELIGHT_MAX_IMAGE_PIXELS",
     "SAFELIGHT_WEBHOOK_LANE": "SAFELIGHT_WEBHOOK_DESTINATION_CONCURRENCY",
 }
-"""Variables of earlier versions and their names now. An old name is an error: it would be ignored without a word."""
+"""Variables of earlier versions and their new names. An old name is an error, because it would be ignored."""
 
 
 class Settings(BaseSettings):
@@ -69,8 +69,8 @@ class Settings(BaseSettings):
     )
     storage_timeout: Annotated[Duration, Le(timedelta(seconds=60))] = Field(
         timedelta(seconds=20),
-        description="Longest the object storage may leave a request unanswered; at most a minute. An image, or a part "
-        "of 5 MB, must be uploaded in this time. A request that is repeated after an error may take twice as long.",
+        description="Maximum time without a response of the object storage; at most a minute. An image, or a part of "
+        "5 MB, must be uploaded in this time. A request that is retried after an error may take twice as long.",
     )
     presign: bool = Field(
         True,
@@ -102,7 +102,7 @@ class Settings(BaseSettings):
     # Leases (recovery after kill -9 takes between lease - heartbeat and lease + sweep + claim)
     lease: Duration = Field(
         timedelta(seconds=30),
-        description="Lease duration: a job is taken back when its worker has not renewed the lease for so long.",
+        description="Lease duration: a job is queued again if its worker has not renewed the lease for this time.",
     )
     heartbeat: Duration = Field(
         timedelta(seconds=10), description="Interval at which a worker renews its leases; at most half of lease."
@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     )
     cleanup: Duration = Field(
         timedelta(minutes=10),
-        description="How often what is past its retention, and files that no row names, are looked for and deleted.",
+        description="Interval at which expired data, and files without a database row, are deleted.",
     )
     poll: Duration = Field(
         timedelta(seconds=5), description="Interval at which a worker looks for jobs when no notification arrives."

@@ -34,18 +34,18 @@ EXTENSIONS = {"png": "png", "webp": "webp", "jpeg": "jpg"}
 MEDIA_TYPES = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
 
 
-MISSING = (NotFoundError, FileNotFoundError)  # the local store speaks of files
+MISSING = (NotFoundError, FileNotFoundError)  # a local store raises FileNotFoundError
 BROKEN = (BaseError, OSError)
-LONGEST_REQUEST = timedelta(hours=1)
-"""A download may take this long in all, as its reader may be slow; a pause of the server is limited apart."""
+MAX_REQUEST_TIME = timedelta(hours=1)
+"""Maximum time of a download, whose reader may be slow. `storage_timeout` limits the pauses of the server."""
 
 UNFINISHED = re.compile(r"#\d+$")
-"""How obstore names a file in a directory before it is whole."""
+"""The end of the name that obstore gives to an incomplete file."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object as a listing shows it."""
+    """An object of a listing."""
 
     key: str
     bytes: int
@@ -53,7 +53,7 @@ class StoredObject:
 
 
 def image_key(job_id: str, lease: UUID, index: int, output_format: str) -> str:
-    """The key of image `index` of a job, as written under one lease."""
+    """The key of image `index` of a job, written under one lease."""
     return f"jobs/{job_id}/{lease.hex}/{index}.{EXTENSIONS[output_format]}"
 
 
@@ -63,7 +63,7 @@ def image_prefix(job_id: str) -> str:
 
 
 class Storage:
-    """Puts, gets, lists and deletes objects. Every failure is StorageUnavailable, a missing object NotFound."""
+    """Writes, reads, lists and deletes objects. Raises NotFound for a missing object, else StorageUnavailable."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -83,7 +83,7 @@ class Storage:
             raise StorageUnavailable(f"Could not write {key}: {first_line(error)}") from error
 
     def write(self, key: str, chunks: Iterator[bytes]) -> None:
-        """Write an object from chunks that need not fit into memory together, and that may be read from here as well.
+        """Write an object from chunks, which need not fit into memory and may be read from this storage.
 
         A failure may leave an incomplete object. No row references it, and the sweep deletes it.
         """
@@ -95,42 +95,42 @@ class Storage:
             raise StorageUnavailable(f"Could not write {key}: {first_line(error)}") from error
 
     async def put_chunks(self, key: str, chunks: AsyncIterator[bytes]) -> None:
-        """Write an object atomically, from chunks that need not fit into memory together."""
+        """Write an object atomically from chunks, which need not fit into memory."""
         try:
             await obstore.put_async(self._store, key, chunks)
         except BROKEN as error:
             raise StorageUnavailable(f"Could not write {key}: {first_line(error)}") from error
 
-    async def fetch(self, key: str) -> bytes:
-        """Read an object whole, for asynchronous code; see `get`."""
-        return b"".join([chunk async for chunk in await self.read(key)])
+    async def get_async(self, key: str) -> bytes:
+        """Read a complete object, for asynchronous code; see `get`."""
+        return b"".join([chunk async for chunk in await self.stream_async(key)])
 
-    async def read(self, key: str) -> AsyncIterator[bytes]:
-        """Stream an object in chunks. NotFound and StorageUnavailable come before the first chunk."""
+    async def stream_async(self, key: str) -> AsyncIterator[bytes]:
+        """Read an object in chunks. NotFound and StorageUnavailable are raised before the first chunk."""
         try:
             result = await obstore.get_async(self._store, key)
         except MISSING as error:
-            raise NotFound("The file is gone.") from error
+            raise NotFound("The file no longer exists.") from error
         except BROKEN as error:
             raise StorageUnavailable from error
         return _chunks(result)
 
     def get(self, key: str) -> bytes:
-        """Read an object whole."""
+        """Read a complete object."""
         try:
             return bytes(obstore.get(self._store, key).bytes())
         except MISSING as error:
-            raise NotFound("The file is gone.") from error
+            raise NotFound("The file no longer exists.") from error
         except BROKEN as error:
             raise StorageUnavailable from error
 
     def stream(self, key: str) -> Iterator[bytes]:
-        """Read an object in chunks; see `read`."""
+        """Read an object in chunks, for synchronous code; see `stream_async`."""
         try:
             for chunk in obstore.get(self._store, key):
                 yield bytes(chunk)
         except MISSING as error:
-            raise NotFound("The file is gone.") from error
+            raise NotFound("The file no longer exists.") from error
         except BROKEN as error:
             raise StorageUnavailable from error
 
@@ -155,7 +155,7 @@ class Storage:
     def delete_unfinished(self, before: datetime) -> int:
         """Delete incomplete files that were last written before a time. Returns their number.
 
-        A directory keeps them under names that no listing shows. Other stores have rules of their own for them.
+        A local directory has them under names that listings omit. Other stores have their own rules for them.
         """
         if not isinstance(self._store, LocalStore):
             return 0
@@ -167,7 +167,7 @@ class Storage:
                     count += 1
         return count
 
-    async def remove(self, key: str) -> None:
+    async def delete_async(self, key: str) -> None:
         """Delete one object, for asynchronous code; see `delete`."""
         try:
             with suppress(*MISSING):
@@ -194,10 +194,10 @@ class Storage:
             raise StorageUnavailable from error
 
     def url(self, image_id: str, key: str, ttl: timedelta | None = None) -> str:
-        """A link to an image that works without a key until it expires, after `url_ttl` if nothing else is said.
+        """A link to an image that works without an API key until it expires. Default of `ttl`: `url_ttl`.
 
-        Presigned where the store can sign; else the API's own address with an HMAC. The link of an image stays the
-        same for half of that time, so that clients can cache by it.
+        The link is presigned by the store if possible, else it is a URL of the API with an HMAC. It stays the same for
+        half of its time, so that clients can use it as a cache key.
         """
         ttl = ttl or self._settings.url_ttl
         if isinstance(self._store, S3Store | GCSStore | AzureStore) and self._settings.presign:
@@ -207,7 +207,7 @@ class Storage:
         query = urlencode({"expires": expires, "signature": self._signature(image_id, expires)})
         return f"{self._settings.base_url}/v1/images/{image_id}/content?{query}"
 
-    def signed(self, image_id: str, expires: int, signature: str) -> bool:
+    def is_signed(self, image_id: str, expires: int, signature: str) -> bool:
         """Whether the signature of a URL is valid and has not expired."""
         valid = self._signature(image_id, expires)
         return expires > time.time() and hmac.compare_digest(signature.encode(), valid.encode())
@@ -234,15 +234,15 @@ def _open(settings: Settings) -> ObjectStore:
         return LocalStore(directory, automatic_cleanup=True)
     limit = settings.storage_timeout
     options: ClientConfig = {
-        "timeout": LONGEST_REQUEST,
+        "timeout": MAX_REQUEST_TIME,
         "connect_timeout": min(timedelta(seconds=3), limit),
-        "read_timeout": limit,  # of an upload: from its first byte to the answer
-        # An inner store often speaks plain http; whoever names such an address means it.
+        "read_timeout": limit,  # of an upload: from its first byte to the response
+        # A store in the internal network often has no TLS. The operator chooses that with the address.
         "allow_http": os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"),
     }
     # Region, endpoint and credentials come from the usual variables of each cloud (AWS_ENDPOINT_URL, AWS_REGION ...).
-    # A request that was refused is repeated for as long as one may hang; obstore's default of three minutes is longer
-    # than a worker may be without progress (`stall_timeout`).
+    # A failed request is retried for the time that one request may take. obstore's default of three minutes is longer
+    # than the maximum time of a worker without progress (`stall_timeout`).
     return from_url(url, client_options=options, retry_config={"max_retries": 10, "retry_timeout": limit})
 
 

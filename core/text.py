@@ -1,4 +1,4 @@
-"""Text that clients send: no control characters, which Postgres or a terminal cannot take."""
+"""Text from clients, without the control characters that Postgres rejects or a terminal would interpret."""
 
 import re
 from typing import Annotated
@@ -8,11 +8,11 @@ from pydantic import AfterValidator, Field
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 PRINTABLE = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
-"""The same for a JSON schema."""
+"""The same rule as a pattern for a JSON schema."""
 
 
 def check_printable(text: str) -> str:
-    """The text. Raises ValueError if it has a control character other than tab and line ends."""
+    """Return the text. Raises ValueError if it has a control character other than tab and line ends."""
     if match := _CONTROL.search(text):
         raise ValueError(f"must not contain the control character U+{ord(match[0]):04X}")
     return text

@@ -70,7 +70,7 @@ async def _members(context: Context, batch_id: str) -> AsyncIterator[AsyncMember
     async for job in _lines(context, batch_id, only_completed=True):
         for image in job.images or ():
             try:
-                content = await context.storage.read(image["storage_key"])
+                content = await context.storage.stream_async(image["storage_key"])
             except NotFound:  # the image has just been deleted
                 continue
             created_at = datetime.fromisoformat(image["created_at"]).astimezone(UTC)

@@ -8,7 +8,7 @@ from api.batches.submission import as_lines, input_file, template_job
 from api.context import Context
 from api.inputs import read_inputs as read_images
 from core import provider_calls
-from core.batches.input_file import Kind, Reading, max_line_bytes, read
+from core.batches.input_file import Kind, ReadOptions, max_line_bytes, parse_lines
 from core.batches.requests import BatchRequest
 from core.batches.schemas import BatchError, BatchErrors, BatchEstimate
 from core.batches.transitions import LineError
@@ -43,7 +43,7 @@ async def estimate(context: Context, project_id: str, request: BatchRequest) -> 
     chunks: Iterable[bytes]
     kind: Kind
     if request.requests is not None:
-        kind, chunks = "jsonl", as_lines(request.requests, request.door)
+        kind, chunks = "jsonl", as_lines(request.requests, request.target_endpoint)
     else:
         kind, row = await input_file(context, project_id, request.input_file_id or "")
         chunks = context.storage.stream(row.storage_key)
@@ -54,16 +54,16 @@ async def estimate(context: Context, project_id: str, request: BatchRequest) -> 
         return asyncio.run_coroutine_threadsafe(read_images(context, project_id, job), loop).result().ids
 
     check = BatchCheck(context.catalog, context.settings, project_id, read_inputs)
-    reading = Reading(request.door, request.shared, max_line_bytes(context.settings))
+    options = ReadOptions(request.target_endpoint, request.shared_parameters, max_line_bytes(context.settings))
     async with context.dry_runs:
-        await asyncio.to_thread(_validate, check, kind, chunks, reading)
+        await asyncio.to_thread(_validate, check, kind, chunks, options)
     totals = Totals(check.total, check.models, check.images, check.seconds, check.errors)
     return await _estimate(context, project_id, totals)
 
 
-def _validate(check: BatchCheck, kind: Kind, chunks: Iterable[bytes], reading: Reading) -> None:
-    for line in read(kind, chunks, reading):
-        if not check.take(line):
+def _validate(check: BatchCheck, kind: Kind, chunks: Iterable[bytes], options: ReadOptions) -> None:
+    for line in parse_lines(kind, chunks, options):
+        if not check.add(line):
             return
 
 

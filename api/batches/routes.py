@@ -124,7 +124,7 @@ async def cancel(batch_id: str, context: AppContext, project_id: Project) -> Res
     A final batch is unchanged.
     """
     if await context.database.execute(batches.cancel(project_id, batch_id)):
-        await context.listener.changed(batch_id)
+        await context.listener.publish_change(batch_id)
     return answer(await show(context, project_id, batch_id))
 
 

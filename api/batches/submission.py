@@ -16,14 +16,14 @@ from api.jobs.idempotency import store
 from core import fairness, files, idempotency
 from core.batches import transitions as batches
 from core.batches.input_file import Kind, kind_of
-from core.batches.requests import BatchRequest, request_of
+from core.batches.requests import BatchRequest, parse_body
 from core.batches.schemas import BatchObject, batch_object
 from core.batches.transitions import NewBatch
 from core.db import AsyncTransaction
 from core.errors import InvalidParameter, SafelightError, TooManyBatches
 from core.files import NewFile
 from core.ids import new_id
-from core.job_inserts import CHUNK_ROWS, COPY, INSERT_TIMEOUT, RowsOf, ranked
+from core.job_inserts import CHUNK_ROWS, COPY, INSERT_TIMEOUT, RowWriter, with_rank
 from core.jobs import NewJob
 from core.requests.plan import check_webhook, plan, random_seed
 from core.rows import FileRow
@@ -43,9 +43,9 @@ async def submit(
     """Insert a batch. None: its key is in use, and nothing was inserted. Raises InvalidRequest, TooManyBatches."""
     new_batch = NewBatch(
         project_id=project_id,
-        endpoint=request.door,
+        endpoint=request.target_endpoint,
         completion_window=request.window,
-        parameters=request.shared,
+        parameters=request.shared_parameters,
         response_format=request.response_format,
         output_ttl=request.output_ttl,
         metadata=request.metadata,
@@ -55,7 +55,7 @@ async def submit(
         template = template_job(context, project_id, request, request.prompts)
         return await _insert_with_jobs(context, new_batch, template, request.prompts, keyed_request)
     if request.requests is not None:
-        file = await _store_requests(context, project_id, request.requests, request.door)
+        file = await _store_requests(context, project_id, request.requests, request.target_endpoint)
         return await insert_batch(context, replace(new_batch, input_file_id=file.id), keyed_request, file)
     await input_file(context, project_id, request.input_file_id or "")
     return await insert_batch(context, replace(new_batch, input_file_id=request.input_file_id), keyed_request)
@@ -96,7 +96,7 @@ def _chunks(
     context: Context, new_batch: NewBatch, template: NewJob, prompts: Sequence[str], ends_at: datetime, rank: float
 ) -> Iterator[bytes]:
     """The rows of a batch's jobs, generated while Postgres stores earlier ones. rank: their first fair rank."""
-    rows = RowsOf(new_batch.id, ends_at)
+    rows = RowWriter(new_batch.id, ends_at)
     model = context.catalog.model(template.model)
     has_seed = "seed" in new_batch.parameters
     for begin in range(0, len(prompts), CHUNK_ROWS):
@@ -104,10 +104,10 @@ def _chunks(
         for index, prompt in enumerate(prompts[begin : begin + CHUNK_ROWS], begin):
             rank += template.cost
             seed = template.parameters.seed if has_seed else random_seed(model)
-            row = rows.row_like(
+            row = rows.row_from_template(
                 template, new_id("job"), prompt, seed, index, f"line-{index + 1}", new_batch.response_format
             )
-            chunk.append(ranked(row, rank))
+            chunk.append(with_rank(row, rank))
         yield b"".join(chunk)
 
 
@@ -136,7 +136,7 @@ async def _insert(
 def template_job(context: Context, project_id: str, request: BatchRequest, prompts: Sequence[str]) -> NewJob:
     """The job of the first prompt; the other jobs differ in prompt and seed only. Raises InvalidRequest."""
     try:
-        job_request, _ = request_of(request.door, {"prompt": prompts[0]}, request.shared)
+        job_request, _ = parse_body(request.target_endpoint, {"prompt": prompts[0]}, request.shared_parameters)
         template = plan(job_request, context.catalog, context.settings, project_id)
     except SafelightError as error:
         error.param = "prompts.0" if error.param == "prompt" else error.param

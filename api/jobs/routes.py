@@ -224,7 +224,7 @@ def _datetime(unix_seconds: int | None) -> datetime | None:
 async def cancel(job_id: str, context: AppContext, project_id: Project) -> Response:
     """Cancel a job: immediately if it is queued, at the next step if it is running. A final job is unchanged."""
     if await context.database.execute(jobs.cancel(project_id, job_id)):
-        await context.listener.changed(job_id)
+        await context.listener.publish_change(job_id)
     return answer(await show(context, project_id, job_id))
 
 

@@ -38,7 +38,7 @@ async def read_request(request: Request, context: Context, kind: type[RequestT])
                 )
             if len(files) > 1:
                 raise InvalidParameter(f"{name} takes one file; {len(files)} were sent.", param=name)
-            fields[name] = ImageSource.of(await files[0].read())
+            fields[name] = ImageSource.from_form(await files[0].read())
     if isinstance(filters := fields.get("postprocess"), dict):
         fields["postprocess"] = {name: _number(value) for name, value in filters.items()}
     try:

@@ -22,7 +22,7 @@ async def images_response(context: Context, row: JobRow, response_format: str, e
 async def _data(context: Context, image: Mapping[str, Any], response_format: str) -> ImageData:
     if response_format == "url":
         return ImageData(url=context.storage.url(image["id"], image["storage_key"]), seed=image["seed"])
-    content = await context.storage.fetch(image["storage_key"])
+    content = await context.storage.get_async(image["storage_key"])
     return ImageData(b64_json=base64.b64encode(content).decode(), seed=image["seed"])
 
 

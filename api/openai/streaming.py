@@ -116,7 +116,7 @@ async def _completed_event(context: Context, row: JobRow, end_user: str | None) 
     if row.status != JobStatus.COMPLETED:
         raise failure(context, row)
     image = row.images[0]
-    content = await context.storage.fetch(image["storage_key"])
+    content = await context.storage.get_async(image["storage_key"])
     return _encode(
         CompletedEvent(
             type=f"{NAMES[row.operation]}.completed",

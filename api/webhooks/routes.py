@@ -36,7 +36,7 @@ from api.webhooks.schemas import (
     TestResult,
 )
 from core.db import RowT, Statement
-from core.egress import Allowed, Egress, Unreached, check_receiver
+from core.egress import DeliveryError, Egress, EgressRules, check_destination
 from core.errors import InvalidParameter, InvalidRequest, NotFound
 from core.event_types import event_names
 from core.ids import new_id
@@ -69,7 +69,7 @@ Limit = Annotated[int, Ge(1), Le(100), Query()]
 async def create(body: Body, context: AppContext, project_id: Project) -> Response:
     """Create an endpoint that receives events. Only this response contains the secret that signs them."""
     request = parse(EndpointRequest, body)
-    check_receiver(request.url, context.settings, "url")
+    check_destination(request.url, context.settings, "url")
     secret = signing.new_secret()
     maximum = context.settings.max_webhook_endpoints
     create_endpoint = webhooks.create(
@@ -121,7 +121,7 @@ async def update(endpoint_id: str, body: Body, context: AppContext, project_id: 
     """Update the fields in the body. Pending deliveries go to the new URL."""
     request = parse(EndpointChanges, body)
     if request.url is not None:
-        check_receiver(request.url, context.settings, "url")
+        check_destination(request.url, context.settings, "url")
     if request.enabled:
         await _row(context, webhooks.get_endpoint(project_id, endpoint_id), endpoint_id)
         while await context.database.execute(deliveries.give_up_waiting(endpoint_id, deliveries.GIVE_UP_LIMIT)):
@@ -178,9 +178,9 @@ async def test(endpoint_id: str, body: Body, context: AppContext, project_id: Pr
     timeout = context.settings.webhook_timeout.total_seconds()
     try:
         response = await asyncio.to_thread(
-            _egress(Allowed.by(context.settings)).post, row.url, content, headers, timeout
+            _egress(EgressRules.from_settings(context.settings)).post, row.url, content, headers, timeout
         )
-    except Unreached as error:
+    except DeliveryError as error:
         raise InvalidRequest(f"{row.url} could not be reached: {error.message}", param="url") from None
     return answer(TestResult(webhook_endpoint_id=row.id, event_type=request.event_type, status_code=response.status))
 
@@ -261,7 +261,7 @@ def describe(app: FastAPI) -> None:
 
 
 @cache
-def _egress(rules: Allowed) -> Egress:
+def _egress(rules: EgressRules) -> Egress:
     return Egress(rules)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from core.batches.requests import CustomId, request_of
+from core.batches.requests import CustomId, parse_body
 from core.batches.transitions import LineError
 from core.errors import InvalidParameter, InvalidRequest, NotFound, SafelightError
 from core.requests.job import JobRequest, explain
@@ -40,15 +40,15 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """The settings for reading a file."""
+class ReadOptions:
+    """Options for reading a file."""
 
     endpoint: str
-    shared: Mapping[str, Any] = field(default_factory=dict)
-    longest: int = 1_000_000  # bytes of a line
+    shared_parameters: Mapping[str, Any] = field(default_factory=dict)
+    max_bytes: int = 1_000_000  # of a line
 
 
-class Named(BaseModel):
+class CustomIdField(BaseModel):
     """A model with a `custom_id`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -56,7 +56,7 @@ class Named(BaseModel):
     custom_id: CustomId
 
 
-class BatchLine(Named):
+class BatchLine(CustomIdField):
     """A line of a JSONL file, in OpenAI's format."""
 
     method: Literal["POST"] = "POST"
@@ -74,31 +74,32 @@ def kind_of(filename: str) -> Kind:
         case ".txt":
             return "txt"
     raise InvalidParameter(
-        f"input_file_id names {filename!r}; a batch is read from .jsonl, .csv or .txt.", param="input_file_id"
+        f"input_file_id is the file {filename!r}; the file of a batch must be .jsonl, .csv or .txt.",
+        param="input_file_id",
     )
 
 
 def max_line_bytes(settings: Settings) -> int:
-    """The maximum bytes of a line: two images in base 64, and the other fields."""
+    """The maximum bytes of a line: two images in base64, and the other fields."""
     return settings.max_image_bytes * 4 // 3 * 2 + settings.max_body_bytes
 
 
-def read(kind: Kind, chunks: Iterable[bytes], reading: Reading) -> Iterator[Line | LineError]:
+def parse_lines(kind: Kind, chunks: Iterable[bytes], options: ReadOptions) -> Iterator[Line | LineError]:
     """The lines of a file that are not blank, as requests or errors."""
-    readers: dict[Kind, Callable[[Iterator[bytes], Reading], Iterator[Line | LineError]]] = {
+    readers: dict[Kind, Callable[[Iterator[bytes], ReadOptions], Iterator[Line | LineError]]] = {
         "jsonl": _jsonl,
         "csv": _csv,
         "txt": _txt,
     }
     try:
-        yield from readers[kind](_split_lines(chunks, reading.longest), reading)
+        yield from readers[kind](_split_lines(chunks, options.max_bytes), options)
     except _EndOfReading as end:
         yield end.error
     except NotFound as error:  # the file was deleted before or while it was read
-        yield wrong(None, error)
+        yield line_error(None, error)
 
 
-def wrong(number: int | None, error: SafelightError) -> LineError:
+def line_error(number: int | None, error: SafelightError) -> LineError:
     """The error of a line. The text is shortened, and control characters, which Postgres rejects, are escaped."""
     param = None if error.param is None else _shorten(error.param)
     return LineError(line=number, code=error.code, param=param, message=_shorten(error.message))
@@ -120,23 +121,23 @@ def _end(number: int, message: str, code: str = InvalidRequest.code) -> NoReturn
     raise _EndOfReading(LineError(line=number, code=code, param=None, message=message))
 
 
-def _split_lines(chunks: Iterable[bytes], longest: int) -> Iterator[bytes]:
+def _split_lines(chunks: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
     """The lines with their line ends. Memory holds one line and one chunk."""
     number, remainder = 0, b""
     for chunk in _without_bom(chunks):
-        *whole, remainder = (remainder + chunk).split(b"\n")
-        for line in whole:
+        *lines, remainder = (remainder + chunk).split(b"\n")
+        for line in lines:
             number += 1
-            _refuse_longer(longest, line, number)
+            _check_length(max_bytes, line, number)
             yield line + b"\n"
-        _refuse_longer(longest, remainder, number + 1)
+        _check_length(max_bytes, remainder, number + 1)
     if remainder:
         yield remainder
 
 
-def _refuse_longer(longest: int, line: bytes, number: int) -> None:
-    if len(line) > longest:
-        _end(number, f"The line is longer than {longest} bytes; nothing after it was read.")
+def _check_length(max_bytes: int, line: bytes, number: int) -> None:
+    if len(line) > max_bytes:
+        _end(number, f"The line is longer than {max_bytes} bytes; nothing after it was read.")
 
 
 def _without_bom(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -153,54 +154,55 @@ def _without_bom(chunks: Iterable[bytes]) -> Iterator[bytes]:
     yield from iterator
 
 
-def _jsonl(lines: Iterator[bytes], reading: Reading) -> Iterator[Line | LineError]:
+def _jsonl(lines: Iterator[bytes], options: ReadOptions) -> Iterator[Line | LineError]:
     for number, raw in enumerate(lines, 1):
         if raw.isspace():
             continue
         try:
-            yield _parse_json(number, raw, reading)
+            yield _parse_json(number, raw, options)
         except SafelightError as error:
-            yield wrong(number, error)
+            yield line_error(number, error)
 
 
-def _parse_json(number: int, raw: bytes, reading: Reading) -> Line:
+def _parse_json(number: int, raw: bytes, options: ReadOptions) -> Line:
     try:
         line = BatchLine.model_validate_json(raw)
     except ValidationError as error:
-        raise _line_error(explain(error.errors(include_url=False)[0], BatchLine)) from None
-    if line.url != reading.endpoint:
+        raise _describe_line(explain(error.errors(include_url=False)[0], BatchLine)) from None
+    if line.url != options.endpoint:
         raise InvalidParameter(
-            f"url is {line.url!r}; in a batch for {reading.endpoint} each line's must be the same.", param="url"
+            f"url is {line.url!r}; it must be the endpoint of the batch, {options.endpoint}.", param="url"
         )
-    request, shown = request_of(reading.endpoint, line.body, reading.shared)
-    return Line(number, line.custom_id, request, shown)
+    request, response_format = parse_body(options.endpoint, line.body, options.shared_parameters)
+    return Line(number, line.custom_id, request, response_format)
 
 
-def _line_error(error: InvalidRequest) -> InvalidRequest:
+def _describe_line(error: InvalidRequest) -> InvalidRequest:
     error.message = error.message.replace("The body", "The line", 1)
     error.param = None if error.param == "body" else error.param
     return error
 
 
-def _txt(lines: Iterator[bytes], reading: Reading) -> Iterator[Line | LineError]:
+def _txt(lines: Iterator[bytes], options: ReadOptions) -> Iterator[Line | LineError]:
     for number, raw in enumerate(lines, 1):
         try:
             prompt = _text(number, raw).strip()
             if prompt:
-                request, shown = request_of(reading.endpoint, {"prompt": prompt}, reading.shared)
-                yield Line(number, f"line-{number}", request, shown)
+                request, response_format = parse_body(options.endpoint, {"prompt": prompt}, options.shared_parameters)
+                yield Line(number, f"line-{number}", request, response_format)
         except SafelightError as error:
-            yield wrong(number, error)
+            yield line_error(number, error)
 
 
-def _csv(lines: Iterator[bytes], reading: Reading) -> Iterator[Line | LineError]:
+def _csv(lines: Iterator[bytes], options: ReadOptions) -> Iterator[Line | LineError]:
     table = csv.reader((_text_or_end(number, raw) for number, raw in enumerate(lines, 1)), strict=True)
     try:
         header = [name.strip() for name in next(table, [])]
         if duplicates := {name for name in header if header.count(name) > 1}:
-            _end(1, f"The column {min(duplicates)!r} is there twice.")
-        if both := {name for name in header if name.partition(".")[0] in header and "." in name}:
-            _end(1, f"The column {min(both)!r} leads into what the column {min(both).partition('.')[0]!r} is.")
+            _end(1, f"The column {min(duplicates)!r} appears twice.")
+        if conflicts := {name for name in header if name.partition(".")[0] in header and "." in name}:
+            name = min(conflicts)
+            _end(1, f"The columns {name.partition('.')[0]!r} and {name!r} must not both be set.")
         if not header or "" in header:
             _end(1, "The first line must name the columns, such as prompt,custom_id,seed.")
         for cells in table:
@@ -208,34 +210,34 @@ def _csv(lines: Iterator[bytes], reading: Reading) -> Iterator[Line | LineError]
             if not any(cell.strip() for cell in cells):
                 continue
             try:
-                yield _parse_cells(number, header, cells, reading)
+                yield _parse_cells(number, header, cells, options)
             except SafelightError as error:
-                yield wrong(number, error)
+                yield line_error(number, error)
     except csv.Error as error:
         _end(table.line_num, f"The file is not valid CSV: {error}. Nothing after this line was read.")
 
 
-def _parse_cells(number: int, header: list[str], cells: list[str], reading: Reading) -> Line:
+def _parse_cells(number: int, header: list[str], cells: list[str], options: ReadOptions) -> Line:
     if len(cells) != len(header):
-        raise InvalidRequest(f"The line has {len(cells)} cells, and the header {len(header)}.")
+        raise InvalidRequest(f"The line has {len(cells)} cells, but the header has {len(header)}.")
     body: dict[str, Any] = {}
     for name, cell in zip(header, cells, strict=True):
         if cell.strip():
             _set_field(body, name, cell)
     custom_id = _custom_id(body.pop("custom_id", f"line-{number}"))
-    request, shown = request_of(reading.endpoint, body, reading.shared, strict=False)
-    return Line(number, custom_id, request, shown)
+    request, response_format = parse_body(options.endpoint, body, options.shared_parameters, strict=False)
+    return Line(number, custom_id, request, response_format)
 
 
 def _custom_id(custom_id: str) -> str:
     try:
-        return Named(custom_id=custom_id).custom_id
+        return CustomIdField(custom_id=custom_id).custom_id
     except ValidationError as error:
-        raise explain(error.errors(include_url=False)[0], Named) from None
+        raise explain(error.errors(include_url=False)[0], CustomIdField) from None
 
 
 def _set_field(body: dict[str, Any], name: str, cell: str) -> None:
-    """Set a field; a dot in the name means a field of an object (`metadata.shelf`, `postprocess.upscale`)."""
+    """Set a field; a dot in the name means a field of an object (`metadata.customer`, `postprocess.upscale`)."""
     outer, dot, inner = name.partition(".")
     if not dot:
         body[name] = cell

@@ -1,7 +1,7 @@
-"""What a client may ask of a batch, and what a line of one may say: `BatchRequest` and `request_of`.
+"""The request for a batch, `BatchRequest`, and the request of each of its lines, `parse_body`.
 
-There are three doors: a file, prompts, requests. What all lines share is said once beside them; a line that says it
-too has its own way.
+The lines come from one of three sources: a file, prompts, or requests. Parameters of the batch apply to all lines; a
+line may override them.
 """
 
 from collections.abc import Mapping
@@ -26,27 +26,29 @@ OPERATIONS: dict[str, Operation] = {
     "/v1/images/edits": "edit",
     "/v1/images/variations": "variation",
 }
-"""Which of OpenAI's images calls means which operation."""
+"""The operation of each of OpenAI's images calls."""
 
-JOBS = "/v1/jobs"
+JOBS_ENDPOINT = "/v1/jobs"
 MAX_LINES = 50_000
-"""Lines of a batch; as at OpenAI."""
+"""Maximum lines of a batch, as at OpenAI."""
 
 MAX_WINDOW_HOURS = 168
 CustomId = Annotated[Text, MinLen(1), MaxLen(256)]
 
 
 class OutputExpiresAfter(BaseModel):
-    """When a batch's output files are to be deleted."""
+    """When the output files of a batch are deleted."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     anchor: Literal["created_at"]
-    seconds: Annotated[int, Ge(3600), Le(2_592_000)] = Field(description="An hour to 30 days after they are written.")
+    seconds: Annotated[int, Ge(3600), Le(2_592_000)] = Field(
+        description="Time after the files are written: an hour to 30 days."
+    )
 
 
 class BatchRequest(SharedParameters):
-    """Many requests at once: one of `input_file_id`, `prompts` and `requests`, and what they share."""
+    """Many requests together: one of `input_file_id`, `prompts` and `requests`, and parameters for all of them."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -68,101 +70,105 @@ class BatchRequest(SharedParameters):
     )
 
     input_file_id: str | None = Field(
-        None, description="A file of purpose `batch`: `.jsonl` as at OpenAI, `.csv` with a header, `.txt`: prompts."
+        None,
+        description="File with purpose `batch`: `.jsonl` as at OpenAI, `.csv` with a header, or prompts as `.txt`.",
     )
     prompts: Annotated[list[Text], MinLen(1), MaxLen(MAX_LINES)] | None = Field(
-        None, description="Only prompts; what else there is to say, all share."
+        None, description="Prompts, one per line of the batch. They share all other parameters."
     )
     requests: Annotated[list[dict[str, Any]], MinLen(1), MaxLen(MAX_LINES)] | None = Field(
-        None, description="Bodies as of the endpoint, each with a `custom_id` if it likes."
+        None, description="Request bodies for the endpoint, each with an optional `custom_id`."
     )
     endpoint: Endpoint | None = Field(
         None,
-        description="What each line is sent to. Default: `/v1/jobs` for requests, else `/v1/images/generations`.",
+        description="Endpoint of the lines. Default: `/v1/jobs` for requests, else `/v1/images/generations`.",
     )
     completion_window: Annotated[str, Field(pattern=r"^[1-9]\d{0,2}h$")] = Field(
-        "24h", description=f"How long it may take, in hours, up to {MAX_WINDOW_HOURS}h; what waits then expires."
+        "24h", description=f"Maximum time in hours, up to {MAX_WINDOW_HOURS}h. Jobs that are still queued then expire."
     )
     output_expires_after: OutputExpiresAfter | None = Field(
-        None, description="Default: output files are kept as long as finished jobs are."
+        None, description="When the output files are deleted. Default: with the finished jobs."
     )
     response_format: ResponseFormat = Field(
-        "url", description="How the output file shows images: links that work for days, or the bytes in base 64."
+        "url", description="Images in the output file: links that are valid for days, or base64."
     )
     metadata: Annotated[dict[MetadataKey, MetadataValue], MaxLen(16)] = Field(
-        default_factory=dict, description="Up to 16 pairs of your own."
+        default_factory=dict, description="Up to 16 key-value pairs of your choice."
     )
-    webhook: BatchWebhook | None = Field(None, description="Where this batch's events are posted to.")
-    dry_run: bool = Field(False, description="Read and check every line and estimate; nothing is made.")
+    webhook: BatchWebhook | None = Field(None, description="URL that receives the events of this batch.")
+    dry_run: bool = Field(False, description="Only validate all lines and estimate; no batch is created.")
 
     @model_validator(mode="before")
     @classmethod
-    def _null_is_left_out(cls, given: Any) -> Any:
-        return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
+    def _remove_nulls(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {name: value for name, value in values.items() if value is not None}
 
     @model_validator(mode="after")
-    def _has_one_door(self) -> Self:
-        doors = [name for name in ("input_file_id", "prompts", "requests") if getattr(self, name) is not None]
-        if not doors:
+    def _has_one_source(self) -> Self:
+        sources = [name for name in ("input_file_id", "prompts", "requests") if getattr(self, name) is not None]
+        if not sources:
             raise MissingParameter("One of input_file_id, prompts and requests is required.", param="input_file_id")
-        if len(doors) > 1:
-            raise InvalidParameter(f"{doors[1]} must not be given beside {doors[0]}.", param=doors[1])
-        if self.prompts is not None and self.door not in ("/v1/images/generations", JOBS):
+        if len(sources) > 1:
+            raise InvalidParameter(f"{sources[0]} and {sources[1]} must not both be set.", param=sources[1])
+        if self.prompts is not None and self.target_endpoint not in ("/v1/images/generations", JOBS_ENDPOINT):
             raise InvalidParameter(
-                f"endpoint is {self.endpoint}; prompts are for /v1/images/generations or {JOBS}.", param="endpoint"
+                f"endpoint is {self.endpoint}; prompts are for /v1/images/generations or {JOBS_ENDPOINT}.",
+                param="endpoint",
             )
         if self.window > timedelta(hours=MAX_WINDOW_HOURS):
             raise InvalidParameter(
-                f"completion_window is {self.completion_window}; allowed is 1h to {MAX_WINDOW_HOURS}h.",
+                f"completion_window is {self.completion_window}; the allowed range is 1h to {MAX_WINDOW_HOURS}h.",
                 param="completion_window",
             )
         return self
 
     @property
-    def door(self) -> str:
-        """What each line is sent to."""
-        return self.endpoint or (JOBS if self.requests is not None else "/v1/images/generations")
+    def target_endpoint(self) -> str:
+        """The endpoint of the lines."""
+        return self.endpoint or (JOBS_ENDPOINT if self.requests is not None else "/v1/images/generations")
 
     @property
     def window(self) -> timedelta:
-        """How long it may take."""
+        """The maximum time of the batch."""
         return timedelta(hours=int(self.completion_window.removesuffix("h")))
 
     @property
     def output_ttl(self) -> timedelta | None:
-        """How long its output files are kept, if it says so."""
+        """How long the output files are stored, if the request sets it."""
         after = self.output_expires_after
         return None if after is None else timedelta(seconds=after.seconds)
 
     @property
-    def shared(self) -> dict[str, Any]:
-        """What is said for all lines, as JSON."""
+    def shared_parameters(self) -> dict[str, Any]:
+        """The parameters for all lines, as JSON."""
         return self.model_dump(mode="json", include=set(SharedParameters.model_fields), exclude_unset=True)
 
 
-def request_of(
-    endpoint: str, body: Mapping[str, Any], shared: Mapping[str, Any], *, strict: bool = True
+def parse_body(
+    endpoint: str, body: Mapping[str, Any], shared_parameters: Mapping[str, Any], *, strict: bool = True
 ) -> tuple[JobRequest, ResponseFormat | None]:
-    """What a line asks for, and how its images are to be shown if it says so.
+    """The job request of a line, and its response format if it sets one.
 
-    strict: False where values come as text, from a table. Raises SafelightError.
+    strict: False if all values are text, from a table. Raises SafelightError.
     """
-    said = {**shared, **{name: value for name, value in body.items() if value is not None}}
-    if endpoint == JOBS:
-        asked = _validated(JobRequest, said, strict)
-        if asked.dry_run:
-            raise InvalidParameter("dry_run is of the batch, not of a line.", param="dry_run")
-        return asked, None
+    values = {**shared_parameters, **{name: value for name, value in body.items() if value is not None}}
+    if endpoint == JOBS_ENDPOINT:
+        request = _validate(JobRequest, values, strict)
+        if request.dry_run:
+            raise InvalidParameter("dry_run is a parameter of the batch, not of a line.", param="dry_run")
+        return request, None
     operation = OPERATIONS[endpoint]
-    wanted = _validated(REQUESTS[operation], said, strict)
-    if wanted.streams:
-        raise InvalidParameter("stream must be false in a batch; its events are those of the batch.", param="stream")
-    shown = wanted.response_format if "response_format" in wanted.model_fields_set else None
-    return job_request(wanted, operation), shown
+    images_request = _validate(REQUESTS[operation], values, strict)
+    if images_request.streams:
+        raise InvalidParameter("stream must be false in a batch; use the events of the batch.", param="stream")
+    has_format = "response_format" in images_request.model_fields_set
+    return job_request(images_request, operation), images_request.response_format if has_format else None
 
 
-def _validated(kind: type[RequestT], said: Mapping[str, Any], strict: bool) -> RequestT:
+def _validate(kind: type[RequestT], values: Mapping[str, Any], strict: bool) -> RequestT:
     try:
-        return kind.model_validate(said, strict=strict)
+        return kind.model_validate(values, strict=strict)
     except ValidationError as error:
         raise explain(error.errors(include_url=False)[0], kind) from None

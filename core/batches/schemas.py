@@ -1,4 +1,4 @@
-"""The JSON of a batch: OpenAI's object with Safelight's own fields beside it, its list, and what a dry run answers."""
+"""The JSON of a batch (OpenAI's object with additional fields), of a list of batches, and of a dry run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from core.rows import ShownBatch
 from core.status import BatchStatus, JobStatus
 
 MIN_LINES_FOR_RATE = 3
-"""Jobs that must have finished recently for an estimate of the end."""
+"""Minimum number of recently finished jobs for an estimate of the end."""
 
 TIMES = (
     "in_progress_at", "expires_at", "finalizing_at", "completed_at", "failed_at", "expired_at", "cancelling_at",
@@ -22,7 +22,7 @@ TIMES = (
 class RequestCounts(BaseModel):
     """The number of lines by status. The last six always add up to `total`."""
 
-    total: int = Field(description="Lines; 0 until all of them are read and right.")
+    total: int = Field(description="Number of lines; 0 until all of them are validated.")
     completed: int = 0
     failed: int = 0
     cancelled: int = 0
@@ -34,7 +34,7 @@ class RequestCounts(BaseModel):
 class BatchError(BaseModel):
     """An error in a line."""
 
-    line: int | None = Field(description="From 1; null where it is about no line alone.")
+    line: int | None = Field(description="Line number, from 1; null if the error is not about a single line.")
     code: str
     param: str | None
     message: str
@@ -48,10 +48,10 @@ class BatchErrors(BaseModel):
 
 
 class BatchProgress(BaseModel):
-    """The rate of a batch; null while there is too little data."""
+    """The rate of a batch. The fields are null while there is too little data."""
 
-    lines_per_second: float | None = Field(description="Lines that ended in the last minute, by time.")
-    estimated_finish_at: int | None = Field(description="At that rate.")
+    lines_per_second: float | None = Field(description="Finished lines per second, over the last minute.")
+    estimated_finish_at: int | None = Field(description="Estimated end at this rate.")
 
 
 class BatchUrls(BaseModel):
@@ -70,16 +70,18 @@ class BatchObject(BaseModel):
     id: str
     object: Literal["batch"] = "batch"
     endpoint: str
-    model: str | None = Field(description="The model of its lines, if it is one.")
+    model: str | None = Field(description="The model, if all lines have the same.")
     status: BatchStatus
-    errors: BatchErrors | None = Field(description="Why nothing of it ran: the lines that are wrong.")
+    errors: BatchErrors | None = Field(
+        description="The invalid lines, if the validation failed. No line was executed then."
+    )
     input_file_id: str | None
     completion_window: str
-    output_file_id: str | None = Field(description="JSONL: the answer of each line that completed.")
-    error_file_id: str | None = Field(description="JSONL: why each other line did not.")
+    output_file_id: str | None = Field(description="JSONL file with the responses of the completed lines.")
+    error_file_id: str | None = Field(description="JSONL file with the errors of the other lines.")
     created_at: int
     in_progress_at: int | None
-    expires_at: int = Field(description="What waits then expires.")
+    expires_at: int = Field(description="Jobs that are still queued then expire.")
     finalizing_at: int | None
     completed_at: int | None
     failed_at: int | None
@@ -88,16 +90,16 @@ class BatchObject(BaseModel):
     cancelled_at: int | None
     request_counts: RequestCounts
     metadata: dict[str, str]
-    progress: BatchProgress | None = Field(description="While it is in progress.")
+    progress: BatchProgress | None = Field(description="Set while the batch is in progress.")
     device_seconds: float = Field(description="Estimated device time of all lines.")
-    parameters: dict[str, Any] = Field(description="What its lines share.")
+    parameters: dict[str, Any] = Field(description="The parameters for all lines.")
     webhook: WebhookOfJob | None
-    retried_from: str | None = Field(description="The batch whose lines these are, tried again.")
+    retried_from: str | None = Field(description="The batch whose unsuccessful lines this batch retries.")
     urls: BatchUrls
 
 
 class BatchList(BaseModel):
-    """A page of batches. Ask for the next with `after=<last_id>`."""
+    """A page of batches. Get the next page with `after=<last_id>`."""
 
     object: Literal["list"] = "list"
     data: list[BatchObject]
@@ -110,21 +112,21 @@ class BatchEstimate(BaseModel):
     """The response of a dry run."""
 
     object: Literal["batch.estimate"] = "batch.estimate"
-    total: int = Field(description="Lines.")
-    images: int = Field(description="Images that the lines that are right ask for.")
-    models: dict[str, int] = Field(description="Lines by model.")
-    device_seconds: float = Field(description="Estimated device time of those lines, from the catalogue's figures.")
+    total: int = Field(description="Number of lines.")
+    images: int = Field(description="Number of images of the valid lines.")
+    models: dict[str, int] = Field(description="Number of lines by model.")
+    device_seconds: float = Field(description="Estimated device time of the valid lines, from the catalogue.")
     estimated_finish_at: int | None = Field(
-        description="If one device were to draw them now, after what waits in their queues; null where calls are paid."
+        description="Estimated end if one device generates the images after all queued jobs; null for paid providers."
     )
     cost_usd: float | None = Field(
-        description="What a provider would charge, by what its images cost you lately; null where that is not known."
+        description="Estimated charge of a provider, from the cost of your recent images; null if it is not known."
     )
     errors: BatchErrors
 
 
 def batch_object(row: ShownBatch, base_url: str) -> BatchObject:
-    """A batch as the API shows it, from a row of `core.batches.transitions.get_batch`."""
+    """The JSON of a batch, from a row of `core.batches.transitions.get_batch`."""
     url = f"{base_url}/v1/batches/{row.id}"
     counts = row.counts
     return BatchObject(

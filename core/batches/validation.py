@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from core.batches.input_file import Line, wrong
+from core.batches.input_file import Line, line_error
 from core.batches.requests import MAX_LINES
 from core.batches.transitions import LineError
 from core.catalog import Catalog
@@ -37,14 +37,14 @@ class BatchCheck:
         catalog: Catalog,
         settings: Settings,
         project_id: str,
-        bring: ReadInputs,
+        read_inputs: ReadInputs,
         rows: JobRows | None = None,
         response_format: str = "url",
     ) -> None:
         self._catalog = catalog
         self._settings = settings
         self._project_id = project_id
-        self._read_input = bring
+        self._read_input = read_inputs
         self._rows = rows
         self._response_format = response_format
         self._lines_by_name: dict[str, int] = {}
@@ -70,20 +70,20 @@ class BatchCheck:
     def errors(self) -> list[LineError]:
         """The errors; empty if all lines are valid."""
         if not self.total and not self._errors:
-            return [wrong(None, InvalidRequest("The file has no lines."))]
+            return [line_error(None, InvalidRequest("The file has no lines."))]
         if self._invalid_count > MAX_ERRORS:
-            further = InvalidRequest(f"{self._invalid_count - MAX_ERRORS} more lines are wrong.")
-            return [*self._errors, wrong(None, further)]
+            remainder = InvalidRequest(f"{self._invalid_count - MAX_ERRORS} more lines are invalid.")
+            return [*self._errors, line_error(None, remainder)]
         return self._errors
 
-    def take(self, line: Line | LineError) -> bool:
+    def add(self, line: Line | LineError) -> bool:
         """Check the next line. Returns False if there are too many lines.
 
         Raises StorageUnavailable if the input images of the line could not be read.
         """
         self.total += 1
         if self.total > MAX_LINES:
-            self._reject(wrong(None, InvalidRequest(f"There are more than {MAX_LINES} lines.")))
+            self._reject(line_error(None, InvalidRequest(f"There are more than {MAX_LINES} lines.")))
             return False
         if not isinstance(line, Line):
             self._reject(line)
@@ -93,14 +93,14 @@ class BatchCheck:
         except StorageUnavailable:
             raise
         except SafelightError as error:
-            self._reject(wrong(line.number, error))
+            self._reject(line_error(line.number, error))
         return True
 
     def _accept(self, line: Line) -> None:
         first_number = self._lines_by_name.setdefault(line.custom_id, line.number)
         if first_number != line.number:
             raise DuplicateCustomId(
-                f"custom_id {line.custom_id!r} is that of line {first_number} already.", param="custom_id"
+                f"custom_id {line.custom_id!r} is already used by line {first_number}.", param="custom_id"
             )
         job = plan(
             line.request,
@@ -114,12 +114,12 @@ class BatchCheck:
         self.seconds[job.queue] = self.seconds.get(job.queue, 0.0) + job.cost
         self.models[job.model] += 1
         if self._rows is not None and not self._invalid_count:
-            after = line.request.expires_after
+            expires_after = line.request.expires_after
             self._rows.add(
                 job,
                 line.custom_id,
                 line.response_format or self._response_format,
-                None if after is None else timedelta(seconds=after),
+                None if expires_after is None else timedelta(seconds=expires_after),
             )
 
     def _inputs(self, request: JobRequest) -> Mapping[str, str]:
@@ -127,7 +127,7 @@ class BatchCheck:
         image_sources = sources(request)
         if not image_sources:
             return {}
-        names = [request.operation, *(f"{name} {source.named}" for name, source in image_sources.items())]
+        names = [request.operation, *(f"{name} {source.reference}" for name, source in image_sources.items())]
         fingerprint = hashlib.sha256("\n".join(names).encode()).digest()  # a data URL has megabytes
         if (file_ids := self._input_cache.get(fingerprint)) is None:
             file_ids = self._read_input(request)

@@ -1,1 +1,1 @@
-"""Images as bytes: decoding what comes in, the options of postprocessing."""
+"""Decoding of input images, and the options of postprocessing."""

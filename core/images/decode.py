@@ -13,21 +13,21 @@ from PIL import Image, ImageOps
 from core.errors import InvalidParameter, first_line
 from core.settings import Settings
 
-_BEGINNINGS = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
-_BROKEN = (
+_SIGNATURES = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
+_DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error,
     Image.DecompressionBombError,
 )  # fmt: skip
 """What Pillow raises on truncated or malicious files."""
 
 _WHITE = 128
-"""A pixel of an opaque mask is white from this brightness on."""
+"""Brightness from which a pixel of an opaque mask counts as white."""
 
 
-def read(data: bytes, settings: Settings, param: str = "image") -> Image.Image:
+def load(data: bytes, settings: Settings, param: str = "image") -> Image.Image:
     """Decode the file of an input image, as RGB, or as RGBA if some of it is transparent.
 
-    Raises InvalidParameter, with `param` as its field, for what is no PNG, JPEG or WebP, too large, moving or broken.
+    Raises InvalidParameter, with `param` as its field, if it is not a PNG, JPEG or WebP, too large, animated or broken.
     """
     if len(data) > settings.max_image_bytes:
         raise InvalidParameter(
@@ -35,35 +35,35 @@ def read(data: bytes, settings: Settings, param: str = "image") -> Image.Image:
         )
     kind = _kind(data)
     if kind is None:
-        raise InvalidParameter(f"{param} is no image that is read here: it must be PNG, JPEG or WebP.", param=param)
+        raise InvalidParameter(f"{param} has an unknown format; it must be PNG, JPEG or WebP.", param=param)
     try:
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
             _check(image, settings, param)
             return _decode(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError:
         raise _too_many_pixels(param, settings) from None
-    except _BROKEN as error:
+    except _DECODE_ERRORS as error:
         reason = first_line(error).removesuffix(".") or type(error).__name__
         raise InvalidParameter(f"{param} cannot be decoded as {kind}: {reason}.", param=param) from None
 
 
 def png(image: Image.Image) -> bytes:
-    """Encode an image from `read` as a PNG without metadata."""
+    """Encode an image from `load` as a PNG without metadata."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
 def is_transparent(image: Image.Image) -> bool:
-    """Whether an image from `read` has fully transparent pixels."""
+    """Whether an image from `load` has fully transparent pixels."""
     return image.mode == "RGBA" and image.getchannel("A").getextrema()[0] == 0
 
 
 def mask_of(image: Image.Image) -> Image.Image:
-    """Where an edit may draw, as L: 255 there, 0 elsewhere.
+    """The area that an edit may change, as L: 255 there, 0 elsewhere.
 
-    As at OpenAI, that is where the image is fully transparent. An image without transparency is read by its
-    brightness: white may be drawn on, black stays.
+    As at OpenAI, it consists of the fully transparent pixels. In an image without transparency, it consists of the
+    white pixels.
     """
     if is_transparent(image):
         return image.getchannel("A").point(lambda alpha: 255 if alpha == 0 else 0)
@@ -74,14 +74,14 @@ def opaque(image: Image.Image) -> Image.Image:
     """An image as RGB, on a white background."""
     if image.mode != "RGBA":
         return image.convert("RGB")
-    paper = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(paper, image).convert("RGB")
+    background = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(background, image).convert("RGB")
 
 
 def fit(image: Image.Image, width: int, height: int) -> Image.Image:
     """Crop an image around its centre to the aspect ratio of a size in px, and resample it to that size by Lanczos.
 
-    A mask (L) is cut out in the same way, and stays black and white.
+    A mask (L) is cropped in the same way, and stays black and white.
     """
     if image.mode == "L":
         mask = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
@@ -92,7 +92,7 @@ def fit(image: Image.Image, width: int, height: int) -> Image.Image:
 def _kind(data: bytes) -> str | None:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    return next((kind for beginning, kind in _BEGINNINGS.items() if data.startswith(beginning)), None)
+    return next((kind for signature, kind in _SIGNATURES.items() if data.startswith(signature)), None)
 
 
 def _check(image: Image.Image, settings: Settings, param: str) -> None:
@@ -100,13 +100,13 @@ def _check(image: Image.Image, settings: Settings, param: str) -> None:
     if image.width * image.height > settings.max_image_pixels:
         raise _too_many_pixels(param, settings, image.size)
     if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:  # in a JPEG: a gain map, a thumbnail
-        raise InvalidParameter(f"{param} is a moving image; it must be a single one.", param=param)
+        raise InvalidParameter(f"{param} is an animation; it must be a single image.", param=param)
 
 
 def _too_many_pixels(param: str, settings: Settings, size: tuple[int, int] | None = None) -> InvalidParameter:
     amount = "too many pixels" if size is None else f"{size[0]}x{size[1]} pixels"
     return InvalidParameter(
-        f"{param} has {amount}; an image may have at most {settings.max_image_pixels} in all.", param=param
+        f"{param} has {amount}; an image may have at most {settings.max_image_pixels}.", param=param
     )
 
 
@@ -114,9 +114,9 @@ def _decode(image: Image.Image) -> Image.Image:
     """Decode to RGB or RGBA, without metadata."""
     if image.mode in ("I;16", "I;16B", "I;16L", "I"):  # 16 bits of grey; convert() would clip them
         image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
-    with_alpha = image.has_transparency_data
-    decoded = image.convert("RGBA" if with_alpha else "RGB")
-    decoded.info = {}
-    if with_alpha and decoded.getchannel("A").getextrema()[0] == 255:
-        return decoded.convert("RGB")
-    return decoded
+    has_alpha = image.has_transparency_data
+    result = image.convert("RGBA" if has_alpha else "RGB")
+    result.info = {}
+    if has_alpha and result.getchannel("A").getextrema()[0] == 255:
+        return result.convert("RGB")
+    return result

@@ -18,7 +18,7 @@ Strength = Annotated[float, Ge(0), Le(1)]
 
 
 class Postprocess(BaseModel):
-    """Filters for the finished image, in this order whatever the order of the fields. `{}` does nothing."""
+    """Filters for the generated image, always applied in this order. `{}` does nothing."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -28,13 +28,16 @@ class Postprocess(BaseModel):
     )
 
     denoise: Strength | None = Field(
-        None, description="0 to 1: smooths grain in even areas and keeps edges. 0 changes nothing."
+        None,
+        description="Strength of noise reduction, 0 to 1. It smooths even areas and keeps edges. 0 changes nothing.",
     )
     upscale: Literal[2, 4] | None = Field(
         None,
-        description=f"Multiplies both sides; edges stay crisp, without halos. At most {MAX_SIDE_PX} px may come out.",
+        description=f"Factor for both sides. Edges stay sharp, without halos. No side may exceed {MAX_SIDE_PX} px.",
     )
-    sharpen: Strength | None = Field(None, description="0 to 1: raises the contrast of edges. 0 changes nothing.")
+    sharpen: Strength | None = Field(
+        None, description="Strength of sharpening, 0 to 1. It raises the contrast of edges. 0 changes nothing."
+    )
 
     @property
     def does_nothing(self) -> bool:
@@ -43,7 +46,7 @@ class Postprocess(BaseModel):
 
 
 def output_size(size: str, postprocess: Postprocess | None) -> str:
-    """The size of the file, for an image generated at `size`; both as `WIDTHxHEIGHT` in pixels.
+    """The size after postprocessing of an image generated at `size`; both as `WIDTHxHEIGHT` in pixels.
 
     Raises InvalidParameter if the upscaled image would be larger than MAX_SIDE_PX.
     """

@@ -1,7 +1,7 @@
-"""Synchronous calls that are not answered yet, over Redis: which job each waits for, found by what it asked.
+"""The unanswered synchronous calls in Redis: the job of each call, by the fingerprint of the request.
 
-For an SDK's silent retry, which carries no key of its own. All of it may be lost: then a retry has its images drawn
-anew, and a job that nobody waits for is drawn to its end. Whoever takes a job off the list is the only one who does.
+This is for retries of the SDKs, which have no idempotency key. The entries may be lost: then a retry generates its
+images a second time, and an abandoned job is executed to its end. Only one process can remove an entry.
 """
 
 import logging
@@ -18,47 +18,47 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_BROKEN = (RedisError, OSError, TimeoutError)
+_REDIS_ERRORS = (RedisError, OSError, TimeoutError)
 
-_LONGER = 300
-"""Seconds that an entry outlives the longest call: an SDK waits at most two minutes before it tries again."""
+_RETRY_SECONDS = 300
+"""How long an entry is stored after the longest call. An SDK waits at most two minutes before a retry."""
 
 
 class PendingRequests:
-    """The unanswered calls of all API processes. Never raises: they may be lost."""
+    """The unanswered calls of all API processes. Never raises: entries may be lost."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis = connect_async(settings)
-        self._seconds = int(settings.sync_timeout.total_seconds()) + _LONGER
+        self._seconds = int(settings.sync_timeout.total_seconds()) + _RETRY_SECONDS
 
     async def begin(self, fingerprint: bytes, job_id: str) -> None:
-        """Note that a call for this (`core.idempotency.fingerprint`) waits for a job."""
+        """Record that a call with a fingerprint (`core.idempotency.fingerprint`) waits for a job."""
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.rpush(_key(fingerprint), job_id)
         pipeline.expire(_key(fingerprint), self._seconds)
-        await _quietly(pipeline.execute())
+        await _ignore_errors(pipeline.execute())
 
-    async def unanswered(self, fingerprint: bytes) -> list[str]:
-        """The jobs that calls for this wait for, or waited for until they broke off; the oldest first."""
-        found = await _quietly(cast(Awaitable[list[bytes]], self._redis.lrange(_key(fingerprint), 0, -1)))
-        return [job_id.decode() for job_id in found or ()]
+    async def list_jobs(self, fingerprint: bytes) -> list[str]:
+        """The jobs of unanswered calls with a fingerprint, disconnected ones included; the oldest first."""
+        job_ids = await _ignore_errors(cast(Awaitable[list[bytes]], self._redis.lrange(_key(fingerprint), 0, -1)))
+        return [job_id.decode() for job_id in job_ids or ()]
 
-    async def take(self, fingerprint: bytes, job_id: str) -> bool:
-        """Take a job off the list. Whether it was there, and we were the first."""
-        return bool(await _quietly(self._redis.lrem(_key(fingerprint), 1, job_id)))
+    async def remove(self, fingerprint: bytes, job_id: str) -> bool:
+        """Remove an entry. Returns whether this call removed it."""
+        return bool(await _ignore_errors(self._redis.lrem(_key(fingerprint), 1, job_id)))
 
     async def close(self) -> None:
         """Close the connections."""
-        await _quietly(self._redis.aclose())
+        await _ignore_errors(self._redis.aclose())
 
 
 def _key(fingerprint: bytes) -> str:
     return f"{KEY_PREFIX}calls:{fingerprint.hex()}"
 
 
-async def _quietly(asked: Awaitable[T]) -> T | None:
+async def _ignore_errors(command: Awaitable[T]) -> T | None:
     try:
-        return await asked
-    except _BROKEN as error:
+        return await command
+    except _REDIS_ERRORS as error:
         log.debug("redis does not answer: %s", error)
         return None

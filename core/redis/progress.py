@@ -1,7 +1,7 @@
-"""What happens to a job while one watches: denoising steps and "look at the database" nudges, over Redis.
+"""The progress of jobs over Redis: denoising steps, previews, and notifications of changes in the database.
 
-All of it may be lost: the database holds every event, and whoever waits looks there every second or two as well.
-Workers and the API publish (`Progress`), the API listens (`Listener`), on one channel per watched job.
+Any message may be lost: the database has all events, and the API polls it every second or two as well. Workers and the
+API publish (`Progress`), the API listens (`Listener`), on one channel per watched job.
 """
 
 import asyncio
@@ -21,15 +21,15 @@ from core.settings import Settings
 log = logging.getLogger(__name__)
 
 SNAPSHOT_SECONDS = 300
-"""How long the last step stays readable; a denoising step takes less."""
+"""How long the last step is stored. A denoising step takes less."""
 
-_BROKEN = (RedisError, OSError, TimeoutError)
+_REDIS_ERRORS = (RedisError, OSError, TimeoutError)
 _PAUSE = 1.0
-"""Seconds without a try after Redis failed: a Redis that hangs costs at most one timeout a second."""
+"""Seconds without a request after Redis failed, so that a Redis that hangs costs at most one timeout per second."""
 
 
 class Step(TypedDict):
-    """How far the drawing of a job is."""
+    """The current denoising step of a job."""
 
     attempt: int
     step: int
@@ -37,7 +37,7 @@ class Step(TypedDict):
 
 
 class Preview(Step):
-    """A look at an unfinished image."""
+    """A preview of an unfinished image."""
 
     index: int  # of the image in its job
     partial_image_index: int
@@ -54,41 +54,41 @@ def _snapshot(job_id: str) -> str:
 
 
 class _Breaker:
-    """Remembers for a second that Redis failed."""
+    """Blocks requests for a second after Redis failed."""
 
     def __init__(self) -> None:
-        self._closed_until = 0.0
+        self._paused_until = 0.0
 
     @property
-    def is_open(self) -> bool:
-        return time.monotonic() >= self._closed_until
+    def is_paused(self) -> bool:
+        return time.monotonic() < self._paused_until
 
     def trip(self, error: BaseException) -> None:
-        self._closed_until = time.monotonic() + _PAUSE
+        self._paused_until = time.monotonic() + _PAUSE
         log.debug("redis does not answer: %s", error)
 
 
 class Progress:
-    """Publishes, for synchronous code. Never raises: progress may be lost."""
+    """Publishes messages, for synchronous code. Never raises: messages may be lost."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis = connect(settings)
         self._breaker = _Breaker()
 
-    def steps(self, steps: Mapping[str, Step]) -> None:
-        """Tell how far jobs are, by id: to whoever listens now or asks within the next minutes."""
+    def publish_steps(self, steps: Mapping[str, Step]) -> None:
+        """Publish the steps of jobs, by id, and store them for requests of the next minutes."""
         self._publish({job_id: {"type": "progress", **step} for job_id, step in steps.items()}, snapshots=steps)
 
-    def preview(self, job_id: str, preview: Preview) -> None:
-        """Show an unfinished image to whoever follows the job now."""
+    def publish_preview(self, job_id: str, preview: Preview) -> None:
+        """Publish a preview to the current listeners."""
         self._publish({job_id: {"type": "preview", **preview}}, snapshots={})
 
-    def changed(self, job_ids: Sequence[str]) -> None:
-        """Tell that jobs moved: there is a new event in the database."""
+    def publish_changes(self, job_ids: Sequence[str]) -> None:
+        """Publish that jobs have a new event in the database."""
         self._publish({job_id: {"type": "changed"} for job_id in job_ids}, snapshots={})
 
     def _publish(self, messages: Mapping[str, object], snapshots: Mapping[str, Step]) -> None:
-        if not self._breaker.is_open:
+        if self._breaker.is_paused:
             return
         pipeline = self._redis.pipeline(transaction=False)
         for job_id, step in snapshots.items():
@@ -97,12 +97,12 @@ class Progress:
             pipeline.publish(_channel(job_id), json.dumps(message))
         try:
             pipeline.execute()
-        except _BROKEN as error:
+        except _REDIS_ERRORS as error:
             self._breaker.trip(error)
 
 
 class Listener:
-    """Hears what is published, for the API: one connection a process, a channel a watched job."""
+    """Receives messages, for the API: one connection per process, one channel per watched job."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis = connect_async(settings)
@@ -110,107 +110,108 @@ class Listener:
         self._watchers: dict[str, set[asyncio.Queue[Mapping[str, Any]]]] = {}
         self._breaker = _Breaker()
         self._reader: asyncio.Task[None] | None = None
-        self._leaving: set[asyncio.Task[None]] = set()
-        self._speaking = asyncio.Lock()  # two that speak at once would each open a connection, and one would be lost
+        self._unsubscribe_tasks: set[asyncio.Task[None]] = set()
+        # Two concurrent commands would each open a connection, and one of these would be lost.
+        self._command_lock = asyncio.Lock()
 
     async def ping(self) -> bool:
         """Whether Redis answers."""
         try:
             return bool(await self._redis.ping())
-        except _BROKEN:
+        except _REDIS_ERRORS:
             return False
 
     async def step(self, job_id: str) -> Step | None:
-        """How far a job was when last heard of; None when unknown."""
-        if not self._breaker.is_open:
+        """The last step of a job; None if it is not known."""
+        if self._breaker.is_paused:
             return None
         try:
-            found = await self._redis.get(_snapshot(job_id))
-        except _BROKEN as error:
+            snapshot = await self._redis.get(_snapshot(job_id))
+        except _REDIS_ERRORS as error:
             self._breaker.trip(error)
             return None
-        return None if found is None else json.loads(found)
+        return None if snapshot is None else json.loads(snapshot)
 
-    async def changed(self, job_id: str) -> None:
-        """Tell that a job moved; the API's own moves (cancel) are news to its other watchers too."""
-        if self._breaker.is_open:
+    async def publish_change(self, job_id: str) -> None:
+        """Publish that a job has a new event. The API's own changes (cancel) concern its other watchers too."""
+        if not self._breaker.is_paused:
             try:
                 await self._redis.publish(_channel(job_id), json.dumps({"type": "changed"}))
-            except _BROKEN as error:
+            except _REDIS_ERRORS as error:
                 self._breaker.trip(error)
 
     @asynccontextmanager
     async def watch(self, job_id: str) -> AsyncIterator[asyncio.Queue[Mapping[str, Any]]]:
-        """A queue of what is heard about a job while the context lasts. Slow watchers lose the oldest messages."""
-        heard: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue(maxsize=100)
+        """A queue of the messages about a job, for the time of the context. Slow watchers lose the oldest messages."""
+        messages: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue(maxsize=100)
         watchers = self._watchers.setdefault(job_id, set())
-        watchers.add(heard)
+        watchers.add(messages)
         if len(watchers) == 1:
             await self._subscribe(job_id)
         try:
-            yield heard
+            yield messages
         finally:
-            watchers.discard(heard)
+            watchers.discard(messages)
             if not watchers:
                 self._watchers.pop(job_id, None)
-                # In a task of its own: the watcher's may be cancelled, and the channel shall be left all the same.
-                leaving = asyncio.create_task(self._unsubscribe(job_id))
-                self._leaving.add(leaving)
-                leaving.add_done_callback(self._leaving.discard)
+                # In a separate task, because the watcher's task may be cancelled before the channel is unsubscribed.
+                task = asyncio.create_task(self._unsubscribe(job_id))
+                self._unsubscribe_tasks.add(task)
+                task.add_done_callback(self._unsubscribe_tasks.discard)
 
     async def is_watched(self, job_id: str) -> bool | None:
-        """Whether anybody watches a job now, here or in another process; None when unknown."""
+        """Whether this or another process watches a job now; None if it is not known."""
         if self._watchers.get(job_id):
             return True
-        if not self._breaker.is_open:
+        if self._breaker.is_paused:
             return None
         try:
             ((_, count),) = await self._redis.pubsub_numsub(_channel(job_id))
-        except _BROKEN as error:
+        except _REDIS_ERRORS as error:
             self._breaker.trip(error)
             return None
         return bool(count)
 
     async def _unsubscribe(self, job_id: str) -> None:
-        with suppress(*_BROKEN):
-            async with self._speaking:
+        with suppress(*_REDIS_ERRORS):
+            async with self._command_lock:
                 if job_id not in self._watchers:
                     await self._pubsub.unsubscribe(_channel(job_id))
 
     async def _subscribe(self, job_id: str) -> None:
         if self._reader is None:
-            self._reader = asyncio.create_task(self._read())
-        with suppress(*_BROKEN):  # the reader subscribes again to everything once Redis is back
-            async with self._speaking:
+            self._reader = asyncio.create_task(self._distribute())
+        with suppress(*_REDIS_ERRORS):  # the reader subscribes to all channels again when Redis is back
+            async with self._command_lock:
                 await self._pubsub.subscribe(_channel(job_id))
 
-    async def _read(self) -> None:
-        """Hand every message to its job's watchers; after a broken connection, begin anew and tell all to look."""
+    async def _distribute(self) -> None:
+        """Pass each message to its job's watchers. After a lost connection, subscribe again and notify all watchers."""
         while True:
             try:
-                # The idle channel keeps the connection in subscriber mode while nobody watches a job.
-                async with self._speaking:
+                # The channel "-" keeps the connection in subscriber mode while no job is watched.
+                async with self._command_lock:
                     await self._pubsub.subscribe(_channel("-"), *(_channel(job_id) for job_id in self._watchers))
                 for job_id in self._watchers:
-                    self._hand_out(job_id, {"type": "changed"})
+                    self._pass_on(job_id, {"type": "changed"})
                 async for message in self._pubsub.listen():
-                    self._hand_out(message["channel"].decode().rpartition(":")[2], json.loads(message["data"]))
-            except _BROKEN as error:
-                log.warning("progress channel broken, listening again in %s s: %s", _PAUSE, error)
+                    self._pass_on(message["channel"].decode().rpartition(":")[2], json.loads(message["data"]))
+            except _REDIS_ERRORS as error:
+                log.warning("progress connection lost, subscribing again in %s s: %s", _PAUSE, error)
                 await asyncio.sleep(_PAUSE)
 
-    def _hand_out(self, job_id: str, message: Mapping[str, Any]) -> None:
-        for heard in self._watchers.get(job_id, ()):
-            if heard.full():
-                heard.get_nowait()
-            heard.put_nowait(message)
+    def _pass_on(self, job_id: str, message: Mapping[str, Any]) -> None:
+        for messages in self._watchers.get(job_id, ()):
+            if messages.full():
+                messages.get_nowait()
+            messages.put_nowait(message)
 
     async def close(self) -> None:
         """Stop listening."""
-        await asyncio.gather(*self._leaving)
+        await asyncio.gather(*self._unsubscribe_tasks)
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
-        with suppress(*_BROKEN):
+        with suppress(*_REDIS_ERRORS):
             await self._pubsub.aclose()  # type: ignore[no-untyped-call]
             await self._redis.aclose()

@@ -1,1 +1,1 @@
-"""What a client may ask for, and how a request becomes a job."""
+"""The requests of clients, and how a request becomes a job."""

@@ -1,8 +1,8 @@
-"""The images that a request brings: found, read and checked before its job exists, kept as files once it is sure.
+"""The input images of a request: read and checked before its job is created, then stored as files.
 
-An image may be a file, an image of an earlier job, or bytes in the request. The latter two become files of the
-project that live as long as the job may need them, so that the job's worker reads files and nothing else. Who calls
-does the reading: the API without blocking (`api/inputs.py`), the worker that reads a batch's lines (`worker/lines.py`).
+An image is a file, an image of an earlier job, or bytes in the request. The latter two become files of the project
+that are stored for as long as the job may need them, so that workers only read files. The callers read the bytes: the
+API without blocking (`api/inputs.py`), the batch processor for the lines of a batch (`worker/batches/inputs.py`).
 """
 
 import base64
@@ -24,31 +24,31 @@ from core.rows import FileRow, ImageRow
 from core.settings import Settings
 
 NAMES = ("image", "mask")
-"""The fields of a request that bring an image."""
+"""The fields of a request that contain an image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a request's images are as files; those in `new` are not stored yet."""
+    """The files of a request's images. Those in `new` are not stored yet."""
 
     ids: dict[str, str] = field(default_factory=dict)
     new: dict[NewFile, bytes] = field(default_factory=dict)
 
 
 def sources(request: JobRequest) -> dict[str, ImageSource]:
-    """The images that a request names or carries."""
+    """The images of a request, by field."""
     return {name: source for name in NAMES if (source := getattr(request, name)) is not None}
 
 
-def carried(name: str, source: ImageSource) -> bytes | None:
-    """The bytes of an image that the request itself carries, if it does. Raises InvalidParameter."""
+def inline_bytes(name: str, source: ImageSource) -> bytes | None:
+    """The bytes of an image that the request contains; None for a reference. Raises InvalidParameter."""
     if source.image_url is not None:
-        return _from_url(f"{name}.image_url", source.image_url)
+        return _decode_data_url(f"{name}.image_url", source.image_url)
     return source.content
 
 
 def find_source(project_id: str, source: ImageSource) -> Statement[FileRow] | Statement[ImageRow]:
-    """The row of an image that a request names."""
+    """The statement that reads the row of a referenced image."""
     if source.file_id is not None:
         return files.get_file(project_id, source.file_id)
     return queries.get_image(project_id, source.image_id or "")
@@ -57,9 +57,9 @@ def find_source(project_id: str, source: ImageSource) -> Statement[FileRow] | St
 def storage_key(
     name: str, source: ImageSource, rows: Sequence[FileRow] | Sequence[ImageRow], settings: Settings
 ) -> str:
-    """Where a named image lies. Raises InvalidParameter where there is none, or too large a file."""
+    """The storage key of a referenced image. Raises InvalidParameter if there is none, or if its file is too large."""
     if not rows:
-        raise absent(name, source)
+        raise not_found_error(name, source)
     if source.file_id is not None and rows[0].bytes > settings.max_image_bytes:
         raise InvalidParameter(
             f"{name}.file_id: the file has {rows[0].bytes} bytes; "
@@ -69,14 +69,14 @@ def storage_key(
     return rows[0].storage_key
 
 
-def absent(name: str, source: ImageSource) -> InvalidParameter:
-    """There is no such image."""
+def not_found_error(name: str, source: ImageSource) -> InvalidParameter:
+    """The error for a reference to an image that does not exist."""
     kind = "file" if source.file_id is not None else "image"
-    return InvalidParameter(f"There is no {kind} {source.named!r}.", param=f"{name}.{kind}_id")
+    return InvalidParameter(f"There is no {kind} {source.reference!r}.", param=f"{name}.{kind}_id")
 
 
 def assemble(project_id: str, request: JobRequest, data: Mapping[str, bytes], settings: Settings) -> Inputs:
-    """Decode and check a request's images, their bytes being `data`. Stores nothing. Raises InvalidParameter."""
+    """Decode and check a request's images, whose bytes are `data`. Stores nothing. Raises InvalidParameter."""
     inputs = Inputs()
     image = _read_input(project_id, request, "image", data, settings, inputs)
     if image is None:
@@ -95,42 +95,44 @@ def _read_input(
     source: ImageSource | None = getattr(request, name)
     if source is None:
         return None
-    image = decode.read(data[name], settings, name)
+    image = decode.load(data[name], settings, name)
     if source.file_id is not None:
         inputs.ids[name] = source.file_id
         return image
-    normal = decode.png(image)  # nothing in it but pixels
+    content = decode.png(image)  # without metadata
     file = NewFile(
-        files.new_file_id(), project_id, "vision", f"{name}.png", len(normal), ttl=_lifetime(request, settings)
+        files.new_file_id(), project_id, "vision", f"{name}.png", len(content), ttl=_lifetime(request, settings)
     )
     inputs.ids[name] = file.id
-    inputs.new[file] = normal
+    inputs.new[file] = content
     return image
 
 
 def _lifetime(request: JobRequest, settings: Settings) -> timedelta:
-    """As long as the job may wait, and as long again as it is kept then: it may be retried."""
+    """The maximum time in the queue and the retention after it, during which the job may be retried."""
     wait = settings.job_ttl if request.expires_after is None else timedelta(seconds=request.expires_after)
     return wait + settings.retention
 
 
-def _from_url(param: str, url: str) -> bytes:
+def _decode_data_url(param: str, url: str) -> bytes:
     head, comma, body = url.partition(",")
     if not head.startswith("data:") or not comma or not head.endswith(";base64"):
         raise InvalidParameter(
             f"{param} must be a data URL, data:image/png;base64,...; other URLs are not fetched. "
-            "Upload the image with POST /v1/files and name it by file_id, or name one of yours by image_id.",
+            "Upload the image with POST /v1/files and use its file_id, or use the image_id of an earlier job.",
             param=param,
         )
     try:
         return base64.b64decode(body, validate=True)
     except binascii.Error:
-        raise InvalidParameter(f"{param} is not valid base 64.", param=param) from None
+        raise InvalidParameter(f"{param} is not valid base64.", param=param) from None
 
 
 def _check_mask(mask: Image.Image, image: Image.Image) -> None:
     if mask.size != image.size:
         sizes = [f"{pixels.width}x{pixels.height}" for pixels in (mask, image)]
-        raise InvalidParameter(f"mask is {sizes[0]} but image is {sizes[1]}; they must be of one size.", param="mask")
+        raise InvalidParameter(
+            f"mask is {sizes[0]} but image is {sizes[1]}; they must have the same size.", param="mask"
+        )
     if decode.mask_of(mask).getextrema() == (0, 0):
-        raise InvalidParameter("mask is neither transparent nor white anywhere: nothing would be drawn.", param="mask")
+        raise InvalidParameter("mask has no transparent or white pixels: the edit would change nothing.", param="mask")

@@ -1,7 +1,7 @@
-"""What a client may ask for: `JobRequest`, and the parts that it shares with OpenAI's calls and with batches.
+"""The request for a job, `JobRequest`, and the base classes that it shares with OpenAI's calls and with batches.
 
-A request is checked, never repaired: an unknown field or a value that is not allowed is an error that names the field
-and the allowed values, and nothing is stored. `core/requests/plan.py` makes a job of it.
+A request is validated, never corrected: an unknown field or a value that is not allowed is an error that names the
+field and the allowed values, and nothing is stored. `core/requests/plan.py` converts a request to a job.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,18 +19,18 @@ from core.text import Text
 RequestT = TypeVar("RequestT", bound=BaseModel)
 
 
-class Prompted(BaseModel):
-    """What has a prompt."""
+class PromptField(BaseModel):
+    """The prompt of a request."""
 
     prompt: Text | None = Field(
         None,
-        description="What the images should show, in words that the model knows. Not for variations.",
+        description="Text that describes the images. Not for variations.",
         json_schema_extra={"minLength": 1},
     )
 
 
 class SharedParameters(Parameters):
-    """What the lines of a batch may share: the parameters of an image, the model, how many, how urgent."""
+    """What the lines of a batch can share: image parameters, model, number of images and priority."""
 
     model_config = ConfigDict(frozen=False)
 
@@ -40,24 +40,25 @@ class SharedParameters(Parameters):
     n: Annotated[int, Ge(1)] = Field(1, description="Number of images, each with its own seed.")
     priority: Annotated[int, Ge(-100), Le(100)] = Field(
         0,
-        description="Jobs with a higher priority run first. Single jobs run before batches in any case. "
-        "Every sixteenth claim ignores it.",
+        description="Jobs with a higher priority are executed first. Single jobs always come before batches. "
+        "Every sixteenth claim ignores the priority.",
     )
 
 
-class ImageParameters(SharedParameters, Prompted):
-    """What every request for images may say."""
+class ImageParameters(SharedParameters, PromptField):
+    """The fields of every request for images."""
 
     expires_after: Annotated[int, Gt(0), Le(7 * 24 * 3600)] | None = Field(
         None, description="Seconds after which the job expires if it has not started."
     )
     metadata: Annotated[dict[MetadataKey, MetadataValue], MaxLen(16)] = Field(
-        default_factory=dict, description="Up to 16 key-value pairs of your own; lists can be filtered by them."
+        default_factory=dict,
+        description="Up to 16 key-value pairs of your choice. Lists of jobs can be filtered by them.",
     )
 
 
 class JobRequest(ImageParameters):
-    """A request for images. A generation needs a `prompt`, a variation an `image`, an edit both."""
+    """A request for images. A generation needs a `prompt`, a variation an `image`, and an edit both."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -74,11 +75,11 @@ class JobRequest(ImageParameters):
     )
     image: InputImage = None
     mask: InputMask = None
-    webhook: JobWebhook | None = Field(None, description="Where the events of this job are posted to.")
-    dry_run: bool = Field(False, description="Check and estimate only; no job is created.")
+    webhook: JobWebhook | None = Field(None, description="URL that receives the events of this job.")
+    dry_run: bool = Field(False, description="Only validate and estimate; no job is created.")
 
     @model_validator(mode="after")
-    def _fits_the_operation(self) -> Self:
+    def _matches_operation(self) -> Self:
         check_operation(self)
         return self
 
@@ -88,10 +89,10 @@ _REQUIRED: dict[str, tuple[Operation, ...]] = {"prompt": ("generation", "edit"),
 
 
 def check_operation(request: JobRequest) -> None:
-    """Raise the InvalidRequest that names the first field that an operation lacks or does not take."""
+    """Check which fields are set for an operation. Raises the InvalidRequest of the first error."""
     operation = request.operation
-    accepting = _INPUTS | {name: rule.operations for name, rule in rules().items()}
-    for name, operations in accepting.items():
+    allowed_operations = _INPUTS | {name: rule.operations for name, rule in rules().items()}
+    for name, operations in allowed_operations.items():
         if operation not in operations and getattr(request, name) not in (None, JobRequest.model_fields[name].default):
             raise InvalidParameter(f"{name} is for operation {' or '.join(operations)}, not {operation}.", param=name)
     for name, operations in _REQUIRED.items():
@@ -105,7 +106,7 @@ def check_operation(request: JobRequest) -> None:
 
 
 def parse(kind: type[RequestT], body: bytes) -> RequestT:
-    """Read a JSON body. Raises InvalidJSON, or the InvalidRequest that names the first field that is wrong."""
+    """Parse a JSON body. Raises InvalidJSON, or the InvalidRequest for the first invalid field."""
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
@@ -113,7 +114,7 @@ def parse(kind: type[RequestT], body: bytes) -> RequestT:
 
 
 def explain(error: ErrorDetails, kind: type[BaseModel]) -> InvalidRequest:
-    """An error of pydantic in the words of the error catalogue."""
+    """Convert a pydantic error to an error of the catalogue."""
     param = ".".join(str(part) for part in error["loc"] if part != "[key]") or None
     if error["type"] == "json_invalid":
         reason = error.get("ctx", {}).get("error", error["msg"])
@@ -121,8 +122,8 @@ def explain(error: ErrorDetails, kind: type[BaseModel]) -> InvalidRequest:
     if error["type"] == "missing":
         return MissingParameter(f"{param} is required.", param=param)
     if error["type"] == "extra_forbidden":
-        known = ", ".join(_fields_at(kind, error["loc"]))
-        return UnknownParameter(f"{param} is not a parameter here. Known are: {known}.", param=param)
+        field_names = ", ".join(_fields_at(kind, error["loc"]))
+        return UnknownParameter(f"{param} is not a parameter here. Known are: {field_names}.", param=param)
     reason = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if param is None:
         return InvalidRequest(f"The body {reason}.", param="body")
@@ -130,7 +131,7 @@ def explain(error: ErrorDetails, kind: type[BaseModel]) -> InvalidRequest:
 
 
 def _fields_at(kind: type[BaseModel], loc: tuple[int | str, ...]) -> Iterable[str]:
-    """The names of the fields beside an unknown one, in whatever object of the body it is."""
+    """The known fields of the object that contains an unknown field."""
     for name in loc[:-1]:
         if isinstance(name, str):  # a number is an index of a list
             kind = next(_models_in(kind.model_fields[name].annotation))
@@ -138,7 +139,7 @@ def _fields_at(kind: type[BaseModel], loc: tuple[int | str, ...]) -> Iterable[st
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The models in the type of a field, in whatever lists and unions."""
+    """The models in the type of a field, including those inside lists and unions."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):

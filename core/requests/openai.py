@@ -1,7 +1,7 @@
-"""What OpenAI's images calls may say here, wherever they come from: the API's doors, or a line of a batch.
+"""The requests of OpenAI's images calls, from the API or from a line of a batch.
 
-Every parameter of the SDKs is either honoured or refused by name with what is allowed; none is dropped. As in the SDKs'
-types, null means left out. How a form brings them is in `api/openai/bodies.py`.
+Every parameter of the SDKs is either supported or rejected with an error that says what is allowed; none is ignored.
+As in the SDKs' types, null means not set. `api/openai/bodies.py` reads the requests that come as forms.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -17,58 +17,60 @@ from core.requests.job import ImageParameters, JobRequest
 OpenAIQuality = Annotated[
     Quality,
     BeforeValidator(
-        lambda said: "auto" if said == "standard" else said,
+        lambda value: "auto" if value == "standard" else value,
         json_schema_input_type=Literal["auto", "standard", "low", "medium", "high", "xhigh", "max"],
     ),
 ]
-"""DALL·E's word for its usual quality stands for a model's usual one."""
+"""`standard` is DALL·E's default quality; here it means the default of the model."""
 
-_NOT_HERE = {
-    "style": "say it in the prompt",
-    "input_fidelity": "`strength`, above 0 up to 1, says how far an edit goes from the image",
-    "markup": "say in the prompt what is to change, and in `mask` where",
-    "complexity": "`steps` says how long is drawn",
-    "frame_count": "images do not move; output_format is png, webp or jpeg",
-    "frame_duration_ms": "images do not move; output_format is png, webp or jpeg",
+_UNSUPPORTED = {
+    "style": "describe the style in the prompt",
+    "input_fidelity": "use `strength`, above 0 up to 1, for how much an edit changes the image",
+    "markup": "describe the change in the prompt, and mark the area with `mask`",
+    "complexity": "use `steps`, the number of denoising steps",
+    "frame_count": "animations are not supported; output_format is png, webp or jpeg",
+    "frame_duration_ms": "animations are not supported; output_format is png, webp or jpeg",
     "svg": "output_format is png, webp or jpeg",
 }
-"""OpenAI's parameters that nothing here could honour, and what to do instead."""
+"""OpenAI's parameters that Safelight does not support, and the alternatives."""
 
 
 class ImagesRequest(ImageParameters):
-    """What every one of OpenAI's images calls may say, and Safelight's own parameters beside it."""
+    """The common parameters of OpenAI's images calls, and those of Safelight."""
 
-    response_format: Literal["url", "b64_json"] = Field("url", description="A link, or the bytes in base 64.")
+    response_format: Literal["url", "b64_json"] = Field("url", description="Return a link, or the image in base64.")
     user: MetadataValue | None = Field(
-        None, description="Your name for the end user; kept in the job's metadata as `user`."
+        None, description="Id of your end user. It is stored in the job's metadata as `user`."
     )
-    safety_identifier: MetadataValue | None = Field(None, description="As `user`, which it takes the place of.")
-    webhook: JobWebhook | None = Field(None, description="Where the events of the job are posted to.")
+    safety_identifier: MetadataValue | None = Field(
+        None, description="The newer name of `user`. If both are set, this one is used."
+    )
+    webhook: JobWebhook | None = Field(None, description="URL that receives the events of the job.")
 
     @model_validator(mode="before")
     @classmethod
-    def _is_of_this_place(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        said = {name: value for name, value in given.items() if value is not None}
-        for name, instead in _NOT_HERE.items():
-            if name in said:
-                raise InvalidParameter(f"{name} is not taken here, leave it out: {instead}.", param=name)
-        return said
+    def _reject_unsupported(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        fields = {name: value for name, value in values.items() if value is not None}
+        for name, alternative in _UNSUPPORTED.items():
+            if name in fields:
+                raise InvalidParameter(f"{name} is not supported, leave it out: {alternative}.", param=name)
+        return fields
 
     @property
     def end_user(self) -> str | None:
-        """For whom the images are; OpenAI's newer name for it wins."""
+        """Id of the end user. OpenAI's newer parameter takes precedence."""
         return self.safety_identifier or self.user
 
     @property
     def streams(self) -> bool:
-        """Whether the answer is a stream of events."""
+        """Whether the response is a stream of events."""
         return False
 
 
 class VariationRequest(ImagesRequest):
-    """A variation; it takes no prompt."""
+    """A variation. It has no prompt."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"image": {"image_id": "img_01kc3m9w8yq6k0v2t5x7z1b4dn"}, "n": 2}]}
@@ -89,31 +91,33 @@ class GenerateRequest(ImagesRequest):
         }
     )
 
-    stream: bool = Field(False, description="Answer with server-sent events: previews, then the image. n must be 1.")
+    stream: bool = Field(False, description="Respond with server-sent events: previews, then the image. n must be 1.")
     partial_images: Annotated[int, Ge(0), Le(3)] = Field(
-        0, description="How many previews a stream brings; fewer where the image is done sooner."
+        0, description="Number of previews in the stream. There may be fewer if the image is finished sooner."
     )
-    background: Literal["auto", "opaque"] = Field("auto", description="Images here are opaque.")
-    quality: OpenAIQuality = Field("auto", description="One of the model's `qualities`; `standard` is `auto`.")
-    moderation: Literal["auto"] = Field("auto", description="The operator's; a request cannot change it.")
+    background: Literal["auto", "opaque"] = Field("auto", description="All images are opaque.")
+    quality: OpenAIQuality = Field("auto", description="One of the model's `qualities`. `standard` means `auto`.")
+    moderation: Literal["auto"] = Field(
+        "auto", description="Moderation is set by the operator; a request cannot change it."
+    )
 
     @model_validator(mode="after")
-    def _fits_a_stream(self) -> Self:
+    def _check_stream(self) -> Self:
         if not self.stream and self.partial_images:
             raise InvalidParameter("partial_images must be 0 unless stream is true.", param="partial_images")
         if self.stream and self.n != 1:
             raise InvalidParameter(
-                f"n is {self.n}; with stream it must be 1, as at OpenAI: its events do not say which image they "
-                "show. POST /v1/jobs takes more, and its events tell them apart.",
+                f"n is {self.n}; with stream it must be 1, as at OpenAI: its events have no image index. "
+                "POST /v1/jobs accepts more images, and its events have the index.",
                 param="n",
             )
         if self.stream and "response_format" in self.model_fields_set and self.response_format != "b64_json":
-            raise InvalidParameter("response_format must be b64_json where stream is true.", param="response_format")
+            raise InvalidParameter("response_format must be b64_json if stream is true.", param="response_format")
         return self
 
     @property
     def streams(self) -> bool:
-        """Whether the answer is a stream of events."""
+        """Whether the response is a stream of events."""
         return self.stream
 
 
@@ -128,7 +132,7 @@ class EditRequest(GenerateRequest):
 
     image: InputImage = None
     images: Annotated[list[ImageSource], MinLen(1), MaxLen(1)] | None = Field(
-        None, description="The image as OpenAI's JSON names it, in a list of one."
+        None, description="The name of `image` in OpenAI's JSON: a list with one image."
     )
     mask: InputMask = None
 
@@ -136,7 +140,7 @@ class EditRequest(GenerateRequest):
     def _has_one_image(self) -> Self:
         if self.images is not None:
             if self.image is not None:
-                raise InvalidParameter("images must not be given beside image.", param="images")
+                raise InvalidParameter("images and image must not both be set.", param="images")
             self.image = self.images[0]
         return self
 
@@ -146,13 +150,14 @@ REQUESTS: dict[Operation, type[ImagesRequest]] = {
     "edit": EditRequest,
     "variation": VariationRequest,
 }
-"""What each of OpenAI's images calls reads."""
+"""The request type of each operation."""
 
 
-def job_request(wanted: ImagesRequest, operation: Operation) -> JobRequest:
-    """What is asked for as a request for a job; how it is answered stays behind."""
-    shared = wanted.model_fields_set & JobRequest.model_fields.keys()
-    request = JobRequest.model_validate({"operation": operation} | {name: getattr(wanted, name) for name in shared})
-    if wanted.end_user is not None:
-        request.metadata.setdefault("user", wanted.end_user)
+def job_request(images_request: ImagesRequest, operation: Operation) -> JobRequest:
+    """The job request of an images request, without the parameters that only concern the response."""
+    names = images_request.model_fields_set & JobRequest.model_fields.keys()
+    values = {name: getattr(images_request, name) for name in names}
+    request = JobRequest.model_validate({"operation": operation} | values)
+    if images_request.end_user is not None:
+        request.metadata.setdefault("user", images_request.end_user)
     return request

@@ -1,4 +1,4 @@
-"""How a request becomes a job: `plan` checks it against the model and fills in the model's defaults."""
+"""Converts a request to a job: `plan` checks it against the model and fills in the model's defaults."""
 
 import secrets
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from core.catalog import Catalog, Choices, Model, Range
-from core.egress import check_receiver
+from core.egress import check_destination
 from core.errors import InvalidParameter
 from core.ids import new_id
 from core.images.postprocess import output_size
@@ -30,14 +30,14 @@ def plan(
 ) -> NewJob:
     """Check a request against its model and fill in the defaults.
 
-    inputs: ids of the files that hold the request's images, by `image` and `mask`; the caller has read them.
-    is_repeat: the request is that of an earlier job, which was checked, and has no field left open.
+    inputs: file ids of the request's images, by `image` and `mask`; the caller has checked the files.
+    is_repeat: the request is that of an earlier job, which was checked and has a value for every field.
     Raises ModelNotFound or InvalidParameter, with the field and the allowed values.
     """
     inputs = inputs or {}
     model = find_model(request, catalog)
     if retried_from is None and not is_repeat:
-        _refuse_lacking(request, model)
+        _reject_unsupported(request, model)
     parameters = resolve(request, model)
     _check_combination(request, parameters, model)
     return NewJob(
@@ -49,7 +49,7 @@ def plan(
         n=request.n,
         parameters=parameters,
         queue=model.queue,
-        microbatch_key=microbatch_key(model, request.operation, parameters, masked="mask" in inputs),
+        microbatch_key=microbatch_key(model, request.operation, parameters, has_mask="mask" in inputs),
         microbatch_size=model.microbatch_size,
         priority=request.priority,
         cost=device_seconds(model, parameters) * request.n,
@@ -63,13 +63,13 @@ def plan(
 
 
 def find_model(request: JobRequest, catalog: Catalog) -> Model:
-    """The model of a request, if it has the operation. Raises ModelNotFound or InvalidParameter."""
+    """The model of a request. Raises ModelNotFound, or InvalidParameter if it does not support the operation."""
     model = catalog.model(request.model)
     if request.operation not in model.operations:
-        able = ", ".join(catalog.able_to(request.operation)) or "none"
+        models = ", ".join(catalog.models_for(request.operation)) or "none"
         raise InvalidParameter(
-            f"{model.id} has no operation {request.operation!r}; it has {', '.join(model.operations)}. "
-            f"Models with it: {able}.",
+            f"{model.id} does not support the operation {request.operation!r}, only {', '.join(model.operations)}. "
+            f"Models that support it: {models}.",
             param="operation",
         )
     return model
@@ -82,9 +82,9 @@ def resolve(request: JobRequest, model: Model) -> ResolvedParameters:
         value = getattr(request, name)
         match model.limit(name):
             case Range() as limit:
-                values[name] = _within(limit, name, value)
+                values[name] = _number_within(limit, name, value)
             case Choices() as limit:
-                values[name] = _chosen(limit, name, value, model)
+                values[name] = _choice_of(limit, name, value, model)
             case None:
                 values[name] = value
     if values["seed"] is None:
@@ -95,12 +95,12 @@ def resolve(request: JobRequest, model: Model) -> ResolvedParameters:
 
 
 def random_seed(model: Model) -> int:
-    """A seed for a request without one. 0 where the model has no seed: another number would promise more."""
+    """A seed for a request without one. 0 if the model ignores seeds: another number would suggest a meaning."""
     return 0 if "seed" in model.lacks else secrets.randbelow(SEEDS)
 
 
 def request_of(row: JobRow) -> JobRequest:
-    """The request that a job was made from, with the job's seed: to run it again as it was."""
+    """The request of a job, with the job's seed, to execute it again with the same parameters."""
     values: dict[str, Any] = {name: getattr(row.parameters, name) for name in rules()}
     columns = JobRequest.model_fields.keys() - values.keys() - {"webhook"}
     values |= {name: getattr(row, name) for name in columns if hasattr(row, name)}
@@ -109,9 +109,11 @@ def request_of(row: JobRow) -> JobRequest:
     return JobRequest.model_construct(**values)
 
 
-def microbatch_key(model: Model, operation: Operation, parameters: ResolvedParameters, *, masked: bool = False) -> str:
-    """What jobs must have in common to share a pass over the device; see `Rule.microbatch`."""
-    parts = [f"{model.id}@{model.revision or '-'}", operation, *(["mask"] if masked else [])]
+def microbatch_key(
+    model: Model, operation: Operation, parameters: ResolvedParameters, *, has_mask: bool = False
+) -> str:
+    """A string that is equal for jobs that can share a pass over the device; see `Rule.microbatch`."""
+    parts = [f"{model.id}@{model.revision or '-'}", operation, *(["mask"] if has_mask else [])]
     for name, rule in rules().items():
         value = getattr(parameters, name)
         if value is None or rule.microbatch is None or name in model.lacks:
@@ -126,32 +128,31 @@ def device_seconds(model: Model, parameters: ResolvedParameters) -> float:
 
 
 def check_webhook(webhook: JobWebhook | BatchWebhook, settings: Settings) -> dict[str, Any]:
-    """A webhook as it is stored. Raises InvalidParameter where its address is not allowed."""
-    check_receiver(webhook.url, settings, "webhook.url")
+    """A webhook as it is stored. Raises InvalidParameter if its URL is not allowed."""
+    check_destination(webhook.url, settings, "webhook.url")
     return webhook.model_dump()
 
 
-def _refuse_lacking(request: JobRequest, model: Model) -> None:
-    """Raise the InvalidParameter that names the first parameter that the model could only drop."""
+def _reject_unsupported(request: JobRequest, model: Model) -> None:
+    """Raise InvalidParameter for the first parameter that the model does not support."""
     for name in rules():
         if name in model.lacks and getattr(request, name) not in (None, JobRequest.model_fields[name].default):
-            raise InvalidParameter(f"{model.id} has no {name}: leave it out.", param=name)
+            raise InvalidParameter(f"{model.id} does not support {name}: leave it out.", param=name)
     if model.is_remote and request.partial_images and request.n > 1:
         raise InvalidParameter(
-            f"partial_images must be 0 where n is more than 1: the previews of {model.id} do not say which image "
-            "they show.",
+            f"partial_images must be 0 if n is more than 1: the previews of {model.id} have no image index.",
             param="partial_images",
         )
 
 
 def _check_combination(request: JobRequest, parameters: ResolvedParameters, model: Model) -> None:
-    """Check what depends on several fields or on the model's sizes of things."""
+    """Check what depends on several fields or on the limits of the model."""
     output_size(parameters.size, parameters.postprocess)
-    _within(Range(1, 1, model.max_images), "n", request.n)
+    _number_within(Range(1, 1, model.max_images), "n", request.n)
     for name, text in (("prompt", request.prompt), ("negative_prompt", parameters.negative_prompt)):
         if text is not None and len(text) > model.max_prompt_chars:
             raise InvalidParameter(
-                f"{name} has {len(text)} characters; {model.id} takes at most {model.max_prompt_chars}.", param=name
+                f"{name} has {len(text)} characters; {model.id} accepts at most {model.max_prompt_chars}.", param=name
             )
     if parameters.output_compression is not None and parameters.output_format == "png":
         raise InvalidParameter(
@@ -159,22 +160,22 @@ def _check_combination(request: JobRequest, parameters: ResolvedParameters, mode
         )
 
 
-def _within(limit: Range, name: str, value: float | None) -> float:
-    """A number within a range; the default for None. Raises InvalidParameter."""
+def _number_within(limit: Range, name: str, value: float | None) -> float:
+    """A number of a range, or the default for None. Raises InvalidParameter."""
     if value is None:
         return limit.default
     if not limit.min <= value <= limit.max:
-        raise InvalidParameter(f"{name} is {value:g}; allowed is {limit.min:g} to {limit.max:g}.", param=name)
+        raise InvalidParameter(f"{name} is {value:g}; the allowed range is {limit.min:g} to {limit.max:g}.", param=name)
     return value
 
 
-def _chosen(limit: Choices, name: str, value: str | None, model: Model) -> str | None:
-    """A value of a list; the default for None and `auto`. Raises InvalidParameter."""
+def _choice_of(limit: Choices, name: str, value: str | None, model: Model) -> str | None:
+    """A value of a list, or the default for None and `auto`. Raises InvalidParameter."""
     if value in (None, "auto"):
         return limit.default
     if value not in limit.values:
-        allowed = ", ".join(limit.values)
-        raise InvalidParameter(f"{name} {value!r} is not one that {model.id} has: {allowed}.", param=name)
+        values = ", ".join(limit.values)
+        raise InvalidParameter(f"{name} {value!r} is not available for {model.id}; choose from {values}.", param=name)
     return value
 
 

@@ -1,1 +1,1 @@
-"""The JSON of jobs, images and files, in Safelight's and in OpenAI's shape."""
+"""The JSON of jobs, images and files, in Safelight's format and in OpenAI's."""

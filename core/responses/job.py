@@ -1,6 +1,6 @@
-"""The JSON of the nouns: job, image, file, event, list. OpenAI's images calls are in `api/openai/images.py`.
+"""The JSON of jobs, images, files, events and lists. That of OpenAI's images calls is in `core/responses/openai.py`.
 
-Times are Unix seconds, as OpenAI's are. What is not known yet is null; what could only be guessed is left out.
+Times are Unix seconds, as at OpenAI. Values that are not known yet are null; values that would be a guess are omitted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +15,11 @@ from core.rows import FileRow, ImageJson, ImageRow, JobRow
 from core.status import JobStatus
 
 SignUrl = Callable[[str, str], str]
-"""Makes an image's link from its id and storage key; see `core.storage.Storage.url`."""
+"""Creates the link of an image from its id and storage key; see `core.storage.Storage.url`."""
 
 
 class ErrorBody(BaseModel):
-    """Why something failed, in OpenAI's shape."""
+    """An error in OpenAI's format."""
 
     message: str
     type: str
@@ -28,7 +28,7 @@ class ErrorBody(BaseModel):
 
 
 class ErrorResponse(BaseModel):
-    """The body of every answer of 400 and above."""
+    """The body of every response with a status of 400 or above."""
 
     error: ErrorBody
 
@@ -41,39 +41,41 @@ class JobError(BaseModel):
 
 
 class ImageObject(BaseModel):
-    """One image."""
+    """A generated image."""
 
     id: str
     object: Literal["image"] = "image"
     job_id: str
     index: int
-    url: str = Field(description="Works without a key until it expires; `GET /v1/images/{id}/content` always works.")
+    url: str = Field(
+        description="Link that works without an API key until it expires. `GET /v1/images/{id}/content` always works."
+    )
     media_type: str
     width: int
     height: int
     bytes: int
     sha256: str
     seed: int
-    receipt: dict[str, Any] = Field(description="What drew it: model revision, versions, device, seconds.")
+    receipt: dict[str, Any] = Field(description="How it was generated: model revision, versions, device, seconds.")
     created_at: int
 
 
 class JobInput(BaseModel):
-    """An image that a job begins with; `GET /v1/files/{file_id}/content` shows it."""
+    """An input image of a job. `GET /v1/files/{file_id}/content` returns it."""
 
     file_id: str
 
 
 class JobWarning(BaseModel):
-    """Something to know about a job that is done all the same."""
+    """A warning about a completed job."""
 
     code: str
     message: str
-    param: str | None = Field(description="The field of the request that it is about.")
+    param: str | None = Field(description="The field of the request that the warning is about.")
 
 
 class StepProgress(BaseModel):
-    """How far the drawing is."""
+    """The current denoising step."""
 
     step: int
     steps: int
@@ -81,7 +83,7 @@ class StepProgress(BaseModel):
 
 
 class JobUrls(BaseModel):
-    """Where to go from here."""
+    """URLs of the job."""
 
     self: str
     cancel: str
@@ -89,7 +91,7 @@ class JobUrls(BaseModel):
 
 
 class WebhookOfJob(BaseModel):
-    """A receiver of one job's events; its secret is not shown."""
+    """A webhook without its secret."""
 
     url: str
     events: list[str]
@@ -108,35 +110,35 @@ class JobHead(BaseModel):
 
 
 class JobObject(ResolvedParameters, JobHead):
-    """A request for n images: its parameters, its state, its progress and its images."""
+    """A job: a request for n images with its parameters, status, progress and images."""
 
     model_config = ConfigDict(protected_namespaces=(), extra="ignore", strict=False, frozen=False)
 
-    image: JobInput | None = Field(description="Input of an edit or a variation.")
-    mask: JobInput | None = Field(description="Area that an edit may change; null: all of it.")
+    image: JobInput | None = Field(description="Input image of an edit or a variation.")
+    mask: JobInput | None = Field(description="Area that an edit may change. Null: the whole image.")
     priority: int
     metadata: dict[str, str]
-    webhook: WebhookOfJob | None = Field(None, description="The job's own webhook.")
+    webhook: WebhookOfJob | None = Field(None, description="Webhook for the events of this job.")
     progress: StepProgress | None = Field(None, description="Denoising step of the current attempt, if known.")
-    queue_position: int | None = Field(None, description="Jobs before this one in its queue; counted up to 1000.")
+    queue_position: int | None = Field(None, description="Number of jobs before this one in its queue, up to 1000.")
     attempts: int
     images: list[ImageObject]
     error: JobError | None
-    warnings: list[JobWarning] = Field(description="Known when the job is completed; usually empty.")
+    warnings: list[JobWarning] = Field(description="Warnings about a completed job; usually empty.")
     retried_from: str | None
-    batch_id: str | None = Field(None, description="The batch of which the job is a line.")
-    batch_index: int | None = Field(None, description="Index of the line, from 0.")
-    custom_id: str | None = Field(None, description="Name of the line.")
+    batch_id: str | None = Field(None, description="Batch that the job belongs to.")
+    batch_index: int | None = Field(None, description="Index of the job's line in the batch, from 0.")
+    custom_id: str | None = Field(None, description="The `custom_id` of the job's line in the batch.")
     cancel_requested_at: int | None
     created_at: int
     started_at: int | None = Field(description="Start of the latest attempt.")
     finished_at: int | None
-    expires_at: int = Field(description="The job expires then, if it has not started.")
+    expires_at: int = Field(description="Time at which the job expires if it has not started.")
     urls: JobUrls
 
 
 class JobList(BaseModel):
-    """A page of jobs. Ask for the next with `after=<last_id>`."""
+    """A page of jobs. Get the next page with `after=<last_id>`."""
 
     object: Literal["list"] = "list"
     data: list[JobObject]
@@ -146,7 +148,7 @@ class JobList(BaseModel):
 
 
 class Estimate(BaseModel):
-    """What a dry run answers."""
+    """The response of a dry run."""
 
     object: Literal["job.estimate"] = "job.estimate"
     model: str
@@ -154,17 +156,17 @@ class Estimate(BaseModel):
     steps: int
     guidance_scale: float
     n: int
-    device_seconds: float = Field(description="Estimated device time, from the catalogue's figure.")
+    device_seconds: float = Field(description="Estimated device time, from the catalogue.")
 
 
 class FileObject(BaseModel):
-    """A file of a project, in OpenAI's shape."""
+    """A file of a project, in OpenAI's format."""
 
     id: str
     object: Literal["file"] = "file"
     bytes: int
     created_at: int
-    expires_at: int | None = Field(description="It is deleted then; null: when you delete it.")
+    expires_at: int | None = Field(description="Time at which the file is deleted. Null: never.")
     filename: str
     purpose: str
     status: Literal["processed"] = "processed"
@@ -172,7 +174,7 @@ class FileObject(BaseModel):
 
 
 class FileList(BaseModel):
-    """A page of files. Ask for the next with `after=<last_id>`."""
+    """A page of files. Get the next page with `after=<last_id>`."""
 
     object: Literal["list"] = "list"
     data: list[FileObject]
@@ -182,7 +184,7 @@ class FileList(BaseModel):
 
 
 class Deleted(BaseModel):
-    """Something was deleted."""
+    """The response of a deletion."""
 
     id: str
     object: str
@@ -190,7 +192,7 @@ class Deleted(BaseModel):
 
 
 class JobEvent(BaseModel):
-    """A fact about a job, as an SSE message of `GET /v1/jobs/{id}/events`."""
+    """An event of a job: a message of `GET /v1/jobs/{id}/events`."""
 
     id: str
     object: Literal["event"] = "event"
@@ -200,7 +202,7 @@ class JobEvent(BaseModel):
 
 
 def seconds(moment: datetime | None) -> int | None:
-    """A moment as Unix seconds."""
+    """A time as Unix seconds."""
     return None if moment is None else int(moment.timestamp())
 
 
@@ -211,7 +213,7 @@ _JOB_FIELDS = (
 
 
 def job_object(row: JobRow, base_url: str, sign: SignUrl, step: Step | None = None) -> JobObject:
-    """A job as the API shows it."""
+    """The JSON of a job."""
     self_url = f"{base_url}/v1/jobs/{row.id}"
     current = step if step is not None and step["attempt"] == row.attempts else None
     return JobObject(
@@ -240,7 +242,7 @@ _IMAGE_FIELDS = ("id", "job_id", "index", "media_type", "width", "height", "byte
 
 
 def image_object(image: ImageJson, sign: SignUrl) -> ImageObject:
-    """An image as the API shows it, from the JSON that comes with its job."""
+    """The JSON of an image, from the row of its job."""
     values: Mapping[str, Any] = image
     return ImageObject(
         **{name: values[name] for name in _IMAGE_FIELDS},
@@ -250,7 +252,7 @@ def image_object(image: ImageJson, sign: SignUrl) -> ImageObject:
 
 
 def image_object_of_row(row: ImageRow, sign: SignUrl) -> ImageObject:
-    """An image as the API shows it, from its row."""
+    """The JSON of an image, from its own row."""
     return ImageObject(
         **{name: getattr(row, name) for name in _IMAGE_FIELDS},
         url=sign(row.id, row.storage_key),
@@ -259,7 +261,7 @@ def image_object_of_row(row: ImageRow, sign: SignUrl) -> ImageObject:
 
 
 def file_object(row: FileRow) -> FileObject:
-    """A file as the API shows it."""
+    """The JSON of a file."""
     return FileObject(
         id=row.id,
         bytes=row.bytes,

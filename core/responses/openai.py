@@ -1,4 +1,4 @@
-"""What OpenAI's images calls answer, as JSON, and as the body of a batch's line."""
+"""The responses of OpenAI's images calls, also for the lines of a batch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from core.rows import JobRow
 
 
 class ImageData(BaseModel):
-    """One image, in OpenAI's words."""
+    """An image in OpenAI's format."""
 
     url: str | None = None
     b64_json: str | None = None
@@ -18,14 +18,14 @@ class ImageData(BaseModel):
 
 
 class InputTokens(BaseModel):
-    """What the input tokens stand for."""
+    """The input tokens by type."""
 
     image_tokens: int = 0
     text_tokens: int = 0
 
 
 class Usage(BaseModel):
-    """Tokens, as the provider that drew counts and bills them. Images drawn here are not billed: all zero."""
+    """Tokens that the provider counts and bills. All zero for local models."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -36,13 +36,13 @@ class Usage(BaseModel):
 
 
 class ImagesResponse(BaseModel):
-    """OpenAI's answer, with the job's id and each image's seed beside it."""
+    """OpenAI's response, with the additional fields `job_id` and `seed`."""
 
     created: int
     data: list[ImageData]
     background: Literal["opaque"] = "opaque"
     output_format: OutputFormat
-    quality: str | None = Field(None, description="As the provider says; null where images are drawn here.")
+    quality: str | None = Field(None, description="Quality according to the provider. Null for local models.")
     size: str
     usage: Usage
     safety_identifier: str | None = None
@@ -50,7 +50,7 @@ class ImagesResponse(BaseModel):
 
 
 def images_response(row: JobRow, data: Sequence[ImageData], usage: Usage, end_user: str | None) -> ImagesResponse:
-    """The answer to a call whose job is done, its images being `data`."""
+    """The response to a call whose job is completed with the images `data`."""
     return ImagesResponse(
         created=int(row.created_at.timestamp()),
         data=list(data),
@@ -64,11 +64,11 @@ def images_response(row: JobRow, data: Sequence[ImageData], usage: Usage, end_us
 
 
 def quality(image: Mapping[str, Any]) -> str | None:
-    """How carefully the provider that drew an image says it did; None of one that was drawn here."""
-    said = image["receipt"].get("quality")
-    return said if isinstance(said, str) else None
+    """The quality of an image according to its provider. None for a local model."""
+    value = image["receipt"].get("quality")
+    return value if isinstance(value, str) else None
 
 
 def dimensions(image: Mapping[str, Any]) -> str:
-    """`WIDTHxHEIGHT` of a stored image, in pixels; what upscaling made of it."""
+    """`WIDTHxHEIGHT` of a stored image in pixels, after upscaling."""
     return f"{image['width']}x{image['height']}"

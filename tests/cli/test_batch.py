@@ -130,7 +130,7 @@ def test_wrong_lines_are_named_no_job_is_made_and_the_corrected_file_goes_on(
     result = terminal.run(*prompts.command())
 
     assert (result.returncode, result.stdout) == (1, "")
-    assert "line 3: size '1x1' is not one that fake has" in result.stderr
+    assert "line 3: size '1x1' is not available for fake" in result.stderr
     assert result.stderr.splitlines()[-1].endswith("correct these lines and run the command again.")
     assert prompts.images() == []
     prompts.file.write_text("prompt,size\nA cat.,64x64\nA dog.,64x64\n")

@@ -33,7 +33,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 
 
 async def read_object(storage: Storage, key: str) -> bytes:
-    return b"".join([chunk async for chunk in await storage.read(key)])
+    return b"".join([chunk async for chunk in await storage.stream_async(key)])
 
 
 def test_what_is_put_can_be_read_whole_and_in_a_stream(storage: Storage) -> None:

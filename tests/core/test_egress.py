@@ -7,11 +7,11 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from core.egress import MAX_BODY_BYTES, Allowed, Egress, Refused, Unreached, check, is_public
+from core.egress import MAX_BODY_BYTES, DeliveryError, DestinationRefused, Egress, EgressRules, check, is_public
 from tests.receiver import CERTIFICATE, EXPIRED, Behaviour, Received, Receiver, answering
 from tests.waiting import PATIENCE
 
-LOCAL = Allowed.of("127.0.0.1")
+LOCAL = EgressRules.parse("127.0.0.1")
 
 
 @pytest.fixture
@@ -68,8 +68,8 @@ def test_an_address_of_the_outside_is_public(address: str) -> None:
 def test_a_hostile_url_is_refused_before_anything_is_asked_or_connected(url: str, receiver: Receiver) -> None:
     names = Names(["127.0.0.1"])
 
-    with pytest.raises(Refused):
-        Egress(Allowed(), resolve=names).post(url.format(receiver.port), b"{}", {}, 5)
+    with pytest.raises(DestinationRefused):
+        Egress(EgressRules(), resolve=names).post(url.format(receiver.port), b"{}", {}, 5)
 
     assert (names.lookups, receiver.connections) == ([], 0)
 
@@ -78,8 +78,8 @@ def test_a_hostile_url_is_refused_before_anything_is_asked_or_connected(url: str
 def test_a_name_with_any_address_inside_is_refused(addresses: list[str], receiver: Receiver) -> None:
     names = Names(addresses)
 
-    with pytest.raises(Refused):
-        Egress(Allowed.of(None, str(receiver.port)), resolve=names).post(
+    with pytest.raises(DestinationRefused):
+        Egress(EgressRules.parse(None, str(receiver.port)), resolve=names).post(
             receiver.url(host="rebound.test"), b"{}", {}, 5
         )
 
@@ -96,13 +96,13 @@ def test_a_name_is_resolved_once_and_what_was_checked_is_connected_to(receiver: 
     (request,) = receiver.requests
     assert request.headers["host"] == f"receiver.test:{receiver.port}"
     assert (request.headers["webhook-id"], request.body) == ("evt_1", b'{"a":1}')
-    with pytest.raises(Refused):
+    with pytest.raises(DestinationRefused):
         egress.post(receiver.url(host="receiver.test"), b"{}", {}, 5)
     assert receiver.connections == 1
 
 
 def test_the_next_address_is_tried_where_one_takes_no_connections(receiver: Receiver) -> None:
-    addresses = Allowed.of("127.0.0.0/8, ::1")
+    addresses = EgressRules.parse("127.0.0.0/8, ::1")
     names = Names(["::1", "127.0.0.1"])
 
     assert Egress(addresses, resolve=names).post(receiver.url(host="receiver.test"), b"{}", {}, 5).status == 200
@@ -112,15 +112,15 @@ def test_a_receiver_inside_is_reached_by_its_name_if_the_operator_says_so(receiv
     names = Names(["127.0.0.1"])
     url = receiver.url(host="hooks.internal")
 
-    assert Egress(Allowed.of("hooks.internal"), resolve=names).post(url, b"{}", {}, 5).status == 200
-    with pytest.raises(Refused):
-        Egress(Allowed.of("other.internal, 10.0.0.0/8"), resolve=names).post(url, b"{}", {}, 5)
+    assert Egress(EgressRules.parse("hooks.internal"), resolve=names).post(url, b"{}", {}, 5).status == 200
+    with pytest.raises(DestinationRefused):
+        Egress(EgressRules.parse("other.internal, 10.0.0.0/8"), resolve=names).post(url, b"{}", {}, 5)
 
 
 @pytest.mark.parametrize("words", ["10.0.0.0/40", "http://a", "1.2.3", "10.0.0.1/8"])
 def test_an_exception_that_cannot_be_read_is_refused_at_start(words: str) -> None:
     with pytest.raises(ValueError, match="not a host name"):
-        Allowed.of(words)
+        EgressRules.parse(words)
 
 
 def test_a_redirect_is_an_answer_and_not_followed(receiver: Receiver) -> None:
@@ -164,7 +164,7 @@ def test_an_expired_certificate_has_another_code_than_a_server_without_tls(recei
 
 def error_code(egress: Egress, url: str) -> str:
     """The code of what keeps a URL from being reached."""
-    with pytest.raises(Unreached) as caught:
+    with pytest.raises(DeliveryError) as caught:
         egress.post(url, b"{}", {}, 10)
     return caught.value.code
 
@@ -173,7 +173,7 @@ def test_a_receiver_that_has_ipv6_alone_is_reached() -> None:
     names = Names(["::1"])
     with Receiver(host="::1") as receiver:
         for url in (receiver.url(host="receiver.test"), receiver.url(host="[::1]")):
-            assert Egress(Allowed.of("::1"), resolve=names).post(url, b"{}", {}, 5).status == 200
+            assert Egress(EgressRules.parse("::1"), resolve=names).post(url, b"{}", {}, 5).status == 200
             assert error_code(Egress(LOCAL, resolve=names), url) == "destination_refused"
         assert receiver.requests[1].headers["host"] == f"[::1]:{receiver.port}"
         assert receiver.connections == 2
@@ -196,11 +196,11 @@ def test_a_receiver_that_has_ipv6_alone_is_reached() -> None:
     ],
 )
 def test_ports_are_those_that_the_operator_named(url: str, ports: str, verdict: str | None) -> None:
-    addresses = Allowed.of("hooks.internal, 10.1.2.3" if "1.2.3" in url or "internal" in url else None, ports)
+    addresses = EgressRules.parse("hooks.internal, 10.1.2.3" if "1.2.3" in url or "internal" in url else None, ports)
     if verdict is None:
         check(url, addresses)
         return
-    with pytest.raises(Refused, match=f"must name one of the ports {verdict};"):
+    with pytest.raises(DestinationRefused, match=f"must use one of the ports {verdict};"):
         check(url, addresses)
 
 
@@ -232,7 +232,7 @@ def _has_gone(handler: BaseHTTPRequestHandler, seconds: float) -> bool:
 @pytest.mark.parametrize("behave", [_hang, _trickle])
 def test_one_deadline_holds_for_everything(behave: Behaviour, receiver: Receiver) -> None:
     receiver.behave = behave
-    with pytest.raises(Unreached) as caught:
+    with pytest.raises(DeliveryError) as caught:
         Egress(LOCAL).post(receiver.url(), b"{}", {}, 0.5)
 
     assert caught.value.code == "timeout"  # else the receiver's own end would have come first: "no_answer"
@@ -243,7 +243,7 @@ def test_a_resolver_that_hangs_is_not_waited_for(receiver: Receiver) -> None:
         receiver.closing.wait(PATIENCE)
         return []
 
-    with pytest.raises(Unreached) as caught:
+    with pytest.raises(DeliveryError) as caught:
         Egress(LOCAL, resolve=hang).post(receiver.url(host="receiver.test"), b"{}", {}, 0.3)
     assert caught.value.code == "timeout"
 
@@ -270,7 +270,7 @@ def test_endless_headers_are_broken_off(receiver: Receiver) -> None:
             handler.wfile.write(b"x-%d: %s\r\n" % (number, b"a" * 1000))
 
     receiver.behave = pour
-    with pytest.raises(Unreached) as caught:
+    with pytest.raises(DeliveryError) as caught:
         Egress(LOCAL).post(receiver.url(), b"{}", {}, 10)
     assert caught.value.code == "no_answer"
 
@@ -287,6 +287,6 @@ def test_a_closed_port_has_another_code_than_an_answer_that_is_not_http(receiver
         (closed_receiver.url(), Names(), "connection_failed"),
         (receiver.url(host="receiver.test"), Names([]), "name_not_found"),
     ):
-        with pytest.raises(Unreached) as caught:
+        with pytest.raises(DeliveryError) as caught:
             Egress(LOCAL, resolve=names).post(url, b"{}", {}, 5)
         assert caught.value.code == code

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from core.batches.input_file import MAX_MESSAGE_CHARS, Kind, Line, Reading, read
-from core.batches.requests import JOBS, MAX_LINES
+from core.batches.input_file import MAX_MESSAGE_CHARS, Kind, Line, ReadOptions, parse_lines
+from core.batches.requests import JOBS_ENDPOINT, MAX_LINES
 from core.batches.transitions import LineError
 from core.batches.validation import MAX_ERRORS, BatchCheck
 from core.catalog import load_catalog
@@ -19,7 +19,7 @@ from core.settings import Settings
 from core.tables import DEFAULT_PROJECT
 
 IMAGES = "/v1/images/generations"
-READING = Reading(IMAGES, longest=400)
+OPTIONS = ReadOptions(IMAGES, max_bytes=400)
 SETTINGS = Settings()
 CATALOG = load_catalog(SETTINGS.catalog_path)
 
@@ -31,22 +31,22 @@ def a_line(custom_id: str = "a", **fields: Any) -> bytes:
     )
 
 
-def read_lines(kind: Kind, *chunks: bytes, reading: Reading = READING) -> list[Line | LineError]:
-    return list(read(kind, iter(chunks), reading))
+def read_lines(kind: Kind, *chunks: bytes, options: ReadOptions = OPTIONS) -> list[Line | LineError]:
+    return list(parse_lines(kind, iter(chunks), options))
 
 
-def messages(kind: Kind, *chunks: bytes, reading: Reading = READING) -> list[tuple[int | None, str]]:
+def messages(kind: Kind, *chunks: bytes, options: ReadOptions = OPTIONS) -> list[tuple[int | None, str]]:
     """Line numbers, with the custom_id of what is right and the message about what is wrong."""
     return [
         (line.number, line.custom_id) if isinstance(line, Line) else (line["line"], line["message"])
-        for line in read_lines(kind, *chunks, reading=reading)
+        for line in read_lines(kind, *chunks, options=options)
     ]
 
 
 def check_lines(lines: Iterator[Line | LineError]) -> BatchCheck:
     check = BatchCheck(CATALOG, SETTINGS, DEFAULT_PROJECT, lambda request: {})
     for line in lines:
-        if not check.take(line):
+        if not check.add(line):
             break
     return check
 
@@ -115,26 +115,26 @@ dotted = st.one_of(names, st.builds("{}.{}".format, names, names))
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.sampled_from([IMAGES, JOBS]),
+    st.sampled_from([IMAGES, JOBS_ENDPOINT]),
     st.dictionaries(names, things, max_size=4),
     st.dictionaries(names, things, max_size=2),
 )
 @example(IMAGES, {"postprocess": {"strange": 1}, "prompt": "x"}, {})
-@example(JOBS, {"image": {"file_id": 1, "b": []}, "operation": "edit"}, {})
+@example(JOBS_ENDPOINT, {"image": {"file_id": 1, "b": []}, "operation": "edit"}, {})
 def test_no_line_of_json_is_beyond_reading(endpoint: str, body: dict[str, Any], fields: dict[str, Any]) -> None:
     line = json.dumps({"custom_id": "a", "method": "POST", "url": endpoint, "body": {"prompt": "x"} | body} | fields)
 
-    stored_and_shown(read_lines("jsonl", line.encode(errors="replace"), reading=Reading(endpoint)))
+    stored_and_shown(read_lines("jsonl", line.encode(errors="replace"), options=ReadOptions(endpoint)))
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.sampled_from([IMAGES, JOBS]), st.lists(st.tuples(dotted, cells), min_size=1, max_size=5))
+@given(st.sampled_from([IMAGES, JOBS_ENDPOINT]), st.lists(st.tuples(dotted, cells), min_size=1, max_size=5))
 @example(IMAGES, [("prompt", "x"), ("metadata", "1"), ("metadata.a", "2")])
 @example(IMAGES, [("prompt", "x"), ("webhook.url", "2")])
 def test_no_line_of_a_table_is_beyond_reading(endpoint: str, columns: list[tuple[str, str]]) -> None:
     table = "\n".join(",".join(cells) for cells in zip(*columns, strict=True))
 
-    stored_and_shown(read_lines("csv", table.encode(errors="replace"), reading=Reading(endpoint)))
+    stored_and_shown(read_lines("csv", table.encode(errors="replace"), options=ReadOptions(endpoint)))
 
 
 def stored_and_shown(lines: list[Line | LineError]) -> None:
@@ -165,7 +165,7 @@ def test_what_is_wrong_with_a_file_is_said_with_the_line() -> None:
         (2, "The line should be an object."),
     ]
     assert messages("csv", b"prompt,metadata,metadata.a\nx,1,2\n") == [
-        (1, "The column 'metadata.a' leads into what the column 'metadata' is.")
+        (1, "The columns 'metadata' and 'metadata.a' must not both be set.")
     ]
     assert messages("csv", b'prompt,n\n"x\n') == [
         (2, "The file is not valid CSV: unexpected end of data. Nothing after this line was read.")
@@ -173,7 +173,7 @@ def test_what_is_wrong_with_a_file_is_said_with_the_line() -> None:
 
 
 def test_a_name_of_any_length_is_shortened_in_an_error() -> None:
-    (error,) = read_lines("jsonl", a_line(body={"prompt": "x", "y" * 50_000: 1}), reading=Reading(IMAGES))
+    (error,) = read_lines("jsonl", a_line(body={"prompt": "x", "y" * 50_000: 1}), options=ReadOptions(IMAGES))
 
     assert not isinstance(error, Line)
     assert error["code"] == "unknown_parameter"
@@ -184,7 +184,7 @@ def test_a_name_of_any_length_is_shortened_in_an_error() -> None:
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "txt"])
 def test_a_file_of_blank_lines_has_no_lines(kind: Kind) -> None:
     head = b"prompt\n" if kind == "csv" else b""
-    check = check_lines(read(kind, [head + b"\n \r\n\t\n" * 1000], READING))
+    check = check_lines(parse_lines(kind, [head + b"\n \r\n\t\n" * 1000], OPTIONS))
 
     assert [error["message"] for error in check.errors] == ["The file has no lines."]
 
@@ -198,17 +198,17 @@ def test_one_line_too_many_ends_the_reading() -> None:
             chunk_count += 1
             yield f"cat {number}\n".encode()
 
-    check = check_lines(read("txt", chunks(), READING))
+    check = check_lines(parse_lines("txt", chunks(), OPTIONS))
 
     assert [error["message"] for error in check.errors] == [f"There are more than {MAX_LINES} lines."]
     assert (check.total, chunk_count) == (MAX_LINES + 1, MAX_LINES + 1)
 
 
 def test_errors_are_listed_up_to_a_bound_and_counted_beyond_it() -> None:
-    check = check_lines(read("jsonl", [b"{\n" * (MAX_ERRORS + 7)], READING))
+    check = check_lines(parse_lines("jsonl", [b"{\n" * (MAX_ERRORS + 7)], OPTIONS))
 
     assert len(check.errors) == MAX_ERRORS + 1
-    assert check.errors[-1]["message"] == "7 more lines are wrong."
+    assert check.errors[-1]["message"] == "7 more lines are invalid."
     assert [error["line"] for error in check.errors[:-1]] == list(range(1, MAX_ERRORS + 1))
 
 
@@ -218,7 +218,7 @@ def test_a_store_that_is_away_is_no_fault_of_a_line() -> None:
 
     check = BatchCheck(CATALOG, SETTINGS, DEFAULT_PROJECT, bring)
     with pytest.raises(StorageUnavailable):
-        check.take(an_edit(1, "file-a"))
+        check.add(an_edit(1, "file-a"))
 
 
 def test_an_image_that_many_lines_begin_with_is_brought_once() -> None:
@@ -230,7 +230,7 @@ def test_an_image_that_many_lines_begin_with_is_brought_once() -> None:
 
     check = BatchCheck(CATALOG, SETTINGS, DEFAULT_PROJECT, bring)
     for number, name in enumerate(["file-a", "file-b", "file-a", "file-b", "file-a"], 1):
-        assert check.take(an_edit(number, name))
+        assert check.add(an_edit(number, name))
 
     assert [source and source.file_id for source in file_ids] == ["file-a", "file-b"]
     assert (check.errors, check.total) == ([], 5)

@@ -22,24 +22,24 @@ def test_a_link_is_valid_for_its_image_until_its_time(tmp_path: Path) -> None:
     store = storage(tmp_path)
     expires, signature = link(store)
 
-    assert store.signed("img_1", expires, signature)
-    assert not store.signed("img_2", expires, signature)
-    assert not store.signed("img_1", expires + 1, signature)
-    assert not store.signed("img_1", expires, f"é{signature}")
+    assert store.is_signed("img_1", expires, signature)
+    assert not store.is_signed("img_2", expires, signature)
+    assert not store.is_signed("img_1", expires + 1, signature)
+    assert not store.is_signed("img_1", expires, f"é{signature}")
 
 
 def test_a_link_past_its_time_is_not_valid(tmp_path: Path) -> None:
     store = storage(tmp_path, SAFELIGHT_URL_TTL="0.001")
 
-    assert not store.signed("img_1", *link(store))
+    assert not store.is_signed("img_1", *link(store))
 
 
 def test_processes_that_share_a_data_directory_know_each_others_links(tmp_path: Path) -> None:
-    assert storage(tmp_path).signed("img_1", *link(storage(tmp_path)))
+    assert storage(tmp_path).is_signed("img_1", *link(storage(tmp_path)))
 
 
 @pytest.mark.parametrize("secret", ["one", "other"])
 def test_a_link_signed_with_another_secret_is_not_valid(tmp_path: Path, secret: str) -> None:
     theirs = storage(tmp_path, SAFELIGHT_SECRET_KEY="one")
 
-    assert storage(tmp_path, SAFELIGHT_SECRET_KEY=secret).signed("img_1", *link(theirs)) == (secret == "one")
+    assert storage(tmp_path, SAFELIGHT_SECRET_KEY=secret).is_signed("img_1", *link(theirs)) == (secret == "one")

@@ -281,7 +281,7 @@ def test_a_file_deleted_before_it_is_read_fails_its_batch(bounded: Stack) -> Non
     assert [batch["status"] for batch in failures] == ["failed", "failed"]
     (error,), (lost_error,) = (batch["errors"]["data"] for batch in failures)
     assert (error["line"], error["message"]) == (None, f"The file '{deleted_file['id']}' was deleted or has expired.")
-    assert (lost_error["line"], lost_error["message"]) == (None, "The file is gone.")
+    assert (lost_error["line"], lost_error["message"]) == (None, "The file no longer exists.")
 
 
 def test_no_event_shows_a_batch_older_than_itself(bounded: Stack) -> None:

@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from core.db import Database
-from core.egress import Allowed, Egress, Refused
+from core.egress import DestinationRefused, Egress, EgressRules
 from core.outbox import deliveries, signing
 from core.tables import DEFAULT_PROJECT
 from core.webhooks import endpoints as webhooks
@@ -156,12 +156,12 @@ def test_a_name_that_resolves_to_another_address_each_time_is_refused() -> None:
             lookups += 1
             return answers[(lookups - 1) % len(answers)]
 
-        egress = Egress(Allowed.of("127.0.0.1"), resolve=resolve)
+        egress = Egress(EgressRules.parse("127.0.0.1"), resolve=resolve)
         for number in range(rounds):
             if number % len(answers) == 0:
                 assert egress.post(outside.url(host="rebound.test"), b"{}", {}, PATIENCE).status == 200
                 continue
-            with pytest.raises(Refused):
+            with pytest.raises(DestinationRefused):
                 egress.post(outside.url(host="rebound.test"), b"{}", {}, PATIENCE)
         print(f"{rounds} sendings, {lookups} look-ups, {canary.connections} connections to the canary")
         assert (lookups, canary.connections, outside.connections) == (rounds, 0, rounds // len(answers))

@@ -201,7 +201,7 @@ def test_a_receiver_that_is_not_there_fails_its_test(safelight: Stack, client: o
     closed_receiver.close()
     endpoint = client.webhooks.create(name="gone", url=closed_receiver.url(), event_types=ENDED)
     kind: Any = "job.failed"
-    with pytest.raises(openai.BadRequestError, match="does not take connections"):
+    with pytest.raises(openai.BadRequestError, match="does not accept connections"):
         client.webhooks.test(endpoint.id, event_type=kind)
     client.webhooks.delete(endpoint.id)
 

@@ -31,11 +31,11 @@ class BatchInputs:
         return assembled.ids
 
     def _read_source(self, name: str, source: ImageSource) -> bytes:
-        if (content := inputs.carried(name, source)) is not None:
+        if (content := inputs.inline_bytes(name, source)) is not None:
             return content
         rows = self._database.execute(inputs.find_source(self._project_id, source))
         key = inputs.storage_key(name, source, rows, self._settings)
         try:
             return self._storage.get(key)
         except NotFound:
-            raise inputs.absent(name, source) from None
+            raise inputs.not_found_error(name, source) from None

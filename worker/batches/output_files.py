@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from core.batches import transitions as batches
-from core.batches.requests import JOBS
+from core.batches.requests import JOBS_ENDPOINT
 from core.db import Database
 from core.errors import NotFound, failure
 from core.responses.job import ErrorBody, ErrorResponse, job_object
@@ -64,7 +64,7 @@ class _Writer:
         return json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
     def _response(self, job: BatchJobRow) -> dict[str, Any]:
-        if self._batch.endpoint == JOBS:
+        if self._batch.endpoint == JOBS_ENDPOINT:
             body = job_object(job, self._settings.base_url, self._sign).model_dump(mode="json")
             if job.response_format == "b64_json":
                 for entry, image in zip(body["images"], job.images, strict=True):

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from core import fairness, files, jobs
 from core.batches import transitions as batches
-from core.batches.input_file import Line, Reading, kind_of, max_line_bytes, read, wrong
+from core.batches.input_file import Line, ReadOptions, kind_of, line_error, max_line_bytes, parse_lines
 from core.batches.transitions import LineError
 from core.batches.validation import BatchCheck
 from core.catalog import load_catalog
@@ -52,7 +52,7 @@ class BatchProcessor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._catalog = load_catalog(settings.catalog_path).offered(settings)
+        self._catalog = load_catalog(settings.catalog_path).available(settings)
         self._database = Database(settings, name="safelight-batches")
         self._storage = Storage(settings)
         self._progress = Progress(settings)
@@ -103,7 +103,7 @@ class BatchProcessor:
         """Cancel the jobs of cancelled and expired batches."""
         for batch_id in self._database.execute(batches.list_cancelling()):
             while rows := self._database.execute(jobs.cancel_batch_jobs(batch_id, CANCEL_CHUNK)):
-                self._progress.changed([job.id for job in rows if job.status == JobStatus.IN_PROGRESS])
+                self._progress.publish_changes([job.id for job in rows if job.status == JobStatus.IN_PROGRESS])
 
     def read_batch(self, lease: "BatchLease") -> BatchRow:
         """Read a batch's lines. All of them become jobs or, where one is invalid, none."""
@@ -114,7 +114,7 @@ class BatchProcessor:
                 self._catalog, self._settings, batch.project_id, inputs.read_inputs, rows, batch.response_format
             )
             for line in lease.renew_during(self._lines(batch)):
-                if not check.take(line):
+                if not check.add(line):
                     break
             if check.errors:
                 return self._execute(batches.refuse(batch.id, lease.token, check.errors))
@@ -151,10 +151,10 @@ class BatchProcessor:
             file_rows = self._database.execute(files.get_file(batch.project_id, batch.input_file_id or ""))
             if not file_rows:
                 raise InvalidRequest(f"The file {batch.input_file_id!r} was deleted or has expired.")
-            reading = Reading(batch.endpoint, batch.parameters, max_line_bytes(self._settings))
-            return read(kind_of(file_rows[0].filename), self._storage.stream(file_rows[0].storage_key), reading)
+            options = ReadOptions(batch.endpoint, batch.parameters, max_line_bytes(self._settings))
+            return parse_lines(kind_of(file_rows[0].filename), self._storage.stream(file_rows[0].storage_key), options)
         except SafelightError as error:
-            return iter([wrong(None, error)])
+            return iter([line_error(None, error)])
 
     def _lines_to_retry(self, batch_id: str) -> Iterator[Line]:
         after = -1
@@ -211,7 +211,7 @@ class BatchProcessor:
     def _publish(self, rows: Sequence[BatchRow]) -> None:
         for row in rows:
             log.info("batch %s: %s", row.id, row.status)
-        self._progress.changed([row.id for row in rows])
+        self._progress.publish_changes([row.id for row in rows])
 
 
 class BatchLease:

@@ -94,7 +94,7 @@ class Heartbeat:
             if row.cancel_requested_at is not None and row.id in self._active:
                 self._active.discard(row.id)
                 self._context.database.execute(jobs.acknowledge_cancel(row.id, self.lease))
-                self._context.progress.changed([row.id])
+                self._context.progress.publish_changes([row.id])
 
     def _drop(self, job_ids: set[str]) -> None:
         if job_ids:

@@ -56,7 +56,7 @@ class InputReader:
     def _load(self, file_id: str) -> Image | GenerationError:
         try:
             data = self._context.storage.get(files.storage_key(file_id))
-            return decode.read(data, self._context.settings)
+            return decode.load(data, self._context.settings)
         except NotFound:
             return InputUnavailable(f"The input {file_id} was deleted or has expired.")
         except InvalidParameter as error:

@@ -100,7 +100,7 @@ def claim(context: Context, queue: str) -> Microbatch | None:
     if not claimed:
         return None
     job_ids = [job.id for job in claimed]
-    context.progress.changed(job_ids)
+    context.progress.publish_changes(job_ids)
     return Microbatch(lease, claimed, Heartbeat(context, lease, job_ids))
 
 
@@ -247,7 +247,7 @@ def record(context: Context, batch: Microbatch, job_id: str, verdict: Statement[
             continue
         batch.heartbeat.release(job_id)
         if moved:
-            context.progress.changed([job_id])
+            context.progress.publish_changes([job_id])
         else:
             log.warning("job %s was somebody else's by then; nothing recorded", job_id)
         return

@@ -61,7 +61,7 @@ class MicrobatchReporter:
         now = time.monotonic()
         if now - self._published_at >= PUBLISH_SECONDS or done == total:
             self._published_at = now
-            self._context.progress.steps(
+            self._context.progress.publish_steps(
                 {job_id: self._get_step(job_id) for job_id in self._attempts if self._heartbeat.is_active(job_id)}
             )
 
@@ -98,7 +98,7 @@ class MicrobatchReporter:
             media_type="image/webp",
             b64_json=base64.b64encode(_small(image)).decode(),
         )
-        self._context.progress.preview(job_id, preview)
+        self._context.progress.publish_preview(job_id, preview)
 
     def _get_step(self, job_id: str) -> Step:
         step = self.passes_done * self._steps + self._step

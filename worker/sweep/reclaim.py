@@ -43,13 +43,13 @@ class Reclaimer:
             for row in rows:
                 log.warning("job %s: its lease ran out; now %s", row.id, row.status)
             self._notify({row.queue for row in rows if row.status == JobStatus.QUEUED})
-            self._progress.changed([row.id for row in rows])
+            self._progress.publish_changes([row.id for row in rows])
             yield
 
     def expire(self) -> Iterator[None]:
         """End the jobs that waited too long."""
         while rows := self._database.execute(jobs.expire(CHUNK)):
-            self._progress.changed([row.id for row in rows])
+            self._progress.publish_changes([row.id for row in rows])
             yield
 
     def abandon_calls(self) -> Iterator[None]:

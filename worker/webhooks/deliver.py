@@ -18,7 +18,7 @@ from core import queries
 from core.batches import transitions as batches
 from core.batches.schemas import BatchObject, batch_object
 from core.db import UNAVAILABLE, Database
-from core.egress import Answer, Egress, Unreached
+from core.egress import DeliveryError, Egress, Response
 from core.errors import first_line
 from core.outbox import claims, deliveries, signing
 from core.outbox.deliveries import Attempt
@@ -132,7 +132,7 @@ class Deliverer:
         if subject is None:
             return  # deleted, and the delivery with it
         began = time.monotonic()
-        answer: Answer | None = None
+        answer: Response | None = None
         error_code: str | None = "endpoint_deleted"
         url, keys = _receiver(row)
         if url is not None:
@@ -140,7 +140,7 @@ class Deliverer:
                 body = _body(row, subject)
                 answer = self._egress.post(url, body, _headers(row, keys, body), self._timeout)
                 error_code = None if 200 <= answer.status < 300 else "http_error"
-            except Unreached as error:
+            except DeliveryError as error:
                 error_code = error.code
         attempt = Attempt(
             started_at=row.claimed_at,
@@ -164,7 +164,7 @@ class Deliverer:
         job_rows = self._database.execute(queries.get_job(row.project_id, row.job_id or ""))
         return job_object(job_rows[0], self._settings.base_url, self._storage.url) if job_rows else None
 
-    def _record(self, row: ClaimedDelivery, attempt: Attempt, answer: Answer | None, *, may_retry: bool) -> None:
+    def _record(self, row: ClaimedDelivery, attempt: Attempt, answer: Response | None, *, may_retry: bool) -> None:
         if attempt.error_code is None:
             self._database.execute(deliveries.delivered(row.id, row.lease, attempt))
             return
@@ -177,7 +177,7 @@ class Deliverer:
         what = attempt.status_code or attempt.error_code
         log.info("delivery %s to %s: %s, %s", row.id, row.destination, what, f"again in {wait}" if wait else "given up")
 
-    def _wait(self, attempts: int, answer: Answer | None) -> timedelta | None:
+    def _wait(self, attempts: int, answer: Response | None) -> timedelta | None:
         """Until the next attempt, as the schedule says, up to a tenth more or less. None: there is none."""
         if attempts >= len(self._schedule):
             return None
