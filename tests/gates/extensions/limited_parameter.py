@@ -1,0 +1,28 @@
+"""Runs in a copy with the parameter `sharpness` that only `diffusers_local` honours: other models refuse it."""
+
+from pathlib import Path
+
+from core.catalog import load_catalog
+from core.errors import InvalidParameter
+from core.requests.job import JobRequest
+from core.requests.plan import plan
+from core.settings import Settings
+
+CATALOG = load_catalog(Path("models/catalog.toml"))
+
+
+def refusal_of(model: str) -> InvalidParameter | None:
+    request = JobRequest.model_validate({"model": model, "prompt": "a cat", "sharpness": 0.5})
+    try:
+        plan(request, CATALOG, Settings(), "default")
+    except InvalidParameter as error:
+        return error
+    return None
+
+
+if __name__ == "__main__":
+    error = refusal_of("fake")
+    assert error is not None
+    assert error.param == "sharpness"
+    assert error.message.startswith("fake has no sharpness"), error.message
+    assert refusal_of("unclip-mini") is None

@@ -1,0 +1,107 @@
+"""Runs in a copy with the parameter `sharpness`: it is in every place that has parameters."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import MISSING, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner
+
+from api.app import create_app
+from cli.main import app as command_line
+from core.catalog import load_catalog
+from core.job_inserts import COLUMNS, RowsOf
+from core.jobs import NewJob
+from core.parameters import ResolvedParameters
+from core.requests.job import JobRequest
+from core.requests.plan import plan, request_of
+from core.rows import JobRow
+from core.settings import Settings
+from core.webhooks.events import sample
+from worker.generation.microbatch import reproduction
+
+DESCRIPTION = "How sharp the image is."
+CATALOG = load_catalog(Path("models/catalog.toml"))
+
+BODIES = {
+    "/v1/jobs": ["application/json"],
+    "/v1/batches": ["application/json"],
+    "/v1/images/generations": ["application/json"],
+    "/v1/images/edits": ["application/json", "multipart/form-data"],
+    "/v1/images/variations": ["application/json", "multipart/form-data"],
+}
+
+
+def plan_with(**parameters: Any) -> NewJob:
+    request = JobRequest.model_validate({"model": "fake", "prompt": "a\tcat", "seed": 7} | parameters)
+    return plan(request, CATALOG, Settings(), "default")
+
+
+def row_of(job: NewJob, parameters: ResolvedParameters) -> JobRow:
+    """The row of a job, with the columns that a request has."""
+    values: dict[str, Any] = {field.name: None for field in fields(JobRow) if field.default is MISSING}
+    values |= {field.name: getattr(job, field.name) for field in fields(job) if field.name in values}
+    return JobRow(**values | {"parameters": parameters})
+
+
+def read_copied_parameters(job: NewJob) -> ResolvedParameters:
+    """The parameters of a job that was written as a row of COPY."""
+    row = RowsOf("batch_1", datetime.now(UTC)).row(job, 0, "line-1", "url").decode()
+    cell = row.split("\t")[COLUMNS.index("parameters")]
+    return ResolvedParameters.load(json.loads(cell.replace("\\\\", "\\")))
+
+
+def schemas_of_parameters(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The schemas of all requests and responses that have the parameters of an image."""
+    for path, media_types in BODIES.items():
+        content = document["paths"][path]["post"]["requestBody"]["content"]
+        assert sorted(content) == media_types
+        for media_type in media_types:
+            yield f"{path} {media_type}", content[media_type]["schema"]
+    yield "JobObject", document["components"]["schemas"]["JobObject"]
+
+
+def check_openapi() -> None:
+    for name, schema in schemas_of_parameters(create_app(Settings()).openapi()):
+        assert schema["properties"]["sharpness"]["description"] == DESCRIPTION, name
+
+
+def check_command_line() -> None:
+    for command in ("generate", "batch"):
+        result = CliRunner().invoke(command_line, [command, "--help"], env={"COLUMNS": "200"})
+        assert result.exit_code == 0, result.output
+        assert re.search(rf"--sharpness .*{DESCRIPTION}", result.output), result.output
+
+
+def check_microbatch_key() -> None:
+    keys = {plan_with(sharpness=value).microbatch_key for value in (None, 0.25, 0.5)}
+    assert len(keys) == 3, keys
+
+
+def check_job() -> None:
+    job = plan_with(sharpness=0.25)
+    loaded = ResolvedParameters.load(job.parameters.dump())
+    copied = read_copied_parameters(job)
+    assert loaded == copied == job.parameters
+    assert copied.unknown == []
+    row = row_of(job, copied)
+    assert request_of(row).model_dump()["sharpness"] == 0.25
+    assert plan(request_of(row), CATALOG, Settings(), "default").parameters == job.parameters
+    assert reproduction(row, copied, CATALOG.model("fake"))["sharpness"] == 0.25
+    assert replace(job, parameters=loaded) == job
+
+
+def check_webhook() -> None:
+    event = sample("evt_1", "job.completed", datetime.now(UTC), "https://images.test").model_dump(mode="json")
+    assert "sharpness" in event["data"]
+
+
+if __name__ == "__main__":
+    check_openapi()
+    check_command_line()
+    check_microbatch_key()
+    check_job()
+    check_webhook()
