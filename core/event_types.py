@@ -43,13 +43,13 @@ EVENT_TYPES = {
         EventType("job.cancelled", JobStatus.CANCELLED, True, "The job was cancelled."),
         EventType("job.expired", JobStatus.EXPIRED, True, "The job waited longer than it may."),
         EventType("batch.validating", BatchStatus.VALIDATING, False, "The batch was submitted; its file is read."),
+        EventType("batch.failed", BatchStatus.FAILED, True, "The input file has invalid lines; no job ran."),
         EventType("batch.in_progress", BatchStatus.IN_PROGRESS, False, "All lines are valid; the jobs are queued."),
         EventType("batch.cancelling", BatchStatus.CANCELLING, False, "The jobs of the batch are being cancelled."),
         EventType("batch.finalizing", BatchStatus.FINALIZING, False, "All jobs are final; files are being written."),
         EventType("batch.completed", BatchStatus.COMPLETED, True, "The output files of the batch are written."),
-        EventType("batch.failed", BatchStatus.FAILED, True, "The input file has invalid lines; no job ran."),
-        EventType("batch.cancelled", BatchStatus.CANCELLED, True, "The batch was cancelled."),
         EventType("batch.expired", BatchStatus.EXPIRED, True, "The completion window ended before all jobs did."),
+        EventType("batch.cancelled", BatchStatus.CANCELLED, True, "The batch was cancelled."),
     )
 }
 """All types by name, in the order in which the API lists them."""
