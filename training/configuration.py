@@ -13,7 +13,7 @@ class Budget:
     minutes: float | None = None
     steps: int | None = None
 
-    def spent(self, *, step: int, seconds: float) -> float:
+    def fraction(self, *, step: int, seconds: float) -> float:
         """The fraction used so far; 1 or more means the stage is over."""
         if self.steps is not None:
             return step / self.steps

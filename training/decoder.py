@@ -112,8 +112,8 @@ def _train(rank: int, configuration: Configuration, world: int) -> None:
             run.samples += configuration.decoder_batch * _meet(network, run.steps - before)
         average.update(run.steps, run.steps - before)
         run.save_now_and_then()
-    if not run.finished:
-        run.save(finished=True)
+    if not run.is_finished:
+        run.save(is_finished=True)
     if world > 1:
         dist.destroy_process_group()
 
@@ -176,7 +176,7 @@ def _draw(dataset: Features, size: int, device: torch.device) -> Batch:
     rows = torch.randint(0, len(dataset.latents), (size,))
     lines = 4 * rows + torch.randint(0, 4, (size,))
     drop = torch.rand(size) < _DROP_PROMPT
-    empty_text = dataset.nothing
+    empty_text = dataset.empty_text
     batch = Batch(
         latents=dataset.latents[rows].float().contiguous(memory_format=torch.channels_last),
         weight=1 + (_OBJECT_WEIGHT - 1) * dataset.masks[rows].float()[:, None],

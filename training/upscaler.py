@@ -107,8 +107,8 @@ def train(configuration: Configuration) -> None:
         average.update(run.steps)
         run.step(loss.item(), len(small))
         run.save_now_and_then()
-    if not run.finished:
-        run.save(finished=True)
+    if not run.is_finished:
+        run.save(is_finished=True)
     network_gain, lanczos_gain = gain(configuration)
     print(f"upscaler: {network_gain:.2f} dB from 128 to 256 px, Lanczos {lanczos_gain:.2f} dB", flush=True)
 
@@ -120,7 +120,7 @@ def gain(configuration: Configuration, batches: int = 4) -> tuple[float, float]:
     lessons, network = Lessons(configuration, random), load(configuration)
     network_gain, lanczos_gain = [], []
     for _ in range(batches):
-        small, large = lessons.pair([scenes.draw(random, held=True) for _ in range(8)])
+        small, large = lessons.pair([scenes.draw(random, is_held_out=True) for _ in range(8)])
         network_gain.append(network(small).clamp(-1, 1) - large)
         lanczos_gain.append(_lanczos(small) - large)
     return autoencoder.decibels(torch.cat(network_gain)), autoencoder.decibels(torch.cat(lanczos_gain))

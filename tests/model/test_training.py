@@ -88,14 +88,14 @@ def test_an_interrupted_run_goes_on_where_it_was_saved(tmp_path: Path) -> None:
     second = Run(
         tmp_path / "x.pt", Budget(steps=10), seed=1, network=other_network, average=Average(other_network, 0.9)
     )
-    assert (second.steps, second.samples, second.finished) == (3, 12, False)
+    assert (second.steps, second.samples, second.is_finished) == (3, 12, False)
     assert torch.equal(other_network.weight, network.weight)
 
 
 def test_a_larger_budget_takes_a_finished_run_up_again(tmp_path: Path) -> None:
     first = Run(tmp_path / "x.pt", Budget(steps=1), seed=1)
     first.step(1.0, 4)
-    first.save(finished=True)
+    first.save(is_finished=True)
     assert not Run(tmp_path / "x.pt", Budget(steps=1), seed=1).going()
     assert Run(tmp_path / "x.pt", Budget(steps=2), seed=1).going()
 

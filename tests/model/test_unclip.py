@@ -16,7 +16,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from worker.generators.unclip.conditioning import imagine, to_tensor
+from worker.generators.unclip.conditioning import sample_prior, to_tensor
 from worker.generators.unclip.networks import UnclipAutoencoder, UnclipDecoder
 from worker.generators.unclip.original import free_cells
 from worker.generators.unclip.pipeline import UnclipPipeline
@@ -133,7 +133,7 @@ def test_without_its_optional_parts_it_still_draws_from_a_text(pipe: UnclipPipel
     assert np.array_equal(drawn(bare, ["cat"], 1), drawn(pipe, ["cat"], 1))
     assert "variation" in pipe.tasks
     assert "variation" not in bare.tasks
-    with pytest.raises(ValueError, match="image cannot be looked at"):
+    with pytest.raises(ValueError, match="image cannot be used for a variation"):
         bare(image=a_photo())
 
 
@@ -207,7 +207,7 @@ def test_a_prior_that_knows_the_answer_is_sampled_to_it(full: UnclipPipeline) ->
             parameter.zero_()
         full.prior.image_out.bias.copy_(answer)
     text = full._read(["cat", "dog"])
-    embeds = imagine(full.prior, text, torch.randn(2, 64))
+    embeds = sample_prior(full.prior, text, torch.randn(2, 64))
     expected = answer / full.prior.scale + full.prior.mean
     assert torch.allclose(embeds, expected.expand(2, 64), atol=1e-5)
     assert torch.allclose(full.prior.standardise(full.prior.restore(embeds)), embeds, atol=1e-5)
@@ -259,7 +259,7 @@ def test_a_variation_sees_the_image_as_training_did(pipe: UnclipPipeline) -> Non
     large = a_photo(256)
     exactly = to_tensor([large], 64)
     assert torch.equal(exactly, torch.from_numpy(np.array(large.reduce(4))).permute(2, 0, 1)[None].float() / 127.5 - 1)
-    embeds = pipe._look([large])
+    embeds = pipe._encode_images([large])
     varied = drawn(pipe, "", 1, image=large)
     assert np.array_equal(varied, drawn(pipe, "", 1, image_embeds=embeds))
     assert not np.array_equal(varied, drawn(pipe, "", 2, image=large))
