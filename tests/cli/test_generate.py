@@ -44,7 +44,7 @@ def test_a_variation_takes_an_image_and_no_prompt(terminal: Terminal, safelight:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "Say what to draw"),
+        ((), "Name a prompt"),
         (("a cat", "--mask", "x.png"), "--image PATH"),
         (("--variation",), "--image PATH"),
         (("a cat", "--image", "nowhere.png"), "nowhere.png cannot be read"),
