@@ -2,7 +2,7 @@
 
     python -m bench.receivers 9001 9002    # ports: of the one that answers, of the one that hangs
 
-`GET /arrivals` on the first tells what has come since it was last asked, as `[webhook-id, Unix seconds]`;
+`GET /arrivals` on the first returns what has arrived since the last request, as `[webhook-id, Unix seconds]`;
 `GET /release` breaks off all that hangs.
 """
 

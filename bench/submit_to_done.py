@@ -57,7 +57,7 @@ def accept(service: Service, rounds: int, seconds: float, connections: int) -> l
 
 def finish(service: Service, rounds: int, jobs: int, connections: int) -> list[Line]:
     """Jobs done a second, from the first accepted to the last completed, while the client posts them."""
-    bare_line = Line("completed jobs", "1/s", "a loop: draw, encode, write")
+    bare_line = Line("completed jobs", "1/s", "a loop: generate, encode, write")
     celery = Line("", "1/s", "Celery's tasks that do nothing")
     p99 = Line("submit p99 while a worker runs", "ms", "the same without work for it: p99")
     for number in range(rounds):
@@ -100,7 +100,7 @@ def idle(service: Service, rounds: int, jobs: int) -> list[Line]:
 def busy(service: Service, rounds: int, batches: int, connections: int) -> list[Line]:
     """The share of the time from the first claim to the last image in which the device generates."""
     share = Line("device busy", "s", "from first claim to last image", ">= 0.98")
-    rate = Line("images of a slow model", "1/s", "a loop: draw, encode, write", ">= 0.95")
+    rate = Line("images of a slow model", "1/s", "a loop: generate, encode, write", ">= 0.95")
     jobs = batches * service.model("busy").microbatch_size
     for number in range(rounds):
         service.clear()

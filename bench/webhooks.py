@@ -108,7 +108,7 @@ class Post:
         self.tell("arrivals")
 
     def endpoints(self, url: str, count: int) -> None:
-        """Make endpoints that are told of cancelled jobs."""
+        """Create endpoints for the events of cancelled jobs."""
         for number in range(count):
             statement = webhooks.create(DEFAULT_PROJECT, f"{number}", url, ["job.cancelled"], signing.new_secret())
             self.database.execute(statement)

@@ -65,7 +65,7 @@ class Configuration:
 
 
 def tiny(data: Path) -> Configuration:
-    """The whole chain in well under two minutes, on stand-in sprites: proves the plumbing, draws nothing good."""
+    """The whole chain in well under two minutes, on stand-in sprites: tests the code; its images are not good."""
     few = Budget(steps=30)
     return Configuration(
         data=data,

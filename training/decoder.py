@@ -1,7 +1,7 @@
-"""Trains the diffusion decoder: rectified flow on latents, told the text and, now and then, the image embedding.
+"""Trains the diffusion decoder: rectified flow on latents, with the text and, in some steps, the image embedding.
 
-Processes train side by side on their own draws and average their weights every few seconds, weighted by the steps each
-has made ("local SGD", Stich 2018, arXiv:1805.09767): on a shared machine nobody waits long for the slowest. One process
+Processes train in parallel on their own random samples. Every few seconds they average their weights, weighted by the
+steps of each process ("local SGD", Stich 2018, arXiv:1805.09767), so that none waits long for the slowest. One process
 per GPU on CUDA, `configuration.processes` one-thread processes on a CPU; the same code for both.
 """
 
@@ -190,7 +190,7 @@ def _draw(dataset: Features, size: int, device: torch.device) -> Batch:
 
 
 def _loss(forward: Callable[..., Tensor], batch: Batch) -> Tensor:
-    """The weighted squared error of the flow at times drawn from a logit-normal."""
+    """The weighted squared error of the flow at times sampled from a logit-normal."""
     device = batch.latents.device
     time_ = torch.sigmoid(torch.randn(len(batch.latents), device=device))
     noise = torch.randn_like(batch.latents)

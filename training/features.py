@@ -23,7 +23,7 @@ GATE = 0.97
 
 @dataclass(frozen=True)
 class TextFeatures:
-    """What the decoder is told by M captions."""
+    """The encoded captions, M of them, for the decoder."""
 
     embeds: Tensor
     """(M, C) float: pooled and projected."""

@@ -254,7 +254,7 @@ IMAGES: dict[str, Callable[[Studio], Image.Image]] = {
 def compose(folder: Path) -> Pixels:
     """The composed images side by side, (128, 384, 3), from the artwork of a training folder."""
     painter = Painter(artwork.load(folder))
-    composed_scenes = [scenes.draw(Random(seed), pair=(name, place)) for name, place, seed in COMPOSED]
+    composed_scenes = [scenes.random_scene(Random(seed), pair=(name, place)) for name, place, seed in COMPOSED]
     return np.concatenate([painter.paint(scene) for scene in composed_scenes], axis=1)
 
 

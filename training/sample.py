@@ -134,7 +134,7 @@ def _sample_scenes(random: Random, count: int, *, held_out: bool) -> list[Scene]
     """Single-object scenes; every pair of its kind comes up once before any comes up again."""
     pairs = [(name, place) for name in NAMES for place in PLACES if scenes.held_out(name, place) == held_out]
     random.shuffle(pairs)
-    return [scenes.draw(random, pair=pairs[index % len(pairs)]) for index in range(count)]
+    return [scenes.random_scene(random, pair=pairs[index % len(pairs)]) for index in range(count)]
 
 
 def _judged(network: judge.Judge, images: list[scenes.Pixels], scene_list: list[Scene]) -> Verdict:
