@@ -74,11 +74,11 @@ def run(context: Context, queue: str) -> bool:
             if microbatch.has_crashed_before:
                 # It may crash again: first let the images of other jobs be uploaded.
                 stack.enter_context(upload_lock)
-                complete(context, microbatch, generate(context, microbatch))
+                store_and_complete(context, microbatch, generate(context, microbatch))
                 return True
             outcomes = generate(context, microbatch)
         with upload_lock:
-            complete(context, microbatch, outcomes)
+            store_and_complete(context, microbatch, outcomes)
         return True
 
 
@@ -129,7 +129,7 @@ def generate(context: Context, microbatch: Microbatch) -> Mapping[str, Outcome |
     return {job.id: None if error is None else Outcome(error=error) for job in microbatch.jobs}
 
 
-def complete(context: Context, microbatch: Microbatch, outcomes: Mapping[str, Outcome | None]) -> None:
+def store_and_complete(context: Context, microbatch: Microbatch, outcomes: Mapping[str, Outcome | None]) -> None:
     """Store the images of each job and record how its attempt ended, unless the job is cancelled or no longer ours."""
     for job in microbatch.jobs:
         if microbatch.heartbeat.is_active(job.id):
@@ -148,8 +148,10 @@ def outcome_verdict(
     if outcome.error is not None:
         return failure_verdict(context, microbatch, job, outcome.error)
     try:
-        store_images = store_paid if outcome.is_paid else store
-        images = store_images(context, microbatch, job, outcome)
+        if outcome.is_paid:
+            images = store_paid_images(context, microbatch, job, outcome)
+        else:
+            images = store_images(context, microbatch, job, outcome)
     except PostprocessFailed as error:
         return failure_verdict(context, microbatch, job, error)
     except StorageUnavailable as error:
@@ -187,7 +189,7 @@ def record_verdict(context: Context, microbatch: Microbatch, job_id: str, verdic
         return
 
 
-def store(context: Context, microbatch: Microbatch, job: JobRow, outcome: Outcome) -> list[StoredImage]:
+def store_images(context: Context, microbatch: Microbatch, job: JobRow, outcome: Outcome) -> list[StoredImage]:
     """Store a job's images. They are not in the database yet.
 
     Raises PostprocessFailed or StorageUnavailable.
@@ -199,11 +201,11 @@ def store(context: Context, microbatch: Microbatch, job: JobRow, outcome: Outcom
     return stored_images
 
 
-def store_paid(context: Context, microbatch: Microbatch, job: JobRow, outcome: Outcome) -> list[StoredImage]:
+def store_paid_images(context: Context, microbatch: Microbatch, job: JobRow, outcome: Outcome) -> list[StoredImage]:
     """Store images that were paid for: while the storage is unavailable, try again for as long as the lease lasts."""
     while True:
         try:
-            return store(context, microbatch, job, outcome)
+            return store_images(context, microbatch, job, outcome)
         except StorageUnavailable as error:
             if not microbatch.heartbeat.is_active(job.id):
                 raise
