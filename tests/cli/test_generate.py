@@ -161,7 +161,7 @@ def test_ctrl_c_cancels_the_job(terminal: Terminal, safelight: Stack, ctrl_c: No
         (("--size", "1x1"), "size '1x1' is not one that fake has: 64x64, 128x128, 256x256."),
         (("--guidance-scale", "nan"), "guidance_scale should be a finite number."),
         (("--model", "mona-lisa"), "The model 'mona-lisa' does not exist. Models here: fake, slow, elsewhere."),
-        (("--key", "ключ"), "The API key has characters that no key has: check --key or SAFELIGHT_API_KEY."),
+        (("--key", "ключ"), "The API key has invalid characters: check --key or SAFELIGHT_API_KEY."),
         (("--url", "localhost:8000"), "localhost:8000 is no URL of a Safelight: one looks like http://127.0.0.1:8000."),
         (("--url", "http://h:1/v1"), "Leave the /v1 out of http://h:1/v1: the command adds it."),
     ],
