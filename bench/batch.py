@@ -1,4 +1,4 @@
-"""Fifty thousand prompts at once: inserted, claimed, drawn, and what others notice. `python -m bench.batch`.
+"""Fifty thousand prompts at once: insertion, claims, generation, and the effect on other jobs. `python -m bench.batch`.
 
 Everything is measured on one Safelight in one run, in rounds. The bare COPY inserts the very rows that the batch before
 made, from memory, into the same table with the same indexes. A wait is counted in micro-batches of the model that is at
@@ -112,7 +112,7 @@ def groups(service: Service, rounds: int, batches: int) -> list[Line]:
             until_ended(service, str(batch["id"]))
             line.add(mean_microbatch(service), 8.0)
             if kinds == 1:
-                busy.add(begun_to_done(service), batches * MICROBATCH_SECONDS)
+                busy.add(processing_seconds(service), batches * MICROBATCH_SECONDS)
             service.clear()
     return [alike, mixed_line, busy]
 
@@ -181,14 +181,14 @@ def repeat_copy(service: Service) -> float:
 
 
 def mean_microbatch(service: Service) -> float:
-    """Images that went through the device together, by pass."""
+    """The mean number of images per pass over the device."""
     rows = service.query("SELECT (receipt->>'microbatch')::int AS size FROM images")
     passes = sum(1.0 / int(row["size"]) for row in rows)
     return len(rows) / passes
 
 
-def begun_to_done(service: Service) -> float:
-    """Seconds from the first job begun to the last one done."""
+def processing_seconds(service: Service) -> float:
+    """The seconds from the start of the first job to the end of the last one."""
     (row,) = service.query("SELECT extract(epoch FROM max(finished_at) - min(started_at))::float AS seconds FROM jobs")
     return float(row["seconds"])
 
@@ -207,17 +207,17 @@ def peak_of(pid: int) -> Iterator[list[int]]:
     samples = [process.memory_info().rss]
     has_ended = threading.Event()
 
-    def look() -> None:
+    def sample_memory() -> None:
         while not has_ended.wait(0.02):
             samples.append(process.memory_info().rss)
 
-    looking = threading.Thread(target=look)
-    looking.start()
+    sampler = threading.Thread(target=sample_memory)
+    sampler.start()
     try:
         yield samples
     finally:
         has_ended.set()
-        looking.join()
+        sampler.join()
 
 
 def measure(
@@ -231,7 +231,7 @@ def measure(
     batches: int,
     depth: int,
 ) -> list[Line]:
-    """Every part that is wanted."""
+    """Measure the selected parts."""
     table_lines: list[Line] = []
     with Service(directory, sweeps=True) as service:
         if "insert" in parts:

@@ -1,8 +1,9 @@
-"""What a long line costs: a claim, a submit, a look, with 1,000,000 jobs in line. `python -m bench.queue_length`.
+"""The cost of a long queue: claim, submit and read with 1,000,000 queued jobs. `python -m bench.queue_length`.
 
-Two ledgers on one Postgres, a shallow and a deep one, used in turn in the same round; the ratio is deep over shallow.
-The statements are the API's and the worker's own. Every claim is completed and made up for, so that the depth stays.
-Then the deep line is churned, so that what claims leave behind (dead rows, dead index entries) shows too.
+Two databases on one Postgres, one with a short and one with a long queue, are measured in turn in each round; the ratio
+is long over short. The statements are the API's and the worker's own. Each claimed job is completed and replaced by a
+new one, so that the length stays the same. Then many jobs go through the long queue, and it is measured again with the
+dead rows and dead index entries that they leave.
 """
 
 import argparse
@@ -51,8 +52,8 @@ FILL = """
 PARAMETERS = ResolvedParameters(size="64x64", steps=5, guidance_scale=5.0, seed=7)
 
 
-def fill(database: Database, project_id: str, count: int, *, batch: bool, **given: Any) -> None:
-    """Put many jobs of one project in line, quickly."""
+def fill(database: Database, project_id: str, count: int, *, batch: bool, **overrides: Any) -> None:
+    """Insert many queued jobs of one project, quickly."""
     defaults = {
         "microbatch_key": "key ",
         "microbatch_keys": MICROBATCH_KEYS,
@@ -60,10 +61,10 @@ def fill(database: Database, project_id: str, count: int, *, batch: bool, **give
         "cost": 1.0,
     }
     (start,) = database.execute(fairness.select_start(QUEUE, project_id, 0, batch=batch))
-    values = defaults | given | {"project": project_id, "count": count, "queue": QUEUE, "start": start}
+    values = defaults | overrides | {"project": project_id, "count": count, "queue": QUEUE, "start": start}
     names = {"serial": new_id("job")[:22], "batch_id": new_id("batch") if batch else None}
-    typed = [sa.bindparam(name, value, type_=sa.Text) for name, value in names.items()]
-    database.execute(sa.text(FILL).bindparams(*typed, **values))
+    text_parameters = [sa.bindparam(name, value, type_=sa.Text) for name, value in names.items()]
+    database.execute(sa.text(FILL).bindparams(*text_parameters, **values))
 
 
 def a_job(project_id: str, number: int) -> NewJob:
@@ -77,8 +78,8 @@ def a_job(project_id: str, number: int) -> NewJob:
 
 
 @dataclass(slots=True)
-class LongLine:
-    """A database with a line of a certain depth: half of it batches, of four projects, in eight micro-batch keys."""
+class LongQueue:
+    """A database with a queue of a certain length: half of it batches, of four projects, in eight micro-batch keys."""
 
     database: Database
     depth: int
@@ -86,7 +87,7 @@ class LongLine:
     _claims: int = 0
 
     def fill(self) -> None:
-        """Make the line."""
+        """Insert the jobs."""
         for number in range(PROJECTS):
             (project,) = self.database.execute(keys.add_project(f"{number}"))
             self.projects.append(project)
@@ -110,35 +111,37 @@ class LongLine:
     def submit(self, count: int) -> list[NewJob]:
         """Submit so many jobs in one statement."""
         numbers = range(self._claims, self._claims + count)
-        new = [a_job(self.projects[number % PROJECTS], number) for number in numbers]
-        self.database.execute(jobs.submit(*new))
-        return new
+        new_jobs = [a_job(self.projects[number % PROJECTS], number) for number in numbers]
+        self.database.execute(jobs.submit(*new_jobs))
+        return new_jobs
 
     def first(self) -> sa.Row[Any]:
-        """The job at the head of the line."""
+        """The first job of the queue."""
         return self.database.execute(sa.text(FIRST).bindparams(queue=QUEUE))[0]
 
-    def look(self, job: NewJob | sa.Row[Any]) -> None:
-        """Read a job and its place in line, as GET /v1/jobs/{id} does."""
+    def read(self, job: NewJob | sa.Row[Any]) -> None:
+        """Read a job and its queue position, as GET /v1/jobs/{id} does."""
         if not self.database.execute(queries.get_job(job.project_id, job.id)):
             raise RuntimeError(f"{job.id} is gone")
 
-    def end(self, job_ids: list[str]) -> None:
-        """The jobs are done; not as a worker says it, which takes a statement each."""
+    def complete(self, job_ids: list[str]) -> None:
+        """Complete jobs in one statement; a worker executes one for each job."""
         self.database.execute(sa.text(END).bindparams(ids=job_ids))
 
-    def withdraw(self, made: list[NewJob]) -> None:
-        """The jobs were never there."""
-        self.database.execute(sa.text("DELETE FROM jobs WHERE id = ANY(:ids)").bindparams(ids=[job.id for job in made]))
+    def remove(self, new_jobs: list[NewJob]) -> None:
+        """Delete jobs."""
+        self.database.execute(
+            sa.text("DELETE FROM jobs WHERE id = ANY(:ids)").bindparams(ids=[job.id for job in new_jobs])
+        )
 
     def churn(self, count: int) -> None:
-        """Claim and end so many jobs, and put as many in line again."""
-        done = 0
-        while done < count:
-            claimed = self.claim()
-            self.end(claimed)
-            self.submit(len(claimed))
-            done += len(claimed)
+        """Claim and complete so many jobs, and submit as many new ones."""
+        total = 0
+        while total < count:
+            job_ids = self.claim()
+            self.complete(job_ids)
+            self.submit(len(job_ids))
+            total += len(job_ids)
 
 
 END = """
@@ -157,26 +160,26 @@ Result = TypeVar("Result")
 
 
 def clocked(work: Callable[[], Result]) -> tuple[float, Result]:
-    """Seconds that some work takes, and what comes of it."""
+    """The seconds that some work takes, and its result."""
     began = time.perf_counter()
     result = work()
     return time.perf_counter() - began, result
 
 
-def press(line: LongLine, claims: int) -> Seconds:
-    """Seconds of every claim, submit and look of one round."""
-    taken: Seconds = {name: [] for name in NAMES}
+def measure_round(queue: LongQueue, claims: int) -> Seconds:
+    """The seconds of each claim, submit and read of one round."""
+    durations: Seconds = {name: [] for name in NAMES}
     for _ in range(claims):
-        seconds, claimed = clocked(line.claim)
-        taken["claim"].append(seconds)
-        line.end(claimed)
-        seconds, newest = clocked(partial(line.submit, 1))
-        taken["submit"].append(seconds)
-        if len(claimed) > 1:
-            line.submit(len(claimed) - 1)
-        taken["last"].append(clocked(partial(line.look, newest[0]))[0])
-        taken["first"].append(clocked(partial(line.look, line.first()))[0])
-    return taken
+        seconds, job_ids = clocked(queue.claim)
+        durations["claim"].append(seconds)
+        queue.complete(job_ids)
+        seconds, newest = clocked(partial(queue.submit, 1))
+        durations["submit"].append(seconds)
+        if len(job_ids) > 1:
+            queue.submit(len(job_ids) - 1)
+        durations["last"].append(clocked(partial(queue.read, newest[0]))[0])
+        durations["first"].append(clocked(partial(queue.read, queue.first()))[0])
+    return durations
 
 
 NAMES = {
@@ -185,52 +188,52 @@ NAMES = {
     "last": "read a job far back with its place in line",
     "first": "read the first job with its place in line",
 }
-FIGURES = [*((what, share) for what in ("claim", "submit") for share in (0.5, 0.99)), ("last", 0.5), ("first", 0.5)]
+FIGURES = [*((name, share) for name in ("claim", "submit") for share in (0.5, 0.99)), ("last", 0.5), ("first", 0.5)]
 TARGETS: Mapping[tuple[str, float], str] = {("claim", 0.99): "< 50 ms", ("submit", 0.99): "<= 1.2"}
 
 
 def measure(directory: Path, *, depth: int, rounds: int, claims: int, bulk: int, churn: int) -> list[Line]:
-    """Make the two ledgers in an empty directory and take the figures."""
+    """Create the two databases in an empty directory and measure them."""
     with EmbeddedPostgres(directory / "postgres") as postgres:
         shallow, deep = (
-            _opened(postgres.create_database(name), size) for name, size in (("shallow", 1000), ("deep", depth))
+            _open(postgres.create_database(name), size) for name, size in (("shallow", 1000), ("deep", depth))
         )
         lines = _compare(shallow, deep, rounds, claims, bulk, f"{depth:,} in line")
         if churn:
             deep.churn(churn)
             lines += _compare(shallow, deep, rounds, claims, bulk, f"{depth:,}, {churn:,} jobs later")
-        for line in (shallow, deep):
-            line.database.close()
+        for queue in (shallow, deep):
+            queue.database.close()
     return lines
 
 
-def _opened(url: str, depth: int) -> LongLine:
+def _open(url: str, depth: int) -> LongQueue:
     settings = Settings(database_url=url)
     database.upgrade(settings)
-    line = LongLine(Database(settings, name="bench"), depth)
-    line.fill()
-    return line
+    queue = LongQueue(Database(settings, name="bench"), depth)
+    queue.fill()
+    return queue
 
 
-def _compare(shallow: LongLine, deep: LongLine, rounds: int, claims: int, bulk: int, where: str) -> list[Line]:
+def _compare(shallow: LongQueue, deep: LongQueue, rounds: int, claims: int, bulk: int, where: str) -> list[Line]:
     lines = [
-        Line(f"{NAMES[what]}, {where}: p{share * 100:.0f}", "ms", "1,000 in line", TARGETS.get((what, share), ""))
-        for what, share in FIGURES
+        Line(f"{NAMES[name]}, {where}: p{share * 100:.0f}", "ms", "1,000 in line", TARGETS.get((name, share), ""))
+        for name, share in FIGURES
     ]
-    together = Line(f"submit {bulk:,} jobs in a statement, {where}", "ms", "1,000 in line")
-    for line in (shallow, deep):
-        press(line, 20)  # statements are prepared after some executions
+    bulk_line = Line(f"submit {bulk:,} jobs in a statement, {where}", "ms", "1,000 in line")
+    for queue in (shallow, deep):
+        measure_round(queue, 20)  # statements are prepared after some executions
     for _ in range(rounds):
-        of_shallow, of_deep = press(shallow, claims), press(deep, claims)
-        for figure, (what, share) in zip(lines, FIGURES, strict=True):
-            figure.add(quantile(of_deep[what], share) * 1000, quantile(of_shallow[what], share) * 1000)
-        together.add(*(_bulk(line, bulk) * 1000 for line in (deep, shallow)))
-    return [*lines, together]
+        of_shallow, of_deep = measure_round(shallow, claims), measure_round(deep, claims)
+        for line, (name, share) in zip(lines, FIGURES, strict=True):
+            line.add(quantile(of_deep[name], share) * 1000, quantile(of_shallow[name], share) * 1000)
+        bulk_line.add(*(_submit_bulk(queue, bulk) * 1000 for queue in (deep, shallow)))
+    return [*lines, bulk_line]
 
 
-def _bulk(line: LongLine, count: int) -> float:
-    seconds, made = clocked(partial(line.submit, count))
-    line.withdraw(made)
+def _submit_bulk(queue: LongQueue, count: int) -> float:
+    seconds, new_jobs = clocked(partial(queue.submit, count))
+    queue.remove(new_jobs)
     return seconds
 
 
@@ -241,13 +244,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--claims", type=int, default=200, help="claims and submits, a round")
     parser.add_argument("--bulk", type=int, default=2000, help="jobs in one statement")
-    parser.add_argument("--churn", type=int, default=100_000, help="jobs that go through the deep line; 0: none")
-    given = parser.parse_args()
+    parser.add_argument("--churn", type=int, default=100_000, help="jobs that go through the long queue; 0: none")
+    arguments = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
     directory.chmod(0o755)  # the embedded Postgres may run as another user
     try:
         lines = measure(
-            directory, depth=given.depth, rounds=given.rounds, claims=given.claims, bulk=given.bulk, churn=given.churn
+            directory,
+            depth=arguments.depth,
+            rounds=arguments.rounds,
+            claims=arguments.claims,
+            bulk=arguments.bulk,
+            churn=arguments.churn,
         )
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -1,9 +1,9 @@
-"""Receivers of webhooks in a process of their own: one that answers and notes what comes, one that never answers.
+"""Receivers of webhooks in a process of their own: one that answers and records the arrivals, one that never answers.
 
     python -m bench.receivers 9001 9002    # ports: of the one that answers, of the one that hangs
 
-`GET /arrivals` on the first tells what has come since it was last asked, as `[webhook-id, Unix seconds]`;
-`GET /release` breaks off all that hangs.
+`GET /arrivals` on the first returns what has arrived since the last request, as `[webhook-id, Unix seconds]`;
+`GET /release` closes all hanging connections.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _ID = re.compile(rb"webhook-id: (\S+)", re.IGNORECASE)
 
 
 class Answering(asyncio.Protocol):
-    """Takes one request a connection, notes when it was there as a whole, and answers 204."""
+    """Reads one request per connection, records when it was complete, and answers 204."""
 
     def __init__(self, arrivals: list[tuple[str, float]], hanging: set[asyncio.Transport]) -> None:
         self._arrivals = arrivals
@@ -59,7 +59,7 @@ class Answering(asyncio.Protocol):
 
 
 class Hanging(asyncio.Protocol):
-    """Takes connections and whatever comes on them, and says nothing."""
+    """Accepts connections, reads what arrives, and never answers."""
 
     def __init__(self, connections: set[asyncio.Transport]) -> None:
         self._connections = connections

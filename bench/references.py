@@ -1,7 +1,7 @@
-"""What Safelight is held against: the same work done barely, with nothing that makes it a service.
+"""The references of the benchmarks: the same work without the features that make it a service.
 
 `create_app` is a bare FastAPI with two handlers that store one row: one statement through psycopg's own pool, and the
-textbook's SQLAlchemy ORM session. `celery_app` is Celery with a task that does nothing, and `draw_bare` is a loop
+textbook's SQLAlchemy ORM session. `celery_app` is Celery with a task that does nothing, and `generate_bare` is a loop
 around the generator. Run by `bench.service` with SAFELIGHT_DATABASE_URL and SAFELIGHT_REDIS_URL set.
 """
 
@@ -44,7 +44,7 @@ class Base(DeclarativeBase):
 
 
 class ReferenceJob(Base):
-    """A job as a textbook has it."""
+    """A job as in a textbook."""
 
     __tablename__ = "reference_jobs"
 
@@ -56,14 +56,14 @@ class ReferenceJob(Base):
 
 
 class Prompt(BaseModel):
-    """What the reference handlers take."""
+    """The body of the reference handlers' requests."""
 
     prompt: str
     size: str
 
 
 class Accepted(BaseModel):
-    """What they answer."""
+    """Their response."""
 
     id: str
     status: str
@@ -138,29 +138,31 @@ celery_app.conf.update(
 
 
 @celery_app.task(name="reference.nothing")
-def nothing() -> None:
+def do_nothing() -> None:
     """Do nothing."""
 
 
 @celery_app.task(name="reference.done")
-def done() -> None:
-    """Say that everything before is done: the queue is first in, first out."""
+def report_done() -> None:
+    """Report that all earlier tasks are done: the queue is first in, first out."""
     with Redis.from_url(os.environ["SAFELIGHT_REDIS_URL"]) as redis:
         redis.lpush(DONE_KEY, "1")
 
 
 class SilentReporter:
-    """A watch that nobody looks at."""
+    """A progress reporter that does nothing; see `core.generation.ProgressReporter`."""
 
-    def step(self, step: int, total: int) -> None:
-        """See `core.generation.Watch`."""
+    def step(self, done: int, total: int) -> None:
+        """Ignore a step."""
 
     def preview(self, draw: Callable[[], Sequence[Image]]) -> None:
-        """See `core.generation.Watch`."""
+        """Ignore a preview."""
 
 
-def draw_bare(generator: Generator, requests: Sequence[ImageRequest], microbatch_size: int, directory: Path) -> None:
-    """Draw, encode and write images one micro-batch after the other: all that has to be done, and nothing else."""
+def generate_bare(
+    generator: Generator, requests: Sequence[ImageRequest], microbatch_size: int, directory: Path
+) -> None:
+    """Generate, encode and write images, one micro-batch after the other: the minimum of work."""
     directory.mkdir(parents=True, exist_ok=True)
     for start in range(0, len(requests), microbatch_size):
         part = requests[start : start + microbatch_size]

@@ -135,11 +135,11 @@ class Service:
         return load_catalog(self.settings.catalog_path).model(model_id)
 
     def query(self, statement: str, *values: object) -> list[dict[str, Any]]:
-        """Ask the database."""
+        """Query the database."""
         return self.database.execute(statement, values).fetchall()
 
     def clear(self) -> None:
-        """Forget all jobs, so that every round begins with the same database."""
+        """Delete all jobs, so that every round begins with the same database."""
         self.database.execute("TRUNCATE jobs, batches, idempotency_keys, reference_jobs CASCADE")
 
     def until_done(self) -> None:
@@ -156,7 +156,7 @@ def in_place_of(ours: str, theirs: str, command: list[str]) -> list[str]:
 
 
 def until_answers(server: Child, url: str) -> None:
-    """Wait until a server answers. Raises RuntimeError with its last words when it has ended instead."""
+    """Wait until a server answers. Raises RuntimeError with the last line of its output if it has ended."""
 
     def serves() -> bool:
         if not server.is_running:
@@ -170,7 +170,7 @@ def until_answers(server: Child, url: str) -> None:
 
 
 def until(happened: Callable[[], bool], patience: float, purpose: str) -> None:
-    """Look again and again until something has happened. Raises TimeoutError."""
+    """Poll until a condition is true. Raises TimeoutError."""
     deadline = time.monotonic() + patience
     while not happened():
         if time.monotonic() > deadline:

@@ -1,7 +1,7 @@
-"""From a request to an image: what Safelight costs beside doing the same barely. `python -m bench.submit_to_done`.
+"""From a request to an image: the overhead of Safelight over bare references. `python -m bench.submit_to_done`.
 
-Four questions: how many jobs are accepted a second, how many are done, how long one job takes when nothing else waits,
-and how much of its time the device draws. Every figure stands beside its reference, taken in turn in the same round.
+Four figures: the jobs accepted per second, the jobs completed per second, the time of a single job on an idle service,
+and the share of the time in which the device generates. Each has a reference, measured in turn in the same round.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def accept(service: Service, rounds: int, seconds: float, connections: int) -> l
 
 def finish(service: Service, rounds: int, jobs: int, connections: int) -> list[Line]:
     """Jobs done a second, from the first accepted to the last completed, while the client posts them."""
-    bare_line = Line("completed jobs", "1/s", "a loop: draw, encode, write")
+    bare_line = Line("completed jobs", "1/s", "a loop: generate, encode, write")
     celery = Line("", "1/s", "Celery's tasks that do nothing")
     p99 = Line("submit p99 while a worker runs", "ms", "the same without work for it: p99")
     for number in range(rounds):
@@ -98,9 +98,9 @@ def idle(service: Service, rounds: int, jobs: int) -> list[Line]:
 
 
 def busy(service: Service, rounds: int, batches: int, connections: int) -> list[Line]:
-    """How much of the time from the first claim to the last image the device draws."""
+    """The share of the time from the first claim to the last image in which the device generates."""
     share = Line("device busy", "s", "from first claim to last image", ">= 0.98")
-    rate = Line("images of a slow model", "1/s", "a loop: draw, encode, write", ">= 0.95")
+    rate = Line("images of a slow model", "1/s", "a loop: generate, encode, write", ">= 0.95")
     jobs = batches * service.model("busy").microbatch_size
     for number in range(rounds):
         service.clear()
@@ -171,7 +171,7 @@ def loop(service: Service, model_id: str, jobs: int, number: int) -> None:
         for seed in range(jobs)
     ]
     directory = service.directory / "bare" / f"{model_id}-{number}"
-    references.draw_bare(FakeGenerator(model), requests, model.microbatch_size, directory)
+    references.generate_bare(FakeGenerator(model), requests, model.microbatch_size, directory)
 
 
 def celery_tasks(service: Service, tasks: int) -> None:

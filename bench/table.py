@@ -1,6 +1,6 @@
-"""Figures and the table they are printed in: what was measured, what it is held against, and the ratio.
+"""The measurements and their table: each figure, its reference, and the ratio.
 
-A ratio is taken within a round, where both sides met the same machine; only then is the median taken over rounds.
+A ratio is computed within a round, in which both sides had the same conditions; the table has the medians over rounds.
 """
 
 import statistics
@@ -20,15 +20,15 @@ def quantile(values: Iterable[float], share: float) -> float:
 class Line:
     """One line of the table: a figure of ours, its reference, one value of each a round."""
 
-    what: str
+    name: str
     unit: str
     reference: str
-    target: str = ""  # what the ratio shall be, in words: ">= 0.35"
+    target: str = ""  # of the ratio, in words: ">= 0.35"
     ours: list[float] = field(default_factory=list)
     theirs: list[float] = field(default_factory=list)
 
     def add(self, ours: float, theirs: float) -> None:
-        """Note a round."""
+        """Add the values of a round."""
         self.ours.append(ours)
         self.theirs.append(theirs)
 
@@ -40,7 +40,7 @@ class Line:
     def cells(self) -> tuple[str, ...]:
         """The line as it is printed."""
         return (
-            self.what,
+            self.name,
             summary(self.ours),
             self.unit,
             self.reference,

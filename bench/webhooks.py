@@ -94,21 +94,21 @@ class Post:
 
     @contextmanager
     def deliverers(self, count: int = 1) -> Iterator[None]:
-        """So many processes deliver meanwhile."""
+        """Run so many delivery processes in the `with` block."""
         with ExitStack() as exits:
             for number in range(count):
                 self._run(exits, f"deliver{number}", processes.deliver())
             yield
-            self.tell("release")  # or they would not end before what hangs does
+            self.get("release")  # or they would not end before what hangs does
 
     def clear(self) -> None:
-        """Forget jobs, endpoints and arrivals, and break off what hangs."""
-        self.tell("release")
+        """Delete jobs, endpoints and arrivals, and close hanging connections."""
+        self.get("release")
         self.connection.execute("TRUNCATE jobs, webhook_endpoints, webhook_deliveries, webhook_attempts CASCADE")
-        self.tell("arrivals")
+        self.get("arrivals")
 
     def endpoints(self, url: str, count: int) -> None:
-        """Make endpoints that are told of cancelled jobs."""
+        """Create endpoints for the events of cancelled jobs."""
         for number in range(count):
             statement = webhooks.create(DEFAULT_PROJECT, f"{number}", url, ["job.cancelled"], signing.new_secret())
             self.database.execute(statement)
@@ -124,11 +124,11 @@ class Post:
         self.database.execute(jobs.cancel(DEFAULT_PROJECT, job_id))
 
     def query(self, statement: str, *values: object) -> list[dict[str, Any]]:
-        """Ask the database."""
+        """Query the database."""
         return self.connection.execute(statement, values).fetchall()
 
-    def tell(self, path: str) -> Any:
-        """Ask the receivers."""
+    def get(self, path: str) -> Any:
+        """Send a request to the receiver process."""
         return json.loads(httpx.get(f"{self.answering}/{path}", timeout=60).raise_for_status().content)
 
     def arrivals(self, count: int) -> dict[str, float]:
@@ -136,7 +136,7 @@ class Post:
         arrived: dict[str, float] = {}
 
         def all_have() -> bool:
-            for event_id, moment in self.tell("arrivals"):
+            for event_id, moment in self.get("arrivals"):
                 arrived.setdefault(event_id, moment)
             return len(arrived) >= count
 
@@ -238,7 +238,7 @@ def latencies(post: Post, events: int, hanging: int, pause: float) -> list[float
 def measure(
     directory: Path, parts: Sequence[str], *, rounds: int, deliveries: int, events: int, hanging: int, pause: float
 ) -> list[Line]:
-    """Start a database and receivers in an empty directory and take the figures."""
+    """Start a database and receivers in an empty directory and measure."""
     lines: list[Line] = []
     with Post(directory) as post:
         if "deliver" in parts:

@@ -1,9 +1,9 @@
-"""`safelight generate "a prompt" -o cat.png`: post a job, show it, save its images. The story is `generate`.
+"""`safelight generate "a prompt" -o cat.png`: submit a job, show its progress, save its images.
 
-With --image it is an edit, with --variation a variation: the image is uploaded first.
+With --image it is an edit, with --variation a variation; the image is uploaded first.
 
-Where images go is settled before the job is posted: nothing is drawn that could not be saved, and no file is
-overwritten unless --force says so.
+The output path is checked before the job is submitted, so that no image is generated that cannot be saved. Existing
+files are overwritten only with --force.
 """
 
 import os
@@ -52,7 +52,7 @@ def generate(
     request["output_format"] = choose_format(output, request.get("output_format"))
     check_place(output, request.get("n", 1), force)
     request |= {"prompt": prompt, "operation": choose_operation(prompt, image, mask, variation)}
-    inputs = {name: (path, _read(path)) for name, path in (("image", image), ("mask", mask)) if path is not None}
+    inputs = {name: (path, _read_file(path)) for name, path in (("image", image), ("mask", mask)) if path is not None}
     with connect(url, key) as client:
         for name, (path, content) in inputs.items():
             request[name] = {"file_id": client.upload(path.name, content)}
@@ -72,17 +72,17 @@ def generate(
 def choose_operation(
     prompt: str | None, image: Path | None, mask: Path | None, variation: bool
 ) -> Literal["edit", "variation"] | None:
-    """What the options mean; None is a generation. Raises CommandError if they do not go together."""
+    """The operation that the options select; None is a generation. Raises CommandError if they contradict."""
     if image is None and (variation or mask is not None):
         raise CommandError(f"{'--variation' if variation else '--mask'} needs the image to begin with: --image PATH.")
     if variation and (prompt is not None or mask is not None):
         raise CommandError("A variation follows its image alone: --variation takes no prompt and no --mask.")
     if prompt is None and not variation:
-        raise CommandError('Say what to draw: safelight generate "A cat sitting on a sofa."')
+        raise CommandError('Name a prompt: safelight generate "A cat sitting on a sofa."')
     return None if image is None else "variation" if variation else "edit"
 
 
-def _read(path: Path) -> bytes:
+def _read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
@@ -93,7 +93,7 @@ def _submit(client: Client, request: dict[str, object]) -> Job:
     try:
         return client.submit(request)
     except KeyboardInterrupt:
-        print("Interrupted while posting the job; `safelight jobs` shows whether it is there.", file=sys.stderr)
+        print("Interrupted while submitting the job; `safelight jobs` shows whether it is there.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -105,20 +105,20 @@ def _cancel(client: Client, job_id: str) -> None:
     print(outcome, file=sys.stderr)
 
 
-def choose_format(output: Path | None, chosen: Format | None) -> Format | None:
-    """The format that a file's extension and --format agree on; None leaves it to the API. Raises CommandError."""
+def choose_format(output: Path | None, option: Format | None) -> Format | None:
+    """The format by a file's extension or --format; None leaves it to the API. Raises CommandError if they differ."""
     if output is None or os.path.isdir(output):
-        return chosen
-    meant = FORMATS.get(output.suffix.lower())
-    if meant is None:
+        return option
+    extension_format = FORMATS.get(output.suffix.lower())
+    if extension_format is None:
         raise CommandError(f"{output} is no directory, and an image's name ends in {', '.join(FORMATS)}.")
-    if chosen not in (None, meant):
-        raise CommandError(f"{output} is the name of a {meant} file, but --format says {chosen}.")
-    return meant
+    if option not in (None, extension_format):
+        raise CommandError(f"{output} is the name of a {extension_format} file, but --format says {option}.")
+    return extension_format
 
 
 def check_place(output: Path | None, n: int, force: bool) -> None:
-    """Raise CommandError if images could not be saved here."""
+    """Raise CommandError if the images could not be saved to this path."""
     place = output or Path()
     directory = place if os.path.isdir(place) else place.parent
     if not os.path.isdir(directory):
@@ -127,21 +127,21 @@ def check_place(output: Path | None, n: int, force: bool) -> None:
         raise CommandError(f"The directory {directory} cannot be written.")
     if os.path.isdir(place) or force:
         return
-    for path in numbered(place, n):
+    for path in output_paths(place, n):
         if os.path.lexists(path):
             raise _exists(path)
 
 
-def numbered(path: Path, n: int) -> Sequence[Path]:
-    """The names of n images: cat.png, or cat-0.png, cat-1.png ..."""
+def output_paths(path: Path, n: int) -> Sequence[Path]:
+    """The paths of n images: cat.png, or cat-0.png, cat-1.png ..."""
     return [path] if n == 1 else [path.with_name(f"{path.stem}-{index}{path.suffix}") for index in range(n)]
 
 
 def save(client: Client, job: Job, place: Path, force: bool) -> None:
-    """Download a job's images and print where each is."""
+    """Download a job's images and print their paths."""
     if os.path.isdir(place):
         place = place / f"{job['id']}{extension_of(job['output_format'])}"
-    for image, path in zip(job["images"], numbered(place, len(job["images"])), strict=True):
+    for image, path in zip(job["images"], output_paths(place, len(job["images"])), strict=True):
         content = client.download(image)
         try:
             with path.open("wb" if force else "xb") as file:
@@ -149,8 +149,8 @@ def save(client: Client, job: Job, place: Path, force: bool) -> None:
         except FileExistsError:
             raise _exists(path) from None
         except OSError as error:
-            what = f"{path} cannot be written ({error.strerror})"
-            raise CommandError(f"{what}; the image is kept at {image['url']}") from None
+            message = f"{path} cannot be written ({error.strerror}); the image is kept at {image['url']}"
+            raise CommandError(message) from None
         print(path, flush=True)
 
 

@@ -1,6 +1,7 @@
-"""The options that say what to generate: one for each field of a request, so that a new parameter is an option at once.
+"""The options of the commands that generate images: one for each field of a request.
 
-The API checks the values. Here they are only collected, in the form of the request's JSON.
+So every new parameter of the API becomes an option. The values are only collected here, as the request's JSON; the API
+checks them.
 """
 
 import inspect
@@ -18,11 +19,11 @@ from cli.errors import CommandError
 Format = Literal["png", "webp", "jpeg"]
 
 FORMATS: dict[str, Format] = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}
-"""Which extension means which format; the first of a format is the one that our own names get."""
+"""The format of each extension. The first extension of a format is used for new files."""
 
 _NAMES = {"n": ("--n", "-n"), "output_format": ("--format",)}
 _WITHOUT_PREFIX = {"postprocess"}
-"""Objects whose fields are options by their own names: `--upscale`, not `--postprocess-upscale`."""
+"""Objects whose fields have options without a prefix: `--upscale`, not `--postprocess-upscale`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,11 @@ class RequestOption:
     flags: tuple[str, ...]
     type: Any
     help: str
-    is_map: bool = False  # its values are `key=value`
+    is_map: bool = False  # the values are `key=value`
 
     @property
     def parameter(self) -> inspect.Parameter:
-        """As an argument of a command."""
+        """The option as an argument of a command."""
         metavar = "K=V" if self.is_map else self.path[-1].upper() if self.type == list[str] else None
         option = typer.Option(*self.flags, help=self.help, show_default=False, metavar=metavar)
         annotation = cast(Any, Annotated)[self.type | None, option]  # not a type that mypy could check
@@ -46,14 +47,14 @@ class RequestOption:
 
 
 def request_options(kind: type[BaseModel], skip: Collection[str] = ()) -> Iterator[RequestOption]:
-    """An option for every field of a request but those that the command handles itself."""
+    """An option for each field of a request, except those that the command handles itself."""
     for name, field in kind.model_fields.items():
         if name not in skip:
             yield from _options((name,), field, _NAMES.get(name))
 
 
 def with_options(options: Collection[RequestOption]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A decorator: a command's `request` argument becomes these options, and gets the JSON that they make."""
+    """A decorator that replaces a command's argument `request` by options, and passes it their JSON."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def wrapper(**arguments: Any) -> None:
@@ -61,12 +62,12 @@ def with_options(options: Collection[RequestOption]) -> Callable[[Callable[..., 
             command(**arguments, request=_as_json(values))
 
         signature = inspect.signature(command)
-        own = [
+        command_parameters = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
             for name, parameter in signature.parameters.items()
             if name != "request"
         ]
-        parameters = [*own, *(option.parameter for option in options)]
+        parameters = [*command_parameters, *(option.parameter for option in options)]
         wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # as typer reads it
         wrapper.__name__, wrapper.__doc__, wrapper.__annotations__ = command.__name__, command.__doc__, {}
         return wrapper

@@ -76,8 +76,8 @@ def train(configuration: Configuration) -> None:
         average.update(run.steps)
         run.step(error.item(), _BATCH)
         run.save_now_and_then()
-    if not run.finished:
-        run.save(finished=True)
+    if not run.is_finished:
+        run.save(is_finished=True)
     print(f"autoencoder: {psnr(load(configuration), data.load(configuration.data, 'held')):.2f} dB on held-out images")
 
 

@@ -1,8 +1,8 @@
 """Trains the text and image encoders: CLIP, made to tell objects apart, in two languages.
 
-Plain CLIP batches are solved by place and colour, and the decoder then hears the scene but not which animal is in it.
-So every batch is a few backgrounds with many different objects on each, and both embeddings must also name
-object, place, time and palette through linear heads. `probe` is the gate before any decoder training.
+With plain CLIP batches, place and colour are enough to find the pairs, and the embedding does not say which animal is
+in the scene. So every batch is a few backgrounds with many different objects on each, and both embeddings must also
+name object, place, time and palette through linear heads. `probe` is the gate before any decoder training.
 
 Source: Radford et al. 2021 (arXiv:2103.00020).
 """
@@ -45,7 +45,7 @@ class Encoders(nn.Module):
             "num_attention_heads": width // 64,
             "projection_dim": width,
             "hidden_act": "gelu",
-            "attn_implementation": "eager",  # twice as quick as SDPA in bfloat16 on a CPU
+            "attn_implementation": "eager",  # twice as fast as SDPA in bfloat16 on a CPU
         }
         self.text = CLIPTextModelWithProjection(
             CLIPTextConfig(
@@ -86,7 +86,7 @@ def tokenise(words: CLIPTokenizer, captions: list[str]) -> Tensor:
 
 
 class Batches:
-    """Draws batches of several backgrounds with different single objects on each."""
+    """Samples batches of several backgrounds with different single objects on each."""
 
     def __init__(self, dataset: Dataset, backgrounds: int, objects: int, random: Random) -> None:
         self._backgrounds, self._objects, self._random = backgrounds, objects, random
@@ -95,7 +95,7 @@ class Batches:
             grouped[scene.background][scene.objects].append(row)
         self._groups = [list(rows.values()) for rows in grouped.values() if len(rows) >= objects]
 
-    def draw(self) -> list[int]:
+    def sample(self) -> list[int]:
         """Row numbers of one batch."""
         return [
             self._random.choice(rows)
@@ -125,10 +125,10 @@ def train(configuration: Configuration) -> None:
     forward = torch.compile(encoders) if configuration.compile else encoders
     while run.going():
         run.set_rate([optimizer], warm_up=100, hold=0.3)
-        rows = batches.draw()
-        chosen = ids[rows, torch.randint(0, 4, (len(rows),))]
+        rows = batches.sample()
+        batch_ids = ids[rows, torch.randint(0, 4, (len(rows),))]
         with torch.autocast("cpu", torch.bfloat16):
-            text, image = forward(chosen, data.to_tensor(dataset.thumbnails[rows]))
+            text, image = forward(batch_ids, data.to_tensor(dataset.thumbnails[rows]))
         loss = _loss(encoders, text.float(), image.float(), {head: t[rows] for head, t in targets.items()})
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -137,8 +137,8 @@ def train(configuration: Configuration) -> None:
         average.update(run.steps)
         run.step(loss.item(), len(rows))
         run.save_now_and_then()
-    if not run.finished:
-        run.save(finished=True)
+    if not run.is_finished:
+        run.save(is_finished=True)
 
 
 def _loss(encoders: Encoders, text: Tensor, image: Tensor, targets: dict[str, Tensor]) -> Tensor:
@@ -159,10 +159,10 @@ def probe(embeddings: Tensor, labels: Tensor, classes: int) -> float:
     """
     x = (embeddings - embeddings.mean(0)) / (embeddings.std(0) + 1e-4)
     x = torch.cat([x, torch.ones(len(x), 1)], 1)
-    cut = int(0.8 * len(x))
-    gram = x[:cut].T @ x[:cut] + torch.eye(x.shape[1])
-    weights = torch.linalg.solve(gram, x[:cut].T @ F.one_hot(labels[:cut], classes).float())
-    return float(((x[cut:] @ weights).argmax(1) == labels[cut:]).float().mean())
+    train_count = int(0.8 * len(x))
+    gram = x[:train_count].T @ x[:train_count] + torch.eye(x.shape[1])
+    weights = torch.linalg.solve(gram, x[:train_count].T @ F.one_hot(labels[:train_count], classes).float())
+    return float(((x[train_count:] @ weights).argmax(1) == labels[train_count:]).float().mean())
 
 
 def object_labels(dataset: Dataset) -> tuple[list[int], Tensor]:

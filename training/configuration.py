@@ -13,7 +13,7 @@ class Budget:
     minutes: float | None = None
     steps: int | None = None
 
-    def spent(self, *, step: int, seconds: float) -> float:
+    def fraction(self, *, step: int, seconds: float) -> float:
         """The fraction used so far; 1 or more means the stage is over."""
         if self.steps is not None:
             return step / self.steps
@@ -65,7 +65,7 @@ class Configuration:
 
 
 def tiny(data: Path) -> Configuration:
-    """The whole chain in well under two minutes, on stand-in sprites: proves the plumbing, draws nothing good."""
+    """The whole chain in well under two minutes, on stand-in sprites: tests the code; its images are not good."""
     few = Budget(steps=30)
     return Configuration(
         data=data,

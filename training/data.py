@@ -57,7 +57,7 @@ def _compose(folder: Path, split: Split, size: int, painter: Painter, random: Ra
     half = _create(folder / f"{split}-64px.npy", (size, 64, 64, 3))
     lines = []
     for index in range(size):
-        scene = scenes.draw(random, held=split == "held")
+        scene = scenes.random_scene(random, is_held_out=split == "held")
         full[index] = painter.paint(scene)
         half[index] = halved(full[index])
         words = [captions.caption(scene, random, language) for language in _LANGUAGES]

@@ -1,7 +1,7 @@
-"""Trains the diffusion decoder: rectified flow on latents, told the text and, now and then, the image embedding.
+"""Trains the diffusion decoder: rectified flow on latents, with the text and, in some steps, the image embedding.
 
-Processes train side by side on their own draws and average their weights every few seconds, weighted by the steps each
-has made ("local SGD", Stich 2018, arXiv:1805.09767): on a shared machine nobody waits long for the slowest. One process
+Processes train in parallel on their own random samples. Every few seconds they average their weights, weighted by the
+steps of each process ("local SGD", Stich 2018, arXiv:1805.09767), so that none waits long for the slowest. One process
 per GPU on CUDA, `configuration.processes` one-thread processes on a CPU; the same code for both.
 """
 
@@ -112,8 +112,8 @@ def _train(rank: int, configuration: Configuration, world: int) -> None:
             run.samples += configuration.decoder_batch * _meet(network, run.steps - before)
         average.update(run.steps, run.steps - before)
         run.save_now_and_then()
-    if not run.finished:
-        run.save(finished=True)
+    if not run.is_finished:
+        run.save(is_finished=True)
     if world > 1:
         dist.destroy_process_group()
 
@@ -176,7 +176,7 @@ def _draw(dataset: Features, size: int, device: torch.device) -> Batch:
     rows = torch.randint(0, len(dataset.latents), (size,))
     lines = 4 * rows + torch.randint(0, 4, (size,))
     drop = torch.rand(size) < _DROP_PROMPT
-    empty_text = dataset.nothing
+    empty_text = dataset.empty_text
     batch = Batch(
         latents=dataset.latents[rows].float().contiguous(memory_format=torch.channels_last),
         weight=1 + (_OBJECT_WEIGHT - 1) * dataset.masks[rows].float()[:, None],
@@ -190,7 +190,7 @@ def _draw(dataset: Features, size: int, device: torch.device) -> Batch:
 
 
 def _loss(forward: Callable[..., Tensor], batch: Batch) -> Tensor:
-    """The weighted squared error of the flow at times drawn from a logit-normal."""
+    """The weighted squared error of the flow at times sampled from a logit-normal."""
     device = batch.latents.device
     time_ = torch.sigmoid(torch.randn(len(batch.latents), device=device))
     noise = torch.randn_like(batch.latents)

@@ -23,7 +23,7 @@ GATE = 0.97
 
 @dataclass(frozen=True)
 class TextFeatures:
-    """What the decoder is told by M captions."""
+    """The encoded captions, M of them, for the decoder."""
 
     embeds: Tensor
     """(M, C) float: pooled and projected."""
@@ -37,13 +37,13 @@ class TextFeatures:
 class Features:
     """Row i of `latents` goes with rows 4i, 4i + 1 (English), 4i + 2 and 4i + 3 (Chinese) of `text`.
 
-    `nothing` is the empty prompt.
+    `empty_text` is the empty prompt.
     """
 
     latents: Tensor
     masks: Tensor
     text: TextFeatures
-    nothing: TextFeatures
+    empty_text: TextFeatures
     image_embeds: Tensor
 
 
@@ -68,8 +68,8 @@ def compute_text(configuration: Configuration) -> None:
     text = encode_text(encoders, clip.tokenise(words, captions))
     image_embeds = encode_images(encoders, dataset)
     _check(configuration, dataset, text, image_embeds)
-    nothing = encode_text(encoders, clip.tokenise(words, [""]))
-    _store(path, {"text": vars(text), "nothing": vars(nothing), "image_embeds": image_embeds})
+    empty_text = encode_text(encoders, clip.tokenise(words, [""]))
+    _store(path, {"text": vars(text), "nothing": vars(empty_text), "image_embeds": image_embeds})
 
 
 def compute_latents(configuration: Configuration) -> None:
@@ -95,7 +95,7 @@ def load(configuration: Configuration) -> Features:
         latents=pixels["latents"],
         masks=pixels["masks"],
         text=TextFeatures(**dataset["text"]),
-        nothing=TextFeatures(**dataset["nothing"]),
+        empty_text=TextFeatures(**dataset["nothing"]),
         image_embeds=dataset["image_embeds"],
     )
 

@@ -1,4 +1,4 @@
-"""The judge: a small convolutional net that names object, place and time in an image of 64 px.
+"""The judge: a small convolutional network that names object, place and time in an image of 64 px.
 
 It never sees CLIP, the autoencoder or the decoder, so its verdict on generated images is independent of them. It is
 trained on composed images, shifted, blurred and noised, so that it reads imperfect images as a person would.
@@ -83,11 +83,11 @@ def train(configuration: Configuration) -> None:
         optimizer.step()
         run.step(loss.item(), _BATCH)
         run.save_now_and_then()
-    if not run.finished:
-        run.save(finished=True)
-    held = data.load(configuration.data, "held")
-    seen = verdict(load(configuration), data.to_tensor(held.thumbnails[:]), held.scenes)
-    print("judge on real held-out pairs:", seen)
+    if not run.is_finished:
+        run.save(is_finished=True)
+    test_set = data.load(configuration.data, "held")
+    result = verdict(load(configuration), data.to_tensor(test_set.thumbnails[:]), test_set.scenes)
+    print("judge on real held-out pairs:", result)
 
 
 def _spoil(images: Tensor, random: Random) -> Tensor:
@@ -102,22 +102,22 @@ def _spoil(images: Tensor, random: Random) -> Tensor:
 
 
 @torch.no_grad()
-def verdict(network: Judge, images: Tensor, described: list[Scene]) -> Verdict:
-    """Compare what the judge sees in images (N, 3, 64, 64) with what their scenes say; single objects only."""
+def verdict(network: Judge, images: Tensor, scenes: list[Scene]) -> Verdict:
+    """Compare the judge's classes for images (N, 3, 64, 64) with their scenes; single objects only."""
     batches = [network(batch) for batch in torch.split(images, 250)]
-    named, placed, timed = (
+    objects, places, times = (
         torch.cat([batch[head].argmax(1) for batch in batches]) for head in HEADS if head != "palette"
     )
-    single = [row for row, scene in enumerate(described) if len(scene.objects) == 1]
-    outdoors = [row for row in single if described[row].place in OUTDOORS]
+    single = [row for row, scene in enumerate(scenes) if len(scene.objects) == 1]
+    outdoors = [row for row in single if scenes[row].place in OUTDOORS]
     return Verdict(
-        object=_share(NAMES.index(described[row].objects[0]) == int(named[row]) for row in single),
-        place=_share(PLACES.index(described[row].place) == int(placed[row]) for row in single),
-        time=_share(TIMES.index(described[row].time) == int(timed[row]) for row in outdoors),
+        object=_share(NAMES.index(scenes[row].objects[0]) == int(objects[row]) for row in single),
+        place=_share(PLACES.index(scenes[row].place) == int(places[row]) for row in single),
+        time=_share(TIMES.index(scenes[row].time) == int(times[row]) for row in outdoors),
         count=len(single),
     )
 
 
 def _share(hits: Iterable[bool]) -> float:
-    counted = list(hits)
-    return round(sum(counted) / len(counted), 3)
+    values = list(hits)
+    return round(sum(values) / len(values), 3)

@@ -1,7 +1,7 @@
 """What every training stage shares: a clock, a learning rate, averaged weights, and checkpoints to resume from.
 
-Does not know any network. A stage that was interrupted goes on at its last checkpoint, with the time it had
-spent; one that was finished returns at once.
+Does not know any network. An interrupted stage continues from its last checkpoint, with the time it had used.
+A finished stage returns at once.
 """
 
 import os
@@ -28,14 +28,14 @@ VERSIONS = {"python": platform.python_version()} | {
     name: version(name) for name in ("torch", "transformers", "diffusers", "numpy", "pillow")
 }
 """What a checkpoint was made with; it is kept in there, beside the seed."""
-_COUNTED = ("steps", "samples", "seconds", "finished", "losses")
+_COUNTED = ("steps", "samples", "seconds", "losses")
 
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
 
 def channels_last(network: _Network) -> _Network:
-    """Lay the kernels out as (out, height, width, in): six times as quick in bfloat16 on a CPU."""
+    """Lay the kernels out as (out, height, width, in): six times as fast in bfloat16 on a CPU."""
     return network.to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]  # stub lacks it
 
 
@@ -43,29 +43,29 @@ class Average:
     """An exponential moving average of a network's parameters, which samples better than the last ones."""
 
     def __init__(self, network: nn.Module, decay: float) -> None:
-        self._live = [p for p in network.parameters() if p.requires_grad]
+        self._parameters = [p for p in network.parameters() if p.requires_grad]
         self._decay = decay
-        self.shadow = [p.detach().clone() for p in self._live]
+        self.shadow = [p.detach().clone() for p in self._parameters]
 
     @torch.no_grad()
     def update(self, step: int, steps: int = 1) -> None:
-        """Move towards the live parameters; the first steps count more, so the start is soon forgotten."""
+        """Move towards the current parameters. The first steps count more, so the initial values soon fade."""
         decay = min(self._decay, (1 + step) / (10 + step)) ** steps
-        torch._foreach_lerp_(self.shadow, [p.detach() for p in self._live], 1 - decay)
+        torch._foreach_lerp_(self.shadow, [p.detach() for p in self._parameters], 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Put the averaged parameters into the network for a while."""
-        live = [p.detach().clone() for p in self._live]
+        original = [p.detach().clone() for p in self._parameters]
         self._copy(self.shadow)
         try:
             yield
         finally:
-            self._copy(live)
+            self._copy(original)
 
     @torch.no_grad()
     def _copy(self, values: list[Tensor]) -> None:
-        torch._foreach_copy_(list[Tensor](self._live), values)
+        torch._foreach_copy_(list[Tensor](self._parameters), values)
 
     def state_dict(self) -> dict[str, Any]:
         return {"shadow": self.shadow}
@@ -118,28 +118,28 @@ class Run:
 
     def __init__(self, path: Path, budget: Budget, seed: int, *, writes: bool = True, **parts: Any) -> None:
         self.path, self.budget, self.seed = path, budget, seed
-        self.steps, self.samples, self.seconds, self.finished = 0, 0, 0.0, False
+        self.steps, self.samples, self.seconds, self.is_finished = 0, 0, 0.0, False
         self._parts, self._writes = parts, writes
         self.losses: list[float] = []
         """One mean for every ten steps."""
         self._recent: list[float] = []
         if path.exists():
             self._load()
-        torch.manual_seed(seed * 1_000_003 + self.steps)  # a resumed run must not repeat its first draws
-        self._clock = self._saved = time.monotonic()
-        self._bar = Bar(path.stem, is_shown=writes and not self.finished)
+        torch.manual_seed(seed * 1_000_003 + self.steps)  # a resumed run must not repeat its first random numbers
+        self._clock = self._saved_at = time.monotonic()
+        self._bar = Bar(path.stem, is_shown=writes and not self.is_finished)
 
     @property
     def fraction(self) -> float:
-        return self.budget.spent(step=self.steps, seconds=self.seconds)
+        return self.budget.fraction(step=self.steps, seconds=self.seconds)
 
     def going(self) -> bool:
         """Whether the budget allows another step."""
         time_now = time.monotonic()
         self.seconds += time_now - self._clock
         self._clock = time_now
-        self._bar.show(1.0 if self.finished else self.fraction)
-        return not self.finished and self.fraction < 1
+        self._bar.show(1.0 if self.is_finished else self.fraction)
+        return not self.is_finished and self.fraction < 1
 
     def set_rate(self, optimizers: list[Optimizer], *, warm_up: int, hold: float) -> None:
         """Warm up, hold until the fraction `hold` of the budget, then fall to zero in a straight line."""
@@ -168,17 +168,18 @@ class Run:
 
     def save_now_and_then(self) -> None:
         """Save if the last time was a while ago; call it between steps, when all parts agree."""
-        if time.monotonic() - self._saved > SAVE_EVERY_SECONDS:
+        if time.monotonic() - self._saved_at > SAVE_EVERY_SECONDS:
             self.save()
 
-    def save(self, *, finished: bool = False) -> None:
+    def save(self, *, is_finished: bool = False) -> None:
         """Write the checkpoint whole or not at all."""
-        self.finished = finished
-        self._saved = time.monotonic()
+        self.is_finished = is_finished
+        self._saved_at = time.monotonic()
         if not self._writes:
             return
         states = {name: part.state_dict() for name, part in self._parts.items()}
-        about = {name: getattr(self, name) for name in (*_COUNTED, "seed")} | {"versions": VERSIONS}
+        about = {name: getattr(self, name) for name in (*_COUNTED, "seed")}
+        about |= {"finished": self.is_finished, "versions": VERSIONS}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         draft = self.path.with_suffix(".part")
         torch.save({**about, **states}, draft)
@@ -188,6 +189,6 @@ class Run:
         state = torch.load(self.path, map_location="cpu", weights_only=True)
         for name in _COUNTED:
             setattr(self, name, state[name])
-        self.finished = self.finished and self.fraction >= 1  # a larger budget takes a finished run up again
+        self.is_finished = state["finished"] and self.fraction >= 1  # a larger budget continues a finished run
         for name, part in self._parts.items():
             part.load_state_dict(state[name])

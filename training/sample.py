@@ -1,4 +1,4 @@
-"""Shows and measures what the model draws: a contact sheet of fixed prompts, and the judge's table.
+"""Shows and measures what the model generates: a contact sheet of fixed prompts, and the judge's table.
 
 Seeds and prompts are fixed and nothing is picked by hand. The table is over single-object scenes, the object and
 place of each named by the judge; "held" are (object, place) pairs that training never saw.
@@ -67,12 +67,14 @@ class Row:
     """One line of the table."""
 
     pairs: Pairs
-    drawn: str
+    kind: str  # a language, variations or real images
     verdict: Verdict
 
 
-def draw(pipeline: UnclipPipeline, prompts: list[str], seeds: list[int], size: int = NATIVE_PX) -> list[Image.Image]:
-    """One image a prompt and seed, with the pipeline's own settings."""
+def generate(
+    pipeline: UnclipPipeline, prompts: list[str], seeds: list[int], size: int = NATIVE_PX
+) -> list[Image.Image]:
+    """One image per prompt and seed, with the pipeline's own settings."""
     images: list[Image.Image] = []
     for start in range(0, len(prompts), _BATCH):
         part = slice(start, start + _BATCH)
@@ -94,7 +96,7 @@ def vary(pipeline: UnclipPipeline, images: list[Image.Image], seeds: list[int]) 
 def sheet(pipeline: UnclipPipeline) -> Image.Image:
     """Thirty-two prompts, two seeds each, at 256 px."""
     prompts = [prompt for prompt, _ in PROMPTS for _ in _SEEDS]
-    images = draw(pipeline, prompts, list(_SEEDS) * len(PROMPTS), _SHEET_PX)
+    images = generate(pipeline, prompts, list(_SEEDS) * len(PROMPTS), _SHEET_PX)
     wide, high = 2 * _SHEET_PX + 16, _SHEET_PX + 32
     page = Image.new("RGB", (4 * wide, len(PROMPTS) // 4 * high), "white")
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(20)
@@ -107,32 +109,32 @@ def sheet(pipeline: UnclipPipeline) -> Image.Image:
 
 
 def table(configuration: Configuration, pipeline: UnclipPipeline, count: int) -> list[Row]:
-    """Draw `count` scenes for each language, of seen and of held-out pairs, and judge them all."""
+    """Generate `count` scenes for each language, of seen and of held-out pairs, and judge them all."""
     network = judge.load(configuration)
     painter = Painter(artwork.load(configuration.data, stand_in=configuration.tiny))
     languages: tuple[Language, ...] = ("en", "zh")
     kinds: tuple[Pairs, ...] = ("seen", "held")
     rows = []
-    for kind in kinds:
-        scene_list = _draw_scenes(Random(77), count, held=kind == "held")
+    for pairs in kinds:
+        scene_list = _sample_scenes(Random(77), count, held_out=pairs == "held")
         for language in languages:
             random = Random(78)
             prompts = [captions.caption(scene, random, language, complete=True) for scene in scene_list]
-            images = draw(pipeline, prompts, list(range(count)))
-            rows.append(Row(kind, language, _judged(network, [np.asarray(p) for p in images], scene_list)))
+            images = generate(pipeline, prompts, list(range(count)))
+            rows.append(Row(pairs, language, _judged(network, [np.asarray(p) for p in images], scene_list)))
         real = [painter.paint(scene) for scene in scene_list]
-        looked_at = [Image.fromarray(image) for image in real]
-        variations = [np.asarray(p) for p in vary(pipeline, looked_at, list(range(count)))]
-        rows.append(Row(kind, "variations", _judged(network, variations, scene_list)))
-        rows.append(Row(kind, "real images", _judged(network, real, scene_list)))
+        inputs = [Image.fromarray(image) for image in real]
+        variations = [np.asarray(p) for p in vary(pipeline, inputs, list(range(count)))]
+        rows.append(Row(pairs, "variations", _judged(network, variations, scene_list)))
+        rows.append(Row(pairs, "real images", _judged(network, real, scene_list)))
     return rows
 
 
-def _draw_scenes(random: Random, count: int, *, held: bool) -> list[Scene]:
+def _sample_scenes(random: Random, count: int, *, held_out: bool) -> list[Scene]:
     """Single-object scenes; every pair of its kind comes up once before any comes up again."""
-    pairs = [(name, place) for name in NAMES for place in PLACES if scenes.held_out(name, place) == held]
+    pairs = [(name, place) for name in NAMES for place in PLACES if scenes.held_out(name, place) == held_out]
     random.shuffle(pairs)
-    return [scenes.draw(random, pair=pairs[index % len(pairs)]) for index in range(count)]
+    return [scenes.random_scene(random, pair=pairs[index % len(pairs)]) for index in range(count)]
 
 
 def _judged(network: judge.Judge, images: list[scenes.Pixels], scene_list: list[Scene]) -> Verdict:
@@ -150,7 +152,7 @@ def report(configuration: Configuration, model: Path, count: int = 250) -> list[
     for row in rows:
         verdict = row.verdict
         print(
-            f"{row.pairs:>5} {row.drawn:<14} object {verdict.object:.3f} place {verdict.place:.3f} "
+            f"{row.pairs:>5} {row.kind:<14} object {verdict.object:.3f} place {verdict.place:.3f} "
             f"time {verdict.time:.3f} n {verdict.count}",
             flush=True,
         )

@@ -1,4 +1,4 @@
-"""What a training image shows: a `Scene` drawn at random, painted, and turned into labels.
+"""What a training image shows: a random `Scene`, painted, and turned into labels.
 
 Sprites stand on an 8-px grid, the autoencoder's stride, so an object has the same latents wherever it stands.
 Every (object, place) pair whose hash falls in the held-out tenth is never trained on; it measures composition.
@@ -62,17 +62,17 @@ class Scene:
 
 
 def held_out(name: str, place: str) -> bool:
-    """Whether this pair is kept from training; one in ten is, fixed for ever by its hash."""
+    """Whether this pair is held out of training: one in ten is, chosen by its hash."""
     return zlib.crc32(f"{name}/{place}".encode()) % 10 == 0
 
 
-def draw(random: Random, *, pair: tuple[str, str] | None = None, held: bool = False) -> Scene:
-    """Draw a scene: of the training pairs, of the held-out pairs, or of one given (object, place)."""
+def random_scene(random: Random, *, pair: tuple[str, str] | None = None, is_held_out: bool = False) -> Scene:
+    """A random scene with a training pair, a held-out pair, or the (object, place) of `pair`."""
     objects: tuple[str, ...]
     if pair:
         objects, place = (pair[0],), pair[1]
     else:
-        objects, place = _held_pair(random) if held else _training_objects(random)
+        objects, place = _held_pair(random) if is_held_out else _training_objects(random)
     return _scene(random, objects, place)
 
 
@@ -88,12 +88,12 @@ def _training_objects(random: Random) -> tuple[tuple[str, ...], str]:
         return (), random.choice(("city", "city", "city", *PLACES[:-1]))
     while True:
         place = random.choice(PLACES)
-        objects = _some(random)
+        objects = _choose_objects(random)
         if not any(held_out(name, place) for name in objects):
             return objects, place
 
 
-def _some(random: Random) -> tuple[str, ...]:
+def _choose_objects(random: Random) -> tuple[str, ...]:
     """One object, mostly; else two different ones, or two or three alike."""
     chance = random.random()
     if chance < 0.08:

@@ -1,7 +1,8 @@
 """Builds the CLIP tokenizer: byte-pair merges learned on English, one token for every Chinese character.
 
 CLIP's pre-tokenizer takes a whole Chinese sentence for one word, and BPE would learn sentences as tokens; so Chinese
-is kept out of the learning and every character gets its byte merges by hand. Unknown characters fall to bytes.
+is excluded from the learning, and the byte merges of every character are added by hand. Unknown characters become
+bytes.
 """
 
 import json
@@ -67,8 +68,8 @@ def train(configuration: Configuration) -> None:
 def _learn(captions: Iterable[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token=_END))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
-    split = pre_tokenizers.Split(Regex(_WORDS), behavior="removed", invert=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    splitter = pre_tokenizers.Split(Regex(_WORDS), behavior="removed", invert=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([splitter, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
         vocab_size=4096,
@@ -78,28 +79,28 @@ def _learn(captions: Iterable[str]) -> tuple[dict[str, int], list[tuple[str, str
         show_progress=False,
     )
     tokenizer.train_from_iterator(captions, trainer)
-    learned = json.loads(tokenizer.to_str())["model"]
-    vocabulary: dict[str, int] = dict(learned["vocab"])
+    model = json.loads(tokenizer.to_str())["model"]
+    vocabulary: dict[str, int] = dict(model["vocab"])
     for byte in alphabet:
         vocabulary.setdefault(byte + "</w>", len(vocabulary))
-    return vocabulary, [tuple(merge) for merge in learned["merges"]]
+    return vocabulary, [tuple(merge) for merge in model["merges"]]
 
 
 def _add_characters(vocabulary: dict[str, int], merges: list[tuple[str, str]], characters: list[str]) -> None:
     """Add merges so that a three-byte character becomes one token, within a word and at its end."""
-    seen = set(merges)
+    known_merges = set(merges)
 
     def add(left: str, right: str) -> None:
-        if (left, right) not in seen:
-            seen.add((left, right))
+        if (left, right) not in known_merges:
+            known_merges.add((left, right))
             merges.append((left, right))
             vocabulary.setdefault(left + right, len(vocabulary))
 
     letters = _byte_letters()
-    spelled = ["".join(letters[byte] for byte in character.encode()) for character in characters]
-    for word in spelled:
+    words = ["".join(letters[byte] for byte in character.encode()) for character in characters]
+    for word in words:
         add(word[0], word[1])
-    for word in spelled:
+    for word in words:
         add(word[:2], word[2])
         add(word[:2], word[2] + "</w>")
 

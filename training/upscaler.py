@@ -49,9 +49,9 @@ class Lessons:
         self._autoencoder: UnclipAutoencoder = autoencoder.load(configuration)
         self._random = random
 
-    def draw(self) -> tuple[Tensor, Tensor]:
+    def sample(self) -> tuple[Tensor, Tensor]:
         """(32, 3, 48, 48) and (32, 3, 96, 96) in [-1, 1]."""
-        scene_list = [scenes.draw(self._random) for _ in range(_SCENES)]
+        scene_list = [scenes.random_scene(self._random) for _ in range(_SCENES)]
         if self._random.random() < _CLEAN:
             return self._crops(self._paint(scene_list, 2), self._paint(scene_list, 4))
         return self._crops(*self.pair(scene_list))
@@ -96,7 +96,7 @@ def train(configuration: Configuration) -> None:
     forward = torch.compile(network) if configuration.compile else network
     while run.going():
         run.set_rate([optimizer], warm_up=100, hold=0.3)
-        small, large = lessons.draw()
+        small, large = lessons.sample()
         with torch.autocast("cpu", torch.bfloat16):
             output = forward(small.contiguous(memory_format=torch.channels_last))
         loss = autoencoder.loss(output, large)
@@ -107,8 +107,8 @@ def train(configuration: Configuration) -> None:
         average.update(run.steps)
         run.step(loss.item(), len(small))
         run.save_now_and_then()
-    if not run.finished:
-        run.save(finished=True)
+    if not run.is_finished:
+        run.save(is_finished=True)
     network_gain, lanczos_gain = gain(configuration)
     print(f"upscaler: {network_gain:.2f} dB from 128 to 256 px, Lanczos {lanczos_gain:.2f} dB", flush=True)
 
@@ -120,7 +120,7 @@ def gain(configuration: Configuration, batches: int = 4) -> tuple[float, float]:
     lessons, network = Lessons(configuration, random), load(configuration)
     network_gain, lanczos_gain = [], []
     for _ in range(batches):
-        small, large = lessons.pair([scenes.draw(random, held=True) for _ in range(8)])
+        small, large = lessons.pair([scenes.random_scene(random, is_held_out=True) for _ in range(8)])
         network_gain.append(network(small).clamp(-1, 1) - large)
         lanczos_gain.append(_lanczos(small) - large)
     return autoencoder.decibels(torch.cat(network_gain)), autoencoder.decibels(torch.cat(lanczos_gain))

@@ -1,8 +1,8 @@
-"""`safelight batch prompts.csv --out dir/`: submit many prompts, follow them, and fetch the images as they end.
+"""`safelight batch prompts.csv --out dir/`: submit many prompts, follow the batch, and download its images.
 
-The directory remembers which batch is its own, so that the same command, run again after Ctrl-C or a crash, goes on
-where it stopped: nothing is submitted, drawn or fetched twice. Progress and summary go to stderr, the manifest's path
-to stdout.
+The output directory stores the id of its batch. So the same command, run again after Ctrl-C or a crash, resumes the
+batch: nothing is submitted, generated or downloaded twice. Progress and summary go to stderr, the manifest's path to
+stdout.
 """
 
 import sys
@@ -35,14 +35,14 @@ OPTIONS = tuple(
     )
 )
 
-NOT_ALL = 3
+INCOMPLETE = 3
 """Exit code when the batch has ended and not every line completed."""
 
 PATIENCE_SECONDS = 600.0
-"""How long an API may be away while a batch goes on: long enough to replace a server."""
+"""How long the API may be unavailable during a batch: long enough to replace a server."""
 
 MIN_INTERVAL, MAX_INTERVAL = 0.2, 2.0
-"""Seconds between two looks at a batch: a tenth of the time it has taken, within these."""
+"""Limits of the seconds between two requests for a batch: a tenth of the time since the start."""
 
 
 @with_options(OPTIONS)
@@ -52,7 +52,7 @@ def batch(
         Path | None, typer.Argument(metavar="FILE", help="Prompts: .csv, .txt or .jsonl; `-` is standard input.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Directory for the images; it remembers the batch.")
+        Path | None, typer.Option("--out", "-o", help="Directory for the images and the state of the batch.")
     ] = None,
     input_format: Annotated[
         Kind | None, typer.Option("--input-format", help="What FILE is. Default: by its name.")
@@ -60,18 +60,19 @@ def batch(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print counts, an estimate and all errors; submit nothing.")
     ] = False,
-    detach: Annotated[bool, typer.Option("--detach", help="Submit it, print its id and leave it alone.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Submit the batch, print its id and exit.")] = False,
     batch_id: Annotated[
-        str | None, typer.Option("--batch", help="Fetch the images of this batch.", metavar="BATCH")
+        str | None, typer.Option("--batch", help="Download the images of this batch.", metavar="BATCH")
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Once it has ended, try the lines that did not complete once more.")
+        bool,
+        typer.Option("--retry-failed", help="When the batch has ended, submit the lines that did not complete again."),
     ] = False,
     cancel_on_interrupt: Annotated[
         bool, typer.Option("--cancel-on-interrupt", help="Ctrl-C cancels the batch. Default: it goes on.")
     ] = False,
-    new: Annotated[
-        bool, typer.Option("--new", help="Begin anew in --out, over what is there, whatever batch was its own.")
+    is_new: Annotated[
+        bool, typer.Option("--new", help="Start a new batch in --out, even if it has files or another batch.")
     ] = False,
     url: Url = None,
     key: Key = None,
@@ -79,7 +80,7 @@ def batch(
 ) -> None:
     """Generate images for many prompts. The same command, run again, continues where it stopped.
 
-    Options that say what to generate apply to every line that does not set them itself. Exit codes: 0 every line
+    Options for the images apply to each line that does not set them itself. Exit codes: 0 every line
     completed, 1 it cannot be done (or --dry-run found errors), 3 it has ended and not every line completed, 130 Ctrl-C.
     """
     if source is None:
@@ -88,22 +89,22 @@ def batch(
         raise CommandError("--batch is there already: it takes no FILE.")
     elif out is None and not (dry_run or detach):
         raise CommandError("Say where the images go: --out DIR (or --detach, to submit only).")
-    given = None if source is None else read_input(source, input_format)
-    if given is not None and given.endpoint is not None:
-        request["endpoint"] = given.endpoint
-    with connect(url, key, PATIENCE_SECONDS, _tell) as client:
+    batch_input = None if source is None else read_input(source, input_format)
+    if batch_input is not None and batch_input.endpoint is not None:
+        request["endpoint"] = batch_input.endpoint
+    with connect(url, key, PATIENCE_SECONDS, _print_message) as client:
         batches = Batches(client)
-        if given is not None and dry_run:
-            raise typer.Exit(0 if estimate(batches, given, request) else 1)
+        if batch_input is not None and dry_run:
+            raise typer.Exit(0 if estimate(batches, batch_input, request) else 1)
         if out is None:
-            if given is None:
+            if batch_input is None:
                 raise CommandError("Say where the images go: --out DIR.")
-            print(submit(batches, given, request)["id"])
+            print(submit(batches, batch_input, request)["id"])
             return
         with open_output_directory(out) as directory:
-            state = load_state(batches, directory, given, batch_id, request, is_new=new)
+            state = load_state(batches, directory, batch_input, batch_id, request, is_new=is_new)
             with _interruptible(batches, directory, state, cancels=cancel_on_interrupt):
-                ensure_submitted(batches, directory, state, given)
+                ensure_submitted(batches, directory, state, batch_input)
                 if detach:
                     print(state["batches"][-1])
                     return
@@ -111,8 +112,8 @@ def batch(
             raise typer.Exit(code)
 
 
-def _tell(trouble: str) -> None:
-    print(trouble, file=sys.stderr, flush=True)
+def _print_message(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
 
 
 def _check_without_prompts(
@@ -125,44 +126,44 @@ def _check_without_prompts(
 
 
 def _collect(batches: Batches, directory: OutputDirectory, state: State, *, retries: bool) -> int:
-    """Follow a batch and its retries to their end, and fetch what they draw; returns the exit code."""
-    ended: list[Batch] = []
+    """Follow a batch and its retries to their end, and download their images. Returns the exit code."""
+    final_batches: list[Batch] = []
     with Downloads(batches.client, directory) as downloads:
-        for batch_id in state["batches"]:  # a retry is added while the last one is looked at
-            ended.append(_followed(batches, batch_id, downloads))
-            _check_begun(ended[-1], directory)
-            if retries and batch_id == state["batches"][-1] and not is_successful(ended[-1]):
+        for batch_id in state["batches"]:  # `retry` appends a batch during the loop
+            final_batches.append(_follow(batches, batch_id, downloads))
+            _check_accepted(final_batches[-1], directory)
+            if retries and batch_id == state["batches"][-1] and not is_successful(final_batches[-1]):
                 retries = False
                 retry(batches, directory, state)
-    manifest = write_manifest(batches, ended, directory)
-    write_errors(batches, ended[-1], directory)
-    summarize(batches, ended, downloads, directory)
+    manifest = write_manifest(batches, final_batches, directory)
+    write_errors(batches, final_batches[-1], directory)
+    summarize(batches, final_batches, downloads, directory)
     print(manifest)
-    return 0 if is_successful(ended[-1]) and not downloads.missing_count else NOT_ALL
+    return 0 if is_successful(final_batches[-1]) and not downloads.missing_count else INCOMPLETE
 
 
-def _followed(batches: Batches, batch_id: str, downloads: Downloads) -> Batch:
-    """Show a batch until its end, and fetch images as its lines end; returns it as it ended."""
-    jobs, begun = FinalJobs(batches, batch_id), time.monotonic()
+def _follow(batches: Batches, batch_id: str, downloads: Downloads) -> Batch:
+    """Show a batch until its end and download images as its lines end. Returns the ended batch."""
+    jobs, started_at = FinalJobs(batches, batch_id), time.monotonic()
     with show_progress(batch_id) as show:
         while True:
-            looked = time.monotonic()
-            next_look = looked + min(MAX_INTERVAL, max(MIN_INTERVAL, (looked - begun) / 10))
+            now = time.monotonic()
+            next_request_at = now + min(MAX_INTERVAL, max(MIN_INTERVAL, (now - started_at) / 10))
             batch = batches.get(batch_id)
             show(batch, downloads.image_count)
             for job in jobs.list_new(batch):
                 downloads.add(job)
                 if is_final(batch):
                     show(batch, downloads.image_count)
-                elif time.monotonic() > next_look:
+                elif time.monotonic() > next_request_at:
                     break
             if is_final(batch):
                 return batch
-            time.sleep(max(0.0, next_look - time.monotonic()))  # the longer it takes, the more seldom
+            time.sleep(max(0.0, next_request_at - time.monotonic()))  # less often, the longer it takes
 
 
-def _check_begun(batch: Batch, directory: OutputDirectory) -> None:
-    """Raise CommandError if the lines of a batch were wrong, having shown which; the directory is free again."""
+def _check_accepted(batch: Batch, directory: OutputDirectory) -> None:
+    """If the lines of a batch were wrong, print the errors, delete the directory's state and raise RequestRejected."""
     if batch["status"] != BatchStatus.FAILED:
         return
     errors = batch["errors"]["data"] if batch["errors"] else []
@@ -170,32 +171,32 @@ def _check_begun(batch: Batch, directory: OutputDirectory) -> None:
         print(line, file=sys.stderr)
     directory.delete_state()
     raise RequestRejected(
-        f"{batch['id']} was refused, and nothing of it drawn: correct these lines and run the command again."
+        f"{batch['id']} was refused, and nothing was generated: correct these lines and run the command again."
     )
 
 
 @contextmanager
 def _interruptible(batches: Batches, directory: OutputDirectory, state: State, *, cancels: bool) -> Iterator[None]:
-    """Whatever ends the command early, say what becomes of the batch and how to come back to it."""
-    again = f"`{directory.command}` goes on from here."
+    """If the command ends early, print what happens to the batch and how to resume it."""
+    hint = f"`{directory.command}` goes on from here."
     try:
         yield
     except KeyboardInterrupt:
-        print(_after_interrupt(batches, state, again, cancels=cancels), file=sys.stderr)
+        print(_after_interrupt(batches, state, hint, cancels=cancels), file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     except RequestRejected:
         raise
     except CommandError as error:
-        raise CommandError(f"{error} {again}") from None
+        raise CommandError(f"{error} {hint}") from None
 
 
-def _after_interrupt(batches: Batches, state: State, again: str, *, cancels: bool) -> str:
+def _after_interrupt(batches: Batches, state: State, hint: str, *, cancels: bool) -> str:
     if not state["batches"]:
         return "Interrupted while submitting: the same command goes on from here."
     batch_id = state["batches"][-1]
     if not cancels:
-        return f"{batch_id} goes on: {again} `safelight batches cancel {batch_id}` stops it."
+        return f"{batch_id} goes on: {hint} `safelight batches cancel {batch_id}` stops it."
     try:
-        return f"{batch_id} is {batches.cancel(batch_id)['status']}: {again}"
+        return f"{batch_id} is {batches.cancel(batch_id)['status']}: {hint}"
     except CommandError as error:
-        return f"{batch_id} could not be cancelled: {error} {again}"
+        return f"{batch_id} could not be cancelled: {error} {hint}"

@@ -34,7 +34,7 @@ from transformers import (
     T5EncoderModel,
 )
 
-from worker.generators.karlo import module_in_place
+from worker.generators.karlo import old_module_name
 
 SIDE_PX = 32
 
@@ -113,7 +113,7 @@ def a_tiny_karlo() -> DiffusionPipeline:
         embedding_dim=16,
         num_embeddings=tokenizer.model_max_length,
     )
-    with module_in_place():
+    with old_module_name():
         return UnCLIPPipeline(
             prior=prior,
             prior_scheduler=UnCLIPScheduler(
@@ -140,7 +140,7 @@ def a_tiny_karlo_of_variations() -> DiffusionPipeline:
             patch_size=8,
         )
     )
-    with module_in_place():
+    with old_module_name():
         return UnCLIPImageVariationPipeline(
             tokenizer=tokenizer,
             text_encoder=_projecting_text_encoder(tokenizer),

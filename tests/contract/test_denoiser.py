@@ -24,7 +24,7 @@ from core.generation import Stopped
 from core.settings import Settings
 from tests.image_requests import image_request
 from worker.generators import build
-from worker.generators.denoiser import denoisers, watched
+from worker.generators.denoiser import denoisers, report_steps
 
 from .kinds import RecordingReporter, a_model, a_photo
 from .pipelines import SIDE_PX, a_tiny_flux, a_tiny_stable_diffusion, save_pipeline, warnings_of_diffusers
@@ -97,7 +97,7 @@ def test_every_solver_counts_from_nought_to_its_total(
     pipe.set_progress_bar_config(disable=True)
     pipe.scheduler = scheduler.from_config(pipe.scheduler.config)
     reporter = RecordingReporter()
-    with watched(pipe, reporter, 6):
+    with report_steps(pipe, reporter, 6):
         pipe("a cat", num_inference_steps=6, guidance_scale=guidance_scale)
     assert reporter.steps == [(step, total) for step in range(total + 1)]
 
@@ -108,21 +108,21 @@ def test_every_solver_counts_the_steps_that_are_left_to_an_edit(scheduler: Any, 
     pipe.set_progress_bar_config(disable=True)
     pipe.scheduler = scheduler.from_config(pipe.scheduler.config)
     reporter = RecordingReporter()
-    with watched(pipe, reporter, 6):
+    with report_steps(pipe, reporter, 6):
         pipe("a cat", image=a_photo(SIDE_PX), strength=0.5, num_inference_steps=6)
     assert reporter.steps == [(step, of_half) for step in range(of_half + 1)]
 
 
 def test_the_stages_of_a_cascade_count_as_one_rising_row() -> None:
     pipe, reporter = a_cascade(), RecordingReporter()
-    with watched(pipe, reporter, 12):
+    with report_steps(pipe, reporter, 12):
         pipe(steps=4)
     assert reporter.steps == [(step, 12) for step in range(13)]
 
 
 def test_more_steps_than_were_asked_never_pass_the_total() -> None:
     pipe, reporter = a_cascade(), RecordingReporter()
-    with watched(pipe, reporter, 10):
+    with report_steps(pipe, reporter, 10):
         pipe(steps=4)
     assert reporter.steps == [*((step, 10) for step in range(10)), (9, 10), (9, 10), (10, 10)]
 
@@ -130,7 +130,7 @@ def test_more_steps_than_were_asked_never_pass_the_total() -> None:
 def test_a_denoiser_without_a_timestep_counts_its_calls() -> None:
     pipe, reporter = a_cascade(), RecordingReporter()
     pipe.register_modules(prior=None, decoder=TokenDenoiser(), upsampler=None)
-    with watched(pipe, reporter, 3):
+    with report_steps(pipe, reporter, 3):
         for _ in range(3):
             pipe.decoder(torch.zeros(1))
     assert reporter.steps == [(0, 3), (1, 3), (2, 3), (3, 3)]
@@ -141,7 +141,7 @@ def test_the_hooks_are_gone_however_the_call_ends(leave: type[BaseException]) ->
     pipe = a_cascade()
 
     def run() -> None:
-        with watched(pipe, RecordingReporter(), 12):
+        with report_steps(pipe, RecordingReporter(), 12):
             pipe(steps=2)
             assert hooks(pipe) == 3
             raise leave

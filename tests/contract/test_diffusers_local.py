@@ -35,7 +35,7 @@ class Distilled(StableDiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         ({"negative_prompt": "blurred"}, "takes no negative_prompt"),
         ({"steps": 21}, "takes no steps other than 20"),
         ({"guidance_scale": 6.0}, r"takes no guidance_scale other than 5\.0"),
-        ({"size": "64x64"}, "draws 32x32, not 64x64"),
+        ({"size": "64x64"}, "generates 32x32, not 64x64"),
     ],
 )
 def test_a_value_that_the_pipeline_would_drop_is_an_error(tiny: Path, changes: dict[str, Any], says: str) -> None:

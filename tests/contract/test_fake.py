@@ -57,12 +57,13 @@ def test_the_fake_one_draws_a_single_image_that_runs_out_of_memory_in_company(fa
 def test_the_fake_one_kills_its_process_when_asked_to_crash() -> None:
     program = (
         "from core.catalog import Model; from core.generation import ImageRequest; from core.settings import Settings\n"
-        "from worker.generators import build\n"
-        "class Watch:\n"
+        "from core.parameters import ResolvedParameters; from worker.generators import build\n"
+        "class Reporter:\n"
         "    def step(self, done, total): print(done, total, flush=True)\n"
         "    def preview(self, draw): pass\n"
         "generator = build(Model(id='fake', generator='fake'), Settings())\n"
-        "generator.generate([ImageRequest('[crash]', None, 0, 64, 64, 4, 5.0)], Watch())"
+        "parameters = ResolvedParameters(size='64x64', steps=4, guidance_scale=5.0, seed=0)\n"
+        "generator.generate([ImageRequest('[crash]', parameters)], Reporter())"
     )
     died = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False, capture_output=True, text=True)
     assert (died.returncode, died.stdout) == (-signal.SIGKILL, "0 4\n1 4\n")

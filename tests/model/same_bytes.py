@@ -1,6 +1,6 @@
 """Generates images alone and in batches with the bundled model; prints as JSON which of them differ.
 
-A program of its own: a CPU's kernels are chosen once a process, and a test restricts them by the environment.
+A program of its own, because a process chooses its CPU kernels only once and a test restricts them by the environment.
 
     python -m tests.model.same_bytes DTYPE STEPS SIZE,SIZE BATCH,BATCH
 """
@@ -28,13 +28,13 @@ PROMPTS = (
 
 
 class SilentReporter:
-    """Reports to nobody and stops nothing."""
+    """A progress reporter that does nothing."""
 
     def step(self, done: int, total: int) -> None:
-        """Go on."""
+        """Ignore a step."""
 
     def preview(self, draw: Callable[[], Sequence[Image.Image]]) -> None:
-        """Want no preview."""
+        """Ignore a preview."""
 
 
 def requests(steps: int, side: int) -> dict[str, list[ImageRequest]]:

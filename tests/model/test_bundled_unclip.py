@@ -49,7 +49,9 @@ def test_a_variation_is_nearer_to_its_image_than_to_any_other(pipeline: UnclipPi
     images = paint(pipeline, *range(8), prompt=SUBJECTS)
     images_of_seeds = paint(pipeline, *range(100, 108), image=images)
     standardise = pipeline.prior.standardise
-    of_images, of_varied = (standardise(pipeline._look(pixel_images)) for pixel_images in (images, images_of_seeds))
+    of_images, of_varied = (
+        standardise(pipeline._encode_images(pixel_images)) for pixel_images in (images, images_of_seeds)
+    )
     likeness = torch.nn.functional.cosine_similarity(of_varied[:, None], of_images[None], dim=-1)
     own_likeness = likeness.diagonal()
     other_likeness = (likeness.sum(1) - own_likeness) / (len(SUBJECTS) - 1)

@@ -37,8 +37,8 @@ def studio() -> Studio:
 def test_the_sampler_of_twenty_lines_draws_what_the_pipeline_draws(studio: Studio) -> None:
     # Both are given image embeddings, so that a prior, which only the pipeline has, is not asked.
     prompts, seeds = [CAT, "一只熊猫在雪地里"], (1, 2)
-    embeds = studio.look([image(pixels) for pixels in studio.composed[:2]])
-    ours = studio.walk(studio.read(prompts), noise(seeds), image_embeds=embeds)
+    embeds = studio.encode_images([image(pixels) for pixels in studio.composed[:2]])
+    ours = studio.sample(studio.encode_text(prompts), noise(seeds), image_embeds=embeds)
     theirs = studio.pipe(
         prompts,
         generator=[torch.Generator().manual_seed(seed) for seed in seeds],

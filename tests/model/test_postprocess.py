@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from core.errors import InvalidParameter
 from core.images.postprocess import Postprocess, output_size
-from worker.generation.postprocess import apply
+from worker.generation.postprocess import apply_filters
 
 Pixels = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
 
@@ -56,14 +56,14 @@ def error(image: Image.Image, truth: Image.Image) -> float:
 @pytest.mark.parametrize(("strength", "left"), [(0.3, 0.7), (0.6, 0.4), (1.0, 0.1)])
 def test_denoise_takes_grain_from_even_areas_and_leaves_the_edge(strength: float, left: float) -> None:
     grainy = step(8)
-    smooth = apply(grainy, Postprocess(denoise=strength))
+    smooth = apply_filters(grainy, Postprocess(denoise=strength))
     assert pixels(smooth)[:, 8:56].var() < left * pixels(grainy)[:, 8:56].var()
     assert contrast(smooth) > 0.65 * contrast(grainy)
 
 
 def test_denoise_hardly_touches_artwork_that_has_no_grain() -> None:
     clean = artwork(128)
-    assert error(apply(clean, Postprocess(denoise=1.0)), clean) < 0.2 * error(
+    assert error(apply_filters(clean, Postprocess(denoise=1.0)), clean) < 0.2 * error(
         clean.resize((64, 64)).resize((128,) * 2), clean
     )
 
@@ -71,7 +71,7 @@ def test_denoise_hardly_touches_artwork_that_has_no_grain() -> None:
 def test_sharpen_raises_the_energy_of_edges_with_its_strength() -> None:
     soft = artwork(64).resize((128, 128), Image.Resampling.BILINEAR)
     energies = [
-        float((numpy.diff(pixels(apply(soft, Postprocess(sharpen=strength))), axis=1) ** 2).mean())
+        float((numpy.diff(pixels(apply_filters(soft, Postprocess(sharpen=strength))), axis=1) ** 2).mean())
         for strength in (0.0, 0.3, 0.6, 1.0)
     ]
     assert energies == sorted(energies)
@@ -82,7 +82,7 @@ def test_sharpen_raises_the_energy_of_edges_with_its_strength() -> None:
 @pytest.mark.parametrize("factor", [2, 4])
 def test_upscale_comes_closer_to_the_true_large_image_than_the_usual_kernels(factor: int) -> None:
     truth, small = artwork(128 * factor), artwork(128)
-    large = apply(small, Postprocess.model_validate({"upscale": factor}))
+    large = apply_filters(small, Postprocess.model_validate({"upscale": factor}))
     assert large.size == truth.size
     for kernel, share in ((Image.Resampling.BILINEAR, 0.6), (Image.Resampling.LANCZOS, 0.75)):
         assert error(large, truth) < share * error(small.resize(truth.size, kernel), truth)
@@ -91,7 +91,7 @@ def test_upscale_comes_closer_to_the_true_large_image_than_the_usual_kernels(fac
 @pytest.mark.parametrize("factor", [2, 4])
 def test_upscale_makes_no_value_that_its_neighbourhood_did_not_have(factor: int) -> None:
     small = artwork(96)
-    large = pixels(apply(small, Postprocess.model_validate({"upscale": factor})))
+    large = pixels(apply_filters(small, Postprocess.model_validate({"upscale": factor})))
     padded_pixels = numpy.pad(pixels(small), ((1, 1), (1, 1), (0, 0)), mode="edge")
     around = numpy.lib.stride_tricks.sliding_window_view(padded_pixels, (3, 3), (0, 1))
     for limit, sign in ((around.min((-2, -1)), 1), (around.max((-2, -1)), -1)):
@@ -102,14 +102,14 @@ def test_upscale_makes_no_value_that_its_neighbourhood_did_not_have(factor: int)
 
 def test_upscale_leaves_a_plain_image_plain() -> None:
     image = Image.new("RGB", (33, 21), (12, 200, 77))
-    assert apply(image, Postprocess(upscale=2)).getcolors() == [(66 * 42, (12, 200, 77))]
+    assert apply_filters(image, Postprocess(upscale=2)).getcolors() == [(66 * 42, (12, 200, 77))]
 
 
 @pytest.mark.parametrize("filters", [Postprocess(), Postprocess(denoise=0.0, sharpen=0.0)])
 def test_a_strength_of_0_leaves_every_byte_as_it_was(filters: Postprocess) -> None:
     image = step(8)
     assert filters.does_nothing
-    assert apply(image, filters).tobytes() == step(8).tobytes()
+    assert apply_filters(image, filters).tobytes() == step(8).tobytes()
 
 
 def test_the_filters_run_in_one_order_and_give_the_same_bytes_each_time() -> None:
@@ -117,8 +117,8 @@ def test_the_filters_run_in_one_order_and_give_the_same_bytes_each_time() -> Non
     grainy = step(8)
     by_hand = grainy
     for single in ({"denoise": 0.4}, {"upscale": 2}, {"sharpen": 0.5}):
-        by_hand = apply(by_hand, Postprocess.model_validate(single))
-    assert apply(grainy, request).tobytes() == apply(grainy, request).tobytes() == by_hand.tobytes()
+        by_hand = apply_filters(by_hand, Postprocess.model_validate(single))
+    assert apply_filters(grainy, request).tobytes() == apply_filters(grainy, request).tobytes() == by_hand.tobytes()
 
 
 @pytest.mark.parametrize(

@@ -22,11 +22,11 @@ KERNELS = {
 
 
 def comparison(dtype: str, kernels: str) -> Any:
-    """What a process with these kernels says of images that are generated alone and in batches."""
+    """The output of `same_bytes` in a process with these kernels."""
     command = python("-m", "tests.model.same_bytes", dtype, "2", "128", "2,3")
-    ended = subprocess.run(command, cwd=ROOT, env=os.environ | KERNELS[kernels], text=True, capture_output=True)
-    assert ended.returncode == 0, ended.stderr
-    return json.loads(ended.stdout)
+    process = subprocess.run(command, cwd=ROOT, env=os.environ | KERNELS[kernels], text=True, capture_output=True)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)
 
 
 def test_in_single_precision_images_alone_are_those_of_batches() -> None:
@@ -35,8 +35,8 @@ def test_in_single_precision_images_alone_are_those_of_batches() -> None:
 
 @pytest.mark.parametrize("kernels", ["own", "avx512"])
 def test_in_the_arithmetic_of_this_cpu_images_alone_are_those_of_batches(kernels: str) -> None:
-    expected: dict[str, Any] = {"dtype": "bfloat16" if HAS_BFLOAT16 else "float32", "different": []}
-    assert comparison("auto", kernels) == expected
+    result: dict[str, Any] = {"dtype": "bfloat16" if HAS_BFLOAT16 else "float32", "different": []}
+    assert comparison("auto", kernels) == result
 
 
 def test_with_weights_in_bfloat16_images_alone_are_those_of_batches() -> None:

@@ -1,4 +1,4 @@
-"""A batch spread over cores: each image is computed once, by itself and in its place, whoever computes it."""
+"""A batch distributed over cores: each image is computed exactly once, alone, and returned in its place."""
 
 from threading import Barrier, current_thread
 
@@ -10,7 +10,7 @@ from worker.generators.unclip.precision import HAS_BFLOAT16
 from worker.generators.unclip.threads import ImageThreads
 
 
-def test_lanes_compute_their_parts_at_the_same_time() -> None:
+def test_threads_compute_their_parts_at_the_same_time() -> None:
     both_are_here = Barrier(2, timeout=20)
     first = set[str]()
 
@@ -34,23 +34,23 @@ def test_each_image_is_computed_by_itself_with_all_of_its_rows(threads: int, ima
         return rows + 100 * rows[0]
 
     rows = torch.arange(6.0 * images).view(2 * images, 3)
-    computed = ImageThreads(threads).run(compute, rows, images=images)
+    outputs = ImageThreads(threads).run(compute, rows, images=images)
     assert shapes == {(torch.Size([2, 3]), True, 0)}
-    assert torch.equal(computed, rows + 100 * torch.cat([rows[:images]] * 2))
+    assert torch.equal(outputs, rows + 100 * torch.cat([rows[:images]] * 2))
 
 
 def test_a_single_image_stays_in_the_calling_thread() -> None:
-    seen = []
+    calls = []
 
     def compute(rows: Tensor) -> Tensor:
-        seen.append((current_thread().name, len(rows)))
+        calls.append((current_thread().name, len(rows)))
         return rows
 
     ImageThreads(4).run(compute, torch.zeros(2, 3), images=1)  # one image, guided: it has two rows
-    assert seen == [(current_thread().name, 2)]
+    assert calls == [(current_thread().name, 2)]
 
 
-def test_a_lane_computes_as_the_caller_does() -> None:
+def test_a_thread_computes_as_the_caller_does() -> None:
     modes: list[tuple[bool, bool]] = []
 
     def compute(rows: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ def test_a_lane_computes_as_the_caller_does() -> None:
     assert modes == [(False, True), (False, True), (False, False), (False, False)]
 
 
-def test_what_a_lane_raises_comes_out() -> None:
+def test_what_a_thread_raises_comes_out() -> None:
     def compute(rows: Tensor) -> Tensor:
         if rows[0] > 0:
             raise MemoryError("no room")
@@ -76,7 +76,7 @@ def test_what_a_lane_raises_comes_out() -> None:
 
 def test_networks_compute_in_bfloat16_only_where_the_cpu_has_it_and_it_is_allowed() -> None:
     layer = torch.nn.Linear(4, 4)
-    computed = {
+    dtypes = {
         autocast: ImageThreads(autocast=autocast).run(layer, torch.zeros(1, 4)).dtype for autocast in (True, False)
     }
-    assert computed == {True: torch.bfloat16 if HAS_BFLOAT16 else torch.float32, False: torch.float32}
+    assert dtypes == {True: torch.bfloat16 if HAS_BFLOAT16 else torch.float32, False: torch.float32}

@@ -88,21 +88,21 @@ def test_an_interrupted_run_goes_on_where_it_was_saved(tmp_path: Path) -> None:
     second = Run(
         tmp_path / "x.pt", Budget(steps=10), seed=1, network=other_network, average=Average(other_network, 0.9)
     )
-    assert (second.steps, second.samples, second.finished) == (3, 12, False)
+    assert (second.steps, second.samples, second.is_finished) == (3, 12, False)
     assert torch.equal(other_network.weight, network.weight)
 
 
 def test_a_larger_budget_takes_a_finished_run_up_again(tmp_path: Path) -> None:
     first = Run(tmp_path / "x.pt", Budget(steps=1), seed=1)
     first.step(1.0, 4)
-    first.save(finished=True)
+    first.save(is_finished=True)
     assert not Run(tmp_path / "x.pt", Budget(steps=1), seed=1).going()
     assert Run(tmp_path / "x.pt", Budget(steps=2), seed=1).going()
 
 
 def test_a_scene_is_painted_the_same_every_time() -> None:
     sprites = artwork.stand_ins()
-    scene = scenes.draw(Random(3))  # noqa: S311  # no secret
+    scene = scenes.random_scene(Random(3))  # noqa: S311  # no secret
     copy = Scene.from_json(scene.as_json())
     assert copy == scene
     assert np.array_equal(Painter(sprites).paint(scene), Painter(sprites).paint(copy))
@@ -111,13 +111,13 @@ def test_a_scene_is_painted_the_same_every_time() -> None:
 def test_held_out_pairs_are_never_trained_on() -> None:
     random = Random(0)  # noqa: S311  # no secret
     for _ in range(2000):
-        scene = scenes.draw(random)
+        scene = scenes.random_scene(random)
         assert not any(scenes.held_out(name, scene.place) for name in scene.objects)
 
 
 def test_captions_name_the_object_in_both_languages() -> None:
     random = Random(0)  # noqa: S311  # no secret
-    scene = scenes.draw(random, pair=("panda", "snow"))
+    scene = scenes.random_scene(random, pair=("panda", "snow"))
     for _ in range(100):
         assert "panda" in captions.caption(scene, random, "en").lower()
         assert "熊猫" in captions.caption(scene, random, "zh", complete=True)
@@ -141,7 +141,7 @@ def test_several_things_are_counted_in_the_plural(noun: str, several: str) -> No
 def test_a_scene_painted_larger_shows_the_same() -> None:
     sprites = artwork.stand_ins()
     for seed in range(20):
-        scene = scenes.draw(Random(seed))  # noqa: S311  # no secret
+        scene = scenes.random_scene(Random(seed))  # noqa: S311  # no secret
         small, large = (Painter(sprites, scale).paint(scene).astype(float) for scale in (1, 2))
         mean = large.reshape(128, 2, 128, 2, 3).mean((1, 3))
         assert np.abs(mean - small).mean() < 4
@@ -149,7 +149,7 @@ def test_a_scene_painted_larger_shows_the_same() -> None:
 
 def test_labels_sum_to_one() -> None:
     random = Random(0)  # noqa: S311  # no secret
-    for target in data.labels([scenes.draw(random) for _ in range(50)]).values():
+    for target in data.labels([scenes.random_scene(random) for _ in range(50)]).values():
         assert torch.allclose(target.sum(1), torch.ones(50))
 
 

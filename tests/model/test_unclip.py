@@ -16,7 +16,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from worker.generators.unclip.conditioning import imagine, to_tensor
+from worker.generators.unclip.conditioning import sample_prior, to_tensor
 from worker.generators.unclip.networks import UnclipAutoencoder, UnclipDecoder
 from worker.generators.unclip.original import free_cells
 from worker.generators.unclip.pipeline import UnclipPipeline
@@ -67,15 +67,15 @@ def pipe() -> UnclipPipeline:
         vae=UnclipAutoencoder(encoder_channels=(16, 32), decoder_channels=(32, 16, 16)),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=1.5),
     )
-    for part in pipeline.components.values():
-        if isinstance(part, torch.nn.Module):
-            part.eval()
+    for component in pipeline.components.values():
+        if isinstance(component, torch.nn.Module):
+            component.eval()
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
 def rouse(network: torch.nn.Module) -> None:
-    """Give a network weights all over: its last layers start at zero and would say nothing."""
+    """Give a network random weights everywhere: its last layers start at zero, so it would have no effect."""
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
 
@@ -103,7 +103,7 @@ def seeds(*numbers: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(number) for number in numbers]
 
 
-def drawn(pipe: UnclipPipeline, prompts: list[str] | str, *numbers: int, **options: Any) -> np.ndarray[Any, Any]:
+def generate(pipe: UnclipPipeline, prompts: list[str] | str, *numbers: int, **options: Any) -> np.ndarray[Any, Any]:
     pixels: np.ndarray[Any, Any] = pipe(
         prompts, generator=seeds(*numbers), num_inference_steps=3, output_type="np", return_dict=False, **options
     )[0]
@@ -111,30 +111,30 @@ def drawn(pipe: UnclipPipeline, prompts: list[str] | str, *numbers: int, **optio
 
 
 def test_saved_and_loaded_it_draws_the_very_same(pipe: UnclipPipeline, tmp_path: Path) -> None:
-    before = drawn(pipe, ["cat"], 1)
+    before = generate(pipe, ["cat"], 1)
     pipe.save_pretrained(tmp_path)
-    again = UnclipPipeline.from_pretrained(tmp_path)
-    again.set_progress_bar_config(disable=True)
-    assert np.array_equal(drawn(again, ["cat"], 1), before)
+    loaded_pipe = UnclipPipeline.from_pretrained(tmp_path)
+    loaded_pipe.set_progress_bar_config(disable=True)
+    assert np.array_equal(generate(loaded_pipe, ["cat"], 1), before)
 
 
 def test_saved_and_loaded_with_its_optional_parts_it_draws_the_very_same(full: UnclipPipeline, tmp_path: Path) -> None:
-    before = drawn(full, ["cat"], 1, height=256, width=256)
+    before = generate(full, ["cat"], 1, height=256, width=256)
     full.save_pretrained(tmp_path)
-    again = UnclipPipeline.from_pretrained(tmp_path)
-    again.set_progress_bar_config(disable=True)
-    assert np.array_equal(drawn(again, ["cat"], 1, height=256, width=256), before)
+    loaded_pipe = UnclipPipeline.from_pretrained(tmp_path)
+    loaded_pipe.set_progress_bar_config(disable=True)
+    assert np.array_equal(generate(loaded_pipe, ["cat"], 1, height=256, width=256), before)
 
 
 def test_without_its_optional_parts_it_still_draws_from_a_text(pipe: UnclipPipeline, tmp_path: Path) -> None:
     UnclipPipeline(**pipe.components | {"image_encoder": None}).save_pretrained(tmp_path)
-    bare = UnclipPipeline.from_pretrained(tmp_path)
-    bare.set_progress_bar_config(disable=True)
-    assert np.array_equal(drawn(bare, ["cat"], 1), drawn(pipe, ["cat"], 1))
+    reduced_pipe = UnclipPipeline.from_pretrained(tmp_path)
+    reduced_pipe.set_progress_bar_config(disable=True)
+    assert np.array_equal(generate(reduced_pipe, ["cat"], 1), generate(pipe, ["cat"], 1))
     assert "variation" in pipe.tasks
-    assert "variation" not in bare.tasks
-    with pytest.raises(ValueError, match="image cannot be looked at"):
-        bare(image=a_photo())
+    assert "variation" not in reduced_pipe.tasks
+    with pytest.raises(ValueError, match="image cannot be used for a variation"):
+        reduced_pipe(image=a_photo())
 
 
 def test_half_precision_files_load_to_single_precision(pipe: UnclipPipeline, tmp_path: Path) -> None:
@@ -142,61 +142,61 @@ def test_half_precision_files_load_to_single_precision(pipe: UnclipPipeline, tmp
         if isinstance(part, torch.nn.Module):
             part.half()
     pipe.save_pretrained(tmp_path)
-    again = UnclipPipeline.from_pretrained(tmp_path)
-    assert {part.dtype for part in (again.text_encoder, again.decoder, again.vae)} == {torch.float32}
+    loaded_pipe = UnclipPipeline.from_pretrained(tmp_path)
+    assert {part.dtype for part in (loaded_pipe.text_encoder, loaded_pipe.decoder, loaded_pipe.vae)} == {torch.float32}
 
 
 def test_an_image_does_not_depend_on_its_neighbours(pipe: UnclipPipeline) -> None:
-    together = drawn(pipe, ["cat", "dog", "cow", "hen"], 1, 2, 3, 4)
-    assert np.array_equal(together[2:3], drawn(pipe, ["cow"], 3))
+    together = generate(pipe, ["cat", "dog", "cow", "hen"], 1, 2, 3, 4)
+    assert np.array_equal(together[2:3], generate(pipe, ["cow"], 3))
 
 
 def test_seed_prompt_and_negative_prompt_all_matter(pipe: UnclipPipeline) -> None:
-    first = drawn(pipe, ["cat"], 1)
-    assert not np.allclose(first, drawn(pipe, ["cat"], 2))
-    assert not np.array_equal(first, drawn(pipe, ["dog"], 1))
-    assert not np.array_equal(first, drawn(pipe, ["cat"], 1, negative_prompt="dog"))
+    first = generate(pipe, ["cat"], 1)
+    assert not np.allclose(first, generate(pipe, ["cat"], 2))
+    assert not np.array_equal(first, generate(pipe, ["dog"], 1))
+    assert not np.array_equal(first, generate(pipe, ["cat"], 1, negative_prompt="dog"))
 
 
-def test_an_image_embedding_is_heard_and_its_absence_is_the_default(pipe: UnclipPipeline) -> None:
-    plain = drawn(pipe, ["cat"], 1)
-    assert not np.array_equal(plain, drawn(pipe, ["cat"], 1, image_embeds=torch.randn(1, 64)))
+def test_an_image_embedding_has_an_effect_and_its_absence_is_the_default(pipe: UnclipPipeline) -> None:
+    default = generate(pipe, ["cat"], 1)
+    assert not np.array_equal(default, generate(pipe, ["cat"], 1, image_embeds=torch.randn(1, 64)))
 
 
 def test_the_half_that_guidance_leads_away_from_knows_no_image(pipe: UnclipPipeline) -> None:
-    known = []
-    pipe.decoder.register_forward_pre_hook(lambda module, given: known.append(given[-1].tolist()))
+    has_image_flags = []
+    pipe.decoder.register_forward_pre_hook(lambda module, inputs: has_image_flags.append(inputs[-1].tolist()))
     embeds = torch.randn(2, 64)
-    drawn(pipe, ["cat", "dog"], 1, 2, image_embeds=embeds)
-    drawn(pipe, ["cat", "dog"], 1, 2, image_embeds=embeds, guidance_scale=1.0)
-    drawn(pipe, ["cat", "dog"], 1, 2)
-    # Two pictures of three steps each, which are computed one by one.
-    assert known[::6] == [[False, True], [True], [False, False]]
+    generate(pipe, ["cat", "dog"], 1, 2, image_embeds=embeds)
+    generate(pipe, ["cat", "dog"], 1, 2, image_embeds=embeds, guidance_scale=1.0)
+    generate(pipe, ["cat", "dog"], 1, 2)
+    # Two images of three steps each, which are computed one by one.
+    assert has_image_flags[::6] == [[False, True], [True], [False, False]]
 
 
 def test_a_prior_is_used_unless_it_is_declined(pipe: UnclipPipeline, full: UnclipPipeline) -> None:
-    plain, imagined = drawn(pipe, ["cat"], 1), drawn(full, ["cat"], 1)
-    assert not np.array_equal(imagined, plain)
-    assert np.array_equal(drawn(full, ["cat"], 1, use_prior=True), imagined)
-    assert np.array_equal(drawn(full, ["cat"], 1, use_prior=False), plain)
+    without_prior, with_prior = generate(pipe, ["cat"], 1), generate(full, ["cat"], 1)
+    assert not np.array_equal(with_prior, without_prior)
+    assert np.array_equal(generate(full, ["cat"], 1, use_prior=True), with_prior)
+    assert np.array_equal(generate(full, ["cat"], 1, use_prior=False), without_prior)
     with pytest.raises(ValueError, match="use_prior"):
-        drawn(pipe, ["cat"], 1, use_prior=True)
+        generate(pipe, ["cat"], 1, use_prior=True)
 
 
 def test_a_folder_says_whether_its_prior_is_used(full: UnclipPipeline, tmp_path: Path) -> None:
-    declined = drawn(full, ["cat"], 1, use_prior=False)
+    declined = generate(full, ["cat"], 1, use_prior=False)
     full.register_to_config(prior_by_default=False)
     full.save_pretrained(tmp_path)
-    again = UnclipPipeline.from_pretrained(tmp_path)
-    again.set_progress_bar_config(disable=True)
-    assert np.array_equal(drawn(again, ["cat"], 1), declined)
+    loaded_pipe = UnclipPipeline.from_pretrained(tmp_path)
+    loaded_pipe.set_progress_bar_config(disable=True)
+    assert np.array_equal(generate(loaded_pipe, ["cat"], 1), declined)
 
 
 def test_what_the_prior_imagines_belongs_to_one_image(full: UnclipPipeline) -> None:
-    together = drawn(full, ["cat", "dog", "cow"], 1, 2, 3, prior_guidance_scale=2.0)
-    alone = drawn(full, ["dog"], 2, prior_guidance_scale=2.0)
+    together = generate(full, ["cat", "dog", "cow"], 1, 2, 3, prior_guidance_scale=2.0)
+    alone = generate(full, ["dog"], 2, prior_guidance_scale=2.0)
     assert np.array_equal(together[1:2], alone)
-    assert not np.allclose(alone, drawn(full, ["dog"], 2), atol=1e-4)
+    assert not np.allclose(alone, generate(full, ["dog"], 2), atol=1e-4)
 
 
 def test_a_prior_that_knows_the_answer_is_sampled_to_it(full: UnclipPipeline) -> None:
@@ -206,32 +206,32 @@ def test_a_prior_that_knows_the_answer_is_sampled_to_it(full: UnclipPipeline) ->
         for parameter in full.prior.image_out.parameters():
             parameter.zero_()
         full.prior.image_out.bias.copy_(answer)
-    text = full._read(["cat", "dog"])
-    embeds = imagine(full.prior, text, torch.randn(2, 64))
-    expected = answer / full.prior.scale + full.prior.mean
-    assert torch.allclose(embeds, expected.expand(2, 64), atol=1e-5)
+    text = full._encode_text(["cat", "dog"])
+    embeds = sample_prior(full.prior, text, torch.randn(2, 64))
+    restored_answer = answer / full.prior.scale + full.prior.mean
+    assert torch.allclose(embeds, restored_answer.expand(2, 64), atol=1e-5)
     assert torch.allclose(full.prior.standardise(full.prior.restore(embeds)), embeds, atol=1e-5)
 
 
 def test_the_prior_does_not_see_what_the_mask_hides(full: UnclipPipeline) -> None:
-    text, noised, time = full._read(["cat"]), torch.randn(1, 64), torch.tensor([0.5])
+    text, noised, time = full._encode_text(["cat"]), torch.randn(1, 64), torch.tensor([0.5])
     padding = torch.where(text.mask[..., None], text.states, torch.randn_like(text.states))
-    told = full.prior(noised, time, text.states, text.mask, text.embeds)
-    assert torch.equal(full.prior(noised, time, padding, text.mask, text.embeds), told)
+    prediction = full.prior(noised, time, text.states, text.mask, text.embeds)
+    assert torch.equal(full.prior(noised, time, padding, text.mask, text.embeds), prediction)
 
 
 def test_an_untrained_upscaler_is_a_bilinear_enlargement() -> None:
     images = torch.rand(2, 3, 24, 40) * 2 - 1
-    doubled = UnclipUpscaler()(images)
+    outputs = UnclipUpscaler()(images)
     bilinear = torch.nn.functional.interpolate(images, scale_factor=2, mode="bilinear", align_corners=False)
-    assert torch.equal(doubled, bilinear)
+    assert torch.equal(outputs, bilinear)
 
 
 @pytest.mark.parametrize("size", [128, 256, 512, 1024])
 def test_an_upscaler_doubles_as_often_as_needed(full: UnclipPipeline, size: int) -> None:
     sides = []
-    full.upscaler.register_forward_pre_hook(lambda module, given: sides.append(given[0].shape))
-    images = drawn(full, ["cat", "dog"], 1, 2, height=size, width=size)
+    full.upscaler.register_forward_pre_hook(lambda module, inputs: sides.append(inputs[0].shape))
+    images = generate(full, ["cat", "dog"], 1, 2, height=size, width=size)
     assert images.shape == (2, size, size, 3)
     doublings = [side for side in (128, 256, 512) if side < size]
     assert sides == [(1, 3, side, side) for _ in range(2) for side in doublings]  # one by one, for the memory's sake
@@ -239,11 +239,11 @@ def test_an_upscaler_doubles_as_often_as_needed(full: UnclipPipeline, size: int)
 
 @pytest.mark.parametrize("size", [128, 256, 512])
 def test_images_come_in_the_size_asked_for(pipe: UnclipPipeline, size: int) -> None:
-    assert drawn(pipe, ["cat"], 1, height=size, width=size).shape == (1, size, size, 3)
+    assert generate(pipe, ["cat"], 1, height=size, width=size).shape == (1, size, size, 3)
 
 
 def test_every_output_type_is_the_same_image(pipe: UnclipPipeline) -> None:
-    array = drawn(pipe, ["cat"], 1)
+    array = generate(pipe, ["cat"], 1)
     tensor = pipe(["cat"], generator=seeds(1), num_inference_steps=3, output_type="pt", return_dict=False)[0]
     image = pipe(["cat"], generator=seeds(1), num_inference_steps=3, return_dict=False)[0][0]
     assert np.array_equal(tensor.permute(0, 2, 3, 1).numpy(), array)
@@ -259,18 +259,18 @@ def test_a_variation_sees_the_image_as_training_did(pipe: UnclipPipeline) -> Non
     large = a_photo(256)
     exactly = to_tensor([large], 64)
     assert torch.equal(exactly, torch.from_numpy(np.array(large.reduce(4))).permute(2, 0, 1)[None].float() / 127.5 - 1)
-    embeds = pipe._look([large])
-    varied = drawn(pipe, "", 1, image=large)
-    assert np.array_equal(varied, drawn(pipe, "", 1, image_embeds=embeds))
-    assert not np.array_equal(varied, drawn(pipe, "", 2, image=large))
-    assert not np.array_equal(varied, drawn(pipe, "", 1, image=large.rotate(45)))
-    assert not np.array_equal(varied, drawn(pipe, "cat", 1, image=large))
+    embeds = pipe._encode_images([large])
+    variation = generate(pipe, "", 1, image=large)
+    assert np.array_equal(variation, generate(pipe, "", 1, image_embeds=embeds))
+    assert not np.array_equal(variation, generate(pipe, "", 2, image=large))
+    assert not np.array_equal(variation, generate(pipe, "", 1, image=large.rotate(45)))
+    assert not np.array_equal(variation, generate(pipe, "cat", 1, image=large))
 
 
 def test_each_image_is_varied_with_a_seed_of_its_own(pipe: UnclipPipeline) -> None:
-    one, other = a_photo(), a_photo().rotate(45)
-    both = drawn(pipe, "", 1, 2, image=[one, other])
-    assert np.array_equal(both[1:2], drawn(pipe, "", 2, image=other))
+    first, second = a_photo(), a_photo().rotate(45)
+    images = generate(pipe, "", 1, 2, image=[first, second])
+    assert np.array_equal(images[1:2], generate(pipe, "", 2, image=second))
 
 
 @pytest.mark.parametrize(("strength", "steps"), [(0.1, 1), (0.5, 5), (1.0, 10)])
@@ -278,7 +278,7 @@ def test_an_edit_takes_its_share_of_the_steps_from_its_share_of_the_noise(
     pipe: UnclipPipeline, strength: float, steps: int
 ) -> None:
     starts = []
-    pipe.decoder.register_forward_pre_hook(lambda module, given: starts.append(float(given[1][0])))
+    pipe.decoder.register_forward_pre_hook(lambda module, inputs: starts.append(float(inputs[1][0])))
     pipe("cat", image=a_photo(), strength=strength, num_inference_steps=10)
     shift = pipe.scheduler.config.shift
     assert len(starts) == pipe.num_timesteps == steps
@@ -291,8 +291,8 @@ def test_latents_outside_a_mask_end_as_the_original_s(pipe: UnclipPipeline) -> N
     options: dict[str, Any] = {"image": a_photo(), "mask_image": mask, "strength": 1.0, "output_type": "latent"}
     latents = pipe("cat", generator=seeds(1), num_inference_steps=3, return_dict=False, **options)[0]
     original = ImageThreads().run(pipe.vae.encode, to_tensor([a_photo()], 128))
-    changed = (latents - original).abs().amax(1)[0] > 1e-6
-    assert changed.nonzero().tolist() == [[8, 2]]
+    difference = (latents - original).abs().amax(1)[0] > 1e-6
+    assert difference.nonzero().tolist() == [[8, 2]]
 
 
 @pytest.mark.parametrize("side", [16, 40, 128, 512])
@@ -306,12 +306,12 @@ def test_a_cell_is_free_where_any_of_its_pixels_is_white(side: int) -> None:
 
 
 def test_a_callback_sees_every_step_can_preview_and_can_stop(pipe: UnclipPipeline) -> None:
-    seen = []
+    previews = []
 
-    def stop_at_once(pipe: UnclipPipeline, step: int, timestep: Any, told: dict[str, Any]) -> dict[str, Any]:
-        seen.append((step, pipe.preview(told["clean_latents"])[0].size))
+    def stop_at_once(pipe: UnclipPipeline, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        previews.append((step, pipe.preview(tensors["clean_latents"])[0].size))
         pipe._interrupt = step == 1
-        return told
+        return tensors
 
     inputs = ["latents", "clean_latents"]
     pipe(
@@ -320,7 +320,7 @@ def test_a_callback_sees_every_step_can_preview_and_can_stop(pipe: UnclipPipelin
         callback_on_step_end=stop_at_once,
         callback_on_step_end_tensor_inputs=inputs,
     )
-    assert seen == [(0, (128, 128)), (1, (128, 128))]
+    assert previews == [(0, (128, 128)), (1, (128, 128))]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from PIL import Image
 from core.images.postprocess import Postprocess
 from tests.images import an_image, data_url, decode
 from tests.stack import Stack, body
-from worker.generation.postprocess import apply
+from worker.generation.postprocess import apply_filters
 
 
 def test_an_upscaled_image_is_stored_with_its_own_size_and_says_so(safelight: Stack) -> None:
@@ -25,7 +25,7 @@ def test_an_upscaled_image_is_stored_with_its_own_size_and_says_so(safelight: St
     assert large["size"] == "64x64"
     assert large["postprocess"] == {"denoise": None, **filters}
     assert image["receipt"]["postprocess"] == filters
-    filtered_image = apply(decode(safelight.image(original["images"][0])), Postprocess.model_validate(filters))
+    filtered_image = apply_filters(decode(safelight.image(original["images"][0])), Postprocess.model_validate(filters))
     assert pixels.tobytes() == filtered_image.tobytes()
     assert original["postprocess"] is None
     assert "postprocess" not in original["images"][0]["receipt"]

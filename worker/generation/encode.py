@@ -1,8 +1,8 @@
 """Encodes images as PNG, WebP or JPEG, with metadata about how they were generated.
 
-The mark of a generated image is IPTC's digital source type `trainedAlgorithmicMedia`, in an XMP packet as the IPTC
-Photo Metadata Standard 2025.1 asks for; prompt, model and seed are beside it. `SAFELIGHT_EMBED_METADATA=false` leaves
-all of it out.
+An XMP packet declares that the image is generated: IPTC's digital source type `trainedAlgorithmicMedia`, as the IPTC
+Photo Metadata Standard 2025.1 requires. It also contains the prompt, the model and the seed.
+`SAFELIGHT_EMBED_METADATA=false` omits the packet.
 """
 
 import io

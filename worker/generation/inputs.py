@@ -1,6 +1,6 @@
-"""Reads the input images of a micro-batch from storage, and fits them to the size of their jobs.
+"""Reads the input images of a micro-batch from storage and scales them to the size of their jobs.
 
-An input that is missing or broken is the error of its own job only. Nothing here is on the device.
+A missing or broken input fails its own job only. Nothing here uses the device.
 """
 
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ class Inputs:
 
 
 class InputReader:
-    """Reads the inputs of one micro-batch; an image that several of its jobs share is read once.
+    """Reads the inputs of one micro-batch. An image that several jobs use is read only the first time.
 
-    It keeps fitted images only: the originals of one micro-batch might fill the memory.
+    Only the scaled images are cached: the originals of a micro-batch might fill the memory.
     """
 
     def __init__(self, context: Context) -> None:
@@ -34,24 +34,24 @@ class InputReader:
         self._images: dict[tuple[str, str, str], Image | GenerationError] = {}
 
     def inputs(self, job: JobRow) -> Inputs:
-        """A job's images. Raises InputUnavailable, or StorageFailed while the store is away."""
+        """A job's images. Raises InputUnavailable, or StorageFailed while the storage is unavailable."""
         return Inputs(**{role: self._image(role, file_id, job.parameters.size) for role, file_id in job.inputs.items()})
 
     def _image(self, role: str, file_id: str, size: str) -> Image:
         key = (role, file_id, size)
         if key not in self._images:
             self._images[key] = self._fit(*key)
-        found = self._images[key]
-        if isinstance(found, GenerationError):
-            raise found
-        return found
+        result = self._images[key]
+        if isinstance(result, GenerationError):
+            raise result
+        return result
 
     def _fit(self, role: str, file_id: str, size: str) -> Image | GenerationError:
-        found = self._load(file_id)
-        if isinstance(found, GenerationError):
-            return found
+        image = self._load(file_id)
+        if isinstance(image, GenerationError):
+            return image
         width, height = (int(side) for side in size.split("x"))
-        return decode.fit(decode.mask_of(found) if role == "mask" else decode.opaque(found), width, height)
+        return decode.fit(decode.mask_of(image) if role == "mask" else decode.opaque(image), width, height)
 
     def _load(self, file_id: str) -> Image | GenerationError:
         try:
@@ -65,13 +65,13 @@ class InputReader:
             return StorageFailed(f"The input {file_id} could not be read: the image store does not answer.")
 
 
-def read_all(context: Context, batch: Sequence[JobRow]) -> dict[str, Inputs | GenerationError]:
-    """The inputs of every job of a micro-batch, or why there are none, by the job's id."""
+def read_inputs(context: Context, batch: Sequence[JobRow]) -> dict[str, Inputs | GenerationError]:
+    """The inputs of each job of a micro-batch, or the error of reading them, by the job's id."""
     reader = InputReader(context)
-    found: dict[str, Inputs | GenerationError] = {}
+    results: dict[str, Inputs | GenerationError] = {}
     for job in batch:
         try:
-            found[job.id] = reader.inputs(job)
+            results[job.id] = reader.inputs(job)
         except GenerationError as error:
-            found[job.id] = error
-    return found
+            results[job.id] = error
+    return results

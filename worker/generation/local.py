@@ -1,7 +1,8 @@
-"""A micro-batch on the device: every image of its jobs, or the reason why there is none.
+"""Generates the images of a micro-batch on the device.
 
-Running out of memory halves what goes through the device together and is remembered; a request that makes the
-generator fail is found by trying each job alone, so that its companions do not suffer. `Stopped` ends all at once.
+When the device runs out of memory, the images are generated in two halves, and the smaller size becomes the limit for
+later claims. When the generator fails, each job is tried alone, so that only the job that causes the failure fails.
+`Stopped` ends all jobs.
 """
 
 import logging
@@ -26,16 +27,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of one job."""
+    """The result of one job's attempt: images, an error, or a pause."""
 
     images: list[Image] = field(default_factory=list)
     error: GenerationError | None = None
     receipt: dict[str, Any] = field(default_factory=dict)
     warnings: list[JobWarning] = field(default_factory=list)
     pause: Pause | None = None
-    """Of a job that goes back to the line for a while, at no cost of an attempt."""
+    """If set, the job is requeued for a while, and the attempt does not count."""
     is_paid: bool = False
-    """Whether the images cannot be had a second time without paying twice."""
+    """Whether generating the images again would cost money again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,39 +55,39 @@ def execute_locally(
     generator: Generator,
     reporter: MicrobatchReporter,
 ) -> Mapping[str, Outcome]:
-    """Draw every image of a claimed micro-batch. A job whose inputs are an error has that outcome. Raises Stopped."""
+    """Generate all images of a claimed micro-batch. A job whose inputs are an error fails with it. Raises Stopped."""
     began = time.monotonic()
     outcomes = {job.id: Outcome() for job in batch}
     tasks: list[_Task] = []
     for job in batch:
-        found = inputs[job.id]
-        if isinstance(found, GenerationError):
-            outcomes[job.id].error = found
+        job_inputs = inputs[job.id]
+        if isinstance(job_inputs, GenerationError):
+            outcomes[job.id].error = job_inputs
             continue
         try:
-            requests = image_requests(job, found)
+            requests = image_requests(job, job_inputs)
         except GenerationError as error:
             outcomes[job.id].error = error
             continue
         tasks += [_Task(job, index, request) for index, request in enumerate(requests)]
-        _warn(outcomes[job.id], generator, requests[0])
-    room = context.limits.get(batch[0].microbatch_key, batch[0].microbatch_size)
-    passes = [tasks[start : start + room] for start in range(0, len(tasks), room)]
+        _add_warnings(outcomes[job.id], generator, requests[0])
+    max_images = context.limits.get(batch[0].microbatch_key, batch[0].microbatch_size)
+    passes = [tasks[start : start + max_images] for start in range(0, len(tasks), max_images)]
     reporter.passes = len(passes)
-    for part in passes:
-        _draw(context, part, generator, reporter, outcomes)
+    for tasks_of_pass in passes:
+        _generate(context, tasks_of_pass, generator, reporter, outcomes)
     seconds = round(time.monotonic() - began, 3)
     for outcome in outcomes.values():
         outcome.receipt = {**generator.receipt(), "device_seconds": seconds, "microbatch": len(tasks)}
     return outcomes
 
 
-def _warn(outcome: Outcome, generator: Generator, request: ImageRequest) -> None:
-    """Note what the model will not see of a job. Its images differ by the seed alone, so one stands for all."""
+def _add_warnings(outcome: Outcome, generator: Generator, request: ImageRequest) -> None:
+    """Add the generator's warnings about a job. One request is enough: a job's images differ only in the seed."""
     try:
         notices = dict.fromkeys(generator.notices(request))
     except Exception as error:
-        outcome.error = _in_our_words(error)
+        outcome.error = _as_generation_error(error)
         return
     outcome.warnings = [JobWarning(code=notice.code, message=notice.message, param=notice.param) for notice in notices]
 
@@ -101,14 +102,14 @@ def image_requests(job: JobRow, inputs: Inputs) -> list[ImageRequest]:
     ]
 
 
-def _draw(
+def _generate(
     context: Context,
     tasks: Sequence[_Task],
     generator: Generator,
     reporter: MicrobatchReporter,
     outcomes: Mapping[str, Outcome],
 ) -> None:
-    """Draw some images in one pass; on failure in several, so that only the guilty job fails."""
+    """Generate images in one pass over the device. After a failure, try smaller passes."""
     tasks = [task for task in tasks if outcomes[task.job.id].error is None]
     if not tasks:
         return
@@ -128,7 +129,7 @@ def _draw(
     except Exception as error:
         parts = _by_job(tasks)
         if len(parts) == 1:
-            outcomes[tasks[0].job.id].error = _in_our_words(error)
+            outcomes[tasks[0].job.id].error = _as_generation_error(error)
             return
         log.warning("a micro-batch of %d jobs failed (%s); trying each alone", len(parts), error)
     else:
@@ -138,7 +139,7 @@ def _draw(
         return
     reporter.passes += len(parts) - 1
     for part in parts:
-        _draw(context, part, generator, reporter, outcomes)
+        _generate(context, part, generator, reporter, outcomes)
 
 
 def _by_job(tasks: Sequence[_Task]) -> list[list[_Task]]:
@@ -148,9 +149,9 @@ def _by_job(tasks: Sequence[_Task]) -> list[list[_Task]]:
     return list(groups.values())
 
 
-def _in_our_words(error: Exception) -> GenerationError:
-    """What a generator raised; outside its contract that is a GeneratorFailed, and a line in the log."""
+def _as_generation_error(error: Exception) -> GenerationError:
+    """An error of a generator; one that is not a GenerationError is logged and becomes a GeneratorFailed."""
     if isinstance(error, GenerationError):
         return error
     log.error("the generator failed", exc_info=error)
-    return GeneratorFailed(f"The model failed while drawing: {type(error).__name__}: {error}")
+    return GeneratorFailed(f"The model failed while generating: {type(error).__name__}: {error}")

@@ -1,8 +1,8 @@
-"""The story of one micro-batch: claim, draw, store, complete.
+"""The steps of one micro-batch: claim it, generate its images, store them, complete its jobs.
 
-`run` is what a task does. While one micro-batch is being encoded and uploaded by one thread, the next is on the device
-in another: the device is held only to claim and to draw. Every write shows the lease's token, so that a worker that was
-frozen, cut off or presumed dead changes nothing when it wakes.
+A task of the worker calls `run`. While one thread encodes and uploads one micro-batch, another thread generates the
+next: the device lock is held only to claim and to generate. Every write names the lease. So a worker that was frozen,
+was cut off or is presumed dead changes nothing when it continues.
 """
 
 import hashlib
@@ -38,9 +38,9 @@ from core.storage import MEDIA_TYPES, image_key
 from worker.generation.context import Context
 from worker.generation.encode import encode, xmp
 from worker.generation.heartbeat import Heartbeat
-from worker.generation.inputs import read_all
+from worker.generation.inputs import read_inputs
 from worker.generation.local import Outcome, execute_locally
-from worker.generation.postprocess import apply
+from worker.generation.postprocess import apply_filters
 from worker.generation.progress import MicrobatchReporter
 from worker.generation.provider import execute_remotely
 
@@ -56,37 +56,41 @@ class Microbatch:
     heartbeat: Heartbeat
 
     @property
-    def is_suspect(self) -> bool:
-        """Whether it has taken a worker down before: then no other job's images may be in hand beside it."""
+    def has_crashed_before(self) -> bool:
+        """Whether an earlier attempt ended with the death of its worker."""
         return bool(self.jobs[0].crashes)
 
 
 def run(context: Context, queue: str) -> bool:
-    """Develop one micro-batch of a queue. Returns whether there was one."""
-    device, upload_lock = context.locks(queue)
-    with ExitStack() as held:
-        with device:
-            batch = claim(context, queue)
-            if batch is None:
+    """Run one micro-batch of a queue from claim to completion. Returns whether there was one."""
+    device_lock, upload_lock = context.locks(queue)
+    with ExitStack() as stack:
+        with device_lock:
+            microbatch = claim(context, queue)
+            if microbatch is None:
                 return False
-            context.notifier.notify(queue)
-            held.enter_context(batch.heartbeat)
-            if batch.is_suspect:
-                held.enter_context(upload_lock)
-                record_results(context, batch, draw(context, batch))
+            context.notifier.notify(queue)  # the queue may hold more; another worker can claim it
+            stack.enter_context(microbatch.heartbeat)
+            if microbatch.has_crashed_before:
+                # It may crash again: first let the images of other jobs be uploaded.
+                stack.enter_context(upload_lock)
+                store_and_complete(context, microbatch, generate(context, microbatch))
                 return True
-            outcomes = draw(context, batch)
+            outcomes = generate(context, microbatch)
         with upload_lock:
-            record_results(context, batch, outcomes)
+            store_and_complete(context, microbatch, outcomes)
         return True
 
 
 def claim(context: Context, queue: str) -> Microbatch | None:
-    """Take the head of the line and what fits beside it; nothing when the line is empty or we are on our way out."""
+    """Claim the first job of a queue, with others that fit in one micro-batch with it.
+
+    Returns None if the queue is empty or paused, or if the worker is stopping.
+    """
     if context.drain.has_begun or context.is_paused(queue):
         return None
     lease = uuid4()
-    claimed = context.database.execute(
+    rows = context.database.execute(
         leases.claim(
             queue,
             lease,
@@ -97,157 +101,164 @@ def claim(context: Context, queue: str) -> Microbatch | None:
             fair_turn=context.count_claim(queue),
         )
     )
-    if not claimed:
+    if not rows:
         return None
-    job_ids = [job.id for job in claimed]
+    job_ids = [row.id for row in rows]
     context.progress.publish_changes(job_ids)
-    return Microbatch(lease, claimed, Heartbeat(context, lease, job_ids))
+    return Microbatch(lease, rows, Heartbeat(context, lease, job_ids))
 
 
-def draw(context: Context, batch: Microbatch) -> Mapping[str, Outcome | None]:
-    """What came of each job on the device; None for one that was left undrawn because we are on our way out."""
-    reporter = MicrobatchReporter(context, batch.jobs, batch.heartbeat)
+def generate(context: Context, microbatch: Microbatch) -> Mapping[str, Outcome | None]:
+    """Generate the images of all jobs. Returns each job's outcome by its id; None if the worker stopped before it."""
+    reporter = MicrobatchReporter(context, microbatch.jobs, microbatch.heartbeat)
     try:
-        inputs = read_all(context, batch.jobs)
-        model = context.catalog.model(batch.jobs[0].model)
+        inputs = read_inputs(context, microbatch.jobs)
+        model = context.catalog.model(microbatch.jobs[0].model)
         if model.is_remote:
-            return execute_remotely(
-                context, batch.jobs, inputs, context.remote_generator(model), reporter, batch.heartbeat
-            )
+            remote_generator = context.remote_generator(model)
+            return execute_remotely(context, microbatch.jobs, inputs, remote_generator, reporter, microbatch.heartbeat)
         generator = context.generator(model)
-        batch.heartbeat.report_progress()
-        return execute_locally(context, batch.jobs, inputs, generator, reporter)
+        microbatch.heartbeat.report_progress()
+        return execute_locally(context, microbatch.jobs, inputs, generator, reporter)
     except Stopped:
         error: GenerationError | None = AttemptTimeout() if reporter.is_too_late else None
     except GenerationError as failure:
         error = failure
     except ModelNotFound as failure:
         error = ModelUnavailable(f"This worker's catalogue does not have the model. {failure.message}")
-    return {job.id: None if error is None else Outcome(error=error) for job in batch.jobs}
+    return {job.id: None if error is None else Outcome(error=error) for job in microbatch.jobs}
 
 
-def record_results(context: Context, batch: Microbatch, outcomes: Mapping[str, Outcome | None]) -> None:
-    """Store what came of each job and write it down."""
-    for job in batch.jobs:
-        _record_result(context, batch, job, outcomes[job.id])
+def store_and_complete(context: Context, microbatch: Microbatch, outcomes: Mapping[str, Outcome | None]) -> None:
+    """Store the images of each job and record how its attempt ended, unless the job is cancelled or no longer ours."""
+    for job in microbatch.jobs:
+        if microbatch.heartbeat.is_active(job.id):
+            microbatch.heartbeat.report_progress()
+            record_verdict(context, microbatch, job.id, outcome_verdict(context, microbatch, job, outcomes[job.id]))
 
 
-def _record_result(context: Context, batch: Microbatch, job: JobRow, outcome: Outcome | None) -> None:
-    """Write down what came of a job, unless it is not ours or not wanted any more."""
-    if not batch.heartbeat.is_active(job.id):
-        return
-    batch.heartbeat.report_progress()
+def outcome_verdict(
+    context: Context, microbatch: Microbatch, job: JobRow, outcome: Outcome | None
+) -> Statement[JobRow]:
+    """The statement that ends an attempt: requeue, postpone, fail, or complete once the images are stored."""
     if outcome is None:
-        verdict: Statement[JobRow] = jobs.requeue(job.id, batch.lease, "worker_draining")
-    elif outcome.pause is not None:
-        verdict = jobs.postpone(job.id, batch.lease, outcome.pause.reason, outcome.pause.delay)
-    elif outcome.error is not None:
-        verdict = _failed(context, batch, job, outcome.error)
-    else:
-        try:
-            stored = (store_paid if outcome.is_paid else store)(context, batch, job, outcome)
-            verdict = jobs.complete(job.id, batch.lease, stored, outcome.warnings)
-        except PostprocessFailed as error:
-            verdict = _failed(context, batch, job, error)
-        except StorageUnavailable as error:
-            verdict = _failed(context, batch, job, StorageFailed(error.message))
-    record(context, batch, job.id, verdict)
+        return jobs.requeue(job.id, microbatch.lease, "worker_draining")
+    if outcome.pause is not None:
+        return jobs.postpone(job.id, microbatch.lease, outcome.pause.reason, outcome.pause.delay)
+    if outcome.error is not None:
+        return failure_verdict(context, microbatch, job, outcome.error)
+    try:
+        if outcome.is_paid:
+            images = store_paid_images(context, microbatch, job, outcome)
+        else:
+            images = store_images(context, microbatch, job, outcome)
+    except PostprocessFailed as error:
+        return failure_verdict(context, microbatch, job, error)
+    except StorageUnavailable as error:
+        return failure_verdict(context, microbatch, job, StorageFailed(error.message))
+    return jobs.complete(job.id, microbatch.lease, images, outcome.warnings)
 
 
-def _failed(context: Context, batch: Microbatch, job: JobRow, error: GenerationError) -> Statement[JobRow]:
-    """Try again later where that may help, else give up."""
+def failure_verdict(context: Context, microbatch: Microbatch, job: JobRow, error: GenerationError) -> Statement[JobRow]:
+    """Requeue the job if another attempt may succeed, otherwise fail it."""
     log.warning("job %s attempt %d: %s: %s", job.id, job.attempts, error.code, error.message)
-    allowed = isinstance(error, ProviderMayHaveBilled) and context.settings.openai_retry_unknown
-    if error.retryable or allowed:
-        return jobs.requeue(job.id, batch.lease, error.code, error=error, delay=context.settings.retry_delay)
-    return jobs.fail(job.id, batch.lease, error)
+    is_retry_permitted = isinstance(error, ProviderMayHaveBilled) and context.settings.openai_retry_unknown
+    if error.retryable or is_retry_permitted:
+        delay = context.settings.retry_delay
+        return jobs.requeue(job.id, microbatch.lease, error.code, error=error, delay=delay)
+    return jobs.fail(job.id, microbatch.lease, error)
 
 
-def store(context: Context, batch: Microbatch, job: JobRow, outcome: Outcome) -> list[StoredImage]:
-    """Postprocess, encode and put a job's images. The database speaks of them only afterwards.
+def record_verdict(context: Context, microbatch: Microbatch, job_id: str, verdict: Statement[JobRow]) -> None:
+    """Execute a verdict. Repeat it while the database is unavailable and the lease may still be ours.
+
+    A commit whose reply was lost is harmless: the repetition changes no row, because the first one did.
+    """
+    while microbatch.heartbeat.is_active(job_id):
+        try:
+            rows = context.database.execute(verdict)
+        except UNAVAILABLE as error:
+            log.warning("job %s not recorded yet: %s", job_id, first_line(error))
+            microbatch.heartbeat.wait(0.5)
+            continue
+        microbatch.heartbeat.release(job_id)
+        if rows:
+            context.progress.publish_changes([job_id])
+        else:
+            log.warning("job %s belongs to another worker by now; nothing recorded", job_id)
+        return
+
+
+def store_images(context: Context, microbatch: Microbatch, job: JobRow, outcome: Outcome) -> list[StoredImage]:
+    """Store a job's images. They are not in the database yet.
 
     Raises PostprocessFailed or StorageUnavailable.
     """
-    stored: list[StoredImage] = []
-    for index, drawn in enumerate(outcome.images):
-        batch.heartbeat.report_progress()
-        image = finish(drawn, job)
-        parameters = job.parameters.of_image(index)
-        packet = xmp(job.prompt, job.model, parameters.seed) if context.settings.embed_metadata else None
-        data = encode(image, parameters.output_format, parameters.output_compression, packet)
-        key = image_key(job.id, batch.lease, index, parameters.output_format)
-        media_type = MEDIA_TYPES[parameters.output_format]
-        context.storage.put(key, data, media_type)
-        stored.append(
-            StoredImage(
-                id=new_id("img"),
-                index=index,
-                seed=parameters.seed,
-                storage_key=key,
-                media_type=media_type,
-                width=image.width,
-                height=image.height,
-                bytes=len(data),
-                sha256=hashlib.sha256(data).hexdigest(),
-                receipt={
-                    **outcome.receipt,
-                    **reproduction(job, parameters, context.catalog.model(job.model)),
-                    "worker": context.name,
-                },
-            )
-        )
-    return stored
+    stored_images: list[StoredImage] = []
+    for index, image in enumerate(outcome.images):
+        microbatch.heartbeat.report_progress()
+        stored_images.append(store_image(context, microbatch, job, index, image, outcome.receipt))
+    return stored_images
 
 
-def store_paid(context: Context, batch: Microbatch, job: JobRow, outcome: Outcome) -> list[StoredImage]:
-    """Store images that cannot be had again: as long as the lease lasts, where the store is away."""
+def store_paid_images(context: Context, microbatch: Microbatch, job: JobRow, outcome: Outcome) -> list[StoredImage]:
+    """Store images that were paid for: while the storage is unavailable, try again for as long as the lease lasts."""
     while True:
         try:
-            return store(context, batch, job, outcome)
+            return store_images(context, microbatch, job, outcome)
         except StorageUnavailable as error:
-            if not batch.heartbeat.is_active(job.id):
+            if not microbatch.heartbeat.is_active(job.id):
                 raise
             log.warning("job %s not stored yet: %s", job.id, error.message)
-            batch.heartbeat.wait(1.0)
+            microbatch.heartbeat.wait(1.0)
 
 
-def finish(image: Image, job: JobRow) -> Image:
-    """Do to an image what its job asks for. Raises PostprocessFailed."""
+def store_image(
+    context: Context, microbatch: Microbatch, job: JobRow, index: int, image: Image, receipt: Mapping[str, Any]
+) -> StoredImage:
+    """Postprocess, encode and upload one image."""
+    image = postprocess_image(image, job)
+    parameters = job.parameters.of_image(index)
+    packet = xmp(job.prompt, job.model, parameters.seed) if context.settings.embed_metadata else None
+    data = encode(image, parameters.output_format, parameters.output_compression, packet)
+    key = image_key(job.id, microbatch.lease, index, parameters.output_format)
+    media_type = MEDIA_TYPES[parameters.output_format]
+    context.storage.put(key, data, media_type)
+    return StoredImage(
+        id=new_id("img"),
+        index=index,
+        seed=parameters.seed,
+        storage_key=key,
+        media_type=media_type,
+        width=image.width,
+        height=image.height,
+        bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        receipt={
+            **receipt,
+            **receipt_parameters(job, parameters, context.catalog.model(job.model)),
+            "worker": context.name,
+        },
+    )
+
+
+def postprocess_image(image: Image, job: JobRow) -> Image:
+    """Apply the job's filters to an image. Raises PostprocessFailed."""
     if job.parameters.postprocess is None:
         return image
     try:
-        return apply(image, job.parameters.postprocess)
-    except (ValueError, OSError, MemoryError) as error:  # Pillow's, for whatever it cannot do
+        return apply_filters(image, job.parameters.postprocess)
+    except (ValueError, OSError, MemoryError) as error:  # Pillow's errors for what it cannot do
         raise PostprocessFailed(f"The image could not be postprocessed: {error}") from error
 
 
-def reproduction(job: JobRow, parameters: ResolvedParameters, model: Model) -> dict[str, Any]:
-    """What a receipt says so that an image can be generated again; see `Rule.receipt`."""
-    stored = parameters.dump()
-    kept = {
-        name: stored[name]
+def receipt_parameters(job: JobRow, parameters: ResolvedParameters, model: Model) -> dict[str, Any]:
+    """The part of a receipt that is needed to generate the image again; see `Rule.receipt`."""
+    values = parameters.dump()
+    receipt_values = {
+        name: values[name]
         for name, rule in rules().items()
-        if rule.receipt and name in stored and name not in model.lacks and job.operation in rule.operations
+        if rule.receipt and name in values and name not in model.lacks and job.operation in rule.operations
     }
     operation = {} if job.operation == "generation" else {"operation": job.operation}
-    return {**kept, **operation, **job.inputs}
-
-
-def record(context: Context, batch: Microbatch, job_id: str, verdict: Statement[JobRow]) -> None:
-    """Put a verdict into the database, and again while the database is away and the lease may still be ours.
-
-    A commit whose answer was lost is harmless: the repetition moves no row, because the first one did.
-    """
-    while batch.heartbeat.is_active(job_id):
-        try:
-            moved = context.database.execute(verdict)
-        except UNAVAILABLE as error:
-            log.warning("job %s not recorded yet: %s", job_id, first_line(error))
-            batch.heartbeat.wait(0.5)
-            continue
-        batch.heartbeat.release(job_id)
-        if moved:
-            context.progress.publish_changes([job_id])
-        else:
-            log.warning("job %s was somebody else's by then; nothing recorded", job_id)
-        return
+    return {**receipt_values, **operation, **job.inputs}

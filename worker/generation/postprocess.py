@@ -12,8 +12,8 @@ _EDGE = (20, 40)
 """A pixel that differs by this much (of 255) from its smoothed self is an edge and stays: at strength 0, and at 1."""
 
 
-def apply(image: Image.Image, postprocess: Postprocess) -> Image.Image:
-    """Return the postprocessed RGB image; the same object if no step is asked for."""
+def apply_filters(image: Image.Image, postprocess: Postprocess) -> Image.Image:
+    """Return the postprocessed RGB image; the same object if `postprocess` sets no filter."""
     if postprocess.denoise:
         image = denoise(image, postprocess.denoise)
     if postprocess.upscale:

@@ -1,7 +1,7 @@
-"""The generators: each makes images with one kind of model, behind the protocol of `core/generation.py`.
+"""The generators: each generates images with one kind of model, and implements the protocol of `core/generation.py`.
 
-A generator's module is imported when one of its models is built, so a worker that serves none of them needs none of
-their libraries.
+A generator's module is imported only when one of its models is built. So a worker needs only the libraries of the
+models that it serves.
 """
 
 from importlib import import_module
@@ -14,12 +14,12 @@ from core.settings import Settings
 
 
 def build(model: Model, settings: Settings) -> Generator:
-    """The generator of a model; nothing is loaded yet. Raises ModelUnavailable."""
+    """The generator of a model, without its weights loaded. Raises ModelUnavailable."""
     return cast(Generator, _build(model, settings))
 
 
 def build_remote(model: Model, settings: Settings) -> RemoteGenerator:
-    """The generator of a model that a provider serves. Raises ModelUnavailable."""
+    """The generator of a model that a provider runs. Raises ModelUnavailable."""
     return cast(RemoteGenerator, _build(model, settings))
 
 

@@ -1,7 +1,7 @@
-"""Progress and cancel for every diffusers pipeline: hooks on the networks that its loops call.
+"""Progress and cancellation for every diffusers pipeline: hooks on the networks that its loops call.
 
 Pipelines differ in their callbacks, and some have none, but each calls a network with a timestep. So steps are counted
-there, by the timestep's changes. Nothing here knows a pipeline by name; hooks live as long as one call and no longer.
+there: a step begins when the timestep changes. No pipeline is known by name here. The hooks last for one call.
 """
 
 import inspect
@@ -18,93 +18,97 @@ from core.generation import ProgressReporter
 # What diffusers' networks call the timestep, read from the forward() of every model of diffusers 0.42;
 # `time` is the bundled model's.
 _TIMESTEP_NAMES: Final = ("timestep", "timesteps", "timestep_ratio", "timestep_img", "time", "t", "r")
-# Names of components that are denoisers even without a timestep: aMUSEd's transformer is told none.
+# Names of components that are denoisers even without a timestep, such as aMUSEd's transformer.
 _DENOISER_NAMES: Final = ("unet", "transformer", "prior", "decoder")
 
 
 def denoisers(pipe: Any) -> list[torch.nn.Module]:
-    """The networks that a pipeline's loops call, in the order of its components; empty when it has none.
+    """The networks that a pipeline's loops call, in the order of its components; empty if it has none.
 
-    A pipeline of our own may say by `denoiser_names` whose calls are its steps.
+    Our own pipelines name them in `denoiser_names`.
     """
     if names := getattr(type(pipe), "denoiser_names", None):
         return [pipe.components[name] for name in names]
-    modules = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+    components = pipe.components.items()
+    modules = {name: component for name, component in components if isinstance(component, torch.nn.Module)}
     timed = [module for module in modules.values() if _timestep_parameter(module) is not None]
     return timed or [module for name, module in modules.items() if name in _DENOISER_NAMES]
 
 
 @contextmanager
-def watched(pipe: Any, reporter: ProgressReporter, asked: int) -> Iterator[None]:
-    """Tell `watch` of each denoising step of the one call of `pipe` that is made inside.
+def report_steps(pipe: Any, reporter: ProgressReporter, requested_steps: int) -> Iterator[None]:
+    """Report each denoising step of the one call of `pipe` in the `with` block to `reporter`.
 
-    asked: the steps asked for, summed over the pipeline's stages. `watch` hears 0 before the first step, never less
-    than before, and the total when the call has returned. What it raises leaves the pipeline in mid-step; the pipeline
-    can be called again, for its schedulers are set anew by each call.
+    requested_steps: summed over the pipeline's stages. The reporter gets 0 before the first step, never a smaller
+    number than before, and the total when the call has returned. An exception of the reporter ends the call in
+    mid-step. The pipeline can be called again: each call sets its schedulers anew.
     """
-    count = _Count(reporter, _schedulers(pipe), asked)
-    handles = [module.register_forward_pre_hook(count.before, with_kwargs=True) for module in denoisers(pipe)]
+    counter = _StepCounter(reporter, _schedulers(pipe), requested_steps)
+    handles = [module.register_forward_pre_hook(counter.before, with_kwargs=True) for module in denoisers(pipe)]
     try:
         yield
-        count.finish()
+        counter.finish()
     finally:
         for handle in handles:
             handle.remove()
 
 
-class _Count:
-    """The steps behind one call of a pipeline.
+class _StepCounter:
+    """Counts the steps of one call of a pipeline.
 
-    A step begins when the timestep differs from the last call's: two calls a step under guidance, or a control network
-    before the denoiser, carry the same one, while each stage of a cascade starts at another than its forerunner's last.
+    A step begins when the timestep differs from that of the last network call. The two calls of a step with guidance,
+    or of a control network and its denoiser, have the same timestep. Each stage of a cascade begins at another timestep
+    than the last of the stage before.
     """
 
-    def __init__(self, reporter: ProgressReporter, schedulers: list[Any], asked: int) -> None:
+    def __init__(self, reporter: ProgressReporter, schedulers: list[Any], requested_steps: int) -> None:
         self._reporter = reporter
         self._schedulers = schedulers
-        self._asked = asked
-        self._total = 0  # unknown until the loop runs: only then has the pipeline set its scheduler
-        self._begun = 0
+        self._requested_steps = requested_steps
+        self._total = 0  # unknown until the first step: the pipeline sets its scheduler during the call
+        self._begun_count = 0
         self._last: float | None = None
-        self._lock = Lock()  # a pipeline may call its denoiser from several threads, each with a part of the batch
+        self._lock = Lock()  # a pipeline may call its denoiser from several threads
 
     def before(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         timestep = _timestep(module, args, kwargs)
         with self._lock:
-            self._hear(timestep)
+            self._count(timestep)
 
-    def _hear(self, timestep: float | None) -> None:
-        if self._begun and timestep is not None and timestep == self._last:
+    def _count(self, timestep: float | None) -> None:
+        if self._begun_count and timestep is not None and timestep == self._last:
             return
         self._last = timestep
         self._total = self._total or self._steps(timestep)
-        # A solver that takes more steps than it announced stays at the last one but one until the call returns.
-        self._reporter.step(min(self._begun, max(self._total - 1, 0)), self._total)
-        self._begun += 1
+        # If a solver takes more steps than its total, the number stays at total - 1 until the call returns.
+        self._reporter.step(min(self._begun_count, max(self._total - 1, 0)), self._total)
+        self._begun_count += 1
 
     def finish(self) -> None:
-        total = self._total or self._asked
+        total = self._total or self._requested_steps
         self._reporter.step(total, total)
 
     def _steps(self, first: float | None) -> int:
-        """Distinct timesteps of the only scheduler, from the first one that is drawn.
+        """The number of distinct timesteps of the only scheduler, from the first timestep of this call.
 
-        With several schedulers, the later ones still hold an older call's.
+        With several schedulers it is the requested number: the later schedulers still have the timesteps of an
+        earlier call.
         """
         if len(self._schedulers) != 1 or (timesteps := getattr(self._schedulers[0], "timesteps", None)) is None:
-            return self._asked
-        left = [float(timestep) for timestep in timesteps]
-        # An edit begins in mid-way. Most schedulers are told where; the others' pipelines show the timestep as it is.
+            return self._requested_steps
+        times = [float(timestep) for timestep in timesteps]
+        # An edit does not begin at the first timestep. Most schedulers know the index; else the timestep gives it.
         begin = getattr(self._schedulers[0], "begin_index", None)
         if begin is None:
-            begin = left.index(first) if first in left else 0
+            begin = times.index(first) if first in times else 0
         # Second-order solvers list a timestep twice in a row, for their two evaluations.
-        return len(list(groupby(left[begin:])))
+        return len(list(groupby(times[begin:])))
 
 
 def _schedulers(pipe: Any) -> list[Any]:
-    parts = {id(part): part for part in pipe.components.values() if hasattr(part, "set_timesteps")}
-    return list(parts.values())
+    components = pipe.components.values()
+    schedulers = {id(component): component for component in components if hasattr(component, "set_timesteps")}
+    return list(schedulers.values())
 
 
 def _timestep_parameter(module: torch.nn.Module) -> tuple[int, str] | None:
@@ -116,9 +120,9 @@ def _timestep_parameter(module: torch.nn.Module) -> tuple[int, str] | None:
 
 
 def _timestep(module: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float | None:
-    """The timestep a network is called with; of a batch the largest.
+    """The timestep of a network's call; the largest one of a batch.
 
-    Reading it waits for the device, so what the watch hears is what the device has done, not what is queued for it.
+    Reading it waits for the device. So the reporter gets the steps that the device has done, not those in its queue.
     """
     if (parameter := _timestep_parameter(module)) is None:
         return None

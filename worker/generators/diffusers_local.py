@@ -1,8 +1,8 @@
-"""A generator for the image pipelines of diffusers: a folder beside the catalogue, or an id of the hub.
+"""A generator for the image pipelines of diffusers, loaded from a folder beside the catalogue or from the hub.
 
-Loads one, calls it, and says in Safelight's words what came of it. Which pipeline does which operation is in
-operations.py, what it is called with in parameters.py. Weights come from safetensors only and no code comes with a
-model. No device is touched before `load()`, so a worker may fork after building its generators.
+It loads a pipeline, calls it, and translates its images and errors. `operations.py` chooses the pipeline for a request,
+and `parameters.py` builds the arguments of its call. Weights are loaded from safetensors only, and no code of a model
+is run. No device is used before `load()`, so a worker may fork after it has built its generators.
 """
 
 import gc
@@ -21,30 +21,30 @@ from core.catalog import Model
 from core.errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory, first_line
 from core.generation import ImageRequest, Notice, ProgressReporter, Stopped
 from core.settings import Settings
-from worker.generators.denoiser import denoisers, watched
+from worker.generators.denoiser import denoisers, report_steps
 from worker.generators.mask import paste
 from worker.generators.operations import Operations
-from worker.generators.parameters import call_arguments, call_options, steps_asked
+from worker.generators.parameters import call_arguments, call_options, requested_steps
 from worker.generators.previews import callbacks
 from worker.generators.source import digest, find, load_pipeline
-from worker.generators.truncation import truncated
+from worker.generators.truncation import truncation_notice
 from worker.generators.unclip.pipeline import UnclipPipeline
 
 _log = logging.getLogger(__name__)
 
 _DTYPES: Final = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-_CORES: Final = torch.get_num_threads()  # torch's choice: the physical cores this process may use
-# Below this size an operation is so short that threads wait for each other longer than they work. unclip-mini (11 M) on
-# two busy cores: 0.64 s an image with one thread and 1.61 s with two, 0.38 s and 2.9 s in batches of eight.
+_CORES: Final = torch.get_num_threads()  # torch's default: the physical cores that this process may use
+# In a smaller network, an operation is so short that threads wait for each other longer than they work. unclip-mini
+# (11 M) on two busy cores: 0.64 s an image with one thread and 1.61 s with two, 0.38 s and 2.9 s in batches of eight.
 _PARAMETERS_WORTH_THREADS: Final = 100_000_000
 _NO_MEMORY: Final = ("out of memory", "not enough memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
 
 
 class DiffusersGenerator:
-    """Draws with one diffusers pipeline.
+    """Generates images with one diffusers pipeline.
 
-    Options of the model: `dtype` (float32, float16, bfloat16), `variant` (such as fp16, of the weight files); any other
-    is handed to each call of the pipeline, such as Qwen-Image's true_cfg_scale, and must be one of its parameters.
+    Options of the model: `dtype` (float32, float16, bfloat16) and `variant` of the weight files (such as fp16). Any
+    other option, such as Qwen-Image's true_cfg_scale, is an argument of each call and must be one of its parameters.
     """
 
     def __init__(self, model: Model, settings: Settings) -> None:
@@ -56,11 +56,11 @@ class DiffusersGenerator:
         self._threads = settings.torch_threads
 
     def load(self) -> None:
-        """Bring the weights to the device; see `core.generation.Generator`."""
-        self._ready()
+        """Load the weights to the device; see `core.generation.Generator`."""
+        self._load_operations()
 
-    def _ready(self) -> Operations:
-        """The pipelines, loaded if need be."""
+    def _load_operations(self) -> Operations:
+        """The pipelines; loads them the first time."""
         if self._operations is not None:
             return self._operations
         _quieten()
@@ -71,14 +71,14 @@ class DiffusersGenerator:
         self._pipe.set_progress_bar_config(disable=True)
         if not denoisers(self._pipe):
             name = type(self._pipe).__name__
-            raise ModelUnavailable(f"Model {self._model.id}: {name} has no denoiser to be watched.")
+            raise ModelUnavailable(f"Model {self._model.id}: {name} has no denoiser whose steps could be counted.")
         call_options(self._model, self._pipe)
         operations = Operations(self._model, self._pipe)
         self._threads = self._threads or _threads(self._pipe)
         if isinstance(self._pipe, UnclipPipeline):
-            # A `dtype` of the catalogue is what the operator wants to compute in.
-            spread = device.type == "cpu" and self._threads == 1
-            self._pipe.spread_over(_CORES if spread else 1, autocast="dtype" not in self._model.options)
+            # If the catalogue sets `dtype`, the operator wants the arithmetic in this type.
+            is_parallel = device.type == "cpu" and self._threads == 1
+            self._pipe.spread_over(_CORES if is_parallel else 1, autocast="dtype" not in self._model.options)
             dtype = self._pipe.arithmetic
         self._receipt = {
             "model": self._model.id,
@@ -92,25 +92,25 @@ class DiffusersGenerator:
         return operations
 
     def generate(self, requests: Sequence[ImageRequest], reporter: ProgressReporter) -> Sequence[Image.Image]:
-        """Draw one image a request, in one call of the pipeline; see `core.generation.Generator`."""
-        operations = self._ready()
+        """Generate one image per request, in one call of the pipeline; see `core.generation.Generator`."""
+        operations = self._load_operations()
         if not requests:
             return []
         pipe = operations.pipeline(requests[0])
         options = call_options(self._model, pipe)
         arguments = call_arguments(self._model, pipe, options, requests)
         arguments |= callbacks(pipe, reporter, requests[0].width, requests[0].height)
-        # Set for each call: OpenMP keeps the number per calling thread.
+        # Set for each call: OpenMP stores the number per calling thread.
         torch.set_num_threads(self._threads)
         try:
-            with torch.inference_mode(), watched(pipe, reporter, steps_asked(pipe, arguments)):
+            with torch.inference_mode(), report_steps(pipe, reporter, requested_steps(pipe, arguments)):
                 return _images(pipe(**arguments).images, requests)
         except (Stopped, GenerationError) as error:
-            # The traceback's frames hold the latents; without it they are freed before anyone handles the error.
+            # The frames of the traceback reference the latents. Without it, the latents are freed at once.
             failure: Exception = error.with_traceback(None)
-        except Exception as error:  # a pipeline is others' code and may raise anything; nothing is swallowed
+        except Exception as error:  # a pipeline may raise anything
             failure = self._failure(error, requests)
-        # Raised out here, the new error does not keep the old one, and its frames, as its context.
+        # Raised outside the handler, so that the new error does not reference the old one and its frames.
         if isinstance(failure, OutOfMemory):
             gc.collect()
             if torch.device(self._receipt["device"]).type == "cuda":
@@ -118,55 +118,55 @@ class DiffusersGenerator:
         raise failure
 
     def notices(self, request: ImageRequest) -> Sequence[Notice]:
-        """That the end of a prompt is not read; see `core.generation.Generator`."""
+        """A notice for each prompt that the model does not read to the end; see `core.generation.Generator`."""
         self.load()
         prompts = {"prompt": request.prompt, "negative_prompt": request.negative_prompt or ""}
         options = self._model.options
-        notices = [truncated(self._pipe, options, prompt, param) for param, prompt in prompts.items()]
+        notices = [truncation_notice(self._pipe, options, prompt, param) for param, prompt in prompts.items()]
         return [notice for notice in notices if notice is not None]
 
     def receipt(self) -> dict[str, str]:
-        """What draws the images; loads the model if need be."""
+        """Model revision, library versions, device and dtype; loads the model if necessary."""
         self.load()
         return dict(self._receipt)
 
     def _failure(self, error: Exception, requests: Sequence[ImageRequest]) -> GenerationError:
-        """What an error of the pipeline means to a job."""
+        """The job's error for an error of the pipeline."""
         if _is_out_of_memory(error):
             size = f"{requests[0].width}x{requests[0].height}"
             device = self._receipt["device"]
             return OutOfMemory(f"{len(requests)} image(s) of {size} do not fit into the memory of {device}.")
-        # As text: a record with the error itself would hold the latents until the last handler lets go of it.
+        # Logged as text: a record with the exception would reference the latents until every handler is done with it.
         _log.error("Model %s failed:\n%s", self._model.id, "".join(format_exception(error)))
-        said = f"Model {self._model.id} failed: {type(error).__name__}: {error}"
+        message = f"Model {self._model.id} failed: {type(error).__name__}: {error}"
         if isinstance(error, ValueError | TypeError):
-            return GenerationError(said)  # the pipeline does not take this request, today or tomorrow
-        return GeneratorFailed(said)
+            return GenerationError(message)  # the request is wrong for this pipeline; another attempt would fail too
+        return GeneratorFailed(message)
 
 
 def _quieten() -> None:
-    """Leave progress to the watch and keep the libraries' advice out of a worker's log."""
+    """Turn off the libraries' progress bars and their advice in the worker's log."""
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
 
 
-def _device(wanted: str) -> torch.device:
-    """The device that a setting means. Raises ModelUnavailable if torch does not have it."""
-    if wanted == "auto":
+def _device(setting: str) -> torch.device:
+    """The device of the setting SAFELIGHT_DEVICE. Raises ModelUnavailable if torch does not have it."""
+    if setting == "auto":
         mps = torch.backends.mps.is_available()
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
     try:
-        torch.empty(0, device=wanted)
+        torch.empty(0, device=setting)
     except (RuntimeError, AssertionError) as error:
         reason = first_line(error)
-        raise ModelUnavailable(f"SAFELIGHT_DEVICE is {wanted!r}, which torch cannot use: {reason}") from error
-    return torch.device(wanted)
+        raise ModelUnavailable(f"SAFELIGHT_DEVICE is {setting!r}, which torch cannot use: {reason}") from error
+    return torch.device(setting)
 
 
 def _dtype(model: Model, device: torch.device) -> torch.dtype:
-    """The option `dtype`; else the smallest that is safe: half precision on CUDA, single elsewhere."""
+    """The option `dtype`. By default half precision on CUDA, single precision elsewhere."""
     if name := model.options.get("dtype"):
         if name not in _DTYPES:
             raise ModelUnavailable(f"Model {model.id}: option dtype must be one of {', '.join(_DTYPES)}, not {name!r}.")
@@ -178,13 +178,13 @@ def _dtype(model: Model, device: torch.device) -> torch.dtype:
 
 
 def _threads(pipe: Any) -> int:
-    """CPU threads that draw fastest with the networks of a pipeline."""
+    """The number of CPU threads with which the networks of a pipeline are fastest."""
     largest = max(sum(weight.numel() for weight in module.parameters()) for module in denoisers(pipe))
     return _CORES if largest >= _PARAMETERS_WORTH_THREADS else 1
 
 
 def _images(pixels: Any, requests: Sequence[ImageRequest]) -> list[Image.Image]:
-    """Turn a pipeline's output, (N, H, W, 3) in [0, 1], into images, after a look at whether it is one."""
+    """Check a pipeline's output, (N, H, W, 3) in [0, 1], and convert it to images."""
     if not isinstance(pixels, numpy.ndarray) or pixels.ndim != 4 or pixels.shape[-1] != 3:
         raise GeneratorFailed(f"The pipeline returned no RGB images but {getattr(pixels, 'shape', type(pixels))}.")
     if len(pixels) != len(requests):
@@ -193,7 +193,7 @@ def _images(pixels: Any, requests: Sequence[ImageRequest]) -> list[Image.Image]:
         raise GeneratorFailed("The pipeline returned pixels that are not numbers (NaN or infinity).")
     height, width = pixels.shape[1:3]
     if (width, height) != (requests[0].width, requests[0].height):
-        raise GenerationError(f"The model draws {width}x{height}, not {requests[0].width}x{requests[0].height}.")
+        raise GenerationError(f"The model generates {width}x{height}, not {requests[0].width}x{requests[0].height}.")
     images = [Image.fromarray(_bytes(image)) for image in pixels]
     return [_within_mask(image, request) for image, request in zip(images, requests, strict=True)]
 
@@ -209,7 +209,7 @@ def _within_mask(image: Image.Image, request: ImageRequest) -> Image.Image:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether a device's allocator said no: CUDA and MPS have classes or words for it, the CPU's only words."""
+    """Whether a device is out of memory. Some allocators have a class for it; others only a message."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)

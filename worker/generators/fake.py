@@ -1,7 +1,7 @@
 """A generator without a model: images from a hash of prompts and seed, in a millisecond and without torch.
 
-For tests, demonstrations and load. It takes as long a step as the model's option `step_seconds` says (default 0) and
-misbehaves when a prompt of the call asks for it; the words are in FakeGenerator's docstring.
+For tests, demonstrations and load tests. A step takes the seconds of the model's option `step_seconds` (default 0).
+Certain words in a prompt cause a failure; they are in FakeGenerator's docstring.
 """
 
 import math
@@ -23,22 +23,22 @@ from core.generation import ImageRequest, Notice, ProgressReporter
 from core.settings import Settings
 from worker.generators.mask import paste
 
-REVISION: Final = "2"  # counted up when the same prompt and seed begin to give another image
+REVISION: Final = "2"  # increased when the image of a prompt and a seed changes
 
 
 class FakeGenerator:
-    """Draws a sky, a sun and hills whose colours and places are a hash of prompts and seed, and of nothing else.
+    """Generates a sky, a sun and hills, with colours and positions from a hash of prompts and seed only.
 
-    A variation is such an image of a hash of the image too. An edit is such an image, mixed with the original by the
-    strength. A preview is the image still in fog.
+    For a variation, the hash includes the input image. An edit is such an image, blended with the original by the
+    strength. A preview is the image blended with grey.
 
-    Words in a prompt that make the whole call misbehave:
+    Words in a prompt that affect the whole call:
         [fail]        GeneratorFailed (retryable) after the first step
         [refuse]      a GenerationError that is not retryable, after the first step
         [oom]         OutOfMemory when the call has more than one image
         [oom always]  OutOfMemory however few images the call has
         [crash]       kills its own process with SIGKILL in the middle step
-        [hang]        never comes back from the middle step
+        [hang]        waits forever in the middle step
     """
 
     def __init__(self, model: Model, _settings: Settings | None = None) -> None:
@@ -49,7 +49,7 @@ class FakeGenerator:
         """Do nothing: there are no weights."""
 
     def generate(self, requests: Sequence[ImageRequest], reporter: ProgressReporter) -> Sequence[Image.Image]:
-        """Draw one image a request; see `core.generation.Generator`."""
+        """Generate one image per request; see `core.generation.Generator`."""
         if not requests:
             return []
         prompts = " ".join(request.prompt for request in requests)
@@ -58,20 +58,20 @@ class FakeGenerator:
         steps = requests[0].steps
         reporter.step(0, steps)
         for step in range(1, steps + 1):
-            # Nothing is waited for here: the sleep stands for a device that is busy for so long.
+            # The sleep stands for the time that a device computes.
             time.sleep(self._step_seconds)
             _misbehave(prompts, step, steps)
             reporter.step(step, steps)
             if step < steps:
                 reporter.preview(partial(_previews, requests, step / steps))
-        return [draw(request) for request in requests]
+        return [render(request) for request in requests]
 
     def notices(self, request: ImageRequest) -> Sequence[Notice]:
         """See `core.generation.Generator`."""
         return ()
 
     def receipt(self) -> dict[str, str]:
-        """What drew the images."""
+        """How the images were generated."""
         return {
             "model": self._model.id,
             "revision": REVISION,
@@ -82,7 +82,7 @@ class FakeGenerator:
 
 
 def _misbehave(prompts: str, step: int, steps: int) -> None:
-    """Do the harm that the prompts ask for, if this is the step for it."""
+    """Cause the failure that the prompts name, if this is the step for it."""
     if step == 1 and "[fail]" in prompts:
         raise GeneratorFailed("The prompt asked for a failure.")
     if step == 1 and "[refuse]" in prompts:
@@ -93,25 +93,25 @@ def _misbehave(prompts: str, step: int, steps: int) -> None:
         Event().wait()
 
 
-def draw(request: ImageRequest) -> Image.Image:
-    """The image that a request asks for: (height, width), RGB."""
+def render(request: ImageRequest) -> Image.Image:
+    """The image of a request: RGB, in the request's size."""
     image = _landscape(request)
     if request.image is None or request.strength is None:
         return image
-    edited = Image.blend(request.image, image, request.strength)
-    return edited if request.mask is None else paste(edited, request.image, request.mask)
+    edit = Image.blend(request.image, image, request.strength)
+    return edit if request.mask is None else paste(edit, request.image, request.mask)
 
 
 def _previews(requests: Sequence[ImageRequest], share: float) -> list[Image.Image]:
-    """The images of a call, of which only a share is to be seen."""
-    images = [draw(request) for request in requests]
+    """The images of a call, blended with grey: `share` is the weight of the image."""
+    images = [render(request) for request in requests]
     return [Image.blend(Image.new("RGB", image.size, "grey"), image, share) for image in images]
 
 
 def _landscape(request: ImageRequest) -> Image.Image:
-    """Sky, sun and hills of a prompt and a seed, and of the image of a variation."""
+    """Sky, sun and hills for a prompt and a seed, and for the input image of a variation."""
     width, height = request.width, request.height
-    # 33 bytes: 12 for the sky, 3 for the sun, 6 a hill; each of them decides one colour or one length.
+    # 33 bytes: 12 for the sky, 3 for the sun, 6 for each hill; each is one colour component or one length.
     words = "\n".join([str(request.seed), request.prompt, *filter(None, [request.negative_prompt])])
     subject = request.image.tobytes() if request.image is not None and request.operation == "variation" else b""
     digest = blake2b(words.encode() + subject, digest_size=33).digest()

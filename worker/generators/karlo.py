@@ -1,13 +1,12 @@
 """Karlo's folders (UnCLIPPipeline, UnCLIPImageVariationPipeline) under a diffusers that has moved their classes.
 
 Their model_index.json says that the text projection comes from the module "unclip" of diffusers.pipelines. That module
-has moved to diffusers.pipelines.deprecated and left no name behind, so diffusers can neither load such a folder nor
-one that it has saved itself. Putting the name back is all it takes: the pipelines still draw, with one generator a
-image, and their stages are counted and stopped by the hook that does so for every pipeline. A pipeline class of our
-own would repeat three hundred lines of sampling to gain nothing but previews and a negative prompt.
+has moved to diffusers.pipelines.deprecated without an alias. So diffusers can load neither such a folder nor one that
+it has saved itself. Restoring the old name is enough: the pipelines work, with one torch generator per image, and the
+hooks of `denoiser.py` count and stop their steps. Our own pipeline class would repeat three hundred lines of sampling
+and add only previews and a negative prompt.
 
-The name is there for as long as it is needed and no longer, for diffusers would take our own package of the same name
-for that module.
+The name is restored only during loading, because otherwise diffusers would confuse it with our package `unclip`.
 """
 
 from collections.abc import Iterator
@@ -19,8 +18,8 @@ from diffusers import DiffusionPipeline
 
 
 @contextmanager
-def module_in_place() -> Iterator[None]:
-    """Have `diffusers.pipelines.unclip`, where Karlo's folders look for it, for as long as this lasts."""
+def old_module_name() -> Iterator[None]:
+    """Restore the name `diffusers.pipelines.unclip`, which Karlo's folders refer to, for the `with` block."""
     pipelines: Any = diffusers.pipelines
     if hasattr(pipelines, "unclip"):
         yield
@@ -37,16 +36,16 @@ def module_in_place() -> Iterator[None]:
 
 
 class KarloLoader:
-    """Loads and downloads as `DiffusionPipeline` does, with the module in its place."""
+    """Loads and downloads as `DiffusionPipeline` does, with the old module name restored."""
 
     @staticmethod
     def from_pretrained(folder: Any, **options: Any) -> Any:
         """See `diffusers.DiffusionPipeline.from_pretrained`."""
-        with module_in_place():
+        with old_module_name():
             return DiffusionPipeline.from_pretrained(folder, **options)
 
     @staticmethod
     def download(name: str, **options: Any) -> Any:
         """See `diffusers.DiffusionPipeline.download`."""
-        with module_in_place():
+        with old_module_name():
             return DiffusionPipeline.download(name, **options)

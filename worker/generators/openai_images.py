@@ -1,9 +1,8 @@
-"""Images from OpenAI's Images API, or from one that speaks like it: one request a job, sent once.
+"""Images from OpenAI's Images API, or from a compatible one: one request per job, sent once.
 
-The SDK's own retries are off, as each of them is billed; whether a job is tried again is decided by
-`worker/generation/provider.py` from what `openai_replies` makes of the answer. A connection serves one request: one
-that lay idle may be closed by the other side just when a request is written to it, and then nobody could tell whether
-it was read.
+The SDK's own retries are off, because each would be billed. `worker/generation/provider.py` decides whether a job is
+tried again, from the outcome that `openai_replies` reports. Each request has a new connection: the server may close
+an idle connection just when a request is written to it, and then nobody knows whether the request was read.
 """
 
 import asyncio
@@ -31,7 +30,7 @@ CONNECT_SECONDS: Final = 10.0
 
 
 class OpenAIImages:
-    """Draws with one model of the Images API; `source` of its catalogue entry is OpenAI's name for it."""
+    """Generates images with one model of the Images API; `source` of its catalogue entry is OpenAI's name for it."""
 
     def __init__(self, model: Model, settings: Settings) -> None:
         if settings.openai_api_key is None:
@@ -45,11 +44,11 @@ class OpenAIImages:
         self._key = settings.openai_api_key.get_secret_value()
         self._base_url = settings.openai_base_url
         self._timeout = settings.openai_timeout
-        self._verify = httpx2.create_ssl_context()  # shared: to read the certificates takes 20 ms
+        self._verify = httpx2.create_ssl_context()  # shared, because reading the certificates takes 20 ms
 
     @property
     def timeout(self) -> timedelta:
-        """How long a call takes at most."""
+        """The maximum duration of a call."""
         return self._timeout
 
     def fingerprint(self, requests: Sequence[ImageRequest]) -> bytes:
@@ -65,8 +64,8 @@ class OpenAIImages:
         try:
             return asyncio.run(self._send(requests, call_id, show))
         except TimeoutError:
-            waited = self._timeout.total_seconds()
-            return Reply(CallOutcome.UNKNOWN, error=ProviderOutcomeUnknown(f"No answer within {waited:g} s."))
+            seconds = self._timeout.total_seconds()
+            return Reply(CallOutcome.UNKNOWN, error=ProviderOutcomeUnknown(f"No answer within {seconds:g} s."))
         except APIStatusError as error:
             return openai_replies.of_refusal(error)
         except APIConnectionError as error:
@@ -75,15 +74,15 @@ class OpenAIImages:
             return openai_streams.of_error_event(error)
 
     async def _send(self, requests: Sequence[ImageRequest], call_id: str, show: Show) -> Reply:
-        """Send the request and read the answer whole, within the time that a call may take."""
+        """Send the request and read the whole answer within the maximum duration of a call."""
         request, parameters = requests[0], self._parameters(requests)
         model = parameters["model"]
-        # One clock over everything: the transport's own timeouts begin anew with every byte of a trickle.
+        # One timeout for the whole call: the transport's own timeouts begin again with every byte.
         async with asyncio.timeout(self._timeout.total_seconds()), self._client(requests, call_id) as client:
             if request.image is not None:
                 parameters["image"] = ("image.png", _png(request.image), "image/png")
             if request.mask is not None:
-                parameters["mask"] = ("mask.png", _png(_hole(request.mask)), "image/png")
+                parameters["mask"] = ("mask.png", _png(_transparent_where_white(request.mask)), "image/png")
             if request.parameters.partial_images:
                 images = client.images
                 stream: Any = await (images.generate if request.image is None else images.edit)(**parameters)
@@ -106,12 +105,12 @@ class OpenAIImages:
         }
 
     def _client(self, requests: Sequence[ImageRequest], call_id: str) -> AsyncOpenAI:
-        most = openai_replies.max_bytes(requests)
+        max_bytes = openai_replies.max_bytes(requests)
 
-        async def bound(response: httpx2.Response) -> None:
+        async def limit_size(response: httpx2.Response) -> None:
             if response.headers.get("content-encoding", "identity") != "identity":
                 raise AnswerTooLarge("The answer is compressed, so that its size is not known.")
-            response.stream = _Bounded(response.stream, most)
+            response.stream = _LimitedStream(response.stream, max_bytes)
 
         total = self._timeout.total_seconds()
         return AsyncOpenAI(
@@ -125,25 +124,25 @@ class OpenAIImages:
                 verify=self._verify,
                 limits=httpx2.Limits(max_connections=1, max_keepalive_connections=0),
                 follow_redirects=False,
-                event_hooks={"response": [bound]},
+                event_hooks={"response": [limit_size]},
             ),
         )
 
 
-class _Bounded(httpx2.AsyncByteStream):
-    """An answer that is given up once it is larger than any that was asked for."""
+class _LimitedStream(httpx2.AsyncByteStream):
+    """The body of an answer; raises AnswerTooLarge when it exceeds a number of bytes."""
 
-    def __init__(self, inner: object, most: int) -> None:
+    def __init__(self, inner: object, max_bytes: int) -> None:
         assert isinstance(inner, httpx2.AsyncByteStream)  # noqa: S101 - an AsyncClient makes no other
         self._inner = inner
-        self._most = most
+        self._max_bytes = max_bytes
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        read = 0
+        byte_count = 0
         async for chunk in self._inner:
-            read += len(chunk)
-            if read > self._most:
-                raise AnswerTooLarge(f"The answer has more than {self._most} bytes.")
+            byte_count += len(chunk)
+            if byte_count > self._max_bytes:
+                raise AnswerTooLarge(f"The answer has more than {self._max_bytes} bytes.")
             yield chunk
 
     async def aclose(self) -> None:
@@ -156,8 +155,8 @@ def _png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _hole(mask: Image.Image) -> Image.Image:
-    """Our mask, white where an edit may draw, as OpenAI's: transparent there."""
+def _transparent_where_white(mask: Image.Image) -> Image.Image:
+    """OpenAI's form of our mask: transparent where ours is white, where an edit may change the image."""
     image = Image.new("RGBA", mask.size)
     image.putalpha(ImageChops.invert(mask))
     return image

@@ -1,8 +1,8 @@
-"""What OpenAI's answers mean: images, a refusal, "not now", a failure, or that nobody knows.
+"""Translates OpenAI's answers into the outcome of a call: success, refusal, limited, failure or unknown.
 
-The one question behind all of it is whether an image may have been drawn, and so billed. It was not if the request
-never left, or if OpenAI itself says so by a status. A gateway's status (502, 504, 52x) says nothing about the server
-behind it, and a connection that broke after the request was sent says nothing at all.
+What matters is whether an image may have been generated, and so billed. It was not if the request was never sent, or if
+a status of OpenAI itself says so. A gateway's status (502, 504, 52x) says nothing about the server behind it, nor does
+a connection that breaks after the request was sent.
 """
 
 import base64
@@ -41,49 +41,51 @@ NOTHING_SENT: Final = (
     httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol, httpx2.ProxyError,
 )  # fmt: skip
 GATEWAYS: Final = frozenset({502, 504, *range(520, 528)})
-"""Statuses of a gateway that had no proper answer from the server behind it (Cloudflare's are 520 to 527)."""
+"""Statuses of a gateway that got no valid answer from the server behind it (Cloudflare's are 520 to 527)."""
 
 MODERATION: Final = frozenset({"moderation_blocked", "content_policy_violation"})
 
 MAX_PIXELS: Final = 3840 * 2160 * 2
-"""Twice the largest image that OpenAI's models draw."""
+"""Twice the largest image that OpenAI's models generate."""
 
 USUAL_WAIT: Final = timedelta(seconds=10)
-"""After a 429 that does not say how long."""
+"""After a 429 that does not name a time."""
 
 MAX_WAIT: Final = timedelta(hours=1)
 
 UNREADABLE = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, EOFError, Image.DecompressionBombError,
 )  # fmt: skip
-"""What reading a forged answer may raise."""
+"""The exceptions that reading a malformed answer may raise."""
 
 Usd = Annotated[Decimal, Ge(0)]
 
 
 class AnswerTooLarge(httpx2.RequestError):
-    """An answer is larger than the images that were asked for can be."""
+    """An answer is larger than the requested images can be."""
 
 
 class Options(BaseModel):
-    """The options of a catalogue entry: how to draw, and OpenAI's prices for a million tokens, in US dollars."""
+    """The options of a catalogue entry: quality, moderation, and OpenAI's prices in US dollars per million tokens."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    quality: Quality = Field("auto", description="Of requests that do not say one.")
+    quality: Quality = Field("auto", description="Of requests that do not set a quality.")
     moderation: Literal["low", "auto"] = "auto"
     usd_text_input: Usd | None = Field(None, description="Tokens of the prompt.")
-    usd_image_input: Usd | None = Field(None, description="Tokens of the images that an edit begins with.")
-    usd_output: Usd | None = Field(None, description="Tokens of the images drawn.")
+    usd_image_input: Usd | None = Field(None, description="Tokens of the input images of an edit.")
+    usd_output: Usd | None = Field(None, description="Tokens of the generated images.")
 
     def parameters(self, request: ImageRequest) -> dict[str, str]:
-        """What of it goes into a request, which may say its own quality; an edit takes no moderation."""
+        """The parameters of a request that come from these options. Its own quality has precedence."""
         quality = request.parameters.quality
-        said: dict[str, str] = {"quality": self.quality if quality == "auto" else quality}
-        return said if request.operation == "edit" else said | {"moderation": self.moderation}
+        parameters: dict[str, str] = {"quality": self.quality if quality == "auto" else quality}
+        if request.operation != "edit":  # the API has no such parameter for edits
+            parameters["moderation"] = self.moderation
+        return parameters
 
     def cost(self, usage: Mapping[str, Any]) -> Decimal | None:
-        """What a call cost, in US dollars; None without prices, or where the usage is not as documented."""
+        """The cost of a call in US dollars; None without prices, or if the usage is not as documented."""
         if self.usd_text_input is None or self.usd_image_input is None or self.usd_output is None:
             return None
         try:
@@ -99,36 +101,36 @@ class Options(BaseModel):
 
 
 def max_bytes(requests: Sequence[ImageRequest]) -> int:
-    """More than the largest honest answer has: images without any compression, in base 64."""
+    """An upper bound of a valid answer's size: images without compression, in base64."""
     pixels = requests[0].width * requests[0].height
     return (len(requests) + requests[0].parameters.partial_images) * (pixels * 4 * 4 // 3 + 2**20)
 
 
 def of_answer(response: httpx2.Response, model: str, n: int, options: Options) -> Reply:
-    """A 200: images, if they can be read. It is billed either way."""
+    """The reply for a 200: images if they can be read. It is billed in either case."""
     try:
-        said = response.json()
+        body = response.json()
     except UNREADABLE as error:
         return unreadable(response, error)
-    return of_said(response, said, model, n, options)
+    return of_body(response, body, model, n, options)
 
 
-def of_said(response: httpx2.Response, said: Any, model: str, n: int, options: Options) -> Reply:
-    """What came with a 200, in whatever way."""
+def of_body(response: httpx2.Response, body: Any, model: str, n: int, options: Options) -> Reply:
+    """The reply for the JSON of a 200, from a response or from an event of a stream."""
     request_id = response.headers.get("x-request-id")
     usage: dict[str, Any] | None = None
     cost: Decimal | None = None
     try:
-        usage = said.get("usage")
+        usage = body.get("usage")
         cost = None if usage is None else options.cost(usage)
-        drawn = [image(one["b64_json"]) for one in said["data"]]
-        if len(drawn) != n:
-            raise ValueError(f"{len(drawn)} images came where {n} were asked for")
+        images = [image(entry["b64_json"]) for entry in body["data"]]
+        if len(images) != n:
+            raise ValueError(f"{len(images)} images instead of {n}")
     except UNREADABLE as error:
         return unreadable(response, error, usage if isinstance(usage, dict) else None, cost)
     return Reply(
         CallOutcome.SUCCEEDED,
-        images=drawn,
+        images=images,
         http_status=response.status_code,
         request_id=request_id,
         usage=usage,
@@ -138,7 +140,7 @@ def of_said(response: httpx2.Response, said: Any, model: str, n: int, options: O
             "provider": "openai",
             "provider_model": model,
             "provider_request_id": request_id,
-            "quality": said.get("quality"),
+            "quality": body.get("quality"),
             "usage": usage,
             "cost_usd": None if cost is None else float(cost),
             "openai": openai.__version__,
@@ -152,7 +154,7 @@ def unreadable(
     usage: dict[str, Any] | None = None,
     cost: Decimal | None = None,
 ) -> Reply:
-    """A 200 without an image that could be read."""
+    """The reply for a 200 whose images cannot be read."""
     return Reply(
         CallOutcome.UNREADABLE,
         error=ProviderAnswerUnreadable(f"OpenAI's answer cannot be read: {type(error).__name__}: {short(error)}"),
@@ -164,57 +166,57 @@ def unreadable(
 
 
 def of_refusal(error: APIStatusError) -> Reply:
-    """Any status but a 2xx."""
+    """The reply for any status but a 2xx."""
     outcome, ours, wait = _meaning(error)
     return Reply(outcome, error=ours, http_status=error.status_code, request_id=error.request_id, wait=wait)
 
 
 def of_broken_connection(error: APIConnectionError) -> Reply:
-    """No whole answer."""
+    """The reply for a connection that gave no complete answer."""
     cause = error.__cause__ or error
-    why = f"{type(cause).__name__}: {short(cause)}"
+    detail = f"{type(cause).__name__}: {short(cause)}"
     if isinstance(cause, NOTHING_SENT):
-        return Reply(CallOutcome.FAILED, error=ProviderUnavailable(f"OpenAI cannot be reached. {why}"))
+        return Reply(CallOutcome.FAILED, error=ProviderUnavailable(f"OpenAI cannot be reached. {detail}"))
     if isinstance(cause, AnswerTooLarge):
         return Reply(CallOutcome.UNREADABLE, error=ProviderAnswerUnreadable(short(cause)))
     return Reply(
         CallOutcome.UNKNOWN,
-        error=ProviderOutcomeUnknown(f"The connection to OpenAI broke after the request was sent. {why}"),
+        error=ProviderOutcomeUnknown(f"The connection to OpenAI broke after the request was sent. {detail}"),
     )
 
 
 def _meaning(error: APIStatusError) -> tuple[CallOutcome, GenerationError, timedelta | None]:
-    """Outcome, error and how long to wait."""
-    status, code, said = error.status_code, error.code or error.type or "", short(error)
+    """Outcome, our error, and how long to wait."""
+    status, code, message = error.status_code, error.code or error.type or "", short(error)
     if code in MODERATION:
         return CallOutcome.REFUSED, ContentPolicyViolation(moderated(error)), None
     if code in ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active"):
-        return CallOutcome.FAILED, ProviderQuotaExhausted(f"OpenAI's account has no credit left: {said}"), None
-    if status == 401:  # OpenAI's own words quote a part of the key
+        return CallOutcome.FAILED, ProviderQuotaExhausted(f"OpenAI's account has no credit left: {message}"), None
+    if status == 401:  # OpenAI's message quotes a part of the key
         advice = "OpenAI does not accept the API key: set SAFELIGHT_OPENAI_API_KEY of the workers to a valid one."
         return CallOutcome.FAILED, ProviderAuthentication(advice), None
     if status == 403:
-        advice = f"The key in SAFELIGHT_OPENAI_API_KEY may not do this at OpenAI: {said}"
+        advice = f"The key in SAFELIGHT_OPENAI_API_KEY may not do this at OpenAI: {message}"
         return CallOutcome.FAILED, ProviderAuthentication(advice), None
     wait = _retry_after(error.response.headers)
     if status == 429:
         wait = max(wait or _until_reset(error.response.headers) or USUAL_WAIT, timedelta(0))
-        return CallOutcome.LIMITED, ProviderRateLimited(f"OpenAI wants fewer calls: {said}"), wait
+        return CallOutcome.LIMITED, ProviderRateLimited(f"OpenAI wants fewer calls: {message}"), wait
     if status in GATEWAYS:
-        doubt = f"A gateway before OpenAI answered {status}; nobody knows whether an image was drawn."
+        doubt = f"A gateway before OpenAI answered {status}; nobody knows whether an image was generated."
         return CallOutcome.UNKNOWN, ProviderOutcomeUnknown(doubt), wait
     if status >= 500 or status in (408, 409, 425):
-        return CallOutcome.FAILED, ProviderUnavailable(f"OpenAI answered {status}: {said}"), wait
-    return CallOutcome.REFUSED, ProviderRefused(f"OpenAI answered {status}: {said}"), None
+        return CallOutcome.FAILED, ProviderUnavailable(f"OpenAI answered {status}: {message}"), wait
+    return CallOutcome.REFUSED, ProviderRefused(f"OpenAI answered {status}: {message}"), None
 
 
 def moderated(error: APIError) -> str:
-    """That moderation refuses it, and why."""
+    """The message for a refusal by moderation."""
     return f"OpenAI's moderation refuses it: {short(error)}"
 
 
 def image(b64_json: str) -> Image.Image:
-    """An image as RGB; its size is looked at before it is decoded."""
+    """Decode an image as RGB, after a check of its size."""
     data = base64.b64decode(b64_json, validate=True)
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
         if image.width * image.height > MAX_PIXELS:
@@ -224,14 +226,14 @@ def image(b64_json: str) -> Image.Image:
 
 
 def _retry_after(headers: Mapping[str, str]) -> timedelta | None:
-    """How long `retry-after-ms` or `retry-after` asks us to wait."""
+    """The wait that `retry-after-ms` or `retry-after` requires."""
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", milliseconds := headers.get("retry-after-ms", "")):
         return min(timedelta(milliseconds=min(float(milliseconds), 1e12)), MAX_WAIT)
     return parse_retry_after(headers.get("retry-after"), longest=MAX_WAIT)
 
 
 def _until_reset(headers: Mapping[str, str]) -> timedelta | None:
-    """How long until a limit that is used up allows the next call; None while none is."""
+    """How long until every used-up rate limit allows the next call; None if no limit is used up."""
     waits = [
         wait
         for kind in ("requests", "images", "tokens")
@@ -253,6 +255,6 @@ def _duration(text: str) -> timedelta | None:
 
 
 def short(error: BaseException) -> str:
-    """An error's words, of a length that suits a job."""
-    words = error.body.get("message") if isinstance(error, APIError) and isinstance(error.body, dict) else None
-    return (words if isinstance(words, str) else str(error))[:500]
+    """An error's message, shortened for a job."""
+    message = error.body.get("message") if isinstance(error, APIError) and isinstance(error.body, dict) else None
+    return (message if isinstance(message, str) else str(error))[:500]

@@ -1,7 +1,7 @@
-"""OpenAI's answer as a stream of events: looks at the image while it is drawn, then the image.
+"""OpenAI's answer as a stream of events: partial images while the image is generated, then the image.
 
-Once it has begun, only an image or a refusal by moderation say what came of the request. A stream that breaks, ends or
-fails in between leaves that open, exactly as a broken answer does: what was drawn until then may be billed.
+Once the stream has begun, only an image or a refusal by moderation is a known outcome. If the stream breaks, ends early
+or reports another error, the outcome is unknown, because what was generated until then may be billed.
 """
 
 import logging
@@ -21,7 +21,7 @@ from worker.generators.openai_replies import (
     image,
     moderated,
     of_answer,
-    of_said,
+    of_body,
     short,
     unreadable,
 )
@@ -35,24 +35,25 @@ COMPLETED: Final = frozenset({"image_generation.completed", "image_edit.complete
 async def of_stream(
     stream: AsyncStream[ImageGenStreamEvent | ImageEditStreamEvent], model: str, options: Options, show: Show
 ) -> Reply:
-    """Read a 200 of one image to its end, passing the looks on. An answer that is no stream is read as one.
+    """Read the stream of a 200 with one image to its end, and show its partial images.
 
-    Raises the SDK's errors: an APIConnectionError where the stream breaks, an APIError for an event that is an error.
+    An answer that is no stream is read as a whole. Raises the SDK's errors: an APIConnectionError if the stream breaks,
+    an APIError for an error event.
     """
     response = stream.response
     if not response.headers.get("content-type", "").startswith("text/event-stream"):
         await response.aread()
         return of_answer(response, model, 1, options)
-    looks = 0
+    partial_count = 0
     try:
         async for event in stream:
             kind = getattr(event, "type", "")
             if kind in PARTIAL:
-                _look(event, looks, show)
-                looks += 1
+                _show_partial(event, partial_count, show)
+                partial_count += 1
             elif kind in COMPLETED:
-                said: Mapping[str, Any] = event.model_dump(warnings=False)
-                return of_said(response, {**said, "data": [said]}, model, 1, options)
+                fields: Mapping[str, Any] = event.model_dump(warnings=False)
+                return of_body(response, {**fields, "data": [fields]}, model, 1, options)
             elif kind == "error":
                 raise APIError(str(getattr(event, "message", kind)), response.request, body=event.model_dump())
     except ValueError as error:
@@ -66,18 +67,18 @@ async def of_stream(
 
 
 def of_error_event(error: APIError) -> Reply:
-    """A stream whose last event says that it failed. Only moderation says for sure that no image comes of it."""
+    """The reply for an error event. Only after a refusal by moderation it is certain that there is no image."""
     if error.code in MODERATION:
         return Reply(CallOutcome.REFUSED, error=ContentPolicyViolation(moderated(error)), http_status=200)
-    doubt = f"OpenAI broke off after it had begun to draw: {short(error)}"
+    doubt = f"OpenAI stopped after it had begun to generate: {short(error)}"
     return Reply(CallOutcome.UNKNOWN, error=ProviderOutcomeUnknown(doubt), http_status=200)
 
 
-def _look(event: Any, number: int, show: Show) -> None:
-    """Pass on a look at the image, if it can be read: the image itself matters more."""
+def _show_partial(event: Any, number: int, show: Show) -> None:
+    """Show a partial image. One that cannot be read is only logged: the final image matters more."""
     try:
-        seen = image(event.b64_json)
+        partial_image = image(event.b64_json)
     except UNREADABLE as error:
-        log.warning("look %d cannot be read: %s: %s", number, type(error).__name__, short(error))
+        log.warning("partial image %d cannot be read: %s: %s", number, type(error).__name__, short(error))
     else:
-        show(number, seen)
+        show(number, partial_image)

@@ -1,8 +1,8 @@
-"""Which pipelines draw with a model's weights: from a text, over an image, inside a mask, or after an image.
+"""Chooses the pipeline for a request: text-to-image, image-to-image, inpainting or variation.
 
-diffusers has a class for each task and knows which belong together; those of one model share every weight. What a class
-can do is read from diffusers' own tables, else from the parameters of its call, else from `tasks`, which our own
-pipelines have. No pipeline is called here.
+diffusers has a class for each task and knows which classes belong together; the pipelines of one model share all
+weights. The tasks of a class are those of its attribute `tasks`, which our own pipelines have; else those of diffusers'
+tables; else they follow from the parameters of its call. No pipeline is called here.
 """
 
 from typing import Any, Final, Literal
@@ -14,7 +14,7 @@ from core.catalog import Model
 from core.errors import GenerationError, ModelUnavailable
 from core.generation import ImageRequest
 from core.parameters import Operation
-from worker.generators.parameters import parameters
+from worker.generators.parameters import call_parameters
 
 Task = Literal["text-to-image", "image-to-image", "inpainting", "variation"]
 
@@ -33,7 +33,7 @@ _TASKS: Final[dict[Operation, tuple[Task, ...]]] = {
     "edit": ("image-to-image", "inpainting"),
     "variation": ("variation",),
 }
-# Takes a prompt beside the image, as image-to-image does, but looks at the image only.
+# Has parameters for a prompt and an image, as image-to-image does, but uses the image only.
 _VARIES_WITH_A_PROMPT: Final = "StableUnCLIPImg2ImgPipeline"
 
 _SCHEDULERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
@@ -57,12 +57,12 @@ _SCHEDULERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 
 
 class Operations:
-    """The pipelines of one model, made of the one that its folder holds."""
+    """The pipelines of one model, made from the pipeline that its folder contains."""
 
     def __init__(self, model: Model, pipe: Any) -> None:
-        """Raises ModelUnavailable if the pipeline can do nothing of what the catalogue says of the model."""
+        """Raises ModelUnavailable if the pipeline can do none of the operations that the catalogue lists."""
         self._model = model
-        self._loaded = pipe
+        self._pipe = pipe
         self._pipes: dict[Task, Any] = dict.fromkeys(tasks(pipe), pipe)
         self._schedulers: dict[str | None, Any] = {None: getattr(pipe, "scheduler", None)}
         if not self._pipes:
@@ -78,7 +78,7 @@ class Operations:
             )
 
     def pipeline(self, request: ImageRequest) -> Any:
-        """The pipeline that does what a request asks for. Raises GenerationError if there is none."""
+        """The pipeline for a request. Raises GenerationError if there is none."""
         task = task_of(request)
         if self._can(task):
             pipe = self._pipes[task]
@@ -86,7 +86,7 @@ class Operations:
                 pipe.scheduler = self._scheduler(request.parameters.scheduler)
             return pipe
         raise GenerationError(
-            f"Model {self._model.id} cannot do {task}: {type(self._loaded).__name__} has no pipeline for it."
+            f"Model {self._model.id} cannot do {task}: {type(self._pipe).__name__} has no pipeline for it."
         )
 
     def _scheduler(self, name: str | None) -> Any:
@@ -108,9 +108,9 @@ class Operations:
         return self._schedulers[name]
 
     def _can(self, task: Task) -> bool:
-        if task not in self._pipes and task in _AUTOMATIC and not _only_inpaints(self._loaded):
+        if task not in self._pipes and task in _AUTOMATIC and not _only_inpaints(self._pipe):
             try:
-                pipe = _AUTOMATIC[task].from_pipe(self._loaded)  # shares the networks and the scheduler
+                pipe = _AUTOMATIC[task].from_pipe(self._pipe)  # shares the networks and the scheduler
             except ValueError:  # diffusers has no such class for this family
                 return False
             pipe.set_progress_bar_config(disable=True)
@@ -119,30 +119,30 @@ class Operations:
 
 
 def task_of(request: ImageRequest) -> Task:
-    """What diffusers calls the thing that a request asks for."""
+    """The task of a request, by the name that diffusers uses."""
     if request.operation == "edit":
         return "image-to-image" if request.mask is None else "inpainting"
     return "text-to-image" if request.operation == "generation" else "variation"
 
 
 def tasks(pipe: Any) -> set[Task]:
-    """What a pipeline itself can do; empty for one that is no painter by text or by image."""
-    if (own := getattr(pipe, "tasks", None)) is not None:
-        return set(own)
+    """The tasks that a pipeline itself can do; empty if its input is neither a prompt nor an image."""
+    if (declared_tasks := getattr(pipe, "tasks", None)) is not None:
+        return set(declared_tasks)
     if _only_inpaints(pipe):
         return {"inpainting"}
-    if known := {task for task, table in _TABLES.items() if type(pipe) in table.values()}:
-        return known
-    taken = parameters(pipe).keys()
-    if "image" not in taken:
-        return {"text-to-image"} if "prompt" in taken else set()
-    if "prompt" not in taken or type(pipe).__name__ == _VARIES_WITH_A_PROMPT:
+    if listed_tasks := {task for task, table in _TABLES.items() if type(pipe) in table.values()}:
+        return listed_tasks
+    names = call_parameters(pipe).keys()
+    if "image" not in names:
+        return {"text-to-image"} if "prompt" in names else set()
+    if "prompt" not in names or type(pipe).__name__ == _VARIES_WITH_A_PROMPT:
         return {"variation"}
-    return {"inpainting"} if "mask_image" in taken else {"image-to-image"}
+    return {"inpainting"} if "mask_image" in names else {"image-to-image"}
 
 
 def _only_inpaints(pipe: Any) -> bool:
-    """Whether the denoiser is made for inpainting: it sees latents, mask and masked latents at once."""
+    """Whether the denoiser is trained for inpainting: its input is latents, mask and masked latents."""
     unet, vae = pipe.components.get("unet"), pipe.components.get("vae")
     if unet is None or vae is None or not hasattr(vae.config, "latent_channels"):
         return False

@@ -1,7 +1,7 @@
-"""A look at unfinished images: what a pipeline's callback is given so that it offers one between two steps.
+"""Previews of unfinished images: a callback of the pipeline offers one to the progress reporter after each step.
 
-Pipelines with a `preview` of their own and those with diffusers' standard autoencoder can be looked at; all others draw
-on unseen. Nothing is decoded unless the watch wants to look.
+Previews need a pipeline with its own method `preview` or with diffusers' standard autoencoder; other pipelines have
+none. Latents are decoded only if the reporter wants the preview.
 """
 
 from functools import partial
@@ -14,30 +14,30 @@ from PIL import Image
 from torch import Tensor
 
 from core.generation import ProgressReporter
-from worker.generators.parameters import parameters
+from worker.generators.parameters import call_parameters
 
 _LARGEST_LATENTS: Final = 32
-"""Latents are reduced to this side before they are decoded: 256 px of most models, in a fraction of a step's time."""
+"""Latents are scaled down to this side before decoding: 256 px with most models, in a fraction of a step's time."""
 
 
 def callbacks(pipe: Any, reporter: ProgressReporter, width: int, height: int) -> dict[str, Any]:
-    """Arguments that make a call of `pipe` offer previews to `watch`; none for a pipeline that cannot be looked at."""
-    seen = "clean_latents" if hasattr(pipe, "preview") else "latents"
-    if "callback_on_step_end" not in parameters(pipe) or seen not in pipe._callback_tensor_inputs:
+    """The arguments that make a call of `pipe` offer previews to `reporter`; empty if the pipeline has none."""
+    tensor_name = "clean_latents" if hasattr(pipe, "preview") else "latents"
+    if "callback_on_step_end" not in call_parameters(pipe) or tensor_name not in pipe._callback_tensor_inputs:
         return {}
     if not hasattr(pipe, "preview") and not _has_standard_autoencoder(pipe):
         return {}
 
-    def offer(pipe: Any, step: int, timestep: Any, told: dict[str, Tensor]) -> dict[str, Tensor]:
-        if step + 1 < getattr(pipe, "num_timesteps", step + 2):  # after the last one comes the image itself
-            latents = told.pop(seen)
+    def offer(pipe: Any, step: int, timestep: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        if step + 1 < getattr(pipe, "num_timesteps", step + 2):  # the last step gives the image itself
+            latents = tensors.pop(tensor_name)
             if hasattr(pipe, "preview"):
                 reporter.preview(partial(pipe.preview, latents))
             elif (grid := _grid(pipe, latents, width, height)) is not None:
-                reporter.preview(partial(_decoded, pipe.vae, grid))
+                reporter.preview(partial(_decode, pipe.vae, grid))
         return {}
 
-    return {"callback_on_step_end": offer, "callback_on_step_end_tensor_inputs": [seen]}
+    return {"callback_on_step_end": offer, "callback_on_step_end_tensor_inputs": [tensor_name]}
 
 
 def _has_standard_autoencoder(pipe: Any) -> bool:
@@ -49,13 +49,13 @@ def _has_standard_autoencoder(pipe: Any) -> bool:
 
 
 def _grid(pipe: Any, latents: Tensor, width: int, height: int) -> Tensor | None:
-    """Latents as (N, C, H, W); None for a shape that is not known."""
+    """Latents as (N, C, H, W); None for an unknown shape."""
     if latents.ndim == 3 and hasattr(pipe, "_unpack_latents"):  # Flux keeps them as a row of patches
         latents = pipe._unpack_latents(latents, height, width, pipe.vae_scale_factor)
     return latents if latents.ndim == 4 and latents.shape[1] == pipe.vae.config.latent_channels else None
 
 
-def _decoded(vae: AutoencoderKL, latents: Tensor) -> list[Image.Image]:
+def _decode(vae: AutoencoderKL, latents: Tensor) -> list[Image.Image]:
     """Small images of latents (N, C, H, W)."""
     config, (height, width) = vae.config, latents.shape[-2:]
     reduction = max(1.0, max(height, width) / _LARGEST_LATENTS)

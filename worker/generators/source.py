@@ -1,7 +1,7 @@
-"""Where the files of a diffusers model come from: a folder beside the catalogue, or the hub.
+"""Finds and loads the files of a diffusers model: a folder beside the catalogue, or a repository of the hub.
 
-Finds the folder, refuses what must not be loaded (pickled weights, code that comes with a model), loads the pipeline
-and names its revision. Which device, which dtype and how to draw are `diffusers_local.py`'s concern.
+It refuses pickled weights and code that comes with a model, because both could run anything. `diffusers_local.py`
+chooses device and dtype and generates the images.
 """
 
 import importlib
@@ -35,7 +35,7 @@ def find(model: Model, models_dir: Path) -> tuple[Path, str | None]:
         raise ModelUnavailable(f"The catalogue gives model {model.id} no source.")
     if folder.is_dir():
         return folder, None
-    # A hub id is `owner/name`; whatever looks otherwise was meant as a folder.
+    # A hub id is `owner/name`; anything else is the path of a folder.
     if model.source.count("/") != 1 or model.source.startswith((".", "/")):
         raise ModelUnavailable(f"Model {model.id}: there is no folder {folder}.")
     _log.info("Looking for %s on the hub; the first time it is downloaded, which may take long", model.source)
@@ -57,7 +57,7 @@ def find(model: Model, models_dir: Path) -> tuple[Path, str | None]:
 
 
 def _pipeline_class(model: Model, folder: Path) -> Any:
-    """What loads a folder. Raises ModelUnavailable for what is missing or must not be loaded."""
+    """The class that loads a folder. Raises ModelUnavailable if it is missing or must not be loaded."""
     path = folder / "model_index.json"
     try:
         index = json.loads(path.read_text("utf-8"))
@@ -78,14 +78,14 @@ def _pipeline_class(model: Model, folder: Path) -> Any:
 
 
 def load_pipeline(model: Model, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    """The pipeline of a folder, on its device and nothing checked yet but that it loads. Raises ModelUnavailable."""
+    """Load the pipeline of a folder to a device. Raises ModelUnavailable."""
     pipeline = _pipeline_class(model, folder)
-    for part in (path for path in folder.iterdir() if path.is_dir()):
-        suffixes = {path.suffix for path in part.iterdir()}
+    for component in (path for path in folder.iterdir() if path.is_dir()):
+        suffixes = {path.suffix for path in component.iterdir()}
         if suffixes & _PICKLES and ".safetensors" not in suffixes:
             raise ModelUnavailable(
-                f"Model {model.id}: {part} has pickled weights only ({', '.join(sorted(suffixes & _PICKLES))}), which "
-                "can run code when loaded. Convert them to safetensors."
+                f"Model {model.id}: {component} has pickled weights only ({', '.join(sorted(suffixes & _PICKLES))}), "
+                "which can run code when loaded. Convert them to safetensors."
             )
     try:
         pipe = pipeline.from_pretrained(
@@ -97,7 +97,7 @@ def load_pipeline(model: Model, folder: Path, device: torch.device, dtype: torch
             local_files_only=True,
         )
         pipe.to(device)
-    except Exception as error:  # whatever a broken folder makes the libraries raise, the model cannot be had
+    except Exception as error:  # a broken folder can make the libraries raise anything
         raise ModelUnavailable(
             f"Model {model.id}: {folder} could not be loaded: {type(error).__name__}: {error}"
         ) from error
@@ -105,7 +105,7 @@ def load_pipeline(model: Model, folder: Path, device: torch.device, dtype: torch
 
 
 def digest(folder: Path) -> str:
-    """sha256 over names and contents of all files that loading reads: the revision of a model without a commit."""
+    """SHA-256 of the names and contents of all files that are loaded: the revision of a model without a commit."""
     total = sha256()
     for path in sorted(path for path in folder.rglob("*") if path.suffix in _READ_AT_LOAD):
         with path.open("rb") as file:

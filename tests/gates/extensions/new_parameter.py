@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from api.app import create_app
 from cli.main import app as command_line
 from core.catalog import load_catalog
-from core.job_inserts import COLUMNS, RowsOf
+from core.job_inserts import COLUMNS, RowWriter
 from core.jobs import NewJob
 from core.parameters import ResolvedParameters
 from core.requests.job import JobRequest
@@ -21,7 +21,7 @@ from core.requests.plan import plan, request_of
 from core.rows import JobRow
 from core.settings import Settings
 from core.webhooks.events import sample
-from worker.generation.microbatch import reproduction
+from worker.generation.microbatch import receipt_parameters
 
 DESCRIPTION = "How sharp the image is."
 CATALOG = load_catalog(Path("models/catalog.toml"))
@@ -49,7 +49,7 @@ def row_of(job: NewJob, parameters: ResolvedParameters) -> JobRow:
 
 def read_copied_parameters(job: NewJob) -> ResolvedParameters:
     """The parameters of a job that was written as a row of COPY."""
-    row = RowsOf("batch_1", datetime.now(UTC)).row(job, 0, "line-1", "url").decode()
+    row = RowWriter("batch_1", datetime.now(UTC)).row(job, 0, "line-1", "url").decode()
     cell = row.split("\t")[COLUMNS.index("parameters")]
     return ResolvedParameters.load(json.loads(cell.replace("\\\\", "\\")))
 
@@ -90,7 +90,7 @@ def check_job() -> None:
     row = row_of(job, copied)
     assert request_of(row).model_dump()["sharpness"] == 0.25
     assert plan(request_of(row), CATALOG, Settings(), "default").parameters == job.parameters
-    assert reproduction(row, copied, CATALOG.model("fake"))["sharpness"] == 0.25
+    assert receipt_parameters(row, copied, CATALOG.model("fake"))["sharpness"] == 0.25
     assert replace(job, parameters=loaded) == job
 
 

@@ -1,7 +1,7 @@
-"""The images of one call of the pipeline: prompts, negative prompts and images that come in, one entry for each.
+"""The inputs of one call of the pipeline: one prompt, negative prompt, image and mask for each image to generate.
 
-Here diffusers' calling conventions (one or a list, several images a prompt) become plain lists, and what is not
-allowed is refused by name. Nothing is computed.
+diffusers' calling conventions (a value or a list, several images per prompt) become plain lists here, and arguments
+that are not allowed raise a ValueError. Nothing is computed.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ Images = Image.Image | Sequence[Image.Image]
 
 @dataclass(frozen=True)
 class Batch:
-    """What is asked of each image; the lists are of one length, or None for what is not given."""
+    """The inputs of each image. All lists have the same length; None for an argument that was left out."""
 
     prompts: list[str]
     negatives: list[str]
@@ -31,29 +31,29 @@ class Batch:
         return len(self.prompts)
 
     @classmethod
-    def of(cls, prompt: Prompt, negative: Prompt | None, image: Images | None, mask: Images | None, each: int) -> Self:
-        """Spread what one call was given over its images, `each` for every prompt. Raises ValueError."""
+    def of(cls, prompt: Prompt, negative: Prompt | None, image: Images | None, mask: Images | None, count: int) -> Self:
+        """Expand the arguments of a call to lists, with `count` images for each prompt. Raises ValueError."""
         if isinstance(prompt, str):
             prompt = [prompt] * (len(image) if isinstance(image, Sequence) else 1)
         if not prompt:
             raise ValueError("prompt must not be empty")
         return cls(
-            prompts=_spread("prompt", prompt, len(prompt), each),
-            negatives=_spread("negative_prompt", negative or "", len(prompt), each),
-            images=None if image is None else _spread("image", image, len(prompt), each),
-            masks=None if mask is None else _spread("mask_image", mask, len(prompt), each),
+            prompts=_expand("prompt", prompt, len(prompt), count),
+            negatives=_expand("negative_prompt", negative or "", len(prompt), count),
+            images=None if image is None else _expand("image", image, len(prompt), count),
+            masks=None if mask is None else _expand("mask_image", mask, len(prompt), count),
         )
 
 
-def _spread(name: str, given: T | Sequence[T], count: int, each: int) -> list[T]:
-    values = [given] * count if isinstance(given, str | Image.Image) else list(given)
-    if len(values) != count:
-        raise ValueError(f"{name} must be one, or one a prompt: {count}, not {len(values)}")
-    return [value for value in values for _ in range(each)]
+def _expand(name: str, argument: T | Sequence[T], prompt_count: int, count: int) -> list[T]:
+    values = [argument] * prompt_count if isinstance(argument, str | Image.Image) else list(argument)
+    if len(values) != prompt_count:
+        raise ValueError(f"{name} must be one, or one a prompt: {prompt_count}, not {len(values)}")
+    return [value for value in values for _ in range(count)]
 
 
 def check_sizes(height: int, width: int, steps: int, output_type: str) -> None:
-    """Raise ValueError for a size, a number of steps or a type of output that there is not."""
+    """Raise ValueError for a size, a number of steps or a type of output that is not supported."""
     if height != width or height not in SIZES_PX:
         raise ValueError(f"height and width must be equal and one of {SIZES_PX}, not {height} and {width}")
     if steps < 1:
@@ -63,7 +63,7 @@ def check_sizes(height: int, width: int, steps: int, output_type: str) -> None:
 
 
 def check_edit(image: Images | None, mask: Images | None, strength: float | None) -> None:
-    """Raise ValueError for an edit of nothing, a mask without an edit, or a strength out of bounds."""
+    """Raise ValueError for a strength without an image, a mask without a strength, or a strength out of bounds."""
     if strength is not None and not 0 < strength <= 1:
         raise ValueError(f"strength must be above 0 and up to 1, not {strength}")
     if strength is not None and image is None:
@@ -73,6 +73,6 @@ def check_edit(image: Images | None, mask: Images | None, strength: float | None
 
 
 def check_generators(generator: torch.Generator | list[torch.Generator] | None, count: int) -> None:
-    """Raise ValueError for a list of generators that is not one an image."""
+    """Raise ValueError for a list of generators whose length is not the number of images."""
     if isinstance(generator, list) and len(generator) != count:
         raise ValueError(f"generator must be one, or one an image: {count}, not {len(generator)}")

@@ -1,6 +1,6 @@
-"""From the 128 px that unclip-mini draws to the size asked for: by its upscaler, or by a Lanczos kernel without one.
+"""Enlarges the 128 px of unclip-mini to the requested size: by its upscaler, or by a Lanczos kernel without one.
 
-Images are enlarged one by one, so that a batch needs hardly more memory than a single one does.
+Images are enlarged one by one, so that a batch needs hardly more memory than a single image.
 """
 
 from functools import partial
@@ -18,17 +18,18 @@ Pixels = numpy.ndarray[Any, numpy.dtype[numpy.float32]]
 
 
 def enlarge(pixels: Pixels, size: int, upscaler: UnclipUpscaler | None, threads: ImageThreads) -> Pixels:
-    """Bring (N, H, H, 3) in [0, 1] to squares of `size` px, which is H times a power of two."""
+    """Enlarge (N, H, H, 3) in [0, 1] to squares of `size` px, which is H times a power of two."""
     if pixels.shape[1] == size:
         return pixels
     if upscaler is None:
-        enlarged = numpy.stack([_resampled(image, size) for image in pixels])
+        images = numpy.stack([_resample(image, size) for image in pixels])
     else:
-        enlarged = threads.run(partial(_doubled, upscaler, size), torch.from_numpy(pixels).to(upscaler.device)).numpy()
-    return enlarged.clip(0, 1, out=enlarged)
+        upscale = partial(_upscale, upscaler, size)
+        images = threads.run(upscale, torch.from_numpy(pixels).to(upscaler.device)).numpy()
+    return images.clip(0, 1, out=images)
 
 
-def _resampled(image: Pixels, size: int) -> Pixels:
+def _resample(image: Pixels, size: int) -> Pixels:
     """Enlarge (H, H, 3) with a Lanczos kernel."""
     planes = [Image.fromarray(image[:, :, channel]) for channel in range(3)]  # mode "F": 32-bit float
     return numpy.stack(
@@ -36,13 +37,13 @@ def _resampled(image: Pixels, size: int) -> Pixels:
     )
 
 
-def _doubled(upscaler: UnclipUpscaler, size: int, pixels: Tensor) -> Tensor:
-    """Double (N, H, H, 3) until they have the size; returned to the CPU."""
-    doubled = torch.empty(len(pixels), size, size, 3)
-    for image, place in zip(pixels, doubled, strict=True):
-        grown = image.permute(2, 0, 1)[None] * 2 - 1
-        while grown.shape[-1] < size:
+def _upscale(upscaler: UnclipUpscaler, size: int, pixels: Tensor) -> Tensor:
+    """Double the sides of (N, H, H, 3) until they have the size. The result is on the CPU."""
+    outputs = torch.empty(len(pixels), size, size, 3)
+    for source, output in zip(pixels, outputs, strict=True):
+        image = source.permute(2, 0, 1)[None] * 2 - 1
+        while image.shape[-1] < size:
             # Channels last, in which a CPU convolves in half the time.
-            grown = upscaler(grown.contiguous(memory_format=torch.channels_last)).clamp(-1, 1)
-        place.copy_(grown[0].permute(1, 2, 0) / 2 + 0.5)
-    return doubled
+            image = upscaler(image.contiguous(memory_format=torch.channels_last)).clamp(-1, 1)
+        output.copy_(image[0].permute(1, 2, 0) / 2 + 0.5)
+    return outputs

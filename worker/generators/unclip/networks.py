@@ -1,7 +1,7 @@
 """The two networks of unclip-mini that no library has: its autoencoder and its diffusion decoder.
 
-Both save and load as diffusers models. What they are given (text and image embeddings of a CLIP) and how they are
-sampled is in pipeline.py; how they are trained, in `training/`. Letters: N images, C channels, T text tokens.
+Both save and load as diffusers models. pipeline.py computes their inputs (text and image embeddings of a CLIP) and
+samples; `training/` trains them. Letters: N images, C channels, T text tokens.
 
 Sources: unCLIP, Ramesh et al. 2022 (arXiv:2204.06125); latent diffusion, Rombach et al. 2022 (2112.10752);
 rectified flow, Liu et al. 2022 (2209.03003); adaLN-zero, Peebles & Xie 2023 (2212.09748).
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 
 def silence(layer: nn.Module) -> None:
-    """Start a layer at zero, so that the branch it ends says nothing at first."""
+    """Initialise a layer with zeros, so that the branch that it ends adds nothing at first."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
 
@@ -38,7 +38,7 @@ class PlainResidual(nn.Module):
 
 
 class UnclipAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is untyped
-    """Turns images into latents of an eighth of their side and back; every latent channel has unit variance."""
+    """Encodes images to latents of an eighth of their side, and decodes them; each latent channel has unit variance."""
 
     @register_to_config  # type: ignore[untyped-decorator]  # diffusers is untyped
     def __init__(
@@ -89,13 +89,13 @@ class UnclipAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffu
         return images
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
-        """There and back, with `noise` added to the latents on the way; only training needs it."""
+        """Encode and decode, with `noise` added to the latents; only training needs it."""
         latents = self.encode(images)
         return self.decode(latents if noise is None else latents + noise)
 
 
 class Attention(nn.Module):
-    """Multi-head attention with normalised queries and keys; over itself, or over a text if `text_width` is given."""
+    """Multi-head attention with normalised queries and keys; over itself, or over a text if `text_width` is set."""
 
     def __init__(self, width: int, text_width: int | None = None, head_width: int = 64) -> None:
         super().__init__()
@@ -117,8 +117,8 @@ class Attention(nn.Module):
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
         if mask is not None:
             scores = scores + mask
-        mixed = scores.softmax(-1).to(value.dtype) @ value
-        out: Tensor = self.out(mixed.transpose(1, 2).reshape(n, length, width))
+        values = scores.softmax(-1).to(value.dtype) @ value
+        out: Tensor = self.out(values.transpose(1, 2).reshape(n, length, width))
         return out
 
 
@@ -140,8 +140,8 @@ class TransformerBlock(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition)[:, None].chunk(6, -1)
         x = x + gate1 * self.attention(F.rms_norm(x, shape) * (1 + scale1) + shift1)
         x = x + self.text_attention(F.rms_norm(x, shape), text, mask)
-        hidden = F.gelu(self.widen(F.rms_norm(x, shape) * (1 + scale2) + shift2), approximate="tanh")
-        change: Tensor = gate2 * self.narrow(hidden)
+        features = F.gelu(self.widen(F.rms_norm(x, shape) * (1 + scale2) + shift2), approximate="tanh")
+        change: Tensor = gate2 * self.narrow(features)
         return x + change
 
 
@@ -161,8 +161,8 @@ class ConvBlock(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """x: (N, C, H, W); condition: (N, condition)."""
         scale, shift = self.modulation(condition)[:, :, None, None].chunk(2, 1)
-        hidden = self.norm2(self.conv1(F.silu(self.norm1(x)))) * (1 + scale) + shift
-        out: Tensor = self.skip(x) + self.conv2(F.silu(hidden))
+        features = self.norm2(self.conv1(F.silu(self.norm1(x)))) * (1 + scale) + shift
+        out: Tensor = self.skip(x) + self.conv2(F.silu(features))
         return out
 
 
@@ -205,7 +205,7 @@ class Condition(nn.Module):
 class UnclipDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is untyped
     """Predicts the flow from image to noise: convolutions at 16x16, a transformer at 8x8, and back.
 
-    With latents x, noise n and time t in [0, 1] it sees (1 - t) x + t n and predicts n - x.
+    With latents x, noise n and time t in [0, 1] its input is (1 - t) x + t n, and it predicts n - x.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]  # diffusers is untyped
@@ -246,8 +246,8 @@ class UnclipDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         """Return the flow, shaped like `sample`, in float32.
 
         sample: (N, 8, 16, 16); time: (N,) in [0, 1]; text: (N, T, text_width), hidden states; text_mask: (N, T) bool,
-        true where there is text; text_embeds, image_embeds: (N, embedding); has_image: (N,) bool, false where the
-        image embedding is not known and the learned null takes its place.
+        true where there is text; text_embeds, image_embeds: (N, embedding); has_image: (N,) bool, false where there
+        is no image embedding; the learned null takes its place.
         """
         condition = self.condition(time, text_embeds, image_embeds, has_image)
         mask = torch.zeros(text_mask.shape, dtype=text.dtype, device=text.device)

@@ -1,8 +1,8 @@
-"""An image that is edited, on its way through the decoder: as latents, drowned in its own noise.
+"""The original image of an edit, as latents with noise.
 
-An edit starts where the original is as noisy as its strength says (SDEdit, Meng et al. 2021, arXiv:2108.01073). Where
-a mask forbids it to draw, the original is put back after each step, as noisy as it then must be. The pixels themselves
-are not kept here: worker/generators/mask.py pastes them.
+An edit starts from the original with as much noise as the strength says (SDEdit, Meng et al. 2021, arXiv:2108.01073).
+Outside the mask, the original replaces the latents after each step, with the noise of that time. The pixels are
+restored elsewhere, by worker/generators/mask.py.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Original:
     free: Tensor | None  # (N, 1, H, W) bool; None where everything may change
 
     def at(self, time: Tensor | float) -> Tensor:
-        """The originals as they are at a time from 0 (themselves) to 1 (noise only); (N, C, H, W)."""
+        """The originals with the noise of a time from 0 (no noise) to 1 (only noise); (N, C, H, W)."""
         return (1 - time) * self.latents + time * self.noise
 
     def hold(self, latents: Tensor, time: Tensor | float) -> Tensor:
@@ -32,12 +32,12 @@ class Original:
 
 
 def free_cells(masks: Sequence[Image.Image], side: int) -> Tensor:
-    """Of masks, the cells of `side` x `side` that some white lies in; (N, 1, side, side) bool."""
-    # Enlarged first if need be, so that every cell has pixels of its own.
-    scaled = [mask.convert("L").resize(_multiple(mask.size, side), Image.Resampling.NEAREST) for mask in masks]
+    """The latent cells, `side` x `side` for each mask, that contain some white; (N, 1, side, side) bool."""
+    # Enlarged first if necessary, so that every cell has pixels of its own.
+    resized_masks = [mask.convert("L").resize(_multiple(mask.size, side), Image.Resampling.NEAREST) for mask in masks]
     cells = [
         numpy.asarray(mask).reshape(side, mask.height // side, side, mask.width // side).max((1, 3)) > 0
-        for mask in scaled
+        for mask in resized_masks
     ]
     return torch.from_numpy(numpy.stack(cells))[:, None]
 

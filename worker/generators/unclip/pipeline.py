@@ -1,9 +1,9 @@
 """The pipeline of unclip-mini: CLIP text encoder -> (prior) -> diffusion decoder -> autoencoder -> (upscaler).
 
-It keeps diffusers' calling conventions and its standard folder; prior, upscaler and image encoder may be missing there.
-One __call__ draws from a text, varies an image and edits one, for the three differ only in what the decoder is told
-and in what it starts from. Images are drawn at 128 px and enlarged to the size asked for. Each has its own generator
-and is computed from nothing of its neighbours in the batch.
+It follows diffusers' calling conventions and folder layout; prior, upscaler and image encoder are optional. One
+__call__ generates, varies and edits images, because the three differ only in the decoder's condition and in the latents
+that it starts from. Images are generated at 128 px and enlarged to the requested size. Each has its own generator and
+does not depend on the other images of its batch.
 
 Sources: unCLIP, Ramesh et al. 2022 (arXiv:2204.06125); classifier-free guidance, Ho & Salimans 2022 (2207.12598).
 """
@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from worker.generators.unclip.batch import Batch, Images, Prompt, check_edit, check_generators, check_sizes
-from worker.generators.unclip.conditioning import Condition, Text, imagine, look, read, to_tensor
+from worker.generators.unclip.conditioning import Condition, Text, encode_images, encode_text, sample_prior, to_tensor
 from worker.generators.unclip.enlarging import Pixels, enlarge
 from worker.generators.unclip.networks import UnclipAutoencoder, UnclipDecoder
 from worker.generators.unclip.original import Original, free_cells
@@ -37,10 +37,10 @@ StepEnd = Callable[["UnclipPipeline", int, Tensor, dict[str, Tensor]], dict[str,
 
 
 class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is untyped
-    """Draws, varies and edits images by English or Chinese prompts."""
+    """Generates, varies and edits images by English or Chinese prompts."""
 
     denoiser_names = ("decoder",)
-    """Components whose calls are the steps of a progress bar; the prior's are over in an instant."""
+    """Components whose calls are the steps of a progress bar; those of the prior take almost no time."""
     model_cpu_offload_seq = "text_encoder->image_encoder->prior->decoder->vae->upscaler"
     _optional_components = ["image_encoder", "prior", "upscaler"]  # noqa: RUF012  # diffusers reads a list
     _callback_tensor_inputs = ["latents", "clean_latents"]  # noqa: RUF012  # diffusers reads a list
@@ -57,7 +57,7 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
         upscaler: UnclipUpscaler | None = None,
         prior_by_default: bool = True,
     ) -> None:
-        """Put a pipeline together; `prior_by_default`: whether a prior, if there is one, is used unasked."""
+        """Put a pipeline together; `prior_by_default`: the value of `use_prior` if a call does not set it."""
         super().__init__()
         self.register_modules(
             tokenizer=tokenizer,
@@ -74,12 +74,12 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
         self._threads = ImageThreads()
 
     def spread_over(self, cores: int, *, autocast: bool = True) -> None:
-        """Compute the images of a batch side by side, on so many cores of a CPU; autocast: see `arithmetic`."""
+        """Compute the images of a batch in parallel on `cores` cores of a CPU; autocast: see `arithmetic`."""
         self._threads = ImageThreads(cores, autocast=autocast)
 
     @property
     def arithmetic(self) -> torch.dtype:
-        """What the networks compute in: bfloat16 on a CPU that has it, with autocast, else the type of the weights."""
+        """The type of the computation: bfloat16 on a CPU that has it, with autocast; else the type of the weights."""
         autocast = self.device.type == "cpu" and self._threads.autocast and HAS_BFLOAT16
         return torch.bfloat16 if autocast else self.decoder.dtype
 
@@ -93,18 +93,18 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
 
     @property
     def tasks(self) -> set[str]:
-        """What a call can do with the parts there are, in diffusers' words; all else it has one class for each."""
-        drawn = {"text-to-image", "image-to-image", "inpainting"}
-        return drawn if self.image_encoder is None else drawn | {"variation"}
+        """The tasks of a call, by the names of operations.py; a variation needs the image encoder."""
+        tasks = {"text-to-image", "image-to-image", "inpainting"}
+        return tasks if self.image_encoder is None else tasks | {"variation"}
 
     @property
     def interrupt(self) -> bool:
-        """Set `_interrupt` from a callback to leave the remaining steps out."""
+        """Whether the remaining steps are skipped; a callback sets `_interrupt`."""
         return self._interrupt
 
     @property
     def num_timesteps(self) -> int:
-        """Steps of the present call: fewer than asked for when an edit starts in mid-way."""
+        """Steps of the current call; an edit may have fewer than num_inference_steps."""
         return len(self.scheduler.timesteps)
 
     @torch.no_grad()
@@ -130,17 +130,18 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
         callback_on_step_end: StepEnd | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> ImagePipelineOutput | tuple[Any]:
-        """Draw `num_images_per_prompt` images for each prompt.
+        """Generate `num_images_per_prompt` images for each prompt.
 
-        image: one for all, or one a prompt. Without a strength it is looked at, and its subject drawn anew; with one,
-            from above 0 (nothing changes) up to 1 (nothing remains), it is drawn over.
-        mask_image: white where an edit may draw. Elsewhere the latents are the original's; its pixels are not pasted.
-        generator: one for all, or one an image, which makes an image independent of its batch.
+        image: one for all, or one per prompt. Without a strength, the result is a variation of it. With a strength,
+            from above 0 (nothing changes) up to 1 (nothing remains), it is an edit.
+        mask_image: white where an edit may change the image. Elsewhere the latents are the original's; its pixels are
+            not pasted.
+        generator: one for all, or one per image, which makes an image independent of its batch.
         height, width: equal, and one of 128, 256, 512, 1024.
-        image_embeds: (N, E), a CLIP image embedding an image, if the image should resemble another.
-        use_prior: whether the prior imagines image embeddings that are not given; None: the folder's configuration.
+        image_embeds: (N, E), a CLIP image embedding per image, if the images should resemble others.
+        use_prior: whether the prior samples missing image embeddings; None: the folder's configuration.
         prior_guidance_scale: guidance of the prior; 1 is none.
-        callback_on_step_end: told `latents` and, if asked, `clean_latents`, the present guess at the finished ones.
+        callback_on_step_end: gets `latents` and, if listed, `clean_latents`, the current estimate of the final ones.
         Raises ValueError for a value that is not allowed.
         """
         check_sizes(height, width, num_inference_steps, output_type)
@@ -150,12 +151,12 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
         guided = guidance_scale > 1
         self._interrupt = False
 
-        text = self._read(batch.negatives + batch.prompts if guided else batch.prompts)
+        text = self._encode_text(batch.negatives + batch.prompts if guided else batch.prompts)
         noise = self._noise(len(batch), generator, latents)
         if image_embeds is None and batch.images and strength is None:
-            image_embeds = self._look(batch.images)
+            image_embeds = self._encode_images(batch.images)
         if image_embeds is None and self._has_prior(use_prior):
-            image_embeds = self._imagine(text[-len(batch) :], generator, prior_guidance_scale)
+            image_embeds = self._sample_prior(text[-len(batch) :], generator, prior_guidance_scale)
         condition = Condition.of(text, image_embeds, self.decoder.dtype)
         original = self._original(batch, noise) if strength is not None else None
 
@@ -172,9 +173,9 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
                 if original is not None:
                     latents = original.hold(latents, self.scheduler.sigmas[step + 1])
                 if callback_on_step_end is not None:
-                    known = {"latents": latents, "clean_latents": clean_latents}
-                    told = {name: known[name] for name in callback_on_step_end_tensor_inputs}
-                    latents = callback_on_step_end(self, step, timestep, told).get("latents", latents)
+                    available = {"latents": latents, "clean_latents": clean_latents}
+                    tensors = {name: available[name] for name in callback_on_step_end_tensor_inputs}
+                    latents = callback_on_step_end(self, step, timestep, tensors).get("latents", latents)
                 bar.update()
         images = latents if output_type == "latent" else self._images(latents, height, output_type)
         self.maybe_free_model_hooks()
@@ -182,63 +183,64 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
 
     @torch.no_grad()
     def preview(self, latents: Tensor) -> list[Image.Image]:
-        """Show unfinished images at 128 px; best given the `clean_latents` of a step."""
+        """Decode unfinished images at 128 px, best from the `clean_latents` of a step."""
         return self.numpy_to_pil(self._decode(latents))  # type: ignore[no-any-return]  # diffusers is untyped
 
-    def _read(self, prompts: list[str]) -> Text:
-        """Each different prompt by itself, so that its rounding does not depend on the others."""
+    def _encode_text(self, prompts: list[str]) -> Text:
+        """Encode each different prompt alone, so that its rounding does not depend on the others."""
         parts = {
-            prompt: read([prompt], self.tokenizer, self.text_encoder, self._execution_device) for prompt in prompts
+            prompt: encode_text([prompt], self.tokenizer, self.text_encoder, self._execution_device)
+            for prompt in prompts
         }
-        return Text.joined([parts[prompt] for prompt in prompts])
+        return Text.join([parts[prompt] for prompt in prompts])
 
-    def _look(self, images: list[Image.Image]) -> Tensor:
+    def _encode_images(self, images: list[Image.Image]) -> Tensor:
         if self.image_encoder is None:
-            raise ValueError("image cannot be looked at: this folder has no image_encoder")
-        return look(images, self.image_encoder, self._execution_device, self._threads)
+            raise ValueError("image cannot be used for a variation: this folder has no image_encoder")
+        return encode_images(images, self.image_encoder, self._execution_device, self._threads)
 
-    def _has_prior(self, wanted: bool | None) -> bool:
-        if wanted and self.prior is None:
+    def _has_prior(self, use_prior: bool | None) -> bool:
+        if use_prior and self.prior is None:
             raise ValueError("use_prior must be false or left out: this folder has no prior")
-        return self.prior is not None and (self.config.prior_by_default if wanted is None else wanted)
+        return self.prior is not None and (self.config.prior_by_default if use_prior is None else use_prior)
 
-    def _imagine(self, text: Text, generator: Generators | None, guidance_scale: float) -> Tensor:
-        """Image embeddings for texts; the noise is drawn after the latents', which so are the same without a prior."""
+    def _sample_prior(self, text: Text, generator: Generators | None, guidance_scale: float) -> Tensor:
+        """Sample image embeddings for texts. Their noise comes last, so that a prior does not change the latents."""
         device = self._execution_device
         noise = randn_tensor(text.embeds.shape, generator=generator, device=device, dtype=torch.float32)
-        nothing = self._read([""]) if guidance_scale > 1 else None
+        empty_text = self._encode_text([""]) if guidance_scale > 1 else None
 
         def compute(states: Tensor, mask: Tensor, embeds: Tensor, noise: Tensor) -> Tensor:
-            own = Text(states, mask, embeds)
-            return imagine(self.prior, own, noise, nothing=nothing, guidance_scale=guidance_scale)
+            rows = Text(states, mask, embeds)
+            return sample_prior(self.prior, rows, noise, empty_text=empty_text, guidance_scale=guidance_scale)
 
         return self._threads.run(compute, text.states, text.mask, text.embeds, noise)
 
     def _original(self, batch: Batch, noise: Tensor) -> Original:
-        """The images to be edited; those of any size are reduced to the one that is drawn."""
+        """The originals of an edit, scaled to the native size."""
         device = self._execution_device
         images = to_tensor(batch.images or [], NATIVE_PX).to(device, self.vae.dtype)
         latents = self._threads.run(self.vae.encode, images)
         free = free_cells(batch.masks, latents.shape[-1]).to(device) if batch.masks else None
         return Original(latents.float(), noise, free)
 
-    def _noise(self, count: int, generator: Generators | None, given: Tensor | None) -> Tensor:
+    def _noise(self, count: int, generator: Generators | None, latents: Tensor | None) -> Tensor:
         config = self.decoder.config
         shape = (count, config.latent_channels, config.latent_side, config.latent_side)
-        if given is None:
-            given = randn_tensor(shape, generator=generator, device=self._execution_device, dtype=torch.float32)
-        if given.shape != shape:
-            raise ValueError(f"latents must have the shape {shape}, not {tuple(given.shape)}")
-        return given.to(self._execution_device, torch.float32)
+        if latents is None:
+            latents = randn_tensor(shape, generator=generator, device=self._execution_device, dtype=torch.float32)
+        if latents.shape != shape:
+            raise ValueError(f"latents must have the shape {shape}, not {tuple(latents.shape)}")
+        return latents.to(self._execution_device, torch.float32)
 
     def _set_timesteps(self, steps: int, start: float) -> None:
-        """Spread as many of the steps as fall to it from the time `start`, before the scheduler's shift, down to 0."""
-        kept = max(1, round(steps * start))
-        sigmas = numpy.linspace(start, start / kept, kept)
+        """Set the times from `start` down to 0, before the scheduler's shift, in a share `start` of the steps."""
+        count = max(1, round(steps * start))
+        sigmas = numpy.linspace(start, start / count, count)
         self.scheduler.set_timesteps(device=self._execution_device, sigmas=sigmas)
 
     def _flow(self, latents: Tensor, time: Tensor, condition: Condition, guidance_scale: float) -> Tensor:
-        """The flow at this time, guided away from what the negative prompt says; (N, 8, 16, 16)."""
+        """The flow at this time, with guidance away from the negative prompt; (N, 8, 16, 16)."""
         text = condition.text
         guided = len(text.embeds) > len(latents)
         sample = torch.cat([latents, latents]) if guided else latents
@@ -255,10 +257,10 @@ class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is u
         )
         if not guided:
             return flow
-        without, towards = flow.chunk(2)
+        negative, positive = flow.chunk(2)
         # At the very start the image is all noise, and full guidance burns the colours.
         scale = guidance_scale if time < 0.97 else 1 + (guidance_scale - 1) / 2
-        return without + scale * (towards - without)
+        return negative + scale * (positive - negative)
 
     def _decode(self, latents: Tensor) -> Pixels:
         """Images (N, 128, 128, 3) in [0, 1]."""

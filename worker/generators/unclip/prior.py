@@ -1,7 +1,7 @@
-"""The prior of unclip-mini: from a text, a CLIP image embedding of an image that would fit it.
+"""The prior of unclip-mini: predicts for a text the CLIP image embedding of an image that would fit it.
 
-Image embeddings are standardised in here, with mean 0 and standard deviation 1 in every dimension, for then noise and
-signal are of one size in each; `standardise` and `restore` go there and back. Letters: N images, T text tokens,
+Image embeddings are standardised here, to mean 0 and standard deviation 1 in every dimension, so that noise and signal
+have the same size in each. `standardise` and `restore` convert them. Letters: N images, T text tokens,
 C width of the text, E width of the embedding.
 
 Sources: the diffusion prior of unCLIP, Ramesh et al. 2022, section 2.2 (arXiv:2204.06125), which predicts the clean
@@ -20,7 +20,7 @@ _TIME_FEATURES = 128
 
 
 class PriorBlock(nn.Module):
-    """Self-attention over all tokens that are there, and an MLP."""
+    """Self-attention over all tokens that are not padding, and an MLP."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -39,9 +39,9 @@ class PriorBlock(nn.Module):
 class UnclipPrior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is untyped
     """Predicts the clean image embedding from a noised one and the text.
 
-    With a standardised embedding x, noise n and time t in [0, 1] it sees (1 - t) x + t n and predicts x itself; the
-    flow from embedding to noise is then (seen - predicted) / t. The tokens of its transformer are the text's hidden
-    states, the pooled text embedding, the time, and the noised embedding, in whose place the answer stands.
+    With a standardised embedding x, noise n and time t in [0, 1] its input is (1 - t) x + t n, and it predicts
+    x itself; the flow from embedding to noise is then (input - prediction) / t. The tokens of its transformer are the
+    text's hidden states, the pooled text embedding, the time, and the noised embedding, whose place has the output.
     """
 
     # Standardisation of the image embedding, set from the training set before the first step; each (E,).
@@ -66,11 +66,11 @@ class UnclipPrior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers i
         """Return the predicted clean image embedding, standardised: (N, E), in float32.
 
         noised: (N, E), standardised; time: (N,) in [0, 1]; text: (N, T, C), last hidden states of the text encoder;
-        text_mask: (N, T) bool, true where there is text; text_embeds: (N, E), pooled, as the text encoder gives them.
+        text_mask: (N, T) bool, true where there is text; text_embeds: (N, E), pooled, as the text encoder returns them.
         """
         dtype = self.dtype
         pooled = F.rms_norm(text_embeds.to(dtype), text_embeds.shape[-1:])
-        told = torch.stack(
+        condition = torch.stack(
             [
                 self.pooled_in(pooled),
                 self.time_in(time_features(time, _TIME_FEATURES).to(dtype)),
@@ -78,13 +78,13 @@ class UnclipPrior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers i
             ],
             1,
         )
-        tokens = torch.cat([self.text_in(text.to(dtype)), told + self.role], 1)  # (N, T + 3, width)
+        tokens = torch.cat([self.text_in(text.to(dtype)), condition + self.role], 1)  # (N, T + 3, width)
         mask = torch.zeros(tokens.shape[:2], dtype=tokens.dtype, device=tokens.device)
         mask[:, : text.shape[1]].masked_fill_(~text_mask, -1e4)
         for block in self.blocks:
             tokens = block(tokens, mask[:, None, None])
-        answer = tokens[:, -1]
-        clean: Tensor = self.image_out(F.rms_norm(answer, answer.shape[-1:])).float()
+        output = tokens[:, -1]
+        clean: Tensor = self.image_out(F.rms_norm(output, output.shape[-1:])).float()
         return clean
 
     def standardise(self, embeds: Tensor) -> Tensor:
@@ -92,5 +92,5 @@ class UnclipPrior(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers i
         return (embeds - self.mean) * self.scale
 
     def restore(self, embeds: Tensor) -> Tensor:
-        """Standardised embeddings (N, E) to those the image encoder gives."""
+        """Standardised embeddings (N, E) to those that the image encoder returns."""
         return embeds / self.scale + self.mean

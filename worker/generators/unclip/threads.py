@@ -1,12 +1,11 @@
-"""Computes the images of a batch: on a CPU each by itself, spread over the cores.
+"""Computes the images of a batch: on a CPU one by one, distributed over the cores.
 
-oneDNN and MKL choose a kernel by the shapes of its operands, the number of images among them, and each kernel rounds
-in its own way. A forward pass over one image has the same shapes in each batch. So the bytes of an image do not
-depend on its batch, whatever kernels a CPU has. The operands are copied, for a sum may depend on how they are aligned.
+oneDNN and MKL choose a kernel by the shapes of its operands, which include the number of images, and each kernel rounds
+differently. A forward pass over one image has the same shapes in each batch. So the bytes of an image do not depend on
+its batch, whatever kernels a CPU has. The operands are copied, because a sum may depend on their alignment.
 
-Networks as small as these gain nothing from several threads in one operation: the threads wait for each other longer
-than they work, and for ever if another process holds a core. So each thread computes some of the
-images with one core. Whole images need no waiting until all are done.
+Such small networks gain nothing from several threads in one operation: the threads wait for each other longer than they
+compute, and very long if another process uses a core. So each thread computes whole images with one core.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,13 +15,13 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from worker.generators.unclip.precision import quick
+from worker.generators.unclip.precision import fast_arithmetic
 
 
 class ImageThreads:
-    """So many threads, each with one core for torch. With a single one everything stays in the calling thread.
+    """A pool of threads, each with one core for torch. With a count of 1 the calling thread computes everything.
 
-    autocast: whether to compute in bfloat16 on a CPU that has it, though the weights are in single precision.
+    autocast: whether to compute in bfloat16 on a CPU that has it, although the weights are in single precision.
     """
 
     def __init__(self, count: int = 1, *, autocast: bool = True) -> None:
@@ -41,18 +40,22 @@ class ImageThreads:
         inference = torch.is_inference_mode_enabled()
 
         def compute_images(part: Sequence[int]) -> list[Tensor]:
-            # Gradients, inference mode and autocast are switched for each thread anew.
-            with torch.inference_mode(inference), torch.no_grad(), quick() if self.autocast else nullcontext():
+            # Gradients, inference mode and autocast are settings of each thread.
+            with (
+                torch.inference_mode(inference),
+                torch.no_grad(),
+                fast_arithmetic() if self.autocast else nullcontext(),
+            ):
                 return [compute(*(_rows(tensor, image, total) for tensor in batched)) for image in part]
 
         count = min(self._count, total)
         if count < 2:
-            computed = compute_images(range(total))
+            results = compute_images(range(total))
         else:
             parts = [range(total * number // count, total * (number + 1) // count) for number in range(count)]
             futures = [self._threads.submit(compute_images, part) for part in parts]
-            computed = [rows for future in futures for rows in future.result()]
-        return torch.stack(computed, 1).flatten(0, 1)  # back in the order of the rows
+            results = [rows for future in futures for rows in future.result()]
+        return torch.stack(results, 1).flatten(0, 1)  # back in the order of the rows
 
 
 def _rows(tensor: Tensor, image: int, images: int) -> Tensor:

@@ -1,6 +1,6 @@
 """The upscaler of unclip-mini: a convolutional network that doubles the side of an image.
 
-It learns only what a bilinear enlargement lacks, the edges. It draws nothing new and is told neither text nor noise.
+It learns only what a bilinear enlargement lacks, the edges. It adds no content and has neither text nor noise as input.
 
 Sources: sub-pixel convolution, Shi et al. 2016 (arXiv:1609.05158); residuals on an enlarged input, Kim et al. 2016
 (1511.04587).
@@ -32,6 +32,6 @@ class UnclipUpscaler(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffuser
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) in [-1, 1] to (N, 3, 2H, 2W), about [-1, 1], not clamped, in float32."""
         images = images.to(self.dtype)
-        enlarged = F.interpolate(images.float(), scale_factor=2, mode="bilinear", align_corners=False)
+        bilinear = F.interpolate(images.float(), scale_factor=2, mode="bilinear", align_corners=False)
         edges: Tensor = self.edges(images)
-        return enlarged + edges
+        return bilinear + edges
