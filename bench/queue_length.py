@@ -119,7 +119,7 @@ class LongQueue:
         """The first job of the queue."""
         return self.database.execute(sa.text(FIRST).bindparams(queue=QUEUE))[0]
 
-    def read(self, job: NewJob | sa.Row[Any]) -> None:
+    def read_job(self, job: NewJob | sa.Row[Any]) -> None:
         """Read a job and its queue position, as GET /v1/jobs/{id} does."""
         if not self.database.execute(queries.get_job(job.project_id, job.id)):
             raise RuntimeError(f"{job.id} is gone")
@@ -177,8 +177,8 @@ def measure_round(queue: LongQueue, claims: int) -> Seconds:
         durations["submit"].append(seconds)
         if len(job_ids) > 1:
             queue.submit(len(job_ids) - 1)
-        durations["last"].append(clocked(partial(queue.read, newest[0]))[0])
-        durations["first"].append(clocked(partial(queue.read, queue.first()))[0])
+        durations["last"].append(clocked(partial(queue.read_job, newest[0]))[0])
+        durations["first"].append(clocked(partial(queue.read_job, queue.first()))[0])
     return durations
 
 
