@@ -152,7 +152,7 @@ def report_done() -> None:
 class SilentReporter:
     """A progress reporter that does nothing; see `core.generation.ProgressReporter`."""
 
-    def step(self, done: int, total: int) -> None:
+    def step(self, current: int, total: int) -> None:
         """Ignore a step."""
 
     def preview(self, draw: Callable[[], Sequence[Image]]) -> None:

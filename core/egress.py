@@ -39,7 +39,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Resolve = Callable[[str, int], Sequence[str]]
 
 # In addition to `is_global`, which differs between patch releases of Python and accepts these.
-_DENIED = tuple(
+_BLOCKLIST = tuple(
     map(
         ipaddress.ip_network,
         (
@@ -122,7 +122,7 @@ def is_public(address: Address) -> bool:
     address = _without_mapping(address)
     if isinstance(address, ipaddress.IPv6Address) and address not in _UNICAST6:
         return False
-    return address.is_global and not address.is_multicast and not any(address in network for network in _DENIED)
+    return address.is_global and not address.is_multicast and not any(address in network for network in _BLOCKLIST)
 
 
 def check(url: str, rules: EgressRules) -> httpx.URL:

@@ -82,8 +82,8 @@ class Stopped(Exception):
 class ProgressReporter(Protocol):
     """Receives the progress of a generator."""
 
-    def step(self, done: int, total: int) -> None:
-        """Report that `done` of `total` denoising steps are finished. Raises Stopped if all jobs are cancelled."""
+    def step(self, current: int, total: int) -> None:
+        """Report that `current` of `total` denoising steps are finished. Raises Stopped if all jobs are cancelled."""
 
     def preview(self, draw: Callable[[], Sequence[Image]]) -> None:
         """Offer a preview between two steps. `draw` renders the images; it is called only if a client wants them."""

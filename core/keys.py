@@ -16,7 +16,7 @@ from core.rows import KeyRow
 from core.tables import api_keys, projects
 
 PREFIX = "sl_"
-SHOWN = len(PREFIX) + 6
+PREFIX_LENGTH = len(PREFIX) + 6
 """Characters of a key that are stored in plain text, to identify it in a list."""
 
 
@@ -43,7 +43,7 @@ def get_project_by_name(name: str) -> Statement[str]:
 def add(key: str, project_id: str, name: str) -> sa.Executable:
     """Give a key access to a project."""
     return sa.insert(api_keys).values(
-        id=new_id("key"), project_id=project_id, name=name, prefix=key[:SHOWN], hash=hash_key(key)
+        id=new_id("key"), project_id=project_id, name=name, prefix=key[:PREFIX_LENGTH], hash=hash_key(key)
     )
 
 

@@ -166,8 +166,8 @@ def queue_stats() -> Statement[QueueStatsRow]:
 
 def has_queued(queue: str, n: int) -> Statement[int]:
     """A row if at least `n` jobs are queued; reads at most `n` rows."""
-    waiting = sa.select(sa.literal(1)).select_from(jobs).where(jobs.c.queue == queue, in_status(JobStatus.QUEUED))
-    return Statement(waiting.offset(n - 1).limit(1), int)
+    queued_jobs = sa.select(sa.literal(1)).select_from(jobs).where(jobs.c.queue == queue, in_status(JobStatus.QUEUED))
+    return Statement(queued_jobs.offset(n - 1).limit(1), int)
 
 
 def claimable_queues() -> Statement[str]:
@@ -181,10 +181,10 @@ def claimable_queues() -> Statement[str]:
         .scalar_subquery()
     )
     queues = queues.union_all(sa.select(next_queue).where(queues.c.queue.is_not(None)))
-    claimable = sa.select(sa.literal(1)).where(
+    claimable_job = sa.select(sa.literal(1)).where(
         jobs.c.queue == queues.c.queue, in_status(JobStatus.QUEUED), jobs.c.not_before <= NOW
     )
-    return Statement(sa.select(queues.c.queue).where(claimable.correlate(queues).exists()), str)
+    return Statement(sa.select(queues.c.queue).where(claimable_job.correlate(queues).exists()), str)
 
 
 def referenced_keys(keys: Sequence[str]) -> Statement[str]:

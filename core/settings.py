@@ -32,7 +32,7 @@ def _set_or_none(value: object) -> object:
 
 Duration = Annotated[timedelta, BeforeValidator(_from_seconds), Gt(timedelta(0))]
 
-RENAMED = {
+NEW_NAMES = {
     "SAFELIGHT_MAX_PICTURE_BYTES": "SAFELIGHT_MAX_IMAGE_BYTES",
     "SAFELIGHT_MAX_PICTURE_PIXELS": "SAFELIGHT_MAX_IMAGE_PIXELS",
     "SAFELIGHT_WEBHOOK_LANE": "SAFELIGHT_WEBHOOK_DESTINATION_CONCURRENCY",
@@ -248,8 +248,8 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _no_old_names(cls, data: Any) -> Any:
-        if name := next((name for name in RENAMED if name in os.environ), None):
-            raise ValueError(f"{name} was renamed: set {RENAMED[name]} instead")
+        if name := next((name for name in NEW_NAMES if name in os.environ), None):
+            raise ValueError(f"{name} was renamed: set {NEW_NAMES[name]} instead")
         return data
 
     @model_validator(mode="after")

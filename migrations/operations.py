@@ -43,16 +43,16 @@ def drop_index(name: str, table: str) -> None:
 def add_check(name: str, table: str, condition: str) -> None:
     """Add a CHECK: for new rows at once, which needs a short lock; then for the old ones, which stops nobody."""
     with _autocommit() as connection:
-        known = connection.scalar(
+        has_constraint = connection.scalar(
             sa.text("SELECT true FROM pg_constraint WHERE conrelid = to_regclass(:table) AND conname = :name"),
             {"table": table, "name": name},
         )
-        if not known:
+        if not has_constraint:
             op.create_check_constraint(op.f(name), table, condition, postgresql_not_valid=True)
         with _unlimited_wait(connection):
             if (rows := _estimated_rows(connection, table)) >= LARGE:
                 _say(f"Checking about {rows} rows of {table} for {name}.")
-            op.execute(sa.text(f"ALTER TABLE {_quoted(table)} VALIDATE CONSTRAINT {_quoted(name)}"))
+            op.execute(sa.text(f"ALTER TABLE {_quote(table)} VALIDATE CONSTRAINT {_quote(name)}"))
 
 
 def backfill(table: str, values: str, where: str, *, chunk: int = 5000, report_seconds: float = 5.0) -> int:
@@ -63,9 +63,9 @@ def backfill(table: str, values: str, where: str, *, chunk: int = 5000, report_s
     are updated, an interrupted run begins anew.
     """
     statement = sa.text(
-        f"WITH chunk AS MATERIALIZED (SELECT id FROM {_quoted(table)} WHERE id > :after AND ({where})"  # noqa: S608
+        f"WITH chunk AS MATERIALIZED (SELECT id FROM {_quote(table)} WHERE id > :after AND ({where})"  # noqa: S608
         f" ORDER BY id LIMIT :chunk FOR NO KEY UPDATE), "
-        f"filled AS (UPDATE {_quoted(table)} SET {values} WHERE id IN (SELECT id FROM chunk) RETURNING id) "
+        f"filled AS (UPDATE {_quote(table)} SET {values} WHERE id IN (SELECT id FROM chunk) RETURNING id) "
         f"SELECT count(*), max(id) FROM filled"
     )
     filled_rows, after, report = 0, "", _progress(table, report_seconds)
@@ -108,13 +108,13 @@ def _unlimited_wait(connection: sa.Connection) -> Iterator[None]:
 
 
 def _estimated_rows(connection: sa.Connection, table: str) -> int:
-    found = connection.scalar(
+    estimate = connection.scalar(
         sa.text("SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass(:table)"), {"table": table}
     )
-    return max(0, found or 0)
+    return max(0, estimate or 0)
 
 
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     return op.get_bind().dialect.identifier_preparer.quote(name)
 
 

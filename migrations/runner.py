@@ -55,7 +55,7 @@ def upgrade(
     Several processes may do so at once: one migrates, the others wait, and then have nothing to do.
     """
     patience = patience or Patience()
-    with connected(database_url or Settings().database_url, patience) as connection, _locked(connection, say):
+    with connected(database_url or Settings().database_url, patience) as connection, _migration_lock(connection, say):
         config = _config(connection=connection, say=say)
         for attempt in range(1, patience.attempts + 1):
             try:
@@ -115,7 +115,7 @@ def connected(database_url: str | None, patience: Patience) -> Iterator[sa.Conne
 
 
 @contextmanager
-def _locked(connection: sa.Connection, say: Say) -> Iterator[None]:
+def _migration_lock(connection: sa.Connection, say: Say) -> Iterator[None]:
     """Hold the lock of who migrates: for the session, as it must outlive the revisions' transactions."""
     attempt = 0
     while not connection.execute(sa.select(sa.func.pg_try_advisory_lock(LOCK))).scalar():

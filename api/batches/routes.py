@@ -17,7 +17,7 @@ from api.batches.estimate import estimate
 from api.batches.submission import KeyedRequest, insert_batch, submit
 from api.context import Context
 from api.deps import AppContext, Project, body_up_to
-from api.jobs.idempotency import REPLAYED, Key, lookup
+from api.jobs.idempotency import REPLAY_HEADERS, Key, lookup
 from api.openapi import REFERENCES
 from api.pagination import AfterBatch
 from api.responses import ERROR, answer
@@ -91,7 +91,7 @@ def _fingerprint(batch_request: BatchRequest) -> bytes:
 async def _replay(context: Context, project_id: str, keyed_request: KeyedRequest) -> Response | None:
     """The response that is stored under a key, if there is one. Raises IdempotencyMismatch."""
     batch = await lookup(context, project_id, keyed_request.key, keyed_request.fingerprint)
-    return None if batch is None else Response(json.dumps(batch), media_type="application/json", headers=REPLAYED)
+    return None if batch is None else Response(json.dumps(batch), media_type="application/json", headers=REPLAY_HEADERS)
 
 
 @router.get("", summary="List batches", response_model=BatchList)

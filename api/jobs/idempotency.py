@@ -27,7 +27,7 @@ Key = Annotated[
         json_schema_extra={"minLength": 1, "maxLength": 255, "pattern": "^[ -~]*$"},
     ),
 ]
-REPLAYED = {"idempotent-replayed": "true"}
+REPLAY_HEADERS = {"idempotent-replayed": "true"}
 """Header of a response whose job was created by an earlier request with the same key."""
 
 

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from api.context import Context
 from api.deps import AppContext, Body, Project
 from api.inputs import read_inputs, store_inputs
-from api.jobs.idempotency import REPLAYED, Key, lookup, submit_with_key
+from api.jobs.idempotency import REPLAY_HEADERS, Key, lookup, submit_with_key
 from api.jobs.waiting import job_row, wait_until_final
 from api.openapi import REFERENCES
 from api.pagination import AfterJob
@@ -124,7 +124,7 @@ async def _submit_with_key(context: Context, job: NewJob, inputs: Inputs, key: s
 async def _replay(context: Context, project_id: str, key: str, fingerprint: bytes) -> Response | None:
     """The response that is stored under a key, if there is one. Raises IdempotencyMismatch."""
     job = await lookup(context, project_id, key, fingerprint)
-    return None if job is None else respond_accepted(json.dumps(job), job["id"], REPLAYED)
+    return None if job is None else respond_accepted(json.dumps(job), job["id"], REPLAY_HEADERS)
 
 
 def _estimate(job: NewJob) -> Estimate:

@@ -16,7 +16,7 @@ from fastapi.responses import Response
 from api.context import Context
 from api.deps import AppContext, Body, Project
 from api.inputs import read_inputs
-from api.jobs.idempotency import REPLAYED, Key, lookup, submit_with_key
+from api.jobs.idempotency import REPLAY_HEADERS, Key, lookup, submit_with_key
 from api.jobs.routes import submit_job
 from api.jobs.waiting import job_row, wait_until_final_or_disconnected
 from api.openai.bodies import as_form, as_json, read_request
@@ -168,7 +168,7 @@ class _ImagesCall:
             response = await lookup(context, project_id, key, fingerprint)
         if response is None:
             raise IdempotencyConflict
-        return await job_row(context, project_id, response["id"]), dict(REPLAYED)
+        return await job_row(context, project_id, response["id"]), dict(REPLAY_HEADERS)
 
     async def _plan(self) -> tuple[NewJob, Inputs]:
         inputs = await read_inputs(self.context, self.project_id, self.job)

@@ -65,16 +65,16 @@ def _is_open(of: sa.FromClause) -> sa.ColumnElement[bool]:
 def _claim() -> sa.Select[Any]:
     """The statement of `claim`, with bind parameters."""
     destinations = pending_destinations()
-    waiting, predecessor, sending = (deliveries.alias(name) for name in ("waiting", "predecessor", "sending"))
+    delivery, predecessor, sending = (deliveries.alias(name) for name in ("delivery", "predecessor", "sending"))
     has_predecessor = (
         sa.select(sa.literal(1))
         .where(
-            predecessor.c.job_id == waiting.c.job_id,
-            predecessor.c.destination == waiting.c.destination,
-            predecessor.c.seq < waiting.c.seq,
+            predecessor.c.job_id == delivery.c.job_id,
+            predecessor.c.destination == delivery.c.destination,
+            predecessor.c.seq < delivery.c.seq,
             _is_open(predecessor),
         )
-        .correlate(waiting)
+        .correlate(delivery)
         .exists()
     )
     sending_count = (
@@ -95,14 +95,14 @@ def _claim() -> sa.Select[Any]:
         else_=1,
     )
     of_destination = (
-        sa.select(waiting.c.id, waiting.c.due_at)
+        sa.select(delivery.c.id, delivery.c.due_at)
         .where(
-            waiting.c.destination == destinations.c.destination,
-            is_pending(waiting),
-            waiting.c.due_at <= STATEMENT_TIME,
+            delivery.c.destination == destinations.c.destination,
+            is_pending(delivery),
+            delivery.c.due_at <= STATEMENT_TIME,
             ~has_predecessor,
         )
-        .order_by(waiting.c.due_at, waiting.c.seq)
+        .order_by(delivery.c.due_at, delivery.c.seq)
         .limit(sa.func.greatest(0, slots - sending_count))
         .correlate(destinations)
         .lateral("of_destination")
@@ -118,18 +118,18 @@ def _claim() -> sa.Select[Any]:
         .where(sa.or_(is_quick, for_others > 0))
         .subquery("candidates")
     )
-    selected = (
+    selection = (
         sa.select(candidates.c.id)
         .where(sa.or_(candidates.c.is_quick, candidates.c.position <= for_others))
         .order_by(candidates.c.due_at)
         .limit(sa.bindparam("limit", type_=sa.BigInteger))
-        .cte("selected")
+        .cte("selection")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
     pick = (
         sa.select(deliveries.c.id)
         .where(
-            deliveries.c.id.in_(sa.select(selected.c.id)), _is_open(deliveries), deliveries.c.due_at <= STATEMENT_TIME
+            deliveries.c.id.in_(sa.select(selection.c.id)), _is_open(deliveries), deliveries.c.due_at <= STATEMENT_TIME
         )
         .with_for_update(skip_locked=True)
         .cte("pick")

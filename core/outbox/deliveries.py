@@ -24,7 +24,7 @@ from core.tables import webhook_deliveries as deliveries
 from core.tables import webhook_endpoints as endpoints
 
 GIVE_UP_LIMIT = 1000
-"""Deliveries that the statement which disables or deletes an endpoint fails itself; the sweep fails the others."""
+"""Deliveries that the statement which disables or deletes an endpoint fails itself; the sweep fails the rest."""
 
 _ORIGIN = "^[a-zA-Z]+://[^/?#]+"
 
@@ -43,7 +43,7 @@ def insert_deliveries(updated: sa.CTE, event: sa.CTE, subject: Subject) -> sa.CT
         event.c.type.label("event_type"),
         event.c.created_at,
     ]
-    joined = sa.join(event, updated, updated.c.id == event.c[subject_id])
+    event_of_update = sa.join(event, updated, updated.c.id == event.c[subject_id])
     subscribed = sa.and_(
         endpoints.c.project_id == updated.c.project_id,
         endpoints.c.disabled_at.is_(None),
@@ -52,10 +52,10 @@ def insert_deliveries(updated: sa.CTE, event: sa.CTE, subject: Subject) -> sa.CT
     own_url = updated.c.webhook["url"].astext
     to_endpoints = sa.select(
         *columns, endpoints.c.id.label("endpoint_id"), endpoints.c.id.label("destination")
-    ).select_from(joined.join(endpoints, subscribed))
+    ).select_from(event_of_update.join(endpoints, subscribed))
     to_own_webhook = (
         sa.select(*columns, sa.null(), sa.func.substring(own_url, sa.literal_column(f"'{_ORIGIN}'")))
-        .select_from(joined)
+        .select_from(event_of_update)
         .where(updated.c.webhook.is_not(None), sa.cast(updated.c.webhook["events"], JSONB).has_key(event.c.type))
     )
     names = ["project_id", subject_id, "event_id", "event_type", "event_at", "endpoint_id", "destination"]
@@ -85,20 +85,20 @@ def failed(
     attempt: Attempt,
     *,
     retry_in: timedelta | None,
-    gone: bool = False,
+    is_gone: bool = False,
     patience: timedelta = timedelta(days=1),
 ) -> Statement[DeliveryRow]:
     """Record a failed attempt. The next is in `retry_in`; with None the delivery has failed.
 
-    The endpoint is disabled if it is `gone`, or if the delivery has failed and the endpoint has accepted nothing for
+    The endpoint is disabled if `is_gone`, or if the delivery has failed and the endpoint has accepted nothing for
     `patience`. Its other pending deliveries then fail too. No row is returned if the lease was lost, as in `delivered`.
     """
     status = DeliveryStatus.FAILED if retry_in is None else DeliveryStatus.PENDING
     updated = _update(status)
     failing_since = sa.func.coalesce(endpoints.c.failing_since, NOW)
-    disables: sa.ColumnElement[bool] = sa.literal(gone)
+    disables: sa.ColumnElement[bool] = sa.literal(is_gone)
     reason: sa.ColumnElement[str] = sa.literal("The receiver answered 410 Gone.")
-    if retry_in is None and not gone:
+    if retry_in is None and not is_gone:
         disables = failing_since <= NOW - sa.literal(patience, sa.Interval)
         since = sa.func.to_char(sa.func.timezone("UTC", failing_since), 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
         reason = sa.literal("Every delivery has failed since ") + since + sa.literal(".")
@@ -118,8 +118,8 @@ def failed(
         .cte("failing_endpoint")
     )
     disabled = sa.select(failing_endpoint.c.id).where(failing_endpoint.c.disabled_at.is_not(None)).scalar_subquery()
-    others = _select_pending(disabled, GIVE_UP_LIMIT, deliveries.c.id != delivery_id)
-    abandoned = _give_up(others, "endpoint_disabled").cte("abandoned")
+    remaining = _select_pending(disabled, GIVE_UP_LIMIT, deliveries.c.id != delivery_id)
+    abandoned = _give_up(remaining, "endpoint_disabled").cte("abandoned")
     statement = sa.select(updated).add_cte(_insert_attempt(updated), failing_endpoint, abandoned)
     return Statement(statement.params(**_bind_values(delivery_id, lease, attempt, retry_in)), DeliveryRow)
 
@@ -127,7 +127,7 @@ def failed(
 def give_up(endpoint_id: sa.ColumnElement[str], error_code: str) -> sa.Update:
     """Fail GIVE_UP_LIMIT pending deliveries to an endpoint, as part of the statement that disables or deletes it.
 
-    `give_up_unreachable` fails the others later; until then `core.outbox.claims.claim` passes them over.
+    `give_up_unreachable` fails the rest later; until then `core.outbox.claims.claim` passes them over.
     """
     return _give_up(_select_pending(endpoint_id, GIVE_UP_LIMIT), error_code)
 
@@ -146,7 +146,7 @@ def give_up_waiting(endpoint_id: str, limit: int) -> Statement[str]:
 def give_up_unreachable(limit: int) -> Statement[str]:
     """Give up what waits for endpoints that are disabled or deleted, so many deliveries at most, and return them."""
     destinations = pending_destinations()
-    waiting = deliveries.alias("waiting")
+    pending_delivery = deliveries.alias("pending_delivery")
     is_disabled = sa.exists().where(endpoints.c.id == destinations.c.destination)
     unreachable = (
         sa.select(destinations.c.destination, sa.case((is_disabled, "endpoint_disabled"), else_="endpoint_deleted"))
@@ -156,9 +156,9 @@ def give_up_unreachable(limit: int) -> Statement[str]:
     )
     destination, error_code = unreachable.c
     of_destination = (
-        sa.select(waiting.c.id)
-        .where(waiting.c.destination == destination, is_pending(waiting))
-        .order_by(waiting.c.due_at)
+        sa.select(pending_delivery.c.id)
+        .where(pending_delivery.c.destination == destination, is_pending(pending_delivery))
+        .order_by(pending_delivery.c.due_at)
         .limit(limit)
         .lateral("of_destination")
     )
@@ -228,8 +228,8 @@ def redeliver_since(project_id: str, endpoint_id: str, since: datetime) -> State
         _undelivered_events(project_id, endpoint_id, since, job_events.c.job_id, jobs, job_events),
         _undelivered_events(project_id, endpoint_id, since, batch_events.c.batch_id, batches, batch_events),
     ).subquery("events")
-    ordered = sa.select(*(events.c[name] for name in columns)).order_by(events.c.event_id)
-    return Statement(sa.insert(deliveries).from_select(columns, ordered).returning(deliveries.c.id), str)
+    ordered_events = sa.select(*(events.c[name] for name in columns)).order_by(events.c.event_id)
+    return Statement(sa.insert(deliveries).from_select(columns, ordered_events).returning(deliveries.c.id), str)
 
 
 def _undelivered_events(

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what secrets begin with
-SHOWN = 4
+HINT_LENGTH = 4
 """Characters of a secret that are shown after its creation."""
 
 
@@ -22,7 +22,7 @@ def new_secret() -> str:
 
 def hint(secret: str) -> str:
     """The end of a secret, by which its owner can identify it."""
-    return f"{SECRET_PREFIX}...{secret[-SHOWN:]}"
+    return f"{SECRET_PREFIX}...{secret[-HINT_LENGTH:]}"
 
 
 def is_secret(text: str) -> bool:

@@ -174,16 +174,16 @@ def equals_in_order(column: ColumnElement[Any], value: Any) -> ColumnElement[boo
     return column.between(value, value)
 
 
-_waiting = text("status = 'queued'")
+_is_queued = text("status = 'queued'")
 _running = text("status = 'in_progress'")
 _alive = text(one_of("status", (JobStatus.QUEUED, JobStatus.IN_PROGRESS)))
 # Each index costs a write at submit, and one more at claim and at the end where its rows still qualify: a change of
 # status is never a HOT update. A renewal of a lease is one, as no index has `lease_expires_at` (docs/decisions/0012).
 
 # The claim: the first in line; queue_position and has_queued too
-Index("ix_jobs_line", jobs.c.queue, jobs.c.precedence, jobs.c.fair_rank, jobs.c.id, postgresql_where=_waiting)
+Index("ix_jobs_line", jobs.c.queue, jobs.c.precedence, jobs.c.fair_rank, jobs.c.id, postgresql_where=_is_queued)
 # The claim of a fair turn, the first by fair rank alone; the queue's clock, which each submit reads (core.fairness)
-Index("ix_jobs_fair_line", jobs.c.queue, jobs.c.fair_rank, jobs.c.id, postgresql_where=_waiting)
+Index("ix_jobs_fair_line", jobs.c.queue, jobs.c.fair_rank, jobs.c.id, postgresql_where=_is_queued)
 # The claim: what shares a micro-batch key with the first. Without it a rare key reads the whole line
 Index(
     "ix_jobs_companions",
@@ -192,7 +192,7 @@ Index(
     jobs.c.precedence,
     jobs.c.fair_rank,
     jobs.c.id,
-    postgresql_where=_waiting,
+    postgresql_where=_is_queued,
 )
 # The submit: the last rank of a flow (core.fairness)
 Index("ix_jobs_flow", jobs.c.queue, jobs.c.project_id, jobs.c.precedence, jobs.c.fair_rank, postgresql_where=_alive)
@@ -201,7 +201,7 @@ Index("ix_jobs_on_device", jobs.c.queue, jobs.c.precedence, jobs.c.fair_rank, po
 # The heartbeat of a micro-batch, by its token; reclaim reads it whole. Few rows, none of which a renewal writes again
 Index("ix_jobs_lease", jobs.c.lease, postgresql_where=_running)
 # The sweep: what waited too long
-Index("ix_jobs_expiry", jobs.c.expires_at, postgresql_where=_waiting)
+Index("ix_jobs_expiry", jobs.c.expires_at, postgresql_where=_is_queued)
 # The sweep: what ended long ago
 Index("ix_jobs_retention", jobs.c.finished_at, postgresql_where=text("finished_at IS NOT NULL"))
 # A job is repeated once; finds its repetition. Empty for other jobs

@@ -8,7 +8,7 @@ from core.event_types import event_names
 
 _JOB = event_names("job", for_webhooks=True)
 _BATCH = event_names("batch", for_webhooks=True)
-_ALL = event_names(for_webhooks=True)
+_EVENT_NAMES = event_names(for_webhooks=True)
 
 
 def _one_of(names: list[str]) -> AfterValidator:
@@ -22,4 +22,4 @@ def _one_of(names: list[str]) -> AfterValidator:
 
 JobEventName = Annotated[str, _one_of(_JOB), Field(json_schema_extra={"enum": [*_JOB]})]
 BatchEventName = Annotated[str, _one_of(_BATCH), Field(json_schema_extra={"enum": [*_BATCH]})]
-EventName = Annotated[str, _one_of(_ALL), Field(json_schema_extra={"enum": [*_ALL]})]
+EventName = Annotated[str, _one_of(_EVENT_NAMES), Field(json_schema_extra={"enum": [*_EVENT_NAMES]})]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.local.embedded import free_port
-from core.settings import RENAMED, Settings
+from core.settings import NEW_NAMES, Settings
 from tests.cli.terminal import Terminal
 
 
@@ -72,7 +72,7 @@ def test_settings_that_do_not_fit_together_are_explained(terminal: Terminal) -> 
     )
 
 
-@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+@pytest.mark.parametrize(("old", "new"), NEW_NAMES.items())
 def test_the_old_name_of_a_setting_is_an_error_that_names_the_new_one(terminal: Terminal, old: str, new: str) -> None:
     assert (
         terminal.refusal("up", **{old: "1000000"}) == f"The settings are wrong: {old} was renamed: set {new} instead."
@@ -80,7 +80,7 @@ def test_the_old_name_of_a_setting_is_an_error_that_names_the_new_one(terminal: 
 
 
 def test_every_renamed_setting_has_a_name_that_exists() -> None:
-    assert set(RENAMED.values()) <= {f"SAFELIGHT_{name.upper()}" for name in Settings.model_fields}
+    assert set(NEW_NAMES.values()) <= {f"SAFELIGHT_{name.upper()}" for name in Settings.model_fields}
 
 
 def test_a_part_that_needs_a_database_says_where_to_get_one(terminal: Terminal) -> None:

@@ -177,7 +177,7 @@ def test_a_receiver_that_is_gone_is_disabled_at_once_and_nothing_waits_for_it(da
     delivery = next(row for row in claim_deliveries(database, limit=6, per_destination=1) if row.destination == gone_id)
 
     database.execute(
-        deliveries.failed(delivery.id, delivery.lease, an_attempt(status_code=410), retry_in=None, gone=True)
+        deliveries.failed(delivery.id, delivery.lease, an_attempt(status_code=410), retry_in=None, is_gone=True)
     )
 
     (endpoint,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, gone_id))

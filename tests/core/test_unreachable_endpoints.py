@@ -79,7 +79,7 @@ def test_a_receiver_that_is_gone_has_a_bounded_part_given_up_at_once(database: D
     (delivery,) = database.execute(claim)
 
     attempt = Attempt(datetime.now(UTC), 0.1, status_code=410, error_code="http_error")
-    database.execute(deliveries.failed(delivery.id, delivery.lease, attempt, retry_in=None, gone=True))
+    database.execute(deliveries.failed(delivery.id, delivery.lease, attempt, retry_in=None, is_gone=True))
 
     assert states(database, endpoint_id) == {
         ("failed", "http_error"): 1,

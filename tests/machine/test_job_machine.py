@@ -172,7 +172,7 @@ class JobMachine(RuleBasedStateMachine):
 
 
 def test_no_order_of_verbs_breaks_the_database(database: Database) -> None:
-    machine = type("LedgerOnPostgres", (JobMachine,), {"database": database})
+    machine = type("MachineOnPostgres", (JobMachine,), {"database": database})
     run_state_machine_as_test(
         machine,
         settings=settings(

@@ -52,14 +52,14 @@ class MicrobatchReporter:
         """Set the images of the next pass over the device: of each its job, and its index there."""
         self._images = images
 
-    def step(self, done: int, total: int) -> None:
+    def step(self, current: int, total: int) -> None:
         """See `core.generation.ProgressReporter`."""
-        self._step, self._steps = done, total
+        self._step, self._steps = current, total
         self._heartbeat.report_progress()
         if not self._heartbeat.has_active_jobs or self._context.drain.is_over or self.is_too_late:
             raise Stopped
         now = time.monotonic()
-        if now - self._published_at >= PUBLISH_SECONDS or done == total:
+        if now - self._published_at >= PUBLISH_SECONDS or current == total:
             self._published_at = now
             self._context.progress.publish_steps(
                 {job_id: self._get_step(job_id) for job_id in self._attempts if self._heartbeat.is_active(job_id)}

@@ -50,11 +50,13 @@ def execute_remotely(
     """The outcome of each job, each of which is a call of its own."""
     outcomes = {}
     for job in batch:
-        found = inputs[job.id]
-        if isinstance(found, GenerationError):
-            outcomes[job.id] = Outcome(error=found)
+        job_inputs = inputs[job.id]
+        if isinstance(job_inputs, GenerationError):
+            outcomes[job.id] = Outcome(error=job_inputs)
         else:
-            outcomes[job.id] = _call_provider(context, job, image_requests(job, found), generator, reporter, heartbeat)
+            outcomes[job.id] = _call_provider(
+                context, job, image_requests(job, job_inputs), generator, reporter, heartbeat
+            )
     return outcomes
 
 
@@ -97,7 +99,7 @@ def _open_call(
 ) -> GenerationError | Pause | None:
     """Record that the job's request is about to be sent. Returns what forbids it, or None.
 
-    Tried again while the database is unavailable: a commit whose answer was lost is found by the call's id.
+    Tried again while the database is unavailable: a commit whose answer was lost is detected by the call's id.
     """
     while True:
         try:

@@ -92,14 +92,14 @@ class Operations:
     def _scheduler(self, name: str | None) -> Any:
         """The scheduler with a name, with the configuration of the model's own one, which is that of None.
 
-        Raises ModelUnavailable for a name that is not known, or a class that diffusers does not count as compatible.
+        Raises ModelUnavailable for an unknown name, or a class that diffusers does not count as compatible.
         """
         if name not in self._schedulers:
             own = self._schedulers[None]
             kind, options = _SCHEDULERS.get(str(name), ("", {}))
             compatible = {scheduler.__name__: scheduler for scheduler in getattr(own, "compatibles", [])}
             if kind not in compatible:
-                names = [known for known, (kind, _) in _SCHEDULERS.items() if kind in compatible]
+                names = [name for name, (kind, _) in _SCHEDULERS.items() if kind in compatible]
                 raise ModelUnavailable(
                     f"Model {self._model.id} has no scheduler {name!r}: {type(own).__name__} can be replaced by "
                     f"{', '.join(names) or 'no other'}."

@@ -86,8 +86,8 @@ class Cleanup:
     def delete_orphans(self) -> Iterator[None]:
         """Delete objects without a row."""
         for keys in self._list_old_keys():
-            known = set(self._database.execute(queries.referenced_keys(keys)))
-            orphans = [key for key in keys if key not in known]
+            referenced_keys = set(self._database.execute(queries.referenced_keys(keys)))
+            orphans = [key for key in keys if key not in referenced_keys]
             yield from self._delete(iter(orphans))
             if orphans:
                 log.info("deleted %d objects without a row", len(orphans))
@@ -108,9 +108,9 @@ class Cleanup:
         """Keys of objects past ORPHAN_AGE, in chunks."""
         before = datetime.now(UTC) - ORPHAN_AGE
         chunk: list[str] = []
-        for found in chain(self._storage.list("jobs/"), self._storage.list(files.PREFIX)):
-            if found.modified_at < before:
-                chunk.append(found.key)
+        for stored in chain(self._storage.list("jobs/"), self._storage.list(files.PREFIX)):
+            if stored.modified_at < before:
+                chunk.append(stored.key)
             if len(chunk) == CHUNK:
                 yield chunk
                 chunk = []

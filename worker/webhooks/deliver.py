@@ -172,10 +172,12 @@ class Deliverer:
         wait = self._wait(row.attempts, answer) if may_retry and not is_gone else None
         patience = sum(self._schedule, timedelta(0)) / 2
         self._database.execute(
-            deliveries.failed(row.id, row.lease, attempt, retry_in=wait, gone=is_gone, patience=patience)
+            deliveries.failed(row.id, row.lease, attempt, retry_in=wait, is_gone=is_gone, patience=patience)
         )
-        what = attempt.status_code or attempt.error_code
-        log.info("delivery %s to %s: %s, %s", row.id, row.destination, what, f"again in {wait}" if wait else "given up")
+        result = attempt.status_code or attempt.error_code
+        log.info(
+            "delivery %s to %s: %s, %s", row.id, row.destination, result, f"again in {wait}" if wait else "given up"
+        )
 
     def _wait(self, attempts: int, answer: Response | None) -> timedelta | None:
         """Until the next attempt, as the schedule says, up to a tenth more or less. None: there is none."""

@@ -24,5 +24,5 @@ if __name__ == "__main__":
     error = refusal_of("fake")
     assert error is not None
     assert error.param == "sharpness"
-    assert error.message.startswith("fake has no sharpness"), error.message
+    assert error.message.startswith("fake does not support sharpness"), error.message
     assert refusal_of("unclip-mini") is None
