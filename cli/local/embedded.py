@@ -47,6 +47,7 @@ _POSTGRES_SETTINGS = {
     "shared_buffers": "128MB",
     "wal_level": "minimal",  # there is no replication
     "max_wal_senders": "0",
+    "track_activity_query_size": "16kB",  # pg_stat_activity shows our statements whole
     "random_page_cost": "1.1",
     "recovery_init_sync_method": "syncfs" if sys.platform == "linux" else "fsync",  # one call, not a call per file
     "jit": "off",  # compiling costs more than our short statements

@@ -98,7 +98,7 @@ def test_a_store_that_is_away_keeps_batches_waiting_and_fails_none(own: Stack) -
     with away(storage / image["id"]):
         end_leases(own)
         until(lambda: batch_status(own, file_batch) == "in_progress")
-        until(lambda: processor.output().count("the store is away") >= 3)
+        until(lambda: processor.output().count("the storage is unavailable") >= 3)
         reading.append(batch_status(own, edit))
     end_leases(own)
     until(lambda: batch_status(own, edit) == "in_progress")

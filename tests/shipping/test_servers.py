@@ -8,11 +8,13 @@ import pytest
 import redis
 
 from cli.local.embedded import find_package
+from core.errors import StorageUnavailable
 from core.settings import Settings
 from core.storage import Storage
 from tests.processes import Process
 from tests.shipping.files import environment, services
 from tests.stack import free_port
+from tests.waiting import until
 
 SECRET = "of-the-store"
 
@@ -68,7 +70,17 @@ def test_the_store_keeps_images_over_a_restart(
         assert images.get("jobs/one/lease/0.png") == b"an image"
     with store(tmp_path, ports) as server:
         server.until_says("bucket safelight")
+        # The S3 port answers 500 until the filer has learnt from the master where the volumes are.
+        until(lambda: is_readable(images, "jobs/one/lease/0.png"))
         assert images.get("jobs/one/lease/0.png") == b"an image"
+
+
+def is_readable(images: Storage, key: str) -> bool:
+    try:
+        images.get(key)
+    except StorageUnavailable:
+        return False
+    return True
 
 
 def test_the_store_lets_nobody_in_with_another_secret(
