@@ -6,7 +6,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
-from api.context import Context
 from api.deps import AppContext, Project, project
 from api.responses import ERROR, answer
 from core import queries
@@ -54,7 +53,8 @@ async def content(
     if signature is None:
         rows = await context.database.execute(queries.get_image(await project(request, context), image_id))
     else:
-        _check_link(context, image_id, expires or 0, signature)
+        if not context.storage.is_signed(image_id, expires or 0, signature):
+            raise Unauthorized("This image link has expired or is not valid; fetch the job again for a new link.")
         rows = await context.database.execute(queries.get_image_by_id(image_id))
     image = _first(rows, image_id)
     if context.storage.presigns:
@@ -68,11 +68,6 @@ async def content(
     return StreamingResponse(
         await context.storage.stream_async(image.storage_key), media_type=image.media_type, headers=headers
     )
-
-
-def _check_link(context: Context, image_id: str, expires: int, signature: str) -> None:
-    if not context.storage.is_signed(image_id, expires, signature):
-        raise Unauthorized("This image link has expired or is not valid; fetch the job again for a new link.")
 
 
 def _first(rows: Sequence[ImageRow], image_id: str) -> ImageRow:

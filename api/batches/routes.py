@@ -71,7 +71,9 @@ async def create(request: Request, context: AppContext, project_id: Project, ide
         return answer(await estimate(context, project_id, batch_request))
     keyed_request: KeyedRequest | None = None
     if idempotency_key is not None:
-        fingerprint = await asyncio.to_thread(_fingerprint, batch_request)
+        fingerprint = await asyncio.to_thread(
+            lambda: idempotency.fingerprint("/v1/batches", batch_request.model_dump(mode="json", exclude_unset=True))
+        )
         keyed_request = KeyedRequest(idempotency.check(idempotency_key), fingerprint)
         if response := await _replay(context, project_id, keyed_request):
             return response
@@ -82,10 +84,6 @@ async def create(request: Request, context: AppContext, project_id: Project, ide
     if response is None:
         raise IdempotencyConflict
     return response
-
-
-def _fingerprint(batch_request: BatchRequest) -> bytes:
-    return idempotency.fingerprint("/v1/batches", batch_request.model_dump(mode="json", exclude_unset=True))
 
 
 async def _replay(context: Context, project_id: str, keyed_request: KeyedRequest) -> Response | None:

@@ -7,7 +7,6 @@ never ran says why. Jobs are read page by page, so that a batch of any size need
 import base64
 import json
 from collections.abc import Iterator
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -49,7 +48,8 @@ class _Writer:
         self._settings = settings
         self._storage = storage
         self._batch = batch
-        self._sign = partial(storage.url, ttl=_url_ttl(settings, batch))
+        # Links need not outlive the file that contains them.
+        self._sign = partial(storage.url, ttl=min(settings.batch_url_ttl, batch.output_ttl or settings.retention))
 
     def line(self, job: BatchJobRow) -> bytes:
         line: dict[str, Any] = {"id": "batch_req_" + job.id.removeprefix("job_"), "custom_id": job.custom_id}
@@ -96,8 +96,3 @@ def _failure(job: BatchJobRow) -> tuple[int, dict[str, Any]]:
     error = failure(job.error_code or "", f"{job.error_message} (job {job.id})")
     body = ErrorResponse(error=ErrorBody(message=error.message, type=error.type, code=error.code))
     return error.status, body.model_dump(mode="json")
-
-
-def _url_ttl(settings: Settings, batch: BatchRow) -> timedelta:
-    """Links need not outlive the file that contains them."""
-    return min(settings.batch_url_ttl, batch.output_ttl or settings.retention)

@@ -194,12 +194,8 @@ def _images(pixels: Any, requests: Sequence[ImageRequest]) -> list[Image.Image]:
     height, width = pixels.shape[1:3]
     if (width, height) != (requests[0].width, requests[0].height):
         raise GenerationError(f"The model generates {width}x{height}, not {requests[0].width}x{requests[0].height}.")
-    images = [Image.fromarray(_bytes(image)) for image in pixels]
+    images = [Image.fromarray((image.clip(0, 1) * 255).round().astype("uint8")) for image in pixels]
     return [_within_mask(image, request) for image, request in zip(images, requests, strict=True)]
-
-
-def _bytes(image: Any) -> Any:
-    return (image.clip(0, 1) * 255).round().astype("uint8")
 
 
 def _within_mask(image: Image.Image, request: ImageRequest) -> Image.Image:
