@@ -1,4 +1,4 @@
-"""What a generator is: the code that turns requests into pixels. The protocol, and the words both sides use.
+"""What a generator is: the code that turns requests into pixels. The protocol, and the types of its arguments.
 
 No torch here and no device: `worker/generators/` holds the generators, `worker/generation/microbatch.py` calls them.
 """

@@ -38,7 +38,7 @@ def claim(
     must be fresh: it becomes the token of every claimed job.
 
     The CTEs are MATERIALIZED because the planner may otherwise run a sub-select with LIMIT and SKIP LOCKED again and
-    claim more than the limit (`docs/decisions/0003`).
+    claim more than the limit (`docs/decisions/0003-claims-are-micro-batches.md`).
     """
     return Statement(
         (_FAIR_TURN if fair_turn else _CLAIM).params(
@@ -87,29 +87,32 @@ def _claim(*, fair_turn: bool) -> sa.Select[Any]:
         jobs.c.expires_at > NOW,
     )
     by_fair_rank = (jobs.c.fair_rank, jobs.c.id)
-    in_line = (jobs.c.precedence, *by_fair_rank)
+    by_precedence = (jobs.c.precedence, *by_fair_rank)
 
-    batch_limit = sa.cast(sa.cast(sa.bindparam("limits", type_=JSONB), JSONB)[jobs.c.microbatch_key].astext, sa.Integer)
+    microbatch_limit = sa.cast(
+        sa.cast(sa.bindparam("limits", type_=JSONB), JSONB)[jobs.c.microbatch_key].astext, sa.Integer
+    )
     head = (
         sa.select(
             jobs.c.id,
             jobs.c.microbatch_key,
             jobs.c.crashes,
             jobs.c.n,
-            sa.func.coalesce(batch_limit, jobs.c.microbatch_size).label("room"),
+            sa.func.coalesce(microbatch_limit, jobs.c.microbatch_size).label("max_images"),
         )
         .where(waits)
-        .order_by(*(by_fair_rank if fair_turn else in_line))
+        .order_by(*(by_fair_rank if fair_turn else by_precedence))
         .limit(1)
         .with_for_update(skip_locked=True)
         .cte("head")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
     of_head = {
-        name: sa.select(head.c[name]).scalar_subquery() for name in ("id", "microbatch_key", "crashes", "n", "room")
+        name: sa.select(head.c[name]).scalar_subquery()
+        for name in ("id", "microbatch_key", "crashes", "n", "max_images")
     }
-    # A query of its own, as the head need not be the first job of its micro-batch key: on a fair turn, or when a job
-    # before it was locked and is not locked any more.
+    # A separate query: another job with the same key may come before the head, on a fair turn, or when it was locked
+    # and is not locked any more.
     companions = (
         sa.select(jobs.c.id, jobs.c.n, jobs.c.precedence, jobs.c.fair_rank)
         .where(
@@ -119,8 +122,8 @@ def _claim(*, fair_turn: bool) -> sa.Select[Any]:
             jobs.c.crashes == 0,
             of_head["crashes"] == 0,
         )
-        .order_by(jobs.c.microbatch_key, *in_line)
-        .limit(sa.func.greatest(of_head["room"] - of_head["n"], 0))
+        .order_by(jobs.c.microbatch_key, *by_precedence)
+        .limit(sa.func.greatest(of_head["max_images"] - of_head["n"], 0))
         .with_for_update(skip_locked=True)
         .cte("companions")
         .prefix_with("MATERIALIZED", dialect="postgresql")
@@ -130,7 +133,7 @@ def _claim(*, fair_turn: bool) -> sa.Select[Any]:
         companions.c.id, (of_head["n"] + sa.func.sum(companions.c.n).over(order_by=order)).label("images")
     ).subquery("with_totals")
     fit = sa.union_all(
-        sa.select(head.c.id), sa.select(with_totals.c.id).where(with_totals.c.images <= of_head["room"])
+        sa.select(head.c.id), sa.select(with_totals.c.id).where(with_totals.c.images <= of_head["max_images"])
     ).cte("fit")
     updated = (
         sa.update(jobs)

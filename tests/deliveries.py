@@ -69,9 +69,9 @@ def list_deliveries(database: Database, endpoint_id: str | None = None) -> list[
 def claim_deliveries(
     database: Database, *, limit: int = 100, per_destination: int = 100, **health: Any
 ) -> list[ClaimedDelivery]:
-    """Claim deliveries. All destinations count as quick unless `health` says otherwise."""
-    all_quick = {"quick": {row.destination for row in list_deliveries(database)}, "for_others": limit}
-    options: dict[str, Any] = all_quick | health
+    """Claim deliveries. All destinations count as fast unless `health` says otherwise."""
+    all_fast = {"fast": {row.destination for row in list_deliveries(database)}, "for_others": limit}
+    options: dict[str, Any] = all_fast | health
     return list(
         database.execute(claims.claim(uuid4(), limit=limit, per_destination=per_destination, length=MINUTE, **options))
     )

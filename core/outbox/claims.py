@@ -1,7 +1,7 @@
 """The claim of deliveries: which are sent next, and how many to each destination at a time.
 
 A destination is an endpoint, or the origin of a job's own URL. `claim` is one statement. It reads a few rows of each
-destination, however many wait. `worker.webhooks.endpoint_health` knows which destinations are quick.
+destination, however many wait. `worker.webhooks.endpoint_health` knows which destinations are fast.
 `worker.webhooks.deliver` sends the claimed deliveries, and `core.outbox.deliveries` records the result.
 """
 
@@ -28,13 +28,13 @@ def claim(
     limit: int,
     per_destination: int,
     length: timedelta,
-    quick: Sequence[str],
+    fast: Sequence[str],
     slow: Sequence[str] = (),
     for_others: int,
 ) -> Statement[ClaimedDelivery]:
     """Claim up to `limit` deliveries that are due, in the order of their due times.
 
-    A destination in `quick` may have `per_destination` deliveries in transit, any other destination one. At most
+    A destination in `fast` may have `per_destination` deliveries in transit, any other destination one. At most
     `for_others` deliveries to the other destinations are claimed; those in `slow` come last, in the order of the list.
     The events of a job are sent in order: an event waits until the events before it are delivered or have failed. Each
     row has the data for sending: columns of the endpoint as `endpoint_...`, and the own `webhook` of the job or batch.
@@ -45,7 +45,7 @@ def claim(
             limit=limit,
             per_destination=per_destination,
             length=length,
-            quick=list(quick),
+            fast=list(fast),
             slow=list(slow),
             for_others=max(0, for_others),
         ),
@@ -88,10 +88,10 @@ def _claim() -> sa.Select[Any]:
         .correlate(destinations)
         .scalar_subquery()
     )
-    is_quick = destinations.c.destination == sa.any_(sa.bindparam("quick", type_=ARRAY(sa.Text)))
+    is_fast = destinations.c.destination == sa.any_(sa.bindparam("fast", type_=ARRAY(sa.Text)))
     slots = sa.case(
         (~is_reachable(destinations.c.destination), 0),  # given up by the sweep, or before it is enabled again
-        (is_quick, sa.bindparam("per_destination", type_=sa.BigInteger)),
+        (is_fast, sa.bindparam("per_destination", type_=sa.BigInteger)),
         else_=1,
     )
     of_destination = (
@@ -111,16 +111,16 @@ def _claim() -> sa.Select[Any]:
     penalty = sa.func.coalesce(
         sa.func.array_position(sa.bindparam("slow", type_=ARRAY(sa.Text)), destinations.c.destination), 0
     )
-    position = sa.func.row_number().over(partition_by=is_quick, order_by=(penalty, of_destination.c.due_at))
+    position = sa.func.row_number().over(partition_by=is_fast, order_by=(penalty, of_destination.c.due_at))
     candidates = (
-        sa.select(of_destination.c.id, of_destination.c.due_at, is_quick.label("is_quick"), position.label("position"))
+        sa.select(of_destination.c.id, of_destination.c.due_at, is_fast.label("is_fast"), position.label("position"))
         .select_from(destinations.join(of_destination, sa.true()))
-        .where(sa.or_(is_quick, for_others > 0))
+        .where(sa.or_(is_fast, for_others > 0))
         .subquery("candidates")
     )
     selection = (
         sa.select(candidates.c.id)
-        .where(sa.or_(candidates.c.is_quick, candidates.c.position <= for_others))
+        .where(sa.or_(candidates.c.is_fast, candidates.c.position <= for_others))
         .order_by(candidates.c.due_at)
         .limit(sa.bindparam("limit", type_=sa.BigInteger))
         .cte("selection")

@@ -74,12 +74,12 @@ class Attempt:
     answer: str | None = None
 
 
-def delivered(delivery_id: str, lease: UUID, attempt: Attempt) -> Statement[DeliveryRow]:
+def record_success(delivery_id: str, lease: UUID, attempt: Attempt) -> Statement[DeliveryRow]:
     """Record a 2xx. No row is returned if the lease was lost: another sender has claimed the delivery since."""
-    return Statement(_DELIVERED.params(**_bind_values(delivery_id, lease, attempt)), DeliveryRow)
+    return Statement(_RECORD_SUCCESS.params(**_bind_values(delivery_id, lease, attempt)), DeliveryRow)
 
 
-def failed(
+def record_failure(
     delivery_id: str,
     lease: UUID,
     attempt: Attempt,
@@ -91,7 +91,7 @@ def failed(
     """Record a failed attempt. The next is in `retry_in`; with None the delivery has failed.
 
     The endpoint is disabled if `is_gone`, or if the delivery has failed and the endpoint has accepted nothing for
-    `patience`. Its other pending deliveries then fail too. No row is returned if the lease was lost, as in `delivered`.
+    `patience`. Its other pending deliveries then fail too. No row is returned if the lease was lost.
     """
     status = DeliveryStatus.FAILED if retry_in is None else DeliveryStatus.PENDING
     updated = _update(status)
@@ -144,7 +144,7 @@ def give_up_waiting(endpoint_id: str, limit: int) -> Statement[str]:
 
 
 def give_up_unreachable(limit: int) -> Statement[str]:
-    """Give up what waits for endpoints that are disabled or deleted, so many deliveries at most, and return them."""
+    """Fail up to `limit` pending deliveries to disabled or deleted endpoints; returns their ids."""
     destinations = pending_destinations()
     pending_delivery = deliveries.alias("pending_delivery")
     is_disabled = sa.exists().where(endpoints.c.id == destinations.c.destination)
@@ -315,7 +315,7 @@ def attempts_of(delivery_id: str) -> Statement[AttemptRow]:
 
 
 def _select_pending(endpoint_id: sa.ColumnElement[str], limit: int, *conditions: sa.ColumnElement[bool]) -> sa.CTE:
-    """Some pending deliveries to an endpoint. Its id is its destination, by which they are indexed."""
+    """Some pending deliveries to an endpoint. The index is on `destination`, which is the endpoint's id."""
     return (
         sa.select(deliveries.c.id)
         .where(deliveries.c.destination == endpoint_id, is_pending(), *conditions)
@@ -394,4 +394,4 @@ def _build_delivered() -> sa.Select[Any]:
     return sa.select(updated).add_cte(_insert_attempt(updated), working_endpoint)
 
 
-_DELIVERED = _build_delivered()  # built once: to build it takes longer than to run it
+_RECORD_SUCCESS = _build_delivered()  # built once: to build it takes longer than to run it

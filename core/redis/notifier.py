@@ -2,7 +2,7 @@
 
 It carries no job id. It may be lost, repeated or late without harm: workers also poll the database. It is sent after
 the commit, off the event loop, within bounded time, and its failure decides nothing.
-(`docs/decisions/0002`; the workers' side is `worker/generation/app.py`.)
+(`docs/decisions/0002-messages-only-notify.md`; the workers' side is `worker/generation/app.py`.)
 """
 
 import asyncio

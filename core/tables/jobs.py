@@ -66,7 +66,7 @@ jobs = Table(
     Column("batch_index", Integer, comment="which line of the batch, from 0"),
     Column("custom_id", Text, comment="the owner's name for the line"),
     Column("response_format", Text, comment="how the batch's output shows the images: url or b64_json"),
-    # Where it stands in line
+    # Its position in the queue
     Column("queue", Text, nullable=False),
     Column(
         "batch_key",
@@ -136,7 +136,7 @@ LEGACY_COLUMNS = (
     "negative_prompt", "size", "steps", "guidance_scale", "seed", "quality", "output_format", "output_compression",
     "strength", "postprocess", "partial_images",
 )  # fmt: skip
-"""Columns of version 0.1 that `parameters` replaces. They are written until no worker of that version runs (ADR 12)."""
+"""Columns of version 0.1 that `parameters` replaces. Written until no worker of that version runs (decision 12)."""
 
 _legacy = func.jsonb_build_object(*(part for name in LEGACY_COLUMNS for part in (name, jobs.c[name])))
 
@@ -180,11 +180,11 @@ _alive = text(one_of("status", (JobStatus.QUEUED, JobStatus.IN_PROGRESS)))
 # Each index costs a write at submit, and one more at claim and at the end where its rows still qualify: a change of
 # status is never a HOT update. A renewal of a lease is one, as no index has `lease_expires_at` (docs/decisions/0012).
 
-# The claim: the first in line; queue_position and has_queued too
+# The claim: the first of the queue; queue_position and has_queued too
 Index("ix_jobs_line", jobs.c.queue, jobs.c.precedence, jobs.c.fair_rank, jobs.c.id, postgresql_where=_is_queued)
 # The claim of a fair turn, the first by fair rank alone; the queue's clock, which each submit reads (core.fairness)
 Index("ix_jobs_fair_line", jobs.c.queue, jobs.c.fair_rank, jobs.c.id, postgresql_where=_is_queued)
-# The claim: what shares a micro-batch key with the first. Without it a rare key reads the whole line
+# The claim: what shares a micro-batch key with the first. Without it a rare key reads the whole queue
 Index(
     "ix_jobs_companions",
     jobs.c.queue,

@@ -45,7 +45,7 @@ Array = numpy.ndarray[Any, Any]
 
 @dataclass
 class RecordingReporter:
-    """A watch that writes down what it hears and stops the drawing at the step named, if any."""
+    """Records steps and previews; stops the generation at the step `stop_at`, if it is set."""
 
     stop_at: int | None = None
     looks: bool = False

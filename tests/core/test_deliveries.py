@@ -84,8 +84,8 @@ def test_a_claimed_delivery_is_not_claimed_again_until_its_lease_ends(database: 
     database.execute(sa.update(table).values(due_at=sa.func.now()))
     (second,) = claim_deliveries(database)
     assert second.id == first.id
-    assert not database.execute(deliveries.delivered(first.id, first.lease, an_attempt(status_code=200)))
-    (delivery,) = database.execute(deliveries.delivered(second.id, second.lease, an_attempt(status_code=200)))
+    assert not database.execute(deliveries.record_success(first.id, first.lease, an_attempt(status_code=200)))
+    (delivery,) = database.execute(deliveries.record_success(second.id, second.lease, an_attempt(status_code=200)))
     assert (delivery.status, delivery.attempts, delivery.lease) == ("delivered", 1, None)
 
 
@@ -98,16 +98,16 @@ def test_a_destination_that_hangs_leaves_room_for_others(database: Database) -> 
     assert sorted(row.destination for row in first) == sorted([hanging] * 2 + [other_id] * 2)
     for row in first:
         if row.destination == other_id:
-            database.execute(deliveries.delivered(row.id, row.lease, an_attempt(status_code=200)))
+            database.execute(deliveries.record_success(row.id, row.lease, an_attempt(status_code=200)))
     assert [row.destination for row in claim_deliveries(database, per_destination=2)] == [other_id] * 2
     assert claim_deliveries(database, per_destination=2) == []
 
 
-def test_destinations_that_are_not_quick_share_their_slots_in_turn(database: Database) -> None:
-    slow_id, slower_id, new_id, quick_id = (an_endpoint(database) for _ in range(4))
+def test_destinations_that_are_not_fast_share_their_slots_in_turn(database: Database) -> None:
+    slow_id, slower_id, new_id, fast_id = (an_endpoint(database) for _ in range(4))
     for _ in range(3):
         a_completed_job(database)
-    health: dict[str, Any] = {"quick": [quick_id], "slow": [slower_id, slow_id]}
+    health: dict[str, Any] = {"fast": [fast_id], "slow": [slower_id, slow_id]}
 
     for for_others, other_ids in (
         (0, []),
@@ -117,7 +117,7 @@ def test_destinations_that_are_not_quick_share_their_slots_in_turn(database: Dat
         (9, [new_id, slower_id, slow_id]),
     ):
         delivery = claim_deliveries(database, per_destination=2, for_others=for_others, **health)
-        assert sorted(row.destination for row in delivery) == sorted([quick_id] * 2 + other_ids)
+        assert sorted(row.destination for row in delivery) == sorted([fast_id] * 2 + other_ids)
         database.execute(sa.update(table).values(lease=None, due_at=sa.func.now()))
 
 
@@ -134,11 +134,11 @@ def test_the_deliveries_of_a_job_go_in_order(database: Database) -> None:
 
     (delivery,) = claim_deliveries(database)
     assert delivery.event_type == "job.started"
-    database.execute(deliveries.failed(delivery.id, delivery.lease, an_attempt(), retry_in=timedelta(hours=1)))
+    database.execute(deliveries.record_failure(delivery.id, delivery.lease, an_attempt(), retry_in=timedelta(hours=1)))
     assert claim_deliveries(database) == []
     database.execute(sa.update(table).values(due_at=sa.func.now()))
     (delivery,) = claim_deliveries(database)
-    database.execute(deliveries.failed(delivery.id, delivery.lease, an_attempt(), retry_in=None))
+    database.execute(deliveries.record_failure(delivery.id, delivery.lease, an_attempt(), retry_in=None))
     (last_delivery,) = claim_deliveries(database)
     assert last_delivery.event_type == "job.completed"
 
@@ -146,7 +146,7 @@ def test_the_deliveries_of_a_job_go_in_order(database: Database) -> None:
 def fail(database: Database, retry_in: timedelta | None = MINUTE, **options: Any) -> None:
     (row,) = claim_deliveries(database)
     attempt = an_attempt(status_code=500, error_code="http_error", answer="no")
-    database.execute(deliveries.failed(row.id, row.lease, attempt, retry_in=retry_in, **options))
+    database.execute(deliveries.record_failure(row.id, row.lease, attempt, retry_in=retry_in, **options))
 
 
 def test_attempts_are_logged_and_a_success_resets_failing_since(database: Database) -> None:
@@ -159,7 +159,7 @@ def test_attempts_are_logged_and_a_success_resets_failing_since(database: Databa
 
     database.execute(sa.update(table).values(due_at=sa.func.now()))
     (row,) = claim_deliveries(database)
-    database.execute(deliveries.delivered(row.id, row.lease, an_attempt(status_code=204)))
+    database.execute(deliveries.record_success(row.id, row.lease, an_attempt(status_code=204)))
 
     log = database.execute(deliveries.attempts_of(row.id))
     assert [(attempt.number, attempt.status_code, attempt.answer) for attempt in log] == [
@@ -177,7 +177,7 @@ def test_a_receiver_that_is_gone_is_disabled_at_once_and_nothing_waits_for_it(da
     delivery = next(row for row in claim_deliveries(database, limit=6, per_destination=1) if row.destination == gone_id)
 
     database.execute(
-        deliveries.failed(delivery.id, delivery.lease, an_attempt(status_code=410), retry_in=None, is_gone=True)
+        deliveries.record_failure(delivery.id, delivery.lease, an_attempt(status_code=410), retry_in=None, is_gone=True)
     )
 
     (endpoint,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, gone_id))
@@ -224,7 +224,7 @@ def test_all_that_was_not_delivered_since_a_time_is_redelivered_once(database: D
     before = datetime.now(UTC)
     delivered_job = a_completed_job(database)
     (row,) = claim_deliveries(database)
-    database.execute(deliveries.delivered(row.id, row.lease, an_attempt(status_code=200)))
+    database.execute(deliveries.record_success(row.id, row.lease, an_attempt(status_code=200)))
     failed_job = a_completed_job(database)
     fail(database, retry_in=None)
     database.execute(webhooks.update(DEFAULT_PROJECT, endpoint_id, {}, enable=False))

@@ -20,19 +20,23 @@ from tests.factories import a_completed_job
 
 
 def retry(delivery_id: str, lease: UUID) -> Statement[Any]:
-    return deliveries.failed(delivery_id, lease, Attempt(datetime.now(UTC), 0.1, status_code=500), retry_in=MINUTE)
+    return deliveries.record_failure(
+        delivery_id, lease, Attempt(datetime.now(UTC), 0.1, status_code=500), retry_in=MINUTE
+    )
 
 
 def fail(delivery_id: str, lease: UUID) -> Statement[Any]:
-    return deliveries.failed(delivery_id, lease, Attempt(datetime.now(UTC), 0.1, status_code=500), retry_in=None)
+    return deliveries.record_failure(
+        delivery_id, lease, Attempt(datetime.now(UTC), 0.1, status_code=500), retry_in=None
+    )
 
 
 def succeed(delivery_id: str, lease: UUID) -> Statement[Any]:
-    return deliveries.delivered(delivery_id, lease, Attempt(datetime.now(UTC), 0.1, status_code=200))
+    return deliveries.record_success(delivery_id, lease, Attempt(datetime.now(UTC), 0.1, status_code=200))
 
 
 def claim(_delivery_id: str, _lease: UUID) -> Statement[Any]:
-    return claims.claim(uuid4(), limit=9, per_destination=9, length=timedelta(0), quick=[], for_others=9)
+    return claims.claim(uuid4(), limit=9, per_destination=9, length=timedelta(0), fast=[], for_others=9)
 
 
 VERBS: dict[str, Callable[[str, UUID], Statement[Any]]] = {

@@ -37,9 +37,9 @@ def states(database: Database, endpoint_id: str) -> Counter[tuple[str, str | Non
     return Counter((row.status, row.error_code) for row in rows)
 
 
-def claimed_destinations(database: Database, *quick: str) -> set[str]:
+def claimed_destinations(database: Database, *fast: str) -> set[str]:
     found = claims.claim(
-        uuid4(), limit=100, per_destination=10, length=timedelta(minutes=1), quick=list(quick), for_others=10
+        uuid4(), limit=100, per_destination=10, length=timedelta(minutes=1), fast=list(fast), for_others=10
     )
     return {row.destination for row in database.execute(found)}
 
@@ -75,11 +75,11 @@ def test_a_receiver_that_is_gone_has_a_bounded_part_given_up_at_once(database: D
     endpoint_id = an_endpoint(database, "https://a.test").id
     overflow(database, endpoint_id)
     minute = timedelta(minutes=1)
-    claim = claims.claim(uuid4(), limit=1, per_destination=1, length=minute, quick=[endpoint_id], for_others=0)
+    claim = claims.claim(uuid4(), limit=1, per_destination=1, length=minute, fast=[endpoint_id], for_others=0)
     (delivery,) = database.execute(claim)
 
     attempt = Attempt(datetime.now(UTC), 0.1, status_code=410, error_code="http_error")
-    database.execute(deliveries.failed(delivery.id, delivery.lease, attempt, retry_in=None, is_gone=True))
+    database.execute(deliveries.record_failure(delivery.id, delivery.lease, attempt, retry_in=None, is_gone=True))
 
     assert states(database, endpoint_id) == {
         ("failed", "http_error"): 1,

@@ -18,7 +18,7 @@ PROGRAMS = Path(__file__).parent / "extensions"
 PACKAGES = ("api", "cli", "core", "migrations", "worker")
 
 LAST_PARAMETER = "    partial_images: Annotated["
-NEW_PARAMETER = "    sharpness: Annotated[float | None, {rule}] = Field(None, description='How sharp the image is.')\n"
+NEW_PARAMETER = "    crispness: Annotated[float | None, {rule}] = Field(None, description='How sharp the image is.')\n"
 
 LAST_GENERATOR = '        GeneratorSpec(\n            "openai_images",'
 NEW_GENERATOR = '        GeneratorSpec("echo", "worker.generators.echo:Echo", "Answers with grey images."),\n'
@@ -121,7 +121,7 @@ def test_a_parameter_without_a_rule_is_an_error(project: Path) -> None:
 
     result = run(project, "-c", "from core.parameters import rules; rules()")
 
-    assert result.stderr.splitlines()[-1] == "TypeError: Parameters.sharpness has no Rule"
+    assert result.stderr.splitlines()[-1] == "TypeError: Parameters.crispness has no Rule"
 
 
 def test_a_new_generator_generates_and_is_documented(project: Path) -> None:

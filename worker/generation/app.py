@@ -1,7 +1,7 @@
 """The Celery application: `celery -A worker.generation.app worker -Q local --pool=threads --concurrency=2`.
 
-Settings follow what Celery and Redis were found to do (docs/decisions/0002): acknowledge early, keep no results, never
-let a message decide anything. A thread beside Celery's own polls the database every `poll`, so that a worker whose
+The settings are explained in docs/decisions/0002-messages-only-notify.md: acknowledge early, keep no results, never let
+a message decide anything. A thread beside Celery's own polls the database every `poll`, so that a worker whose
 consumer receives nothing after a reconnect (celery#8030 and its successors) still works.
 """
 

@@ -65,11 +65,11 @@ class InputReader:
             return StorageFailed(f"The input {file_id} could not be read: the image store does not answer.")
 
 
-def read_inputs(context: Context, batch: Sequence[JobRow]) -> dict[str, Inputs | GenerationError]:
+def read_inputs(context: Context, claimed_jobs: Sequence[JobRow]) -> dict[str, Inputs | GenerationError]:
     """The inputs of each job of a micro-batch, or the error of reading them, by the job's id."""
     reader = InputReader(context)
     results: dict[str, Inputs | GenerationError] = {}
-    for job in batch:
+    for job in claimed_jobs:
         try:
             results[job.id] = reader.inputs(job)
         except GenerationError as error:

@@ -50,16 +50,16 @@ class _Task:
 
 def execute_locally(
     context: Context,
-    batch: Sequence[JobRow],
+    claimed_jobs: Sequence[JobRow],
     inputs: Mapping[str, Inputs | GenerationError],
     generator: Generator,
     reporter: MicrobatchReporter,
 ) -> Mapping[str, Outcome]:
     """Generate all images of a claimed micro-batch. A job whose inputs are an error fails with it. Raises Stopped."""
     began = time.monotonic()
-    outcomes = {job.id: Outcome() for job in batch}
+    outcomes = {job.id: Outcome() for job in claimed_jobs}
     tasks: list[_Task] = []
-    for job in batch:
+    for job in claimed_jobs:
         job_inputs = inputs[job.id]
         if isinstance(job_inputs, GenerationError):
             outcomes[job.id].error = job_inputs
@@ -71,7 +71,7 @@ def execute_locally(
             continue
         tasks += [_Task(job, index, request) for index, request in enumerate(requests)]
         _add_warnings(outcomes[job.id], generator, requests[0])
-    max_images = context.limits.get(batch[0].microbatch_key, batch[0].microbatch_size)
+    max_images = context.limits.get(claimed_jobs[0].microbatch_key, claimed_jobs[0].microbatch_size)
     passes = [tasks[start : start + max_images] for start in range(0, len(tasks), max_images)]
     reporter.passes = len(passes)
     for tasks_of_pass in passes:

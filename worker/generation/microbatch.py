@@ -134,10 +134,12 @@ def store_and_complete(context: Context, microbatch: Microbatch, outcomes: Mappi
     for job in microbatch.jobs:
         if microbatch.heartbeat.is_active(job.id):
             microbatch.heartbeat.report_progress()
-            record_verdict(context, microbatch, job.id, outcome_verdict(context, microbatch, job, outcomes[job.id]))
+            execute_transition(
+                context, microbatch, job.id, outcome_statement(context, microbatch, job, outcomes[job.id])
+            )
 
 
-def outcome_verdict(
+def outcome_statement(
     context: Context, microbatch: Microbatch, job: JobRow, outcome: Outcome | None
 ) -> Statement[JobRow]:
     """The statement that ends an attempt: requeue, postpone, fail, or complete once the images are stored."""
@@ -146,20 +148,22 @@ def outcome_verdict(
     if outcome.pause is not None:
         return jobs.postpone(job.id, microbatch.lease, outcome.pause.reason, outcome.pause.delay)
     if outcome.error is not None:
-        return failure_verdict(context, microbatch, job, outcome.error)
+        return failure_statement(context, microbatch, job, outcome.error)
     try:
         if outcome.is_paid:
             images = store_paid_images(context, microbatch, job, outcome)
         else:
             images = store_images(context, microbatch, job, outcome)
     except PostprocessFailed as error:
-        return failure_verdict(context, microbatch, job, error)
+        return failure_statement(context, microbatch, job, error)
     except StorageUnavailable as error:
-        return failure_verdict(context, microbatch, job, StorageFailed(error.message))
+        return failure_statement(context, microbatch, job, StorageFailed(error.message))
     return jobs.complete(job.id, microbatch.lease, images, outcome.warnings)
 
 
-def failure_verdict(context: Context, microbatch: Microbatch, job: JobRow, error: GenerationError) -> Statement[JobRow]:
+def failure_statement(
+    context: Context, microbatch: Microbatch, job: JobRow, error: GenerationError
+) -> Statement[JobRow]:
     """Requeue the job if another attempt may succeed, otherwise fail it."""
     log.warning("job %s attempt %d: %s: %s", job.id, job.attempts, error.code, error.message)
     is_retry_permitted = isinstance(error, ProviderMayHaveBilled) and context.settings.openai_retry_unknown
@@ -169,14 +173,14 @@ def failure_verdict(context: Context, microbatch: Microbatch, job: JobRow, error
     return jobs.fail(job.id, microbatch.lease, error)
 
 
-def record_verdict(context: Context, microbatch: Microbatch, job_id: str, verdict: Statement[JobRow]) -> None:
-    """Execute a verdict. Repeat it while the database is unavailable and the lease may still be ours.
+def execute_transition(context: Context, microbatch: Microbatch, job_id: str, transition: Statement[JobRow]) -> None:
+    """Execute a transition; again while the database is unavailable and the lease may still be ours.
 
     A commit whose reply was lost is harmless: the repetition changes no row, because the first one did.
     """
     while microbatch.heartbeat.is_active(job_id):
         try:
-            rows = context.database.execute(verdict)
+            rows = context.database.execute(transition)
         except UNAVAILABLE as error:
             log.warning("job %s not recorded yet: %s", job_id, first_line(error))
             microbatch.heartbeat.wait(0.5)

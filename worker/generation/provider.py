@@ -32,16 +32,16 @@ from worker.generation.progress import MicrobatchReporter
 
 log = logging.getLogger(__name__)
 
-CANCELLED = Pause("unwanted", timedelta(0))
-"""Of a job that its owner cancelled before its request was sent: to requeue it ends it."""
+CANCELLED = Pause("cancel_requested", timedelta(0))
+"""Of a job that was cancelled before its request was sent: `requeue` then cancels it, as its cancel was requested."""
 
 LEASE_LOST = Pause("lease_lost", timedelta(0))
-"""Of a job that another worker has by now: to requeue it changes nothing."""
+"""Of a job that another worker has by now: `requeue` then changes no row."""
 
 
 def execute_remotely(
     context: Context,
-    batch: Sequence[JobRow],
+    claimed_jobs: Sequence[JobRow],
     inputs: Mapping[str, Inputs | GenerationError],
     generator: RemoteGenerator,
     reporter: MicrobatchReporter,
@@ -49,7 +49,7 @@ def execute_remotely(
 ) -> Mapping[str, Outcome]:
     """The outcome of each job, each of which is a call of its own."""
     outcomes = {}
-    for job in batch:
+    for job in claimed_jobs:
         job_inputs = inputs[job.id]
         if isinstance(job_inputs, GenerationError):
             outcomes[job.id] = Outcome(error=job_inputs)

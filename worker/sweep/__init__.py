@@ -2,5 +2,6 @@
 
 Two loops, so that a storage that answers slowly delays no lost job: `reclaim` and `cleanup`. Each runs in one process
 at a time; more sweeps stand by (`worker/sweep/loop.py`). They are plain loops and no Celery beat, because they must
-work when Redis does not (docs/decisions/0004). The batch processor runs beside them (`worker/batches/processor.py`).
+work when Redis does not (docs/decisions/0004-the-sweep-is-a-loop.md). The batch processor runs beside them:
+`worker/batches/processor.py`.
 """

@@ -1,7 +1,7 @@
 """Delivers webhooks: `python -m worker.webhooks.deliver`. Any number may run; only their threads wait for receivers.
 
 A plain loop and no Celery queue: each row has a schedule of its own, so the database must be polled anyway, and
-webhooks must be delivered when Redis does not work (docs/decisions/0004).
+webhooks must be delivered when Redis does not work (docs/decisions/0004-the-sweep-is-a-loop.md).
 """
 
 import logging
@@ -98,7 +98,7 @@ class Deliverer:
                 limit=room,
                 per_destination=self._settings.webhook_destination_concurrency,
                 length=self._settings.webhook_timeout + RECORD_TIME,
-                quick=fast,
+                fast=fast,
                 slow=self._endpoint_health.list_slow(),
                 for_others=shared_slots,
             )
@@ -166,13 +166,13 @@ class Deliverer:
 
     def _record(self, row: ClaimedDelivery, attempt: Attempt, answer: Response | None, *, may_retry: bool) -> None:
         if attempt.error_code is None:
-            self._database.execute(deliveries.delivered(row.id, row.lease, attempt))
+            self._database.execute(deliveries.record_success(row.id, row.lease, attempt))
             return
         is_gone = answer is not None and answer.status == GONE
         wait = self._wait(row.attempts, answer) if may_retry and not is_gone else None
         patience = sum(self._schedule, timedelta(0)) / 2
         self._database.execute(
-            deliveries.failed(row.id, row.lease, attempt, retry_in=wait, is_gone=is_gone, patience=patience)
+            deliveries.record_failure(row.id, row.lease, attempt, retry_in=wait, is_gone=is_gone, patience=patience)
         )
         result = attempt.status_code or attempt.error_code
         log.info(

@@ -1,4 +1,4 @@
-"""Runs in a copy with the parameter `sharpness` that only `diffusers_local` honours: other models refuse it."""
+"""Runs in a copy with the parameter `crispness` that only `diffusers_local` honours: other models refuse it."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ CATALOG = load_catalog(Path("models/catalog.toml"))
 
 
 def refusal_of(model: str) -> InvalidParameter | None:
-    request = JobRequest.model_validate({"model": model, "prompt": "a cat", "sharpness": 0.5})
+    request = JobRequest.model_validate({"model": model, "prompt": "a cat", "crispness": 0.5})
     try:
         plan(request, CATALOG, Settings(), "default")
     except InvalidParameter as error:
@@ -23,6 +23,6 @@ def refusal_of(model: str) -> InvalidParameter | None:
 if __name__ == "__main__":
     error = refusal_of("fake")
     assert error is not None
-    assert error.param == "sharpness"
-    assert error.message.startswith("fake does not support sharpness"), error.message
+    assert error.param == "crispness"
+    assert error.message.startswith("fake does not support crispness"), error.message
     assert refusal_of("unclip-mini") is None

@@ -1,4 +1,4 @@
-"""Runs in a copy with the parameter `sharpness`: it is in every place that has parameters."""
+"""Runs in a copy with the parameter `crispness`: it is in every place that has parameters."""
 
 import json
 import re
@@ -66,37 +66,37 @@ def schemas_of_parameters(document: dict[str, Any]) -> Iterator[tuple[str, dict[
 
 def check_openapi() -> None:
     for name, schema in schemas_of_parameters(create_app(Settings()).openapi()):
-        assert schema["properties"]["sharpness"]["description"] == DESCRIPTION, name
+        assert schema["properties"]["crispness"]["description"] == DESCRIPTION, name
 
 
 def check_command_line() -> None:
     for command in ("generate", "batch"):
         result = CliRunner().invoke(command_line, [command, "--help"], env={"COLUMNS": "200"})
         assert result.exit_code == 0, result.output
-        assert re.search(rf"--sharpness .*{DESCRIPTION}", result.output), result.output
+        assert re.search(rf"--crispness .*{DESCRIPTION}", result.output), result.output
 
 
 def check_microbatch_key() -> None:
-    keys = {plan_with(sharpness=value).microbatch_key for value in (None, 0.25, 0.5)}
+    keys = {plan_with(crispness=value).microbatch_key for value in (None, 0.25, 0.5)}
     assert len(keys) == 3, keys
 
 
 def check_job() -> None:
-    job = plan_with(sharpness=0.25)
+    job = plan_with(crispness=0.25)
     loaded = ResolvedParameters.load(job.parameters.dump())
     copied = read_copied_parameters(job)
     assert loaded == copied == job.parameters
     assert copied.unknown == []
     row = row_of(job, copied)
-    assert request_of(row).model_dump()["sharpness"] == 0.25
+    assert request_of(row).model_dump()["crispness"] == 0.25
     assert plan(request_of(row), CATALOG, Settings(), "default").parameters == job.parameters
-    assert receipt_parameters(row, copied, CATALOG.model("fake"))["sharpness"] == 0.25
+    assert receipt_parameters(row, copied, CATALOG.model("fake"))["crispness"] == 0.25
     assert replace(job, parameters=loaded) == job
 
 
 def check_webhook() -> None:
     event = sample("evt_1", "job.completed", datetime.now(UTC), "https://images.test").model_dump(mode="json")
-    assert "sharpness" in event["data"]
+    assert "crispness" in event["data"]
 
 
 if __name__ == "__main__":
