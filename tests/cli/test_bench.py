@@ -71,9 +71,9 @@ def test_the_table_says_what_was_measured_and_how(terminal: Terminal) -> None:
     [
         (("--batches", "0"), "--batches must be numbers from 1 to 64, separated by commas, not '0'."),
         (("--batches", "1,x"), "--batches must be numbers from 1 to 64, separated by commas, not '1,x'."),
-        (("--size", "65x65"), "size '65x65' is not one that fake has: 64x64."),
-        (("--steps", "1001"), "steps is 1001; allowed is 1 to 1000."),
-        (("--model", "nobody"), "The model 'nobody' does not exist. Models here: fake, slow."),
+        (("--size", "65x65"), "size '65x65' is not available for fake; choose from 64x64."),
+        (("--steps", "1001"), "steps is 1001; the allowed range is 1 to 1000."),
+        (("--model", "nobody"), "The model 'nobody' does not exist. Available models: fake, slow."),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_a_sentence(

@@ -44,7 +44,7 @@ def test_a_variation_takes_an_image_and_no_prompt(terminal: Terminal, safelight:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "Say what to draw"),
+        ((), "Name a prompt: safelight generate"),
         (("a cat", "--mask", "x.png"), "--image PATH"),
         (("--variation",), "--image PATH"),
         (("a cat", "--image", "nowhere.png"), "nowhere.png cannot be read"),
@@ -158,9 +158,9 @@ def test_ctrl_c_cancels_the_job(terminal: Terminal, safelight: Stack, ctrl_c: No
         (("-o", "cat.png", "--format", "webp"), "cat.png is the name of a png file, but --format says webp."),
         (("-o", "nowhere/cat.png"), "There is no directory nowhere."),
         (("-o", "cat.png", "--no-wait"), "--no-wait saves nothing, so it does not go with -o."),
-        (("--size", "1x1"), "size '1x1' is not one that fake has: 64x64, 128x128, 256x256."),
+        (("--size", "1x1"), "size '1x1' is not available for fake; choose from 64x64, 128x128, 256x256."),
         (("--guidance-scale", "nan"), "guidance_scale should be a finite number."),
-        (("--model", "mona-lisa"), "The model 'mona-lisa' does not exist. Models here: fake, slow, elsewhere."),
+        (("--model", "mona-lisa"), "The model 'mona-lisa' does not exist. Available models: fake, slow, elsewhere."),
         (("--key", "ключ"), "The API key has invalid characters: check --key or SAFELIGHT_API_KEY."),
         (
             ("--url", "localhost:8000"),

@@ -29,7 +29,7 @@ def test_a_statement_timeout_has_an_error_of_its_own(own: Stack) -> None:
 
     error = body(answer)["error"]
     assert (answer.status_code, error["code"], error["type"]) == (503, "query_timeout", "server_error")
-    assert "narrow the filter" in error["message"]
+    assert "use a narrower filter" in error["message"]
     assert answer.headers["x-should-retry"] == "false"
     assert "retry-after" not in answer.headers
     assert own.client.get("/v1/jobs").status_code == 200
