@@ -68,7 +68,7 @@ def upgrade(
                 _report(say, patience, attempt)
             else:
                 return
-            time.sleep(patience.pause.total_seconds())
+            time.sleep(patience.pause.total_seconds())  # what queued behind our request for the lock runs meanwhile
     raise MigrationError(
         f"Other sessions kept a table locked through {patience.attempts} attempts of "
         f"{patience.lock_timeout.total_seconds():g} s. The revisions before it are applied, and it has changed "
@@ -123,6 +123,7 @@ def _migration_lock(connection: sa.Connection, say: Say) -> Iterator[None]:
         if attempt % 30 == 0:
             say("Another process is migrating this database; waiting for it.")
         attempt += 1
+        # A blocking pg_advisory_lock would keep its snapshot, for which CREATE INDEX CONCURRENTLY waits: a deadlock.
         time.sleep(LOCK_POLL.total_seconds())
     connection.commit()
     yield  # the lock goes with the connection, which is closed next
