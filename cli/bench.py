@@ -150,7 +150,7 @@ def _measure(
     min_seconds: float,
     log: Callable[[str], None],
 ) -> Report:
-    from core.errors import GenerationError
+    from core.generation_errors import GenerationError
 
     log(f"Loading {job.model} ...")
     try:
@@ -191,7 +191,7 @@ def _select_batches(
 
     The largest size is doubled while that gives more images per second.
     """
-    from core.errors import OutOfMemory
+    from core.generation_errors import OutOfMemory
 
     batches: list[Batch] = []
     rates: list[float] = []

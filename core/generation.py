@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from PIL.Image import Image
 
-from core.errors import GenerationError
+from core.generation_errors import GenerationError
 from core.parameters import Operation, ResolvedParameters
 from core.status import CallOutcome
 

@@ -26,8 +26,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from core import fairness
 from core.clock import NOW, STATEMENT_TIME
 from core.db import Statement
-from core.errors import GenerationError, PoisonJob
 from core.events import with_event
+from core.generation_errors import GenerationError, PoisonJob
 from core.parameters import ResolvedParameters
 from core.retention import batch_is_recorded
 from core.rows import JobRow

@@ -18,8 +18,8 @@ from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by, insert
 
 from core.clock import NOW
 from core.db import Statement
-from core.errors import ProviderPaused, ProviderRateLimited
 from core.generation import Reply
+from core.generation_errors import ProviderPaused, ProviderRateLimited
 from core.rows import AbandonedCall, ImageCost, JobRow, Preflight, UsageRow
 from core.status import CallOutcome, JobStatus
 from core.tables import in_status, jobs, provider_calls

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from core import errors
+from core import generation_errors
 from core.catalog import Model
 from core.errors import SafelightError
 from core.generators import GENERATORS, GeneratorSpec
@@ -67,7 +67,7 @@ def error_codes() -> str:
         "|---|---|---|---|---|",
     ]
     for kind in _tree(SafelightError):
-        status = "on the job" if issubclass(kind, errors.GenerationError) else str(kind.status)
+        status = "on the job" if issubclass(kind, generation_errors.GenerationError) else str(kind.status)
         retry = "yes" if kind.retryable else "no"
         meaning = (kind.__doc__ or "").splitlines()[0]
         lines.append(f"| `{kind.code}` | {status} | `{kind.type}` | {retry} | {meaning} |")

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from core import jobs, keys, leases
 from core.db import Database, Statement
-from core.errors import OutOfMemory
+from core.generation_errors import OutOfMemory
 from core.ids import new_id
 from core.jobs import NewJob, StoredImage
 from core.parameters import ResolvedParameters

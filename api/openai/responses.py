@@ -7,7 +7,8 @@ from typing import Any
 from api.context import Context
 from api.responses import render
 from core import provider_calls
-from core.errors import GenerationError, RequestTimeout
+from core.errors import RequestTimeout
+from core.generation_errors import GenerationError
 from core.responses import openai
 from core.responses.openai import ImageData, ImagesResponse, Usage
 from core.rows import JobRow

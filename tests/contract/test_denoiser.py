@@ -19,8 +19,8 @@ from diffusers import (
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 
-from core.errors import GenerationError
 from core.generation import Stopped
+from core.generation_errors import GenerationError
 from core.settings import Settings
 from tests.image_requests import image_request
 from worker.generators import build

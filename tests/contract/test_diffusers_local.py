@@ -8,8 +8,8 @@ import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, StableDiffusionPipeline, UNet2DModel
 
-from core.errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
 from core.generation import ImageRequest, Stopped
+from core.generation_errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
 from tests.image_requests import image_request, with_changes
 
 from .kinds import RecordingReporter, a_diffusers_generator

@@ -8,8 +8,8 @@ import numpy
 import pytest
 from PIL import Image
 
-from core.errors import GenerationError, ModelUnavailable
 from core.generation import Generator
+from core.generation_errors import GenerationError, ModelUnavailable
 from tests.image_requests import with_changes
 from worker.generators.mask import paste
 from worker.generators.operations import Task

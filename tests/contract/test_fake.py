@@ -9,8 +9,8 @@ from threading import Thread
 
 import pytest
 
-from core.errors import GenerationError, GeneratorFailed, OutOfMemory
 from core.generation import Generator, ImageRequest
+from core.generation_errors import GenerationError, GeneratorFailed, OutOfMemory
 from core.settings import Settings
 from tests.image_requests import image_request
 from tests.waiting import PATIENCE

@@ -2,8 +2,8 @@
 
 import pytest
 
-from core.errors import GenerationError
 from core.generation import Stopped
+from core.generation_errors import GenerationError
 from tests.image_requests import with_changes
 
 from .kinds import Artist, RecordingReporter, artists

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from core.catalog import Model
-from core.errors import ModelUnavailable
+from core.generation_errors import ModelUnavailable
 from core.parameters import Quality
 from core.settings import Settings
 from core.status import CallOutcome

@@ -7,7 +7,8 @@ import numpy
 import pytest
 
 from core.catalog import Catalog
-from core.errors import InvalidParameter, ModelUnavailable
+from core.errors import InvalidParameter
+from core.generation_errors import ModelUnavailable
 from core.requests.job import JobRequest
 from core.requests.plan import plan
 from core.settings import Settings

@@ -10,7 +10,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from core.errors import ModelUnavailable
+from core.generation_errors import ModelUnavailable
 from core.settings import Settings
 from worker.generators import build
 

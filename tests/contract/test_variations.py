@@ -6,7 +6,7 @@ from pathlib import Path
 import diffusers.pipelines
 import pytest
 
-from core.errors import GenerationError
+from core.generation_errors import GenerationError
 from tests.image_requests import with_changes
 
 from .kinds import Artist, RecordingReporter, a_diffusers_generator, a_photo, a_request, artists

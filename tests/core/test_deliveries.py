@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from core import jobs
 from core.db import Database
-from core.errors import OutOfMemory
 from core.event_types import event_names
+from core.generation_errors import OutOfMemory
 from core.outbox import deliveries, signing
 from core.outbox.deliveries import Attempt
 from core.status import JobStatus

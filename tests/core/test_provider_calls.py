@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from core import jobs, provider_calls
 from core.db import Database
-from core.errors import ProviderUnavailable
 from core.generation import Reply
+from core.generation_errors import ProviderUnavailable
 from core.ids import new_id
 from core.provider_calls import Breaker, Pause
 from core.rows import JobRow, Preflight

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from core import jobs, leases
 from core.db import Database, Statement
-from core.errors import GeneratorFailed, OutOfMemory
+from core.generation_errors import GeneratorFailed, OutOfMemory
 from core.images.postprocess import Postprocess
 from core.jobs import JobWarning
 from core.status import JOB_TRANSITIONS, JobStatus

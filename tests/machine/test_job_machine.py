@@ -12,7 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from core import jobs, leases
 from core.db import Database
-from core.errors import GeneratorFailed, OutOfMemory
+from core.generation_errors import GeneratorFailed, OutOfMemory
 from core.status import JOB_TRANSITIONS, JobStatus
 from core.tables import DEFAULT_PROJECT, images, job_events
 from core.tables import jobs as table

@@ -13,7 +13,8 @@ from typing import Any
 from core.batches import transitions as batches
 from core.batches.requests import JOBS_ENDPOINT
 from core.db import Database
-from core.errors import NotFound, failure
+from core.errors import NotFound
+from core.generation_errors import failure
 from core.responses.job import ErrorBody, ErrorResponse, job_object
 from core.responses.openai import ImageData, Usage, images_response
 from core.rows import BatchJobRow, BatchRow, ImageJson

@@ -16,7 +16,8 @@ from uuid import UUID
 
 from core import jobs, leases
 from core.db import UNAVAILABLE
-from core.errors import WorkerStalled, first_line
+from core.errors import first_line
+from core.generation_errors import WorkerStalled
 from worker.generation.context import Context
 
 log = logging.getLogger(__name__)

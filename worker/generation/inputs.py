@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from PIL.Image import Image
 
 from core import files
-from core.errors import GenerationError, InputUnavailable, InvalidParameter, NotFound, StorageFailed, StorageUnavailable
+from core.errors import InvalidParameter, NotFound, StorageUnavailable
+from core.generation_errors import GenerationError, InputUnavailable, StorageFailed
 from core.images import decode
 from core.rows import JobRow
 from worker.generation.context import Context

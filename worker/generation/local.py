@@ -13,8 +13,8 @@ from typing import Any
 
 from PIL.Image import Image
 
-from core.errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
 from core.generation import Generator, ImageRequest, Stopped
+from core.generation_errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
 from core.jobs import JobWarning
 from core.provider_calls import Pause
 from core.rows import JobRow

@@ -18,18 +18,16 @@ from PIL.Image import Image
 from core import jobs, leases
 from core.catalog import Model
 from core.db import UNAVAILABLE, Statement
-from core.errors import (
+from core.errors import ModelNotFound, StorageUnavailable, first_line
+from core.generation import Stopped
+from core.generation_errors import (
     AttemptTimeout,
     GenerationError,
-    ModelNotFound,
     ModelUnavailable,
     PostprocessFailed,
     ProviderMayHaveBilled,
     StorageFailed,
-    StorageUnavailable,
-    first_line,
 )
-from core.generation import Stopped
 from core.ids import new_id
 from core.jobs import StoredImage
 from core.parameters import ResolvedParameters, rules

@@ -11,15 +11,15 @@ from datetime import timedelta
 
 from core import provider_calls
 from core.db import UNAVAILABLE, Statement
-from core.errors import (
+from core.errors import first_line
+from core.generation import ImageRequest, RemoteGenerator, Reply
+from core.generation_errors import (
     GenerationError,
     ProviderAnswerLost,
     ProviderMayHaveBilled,
     ProviderOutcomeUnknown,
     ProviderRateLimited,
-    first_line,
 )
-from core.generation import ImageRequest, RemoteGenerator, Reply
 from core.ids import new_id
 from core.provider_calls import Breaker, Pause
 from core.rows import JobRow

@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import Any, cast
 
 from core.catalog import Model
-from core.errors import ModelUnavailable
 from core.generation import Generator, RemoteGenerator
+from core.generation_errors import ModelUnavailable
 from core.settings import Settings
 
 

@@ -18,8 +18,9 @@ import transformers
 from PIL import Image
 
 from core.catalog import Model
-from core.errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory, first_line
+from core.errors import first_line
 from core.generation import ImageRequest, Notice, ProgressReporter, Stopped
+from core.generation_errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
 from core.settings import Settings
 from worker.generators.denoiser import denoisers, report_steps
 from worker.generators.mask import paste

@@ -18,8 +18,8 @@ import PIL
 from PIL import Image, ImageDraw
 
 from core.catalog import Model
-from core.errors import GenerationError, GeneratorFailed, OutOfMemory
 from core.generation import ImageRequest, Notice, ProgressReporter
+from core.generation_errors import GenerationError, GeneratorFailed, OutOfMemory
 from core.settings import Settings
 from worker.generators.mask import paste
 

@@ -19,8 +19,8 @@ from PIL import Image, ImageChops
 from pydantic import ValidationError
 
 from core.catalog import Model
-from core.errors import ModelUnavailable, ProviderOutcomeUnknown
 from core.generation import ImageRequest, Reply, Show
+from core.generation_errors import ModelUnavailable, ProviderOutcomeUnknown
 from core.settings import Settings
 from core.status import CallOutcome
 from worker.generators import openai_replies, openai_streams

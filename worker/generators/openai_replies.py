@@ -20,7 +20,8 @@ from openai import APIConnectionError, APIError, APIStatusError
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.errors import (
+from core.generation import ImageRequest, Reply
+from core.generation_errors import (
     ContentPolicyViolation,
     GenerationError,
     ProviderAnswerUnreadable,
@@ -31,7 +32,6 @@ from core.errors import (
     ProviderRefused,
     ProviderUnavailable,
 )
-from core.generation import ImageRequest, Reply
 from core.images import decode
 from core.parameters import Quality
 from core.retry_after import parse_retry_after

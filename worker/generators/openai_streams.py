@@ -11,8 +11,8 @@ from typing import Any, Final
 from openai import APIError, AsyncStream
 from openai.types import ImageEditStreamEvent, ImageGenStreamEvent
 
-from core.errors import ContentPolicyViolation, ProviderOutcomeUnknown
 from core.generation import Reply, Show
+from core.generation_errors import ContentPolicyViolation, ProviderOutcomeUnknown
 from core.status import CallOutcome
 from worker.generators.openai_replies import (
     MODERATION,

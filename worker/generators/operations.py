@@ -11,8 +11,8 @@ from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting, Aut
 from diffusers.pipelines import auto_pipeline
 
 from core.catalog import Model
-from core.errors import GenerationError, ModelUnavailable
 from core.generation import ImageRequest
+from core.generation_errors import GenerationError, ModelUnavailable
 from core.parameters import Operation
 from worker.generators.parameters import call_parameters
 

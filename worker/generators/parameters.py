@@ -10,8 +10,8 @@ from typing import Any, Final
 import torch
 
 from core.catalog import Model
-from core.errors import GenerationError, ModelUnavailable
 from core.generation import ImageRequest
+from core.generation_errors import GenerationError, ModelUnavailable
 
 _REQUEST_ARGUMENTS: Final = {
     "prompt", "negative_prompt", "image", "mask_image", "strength", "width", "height",

@@ -17,7 +17,8 @@ import torch
 from huggingface_hub import hf_hub_download
 
 from core.catalog import Model
-from core.errors import ModelUnavailable, first_line
+from core.errors import first_line
+from core.generation_errors import ModelUnavailable
 from worker.generators.karlo import KarloLoader
 
 _log = logging.getLogger(__name__)
