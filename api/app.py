@@ -10,6 +10,7 @@ from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
 from api import errors, files, generate_image, health, images, models, openapi
+from api.authentication import authenticate
 from api.batches import downloads as batch_downloads
 from api.batches import events as batch_events
 from api.batches import routes as batches
@@ -58,7 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         if not settings.needs_key:
             log.warning("API keys are OFF: everyone who can reach %s:%s can use this API", settings.host, settings.port)
         app.state.context = Context.open(settings)
-        app.state.project_cache = {}
+        app.state.callers = {}
         yield
         await app.state.context.close()
 
@@ -76,8 +77,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestId)
     errors.install(app)
     # Fixed paths come before /v1/images/{id}.
-    for module in (openai_images, generate_image, jobs, job_events, images, *BATCHES, files, webhooks, models, health):
-        app.include_router(module.router)
+    for module in (openai_images, generate_image, jobs, job_events, images, *BATCHES, files, webhooks, models):
+        app.include_router(module.router, dependencies=[Depends(authenticate)])
+    for open_router in (images.links, health.router):
+        app.include_router(open_router)
     webhooks.describe(app)
 
     @app.get("/", include_in_schema=False)

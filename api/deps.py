@@ -1,17 +1,11 @@
-"""Dependencies of request handlers: the context, the project of the API key, the body."""
+"""Dependencies of request handlers: the context and the body. The caller and its project: `api/authentication.py`."""
 
-import time
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from api.context import Context
-from core import keys
-from core.errors import InvalidParameter, NotFound, RequestTooLarge, Unauthorized
-from core.tables import DEFAULT_PROJECT
-
-CACHE_SECONDS = 30.0
-"""How long the project of an API key is cached; a revoked key is rejected after this time at the latest."""
+from core.errors import InvalidParameter, NotFound, RequestTooLarge
 
 
 async def context(request: Request) -> Context:
@@ -30,28 +24,6 @@ async def reject_nul(request: Request) -> None:
     for name, value in request.query_params.multi_items():
         if "\0" in name or "\0" in value:
             raise InvalidParameter(f"{name!r} must not contain the character U+0000.", param=name)
-
-
-async def project(request: Request, context: AppContext) -> str:
-    """The project of this request. Raises Unauthorized."""
-    if not context.settings.needs_key:
-        return DEFAULT_PROJECT
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not key.startswith(keys.PREFIX):
-        raise Unauthorized
-    cache: dict[bytes, tuple[str, float]] = request.app.state.project_cache
-    key_hash = keys.hash_key(key)
-    entry = cache.get(key_hash)
-    if entry is None or entry[1] < time.monotonic():
-        rows = await context.database.execute(keys.get_project_id(key))
-        if not rows:
-            cache.pop(key_hash, None)
-            raise Unauthorized
-        entry = cache[key_hash] = (rows[0], time.monotonic() + CACHE_SECONDS)
-    return entry[0]
-
-
-Project = Annotated[str, Depends(project)]
 
 
 async def json_body(request: Request, context: AppContext) -> bytes:

@@ -12,8 +12,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from api.authentication import Project
 from api.context import Context
-from api.deps import AppContext, Project
+from api.deps import AppContext
 from api.multipart import chunks, fields_of, files_of, form
 from api.pagination import AfterFile
 from api.responses import ERROR, answer

@@ -4,7 +4,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.deps import AppContext, Body, Project
+from api.authentication import Project
+from api.deps import AppContext, Body
 from api.jobs.idempotency import Key
 from api.openai.bodies import as_json
 from api.openai.images import RESPONSES, generate_images

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
-from api.deps import AppContext, Project, project
+from api.authentication import Project, authenticate
+from api.deps import AppContext
 from api.responses import ERROR, answer
 from core import queries
 from core.errors import NotFound, Unauthorized
@@ -14,6 +15,8 @@ from core.responses.job import ImageObject, image_object_of_row
 from core.rows import ImageRow
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
+links = APIRouter(prefix="/v1/images", tags=["images"])
+"""Routes that a signed link opens without an API key."""
 
 NO_IMAGE: dict[int | str, dict[str, Any]] = {404: ERROR | {"description": "Your project has no such image."}}
 
@@ -28,7 +31,7 @@ async def fetch(image_id: str, context: AppContext, project_id: Project) -> Resp
     return answer(image_object_of_row(_first(rows, image_id), context.storage.url))
 
 
-@router.get(
+@links.get(
     "/{image_id}/content",
     summary="Download an image",
     response_class=Response,
@@ -51,7 +54,7 @@ async def content(
 ) -> Response:
     """Download the bytes of an image, with an API key or a signed link."""
     if signature is None:
-        rows = await context.database.execute(queries.get_image(await project(request, context), image_id))
+        rows = await context.database.execute(queries.get_image((await authenticate(request)).project_id, image_id))
     else:
         if not context.storage.is_signed(image_id, expires or 0, signature):
             raise Unauthorized("This image link has expired or is not valid; fetch the job again for a new link.")

@@ -7,7 +7,8 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from api.deps import AppContext, Project
+from api.authentication import Project
+from api.deps import AppContext
 from api.queue_stats import Queue
 from api.responses import ERROR, answer
 from core.catalog import Guidance, Model, Steps

@@ -12,12 +12,15 @@ from sqlalchemy.dialects.postgresql import insert
 from core.clock import NOW
 from core.db import Statement
 from core.ids import new_id
-from core.rows import KeyRow
+from core.rows import KeyRow, ValidKey
 from core.tables import api_keys, projects
 
 PREFIX = "sl_"
 PREFIX_LENGTH = len(PREFIX) + 6
 """Characters of a key that are stored in plain text, to identify it in a list."""
+
+ALL_SCOPES = frozenset({"submit", "read", "webhooks", "admin"})
+"""What a key may be used for."""
 
 
 def new_key() -> str:
@@ -66,8 +69,7 @@ def list_keys() -> Statement[KeyRow]:
     return Statement(sa.select(*(api_keys.c[name] for name in columns)).order_by(api_keys.c.id), KeyRow)
 
 
-def get_project_id(key: str) -> Statement[str]:
-    """The project of a key that is not revoked."""
-    return Statement(
-        sa.select(api_keys.c.project_id).where(api_keys.c.hash == hash_key(key), api_keys.c.revoked_at.is_(None)), str
-    )
+def find_valid(key_hash: bytes) -> Statement[ValidKey]:
+    """The key with this hash, if it is not revoked."""
+    columns = api_keys.c.id, api_keys.c.project_id
+    return Statement(sa.select(*columns).where(api_keys.c.hash == key_hash, api_keys.c.revoked_at.is_(None)), ValidKey)

@@ -280,6 +280,14 @@ class KeyRow:
 
 
 @dataclass(slots=True)
+class ValidKey:
+    """A key that opens a project."""
+
+    id: str
+    project_id: str
+
+
+@dataclass(slots=True)
 class StoredResponse:
     """What is stored under an idempotency key."""
 

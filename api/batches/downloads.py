@@ -15,9 +15,10 @@ from fastapi import APIRouter
 from fastapi.responses import Response, StreamingResponse
 from stream_zip import NO_COMPRESSION_64, AsyncMemberFile, async_stream_zip
 
+from api.authentication import Project
 from api.batches.routes import NO_BATCH, batch_row
 from api.context import Context
-from api.deps import AppContext, Project
+from api.deps import AppContext
 from core.batches import transitions as batches
 from core.errors import NotFound
 from core.rows import BatchJobRow, ImageJson

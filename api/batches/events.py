@@ -9,9 +9,10 @@ from fastapi import APIRouter, Header
 from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import format_sse_event
 
+from api.authentication import Project
 from api.batches.routes import NO_BATCH, batch_row, show
 from api.context import Context
-from api.deps import AppContext, Project
+from api.deps import AppContext
 from api.openapi import event_stream, message
 from api.sse import EventStreamResponse, parse_last_event_id
 from core.batches import transitions as batches

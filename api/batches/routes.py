@@ -13,10 +13,11 @@ from annotated_types import Ge, Le
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from api.authentication import Project
 from api.batches.estimate import estimate
 from api.batches.submission import KeyedRequest, insert_batch, submit
 from api.context import Context
-from api.deps import AppContext, Project, body_up_to
+from api.deps import AppContext, body_up_to
 from api.jobs.idempotency import REPLAY_HEADERS, Key, lookup
 from api.openapi import REFERENCES
 from api.pagination import AfterBatch

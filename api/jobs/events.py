@@ -8,8 +8,9 @@ from fastapi import APIRouter, Header
 from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import format_sse_event
 
+from api.authentication import Project
 from api.context import Context
-from api.deps import AppContext, Project
+from api.deps import AppContext
 from api.jobs.routes import NOT_FOUND, show
 from api.jobs.waiting import follow, job_row
 from api.openapi import event_stream, message

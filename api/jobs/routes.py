@@ -8,8 +8,9 @@ from annotated_types import Ge, Le
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 
+from api.authentication import Project
 from api.context import Context
-from api.deps import AppContext, Body, Project
+from api.deps import AppContext, Body
 from api.inputs import read_inputs, store_inputs
 from api.jobs.idempotency import REPLAY_HEADERS, Key, lookup, submit_with_key
 from api.jobs.waiting import job_row, wait_until_final

@@ -13,8 +13,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from api.authentication import Project
 from api.context import Context
-from api.deps import AppContext, Body, Project
+from api.deps import AppContext, Body
 from api.inputs import read_inputs
 from api.jobs.idempotency import REPLAY_HEADERS, Key, lookup, submit_with_key
 from api.jobs.routes import submit_job

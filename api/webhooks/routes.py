@@ -13,8 +13,9 @@ from fastapi import APIRouter, FastAPI, Query
 from fastapi.responses import Response
 from pydantic import BaseModel
 
+from api.authentication import Project
 from api.context import Context
-from api.deps import AppContext, Body, Project
+from api.deps import AppContext, Body
 from api.pagination import AfterDelivery, AfterEndpoint
 from api.responses import ERROR, answer
 from api.webhooks.schemas import (

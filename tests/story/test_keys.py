@@ -1,23 +1,32 @@
 """API keys: who may call the API, and what they see."""
 
-from collections.abc import Iterator
+import re
+import socket
+from collections.abc import Callable, Iterator
+from http.client import HTTPResponse
+from pathlib import Path
 
 import httpx
 import pytest
+from fastapi.routing import iter_route_contexts
 
+from api.app import create_app
+from cli.local.embedded import EmbeddedValkey
 from core import keys
+from core.settings import Settings
 from core.tables import DEFAULT_PROJECT
 from tests.images import an_image, encode
 from tests.stack import Stack, body
 from tests.waiting import PATIENCE
 
 
-@pytest.fixture
-def guarded(own: Stack) -> Stack:
-    own.environment["SAFELIGHT_AUTH"] = "on"
-    own.api()
-    own.worker()
-    return own
+@pytest.fixture(scope="module")
+def guarded(directory: Path, fresh_database: Callable[[], str], valkey: EmbeddedValkey) -> Iterator[Stack]:
+    """A Safelight that requires keys."""
+    with Stack(directory / "guarded", fresh_database(), valkey.url, SAFELIGHT_AUTH="on") as stack:
+        stack.api()
+        stack.worker()
+        yield stack
 
 
 def key_for(stack: Stack, project_id: str) -> str:
@@ -55,6 +64,40 @@ def test_without_a_key_nothing_is_answered_but_health_and_signed_links(guarded: 
     assert (wrong.status_code, body(wrong)["error"]["code"]) == (401, "invalid_api_key")
     assert guarded.client.get("/healthz").status_code == 200
     assert guarded.client.get(final["images"][0]["url"]).status_code == 200
+
+
+OPEN = {"/", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json", "/healthz", "/readyz"}
+"""Paths that need no key."""
+
+
+def guarded_routes() -> list[tuple[str, str]]:
+    """Method and path of each route that needs a key, with ids of things that do not exist."""
+    routes = [
+        (method, re.sub(r"{.*?}", "x", route.path or ""))
+        for route in iter_route_contexts(create_app(Settings()).routes)
+        for method in route.methods or ()
+    ]
+    return [(method, path) for method, path in routes if path not in OPEN]
+
+
+@pytest.mark.parametrize("length", ["content-length: 9999999999999", "transfer-encoding: chunked"])
+def test_without_a_key_no_route_waits_for_a_body(guarded: Stack, length: str) -> None:
+    routes = guarded_routes()
+    assert len(routes) > 35
+
+    statuses = {route: status_before_the_body(guarded, *route, length) for route in routes}
+
+    assert {route: status for route, status in statuses.items() if status != 401} == {}
+
+
+def status_before_the_body(stack: Stack, method: str, path: str, length: str) -> int:
+    """The status of a request whose body is announced and never comes."""
+    head = f"{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{length}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=PATIENCE) as connection:
+        connection.sendall(head.encode())
+        response = HTTPResponse(connection, method=method)
+        response.begin()
+        return response.status
 
 
 def test_another_projects_things_do_not_exist(guarded: Stack, ada: httpx.Client) -> None:
@@ -96,7 +139,7 @@ def test_another_projects_things_do_not_exist(guarded: Stack, ada: httpx.Client)
 def test_the_database_keeps_no_key(guarded: Stack) -> None:
     key = key_for(guarded, DEFAULT_PROJECT)
 
-    (key_row,) = guarded.database.execute(keys.list_keys())
+    rows = guarded.database.execute(keys.list_keys())
 
-    assert key not in str(key_row)
-    assert key.startswith(key_row.prefix)
+    assert key not in str(rows)
+    assert key.startswith(rows[-1].prefix)
