@@ -168,20 +168,19 @@ class Model(BaseModel):
         unlisted = {name for name, rule in rules().items() if rule.from_catalog and self.limit(name) is None}
         return self.spec.lacks | unsupported_by(self.generator) | unlisted
 
+    @cached_property
+    def _limits(self) -> dict[str, Range | Choices]:
+        limits: dict[str, Range | Choices] = {name: Choices(None, values) for name, values in self.choices.items()}
+        limits["size"] = Choices(self.size, self.sizes)
+        for name, bounds in (("steps", self.steps), ("guidance_scale", self.guidance_scale)):
+            limits[name] = Range(bounds.default, bounds.min, bounds.max)
+        if self.qualities:
+            limits["quality"] = Choices("auto", ("auto", *self.qualities))
+        return limits
+
     def limit(self, parameter: str) -> Range | Choices | None:
         """The values that the catalogue allows for a parameter; None if it has no entry."""
-        match parameter:
-            case "size":
-                return Choices(self.size, self.sizes)
-            case "steps":
-                return Range(self.steps.default, self.steps.min, self.steps.max)
-            case "guidance_scale":
-                return Range(self.guidance_scale.default, self.guidance_scale.min, self.guidance_scale.max)
-            case "quality":
-                return Choices("auto", ("auto", *self.qualities)) if self.qualities else None
-            case _ if parameter in self.choices:
-                return Choices(None, self.choices[parameter])
-        return None
+        return self._limits.get(parameter)
 
     @property
     def size(self) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Self
 import sqlalchemy as sa
 from psycopg import sql
 
+from core.ids import new_id
 from core.jobs import NewJob
 from core.status import JobStatus
 from core.tables import LEGACY_COLUMNS, jobs
@@ -67,17 +68,6 @@ class RowWriter:
         self._shared_cells = _SharedCells()
 
     def row(
-        self, job: NewJob, index: int, custom_id: str, response_format: str, expires_after: timedelta | None = None
-    ) -> bytes:
-        """The row of a job that is line `index` of the batch.
-
-        expires_after: time from now until the job expires, if that is before the end of the batch.
-        """
-        return self.row_from_template(
-            job, job.id, job.prompt, job.parameters.seed, index, custom_id, response_format, expires_after
-        )
-
-    def row_from_template(
         self,
         template: NewJob,
         job_id: str,
@@ -86,12 +76,15 @@ class RowWriter:
         index: int,
         custom_id: str,
         response_format: str,
-        expires_after: timedelta | None = None,
+        expires_after: float | None = None,
     ) -> bytes:
-        """The row of a job that differs from a template in id, prompt and seed."""
+        """The row of a job that is line `index` of the batch. It differs from a template in id, prompt and seed.
+
+        expires_after: seconds from now until the job expires, if that is before the end of the batch.
+        """
         ends_at = self._ends_at
         if expires_after is not None:
-            ends_at = min(ends_at, datetime.now(ends_at.tzinfo) + expires_after)
+            ends_at = min(ends_at, datetime.now(ends_at.tzinfo) + timedelta(seconds=expires_after))
         prompt, custom_id = prompt.translate(_ESCAPES), custom_id.translate(_ESCAPES)
         cells = self._shared_cells
         if template is not cells.template:
@@ -152,12 +145,23 @@ class JobRows:
         """The flows that the jobs belong to."""
         return list(self._flows)
 
-    def add(self, job: NewJob, custom_id: str, response_format: str, expires_after: timedelta | None = None) -> None:
-        """Add the batch's next job."""
-        self._spool.write(self._rows.row(job, len(self), custom_id, response_format, expires_after) + b"\n")
-        flow = (job.queue, job.priority)
+    def add(
+        self,
+        template: NewJob,
+        prompt: str,
+        seed: int,
+        custom_id: str,
+        response_format: str,
+        expires_after: float | None = None,
+    ) -> None:
+        """Add the batch's next job; see `RowWriter.row`."""
+        row = self._rows.row(
+            template, new_id("job"), prompt, seed, len(self), custom_id, response_format, expires_after
+        )
+        self._spool.write(row + b"\n")
+        flow = (template.queue, template.priority)
         self._flow_indices.append(self._flows.setdefault(flow, len(self._flows)))
-        self._costs.append(job.cost)
+        self._costs.append(template.cost)
 
     def chunks(self, starts: Mapping[Flow, float]) -> Iterator[bytes]:
         """The rows, some hundred at a time. starts: the start of each flow, from `core.fairness.start`."""

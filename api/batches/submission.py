@@ -104,9 +104,7 @@ def _chunks(
         for index, prompt in enumerate(prompts[begin : begin + CHUNK_ROWS], begin):
             rank += template.cost
             seed = template.parameters.seed if has_seed else random_seed(model)
-            row = rows.row_from_template(
-                template, new_id("job"), prompt, seed, index, f"line-{index + 1}", new_batch.response_format
-            )
+            row = rows.row(template, new_id("job"), prompt, seed, index, f"line-{index + 1}", new_batch.response_format)
             chunk.append(with_rank(row, rank))
         yield b"".join(chunk)
 

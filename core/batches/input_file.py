@@ -13,10 +13,11 @@ from typing import Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from core.batches.requests import CustomId, parse_body
+from core.batches.line_parser import LineParser, LineRequest
+from core.batches.requests import CustomId
 from core.batches.transitions import LineError
 from core.errors import InvalidParameter, InvalidRequest, NotFound, SafelightError
-from core.requests.job import JobRequest, explain
+from core.requests.job import explain
 from core.settings import Settings
 
 Kind = Literal["jsonl", "csv", "txt"]
@@ -34,9 +35,7 @@ class Line:
 
     number: int  # from 1, in the file
     custom_id: str
-    request: JobRequest
-    response_format: str | None = None  # None: the batch's
-    is_repeat: bool = False  # of a job that was checked before
+    request: LineRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,26 +154,24 @@ def _without_bom(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _jsonl(lines: Iterator[bytes], options: ReadOptions) -> Iterator[Line | LineError]:
+    parser = LineParser(options.endpoint, options.shared_parameters)
     for number, raw in enumerate(lines, 1):
         if raw.isspace():
             continue
         try:
-            yield _parse_json(number, raw, options)
+            yield _parse_json(number, raw, options.endpoint, parser)
         except SafelightError as error:
             yield line_error(number, error)
 
 
-def _parse_json(number: int, raw: bytes, options: ReadOptions) -> Line:
+def _parse_json(number: int, raw: bytes, endpoint: str, parser: LineParser) -> Line:
     try:
         line = BatchLine.model_validate_json(raw)
     except ValidationError as error:
         raise _describe_line(explain(error.errors(include_url=False)[0], BatchLine)) from None
-    if line.url != options.endpoint:
-        raise InvalidParameter(
-            f"url is {line.url!r}; it must be the endpoint of the batch, {options.endpoint}.", param="url"
-        )
-    request, response_format = parse_body(options.endpoint, line.body, options.shared_parameters)
-    return Line(number, line.custom_id, request, response_format)
+    if line.url != endpoint:
+        raise InvalidParameter(f"url is {line.url!r}; it must be the endpoint of the batch, {endpoint}.", param="url")
+    return Line(number, line.custom_id, parser.parse(line.body))
 
 
 def _describe_line(error: InvalidRequest) -> InvalidRequest:
@@ -184,17 +181,18 @@ def _describe_line(error: InvalidRequest) -> InvalidRequest:
 
 
 def _txt(lines: Iterator[bytes], options: ReadOptions) -> Iterator[Line | LineError]:
+    parser = LineParser(options.endpoint, options.shared_parameters)
     for number, raw in enumerate(lines, 1):
         try:
             prompt = _text(number, raw).strip()
             if prompt:
-                request, response_format = parse_body(options.endpoint, {"prompt": prompt}, options.shared_parameters)
-                yield Line(number, f"line-{number}", request, response_format)
+                yield Line(number, f"line-{number}", parser.parse({"prompt": prompt}))
         except SafelightError as error:
             yield line_error(number, error)
 
 
 def _csv(lines: Iterator[bytes], options: ReadOptions) -> Iterator[Line | LineError]:
+    parser = LineParser(options.endpoint, options.shared_parameters, strict=False)
     table = csv.reader((_text_or_end(number, raw) for number, raw in enumerate(lines, 1)), strict=True)
     try:
         header = [name.strip() for name in next(table, [])]
@@ -210,14 +208,14 @@ def _csv(lines: Iterator[bytes], options: ReadOptions) -> Iterator[Line | LineEr
             if not any(cell.strip() for cell in cells):
                 continue
             try:
-                yield _parse_cells(number, header, cells, options)
+                yield _parse_cells(number, header, cells, parser)
             except SafelightError as error:
                 yield line_error(number, error)
     except csv.Error as error:
         _end(table.line_num, f"The file is not valid CSV: {error}. Nothing after this line was read.")
 
 
-def _parse_cells(number: int, header: list[str], cells: list[str], options: ReadOptions) -> Line:
+def _parse_cells(number: int, header: list[str], cells: list[str], parser: LineParser) -> Line:
     if len(cells) != len(header):
         raise InvalidRequest(f"The line has {len(cells)} cells, but the header has {len(header)}.")
     body: dict[str, Any] = {}
@@ -225,8 +223,7 @@ def _parse_cells(number: int, header: list[str], cells: list[str], options: Read
         if cell.strip():
             _set_field(body, name, cell)
     custom_id = _custom_id(body.pop("custom_id", f"line-{number}"))
-    request, response_format = parse_body(options.endpoint, body, options.shared_parameters, strict=False)
-    return Line(number, custom_id, request, response_format)
+    return Line(number, custom_id, parser.parse(body))
 
 
 def _custom_id(custom_id: str) -> str:

@@ -6,17 +6,18 @@ A dry run uses the same check and inserts nothing. The check reports all errors,
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 
 from core.batches.input_file import Line, line_error
+from core.batches.line_parser import LineRequest
 from core.batches.requests import MAX_LINES
 from core.batches.transitions import LineError
-from core.catalog import Catalog
+from core.catalog import Catalog, Model
 from core.errors import DuplicateCustomId, InvalidRequest, SafelightError, StorageUnavailable
 from core.job_inserts import JobRows
+from core.jobs import NewJob
 from core.requests.inputs import sources
 from core.requests.job import JobRequest
-from core.requests.plan import plan
+from core.requests.plan import check_length, plan, random_seed
 from core.settings import Settings
 
 MAX_ERRORS = 200
@@ -49,6 +50,7 @@ class BatchCheck:
         self._response_format = response_format
         self._lines_by_name: dict[str, int] = {}
         self._input_cache: dict[bytes, Mapping[str, str]] = {}
+        self._template: tuple[JobRequest, NewJob, Model] | None = None
         self._errors: list[LineError] = []
         self._invalid_count = 0
         self.total = 0
@@ -102,25 +104,40 @@ class BatchCheck:
             raise DuplicateCustomId(
                 f"custom_id {line.custom_id!r} is already used by line {first_number}.", param="custom_id"
             )
-        job = plan(
-            line.request,
-            self._catalog,
-            self._settings,
-            self._project_id,
-            inputs=self._inputs(line.request),
-            is_repeat=line.is_repeat,
-        )
+        line_request = line.request
+        job, model = self._plan(line_request)
+        prompt = job.prompt if line_request.prompt is None else line_request.prompt
+        check_length("prompt", prompt, model)
         self.images[job.model] += job.n
         self.seconds[job.queue] = self.seconds.get(job.queue, 0.0) + job.cost
         self.models[job.model] += 1
         if self._rows is not None and not self._invalid_count:
-            expires_after = line.request.expires_after
+            seed = line_request.seed
+            if seed is None:
+                seed = random_seed(model) if line_request.request.seed is None else job.parameters.seed
             self._rows.add(
                 job,
+                prompt,
+                seed,
                 line.custom_id,
-                line.response_format or self._response_format,
-                None if expires_after is None else timedelta(seconds=expires_after),
+                line_request.response_format or self._response_format,
+                line_request.request.expires_after,
             )
+
+    def _plan(self, line_request: LineRequest) -> tuple[NewJob, Model]:
+        """The job of a line, except prompt and seed, and its model. Consecutive lines with one request share it."""
+        request = line_request.request
+        if self._template is None or self._template[0] is not request:
+            job = plan(
+                line_request.with_own_prompt(),
+                self._catalog,
+                self._settings,
+                self._project_id,
+                inputs=self._inputs(request),
+                is_repeat=line_request.is_repeat,
+            )
+            self._template = request, job, self._catalog.model(job.model)
+        return self._template[1:]
 
     def _inputs(self, request: JobRequest) -> Mapping[str, str]:
         """The file ids of the input images; images that several lines share are read once."""

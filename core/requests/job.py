@@ -5,6 +5,7 @@ field and the allowed values, and nothing is stored. `core/requests/plan.py` con
 """
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Annotated, Any, Self, TypeVar, get_args
 
 from annotated_types import Ge, Gt, Le, MaxLen
@@ -88,12 +89,18 @@ _INPUTS: dict[str, tuple[Operation, ...]] = {"image": ("edit", "variation"), "ma
 _REQUIRED: dict[str, tuple[Operation, ...]] = {"prompt": ("generation", "edit"), "image": ("edit", "variation")}
 
 
+@cache
+def _fields_not_for(operation: Operation) -> dict[str, tuple[Operation, ...]]:
+    """The fields that an operation does not take, with the operations that do."""
+    allowed_operations = _INPUTS | {name: rule.operations for name, rule in rules().items()}
+    return {name: operations for name, operations in allowed_operations.items() if operation not in operations}
+
+
 def check_operation(request: JobRequest) -> None:
     """Check which fields are set for an operation. Raises the InvalidRequest of the first error."""
     operation = request.operation
-    allowed_operations = _INPUTS | {name: rule.operations for name, rule in rules().items()}
-    for name, operations in allowed_operations.items():
-        if operation not in operations and getattr(request, name) not in (None, JobRequest.model_fields[name].default):
+    for name, operations in _fields_not_for(operation).items():
+        if getattr(request, name) not in (None, JobRequest.model_fields[name].default):
             raise InvalidParameter(f"{name} is for operation {' or '.join(operations)}, not {operation}.", param=name)
     for name, operations in _REQUIRED.items():
         if getattr(request, name) is None and operation in operations:

@@ -133,6 +133,14 @@ def check_webhook(webhook: JobWebhook | BatchWebhook, settings: Settings) -> dic
     return webhook.model_dump()
 
 
+def check_length(name: str, text: str, model: Model) -> None:
+    """Check the length of a prompt or negative prompt. Raises InvalidParameter."""
+    if len(text) > model.max_prompt_chars:
+        raise InvalidParameter(
+            f"{name} has {len(text)} characters; {model.id} accepts at most {model.max_prompt_chars}.", param=name
+        )
+
+
 def _reject_unsupported(request: JobRequest, model: Model) -> None:
     """Raise InvalidParameter for the first parameter that the model does not support."""
     for name in rules():
@@ -150,10 +158,8 @@ def _check_combination(request: JobRequest, parameters: ResolvedParameters, mode
     output_size(parameters.size, parameters.postprocess)
     _number_within(Range(1, 1, model.max_images), "n", request.n)
     for name, text in (("prompt", request.prompt), ("negative_prompt", parameters.negative_prompt)):
-        if text is not None and len(text) > model.max_prompt_chars:
-            raise InvalidParameter(
-                f"{name} has {len(text)} characters; {model.id} accepts at most {model.max_prompt_chars}.", param=name
-            )
+        if text is not None:
+            check_length(name, text, model)
     if parameters.output_compression is not None and parameters.output_format == "png":
         raise InvalidParameter(
             "output_compression is for output_format webp or jpeg; png is lossless.", param="output_compression"

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from core.batches.input_file import MAX_MESSAGE_CHARS, Kind, Line, ReadOptions, parse_lines
+from core.batches.line_parser import LineRequest
 from core.batches.requests import JOBS_ENDPOINT, MAX_LINES
 from core.batches.transitions import LineError
 from core.batches.validation import MAX_ERRORS, BatchCheck
@@ -238,4 +239,4 @@ def test_an_image_that_many_lines_begin_with_is_brought_once() -> None:
 
 def an_edit(number: int, file_id: str) -> Line:
     fields = {"operation": "edit", "prompt": "a hat", "image": {"file_id": file_id}}
-    return Line(number, f"edit-{number}", JobRequest.model_validate(fields))
+    return Line(number, f"edit-{number}", LineRequest(JobRequest.model_validate(fields)))

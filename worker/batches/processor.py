@@ -16,6 +16,7 @@ from uuid import uuid4
 from core import fairness, files, jobs
 from core.batches import transitions as batches
 from core.batches.input_file import Line, ReadOptions, kind_of, line_error, max_line_bytes, parse_lines
+from core.batches.line_parser import LineRequest
 from core.batches.transitions import LineError
 from core.batches.validation import BatchCheck
 from core.catalog import load_catalog
@@ -161,7 +162,8 @@ class BatchProcessor:
         while rows := self._database.execute(batches.list_lines(batch_id, after=after, limit=PAGE, completed=False)):
             for row in rows:
                 after = row.batch_index
-                yield Line(after + 1, row.custom_id, request_of(row), row.response_format, is_repeat=True)
+                request = LineRequest(request_of(row), response_format=row.response_format, is_repeat=True)
+                yield Line(after + 1, row.custom_id, request)
 
     def finish(self, lease: "BatchLease") -> BatchRow:
         """Write the output and error files, and end the batch."""
