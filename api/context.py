@@ -1,13 +1,13 @@
 """The services that request handlers use, created once at start and passed as an argument."""
 
-import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from api.jobs.reader import JobReader
 from api.jobs.watcher import JobWatcher
 from api.queue_stats import QueueStats
 from api.sdk_retries import SyncCalls
 from api.submission import Submission
+from api.threads import Threads
 from core.catalog import Catalog, load_catalog
 from core.db import AsyncDatabase
 from core.redis.notifier import AsyncNotifier, Notifier
@@ -32,11 +32,7 @@ class Context:
     sync_calls: SyncCalls
     notifier: AsyncNotifier
     queue_stats: QueueStats
-    decoders: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
-    """Limits how many input images are decoded at once: each may use some hundred megabytes."""
-
-    dry_runs: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
-    """Limits how many dry runs of batches run at once: 50,000 lines take seconds of CPU time."""
+    threads: Threads
 
     @classmethod
     def open(cls, settings: Settings) -> "Context":
@@ -55,10 +51,12 @@ class Context:
             sync_calls=SyncCalls(settings, database, listener, PendingRequests(settings)),
             notifier=AsyncNotifier(Notifier(settings).notify),
             queue_stats=QueueStats(database),
+            threads=Threads(),
         )
 
     async def close(self) -> None:
         """Finish the statements that run and close the connections."""
+        self.threads.close()
         await self.submission.close()
         await self.sync_calls.close()
         await self.job_watcher.close()

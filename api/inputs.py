@@ -1,7 +1,5 @@
 """Reads and checks the input images of a request before the response; see `core/requests/inputs.py`."""
 
-import asyncio
-
 from api.context import Context
 from core import files
 from core.db import Statement
@@ -20,14 +18,13 @@ async def read_inputs(context: Context, project_id: str, request: JobRequest) ->
     }
     if not data:
         return Inputs()
-    async with context.decoders:
-        return await asyncio.to_thread(inputs.assemble, project_id, request, data, context.settings)
+    return await context.threads.decoding.run(project_id, inputs.assemble, project_id, request, data, context.settings)
 
 
 async def store_inputs(context: Context, inputs: Inputs) -> Statement[FileRow] | None:
     """Write new images to storage. Returns the statement that inserts their rows, or None without new images."""
     for file, data in inputs.new.items():
-        await asyncio.to_thread(context.storage.put, file.storage_key, data, "image/png")
+        await context.threads.storage.run(file.project_id, context.storage.put, file.storage_key, data, "image/png")
     return files.record(*inputs.new) if inputs.new else None
 
 

@@ -15,6 +15,7 @@
     ├── RequestTooLarge             413
     ├── IdempotencyMismatch         422  the same key came with another request
     ├── TooManyBatches              429
+    ├── TooManyWebhookTests         429
     ├── QueueFull                   429  a synchronous call could not be answered in time
     ├── RequestTimeout              504  a synchronous call waited too long; the job continues
     ├── QueryTimeout                503  the database cancelled a statement that took too long
@@ -179,6 +180,16 @@ class TooManyBatches(SafelightError):
     code = "too_many_batches"
     retryable = True
     retry_after = 60.0
+
+
+class TooManyWebhookTests(SafelightError):
+    """This project has two tests of webhook endpoints in progress; try again when one of them has ended."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "too_many_webhook_tests"
+    retryable = True
+    retry_after = 5.0
 
 
 class QueueFull(SafelightError):

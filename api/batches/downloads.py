@@ -4,16 +4,17 @@ Both read the database page by page and hold one image in memory, whatever the s
 progress they contain the results so far.
 """
 
+import asyncio
 import csv
 import io
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter
 from fastapi.responses import Response, StreamingResponse
-from stream_zip import NO_COMPRESSION_64, AsyncMemberFile, async_stream_zip
+from stream_zip import NO_COMPRESSION_64, AsyncMemberFile, stream_zip
 
 from api.authentication import Project
 from api.batches.routes import NO_BATCH, batch_row
@@ -25,6 +26,8 @@ from core.rows import BatchJobRow, ImageJson
 from core.storage import EXTENSIONS
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
+
+Item = TypeVar("Item")
 
 PAGE = 200
 COLUMNS = (
@@ -45,8 +48,7 @@ _UNSAFE = re.compile(r"[^\w.@+-]+")
 async def images(batch_id: str, context: AppContext, project_id: Project) -> Response:
     """Download all images that are ready, with the file names of `manifest.csv`."""
     await batch_row(context, project_id, batch_id)
-    chunks = async_stream_zip(_members(context, batch_id))
-    return _download(chunks, "application/zip", f"{batch_id}.zip")
+    return _download(_zip(context, project_id, batch_id), "application/zip", f"{batch_id}.zip")
 
 
 @router.get(
@@ -65,6 +67,32 @@ async def manifest(batch_id: str, context: AppContext, project_id: Project) -> R
 def _download(chunks: AsyncIterable[bytes], media_type: str, filename: str) -> Response:
     headers = {"content-disposition": f'attachment; filename="{filename}"', "x-content-type-options": "nosniff"}
     return StreamingResponse(chunks, media_type=media_type, headers=headers)
+
+
+async def _zip(context: Context, project_id: str, batch_id: str) -> AsyncIterator[bytes]:
+    """The archive in chunks. Each is one call in the threads of downloads, so that projects take turns."""
+    loop = asyncio.get_running_loop()
+    members = (
+        (name, created_at, mode, method, _wait_for(content, loop))
+        for name, created_at, mode, method, content in _wait_for(_members(context, batch_id), loop)
+    )
+    chunks = iter(stream_zip(members))
+    while (chunk := await context.threads.downloads.run(project_id, next, chunks, None)) is not None:
+        yield chunk
+
+
+def _wait_for(items: AsyncIterable[Item], loop: asyncio.AbstractEventLoop) -> Iterator[Item]:
+    """The items of an asynchronous iterator, for a thread beside its event loop."""
+    iterator = aiter(items)
+
+    async def advance() -> list[Item]:
+        """The next item, or nothing at the end."""
+        async for item in iterator:
+            return [item]
+        return []
+
+    while items_ready := asyncio.run_coroutine_threadsafe(advance(), loop).result():
+        yield from items_ready
 
 
 async def _members(context: Context, batch_id: str) -> AsyncIterator[AsyncMemberFile]:

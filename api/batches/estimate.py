@@ -55,8 +55,7 @@ async def estimate(context: Context, project_id: str, request: BatchRequest) -> 
 
     check = BatchCheck(context.catalog, context.settings, project_id, read_inputs)
     options = ReadOptions(request.target_endpoint, request.shared_parameters, max_line_bytes(context.settings))
-    async with context.dry_runs:
-        await asyncio.to_thread(_validate, check, kind, chunks, options)
+    await context.threads.dry_runs.run(project_id, _validate, check, kind, chunks, options)
     totals = Totals(check.total, check.models, check.images, check.seconds, check.errors)
     return await _estimate(context, project_id, totals)
 

@@ -4,7 +4,6 @@ Submission is in `api/batches/submission.py`, dry runs in `api/batches/estimate.
 `api/batches/events.py`, and the downloads in `api/batches/downloads.py`.
 """
 
-import asyncio
 import json
 from contextlib import suppress
 from typing import Annotated, Any
@@ -67,13 +66,14 @@ async def create(request: Request, context: AppContext, project_id: Project, ide
     response: the status becomes `in_progress`, or `failed` with the errors of all lines.
     """
     body = await body_up_to(request, context.settings.max_batch_body_bytes)
-    batch_request = await asyncio.to_thread(parse, BatchRequest, body)
+    batch_request = await context.threads.parsing.run(project_id, parse, BatchRequest, body)
     if batch_request.dry_run:
         return answer(await estimate(context, project_id, batch_request))
     keyed_request: KeyedRequest | None = None
     if idempotency_key is not None:
-        fingerprint = await asyncio.to_thread(
-            lambda: idempotency.fingerprint("/v1/batches", batch_request.model_dump(mode="json", exclude_unset=True))
+        fingerprint = await context.threads.parsing.run(
+            project_id,
+            lambda: idempotency.fingerprint("/v1/batches", batch_request.model_dump(mode="json", exclude_unset=True)),
         )
         keyed_request = KeyedRequest(idempotency.check(idempotency_key), fingerprint)
         if response := await _replay(context, project_id, keyed_request):

@@ -4,7 +4,6 @@ The jobs of prompts are inserted in the batch's own transaction. The lines of a 
 `worker/batches/processor.py`; requests become such a file.
 """
 
-import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -172,8 +171,8 @@ async def _store_requests(
     context: Context, project_id: str, requests: Sequence[Mapping[str, Any]], endpoint: str
 ) -> NewFile:
     """Write requests to storage as an input file. Its row is not inserted yet."""
-    content = await asyncio.to_thread(lambda: b"".join(as_lines(requests, endpoint)))
+    content = await context.threads.parsing.run(project_id, lambda: b"".join(as_lines(requests, endpoint)))
     ttl = context.settings.batch_file_ttl
     file = NewFile(files.new_file_id(), project_id, "batch", "requests.jsonl", len(content), ttl)
-    await asyncio.to_thread(context.storage.put, file.storage_key, content, "application/jsonl")
+    await context.threads.storage.run(project_id, context.storage.put, file.storage_key, content, "application/jsonl")
     return file

@@ -3,7 +3,6 @@
 `worker.webhooks.deliver` sends events; only test events are sent from here, as the client waits for the result.
 """
 
-import asyncio
 from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any
@@ -38,13 +37,14 @@ from api.webhooks.schemas import (
 )
 from core.db import RowT, Statement
 from core.egress import DeliveryError, Egress, EgressRules, check_destination
-from core.errors import InvalidParameter, InvalidRequest, NotFound
+from core.errors import InvalidParameter, InvalidRequest, NotFound, TooManyWebhookTests
 from core.event_types import event_names
 from core.ids import new_id
 from core.outbox import deliveries, signing
 from core.requests.job import parse
 from core.responses.job import seconds
 from core.rows import AttemptRow, DeliveryRow, EndpointRow
+from core.threads import TooManyCalls
 from core.webhooks import endpoints as webhooks
 from core.webhooks.events import Event, sample
 
@@ -164,7 +164,11 @@ async def rotate_secret(endpoint_id: str, body: Body, context: AppContext, proje
     "/webhook_endpoints/{endpoint_id}/test",
     summary="Test a webhook endpoint",
     response_model=TestResult,
-    responses=NO_ENDPOINT | {400: ERROR | {"description": "The endpoint's URL could not be reached."}},
+    responses=NO_ENDPOINT
+    | {
+        400: ERROR | {"description": "The endpoint's URL could not be reached."},
+        429: ERROR | {"description": "Two tests of your project are in progress."},
+    },
     openapi_extra=_body(TestRequest),
 )
 async def test(endpoint_id: str, body: Body, context: AppContext, project_id: Project) -> Response:
@@ -178,9 +182,11 @@ async def test(endpoint_id: str, body: Body, context: AppContext, project_id: Pr
     headers = {"Content-Type": "application/json", **signing.signed(keys, event.id, int(sent_at.timestamp()), content)}
     timeout = context.settings.webhook_timeout.total_seconds()
     try:
-        response = await asyncio.to_thread(
-            _egress(EgressRules.from_settings(context.settings)).post, row.url, content, headers, timeout
+        response = await context.threads.webhook_tests.run(
+            project_id, _egress(EgressRules.from_settings(context.settings)).post, row.url, content, headers, timeout
         )
+    except TooManyCalls:
+        raise TooManyWebhookTests from None
     except DeliveryError as error:
         raise InvalidRequest(f"{row.url} could not be reached: {error.message}", param="url") from None
     return answer(TestResult(webhook_endpoint_id=row.id, event_type=request.event_type, status_code=response.status))

@@ -8,6 +8,7 @@ the commit, off the event loop, within bounded time, and its failure decides not
 import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from celery import Celery
 
@@ -23,6 +24,9 @@ STALE_SECONDS = 60
 
 PAUSE_SECONDS = 0.02
 """Between two notifications of a queue: a notified worker sees all waiting jobs, and a notification costs 1 ms."""
+
+THREADS = 8
+"""Queues that an API process notifies at once. While Redis hangs, each notification takes two seconds."""
 
 # Publishing fails within about two seconds even when Redis hangs; Celery's defaults block for more than forty.
 PUBLISHER_OPTIONS = {
@@ -69,6 +73,7 @@ class AsyncNotifier:
         self._notify = notify
         self._must_repeat: dict[str, bool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._threads = ThreadPoolExecutor(THREADS, "notify")
 
     def notify(self, queue: str) -> None:
         """Say that there is work on a queue; returns at once."""
@@ -82,7 +87,7 @@ class AsyncNotifier:
 
     async def _deliver(self, queue: str) -> None:
         while True:
-            await asyncio.to_thread(self._notify, queue)
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._notify, queue)
             await asyncio.sleep(PAUSE_SECONDS)
             if not self._must_repeat[queue]:
                 del self._must_repeat[queue]
@@ -92,3 +97,4 @@ class AsyncNotifier:
     async def close(self) -> None:
         """Wait for notifications under way; bounded by the publisher's timeouts."""
         await asyncio.gather(*self._tasks)
+        self._threads.shutdown(wait=False)

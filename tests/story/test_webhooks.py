@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import openai
@@ -11,7 +12,7 @@ from standardwebhooks.webhooks import Webhook
 
 from core.event_types import event_names
 from core.outbox.signing import new_secret
-from tests.receiver import Receiver, answering
+from tests.receiver import Receiver, answering, hang
 from tests.stack import Stack, body
 from tests.waiting import PATIENCE
 
@@ -165,6 +166,24 @@ def until_over(stack: Stack, job_id: str) -> dict[str, Any]:
         if delivery["status"] != "pending":
             return dict(delivery)
         assert time.monotonic() < deadline
+
+
+def test_a_project_tests_two_endpoints_at_once(safelight: Stack, client: openai.OpenAI) -> None:
+    kind: Any = "job.completed"
+    with Receiver(hang) as silent, ThreadPoolExecutor(2) as threads:
+        slow = client.webhooks.create(name="slow", url=silent.url(), event_types=ENDED)
+        tests = [threads.submit(client.webhooks.test, slow.id, event_type=kind) for _ in range(2)]
+        silent.until(2)
+
+        with pytest.raises(openai.RateLimitError, match="two tests of webhook endpoints in progress") as refusal:
+            client.webhooks.test(slow.id, event_type=kind)
+
+        assert refusal.value.response.headers["retry-after"] == "5"
+        silent.close()
+        for test in tests:
+            with pytest.raises(openai.BadRequestError, match="could not be reached"):
+                test.result()
+        client.webhooks.delete(slow.id)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,31 @@
+"""The threads of an API process, by purpose; see `core/threads.py`."""
+
+from core.threads import FairThreads
+
+
+class Threads:
+    """Threads for calls that take long. Each kind of work has its own, and a project may use only some of them."""
+
+    def __init__(self) -> None:
+        self.parsing = FairThreads("parse", threads=4, per_project=1)
+        """Reads the JSON bodies of batches, and writes their requests as a file. It takes CPU time only."""
+
+        self.dry_runs = FairThreads("dry-run", threads=4, per_project=1)
+        """Validates the lines of a dry run: 50,000 lines take seconds of CPU time."""
+
+        self.decoding = FairThreads("decode", threads=3, per_project=2)
+        """Decodes input images: each may use some hundred megabytes."""
+
+        self.storage = FairThreads("store", threads=32, per_project=8)
+        """Writes input images and the requests of batches to the storage."""
+
+        self.downloads = FairThreads("download", threads=16, per_project=4)
+        """Packs the images of batches as zip archives, a chunk a call."""
+
+        self.webhook_tests = FairThreads("webhook-test", threads=64, per_project=2, max_waiting=0)
+        """Sends test events. A receiver may take up to `webhook_timeout` to respond."""
+
+    def close(self) -> None:
+        """Drop the calls that wait. Those that run end by themselves."""
+        for threads in vars(self).values():
+            threads.close()
