@@ -59,7 +59,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         if not settings.needs_key:
             log.warning("API keys are OFF: everyone who can reach %s:%s can use this API", settings.host, settings.port)
         app.state.context = Context.open(settings)
-        app.state.callers = {}
         yield
         await app.state.context.close()
 

@@ -1,44 +1,51 @@
-"""Authentication: who sends a request. Its API key is checked before anything of its body is read.
+"""Authentication: who sends a request, and whether the API key has the scope of the route.
 
-`create_app` adds `authenticate` to the routers, not to single routes, so that a new route cannot forget it.
+`create_app` adds `authenticate` to the routers, so that a new route cannot forget it. A key is checked before anything
+of the body is read. A route declares its scope with `@requires`; a route without a scope answers nobody.
 """
 
-import time
-from dataclasses import dataclass
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 
+from api.callers import Caller as Caller
 from api.context import Context
 from core import keys
-from core.errors import Unauthorized
-from core.keys import ALL_SCOPES
+from core.errors import InsufficientScope, Unauthorized
+from core.scopes import ALL_SCOPES, Scope
 from core.tables import DEFAULT_PROJECT
 
-CACHE_SECONDS = 30.0
-"""How long an API key is cached; a revoked key is rejected after this time at the latest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who sends a request: a project, by one of its API keys.
-
-    key_id: None if requests need no key. scopes: what the key may be used for.
-    """
-
-    project_id: str
-    key_id: str | None
-    scopes: frozenset[str]
-
+EndpointT = TypeVar("EndpointT", bound=Callable[..., Any])
 
 KEYLESS_CALLER = Caller(DEFAULT_PROJECT, None, ALL_SCOPES)
 """The caller of every request, if requests need no key."""
 
+_scopes: dict[Any, Scope] = {}
+
+
+def requires(scope: Scope) -> Callable[[EndpointT], EndpointT]:
+    """Declare the scope that a route needs. Stands directly above the function of the route."""
+
+    def declare(endpoint: EndpointT) -> EndpointT:
+        _scopes[endpoint] = scope
+        return endpoint
+
+    return declare
+
+
+def scope_of(endpoint: Any) -> Scope | None:
+    """The scope that the function of a route needs; None if it declares none."""
+    return _scopes.get(endpoint)
+
 
 async def authenticate(request: Request) -> Caller:
-    """The caller of a request. Other dependencies get it as `CurrentCaller`. Raises Unauthorized."""
-    caller: Caller = await _identify(request)
-    request.scope["caller"] = caller
+    """The caller of a request. Other dependencies get it as `CurrentCaller`. Raises Unauthorized, InsufficientScope."""
+    scope = _scopes[request.scope["endpoint"]]
+    caller = request.scope["caller"] = await _identify(request)
+    if scope not in caller.scopes:
+        owned = ", ".join(sorted(caller.scopes)) or "none"
+        raise InsufficientScope(f"This call needs an API key with the scope {scope}. The scopes of yours: {owned}.")
     return caller
 
 
@@ -49,17 +56,7 @@ async def _identify(request: Request) -> Caller:
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key.startswith(keys.PREFIX):
         raise Unauthorized
-    cache: dict[bytes, tuple[Caller, float]] = request.app.state.callers
-    key_hash = keys.hash_key(key)
-    entry = cache.get(key_hash)
-    if entry is None or entry[1] < time.monotonic():
-        rows = await context.database.execute(keys.find_valid(key_hash))
-        if not rows:
-            cache.pop(key_hash, None)
-            raise Unauthorized
-        caller = Caller(rows[0].project_id, rows[0].id, ALL_SCOPES)
-        entry = cache[key_hash] = (caller, time.monotonic() + CACHE_SECONDS)
-    return entry[0]
+    return await context.callers.identify(key)
 
 
 async def current_caller(request: Request) -> Caller:

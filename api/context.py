@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from api.callers import Callers
 from api.jobs.reader import JobReader
 from api.jobs.watcher import JobWatcher
 from api.queue_stats import QueueStats
@@ -24,6 +25,7 @@ class Context:
     settings: Settings
     catalog: Catalog
     database: AsyncDatabase
+    callers: Callers
     submission: Submission
     storage: Storage
     listener: Listener
@@ -43,6 +45,7 @@ class Context:
             settings=settings,
             catalog=load_catalog(settings.catalog_path).available(settings),
             database=database,
+            callers=Callers(database),
             submission=Submission(database),
             storage=Storage(settings),
             listener=listener,
@@ -63,4 +66,5 @@ class Context:
         await self.job_reader.close()
         await self.notifier.close()
         await self.listener.close()
+        await self.callers.close()
         await self.database.close()

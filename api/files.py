@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.authentication import Project
+from api.authentication import Project, requires
 from api.context import Context
 from api.deps import AppContext
 from api.multipart import chunks, fields_of, files_of, form
@@ -24,6 +24,7 @@ from core.files import NewFile
 from core.requests.job import explain
 from core.responses.job import Deleted, FileList, FileObject, file_object
 from core.rows import FileRow
+from core.scopes import Scope
 from core.settings import Settings
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
@@ -91,6 +92,7 @@ MULTIPART = {
     responses={413: ERROR | {"description": "The file is larger than SAFELIGHT_MAX_FILE_BYTES."}},
     openapi_extra=MULTIPART,
 )
+@requires(Scope.SUBMIT)
 async def create(request: Request, context: AppContext, project_id: Project) -> Response:
     """Upload a file as multipart/form-data."""
     limit = context.settings.max_file_bytes
@@ -142,6 +144,7 @@ LIST_PARAMETERS = frozenset({"purpose", "after", "limit", "order"})
 
 
 @router.get("", summary="List files", response_model=FileList)
+@requires(Scope.READ)
 async def index(
     request: Request,
     context: AppContext,
@@ -170,6 +173,7 @@ async def index(
 
 
 @router.get("/{file_id}", summary="Get a file's metadata", response_model=FileObject, responses=NO_FILE)
+@requires(Scope.READ)
 async def fetch(file_id: str, context: AppContext, project_id: Project) -> Response:
     """Get the metadata of a file."""
     return answer(file_object(await _row(context, project_id, file_id)))
@@ -181,6 +185,7 @@ async def fetch(file_id: str, context: AppContext, project_id: Project) -> Respo
     response_class=Response,
     responses=NO_FILE | {200: {"description": "The file.", "content": {"application/octet-stream": {}}}},
 )
+@requires(Scope.READ)
 async def content(file_id: str, context: AppContext, project_id: Project) -> Response:
     """Download the bytes of a file, exactly as they were uploaded."""
     row = await _row(context, project_id, file_id)
@@ -193,6 +198,7 @@ async def content(file_id: str, context: AppContext, project_id: Project) -> Res
 
 
 @router.delete("/{file_id}", summary="Delete a file", response_model=Deleted, responses=NO_FILE)
+@requires(Scope.SUBMIT)
 async def delete(file_id: str, context: AppContext, project_id: Project) -> Response:
     """Delete a file. A queued job that needs it will fail with `input_unavailable`."""
     row = await _row(context, project_id, file_id)

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.authentication import Project
+from api.authentication import Project, requires
 from api.deps import AppContext, Body
 from api.jobs.idempotency import Key
 from api.openai.bodies import as_json
@@ -12,6 +12,7 @@ from api.openai.images import RESPONSES, generate_images
 from api.responses import answer
 from core.requests.job import parse
 from core.requests.openai import GenerateRequest
+from core.scopes import Scope
 from core.text import Text
 
 router = APIRouter(tags=["images"])
@@ -41,6 +42,7 @@ class ImageUrl(BaseModel):
     responses=RESPONSES,
     openapi_extra={"requestBody": {"required": True, "content": as_json(PromptRequest)}},
 )
+@requires(Scope.SUBMIT)
 async def generate_image(
     request: Request, body: Body, context: AppContext, project_id: Project, idempotency_key: Key = None
 ) -> Response:

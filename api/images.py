@@ -6,13 +6,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
-from api.authentication import Project, authenticate
+from api.authentication import Project, authenticate, requires
 from api.deps import AppContext
 from api.responses import ERROR, answer
 from core import queries
 from core.errors import NotFound, Unauthorized
 from core.responses.job import ImageObject, image_object_of_row
 from core.rows import ImageRow
+from core.scopes import Scope
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
 links = APIRouter(prefix="/v1/images", tags=["images"])
@@ -25,6 +26,7 @@ SAFE_HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": 
 
 
 @router.get("/{image_id}", summary="Get an image's metadata", response_model=ImageObject, responses=NO_IMAGE)
+@requires(Scope.READ)
 async def fetch(image_id: str, context: AppContext, project_id: Project) -> Response:
     """Get the metadata of an image: size, seed, checksum, how it was generated, and a link."""
     rows = await context.database.execute(queries.get_image(project_id, image_id))
@@ -44,6 +46,7 @@ async def fetch(image_id: str, context: AppContext, project_id: Project) -> Resp
     },
     openapi_extra={"security": [{"key": []}, {}]},
 )
+@requires(Scope.READ)
 async def content(
     image_id: str,
     request: Request,

@@ -7,12 +7,13 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from api.authentication import Project
+from api.authentication import Project, requires
 from api.deps import AppContext
 from api.queue_stats import Queue
 from api.responses import ERROR, answer
 from core.catalog import Guidance, Model, Steps
 from core.errors import ModelNotFound, NotFound
+from core.scopes import Scope
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -48,6 +49,7 @@ class ModelList(BaseModel):
 
 
 @router.get("", summary="List models", response_model=ModelList)
+@requires(Scope.READ)
 async def index(context: AppContext, _project_id: Project) -> Response:
     """List the models; the default model comes first."""
     queue_stats = await context.queue_stats.by_model()
@@ -56,6 +58,7 @@ async def index(context: AppContext, _project_id: Project) -> Response:
 
 
 @router.get("/{name:path}", summary="Get a model", response_model=ModelObject, responses={404: ERROR})
+@requires(Scope.READ)
 async def fetch(name: str, context: AppContext, _project_id: Project) -> Response:
     """Get a model by its name or an alias."""
     try:

@@ -10,6 +10,9 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import iter_route_contexts
+
+from api.authentication import scope_of
 
 EVERYWHERE = {
     "400": "The request is not valid; `param` names the field.",
@@ -110,6 +113,7 @@ def _document(app: FastAPI, needs_key: bool) -> dict[str, Any]:
         license_info=app.license_info,
     )
     components = document["components"]
+    _declare_scopes(app, document, needs_key)
     for operation in _operations(document["paths"]):
         _correct(operation)
         for body in operation.get("requestBody", {}).get("content", {}).values():
@@ -130,6 +134,20 @@ def _document(app: FastAPI, needs_key: bool) -> dict[str, Any]:
     }
     document["security"] = [{"key": []}] if needs_key else [{"key": []}, {}]
     return document
+
+
+def _declare_scopes(app: FastAPI, document: dict[str, Any], needs_key: bool) -> None:
+    """Say of each operation which scope its key needs (OpenAPI 3.1 has no other place for it than `security`)."""
+    for route in iter_route_contexts(app.routes):
+        scope = scope_of(route.endpoint)
+        if scope is None:
+            continue
+        for method in route.methods or ():
+            operation = document["paths"][route.path_format][method.lower()]
+            is_open = not needs_key or {} in operation.get("security", ())
+            operation["security"] = [{"key": [str(scope)]}, *([{}] if is_open else [])]
+            description = f"The API key does not have the scope `{scope}`."
+            operation["responses"].setdefault("403", {"description": description, "content": ERROR})
 
 
 def _operations(paths: Mapping[str, Any]) -> list[dict[str, Any]]:

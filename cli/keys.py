@@ -1,5 +1,7 @@
 """`safelight keys create | list | revoke`: API keys. A key is shown only when it is created."""
 
+import re
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -7,8 +9,11 @@ import typer
 from cli.database import open_database
 from cli.environment import read_settings, with_embedded_urls
 from cli.errors import CommandError
+from cli.table import format_table, one_line
 from core import keys
 from core.db import Database
+from core.rows import KeyRow
+from core.scopes import DEFAULT_SCOPES, Scope
 from core.tables import DEFAULT_PROJECT
 
 app = typer.Typer(
@@ -22,30 +27,68 @@ app = typer.Typer(
 Project = Annotated[str, typer.Option(help="Project of the key, by name or id. It is created if it does not exist.")]
 
 
+UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+HEADER = ("id", "project", "key", "scopes", "last used", "state", "name")
+
+
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Name of the key, such as its purpose.")], project: Project = "default"
+    name: Annotated[str, typer.Argument(help="Name of the key, such as its purpose.")],
+    project: Project = "default",
+    scope: Annotated[
+        list[Scope] | None,
+        typer.Option(help=f"What the key may be used for; may be repeated. Default: {', '.join(DEFAULT_SCOPES)}."),
+    ] = None,
+    expires_in: Annotated[
+        str | None, typer.Option(help="Time until the key expires, such as 30d, 12h or 90m. Default: never.")
+    ] = None,
 ) -> None:
     """Create a key and print it. It cannot be shown again."""
+    duration = None if expires_in is None else _duration(expires_in)
     with open_database(with_embedded_urls(read_settings())) as database:
         rows = database.execute(keys.get_project_by_name(project)) or database.execute(keys.add_project(project))
         key = keys.new_key()
-        database.execute(keys.add(key, rows[0], name))
+        database.execute(keys.add(key, rows[0], name, scope or DEFAULT_SCOPES, duration))
     print(key)
+
+
+def _duration(text: str) -> timedelta:
+    match = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", text)
+    if match is None:
+        raise CommandError(f"--expires-in is {text!r}: give a number and a unit, such as 30d, 12h or 90m.")
+    return timedelta(**{UNITS[match[2]]: int(match[1])})
 
 
 @app.command("list")
 def list_keys() -> None:
-    """List all keys: id, project, first characters, date of creation or revocation, name."""
+    """List all keys with their scopes, last use, and expiry or revocation."""
     with open_database(with_embedded_urls(read_settings())) as database:
-        for row in database.execute(keys.list_keys()):
-            state = f"revoked {row.revoked_at:%Y-%m-%d}" if row.revoked_at else f"since {row.created_at:%Y-%m-%d}"
-            print(f"{row.id}  {row.project_id}  {row.prefix}...  {state}  {row.name}")
+        rows = database.execute(keys.list_keys())
+    if rows:
+        print(*format_table([HEADER, *map(_cells, rows)]), sep="\n")
+
+
+def _cells(row: KeyRow) -> tuple[str, ...]:
+    last_used = "never" if row.last_used_at is None else _minute(row.last_used_at)
+    scopes = ",".join(row.scopes) or "none"
+    return (row.id, row.project_id, f"{row.prefix}...", scopes, last_used, _state(row), one_line(row.name))
+
+
+def _state(row: KeyRow) -> str:
+    if row.revoked_at is not None:
+        return f"revoked {_minute(row.revoked_at)}"
+    if row.expires_at is not None:
+        return f"{'expires' if row.is_valid else 'expired'} {_minute(row.expires_at)}"
+    return f"since {_minute(row.created_at)}"
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}"
 
 
 @app.command()
 def revoke(key_id: Annotated[str, typer.Argument(help="Id of the key, as in `list`.")]) -> None:
-    """Revoke a key. The API rejects it after half a minute at most."""
+    """Revoke a key. The API rejects it within a second, and ends its open streams."""
     with open_database(with_embedded_urls(read_settings())) as database:
         if not database.execute(keys.revoke(key_id)):
             raise CommandError(f"There is no key {key_id}, or it was revoked before.")
@@ -54,7 +97,7 @@ def revoke(key_id: Annotated[str, typer.Argument(help="Id of the key, as in `lis
 
 def create_first_key(database: Database) -> str | None:
     """Create a key for the default project if there is no valid key; returns the new key."""
-    if any(row.revoked_at is None for row in database.execute(keys.list_keys())):
+    if any(row.is_valid for row in database.execute(keys.list_keys())):
         return None
     key = keys.new_key()
     database.execute(keys.add(key, DEFAULT_PROJECT, "first"))

@@ -7,6 +7,7 @@
     │   ├── DuplicateCustomId            two lines of a batch have the same custom_id
     │   └── ModelNotFound
     ├── Unauthorized                401
+    ├── InsufficientScope           403  the API key may not be used for this call
     ├── NotFound                    404  also for objects of another project
     ├── MethodNotAllowed            405
     ├── JobNotFinal, JobNotRetryable      409
@@ -97,6 +98,14 @@ class Unauthorized(SafelightError):
     status = 401
     type = "authentication_error"
     code = "invalid_api_key"
+
+
+class InsufficientScope(SafelightError):
+    """The API key does not have the scope that this call needs."""
+
+    status = 403
+    type = "permission_error"
+    code = "insufficient_scope"
 
 
 class NotFound(SafelightError):

@@ -5,22 +5,22 @@ A key holds 256 random bits, so a plain SHA-256 is the right hash: a slow one wo
 
 import hashlib
 import secrets
+from collections.abc import Sequence
+from datetime import timedelta
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from core.clock import NOW
+from core.clock import NOW, STATEMENT_TIME
 from core.db import Statement
 from core.ids import new_id
 from core.rows import KeyRow, ValidKey
+from core.scopes import DEFAULT_SCOPES
 from core.tables import api_keys, projects
 
 PREFIX = "sl_"
 PREFIX_LENGTH = len(PREFIX) + 6
 """Characters of a key that are stored in plain text, to identify it in a list."""
-
-ALL_SCOPES = frozenset({"submit", "read", "webhooks", "admin"})
-"""What a key may be used for."""
 
 
 def new_key() -> str:
@@ -43,10 +43,25 @@ def get_project_by_name(name: str) -> Statement[str]:
     return Statement(sa.select(projects.c.id).where(sa.or_(projects.c.name == name, projects.c.id == name)), str)
 
 
-def add(key: str, project_id: str, name: str) -> sa.Executable:
-    """Give a key access to a project."""
-    return sa.insert(api_keys).values(
-        id=new_id("key"), project_id=project_id, name=name, prefix=key[:PREFIX_LENGTH], hash=hash_key(key)
+def add(
+    key: str,
+    project_id: str,
+    name: str,
+    scopes: Sequence[str] = DEFAULT_SCOPES,
+    expires_in: timedelta | None = None,
+) -> Statement[str]:
+    """Give a key access to a project, until it expires. Returns the id of the key."""
+    values = {"id": new_id("key"), "project_id": project_id, "name": name, "prefix": key[:PREFIX_LENGTH]}
+    return Statement(
+        sa.insert(api_keys)
+        .values(
+            **values,
+            hash=hash_key(key),
+            scopes=list(scopes),
+            expires_at=None if expires_in is None else NOW + sa.literal(expires_in, sa.Interval),
+        )
+        .returning(api_keys.c.id),
+        str,
     )
 
 
@@ -65,11 +80,43 @@ def revoke(key_id: str) -> Statement[str]:
 
 def list_keys() -> Statement[KeyRow]:
     """All keys, without their hashes."""
-    columns = ("id", "project_id", "name", "prefix", "created_at", "revoked_at")
-    return Statement(sa.select(*(api_keys.c[name] for name in columns)).order_by(api_keys.c.id), KeyRow)
+    columns = (column for column in api_keys.c if column.name != "hash")
+    return Statement(sa.select(*columns, _is_valid().label("is_valid")).order_by(api_keys.c.id), KeyRow)
 
 
-def find_valid(key_hash: bytes) -> Statement[ValidKey]:
-    """The key with this hash, if it is not revoked."""
-    columns = api_keys.c.id, api_keys.c.project_id
-    return Statement(sa.select(*columns).where(api_keys.c.hash == key_hash, api_keys.c.revoked_at.is_(None)), ValidKey)
+def list_valid(hashes: Sequence[bytes]) -> Statement[ValidKey]:
+    """The keys with these hashes that are neither revoked nor expired."""
+    seconds_left = sa.cast(sa.func.extract("epoch", api_keys.c.expires_at - NOW), sa.Double)
+    return Statement(
+        sa.select(
+            api_keys.c.hash,
+            api_keys.c.id,
+            api_keys.c.project_id,
+            api_keys.c.scopes,
+            seconds_left.label("seconds_left"),
+        ).where(api_keys.c.hash == sa.any_(sa.literal(hashes, ARRAY(sa.LargeBinary))), _is_valid()),
+        ValidKey,
+    )
+
+
+def record_use(key_ids: Sequence[str], interval: timedelta) -> sa.Executable:
+    """Write that these keys have been used, unless that was written less than `interval` ago.
+
+    Keys that another process writes at the moment are left out.
+    """
+    pick = (
+        sa.select(api_keys.c.id)
+        .where(
+            api_keys.c.id == sa.any_(sa.literal(key_ids, ARRAY(sa.Text))),
+            sa.or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at <= STATEMENT_TIME - interval),
+        )
+        .with_for_update(skip_locked=True)
+        .cte("pick")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    return sa.update(api_keys).where(api_keys.c.id == pick.c.id).values(last_used_at=NOW)
+
+
+def _is_valid() -> sa.ColumnElement[bool]:
+    is_current = sa.or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > NOW)
+    return sa.and_(api_keys.c.revoked_at.is_(None), is_current)

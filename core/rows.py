@@ -269,7 +269,7 @@ class OldJob:
 
 @dataclass(slots=True)
 class KeyRow:
-    """An API key, without its hash."""
+    """An API key, without its hash. is_valid: it is neither revoked nor expired."""
 
     id: str
     project_id: str
@@ -277,14 +277,21 @@ class KeyRow:
     prefix: str
     created_at: datetime
     revoked_at: datetime | None
+    scopes: Sequence[str]
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    is_valid: bool
 
 
 @dataclass(slots=True)
 class ValidKey:
-    """A key that opens a project."""
+    """A key that is neither revoked nor expired. seconds_left: until it expires; None: it never does."""
 
+    hash: bytes
     id: str
     project_id: str
+    scopes: Sequence[str]
+    seconds_left: float | None
 
 
 @dataclass(slots=True)

@@ -5,12 +5,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from fastapi.routing import iter_route_contexts
 from pydantic.fields import FieldInfo
 
+from api.app import create_app
+from api.authentication import scope_of
 from core import generation_errors
 from core.catalog import Model
 from core.errors import SafelightError
 from core.generators import GENERATORS, GeneratorSpec
+from core.scopes import Scope
 from core.settings import Settings
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -137,7 +141,28 @@ _MEANING = {
     "max_prompt_chars": "Maximum length of a prompt in characters.",
 }
 
-PAGES = {"settings.md": settings, "errors.md": error_codes, "catalog.md": catalogue}
+
+def scopes() -> str:
+    """The page of the scopes of API keys, and of the routes that need each."""
+    lines = [
+        "# Scopes of API keys",
+        "",
+        "A key has one or more scopes; no scope contains another. A call with a key that does not have the scope is",
+        "refused with a 403, `insufficient_scope`. Image links with a signature need no key.",
+        "",
+        "| scope | call |",
+        "|---|---|",
+    ]
+    routes = list(iter_route_contexts(create_app(Settings()).routes))
+    for scope in Scope:
+        for route in routes:
+            if scope_of(route.endpoint) == scope:
+                calls = (f"`{method} {route.path_format}`" for method in sorted(route.methods or ()))
+                lines.append(f"| `{scope}` | {', '.join(calls)} |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"settings.md": settings, "errors.md": error_codes, "catalog.md": catalogue, "scopes.md": scopes}
 
 
 def main() -> int:

@@ -16,13 +16,14 @@ from fastapi import APIRouter
 from fastapi.responses import Response, StreamingResponse
 from stream_zip import NO_COMPRESSION_64, AsyncMemberFile, stream_zip
 
-from api.authentication import Project
+from api.authentication import Project, requires
 from api.batches.routes import NO_BATCH, batch_row
 from api.context import Context
 from api.deps import AppContext
 from core.batches import transitions as batches
 from core.errors import NotFound
 from core.rows import BatchJobRow, ImageJson
+from core.scopes import Scope
 from core.storage import EXTENSIONS
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
@@ -45,6 +46,7 @@ _UNSAFE = re.compile(r"[^\w.@+-]+")
     response_class=Response,
     responses=NO_BATCH | {200: {"description": "A zip archive, streamed.", "content": {"application/zip": {}}}},
 )
+@requires(Scope.READ)
 async def images(batch_id: str, context: AppContext, project_id: Project) -> Response:
     """Download all images that are ready, with the file names of `manifest.csv`."""
     await batch_row(context, project_id, batch_id)
@@ -58,6 +60,7 @@ async def images(batch_id: str, context: AppContext, project_id: Project) -> Res
     responses=NO_BATCH
     | {200: {"description": "A row for each image, and for each line without an image.", "content": {"text/csv": {}}}},
 )
+@requires(Scope.READ)
 async def manifest(batch_id: str, context: AppContext, project_id: Project) -> Response:
     """Download the result of each line as CSV: its images and their file names in the zip, or its error."""
     await batch_row(context, project_id, batch_id)

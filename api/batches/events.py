@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header
 from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import format_sse_event
 
-from api.authentication import Project
+from api.authentication import Project, requires
 from api.batches.routes import NO_BATCH, batch_row, show
 from api.context import Context
 from api.deps import AppContext
@@ -20,6 +20,7 @@ from core.batches.schemas import BatchObject
 from core.event_types import event_names
 from core.responses.job import JobEvent
 from core.rows import BatchEventRow
+from core.scopes import Scope
 from core.status import BatchStatus
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
@@ -45,6 +46,7 @@ STREAM: dict[int | str, dict[str, Any]] = {
 @router.get(
     "/{batch_id}/events", summary="Follow a batch", response_class=StreamingResponse, responses=STREAM | NO_BATCH
 )
+@requires(Scope.READ)
 async def stream(
     batch_id: str,
     context: AppContext,

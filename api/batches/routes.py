@@ -12,7 +12,7 @@ from annotated_types import Ge, Le
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from api.authentication import Project
+from api.authentication import Project, requires
 from api.batches.estimate import estimate
 from api.batches.submission import KeyedRequest, insert_batch, submit
 from api.context import Context
@@ -30,6 +30,7 @@ from core.db import ConstraintViolation
 from core.errors import BatchNotFinal, BatchNotRetryable, IdempotencyConflict, NotFound, UnknownParameter
 from core.requests.job import parse
 from core.rows import ShownBatch
+from core.scopes import Scope
 from core.status import BatchStatus, JobStatus
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
@@ -59,6 +60,7 @@ JSON_BODY = {
     },
     openapi_extra=JSON_BODY,
 )
+@requires(Scope.SUBMIT)
 async def create(request: Request, context: AppContext, project_id: Project, idempotency_key: Key = None) -> Response:
     """Submit many prompts or requests at once.
 
@@ -94,6 +96,7 @@ async def _replay(context: Context, project_id: str, keyed_request: KeyedRequest
 
 
 @router.get("", summary="List batches", response_model=BatchList)
+@requires(Scope.READ)
 async def page(
     request: Request,
     context: AppContext,
@@ -111,12 +114,14 @@ async def page(
 
 
 @router.get("/{batch_id}", summary="Get a batch", response_model=BatchObject, responses=NO_BATCH)
+@requires(Scope.READ)
 async def fetch(batch_id: str, context: AppContext, project_id: Project) -> Response:
     """Get a batch: its status, counts, rate and output files."""
     return answer(await show(context, project_id, batch_id))
 
 
 @router.post("/{batch_id}/cancel", summary="Cancel a batch", response_model=BatchObject, responses=NO_BATCH)
+@requires(Scope.SUBMIT)
 async def cancel(batch_id: str, context: AppContext, project_id: Project) -> Response:
     """Cancel a batch and its queued and running jobs. Finished results are written to its output files.
 
@@ -133,6 +138,7 @@ async def cancel(batch_id: str, context: AppContext, project_id: Project) -> Res
     response_model=BatchObject,
     responses=NO_BATCH | TOO_MANY | {409: ERROR | {"description": "The batch is not final, or no line failed."}},
 )
+@requires(Scope.SUBMIT)
 async def retry(batch_id: str, context: AppContext, project_id: Project) -> Response:
     """Create a new batch of the lines that did not complete. A second retry returns the same batch."""
     row = await batch_row(context, project_id, batch_id)

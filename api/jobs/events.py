@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header
 from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import format_sse_event
 
-from api.authentication import Project
+from api.authentication import Project, requires
 from api.context import Context
 from api.deps import AppContext
 from api.jobs.routes import NOT_FOUND, show
@@ -19,6 +19,7 @@ from core import queries
 from core.event_types import event_names
 from core.responses.job import JobEvent
 from core.rows import JobEventRow
+from core.scopes import Scope
 from core.status import JobStatus
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -44,6 +45,7 @@ STREAM: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("/{job_id}/events", summary="Follow a job", response_class=StreamingResponse, responses=STREAM | NOT_FOUND)
+@requires(Scope.READ)
 async def stream(
     job_id: str,
     context: AppContext,

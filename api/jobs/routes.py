@@ -8,7 +8,7 @@ from annotated_types import Ge, Le
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 
-from api.authentication import Project
+from api.authentication import Project, requires
 from api.context import Context
 from api.deps import AppContext, Body
 from api.inputs import read_inputs, store_inputs
@@ -34,6 +34,7 @@ from core.requests.job import JobRequest, parse
 from core.requests.plan import find_model, plan, request_of
 from core.responses.job import Deleted, Estimate, JobList, JobObject, job_list
 from core.rows import JobRow
+from core.scopes import Scope
 from core.status import JobStatus
 from core.storage import image_prefix
 
@@ -75,6 +76,7 @@ async def show(context: Context, project_id: str, job_id: str) -> JobObject:
     },
     openapi_extra=JSON_BODY,
 )
+@requires(Scope.SUBMIT)
 async def submit(
     body: Body,
     context: AppContext,
@@ -145,6 +147,7 @@ def _estimate(job: NewJob) -> Estimate:
     response_model=JobObject,
     responses=NOT_FOUND | {304: {"description": "The job has not changed."}},
 )
+@requires(Scope.READ)
 async def fetch(
     job_id: str,
     context: AppContext,
@@ -170,6 +173,7 @@ LIST_PARAMETERS = frozenset(
 
 
 @router.get("", summary="List jobs", response_model=JobList, responses={400: ERROR})
+@requires(Scope.READ)
 async def index(
     request: Request,
     context: AppContext,
@@ -222,6 +226,7 @@ def _datetime(unix_seconds: int | None) -> datetime | None:
 
 
 @router.post("/{job_id}/cancel", summary="Cancel a job", response_model=JobObject, responses=NOT_FOUND)
+@requires(Scope.SUBMIT)
 async def cancel(job_id: str, context: AppContext, project_id: Project) -> Response:
     """Cancel a job: immediately if it is queued, at the next step if it is running. A final job is unchanged."""
     if await context.database.execute(jobs.cancel(project_id, job_id)):
@@ -236,6 +241,7 @@ async def cancel(job_id: str, context: AppContext, project_id: Project) -> Respo
     response_model=JobObject,
     responses=NOT_FOUND | {409: ERROR | {"description": "The job is not failed, cancelled or expired."}},
 )
+@requires(Scope.SUBMIT)
 async def retry(job_id: str, context: AppContext, project_id: Project) -> Response:
     """Retry a failed, cancelled or expired job as a new job with the same seed. A second retry returns the same job."""
     row = await job_row(context, project_id, job_id)
@@ -253,6 +259,7 @@ async def retry(job_id: str, context: AppContext, project_id: Project) -> Respon
 
 
 @router.delete("/{job_id}", summary="Delete a job", response_model=Deleted, responses=NOT_FOUND | {409: ERROR})
+@requires(Scope.SUBMIT)
 async def delete(job_id: str, context: AppContext, project_id: Project) -> Response:
     """Delete a final job and its images."""
     row = await job_row(context, project_id, job_id)

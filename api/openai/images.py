@@ -13,7 +13,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from api.authentication import Project
+from api.authentication import Project, requires
 from api.context import Context
 from api.deps import AppContext, Body
 from api.inputs import read_inputs
@@ -37,6 +37,7 @@ from core.requests.plan import find_model, plan
 from core.responses.job import JobObject
 from core.responses.openai import ImagesResponse
 from core.rows import JobRow
+from core.scopes import Scope
 from core.status import JobStatus
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
@@ -63,6 +64,7 @@ def _body(content: dict[str, Any]) -> dict[str, Any]:
     responses=STREAM_RESPONSES,
     openapi_extra=_body(as_json(GenerateRequest)),
 )
+@requires(Scope.SUBMIT)
 async def generate(
     request: Request, body: Body, context: AppContext, project_id: Project, idempotency_key: Key = None
 ) -> Response:
@@ -78,6 +80,7 @@ async def generate(
     responses=STREAM_RESPONSES,
     openapi_extra=_body(as_form(EditRequest, "image", "prompt") | as_json(EditRequest)),
 )
+@requires(Scope.SUBMIT)
 async def edit(request: Request, context: AppContext, project_id: Project, idempotency_key: Key = None) -> Response:
     """Change an image where its mask is transparent, or all of it without a mask, and wait for the result."""
     parameters = await read_request(request, context, EditRequest)
@@ -91,6 +94,7 @@ async def edit(request: Request, context: AppContext, project_id: Project, idemp
     responses=RESPONSES,
     openapi_extra=_body(as_form(VariationRequest, "image") | as_json(VariationRequest)),
 )
+@requires(Scope.SUBMIT)
 async def vary(request: Request, context: AppContext, project_id: Project, idempotency_key: Key = None) -> Response:
     """Generate variations of an image and wait for them."""
     parameters = await read_request(request, context, VariationRequest)

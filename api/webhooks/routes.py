@@ -12,7 +12,7 @@ from fastapi import APIRouter, FastAPI, Query
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from api.authentication import Project
+from api.authentication import Project, requires
 from api.context import Context
 from api.deps import AppContext, Body
 from api.pagination import AfterDelivery, AfterEndpoint
@@ -44,6 +44,7 @@ from core.outbox import deliveries, signing
 from core.requests.job import parse
 from core.responses.job import seconds
 from core.rows import AttemptRow, DeliveryRow, EndpointRow
+from core.scopes import Scope
 from core.threads import TooManyCalls
 from core.webhooks import endpoints as webhooks
 from core.webhooks.events import Event, sample
@@ -67,6 +68,7 @@ Limit = Annotated[int, Ge(1), Le(100), Query()]
     response_model=EndpointWithSecret,
     openapi_extra=_body(EndpointRequest),
 )
+@requires(Scope.WEBHOOKS)
 async def create(body: Body, context: AppContext, project_id: Project) -> Response:
     """Create an endpoint that receives events. Only this response contains the secret that signs them."""
     request = parse(EndpointRequest, body)
@@ -88,6 +90,7 @@ async def create(body: Body, context: AppContext, project_id: Project) -> Respon
 
 
 @router.get("/webhook_endpoints", summary="List webhook endpoints", response_model=EndpointList)
+@requires(Scope.WEBHOOKS)
 async def index(context: AppContext, project_id: Project, after: AfterEndpoint = None, limit: Limit = 20) -> Response:
     """List webhook endpoints, newest first."""
     rows = await context.database.execute(webhooks.list_endpoints(project_id, limit=limit + 1, after=after))
@@ -95,6 +98,7 @@ async def index(context: AppContext, project_id: Project, after: AfterEndpoint =
 
 
 @router.get("/webhook_event_types", summary="List event types", response_model=EventTypeList)
+@requires(Scope.WEBHOOKS)
 async def event_types(_project_id: Project) -> Response:
     """List the event types that an endpoint can receive."""
     return answer(EventTypeList(data=event_names(for_webhooks=True)))
@@ -106,6 +110,7 @@ async def event_types(_project_id: Project) -> Response:
     response_model=EndpointObject,
     responses=NO_ENDPOINT,
 )
+@requires(Scope.WEBHOOKS)
 async def fetch(endpoint_id: str, context: AppContext, project_id: Project) -> Response:
     """Get a webhook endpoint, with its failures and why it is disabled."""
     return answer(_endpoint(await _row(context, webhooks.get_endpoint(project_id, endpoint_id), endpoint_id)))
@@ -118,6 +123,7 @@ async def fetch(endpoint_id: str, context: AppContext, project_id: Project) -> R
     responses=NO_ENDPOINT,
     openapi_extra=_body(EndpointChanges),
 )
+@requires(Scope.WEBHOOKS)
 async def update(endpoint_id: str, body: Body, context: AppContext, project_id: Project) -> Response:
     """Update the fields in the body. Pending deliveries go to the new URL."""
     request = parse(EndpointChanges, body)
@@ -138,6 +144,7 @@ async def update(endpoint_id: str, body: Body, context: AppContext, project_id: 
     response_model=EndpointDeleted,
     responses=NO_ENDPOINT,
 )
+@requires(Scope.WEBHOOKS)
 async def delete(endpoint_id: str, context: AppContext, project_id: Project) -> Response:
     """Delete a webhook endpoint. Its pending deliveries fail."""
     await _row(context, webhooks.delete(project_id, endpoint_id), endpoint_id)
@@ -151,6 +158,7 @@ async def delete(endpoint_id: str, context: AppContext, project_id: Project) -> 
     responses=NO_ENDPOINT,
     openapi_extra=_body(RotateRequest),
 )
+@requires(Scope.WEBHOOKS)
 async def rotate_secret(endpoint_id: str, body: Body, context: AppContext, project_id: Project) -> Response:
     """Create a new signing secret. Only this response contains it."""
     request = parse(RotateRequest, body or b"{}")
@@ -171,6 +179,7 @@ async def rotate_secret(endpoint_id: str, body: Body, context: AppContext, proje
     },
     openapi_extra=_body(TestRequest),
 )
+@requires(Scope.WEBHOOKS)
 async def test(endpoint_id: str, body: Body, context: AppContext, project_id: Project) -> Response:
     """Send a signed sample event and return the status code of the response. It is not retried."""
     request = parse(TestRequest, body)
@@ -199,6 +208,7 @@ async def test(endpoint_id: str, body: Body, context: AppContext, project_id: Pr
     responses=NO_ENDPOINT,
     openapi_extra=_body(RedeliverRequest),
 )
+@requires(Scope.WEBHOOKS)
 async def redeliver_since(endpoint_id: str, body: Body, context: AppContext, project_id: Project) -> Response:
     """Redeliver all events since a time that were not delivered, also those from while the endpoint was disabled."""
     since = datetime.fromtimestamp(parse(RedeliverRequest, body).since, UTC)
@@ -210,6 +220,7 @@ async def redeliver_since(endpoint_id: str, body: Body, context: AppContext, pro
 
 
 @router.get("/webhook_deliveries", summary="List deliveries", response_model=DeliveryList)
+@requires(Scope.WEBHOOKS)
 async def index_deliveries(
     context: AppContext,
     project_id: Project,
@@ -236,6 +247,7 @@ async def index_deliveries(
     response_model=DeliveryWithAttempts,
     responses=NO_DELIVERY,
 )
+@requires(Scope.WEBHOOKS)
 async def fetch_delivery(delivery_id: str, context: AppContext, project_id: Project) -> Response:
     """Get a delivery with all its attempts."""
     row = await _row(context, deliveries.get_delivery(project_id, delivery_id), delivery_id)
@@ -249,6 +261,7 @@ async def fetch_delivery(delivery_id: str, context: AppContext, project_id: Proj
     response_model=DeliveryObject,
     responses=NO_DELIVERY,
 )
+@requires(Scope.WEBHOOKS)
 async def redeliver(delivery_id: str, context: AppContext, project_id: Project) -> Response:
     """Send an event again, with the same event id, as a new delivery with its own retry schedule."""
     await _row(context, deliveries.get_delivery(project_id, delivery_id), delivery_id)

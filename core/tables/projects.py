@@ -1,7 +1,9 @@
 """Projects and their keys."""
 
-from sqlalchemy import Column, ForeignKey, LargeBinary, Table, Text
+from sqlalchemy import Column, ForeignKey, LargeBinary, Table, Text, text
+from sqlalchemy.dialects.postgresql import ARRAY
 
+from core.scopes import DEFAULT_SCOPES
 from core.tables.base import NOW, Time, metadata
 
 DEFAULT_PROJECT = "proj_default"
@@ -31,4 +33,13 @@ api_keys = Table(
     ),
     Column("created_at", Time, nullable=False, server_default=NOW),
     Column("revoked_at", Time),
+    Column(
+        "scopes",
+        ARRAY(Text),
+        nullable=False,
+        server_default=text(f"'{{{','.join(DEFAULT_SCOPES)}}}'"),
+        comment="what the key may be used for: core.scopes",
+    ),
+    Column("expires_at", Time, comment="null: never"),
+    Column("last_used_at", Time, comment="written at most once a minute"),
 )

@@ -1,23 +1,33 @@
 """API keys: who may call the API, and what they see."""
 
+import json
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
 from http.client import HTTPResponse
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from fastapi.routing import iter_route_contexts
+from typer.testing import CliRunner
 
 from api.app import create_app
+from api.authentication import scope_of
 from cli.local.embedded import EmbeddedValkey
+from cli.main import app as command_line
 from core import keys
+from core.scopes import DEFAULT_SCOPES, Scope
 from core.settings import Settings
-from core.tables import DEFAULT_PROJECT
+from core.tables import DEFAULT_PROJECT, api_keys
 from tests.images import an_image, encode
 from tests.stack import Stack, body
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
+
+MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +39,14 @@ def guarded(directory: Path, fresh_database: Callable[[], str], valkey: Embedded
         yield stack
 
 
-def key_for(stack: Stack, project_id: str) -> str:
+def key_for(
+    stack: Stack,
+    project_id: str = DEFAULT_PROJECT,
+    scopes: Sequence[Scope] = DEFAULT_SCOPES,
+    expires_in: timedelta | None = None,
+) -> str:
     key = keys.new_key()
-    stack.database.execute(keys.add(key, project_id, "a test's"))
+    stack.database.execute(keys.add(key, project_id, "a test's", scopes, expires_in))
     return key
 
 
@@ -70,34 +85,98 @@ OPEN = {"/", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json", "/heal
 """Paths that need no key."""
 
 
-def guarded_routes() -> list[tuple[str, str]]:
-    """Method and path of each route that needs a key, with ids of things that do not exist."""
-    routes = [
-        (method, re.sub(r"{.*?}", "x", route.path or ""))
-        for route in iter_route_contexts(create_app(Settings()).routes)
-        for method in route.methods or ()
-    ]
-    return [(method, path) for method, path in routes if path not in OPEN]
+def guarded_routes() -> Iterator[tuple[str, str, Scope | None]]:
+    """Method, path and scope of each route that needs a key, with ids of things that do not exist."""
+    for route in iter_route_contexts(create_app(Settings()).routes):
+        path = re.sub(r"{.*?}", "x", route.path or "")
+        for method in route.methods or () if path not in OPEN else ():
+            yield method, path, scope_of(route.endpoint)
 
 
 @pytest.mark.parametrize("length", ["content-length: 9999999999999", "transfer-encoding: chunked"])
 def test_without_a_key_no_route_waits_for_a_body(guarded: Stack, length: str) -> None:
-    routes = guarded_routes()
+    routes = list(guarded_routes())
     assert len(routes) > 35
 
-    statuses = {route: status_before_the_body(guarded, *route, length) for route in routes}
+    statuses = {(method, path): refusal(guarded, method, path, length)[0] for method, path, _ in routes}
 
     assert {route: status for route, status in statuses.items() if status != 401} == {}
 
 
-def status_before_the_body(stack: Stack, method: str, path: str, length: str) -> int:
-    """The status of a request whose body is announced and never comes."""
-    head = f"{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{length}\r\n\r\n"
+def test_every_route_needs_a_scope_that_the_key_has(guarded: Stack) -> None:
+    unscoped = [(method, path) for method, path, scope in guarded_routes() if scope is None]
+    assert not unscoped, "Declare a scope with @requires"
+
+    for scope in Scope:
+        others = [other for other in Scope if other is not scope]
+        key = f"authorization: Bearer {key_for(guarded, scopes=others)}\r\ncontent-length: 9999999999999"
+        for method, path in [(method, path) for method, path, needed in guarded_routes() if needed is scope]:
+            status, error = refusal(guarded, method, path, key)
+            assert (status, error["type"], error["code"]) == (403, "permission_error", "insufficient_scope"), path
+            assert f"scope {scope}." in error["message"]
+
+
+def refusal(stack: Stack, method: str, path: str, header: str) -> tuple[int, dict[str, Any]]:
+    """The status and error of a request whose body is announced and never comes."""
+    head = f"{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{header}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", stack.port), timeout=PATIENCE) as connection:
         connection.sendall(head.encode())
         response = HTTPResponse(connection, method=method)
         response.begin()
-        return response.status
+        error: dict[str, Any] = json.load(response)["error"]
+        return response.status, error
+
+
+def test_a_key_of_an_earlier_version_has_all_scopes_but_admin(guarded: Stack) -> None:
+    key = keys.new_key()
+    values = {"id": "key_0", "project_id": DEFAULT_PROJECT, "name": "old", "prefix": key[:9]}
+    guarded.database.execute(sa.insert(api_keys).values(values | {"hash": keys.hash_key(key)}))
+
+    (row,) = [row for row in guarded.database.execute(keys.list_keys()) if row.id == "key_0"]
+
+    assert row.scopes == ["submit", "read", "webhooks"]
+    with client(guarded, key) as old:
+        assert old.get("/v1/jobs").status_code == 200
+
+
+def test_a_key_expires(guarded: Stack) -> None:
+    with client(guarded, key_for(guarded, expires_in=timedelta(seconds=1))) as guest:
+        assert guest.get("/v1/jobs").status_code == 200
+        until(lambda: guest.get("/v1/jobs").status_code == 401)
+
+
+def test_the_last_use_of_a_key_is_recorded_a_moment_later(guarded: Stack) -> None:
+    def last_use() -> datetime | None:
+        return guarded.database.execute(keys.list_keys())[-1].last_used_at
+
+    with client(guarded, key_for(guarded)) as guest:
+        assert last_use() is None
+        guest.get("/v1/jobs")
+        until(last_use)
+        recorded_at = last_use()
+        guest.get("/v1/jobs")
+        guarded.database.execute(keys.record_use([guarded.database.execute(keys.list_keys())[-1].id], MINUTE))
+
+    assert last_use() == recorded_at  # once a minute
+
+
+def test_the_command_creates_lists_and_revokes_keys(guarded: Stack) -> None:
+    def safelight(*arguments: str) -> str:
+        return CliRunner().invoke(command_line, ["keys", *arguments], env=guarded.environment).output
+
+    created = safelight("create", "guest", "--scope", "read", "--scope", "admin", "--expires-in", "30d").split()
+    key, line = created[0], safelight("list").splitlines()[-1]
+    with client(guarded, key) as guest:
+        statuses = [guest.get("/v1/jobs").status_code, guest.post("/v1/jobs", json={"prompt": "x"}).status_code]
+        revoked = safelight("revoke", line.split()[0])
+        until(lambda: guest.get("/v1/jobs").status_code == 401)
+
+    assert statuses == [200, 403]
+    assert "read,admin" in line
+    assert "expires " in line
+    assert revoked.endswith("is revoked.\n")
+    assert "revoked " in safelight("list").splitlines()[-1]
+    assert CliRunner().invoke(command_line, ["keys", "create", "x", "--expires-in", "soon"]).exit_code == 1
 
 
 def test_another_projects_things_do_not_exist(guarded: Stack, ada: httpx.Client) -> None:
