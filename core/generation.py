@@ -3,7 +3,7 @@
 No torch here and no device: `worker/generators/` holds the generators, `worker/generation/microbatch.py` calls them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
@@ -79,6 +79,15 @@ class Stopped(Exception):
     """Raised by a progress reporter, to leave a pipeline between two steps."""
 
 
+class ImagesRejected(Exception):
+    """Raised by a generator if some images of a call are unusable; the others are as good as ever."""
+
+    def __init__(self, results: Sequence["Image | GenerationError"]) -> None:
+        super().__init__(f"{sum(isinstance(result, GenerationError) for result in results)} images are unusable")
+        self.results = results
+        """One per request, in order: the image, or why there is none."""
+
+
 class ProgressReporter(Protocol):
     """Receives the progress of a generator."""
 
@@ -98,8 +107,12 @@ class Generator(Protocol):
     def generate(self, requests: Sequence[ImageRequest], reporter: ProgressReporter) -> Sequence[Image]:
         """Generate one RGB image per request, in order, in one pass over the device.
 
-        Raises OutOfMemory, Stopped (from the reporter), or GeneratorFailed for other errors.
+        Requests of one call have the same `sharing_key`. Raises ImagesRejected, OutOfMemory, Stopped (from the
+        reporter), or GeneratorFailed for other errors.
         """
+
+    def sharing_key(self, request: ImageRequest) -> Hashable | None:
+        """Requests with an equal key may share a pass: none changes the image of another. None: alone in its pass."""
 
     def notices(self, request: ImageRequest) -> Sequence[Notice]:
         """Warnings about the parts of a request that the model does not use, such as the end of a long prompt."""

@@ -118,6 +118,8 @@ def microbatch_key(
         value = getattr(parameters, name)
         if value is None or rule.microbatch is None or name in model.lacks:
             continue
+        if rule.microbatch == "presence" and not value:  # an empty text is none
+            continue
         parts.append(name if rule.microbatch == "presence" else f"{name}={value}")
     return "|".join(parts)
 

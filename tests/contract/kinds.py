@@ -27,6 +27,7 @@ from .pipelines import (
     a_tiny_flux,
     a_tiny_karlo,
     a_tiny_karlo_of_variations,
+    a_tiny_sdxl,
     a_tiny_stable_diffusion,
     save_pipeline,
 )
@@ -171,6 +172,7 @@ KINDS: dict[str, Kind] = {
         _of_folder(lambda: a_tiny_stable_diffusion(StableDiffusionInpaintPipeline, channels=9), operations=["edit"]),
         ("inpainting",),
     ),
+    "stable diffusion xl": Kind(_of_folder(a_tiny_sdxl), ("text-to-image", "image-to-image", "inpainting")),
     "flux": Kind(
         _of_folder(a_tiny_flux),
         ("text-to-image", "image-to-image", "inpainting"),

@@ -7,13 +7,17 @@ import pytest
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderKLFlux2,
     DiffusionPipeline,
     EulerAncestralDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
     PriorTransformer,
     StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
     UnCLIPImageVariationPipeline,
     UnCLIPPipeline,
     UnCLIPScheduler,
@@ -30,6 +34,9 @@ from transformers import (
     CLIPTokenizer,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
+    Qwen2TokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
     T5Config,
     T5EncoderModel,
 )
@@ -73,6 +80,79 @@ def a_tiny_stable_diffusion(family: Any = StableDiffusionPipeline, channels: int
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
+    )
+
+
+def a_tiny_sdxl() -> DiffusionPipeline:
+    """SDXL's classes: two text encoders, and zeros in the place of an absent negative prompt."""
+    torch.manual_seed(0)
+    tokenizer = _byte_tokenizer()
+    unet = UNet2DConditionModel(
+        sample_size=SIDE_PX // 2,
+        layers_per_block=1,
+        block_out_channels=(8, 16),
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=32,
+        attention_head_dim=4,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + 16,
+    )
+    return StableDiffusionXLPipeline(
+        vae=_autoencoder(),
+        text_encoder=_text_encoder(tokenizer),
+        text_encoder_2=_projecting_text_encoder(tokenizer),
+        tokenizer=tokenizer,
+        tokenizer_2=_byte_tokenizer(),
+        unet=unet,
+        scheduler=EulerAncestralDiscreteScheduler(beta_schedule="scaled_linear", steps_offset=1),
+        add_watermarker=False,
+    )
+
+
+def a_tiny_flux2() -> DiffusionPipeline:
+    """FLUX.2 klein's classes: it takes a list of images as references for every prompt of the call."""
+    torch.manual_seed(0)
+    tokenizer = _chat_tokenizer()
+    text_encoder = Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=27,  # the pipeline reads layers 9, 18 and 27
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            head_dim=8,
+        )
+    )
+    transformer = Flux2Transformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=48,
+        timestep_guidance_channels=16,
+        axes_dims_rope=(4, 4, 4, 4),
+        guidance_embeds=False,
+    )
+    vae = AutoencoderKLFlux2(
+        block_out_channels=(8, 16),
+        norm_num_groups=4,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        layers_per_block=1,
+    )
+    return Flux2KleinPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        transformer=transformer,
+        is_distilled=True,
     )
 
 
@@ -164,6 +244,15 @@ def _byte_tokenizer(longest: int = 32) -> CLIPTokenizer:
     return CLIPTokenizer(
         vocab={token: number for number, token in enumerate(tokens)}, merges=[], model_max_length=longest
     )
+
+
+def _chat_tokenizer() -> Qwen2TokenizerFast:
+    """Qwen's tokenizer without a merge, and a chat template that adds nothing."""
+    letters = sorted(ByteLevel.alphabet())
+    tokens = {token: number for number, token in enumerate(["<|endoftext|>", *letters])}
+    tokenizer = Qwen2TokenizerFast(vocab=tokens, merges=[], pad_token="<|endoftext|>")
+    tokenizer.chat_template = "{{ messages[0].content }}"
+    return tokenizer
 
 
 def _text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:

@@ -42,6 +42,10 @@ class Echo:
         reporter.step(1, 1)
         return [Image.new("RGB", (request.width, request.height), (request.seed,) * 3) for request in requests]
 
+    def sharing_key(self, request):
+        """All requests share a pass."""
+        return ()
+
     def notices(self, request):
         """Say nothing."""
         return ()

@@ -71,6 +71,8 @@ class Context:
     drain: Drain = field(default_factory=Drain)
     limits: dict[str, int] = field(default_factory=dict)
     """By micro-batch key, how many images fit on the device: learned from running out of memory."""
+    alone: set[str] = field(default_factory=set)
+    """Micro-batch keys whose jobs cannot share a pass: a claim takes one job, so that none waits for the others."""
     _generators: dict[str, Generator] = field(default_factory=dict)
     _remote_generators: dict[str, RemoteGenerator] = field(default_factory=dict)
     _pauses: dict[str, float] = field(default_factory=dict)
@@ -108,6 +110,11 @@ class Context:
     def locks(self, queue: str) -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
         """The locks of device and upload, for the micro-batches of a queue; those of a provider need neither."""
         return (nullcontext(), nullcontext()) if self.catalog.is_remote(queue) else (self.device, self.upload_lock)
+
+    @property
+    def claim_limits(self) -> dict[str, int]:
+        """By micro-batch key, how many images one claim may take; a job with more is taken all the same."""
+        return self.limits | dict.fromkeys(self.alone, 1)
 
     def count_claim(self, queue: str) -> bool:
         """Count a claim from a queue. Returns whether it goes by fair rank alone."""

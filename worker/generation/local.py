@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL.Image import Image
 
-from core.generation import Generator, ImageRequest, Stopped
+from core.generation import Generator, ImageRequest, ImagesRejected, Stopped
 from core.generation_errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
 from core.jobs import JobWarning
 from core.provider_calls import Pause
@@ -72,7 +72,7 @@ def execute_locally(
         tasks += [_Task(job, index, request) for index, request in enumerate(requests)]
         _add_warnings(outcomes[job.id], generator, requests[0])
     max_images = context.limits.get(claimed_jobs[0].microbatch_key, claimed_jobs[0].microbatch_size)
-    passes = [tasks[start : start + max_images] for start in range(0, len(tasks), max_images)]
+    passes = _passes(context, generator, tasks, max_images)
     reporter.passes = len(passes)
     for tasks_of_pass in passes:
         _generate(context, tasks_of_pass, generator, reporter, outcomes)
@@ -80,6 +80,25 @@ def execute_locally(
     for outcome in outcomes.values():
         outcome.receipt = {**generator.receipt(), "device_seconds": seconds, "microbatch": len(tasks)}
     return outcomes
+
+
+def _passes(
+    context: Context, generator: Generator, tasks: Sequence[_Task], max_images: int
+) -> Sequence[Sequence[_Task]]:
+    """The passes over the device: in each at most so many images, and none that could change another's image.
+
+    If no two jobs can share a pass, later claims take one job.
+    """
+    groups: dict[object, list[_Task]] = {}
+    for number, task in enumerate(tasks):
+        key = generator.sharing_key(task.request)
+        groups.setdefault(("alone", number) if key is None else ("shared", key), []).append(task)
+    jobs = {task.job.id for task in tasks}
+    if len(jobs) > 1 and all(len({task.job.id for task in group}) == 1 for group in groups.values()):
+        context.alone.add(tasks[0].job.microbatch_key)
+    return [
+        group[start : start + max_images] for group in groups.values() for start in range(0, len(group), max_images)
+    ]
 
 
 def _add_warnings(outcome: Outcome, generator: Generator, request: ImageRequest) -> None:
@@ -118,6 +137,10 @@ def _generate(
         images = generator.generate([task.request for task in tasks], reporter)
     except Stopped:
         raise
+    except ImagesRejected as rejection:
+        _record(tasks, rejection.results, outcomes)
+        reporter.passes_done += 1
+        return
     except OutOfMemory as error:
         if len(tasks) == 1:
             outcomes[tasks[0].job.id].error = error
@@ -133,13 +156,23 @@ def _generate(
             return
         log.warning("a micro-batch of %d jobs failed (%s); trying each alone", len(parts), error)
     else:
-        for task, image in zip(tasks, images, strict=True):
-            outcomes[task.job.id].images.append(image)
+        _record(tasks, images, outcomes)
         reporter.passes_done += 1
         return
     reporter.passes += len(parts) - 1
     for part in parts:
         _generate(context, part, generator, reporter, outcomes)
+
+
+def _record(
+    tasks: Sequence[_Task], results: Sequence[Image | GenerationError], outcomes: Mapping[str, Outcome]
+) -> None:
+    """Add each result to the outcome of its job. A job with one unusable image fails as a whole."""
+    for task, result in zip(tasks, results, strict=True):
+        if isinstance(result, GenerationError):
+            outcomes[task.job.id].error = result
+        else:
+            outcomes[task.job.id].images.append(result)
 
 
 def _by_job(tasks: Sequence[_Task]) -> list[list[_Task]]:

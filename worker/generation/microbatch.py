@@ -95,7 +95,7 @@ def claim(context: Context, queue: str) -> Microbatch | None:
             context.name,
             length=context.settings.lease,
             attempt_timeout=context.settings.attempt_timeout,
-            limits=context.limits,
+            limits=context.claim_limits,
             fair_turn=context.count_claim(queue),
         )
     )

@@ -7,26 +7,26 @@ is run. No device is used before `load()`, so a worker may fork after it has bui
 
 import gc
 import logging
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from traceback import format_exception
 from typing import Any, Final
 
 import diffusers
-import numpy
 import torch
 import transformers
 from PIL import Image
 
 from core.catalog import Model
 from core.errors import first_line
-from core.generation import ImageRequest, Notice, ProgressReporter, Stopped
+from core.generation import ImageRequest, ImagesRejected, Notice, ProgressReporter, Stopped
 from core.generation_errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
 from core.settings import Settings
 from worker.generators.denoiser import denoisers, report_steps
-from worker.generators.mask import paste
 from worker.generators.operations import Operations
 from worker.generators.parameters import call_arguments, call_options, requested_steps
 from worker.generators.previews import callbacks
+from worker.generators.results import DecoderWatch, checked_images
+from worker.generators.sharing import may_share, sharing_key
 from worker.generators.source import digest, find, load_pipeline
 from worker.generators.truncation import truncation_notice
 from worker.generators.unclip.pipeline import UnclipPipeline
@@ -98,15 +98,18 @@ class DiffusersGenerator:
         if not requests:
             return []
         pipe = operations.pipeline(requests[0])
+        if not may_share([sharing_key(pipe, request) for request in requests]):
+            raise GeneratorFailed(f"{len(requests)} requests must not share a call of {type(pipe).__name__}.")
         options = call_options(self._model, pipe)
         arguments = call_arguments(self._model, pipe, options, requests)
         arguments |= callbacks(pipe, reporter, requests[0].width, requests[0].height)
         # Set for each call: OpenMP stores the number per calling thread.
         torch.set_num_threads(self._threads)
         try:
-            with torch.inference_mode(), report_steps(pipe, reporter, requested_steps(pipe, arguments)):
-                return _images(pipe(**arguments).images, requests)
-        except (Stopped, GenerationError) as error:
+            steps = requested_steps(pipe, arguments)
+            with torch.inference_mode(), report_steps(pipe, reporter, steps), DecoderWatch(pipe) as watch:
+                return checked_images(pipe(**arguments), requests, watch)
+        except (Stopped, ImagesRejected, GenerationError) as error:
             # The frames of the traceback reference the latents. Without it, the latents are freed at once.
             failure: Exception = error.with_traceback(None)
         except Exception as error:  # a pipeline may raise anything
@@ -117,6 +120,13 @@ class DiffusersGenerator:
             if torch.device(self._receipt["device"]).type == "cuda":
                 torch.cuda.empty_cache()
         raise failure
+
+    def sharing_key(self, request: ImageRequest) -> Hashable | None:
+        """By the class of the pipeline; see `sharing.py`. A request that no pipeline can do is alone."""
+        try:
+            return sharing_key(self._load_operations().pipeline(request), request)
+        except GenerationError:
+            return None
 
     def notices(self, request: ImageRequest) -> Sequence[Notice]:
         """A notice for each prompt that the model does not read to the end; see `core.generation.Generator`."""
@@ -182,27 +192,6 @@ def _threads(pipe: Any) -> int:
     """The number of CPU threads with which the networks of a pipeline are fastest."""
     largest = max(sum(weight.numel() for weight in module.parameters()) for module in denoisers(pipe))
     return _CORES if largest >= _PARAMETERS_WORTH_THREADS else 1
-
-
-def _images(pixels: Any, requests: Sequence[ImageRequest]) -> list[Image.Image]:
-    """Check a pipeline's output, (N, H, W, 3) in [0, 1], and convert it to images."""
-    if not isinstance(pixels, numpy.ndarray) or pixels.ndim != 4 or pixels.shape[-1] != 3:
-        raise GeneratorFailed(f"The pipeline returned no RGB images but {getattr(pixels, 'shape', type(pixels))}.")
-    if len(pixels) != len(requests):
-        raise GeneratorFailed(f"The pipeline returned {len(pixels)} images instead of {len(requests)}.")
-    if not numpy.isfinite(pixels).all():
-        raise GeneratorFailed("The pipeline returned pixels that are not numbers (NaN or infinity).")
-    height, width = pixels.shape[1:3]
-    if (width, height) != (requests[0].width, requests[0].height):
-        raise GenerationError(f"The model generates {width}x{height}, not {requests[0].width}x{requests[0].height}.")
-    images = [Image.fromarray((image.clip(0, 1) * 255).round().astype("uint8")) for image in pixels]
-    return [_within_mask(image, request) for image, request in zip(images, requests, strict=True)]
-
-
-def _within_mask(image: Image.Image, request: ImageRequest) -> Image.Image:
-    if request.image is None or request.mask is None:
-        return image
-    return paste(image, request.image, request.mask)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -8,7 +8,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import partial
 from hashlib import blake2b
 from threading import Event
@@ -65,6 +65,10 @@ class FakeGenerator:
             if step < steps:
                 reporter.preview(partial(_previews, requests, step / steps))
         return [render(request) for request in requests]
+
+    def sharing_key(self, request: ImageRequest) -> Hashable | None:
+        """See `core.generation.Generator`: no image depends on another request."""
+        return ()
 
     def notices(self, request: ImageRequest) -> Sequence[Notice]:
         """See `core.generation.Generator`."""
