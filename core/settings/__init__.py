@@ -13,24 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from annotated_types import Ge, Gt, Le
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from annotated_types import Ge, Le
+from pydantic import Field, SecretStr, model_validator
 
-
-def _from_seconds(value: object) -> object:
-    """Read a number as seconds. Other forms (`PT30S`, timedelta) are left to pydantic."""
-    if isinstance(value, str) and value.replace(".", "", 1).isdigit():
-        return timedelta(seconds=float(value))
-    return value
-
-
-def _set_or_none(value: object) -> object:
-    """Read an empty variable as not set: Compose passes variables on that are empty in `.env`."""
-    return None if value == "" else value
-
-
-Duration = Annotated[timedelta, BeforeValidator(_from_seconds), Gt(timedelta(0))]
+from core.settings.generators import GeneratorSettings
+from core.settings.types import Duration
+from core.settings.webhooks import WebhookSettings
 
 NEW_NAMES = {
     "SAFELIGHT_MAX_PICTURE_BYTES": "SAFELIGHT_MAX_IMAGE_BYTES",
@@ -40,10 +28,8 @@ NEW_NAMES = {
 """Variables of earlier versions and their new names. An old name is an error, because it would be ignored."""
 
 
-class Settings(BaseSettings):
+class Settings(WebhookSettings, GeneratorSettings):
     """The settings, validated at start. An error names the variable."""
-
-    model_config = SettingsConfigDict(env_prefix="SAFELIGHT_", extra="ignore", frozen=True)
 
     # Addresses and directories
     host: str = Field("127.0.0.1", description="Address the API listens on.")
@@ -78,7 +64,7 @@ class Settings(BaseSettings):
         "Set it to false if clients cannot reach the storage; the API then serves the images.",
     )
     models_dir: Path = Field(
-        Path(__file__).parent.parent / "models", description="Directory to which relative model sources refer."
+        Path(__file__).parents[2] / "models", description="Directory to which relative model sources refer."
     )
     catalog: Path | None = Field(None, description="Model catalogue (TOML). Default: `catalog.toml` in models_dir.")
 
@@ -180,66 +166,6 @@ class Settings(BaseSettings):
         description="Queue length at which synchronous calls get 429. `POST /v1/jobs` is not limited.",
     )
 
-    # Webhooks
-    egress_allow: Annotated[str | None, BeforeValidator(_set_or_none)] = Field(
-        None,
-        description="Webhook destinations that are allowed although they are not on the public Internet: host names, "
-        "addresses and CIDRs, separated by commas (`hooks.internal, 10.1.0.0/16`).",
-    )
-    egress_ports: Annotated[str, Field(pattern=r"^\d{1,5}(, *\d{1,5})*$")] = Field(
-        "80, 443",
-        description="Ports allowed for public webhook destinations, separated by commas. "
-        "Destinations in `egress_allow` may also use any port above 1023.",
-    )
-    max_webhook_endpoints: Annotated[int, Ge(0)] = Field(
-        100, description="Maximum number of webhook endpoints per project. Each one makes every event more expensive."
-    )
-    webhook_timeout: Duration = Field(timedelta(seconds=15), description="Maximum time of a webhook delivery.")
-    webhook_schedule: Annotated[str, Field(pattern=r"^\d+(\.\d+)?(, *\d+(\.\d+)?)*$")] = Field(
-        "5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400",
-        description="Delays in seconds between failed attempts of a delivery. The first attempt is immediate.",
-    )
-    webhook_poll: Duration = Field(
-        timedelta(seconds=0.2), description="Interval at which the deliverer looks for due deliveries."
-    )
-    webhook_concurrency: Annotated[int, Ge(2), Le(1000)] = Field(
-        64,
-        description="Maximum number of concurrent deliveries per process. "
-        "Half of them are reserved for destinations that respond within a second.",
-    )
-    webhook_destination_concurrency: Annotated[int, Ge(1)] = Field(
-        2,
-        description="Maximum number of concurrent deliveries to a destination that responds within a second. "
-        "A slower destination gets 1.",
-    )
-
-    # Generators
-    torch_threads: Annotated[int, Ge(0)] = Field(
-        0, description="Number of CPU threads for torch. 0: the generator chooses."
-    )
-    device: str = Field("auto", description="torch device: auto, cpu, cuda, cuda:1, mps.")
-    openai_api_key: Annotated[SecretStr | None, BeforeValidator(_set_or_none)] = Field(
-        None, description="OpenAI API key. Without it, the models of the generator `openai_images` are not available."
-    )
-    openai_base_url: str = Field(
-        "https://api.openai.com/v1", description="Base URL of OpenAI's API or of a compatible API."
-    )
-    openai_timeout: Duration = Field(
-        timedelta(seconds=300), description="Maximum time of a call to OpenAI; shorter than attempt_timeout."
-    )
-    openai_retry_unknown: bool = Field(
-        False,
-        description="Repeat a call whose images were lost although it may have been billed; it may be billed twice.",
-    )
-    openai_breaker_failures: Annotated[int, Ge(1)] = Field(
-        10,
-        description="Circuit breaker: number of consecutive failed calls after which jobs wait and only single calls "
-        "are tried.",
-    )
-    openai_breaker_pause: Duration = Field(
-        timedelta(seconds=10),
-        description="Circuit breaker: pause before the first single call; it doubles up to six times.",
-    )
     embed_metadata: bool = Field(
         True, description="Write prompt, model, seed and the mark for AI-generated content into image files."
     )

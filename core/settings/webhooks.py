@@ -1,0 +1,48 @@
+"""The settings of webhooks."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from annotated_types import Ge, Le
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings
+
+from core.settings.types import ENVIRONMENT, Duration, set_or_none
+
+
+class WebhookSettings(BaseSettings):
+    """The settings of webhooks."""
+
+    model_config = ENVIRONMENT
+
+    egress_allow: Annotated[str | None, BeforeValidator(set_or_none)] = Field(
+        None,
+        description="Webhook destinations that are allowed although they are not on the public Internet: host names, "
+        "addresses and CIDRs, separated by commas (`hooks.internal, 10.1.0.0/16`).",
+    )
+    egress_ports: Annotated[str, Field(pattern=r"^\d{1,5}(, *\d{1,5})*$")] = Field(
+        "80, 443",
+        description="Ports allowed for public webhook destinations, separated by commas. "
+        "Destinations in `egress_allow` may also use any port above 1023.",
+    )
+    max_webhook_endpoints: Annotated[int, Ge(0)] = Field(
+        100, description="Maximum number of webhook endpoints per project. Each one makes every event more expensive."
+    )
+    webhook_timeout: Duration = Field(timedelta(seconds=15), description="Maximum time of a webhook delivery.")
+    webhook_schedule: Annotated[str, Field(pattern=r"^\d+(\.\d+)?(, *\d+(\.\d+)?)*$")] = Field(
+        "5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400",
+        description="Delays in seconds between failed attempts of a delivery. The first attempt is immediate.",
+    )
+    webhook_poll: Duration = Field(
+        timedelta(seconds=0.2), description="Interval at which the deliverer looks for due deliveries."
+    )
+    webhook_concurrency: Annotated[int, Ge(2), Le(1000)] = Field(
+        64,
+        description="Maximum number of concurrent deliveries per process. "
+        "Half of them are reserved for destinations that respond within a second.",
+    )
+    webhook_destination_concurrency: Annotated[int, Ge(1)] = Field(
+        2,
+        description="Maximum number of concurrent deliveries to a destination that responds within a second. "
+        "A slower destination gets 1.",
+    )
