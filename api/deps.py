@@ -5,7 +5,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.context import Context
-from core.errors import InvalidParameter, NotFound, RequestTooLarge
+from core.errors import InvalidParameter, InvalidRequest, NotFound, RequestTooLarge
+
+MAX_QUERY_BYTES = 16_384
+"""Bytes of a query string: 16 entries of metadata, percent-encoded, and all other parameters."""
 
 
 async def context(request: Request) -> Context:
@@ -18,9 +21,14 @@ AppContext = Annotated[Context, Depends(context)]
 
 
 async def reject_nul(request: Request) -> None:
-    """Reject a NUL in path or query: Postgres cannot store it in text. Raises NotFound, InvalidParameter."""
+    """Reject a NUL in path or query: Postgres cannot store it in text. Raises NotFound, InvalidParameter.
+
+    A query that is too long is rejected before its parameters are parsed.
+    """
     if "\0" in request.scope["path"]:
         raise NotFound
+    if len(request.scope["query_string"]) > MAX_QUERY_BYTES:
+        raise InvalidRequest(f"The query string is longer than {MAX_QUERY_BYTES} bytes.", param="query")
     for name, value in request.query_params.multi_items():
         if "\0" in name or "\0" in value:
             raise InvalidParameter(f"{name!r} must not contain the character U+0000.", param=name)

@@ -24,15 +24,24 @@ from core.errors import (
     first_line,
 )
 from core.responses.job import ErrorBody, ErrorResponse
+from core.text import shorten
 
 log = logging.getLogger(__name__)
+
+MAX_MESSAGE_CHARS = 1000
+"""Characters of a message. It may quote what the client sent, such as a name."""
+
+MAX_PARAM_CHARS = 200
+"""Characters of `param`. It may be the name of an unknown field."""
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 
 def body_of(error: SafelightError) -> ErrorResponse:
     """An error as the body of a response, or as the data of a stream's last event."""
-    return ErrorResponse(error=ErrorBody(message=error.message, type=error.type, param=error.param, code=error.code))
+    param = None if error.param is None else shorten(error.param, MAX_PARAM_CHARS)
+    message = shorten(error.message, MAX_MESSAGE_CHARS)
+    return ErrorResponse(error=ErrorBody(message=message, type=error.type, param=param, code=error.code))
 
 
 def render(error: SafelightError) -> JSONResponse:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from annotated_types import Ge, Le
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.authentication import Project, requires
 from api.context import Context
@@ -21,7 +21,7 @@ from api.responses import ERROR, answer
 from core import files
 from core.errors import InvalidParameter, MissingParameter, NotFound, UnknownParameter
 from core.files import NewFile
-from core.requests.job import explain
+from core.requests.job import validate
 from core.responses.job import Deleted, FileList, FileObject, file_object
 from core.rows import FileRow
 from core.scopes import Scope
@@ -122,10 +122,7 @@ async def create(request: Request, context: AppContext, project_id: Project) -> 
 
 
 def _parse(fields: dict[str, Any]) -> FileRequest:
-    try:
-        return FileRequest.model_validate(fields)
-    except ValidationError as error:
-        raise explain(error.errors(include_url=False)[0], FileRequest) from None
+    return validate(FileRequest, fields)
 
 
 def _filename(name: str) -> str:
@@ -210,5 +207,5 @@ async def delete(file_id: str, context: AppContext, project_id: Project) -> Resp
 async def _row(context: Context, project_id: str, file_id: str) -> FileRow:
     rows = await context.database.execute(files.get_file(project_id, file_id))
     if not rows:
-        raise NotFound(f"There is no file {file_id!r}.", param="id")
+        raise NotFound(f"There is no file {quote(file_id)}.", param="id")
     return rows[0]

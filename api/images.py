@@ -14,6 +14,7 @@ from core.errors import NotFound, Unauthorized
 from core.responses.job import ImageObject, image_object_of_row
 from core.rows import ImageRow
 from core.scopes import Scope
+from core.text import quote
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
 links = APIRouter(prefix="/v1/images", tags=["images"])
@@ -78,5 +79,5 @@ async def content(
 
 def _first(rows: Sequence[ImageRow], image_id: str) -> ImageRow:
     if not rows:
-        raise NotFound(f"There is no image {image_id!r}.", param="id")
+        raise NotFound(f"There is no image {quote(image_id)}.", param="id")
     return rows[0]

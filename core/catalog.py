@@ -28,6 +28,7 @@ from core.errors import ModelNotFound
 from core.generators import GENERATORS, GeneratorSpec
 from core.parameters import Operation, Quality, rules, unsupported_by
 from core.settings import Settings
+from core.text import quote
 
 Size = Annotated[str, Field(pattern=r"^[1-9]\d{1,3}x[1-9]\d{1,3}$")]
 
@@ -245,7 +246,7 @@ class Catalog(BaseModel):
         if setting := self._missing_settings.get(name):
             raise ModelNotFound(f"The model {name!r} is not available, because {setting} is not set.", param="model")
         names = ", ".join(model.id for model in self.models)
-        raise ModelNotFound(f"The model {name!r} does not exist. Available models: {names}.", param="model")
+        raise ModelNotFound(f"The model {quote(name)} does not exist. Available models: {names}.", param="model")
 
     def models_for(self, operation: str) -> tuple[str, ...]:
         """The ids of the models that support an operation."""

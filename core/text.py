@@ -1,4 +1,7 @@
-"""Text from clients, without the control characters that Postgres rejects or a terminal would interpret."""
+"""Text from clients, without the control characters that Postgres rejects or a terminal would interpret.
+
+`quote` and `shorten` keep messages short that contain such text.
+"""
 
 import re
 from typing import Annotated
@@ -9,6 +12,24 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 PRINTABLE = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 """The same rule as a pattern for a JSON schema."""
+
+
+MAX_QUOTE_CHARS = 100
+"""Characters of a client's text that an error message quotes."""
+
+
+def shorten(text: str, limit: int = MAX_QUOTE_CHARS) -> str:
+    """The beginning of a text, as messages quote it. It ends with an ellipsis if the text is longer than `limit`.
+
+    A lone surrogate becomes a question mark: no message could be encoded with it.
+    """
+    beginning = text if len(text) <= limit else text[:limit] + "…"
+    return beginning.encode(errors="replace").decode()
+
+
+def quote(text: str | None) -> str:
+    """A text in quotes, shortened."""
+    return repr(None if text is None else shorten(text))
 
 
 def check_printable(text: str) -> str:

@@ -23,7 +23,7 @@ from api.pagination import AfterBatch
 from api.responses import ERROR, answer
 from core import idempotency
 from core.batches import transitions as batches
-from core.batches.requests import BatchRequest
+from core.batches.requests import MAX_BATCH_SEPARATORS, BatchRequest
 from core.batches.schemas import BatchEstimate, BatchList, BatchObject, batch_list, batch_object
 from core.batches.transitions import NewBatch
 from core.db import ConstraintViolation
@@ -32,6 +32,7 @@ from core.requests.job import parse
 from core.rows import ShownBatch
 from core.scopes import Scope
 from core.status import BatchStatus, JobStatus
+from core.text import quote
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
@@ -68,7 +69,7 @@ async def create(request: Request, context: AppContext, project_id: Project, ide
     response: the status becomes `in_progress`, or `failed` with the errors of all lines.
     """
     body = await body_up_to(request, context.settings.max_batch_body_bytes)
-    batch_request = await context.threads.parsing.run(project_id, parse, BatchRequest, body)
+    batch_request = await context.threads.parsing.run(project_id, parse, BatchRequest, body, MAX_BATCH_SEPARATORS)
     if batch_request.dry_run:
         return answer(await estimate(context, project_id, batch_request))
     keyed_request: KeyedRequest | None = None
@@ -173,5 +174,5 @@ async def batch_row(context: Context, project_id: str, batch_id: str) -> ShownBa
     """A batch's row, with its counts. Raises NotFound."""
     rows = await context.database.execute(batches.get_batch(project_id, batch_id))
     if not rows:
-        raise NotFound(f"There is no batch {batch_id!r}.", param="id")
+        raise NotFound(f"There is no batch {quote(batch_id)}.", param="id")
     return rows[0]

@@ -26,6 +26,7 @@ from core.job_inserts import CHUNK_ROWS, COPY, INSERT_TIMEOUT, RowWriter, with_r
 from core.jobs import NewJob
 from core.requests.plan import check_webhook, plan, random_seed
 from core.rows import FileRow
+from core.text import quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ async def input_file(context: Context, project_id: str, file_id: str) -> tuple[K
     """The input file of a batch and its format. Raises InvalidParameter."""
     rows = await context.database.execute(files.get_batch_file(project_id, file_id))
     if not rows:
-        raise InvalidParameter(f"There is no file {file_id!r} with purpose batch.", param="input_file_id")
+        raise InvalidParameter(f"There is no file {quote(file_id)} with purpose batch.", param="input_file_id")
     return kind_of(rows[0].filename), rows[0]
 
 

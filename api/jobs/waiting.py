@@ -12,13 +12,14 @@ from core import queries
 from core.errors import NotFound
 from core.rows import JobEventRow, JobRow
 from core.status import JobStatus
+from core.text import quote
 
 
 async def job_row(context: Context, project_id: str, job_id: str) -> JobRow:
     """A job's row, with images and queue position. Raises NotFound."""
     row = await context.job_reader.get(project_id, job_id)
     if row is None:
-        raise NotFound(f"There is no job {job_id!r}.", param="id")
+        raise NotFound(f"There is no job {quote(job_id)}.", param="id")
     return row
 
 

@@ -3,7 +3,7 @@
 from typing import Any, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from api.context import Context
 from api.deps import json_body
@@ -11,7 +11,7 @@ from api.multipart import fields_of, files_of, form
 from api.openapi import REFERENCES, form_fields
 from core.errors import InvalidParameter, UnknownParameter
 from core.requests.fields import ImageSource
-from core.requests.job import explain, parse
+from core.requests.job import parse, validate
 from core.requests.openai import ImagesRequest
 
 FORM_BYTES = 1_000_000
@@ -41,10 +41,7 @@ async def read_request(request: Request, context: Context, kind: type[RequestT])
             fields[name] = ImageSource.from_form(await files[0].read())
     if isinstance(filters := fields.get("postprocess"), dict):
         fields["postprocess"] = {name: _number(value) for name, value in filters.items()}
-    try:
-        return kind.model_validate(fields, strict=False)
-    except ValidationError as error:
-        raise explain(error.errors(include_url=False)[0], kind) from None
+    return validate(kind, fields, strict=False)
 
 
 def _number(text: Any) -> Any:

@@ -45,6 +45,7 @@ from core.requests.job import parse
 from core.responses.job import seconds
 from core.rows import AttemptRow, DeliveryRow, EndpointRow
 from core.scopes import Scope
+from core.text import quote
 from core.threads import TooManyCalls
 from core.webhooks import endpoints as webhooks
 from core.webhooks.events import Event, sample
@@ -288,7 +289,7 @@ def _egress(rules: EgressRules) -> Egress:
 async def _row(context: Context, statement: Statement[RowT], row_id: str) -> RowT:
     rows = await context.database.execute(statement)
     if not rows:
-        raise NotFound(f"There is no {row_id!r} here.", param="id")
+        raise NotFound(f"There is no {quote(row_id)} here.", param="id")
     return rows[0]
 
 

@@ -11,7 +11,7 @@ from core.webhooks.fields import EventName
 
 Name = Annotated[Text, MinLen(1), MaxLen(200)]
 Url = Annotated[Text, MaxLen(2048), Field(json_schema_extra={"pattern": "^https?://"})]
-EventTypes = Annotated[list[EventName], MinLen(1)]
+EventTypes = Annotated[list[EventName], MinLen(1), MaxLen(20)]
 
 
 class EndpointRequest(BaseModel):

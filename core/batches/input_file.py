@@ -11,18 +11,28 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from core.batches.line_parser import LineParser, LineRequest
 from core.batches.requests import CustomId
 from core.batches.transitions import LineError
 from core.errors import InvalidParameter, InvalidRequest, NotFound, SafelightError
-from core.requests.job import explain
+from core.requests.job import parse, validate
 from core.settings import Settings
+from core.text import quote, shorten
 
 Kind = Literal["jsonl", "csv", "txt"]
 BOM = b"\xef\xbb\xbf"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+MAX_FILE_LINES = 1_000_000
+"""Lines of a file, with those that are blank. A batch has at most `MAX_LINES` that are not."""
+
+MAX_COLUMNS = 200
+"""Columns of a CSV file. There are some forty parameters, and the entries of `metadata`."""
+
+MAX_ROW_BYTES = 1_000_000
+"""Bytes of a row of a CSV file, over all its lines: a cell in quotes may contain line ends."""
+
 MAX_MESSAGE_CHARS = 1000
 """Characters of an error message. It may quote a name, which may be as long as the line."""
 
@@ -73,7 +83,7 @@ def kind_of(filename: str) -> Kind:
         case ".txt":
             return "txt"
     raise InvalidParameter(
-        f"input_file_id is the file {filename!r}; the file of a batch must be .jsonl, .csv or .txt.",
+        f"input_file_id is the file {quote(filename)}; the file of a batch must be .jsonl, .csv or .txt.",
         param="input_file_id",
     )
 
@@ -105,7 +115,7 @@ def line_error(number: int | None, error: SafelightError) -> LineError:
 
 
 def _shorten(text: str) -> str:
-    return (text if len(text) <= MAX_MESSAGE_CHARS else text[:MAX_MESSAGE_CHARS] + "…").translate(_CONTROL)
+    return shorten(text, MAX_MESSAGE_CHARS).translate(_CONTROL)
 
 
 class _EndOfReading(Exception):
@@ -121,21 +131,25 @@ def _end(number: int, message: str, code: str = InvalidRequest.code) -> NoReturn
 
 
 def _split_lines(chunks: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
-    """The lines with their line ends. Memory holds one line and one chunk."""
-    number, remainder = 0, b""
+    """The lines with their line ends. Memory holds one line and one chunk; the cost is linear in the bytes."""
+    number, beginning, size = 1, list[bytes](), 0
     for chunk in _without_bom(chunks):
-        *lines, remainder = (remainder + chunk).split(b"\n")
+        first, *lines = chunk.split(b"\n")
+        beginning.append(first)
+        size += len(first)
         for line in lines:
-            number += 1
-            _check_length(max_bytes, line, number)
-            yield line + b"\n"
-        _check_length(max_bytes, remainder, number + 1)
-    if remainder:
-        yield remainder
+            _check_length(max_bytes, size, number)
+            yield b"".join(beginning) + b"\n"
+            number, beginning, size = number + 1, [line], len(line)
+            if number > MAX_FILE_LINES:
+                _end(number, f"The file has more than {MAX_FILE_LINES} lines, with those that are blank.")
+        _check_length(max_bytes, size, number)
+    if size:
+        yield b"".join(beginning)
 
 
-def _check_length(max_bytes: int, line: bytes, number: int) -> None:
-    if len(line) > max_bytes:
+def _check_length(max_bytes: int, size: int, number: int) -> None:
+    if size > max_bytes:
         _end(number, f"The line is longer than {max_bytes} bytes; nothing after it was read.")
 
 
@@ -166,16 +180,18 @@ def _jsonl(lines: Iterator[bytes], options: ReadOptions) -> Iterator[Line | Line
 
 def _parse_json(number: int, raw: bytes, endpoint: str, parser: LineParser) -> Line:
     try:
-        line = BatchLine.model_validate_json(raw)
-    except ValidationError as error:
-        raise _describe_line(explain(error.errors(include_url=False)[0], BatchLine)) from None
+        line = parse(BatchLine, raw)
+    except InvalidRequest as error:
+        raise _describe_line(error) from None
     if line.url != endpoint:
-        raise InvalidParameter(f"url is {line.url!r}; it must be the endpoint of the batch, {endpoint}.", param="url")
+        raise InvalidParameter(
+            f"url is {quote(line.url)}; it must be the endpoint of the batch, {endpoint}.", param="url"
+        )
     return Line(number, line.custom_id, parser.parse(line.body))
 
 
 def _describe_line(error: InvalidRequest) -> InvalidRequest:
-    error.message = error.message.replace("The body", "The line", 1)
+    error.message = re.sub(r"\b([Tt]he) body\b", r"\1 line", error.message)
     error.param = None if error.param == "body" else error.param
     return error
 
@@ -193,17 +209,13 @@ def _txt(lines: Iterator[bytes], options: ReadOptions) -> Iterator[Line | LineEr
 
 def _csv(lines: Iterator[bytes], options: ReadOptions) -> Iterator[Line | LineError]:
     parser = LineParser(options.endpoint, options.shared_parameters, strict=False)
-    table = csv.reader((_text_or_end(number, raw) for number, raw in enumerate(lines, 1)), strict=True)
+    text = _RowText(lines)
+    table = csv.reader(text, strict=True)
     try:
-        header = [name.strip() for name in next(table, [])]
-        if duplicates := {name for name in header if header.count(name) > 1}:
-            _end(1, f"The column {min(duplicates)!r} appears twice.")
-        if conflicts := {name for name in header if name.partition(".")[0] in header and "." in name}:
-            name = min(conflicts)
-            _end(1, f"The columns {name.partition('.')[0]!r} and {name!r} must not both be set.")
-        if not header or "" in header:
-            _end(1, "The first line must name the columns, such as prompt,custom_id,seed.")
+        header = _header(next(table, []))
+        text.end_row()
         for cells in table:
+            text.end_row()
             number = table.line_num
             if not any(cell.strip() for cell in cells):
                 continue
@@ -213,6 +225,40 @@ def _csv(lines: Iterator[bytes], options: ReadOptions) -> Iterator[Line | LineEr
                 yield line_error(number, error)
     except csv.Error as error:
         _end(table.line_num, f"The file is not valid CSV: {error}. Nothing after this line was read.")
+
+
+class _RowText:
+    """The lines of a CSV file as text. `end_row` says that they made a row. Ends the reading of a row too long."""
+
+    def __init__(self, lines: Iterator[bytes]) -> None:
+        self._lines = enumerate(lines, 1)
+        self._row_bytes = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for number, raw in self._lines:
+            self._row_bytes += len(raw)
+            if self._row_bytes > MAX_ROW_BYTES:
+                _end(number, f"The row is longer than {MAX_ROW_BYTES} bytes; nothing after it was read.")
+            yield _text_or_end(number, raw)
+
+    def end_row(self) -> None:
+        """The next line begins a row."""
+        self._row_bytes = 0
+
+
+def _header(cells: list[str]) -> list[str]:
+    """The names of the columns. Ends the reading if they are not valid."""
+    header = [name.strip() for name in cells]
+    if len(header) > MAX_COLUMNS:
+        _end(1, f"The first line names {len(header)} columns; at most {MAX_COLUMNS} are allowed.")
+    if duplicates := {name for name in header if header.count(name) > 1}:
+        _end(1, f"The column {quote(min(duplicates))} appears twice.")
+    if conflicts := {name for name in header if name.partition(".")[0] in header and "." in name}:
+        name = min(conflicts)
+        _end(1, f"The columns {quote(name.partition('.')[0])} and {quote(name)} must not both be set.")
+    if not header or "" in header:
+        _end(1, "The first line must name the columns, such as prompt,custom_id,seed.")
+    return header
 
 
 def _parse_cells(number: int, header: list[str], cells: list[str], parser: LineParser) -> Line:
@@ -227,10 +273,7 @@ def _parse_cells(number: int, header: list[str], cells: list[str], parser: LineP
 
 
 def _custom_id(custom_id: str) -> str:
-    try:
-        return CustomIdField(custom_id=custom_id).custom_id
-    except ValidationError as error:
-        raise explain(error.errors(include_url=False)[0], CustomIdField) from None
+    return validate(CustomIdField, {"custom_id": custom_id}).custom_id
 
 
 def _set_field(body: dict[str, Any], name: str, cell: str) -> None:

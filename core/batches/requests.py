@@ -9,12 +9,12 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Le, MaxLen, MinLen
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from core.errors import InvalidParameter, MissingParameter
 from core.parameters import Operation
 from core.requests.fields import BatchWebhook, MetadataKey, MetadataValue
-from core.requests.job import JobRequest, RequestT, SharedParameters, explain
+from core.requests.job import JobRequest, SharedParameters, validate
 from core.requests.openai import REQUESTS, job_request
 from core.text import Text
 
@@ -31,6 +31,9 @@ OPERATIONS: dict[str, Operation] = {
 JOBS_ENDPOINT = "/v1/jobs"
 MAX_LINES = 50_000
 """Maximum lines of a batch, as at OpenAI."""
+
+MAX_BATCH_SEPARATORS = 2_000_000
+"""Commas and opening brackets of the body of a batch. Those of 50,000 requests and their prompts are fewer."""
 
 MAX_WINDOW_HOURS = 168
 CustomId = Annotated[Text, MinLen(1), MaxLen(256)]
@@ -74,10 +77,14 @@ class BatchRequest(SharedParameters):
         description="File with purpose `batch`: `.jsonl` as at OpenAI, `.csv` with a header, or prompts as `.txt`.",
     )
     prompts: Annotated[list[Text], MinLen(1), MaxLen(MAX_LINES)] | None = Field(
-        None, description="Prompts, one per line of the batch. They share all other parameters."
+        None,
+        fail_fast=True,
+        description="Prompts, one per line of the batch. They share all other parameters.",
     )
     requests: Annotated[list[dict[str, Any]], MinLen(1), MaxLen(MAX_LINES)] | None = Field(
-        None, description="Request bodies for the endpoint, each with an optional `custom_id`."
+        None,
+        fail_fast=True,
+        description="Request bodies for the endpoint, each with an optional `custom_id`.",
     )
     endpoint: Endpoint | None = Field(
         None,
@@ -155,20 +162,13 @@ def parse_body(
     """
     values = {**shared_parameters, **{name: value for name, value in body.items() if value is not None}}
     if endpoint == JOBS_ENDPOINT:
-        request = _validate(JobRequest, values, strict)
+        request = validate(JobRequest, values, strict=strict)
         if request.dry_run:
             raise InvalidParameter("dry_run is a parameter of the batch, not of a line.", param="dry_run")
         return request, None
     operation = OPERATIONS[endpoint]
-    images_request = _validate(REQUESTS[operation], values, strict)
+    images_request = validate(REQUESTS[operation], values, strict=strict)
     if images_request.streams:
         raise InvalidParameter("stream must be false in a batch; use the events of the batch.", param="stream")
     has_format = "response_format" in images_request.model_fields_set
     return job_request(images_request, operation), images_request.response_format if has_format else None
-
-
-def _validate(kind: type[RequestT], values: Mapping[str, Any], strict: bool) -> RequestT:
-    try:
-        return kind.model_validate(values, strict=strict)
-    except ValidationError as error:
-        raise explain(error.errors(include_url=False)[0], kind) from None

@@ -19,6 +19,7 @@ from core.requests.inputs import sources
 from core.requests.job import JobRequest
 from core.requests.plan import check_length, plan, random_seed
 from core.settings import Settings
+from core.text import quote
 
 MAX_ERRORS = 200
 """Errors that are listed; a last entry has the number of further errors."""
@@ -102,7 +103,7 @@ class BatchCheck:
         first_number = self._lines_by_name.setdefault(line.custom_id, line.number)
         if first_number != line.number:
             raise DuplicateCustomId(
-                f"custom_id {line.custom_id!r} is already used by line {first_number}.", param="custom_id"
+                f"custom_id {quote(line.custom_id)} is already used by line {first_number}.", param="custom_id"
             )
         line_request = line.request
         job, model = self._plan(line_request)

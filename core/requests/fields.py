@@ -3,7 +3,15 @@
 from typing import Annotated, Self
 
 from annotated_types import Ge, Le, MaxLen, MinLen
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    model_validator,
+)
 
 from core.errors import InvalidParameter
 from core.event_types import event_names
@@ -91,7 +99,7 @@ class Webhook(BaseModel):
 class JobWebhook(Webhook):
     """A webhook for the events of one job."""
 
-    events: Annotated[list[JobEventName], MinLen(1)] = Field(
+    events: Annotated[list[JobEventName], MinLen(1), MaxLen(20)] = Field(
         default_factory=lambda: event_names("job", final=True),
         description="Event types. Default: those of a finished job.",
     )
@@ -100,7 +108,7 @@ class JobWebhook(Webhook):
 class BatchWebhook(Webhook):
     """A webhook for the events of one batch."""
 
-    events: Annotated[list[BatchEventName], MinLen(1)] = Field(
+    events: Annotated[list[BatchEventName], MinLen(1), MaxLen(20)] = Field(
         default_factory=lambda: event_names("batch", final=True),
         description="Event types. Default: those of a finished batch.",
     )

@@ -22,6 +22,7 @@ from core.requests.fields import ImageSource
 from core.requests.job import JobRequest
 from core.rows import FileRow, ImageRow
 from core.settings import Settings
+from core.text import quote
 
 NAMES = ("image", "mask")
 """The fields of a request that contain an image."""
@@ -72,7 +73,7 @@ def storage_key(
 def not_found_error(name: str, source: ImageSource) -> InvalidParameter:
     """The error for a reference to an image that does not exist."""
     kind = "file" if source.file_id is not None else "image"
-    return InvalidParameter(f"There is no {kind} {source.reference!r}.", param=f"{name}.{kind}_id")
+    return InvalidParameter(f"There is no {kind} {quote(source.reference)}.", param=f"{name}.{kind}_id")
 
 
 def assemble(project_id: str, request: JobRequest, data: Mapping[str, bytes], settings: Settings) -> Inputs:

@@ -12,10 +12,11 @@ from annotated_types import Ge, Gt, Le, MaxLen
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from core.errors import InvalidJSON, InvalidParameter, InvalidRequest, MissingParameter, UnknownParameter
+from core.errors import InvalidParameter, InvalidRequest, MissingParameter, UnknownParameter
 from core.parameters import Operation, Parameters, rules
 from core.requests.fields import InputImage, InputMask, JobWebhook, MetadataKey, MetadataValue
-from core.text import Text
+from core.requests.structure import MAX_SEPARATORS, load_json
+from core.text import Text, shorten
 
 RequestT = TypeVar("RequestT", bound=BaseModel)
 
@@ -112,26 +113,42 @@ def check_operation(request: JobRequest) -> None:
         raise InvalidParameter("prompt must not be empty.", param="prompt")
 
 
-def parse(kind: type[RequestT], body: bytes) -> RequestT:
-    """Parse a JSON body. Raises InvalidJSON, or the InvalidRequest for the first invalid field."""
+def parse(kind: type[RequestT], body: bytes, max_separators: int = MAX_SEPARATORS) -> RequestT:
+    """Parse a JSON body. Raises InvalidJSON, or the InvalidRequest for the first invalid field.
+
+    max_separators: a bound on its values, see `core.requests.structure`.
+    """
+    return validate(kind, load_json(body, max_separators))
+
+
+def validate(kind: type[RequestT], values: Any, *, strict: bool | None = None) -> RequestT:
+    """Validate the fields of a request. Raises the InvalidRequest for the first invalid field.
+
+    strict: False if all values are text, from a form or a table; by default as the type says.
+    """
     try:
-        return kind.model_validate_json(body)
+        return kind.model_validate(values, strict=strict)
     except ValidationError as error:
-        raise explain(error.errors(include_url=False)[0], kind) from None
+        raise _explain(error.errors(include_url=False, include_input=False)[0], kind) from None
 
 
-def explain(error: ErrorDetails, kind: type[BaseModel]) -> InvalidRequest:
+_JSON_TYPES = {
+    "model_type": "should be an object",
+    "dict_type": "should be an object",
+    "list_type": "should be a valid array",
+}
+"""What pydantic calls by the names of Python's types."""
+
+
+def _explain(error: ErrorDetails, kind: type[BaseModel]) -> InvalidRequest:
     """Convert a pydantic error to an error of the catalogue."""
-    param = ".".join(str(part) for part in error["loc"] if part != "[key]") or None
-    if error["type"] == "json_invalid":
-        reason = error.get("ctx", {}).get("error", error["msg"])
-        return InvalidJSON(f"The body is not valid JSON: {reason}.", param="body")
+    param = ".".join(shorten(str(part)) for part in error["loc"] if part != "[key]") or None
     if error["type"] == "missing":
         return MissingParameter(f"{param} is required.", param=param)
     if error["type"] == "extra_forbidden":
         field_names = ", ".join(_fields_at(kind, error["loc"]))
         return UnknownParameter(f"{param} is not a parameter here. Known are: {field_names}.", param=param)
-    reason = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    reason = _JSON_TYPES.get(error["type"]) or error["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if param is None:
         return InvalidRequest(f"The body {reason}.", param="body")
     return InvalidParameter(f"{param} {reason}.", param=param)

@@ -16,6 +16,7 @@ from core.requests.fields import BatchWebhook, ImageSource, JobWebhook
 from core.requests.job import JobRequest
 from core.rows import JobRow
 from core.settings import Settings
+from core.text import quote, shorten
 
 
 def plan(
@@ -173,7 +174,8 @@ def _number_within(limit: Range, name: str, value: float | None) -> float:
     if value is None:
         return limit.default
     if not limit.min <= value <= limit.max:
-        raise InvalidParameter(f"{name} is {value:g}; the allowed range is {limit.min:g} to {limit.max:g}.", param=name)
+        number = shorten(f"{value:g}" if abs(value) < 1e300 else str(value))  # a larger int is no float
+        raise InvalidParameter(f"{name} is {number}; the allowed range is {limit.min:g} to {limit.max:g}.", param=name)
     return value
 
 
@@ -183,7 +185,9 @@ def _choice_of(limit: Choices, name: str, value: str | None, model: Model) -> st
         return limit.default
     if value not in limit.values:
         values = ", ".join(limit.values)
-        raise InvalidParameter(f"{name} {value!r} is not available for {model.id}; choose from {values}.", param=name)
+        raise InvalidParameter(
+            f"{name} {quote(value)} is not available for {model.id}; choose from {values}.", param=name
+        )
     return value
 
 

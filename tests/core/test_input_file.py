@@ -1,6 +1,7 @@
 """A batch's input file is read as lines whatever its chunks are, and every wrong line is reported by its number."""
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from core.batches.input_file import MAX_MESSAGE_CHARS, Kind, Line, ReadOptions, parse_lines
+from core.batches.input_file import MAX_MESSAGE_CHARS, Kind, Line, ReadOptions, max_line_bytes, parse_lines
 from core.batches.line_parser import LineRequest
 from core.batches.requests import JOBS_ENDPOINT, MAX_LINES
 from core.batches.transitions import LineError
@@ -240,3 +241,51 @@ def test_an_image_that_many_lines_begin_with_is_brought_once() -> None:
 def an_edit(number: int, file_id: str) -> Line:
     fields = {"operation": "edit", "prompt": "a hat", "image": {"file_id": file_id}}
     return Line(number, f"edit-{number}", LineRequest(JobRequest.model_validate(fields)))
+
+
+def errors(kind: Kind, *chunks: bytes) -> list[tuple[int | None, str]]:
+    """The line and the message of each error, with the limits of a real file."""
+    lines = parse_lines(kind, iter(chunks), ReadOptions(IMAGES, max_bytes=max_line_bytes(SETTINGS)))
+    return [(line["line"], line["message"]) for line in lines if not isinstance(line, Line)]
+
+
+def test_a_file_has_bounded_lines_columns_and_values() -> None:
+    values = b"[" + b"0," * 20_000 + b"0]"
+    row = b'"' + b"a\n" * 40_000 + b'",'
+
+    assert errors("jsonl", a_line(), a_line().replace(b'"a cat"', values), a_line("b")) == [
+        (2, "The line has more than 20000 commas and opening brackets.")
+    ]
+    assert errors("jsonl", a_line().replace(b'"a cat"', b"[" * 17 + b"]" * 17)) == [
+        (1, "The line has more than 16 lists and objects inside each other.")
+    ]
+    assert errors("jsonl", a_line().replace(b'"prompt"', b'"prompt": "a dog", "prompt"')) == [
+        (1, "prompt appears twice in an object of the line.")
+    ]
+    assert errors("csv", b",".join(b"%d" % n for n in range(100_000)) + b"\n1\n") == [
+        (1, "The first line names 100000 columns; at most 200 are allowed.")
+    ]
+    assert [message for _, message in errors("csv", b"prompt\n" + row * 20)] == [
+        "The row is longer than 1000000 bytes; nothing after it was read."
+    ]
+    assert errors("csv", b"prompt\n" + b"a" * 140_000) == [
+        (2, "The file is not valid CSV: field larger than field limit (131072). Nothing after this line was read.")
+    ]
+    for kind in ("jsonl", "csv", "txt"):
+        assert errors(kind, b"prompt\n" if kind == "csv" else b"", *([b"\n" * 100_000] * 11)) == [
+            (1_000_001, "The file has more than 1000000 lines, with those that are blank.")
+        ]
+
+
+def test_a_line_in_many_chunks_costs_no_more_than_its_bytes() -> None:
+    """Each chunk that is joined to all before it would copy a hundred times as much."""
+    line = a_line(body={"prompt": "x" * 20_000_000})
+    chunks = [line[begin : begin + 100_000] for begin in range(0, len(line), 100_000)]
+    options = ReadOptions(IMAGES, max_bytes=len(line))
+
+    started = time.process_time()
+    list(parse_lines("jsonl", iter([line]), options))
+    whole = time.process_time() - started
+    list(parse_lines("jsonl", iter(chunks), options))
+
+    assert time.process_time() - started < 4 * whole

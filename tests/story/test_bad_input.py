@@ -38,7 +38,19 @@ BAD: dict[str, tuple[bytes | dict[str, Any], int, str, str, str]] = {
     "an empty body": (b"", 400, "body", "invalid_json", "JSON"),
     "not UTF-8": (b'{"prompt": "\xff"}', 400, "body", "invalid_json", "JSON"),
     "a list": (b"[]", 400, "body", "invalid_request", "object"),
-    "deep JSON": (b'{"prompt":' + b"[" * 5000 + b"]" * 5000 + b"}", 400, "body", "invalid_json", "JSON"),
+    "deep JSON": (b'{"prompt":' + b"[" * 5000 + b"]" * 5000 + b"}", 400, "body", "invalid_request", "16 lists"),
+    "a key twice": (b'{"prompt": "x", "n": 1, "n": 2}', 400, "n", "invalid_value", "twice"),
+    "an escaped key twice": (b'{"prompt": "x", "webhook": {"url": "u", "\\u0075rl": "v"}}', 400, "url", "invalid_value", "twice"),
+    "half a character twice": (b'{"\\ud800": 1, "\\ud800": 2}', 400, "?", "invalid_value", "twice"),
+    "a number without end": (b'{"prompt": "x", "n": ' + b"9" * 5000 + b"}", 400, "body", "invalid_json", "digits"),
+    "n of 4000 digits": (b'{"prompt": "x", "n": ' + b"9" * 4000 + b"}", 400, "n", "invalid_value", "1 to 10"),
+    "steps of 4000 digits": (b'{"prompt": "x", "steps": ' + b"9" * 4000 + b"}", 400, "steps", "invalid_value", "1 to 1000"),
+    "events without end": ({"prompt": "x", "webhook": {"url": "https://a.example", "events": ["x"] * 100_000}}, 400, "body", "invalid_request", "20000 commas"),
+    "too many events": ({"prompt": "x", "webhook": {"url": "https://a.example", "events": ["job.failed"] * 21}}, 400, "webhook.events", "invalid_value", "20"),
+    "too many keys": ({"prompt": "x", **dict.fromkeys(map(str, range(201)), 0)}, 400, "body", "invalid_request", "200 keys"),
+    "a long key": ({"prompt": "x", "k" * 10_000: 0}, 400, "k" * 100 + "…", "unknown_parameter", "Known are"),
+    "a long size": ({"prompt": "x", "size": "7" * 10_000}, 400, "size", "invalid_value", "64x64, 128x128"),
+    "a long model": ({"prompt": "x", "model": "m" * 10_000}, 400, "model", "model_not_found", "fake, slow"),
 }  # fmt: skip
 
 
@@ -56,6 +68,7 @@ def test_a_bad_request_is_refused_by_name_and_stores_nothing(safelight: Stack, c
     assert (answer.status_code, error["param"], error["code"]) == (status, param, code), error
     assert error["type"] == "invalid_request_error"
     assert word in error["message"]
+    assert len(error["message"]) <= 1001
     assert safelight.count() == before
 
 
