@@ -8,13 +8,13 @@ down no retry is matched. Calls with an `Idempotency-Key` do not need this: see 
 import asyncio
 import hashlib
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from core import idempotency, jobs, queries
+from core import fairness, idempotency, jobs, queries
 from core.db import UNAVAILABLE, AsyncDatabase
 from core.errors import QueueFull, first_line
 from core.redis.pending_requests import PendingRequests
@@ -44,31 +44,38 @@ class SyncCalls:
     def __init__(self, settings: Settings, database: AsyncDatabase, listener: Listener, calls: PendingRequests) -> None:
         self._grace_seconds = settings.sync_grace.total_seconds()
         self._max_depth = settings.max_queue_depth
-        self._slots: Counter[str] = Counter()
+        self._slots: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._database = database
         self._listener = listener
         self._calls = calls
         self._graces: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def slot(self, queue: str) -> AsyncIterator[None]:
-        """Reserve a slot in a queue until the job is in it. Raises QueueFull.
+    async def slot(self, queue: str, project_id: str, priority: int, cost: float) -> AsyncIterator[None]:
+        """Reserve a slot in a queue for a job until the job is in it. Raises QueueFull.
 
-        A slot counts as a queued job, so that simultaneous calls cannot exceed the queue's maximum. A job that has just
-        been submitted counts twice for a moment. Slots of other processes are not counted: together the processes may
-        exceed the maximum by the calls that are being submitted.
+        The jobs that would be claimed before it are counted, so the jobs of a batch do not count, and of another
+        project with many jobs only those that come before in fair order. A slot of the same project counts as a queued
+        job, and so does each other project with a slot: simultaneous calls cannot exceed the maximum. A job that has
+        just been submitted counts twice for a moment. Slots of other processes are not counted: together the processes
+        may exceed the maximum by the calls that are being submitted.
         """
-        free = self._max_depth - self._slots[queue]
-        self._slots[queue] += 1
+        slots = self._slots[queue]
+        free = self._max_depth - slots[project_id] - len(slots.keys() - {project_id})
+        slots[project_id] += 1
         try:
-            if free < 1 or await self._database.execute(queries.has_queued(queue, free)):
+            if free < 1 or await self._database.execute(
+                fairness.has_jobs_ahead(queue, project_id, priority, cost, free)
+            ):
                 raise QueueFull(
-                    f"{self._max_depth} jobs are queued already, so this call would not be answered in time; nothing "
-                    "was stored. Try again later, or POST /v1/jobs and fetch the images when they are ready."
+                    f"{self._max_depth} jobs stand before this call, so it would not be answered in time; nothing was "
+                    "stored. Try again later, or POST /v1/jobs and fetch the images when they are ready."
                 )
             yield
         finally:
-            self._slots[queue] -= 1
+            slots[project_id] -= 1
+            if not slots[project_id]:
+                del slots[project_id]
 
     async def resume(self, project_id: str, fingerprint: bytes) -> JobRow | None:
         """The job of an unanswered call with this fingerprint, if it can still complete. Only one retry gets it."""

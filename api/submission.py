@@ -44,7 +44,9 @@ class Submission:
 
     async def _write(self) -> None:
         while self._jobs:
-            group, self._jobs = self._jobs[:MAX_JOBS], self._jobs[MAX_JOBS:]
+            # A job before which others stand back is submitted alone.
+            count = next((i for i, (job, _) in enumerate(self._jobs[:MAX_JOBS]) if job.project_priority), MAX_JOBS) or 1
+            group, self._jobs = self._jobs[:count], self._jobs[count:]
             await self._submit(group)
 
     async def _submit(self, group: list[PendingJob]) -> None:

@@ -1,8 +1,9 @@
 """Scheduling order: the order in which the jobs of a queue are claimed. The only module that computes it.
 
-**Order.** The jobs of a queue are sorted by *precedence* (interactive before batch, then higher priority), and within a
-precedence by *fair rank*. Fifteen of sixteen claims take the first job in this order. The sixteenth takes the job with
-the lowest fair rank in the whole queue (`is_fair_turn`), whatever its precedence.
+**Order.** The jobs of a queue are sorted by *precedence* (interactive before batch, then higher priority, as far as it
+counts among projects: `core.priorities`), and within a precedence by *fair rank*. Fifteen of sixteen claims take the
+first job in this order. The sixteenth takes the job with the lowest fair rank in the whole queue (`is_fair_turn`),
+whatever its precedence.
 
 **Fair rank** is the finish tag of self-clocked fair queueing (Golestani, "A self-clocked fair queueing scheme for
 broadband applications", INFOCOM 1994, eq. 3), with images as packets and estimated device-seconds as bits:
@@ -91,6 +92,18 @@ def start(
 def select_start(queue: str, project_id: str, priority: int, *, batch: bool) -> Statement[float]:
     """`start` as a statement, for a caller that inserts many jobs of a flow and adds up the ranks itself."""
     return Statement(sa.select(start(queue, project_id, precedence(priority, batch=batch))), float)
+
+
+def has_jobs_ahead(queue: str, project_id: str, priority: int, cost: float, count: int) -> Statement[int]:
+    """A row if at least `count` queued jobs would be claimed before a new interactive job of a project.
+
+    Reads the start of its flow and at most `count` entries of an index.
+    """
+    job_precedence = precedence(priority, batch=False)
+    rank = sa.select(start(queue, project_id, job_precedence) + cost).scalar_subquery()
+    is_ahead = sa.tuple_(jobs.c.precedence, jobs.c.fair_rank) <= sa.tuple_(sa.literal(job_precedence), rank)
+    jobs_ahead = sa.select(sa.literal(1)).select_from(jobs).where(jobs.c.queue == queue, in_status(JobStatus.QUEUED))
+    return Statement(jobs_ahead.where(is_ahead).offset(count - 1).limit(1), int)
 
 
 def lock_flow(queue: str, project_id: str) -> sa.Select[Any]:

@@ -8,6 +8,7 @@ import json
 import tempfile
 from array import array
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Self
@@ -55,8 +56,8 @@ INSERT_TIMEOUT = sa.text("SET LOCAL statement_timeout = '120s'")
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
-Flow = tuple[str, int]
-"""Queue and priority: the jobs of one project with the same flow are executed in the order of their insertion."""
+Flow = tuple[str, int, int]
+"""Queue, priority, project priority: a project's jobs with the same flow are executed in the order of insertion."""
 
 
 class RowWriter:
@@ -121,6 +122,19 @@ def with_rank(row: bytes, rank: float) -> bytes:
     return b"%s\t%r\n" % (row, rank)
 
 
+@dataclass(slots=True)
+class FlowTotal:
+    """The number of a batch's jobs in one flow, and their device-seconds together."""
+
+    count: int = 0
+    cost: float = 0.0
+
+    def add(self, cost: float) -> None:
+        """Count a job."""
+        self.count += 1
+        self.cost += cost
+
+
 class JobRows:
     """Collects the jobs of one batch, in order, until its last line is checked."""
 
@@ -128,6 +142,7 @@ class JobRows:
         self._rows = RowWriter(batch_id, ends_at)
         self._spool = tempfile.SpooledTemporaryFile(SPOOLED_BYTES)  # noqa: SIM115 - closed with the rows
         self._flows: dict[Flow, int] = {}
+        self._totals: list[FlowTotal] = []
         self._flow_indices = array("H")
         self._costs = array("d")
 
@@ -141,9 +156,10 @@ class JobRows:
         return len(self._costs)
 
     @property
-    def flows(self) -> list[Flow]:
-        """The flows that the jobs belong to."""
-        return list(self._flows)
+    def flows(self) -> dict[Flow, "FlowTotal"]:
+        """The flows that the jobs belong to: of a queue and priority, the highest project priority first."""
+        totals = zip(self._flows, self._totals, strict=True)
+        return dict(sorted(totals, key=lambda item: item[0], reverse=True))
 
     def add(
         self,
@@ -159,12 +175,16 @@ class JobRows:
             template, new_id("job"), prompt, seed, len(self), custom_id, response_format, expires_after
         )
         self._spool.write(row + b"\n")
-        flow = (template.queue, template.priority)
-        self._flow_indices.append(self._flows.setdefault(flow, len(self._flows)))
+        flow = (template.queue, template.priority, template.project_priority)
+        index = self._flows.setdefault(flow, len(self._flows))
+        if index == len(self._totals):
+            self._totals.append(FlowTotal())
+        self._totals[index].add(template.cost)
+        self._flow_indices.append(index)
         self._costs.append(template.cost)
 
     def chunks(self, starts: Mapping[Flow, float]) -> Iterator[bytes]:
-        """The rows, some hundred at a time. starts: the start of each flow, from `core.fairness.start`."""
+        """The rows, some hundred at a time. starts: the start of each flow, from `core.priorities.select_start`."""
         ranks = [starts[flow] for flow in self._flows]
         self._spool.seek(0)
         chunk: list[bytes] = []

@@ -23,7 +23,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from core import fairness
+from core import fairness, priorities
 from core.clock import NOW, STATEMENT_TIME
 from core.db import Statement
 from core.events import with_event
@@ -54,6 +54,7 @@ class NewJob:
     max_attempts: int
     ttl: timedelta  # maximum time in the queue
     inputs: Mapping[str, str] = field(default_factory=dict)  # ids of files: image, mask
+    project_priority: int = 0  # within the project, beyond `priority`
     retried_from: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     webhook: Mapping[str, Any] | None = None  # of this job: url, events, secret
@@ -77,8 +78,12 @@ class StoredImage(TypedDict):
 def submit(*new_jobs: NewJob) -> Statement[JobRow]:
     """Queue jobs, all or none. A repeated id is an integrity error, never a second job.
 
-    Returns one row per job, in no particular order.
+    Returns one row per job, in no particular order. Raises ValueError for a job with a project priority among others:
+    the jobs that stand back for it may be those of the same statement.
     """
+    if any(job.project_priority for job in new_jobs):
+        (job,) = new_jobs
+        return Statement(_submit_before_others(job).params(new_jobs=[_as_json(0, job)]), JobRow)
     return Statement(_SUBMIT.params(new_jobs=[_as_json(number, job) for number, job in enumerate(new_jobs)]), JobRow)
 
 
@@ -307,14 +312,46 @@ def _as_json(number: int, job: NewJob) -> dict[str, Any]:
     return {**values, "parameters": job.parameters.dump(), "number": number, "ttl": job.ttl.total_seconds()}
 
 
-def _submit() -> sa.Select[Any]:
-    """The statement of `submit`, without its values: one JSON array, for any number of jobs."""
-    new_jobs = _json_rows(
+def _new_jobs() -> sa.TableValuedAlias:
+    """The jobs of `submit` as rows."""
+    return _json_rows(
         "new_jobs",
         *(sa.column(name, jobs.c[name].type) for name in _INSERT_COLUMNS),
         sa.column("number", sa.Integer),
         sa.column("ttl", sa.Double),
     )
+
+
+def _insert_of(new_jobs: sa.TableValuedAlias, source: sa.FromClause, rank: sa.ColumnElement[float]) -> sa.Insert:
+    """The insert of new jobs, with their ranks."""
+    return sa.insert(jobs).from_select(
+        [*_INSERT_COLUMNS, *LEGACY_COLUMNS, "status", "fair_rank", "expires_at"],
+        sa.select(
+            *(new_jobs.c[name] for name in _INSERT_COLUMNS),
+            *legacy_values(new_jobs.c.parameters),
+            sa.literal(JobStatus.QUEUED),
+            rank,
+            NOW + _seconds(new_jobs.c.ttl),
+        )
+        .select_from(source)
+        .order_by(new_jobs.c.number),
+    )
+
+
+def _submit_before_others(job: NewJob) -> sa.Select[Any]:
+    """The statement of `submit` for a job with a project priority, without the job itself."""
+    new_jobs = _new_jobs()
+    precedence = fairness.precedence(job.priority, batch=False)
+    start, room = priorities.make_room(
+        job.queue, job.project_id, precedence, job.project_priority, cost=job.cost, limit=priorities.PLACES
+    )
+    insert = _insert_of(new_jobs, new_jobs, start + new_jobs.c.cost)
+    return with_event(_update_cte(insert), "job.queued").add_cte(room)
+
+
+def _submit() -> sa.Select[Any]:
+    """The statement of `submit`, without its values: one JSON array, for any number of jobs."""
+    new_jobs = _new_jobs()
     # The start of each flow is read once, not once per job. The ranks of its jobs follow from there by their cost, as
     # if they had been submitted one by one.
     flow = sa.select(new_jobs.c.queue, new_jobs.c.project_id, new_jobs.c.priority).distinct().subquery("flow")
@@ -328,18 +365,8 @@ def _submit() -> sa.Select[Any]:
     cumulative_cost = sa.func.sum(new_jobs.c.cost).over(
         partition_by=(new_jobs.c.queue, new_jobs.c.project_id, new_jobs.c.priority), order_by=new_jobs.c.number
     )
-    insert = sa.insert(jobs).from_select(
-        [*_INSERT_COLUMNS, *LEGACY_COLUMNS, "status", "fair_rank", "expires_at"],
-        sa.select(
-            *(new_jobs.c[name] for name in _INSERT_COLUMNS),
-            *legacy_values(new_jobs.c.parameters),
-            sa.literal(JobStatus.QUEUED),
-            flow_starts.c.start + cumulative_cost,
-            NOW + _seconds(new_jobs.c.ttl),
-        )
-        .join_from(new_jobs, flow_starts, is_same_flow)
-        .order_by(new_jobs.c.number),
-    )
+    source = sa.join(new_jobs, flow_starts, is_same_flow)
+    insert = _insert_of(new_jobs, source, flow_starts.c.start + cumulative_cost)
     return with_event(_update_cte(insert), "job.queued")
 
 

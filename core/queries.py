@@ -164,12 +164,6 @@ def queue_stats() -> Statement[QueueStatsRow]:
     )
 
 
-def has_queued(queue: str, n: int) -> Statement[int]:
-    """A row if at least `n` jobs are queued; reads at most `n` rows."""
-    queued_jobs = sa.select(sa.literal(1)).select_from(jobs).where(jobs.c.queue == queue, in_status(JobStatus.QUEUED))
-    return Statement(queued_jobs.offset(n - 1).limit(1), int)
-
-
 def claimable_queues() -> Statement[str]:
     """The queues in which a job could be claimed now: one index lookup each, however long they are."""
     first = sa.select(sa.func.min(jobs.c.queue).label("queue")).where(in_status(JobStatus.QUEUED))

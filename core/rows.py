@@ -66,6 +66,7 @@ class JobRow:
     microbatch_key: str
     microbatch_size: int
     priority: int
+    project_priority: int
     cost: float
     fair_rank: float
     precedence: int
@@ -88,6 +89,11 @@ class JobRow:
     finished_at: datetime | None
     images: Sequence[ImageJson] = ()
     queue_position: int | None = None
+
+    @property
+    def requested_priority(self) -> int:
+        """The priority of the request, which `core.priorities` divided."""
+        return self.priority + self.project_priority
 
     def __post_init__(self) -> None:
         """Read the JSON of the parameters."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from api.context import Context
 from api.jobs.idempotency import store
-from core import fairness, files, idempotency
+from core import fairness, files, idempotency, priorities
 from core.batches import transitions as batches
 from core.batches.input_file import Kind, kind_of
 from core.batches.requests import BatchRequest, parse_body
@@ -84,7 +84,14 @@ async def _insert_with_jobs(
             return None
         await transaction.execute(idempotency.ANY_LOCK_WAIT)
         await transaction.execute(fairness.lock_flow(template.queue, template.project_id))
-        start = fairness.select_start(template.queue, template.project_id, template.priority, batch=True)
+        start = priorities.select_start(
+            template.queue,
+            template.project_id,
+            template.priority,
+            template.project_priority,
+            cost=new_batch.cost,
+            count=total,
+        )
         (rank,) = await transaction.execute(start)
         ends_at = datetime.fromtimestamp(batch.expires_at, UTC)
         await transaction.copy(COPY, _chunks(context, new_batch, template, prompts, ends_at, rank))

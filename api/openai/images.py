@@ -27,13 +27,15 @@ from api.responses import ERROR, answer, render, respond_accepted
 from api.sdk_retries import Call, hashable_parameters, is_retry, prefers_async, retry_fingerprint
 from api.sse import EventStreamResponse
 from core import idempotency
+from core.catalog import Model
 from core.errors import IdempotencyConflict
 from core.jobs import NewJob
 from core.parameters import Operation
+from core.priorities import among_projects
 from core.requests.inputs import Inputs
 from core.requests.job import JobRequest, parse
 from core.requests.openai import EditRequest, GenerateRequest, ImagesRequest, VariationRequest, job_request
-from core.requests.plan import find_model, plan
+from core.requests.plan import expected_seconds, find_model, plan
 from core.responses.job import JobObject
 from core.responses.openai import ImagesResponse
 from core.rows import JobRow
@@ -141,20 +143,24 @@ class _ImagesCall:
     async def submit_or_resume(self) -> tuple[JobRow, dict[str, str]]:
         """The job of this call, new or of an earlier attempt, and the headers that say which. Raises QueueFull."""
         model = find_model(self.job, self.context.catalog)
-        is_sync = not prefers_async(self.http.headers)
-        slot = self.context.sync_calls.slot(model.queue) if is_sync else nullcontext()
         if self.key is not None:
-            return await self._submit_with_key(slot, idempotency.check(self.key))
+            return await self._submit_with_key(model, idempotency.check(self.key))
         if is_retry(self.http.headers):
             earlier_job = await self.context.sync_calls.resume(self.project_id, self._fingerprint())
             if earlier_job is not None:
                 return earlier_job, {}
-        async with slot:
+        async with self._slot(model):
             return await submit_job(self.context, *await self._plan()), {}
 
-    async def _submit_with_key(
-        self, slot: AbstractAsyncContextManager[None], key: str
-    ) -> tuple[JobRow, dict[str, str]]:
+    def _slot(self, model: Model) -> AbstractAsyncContextManager[None]:
+        """A slot in the queue, unless the client does not wait. Raises InvalidParameter."""
+        if prefers_async(self.http.headers):
+            return nullcontext()
+        priority = among_projects(self.job.priority, self.context.settings.max_priority)
+        cost = expected_seconds(self.job, model)
+        return self.context.sync_calls.slot(model.queue, self.project_id, priority, cost)
+
+    async def _submit_with_key(self, model: Model, key: str) -> tuple[JobRow, dict[str, str]]:
         """The job of the first call with this key.
 
         Raises IdempotencyMismatch, IdempotencyConflict, and NotFound if the job has been deleted.
@@ -163,7 +169,7 @@ class _ImagesCall:
         fingerprint = idempotency.fingerprint(self.http.url.path, hashable_parameters(self.parameters))
         response = await lookup(context, project_id, key, fingerprint)
         if response is None:
-            async with slot:
+            async with self._slot(model):
                 job, inputs = await self._plan()
                 is_new = await submit_with_key(
                     context, job, inputs, key, fingerprint, lambda row: json.dumps({"id": row.id})

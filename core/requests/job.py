@@ -42,8 +42,8 @@ class SharedParameters(Parameters):
     n: Annotated[int, Ge(1)] = Field(1, description="Number of images, each with its own seed.")
     priority: Annotated[int, Ge(-100), Le(100)] = Field(
         0,
-        description="Jobs with a higher priority are executed first. Single jobs always come before batches. "
-        "Every sixteenth claim ignores the priority.",
+        description="Jobs of your project with a higher priority are executed first; single jobs always before "
+        "batches. Among projects, only a priority below 0, or what SAFELIGHT_MAX_PRIORITY allows, has an effect.",
     )
 
 

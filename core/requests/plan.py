@@ -12,6 +12,7 @@ from core.ids import new_id
 from core.images.postprocess import output_size
 from core.jobs import NewJob
 from core.parameters import SEEDS, Operation, ResolvedParameters, rules
+from core.priorities import among_projects, within_project
 from core.requests.fields import BatchWebhook, ImageSource, JobWebhook
 from core.requests.job import JobRequest
 from core.rows import JobRow
@@ -52,7 +53,8 @@ def plan(
         queue=model.queue,
         microbatch_key=microbatch_key(model, request.operation, parameters, has_mask="mask" in inputs),
         microbatch_size=model.microbatch_size,
-        priority=request.priority,
+        priority=among_projects(request.priority, settings.max_priority),
+        project_priority=within_project(request.priority, settings.max_priority),
         cost=device_seconds(model, parameters) * request.n,
         max_attempts=settings.max_attempts,
         ttl=settings.job_ttl if request.expires_after is None else timedelta(seconds=request.expires_after),
@@ -61,6 +63,12 @@ def plan(
         metadata=request.metadata,
         webhook=None if request.webhook is None else check_webhook(request.webhook, settings),
     )
+
+
+def expected_seconds(request: JobRequest, model: Model) -> float:
+    """The device-seconds of a job, before its input images are read. Raises InvalidParameter, as `plan` does."""
+    _reject_unsupported(request, model)
+    return device_seconds(model, resolve(request, model)) * request.n
 
 
 def find_model(request: JobRequest, catalog: Catalog) -> Model:
@@ -106,6 +114,7 @@ def request_of(row: JobRow) -> JobRequest:
     columns = JobRequest.model_fields.keys() - values.keys() - {"webhook"}
     values |= {name: getattr(row, name) for name in columns if hasattr(row, name)}
     values |= {name: ImageSource(file_id=file_id) for name, file_id in row.inputs.items()}
+    values["priority"] = row.requested_priority
     values["webhook"] = None if row.webhook is None else JobWebhook.model_validate(row.webhook)
     return JobRequest.model_construct(**values)
 

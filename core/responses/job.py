@@ -207,7 +207,7 @@ def seconds(moment: datetime | None) -> int | None:
 
 
 _JOB_FIELDS = (
-    "id", "status", "operation", "model", "prompt", "n", "priority", "metadata", "attempts", "queue_position",
+    "id", "status", "operation", "model", "prompt", "n", "metadata", "attempts", "queue_position",
     "retried_from", "warnings", "batch_id", "batch_index", "custom_id",
 )  # fmt: skip
 
@@ -219,6 +219,7 @@ def job_object(row: JobRow, base_url: str, sign: SignUrl, step: Step | None = No
     return JobObject(
         **vars(row.parameters),
         **{name: getattr(row, name) for name in _JOB_FIELDS},
+        priority=row.requested_priority,
         image=_image(row.inputs.get("image")),
         mask=_image(row.inputs.get("mask")),
         webhook=None if row.webhook is None else WebhookOfJob(url=row.webhook["url"], events=row.webhook["events"]),

@@ -163,7 +163,13 @@ class Settings(WebhookSettings, GeneratorSettings):
     )
     max_queue_depth: Annotated[int, Ge(1)] = Field(
         1000,
-        description="Queue length at which synchronous calls get 429. `POST /v1/jobs` is not limited.",
+        description="Synchronous calls get 429 if so many jobs would be claimed before theirs. `POST /v1/jobs` is not "
+        "limited.",
+    )
+    max_priority: Annotated[int, Ge(-100), Le(100)] = Field(
+        0,
+        description="Highest priority of a job among the jobs of other projects. A higher one counts only within its "
+        "project.",
     )
 
     embed_metadata: bool = Field(

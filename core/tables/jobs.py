@@ -82,7 +82,20 @@ jobs = Table(
         nullable=False,
         comment="images that go through the device together",
     ),
-    Column("priority", SmallInteger, nullable=False, server_default=text("0")),
+    Column(
+        "priority",
+        SmallInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="among all projects: core.priorities",
+    ),
+    Column(
+        "project_priority",
+        SmallInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="further priority, within the project",
+    ),
     Column("cost", Double, nullable=False, comment="estimated device-seconds"),
     Column("fair_rank", Double, nullable=False, comment="finish tag of fair queueing: core.fairness"),
     Column(
@@ -180,7 +193,7 @@ _alive = text(one_of("status", (JobStatus.QUEUED, JobStatus.IN_PROGRESS)))
 # Each index costs a write at submit, and one more at claim and at the end where its rows still qualify: a change of
 # status is never a HOT update. A renewal of a lease is one, as no index has `lease_expires_at` (docs/decisions/0012).
 
-# The claim: the first of the queue; queue_position and has_queued too
+# The claim: the first of the queue; queue_position and has_jobs_ahead too
 Index("ix_jobs_line", jobs.c.queue, jobs.c.precedence, jobs.c.fair_rank, jobs.c.id, postgresql_where=_is_queued)
 # The claim of a fair turn, the first by fair rank alone; the queue's clock, which each submit reads (core.fairness)
 Index("ix_jobs_fair_line", jobs.c.queue, jobs.c.fair_rank, jobs.c.id, postgresql_where=_is_queued)
@@ -196,6 +209,16 @@ Index(
 )
 # The submit: the last rank of a flow (core.fairness)
 Index("ix_jobs_flow", jobs.c.queue, jobs.c.project_id, jobs.c.precedence, jobs.c.fair_rank, postgresql_where=_alive)
+# The submit of a job with a priority within its project: behind the last of its like (core.priorities). Few rows
+Index(
+    "ix_jobs_project_priority",
+    jobs.c.queue,
+    jobs.c.project_id,
+    jobs.c.precedence,
+    jobs.c.project_priority,
+    jobs.c.fair_rank,
+    postgresql_where=text(f"{_is_queued.text} AND project_priority > 0"),
+)
 # The submit: the highest rank on the device (core.fairness). Few rows
 Index("ix_jobs_on_device", jobs.c.queue, jobs.c.precedence, jobs.c.fair_rank, postgresql_where=_running)
 # The heartbeat of a micro-batch, by its token; reclaim reads it whole. Few rows, none of which a renewal writes again

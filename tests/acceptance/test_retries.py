@@ -241,6 +241,16 @@ def test_a_full_queue_is_a_429_that_says_when_to_come_back(service: Stack, clien
         service.client.post(f"/v1/jobs/{job_id}/cancel")
 
 
+def test_a_batch_does_not_fill_the_queue_for_synchronous_calls(service: Stack, client: openai.OpenAI) -> None:
+    batch = service.client.post("/v1/batches", json={"prompts": ["a dog"] * 20, "model": "slow"})
+    assert batch.status_code == 200, batch.text
+
+    answer = client.with_options(max_retries=0).images.generate(model="slow", prompt="a cat", extra_body={"steps": 1})
+
+    assert answer.data
+    service.client.post(f"/v1/batches/{body(batch)['id']}/cancel")
+
+
 def test_of_many_calls_at_once_no_more_get_in_than_there_is_room_for(service: Stack, client: openai.OpenAI) -> None:
     service.submit(model="elsewhere")
 

@@ -8,22 +8,22 @@ jobs or none, and its files once, however often the work was repeated.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TypeVar
 from uuid import uuid4
 
-from core import fairness, files, jobs
+from core import fairness, files, jobs, priorities
 from core.batches import transitions as batches
 from core.batches.input_file import Line, ReadOptions, kind_of, line_error, max_line_bytes, parse_lines
 from core.batches.line_parser import LineRequest
 from core.batches.transitions import LineError
 from core.batches.validation import BatchCheck
 from core.catalog import load_catalog
-from core.db import UNAVAILABLE, Database, Statement
+from core.db import UNAVAILABLE, Database, Statement, Transaction
 from core.errors import InvalidRequest, SafelightError, StorageUnavailable, first_line
 from core.files import NewFile
-from core.job_inserts import COPY, INSERT_TIMEOUT, Flow, JobRows
+from core.job_inserts import COPY, INSERT_TIMEOUT, Flow, FlowTotal, JobRows
 from core.redis.notifier import Notifier
 from core.redis.progress import Progress
 from core.requests.plan import request_of
@@ -128,19 +128,14 @@ class BatchProcessor:
             transaction.execute(INSERT_TIMEOUT)
             if new:
                 transaction.execute(files.record(*new))
-            starts: dict[Flow, float] = {}
-            for queue in sorted({queue for queue, _ in rows.flows}):
-                transaction.execute(fairness.lock_flow(queue, batch.project_id))
-            for queue, priority in rows.flows:
-                start = fairness.select_start(queue, batch.project_id, priority, batch=True)
-                (starts[queue, priority],) = transaction.execute(start)
+            starts = _starts(transaction, batch.project_id, rows.flows)
             transaction.copy(COPY, lease.renew_during(rows.chunks(starts)))
             accept = batches.accept(batch.id, lease.token, total=check.total, model=check.model, cost=check.cost)
             batch_rows = transaction.execute(accept)
             if not batch_rows:
                 transaction.rollback()
                 raise Superseded
-        for queue in {queue for queue, _ in rows.flows}:
+        for queue in {queue for queue, *_ in rows.flows}:
             self._notifier.notify(queue)
         return batch_rows[0]
 
@@ -214,6 +209,22 @@ class BatchProcessor:
         for row in rows:
             log.info("batch %s: %s", row.id, row.status)
         self._progress.publish_changes([row.id for row in rows])
+
+
+def _starts(transaction: Transaction, project_id: str, flows: Mapping[Flow, FlowTotal]) -> dict[Flow, float]:
+    """The start of each flow. flows: the highest project priority first."""
+    starts: dict[Flow, float] = {}
+    ends: dict[tuple[str, int], float] = {}  # of the jobs of this batch so far, by queue and priority
+    for queue in sorted({queue for queue, *_ in flows}):
+        transaction.execute(fairness.lock_flow(queue, project_id))
+    for (queue, priority, project_priority), total in flows.items():
+        (start,) = transaction.execute(
+            priorities.select_start(queue, project_id, priority, project_priority, cost=total.cost, count=total.count)
+        )
+        start = max(start, ends.get((queue, priority), 0.0))
+        starts[queue, priority, project_priority] = start
+        ends[queue, priority] = start + total.cost
+    return starts
 
 
 class BatchLease:
