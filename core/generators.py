@@ -60,7 +60,13 @@ GENERATORS: Mapping[str, GeneratorSpec] = {
             "fake",
             "worker.generators.fake:FakeGenerator",
             "A deterministic pattern from prompt and seed, for tests and load. It needs no torch.",
-            options={"`step_seconds`": ("`0.0`", "Duration of a denoising step in seconds.")},
+            options={
+                "`step_seconds`": ("`0.0`", "Duration of a denoising step in seconds."),
+                "`faults`": (
+                    "`false`",
+                    "Whether words in a prompt cause failures, such as the death of the worker. Only for tests.",
+                ),
+            },
         ),
         GeneratorSpec(
             "openai_images",

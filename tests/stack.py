@@ -32,6 +32,7 @@ sizes = ["64x64", "128x128", "256x256"]
 steps = { default = 5, min = 1, max = 1000 }
 microbatch_size = 8
 seconds_per_image = 0.01
+options = { faults = true }
 
 [[models]]
 id = "slow"
@@ -42,7 +43,7 @@ sizes = ["64x64"]
 steps = { default = 40, min = 1, max = 1000 }
 microbatch_size = 8
 seconds_per_image = 4.0
-options = { step_seconds = 0.1 }
+options = { step_seconds = 0.1, faults = true }
 
 [[models]]
 id = "elsewhere"

@@ -24,6 +24,7 @@ id = "fake"
 generator = "fake"
 sizes = ["64x64"]
 steps = { default = 3, min = 1, max = 1000 }
+options = { faults = true }
 
 [[models]]
 id = "slow"

@@ -9,6 +9,7 @@ from threading import Thread
 
 import pytest
 
+from core.catalog import load_catalog
 from core.generation import Generator, ImageRequest
 from core.generation_errors import GenerationError, GeneratorFailed, OutOfMemory
 from core.settings import Settings
@@ -27,7 +28,7 @@ def a_fake_request(prompt: str, seed: int = 0) -> ImageRequest:
 
 @pytest.fixture
 def fake() -> Generator:
-    return build(a_model(generator="fake"), Settings())
+    return build(a_model(generator="fake", options={"faults": True}), Settings())
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,16 @@ def test_a_word_in_a_prompt_makes_the_fake_one_fail_the_whole_call(
     assert (type(caught.value), caught.value.retryable, reporter.steps) == (error, retryable, steps)
 
 
+@pytest.mark.parametrize("word", ["[fail]", "[refuse]", "[oom always]", "[crash]", "[hang]"])
+def test_no_word_in_a_prompt_does_anything_unless_the_catalogue_says_so(word: str) -> None:
+    plain = build(a_model(generator="fake"), Settings())
+    assert len(plain.generate([a_fake_request(word)] * 2, RecordingReporter())) == 2
+
+
+def test_the_shipped_catalogue_has_no_fake_model() -> None:
+    assert "fake" not in {model.generator for model in load_catalog(ROOT / "models" / "catalog.toml").models}
+
+
 def test_the_fake_one_draws_a_single_image_that_runs_out_of_memory_in_company(fake: Generator) -> None:
     assert len(fake.generate([a_fake_request("[oom]")], RecordingReporter())) == 1
     with pytest.raises(OutOfMemory):
@@ -61,7 +72,7 @@ def test_the_fake_one_kills_its_process_when_asked_to_crash() -> None:
         "class Reporter:\n"
         "    def step(self, done, total): print(done, total, flush=True)\n"
         "    def preview(self, draw): pass\n"
-        "generator = build(Model(id='fake', generator='fake'), Settings())\n"
+        "generator = build(Model(id='fake', generator='fake', options={'faults': True}), Settings())\n"
         "parameters = ResolvedParameters(size='64x64', steps=4, guidance_scale=5.0, seed=0)\n"
         "generator.generate([ImageRequest('[crash]', parameters)], Reporter())"
     )

@@ -1,7 +1,8 @@
 """A generator without a model: images from a hash of prompts and seed, in a millisecond and without torch.
 
-For tests, demonstrations and load tests. A step takes the seconds of the model's option `step_seconds` (default 0).
-Certain words in a prompt cause a failure; they are in FakeGenerator's docstring.
+For tests and load tests. A step takes the seconds of the model's option `step_seconds` (default 0). With the option
+`faults`, certain words in a prompt cause a failure; they are in FakeGenerator's docstring. Never set it where others
+may submit jobs: any of them could end the workers.
 """
 
 import math
@@ -32,7 +33,7 @@ class FakeGenerator:
     For a variation, the hash includes the input image. An edit is such an image, blended with the original by the
     strength. A preview is the image blended with grey.
 
-    Words in a prompt that affect the whole call:
+    With the option `faults`, words in a prompt that affect the whole call:
         [fail]        GeneratorFailed (retryable) after the first step
         [refuse]      a GenerationError that is not retryable, after the first step
         [oom]         OutOfMemory when the call has more than one image
@@ -44,6 +45,7 @@ class FakeGenerator:
     def __init__(self, model: Model, _settings: Settings | None = None) -> None:
         self._model = model
         self._step_seconds = float(model.options.get("step_seconds", 0.0))
+        self._has_faults = model.options.get("faults") is True
 
     def load(self) -> None:
         """Do nothing: there are no weights."""
@@ -52,7 +54,7 @@ class FakeGenerator:
         """Generate one image per request; see `core.generation.Generator`."""
         if not requests:
             return []
-        prompts = " ".join(request.prompt for request in requests)
+        prompts = " ".join(request.prompt for request in requests) if self._has_faults else ""
         if "[oom always]" in prompts or ("[oom]" in prompts and len(requests) > 1):
             raise OutOfMemory(f"{len(requests)} images do not fit: the prompt asked for that.")
         steps = requests[0].steps

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
-from core.catalog import load_catalog
+from core.catalog import Catalog, Model, load_catalog
 from core.errors import InvalidParameter
 from core.requests.job import JobRequest
 from core.requests.plan import plan
 from core.settings import Settings
 
-CATALOG = load_catalog(Path("models/catalog.toml"))
+SHIPPED = load_catalog(Path("models/catalog.toml"))
+FAKE = Model(id="fake", generator="fake", operations=("generation", "edit", "variation"), sizes=("64x64", "256x256"))
+CATALOG = Catalog(default=SHIPPED.default, models=(*SHIPPED.models, FAKE))
 
 
 def refusal_of(model: str) -> InvalidParameter | None:

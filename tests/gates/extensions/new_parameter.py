@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from api.app import create_app
 from cli.main import app as command_line
-from core.catalog import load_catalog
+from core.catalog import Catalog, Model, load_catalog
 from core.job_inserts import COLUMNS, RowWriter
 from core.jobs import NewJob
 from core.parameters import ResolvedParameters
@@ -24,7 +24,9 @@ from core.webhooks.events import sample
 from worker.generation.microbatch import receipt_parameters
 
 DESCRIPTION = "How sharp the image is."
-CATALOG = load_catalog(Path("models/catalog.toml"))
+SHIPPED = load_catalog(Path("models/catalog.toml"))
+FAKE = Model(id="fake", generator="fake", operations=("generation", "edit", "variation"), sizes=("64x64", "256x256"))
+CATALOG = Catalog(default=SHIPPED.default, models=(*SHIPPED.models, FAKE))
 
 BODIES = {
     "/v1/jobs": ["application/json"],
