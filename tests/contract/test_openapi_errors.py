@@ -35,6 +35,6 @@ def test_the_document_asks_for_a_key_where_the_server_does() -> None:
         path
         for path, operations in guarded["paths"].items()
         for operation in operations.values()
-        if "security" in operation
+        if operation["security"] == [] or {} in operation["security"]
     }
     assert without_a_key == {"/healthz", "/readyz", "/v1/images/{image_id}/content"}
