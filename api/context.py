@@ -11,6 +11,7 @@ from api.submission import Submission
 from api.threads import Threads
 from core.catalog import Catalog, load_catalog
 from core.db import AsyncDatabase
+from core.images.decoders import Decoders
 from core.redis.notifier import AsyncNotifier, Notifier
 from core.redis.pending_requests import PendingRequests
 from core.redis.progress import Listener
@@ -35,6 +36,7 @@ class Context:
     notifier: AsyncNotifier
     queue_stats: QueueStats
     threads: Threads
+    decoders: Decoders
 
     @classmethod
     def open(cls, settings: Settings) -> "Context":
@@ -55,11 +57,13 @@ class Context:
             notifier=AsyncNotifier(Notifier(settings).notify),
             queue_stats=QueueStats(database),
             threads=Threads(),
+            decoders=Decoders(settings),
         )
 
     async def close(self) -> None:
         """Finish the statements that run and close the connections."""
         self.threads.close()
+        self.decoders.close()
         await self.submission.close()
         await self.sync_calls.close()
         await self.job_watcher.close()

@@ -18,7 +18,8 @@ async def read_inputs(context: Context, project_id: str, request: JobRequest) ->
     }
     if not data:
         return Inputs()
-    return await context.threads.decoding.run(project_id, inputs.assemble, project_id, request, data, context.settings)
+    normalized = await context.decoders.normalize(project_id, data, inputs.new_names(request))
+    return inputs.assemble(project_id, request, normalized, context.settings)
 
 
 async def store_inputs(context: Context, inputs: Inputs) -> Statement[FileRow] | None:

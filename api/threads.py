@@ -13,9 +13,6 @@ class Threads:
         self.dry_runs = FairThreads("dry-run", threads=4, per_project=1)
         """Validates the lines of a dry run: 50,000 lines take seconds of CPU time."""
 
-        self.decoding = FairThreads("decode", threads=3, per_project=2)
-        """Decodes input images: each may use some hundred megabytes."""
-
         self.storage = FairThreads("store", threads=32, per_project=8)
         """Writes input images and the requests of batches to the storage."""
 

@@ -7,11 +7,16 @@ makes the mask of an edit, and `fit` crops and scales an image to the size of th
 
 import io
 import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
 from core.errors import InvalidParameter, first_line
-from core.settings import Settings
+from core.images import structure
+
+if TYPE_CHECKING:  # a decoder process reads no settings, and starts faster without them
+    from core.settings import Settings
 
 _SIGNATURES = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
 _DECODE_ERRORS = (
@@ -24,24 +29,37 @@ _WHITE = 128
 """Brightness from which a pixel of an opaque mask counts as white."""
 
 
-def load(data: bytes, settings: Settings, param: str = "image") -> Image.Image:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The maximum size of an image."""
+
+    bytes: int  # of its file
+    pixels: int
+
+    @classmethod
+    def from_settings(cls, settings: "Settings") -> "Limits":
+        """The limits of input images."""
+        return cls(settings.max_image_bytes, settings.max_image_pixels)
+
+
+def load(data: bytes, limits: Limits, param: str = "image") -> Image.Image:
     """Decode the file of an input image, as RGB, or as RGBA if some of it is transparent.
 
     Raises InvalidParameter, with `param` as its field, if it is not a PNG, JPEG or WebP, too large, animated or broken.
     """
-    if len(data) > settings.max_image_bytes:
-        raise InvalidParameter(
-            f"{param} has {len(data)} bytes; an image may have at most {settings.max_image_bytes}.", param=param
-        )
+    if len(data) > limits.bytes:
+        raise InvalidParameter(f"{param} has {len(data)} bytes; an image may have at most {limits.bytes}.", param=param)
     kind = _kind(data)
     if kind is None:
         raise InvalidParameter(f"{param} has an unknown format; it must be PNG, JPEG or WebP.", param=param)
     try:
+        structure.check(kind, data)
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
-            _check(image, settings, param)
-            return _decode(ImageOps.exif_transpose(image))
+            _check(image, limits, param)
+            ImageOps.exif_transpose(image, in_place=True)
+            return _decode(image)
     except Image.DecompressionBombError:
-        raise _too_many_pixels(param, settings) from None
+        raise _too_many_pixels(param, limits) from None
     except _DECODE_ERRORS as error:
         reason = first_line(error).removesuffix(".") or type(error).__name__
         raise InvalidParameter(f"{param} cannot be decoded as {kind}: {reason}.", param=param) from None
@@ -95,19 +113,17 @@ def _kind(data: bytes) -> str | None:
     return next((kind for signature, kind in _SIGNATURES.items() if data.startswith(signature)), None)
 
 
-def _check(image: Image.Image, settings: Settings, param: str) -> None:
+def _check(image: Image.Image, limits: Limits, param: str) -> None:
     """Reject images with too many pixels, or with several frames, by the header alone."""
-    if image.width * image.height > settings.max_image_pixels:
-        raise _too_many_pixels(param, settings, image.size)
+    if image.width * image.height > limits.pixels:
+        raise _too_many_pixels(param, limits, image.size)
     if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:  # in a JPEG: a gain map, a thumbnail
         raise InvalidParameter(f"{param} is an animation; it must be a single image.", param=param)
 
 
-def _too_many_pixels(param: str, settings: Settings, size: tuple[int, int] | None = None) -> InvalidParameter:
+def _too_many_pixels(param: str, limits: Limits, size: tuple[int, int] | None = None) -> InvalidParameter:
     amount = "too many pixels" if size is None else f"{size[0]}x{size[1]} pixels"
-    return InvalidParameter(
-        f"{param} has {amount}; an image may have at most {settings.max_image_pixels}.", param=param
-    )
+    return InvalidParameter(f"{param} has {amount}; an image may have at most {limits.pixels}.", param=param)
 
 
 def _decode(image: Image.Image) -> Image.Image:

@@ -7,17 +7,15 @@ API without blocking (`api/inputs.py`), the batch processor for the lines of a b
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-
-from PIL import Image
 
 from core import files, queries
 from core.db import Statement
 from core.errors import InvalidParameter
 from core.files import NewFile
-from core.images import decode
+from core.images.normalize import Normalized
 from core.requests.fields import ImageSource
 from core.requests.job import JobRequest
 from core.rows import FileRow, ImageRow
@@ -76,37 +74,30 @@ def not_found_error(name: str, source: ImageSource) -> InvalidParameter:
     return InvalidParameter(f"There is no {kind} {quote(source.reference)}.", param=f"{name}.{kind}_id")
 
 
-def assemble(project_id: str, request: JobRequest, data: Mapping[str, bytes], settings: Settings) -> Inputs:
-    """Decode and check a request's images, whose bytes are `data`. Stores nothing. Raises InvalidParameter."""
+def new_names(request: JobRequest) -> list[str]:
+    """The images of a request that are not files yet."""
+    return [name for name, source in sources(request).items() if source.file_id is None]
+
+
+def assemble(project_id: str, request: JobRequest, normalized: Normalized, settings: Settings) -> Inputs:
+    """The files of a request's images, after their check."""
     inputs = Inputs()
-    image = _read_input(project_id, request, "image", data, settings, inputs)
-    if image is None:
-        return inputs
-    mask = _read_input(project_id, request, "mask", data, settings, inputs)
-    if mask is not None:
-        _check_mask(mask, image)
-    elif request.operation == "edit" and decode.is_transparent(image):
+    for name, source in sources(request).items():
+        inputs.ids[name] = source.file_id or _add_file(project_id, request, name, normalized, settings, inputs)
+    if "mask" not in inputs.ids and request.operation == "edit" and normalized.is_transparent:
         inputs.ids["mask"] = inputs.ids["image"]
     return inputs
 
 
-def _read_input(
-    project_id: str, request: JobRequest, name: str, data: Mapping[str, bytes], settings: Settings, inputs: Inputs
-) -> Image.Image | None:
-    source: ImageSource | None = getattr(request, name)
-    if source is None:
-        return None
-    image = decode.load(data[name], settings, name)
-    if source.file_id is not None:
-        inputs.ids[name] = source.file_id
-        return image
-    content = decode.png(image)  # without metadata
+def _add_file(
+    project_id: str, request: JobRequest, name: str, normalized: Normalized, settings: Settings, inputs: Inputs
+) -> str:
+    content = normalized.pngs[name]
     file = NewFile(
         files.new_file_id(), project_id, "vision", f"{name}.png", len(content), ttl=_lifetime(request, settings)
     )
-    inputs.ids[name] = file.id
     inputs.new[file] = content
-    return image
+    return file.id
 
 
 def _lifetime(request: JobRequest, settings: Settings) -> timedelta:
@@ -127,13 +118,3 @@ def _decode_data_url(param: str, url: str) -> bytes:
         return base64.b64decode(body, validate=True)
     except binascii.Error:
         raise InvalidParameter(f"{param} is not valid base64.", param=param) from None
-
-
-def _check_mask(mask: Image.Image, image: Image.Image) -> None:
-    if mask.size != image.size:
-        sizes = [f"{pixels.width}x{pixels.height}" for pixels in (mask, image)]
-        raise InvalidParameter(
-            f"mask is {sizes[0]} but image is {sizes[1]}; they must have the same size.", param="mask"
-        )
-    if decode.mask_of(mask).getextrema() == (0, 0):
-        raise InvalidParameter("mask has no transparent or white pixels: the edit would change nothing.", param="mask")

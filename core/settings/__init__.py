@@ -138,6 +138,15 @@ class Settings(WebhookSettings, GeneratorSettings):
     max_image_pixels: Annotated[int, Ge(4096)] = Field(
         32_000_000, description="Maximum number of pixels of an input image (width x height)."
     )
+    decode_timeout: Duration = Field(
+        timedelta(seconds=15),
+        description="Maximum CPU time for decoding an input image. 32 megapixels take 1 to 7 s.",
+    )
+    decoders: Annotated[int, Ge(2), Le(64)] = Field(
+        3,
+        description="Maximum number of processes that decode input images, for each API process and for the sweep. "
+        "A project uses all but one of them. One takes up to 256 MB and 24 bytes for each pixel of max_image_pixels.",
+    )
     batch_file_ttl: Duration = Field(
         timedelta(days=30),
         description="How long a file with purpose `batch` is stored if the upload sets no `expires_after`.",

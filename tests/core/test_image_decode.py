@@ -11,10 +11,10 @@ from PIL import Image
 
 from core.errors import InvalidParameter
 from core.images import decode
+from core.images.decode import Limits
 from tests.images import a_mask, an_image, encode
-from tests.stack import settings_of
 
-SETTINGS = settings_of({"SAFELIGHT_MAX_IMAGE_PIXELS": "100000"})
+LIMITS = Limits(bytes=25_000_000, pixels=100_000)
 GOOD = {
     "png": encode(an_image()),
     "png with alpha": encode(a_mask()),
@@ -29,11 +29,11 @@ GOOD = {
 
 @pytest.mark.parametrize("kind", GOOD)
 def test_every_kind_of_image_comes_out_as_rgb_or_rgba_without_anything_beside_it(kind: str) -> None:
-    image = decode.load(GOOD[kind], SETTINGS)
+    image = decode.load(GOOD[kind], LIMITS)
 
     assert image.mode in ("RGB", "RGBA")
     assert (image.size, image.info) == ((64, 64), {})
-    assert decode.load(decode.png(image), SETTINGS).tobytes() == image.tobytes()
+    assert decode.load(decode.png(image), LIMITS).tobytes() == image.tobytes()
 
 
 @settings(max_examples=300, deadline=None)
@@ -50,8 +50,8 @@ def test_a_broken_file_is_an_image_or_a_refusal_and_never_a_crash(
         broken[place % len(broken)] = value
 
     with suppress(InvalidParameter):
-        image = decode.load(bytes(broken[:end]), SETTINGS, "mask")
-        assert image.width * image.height <= SETTINGS.max_image_pixels
+        image = decode.load(bytes(broken[:end]), LIMITS, "mask")
+        assert image.width * image.height <= LIMITS.pixels
 
 
 def test_an_image_of_a_gigapixel_is_refused_by_its_header_alone() -> None:
@@ -59,23 +59,23 @@ def test_an_image_of_a_gigapixel_is_refused_by_its_header_alone() -> None:
     chunk = struct.pack(">I", len(header)) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
 
     with pytest.raises(InvalidParameter, match="pixels"):
-        decode.load(GOOD["png"][:8] + chunk + GOOD["png"][33:], SETTINGS)
+        decode.load(GOOD["png"][:8] + chunk + GOOD["png"][33:], LIMITS)
 
 
 def test_sixteen_bits_of_grey_keep_their_brightness() -> None:
-    image = decode.load(encode(Image.new("I;16", (4, 4), 128 * 256)), SETTINGS)
+    image = decode.load(encode(Image.new("I;16", (4, 4), 128 * 256)), LIMITS)
 
     assert image.getpixel((0, 0)) == (128, 128, 128)
 
 
 def test_a_mask_keeps_black_and_white_when_it_is_fitted() -> None:
-    mask = decode.fit(decode.mask_of(decode.load(GOOD["png with alpha"], SETTINGS)), 37, 91)
+    mask = decode.fit(decode.mask_of(decode.load(GOOD["png with alpha"], LIMITS)), 37, 91)
 
     assert mask.size == (37, 91)
     assert {value for _count, value in mask.getcolors() or ()} == {0, 255}
 
 
 def test_what_was_transparent_is_laid_on_white() -> None:
-    image = decode.opaque(decode.load(GOOD["png with alpha"], SETTINGS))
+    image = decode.opaque(decode.load(GOOD["png with alpha"], LIMITS))
 
     assert (image.getpixel((0, 0)), image.getpixel((63, 0))) == ((0, 0, 0), (255, 255, 255))

@@ -23,6 +23,7 @@ from core.catalog import load_catalog
 from core.db import UNAVAILABLE, Database, Statement, Transaction
 from core.errors import InvalidRequest, SafelightError, StorageUnavailable, first_line
 from core.files import NewFile
+from core.images.decoders import Decoders
 from core.job_inserts import COPY, INSERT_TIMEOUT, Flow, FlowTotal, JobRows
 from core.redis.notifier import Notifier
 from core.redis.progress import Progress
@@ -58,6 +59,7 @@ class BatchProcessor:
         self._storage = Storage(settings)
         self._progress = Progress(settings)
         self._notifier = Notifier(settings)
+        self._decoders = Decoders(settings)
 
     def run(self, stop: threading.Event) -> None:
         """Process batches until `stop` is set."""
@@ -75,7 +77,8 @@ class BatchProcessor:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections and end the decoders."""
+        self._decoders.close()
         self._database.close()
 
     def process_next(self) -> bool:
@@ -109,7 +112,9 @@ class BatchProcessor:
     def read_batch(self, lease: "BatchLease") -> BatchRow:
         """Read a batch's lines. All of them become jobs or, where one is invalid, none."""
         batch = lease.batch
-        inputs = BatchInputs(self._settings, self._database, self._storage, batch.project_id)
+        inputs = BatchInputs(
+            self._settings, self._database, self._storage, self._decoders, batch.project_id, lease.renew_if_due
+        )
         with JobRows(batch.id, batch.expires_at) as rows:
             check = BatchCheck(
                 self._catalog, self._settings, batch.project_id, inputs.read_inputs, rows, batch.response_format
@@ -252,7 +257,11 @@ class BatchLease:
     def renew_during(self, items: Iterator[Item]) -> Iterator[Item]:
         """Iterate over something long, and renew the lease meanwhile. Raises Superseded."""
         for item in items:
-            if time.monotonic() - self._renewed_at > self._renewal:
-                self.renew()
-                self._meanwhile()
+            self.renew_if_due()
             yield item
+
+    def renew_if_due(self) -> None:
+        """Renew the lease if that was not done for a while. Raises Superseded."""
+        if time.monotonic() - self._renewed_at > self._renewal:
+            self.renew()
+            self._meanwhile()

@@ -12,6 +12,7 @@ from core import files
 from core.errors import InvalidParameter, NotFound, StorageUnavailable
 from core.generation_errors import GenerationError, InputUnavailable, StorageFailed
 from core.images import decode
+from core.images.decode import Limits
 from core.rows import JobRow
 from worker.generation.context import Context
 
@@ -57,7 +58,9 @@ class InputReader:
     def _load(self, file_id: str) -> Image | GenerationError:
         try:
             data = self._context.storage.get(files.storage_key(file_id))
-            return decode.load(data, self._context.settings)
+            # The file was checked when the job was submitted. As a PNG it may be larger than what the client sent.
+            limits = Limits(len(data), self._context.settings.max_image_pixels)
+            return decode.load(data, limits)
         except NotFound:
             return InputUnavailable(f"The input {file_id} was deleted or has expired.")
         except InvalidParameter as error:

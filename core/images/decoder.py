@@ -1,0 +1,72 @@
+"""The program of a decoder process: `python -m core.images.decoder DESCRIPTOR LIMITS`, started by `decoders.py`.
+
+It imports little, so that it starts fast. It reads requests from the pipe with this file descriptor until the other end
+is closed. A request is a JSON header and the bytes of each image; a response is a JSON header and each new PNG. Nothing
+is pickled: a file that takes control of this process cannot run code in the process that started it.
+"""
+
+import json
+import resource
+import signal
+import sys
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+from core.errors import InvalidParameter
+from core.images.decode import Limits
+from core.images.normalize import normalize
+
+BYTES_PER_PIXEL = 24
+"""Memory for the pixels of an image, a mask, and copies of them in other modes."""
+
+BASE_BYTES = 256 * 2**20
+"""Memory for all other data."""
+
+
+def main() -> None:
+    """Serve until the other end of the pipe is closed, or until an image takes too long."""
+    connection: Connection[bytes, bytes] = Connection(int(sys.argv[1]))
+    arguments = json.loads(sys.argv[2])
+    limits, seconds = Limits(arguments["bytes"], arguments["pixels"]), arguments["seconds"]
+    _limit_memory(BASE_BYTES + BYTES_PER_PIXEL * limits.pixels)
+    connection.send_bytes(b"ready")
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            _serve(connection, limits, seconds)
+
+
+def _serve(connection: "Connection[bytes, bytes]", limits: Limits, seconds: float) -> None:
+    """Answer one request. Its images are out of memory afterwards."""
+    header = json.loads(connection.recv_bytes())
+    data = {name: connection.recv_bytes() for name in header["names"]}
+    # CPU time, so that a busy machine fails no image. At the end of it the signal ends the process.
+    signal.setitimer(signal.ITIMER_PROF, seconds * len(data))
+    response, pngs = _respond(data, header["new"], limits)
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    connection.send_bytes(json.dumps(response).encode())
+    for png in pngs:
+        connection.send_bytes(png)
+
+
+def _respond(data: dict[str, bytes], new: list[str], limits: Limits) -> tuple[dict[str, Any], list[bytes]]:
+    try:
+        result = normalize(data, new, limits)
+    except InvalidParameter as error:
+        return {"message": error.message, "param": error.param}, []
+    except MemoryError:
+        return {"message": "The image needs too much memory to decode.", "param": next(iter(data))}, []
+    return {"is_transparent": result.is_transparent, "pngs": list(result.pngs)}, list(result.pngs.values())
+
+
+def _limit_memory(size: int) -> None:
+    """Let this process allocate `size` bytes more than now. Not every system can do that."""
+    with suppress(OSError, ValueError):
+        with open("/proc/self/statm", encoding="ascii") as file:
+            pages = int(file.read().split()[0])
+        limit = pages * resource.getpagesize() + size
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+if __name__ == "__main__":
+    main()

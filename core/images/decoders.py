@@ -1,0 +1,163 @@
+"""Processes that decode input images, with limits of time and memory. Projects share them fairly.
+
+An image comes from a client and may be built to take long or to break a decoder. A thread cannot be stopped, a process
+can (`docs/decisions/0018-images-are-decoded-in-processes.md`). The processes start when they are first needed.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from multiprocessing import Pipe
+from typing import TYPE_CHECKING
+
+from core.errors import InvalidParameter
+from core.images.decode import Limits
+from core.images.normalize import Normalized
+from core.threads import FairThreads
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+
+START_SECONDS = 60.0
+"""Maximum time of the start of a process; it takes a fifth of a second."""
+
+WALL_FACTOR = 3
+"""How many times the CPU time an image may take by the clock, while other processes use the CPUs."""
+
+ATTEMPTS = 2
+"""A process may also die for another reason than the image."""
+
+_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR")
+"""Variables of a decoder process: no keys and no passwords."""
+
+
+class DecoderTimeout(Exception):
+    """The images took too long."""
+
+
+class DecoderDied(Exception):
+    """The process ended while it decoded."""
+
+
+class Decoders:
+    """Decodes images in at most `settings.decoders` processes. A project uses all but one of them. Thread-safe."""
+
+    def __init__(self, settings: "Settings") -> None:
+        self._limits = Limits.from_settings(settings)
+        self._seconds = settings.decode_timeout.total_seconds()
+        self._threads = FairThreads("decode", settings.decoders, settings.decoders - 1)
+        self._lock = threading.Lock()
+        self._idle: list[_Decoder] = []
+        self._decoders: set[_Decoder] = set()
+        self._is_closed = False
+
+    def submit(self, project_id: str, data: Mapping[str, bytes], new: Collection[str]) -> "Future[Normalized]":
+        """Check a request's images; see `core.images.normalize`. The future raises InvalidParameter."""
+        return self._threads.submit(project_id, self._normalize, data, new)
+
+    async def normalize(self, project_id: str, data: Mapping[str, bytes], new: Collection[str]) -> Normalized:
+        """`submit` for asynchronous code. Raises InvalidParameter."""
+        return await asyncio.wrap_future(self.submit(project_id, data, new))
+
+    def close(self) -> None:
+        """End the processes."""
+        self._threads.close()
+        with self._lock:
+            self._is_closed = True
+            decoders = set(self._decoders)
+        for decoder in decoders:
+            decoder.kill()
+
+    def _normalize(self, data: Mapping[str, bytes], new: Collection[str]) -> Normalized:
+        for _ in range(ATTEMPTS):
+            decoder = self._take()
+            try:
+                return decoder.normalize(data, new)
+            except DecoderTimeout:
+                raise InvalidParameter(
+                    f"{' and '.join(data)} took longer than {self._seconds * len(data):g} s to decode. "
+                    "Save the file again, as PNG or as a JPEG that is not progressive.",
+                    param=next(iter(data)),
+                ) from None
+            except DecoderDied:
+                continue
+            finally:
+                self._release(decoder)
+        raise InvalidParameter(f"{' and '.join(data)} cannot be decoded.", param=next(iter(data)))
+
+    def _take(self) -> "_Decoder":
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        decoder = _Decoder(self._limits, self._seconds)
+        with self._lock:
+            self._decoders.add(decoder)
+        return decoder
+
+    def _release(self, decoder: "_Decoder") -> None:
+        with self._lock:
+            if decoder.is_alive and not self._is_closed:
+                self._idle.append(decoder)
+                return
+            self._decoders.discard(decoder)
+        decoder.kill()
+
+
+class _Decoder:
+    """A decoder process, for one call at a time."""
+
+    def __init__(self, limits: Limits, seconds: float) -> None:
+        self._seconds = seconds
+        self._connection, other_end = Pipe()
+        arguments = {"bytes": limits.bytes, "pixels": limits.pixels, "seconds": seconds}
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+        descriptor = other_end.fileno()
+        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and no text of a client
+            [sys.executable, "-m", "core.images.decoder", str(descriptor), json.dumps(arguments)],
+            env=environment,
+            pass_fds=[descriptor],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C in a terminal reaches the process that started it
+        )
+        other_end.close()
+        self.is_alive = True
+        try:
+            if not self._connection.poll(START_SECONDS) or self._connection.recv_bytes() != b"ready":
+                raise EOFError
+        except (EOFError, OSError):
+            self.kill()
+            raise RuntimeError(f"a decoder process did not start (exit status {self._process.returncode})") from None
+
+    def normalize(self, data: Mapping[str, bytes], new: Collection[str]) -> Normalized:
+        """Raises InvalidParameter, DecoderTimeout or DecoderDied; after the last two the process is dead."""
+        try:
+            self._connection.send_bytes(json.dumps({"names": list(data), "new": list(new)}).encode())
+            for content in data.values():
+                self._connection.send_bytes(content)
+            if not self._connection.poll(WALL_FACTOR * self._seconds * len(data)):
+                self.kill()
+                raise DecoderTimeout
+            response = json.loads(self._connection.recv_bytes())
+            pngs = {name: self._connection.recv_bytes() for name in response.get("pngs", ())}
+        except (EOFError, OSError):
+            self.kill()
+            raise (DecoderTimeout if self._process.returncode == -signal.SIGPROF else DecoderDied) from None
+        if "message" in response:
+            raise InvalidParameter(response["message"], param=response["param"])
+        return Normalized(response["is_transparent"], pngs)
+
+    def kill(self) -> None:
+        """End the process and wait for it."""
+        self.is_alive = False
+        with suppress(OSError):
+            self._process.kill()
+        self._process.wait()
+        self._connection.close()
