@@ -9,7 +9,7 @@ from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
-from api import errors, files, generate_image, health, images, models, openapi
+from api import erasures, errors, files, generate_image, health, images, models, openapi
 from api.authentication import authenticate
 from api.batches import downloads as batch_downloads
 from api.batches import events as batch_events
@@ -33,7 +33,7 @@ Errors have OpenAI's format, `{"error": {"message", "type", "param", "code"}}`. 
 """
 
 
-BATCHES = (batches, batch_events, batch_downloads)
+BATCHES = (batches, batch_events, batch_downloads, erasures)
 
 TAGS = [
     {"name": "jobs", "description": "Requests for n images: submit, follow, cancel, retry."},
@@ -43,6 +43,7 @@ TAGS = [
         "description": "Many prompts at once: OpenAI's Batch API, and two shorter ways to submit a batch.",
     },
     {"name": "files", "description": "Input images of jobs, and input and output of batches: OpenAI's Files API."},
+    {"name": "erasures", "description": "Deletion of all data of an end user or a batch."},
     {"name": "webhooks", "description": "OpenAI-compatible webhook endpoints, and the deliveries of events to them."},
     {"name": "models", "description": "The models that requests can name."},
     {"name": "health", "description": "Checks for load balancers and operators."},

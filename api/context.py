@@ -12,6 +12,7 @@ from api.threads import Threads
 from core.catalog import Catalog, load_catalog
 from core.db import AsyncDatabase
 from core.images.decoders import Decoders
+from core.redis.job_keys import JobKeys
 from core.redis.notifier import AsyncNotifier, Notifier
 from core.redis.pending_requests import PendingRequests
 from core.redis.progress import Listener
@@ -37,6 +38,7 @@ class Context:
     queue_stats: QueueStats
     threads: Threads
     decoders: Decoders
+    job_keys: JobKeys
 
     @classmethod
     def open(cls, settings: Settings) -> "Context":
@@ -58,6 +60,7 @@ class Context:
             queue_stats=QueueStats(database),
             threads=Threads(),
             decoders=Decoders(settings),
+            job_keys=JobKeys(settings),
         )
 
     async def close(self) -> None:
@@ -71,4 +74,5 @@ class Context:
         await self.notifier.close()
         await self.listener.close()
         await self.callers.close()
+        self.job_keys.close()
         await self.database.close()

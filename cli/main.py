@@ -27,6 +27,7 @@ COMMANDS = {
     "doctor": ("cli.doctor:doctor", "Check the installation and suggest fixes."),
     "bench": ("cli.bench:app", "Measure the speed of a model on this machine."),
     "keys": ("cli.keys:app", "Create, list and revoke API keys."),
+    "erase": ("cli.erase:erase", "Delete all data of a job, a batch, an end user or a project."),
     "api": ("cli.local.serve:api", "Run only the API."),
     "worker": ("cli.local.serve:worker", "Run only a worker."),
     "sweep": ("cli.local.serve:sweep", "Run only the sweep."),

@@ -31,6 +31,7 @@ class NewFile:
     filename: str
     bytes: int
     ttl: timedelta | None = None  # None: kept until its owner deletes it
+    is_copy: bool = False  # of an image in a request: it goes with the last job that uses it
 
     @property
     def storage_key(self) -> str:
@@ -48,13 +49,21 @@ def storage_key(file_id: str) -> str:
     return f"{PREFIX}{file_id}"
 
 
+def rewritten_prefix(file_id: str) -> str:
+    """The prefix of a file's objects that were written without some of its lines (`core/erasures`)."""
+    return f"{PREFIX}rewritten/{file_id}/"
+
+
 def record(*new: NewFile) -> Statement[FileRow]:
     """Insert files whose objects are in storage. Returns their rows."""
     return Statement(sa.insert(files).values([_values(file) for file in new]).returning(*files.c), FileRow)
 
 
+_COLUMNS = ("id", "project_id", "purpose", "filename", "bytes", "storage_key", "is_copy")
+
+
 def _values(file: NewFile) -> dict[str, Any]:
-    values = {name: getattr(file, name) for name in ("id", "project_id", "purpose", "filename", "bytes", "storage_key")}
+    values = {name: getattr(file, name) for name in _COLUMNS}
     return {**values, "expires_at": sa.null() if file.ttl is None else NOW + file.ttl}
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from core.clock import NOW, STATEMENT_TIME
 from core.db import Statement
-from core.errors import IdempotencyMismatch, InvalidRequest
+from core.errors import IdempotencyMismatch, InvalidRequest, NotFound
 from core.rows import StoredResponse
 from core.tables import idempotency_keys as keys
 
@@ -25,6 +25,10 @@ LOCK_WAIT = sa.text("SET LOCAL lock_timeout = '2s'")
 
 ANY_LOCK_WAIT = sa.text("SET LOCAL lock_timeout = 0")
 """Run after, if the transaction waits for other locks: the short timeout is for the key only."""
+
+
+ERASED = b""
+"""The fingerprint of a key whose job or batch was deleted. The key stays, so that nothing is generated again."""
 
 
 def check(key: str) -> str:
@@ -65,7 +69,9 @@ def lookup(project_id: str, key: str) -> Statement[StoredResponse]:
 
 
 def replay(stored: StoredResponse, fingerprint: bytes) -> Mapping[str, Any]:
-    """The stored response, if the request is the same. Raises IdempotencyMismatch."""
+    """The stored response, if the request is the same. Raises IdempotencyMismatch, and NotFound after a deletion."""
+    if stored.fingerprint == ERASED:
+        raise NotFound("What the first request with this Idempotency-Key created has been deleted.")
     if stored.fingerprint != fingerprint:
         raise IdempotencyMismatch(param="Idempotency-Key")
     response: Mapping[str, Any] = stored.response

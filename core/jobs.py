@@ -29,9 +29,8 @@ from core.db import Statement
 from core.events import with_event
 from core.generation_errors import GenerationError, PoisonJob
 from core.parameters import ResolvedParameters
-from core.retention import batch_is_recorded
 from core.rows import JobRow
-from core.status import FINAL, JobStatus
+from core.status import JobStatus
 from core.tables import JOB_COLUMNS, LEGACY_COLUMNS, images, in_status, jobs, legacy_values
 
 
@@ -186,7 +185,14 @@ def cancel(project_id: str, job_id: str) -> Statement[JobRow]:
 
 def cancel_batch_jobs(batch_id: str, limit: int) -> Statement[JobRow]:
     """`cancel` for up to `limit` jobs of a batch. No row is returned when no job is left to cancel."""
-    pick = _pick(limit, jobs.c.batch_id == batch_id, *_IS_CANCELLABLE, order=jobs.c.batch_id)
+    return cancel_jobs(limit, jobs.c.batch_id == batch_id, order=jobs.c.batch_id)
+
+
+def cancel_jobs(
+    limit: int, *conditions: sa.ColumnElement[bool], order: sa.ColumnElement[Any] | None = None
+) -> Statement[JobRow]:
+    """`cancel` for up to `limit` jobs that meet conditions. order: as for `_pick`."""
+    pick = _pick(limit, *conditions, *_IS_CANCELLABLE, order=order)
     return Statement(_cancel(sa.update(jobs).where(jobs.c.id == pick.c.id)), JobRow)
 
 
@@ -202,18 +208,6 @@ def expire(limit: int) -> Statement[JobRow]:
     pick = _pick(limit, *is_overdue, order=jobs.c.expires_at)
     update = sa.update(jobs).where(jobs.c.id == pick.c.id).values(_finish_values(JobStatus.EXPIRED))
     return Statement(with_event(_update_cte(update)), JobRow)
-
-
-def delete(project_id: str, job_id: str) -> Statement[str]:
-    """Delete a final job with its events and the rows of its images. The caller has deleted the objects before."""
-    return Statement(
-        (
-            sa.delete(jobs)
-            .where(jobs.c.id == job_id, jobs.c.project_id == project_id, in_status(*FINAL), batch_is_recorded())
-            .returning(jobs.c.id)
-        ),
-        str,
-    )
 
 
 def _pick(limit: int, *conditions: sa.ColumnElement[bool], order: sa.ColumnElement[Any] | None = None) -> sa.CTE:

@@ -255,11 +255,12 @@ class FileRow:
     storage_key: str
     created_at: datetime
     expires_at: datetime | None
+    is_copy: bool | None
 
 
 @dataclass(slots=True)
 class ExpiredFile:
-    """A file past its time, and where its bytes lie."""
+    """A file to be deleted, and where its bytes lie."""
 
     id: str
     storage_key: str

@@ -16,7 +16,9 @@ LARGE = 50_000
 """Rows from which on the console is told what takes long."""
 
 
-def create_index(name: str, table: str, columns: Sequence[str | sa.ColumnElement[Any]], **options: Any) -> None:
+def create_index(
+    name: str, table: str, columns: Sequence[str | sa.ColumnElement[Any] | sa.TextClause], **options: Any
+) -> None:
     """Build an index while the table is read and written. options: as for `op.create_index`.
 
     An interrupted run leaves an invalid index behind, which costs writes and serves nobody: it is dropped first.

@@ -17,6 +17,7 @@ from api.batches.estimate import estimate
 from api.batches.submission import KeyedRequest, insert_batch, submit
 from api.context import Context
 from api.deps import AppContext, body_up_to
+from api.erasures import ErasureObject, submit_erasure
 from api.jobs.idempotency import REPLAY_HEADERS, Key, lookup
 from api.openapi import REFERENCES
 from api.pagination import AfterBatch
@@ -27,6 +28,7 @@ from core.batches.requests import MAX_BATCH_SEPARATORS, BatchRequest
 from core.batches.schemas import BatchEstimate, BatchList, BatchObject, batch_list, batch_object
 from core.batches.transitions import NewBatch
 from core.db import ConstraintViolation
+from core.erasures.records import NewErasure
 from core.errors import BatchNotFinal, BatchNotRetryable, IdempotencyConflict, NotFound, UnknownParameter
 from core.requests.job import parse
 from core.rows import ShownBatch
@@ -168,6 +170,23 @@ async def retry(batch_id: str, context: AppContext, project_id: Project) -> Resp
 async def show(context: Context, project_id: str, batch_id: str) -> BatchObject:
     """The current state of a batch. Raises NotFound."""
     return batch_object(await batch_row(context, project_id, batch_id), context.settings.base_url)
+
+
+@router.delete(
+    "/{batch_id}",
+    summary="Delete a batch",
+    status_code=202,
+    response_model=ErasureObject,
+    responses=NO_BATCH | {202: {"description": "The erasure is stored in the database. `Location` is its path."}},
+)
+@requires(Scope.SUBMIT)
+async def delete(batch_id: str, context: AppContext, project_id: Project) -> Response:
+    """Delete a batch with its jobs, images and files. It is cancelled first if it is not final.
+
+    The response comes before the data is deleted; `GET /v1/erasures/{id}` shows the progress.
+    """
+    await batch_row(context, project_id, batch_id)
+    return await submit_erasure(context, NewErasure(project_id, "batch", batch_id))
 
 
 async def batch_row(context: Context, project_id: str, batch_id: str) -> ShownBatch:

@@ -181,6 +181,6 @@ async def _store_requests(
     """Write requests to storage as an input file. Its row is not inserted yet."""
     content = await context.threads.parsing.run(project_id, lambda: b"".join(as_lines(requests, endpoint)))
     ttl = context.settings.batch_file_ttl
-    file = NewFile(files.new_file_id(), project_id, "batch", "requests.jsonl", len(content), ttl)
+    file = NewFile(files.new_file_id(), project_id, "batch", "requests.jsonl", len(content), ttl, is_copy=True)
     await context.threads.storage.run(project_id, context.storage.put, file.storage_key, content, "application/jsonl")
     return file

@@ -12,6 +12,7 @@ from api.authentication import Project, requires
 from api.context import Context
 from api.deps import AppContext, Body
 from api.inputs import read_inputs, store_inputs
+from api.jobs.deletion import delete_job
 from api.jobs.idempotency import REPLAY_HEADERS, Key, lookup, submit_with_key
 from api.jobs.waiting import job_row, wait_until_final
 from api.openapi import REFERENCES
@@ -36,7 +37,6 @@ from core.responses.job import Deleted, Estimate, JobList, JobObject, job_list
 from core.rows import JobRow
 from core.scopes import Scope
 from core.status import JobStatus
-from core.storage import image_prefix
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -261,7 +261,7 @@ async def retry(job_id: str, context: AppContext, project_id: Project) -> Respon
 @router.delete("/{job_id}", summary="Delete a job", response_model=Deleted, responses=NOT_FOUND | {409: ERROR})
 @requires(Scope.SUBMIT)
 async def delete(job_id: str, context: AppContext, project_id: Project) -> Response:
-    """Delete a final job and its images."""
+    """Delete a final job with its images, the copies of its input images, and the responses that mention it."""
     row = await job_row(context, project_id, job_id)
     if not JobStatus(row.status).is_final:
         raise JobNotFinal(f"{job_id} is {row.status}; cancel it before you delete it.")
@@ -269,6 +269,5 @@ async def delete(job_id: str, context: AppContext, project_id: Project) -> Respo
         raise BatchNotFinal(
             f"{job_id} belongs to {row.batch_id}, which is not final; its output files will need the job."
         )
-    await context.storage.delete_prefix(image_prefix(job_id))
-    await context.database.execute(jobs.delete(project_id, job_id))
+    await delete_job(context, row)
     return answer(Deleted(id=job_id, object="job"))

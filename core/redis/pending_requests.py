@@ -36,6 +36,7 @@ class PendingRequests:
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.rpush(_key(fingerprint), job_id)
         pipeline.expire(_key(fingerprint), self._seconds)
+        pipeline.set(key_of_call(job_id), fingerprint.hex(), ex=self._seconds)
         await _ignore_errors(pipeline.execute())
 
     async def list_jobs(self, fingerprint: bytes) -> list[str]:
@@ -52,8 +53,18 @@ class PendingRequests:
         await _ignore_errors(self._redis.aclose())
 
 
+def call_key(fingerprint: str) -> str:
+    """The key of the jobs of calls with a fingerprint, which is in hexadecimal digits."""
+    return f"{KEY_PREFIX}calls:{fingerprint}"
+
+
+def key_of_call(job_id: str) -> str:
+    """The key that has the fingerprint of the call that waits for a job."""
+    return f"{KEY_PREFIX}call:{job_id}"
+
+
 def _key(fingerprint: bytes) -> str:
-    return f"{KEY_PREFIX}calls:{fingerprint.hex()}"
+    return call_key(fingerprint.hex())
 
 
 async def _ignore_errors(command: Awaitable[T]) -> T | None:

@@ -49,7 +49,8 @@ def _channel(job_id: str) -> str:
     return f"{KEY_PREFIX}job:{job_id}"
 
 
-def _snapshot(job_id: str) -> str:
+def step_key(job_id: str) -> str:
+    """The key of the last step of a job."""
     return f"{KEY_PREFIX}step:{job_id}"
 
 
@@ -92,7 +93,7 @@ class Progress:
             return
         pipeline = self._redis.pipeline(transaction=False)
         for job_id, step in snapshots.items():
-            pipeline.set(_snapshot(job_id), json.dumps(step), ex=SNAPSHOT_SECONDS)
+            pipeline.set(step_key(job_id), json.dumps(step), ex=SNAPSHOT_SECONDS)
         for job_id, message in messages.items():
             pipeline.publish(_channel(job_id), json.dumps(message))
         try:
@@ -126,7 +127,7 @@ class Listener:
         if self._breaker.is_paused:
             return None
         try:
-            snapshot = await self._redis.get(_snapshot(job_id))
+            snapshot = await self._redis.get(step_key(job_id))
         except _REDIS_ERRORS as error:
             self._breaker.trip(error)
             return None

@@ -93,9 +93,8 @@ def _add_file(
     project_id: str, request: JobRequest, name: str, normalized: Normalized, settings: Settings, inputs: Inputs
 ) -> str:
     content = normalized.pngs[name]
-    file = NewFile(
-        files.new_file_id(), project_id, "vision", f"{name}.png", len(content), ttl=_lifetime(request, settings)
-    )
+    ttl = _lifetime(request, settings)
+    file = NewFile(files.new_file_id(), project_id, "vision", f"{name}.png", len(content), ttl=ttl, is_copy=True)
     inputs.new[file] = content
     return file.id
 

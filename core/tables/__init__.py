@@ -6,6 +6,7 @@ The migrations in `migrations/versions` create them; a test compares the two. Ti
 
 from core.tables.base import metadata
 from core.tables.batches import batch_events, batches
+from core.tables.erasures import ERASURE_KINDS, erasures
 from core.tables.files import FILE_PURPOSES, files
 from core.tables.idempotency_keys import idempotency_keys
 from core.tables.jobs import (
@@ -31,6 +32,7 @@ KEYS = {
 __all__ = [
     "BATCH_PRECEDENCE",
     "DEFAULT_PROJECT",
+    "ERASURE_KINDS",
     "FILE_PURPOSES",
     "JOB_COLUMNS",
     "KEYS",
@@ -39,6 +41,7 @@ __all__ = [
     "batch_events",
     "batches",
     "equals_in_order",
+    "erasures",
     "files",
     "idempotency_keys",
     "images",

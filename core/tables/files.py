@@ -1,6 +1,6 @@
 """Files."""
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey, Index, Table, Text, text
 
 from core.tables.base import NOW, Time, metadata, one_of
 
@@ -18,6 +18,7 @@ files = Table(
     Column("storage_key", Text, nullable=False, unique=True),
     Column("created_at", Time, nullable=False, server_default=NOW),
     Column("expires_at", Time, comment="deleted then; null: kept until its owner deletes it"),
+    Column("is_copy", Boolean, comment="of an image in a request; null: not known"),
     CheckConstraint(one_of("purpose", FILE_PURPOSES), name="purpose"),
     Index("ix_files_project", "project_id", "id"),
     Index("ix_files_expiry", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),

@@ -1,6 +1,6 @@
 """Idempotency keys."""
 
-from sqlalchemy import Column, ForeignKey, Index, LargeBinary, Table, Text
+from sqlalchemy import Column, ForeignKey, Index, LargeBinary, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from core.tables.base import NOW, Time, metadata
@@ -20,4 +20,6 @@ idempotency_keys = Table(
     Column("created_at", Time, nullable=False, server_default=NOW),
     Column("expires_at", Time, nullable=False),
     Index("ix_idempotency_keys_expires_at", "expires_at"),
+    # The erasure: the responses about a job or a batch
+    Index("ix_idempotency_keys_subject", text("(response ->> 'id')")),
 )

@@ -241,6 +241,14 @@ Index(
     postgresql_ops={"metadata": "jsonb_path_ops"},
     postgresql_where=text("metadata <> '{}'"),
 )
+# The erasure: whether another job uses an input image. Jobs without one are not in it
+Index(
+    "ix_jobs_inputs",
+    jobs.c.inputs,
+    postgresql_using="gin",
+    postgresql_ops={"inputs": "jsonb_path_ops"},
+    postgresql_where=text("inputs <> '{}'"),
+)
 # A batch has each line once; its lines in order; its counts, from the index alone. Empty for other jobs
 Index(
     "uq_jobs_batch",

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from core import jobs
 from core.db import Database
+from core.erasures import contents
 from core.event_types import event_names
 from core.generation_errors import OutOfMemory
 from core.outbox import deliveries, signing
@@ -271,8 +272,9 @@ def test_deleting_a_job_deletes_its_deliveries(database: Database) -> None:
     job_id = a_completed_job(database)
     fail(database)
 
-    database.execute(jobs.delete(DEFAULT_PROJECT, job_id))
+    (counts,) = database.execute(contents.delete_jobs(DEFAULT_PROJECT, [job_id]))
 
+    assert (counts.jobs, counts.images, counts.deliveries) == (1, 1, 1)
     assert list_deliveries(database) == []
     assert not database.execute(sa.select(attempts_table))
 

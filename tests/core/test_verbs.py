@@ -8,8 +8,9 @@ from uuid import UUID, uuid4
 import pytest
 import sqlalchemy as sa
 
-from core import jobs, leases
+from core import jobs, leases, retention
 from core.db import Database, Statement
+from core.erasures import contents
 from core.generation_errors import GeneratorFailed, OutOfMemory
 from core.images.postprocess import Postprocess
 from core.jobs import JobWarning
@@ -27,7 +28,7 @@ VERBS: dict[str, Callable[[str, UUID], Statement[Any]]] = {
     "cancel": lambda job_id, _lease: jobs.cancel(DEFAULT_PROJECT, job_id),
     "acknowledge_cancel": lambda job_id, lease: jobs.acknowledge_cancel(job_id, lease),
     "expire": lambda _job_id, _lease: jobs.expire(100),
-    "delete": lambda job_id, _lease: jobs.delete(DEFAULT_PROJECT, job_id),
+    "purge": lambda job_id, _lease: retention.purge_jobs([job_id]),
 }
 
 MOVES = {
@@ -49,7 +50,7 @@ def test_a_verb_moves_only_along_its_arrow(database: Database, verb: str, status
 
     rows = database.execute(VERBS[verb](job_id, lease))
 
-    if verb == "delete" and status.is_final:
+    if verb == "purge" and status.is_final:
         assert rows == [job_id]
         assert not database.execute(sa.select(table))
     elif (verb, status) in MOVES:
@@ -76,12 +77,26 @@ def test_a_worker_with_another_lease_moves_nothing(database: Database, verb: str
     assert not database.execute(sa.select(images))
 
 
+def delete(database: Database, project_id: str, job_id: str) -> int:
+    (counts,) = database.execute(contents.delete_jobs(project_id, [job_id]))
+    return counts.jobs
+
+
+@pytest.mark.parametrize("status", JobStatus)
+def test_only_a_final_job_can_be_deleted(database: Database, status: JobStatus) -> None:
+    job_id, _ = in_state(database, status)
+
+    assert delete(database, DEFAULT_PROJECT, job_id) == int(status.is_final)
+    assert len(database.execute(sa.select(table))) == int(not status.is_final)
+
+
 def test_another_project_cannot_cancel_or_delete(database: Database) -> None:
     queued_job, _ = in_state(database, JobStatus.QUEUED)
     final_job, _ = in_state(database, JobStatus.EXPIRED)
 
     assert not database.execute(jobs.cancel("proj_other", queued_job))
-    assert not database.execute(jobs.delete("proj_other", final_job))
+    assert delete(database, "proj_other", final_job) == 0
+    assert job_row(database, final_job)
 
 
 def test_a_lost_lease_gives_the_job_back_and_the_third_is_poison(database: Database) -> None:

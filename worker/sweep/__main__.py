@@ -8,6 +8,7 @@ import threading
 from core.settings import Settings
 from worker.batches.processor import BatchProcessor
 from worker.sweep.cleanup import Cleanup
+from worker.sweep.erase import Eraser
 from worker.sweep.reclaim import Reclaimer
 
 log = logging.getLogger(__name__)
@@ -24,10 +25,12 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # threads inherit it, so only sigwait takes them
     stop = threading.Event()
     reclaimer, cleanup, processor = Reclaimer(settings), Cleanup(settings), BatchProcessor(settings)
+    eraser = Eraser(settings)
     reclaiming = threading.Thread(target=reclaimer.loop().run, args=[stop], name="reclaim")
     cleaning = threading.Thread(target=cleanup.loop().run, args=[stop], name="cleanup", daemon=True)
+    erasing = threading.Thread(target=eraser.loop().run, args=[stop], name="erase", daemon=True)
     processing = threading.Thread(target=processor.run, args=[stop], name="batch processor")
-    threads = (reclaiming, cleaning, processing)
+    threads = (reclaiming, cleaning, erasing, processing)
     for thread in threads:
         thread.start()
     log.info("sweeping every %s, cleaning up every %s", settings.sweep, settings.cleanup)
@@ -36,12 +39,14 @@ def main() -> None:
     reclaiming.join()
     processing.join()
     cleaning.join(GRACE_SECONDS)
-    if cleaning.is_alive():
-        log.warning("cleanup still waits for the storage; interrupted")
+    erasing.join(0 if cleaning.is_alive() else GRACE_SECONDS)
+    if cleaning.is_alive() or erasing.is_alive():
+        log.warning("cleanup or erasure still waits for the storage; interrupted")
         logging.shutdown()
         os._exit(0)
     reclaimer.close()
     cleanup.close()
+    eraser.close()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from itertools import chain
 
 from core import files, idempotency, queries, retention
 from core.db import Database
+from core.erasures import records as erasures
 from core.settings import Settings
 from core.storage import Storage
 from worker.sweep.loop import Loop, Step
@@ -43,6 +44,7 @@ class Cleanup:
             self.purge_batches,
             self.purge_jobs,
             self.purge_files,
+            self.purge_erasures,
             self.delete_orphans,
             self.delete_unfinished,
         )
@@ -81,6 +83,11 @@ class Cleanup:
             yield from self._delete(row.storage_key for row in rows)
             self._database.execute(files.purge([row.id for row in rows]))
             log.info("deleted %d expired files", len(rows))
+            yield
+
+    def purge_erasures(self) -> Iterator[None]:
+        """Delete the records of erasures past retention."""
+        while self._database.execute(erasures.purge(self._settings.retention, CHUNK)):
             yield
 
     def delete_orphans(self) -> Iterator[None]:
