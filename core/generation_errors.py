@@ -19,12 +19,19 @@ GenerationError
 """
 
 from core.errors import SafelightError
+from core.redaction import redact
 
 
 class GenerationError(SafelightError):
     """The image could not be generated."""
 
     code = "generation_failed"
+
+    def __init__(self, message: str | None = None, *, param: str | None = None) -> None:
+        """The owner of the job sees `message`, without what `redact` removes. `detail` is for the log."""
+        super().__init__(message, param=param)
+        self.detail = self.message
+        self.message = redact(self.message)
 
 
 class OutOfMemory(GenerationError):

@@ -7,6 +7,7 @@ obstore writes atomically: a reader never sees an incomplete object.
 
 import hashlib
 import hmac
+import logging
 import math
 import os
 import re
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 from core.errors import NotFound, StorageUnavailable, first_line
 from core.settings import Settings
+
+log = logging.getLogger(__name__)
 
 EXTENSIONS = {"png": "png", "webp": "webp", "jpeg": "jpg"}
 MEDIA_TYPES = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
@@ -80,7 +83,7 @@ class Storage:
         try:
             obstore.put(self._store, key, data, attributes={"Content-Type": media_type} if has_attributes else None)
         except BROKEN as error:
-            raise StorageUnavailable(f"Could not write {key}: {first_line(error)}") from error
+            raise _unavailable(f"write {key}", error) from error
 
     def write(self, key: str, chunks: Iterator[bytes]) -> None:
         """Write an object from chunks, which need not fit into memory and may be read from this storage.
@@ -92,14 +95,14 @@ class Storage:
                 for chunk in chunks:
                     into.write(chunk)
         except BROKEN as error:
-            raise StorageUnavailable(f"Could not write {key}: {first_line(error)}") from error
+            raise _unavailable(f"write {key}", error) from error
 
     async def put_chunks(self, key: str, chunks: AsyncIterator[bytes]) -> None:
         """Write an object atomically from chunks, which need not fit into memory."""
         try:
             await obstore.put_async(self._store, key, chunks)
         except BROKEN as error:
-            raise StorageUnavailable(f"Could not write {key}: {first_line(error)}") from error
+            raise _unavailable(f"write {key}", error) from error
 
     async def get_async(self, key: str) -> bytes:
         """Read a complete object, for asynchronous code; see `get`."""
@@ -112,7 +115,7 @@ class Storage:
         except MISSING as error:
             raise NotFound("The file no longer exists.") from error
         except BROKEN as error:
-            raise StorageUnavailable from error
+            raise _unavailable(f"read {key}", error) from error
         return _chunks(result)
 
     def get(self, key: str) -> bytes:
@@ -122,7 +125,7 @@ class Storage:
         except MISSING as error:
             raise NotFound("The file no longer exists.") from error
         except BROKEN as error:
-            raise StorageUnavailable from error
+            raise _unavailable(f"read {key}", error) from error
 
     def stream(self, key: str) -> Iterator[bytes]:
         """Read an object in chunks, for synchronous code; see `stream_async`."""
@@ -132,7 +135,7 @@ class Storage:
         except MISSING as error:
             raise NotFound("The file no longer exists.") from error
         except BROKEN as error:
-            raise StorageUnavailable from error
+            raise _unavailable(f"read {key}", error) from error
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """All objects with a prefix."""
@@ -141,7 +144,7 @@ class Storage:
                 for meta in page:
                     yield StoredObject(meta["path"], meta["size"], meta["last_modified"])
         except BROKEN as error:
-            raise StorageUnavailable from error
+            raise _unavailable(f"list {prefix}", error) from error
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; a missing one is no error."""
@@ -150,7 +153,7 @@ class Storage:
                 with suppress(*MISSING):
                     obstore.delete(self._store, key)
         except BROKEN as error:
-            raise StorageUnavailable from error
+            raise _unavailable("delete", error) from error
 
     def delete_unfinished(self, before: datetime) -> int:
         """Delete incomplete files that were last written before a time. Returns their number.
@@ -173,7 +176,7 @@ class Storage:
             with suppress(*MISSING):
                 await obstore.delete_async(self._store, key)
         except BROKEN as error:
-            raise StorageUnavailable from error
+            raise _unavailable(f"delete {key}", error) from error
 
     async def delete_prefix(self, prefix: str) -> None:
         """Delete all objects with a prefix."""
@@ -183,7 +186,7 @@ class Storage:
                     with suppress(*MISSING):
                         await obstore.delete_async(self._store, meta["path"])
         except BROKEN as error:
-            raise StorageUnavailable from error
+            raise _unavailable(f"delete {prefix}", error) from error
 
     async def check(self) -> None:
         """Request an object that need not exist. Raises StorageUnavailable if the store does not respond."""
@@ -191,7 +194,7 @@ class Storage:
             with suppress(*MISSING):
                 await obstore.head_async(self._store, "health")
         except BROKEN as error:
-            raise StorageUnavailable from error
+            raise _unavailable("check the store", error) from error
 
     def url(self, image_id: str, key: str, ttl: timedelta | None = None) -> str:
         """A link to an image that works without an API key until it expires. Default of `ttl`: `url_ttl`.
@@ -215,6 +218,12 @@ class Storage:
     def _signature(self, image_id: str, expires: int) -> str:
         message = f"GET {image_id} {expires}".encode()
         return hmac.new(self._settings.signing_key, message, hashlib.sha256).hexdigest()
+
+
+def _unavailable(action: str, error: Exception) -> StorageUnavailable:
+    """The error for callers. What the store says names buckets, endpoints and keys, so it goes to the log only."""
+    log.warning("the storage is unavailable: could not %s: %s", action, first_line(error))
+    return StorageUnavailable()
 
 
 def _url(settings: Settings) -> str:

@@ -122,6 +122,29 @@ def test_a_date_to_wait_for_is_read_by_our_clock() -> None:
     assert timedelta(seconds=90) < wait <= timedelta(seconds=100)
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 429, 500, 502, 503])
+def test_the_account_of_the_operator_is_never_named(status: int, caplog: pytest.LogCaptureFixture) -> None:
+    message = (
+        "Rate limit for gpt-image-1 in organization Acme (org-Ab12Cd), project proj_Zq81, key sk-pro****9f (req_8f2a)"
+    )
+    with caplog.at_level("WARNING"):
+        reply = openai_replies.of_refusal(refusal(status, {"x-request-id": "req_8f2a"}, message=message))
+
+    assert reply.error is not None
+    assert not [word for word in ("Acme", "org-", "proj_", "sk-", "req_") if word in reply.error.message]
+    assert "org-Ab12Cd" in caplog.text
+
+
+def test_the_address_of_a_proxy_is_never_named() -> None:
+    broken = openai.APIConnectionError(request=REQUEST)
+    broken.__cause__ = httpx2.ConnectError("proxy.corp.example:3128 refused")
+
+    reply = openai_replies.of_broken_connection(broken)
+
+    assert reply.error is not None
+    assert reply.error.message == "OpenAI cannot be reached (ConnectError)."
+
+
 def test_a_key_is_never_quoted() -> None:
     message = "Incorrect API key provided: sk-secr********cret."
     reply = openai_replies.of_refusal(refusal(401, code="invalid_api_key", message=message))

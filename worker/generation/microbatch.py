@@ -155,7 +155,9 @@ def outcome_statement(
     except PostprocessFailed as error:
         return failure_statement(context, microbatch, job, error)
     except StorageUnavailable as error:
-        return failure_statement(context, microbatch, job, StorageFailed(error.message))
+        return failure_statement(
+            context, microbatch, job, StorageFailed(f"The image could not be stored: {error.message}")
+        )
     return jobs.complete(job.id, microbatch.lease, images, outcome.warnings)
 
 
@@ -163,7 +165,7 @@ def failure_statement(
     context: Context, microbatch: Microbatch, job: JobRow, error: GenerationError
 ) -> Statement[JobRow]:
     """Requeue the job if another attempt may succeed, otherwise fail it."""
-    log.warning("job %s attempt %d: %s: %s", job.id, job.attempts, error.code, error.message)
+    log.warning("job %s attempt %d: %s: %s", job.id, job.attempts, error.code, error.detail)
     is_retry_permitted = isinstance(error, ProviderMayHaveBilled) and context.settings.openai_retry_unknown
     if error.retryable or is_retry_permitted:
         delay = context.settings.retry_delay

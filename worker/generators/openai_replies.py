@@ -1,5 +1,7 @@
 """Translates OpenAI's answers into the outcome of a call: success, refusal, limited, failure or unknown.
 
+A text that concerns the operator's account is logged and not quoted: tenants must not see whose account it is.
+
 What matters is whether an image may have been generated, and so billed. It was not if the request was never sent, or if
 a status of OpenAI itself says so. A gateway's status (502, 504, 52x) says nothing about the server behind it, nor does
 a connection that breaks after the request was sent.
@@ -7,6 +9,7 @@ a connection that breaks after the request was sent.
 
 import base64
 import io
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -36,6 +39,8 @@ from core.images import decode
 from core.parameters import Quality
 from core.retry_after import parse_retry_after
 from core.status import CallOutcome
+
+log = logging.getLogger(__name__)
 
 NOTHING_SENT: Final = (
     httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol, httpx2.ProxyError,
@@ -174,39 +179,44 @@ def of_refusal(error: APIStatusError) -> Reply:
 def of_broken_connection(error: APIConnectionError) -> Reply:
     """The reply for a connection that gave no complete answer."""
     cause = error.__cause__ or error
-    detail = f"{type(cause).__name__}: {short(cause)}"
+    log.warning("the connection to OpenAI failed: %s: %s", type(cause).__name__, short(cause))
     if isinstance(cause, NOTHING_SENT):
-        return Reply(CallOutcome.FAILED, error=ProviderUnavailable(f"OpenAI cannot be reached. {detail}"))
+        return Reply(
+            CallOutcome.FAILED, error=ProviderUnavailable(f"OpenAI cannot be reached ({type(cause).__name__}).")
+        )
     if isinstance(cause, AnswerTooLarge):
         return Reply(CallOutcome.UNREADABLE, error=ProviderAnswerUnreadable(short(cause)))
     return Reply(
         CallOutcome.UNKNOWN,
-        error=ProviderOutcomeUnknown(f"The connection to OpenAI broke after the request was sent. {detail}"),
+        error=ProviderOutcomeUnknown(
+            f"The connection to OpenAI broke after the request was sent ({type(cause).__name__})."
+        ),
     )
 
 
 def _meaning(error: APIStatusError) -> tuple[CallOutcome, GenerationError, timedelta | None]:
     """Outcome, our error, and how long to wait."""
     status, code, message = error.status_code, error.code or error.type or "", short(error)
+    log.warning("OpenAI answered %s to the request %s: %s: %s", status, error.request_id, code, message)
     if code in MODERATION:
         return CallOutcome.REFUSED, ContentPolicyViolation(moderated(error)), None
     if code in ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active"):
-        return CallOutcome.FAILED, ProviderQuotaExhausted(f"OpenAI's account has no credit left: {message}"), None
+        return CallOutcome.FAILED, ProviderQuotaExhausted(), None
     if status == 401:  # OpenAI's message quotes a part of the key
         advice = "OpenAI does not accept the API key: set SAFELIGHT_OPENAI_API_KEY of the workers to a valid one."
         return CallOutcome.FAILED, ProviderAuthentication(advice), None
     if status == 403:
-        advice = f"The key in SAFELIGHT_OPENAI_API_KEY may not do this at OpenAI: {message}"
+        advice = "The key in SAFELIGHT_OPENAI_API_KEY may not do this at OpenAI; the worker's log has the reason."
         return CallOutcome.FAILED, ProviderAuthentication(advice), None
     wait = _retry_after(error.response.headers)
     if status == 429:
         wait = max(wait or _until_reset(error.response.headers) or USUAL_WAIT, timedelta(0))
-        return CallOutcome.LIMITED, ProviderRateLimited(f"OpenAI wants fewer calls: {message}"), wait
+        return CallOutcome.LIMITED, ProviderRateLimited(), wait
     if status in GATEWAYS:
         doubt = f"A gateway before OpenAI answered {status}; nobody knows whether an image was generated."
         return CallOutcome.UNKNOWN, ProviderOutcomeUnknown(doubt), wait
     if status >= 500 or status in (408, 409, 425):
-        return CallOutcome.FAILED, ProviderUnavailable(f"OpenAI answered {status}: {message}"), wait
+        return CallOutcome.FAILED, ProviderUnavailable(f"OpenAI answered {status}."), wait
     return CallOutcome.REFUSED, ProviderRefused(f"OpenAI answered {status}: {message}"), None
 
 
