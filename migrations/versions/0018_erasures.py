@@ -1,7 +1,7 @@
 """Erasures, and the indexes that find what belongs to a job.
 
-Revision ID: 0017
-Revises: 0016
+Revision ID: 0018
+Revises: 0017
 
 A job without input images is not in the index of inputs, and costs nothing more. The column of files has no default, so
 adding it changes the catalogue alone.
@@ -13,8 +13,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from migrations.operations import create_index
 
-revision = "0017"
-down_revision = "0016"
+revision = "0018"
+down_revision = "0017"
 branch_labels = None
 depends_on = None
 
