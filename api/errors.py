@@ -23,6 +23,7 @@ from core.errors import (
     SafelightError,
     first_line,
 )
+from core.generation_errors import GenerationError
 from core.responses.job import ErrorBody, ErrorResponse
 from core.text import shorten
 
@@ -46,10 +47,12 @@ def body_of(error: SafelightError) -> ErrorResponse:
 
 def render(error: SafelightError) -> JSONResponse:
     """An error as a response. Without `x-should-retry` the OpenAI SDK would retry every 409 and 5xx."""
-    headers = {"x-should-retry": "true" if error.retryable else "false"}
+    # A failed job was tried again by the worker: the client's retry would be a new job.
+    can_retry = error.retryable and not isinstance(error, GenerationError)
+    headers = {"x-should-retry": "true" if can_retry else "false"}
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
-    if error.retryable:
+    if can_retry:
         headers["retry-after"] = str(math.ceil(error.retry_after))
         headers["retry-after-ms"] = str(round(error.retry_after * 1000))
     return JSONResponse(body_of(error).model_dump(), status_code=error.status, headers=headers)

@@ -10,7 +10,8 @@ GenerationError
 ├── AttemptTimeout
 ├── WorkerStalled                retryable
 ├── PoisonJob
-├── ContentPolicyViolation
+├── ContentPolicyViolation       a moderation check, a safety checker or the provider rejects it
+├── ModerationUnavailable        retryable
 ├── ProviderRefused, ProviderAuthentication, ProviderQuotaExhausted
 ├── ProviderUnavailable          retryable: nothing was generated
 ├── ProviderRateLimited, ProviderPaused  the job waits; the attempt is not counted
@@ -19,6 +20,7 @@ GenerationError
 """
 
 from core.errors import SafelightError
+from core.moderation import Verdict
 from core.redaction import redact
 
 
@@ -93,11 +95,23 @@ class PoisonJob(GenerationError):
 
 
 class ContentPolicyViolation(GenerationError):
-    """The provider's moderation refuses the prompt or the image."""
+    """The prompt or an image was rejected by a moderation check, the model's safety checker or the provider."""
 
     status = 400
     type = "invalid_request_error"
     code = "content_policy_violation"
+
+    def __init__(self, message: str | None = None, *, verdict: Verdict | None = None) -> None:
+        """verdict: None if the model or the provider rejected it."""
+        super().__init__(message)
+        self.verdict = verdict
+
+
+class ModerationUnavailable(GenerationError):
+    """A moderation check did not answer, so nothing was generated or shown."""
+
+    code = "moderation_unavailable"
+    retryable = True
 
 
 class ProviderRefused(GenerationError):

@@ -28,6 +28,7 @@ from core.clock import NOW, STATEMENT_TIME
 from core.db import Statement
 from core.events import with_event
 from core.generation_errors import GenerationError, PoisonJob
+from core.moderation import Verdict
 from core.parameters import ResolvedParameters
 from core.rows import JobRow
 from core.status import JobStatus
@@ -95,23 +96,39 @@ class JobWarning(TypedDict):
 
 
 def complete(
-    job_id: str, lease: UUID, stored_images: Sequence[StoredImage], warnings: Sequence[JobWarning] = ()
+    job_id: str,
+    lease: UUID,
+    stored_images: Sequence[StoredImage],
+    warnings: Sequence[JobWarning] = (),
+    verdict: Verdict | None = None,
 ) -> Statement[JobRow]:
-    """Finish a job whose images are all in storage, and record them. A requested cancel has no effect any more."""
+    """Finish a job whose images are all in storage, and record them. A requested cancel has no effect any more.
+
+    verdict: of the moderation; None if there was none.
+    """
     statement = _COMPLETE.params(
-        leased_id=job_id, current_lease=lease, stored_images=list(stored_images), job_warnings=list(warnings)
+        leased_id=job_id,
+        current_lease=lease,
+        stored_images=list(stored_images),
+        job_warnings=list(warnings),
+        verdict=None if verdict is None else verdict.dump(),
     )
     return Statement(statement, JobRow)
 
 
-def fail(job_id: str, lease: UUID, error: GenerationError) -> Statement[JobRow]:
-    """Fail a job that another attempt would not help. If its cancel was requested, it is cancelled instead."""
+def fail(job_id: str, lease: UUID, error: GenerationError, verdict: Verdict | None = None) -> Statement[JobRow]:
+    """Fail a job that another attempt would not help. If its cancel was requested, it is cancelled instead.
+
+    verdict: of the moderation, if that is the reason.
+    """
     is_cancelled = jobs.c.cancel_requested_at.is_not(None)
     values = _finish_values(sa.case((is_cancelled, JobStatus.CANCELLED), else_=JobStatus.FAILED)) | {
         "failures": jobs.c.failures + 1,
         "error_code": sa.case((is_cancelled, None), else_=error.code),
         "error_message": sa.case((is_cancelled, None), else_=error.message),
     }
+    if verdict is not None:
+        values["moderation"] = verdict.dump()
     return Statement(with_event(_update_cte(_leased(job_id, lease).values(values))), JobRow)
 
 
@@ -374,7 +391,9 @@ def _complete() -> sa.Select[Any]:
     """The statement of `complete`, without its values."""
     update = _leased(sa.bindparam("leased_id", type_=sa.Text), sa.bindparam("current_lease", type_=sa.Uuid))
     warnings = sa.cast(sa.bindparam("job_warnings", type_=JSONB), JSONB)
-    updated_jobs = _update_cte(update.values(_finish_values(JobStatus.COMPLETED) | {"warnings": warnings}))
+    verdict = sa.cast(sa.bindparam("verdict", type_=JSONB(none_as_null=True)), JSONB)
+    values = _finish_values(JobStatus.COMPLETED) | {"warnings": warnings, "moderation": verdict}
+    updated_jobs = _update_cte(update.values(values))
     columns = (sa.column(name, images.c[name].type) for name in StoredImage.__annotations__)
     new_images = _json_rows("stored_images", *columns)
     inserted_images = (

@@ -84,6 +84,7 @@ class JobRow:
     error_code: str | None
     error_message: str | None
     warnings: list[dict[str, Any]]
+    moderation: dict[str, Any] | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

@@ -6,7 +6,7 @@ from typing import Any
 
 from api.context import Context
 from api.responses import render
-from core import provider_calls
+from core import generation_errors, provider_calls
 from core.errors import RequestTimeout
 from core.generation_errors import GenerationError
 from core.responses import openai
@@ -39,9 +39,7 @@ def failure(context: Context, row: JobRow) -> Exception:
     """The error of a call whose job has no images."""
     job = render(context, row)
     if job.error is not None:
-        error = GenerationError(f"{job.error.message} (job {job.id})")
-        error.code = job.error.code
-        return error
+        return generation_errors.failure(job.error.code, f"{job.error.message} (job {job.id})")
     if job.status.is_final:
         return GenerationError(f"The job {job.id} was {job.status}.")
     return RequestTimeout(f"The image was not ready in time; fetch it later as {job.urls.self}.")

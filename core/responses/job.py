@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.moderation import Verdict
 from core.parameters import ResolvedParameters
 from core.redis.progress import Step
 from core.rows import FileRow, ImageJson, ImageRow, JobRow
@@ -125,6 +126,7 @@ class JobObject(ResolvedParameters, JobHead):
     images: list[ImageObject]
     error: JobError | None
     warnings: list[JobWarning] = Field(description="Warnings about a completed job; usually empty.")
+    moderation: Verdict | None = Field(None, description="The result of moderation, if any check ran.")
     retried_from: str | None
     batch_id: str | None = Field(None, description="Batch that the job belongs to.")
     batch_index: int | None = Field(None, description="Index of the job's line in the batch, from 0.")
@@ -208,7 +210,7 @@ def seconds(moment: datetime | None) -> int | None:
 
 _JOB_FIELDS = (
     "id", "status", "operation", "model", "prompt", "n", "metadata", "attempts", "queue_position",
-    "retried_from", "warnings", "batch_id", "batch_index", "custom_id",
+    "retried_from", "warnings", "moderation", "batch_id", "batch_index", "custom_id",
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from annotated_types import Ge, Le
 from pydantic import Field, SecretStr, model_validator
 
 from core.settings.generators import GeneratorSettings
+from core.settings.moderation import ModerationSettings
 from core.settings.types import Duration
 from core.settings.webhooks import WebhookSettings
 
@@ -28,7 +29,7 @@ NEW_NAMES = {
 """Variables of earlier versions and their new names. An old name is an error, because it would be ignored."""
 
 
-class Settings(WebhookSettings, GeneratorSettings):
+class Settings(ModerationSettings, WebhookSettings, GeneratorSettings):
     """The settings, validated at start. An error names the variable."""
 
     # Addresses and directories
@@ -197,6 +198,10 @@ class Settings(WebhookSettings, GeneratorSettings):
     def _check_durations(self) -> Self:
         if self.heartbeat * 2 > self.lease:
             raise ValueError("heartbeat must be at most half of lease, or a single late heartbeat loses the job")
+        if "hook" in self.moderation_checks and self.moderation_hook is None:
+            raise ValueError("moderation has `hook`, which needs SAFELIGHT_MODERATION_HOOK")
+        if "openai" in self.moderation_checks and self.openai_api_key is None:
+            raise ValueError("moderation has `openai`, which needs SAFELIGHT_OPENAI_API_KEY")
         if self.openai_api_key is not None and self.openai_timeout >= self.attempt_timeout:
             raise ValueError("openai_timeout must be shorter than attempt_timeout, or a billed call may be lost")
         return self

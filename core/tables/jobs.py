@@ -127,6 +127,7 @@ jobs = Table(
     Column("error_code", Text),
     Column("error_message", Text),
     Column("warnings", JSONB, nullable=False, server_default=text("'[]'"), comment="what the model did not see"),
+    Column("moderation", JSONB, comment="core.moderation.Verdict; null: no check ran"),
     Column("created_at", Time, nullable=False, server_default=NOW),
     Column("started_at", Time, comment="of the latest attempt"),
     Column("finished_at", Time),

@@ -18,10 +18,12 @@ from core.redis.notifier import KEY_PREFIX
 from core.settings import Settings
 from worker.generation import microbatch
 from worker.generation.context import Context
+from worker.moderation.moderator import Moderator
 
 log = logging.getLogger(__name__)
 
 settings = Settings()
+Moderator.open(settings)  # a word list or a hook that cannot be used ends the worker at its start
 
 TRANSPORT = {
     "global_keyprefix": KEY_PREFIX,

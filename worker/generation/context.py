@@ -20,6 +20,7 @@ from core.redis.progress import Progress
 from core.settings import Settings
 from core.storage import Storage
 from worker import generators
+from worker.moderation.moderator import Moderator
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Context:
     storage: Storage
     progress: Progress
     notifier: Notifier
+    moderator: Moderator
     name: str
     device: threading.Lock = field(default_factory=threading.Lock)
     """Held while a micro-batch is on the device. Encoding and uploading happen outside it."""
@@ -88,6 +90,7 @@ class Context:
             storage=Storage(settings),
             progress=Progress(settings),
             notifier=Notifier(settings),
+            moderator=Moderator.open(settings),
             name=f"{socket.gethostname()}:{os.getpid()}",
         )
 

@@ -22,8 +22,10 @@ from core.errors import ModelNotFound, StorageUnavailable, first_line
 from core.generation import Stopped
 from core.generation_errors import (
     AttemptTimeout,
+    ContentPolicyViolation,
     GenerationError,
     ModelUnavailable,
+    ModerationUnavailable,
     PostprocessFailed,
     ProviderMayHaveBilled,
     StorageFailed,
@@ -38,6 +40,7 @@ from worker.generation.encode import encode, xmp
 from worker.generation.heartbeat import Heartbeat
 from worker.generation.inputs import read_inputs
 from worker.generation.local import Outcome, execute_locally
+from worker.generation.moderation import check_images, reject_inputs, verdict_of
 from worker.generation.postprocess import apply_filters
 from worker.generation.progress import MicrobatchReporter
 from worker.generation.provider import execute_remotely
@@ -110,7 +113,7 @@ def generate(context: Context, microbatch: Microbatch) -> Mapping[str, Outcome |
     """Generate the images of all jobs. Returns each job's outcome by its id; None if the worker stopped before it."""
     reporter = MicrobatchReporter(context, microbatch.jobs, microbatch.heartbeat)
     try:
-        inputs = read_inputs(context, microbatch.jobs)
+        inputs = reject_inputs(context.moderator, microbatch.jobs, read_inputs(context, microbatch.jobs))
         model = context.catalog.model(microbatch.jobs[0].model)
         if model.is_remote:
             remote_generator = context.remote_generator(model)
@@ -152,13 +155,13 @@ def outcome_statement(
             images = store_paid_images(context, microbatch, job, outcome)
         else:
             images = store_images(context, microbatch, job, outcome)
-    except PostprocessFailed as error:
+    except (ContentPolicyViolation, ModerationUnavailable, PostprocessFailed) as error:
         return failure_statement(context, microbatch, job, error)
     except StorageUnavailable as error:
         return failure_statement(
             context, microbatch, job, StorageFailed(f"The image could not be stored: {error.message}")
         )
-    return jobs.complete(job.id, microbatch.lease, images, outcome.warnings)
+    return jobs.complete(job.id, microbatch.lease, images, outcome.warnings, context.moderator.pass_verdict)
 
 
 def failure_statement(
@@ -170,7 +173,7 @@ def failure_statement(
     if error.retryable or is_retry_permitted:
         delay = context.settings.retry_delay
         return jobs.requeue(job.id, microbatch.lease, error.code, error=error, delay=delay)
-    return jobs.fail(job.id, microbatch.lease, error)
+    return jobs.fail(job.id, microbatch.lease, error, verdict_of(error, context.catalog.model(job.model)))
 
 
 def execute_transition(context: Context, microbatch: Microbatch, job_id: str, transition: Statement[JobRow]) -> None:
@@ -194,10 +197,11 @@ def execute_transition(context: Context, microbatch: Microbatch, job_id: str, tr
 
 
 def store_images(context: Context, microbatch: Microbatch, job: JobRow, outcome: Outcome) -> list[StoredImage]:
-    """Store a job's images. They are not in the database yet.
+    """Moderate and store a job's images. They are not in the database yet.
 
-    Raises PostprocessFailed or StorageUnavailable.
+    Raises ContentPolicyViolation, ModerationUnavailable, PostprocessFailed or StorageUnavailable.
     """
+    check_images(context.moderator, job, outcome.images)
     stored_images: list[StoredImage] = []
     for index, image in enumerate(outcome.images):
         microbatch.heartbeat.report_progress()
@@ -206,11 +210,11 @@ def store_images(context: Context, microbatch: Microbatch, job: JobRow, outcome:
 
 
 def store_paid_images(context: Context, microbatch: Microbatch, job: JobRow, outcome: Outcome) -> list[StoredImage]:
-    """Store images that were paid for: while the storage is unavailable, try again for as long as the lease lasts."""
+    """Store images that were paid for: retry while storage or moderation is unavailable, until the lease ends."""
     while True:
         try:
             return store_images(context, microbatch, job, outcome)
-        except StorageUnavailable as error:
+        except (ModerationUnavailable, StorageUnavailable) as error:
             if not microbatch.heartbeat.is_active(job.id):
                 raise
             log.warning("job %s not stored yet: %s", job.id, error.message)

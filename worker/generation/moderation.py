@@ -1,0 +1,63 @@
+"""Moderates the jobs of a micro-batch: prompts and input images before generation, images after it."""
+
+from collections.abc import Mapping, Sequence
+
+from PIL.Image import Image
+
+from core.catalog import Model
+from core.generation_errors import ContentPolicyViolation, GenerationError, ModerationUnavailable
+from core.moderation import Content, Stage, Verdict
+from core.rows import JobRow
+from worker.generation.inputs import Inputs
+from worker.moderation.moderator import Moderator
+
+JobInputs = Mapping[str, Inputs | GenerationError]
+
+
+def reject_inputs(moderator: Moderator, claimed_jobs: Sequence[JobRow], inputs: JobInputs) -> JobInputs:
+    """The inputs of each job; the error instead, if its prompt or its input image is rejected."""
+    results = dict(inputs)
+    _reject(moderator, results, [_content(job, "prompt") for job in claimed_jobs if job.prompt])
+    if moderator.judges_images:
+        _reject(
+            moderator,
+            results,
+            [
+                _content(job, "input", job_inputs.image)
+                for job in claimed_jobs
+                if isinstance(job_inputs := results[job.id], Inputs) and job_inputs.image is not None
+            ],
+        )
+    return results
+
+
+def check_images(moderator: Moderator, job: JobRow, images: Sequence[Image]) -> None:
+    """Check the generated images of a job. Raises ContentPolicyViolation or ModerationUnavailable."""
+    if not moderator.judges_images:
+        return
+    for violation in moderator.judge([_content(job, "image", image) for image in images]):
+        if violation is not None:
+            raise violation
+
+
+def verdict_of(error: GenerationError, model: Model) -> Verdict | None:
+    """The verdict to store with the error of a job. None: the error has nothing to do with moderation."""
+    if not isinstance(error, ContentPolicyViolation):
+        return None
+    check = "provider" if model.is_remote else "safety_checker"
+    return error.verdict or Verdict(outcome="reject", checks=[check], check=check)
+
+
+def _reject(moderator: Moderator, results: dict[str, Inputs | GenerationError], contents: Sequence[Content]) -> None:
+    try:
+        violations: Sequence[ContentPolicyViolation | None] = moderator.judge(contents)
+    except ModerationUnavailable as error:
+        results.update(dict.fromkeys([content.job_id for content in contents], error))
+        return
+    for content, violation in zip(contents, violations, strict=True):
+        if violation is not None:
+            results[content.job_id] = violation
+
+
+def _content(job: JobRow, stage: Stage, image: Image | None = None) -> Content:
+    return Content(stage, job.prompt, job.id, job.project_id, job.model, image)

@@ -1,0 +1,1 @@
+"""Checks of prompts and images before and after generation (docs/06-operations.md, Moderation)."""
