@@ -18,7 +18,7 @@ from typing import Any, TypedDict
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from core.clock import NOW
 from core.db import Statement
@@ -97,13 +97,24 @@ def submit(new: NewBatch, max_open: int) -> Statement[BatchRow]:
     )
 
 
-def claim(lease: UUID, length: timedelta) -> Statement[ClaimedBatch]:
-    """Claim a batch to validate or finalize that has no valid lease. `lease` is a new token."""
+def claim(
+    lease: UUID, length: timedelta, *, busy: Sequence[str] = (), last_served: Sequence[str] = ()
+) -> Statement[ClaimedBatch]:
+    """Claim a batch to validate or finalize that has no valid lease. `lease` is a new token.
+
+    busy: projects whose batches are not claimed. last_served: projects in the order in which they were served; they
+    come after all others. Among batches of one project, the oldest is first.
+    """
     is_unleased = sa.or_(batches.c.lease.is_(None), batches.c.lease_expires_at <= NOW)
+    turn = sa.func.array_position(sa.literal(list(last_served), ARRAY(sa.Text)), batches.c.project_id)
     pick = (
         sa.select(batches.c.id)
-        .where(_in_status(BatchStatus.VALIDATING, BatchStatus.FINALIZING), is_unleased)
-        .order_by(batches.c.id)
+        .where(
+            _in_status(BatchStatus.VALIDATING, BatchStatus.FINALIZING),
+            is_unleased,
+            batches.c.project_id != sa.all_(sa.literal(list(busy), ARRAY(sa.Text))),
+        )
+        .order_by(turn.nulls_first(), batches.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
         .cte("pick")

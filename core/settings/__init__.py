@@ -158,6 +158,10 @@ class Settings(ModerationSettings, WebhookSettings, GeneratorSettings):
     batch_poll: Duration = Field(
         timedelta(milliseconds=500), description="Interval at which the batch processor looks for batches to process."
     )
+    batch_readers: Annotated[int, Ge(2), Le(64)] = Field(
+        8,
+        description="Maximum number of batches that a sweep reads or writes files for at once; one for each project.",
+    )
     max_batches: Annotated[int, Ge(1)] = Field(100, description="Maximum number of unfinished batches per project.")
     max_batch_body_bytes: Annotated[int, Ge(1024)] = Field(
         16_000_000, description="Maximum size of the JSON body of a batch that contains its prompts or requests."

@@ -1,5 +1,8 @@
 """The batch processor: reads input files, stops cancelled batches, writes output files. `run` is the loop.
 
+Several threads read and write, each for one batch, and no two for one project: a project with long batches does not
+delay the batches of others. The project that was served longest ago is next.
+
 One batch processor at a time works on a batch, under a lease with a token; if it dies, the lease runs out and another
 one claims the batch. Its rows and files count only with its last statement, which shows the token: a batch has all its
 jobs or none, and its files once, however often the work was repeated.
@@ -9,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TypeVar
 from uuid import uuid4
@@ -43,6 +47,8 @@ LEASE = timedelta(seconds=30)
 RENEWAL_SECONDS = 5.0
 CANCEL_CHUNK = 1000
 PAGE = 500
+MAX_PROJECTS = 1000
+"""Projects whose turn is remembered."""
 
 
 class Superseded(Exception):
@@ -50,7 +56,7 @@ class Superseded(Exception):
 
 
 class BatchProcessor:
-    """Processes batches, one at a time."""
+    """Processes the batches of several projects at once, one of each project."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -60,54 +66,80 @@ class BatchProcessor:
         self._progress = Progress(settings)
         self._notifier = Notifier(settings)
         self._decoders = Decoders(settings)
+        # A batch that is inserted holds a connection, and the loops need one each.
+        self._readers = min(settings.batch_readers, max(1, settings.database_pool_size - 2))
+        self._threads = ThreadPoolExecutor(self._readers, "batch")
+        self._order = FairOrder()
+        self._is_free = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
-        """Process batches until `stop` is set."""
+        """Process batches until `stop` is set; then wait for the batches in progress."""
+        advancing = threading.Thread(target=self._repeat, args=[self.advance, stop, stop], name="advance batches")
+        advancing.start()
+        self._repeat(self._start_batches, stop, self._is_free)
+        self._threads.shutdown()
+        advancing.join()
+        self.close()
+
+    def _repeat(self, action: Callable[[], None], stop: threading.Event, pause: threading.Event) -> None:
+        """Run an action every `batch_poll`, and when `pause` is set. No error ends the loop."""
         while not stop.is_set():
             try:
-                if self.process_next():
-                    continue
+                action()
             except UNAVAILABLE as error:
                 log.warning("the database is unavailable: %s", first_line(error))
-            except StorageUnavailable as error:
-                log.warning("the storage is unavailable, the batch waits: %s", error.message)
             except Exception:  # whatever it was, the loop goes on: without it no batch is processed
                 log.exception("the batch processor failed and goes on")
-            stop.wait(self._settings.batch_poll.total_seconds())
-        self.close()
+            pause.wait(self._settings.batch_poll.total_seconds())
 
     def close(self) -> None:
         """Close the connections and end the decoders."""
         self._decoders.close()
         self._database.close()
 
-    def process_next(self) -> bool:
-        """Advance batches; then read or finish one. Returns whether there was one."""
-        self.advance()
-        rows = self._database.execute(batches.claim(uuid4(), LEASE))
-        for row in rows:
-            lease = BatchLease(self._database, row, self.advance)
-            try:
-                is_new = row.status == BatchStatus.VALIDATING
-                self._publish([self.read_batch(lease) if is_new else self.finish(lease)])
-            except Superseded:
-                log.info("batch %s was cancelled or claimed by another batch processor", row.id)
-            except (*UNAVAILABLE, StorageUnavailable):
-                raise
-            except Exception:  # whatever it was, it concerns this batch alone; its lease delays it behind the others
-                log.exception("batch %s failed and is tried again in %s", row.id, LEASE)
-        return bool(rows)
+    def _start_batches(self) -> None:
+        """Start batches while a thread is free. Each is the next of a project that has none in progress."""
+        self._is_free.clear()
+        while len(busy := self._order.in_progress) < self._readers:
+            rows = self._database.execute(
+                batches.claim(uuid4(), LEASE, busy=sorted(busy), last_served=self._order.last_served)
+            )
+            if not rows:
+                return
+            self._order.begin(rows[0].project_id)
+            self._threads.submit(self._process, BatchLease(self._database, rows[0]))
+
+    def _process(self, lease: "BatchLease") -> None:
+        """Read or finish a batch."""
+        batch = lease.batch
+        try:
+            is_new = batch.status == BatchStatus.VALIDATING
+            self._publish([self.read_batch(lease) if is_new else self.finish(lease)])
+        except Superseded:
+            log.info("batch %s was cancelled or claimed by another batch processor", batch.id)
+        except UNAVAILABLE as error:
+            log.warning("the database is unavailable: %s", first_line(error))
+        except StorageUnavailable as error:
+            log.warning("the storage is unavailable, the batch waits: %s", error.message)
+        except Exception:  # whatever it was, it concerns this batch alone; its lease delays it behind the others
+            log.exception("batch %s failed and is tried again in %s", batch.id, LEASE)
+        finally:
+            self._order.end(batch.project_id)
+            self._is_free.set()
 
     def advance(self) -> None:
-        """Advance batches that need no file I/O. Also called while a long batch is read or written."""
-        self.cancel_jobs()
+        """Advance batches that need no file I/O."""
         self._publish(self._database.execute(batches.finalize()))
+        while batch_ids := self._database.execute(batches.list_cancelling()):
+            if not any([self._cancel_jobs(batch_id) for batch_id in batch_ids]):
+                return
 
-    def cancel_jobs(self) -> None:
-        """Cancel the jobs of cancelled and expired batches."""
-        for batch_id in self._database.execute(batches.list_cancelling()):
-            while rows := self._database.execute(jobs.cancel_batch_jobs(batch_id, CANCEL_CHUNK)):
-                self._progress.publish_changes([job.id for job in rows if job.status == JobStatus.IN_PROGRESS])
+    def _cancel_jobs(self, batch_id: str) -> bool:
+        """Cancel some jobs of a cancelled batch. Returns whether it had any. Other batches advance meanwhile."""
+        rows = self._database.execute(jobs.cancel_batch_jobs(batch_id, CANCEL_CHUNK))
+        self._progress.publish_changes([job.id for job in rows if job.status == JobStatus.IN_PROGRESS])
+        self._publish(self._database.execute(batches.finalize()))
+        return bool(rows)
 
     def read_batch(self, lease: "BatchLease") -> BatchRow:
         """Read a batch's lines. All of them become jobs or, where one is invalid, none."""
@@ -232,17 +264,48 @@ def _starts(transaction: Transaction, project_id: str, flows: Mapping[Flow, Flow
     return starts
 
 
+class FairOrder:
+    """The projects whose batches are in progress, and the order in which projects were served. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._in_progress: set[str] = set()
+        self._last_served: dict[str, None] = {}  # in order
+
+    @property
+    def in_progress(self) -> set[str]:
+        """The projects that have a batch in progress."""
+        with self._lock:
+            return set(self._in_progress)
+
+    @property
+    def last_served(self) -> list[str]:
+        """Projects by their last batch, the oldest first. Those that were never served are not in it."""
+        return list(self._last_served)
+
+    def begin(self, project_id: str) -> None:
+        """A batch of a project begins. For one thread."""
+        with self._lock:
+            self._in_progress.add(project_id)
+        self._last_served.pop(project_id, None)
+        self._last_served[project_id] = None
+        while len(self._last_served) > MAX_PROJECTS:
+            del self._last_served[next(iter(self._last_served))]
+
+    def end(self, project_id: str) -> None:
+        """The batch of a project ended."""
+        with self._lock:
+            self._in_progress.discard(project_id)
+
+
 class BatchLease:
-    """The lease of a claimed batch. Each renewal also calls `meanwhile`.
+    """The lease of a claimed batch.
 
     renewal: seconds after which it is renewed.
     """
 
-    def __init__(
-        self, database: Database, batch: ClaimedBatch, meanwhile: Callable[[], None], renewal: float = RENEWAL_SECONDS
-    ) -> None:
+    def __init__(self, database: Database, batch: ClaimedBatch, renewal: float = RENEWAL_SECONDS) -> None:
         self._database = database
-        self._meanwhile = meanwhile
         self._renewal = renewal
         self._renewed_at = time.monotonic()
         self.batch = batch
@@ -264,4 +327,3 @@ class BatchLease:
         """Renew the lease if that was not done for a while. Raises Superseded."""
         if time.monotonic() - self._renewed_at > self._renewal:
             self.renew()
-            self._meanwhile()

@@ -1,0 +1,1 @@
+"""Attacks by clients, and what the other clients notice of them."""

@@ -1,0 +1,240 @@
+"""Slow work of one project does not delay another's: an attacker and a neighbour share a Safelight.
+
+The short tests compare orders, not times: the neighbour is served while the attacker's work still waits. Those marked
+`hostile` measure how much longer the neighbour waits than on an idle Safelight.
+"""
+
+import base64
+import json
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from cli.local.embedded import EmbeddedValkey
+from core import keys
+from tests.images import an_image, data_url, encode
+from tests.receiver import Receiver, hang
+from tests.stack import Stack, body
+from tests.waiting import PATIENCE, until
+
+MAX_RATIO = 3.0
+"""How many times as long as on an idle Safelight a neighbour may wait."""
+
+LARGE = "data:image/png;base64," + base64.b64encode(encode(Image.new("1", (8000, 4000)))).decode()
+"""An image of 32 megapixels in 5 kB."""
+
+EDIT = {"prompt": "a cat", "model": "elsewhere", "size": "64x64", "operation": "edit"}
+
+
+@dataclass(frozen=True, slots=True)
+class Projects:
+    """Two projects of one Safelight."""
+
+    stack: Stack
+    attacker: httpx.Client
+    neighbour: httpx.Client
+
+
+@pytest.fixture(scope="module")
+def projects(directory: Path, fresh_database: Callable[[], str], valkey: EmbeddedValkey) -> Iterator[Projects]:
+    with Stack(directory / "fairness", fresh_database(), valkey.url, SAFELIGHT_AUTH="on") as stack:
+        stack.api()
+        stack.sweep()
+        with client(stack, "attacker") as attacker, client(stack, "neighbour") as neighbour:
+            for http_client in (attacker, neighbour):
+                edit(http_client)  # starts the decoders
+            yield Projects(stack, attacker, neighbour)
+
+
+def client(stack: Stack, name: str) -> httpx.Client:
+    (project_id,) = stack.database.execute(keys.add_project(name))
+    key = keys.new_key()
+    stack.database.execute(keys.add(key, project_id, name))
+    limits = httpx.Limits(max_connections=200)
+    headers = {"authorization": f"Bearer {key}"}
+    return httpx.Client(base_url=stack.url, headers=headers, timeout=PATIENCE, limits=limits)
+
+
+def edit(http_client: httpx.Client) -> None:
+    answer = http_client.post("/v1/jobs", json=EDIT | {"image": data_url(an_image((512, 512)))})
+    assert answer.status_code == 202, answer.text
+
+
+def read_job(http_client: httpx.Client) -> None:
+    assert http_client.get("/v1/jobs", params={"limit": 1}).status_code == 200
+
+
+def read_batch(http_client: httpx.Client) -> None:
+    """A batch of one line, until it was read."""
+    batch = submit_lines(http_client, [{"prompt": "a cat", "model": "elsewhere", "size": "64x64"}])
+    until(lambda: status(http_client, batch) == "in_progress")
+    http_client.post(f"/v1/batches/{batch}/cancel")
+
+
+def dry_run(http_client: httpx.Client, lines: int = 1) -> None:
+    requests = [{"prompt": f"cat {n}", "model": "elsewhere", "size": "64x64"} for n in range(lines)]
+    answer = http_client.post("/v1/batches", json={"requests": requests, "dry_run": True})
+    assert answer.status_code == 200, answer.text
+
+
+def submit_lines(http_client: httpx.Client, requests: list[dict[str, Any]]) -> str:
+    lines = [
+        {"custom_id": f"line {n}", "method": "POST", "url": "/v1/jobs", "body": request}
+        for n, request in enumerate(requests)
+    ]
+    content = "\n".join(map(json.dumps, lines)).encode()
+    file = http_client.post("/v1/files", data={"purpose": "batch"}, files={"file": ("a.jsonl", content)})
+    assert file.status_code == 200, file.text
+    batch = http_client.post("/v1/batches", json={"input_file_id": body(file)["id"], "endpoint": "/v1/jobs"})
+    assert batch.status_code == 200, batch.text
+    return str(body(batch)["id"])
+
+
+def status(http_client: httpx.Client, batch_id: str) -> str:
+    return str(body(http_client.get(f"/v1/batches/{batch_id}"))["status"])
+
+
+def large_edit(http_client: httpx.Client) -> None:
+    http_client.post("/v1/jobs", json=EDIT | {"image": {"image_url": LARGE}})
+
+
+def large_batch(http_client: httpx.Client, lines: int = 60) -> str:
+    # Each image differs in its metadata, so that none is taken from the cache.
+    images = [encode(Image.new("1", (8000, 4000)), dpi=(n + 1, n + 1)) for n in range(lines)]
+    urls = ["data:image/png;base64," + base64.b64encode(image).decode() for image in images]
+    return submit_lines(http_client, [EDIT | {"image": {"image_url": url}} for url in urls])
+
+
+def slow_jpeg(http_client: httpx.Client) -> None:
+    files = {"image": ("a.jpg", b"\xff\xd8" + b"\xff" * 20_000_000)}
+    http_client.post("/v1/images/edits", data={"prompt": "a cat", "model": "elsewhere"}, files=files)
+
+
+@contextmanager
+def webhook_endpoint(http_client: httpx.Client) -> Iterator[str]:
+    """An endpoint that never responds."""
+    with Receiver(hang) as receiver:
+        fields = {"name": "slow", "url": receiver.url(), "event_types": ["job.completed"]}
+        yield str(body(http_client.post("/v1/webhook_endpoints", json=fields))["id"])
+
+
+def send_test(endpoint_id: str, http_client: httpx.Client) -> int:
+    path = f"/v1/webhook_endpoints/{endpoint_id}/test"
+    return http_client.post(path, json={"event_type": "job.completed"}).status_code
+
+
+# Short tests
+
+
+def test_a_batch_is_read_while_another_projects_images_are_decoded(projects: Projects) -> None:
+    batches = [large_batch(projects.attacker, 20) for _ in range(2)]
+
+    read_batch(projects.neighbour)
+
+    assert [status(projects.attacker, batch) for batch in batches] == ["validating"] * 2
+    for batch in batches:
+        projects.attacker.post(f"/v1/batches/{batch}/cancel")
+
+
+def test_an_edit_is_accepted_while_another_projects_images_are_decoded(projects: Projects) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        edits = [threads.submit(large_edit, projects.attacker) for _ in range(8)]
+        edit(projects.neighbour)
+        assert not all(future.done() for future in edits)
+
+
+def test_webhook_tests_delay_nothing_and_have_a_limit(projects: Projects) -> None:
+    with ThreadPoolExecutor(40) as threads, webhook_endpoint(projects.attacker) as endpoint_id:
+        tests = [threads.submit(send_test, endpoint_id, projects.attacker) for _ in range(40)]
+        until(lambda: sum(test.done() for test in tests) == 38)
+        edit(projects.neighbour)
+
+        assert [test.result() for test in tests if test.done()] == [429] * 38
+    assert sorted({test.result() for test in tests}) == [400, 429]
+
+
+# Measurements
+
+
+PROBES: dict[str, Callable[[httpx.Client], None]] = {
+    "edit": edit,
+    "read a job": read_job,
+    "dry run": dry_run,
+    "batch of one line": read_batch,
+}
+
+
+@contextmanager
+def repeated(call: Callable[[httpx.Client], object], http_client: httpx.Client, threads: int) -> Iterator[None]:
+    """Repeat a call in so many threads."""
+    stop = threading.Event()
+
+    def repeat() -> None:
+        while not stop.is_set():
+            call(http_client)
+
+    with ThreadPoolExecutor(threads) as executor:
+        for _ in range(threads):
+            executor.submit(repeat)
+        yield
+        stop.set()
+
+
+@contextmanager
+def batches_of_large_images(projects: Projects) -> Iterator[None]:
+    batches = [large_batch(projects.attacker) for _ in range(8)]
+    yield
+    assert status(projects.attacker, batches[-1]) == "validating", "the attack lasted as long as the measurement"
+    for batch in batches:
+        projects.attacker.post(f"/v1/batches/{batch}/cancel")
+
+
+@contextmanager
+def webhook_tests(projects: Projects) -> Iterator[None]:
+    with (
+        webhook_endpoint(projects.attacker) as endpoint_id,
+        repeated(partial(send_test, endpoint_id), projects.attacker, 2),
+    ):
+        yield
+
+
+ATTACKS: dict[str, Callable[[Projects], Any]] = {
+    "batches of large images": batches_of_large_images,
+    "edits of large images": lambda projects: repeated(large_edit, projects.attacker, 16),
+    "slow JPEGs": lambda projects: repeated(slow_jpeg, projects.attacker, 4),
+    "webhook tests": webhook_tests,
+    "dry runs": lambda projects: repeated(partial(dry_run, lines=20_000), projects.attacker, 4),
+}
+
+
+def p95(call: Callable[[httpx.Client], None], http_client: httpx.Client, count: int = 20) -> float:
+    """The 95th percentile of a call's time in seconds."""
+    times = []
+    for _ in range(count):
+        began = time.perf_counter()
+        call(http_client)
+        times.append(time.perf_counter() - began)
+    return statistics.quantiles(times, n=20)[-1]
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_neighbour_waits_hardly_longer_during(projects: Projects, attack: str) -> None:
+    idle = {name: p95(call, projects.neighbour) for name, call in PROBES.items()}
+    with ATTACKS[attack](projects):
+        busy = {name: p95(call, projects.neighbour) for name, call in PROBES.items()}
+    ratios = {name: busy[name] / idle[name] for name in PROBES}
+    for name, ratio in ratios.items():
+        print(f"{attack}: {name}: p95 {1000 * idle[name]:.0f} ms -> {1000 * busy[name]:.0f} ms, {ratio:.1f} times")
+    assert max(ratios.values()) <= MAX_RATIO
