@@ -88,7 +88,7 @@ def test_a_second_one_on_the_same_directory_says_who_is_running(up: Process, ter
 
 def test_keys_are_made_shown_and_revoked_beside_it(up: Process, terminal: Terminal) -> None:
     key = terminal.run("keys", "create", "phone", "--project", "home").stdout.strip()
-    (line,) = terminal.run("keys", "list").stdout.splitlines()
+    (_, line) = terminal.run("keys", "list").stdout.splitlines()
     assert line.endswith("phone")
     assert key[:9] in line
     assert key not in line
