@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.authentication import Project, requires
+from api.authentication import CurrentCaller, requires
 from api.deps import AppContext, Body
 from api.jobs.idempotency import Key
 from api.openai.bodies import as_json
@@ -44,13 +44,13 @@ class ImageUrl(BaseModel):
 )
 @requires(Scope.SUBMIT)
 async def generate_image(
-    request: Request, body: Body, context: AppContext, project_id: Project, idempotency_key: Key = None
+    request: Request, body: Body, context: AppContext, caller: CurrentCaller, idempotency_key: Key = None
 ) -> Response:
     """Generate one image with the default model and its default parameters, and wait for it."""
     return await generate_images(
         request,
         context,
-        project_id,
+        caller,
         "generation",
         GenerateRequest(prompt=parse(PromptRequest, body).prompt),
         idempotency_key,

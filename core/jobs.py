@@ -56,6 +56,7 @@ class NewJob:
     inputs: Mapping[str, str] = field(default_factory=dict)  # ids of files: image, mask
     project_priority: int = 0  # within the project, beyond `priority`
     retried_from: str | None = None
+    api_key_id: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     webhook: Mapping[str, Any] | None = None  # of this job: url, events, secret
 

@@ -58,6 +58,7 @@ class JobRow:
     metadata: dict[str, str]
     webhook: WebhookJson | None
     retried_from: str | None
+    api_key_id: str | None
     batch_id: str | None
     batch_index: int | None
     custom_id: str | None
@@ -187,6 +188,7 @@ class BatchRow:
     metadata: dict[str, str]
     webhook: WebhookJson | None
     retried_from: str | None
+    api_key_id: str | None
     total: int
     model: str | None
     cost: float

@@ -12,7 +12,7 @@ from annotated_types import Ge, Le
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from api.authentication import Project, requires
+from api.authentication import CurrentCaller, Project, requires
 from api.batches.estimate import estimate
 from api.batches.submission import KeyedRequest, insert_batch, submit
 from api.context import Context
@@ -64,12 +64,13 @@ JSON_BODY = {
     openapi_extra=JSON_BODY,
 )
 @requires(Scope.SUBMIT)
-async def create(request: Request, context: AppContext, project_id: Project, idempotency_key: Key = None) -> Response:
+async def create(request: Request, context: AppContext, caller: CurrentCaller, idempotency_key: Key = None) -> Response:
     """Submit many prompts or requests at once.
 
     Prompts are validated and queued before the response. Requests, and the lines of a file, are validated after the
     response: the status becomes `in_progress`, or `failed` with the errors of all lines.
     """
+    project_id = caller.project_id
     body = await body_up_to(request, context.settings.max_batch_body_bytes)
     batch_request = await context.threads.parsing.run(project_id, parse, BatchRequest, body, MAX_BATCH_SEPARATORS)
     if batch_request.dry_run:
@@ -83,7 +84,7 @@ async def create(request: Request, context: AppContext, project_id: Project, ide
         keyed_request = KeyedRequest(idempotency.check(idempotency_key), fingerprint)
         if response := await _replay(context, project_id, keyed_request):
             return response
-    batch = await submit(context, project_id, batch_request, keyed_request)
+    batch = await submit(context, caller, batch_request, keyed_request)
     if batch is not None:
         return answer(batch)
     response = None if keyed_request is None else await _replay(context, project_id, keyed_request)
@@ -142,8 +143,9 @@ async def cancel(batch_id: str, context: AppContext, project_id: Project) -> Res
     responses=NO_BATCH | TOO_MANY | {409: ERROR | {"description": "The batch is not final, or no line failed."}},
 )
 @requires(Scope.SUBMIT)
-async def retry(batch_id: str, context: AppContext, project_id: Project) -> Response:
+async def retry(batch_id: str, context: AppContext, caller: CurrentCaller) -> Response:
     """Create a new batch of the lines that did not complete. A second retry returns the same batch."""
+    project_id = caller.project_id
     row = await batch_row(context, project_id, batch_id)
     if not BatchStatus(row.status).is_final:
         raise BatchNotFinal(f"{batch_id} is {row.status}; its lines can be retried when it is final.")
@@ -159,6 +161,7 @@ async def retry(batch_id: str, context: AppContext, project_id: Project) -> Resp
         metadata=row.metadata,
         webhook=row.webhook,
         retried_from=row.id,
+        api_key_id=caller.key_id,
     )
     if not await context.database.execute(batches.get_retry(project_id, batch_id)):
         with suppress(ConstraintViolation):  # another request was first

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from api.callers import Caller
 from api.context import Context
 from api.jobs.idempotency import store
 from core import fairness, files, idempotency, priorities
@@ -38,11 +39,13 @@ class KeyedRequest:
 
 
 async def submit(
-    context: Context, project_id: str, request: BatchRequest, keyed_request: KeyedRequest | None
+    context: Context, caller: Caller, request: BatchRequest, keyed_request: KeyedRequest | None
 ) -> BatchObject | None:
     """Insert a batch. None: its key is in use, and nothing was inserted. Raises InvalidRequest, TooManyBatches."""
+    project_id = caller.project_id
     new_batch = NewBatch(
         project_id=project_id,
+        api_key_id=caller.key_id,
         endpoint=request.target_endpoint,
         completion_window=request.window,
         parameters=request.shared_parameters,
@@ -52,7 +55,7 @@ async def submit(
         webhook=None if request.webhook is None else check_webhook(request.webhook, context.settings),
     )
     if request.prompts is not None:
-        template = template_job(context, project_id, request, request.prompts)
+        template = replace(template_job(context, project_id, request, request.prompts), api_key_id=caller.key_id)
         return await _insert_with_jobs(context, new_batch, template, request.prompts, keyed_request)
     if request.requests is not None:
         file = await _store_requests(context, project_id, request.requests, request.target_endpoint)

@@ -8,7 +8,7 @@ from annotated_types import Ge, Le
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 
-from api.authentication import Project, requires
+from api.authentication import CurrentCaller, Project, requires
 from api.context import Context
 from api.deps import AppContext, Body
 from api.inputs import read_inputs, store_inputs
@@ -80,10 +80,11 @@ async def show(context: Context, project_id: str, job_id: str) -> JobObject:
 async def submit(
     body: Body,
     context: AppContext,
-    project_id: Project,
+    caller: CurrentCaller,
     idempotency_key: Key = None,
 ) -> Response:
     """Submit a job. The response comes as soon as the job is stored; the images follow later."""
+    project_id = caller.project_id
     request = parse(JobRequest, body)
     find_model(request, context.catalog)
     key = None if idempotency_key is None or request.dry_run else idempotency.check(idempotency_key)
@@ -92,7 +93,7 @@ async def submit(
     if key and request.image is not None and (response := await _replay(context, project_id, key, fingerprint)):
         return response
     inputs = await read_inputs(context, project_id, request)
-    job = plan(request, context.catalog, context.settings, project_id, inputs=inputs.ids)
+    job = plan(request, context.catalog, context.settings, project_id, inputs=inputs.ids, api_key_id=caller.key_id)
     if request.dry_run:
         return answer(_estimate(job))
     if key:
@@ -242,14 +243,23 @@ async def cancel(job_id: str, context: AppContext, project_id: Project) -> Respo
     responses=NOT_FOUND | {409: ERROR | {"description": "The job is not failed, cancelled or expired."}},
 )
 @requires(Scope.SUBMIT)
-async def retry(job_id: str, context: AppContext, project_id: Project) -> Response:
+async def retry(job_id: str, context: AppContext, caller: CurrentCaller) -> Response:
     """Retry a failed, cancelled or expired job as a new job with the same seed. A second retry returns the same job."""
+    project_id = caller.project_id
     row = await job_row(context, project_id, job_id)
     if row.status not in (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED):
         raise JobNotRetryable(f"{job_id} is {row.status}; only a failed, cancelled or expired job can be retried.")
     request = request_of(row)
     await read_inputs(context, project_id, request)  # its input images may be deleted by now
-    job = plan(request, context.catalog, context.settings, project_id, inputs=row.inputs, retried_from=job_id)
+    job = plan(
+        request,
+        context.catalog,
+        context.settings,
+        project_id,
+        inputs=row.inputs,
+        api_key_id=caller.key_id,
+        retried_from=job_id,
+    )
     try:
         (retry_row,) = await context.database.execute(jobs.submit(job))
     except ConstraintViolation:

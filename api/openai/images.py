@@ -13,7 +13,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from api.authentication import Project, requires
+from api.authentication import Caller, CurrentCaller, requires
 from api.context import Context
 from api.deps import AppContext, Body
 from api.inputs import read_inputs
@@ -68,11 +68,11 @@ def _body(content: dict[str, Any]) -> dict[str, Any]:
 )
 @requires(Scope.SUBMIT)
 async def generate(
-    request: Request, body: Body, context: AppContext, project_id: Project, idempotency_key: Key = None
+    request: Request, body: Body, context: AppContext, caller: CurrentCaller, idempotency_key: Key = None
 ) -> Response:
     """Generate images from a prompt and wait for them."""
     parameters = parse(GenerateRequest, body)
-    return await generate_images(request, context, project_id, "generation", parameters, idempotency_key)
+    return await generate_images(request, context, caller, "generation", parameters, idempotency_key)
 
 
 @router.post(
@@ -83,10 +83,10 @@ async def generate(
     openapi_extra=_body(as_form(EditRequest, "image", "prompt") | as_json(EditRequest)),
 )
 @requires(Scope.SUBMIT)
-async def edit(request: Request, context: AppContext, project_id: Project, idempotency_key: Key = None) -> Response:
+async def edit(request: Request, context: AppContext, caller: CurrentCaller, idempotency_key: Key = None) -> Response:
     """Change an image where its mask is transparent, or all of it without a mask, and wait for the result."""
     parameters = await read_request(request, context, EditRequest)
-    return await generate_images(request, context, project_id, "edit", parameters, idempotency_key)
+    return await generate_images(request, context, caller, "edit", parameters, idempotency_key)
 
 
 @router.post(
@@ -97,23 +97,23 @@ async def edit(request: Request, context: AppContext, project_id: Project, idemp
     openapi_extra=_body(as_form(VariationRequest, "image") | as_json(VariationRequest)),
 )
 @requires(Scope.SUBMIT)
-async def vary(request: Request, context: AppContext, project_id: Project, idempotency_key: Key = None) -> Response:
+async def vary(request: Request, context: AppContext, caller: CurrentCaller, idempotency_key: Key = None) -> Response:
     """Generate variations of an image and wait for them."""
     parameters = await read_request(request, context, VariationRequest)
-    return await generate_images(request, context, project_id, "variation", parameters, idempotency_key)
+    return await generate_images(request, context, caller, "variation", parameters, idempotency_key)
 
 
 async def generate_images(
     request: Request,
     context: Context,
-    project_id: str,
+    caller: Caller,
     operation: Operation,
     parameters: ImagesRequest,
     key: str | None,
     render_images: Callable[[ImagesResponse], Response] = answer,
 ) -> Response:
     """Submit a job, or resume the job of an earlier attempt, and return its images when they are done."""
-    call = _ImagesCall(request, context, project_id, parameters, job_request(parameters, operation), key)
+    call = _ImagesCall(request, context, caller, parameters, job_request(parameters, operation), key)
     job, headers = await call.submit_or_resume()
     if prefers_async(request.headers):
         headers["preference-applied"] = "respond-async"
@@ -135,10 +135,15 @@ class _ImagesCall:
 
     http: Request
     context: Context
-    project_id: str
+    caller: Caller
     parameters: ImagesRequest
     job: JobRequest
     key: str | None
+
+    @property
+    def project_id(self) -> str:
+        """The project of the caller."""
+        return self.caller.project_id
 
     async def submit_or_resume(self) -> tuple[JobRow, dict[str, str]]:
         """The job of this call, new or of an earlier attempt, and the headers that say which. Raises QueueFull."""
@@ -184,7 +189,9 @@ class _ImagesCall:
     async def _plan(self) -> tuple[NewJob, Inputs]:
         inputs = await read_inputs(self.context, self.project_id, self.job)
         settings, catalog = self.context.settings, self.context.catalog
-        return plan(self.job, catalog, settings, self.project_id, inputs=inputs.ids), inputs
+        return plan(
+            self.job, catalog, settings, self.project_id, inputs=inputs.ids, api_key_id=self.caller.key_id
+        ), inputs
 
     def _fingerprint(self) -> bytes:
         return retry_fingerprint(self.http.headers, self.http.url.path, self.parameters)

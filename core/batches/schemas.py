@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from core.batches.transitions import RATE_WINDOW
-from core.responses.job import WebhookOfJob, seconds
+from core.responses.job import WebhookOfJob, is_none, seconds
 from core.rows import ShownBatch
 from core.status import BatchStatus, JobStatus
 
@@ -95,6 +95,9 @@ class BatchObject(BaseModel):
     parameters: dict[str, Any] = Field(description="The parameters for all lines.")
     webhook: WebhookOfJob | None
     retried_from: str | None = Field(description="The batch whose unsuccessful lines this batch retries.")
+    api_key_id: str | None = Field(
+        None, description="The API key that submitted the batch; absent without one.", exclude_if=is_none
+    )
     urls: BatchUrls
 
 
@@ -148,6 +151,7 @@ def batch_object(row: ShownBatch, base_url: str) -> BatchObject:
         parameters=row.parameters,
         webhook=None if row.webhook is None else WebhookOfJob(url=row.webhook["url"], events=row.webhook["events"]),
         retried_from=row.retried_from,
+        api_key_id=row.api_key_id,
         urls=BatchUrls(
             self=url,
             cancel=f"{url}/cancel",

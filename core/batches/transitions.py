@@ -50,6 +50,7 @@ class NewBatch:
     metadata: Mapping[str, str] = field(default_factory=dict)
     webhook: Mapping[str, Any] | None = None
     retried_from: str | None = None
+    api_key_id: str | None = None
     total: int = 0
     model: str | None = None
     cost: float = 0.0

@@ -42,6 +42,7 @@ class BatchCheck:
         read_inputs: ReadInputs,
         rows: JobRows | None = None,
         response_format: str = "url",
+        api_key_id: str | None = None,
     ) -> None:
         self._catalog = catalog
         self._settings = settings
@@ -49,6 +50,7 @@ class BatchCheck:
         self._read_input = read_inputs
         self._rows = rows
         self._response_format = response_format
+        self._api_key_id = api_key_id
         self._lines_by_name: dict[str, int] = {}
         self._input_cache: dict[bytes, Mapping[str, str]] = {}
         self._template: tuple[JobRequest, NewJob, Model] | None = None
@@ -135,6 +137,7 @@ class BatchCheck:
                 self._settings,
                 self._project_id,
                 inputs=self._inputs(request),
+                api_key_id=self._api_key_id,
                 is_repeat=line_request.is_repeat,
             )
             self._template = request, job, self._catalog.model(job.model)

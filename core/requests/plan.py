@@ -27,6 +27,7 @@ def plan(
     project_id: str,
     *,
     inputs: Mapping[str, str] | None = None,
+    api_key_id: str | None = None,
     retried_from: str | None = None,
     is_repeat: bool = False,
 ) -> NewJob:
@@ -59,6 +60,7 @@ def plan(
         max_attempts=settings.max_attempts,
         ttl=settings.job_ttl if request.expires_after is None else timedelta(seconds=request.expires_after),
         inputs=inputs,
+        api_key_id=api_key_id,
         retried_from=retried_from,
         metadata=request.metadata,
         webhook=None if request.webhook is None else check_webhook(request.webhook, settings),

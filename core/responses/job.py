@@ -61,6 +61,11 @@ class ImageObject(BaseModel):
     created_at: int
 
 
+def is_none(value: object) -> bool:
+    """Whether a field has no value; such a field is left out of the JSON (`exclude_if`)."""
+    return value is None
+
+
 class JobInput(BaseModel):
     """An input image of a job. `GET /v1/files/{file_id}/content` returns it."""
 
@@ -128,6 +133,9 @@ class JobObject(ResolvedParameters, JobHead):
     warnings: list[JobWarning] = Field(description="Warnings about a completed job; usually empty.")
     moderation: Verdict | None = Field(None, description="The result of moderation, if any check ran.")
     retried_from: str | None
+    api_key_id: str | None = Field(
+        None, description="The API key that submitted the job; absent without one.", exclude_if=is_none
+    )
     batch_id: str | None = Field(None, description="Batch that the job belongs to.")
     batch_index: int | None = Field(None, description="Index of the job's line in the batch, from 0.")
     custom_id: str | None = Field(None, description="The `custom_id` of the job's line in the batch.")
@@ -210,7 +218,7 @@ def seconds(moment: datetime | None) -> int | None:
 
 _JOB_FIELDS = (
     "id", "status", "operation", "model", "prompt", "n", "metadata", "attempts", "queue_position",
-    "retried_from", "warnings", "moderation", "batch_id", "batch_index", "custom_id",
+    "retried_from", "api_key_id", "warnings", "moderation", "batch_id", "batch_index", "custom_id",
 )  # fmt: skip
 
 

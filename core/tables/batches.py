@@ -38,6 +38,7 @@ batches = Table(
     Column("metadata", JSONB, nullable=False, server_default=text("'{}'")),
     Column("webhook", JSONB, comment="the batch's own receiver: url, events, secret"),
     Column("retried_from", Text, comment="the batch whose failed lines these are"),
+    Column("api_key_id", Text, comment="the key that submitted it"),
     # What was found when it was read
     Column("total", Integer, nullable=False, server_default=text("0"), comment="lines"),
     Column("model", Text, comment="null: not known yet, or several"),

@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from http.client import HTTPResponse
@@ -26,8 +27,10 @@ from core.tables import DEFAULT_PROJECT, api_keys
 from tests.images import an_image, encode
 from tests.stack import Stack, body
 from tests.waiting import PATIENCE, until
+from worker.batches.processor import BatchProcessor
 
 MINUTE = timedelta(minutes=1)
+SMALL = {"prompt": "x", "size": "64x64"}
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +180,32 @@ def test_the_command_creates_lists_and_revokes_keys(guarded: Stack) -> None:
     assert revoked.endswith("is revoked.\n")
     assert "revoked " in safelight("list").splitlines()[-1]
     assert CliRunner().invoke(command_line, ["keys", "create", "x", "--expires-in", "soon"]).exit_code == 1
+
+
+def test_jobs_and_batches_say_which_key_submitted_them(guarded: Stack, safelight: Stack) -> None:
+    with client(guarded, key_for(guarded)) as guest:
+        key_id = guarded.database.execute(keys.list_keys())[-1].id
+        job = body(guest.post("/v1/jobs", json=SMALL))
+        by_prompts = body(guest.post("/v1/batches", json={"prompts": ["x"], "size": "64x64"}))
+        by_requests = body(guest.post("/v1/batches", json={"requests": [{"prompt": "x", "size": "64x64"}]}))
+        stop = threading.Event()
+        processor = threading.Thread(target=BatchProcessor(guarded.settings).run, args=[stop])
+        processor.start()
+        try:
+            until(lambda: lines_of(guest, by_requests))
+        finally:
+            stop.set()
+            processor.join(PATIENCE)
+        lines = [*lines_of(guest, by_prompts), *lines_of(guest, by_requests)]
+
+    assert len(lines) == 2
+    assert {row["api_key_id"] for row in (job, by_prompts, by_requests, *lines)} == {key_id}
+    assert "api_key_id" not in safelight.submit()
+
+
+def lines_of(guest: httpx.Client, batch: dict[str, Any]) -> list[dict[str, Any]]:
+    lines: list[dict[str, Any]] = body(guest.get("/v1/jobs", params={"batch_id": batch["id"]}))["data"]
+    return lines
 
 
 def test_another_projects_things_do_not_exist(guarded: Stack, ada: httpx.Client) -> None:

@@ -149,7 +149,13 @@ class BatchProcessor:
         )
         with JobRows(batch.id, batch.expires_at) as rows:
             check = BatchCheck(
-                self._catalog, self._settings, batch.project_id, inputs.read_inputs, rows, batch.response_format
+                self._catalog,
+                self._settings,
+                batch.project_id,
+                inputs.read_inputs,
+                rows,
+                batch.response_format,
+                batch.api_key_id,
             )
             for line in lease.renew_during(self._lines(batch)):
                 if not check.add(line):
