@@ -117,6 +117,10 @@ class Model(BaseModel):
         1.0,
         description="Device-seconds for an image of default size and steps; used for the fair order and for estimates.",
     )
+    usd_per_image: Annotated[float, Ge(0)] = Field(
+        0.2,
+        description="Expected price of an image in US dollars, for limits of a provider's cost. Only for providers.",
+    )
     options: dict[str, str | int | float | bool] = Field(
         default_factory=dict,
         description="Options of the generator, such as step_seconds of the fake one.",

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from core import usage
 from core.event_types import EVENT_TYPES, Subject
 from core.outbox.deliveries import insert_deliveries
 from core.tables import batch_events, job_events
@@ -41,6 +42,13 @@ def with_event(
     )
     deliveries = [insert_deliveries(updated, event, subject)] if for_webhooks else []
     return sa.select(updated).add_cte(event, *deliveries)
+
+
+def with_final_event(
+    updated_jobs: sa.CTE, event_type: str | sa.ColumnElement[str] | None = None, **details: Any
+) -> sa.Select[Any]:
+    """`with_event` for jobs that may have ended without images: what they used is recorded, too."""
+    return with_event(updated_jobs, event_type, **details).add_cte(usage.without_images(updated_jobs))
 
 
 def _data(updated: sa.CTE, subject: Subject, details: dict[str, Any]) -> sa.ColumnElement[Any]:

@@ -15,7 +15,6 @@ status: no row is returned if another process was first. Two other modules write
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypedDict
 from uuid import UUID
@@ -23,42 +22,16 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from core import fairness, priorities
+from core import fairness, priorities, usage
 from core.clock import NOW, STATEMENT_TIME
 from core.db import Statement
-from core.events import with_event
+from core.events import with_event, with_final_event
 from core.generation_errors import GenerationError, PoisonJob
 from core.moderation import Verdict
-from core.parameters import ResolvedParameters
+from core.new_job import NewJob as NewJob
 from core.rows import JobRow
 from core.status import JobStatus
 from core.tables import JOB_COLUMNS, LEGACY_COLUMNS, images, in_status, jobs, legacy_values
-
-
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    """A validated request for n images, ready to be submitted. Built by `core.requests.plan`."""
-
-    id: str
-    project_id: str
-    operation: str
-    model: str
-    prompt: str
-    n: int
-    parameters: ResolvedParameters
-    queue: str
-    microbatch_key: str
-    microbatch_size: int
-    priority: int
-    cost: float  # device-seconds
-    max_attempts: int
-    ttl: timedelta  # maximum time in the queue
-    inputs: Mapping[str, str] = field(default_factory=dict)  # ids of files: image, mask
-    project_priority: int = 0  # within the project, beyond `priority`
-    retried_from: str | None = None
-    api_key_id: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    webhook: Mapping[str, Any] | None = None  # of this job: url, events, secret
 
 
 class StoredImage(TypedDict):
@@ -77,10 +50,9 @@ class StoredImage(TypedDict):
 
 
 def submit(*new_jobs: NewJob) -> Statement[JobRow]:
-    """Queue jobs, all or none. A repeated id is an integrity error, never a second job.
+    """Queue jobs, all or none, and return their rows in no particular order. A repeated id is an integrity error.
 
-    Returns one row per job, in no particular order. Raises ValueError for a job with a project priority among others:
-    the jobs that stand back for it may be those of the same statement.
+    Raises ValueError for a job with a project priority among others: some of these may have to stand back for it.
     """
     if any(job.project_priority for job in new_jobs):
         (job,) = new_jobs
@@ -130,7 +102,7 @@ def fail(job_id: str, lease: UUID, error: GenerationError, verdict: Verdict | No
     }
     if verdict is not None:
         values["moderation"] = verdict.dump()
-    return Statement(with_event(_update_cte(_leased(job_id, lease).values(values))), JobRow)
+    return Statement(with_final_event(_update_cte(_leased(job_id, lease).values(values))), JobRow)
 
 
 def requeue(
@@ -217,7 +189,7 @@ def cancel_jobs(
 def acknowledge_cancel(job_id: str, lease: UUID) -> Statement[JobRow]:
     """Finish the cancel of a job that a worker has stopped generating."""
     update = _leased(job_id, lease).where(jobs.c.cancel_requested_at.is_not(None))
-    return Statement(with_event(_update_cte(update.values(_finish_values(JobStatus.CANCELLED)))), JobRow)
+    return Statement(with_final_event(_update_cte(update.values(_finish_values(JobStatus.CANCELLED)))), JobRow)
 
 
 def expire(limit: int) -> Statement[JobRow]:
@@ -225,7 +197,7 @@ def expire(limit: int) -> Statement[JobRow]:
     is_overdue = in_status(JobStatus.QUEUED), jobs.c.expires_at <= STATEMENT_TIME
     pick = _pick(limit, *is_overdue, order=jobs.c.expires_at)
     update = sa.update(jobs).where(jobs.c.id == pick.c.id).values(_finish_values(JobStatus.EXPIRED))
-    return Statement(with_event(_update_cte(update)), JobRow)
+    return Statement(with_final_event(_update_cte(update)), JobRow)
 
 
 def _pick(limit: int, *conditions: sa.ColumnElement[bool], order: sa.ColumnElement[Any] | None = None) -> sa.CTE:
@@ -264,7 +236,7 @@ def _cancel(update: sa.Update) -> sa.Select[Any]:
         )
     )
     is_cancelled = in_status(JobStatus.CANCELLED, of=updated_jobs)
-    return with_event(updated_jobs, sa.case((is_cancelled, "job.cancelled"), else_="job.cancel_requested"))
+    return with_final_event(updated_jobs, sa.case((is_cancelled, "job.cancelled"), else_="job.cancel_requested"))
 
 
 def _seconds(amount: sa.ColumnElement[float]) -> sa.ColumnElement[Any]:
@@ -313,7 +285,7 @@ def _requeue(
     )
     is_queued = in_status(JobStatus.QUEUED, of=updated_jobs)
     event_type = sa.case((is_queued, "job.requeued"), else_=sa.literal("job.") + updated_jobs.c.status)
-    return with_event(updated_jobs, event_type, reason=reason)
+    return with_final_event(updated_jobs, event_type, reason=reason)
 
 
 _INSERT_COLUMNS = tuple(name for name in NewJob.__slots__ if name != "ttl")
@@ -335,7 +307,6 @@ def _new_jobs() -> sa.TableValuedAlias:
 
 
 def _insert_of(new_jobs: sa.TableValuedAlias, source: sa.FromClause, rank: sa.ColumnElement[float]) -> sa.Insert:
-    """The insert of new jobs, with their ranks."""
     return sa.insert(jobs).from_select(
         [*_INSERT_COLUMNS, *LEGACY_COLUMNS, "status", "fair_rank", "expires_at"],
         sa.select(
@@ -407,7 +378,8 @@ def _complete() -> sa.Select[Any]:
         )
         .cte("inserted_images")
     )
-    return with_event(updated_jobs, "job.completed").add_cte(inserted_images)
+    entry = usage.with_images(updated_jobs, new_images)
+    return with_event(updated_jobs, "job.completed").add_cte(inserted_images, entry)
 
 
 # Built once, because every job executes both: building one takes longer than executing it (docs/05-performance.md).

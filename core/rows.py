@@ -59,6 +59,7 @@ class JobRow:
     webhook: WebhookJson | None
     retried_from: str | None
     api_key_id: str | None
+    provider_usd: float | None
     batch_id: str | None
     batch_index: int | None
     custom_id: str | None

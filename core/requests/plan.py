@@ -61,6 +61,7 @@ def plan(
         ttl=settings.job_ttl if request.expires_after is None else timedelta(seconds=request.expires_after),
         inputs=inputs,
         api_key_id=api_key_id,
+        provider_usd=model.usd_per_image * request.n if model.is_remote else None,
         retried_from=retried_from,
         metadata=request.metadata,
         webhook=None if request.webhook is None else check_webhook(request.webhook, settings),

@@ -22,6 +22,7 @@ from core.tables.jobs import (
 )
 from core.tables.projects import DEFAULT_PROJECT, api_keys, projects
 from core.tables.provider_calls import provider_calls
+from core.tables.usage import limit_use, limits, usage_buckets, usage_entries
 from core.tables.webhooks import webhook_attempts, webhook_deliveries, webhook_endpoints
 
 KEYS = {
@@ -49,9 +50,13 @@ __all__ = [
     "job_events",
     "jobs",
     "legacy_values",
+    "limit_use",
+    "limits",
     "metadata",
     "projects",
     "provider_calls",
+    "usage_buckets",
+    "usage_entries",
     "webhook_attempts",
     "webhook_deliveries",
     "webhook_endpoints",

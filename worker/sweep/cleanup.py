@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
-from core import files, idempotency, queries, retention
+from core import files, idempotency, queries, retention, usage
 from core.db import Database
 from core.erasures import records as erasures
 from core.settings import Settings
@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 CHUNK = 500
 APPLICATION = "safelight-cleanup"
+
+USAGE_MINUTES_AGE = timedelta(days=7)
+"""How long usage is stored by the minute; then by the hour, for good."""
 
 ORPHAN_AGE = timedelta(hours=1)
 """A file without a row is left alone for so long: its attempt may be about to complete."""
@@ -45,6 +48,7 @@ class Cleanup:
             self.purge_jobs,
             self.purge_files,
             self.purge_erasures,
+            self.merge_usage,
             self.delete_orphans,
             self.delete_unfinished,
         )
@@ -88,6 +92,11 @@ class Cleanup:
     def purge_erasures(self) -> Iterator[None]:
         """Delete the records of erasures past retention."""
         while self._database.execute(erasures.purge(self._settings.retention, CHUNK)):
+            yield
+
+    def merge_usage(self) -> Iterator[None]:
+        """Merge the usage of old minutes to that of hours."""
+        while self._database.execute(usage.merge_minutes(USAGE_MINUTES_AGE, CHUNK)):
             yield
 
     def delete_orphans(self) -> Iterator[None]:

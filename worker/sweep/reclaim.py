@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Iterator
 
-from core import jobs, provider_calls, queries
+from core import jobs, provider_calls, queries, usage
 from core.db import Database
 from core.outbox import deliveries
 from core.redis.notifier import Notifier
@@ -15,6 +15,7 @@ from worker.sweep.loop import Loop
 log = logging.getLogger(__name__)
 
 CHUNK = 500
+USAGE_CHUNK = 5000
 APPLICATION = "safelight-sweep"
 """By this name the health check finds the sweep in Postgres (deploy/healthcheck.py)."""
 
@@ -30,7 +31,7 @@ class Reclaimer:
 
     def loop(self) -> Loop:
         """The loop that runs the steps every `settings.sweep`."""
-        steps = (self.reclaim, self.expire, self.abandon_calls, self.notify, self.give_up_deliveries)
+        steps = (self.reclaim, self.expire, self.abandon_calls, self.notify, self.give_up_deliveries, self.add_up_usage)
         return Loop(self._settings, "reclaim", APPLICATION, steps)
 
     def close(self) -> None:
@@ -62,6 +63,11 @@ class Reclaimer:
         """Give up what waits for webhook endpoints that are disabled or deleted."""
         while rows := self._database.execute(deliveries.give_up_unreachable(CHUNK)):
             log.info("gave up %d deliveries to endpoints that are disabled or deleted", len(rows))
+            yield
+
+    def add_up_usage(self) -> Iterator[None]:
+        """Add what jobs used to the buckets of its minutes."""
+        while self._database.execute(usage.add_up(USAGE_CHUNK)):
             yield
 
     def notify(self) -> Iterator[None]:
