@@ -1,4 +1,4 @@
-"""The ASGI application: `uvicorn api.app:create_app --factory`."""
+"""The ASGI application. `python -m api` serves it, with the limits of `api/edge/`."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -9,13 +9,14 @@ from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
-from api import erasures, errors, files, generate_image, health, images, models, openapi
+from api import erasures, errors, files, generate_image, health, images, log_format, models, openapi
 from api.authentication import authenticate
 from api.batches import downloads as batch_downloads
 from api.batches import events as batch_events
 from api.batches import routes as batches
 from api.context import Context
 from api.deps import reject_nul
+from api.edge.access import Access
 from api.jobs import events as job_events
 from api.jobs import routes as jobs
 from api.openai import images as openai_images
@@ -50,15 +51,25 @@ TAGS = [
 ]
 
 
+def describe_access(settings: Settings) -> str:
+    """Who can use the API while keys are off, for the log."""
+    if settings.is_exposed:
+        return (
+            "API keys are OFF by SAFELIGHT_AUTH=off, and this API is not only for this machine: EVERYONE who can "
+            f"reach {settings.base_url} ({settings.host}:{settings.port}) can submit, read and delete everything"
+        )
+    return f"API keys are OFF: every program of this machine can use {settings.base_url}"
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application from settings, by default from the environment."""
     settings = settings or Settings()
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_format.install(settings.log_level)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if not settings.needs_key:
-            log.warning("API keys are OFF: everyone who can reach %s:%s can use this API", settings.host, settings.port)
+            log.warning(describe_access(settings))
         app.state.context = Context.open(settings)
         yield
         await app.state.context.close()
@@ -70,10 +81,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         dependencies=[Depends(reject_nul)],
+        redirect_slashes=False,  # a redirect would lead to whatever `Host` says
         license_info={"name": "Apache-2.0"},
         openapi_tags=TAGS,
         generate_unique_id_function=lambda route: "_".join([*map(str, route.tags), route.name]),
     )
+    app.add_middleware(Access, settings=settings)
     app.add_middleware(RequestId)
     errors.install(app)
     # Fixed paths come before /v1/images/{id}.
@@ -85,7 +98,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @app.get("/", include_in_schema=False)
     async def home() -> RedirectResponse:
-        return RedirectResponse("/docs")
+        return RedirectResponse("docs")  # relative: the API may be served under a path of a proxy
 
     app.openapi = lambda: openapi.describe(app, needs_key=settings.needs_key)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app

@@ -51,7 +51,7 @@ async def authenticate(request: Request) -> Caller:
 
 async def _identify(request: Request) -> Caller:
     context: Context = request.app.state.context
-    if not context.settings.needs_key:
+    if not request.scope["needs_key"]:
         return KEYLESS_CALLER
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key.startswith(keys.PREFIX):

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.context import Context
+from api.edge import content_type
 from core.errors import InvalidParameter, InvalidRequest, NotFound, RequestTooLarge
 
 MAX_QUERY_BYTES = 16_384
@@ -35,15 +36,16 @@ async def reject_nul(request: Request) -> None:
 
 
 async def json_body(request: Request, context: AppContext) -> bytes:
-    """The body, up to the limit of most calls. Raises RequestTooLarge."""
+    """The body, up to the limit of most calls. Raises UnsupportedMediaType, RequestTooLarge."""
     return await body_up_to(request, context.settings.max_body_bytes)
 
 
 async def body_up_to(request: Request, limit: int) -> bytes:
-    """Read the body up to a limit. Raises RequestTooLarge.
+    """Read a JSON body up to a limit. Raises UnsupportedMediaType, RequestTooLarge.
 
     Starlette's own limit would respond in plain text, and every error here is JSON.
     """
+    content_type.check(request.headers.get("content-type", ""), content_type.JSON)
     if int(request.headers.get("content-length") or 0) > limit:
         raise _too_large(limit)
     chunks, size = [], 0

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from core.db import UNAVAILABLE, is_statement_timeout
 from core.errors import (
@@ -104,6 +105,11 @@ def from_database_error(error: Exception) -> SafelightError:
     return DatabaseUnavailable()
 
 
+async def _client_disconnected(_request: Request, _error: Exception) -> Response:
+    """Nobody reads this response; 499 is the status that proxies log for it."""
+    return Response(status_code=499)
+
+
 async def _unexpected_error(request: Request, error: Exception) -> Response:
     """Runs outside of every middleware, so the request id of `api/request_id.py` is set here."""
     request_id = request.scope.get("request_id", "")
@@ -118,6 +124,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(SafelightError, _safelight_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(ClientDisconnect, _client_disconnected)
     for kind in UNAVAILABLE:
         app.add_exception_handler(kind, _database_error)
     app.add_exception_handler(Exception, _unexpected_error)

@@ -13,6 +13,7 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from api.edge import content_type
 from core.errors import InvalidParameter, InvalidRequest, RequestTooLarge
 
 MAX_FIELDS = 100
@@ -25,10 +26,10 @@ CHUNK = 1 << 20
 async def form(request: Request, limit: int, max_files: int) -> AsyncIterator[FormData]:
     """The fields of a multipart/form-data body. Its files are deleted at the end of the context.
 
-    limit: maximum bytes of the body; nothing beyond it is read. Raises RequestTooLarge, InvalidRequest.
+    limit: maximum bytes of the body; nothing beyond it is read. Raises RequestTooLarge,
+    UnsupportedMediaType, InvalidRequest.
     """
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise InvalidRequest("The body must be multipart/form-data.", param="body")
+    content_type.check(request.headers.get("content-type") or "none", content_type.MULTIPART)
     parser = MultiPartParser(
         request.headers,
         _read_up_to(request, limit),

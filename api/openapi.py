@@ -19,7 +19,10 @@ EVERYWHERE = {
     "401": "The API key is missing or not valid.",
     "503": "The database or the image store is not available.",
 }
-WITH_A_BODY = {"413": "The body is larger than the server accepts."}
+WITH_A_BODY = {
+    "413": "The body is larger than the server accepts.",
+    "415": "The body has a content type that this call does not read.",
+}
 
 HEADERS: dict[str, dict[str, Any]] = {
     "x-request-id": {"description": "Identifies this request in the server's log.", "schema": {"type": "string"}},

@@ -8,6 +8,7 @@ down no retry is matched. Calls with an `Idempotency-Key` do not need this: see 
 import asyncio
 import hashlib
 import logging
+import re
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -148,8 +149,7 @@ def hashable_parameters(parameters: ImageParameters) -> Mapping[str, Any]:
 
 def is_retry(headers: Mapping[str, str]) -> bool:
     """Whether an OpenAI SDK says that this call is a retry."""
-    count = headers.get("x-stainless-retry-count", "")
-    return count.isdecimal() and int(count) > 0
+    return re.fullmatch(r"0*[1-9][0-9]{0,5}", headers.get("x-stainless-retry-count", "")) is not None
 
 
 def prefers_async(headers: Mapping[str, str]) -> bool:

@@ -5,6 +5,7 @@ a stream, JSON and 204 when the request has been read.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Mapping
 
 from fastapi.responses import StreamingResponse
@@ -70,9 +71,6 @@ class EventStreamResponse(StreamingResponse):
 
 def parse_last_event_id(last_event_id: str | None) -> int:
     """The `seq` after which a stream resumes; 0 without the header. Raises InvalidParameter."""
-    try:
-        return int(last_event_id or 0)
-    except ValueError:
-        raise InvalidParameter(
-            "Last-Event-ID must be the `id` of an event of this stream.", param="Last-Event-ID"
-        ) from None
+    if not re.fullmatch(r"[0-9]{1,18}", last_event_id or "0"):  # 18 digits fit into Postgres's bigint
+        raise InvalidParameter("Last-Event-ID must be the `id` of an event of this stream.", param="Last-Event-ID")
+    return int(last_event_id or 0)

@@ -2,25 +2,32 @@
 
     SafelightError
     ├── InvalidRequest              400  the request is wrong; nothing was stored
+    │   ├── MalformedRequest             it is not HTTP, or two readers could read it differently
     │   ├── InvalidJSON, UnknownParameter, MissingParameter
     │   ├── InvalidParameter             a known field with a value that is not allowed
     │   ├── DuplicateCustomId            two lines of a batch have the same custom_id
     │   └── ModelNotFound
     ├── Unauthorized                401
     ├── InsufficientScope           403  the API key may not be used for this call
+    ├── CrossSite                   403  keys are off, and a web page of another site sent the request
+    ├── HostNotAllowed              421  keys are off, and the request has another machine's name
     ├── NotFound                    404  also for objects of another project
     ├── MethodNotAllowed            405
     ├── JobNotFinal, JobNotRetryable      409
     ├── BatchNotFinal, BatchNotRetryable  409
     ├── IdempotencyConflict         409  a request with the same key is in progress
+    ├── RequestTooSlow              408
     ├── RequestTooLarge             413
+    ├── UnsupportedMediaType        415
     ├── IdempotencyMismatch         422  the same key came with another request
     ├── TooManyBatches              429
     ├── TooManyWebhookTests         429
+    ├── HeadersTooLarge             431
     ├── QueueFull                   429  a synchronous call could not be answered in time
     ├── RequestTimeout              504  a synchronous call waited too long; the job continues
     ├── QueryTimeout                503  the database cancelled a statement that took too long
     ├── Unavailable                 503
+    │   ├── TooManyConnections
     │   ├── DatabaseUnavailable
     │   └── StorageUnavailable
     ├── InternalError               500
@@ -54,6 +61,12 @@ class InvalidRequest(SafelightError):
     status = 400
     type = "invalid_request_error"
     code = "invalid_request"
+
+
+class MalformedRequest(InvalidRequest):
+    """This is not a valid HTTP/1.1 request."""
+
+    code = "malformed_request"
 
 
 class InvalidJSON(InvalidRequest):
@@ -106,6 +119,22 @@ class InsufficientScope(SafelightError):
     status = 403
     type = "permission_error"
     code = "insufficient_scope"
+
+
+class CrossSite(SafelightError):
+    """A web page of another site sent this request, and API keys are off; set SAFELIGHT_AUTH=on and send a key."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "cross_site_request"
+
+
+class HostNotAllowed(SafelightError):
+    """API keys are off, and the request's Host is not a name of this machine."""
+
+    status = 421
+    type = "invalid_request_error"
+    code = "host_not_allowed"
 
 
 class NotFound(SafelightError):
@@ -173,12 +202,28 @@ class IdempotencyMismatch(SafelightError):
     code = "idempotency_key_reused"
 
 
+class RequestTooSlow(SafelightError):
+    """The request did not arrive in time."""
+
+    status = 408
+    type = "invalid_request_error"
+    code = "request_too_slow"
+
+
 class RequestTooLarge(SafelightError):
     """The request body is too large."""
 
     status = 413
     type = "invalid_request_error"
     code = "request_too_large"
+
+
+class UnsupportedMediaType(SafelightError):
+    """The body has a content type that this call does not read."""
+
+    status = 415
+    type = "invalid_request_error"
+    code = "unsupported_media_type"
 
 
 class TooManyBatches(SafelightError):
@@ -199,6 +244,14 @@ class TooManyWebhookTests(SafelightError):
     code = "too_many_webhook_tests"
     retryable = True
     retry_after = 5.0
+
+
+class HeadersTooLarge(SafelightError):
+    """The request has too many or too large headers, or too long a URL."""
+
+    status = 431
+    type = "invalid_request_error"
+    code = "headers_too_large"
 
 
 class QueueFull(SafelightError):
@@ -231,6 +284,12 @@ class Unavailable(SafelightError):
     status = 503
     code = "service_unavailable"
     retryable = True
+
+
+class TooManyConnections(Unavailable):
+    """All connections of this API are in use; nothing was stored, try again."""
+
+    code = "too_many_connections"
 
 
 class DatabaseUnavailable(Unavailable):

@@ -4,7 +4,6 @@ Durations are in seconds (`SAFELIGHT_LEASE=30`) or ISO 8601 (`PT30S`). A setting
 Without `database_url`, `redis_url` and `storage_url`, the embedded servers of `safelight up` are used.
 """
 
-import ipaddress
 import os
 import secrets
 from contextlib import suppress
@@ -14,11 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Le
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from core.settings.generators import GeneratorSettings
+from core.settings.http import HttpSettings
 from core.settings.moderation import ModerationSettings
-from core.settings.types import Duration
+from core.settings.types import Duration, set_or_none
 from core.settings.webhooks import WebhookSettings
 
 NEW_NAMES = {
@@ -29,15 +29,23 @@ NEW_NAMES = {
 """Variables of earlier versions and their new names. An old name is an error, because it would be ignored."""
 
 
-class Settings(ModerationSettings, WebhookSettings, GeneratorSettings):
+MIN_SECRET_LENGTH = 32
+
+
+def _check_secret(secret: SecretStr | None) -> SecretStr | None:
+    """Raises ValueError if a key is short enough to be guessed."""
+    if secret is not None and len(secret.get_secret_value()) < MIN_SECRET_LENGTH:
+        raise ValueError(
+            f"it must have {MIN_SECRET_LENGTH} characters or more, because it signs image links: "
+            "`openssl rand -hex 24` makes one"
+        )
+    return secret
+
+
+class Settings(ModerationSettings, WebhookSettings, GeneratorSettings, HttpSettings):
     """The settings, validated at start. An error names the variable."""
 
-    # Addresses and directories
-    host: str = Field("127.0.0.1", description="Address the API listens on.")
-    port: Annotated[int, Ge(1), Le(65535)] = Field(8000, description="Port the API listens on.")
-    public_url: str | None = Field(
-        None, description="URL under which clients reach the API; image links start with it. Default: http://host:port."
-    )
+    # Directories and servers
     data_dir: Path = Field(
         Path(".safelight"), description="Directory for the embedded servers' data, local images and logs."
     )
@@ -70,14 +78,10 @@ class Settings(ModerationSettings, WebhookSettings, GeneratorSettings):
     catalog: Path | None = Field(None, description="Model catalogue (TOML). Default: `catalog.toml` in models_dir.")
 
     # Access
-    secret_key: SecretStr | None = Field(
+    secret_key: Annotated[SecretStr | None, BeforeValidator(set_or_none), AfterValidator(_check_secret)] = Field(
         None,
-        description="Key that signs image links. Default: a random key, stored in data_dir. "
-        "Set it if the API and the workers do not share data_dir.",
-    )
-    auth: Literal["auto", "on", "off"] = Field(
-        "auto",
-        description="Whether requests need an API key. `auto`: only if host is not a loopback address.",
+        description="Key that signs image links, 32 characters or more (`openssl rand -hex 24` makes one). Default: a "
+        "random key, stored in data_dir. Set it if the API and the workers do not share data_dir.",
     )
 
     # Database
@@ -211,18 +215,6 @@ class Settings(ModerationSettings, WebhookSettings, GeneratorSettings):
         return self
 
     @property
-    def needs_key(self) -> bool:
-        """Whether requests need an API key."""
-        return self.auth == "on" or (self.auth == "auto" and not _is_loopback(self.host))
-
-    @property
-    def base_url(self) -> str:
-        """The URL for clients, without a trailing slash."""
-        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 - compared, not bound
-        host = f"[{host}]" if ":" in host else host
-        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
-
-    @property
     def catalog_path(self) -> Path:
         """Path of the catalogue."""
         return self.catalog or self.models_dir / "catalog.toml"
@@ -242,10 +234,3 @@ class Settings(ModerationSettings, WebhookSettings, GeneratorSettings):
                 os.link(draft, path)
             draft.unlink()
         return path.read_bytes()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

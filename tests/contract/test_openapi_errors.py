@@ -17,7 +17,7 @@ def test_a_failure_of_our_own_names_the_request_that_is_in_the_log() -> None:
 
     async def ask() -> httpx.Response:
         inside = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=inside, base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=inside, base_url="http://127.0.0.1") as client:
             return await client.get("/fails", headers={"x-request-id": "mine"})
 
     answer = asyncio.run(ask())

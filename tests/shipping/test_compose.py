@@ -22,7 +22,7 @@ from tests.shipping.files import (
 
 OURS = ("api", "deliver", "migrate", "openai", "sweep", "worker")
 OTHERS_VARIABLES = re.compile(r"AWS_[A-Z_]+")
-DOTENV = {"POSTGRES_PASSWORD": "one", "S3_SECRET_KEY": "two", "SAFELIGHT_SECRET_KEY": "three"}
+DOTENV = {"POSTGRES_PASSWORD": "one", "S3_SECRET_KEY": "two", "SAFELIGHT_SECRET_KEY": "three" * 8}
 
 
 def one_shot(service: dict[str, object]) -> bool:

@@ -1,0 +1,80 @@
+"""What a stranger sends costs at most a short line of the log, and never a line of its own making."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from api.edge.refusals import Refusals
+from tests.edge.wire import JOB, connect, exchange, read_answer, request
+from tests.processes import Process
+from tests.stack import Stack, free_port
+from tests.waiting import until
+
+
+@pytest.fixture(scope="module")
+def api(safelight: Stack) -> Iterator[tuple[int, Process]]:
+    port = free_port()
+    with safelight.apart():
+        yield port, safelight.api(port)
+
+
+def lines_of(process: Process) -> list[str]:
+    return process.output().splitlines()
+
+
+def test_a_client_that_breaks_off_writes_no_line(api: tuple[int, Process]) -> None:
+    port, process = api
+    before = len(lines_of(process))
+    form = "Content-Type: multipart/form-data; boundary=x"
+    for path, line in (("/v1/jobs", "Content-Type: application/json"), ("/v1/files", form), ("/v1/images/edits", form)):
+        for _ in range(5):
+            with connect(port) as client:
+                client.sendall(request("POST", path, line, "Content-Length: 100", "Expect: 100-continue"))
+                assert client.recv(100).startswith(b"HTTP/1.1 100")  # a route reads the body
+                client.sendall(b"--x\r\n")
+    answer = exchange(port, request("GET", "/healthz"))
+
+    assert answer is not None
+    assert lines_of(process)[before:] == []
+
+
+def test_a_thousand_malformed_requests_write_a_line(api: tuple[int, Process]) -> None:
+    port, process = api
+    before = len(lines_of(process))
+    for _ in range(1000):
+        with connect(port) as client:
+            client.sendall(b"x\r\n\r\n")
+            assert read_answer(client) is not None
+
+    until(lambda: any("refused (malformed_request)" in line for line in lines_of(process)[before:]))
+    lines = lines_of(process)[before:]
+    assert len(lines) <= 5, lines
+    assert all(len(line) < 400 for line in lines)
+
+
+def test_no_request_writes_a_line_of_its_own(api: tuple[int, Process]) -> None:
+    port, process = api
+    before = len(lines_of(process))
+    forged = "2026-01-01 ERROR forged: everything is lost"
+
+    answer = exchange(port, request("POST", f"/v1/%0A{forged.replace(' ', '%20')}", "Origin: http://x", body=JOB))
+
+    assert answer is not None
+    assert answer.status == 403
+    until(lambda: any("cross_site" in line for line in lines_of(process)[before:]))
+    assert not any(line.startswith(forged[:10] + " ERROR") for line in lines_of(process)[before:])
+    assert "\\n2026-01-01 ERROR forged" in process.output()
+
+
+def test_a_log_counts_what_it_leaves_out(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    refusals = Refusals(lambda: now)
+
+    for _ in range(500):
+        refusals.record("kind", "%s", "x" * 1000)
+    now = 11.0
+    refusals.record("kind", "again")
+
+    first, second = caplog.messages
+    assert len(first) < 400
+    assert second == "refused (kind): again; 499 more since the last line"
