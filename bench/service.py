@@ -5,6 +5,7 @@ settings. Only the catalogue is the benchmark's own.
 """
 
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -97,13 +98,11 @@ class Service:
         references = self.settings.model_copy(update={"port": free_port()})
         self.url, self.reference_url = self.settings.base_url, references.base_url
         self.client = exits.enter_context(httpx.Client(base_url=self.url, timeout=120))
-        api = self._run(exits, "api", processes.api(self.settings))
+        api = self._run(exits, "api", processes.api())
         self._run(exits, "worker", processes.worker(["local"]))
         if self._sweeps:
             self._run(exits, "sweep", processes.sweep())
-        references_process = self._run(
-            exits, "references", in_place_of("api.app", "bench.references", processes.api(references))
-        )
+        references_process = self._run(exits, "references", bare_server(references))
         self._run(
             exits,
             "celery",
@@ -148,6 +147,15 @@ class Service:
 
 
 UNFINISHED = "SELECT 1 FROM jobs WHERE status IN ('queued', 'in_progress') AND queue = 'local' LIMIT 1"
+
+
+def bare_server(settings: Settings) -> list[str]:
+    """The bare application on plain uvicorn."""
+    return [
+        *(sys.executable, "-m", "uvicorn", "bench.references:create_app", "--factory"),
+        *("--host", settings.host, "--port", str(settings.port)),
+        *("--log-level", "warning", "--no-access-log"),
+    ]
 
 
 def in_place_of(ours: str, theirs: str, command: list[str]) -> list[str]:

@@ -65,6 +65,10 @@ def image_prefix(job_id: str) -> str:
     return f"jobs/{job_id}/"
 
 
+STREAM_CHUNK = 2**18
+"""Minimum bytes of a chunk of a download. A client that does not read its response leaves one in memory."""
+
+
 class Storage:
     """Writes, reads, lists and deletes objects. Raises NotFound for a missing object, else StorageUnavailable."""
 
@@ -256,5 +260,5 @@ def _open(settings: Settings) -> ObjectStore:
 
 
 async def _chunks(result: "obstore.GetResult") -> AsyncIterator[bytes]:
-    async for chunk in result:
+    async for chunk in result.stream(STREAM_CHUNK):
         yield bytes(chunk)

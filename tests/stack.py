@@ -99,10 +99,10 @@ class Stack:
 
     # The processes
 
-    def api(self, port: int | None = None) -> Process:
+    def api(self, port: int | None = None, **settings: str) -> Process:
         """An API; by default the one that `client` and `url` speak to."""
-        command = python("-m", "uvicorn", "api.app:create_app", "--factory", "--port", str(port or self.port))
-        process = self._exits.enter_context(Process("api", command, self.environment))
+        environment = self.environment | {"SAFELIGHT_PORT": str(port or self.port)} | settings
+        process = self._exits.enter_context(Process("api", python("-m", "api"), environment))
         process.until_says("Uvicorn running")
         return process
 

@@ -9,20 +9,12 @@ from cli.environment import ROOT, server_environment
 from core.settings import Settings
 
 API_GRACE_SECONDS = 10
-"""Time for open requests when the API stops. Clients repeat a long poll."""
-
-KEEP_ALIVE_SECONDS = 75
-"""Longer than the usual 60 s of a load balancer, so that the API does not close a connection first."""
+"""Time that the API gives open requests when it stops: `GRACE_SECONDS` in `api/edge/server.py`."""
 
 
-def api(settings: Settings) -> list[str]:
-    """The API, one process."""
-    return [
-        *(sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory"),
-        *("--host", settings.host, "--port", str(settings.port)),
-        *("--timeout-graceful-shutdown", str(API_GRACE_SECONDS), "--timeout-keep-alive", str(KEEP_ALIVE_SECONDS)),
-        *("--log-level", settings.log_level, "--no-access-log"),
-    ]
+def api() -> list[str]:
+    """The API, one process. It reads its settings from the environment."""
+    return [sys.executable, "-m", "api"]
 
 
 def worker(queues: Sequence[str], concurrency: int = 2) -> list[str]:

@@ -18,7 +18,7 @@ from cli.local import processes
 def api() -> None:
     """Run the API in the foreground."""
     settings = with_embedded_urls(read_settings())
-    processes.exec_server(processes.api(settings), settings)
+    processes.exec_server(processes.api(), settings)
 
 
 def worker(

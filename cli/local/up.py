@@ -165,7 +165,7 @@ def _start_servers(settings: Settings, supervisor: Supervisor, catalog: Catalog,
         child("sweep", processes.sweep(), 20),
         child("deliver", processes.deliver(), settings.webhook_timeout.total_seconds() + 5),
     )
-    servers = [child("api", processes.api(settings), processes.API_GRACE_SECONDS + 5)]
+    servers = [child("api", processes.api(), processes.API_GRACE_SECONDS + 5)]
     local = [queue for queue in queues if not catalog.is_remote(queue)]
     remote = [queue for queue in queues if catalog.is_remote(queue)]
     for name, worker_queues, limit in (

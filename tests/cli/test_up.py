@@ -99,7 +99,7 @@ def test_keys_are_made_shown_and_revoked_beside_it(up: Process, terminal: Termin
 
 @pytest.mark.parametrize(
     ("name", "program"),
-    [("api", "uvicorn"), ("worker", "celery"), ("valkey", "valkey-server"), ("postgres", "postgres")],
+    [("api", "api"), ("worker", "celery"), ("valkey", "valkey-server"), ("postgres", "postgres")],
 )
 def test_a_server_that_dies_is_started_again(up: Process, terminal: Terminal, name: str, program: str) -> None:
     def servers() -> list[int]:

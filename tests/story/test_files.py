@@ -105,7 +105,7 @@ def test_what_is_no_form_is_refused(safelight: Stack, content: bytes) -> None:
         safelight.client.post("/v1/files", json={"purpose": "vision"}),
     ]
 
-    assert [answer.status_code for answer in answers] == [400, 400, 400]
+    assert [answer.status_code for answer in answers] == [400, 400, 415]
     assert all(body(answer)["error"]["type"] == "invalid_request_error" for answer in answers)
 
 
