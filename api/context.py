@@ -9,6 +9,7 @@ from api.queue_stats import QueueStats
 from api.sdk_retries import SyncCalls
 from api.submission import Submission
 from api.threads import Threads
+from api.uploads import Uploads
 from core.catalog import Catalog, load_catalog
 from core.db import AsyncDatabase
 from core.images.decoders import Decoders
@@ -39,6 +40,7 @@ class Context:
     threads: Threads
     decoders: Decoders
     job_keys: JobKeys
+    uploads: Uploads
 
     @classmethod
     def open(cls, settings: Settings) -> "Context":
@@ -61,6 +63,7 @@ class Context:
             threads=Threads(),
             decoders=Decoders(settings),
             job_keys=JobKeys(settings),
+            uploads=Uploads(settings),
         )
 
     async def close(self) -> None:

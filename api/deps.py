@@ -6,6 +6,7 @@ from fastapi import Depends, Request
 
 from api.context import Context
 from api.edge import content_type
+from api.uploads import Uploads
 from core.errors import InvalidParameter, InvalidRequest, NotFound, RequestTooLarge
 
 MAX_QUERY_BYTES = 16_384
@@ -41,19 +42,21 @@ async def json_body(request: Request, context: AppContext) -> bytes:
 
 
 async def body_up_to(request: Request, limit: int) -> bytes:
-    """Read a JSON body up to a limit. Raises UnsupportedMediaType, RequestTooLarge.
+    """Read a JSON body up to a limit. Raises UnsupportedMediaType, RequestTooLarge, UploadsFull.
 
     Starlette's own limit would respond in plain text, and every error here is JSON.
     """
     content_type.check(request.headers.get("content-type", ""), content_type.JSON)
     if int(request.headers.get("content-length") or 0) > limit:
         raise _too_large(limit)
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise _too_large(limit)
-        chunks.append(chunk)
+    uploads: Uploads = request.app.state.context.uploads
+    chunks = []
+    with uploads.json.reserve() as reservation:
+        async for chunk in request.stream():
+            reservation.add(len(chunk))
+            if reservation.size > limit:
+                raise _too_large(limit)
+            chunks.append(chunk)
     return b"".join(chunks)
 
 

@@ -96,7 +96,7 @@ MULTIPART = {
 async def create(request: Request, context: AppContext, project_id: Project) -> Response:
     """Upload a file as multipart/form-data."""
     limit = context.settings.max_file_bytes
-    async with form(request, limit + FORM_BYTES, max_files=1) as data:
+    async with form(request, context.uploads, limit + FORM_BYTES, max_files=1) as data:
         body = _parse(fields_of(data))
         uploads = files_of(data)
         if unknown := uploads.keys() - {"file"}:

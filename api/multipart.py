@@ -4,6 +4,7 @@ The models of JSON bodies also validate forms: `fields_of` nests `metadata[key]=
 and lax validation (`strict=False`) converts text to numbers.
 """
 
+import logging
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,10 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from api.edge import content_type
-from core.errors import InvalidParameter, InvalidRequest, RequestTooLarge
+from api.uploads import Reservation, Uploads
+from core.errors import InvalidParameter, InvalidRequest, RequestTooLarge, UploadsFull
+
+log = logging.getLogger(__name__)
 
 MAX_FIELDS = 100
 FIELD_BYTES = 200_000
@@ -23,38 +27,41 @@ CHUNK = 1 << 20
 
 
 @asynccontextmanager
-async def form(request: Request, limit: int, max_files: int) -> AsyncIterator[FormData]:
+async def form(request: Request, uploads: Uploads, limit: int, max_files: int) -> AsyncIterator[FormData]:
     """The fields of a multipart/form-data body. Its files are deleted at the end of the context.
 
-    limit: maximum bytes of the body; nothing beyond it is read. Raises RequestTooLarge,
-    UnsupportedMediaType, InvalidRequest.
+    limit: maximum bytes of the body; nothing beyond it is read. Raises UnsupportedMediaType, RequestTooLarge,
+    TooManyUploads, UploadsFull, InvalidRequest.
     """
     content_type.check(request.headers.get("content-type") or "none", content_type.MULTIPART)
-    parser = MultiPartParser(
-        request.headers,
-        _read_up_to(request, limit),
-        max_files=max_files,
-        max_fields=MAX_FIELDS,
-        max_part_size=FIELD_BYTES,
-    )
-    try:
-        data = await parser.parse()
-    except MultiPartException as error:
-        raise InvalidRequest(f"The form cannot be read: {error.message}", param="body") from None
-    try:
-        yield data
-    finally:
-        await data.close()
+    with uploads.begin(request.scope["caller"].project_id) as reservation:
+        parser = MultiPartParser(
+            request.headers,
+            _read_up_to(request, limit, reservation),
+            max_files=max_files,
+            max_fields=MAX_FIELDS,
+            max_part_size=FIELD_BYTES,
+        )
+        try:
+            data = await parser.parse()
+        except MultiPartException as error:
+            raise InvalidRequest(f"The form cannot be read: {error.message}", param="body") from None
+        except OSError as error:
+            log.error("an upload cannot be written: %s", error.strerror)
+            raise UploadsFull from None
+        try:
+            yield data
+        finally:
+            await data.close()
 
 
-async def _read_up_to(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+async def _read_up_to(request: Request, limit: int, reservation: Reservation) -> AsyncGenerator[bytes, None]:
     too_large = RequestTooLarge(f"The body is larger than {limit} bytes.", param="body")
     if int(request.headers.get("content-length") or 0) > limit:
         raise too_large
-    size = 0
     async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
+        reservation.add(len(chunk))
+        if reservation.size > limit:
             raise too_large
         yield chunk
 

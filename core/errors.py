@@ -22,12 +22,13 @@
     ├── IdempotencyMismatch         422  the same key came with another request
     ├── TooManyBatches              429
     ├── TooManyWebhookTests         429
+    ├── TooManyUploads              429
     ├── HeadersTooLarge             431
     ├── QueueFull                   429  a synchronous call could not be answered in time
     ├── RequestTimeout              504  a synchronous call waited too long; the job continues
     ├── QueryTimeout                503  the database cancelled a statement that took too long
     ├── Unavailable                 503
-    │   ├── TooManyConnections
+    │   ├── TooManyConnections, UploadsFull
     │   ├── DatabaseUnavailable
     │   └── StorageUnavailable
     ├── InternalError               500
@@ -246,6 +247,15 @@ class TooManyWebhookTests(SafelightError):
     retry_after = 5.0
 
 
+class TooManyUploads(SafelightError):
+    """Too many forms are being read at once; nothing was stored, try again."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "too_many_uploads"
+    retryable = True
+
+
 class HeadersTooLarge(SafelightError):
     """The request has too many or too large headers, or too long a URL."""
 
@@ -290,6 +300,12 @@ class TooManyConnections(Unavailable):
     """All connections of this API are in use; nothing was stored, try again."""
 
     code = "too_many_connections"
+
+
+class UploadsFull(Unavailable):
+    """The space for bodies that are being read is in use; nothing was stored, try again."""
+
+    code = "uploads_full"
 
 
 class DatabaseUnavailable(Unavailable):

@@ -250,7 +250,7 @@ class Connection(HttpToolsProtocol):
             raise MalformedRequest("The header transfer-encoding must be `chunked`, without content-length.")
         if len(self.pipeline) >= MAX_PIPELINED:
             raise MalformedRequest("There are too many requests before the response to the first.")
-        if self._open_connections.is_full and self.url not in OPEN_PATHS_BYTES:
+        if not self._open_connections.make_room(self) and self.url not in OPEN_PATHS_BYTES:
             raise TooManyConnections
 
     # Deadlines

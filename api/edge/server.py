@@ -10,6 +10,7 @@ from uvicorn.config import STARTUP_FAILURE
 from api.app import create_app
 from api.edge.connection import Connection, EdgeConfig, Limits
 from api.edge.connections import BACKLOG, Connections, connection_limit
+from api.uploads import use_directory
 from core.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ def run(settings: Settings) -> None:
             settings.max_connections,
             config.open_connections.limit,
         )
+    use_directory(settings.data_dir)
     server = EdgeServer(config)
     try:
         server.run()

@@ -26,7 +26,7 @@ async def read_request(request: Request, context: Context, kind: type[RequestT])
         return parse(kind, await json_body(request, context))
     file_fields = [name for name in ["image", "mask"] if name in kind.model_fields]
     limit = len(file_fields) * context.settings.max_image_bytes + FORM_BYTES
-    async with form(request, limit, max_files=16) as data:
+    async with form(request, context.uploads, limit, max_files=16) as data:
         fields, uploads = fields_of(data), files_of(data)
         for name in [*file_fields, "images"]:
             if name in fields:

@@ -77,6 +77,17 @@ class HttpSettings(BaseSettings):
         description="How long a connection may be idle between two requests. More than the proxy's own time, so that "
         "the API does not close a connection first.",
     )
+    max_uploads: Annotated[int, Ge(1)] = Field(
+        64, description="Maximum number of forms (files, images) that an API process reads at once."
+    )
+    max_project_uploads: Annotated[int, Ge(1)] = Field(
+        32, description="Maximum number of forms of a project that an API process reads at once."
+    )
+    max_upload_bytes: Annotated[int, Ge(2**20)] = Field(
+        4 * 2**30,
+        description="Maximum size of all forms that an API process reads at once. Larger files of them are in the "
+        "directory `uploads` of data_dir.",
+    )
 
     @property
     def is_exposed(self) -> bool:
