@@ -19,6 +19,7 @@ from api.deps import reject_nul
 from api.edge.access import Access
 from api.jobs import events as job_events
 from api.jobs import routes as jobs
+from api.open_requests import OpenRequests
 from api.openai import images as openai_images
 from api.request_id import RequestId
 from api.webhooks import routes as webhooks
@@ -86,6 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_tags=TAGS,
         generate_unique_id_function=lambda route: "_".join([*map(str, route.tags), route.name]),
     )
+    app.add_middleware(OpenRequests)
     app.add_middleware(Access, settings=settings)
     app.add_middleware(RequestId)
     errors.install(app)

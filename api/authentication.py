@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 
 from api.callers import Caller as Caller
 from api.context import Context
+from api.open_requests import OpenRequest
 from core import keys
 from core.errors import InsufficientScope, Unauthorized
 from core.scopes import ALL_SCOPES, Scope
@@ -42,21 +43,24 @@ def scope_of(endpoint: Any) -> Scope | None:
 async def authenticate(request: Request) -> Caller:
     """The caller of a request. Other dependencies get it as `CurrentCaller`. Raises Unauthorized, InsufficientScope."""
     scope = _scopes[request.scope["endpoint"]]
-    caller = request.scope["caller"] = await _identify(request)
+    caller = request.scope["caller"] = await _identify(request, scope)
     if scope not in caller.scopes:
         owned = ", ".join(sorted(caller.scopes)) or "none"
         raise InsufficientScope(f"This call needs an API key with the scope {scope}. The scopes of yours: {owned}.")
     return caller
 
 
-async def _identify(request: Request) -> Caller:
+async def _identify(request: Request, scope: Scope) -> Caller:
     context: Context = request.app.state.context
     if not request.scope["needs_key"]:
         return KEYLESS_CALLER
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key.startswith(keys.PREFIX):
         raise Unauthorized
-    return await context.callers.identify(key)
+    entry = await context.callers.identify(key)
+    open_request: OpenRequest = request.scope["open_request"]
+    open_request.join(entry.requests, scope)
+    return entry.caller
 
 
 async def current_caller(request: Request) -> Caller:

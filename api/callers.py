@@ -1,18 +1,20 @@
 """The callers of one process: which API keys are valid, as Postgres said within the last second.
 
 One task reads all keys in use twice a second, whatever their number, so that requests need no statement of their own
-and a revoked key is refused within a second. It depends on Postgres alone. It also writes when keys were last used.
+and a revoked key is refused within a second. A key that has ended also ends its open requests. All this depends on
+Postgres alone. The task also writes when keys were last used.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from math import inf
 from typing import TypeVar
 
+from api.open_requests import OpenRequest
 from core import keys
 from core.db import UNAVAILABLE, AsyncDatabase
 from core.errors import Unauthorized, first_line
@@ -61,6 +63,12 @@ class KeyEntry:
     expires_at: float
     used_at: float = -inf
     recorded_at: float = -inf
+    requests: set[OpenRequest] = field(default_factory=set)
+
+    def end_requests(self) -> None:
+        """End the open requests of a key that is no longer valid."""
+        for request in list(self.requests):
+            request.end()
 
 
 class Callers:
@@ -73,8 +81,8 @@ class Callers:
         self._reader: asyncio.Task[None] | None = None
         self._poller: asyncio.Task[None] | None = None
 
-    async def identify(self, key: str) -> Caller:
-        """The caller with this key. Raises Unauthorized, and what the database raises."""
+    async def identify(self, key: str) -> KeyEntry:
+        """A key in use. Raises Unauthorized if it is not valid, and what the database raises."""
         key_hash = keys.hash_key(key)
         now = time.monotonic()
         entry = self._entries.get(key_hash)
@@ -84,7 +92,7 @@ class Callers:
             if entry is None:
                 raise Unauthorized
         entry.used_at = now
-        return entry.caller
+        return entry
 
     async def close(self) -> None:
         """Stop reading, and write the last use of the keys."""
@@ -127,12 +135,20 @@ class Callers:
             if (row := rows.get(key_hash)) is not None:
                 self._store(row, started_at)
             else:
-                self._entries.pop(key_hash, None)
+                self._remove(key_hash)
+
+    def _remove(self, key_hash: bytes) -> None:
+        entry = self._entries.pop(key_hash, None)
+        if entry is not None:
+            entry.end_requests()
 
     def _store(self, row: ValidKey, read_at: float) -> None:
         caller = Caller(row.project_id, row.id, frozenset(scope for scope in Scope if scope in row.scopes))
         expires_at = inf if row.seconds_left is None else read_at + row.seconds_left
         entry = self._entries.setdefault(row.hash, KeyEntry(caller, read_at, expires_at))
+        if entry.caller.scopes - caller.scopes:
+            for request in [request for request in entry.requests if request.key_scope not in caller.scopes]:
+                request.end()
         entry.caller, entry.read_at, entry.expires_at = caller, read_at, expires_at
         if self._poller is None or self._poller.done():
             self._poller = asyncio.create_task(self._poll())
@@ -143,8 +159,9 @@ class Callers:
             await asyncio.sleep(POLL_SECONDS)
             now = time.monotonic()
             for key_hash, entry in list(self._entries.items()):
-                if now >= entry.expires_at or now - entry.used_at > IDLE_SECONDS:
-                    del self._entries[key_hash]
+                is_idle = now - entry.used_at > IDLE_SECONDS and not entry.requests
+                if now >= entry.expires_at or is_idle:
+                    self._remove(key_hash)
             try:
                 for group in _groups(list(self._entries)):
                     await self._read(group)

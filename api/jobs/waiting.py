@@ -8,6 +8,7 @@ from fastapi import Request
 
 from api.context import Context
 from api.jobs.watcher import Messages
+from api.open_requests import OpenRequest
 from core import queries
 from core.errors import NotFound
 from core.rows import JobEventRow, JobRow
@@ -53,13 +54,15 @@ async def wait_until_final_or_disconnected(
 ) -> JobRow | None:
     """The job once it is final, or as it is after `sync_timeout`. None, earlier, if the client disconnects.
 
-    The request's body has been read. Raises NotFound.
+    The request's body has been read. Raises NotFound, and Unauthorized when the API key ends.
     """
+    open_request: OpenRequest = request.scope["open_request"]
     max_seconds = context.settings.sync_timeout.total_seconds()
     job = asyncio.create_task(wait_until_final(context, project_id, job_id, max_seconds))
     disconnect = asyncio.create_task(_wait_for_disconnect(request))
     try:
-        await asyncio.wait({job, disconnect}, return_when=asyncio.FIRST_COMPLETED)
+        with open_request.interruptible():
+            await asyncio.wait({job, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         return job.result() if job.done() else None
     finally:
         job.cancel()
