@@ -23,6 +23,7 @@ from api.open_requests import OpenRequests
 from api.openai import images as openai_images
 from api.request_id import RequestId
 from api.webhooks import routes as webhooks
+from core.permissions import make_private
 from core.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        make_private(settings.data_dir)
         if not settings.needs_key:
             log.warning(describe_access(settings))
         app.state.context = Context.open(settings)

@@ -26,7 +26,8 @@ def upgrade(settings: Settings) -> None:
     """Migrate the database to the newest revision. Raises CommandError if that fails."""
     try:
         with _command_errors():
-            migrations.upgrade(database_url=settings.database_url)
+            database_url = settings.migrations_database_url or settings.database_url
+            migrations.upgrade(database_url=database_url, application_url=settings.database_url)
     except migrations.MigrationError as error:
         raise CommandError(str(error)) from None
 

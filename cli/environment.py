@@ -80,20 +80,23 @@ def with_embedded_urls(settings: Settings) -> Settings:
 
     Raises CommandError if there are no embedded servers.
     """
-    urls = {"database_url": settings.database_url, "redis_url": settings.redis_url}
+    urls = {"redis_url": settings.redis_url}
     if settings.database_url is None:
-        urls["database_url"] = _embedded_url(
-            settings, "postgres", "postgresql://safelight:{password}@127.0.0.1:{port}/safelight"
-        )
+        for name, role, file in (
+            ("database_url", "safelight_app", "app_password"),
+            ("migrations_database_url", "safelight", "password"),
+        ):
+            pattern = f"postgresql://{role}:{{password}}@127.0.0.1:{{port}}/safelight"
+            urls[name] = _embedded_url(settings, "postgres", pattern, file)
     if settings.redis_url is None:
-        urls["redis_url"] = _embedded_url(settings, "valkey", "redis://:{password}@127.0.0.1:{port}")
+        urls["redis_url"] = _embedded_url(settings, "valkey", "redis://:{password}@127.0.0.1:{port}", "password")
     return settings.model_copy(update=urls)
 
 
-def _embedded_url(settings: Settings, name: str, pattern: str) -> str:
+def _embedded_url(settings: Settings, name: str, pattern: str, file: str) -> str:
     directory = settings.data_dir / name
     try:
-        return pattern.format(password=(directory / "password").read_text(), port=(directory / "port").read_text())
+        return pattern.format(password=(directory / file).read_text(), port=(directory / "port").read_text())
     except OSError:
         variable = "SAFELIGHT_DATABASE_URL" if name == "postgres" else "SAFELIGHT_REDIS_URL"
         raise CommandError(
@@ -107,7 +110,11 @@ def reachable_host(settings: Settings) -> str:
 
 
 def server_environment(settings: Settings) -> dict[str, str]:
-    """The environment variables of a server: ours, with the URLs and absolute paths of the settings."""
+    """The environment variables of a server: ours, with the URLs and absolute paths of the settings.
+
+    No server gets the password of the owner of the tables.
+    """
     names = ("data_dir", "models_dir", "catalog", "database_url", "redis_url", "storage_url")
     variables = {f"SAFELIGHT_{name.upper()}": str(getattr(settings, name)) for name in names if getattr(settings, name)}
-    return os.environ | variables
+    inherited = {name: value for name, value in os.environ.items() if name != "SAFELIGHT_MIGRATIONS_DATABASE_URL"}
+    return inherited | variables

@@ -15,6 +15,7 @@ from core.db import Database
 from core.erasures import records
 from core.erasures.records import ErasureRow, Kind, NewErasure
 from core.errors import StorageUnavailable
+from core.permissions import make_private
 from core.settings import Settings
 
 POLL_SECONDS = 0.5
@@ -40,6 +41,7 @@ def erase(
     if len(subject_by_kind) > 1 or not (subject_by_kind or project):
         raise CommandError("Set exactly one of --job, --batch and --user, or only --project.")
     settings = with_embedded_urls(read_settings())
+    make_private(settings.data_dir)
     with open_database(settings) as database:
         project_id = _project_id(database, project or "default")
         kind, subject = next(iter(subject_by_kind.items()), ("project", project_id))

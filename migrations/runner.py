@@ -19,6 +19,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from core.settings import Settings
+from migrations import grants
 
 LOCK = 7305512
 """Advisory lock that the migrating session holds; an arbitrary constant of ours."""
@@ -48,14 +49,26 @@ class Patience:
 
 
 def upgrade(
-    revision: str = "head", *, database_url: str | None = None, patience: Patience | None = None, say: Say = _print
+    revision: str = "head",
+    *,
+    database_url: str | None = None,
+    application_url: str | None = None,
+    patience: Patience | None = None,
+    say: Say = _print,
 ) -> None:
-    """Bring a database, by default that of SAFELIGHT_DATABASE_URL, to a revision. Raises MigrationError.
+    """Bring a database, by default that of SAFELIGHT_MIGRATIONS_DATABASE_URL, to a revision. Raises MigrationError.
+
+    application_url: what the application connects with, by default SAFELIGHT_DATABASE_URL. If that is another role, it
+    gets the rights that it needs (`migrations/grants.py`).
 
     Several processes may do so at once: one migrates, the others wait, and then have nothing to do.
     """
     patience = patience or Patience()
-    with connected(database_url or Settings().database_url, patience) as connection, _migration_lock(connection, say):
+    if database_url is None:
+        settings = Settings()
+        database_url = settings.migrations_database_url or settings.database_url
+        application_url = settings.database_url
+    with connected(database_url, patience) as connection, _migration_lock(connection, say):
         config = _config(connection=connection, say=say)
         for attempt in range(1, patience.attempts + 1):
             try:
@@ -67,6 +80,8 @@ def upgrade(
                 connection.rollback()
                 _report(say, patience, attempt)
             else:
+                if application_url is not None:
+                    grants.grant(connection, application_url)
                 return
             time.sleep(patience.pause.total_seconds())  # what queued behind our request for the lock runs meanwhile
     raise MigrationError(

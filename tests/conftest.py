@@ -29,7 +29,8 @@ def directory() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres(directory: Path) -> Iterator[EmbeddedPostgres]:
     with EmbeddedPostgres(directory / "pg") as server:
-        migrate(server.create_database("template_safelight"))
+        template = server.create_database("template_safelight")
+        migrate(template, server.as_application(template))
         yield server
 
 
@@ -65,9 +66,12 @@ def database(shared_database: Database) -> Database:
 
 
 @pytest.fixture(scope="session")
-def safelight(directory: Path, fresh_database: Callable[[], str], valkey: EmbeddedValkey) -> Iterator[Stack]:
-    """A Safelight that runs for the whole session, for tests that break nothing."""
-    with Stack(directory / "shared", fresh_database(), valkey.url) as stack:
+def safelight(
+    directory: Path, postgres: EmbeddedPostgres, fresh_database: Callable[[], str], valkey: EmbeddedValkey
+) -> Iterator[Stack]:
+    """A Safelight that runs for the whole session, for tests that break nothing. Its role has only its own rights."""
+    url = fresh_database()
+    with Stack(directory / "shared", url, valkey.url, SAFELIGHT_DATABASE_URL=postgres.as_application(url)) as stack:
         stack.api()
         stack.worker()
         stack.sweep()

@@ -1,7 +1,6 @@
 """A whole Safelight for tests: database, notifier, API, workers and sweep, all real, with short times."""
 
 import json
-import os
 import socket
 import threading
 import time
@@ -70,7 +69,10 @@ TIMES = {
 
 
 class Stack:
-    """One Safelight. Close it, and every process it started is gone."""
+    """One Safelight. Close it, and every process it started is gone.
+
+    database_url: what the test connects with. SAFELIGHT_DATABASE_URL in `settings`: another role for the processes.
+    """
 
     def __init__(self, directory: Path, database_url: str, redis_url: str, **settings: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -89,7 +91,8 @@ class Stack:
         }
         self._exits = ExitStack()
         self.settings = settings_of(self.environment)
-        self.database = Database(self.settings, name="test")
+        owner = self.settings.model_copy(update={"database_url": database_url})
+        self.database = Database(owner, name="test")
         self._exits.callback(self.database.close)
         self.client = self._exits.enter_context(httpx.Client(base_url=self.url, timeout=PATIENCE))
 
@@ -200,18 +203,10 @@ def settings_of(environment: Mapping[str, str]) -> Settings:
     return Settings.model_validate({name: value for name, value in fields.items() if name in names})
 
 
-def migrate(database_url: str) -> None:
+def migrate(database_url: str, application_url: str | None = None) -> None:
     """Bring a database to the newest revision."""
     with _migrating:
-        before = os.environ.get("SAFELIGHT_DATABASE_URL")
-        os.environ["SAFELIGHT_DATABASE_URL"] = database_url
-        try:
-            migrations.upgrade()
-        finally:
-            if before is None:
-                del os.environ["SAFELIGHT_DATABASE_URL"]
-            else:
-                os.environ["SAFELIGHT_DATABASE_URL"] = before
+        migrations.upgrade(database_url=database_url, application_url=application_url)
 
 
 def body(answer: httpx.Response) -> dict[str, Any]:

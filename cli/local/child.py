@@ -7,6 +7,7 @@ thread that started the child: start children from a thread that lives as long a
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 from cli.local.account import Account
 
 MAX_LOG_BYTES = 10_000_000
-"""A larger log is renamed to `NAME.log.1` at the next start."""
+"""A larger log is copied to `NAME.log.1` and emptied."""
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -77,8 +78,7 @@ class Child:
     def start(self) -> None:
         """Start the process without waiting until it accepts connections."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        if self.log.exists() and self.log.stat().st_size > MAX_LOG_BYTES:
-            self.log.replace(self.log.with_name(f"{self.log.name}.1"))
+        self.rotate_log()
         account = self._account
         self._is_stopping = False
         with self.log.open("ab") as log:
@@ -95,6 +95,16 @@ class Child:
                 group=account.gid if account else None,
                 extra_groups=account.groups if account else None,
             )
+
+    def rotate_log(self) -> None:
+        """Bound the size of the log. The process appends to the same file, which is therefore not renamed.
+
+        Lines that are written between copying and emptying are lost.
+        """
+        with suppress(OSError):
+            if self.log.stat().st_size > MAX_LOG_BYTES:
+                shutil.copyfile(self.log, self.log.with_name(f"{self.log.name}.1"))
+                os.truncate(self.log, 0)
 
     def request_stop(self) -> None:
         """Send the stop signal without waiting. It is sent only once: after a second one, some servers drop work."""

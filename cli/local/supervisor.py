@@ -17,6 +17,9 @@ from cli.local.child import describe_exit
 
 MIN_DELAY = 0.5
 MAX_DELAY = 30.0
+LOG_CHECK_SECONDS = 5.0
+"""How often the sizes of the logs are checked."""
+
 STABLE_SECONDS = 60.0
 """A server that ran longer than this starts again after the minimum delay."""
 
@@ -36,6 +39,9 @@ class Server(Protocol):
 
     def start(self) -> None:
         """Start the process. Raises CommandError."""
+
+    def rotate_log(self) -> None:
+        """See `Child.rotate_log`."""
 
     def request_stop(self) -> None:
         """Request a graceful stop without waiting."""
@@ -102,9 +108,11 @@ class Supervisor:
         while not self._is_stopping:
             for entry in self._entries():
                 self._check(entry)
+                entry.server.rotate_log()
             times = [entry.restart_time for entry in self._entries() if entry.restart_time is not None]
+            wait = max(0.0, min(times) - time.monotonic()) if times else LOG_CHECK_SECONDS
             try:
-                self._events.get(timeout=max(0.0, min(times) - time.monotonic()) if times else None)
+                self._events.get(timeout=min(wait, LOG_CHECK_SECONDS))
             except Empty:
                 continue
 

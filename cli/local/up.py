@@ -25,6 +25,7 @@ from cli.local.embedded import EmbeddedPostgres, EmbeddedValkey, is_free
 from cli.local.supervisor import Supervisor
 from cli.panel import print_panel
 from core.catalog import Catalog
+from core.permissions import make_private
 from core.settings import Settings
 
 READY_SECONDS = 120.0
@@ -83,6 +84,7 @@ def _list_queues(catalog: Catalog, settings: Settings) -> tuple[str, ...]:
 def _lock_data_dir(settings: Settings) -> Iterator[None]:
     """Lock the data directory. Raises CommandError if it is locked already or not writable."""
     path = settings.data_dir / "up.lock"
+    make_private(settings.data_dir)
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         file = path.open("a+")
@@ -129,7 +131,9 @@ def _start_postgres_and_valkey(settings: Settings, supervisor: Supervisor) -> Se
         if settings.database_url is None:
             postgres = EmbeddedPostgres(settings.data_dir / "postgres", log=logs / "postgres.log")
             supervisor.start(postgres)
-            settings = settings.model_copy(update={"database_url": postgres.url})
+            settings = settings.model_copy(
+                update={"database_url": postgres.application_url, "migrations_database_url": postgres.url}
+            )
         if settings.redis_url is None:
             valkey = EmbeddedValkey(settings.data_dir / "valkey", log=logs / "valkey.log")
             supervisor.start(valkey)

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 from core.settings.generators import GeneratorSettings
 from core.settings.http import HttpSettings
 from core.settings.moderation import ModerationSettings
+from core.settings.placeholders import is_placeholder, password_of
 from core.settings.types import Duration, set_or_none
 from core.settings.webhooks import WebhookSettings
 
@@ -51,6 +52,12 @@ class Settings(ModerationSettings, WebhookSettings, GeneratorSettings, HttpSetti
     )
     database_url: str | None = Field(
         None, description="URL of Postgres 15 or newer. Default: the embedded Postgres of `safelight up`."
+    )
+    migrations_database_url: Annotated[str | None, BeforeValidator(set_or_none)] = Field(
+        None,
+        description="URL of the same database for the owner of the tables: `safelight migrate` connects with it, and "
+        "gives the role of `database_url` the right to read and write rows and no other right. Do not give it to the "
+        "other processes. Default: `database_url`.",
     )
     redis_url: str | None = Field(
         None,
@@ -212,6 +219,17 @@ class Settings(ModerationSettings, WebhookSettings, GeneratorSettings, HttpSetti
             raise ValueError("moderation has `openai`, which needs SAFELIGHT_OPENAI_API_KEY")
         if self.openai_api_key is not None and self.openai_timeout >= self.attempt_timeout:
             raise ValueError("openai_timeout must be shorter than attempt_timeout, or a billed call may be lost")
+        return self
+
+    @model_validator(mode="after")
+    def _check_secrets(self) -> Self:
+        names = ("database_url", "migrations_database_url", "redis_url")
+        secrets_by_name = {f"SAFELIGHT_{name.upper()}": password_of(getattr(self, name)) for name in names}
+        if self.secret_key is not None:
+            secrets_by_name["SAFELIGHT_SECRET_KEY"] = self.secret_key.get_secret_value()
+        secrets_by_name["AWS_SECRET_ACCESS_KEY"] = os.environ.get("AWS_SECRET_ACCESS_KEY")
+        if name := next((name for name, secret in secrets_by_name.items() if is_placeholder(secret)), None):
+            raise ValueError(f"{name} has a secret that is only an example: `openssl rand -hex 24` makes one")
         return self
 
     @property

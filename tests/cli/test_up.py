@@ -4,16 +4,20 @@ import os
 import select
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import psutil
+import psycopg
 import pytest
+import redis
 
-from cli.local.embedded import free_port
+from cli.local.embedded import APPLICATION_ROLE, EmbeddedPostgres, EmbeddedValkey, free_port
 from tests.cli.terminal import Terminal, final_job
 from tests.processes import Process
 from tests.waiting import PATIENCE, until
@@ -79,6 +83,37 @@ def test_the_doctor_finds_everything_well(up: Process, terminal: Terminal) -> No
         ["ok", part]
         for part in ("python", "settings", "models", "torch", "postgres", "redis", "storage", "api", "disk")
     ]
+
+
+def test_what_it_writes_is_for_its_own_account_only(up: Process, terminal: Terminal) -> None:
+    """If root runs it, the account of Postgres may pass through directories, but not list or read them."""
+    modes: dict[Path, int] = {}
+    for path in [terminal.data_dir, *terminal.data_dir.rglob("*")]:
+        with suppress(FileNotFoundError):  # a temporary file of Postgres
+            modes[path] = path.lstat().st_mode
+
+    assert {"images", "logs", "postgres", "valkey"} <= {path.name for path in modes}
+    assert any(path.suffix == ".png" for path in modes)
+    assert not {str(path): oct(mode) for path, mode in modes.items() if stat.S_ISREG(mode) and mode & 0o077}
+    assert not {str(path): oct(mode) for path, mode in modes.items() if stat.S_ISDIR(mode) and mode & 0o067}
+
+
+def test_its_servers_listen_on_loopback_only_and_no_process_is_superuser(up: Process, terminal: Terminal) -> None:
+    connections = [connection for child in family(up) for connection in child.net_connections("inet")]
+    assert {connection.laddr.ip for connection in connections if connection.status == "LISTEN"} == {"127.0.0.1"}
+    paths = {str(connection.laddr) for child in family(up) for connection in child.net_connections("unix")}
+    assert paths <= {""}  # no socket has a name
+    postgres = EmbeddedPostgres(terminal.data_dir / "postgres")
+    with psycopg.connect(postgres.url) as owner:
+        sessions = "SELECT DISTINCT usename FROM pg_stat_activity WHERE application_name LIKE 'safelight-%'"
+        assert owner.execute(sessions).fetchall() == [(APPLICATION_ROLE,)]
+    address = f"127.0.0.1:{postgres.port}/safelight"
+    for user in ("safelight", APPLICATION_ROLE):
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            psycopg.connect(f"postgresql://{user}:wrong@{address}")
+    valkey = EmbeddedValkey(terminal.data_dir / "valkey")
+    with redis.Redis(port=valkey.port) as client, pytest.raises(redis.AuthenticationError):
+        client.ping()
 
 
 def test_a_second_one_on_the_same_directory_says_who_is_running(up: Process, terminal: Terminal) -> None:

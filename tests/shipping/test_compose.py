@@ -3,6 +3,8 @@
 import re
 
 import pytest
+import yaml
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from cli.main import app
@@ -22,7 +24,28 @@ from tests.shipping.files import (
 
 OURS = ("api", "deliver", "migrate", "openai", "sweep", "worker")
 OTHERS_VARIABLES = re.compile(r"AWS_[A-Z_]+")
-DOTENV = {"POSTGRES_PASSWORD": "one", "S3_SECRET_KEY": "two", "SAFELIGHT_SECRET_KEY": "three" * 8}
+DOTENV = {
+    "POSTGRES_PASSWORD": "one",
+    "POSTGRES_APP_PASSWORD": "four",
+    "VALKEY_PASSWORD": "five",
+    "S3_SECRET_KEY": "two",
+    "SAFELIGHT_SECRET_KEY": "three" * 8,
+}
+OWN_USERS = {"postgres": "999:999", "valkey": "999:999"}
+PRIVILEGED = {"s3": ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"]}
+"""The capabilities with which a container starts as root, before it goes on as another user."""
+
+NETWORKS = {
+    "postgres": {"database"},
+    "valkey": {"notifier"},
+    "s3": {"storage"},
+    "migrate": {"database"},
+    "api": {"edge", "database", "notifier", "storage"},
+    "worker": {"outside", "database", "notifier", "storage"},
+    "openai": {"outside", "database", "notifier", "storage"},
+    "sweep": {"database", "notifier", "storage"},
+    "deliver": {"outside", "database"},
+}
 
 
 def one_shot(service: dict[str, object]) -> bool:
@@ -56,12 +79,55 @@ def test_a_service_waits_until_what_it_needs_is_well(name: str) -> None:
         assert options["condition"] == ("service_completed_successfully" if ends else "service_healthy")
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_our_containers_can_change_nothing_of_themselves(name: str) -> None:
+@pytest.mark.parametrize("name", services())
+def test_a_container_can_change_nothing_of_itself_or_of_the_machine(name: str) -> None:
     service = services()[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
-    assert "user" not in service, "the image's own user, who is not root"
+    assert service.get("cap_add") == PRIVILEGED.get(name)
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service.get("user") == OWN_USERS.get(name), "the image's own user; of ours, who is not root"
+    assert not {"privileged", "pid", "ipc", "network_mode", "devices"} & set(service)
+
+
+@pytest.mark.parametrize("name", services())
+def test_a_container_has_limits(name: str) -> None:
+    service = services()[name]
+    assert service["mem_limit"]
+    assert service["cpus"]
+    assert service["pids_limit"] <= 1024
+    assert all("size=" in mount for mount in service["tmpfs"])
+    assert service["logging"] == {"driver": "json-file", "options": {"max-size": "10m", "max-file": "5"}}
+
+
+def test_a_container_reaches_only_what_it_needs() -> None:
+    assert {name: set(service["networks"]) for name, service in services().items()} == NETWORKS
+    networks = yaml.safe_load(text("docker-compose.yml"))["networks"]
+    is_internal = {name: bool(network and network.get("internal")) for name, network in networks.items()}
+    assert is_internal == {"edge": False, "outside": False, "database": True, "notifier": True, "storage": True}
+
+
+@pytest.mark.parametrize("name", services())
+def test_only_the_migrations_get_the_password_of_the_owner(name: str) -> None:
+    variables_of_it = environment(name, **DOTENV | {"POSTGRES_PASSWORD": "of-the-owner"})
+    with_it = [variable for variable, value in variables_of_it.items() if "of-the-owner" in value]
+    assert with_it == {"postgres": ["POSTGRES_PASSWORD"], "migrate": ["SAFELIGHT_MIGRATIONS_DATABASE_URL"]}.get(
+        name, []
+    )
+
+
+@pytest.mark.parametrize(
+    "variable", ["POSTGRES_APP_PASSWORD", "VALKEY_PASSWORD", "SAFELIGHT_SECRET_KEY", "S3_SECRET_KEY"]
+)
+@pytest.mark.parametrize("example_secret", ["changeme", "ChangeMe", "password"])
+def test_a_secret_that_is_only_an_example_is_refused(
+    variable: str, example_secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment("api", **DOTENV | {variable: example_secret}).items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(ValidationError, match="only an example"):
+        Settings()
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -71,7 +137,7 @@ def test_our_containers_are_given_settings_that_exist(name: str, monkeypatch: py
         field = variable.removeprefix("SAFELIGHT_").lower()
         assert field in Settings.model_fields or OTHERS_VARIABLES.fullmatch(variable), variable
     settings = Settings()
-    assert settings.database_url == "postgresql://safelight:one@postgres:5432/safelight"
+    assert settings.database_url == "postgresql://safelight_app:four@postgres:5432/safelight"
     assert settings.storage_url == "s3://safelight"
     assert not settings.presign
 
@@ -116,10 +182,3 @@ def test_secrets_have_no_default() -> None:
     must_be_set = {name for name, kind in variables().items() if kind == "?"}
     assert must_be_set == set(DOTENV)
     assert all(example()[name] == "" for name in must_be_set)
-
-
-@pytest.mark.parametrize("unit", ["api", "deliver", "sweep", "worker@"])
-def test_a_unit_stops_later_than_a_worker_drains(unit: str) -> None:
-    patience = re.search(r"^TimeoutStopSec=(\S+)$", text(f"deploy/systemd/safelight-{unit}.service"), re.MULTILINE)
-    assert patience is not None
-    assert seconds(patience[1]) >= Settings().drain_timeout.total_seconds() + 15

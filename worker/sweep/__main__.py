@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 
+from core.permissions import make_private
 from core.settings import Settings
 from worker.batches.processor import BatchProcessor
 from worker.sweep.cleanup import Cleanup
@@ -20,6 +21,7 @@ GRACE_SECONDS = 5.0
 def main() -> None:
     """Sweep until SIGTERM or SIGINT."""
     settings = Settings()
+    make_private(settings.data_dir)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # threads inherit it, so only sigwait takes them

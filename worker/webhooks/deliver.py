@@ -22,6 +22,7 @@ from core.egress import DeliveryError, Egress, Response
 from core.errors import first_line
 from core.outbox import claims, deliveries, signing
 from core.outbox.deliveries import Attempt
+from core.permissions import make_private
 from core.responses.job import JobObject, job_object
 from core.retry_after import parse_retry_after
 from core.rows import ClaimedDelivery
@@ -219,6 +220,7 @@ def _printable(body: bytes) -> str:
 def main() -> None:
     """Deliver until SIGTERM or SIGINT."""
     settings = Settings()
+    make_private(settings.data_dir)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     deliverer = Deliverer(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
