@@ -156,7 +156,7 @@ def _check_redis(settings: Settings) -> str:
 
 
 def _check_storage(settings: Settings) -> str:
-    from core.errors import SafelightError
+    from core.errors import SafelightError, first_line
     from core.storage import Storage
 
     url = settings.storage_url or f"file://{settings.data_dir / 'images'}"
@@ -167,7 +167,8 @@ def _check_storage(settings: Settings) -> str:
         is_intact = storage.get(key) == content
         storage.delete([key])
     except (SafelightError, OSError, ValueError) as error:
-        raise CheckFailed(f"{url}: {error}", "Check SAFELIGHT_STORAGE_URL, its credentials and permissions.") from None
+        reason = first_line(error.__cause__ or error)
+        raise CheckFailed(f"{url}: {reason}", "Check SAFELIGHT_STORAGE_URL, its credentials and permissions.") from None
     if not is_intact:
         raise CheckFailed(f"{url} returns other content than was written", "Use another storage.")
     return f"{url}: write, read and delete work"

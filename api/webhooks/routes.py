@@ -3,6 +3,7 @@
 `worker.webhooks.deliver` sends events; only test events are sent from here, as the client waits for the result.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any
@@ -35,7 +36,7 @@ from api.webhooks.schemas import (
     TestRequest,
     TestResult,
 )
-from core.db import RowT, Statement
+from core.db import AsyncTransaction, RowT, Statement
 from core.egress import DeliveryError, Egress, EgressRules, check_destination
 from core.errors import InvalidParameter, InvalidRequest, NotFound, TooManyWebhookTests
 from core.event_types import event_names
@@ -81,6 +82,7 @@ async def create(body: Body, context: AppContext, project_id: Project) -> Respon
     )
     async with context.database.transaction() as transaction:
         await transaction.execute(webhooks.lock_project(project_id))
+        await _check_host(context, transaction, project_id, request.url, request.event_types)
         rows = await transaction.execute(create_endpoint)
     if not rows:
         raise InvalidRequest(
@@ -136,7 +138,16 @@ async def update(endpoint_id: str, body: Body, context: AppContext, project_id: 
             pass  # a chunk a statement: what waited when it was disabled stays given up
     changes = request.model_dump(exclude_none=True, exclude={"enabled"})
     update_endpoint = webhooks.update(project_id, endpoint_id, changes, enable=request.enabled)
-    return answer(_endpoint(await _row(context, update_endpoint, endpoint_id)))
+    async with context.database.transaction() as transaction:
+        await transaction.execute(webhooks.lock_project(project_id))
+        before = await transaction.execute(webhooks.get_endpoint(project_id, endpoint_id))
+        if before and request.url not in (None, before[0].url):
+            event_types = request.event_types or before[0].event_types
+            await _check_host(context, transaction, project_id, request.url or "", event_types, besides=endpoint_id)
+        rows = await transaction.execute(update_endpoint)
+    if not rows:
+        raise NotFound(f"There is no {endpoint_id!r} here.", param="id")
+    return answer(_endpoint(rows[0]))
 
 
 @router.delete(
@@ -291,6 +302,28 @@ async def _row(context: Context, statement: Statement[RowT], row_id: str) -> Row
     if not rows:
         raise NotFound(f"There is no {quote(row_id)} here.", param="id")
     return rows[0]
+
+
+async def _check_host(
+    context: Context,
+    transaction: AsyncTransaction,
+    project_id: str,
+    url: str,
+    event_types: Sequence[str],
+    besides: str = "",
+) -> None:
+    """Bound how many posts one event becomes for a host. Raises InvalidParameter."""
+    maximum = context.settings.max_webhook_endpoints_per_host
+    rows = await transaction.execute(webhooks.list_same_host(project_id, url, besides=besides))
+    for row in rows:
+        if row.url == url and (shared := sorted(set(row.event_types) & set(event_types))):
+            raise InvalidParameter(f"{row.id} has this url already, and receives {', '.join(shared)}.", param="url")
+    if len(rows) >= maximum:
+        raise InvalidParameter(
+            f"Your project has {len(rows)} webhook endpoints on the host of this url; {maximum} is the maximum. "
+            "Delete one, or ask the operator to raise SAFELIGHT_MAX_WEBHOOK_ENDPOINTS_PER_HOST.",
+            param="url",
+        )
 
 
 def _attempt(row: AttemptRow) -> AttemptObject:

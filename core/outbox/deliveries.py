@@ -58,6 +58,11 @@ def insert_deliveries(updated: sa.CTE, event: sa.CTE, subject: Subject) -> sa.CT
         .select_from(event_of_update)
         .where(updated.c.webhook.is_not(None), sa.cast(updated.c.webhook["events"], JSONB).has_key(event.c.type))
     )
+    # An endpoint with the same URL gets the event already. A webhook with a secret of its own has another signature.
+    has_endpoint = sa.exists().where(subscribed, endpoints.c.url == own_url)
+    to_own_webhook = to_own_webhook.where(
+        sa.or_(updated.c.webhook["secret"].astext.is_not(None), ~has_endpoint.correlate(updated, event))
+    )
     names = ["project_id", subject_id, "event_id", "event_type", "event_at", "endpoint_id", "destination"]
     created = sa.insert(deliveries).from_select(names, sa.union_all(to_endpoints, to_own_webhook))
     return created.cte("created")

@@ -28,6 +28,11 @@ class WebhookSettings(BaseSettings):
     max_webhook_endpoints: Annotated[int, Ge(0)] = Field(
         100, description="Maximum number of webhook endpoints per project. Each one makes every event more expensive."
     )
+    max_webhook_endpoints_per_host: Annotated[int, Ge(1)] = Field(
+        10,
+        description="Maximum number of webhook endpoints of a project on one host: each event is posted to all of them. "
+        "Endpoints that exist already stay.",
+    )
     webhook_timeout: Duration = Field(timedelta(seconds=15), description="Maximum time of a webhook delivery.")
     webhook_schedule: Annotated[str, Field(pattern=r"^\d+(\.\d+)?(, *\d+(\.\d+)?)*$")] = Field(
         "5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400",

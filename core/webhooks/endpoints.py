@@ -46,6 +46,22 @@ def create(
     return Statement(sa.insert(endpoints).from_select(list(values), source).returning(*endpoints.c), EndpointRow)
 
 
+_HOST = "^[a-zA-Z]+://(?:[^/?#@]*@)?(\\[[^]]*\\]|[^:/?#]*)"
+
+
+def list_same_host(project_id: str, url: str, *, besides: str = "") -> Statement[EndpointRow]:
+    """The endpoints of a project on the host of a URL, without the endpoint `besides`."""
+
+    def host(of: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+        return sa.func.rtrim(sa.func.lower(sa.func.substring(of, sa.literal(_HOST))), ".")
+
+    is_same_host = host(endpoints.c.url) == host(sa.literal(url, sa.Text))
+    return Statement(
+        sa.select(endpoints).where(endpoints.c.project_id == project_id, endpoints.c.id != besides, is_same_host),
+        EndpointRow,
+    )
+
+
 def get_endpoint(project_id: str, endpoint_id: str) -> Statement[EndpointRow]:
     """One endpoint of a project."""
     return Statement(sa.select(endpoints).where(_is_endpoint(project_id, endpoint_id)), EndpointRow)

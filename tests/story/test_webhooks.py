@@ -12,6 +12,7 @@ from standardwebhooks.webhooks import Webhook
 
 from core.event_types import event_names
 from core.outbox.signing import new_secret
+from core.webhooks import endpoints
 from tests.receiver import Receiver, answering, hang
 from tests.stack import Stack, body
 from tests.waiting import PATIENCE
@@ -225,15 +226,51 @@ def test_a_receiver_that_is_not_there_fails_its_test(safelight: Stack, client: o
     client.webhooks.delete(endpoint.id)
 
 
-def test_a_project_has_a_limit_of_endpoints(own: Stack, receiver: Receiver) -> None:
-    own.environment["SAFELIGHT_MAX_WEBHOOK_ENDPOINTS"] = "2"
+def test_a_project_has_a_limit_of_endpoints_and_a_lower_one_per_host(own: Stack, receiver: Receiver) -> None:
+    own.environment["SAFELIGHT_MAX_WEBHOOK_ENDPOINTS"] = "3"
+    own.environment["SAFELIGHT_MAX_WEBHOOK_ENDPOINTS_PER_HOST"] = "2"
     own.api()
     with openai.OpenAI(api_key="none", base_url=f"{own.url}/v1", max_retries=0) as client:
-        first, _ = (client.webhooks.create(name="a", url=receiver.url(), event_types=ENDED) for _ in range(2))
-        with pytest.raises(openai.BadRequestError, match=r"has 2 webhook endpoints.*SAFELIGHT_MAX_WEBHOOK_ENDPOINTS"):
-            client.webhooks.create(name="b", url=receiver.url(), event_types=ENDED)
-        client.webhooks.delete(first.id)
-        client.webhooks.create(name="b", url=receiver.url(), event_types=ENDED)
+
+        def create(url: str) -> str:
+            return str(client.webhooks.create(name="a", url=url, event_types=ENDED).id)
+
+        first = create(receiver.url("/a"))
+        with pytest.raises(openai.BadRequestError, match=f"{first} has this url already, and receives job.cancelled"):
+            create(receiver.url("/a"))
+        create(receiver.url("/b"))
+        with pytest.raises(openai.BadRequestError, match=r"2 webhook endpoints on the host.*ENDPOINTS_PER_HOST"):
+            create(receiver.url("/c"))
+        elsewhere = create("https://example.com/")
+        with pytest.raises(openai.BadRequestError, match="on the host of this url"):
+            client.webhooks.update(elsewhere, url="http://127.0.0.1:1024/c")
+        client.webhooks.update(first, url=receiver.url("/d"))
+        with pytest.raises(openai.BadRequestError, match=r"has 3 webhook endpoints.*SAFELIGHT_MAX_WEBHOOK_ENDPOINTS"):
+            create("https://example.org/")
+        client.webhooks.delete(first)
+        create("https://example.org/")
+
+
+def test_endpoints_that_exist_on_one_host_stay_and_a_jobs_own_webhook_is_not_posted_twice(
+    safelight: Stack, receiver: Receiver
+) -> None:
+    """Endpoints of a version without the limit."""
+    urls = [receiver.url(f"/{number}") for number in range(12)]
+    rows = [
+        safelight.database.execute(endpoints.create("proj_default", "old", url, ["job.completed"], new_secret()))[0]
+        for url in urls
+    ]
+    webhook = {"url": urls[0], "events": ["job.completed"]}
+
+    with_both = [safelight.submit(webhook=webhook), safelight.submit(webhook=webhook | {"secret": new_secret()})]
+
+    counts = []
+    for job in with_both:
+        safelight.final(job["id"])
+        counts.append(len(safelight.client.get("/v1/webhook_deliveries", params={"job_id": job["id"]}).json()["data"]))
+    for row in rows:
+        safelight.database.execute(endpoints.delete("proj_default", row.id))
+    assert counts == [12, 13]
 
 
 def test_the_reason_why_a_receiver_was_not_reached_is_shown_to_its_owner(
