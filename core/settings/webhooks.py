@@ -30,7 +30,7 @@ class WebhookSettings(BaseSettings):
     )
     max_webhook_endpoints_per_host: Annotated[int, Ge(1)] = Field(
         10,
-        description="Maximum number of webhook endpoints of a project on one host: each event is posted to all of them. "
+        description="Maximum number of webhook endpoints of a project on one host: they all get each event. "
         "Endpoints that exist already stay.",
     )
     webhook_timeout: Duration = Field(timedelta(seconds=15), description="Maximum time of a webhook delivery.")
