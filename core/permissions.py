@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 UMASK = 0o077
-_OTHERS = stat.S_IRWXO | stat.S_IRGRP | stat.S_IWGRP
+_FOREIGN_BITS = stat.S_IRWXO | stat.S_IRGRP | stat.S_IWGRP
 
 
 def make_private(data_dir: Path | None = None) -> None:
@@ -24,5 +24,5 @@ def make_private(data_dir: Path | None = None) -> None:
     for directory in (data_dir, data_dir / "images", data_dir / "logs"):
         with suppress(OSError):
             mode = stat.S_IMODE(directory.stat().st_mode)
-            if mode & _OTHERS:
-                directory.chmod(mode & ~_OTHERS)
+            if mode & _FOREIGN_BITS:
+                directory.chmod(mode & ~_FOREIGN_BITS)

@@ -225,8 +225,6 @@ class Settings(ModerationSettings, WebhookSettings, GeneratorSettings, HttpSetti
     def _check_secrets(self) -> Self:
         names = ("database_url", "migrations_database_url", "redis_url")
         secrets_by_name = {f"SAFELIGHT_{name.upper()}": password_of(getattr(self, name)) for name in names}
-        if self.secret_key is not None:
-            secrets_by_name["SAFELIGHT_SECRET_KEY"] = self.secret_key.get_secret_value()
         secrets_by_name["AWS_SECRET_ACCESS_KEY"] = os.environ.get("AWS_SECRET_ACCESS_KEY")
         if name := next((name for name, secret in secrets_by_name.items() if is_placeholder(secret)), None):
             raise ValueError(f"{name} has a secret that is only an example: `openssl rand -hex 24` makes one")
