@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
@@ -53,16 +54,6 @@ TAGS = [
 ]
 
 
-def describe_access(settings: Settings) -> str:
-    """Who can use the API while keys are off, for the log."""
-    if settings.is_exposed:
-        return (
-            "API keys are OFF by SAFELIGHT_AUTH=off, and this API is not only for this machine: EVERYONE who can "
-            f"reach {settings.base_url} ({settings.host}:{settings.port}) can submit, read and delete everything"
-        )
-    return f"API keys are OFF: every program of this machine can use {settings.base_url}"
-
-
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application from settings, by default from the environment."""
     settings = settings or Settings()
@@ -72,7 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         make_private(settings.data_dir)
         if not settings.needs_key:
-            log.warning(describe_access(settings))
+            log.warning(settings.access)
         app.state.context = Context.open(settings)
         yield
         await app.state.context.close()
@@ -84,6 +75,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         dependencies=[Depends(reject_nul)],
+        root_path=urlsplit(settings.public_url or "").path,  # a proxy's path, for the links in /docs
         redirect_slashes=False,  # a redirect would lead to whatever `Host` says
         license_info={"name": "Apache-2.0"},
         openapi_tags=TAGS,

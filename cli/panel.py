@@ -12,7 +12,7 @@ def print_panel(settings: Settings, model: str, key: str | None, *, seconds: flo
     """Print the message; on a terminal, between two rules."""
     url = api_url(settings)
     title = f"Safelight is ready at {url} ({seconds:.1f} s)"
-    text = f"{url}/docs   logs: {settings.data_dir / 'logs'}   stop: Ctrl-C\n"
+    text = f"{url}/docs   logs: {settings.data_dir / 'logs'}   stop: Ctrl-C\n{settings.access}.\n"
     if key is not None:
         text += f"\nYour first API key, shown only now:\n  {key}\n"
     text += f"\n# An image with curl\n{curl_lines(url, settings.needs_key, key)}\n"

@@ -258,6 +258,8 @@ class Connection(HttpToolsProtocol):
     def check(self, now: float) -> None:
         """End the connection if its client has been too slow. now: the loop's time."""
         self._check_writing(now)
+        if self.transport.is_closing():
+            return
         if self._phase is Phase.REFUSED:
             if now - self.since > LINGER_SECONDS:
                 self.transport.abort()

@@ -101,6 +101,18 @@ class HttpSettings(BaseSettings):
         return self.auth == "on" or (self.auth == "auto" and self.is_exposed)
 
     @property
+    def access(self) -> str:
+        """Who can use the API, as a sentence without its full stop."""
+        if self.needs_key:
+            return "Every request needs an API key"
+        if self.is_exposed:
+            return (
+                "API keys are OFF by SAFELIGHT_AUTH=off, and this API is not only for this machine: EVERYONE who can "
+                f"reach {self.base_url} ({self.host}:{self.port}) can submit, read and delete everything"
+            )
+        return f"API keys are OFF: every program of this machine can use {self.base_url}"
+
+    @property
     def base_url(self) -> str:
         """The URL for clients, without a trailing slash."""
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 - compared, not bound

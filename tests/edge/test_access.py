@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from pydantic import ValidationError
 
+from cli.panel import print_panel
 from core import keys
 from core.settings import Settings
 from core.tables import DEFAULT_PROJECT
@@ -156,6 +157,14 @@ def test_no_redirect_follows_the_host_of_a_request(proxied: int, safelight: Stac
         assert slash.status == 404
 
 
+def test_the_documentation_is_readable_under_the_path_of_a_proxy(proxied: int) -> None:
+    for path in ("/docs", "/art/docs"):  # with and without the path, as the proxy passes it on
+        page = exchange(proxied, request("GET", path))
+        assert page is not None
+        assert page.status == 200
+        assert b"'/art/openapi.json'" in page.content
+
+
 @pytest.fixture(scope="module")
 def shared_api(safelight: Stack) -> Iterator[tuple[int, Process]]:
     """An API that is open to everyone, as its operator wants it."""
@@ -213,6 +222,18 @@ def test_keys_are_needed_if_others_can_reach_the_api(settings: dict[str, str], n
 def test_a_public_url_that_no_link_can_start_with_is_refused(url: str) -> None:
     with pytest.raises(ValidationError, match="public_url"):
         Settings(public_url=url)
+
+
+def test_the_panel_says_who_can_use_the_api(capsys: pytest.CaptureFixture[str]) -> None:
+    for settings, sentence, key in (
+        ({"public_url": "https://x.example"}, "Every request needs an API key.", 'api_key="YOUR_KEY"'),
+        ({"public_url": "https://x.example", "auth": "off"}, "EVERYONE who can reach https://x.example ", "anything"),
+        ({}, "API keys are OFF: every program of this machine can use http://127.0.0.1:8000.", "anything"),
+    ):
+        print_panel(Settings.model_validate(settings), "m", None, seconds=1.0)
+        output = capsys.readouterr().out
+        assert sentence in output
+        assert key in output
 
 
 def test_links_begin_with_the_public_url() -> None:
