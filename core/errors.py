@@ -15,6 +15,7 @@
     ├── MethodNotAllowed            405
     ├── JobNotFinal, JobNotRetryable      409
     ├── BatchNotFinal, BatchNotRetryable  409
+    ├── BatchProcessingFailed       500  an entry of a batch's `errors`
     ├── IdempotencyConflict         409  a request with the same key is in progress
     ├── RequestTooSlow              408
     ├── RequestTooLarge             413
@@ -184,6 +185,12 @@ class BatchNotRetryable(SafelightError):
     status = 409
     type = "invalid_request_error"
     code = "batch_not_retryable"
+
+
+class BatchProcessingFailed(SafelightError):
+    """The batch processor failed again and again while it processed the batch."""
+
+    code = "batch_processing_failed"
 
 
 class IdempotencyConflict(SafelightError):

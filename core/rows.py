@@ -196,6 +196,7 @@ class BatchRow:
     errors: list[dict[str, Any]] | None
     lease: UUID | None
     lease_expires_at: datetime | None
+    attempts: int
     counts: Mapping[str, int] | None
     output_file_id: str | None
     error_file_id: str | None

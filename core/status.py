@@ -86,7 +86,9 @@ BATCH_TRANSITIONS: dict[BatchStatus, frozenset[BatchStatus]] = {
     BatchStatus.FAILED: frozenset(),
     BatchStatus.IN_PROGRESS: frozenset({BatchStatus.FINALIZING, BatchStatus.CANCELLING}),
     BatchStatus.CANCELLING: frozenset({BatchStatus.FINALIZING}),
-    BatchStatus.FINALIZING: frozenset({BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.CANCELLED}),
+    BatchStatus.FINALIZING: frozenset(
+        {BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.CANCELLED, BatchStatus.FAILED}
+    ),
     BatchStatus.COMPLETED: frozenset(),
     BatchStatus.EXPIRED: frozenset(),
     BatchStatus.CANCELLED: frozenset(),

@@ -1,9 +1,10 @@
-"""The verbs of a batch (submit, claim, accept, refuse, cancel, finalize, complete), and the queries.
+"""The verbs of a batch (submit, claim, accept, refuse, cancel, finalize, complete, fail), and the queries.
 
 Each function builds one SQL statement, as in `core.jobs`. The statement also inserts the event and its deliveries.
 
     submit ──> validating ──accept──> in_progress ──finalize──> finalizing ──complete──> completed, expired, cancelled
-                 │ └──refuse──> failed     └──cancel──> cancelling ──finalize──┘
+                 │ └──refuse,──> failed    └──cancel──> cancelling ──finalize──┘ └──fail──> failed
+                 │    fail
                  └──cancel──> cancelled
 
 The lines of a batch are jobs. There are no counters: the counts of a running batch are read from an index, in one
@@ -99,12 +100,21 @@ def submit(new: NewBatch, max_open: int) -> Statement[BatchRow]:
 
 
 def claim(
-    lease: UUID, length: timedelta, *, busy: Sequence[str] = (), last_served: Sequence[str] = ()
+    lease: UUID,
+    length: timedelta,
+    *,
+    busy: Sequence[str] = (),
+    last_served: Sequence[str] = (),
+    first_attempt: bool = False,
 ) -> Statement[ClaimedBatch]:
     """Claim a batch to validate or finalize that has no valid lease. `lease` is a new token.
 
+    The claim counts as an attempt until the status changes or `release` takes it back: a batch that ends the process
+    cannot say so. Batches with fewer attempts come first, so that such a batch delays no other.
+
     busy: projects whose batches are not claimed. last_served: projects in the order in which they were served; they
-    come after all others. Among batches of one project, the oldest is first.
+    come after all others. Among batches of one project, the oldest is first. first_attempt: only batches without an
+    attempt.
     """
     is_unleased = sa.or_(batches.c.lease.is_(None), batches.c.lease_expires_at <= NOW)
     turn = sa.func.array_position(sa.literal(list(last_served), ARRAY(sa.Text)), batches.c.project_id)
@@ -114,8 +124,9 @@ def claim(
             _in_status(BatchStatus.VALIDATING, BatchStatus.FINALIZING),
             is_unleased,
             batches.c.project_id != sa.all_(sa.literal(list(busy), ARRAY(sa.Text))),
+            batches.c.attempts == 0 if first_attempt else sa.true(),
         )
-        .order_by(turn.nulls_first(), batches.c.id)
+        .order_by(batches.c.attempts, turn.nulls_first(), batches.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
         .cte("pick")
@@ -125,7 +136,7 @@ def claim(
         (
             sa.update(batches)
             .where(batches.c.id == pick.c.id)
-            .values(lease=lease, lease_expires_at=NOW + length)
+            .values(lease=lease, lease_expires_at=NOW + length, attempts=batches.c.attempts + 1)
             .returning(*batches.c)
         ),
         ClaimedBatch,
@@ -134,15 +145,14 @@ def claim(
 
 def renew(batch_id: str, lease: UUID, length: timedelta) -> Statement[str]:
     """Extend the lease by `length`. No row is returned if the batch was cancelled or the lease was lost."""
-    return Statement(
-        (
-            _leased(batch_id, lease)
-            .where(batches.c.lease_expires_at > NOW)
-            .values(lease_expires_at=NOW + length)
-            .returning(batches.c.id)
-        ),
-        str,
-    )
+    extended = _leased(batch_id, lease).where(batches.c.lease_expires_at > NOW).values(lease_expires_at=NOW + length)
+    return Statement(extended.returning(batches.c.id), str)
+
+
+def release(batch_id: str, lease: UUID, length: timedelta) -> Statement[str]:
+    """Take back the attempt of a claim that was interrupted. The batch can be claimed again after `length`."""
+    change = _leased(batch_id, lease).values(attempts=batches.c.attempts - 1, lease_expires_at=NOW + length)
+    return Statement(change.returning(batches.c.id), str)
 
 
 def accept(batch_id: str, lease: UUID, *, total: int, model: str | None, cost: float) -> Statement[BatchRow]:
@@ -162,11 +172,19 @@ def accept(batch_id: str, lease: UUID, *, total: int, model: str | None, cost: f
 
 def refuse(batch_id: str, lease: UUID, errors: Sequence[LineError]) -> Statement[BatchRow]:
     """Some lines are invalid: the batch fails, and has no jobs."""
+    return _fail(_leased(batch_id, lease).where(_in_status(BatchStatus.VALIDATING)), errors, {})
+
+
+def fail(batch_id: str, lease: UUID, error: LineError, counts: Mapping[str, int]) -> Statement[BatchRow]:
+    """All attempts to read a batch or to write its files have failed. `counts`: those of its jobs, which stay."""
+    is_claimable = _in_status(BatchStatus.VALIDATING, BatchStatus.FINALIZING)
+    return _fail(_leased(batch_id, lease).where(is_claimable), [error], counts)
+
+
+def _fail(update: sa.Update, errors: Sequence[LineError], counts: Mapping[str, int]) -> Statement[BatchRow]:
     return Statement(
         with_event(
-            _leased(batch_id, lease)
-            .where(_in_status(BatchStatus.VALIDATING))
-            .values(_status_values(BatchStatus.FAILED) | {"errors": list(errors), "counts": {}})
+            update.values(_status_values(BatchStatus.FAILED) | {"errors": list(errors), "counts": dict(counts)})
             .returning(*batches.c)
             .cte("updated"),
             subject="batch",
@@ -375,4 +393,5 @@ def _status_values(status: BatchStatus) -> dict[str, Any]:
         "version": batches.c.version + 1,
         "lease": None,
         "lease_expires_at": None,
+        "attempts": 0,
     }

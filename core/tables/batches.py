@@ -47,6 +47,13 @@ batches = Table(
     # Who reads it or writes its files
     Column("lease", Uuid, comment="the token that these writes must show; fresh per claim"),
     Column("lease_expires_at", Time),
+    Column(
+        "attempts",
+        Integer,
+        nullable=False,
+        server_default=text("0"),
+        comment="claims in this status that may have failed; written before the work begins",
+    ),
     # How it ended
     Column("counts", JSONB, comment="how its jobs ended, by status; until it is final they are counted"),
     Column("output_file_id", Text),

@@ -34,6 +34,10 @@ def refuse(batch_id: str, lease: UUID) -> Statement[Any]:
     return batches.refuse(batch_id, lease, [ERROR])
 
 
+def fail(batch_id: str, lease: UUID) -> Statement[Any]:
+    return batches.fail(batch_id, lease, ERROR, {"completed": 1})
+
+
 def cancel(batch_id: str, _lease: UUID) -> Statement[Any]:
     return batches.cancel(DEFAULT_PROJECT, batch_id)
 
@@ -72,6 +76,7 @@ VERBS: dict[str, Verb] = {
     "claim": lambda batch_id, _lease: claim(batch_id, uuid4()),
     "accept": accept,
     "refuse": refuse,
+    "fail": fail,
     "cancel": cancel,
     "finalize": finalize,
     "complete": complete,
@@ -81,6 +86,8 @@ VERBS: dict[str, Verb] = {
 TRANSITIONS = {
     ("accept", BatchStatus.VALIDATING): BatchStatus.IN_PROGRESS,
     ("refuse", BatchStatus.VALIDATING): BatchStatus.FAILED,
+    ("fail", BatchStatus.VALIDATING): BatchStatus.FAILED,
+    ("fail", BatchStatus.FINALIZING): BatchStatus.FAILED,
     ("cancel", BatchStatus.VALIDATING): BatchStatus.CANCELLED,
     ("cancel", BatchStatus.IN_PROGRESS): BatchStatus.CANCELLING,
     ("finalize", BatchStatus.IN_PROGRESS): BatchStatus.FINALIZING,
@@ -171,7 +178,12 @@ def test_a_batch_with_its_jobs_begins_in_progress(database: Database) -> None:
 
 @pytest.mark.parametrize(
     ("verb", "status"),
-    [("accept", BatchStatus.VALIDATING), ("refuse", BatchStatus.VALIDATING), ("complete", BatchStatus.FINALIZING)],
+    [
+        ("accept", BatchStatus.VALIDATING),
+        ("refuse", BatchStatus.VALIDATING),
+        ("fail", BatchStatus.VALIDATING),
+        ("complete", BatchStatus.FINALIZING),
+    ],
 )
 def test_a_processor_with_another_lease_changes_nothing(database: Database, verb: str, status: BatchStatus) -> None:
     batch_id, _lease = in_state(database, status)
@@ -179,6 +191,28 @@ def test_a_processor_with_another_lease_changes_nothing(database: Database, verb
 
     assert not database.execute(VERBS[verb](batch_id, uuid4()))
     assert row(database, batch_id) == before
+
+
+def test_a_claim_counts_as_an_attempt_until_the_status_changes(database: Database) -> None:
+    batch_id, lease = brought(database, [claim])
+    first = row(database, batch_id).attempts
+    database.execute(batches.release(batch_id, lease, timedelta(0)))
+    released = row(database, batch_id).attempts
+    database.execute(batches.claim(lease, timedelta(0)))
+    database.execute(batches.claim(lease, timedelta(0)))
+    again = row(database, batch_id).attempts
+    database.execute(accept(batch_id, lease))
+
+    assert (first, released, again, row(database, batch_id).attempts) == (1, 0, 2, 0)
+
+
+def test_a_batch_with_fewer_attempts_is_claimed_first(database: Database) -> None:
+    new = (NewBatch(DEFAULT_PROJECT, "/v1/images/generations", HOUR) for _ in range(2))
+    older, newer = (database.execute(batches.submit(batch, max_open=9))[0].id for batch in new)
+
+    claimed = [database.execute(batches.claim(uuid4(), timedelta(0)))[0].id for _ in range(4)]
+
+    assert claimed == [older, newer, older, newer]
 
 
 def test_another_project_cannot_cancel(database: Database) -> None:

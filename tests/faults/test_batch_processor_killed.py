@@ -8,9 +8,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from core.tables import files, job_events, jobs
+from core.tables import batches, files, job_events, jobs
 from tests.batches import (
     batch_event_types,
+    batch_row,
     batch_status,
     expire_jobs,
     file_lines,
@@ -21,6 +22,7 @@ from tests.batches import (
 )
 from tests.faults.batch_processors import (
     LINES,
+    end_leases,
     kill_at_last_statement,
     kill_at_statement,
     next_processor,
@@ -29,12 +31,14 @@ from tests.faults.batch_processors import (
     sweep_files,
     table_lock,
 )
+from tests.images import upload
 from tests.stack import Stack
 from tests.waiting import until
 
 
 def test_a_processor_killed_while_it_reads_leaves_all_of_the_batch_to_the_next(own: Stack) -> None:
     own.api()
+    own.environment["SAFELIGHT_MAX_CRASHES"] = "9"
     own.submit(model="elsewhere")
     batch_id = submit_file(own, LINES, model="elsewhere")
 
@@ -54,6 +58,66 @@ def test_a_processor_killed_while_it_reads_leaves_all_of_the_batch_to_the_next(o
     assert job_indexes(own, batch_id) == list(range(LINES))
     assert batch_event_types(own, batch_id) == ["validating", "in_progress"]
     print(f"killed while reading, at row {LINES // 2} of COPY, after it and after its commit: {LINES} lines, once each")
+
+
+def test_a_batch_that_ends_its_processor_each_time_fails_and_delays_no_other(own: Stack) -> None:
+    own.api()
+    own.submit(model="elsewhere")
+    poisoned_batch = submit_file(own, 20, model="elsewhere")
+    other_batch = submit_file(own, 5, model="elsewhere")
+    processor, statuses = own.sweep(), []
+
+    for _ in range(own.settings.max_crashes):
+        with row_lock(own, poisoned_batch, 10):
+            kill_at_statement(own, processor, "COPY jobs")
+        statuses.append((batch_status(own, poisoned_batch), batch_status(own, other_batch)))
+        processor = next_processor(own)
+    batch = until_batch(own, poisoned_batch)
+
+    assert statuses == [("validating", "validating"), ("validating", "in_progress"), ("validating", "in_progress")]
+    (error,) = batch["errors"]["data"]
+    assert (batch["status"], error["code"], error["line"]) == ("failed", "batch_processing_failed", None)
+    assert error["message"] == "3 attempts of reading its lines failed; the log of the sweep has the reason."
+    assert batch_event_types(own, poisoned_batch) == ["validating", "failed"]
+    assert job_indexes(own, poisoned_batch) == []
+    assert job_indexes(own, other_batch) == list(range(5))
+
+
+def test_a_processor_that_is_stopped_in_order_loses_no_attempt(own: Stack) -> None:
+    own.api()
+    batch_id = submit_file(own, 20_000, model="elsewhere")
+
+    processor = own.sweep()
+    until(lambda: batch_row(own, batch_id).lease is not None)
+    processor.terminate()
+    stopped = batch_row(own, batch_id)
+    own.sweep()
+    until(lambda: batch_status(own, batch_id) == "in_progress")
+
+    assert (stopped.status, stopped.attempts) == ("validating", 0)
+    assert len(job_indexes(own, batch_id)) == 20_000
+
+
+def test_a_batch_that_fails_in_another_way_each_time_fails_with_a_reason(own: Stack) -> None:
+    own.api()
+    prompts = upload(own, b"a cat", "prompts.txt", purpose="batch")["id"]
+    unreadable = submit_batch(own, input_file_id=prompts, model="elsewhere")["id"]
+    unwritable = submit_batch(own, prompts=["a cat"], model="elsewhere", size="64x64")["id"]
+    own.database.execute(sa.update(batches).where(batches.c.id == unreadable).values(endpoint="/v1/nothing"))
+    broken_job = sa.update(jobs).where(jobs.c.batch_id == unwritable)
+    own.database.execute(broken_job.values(status="completed", finished_at=sa.func.now(), parameters=[1]))
+    own.sweep()
+
+    for attempt in (1, 2):
+        until(lambda: [batch_row(own, name).attempts for name in (unreadable, unwritable)] == [attempt] * 2)  # noqa: B023 - called at once
+        end_leases(own)
+
+    for batch_id, work in ((unreadable, "reading its lines"), (unwritable, "writing its output files")):
+        batch = until_batch(own, batch_id)
+        assert (batch["status"], batch["errors"]["data"][0]["code"]) == ("failed", "batch_processing_failed")
+        assert work in batch["errors"]["data"][0]["message"]
+        assert batch_event_types(own, batch_id)[-1] == "failed"
+    assert batch["request_counts"]["completed"] == 1
 
 
 def test_a_processor_killed_while_it_stops_5000_jobs_leaves_the_rest_to_the_next(own: Stack) -> None:
@@ -90,6 +154,7 @@ def test_a_processor_killed_while_it_stops_5000_jobs_leaves_the_rest_to_the_next
 
 def test_a_processor_killed_while_it_writes_leaves_one_pair_of_files(own: Stack) -> None:
     own.api()
+    own.environment["SAFELIGHT_MAX_CRASHES"] = "9"
     requests = [{"prompt": f"cat {n}", "size": "64x64"} for n in range(6)]
     requests[2] = {"prompt": "b", "model": "elsewhere", "size": "64x64"}
     batch_id = submit_batch(own, requests=requests, response_format="b64_json")["id"]

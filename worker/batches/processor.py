@@ -24,8 +24,8 @@ from core.batches.line_parser import LineRequest
 from core.batches.transitions import LineError
 from core.batches.validation import BatchCheck
 from core.catalog import load_catalog
-from core.db import UNAVAILABLE, Database, Statement, Transaction
-from core.errors import InvalidRequest, SafelightError, StorageUnavailable, first_line
+from core.db import UNAVAILABLE, Database, Statement, Transaction, is_statement_timeout
+from core.errors import BatchProcessingFailed, InvalidRequest, SafelightError, StorageUnavailable, first_line
 from core.files import NewFile
 from core.images.decoders import Decoders
 from core.job_inserts import COPY, INSERT_TIMEOUT, Flow, FlowTotal, JobRows
@@ -51,6 +51,10 @@ MAX_PROJECTS = 1000
 """Projects whose turn is remembered."""
 
 
+class Stopping(Exception):
+    """The batch processor is about to stop."""
+
+
 class Superseded(Exception):
     """The batch was cancelled, or another batch processor has claimed it."""
 
@@ -65,6 +69,9 @@ class BatchProcessor:
         self._storage = Storage(settings)
         self._progress = Progress(settings)
         self._notifier = Notifier(settings)
+        self._stop = threading.Event()
+        self._interrupted: list[BatchLease] = []
+        self._suspect: BatchLease | None = None
         self._decoders = Decoders(settings)
         # A batch that is inserted holds a connection, and the loops need one each.
         self._readers = min(settings.batch_readers, max(1, settings.database_pool_size - 2))
@@ -73,7 +80,8 @@ class BatchProcessor:
         self._is_free = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
-        """Process batches until `stop` is set; then wait for the batches in progress."""
+        """Process batches until `stop` is set. Those in progress are interrupted, and wait for the next processor."""
+        self._stop = stop
         advancing = threading.Thread(target=self._repeat, args=[self.advance, stop, stop], name="advance batches")
         advancing.start()
         self._repeat(self._start_batches, stop, self._is_free)
@@ -98,34 +106,78 @@ class BatchProcessor:
         self._database.close()
 
     def _start_batches(self) -> None:
-        """Start batches while a thread is free. Each is the next of a project that has none in progress."""
+        """Start batches while a thread is free. Each is the next of a project that has none in progress.
+
+        A batch whose attempt failed before may end the process, so it runs alone: no other batch loses an attempt.
+        """
         self._is_free.clear()
-        while len(busy := self._order.in_progress) < self._readers:
+        self._release_interrupted()
+        while self._suspect is None and len(busy := self._order.in_progress) < self._readers:
+            last_served = self._order.last_served
             rows = self._database.execute(
-                batches.claim(uuid4(), LEASE, busy=sorted(busy), last_served=self._order.last_served)
+                batches.claim(uuid4(), LEASE, busy=sorted(busy), last_served=last_served, first_attempt=bool(busy))
             )
             if not rows:
                 return
+            lease = BatchLease(self._database, rows[0], stop=self._stop)
+            self._suspect = lease if rows[0].attempts > 1 else None
             self._order.begin(rows[0].project_id)
-            self._threads.submit(self._process, BatchLease(self._database, rows[0]))
+            self._threads.submit(self._process, lease)
 
     def _process(self, lease: "BatchLease") -> None:
-        """Read or finish a batch."""
+        """Read or finish a batch. An attempt that fails counts, unless the database or the storage is unavailable."""
         batch = lease.batch
         try:
-            is_new = batch.status == BatchStatus.VALIDATING
-            self._publish([self.read_batch(lease) if is_new else self.finish(lease)])
+            row = self._attempt(lease)
+            self._publish([] if row is None else [row])
         except Superseded:
             log.info("batch %s was cancelled or claimed by another batch processor", batch.id)
+        except Stopping:
+            self._database.execute(batches.release(batch.id, lease.token, timedelta(0)))
         except UNAVAILABLE as error:
+            self._interrupted.append(lease)
             log.warning("the database is unavailable: %s", first_line(error))
         except StorageUnavailable as error:
+            self._interrupted.append(lease)
             log.warning("the storage is unavailable, the batch waits: %s", error.message)
-        except Exception:  # whatever it was, it concerns this batch alone; its lease delays it behind the others
-            log.exception("batch %s failed and is tried again in %s", batch.id, LEASE)
+        except Exception:  # such as that there is no more memory
+            log.exception("batch %s waits for the end of its lease", batch.id)
         finally:
+            self._suspect = None if self._suspect is lease else self._suspect
             self._order.end(batch.project_id)
             self._is_free.set()
+
+    def _attempt(self, lease: "BatchLease") -> BatchRow | None:
+        """The row of a batch that was read, finished or failed. None: it is tried again."""
+        batch = lease.batch
+        if batch.attempts > self._settings.max_crashes:  # the attempts before ended this process
+            return self._fail(lease)
+        try:
+            return self.read_batch(lease) if batch.status == BatchStatus.VALIDATING else self.finish(lease)
+        except (Superseded, Stopping):
+            raise
+        except Exception as error:
+            if isinstance(error, (*UNAVAILABLE, StorageUnavailable)) and not is_statement_timeout(error):
+                raise
+            # Whatever it was, it concerns this batch alone; its lease delays it behind the others.
+            log.exception("batch %s failed in attempt %d of %d", batch.id, batch.attempts, self._settings.max_crashes)
+            return self._fail(lease) if batch.attempts >= self._settings.max_crashes else None
+
+    def _fail(self, lease: "BatchLease") -> BatchRow:
+        batch = lease.batch
+        counts = {row.status: row.jobs for row in self._database.execute(batches.count_jobs(batch.id))}
+        work = "reading its lines" if batch.status == BatchStatus.VALIDATING else "writing its output files"
+        attempts = self._settings.max_crashes
+        error = BatchProcessingFailed(f"{attempts} attempts of {work} failed; the log of the sweep has the reason.")
+        log.error("batch %s fails: %s", batch.id, error.message)
+        return self._execute(batches.fail(batch.id, lease.token, line_error(None, error), counts))
+
+    def _release_interrupted(self) -> None:
+        """Take back the attempts that an outage interrupted. Their leases go on, so that other batches come first."""
+        while self._interrupted:
+            lease = self._interrupted[-1]
+            self._database.execute(batches.release(lease.batch.id, lease.token, LEASE))
+            self._interrupted.pop()
 
     def advance(self) -> None:
         """Advance batches that need no file I/O."""
@@ -307,11 +359,18 @@ class FairOrder:
 class BatchLease:
     """The lease of a claimed batch.
 
-    renewal: seconds after which it is renewed.
+    renewal: seconds after which it is renewed. stop: ends long work when it is set.
     """
 
-    def __init__(self, database: Database, batch: ClaimedBatch, renewal: float = RENEWAL_SECONDS) -> None:
+    def __init__(
+        self,
+        database: Database,
+        batch: ClaimedBatch,
+        renewal: float = RENEWAL_SECONDS,
+        stop: threading.Event | None = None,
+    ) -> None:
         self._database = database
+        self._stop = stop or threading.Event()
         self._renewal = renewal
         self._renewed_at = time.monotonic()
         self.batch = batch
@@ -324,8 +383,10 @@ class BatchLease:
             raise Superseded
 
     def renew_during(self, items: Iterator[Item]) -> Iterator[Item]:
-        """Iterate over something long, and renew the lease meanwhile. Raises Superseded."""
+        """Iterate over something long, and renew the lease meanwhile. Raises Superseded, Stopping."""
         for item in items:
+            if self._stop.is_set():
+                raise Stopping
             self.renew_if_due()
             yield item
 
