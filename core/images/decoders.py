@@ -47,12 +47,16 @@ class DecoderDied(Exception):
 
 
 class Decoders:
-    """Decodes images in at most `settings.decoders` processes. A project uses all but one of them. Thread-safe."""
+    """Decodes images in at most `settings.decoders` processes. Thread-safe.
+
+    A project leaves one of them, and one CPU, to the others.
+    """
 
     def __init__(self, settings: "Settings") -> None:
         self._limits = Limits.from_settings(settings)
         self._seconds = settings.decode_timeout.total_seconds()
-        self._threads = FairThreads("decode", settings.decoders, settings.decoders - 1)
+        per_project = max(1, min(settings.decoders, os.cpu_count() or 1) - 1)
+        self._threads = FairThreads("decode", settings.decoders, per_project)
         self._lock = threading.Lock()
         self._idle: list[_Decoder] = []
         self._decoders: set[_Decoder] = set()
@@ -71,8 +75,11 @@ class Decoders:
         self._threads.close()
         with self._lock:
             self._is_closed = True
-            decoders = set(self._decoders)
-        for decoder in decoders:
+            idle, self._idle = self._idle, []
+            for decoder in self._decoders.difference(idle):
+                decoder.stop()  # the thread that uses it cleans up
+            self._decoders.difference_update(idle)
+        for decoder in idle:
             decoder.kill()
 
     def _normalize(self, data: Mapping[str, bytes], new: Collection[str]) -> Normalized:
@@ -99,6 +106,10 @@ class Decoders:
         decoder = _Decoder(self._limits, self._seconds)
         with self._lock:
             self._decoders.add(decoder)
+            is_closed = self._is_closed
+        if is_closed:
+            self._release(decoder)
+            raise RuntimeError("the decoders are closed")
         return decoder
 
     def _release(self, decoder: "_Decoder") -> None:
@@ -125,7 +136,7 @@ class _Decoder:
             env=environment,
             pass_fds=[descriptor],
             stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C in a terminal reaches the process that started it
+            process_group=0,  # Ctrl-C in a terminal reaches the process that started it
         )
         other_end.close()
         self.is_alive = True
@@ -156,8 +167,12 @@ class _Decoder:
 
     def kill(self) -> None:
         """End the process and wait for it."""
+        self.stop()
+        self._process.wait()
+        self._connection.close()
+
+    def stop(self) -> None:
+        """End the process. Another thread may be using it."""
         self.is_alive = False
         with suppress(OSError):
             self._process.kill()
-        self._process.wait()
-        self._connection.close()

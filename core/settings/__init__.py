@@ -159,7 +159,8 @@ class Settings(ModerationSettings, WebhookSettings, GeneratorSettings, HttpSetti
     decoders: Annotated[int, Ge(2), Le(64)] = Field(
         3,
         description="Maximum number of processes that decode input images, for each API process and for the sweep. "
-        "A project uses all but one of them. One takes up to 256 MB and 24 bytes for each pixel of max_image_pixels.",
+        "A project leaves one of them, and one CPU, to the others. A process takes up to 256 MB and 24 bytes for each "
+        "pixel of max_image_pixels.",
     )
     batch_file_ttl: Duration = Field(
         timedelta(days=30),

@@ -29,7 +29,12 @@ def decoders() -> Iterator[Decoders]:
 
 
 def processes() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "core.images.decoder" in child.cmdline()]
+    children = psutil.Process().children()
+    return [
+        child
+        for child in children
+        if child.status() != psutil.STATUS_ZOMBIE and "core.images.decoder" in child.cmdline()
+    ]
 
 
 def chunk(kind: bytes, data: bytes = b"") -> bytes:
@@ -136,3 +141,16 @@ def test_a_decoder_process_has_no_keys(decoders: Decoders, monkeypatch: pytest.M
     assert not any(name.startswith("SAFELIGHT_") for name in process.environ())
     pool.close()
     assert not process.is_running()
+
+
+def test_closing_ends_a_decoding_that_is_in_progress() -> None:
+    pool = Decoders(settings_of({}))
+    before = {process.pid for process in processes()}
+    future = pool.submit("p", {"image": LARGE}, ["image"])
+    until(lambda: len(processes()) > len(before))
+
+    pool.close()
+
+    with pytest.raises(RuntimeError, match=r"closed|did not start"):
+        future.result(PATIENCE)
+    until(lambda: {process.pid for process in processes()} <= before)

@@ -185,10 +185,11 @@ def repeated(call: Callable[[httpx.Client], object], http_client: httpx.Client, 
             call(http_client)
 
     with ThreadPoolExecutor(threads) as executor:
-        for _ in range(threads):
-            executor.submit(repeat)
+        attacks = [executor.submit(repeat) for _ in range(threads)]
         yield
         stop.set()
+    for attack in attacks:
+        attack.result()
 
 
 @contextmanager
