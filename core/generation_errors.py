@@ -3,6 +3,7 @@
 GenerationError
 ├── OutOfMemory
 ├── GeneratorFailed              retryable
+├── DeviceFailed                 retryable: the device is broken, not the job; the attempt is not counted
 ├── ModelUnavailable             retryable: another worker may have it
 ├── StorageFailed                retryable
 ├── InputUnavailable             a file that the job needs no longer exists
@@ -46,6 +47,13 @@ class GeneratorFailed(GenerationError):
     """The model failed during generation."""
 
     code = "generator_failed"
+    retryable = True
+
+
+class DeviceFailed(GenerationError):
+    """The device of the worker is broken: its driver, its memory or its connection; the attempt is not counted."""
+
+    code = "device_failed"
     retryable = True
 
 

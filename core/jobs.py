@@ -266,6 +266,7 @@ def _requeue(
     *,
     is_exhausted: sa.ColumnElement[bool],
     error: GenerationError,
+    device: str | None = None,
     **values: Any,
 ) -> sa.Select[Any]:
     """in_progress -> queued; cancelled if that was requested; failed with `error` if no attempt is left."""
@@ -285,7 +286,7 @@ def _requeue(
     )
     is_queued = in_status(JobStatus.QUEUED, of=updated_jobs)
     event_type = sa.case((is_queued, "job.requeued"), else_=sa.literal("job.") + updated_jobs.c.status)
-    return with_final_event(updated_jobs, event_type, reason=reason)
+    return with_final_event(updated_jobs, event_type, reason=reason, device=device)
 
 
 _INSERT_COLUMNS = tuple(name for name in NewJob.__slots__ if name != "ttl")

@@ -9,7 +9,7 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, StableDiffusionPipeline, UNet2DModel
 
 from core.generation import ImageRequest, Stopped
-from core.generation_errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
+from core.generation_errors import DeviceFailed, GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
 from tests.image_requests import image_request, with_changes
 
 from .kinds import RecordingReporter, a_diffusers_generator
@@ -69,6 +69,11 @@ def test_a_pipeline_that_draws_without_a_prompt_is_refused(tmp_path: Path) -> No
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"), OutOfMemory),
         (RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"), OutOfMemory),
         (MemoryError(), OutOfMemory),
+        (RuntimeError("CUDA error: out of memory"), OutOfMemory),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), DeviceFailed),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered"), DeviceFailed),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), DeviceFailed),
+        (RuntimeError("CUDA error: invalid configuration argument"), GeneratorFailed),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), GeneratorFailed),
         (ValueError("`height` has to be divisible by 8"), GenerationError),
     ],

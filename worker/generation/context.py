@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,11 +15,13 @@ from core.catalog import Catalog, Model, load_catalog
 from core.db import Database
 from core.fairness import is_fair_turn
 from core.generation import Generator, RemoteGenerator
+from core.generation_errors import DeviceFailed
 from core.redis.notifier import Notifier
 from core.redis.progress import Progress
 from core.settings import Settings
 from core.storage import Storage
 from worker import generators
+from worker.generation.device_health import DeviceHealth, leave
 from worker.moderation.moderator import Moderator
 
 log = logging.getLogger(__name__)
@@ -66,6 +68,7 @@ class Context:
     notifier: Notifier
     moderator: Moderator
     name: str
+    health: DeviceHealth
     device: threading.Lock = field(default_factory=threading.Lock)
     """Held while a micro-batch is on the device. Encoding and uploading happen outside it."""
     upload_lock: threading.Lock = field(default_factory=threading.Lock)
@@ -92,6 +95,7 @@ class Context:
             notifier=Notifier(settings),
             moderator=Moderator.open(settings),
             name=f"{socket.gethostname()}:{os.getpid()}",
+            health=DeviceHealth(settings),
         )
 
     def generator(self, model: Model) -> Generator:
@@ -113,6 +117,13 @@ class Context:
     def locks(self, queue: str) -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
         """The locks of device and upload, for the micro-batches of a queue; those of a provider need neither."""
         return (nullcontext(), nullcontext()) if self.catalog.is_remote(queue) else (self.device, self.upload_lock)
+
+    def record_device_failure(self, job_ids: Sequence[str], failure: DeviceFailed) -> None:
+        """Note that the device failed under these jobs. If it is broken, stop this worker."""
+        self.health.record_failure(job_ids, failure.detail)
+        if self.health.is_broken and not self.drain.has_begun:
+            self.drain.begin(self.settings.drain_timeout.total_seconds())
+            leave()
 
     @property
     def claim_limits(self) -> dict[str, int]:

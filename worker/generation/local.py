@@ -14,7 +14,7 @@ from typing import Any
 from PIL.Image import Image
 
 from core.generation import Generator, ImageRequest, ImagesRejected, Stopped
-from core.generation_errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
+from core.generation_errors import DeviceFailed, GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
 from core.jobs import JobWarning
 from core.provider_calls import Pause
 from core.rows import JobRow
@@ -74,12 +74,28 @@ def execute_locally(
     max_images = context.limits.get(claimed_jobs[0].microbatch_key, claimed_jobs[0].microbatch_size)
     passes = _passes(context, generator, tasks, max_images)
     reporter.passes = len(passes)
-    for tasks_of_pass in passes:
-        _generate(context, tasks_of_pass, generator, reporter, outcomes)
+    try:
+        for tasks_of_pass in passes:
+            _generate(context, tasks_of_pass, generator, reporter, outcomes)
+    except DeviceFailed as failure:
+        _record_device_failure(context, claimed_jobs, outcomes, failure)
+    else:
+        context.health.record_success()
     seconds = round(time.monotonic() - began, 3)
     for outcome in outcomes.values():
         outcome.receipt = {**generator.receipt(), "device_seconds": seconds, "microbatch": len(tasks)}
     return outcomes
+
+
+def _record_device_failure(
+    context: Context, claimed_jobs: Sequence[JobRow], outcomes: Mapping[str, Outcome], failure: DeviceFailed
+) -> None:
+    """The jobs that have all their images are well; the others fail with the device."""
+    unfinished = [job for job in claimed_jobs if len(outcomes[job.id].images) < job.n]
+    unfinished = [job for job in unfinished if outcomes[job.id].error is None]
+    for job in unfinished:
+        outcomes[job.id].error = failure
+    context.record_device_failure([job.id for job in unfinished], failure)
 
 
 def _passes(
@@ -135,7 +151,7 @@ def _generate(
     reporter.begin([(task.job.id, task.index) for task in tasks])
     try:
         images = generator.generate([task.request for task in tasks], reporter)
-    except Stopped:
+    except (Stopped, DeviceFailed):
         raise
     except ImagesRejected as rejection:
         _record(tasks, rejection.results, outcomes)

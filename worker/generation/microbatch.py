@@ -18,11 +18,13 @@ from PIL.Image import Image
 from core import jobs, leases
 from core.catalog import Model
 from core.db import UNAVAILABLE, Statement
+from core.device_failures import give_back
 from core.errors import ModelNotFound, StorageUnavailable, first_line
 from core.generation import Stopped
 from core.generation_errors import (
     AttemptTimeout,
     ContentPolicyViolation,
+    DeviceFailed,
     GenerationError,
     ModelUnavailable,
     ModerationUnavailable,
@@ -123,6 +125,9 @@ def generate(context: Context, microbatch: Microbatch) -> Mapping[str, Outcome |
         return execute_locally(context, microbatch.jobs, inputs, generator, reporter)
     except Stopped:
         error: GenerationError | None = AttemptTimeout() if reporter.is_too_late else None
+    except DeviceFailed as failure:
+        context.record_device_failure([job.id for job in microbatch.jobs], failure)
+        error = failure
     except GenerationError as failure:
         error = failure
     except ModelNotFound as failure:
@@ -169,6 +174,10 @@ def failure_statement(
 ) -> Statement[JobRow]:
     """Requeue the job if another attempt may succeed, otherwise fail it."""
     log.warning("job %s attempt %d: %s: %s", job.id, job.attempts, error.code, error.detail)
+    if isinstance(error, DeviceFailed):
+        is_alone = len(microbatch.jobs) == 1
+        delay = context.settings.retry_delay
+        return give_back(job.id, microbatch.lease, context.health.device_id, is_alone=is_alone, delay=delay)
     is_retry_permitted = isinstance(error, ProviderMayHaveBilled) and context.settings.openai_retry_unknown
     if error.retryable or is_retry_permitted:
         delay = context.settings.retry_delay

@@ -19,9 +19,10 @@ from PIL import Image
 from core.catalog import Model
 from core.errors import first_line
 from core.generation import ImageRequest, ImagesRejected, Notice, ProgressReporter, Stopped
-from core.generation_errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
+from core.generation_errors import DeviceFailed, GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
 from core.settings import Settings
 from worker.generators.denoiser import denoisers, report_steps
+from worker.generators.device_errors import is_device_failure, is_out_of_memory
 from worker.generators.operations import Operations
 from worker.generators.parameters import call_arguments, call_options, requested_steps
 from worker.generators.previews import callbacks
@@ -38,7 +39,6 @@ _CORES: Final = torch.get_num_threads()  # torch's default: the physical cores t
 # In a smaller network, an operation is so short that threads wait for each other longer than they work. unclip-mini
 # (11 M) on two busy cores: 0.64 s an image with one thread and 1.61 s with two, 0.38 s and 2.9 s in batches of eight.
 _PARAMETERS_WORTH_THREADS: Final = 100_000_000
-_NO_MEMORY: Final = ("out of memory", "not enough memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
 
 
 class DiffusersGenerator:
@@ -143,13 +143,15 @@ class DiffusersGenerator:
 
     def _failure(self, error: Exception, requests: Sequence[ImageRequest]) -> GenerationError:
         """The job's error for an error of the pipeline."""
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             size = f"{requests[0].width}x{requests[0].height}"
             device = self._receipt["device"]
             return OutOfMemory(f"{len(requests)} image(s) of {size} do not fit into the memory of {device}.")
         # Logged as text: a record with the exception would reference the latents until every handler is done with it.
         _log.error("Model %s failed:\n%s", self._model.id, "".join(format_exception(error)))
         message = f"Model {self._model.id} failed: {type(error).__name__}: {error}"
+        if is_device_failure(error):
+            return DeviceFailed(message)
         if isinstance(error, ValueError | TypeError):
             return GenerationError(message)  # the request is wrong for this pipeline; another attempt would fail too
         return GeneratorFailed(message)
@@ -164,7 +166,7 @@ def _quieten() -> None:
 
 
 def _device(setting: str) -> torch.device:
-    """The device of the setting SAFELIGHT_DEVICE. Raises ModelUnavailable if torch does not have it."""
+    """The device of the setting SAFELIGHT_DEVICE. Raises DeviceFailed if torch does not have it, or not any more."""
     if setting == "auto":
         mps = torch.backends.mps.is_available()
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
@@ -172,7 +174,7 @@ def _device(setting: str) -> torch.device:
         torch.empty(0, device=setting)
     except (RuntimeError, AssertionError) as error:
         reason = first_line(error)
-        raise ModelUnavailable(f"SAFELIGHT_DEVICE is {setting!r}, which torch cannot use: {reason}") from error
+        raise DeviceFailed(f"SAFELIGHT_DEVICE is {setting!r}, which torch cannot use: {reason}") from error
     return torch.device(setting)
 
 
@@ -192,10 +194,3 @@ def _threads(pipe: Any) -> int:
     """The number of CPU threads with which the networks of a pipeline are fastest."""
     largest = max(sum(weight.numel() for weight in module.parameters()) for module in denoisers(pipe))
     return _CORES if largest >= _PARAMETERS_WORTH_THREADS else 1
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether a device is out of memory. Some allocators have a class for it; others only a message."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 
 from core.catalog import Model
 from core.generation import ImageRequest, Notice, ProgressReporter
-from core.generation_errors import GenerationError, GeneratorFailed, OutOfMemory
+from core.generation_errors import DeviceFailed, GenerationError, GeneratorFailed, OutOfMemory
 from core.settings import Settings
 from worker.generators.mask import paste
 
@@ -38,6 +38,7 @@ class FakeGenerator:
         [refuse]      a GenerationError that is not retryable, after the first step
         [oom]         OutOfMemory when the call has more than one image
         [oom always]  OutOfMemory however few images the call has
+        [break]       DeviceFailed in the middle step, as if the device were broken
         [crash]       kills its own process with SIGKILL in the middle step
         [hang]        waits forever in the middle step
     """
@@ -45,6 +46,7 @@ class FakeGenerator:
     def __init__(self, model: Model, _settings: Settings | None = None) -> None:
         self._model = model
         self._step_seconds = float(model.options.get("step_seconds", 0.0))
+        self._is_broken = model.options.get("broken") is True
         self._has_faults = model.options.get("faults") is True
 
     def load(self) -> None:
@@ -57,6 +59,8 @@ class FakeGenerator:
         prompts = " ".join(request.prompt for request in requests) if self._has_faults else ""
         if "[oom always]" in prompts or ("[oom]" in prompts and len(requests) > 1):
             raise OutOfMemory(f"{len(requests)} images do not fit: the prompt asked for that.")
+        if self._is_broken:
+            raise DeviceFailed("The catalogue asked for a broken device.")
         steps = requests[0].steps
         reporter.step(0, steps)
         for step in range(1, steps + 1):
@@ -93,6 +97,8 @@ def _misbehave(prompts: str, step: int, steps: int) -> None:
         raise GeneratorFailed("The prompt asked for a failure.")
     if step == 1 and "[refuse]" in prompts:
         raise GenerationError("The prompt asked to be refused.")
+    if step == (steps + 1) // 2 and "[break]" in prompts:
+        raise DeviceFailed("The prompt asked for a broken device.")
     if step == (steps + 1) // 2 and "[crash]" in prompts:
         os.kill(os.getpid(), signal.SIGKILL)
     if step == (steps + 1) // 2 and "[hang]" in prompts:

@@ -18,7 +18,8 @@ from huggingface_hub import hf_hub_download
 
 from core.catalog import Model
 from core.errors import first_line
-from core.generation_errors import ModelUnavailable
+from core.generation_errors import DeviceFailed, ModelUnavailable
+from worker.generators.device_errors import is_device_failure
 from worker.generators.karlo import KarloLoader
 
 _log = logging.getLogger(__name__)
@@ -99,6 +100,8 @@ def load_pipeline(model: Model, folder: Path, device: torch.device, dtype: torch
         )
         pipe.to(device)
     except Exception as error:  # a broken folder can make the libraries raise anything
+        if is_device_failure(error):
+            raise DeviceFailed(f"Model {model.id} could not be loaded to {device}: {first_line(error)}") from error
         raise ModelUnavailable(
             f"Model {model.id}: {folder} could not be loaded: {type(error).__name__}: {error}"
         ) from error
