@@ -28,12 +28,14 @@ class ModelObject(BaseModel):
     description: str
     licence: str
     aliases: list[str]
+    alias_of: str | None = Field(None, description="The id of the model that this name stands for. Null: its own.")
     operations: list[str]
     sizes: list[str]
     default_size: str
     steps: Steps
     guidance_scale: Guidance
-    qualities: list[str] = Field(description="Values of `quality` beside `auto`, for a provider's model.")
+    qualities: list[str] = Field(description="Values of `quality` beside `auto`.")
+    styles: list[str] = Field(description="Values of `style`.")
     choices: dict[str, list[str]] = Field(description="Values of other parameters that are chosen from a list.")
     strength: float = Field(description="Default `strength` of an edit.")
     max_images: int
@@ -51,10 +53,11 @@ class ModelList(BaseModel):
 @router.get("", summary="List models", response_model=ModelList)
 @requires(Scope.READ)
 async def index(context: AppContext, _project_id: Project) -> Response:
-    """List the models; the default model comes first."""
+    """List the models and, after them, their aliases; the default model comes first."""
     queue_stats = await context.queue_stats.by_model()
     models = sorted(context.catalog.models, key=lambda model: model.id != context.catalog.default)
-    return answer(ModelList(data=[_model_object(model, queue_stats) for model in models]))
+    names = [(model.id, model) for model in models] + [(alias, model) for model in models for alias in model.aliases]
+    return answer(ModelList(data=[_model_object(name, model, queue_stats) for name, model in names]))
 
 
 @router.get("/{name:path}", summary="Get a model", response_model=ModelObject, responses={404: ERROR})
@@ -65,12 +68,13 @@ async def fetch(name: str, context: AppContext, _project_id: Project) -> Respons
         model = context.catalog.model(name)
     except ModelNotFound as error:
         raise NotFound(error.message, param="model") from error
-    return answer(_model_object(model, await context.queue_stats.by_model()))
+    return answer(_model_object(name, model, await context.queue_stats.by_model()))
 
 
-def _model_object(model: Model, queue_stats: Mapping[str, Queue]) -> ModelObject:
+def _model_object(name: str, model: Model, queue_stats: Mapping[str, Queue]) -> ModelObject:
     return ModelObject(
-        id=model.id,
+        id=name,
+        alias_of=None if name == model.id else model.id,
         created=model.created,
         description=model.description,
         licence=model.licence,
@@ -80,7 +84,8 @@ def _model_object(model: Model, queue_stats: Mapping[str, Queue]) -> ModelObject
         default_size=model.size,
         steps=model.steps,
         guidance_scale=model.guidance_scale,
-        qualities=list(model.qualities),
+        qualities=list(model.qualities or model.quality_steps),
+        styles=list(model.styles),
         choices={name: list(values) for name, values in model.choices.items()},
         strength=model.strength,
         max_images=model.max_images,

@@ -17,6 +17,11 @@ def answer(body: BaseModel, status: int = 200, headers: dict[str, str] | None = 
     return Response(body.model_dump_json(), status_code=status, media_type="application/json", headers=headers)
 
 
+def answer_without_none(body: BaseModel) -> Response:
+    """A response with a model as JSON. What has no value is absent."""
+    return Response(body.model_dump_json(exclude_none=True), media_type="application/json")
+
+
 def render(context: Context, row: JobRow, step: Any = None) -> JobObject:
     """The API's representation of a job's row."""
     return job_object(row, context.settings.base_url, context.storage.url, step)

@@ -140,10 +140,16 @@ def retry_fingerprint(headers: Mapping[str, str], path: str, parameters: ImagePa
 def hashable_parameters(parameters: ImageParameters) -> Mapping[str, Any]:
     """The parameters of a request as JSON; an uploaded image is represented by its SHA-256."""
     fields = parameters.model_dump(mode="json", exclude_unset=True)
-    for name in ("image", "mask"):
-        source = getattr(parameters, name, None)
-        if isinstance(source, ImageSource) and source.content is not None:
-            fields[name] = hashlib.sha256(source.content).hexdigest()
+    for name in ("image", "images", "mask"):
+        value = getattr(parameters, name, None)
+        sources = value if isinstance(value, list) else [value]
+        hashes = [
+            hashlib.sha256(source.content).hexdigest()
+            for source in sources
+            if isinstance(source, ImageSource) and source.content is not None
+        ]
+        if hashes:
+            fields[name] = hashes if isinstance(value, list) else hashes[0]
     return fields
 
 

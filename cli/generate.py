@@ -21,7 +21,9 @@ from cli.parameters import FORMATS, Format, extension_of, present, request_optio
 from cli.watch import INTERRUPTED, check_completed, follow
 from core.requests.job import JobRequest
 
-OPTIONS = tuple(request_options(JobRequest, skip=("prompt", "operation", "image", "mask", "dry_run")))
+OPTIONS = tuple(
+    request_options(JobRequest, skip=("prompt", "operation", "image", "reference_images", "mask", "dry_run"))
+)
 
 
 @with_options(OPTIONS)

@@ -26,11 +26,9 @@ from pydantic import (
 
 from core.errors import ModelNotFound
 from core.generators import GENERATORS, GeneratorSpec
-from core.parameters import Operation, Quality, rules, unsupported_by
+from core.parameters import Operation, Quality, SizeText, Style, rules, unsupported_by
 from core.settings import Settings
 from core.text import quote
-
-Size = Annotated[str, Field(pattern=r"^[1-9]\d{1,3}x[1-9]\d{1,3}$")]
 
 
 def _check_generator(name: str) -> str:
@@ -80,6 +78,15 @@ class Guidance(BaseModel):
     max: float = 30.0
 
 
+class StyleSpec(BaseModel):
+    """What a style of DALL·E 3 means to a model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompt_suffix: str = ""
+    guidance_scale: float | None = None
+
+
 class Model(BaseModel):
     """A model of the catalogue."""
 
@@ -95,12 +102,19 @@ class Model(BaseModel):
     aliases: tuple[str, ...] = ()
     created: int = Field(0, description="Unix time for the field `created` of OpenAI's model object.")
     operations: Annotated[tuple[Operation, ...], MinLen(1)] = ("generation",)
-    sizes: Annotated[tuple[Size, ...], MinLen(1)] = ("512x512",)
-    default_size: Size | None = Field(None, description="Size for `auto`. Default: the first of sizes.")
+    sizes: Annotated[tuple[SizeText, ...], MinLen(1)] = ("512x512",)
+    default_size: SizeText | None = Field(None, description="Size for `auto`. Default: the first of sizes.")
     steps: Steps = Steps()
     guidance_scale: Guidance = Guidance()
     qualities: tuple[Quality, ...] = Field(
         (), description="Values of `quality` in addition to `auto`. Only for providers."
+    )
+    quality_steps: dict[Quality, Annotated[int, Ge(1)]] = Field(
+        default_factory=dict, description="Denoising steps for each value of `quality`. Not for providers."
+    )
+    styles: dict[Style, StyleSpec] = Field(
+        default_factory=dict,
+        description="What a `style` changes: `vivid = { prompt_suffix = ', …', guidance_scale = 6.0 }`, both optional.",
     )
     choices: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="Values of other parameters that are chosen from a list, by parameter name."
@@ -143,12 +157,25 @@ class Model(BaseModel):
         if self.is_remote and self.microbatch_size != 1:
             raise ValueError(f"microbatch_size must be 1 for {self.generator}, because each job is a separate call")
         if self.qualities and not self.is_remote:
-            raise ValueError(f"qualities are not available for {self.generator}")
+            raise ValueError(f"qualities are not available for {self.generator}: use quality_steps")
+        if self.quality_steps and self.is_remote:
+            raise ValueError(f"quality_steps are not available for {self.generator}: use qualities")
+        return self
+
+    @model_validator(mode="after")
+    def _qualities_and_styles_are_within_bounds(self) -> "Model":
+        for quality, steps in self.quality_steps.items():
+            if not self.steps.min <= steps <= self.steps.max:
+                raise ValueError(f"quality_steps: {quality} must lie between the min and max of steps")
+        for name, style in self.styles.items():
+            bounds, scale = self.guidance_scale, style.guidance_scale
+            if scale is not None and not bounds.min <= scale <= bounds.max:
+                raise ValueError(f"styles: {name} must lie between the min and max of guidance_scale")
         return self
 
     @model_validator(mode="after")
     def _choices_are_of_parameters(self) -> "Model":
-        names = [name for name, rule in rules().items() if rule.from_catalog and name != "quality"]
+        names = [name for name, rule in rules().items() if rule.from_catalog and name not in ("quality", "style")]
         if unknown := self.choices.keys() - set(names):
             available = ", ".join(names) or "none"
             raise ValueError(f"choices: {min(unknown)!r} is not a parameter with choices; there are: {available}")
@@ -179,8 +206,10 @@ class Model(BaseModel):
         limits["size"] = Choices(self.size, self.sizes)
         for name, bounds in (("steps", self.steps), ("guidance_scale", self.guidance_scale)):
             limits[name] = Range(bounds.default, bounds.min, bounds.max)
-        if self.qualities:
-            limits["quality"] = Choices("auto", ("auto", *self.qualities))
+        if qualities := self.qualities or tuple(self.quality_steps):
+            limits["quality"] = Choices("auto", ("auto", *qualities))
+        if self.styles:
+            limits["style"] = Choices(None, tuple(self.styles))
         return limits
 
     def limit(self, parameter: str) -> Range | Choices | None:

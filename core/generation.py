@@ -29,6 +29,7 @@ class ImageRequest:
     operation: Operation = "generation"
     image: Image | None = None  # RGB; of a variation or an edit
     mask: Image | None = None  # L; 255 where an edit may change the image, 0 where it must not
+    reference_images: tuple[Image, ...] = ()  # RGB; further images of an edit, for a generator that takes several
 
     @property
     def seed(self) -> int:
@@ -126,7 +127,7 @@ class Reply:
     """The result of a provider call: `images` if it succeeded, else `error`."""
 
     outcome: CallOutcome
-    images: Sequence[Image] = ()  # RGB
+    images: Sequence[Image] = ()  # RGB; RGBA if they are transparent
     error: GenerationError | None = None
     http_status: int | None = None
     request_id: str | None = None  # the provider's

@@ -16,6 +16,7 @@ class GeneratorSpec:
     `core.generation.Generator` or, if `is_remote`, `core.generation.RemoteGenerator`.
     is_remote: a provider generates the images, so that no device is needed; each job is a call of its own.
     lacks: parameters of a request that it cannot honour; see also `Rule.generators` in `core/parameters.py`.
+    max_input_images: how many input images an edit may have.
     operations: what its models may be asked for.
     setting: the setting without which its models are not offered; None: none is needed.
     extra: the pip extra that brings its libraries; None: nothing beyond the worker.
@@ -27,6 +28,7 @@ class GeneratorSpec:
     description: str
     is_remote: bool = False
     lacks: frozenset[str] = frozenset()
+    max_input_images: int = 1
     operations: tuple[str, ...] = ("generation", "edit", "variation")
     setting: str | None = None
     extra: str | None = None
@@ -77,12 +79,13 @@ GENERATORS: Mapping[str, GeneratorSpec] = {
             "set.",
             is_remote=True,
             lacks=frozenset({"negative_prompt", "seed", "steps", "guidance_scale", "strength"}),
+            max_input_images=16,
             operations=("generation", "edit"),
             setting="openai_api_key",
             extra="openai",
             options={
                 "`quality`": ('`"auto"`', "Quality of requests that do not set one."),
-                "`moderation`": ('`"auto"`', "Moderation level of generations: `low` or `auto`."),
+                "`moderation`": ('`"auto"`', "Moderation level of generations that do not set one: `low` or `auto`."),
                 "`usd_text_input`": ("", "Price of a million text input tokens (the prompt) in US dollars."),
                 "`usd_image_input`": ("", "Price of a million image input tokens (images of an edit) in US dollars."),
                 "`usd_output`": ("", "Price of a million output tokens (the generated images) in US dollars."),

@@ -206,6 +206,6 @@ def _cell(value: Any) -> str:
             return value.translate(_ESCAPES)
         case datetime():
             return value.isoformat()
-        case Mapping():
+        case Mapping() | list() | tuple():
             return json.dumps(value, ensure_ascii=False).translate(_ESCAPES)
     return repr(value)

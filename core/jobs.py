@@ -61,7 +61,7 @@ def submit(*new_jobs: NewJob) -> Statement[JobRow]:
 
 
 class JobWarning(TypedDict):
-    """Information for the owner of a completed job; see `core.generation.Notice`."""
+    """Information for the owner of a job; see `core.generation.Notice`, `core.requests.adaptation`."""
 
     code: str
     message: str
@@ -77,6 +77,7 @@ def complete(
 ) -> Statement[JobRow]:
     """Finish a job whose images are all in storage, and record them. A requested cancel has no effect any more.
 
+    warnings: in addition to those that the job has had since it was submitted.
     verdict: of the moderation; None if there was none.
     """
     statement = _COMPLETE.params(
@@ -363,7 +364,7 @@ def _json_rows(name: str, *columns: sa.ColumnClause[Any]) -> sa.TableValuedAlias
 def _complete() -> sa.Select[Any]:
     """The statement of `complete`, without its values."""
     update = _leased(sa.bindparam("leased_id", type_=sa.Text), sa.bindparam("current_lease", type_=sa.Uuid))
-    warnings = sa.cast(sa.bindparam("job_warnings", type_=JSONB), JSONB)
+    warnings = jobs.c.warnings.op("||")(sa.cast(sa.bindparam("job_warnings", type_=JSONB), JSONB))
     verdict = sa.cast(sa.bindparam("verdict", type_=JSONB(none_as_null=True)), JSONB)
     values = _finish_values(JobStatus.COMPLETED) | {"warnings": warnings, "moderation": verdict}
     updated_jobs = _update_cte(update.values(values))

@@ -1,6 +1,6 @@
 """A job before it is submitted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -33,3 +33,4 @@ class NewJob:
     provider_usd: float | None = None  # estimated price; None: no provider
     metadata: Mapping[str, str] = field(default_factory=dict)
     webhook: Mapping[str, Any] | None = None  # of this job: url, events, secret
+    warnings: Sequence[Mapping[str, Any]] = ()  # core.jobs.JobWarning

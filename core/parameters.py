@@ -13,17 +13,25 @@ from functools import cache
 from typing import Annotated, Any, Literal, Self, get_args
 
 from annotated_types import Ge, Gt, Le
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from core.images.postprocess import Postprocess
 from core.text import Text
 
 Operation = Literal["generation", "edit", "variation"]
 Quality = Literal["auto", "low", "medium", "high", "xhigh", "max"]
-"""The effort of a provider for an image, with OpenAI's values."""
+"""The effort for an image, with OpenAI's values: of a provider, or as a number of steps."""
+Style = Literal["vivid", "natural"]
+"""DALL·E 3's styles."""
 OutputFormat = Literal["png", "webp", "jpeg"]
+SizeText = Annotated[str, StringConstraints(pattern=r"^[1-9]\d{1,3}x[1-9]\d{1,3}$")]
+"""`WIDTHxHEIGHT` in pixels, each from 10 to 9999."""
 
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
+MAX_INPUT_IMAGES = 16
+"""Input images of an edit, as at OpenAI."""
+REFERENCE_ROLES = tuple(f"image_{number}" for number in range(2, MAX_INPUT_IMAGES + 1))
+"""The names of an edit's reference images in the `inputs` of its job: `image_2` and so on."""
 SEEDS = 2**32
 """Seeds are 0 .. SEEDS - 1."""
 
@@ -37,6 +45,7 @@ class Rule:
     operations: the operations that accept it.
     generators: names of the generators that support it; None: all.
     from_catalog: the catalogue lists its values for each model; a model without values does not support it.
+    neutral: values that every model honours, because they ask for nothing special.
     """
 
     microbatch: Literal["value", "presence"] | None = "value"
@@ -44,6 +53,7 @@ class Rule:
     operations: tuple[Operation, ...] = OPERATIONS
     generators: frozenset[str] | None = None
     from_catalog: bool = False
+    neutral: tuple[str, ...] = ()
 
 
 class Parameters(BaseModel):
@@ -57,6 +67,11 @@ class Parameters(BaseModel):
     size: Annotated[str | None, Rule()] = Field(
         None, description="`WIDTHxHEIGHT` in pixels, one of the model's sizes, or `auto`."
     )
+    output_size: Annotated[SizeText | None, Rule(microbatch=None)] = Field(
+        None,
+        description="`WIDTHxHEIGHT` of the result before `postprocess`, at most 4096 px a side. The image is generated "
+        "at `size`, scaled to cover this size, and cropped around its centre. Default: `size`.",
+    )
     steps: Annotated[int | None, Ge(1), Rule()] = Field(None, description="Number of denoising steps.")
     guidance_scale: Annotated[float | None, Rule()] = Field(
         None, allow_inf_nan=False, description="How closely the images follow the prompt."
@@ -67,9 +82,24 @@ class Parameters(BaseModel):
     seed: Annotated[int | None, Ge(0), Le(SEEDS - 1), Rule(microbatch=None)] = Field(
         None, description="Seed of the first image; image i has seed + i. Default: random."
     )
-    quality: Annotated[Quality, Rule(receipt=False, from_catalog=True)] = Field(
-        "auto", description="Effort of a provider: one of the model's `qualities`. Not for other models."
+    quality: Annotated[Quality, Rule(microbatch=None, receipt=False, from_catalog=True)] = Field(
+        "auto", description="Effort for an image: one of the model's `qualities`. It may stand for a number of `steps`."
     )
+    style: Annotated[Style | None, Rule(from_catalog=True)] = Field(
+        None, description="Style of the images, one of the model's `styles`. Default: none."
+    )
+    background: Annotated[
+        Literal["transparent", "opaque", "auto"] | None,
+        Rule(microbatch=None, receipt=False, generators=frozenset({"openai_images"}), neutral=("opaque", "auto")),
+    ] = Field(None, description="Background of the images. Only a provider's model may make it transparent.")
+    moderation_level: Annotated[
+        Literal["low", "auto"] | None,
+        Rule(microbatch=None, receipt=False, generators=frozenset({"openai_images"}), neutral=("auto",)),
+    ] = Field(None, description="Moderation level of a provider. Default: that of the catalogue.")
+    input_fidelity: Annotated[
+        Literal["high", "low"] | None,
+        Rule(microbatch=None, receipt=False, operations=("edit",), generators=frozenset({"openai_images"})),
+    ] = Field(None, description="How closely a provider keeps to the input images of an edit.")
     output_format: Annotated[OutputFormat, Rule(microbatch=None, receipt=False)] = Field(
         "png", description="File format of the images."
     )
@@ -116,13 +146,23 @@ class ResolvedParameters(Parameters):
 
     @property
     def dimensions(self) -> tuple[int, int]:
-        """Width and height, in pixels."""
-        width, _, height = self.size.partition("x")
-        return int(width), int(height)
+        """Width and height at which the image is generated, in pixels."""
+        return dimensions_of(self.size)
+
+    @property
+    def output_dimensions(self) -> tuple[int, int]:
+        """Width and height of the result before `postprocess`, in pixels."""
+        return dimensions_of(self.output_size or self.size)
 
     def of_image(self, index: int) -> Self:
         """The parameters of one image of a job: image i has seed + i, modulo SEEDS."""
         return self.model_copy(update={"seed": (self.seed + index) % SEEDS})
+
+
+def dimensions_of(size: str) -> tuple[int, int]:
+    """Width and height of `WIDTHxHEIGHT`, in pixels."""
+    width, _, height = size.partition("x")
+    return int(width), int(height)
 
 
 @cache

@@ -14,7 +14,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.parser import BytesParser
 from typing import Any, Self
@@ -135,6 +135,7 @@ class Received:
     headers: Mapping[str, str]
     parameters: Mapping[str, Any]
     files: Mapping[str, bytes]
+    images: Sequence[bytes]  # the files of an edit without its mask, in order
 
     @property
     def prompt(self) -> str:
@@ -292,6 +293,7 @@ async def _read_request(reader: asyncio.StreamReader) -> Received:
     body = await reader.readexactly(int(headers["content-length"]))
     parameters: dict[str, Any] = {}
     files: dict[str, bytes] = {}
+    images: list[bytes] = []
     if headers["content-type"].startswith("application/json"):
         parameters = json.loads(body)
     else:
@@ -305,7 +307,8 @@ async def _read_request(reader: asyncio.StreamReader) -> Received:
                 parameters[name] = content.decode()
             else:
                 files[name] = content
-    return Received(time.monotonic(), head[0].split(" ")[1], headers, parameters, files)
+                images += [content] if name.startswith("image") else []
+    return Received(time.monotonic(), head[0].split(" ")[1], headers, parameters, files, images)
 
 
 async def _chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
@@ -339,12 +342,13 @@ def _body(request: Received, way: Way) -> bytes:
     n = int(request.parameters["n"])
     width, height = (int(side) for side in request.parameters["size"].split("x"))
     buffer = io.BytesIO()
-    Image.new("RGB", (width, height), (200, 80, 40)).save(buffer, "PNG")
+    is_transparent = request.parameters.get("background") == "transparent"
+    Image.new("RGBA", (width, height), (200, 80, 40, 100 if is_transparent else 255)).save(buffer, "PNG")
     images = [{"b64_json": base64.b64encode(buffer.getvalue()).decode()}] * n
     return json.dumps(
         {
             "created": int(time.time()),
-            "background": "opaque",
+            "background": "transparent" if is_transparent else "opaque",
             "output_format": "png",
             "quality": "medium" if request.parameters["quality"] == "auto" else request.parameters["quality"],
             "size": request.parameters["size"],

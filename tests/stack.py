@@ -25,7 +25,10 @@ default = "fake"
 [[models]]
 id = "fake"
 generator = "fake"
-aliases = ["dall-e-2"]
+aliases = [
+  "dall-e-2", "dall-e-3",
+  "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2", "chatgpt-image-latest",
+]
 operations = ["generation", "edit", "variation"]
 sizes = ["64x64", "128x128", "256x256"]
 steps = { default = 5, min = 1, max = 1000 }
@@ -40,6 +43,8 @@ operations = ["generation", "edit"]
 strength = 0.5
 sizes = ["64x64"]
 steps = { default = 40, min = 1, max = 1000 }
+quality_steps = { low = 2, medium = 3 }
+styles = { vivid = { prompt_suffix = ", vivid", guidance_scale = 7.0 } }
 microbatch_size = 8
 seconds_per_image = 4.0
 options = { step_seconds = 0.1, faults = true }

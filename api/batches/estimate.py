@@ -31,7 +31,7 @@ class Totals:
 async def estimate(context: Context, project_id: str, request: BatchRequest) -> BatchEstimate:
     """Validate a batch's lines and estimate their cost. Raises InvalidRequest for errors outside of the lines."""
     if request.prompts is not None:
-        template = template_job(context, project_id, request, request.prompts)
+        template, _ = template_job(context, project_id, request, request.prompts)
         total = len(request.prompts)
         totals = Totals(
             total,

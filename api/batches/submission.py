@@ -25,6 +25,7 @@ from core.files import NewFile
 from core.ids import new_id
 from core.job_inserts import CHUNK_ROWS, COPY, INSERT_TIMEOUT, RowWriter, with_rank
 from core.jobs import NewJob
+from core.requests.adaptation import adapt
 from core.requests.plan import check_webhook, plan, random_seed
 from core.rows import FileRow
 from core.text import quote
@@ -55,7 +56,9 @@ async def submit(
         webhook=None if request.webhook is None else check_webhook(request.webhook, context.settings),
     )
     if request.prompts is not None:
-        template = replace(template_job(context, project_id, request, request.prompts), api_key_id=caller.key_id)
+        template, response_format = template_job(context, project_id, request, request.prompts)
+        template = replace(template, api_key_id=caller.key_id)
+        new_batch = replace(new_batch, response_format=response_format or new_batch.response_format)
         return await _insert_with_jobs(context, new_batch, template, request.prompts, keyed_request)
     if request.requests is not None:
         file = await _store_requests(context, project_id, request.requests, request.target_endpoint)
@@ -141,15 +144,22 @@ async def _insert(
     return batch if is_first else None
 
 
-def template_job(context: Context, project_id: str, request: BatchRequest, prompts: Sequence[str]) -> NewJob:
-    """The job of the first prompt; the other jobs differ in prompt and seed only. Raises InvalidRequest."""
+def template_job(
+    context: Context, project_id: str, request: BatchRequest, prompts: Sequence[str]
+) -> tuple[NewJob, str | None]:
+    """The job of the first prompt, and its response format; None: the batch's.
+
+    The other jobs differ in prompt and seed only. Raises InvalidRequest.
+    """
+    catalog, settings = context.catalog, context.settings
     try:
-        job_request, _ = parse_body(request.target_endpoint, {"prompt": prompts[0]}, request.shared_parameters)
-        template = plan(job_request, context.catalog, context.settings, project_id)
+        body = {"prompt": prompts[0]}
+        job_request, response_format = parse_body(request.target_endpoint, body, request.shared_parameters)
+        template = plan(adapt(job_request, catalog, settings), catalog, settings, project_id)
     except SafelightError as error:
         error.param = "prompts.0" if error.param == "prompt" else error.param
         raise
-    max_chars = context.catalog.model(template.model).max_prompt_chars
+    max_chars = catalog.model(template.model).max_prompt_chars
     for index, prompt in enumerate(prompts):
         if not prompt.strip():
             raise InvalidParameter(f"prompts.{index} must not be empty.", param=f"prompts.{index}")
@@ -158,7 +168,7 @@ def template_job(context: Context, project_id: str, request: BatchRequest, promp
                 f"prompts.{index} has {len(prompt)} characters; {template.model} allows at most {max_chars}.",
                 param=f"prompts.{index}",
             )
-    return template
+    return template, response_format
 
 
 async def input_file(context: Context, project_id: str, file_id: str) -> tuple[Kind, FileRow]:

@@ -10,12 +10,16 @@ from api.deps import json_body
 from api.multipart import fields_of, files_of, form
 from api.openapi import REFERENCES, form_fields
 from core.errors import InvalidParameter, UnknownParameter
+from core.parameters import MAX_INPUT_IMAGES
 from core.requests.fields import ImageSource
 from core.requests.job import parse, validate
 from core.requests.openai import ImagesRequest
 
 FORM_BYTES = 1_000_000
 """Bytes of a form beside its images: other fields and boundaries."""
+
+MAX_FULL_SIZE_IMAGES = 4
+"""All images of a form together may be as large as so many of the maximum size."""
 
 RequestT = TypeVar("RequestT", bound=ImagesRequest)
 
@@ -25,8 +29,9 @@ async def read_request(request: Request, context: Context, kind: type[RequestT])
     if not request.headers.get("content-type", "").lower().startswith("multipart/"):
         return parse(kind, await json_body(request, context))
     file_fields = [name for name in ["image", "mask"] if name in kind.model_fields]
-    limit = len(file_fields) * context.settings.max_image_bytes + FORM_BYTES
-    async with form(request, context.uploads, limit, max_files=16) as data:
+    max_images = MAX_INPUT_IMAGES if "images" in kind.model_fields else 1
+    limit = MAX_FULL_SIZE_IMAGES * context.settings.max_image_bytes + FORM_BYTES
+    async with form(request, context.uploads, limit, max_files=MAX_INPUT_IMAGES + 1) as data:
         fields, uploads = fields_of(data), files_of(data)
         for name in [*file_fields, "images"]:
             if name in fields:
@@ -36,9 +41,11 @@ async def read_request(request: Request, context: Context, kind: type[RequestT])
                 raise UnknownParameter(
                     f"{name} is not a file of this call; its files are {', '.join(file_fields)}.", param=name
                 )
-            if len(files) > 1:
-                raise InvalidParameter(f"{name} takes one file; {len(files)} were sent.", param=name)
-            fields[name] = ImageSource.from_form(await files[0].read())
+            maximum = max_images if name == "image" else 1
+            if len(files) > maximum:
+                raise InvalidParameter(f"{name} takes up to {maximum} files; {len(files)} were sent.", param=name)
+            images = [ImageSource.from_form(await file.read()) for file in files]
+            fields |= {name: images[0]} if len(images) == 1 else {"images": images}
     if isinstance(filters := fields.get("postprocess"), dict):
         fields["postprocess"] = {name: _number(value) for name, value in filters.items()}
     return validate(kind, fields, strict=False)
@@ -63,6 +70,7 @@ def as_form(kind: type[BaseModel], *required: str) -> dict[str, Any]:
     """The form of a model in the OpenAPI document; images are files."""
     schema = kind.model_json_schema()
     descriptions = {name: schema["properties"].pop(name, {}).get("description") for name in ("image", "mask", "images")}
+    schema["properties"].pop("reference_images", None)
     form = form_fields(schema)
     for name in ("image", "mask"):
         if descriptions[name] is not None:

@@ -21,9 +21,9 @@ from api.jobs.idempotency import REPLAY_HEADERS, Key, lookup, submit_with_key
 from api.jobs.routes import submit_job
 from api.jobs.waiting import job_row, wait_until_final_or_disconnected
 from api.openai.bodies import as_form, as_json, read_request
-from api.openai.responses import failure, images_response
+from api.openai.responses import failure, images_response, warnings_header
 from api.openai.streaming import STREAM, stream_events
-from api.responses import ERROR, answer, render, respond_accepted
+from api.responses import ERROR, answer_without_none, render, respond_accepted
 from api.sdk_retries import Call, hashable_parameters, is_retry, prefers_async, retry_fingerprint
 from api.sse import EventStreamResponse
 from core import idempotency
@@ -32,6 +32,7 @@ from core.errors import IdempotencyConflict
 from core.jobs import NewJob
 from core.parameters import Operation
 from core.priorities import among_projects
+from core.requests.adaptation import adapt
 from core.requests.inputs import Inputs
 from core.requests.job import JobRequest, parse
 from core.requests.openai import EditRequest, GenerateRequest, ImagesRequest, VariationRequest, job_request
@@ -110,11 +111,13 @@ async def generate_images(
     operation: Operation,
     parameters: ImagesRequest,
     key: str | None,
-    render_images: Callable[[ImagesResponse], Response] = answer,
+    render_images: Callable[[ImagesResponse], Response] = answer_without_none,
 ) -> Response:
     """Submit a job, or resume the job of an earlier attempt, and return its images when they are done."""
-    call = _ImagesCall(request, context, caller, parameters, job_request(parameters, operation), key)
+    new_request = adapt(job_request(parameters, operation), context.catalog, context.settings)
+    call = _ImagesCall(request, context, caller, parameters, new_request, key)
     job, headers = await call.submit_or_resume()
+    headers |= warnings_header(job.warnings)
     if prefers_async(request.headers):
         headers["preference-applied"] = "respond-async"
         return respond_accepted(render(context, job).model_dump_json(), job.id, headers)
@@ -125,7 +128,7 @@ async def generate_images(
     if images is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
     response = render_images(images)
-    response.headers.update(headers)
+    response.headers.update(headers | warnings_header([item.model_dump() for item in images.warnings or ()]))
     return response
 
 
@@ -210,8 +213,8 @@ class _ImagesCall:
                 return None
             if row.status != JobStatus.COMPLETED:
                 raise failure(self.context, row)
-            format_, end_user = self.parameters.response_format, self.parameters.end_user
-            images = await images_response(self.context, row, format_, end_user)
+            parameters = self.parameters
+            images = await images_response(self.context, row, parameters.image_format, parameters.end_user)
             call.is_answered = True
             return images
 

@@ -1,7 +1,7 @@
 """Responses of OpenAI's images calls: the images, their usage, or the error."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from api.context import Context
@@ -12,6 +12,11 @@ from core.generation_errors import GenerationError
 from core.responses import openai
 from core.responses.openai import ImageData, ImagesResponse, Usage
 from core.rows import JobRow
+
+WARNINGS = "x-safelight-warnings"
+"""The header that says what of a request is not honoured in full."""
+
+MAX_HEADER_CHARS = 1000
 
 
 async def images_response(context: Context, row: JobRow, response_format: str, end_user: str | None) -> ImagesResponse:
@@ -33,6 +38,15 @@ async def usage_of(context: Context, row: JobRow) -> Usage:
         return Usage()
     rows = await context.database.execute(provider_calls.usage(row.id))
     return Usage.model_validate(rows[0].usage) if rows else Usage()
+
+
+def warnings_header(warnings: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The header with a job's warnings, or none without any: ASCII, at most MAX_HEADER_CHARS."""
+    text = "; ".join(" ".join(str(item["message"]).split()) for item in warnings)
+    if not text:
+        return {}
+    text = "".join(character if " " <= character <= "~" else "?" for character in text)
+    return {WARNINGS: text if len(text) <= MAX_HEADER_CHARS else text[: MAX_HEADER_CHARS - 3] + "..."}
 
 
 def failure(context: Context, row: JobRow) -> Exception:

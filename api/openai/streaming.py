@@ -18,9 +18,10 @@ from api.openai.responses import failure, usage_of
 from api.openapi import REFERENCES, event_stream, message
 from core.db import UNAVAILABLE
 from core.errors import SafelightError
+from core.images.postprocess import output_size
 from core.parameters import Operation
 from core.responses.job import seconds
-from core.responses.openai import Usage, dimensions, quality
+from core.responses.openai import Usage, background, dimensions, quality
 from core.rows import JobEventRow, JobRow
 from core.status import JobStatus
 
@@ -50,7 +51,7 @@ class CompletedEvent(BaseModel):
     output_format: str
     size: str
     quality: str = Field(description="The quality that the provider reports; `auto` for local models.")
-    background: Literal["opaque"] = "opaque"
+    background: Literal["opaque", "transparent"] = "opaque"
     created_at: int
     usage: Usage
     safety_identifier: str | None = None
@@ -103,7 +104,7 @@ def _partial_event(job: JobRow, preview: Mapping[str, Any]) -> bytes:
             partial_image_index=preview["partial_image_index"],
             b64_json=preview["b64_json"],
             output_format=preview["media_type"].removeprefix("image/"),
-            size=job.parameters.size,
+            size=output_size(job.parameters.output_size or job.parameters.size, job.parameters.postprocess),
             quality=job.parameters.quality,
             created_at=int(time.time()),
             job_id=job.id,
@@ -124,6 +125,7 @@ async def _completed_event(context: Context, row: JobRow, end_user: str | None) 
             output_format=row.parameters.output_format,
             size=dimensions(image),
             quality=quality(image) or "auto",
+            background=background(image),
             created_at=seconds(row.finished_at) or int(time.time()),
             usage=await usage_of(context, row),
             safety_identifier=end_user,
@@ -134,7 +136,7 @@ async def _completed_event(context: Context, row: JobRow, end_user: str | None) 
 
 
 def _encode(event: PartialImageEvent | CompletedEvent) -> bytes:
-    return format_sse_event(event=event.type, data_str=event.model_dump_json())
+    return format_sse_event(event=event.type, data_str=event.model_dump_json(exclude_none=True))
 
 
 def _error(error: SafelightError) -> bytes:

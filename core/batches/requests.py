@@ -15,12 +15,10 @@ from core.errors import InvalidParameter, MissingParameter
 from core.parameters import Operation
 from core.requests.fields import BatchWebhook, MetadataKey, MetadataValue
 from core.requests.job import JobRequest, SharedParameters, validate
-from core.requests.openai import REQUESTS, job_request
+from core.requests.openai import REQUESTS, ResponseFormat, job_request
 from core.text import Text
 
 Endpoint = Literal["/v1/images/generations", "/v1/images/edits", "/v1/images/variations", "/v1/jobs"]
-ResponseFormat = Literal["url", "b64_json"]
-
 OPERATIONS: dict[str, Operation] = {
     "/v1/images/generations": "generation",
     "/v1/images/edits": "edit",
@@ -150,13 +148,16 @@ class BatchRequest(SharedParameters):
     @property
     def shared_parameters(self) -> dict[str, Any]:
         """The parameters for all lines, as JSON."""
-        return self.model_dump(mode="json", include=set(SharedParameters.model_fields), exclude_unset=True)
+        names = set(SharedParameters.model_fields)
+        if self.target_endpoint != JOBS_ENDPOINT:
+            names.add("response_format")  # if set, it precedes the default of the model that a line names
+        return self.model_dump(mode="json", include=names, exclude_unset=True)
 
 
 def parse_body(
     endpoint: str, body: Mapping[str, Any], shared_parameters: Mapping[str, Any], *, strict: bool = True
 ) -> tuple[JobRequest, ResponseFormat | None]:
-    """The job request of a line, and its response format if it sets one.
+    """The job request of a line, and its response format; None: the batch's.
 
     strict: False if all values are text, from a table. Raises SafelightError.
     """
@@ -170,5 +171,4 @@ def parse_body(
     images_request = validate(REQUESTS[operation], values, strict=strict)
     if images_request.streams:
         raise InvalidParameter("stream must be false in a batch; use the events of the batch.", param="stream")
-    has_format = "response_format" in images_request.model_fields_set
-    return job_request(images_request, operation), images_request.response_format if has_format else None
+    return job_request(images_request, operation), images_request.image_format

@@ -15,6 +15,7 @@ from core.catalog import Catalog, Model
 from core.errors import DuplicateCustomId, InvalidRequest, SafelightError, StorageUnavailable
 from core.job_inserts import JobRows
 from core.jobs import NewJob
+from core.requests.adaptation import adapt
 from core.requests.inputs import sources
 from core.requests.job import JobRequest
 from core.requests.plan import check_length, plan, random_seed
@@ -131,12 +132,13 @@ class BatchCheck:
         """The job of a line, except prompt and seed, and its model. Consecutive lines with one request share it."""
         request = line_request.request
         if self._template is None or self._template[0] is not request:
+            adapted_request = adapt(line_request.with_own_prompt(), self._catalog, self._settings)
             job = plan(
-                line_request.with_own_prompt(),
+                adapted_request,
                 self._catalog,
                 self._settings,
                 self._project_id,
-                inputs=self._inputs(request),
+                inputs=self._inputs(adapted_request),
                 api_key_id=self._api_key_id,
                 is_repeat=line_request.is_repeat,
             )

@@ -15,6 +15,7 @@ from core import jobs as verbs
 from core.db import Statement
 from core.erasures.records import ErasureRow
 from core.idempotency import ERASED
+from core.parameters import REFERENCE_ROLES
 from core.retention import batch_is_recorded
 from core.rows import ExpiredFile, FileRow, JobRow
 from core.status import FINAL
@@ -160,7 +161,10 @@ def list_unused_inputs(project_id: str, job_ids: Sequence[str], *, uploads: bool
     )
     other = jobs.alias("other")
     uses_it = sa.or_(
-        *(other.c.inputs.contains(sa.func.jsonb_build_object(name, files.c.id)) for name in ("image", "mask"))
+        *(
+            other.c.inputs.contains(sa.func.jsonb_build_object(name, files.c.id))
+            for name in ("image", "mask", *REFERENCE_ROLES)
+        )
     )
     of_other = sa.select(other.c.id).where(other.c.inputs != _NO_INPUTS, uses_it, ~_is_any_of(other.c.id, job_ids))
     statement = sa.select(files.c.id, files.c.storage_key).where(

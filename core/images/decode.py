@@ -102,9 +102,34 @@ def fit(image: Image.Image, width: int, height: int) -> Image.Image:
     A mask (L) is cropped in the same way, and stays black and white.
     """
     if image.mode == "L":
-        mask = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-        return mask.point(lambda value: 255 if value >= _WHITE else 0)
+        return _black_or_white(ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR))
     return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+
+
+def crop(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Crop an image around its centre to the aspect ratio of a size, without resampling."""
+    scale = min(image.width / width, image.height / height)
+    new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
+    left, upper = (image.width - new_width) // 2, (image.height - new_height) // 2
+    return image.crop((left, upper, left + new_width, upper + new_height))
+
+
+def stretch(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Resample an image or a mask (L) to a size in px, whatever its aspect ratio."""
+    if image.mode == "L":
+        return _black_or_white(image.resize((width, height), Image.Resampling.BILINEAR))
+    return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def shrink(image: Image.Image, longest_side: int) -> Image.Image:
+    """An image with no side longer than `longest_side` px, in its aspect ratio."""
+    if max(image.size) <= longest_side:
+        return image
+    return ImageOps.contain(image, (longest_side, longest_side), Image.Resampling.LANCZOS)
+
+
+def _black_or_white(mask: Image.Image) -> Image.Image:
+    return mask.point(lambda value: 255 if value >= _WHITE else 0)
 
 
 def _kind(data: bytes) -> str | None:

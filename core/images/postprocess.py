@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.errors import InvalidParameter
 
 MAX_SIDE_PX = 4096
-"""The maximum side of an upscaled image."""
+"""The maximum side of an enlarged image."""
 
 Strength = Annotated[float, Ge(0), Le(1)]
 
@@ -43,6 +43,12 @@ class Postprocess(BaseModel):
     def does_nothing(self) -> bool:
         """Whether no option changes the image."""
         return not (self.denoise or self.upscale or self.sharpen)
+
+
+def check_side(param: str, size: str | None) -> None:
+    """Raise InvalidParameter if a side of `WIDTHxHEIGHT` is longer than MAX_SIDE_PX."""
+    if size is not None and max(int(side) for side in size.split("x")) > MAX_SIDE_PX:
+        raise InvalidParameter(f"{param} is {size}; no side may be longer than {MAX_SIDE_PX} px.", param=param)
 
 
 def output_size(size: str, postprocess: Postprocess | None) -> str:

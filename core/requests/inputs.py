@@ -16,19 +16,20 @@ from core.db import Statement
 from core.errors import InvalidParameter
 from core.files import NewFile
 from core.images.normalize import Normalized
+from core.parameters import REFERENCE_ROLES
 from core.requests.fields import ImageSource
 from core.requests.job import JobRequest
 from core.rows import FileRow, ImageRow
 from core.settings import Settings
 from core.text import quote
 
-NAMES = ("image", "mask")
-"""The fields of a request that contain an image."""
-
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The files of a request's images. Those in `new` are not stored yet."""
+    """The files of a request's images. Those in `new` are not stored yet.
+
+    ids: by role: `image`, `mask` and, for the reference images of an edit, `image_2` and so on.
+    """
 
     ids: dict[str, str] = field(default_factory=dict)
     new: dict[NewFile, bytes] = field(default_factory=dict)
@@ -36,7 +37,14 @@ class Inputs:
 
 def sources(request: JobRequest) -> dict[str, ImageSource]:
     """The images of a request, by field."""
-    return {name: source for name in NAMES if (source := getattr(request, name)) is not None}
+    images: dict[str, ImageSource | None] = {"image": request.image}
+    images |= {_reference(index): source for index, source in enumerate(request.reference_images)}
+    images["mask"] = request.mask
+    return {name: source for name, source in images.items() if source is not None}
+
+
+def _reference(index: int) -> str:
+    return f"reference_images.{index}"
 
 
 def inline_bytes(name: str, source: ImageSource) -> bytes | None:
@@ -83,10 +91,17 @@ def assemble(project_id: str, request: JobRequest, normalized: Normalized, setti
     """The files of a request's images, after their check."""
     inputs = Inputs()
     for name, source in sources(request).items():
-        inputs.ids[name] = source.file_id or _add_file(project_id, request, name, normalized, settings, inputs)
+        role = _role(name)
+        inputs.ids[role] = source.file_id or _add_file(project_id, request, name, normalized, settings, inputs)
     if "mask" not in inputs.ids and request.operation == "edit" and normalized.is_transparent:
         inputs.ids["mask"] = inputs.ids["image"]
     return inputs
+
+
+def _role(name: str) -> str:
+    """The role of an image in a job's inputs, from its field."""
+    field_name, _, index = name.partition(".")
+    return REFERENCE_ROLES[int(index)] if field_name == "reference_images" else name
 
 
 def _add_file(
@@ -94,7 +109,7 @@ def _add_file(
 ) -> str:
     content = normalized.pngs[name]
     ttl = _lifetime(request, settings)
-    file = NewFile(files.new_file_id(), project_id, "vision", f"{name}.png", len(content), ttl=ttl, is_copy=True)
+    file = NewFile(files.new_file_id(), project_id, "vision", f"{_role(name)}.png", len(content), ttl=ttl, is_copy=True)
     inputs.new[file] = content
     return file.id
 

@@ -9,12 +9,21 @@ from functools import cache
 from typing import Annotated, Any, Self, TypeVar, get_args
 
 from annotated_types import Ge, Gt, Le, MaxLen
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from core.errors import InvalidParameter, InvalidRequest, MissingParameter, UnknownParameter
+from core.jobs import JobWarning
 from core.parameters import Operation, Parameters, rules
-from core.requests.fields import InputImage, InputMask, JobWebhook, MetadataKey, MetadataValue
+from core.requests.fields import (
+    ImageSource,
+    InputImage,
+    InputMask,
+    JobWebhook,
+    MetadataKey,
+    MetadataValue,
+    ReferenceImages,
+)
 from core.requests.structure import MAX_SEPARATORS, load_json
 from core.text import Text, shorten
 
@@ -76,9 +85,31 @@ class JobRequest(ImageParameters):
         "generation", description="`generation` from a prompt, `edit` of an image, or `variation` of an image."
     )
     image: InputImage = None
+    reference_images: ReferenceImages = []  # pydantic copies it
     mask: InputMask = None
     webhook: JobWebhook | None = Field(None, description="URL that receives the events of this job.")
     dry_run: bool = Field(False, description="Only validate and estimate; no job is created.")
+    _warnings: list[JobWarning] = PrivateAttr(default_factory=list)
+    _is_openai: bool = PrivateAttr(False)
+
+    @property
+    def is_openai(self) -> bool:
+        """Whether the request is a call of OpenAI's, whose values are adapted to the model (`adaptation.py`)."""
+        return self._is_openai
+
+    @property
+    def warnings(self) -> tuple[JobWarning, ...]:
+        """What of the request is not honoured in full."""
+        return tuple(self._warnings)
+
+    def add_warnings(self, warnings: Iterable[JobWarning]) -> None:
+        """Add warnings, which the job will have from the start."""
+        self._warnings = [*self._warnings, *warnings]
+
+    @property
+    def input_images(self) -> list[ImageSource]:
+        """The input images without the mask; the first is `image`."""
+        return [] if self.image is None else [self.image, *self.reference_images]
 
     @model_validator(mode="after")
     def _matches_operation(self) -> Self:
@@ -86,7 +117,11 @@ class JobRequest(ImageParameters):
         return self
 
 
-_INPUTS: dict[str, tuple[Operation, ...]] = {"image": ("edit", "variation"), "mask": ("edit",)}
+_INPUTS: dict[str, tuple[Operation, ...]] = {
+    "image": ("edit", "variation"),
+    "reference_images": ("edit",),
+    "mask": ("edit",),
+}
 _REQUIRED: dict[str, tuple[Operation, ...]] = {"prompt": ("generation", "edit"), "image": ("edit", "variation")}
 
 

@@ -1,7 +1,7 @@
 """The requests of OpenAI's images calls, from the API or from a line of a batch.
 
-Every parameter of the SDKs is either supported or rejected with an error that says what is allowed; none is ignored.
-As in the SDKs' types, null means not set. `api/openai/bodies.py` reads the requests that come as forms.
+They accept what OpenAI documents; `core/requests/adaptation.py` converts it to what the model has. As in the SDKs'
+types, null means not set. `api/openai/bodies.py` reads the requests that come as forms.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -10,22 +10,29 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from core.errors import InvalidParameter
-from core.parameters import Operation, Quality
+from core.jobs import JobWarning
+from core.parameters import MAX_INPUT_IMAGES, Operation, Quality
 from core.requests.fields import ImageSource, InputImage, InputMask, JobWebhook, MetadataValue
 from core.requests.job import ImageParameters, JobRequest
 
+_DALLE_QUALITIES = {"standard": "auto", "hd": "high"}
 OpenAIQuality = Annotated[
     Quality,
     BeforeValidator(
-        lambda value: "auto" if value == "standard" else value,
-        json_schema_input_type=Literal["auto", "standard", "low", "medium", "high", "xhigh", "max"],
+        lambda value: _DALLE_QUALITIES.get(value, value) if isinstance(value, str) else value,
+        json_schema_input_type=Literal["auto", "standard", "hd", "low", "medium", "high", "xhigh", "max"],
     ),
 ]
-"""`standard` is DALL·E's default quality; here it means the default of the model."""
+"""DALL·E's `standard` means `auto`, its `hd` means `high`."""
+
+ResponseFormat = Literal["url", "b64_json"]
+OPENAI_NAMES = {"moderation_level": "moderation"}
+"""OpenAI's names of parameters that have another name here: `moderation` of a job is the result of a check."""
+
+BASE64_NAMES = ("gpt-image-", "chatgpt-image-")
+"""The beginnings of the names of OpenAI's models that return base64 by default."""
 
 _UNSUPPORTED = {
-    "style": "describe the style in the prompt",
-    "input_fidelity": "use `strength`, above 0 up to 1, for how much an edit changes the image",
     "markup": "describe the change in the prompt, and mark the area with `mask`",
     "complexity": "use `steps`, the number of denoising steps",
     "frame_count": "animations are not supported; output_format is png, webp or jpeg",
@@ -38,7 +45,15 @@ _UNSUPPORTED = {
 class ImagesRequest(ImageParameters):
     """The common parameters of OpenAI's images calls, and those of Safelight."""
 
-    response_format: Literal["url", "b64_json"] = Field("url", description="Return a link, or the image in base64.")
+    quality: OpenAIQuality = Field("auto", description="`standard` means `auto`, `hd` means `high`.")
+    moderation: Literal["low", "auto"] | None = Field(
+        None, description="Moderation level of a provider, as `moderation_level`. Others: set by the operator."
+    )
+    response_format: ResponseFormat | None = Field(
+        None,
+        description="Return a link, or the image in base64. Default: `b64_json` if `model` begins with `gpt-image-` or "
+        "`chatgpt-image-`, else `url`.",
+    )
     user: MetadataValue | None = Field(
         None, description="Id of your end user. It is stored in the job's metadata as `user`."
     )
@@ -57,6 +72,11 @@ class ImagesRequest(ImageParameters):
             if name in fields:
                 raise InvalidParameter(f"{name} is not supported, leave it out: {alternative}.", param=name)
         return fields
+
+    @property
+    def image_format(self) -> ResponseFormat:
+        """Whether the response has links or base64. The default belongs to the model that the request names."""
+        return self.response_format or default_format(self.model)
 
     @property
     def end_user(self) -> str | None:
@@ -95,23 +115,16 @@ class GenerateRequest(ImagesRequest):
     partial_images: Annotated[int, Ge(0), Le(3)] = Field(
         0, description="Number of previews in the stream. There may be fewer if the image is finished sooner."
     )
-    background: Literal["auto", "opaque"] = Field("auto", description="All images are opaque.")
-    quality: OpenAIQuality = Field("auto", description="One of the model's `qualities`. `standard` means `auto`.")
-    moderation: Literal["auto"] = Field(
-        "auto", description="Moderation is set by the operator; a request cannot change it."
-    )
 
     @model_validator(mode="after")
     def _check_stream(self) -> Self:
-        if not self.stream and self.partial_images:
-            raise InvalidParameter("partial_images must be 0 unless stream is true.", param="partial_images")
         if self.stream and self.n != 1:
             raise InvalidParameter(
                 f"n is {self.n}; with stream it must be 1, as at OpenAI: its events have no image index. "
                 "POST /v1/jobs accepts more images, and its events have the index.",
                 param="n",
             )
-        if self.stream and "response_format" in self.model_fields_set and self.response_format != "b64_json":
+        if self.stream and self.response_format == "url":
             raise InvalidParameter("response_format must be b64_json if stream is true.", param="response_format")
         return self
 
@@ -131,13 +144,25 @@ class EditRequest(GenerateRequest):
     )
 
     image: InputImage = None
-    images: Annotated[list[ImageSource], MinLen(1), MaxLen(1)] | None = Field(
-        None, description="The name of `image` in OpenAI's JSON: a list with one image."
+    images: Annotated[list[ImageSource], MinLen(1), MaxLen(MAX_INPUT_IMAGES)] | None = Field(
+        None,
+        description="The name of `image` in OpenAI's JSON: a list of images. A model that takes fewer uses the first, "
+        "with a warning.",
     )
     mask: InputMask = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _take_list_of_images(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("image"), list):
+            if values.get("images") is not None:
+                raise InvalidParameter("images and image must not both be set.", param="images")
+            values = dict(values)
+            values["images"] = values.pop("image")
+        return values
+
     @model_validator(mode="after")
-    def _has_one_image(self) -> Self:
+    def _has_one_list_of_images(self) -> Self:
         if self.images is not None:
             if self.image is not None:
                 raise InvalidParameter("images and image must not both be set.", param="images")
@@ -153,11 +178,29 @@ REQUESTS: dict[Operation, type[ImagesRequest]] = {
 """The request type of each operation."""
 
 
+def default_format(model: str | None) -> ResponseFormat:
+    """The response format for a request that names a model and no format."""
+    return "b64_json" if (model or "").startswith(BASE64_NAMES) else "url"
+
+
+def warning(param: str, message: str, code: str = "parameter_not_used") -> JobWarning:
+    """A warning about a parameter that is not honoured in full."""
+    return JobWarning(code=code, message=message, param=param)
+
+
 def job_request(images_request: ImagesRequest, operation: Operation) -> JobRequest:
     """The job request of an images request, without the parameters that only concern the response."""
     names = images_request.model_fields_set & JobRequest.model_fields.keys()
     values = {name: getattr(images_request, name) for name in names}
+    if isinstance(images_request, EditRequest) and images_request.images is not None:
+        values["reference_images"] = images_request.images[1:]
+    if images_request.moderation is not None:
+        values["moderation_level"] = images_request.moderation
+    previews = 0 if images_request.streams else values.pop("partial_images", 0)
     request = JobRequest.model_validate({"operation": operation} | values)
+    request._is_openai = True
+    if previews:
+        request.add_warnings([warning("partial_images", "partial_images is not used: previews need stream: true.")])
     if images_request.end_user is not None:
         request.metadata.setdefault("user", images_request.end_user)
     return request

@@ -3,15 +3,15 @@
 import secrets
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from core.catalog import Catalog, Choices, Model, Range
 from core.egress import check_destination
 from core.errors import InvalidParameter
 from core.ids import new_id
-from core.images.postprocess import output_size
-from core.jobs import NewJob
-from core.parameters import SEEDS, Operation, ResolvedParameters, rules
+from core.images.postprocess import check_side, output_size
+from core.jobs import JobWarning, NewJob
+from core.parameters import REFERENCE_ROLES, SEEDS, Operation, ResolvedParameters, rules
 from core.priorities import among_projects, within_project
 from core.requests.fields import BatchWebhook, ImageSource, JobWebhook
 from core.requests.job import JobRequest
@@ -57,6 +57,7 @@ def plan(
         priority=among_projects(request.priority, settings.max_priority),
         project_priority=within_project(request.priority, settings.max_priority),
         cost=device_seconds(model, parameters) * request.n,
+        warnings=request.warnings,
         max_attempts=settings.max_attempts,
         ttl=settings.job_ttl if request.expires_after is None else timedelta(seconds=request.expires_after),
         inputs=inputs,
@@ -90,8 +91,11 @@ def find_model(request: JobRequest, catalog: Catalog) -> Model:
 def resolve(request: JobRequest, model: Model) -> ResolvedParameters:
     """The parameters of a job: those of the request, within the catalogue's limits, and the model's defaults."""
     values: dict[str, Any] = {}
+    chosen_values = _values_of_choices(request, model)
     for name in rules():
         value = getattr(request, name)
+        if value is None:
+            value = chosen_values.get(name)
         match model.limit(name):
             case Range() as limit:
                 values[name] = _number_within(limit, name, value)
@@ -106,6 +110,14 @@ def resolve(request: JobRequest, model: Model) -> ResolvedParameters:
     return ResolvedParameters.model_construct(**values)
 
 
+def _values_of_choices(request: JobRequest, model: Model) -> dict[str, Any]:
+    """The parameters that a request's quality and style stand for, by name."""
+    values: dict[str, Any] = {"steps": model.quality_steps.get(request.quality)}
+    if request.style in model.styles:
+        values["guidance_scale"] = model.styles[request.style].guidance_scale
+    return values
+
+
 def random_seed(model: Model) -> int:
     """A seed for a request without one. 0 if the model ignores seeds: another number would suggest a meaning."""
     return 0 if "seed" in model.lacks else secrets.randbelow(SEEDS)
@@ -116,10 +128,14 @@ def request_of(row: JobRow) -> JobRequest:
     values: dict[str, Any] = {name: getattr(row.parameters, name) for name in rules()}
     columns = JobRequest.model_fields.keys() - values.keys() - {"webhook"}
     values |= {name: getattr(row, name) for name in columns if hasattr(row, name)}
-    values |= {name: ImageSource(file_id=file_id) for name, file_id in row.inputs.items()}
+    sources = {role: ImageSource(file_id=file_id) for role, file_id in row.inputs.items()}
+    values |= {name: source for name, source in sources.items() if name in JobRequest.model_fields}
+    values["reference_images"] = [sources[role] for role in REFERENCE_ROLES if role in sources]
     values["priority"] = row.requested_priority
     values["webhook"] = None if row.webhook is None else JobWebhook.model_validate(row.webhook)
-    return JobRequest.model_construct(**values)
+    request = JobRequest.model_construct(**values)
+    request.add_warnings(cast(JobWarning, warning) for warning in row.warnings)
+    return request
 
 
 def microbatch_key(
@@ -156,25 +172,53 @@ def check_length(name: str, text: str, model: Model) -> None:
         )
 
 
+def is_unsupported(name: str, request: JobRequest, model: Model) -> bool:
+    """Whether a request has a value for a parameter that its model does not support."""
+    default_values = (None, JobRequest.model_fields[name].default, *rules()[name].neutral)
+    return name in model.lacks and getattr(request, name) not in default_values
+
+
 def _reject_unsupported(request: JobRequest, model: Model) -> None:
     """Raise InvalidParameter for the first parameter that the model does not support."""
     for name in rules():
-        if name in model.lacks and getattr(request, name) not in (None, JobRequest.model_fields[name].default):
+        if is_unsupported(name, request, model):
             raise InvalidParameter(f"{model.id} does not support {name}: leave it out.", param=name)
     if model.is_remote and request.partial_images and request.n > 1:
         raise InvalidParameter(
             f"partial_images must be 0 if n is more than 1: the previews of {model.id} have no image index.",
             param="partial_images",
         )
+    if (conflict := conflicting_choice(request, model)) is not None:
+        choice, value = conflict
+        raise InvalidParameter(f"{choice} and {value} must not both be set: {choice} stands for {value}.", param=choice)
+    if model.is_remote and request.operation == "edit" and request.moderation_level == "low":
+        raise InvalidParameter("moderation_level is for operation generation, not edit.", param="moderation_level")
+    if len(request.input_images) > model.spec.max_input_images:
+        raise InvalidParameter(
+            f"{len(request.input_images)} images were sent; {model.id} takes {model.spec.max_input_images}.",
+            param="reference_images",
+        )
+
+
+def conflicting_choice(request: JobRequest, model: Model) -> tuple[str, str] | None:
+    """A choice of a request and the parameter that it stands for, if both are set."""
+    values = _values_of_choices(request, model)
+    for choice, name in (("quality", "steps"), ("style", "guidance_scale")):
+        if values.get(name) is not None and getattr(request, name) is not None:
+            return choice, name
+    return None
 
 
 def _check_combination(request: JobRequest, parameters: ResolvedParameters, model: Model) -> None:
     """Check what depends on several fields or on the limits of the model."""
-    output_size(parameters.size, parameters.postprocess)
+    check_side("output_size", parameters.output_size)
+    output_size(parameters.output_size or parameters.size, parameters.postprocess)
     _number_within(Range(1, 1, model.max_images), "n", request.n)
     for name, text in (("prompt", request.prompt), ("negative_prompt", parameters.negative_prompt)):
         if text is not None:
             check_length(name, text, model)
+    if parameters.background == "transparent" and parameters.output_format == "jpeg":
+        raise InvalidParameter("background transparent is for output_format png or webp.", param="background")
     if parameters.output_compression is not None and parameters.output_format == "png":
         raise InvalidParameter(
             "output_compression is for output_format webp or jpeg; png is lossless.", param="output_compression"

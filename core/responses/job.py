@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.moderation import Verdict
-from core.parameters import ResolvedParameters
+from core.parameters import REFERENCE_ROLES, ResolvedParameters
 from core.redis.progress import Step
 from core.rows import FileRow, ImageJson, ImageRow, JobRow
 from core.status import JobStatus
@@ -73,7 +73,7 @@ class JobInput(BaseModel):
 
 
 class JobWarning(BaseModel):
-    """A warning about a completed job."""
+    """A warning about a job that is executed all the same."""
 
     code: str
     message: str
@@ -121,6 +121,7 @@ class JobObject(ResolvedParameters, JobHead):
     model_config = ConfigDict(protected_namespaces=(), extra="ignore", strict=False, frozen=False)
 
     image: JobInput | None = Field(description="Input image of an edit or a variation.")
+    reference_images: list[JobInput] = Field([], description="Further input images of an edit.")
     mask: JobInput | None = Field(description="Area that an edit may change. Null: the whole image.")
     priority: int
     metadata: dict[str, str]
@@ -130,7 +131,9 @@ class JobObject(ResolvedParameters, JobHead):
     attempts: int
     images: list[ImageObject]
     error: JobError | None
-    warnings: list[JobWarning] = Field(description="Warnings about a completed job; usually empty.")
+    warnings: list[JobWarning] = Field(
+        description="What of the request is not honoured in full; usually empty. Those of the model come at the end."
+    )
     moderation: Verdict | None = Field(None, description="The result of moderation, if any check ran.")
     retried_from: str | None
     api_key_id: str | None = Field(
@@ -231,6 +234,7 @@ def job_object(row: JobRow, base_url: str, sign: SignUrl, step: Step | None = No
         **{name: getattr(row, name) for name in _JOB_FIELDS},
         priority=row.requested_priority,
         image=_image(row.inputs.get("image")),
+        reference_images=[JobInput(file_id=row.inputs[role]) for role in REFERENCE_ROLES if role in row.inputs],
         mask=_image(row.inputs.get("mask")),
         webhook=None if row.webhook is None else WebhookOfJob(url=row.webhook["url"], events=row.webhook["events"]),
         progress=None if current is None else StepProgress(**current),

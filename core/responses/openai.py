@@ -6,11 +6,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.parameters import OutputFormat
+from core.responses.job import JobWarning
 from core.rows import JobRow
 
 
 class ImageData(BaseModel):
-    """An image in OpenAI's format."""
+    """An image in OpenAI's format: `url` or `b64_json`, never both. What has no value is absent, not null."""
 
     url: str | None = None
     b64_json: str | None = None
@@ -40,13 +41,16 @@ class ImagesResponse(BaseModel):
 
     created: int
     data: list[ImageData]
-    background: Literal["opaque"] = "opaque"
+    background: Literal["opaque", "transparent"] = "opaque"
     output_format: OutputFormat
-    quality: str | None = Field(None, description="Quality according to the provider. Null for local models.")
+    quality: str | None = Field(None, description="Quality according to the provider. Absent for local models.")
     size: str
     usage: Usage
     safety_identifier: str | None = None
     job_id: str
+    warnings: list[JobWarning] | None = Field(
+        None, description="What of the request is not honoured in full; absent if there is nothing."
+    )
 
 
 def images_response(row: JobRow, data: Sequence[ImageData], usage: Usage, end_user: str | None) -> ImagesResponse:
@@ -54,13 +58,20 @@ def images_response(row: JobRow, data: Sequence[ImageData], usage: Usage, end_us
     return ImagesResponse(
         created=int(row.created_at.timestamp()),
         data=list(data),
+        background=background(row.images[0]),
         output_format=row.parameters.output_format,
         quality=quality(row.images[0]),
         size=dimensions(row.images[0]),
         usage=usage,
         safety_identifier=end_user,
         job_id=row.id,
+        warnings=[JobWarning.model_validate(item) for item in row.warnings] or None,
     )
+
+
+def background(image: Mapping[str, Any]) -> Literal["opaque", "transparent"]:
+    """The background of an image according to its provider; that of a local model is opaque."""
+    return "transparent" if image["receipt"].get("background") == "transparent" else "opaque"
 
 
 def quality(image: Mapping[str, Any]) -> str | None:

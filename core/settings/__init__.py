@@ -203,6 +203,11 @@ class Settings(ModerationSettings, WebhookSettings, GeneratorSettings, HttpSetti
     embed_metadata: bool = Field(
         True, description="Write prompt, model, seed and the mark for AI-generated content into image files."
     )
+    strict_parameters: bool = Field(
+        False,
+        description="Refuse values of OpenAI's calls that the model does not support, such as another size, instead of "
+        "adapting them with a warning.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Minimum level of log lines.")
 
     @model_validator(mode="before")

@@ -52,7 +52,7 @@ def test_what_is_wrong_is_the_sdks_own_exception(safelight: Stack) -> None:
         openai.OpenAI(base_url=f"{safelight.url}/v1", api_key="anything") as client,
         pytest.raises(openai.BadRequestError) as caught,
     ):
-        client.images.generate(prompt="a cat", quality="hd")
+        client.images.generate(prompt="a cat", extra_body={"quality": "best"})
 
     assert (caught.value.param, caught.value.code) == ("quality", "invalid_value")
     assert str(caught.value.request_id).startswith("req_")
@@ -72,8 +72,11 @@ def test_a_job_that_fails_is_the_calls_error_and_is_not_repeated(safelight: Stac
 
 def test_models_are_listed_and_retrieved(safelight: Stack) -> None:
     with openai.OpenAI(base_url=f"{safelight.url}/v1", api_key="anything") as client:
-        assert [model.id for model in client.models.list()] == ["fake", "slow", "elsewhere"]
-        assert client.models.retrieve("dall-e-2").id == "fake"
+        names = [model.id for model in client.models.list()]
+        assert names[:5] == ["fake", "slow", "elsewhere", "dall-e-2", "dall-e-3"]
+        assert {"gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2", "chatgpt-image-latest"} < {*names}
+        alias = client.models.retrieve("dall-e-2")
+        assert (alias.id, alias.model_extra and alias.model_extra["alias_of"]) == ("dall-e-2", "fake")
 
 
 def test_images_edit_changes_an_image_where_its_mask_is_transparent(safelight: Stack) -> None:
@@ -147,7 +150,7 @@ IMAGE = ("a.png", encode(an_image()))
     [
         ("edits", {"prompt": "x"}, {"mask": IMAGE}, "image"),
         ("edits", {}, {"image": IMAGE}, "prompt"),
-        ("edits", {"prompt": "x", "input_fidelity": "high"}, {"image": IMAGE}, "input_fidelity"),
+        ("edits", {"prompt": "x", "input_fidelity": "most"}, {"image": IMAGE}, "input_fidelity"),
         ("edits", {"prompt": "x"}, {"image": IMAGE, "markup": IMAGE}, "markup"),
         ("edits", {"prompt": "x", "n": "two"}, {"image": IMAGE}, "n"),
         ("edits", {"prompt": "x", "strength": "2"}, {"image": IMAGE}, "strength"),
@@ -170,12 +173,16 @@ def test_a_bad_form_is_refused_by_name_and_stores_nothing(
     assert (safelight.count(), safelight.count(table)) == before
 
 
-def test_several_images_for_one_edit_are_refused_by_name(safelight: Stack) -> None:
-    with (
-        openai.OpenAI(base_url=f"{safelight.url}/v1", api_key="anything") as client,
-        pytest.raises(openai.BadRequestError) as caught,
-    ):
-        client.images.edit(image=[encode(an_image()), encode(an_image())], prompt="a dog")
+def test_of_several_images_a_local_model_edits_the_first(safelight: Stack) -> None:
+    images = [encode(an_image()), encode(an_image(colour="red")), encode(an_image(colour="blue"))]
+    before = safelight.count(table)
+    with openai.OpenAI(base_url=f"{safelight.url}/v1", api_key="anything") as client:
+        answer = client.images.edit(image=images, prompt="a dog")
 
-    assert caught.value.param == "image"
-    assert "2 were sent" in caught.value.message
+    job = safelight.job(str(answer.model_extra and answer.model_extra["job_id"]))
+    assert [warning["code"] for warning in job["warnings"]] == ["images_not_used"]
+    assert "1 input image of the 3" in job["warnings"][0]["message"]
+    assert job["reference_images"] == []
+    content = safelight.client.get(f"/v1/files/{job['image']['file_id']}/content").content
+    assert same(decode(content), an_image(), (0, 0, 64, 64))
+    assert safelight.count(table) == before + 1

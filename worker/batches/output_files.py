@@ -72,7 +72,8 @@ class _Writer:
                     entry["b64_json"] = self._bytes(image)
             return body
         data = [self._image(image, job.response_format) for image in job.images]
-        return images_response(job, data, _usage(job), job.metadata.get("user")).model_dump(mode="json")
+        response = images_response(job, data, _usage(job), job.metadata.get("user"))
+        return response.model_dump(mode="json", exclude_none=True)
 
     def _image(self, image: ImageJson, response_format: str) -> ImageData:
         if response_format == "url":

@@ -13,8 +13,14 @@ from core.errors import InvalidParameter, NotFound, StorageUnavailable
 from core.generation_errors import GenerationError, InputUnavailable, StorageFailed
 from core.images import decode
 from core.images.decode import Limits
+from core.parameters import REFERENCE_ROLES
 from core.rows import JobRow
 from worker.generation.context import Context
+
+Size = tuple[int, int]
+
+MAX_REFERENCE_PX = 2048
+"""The longest side of a reference image as it is sent to a provider, which may get 15 of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,7 @@ class Inputs:
 
     image: Image | None = None  # RGB
     mask: Image | None = None  # L
+    reference_images: tuple[Image, ...] = ()  # RGB
 
 
 class InputReader:
@@ -33,14 +40,24 @@ class InputReader:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._images: dict[tuple[str, str, str], Image | GenerationError] = {}
+        self._images: dict[tuple[bool, str, Size, Size], Image | GenerationError] = {}
 
     def inputs(self, job: JobRow) -> Inputs:
         """A job's images. Raises InputUnavailable, or StorageFailed while the storage is unavailable."""
-        return Inputs(**{role: self._image(role, file_id, job.parameters.size) for role, file_id in job.inputs.items()})
+        images = {
+            role: self._image(role == "mask", file_id, job)
+            for role, file_id in job.inputs.items()
+            if role not in REFERENCE_ROLES
+        }
+        references = (_reference(self._load(job.inputs[role])) for role in REFERENCE_ROLES if role in job.inputs)
+        return Inputs(images.get("image"), images.get("mask"), tuple(references))
 
-    def _image(self, role: str, file_id: str, size: str) -> Image:
-        key = (role, file_id, size)
+    def _image(self, is_mask: bool, file_id: str, job: JobRow) -> Image:
+        parameters = job.parameters
+        # An edit keeps all of its image: it is cropped to the aspect ratio of the result, and resized to that of the
+        # model. The result is resized back (`postprocess_image`).
+        aspect = parameters.output_dimensions if job.operation == "edit" else parameters.dimensions
+        key = (is_mask, file_id, aspect, parameters.dimensions)
         if key not in self._images:
             self._images[key] = self._fit(*key)
         result = self._images[key]
@@ -48,12 +65,14 @@ class InputReader:
             raise result
         return result
 
-    def _fit(self, role: str, file_id: str, size: str) -> Image | GenerationError:
+    def _fit(self, is_mask: bool, file_id: str, aspect: Size, size: Size) -> Image | GenerationError:
         image = self._load(file_id)
         if isinstance(image, GenerationError):
             return image
-        width, height = (int(side) for side in size.split("x"))
-        return decode.fit(decode.mask_of(image) if role == "mask" else decode.opaque(image), width, height)
+        image = decode.mask_of(image) if is_mask else decode.opaque(image)
+        if aspect[0] * size[1] == aspect[1] * size[0]:
+            return decode.fit(image, *size)
+        return decode.stretch(decode.crop(image, *aspect), *size)
 
     def _load(self, file_id: str) -> Image | GenerationError:
         try:
@@ -67,6 +86,13 @@ class InputReader:
             return InputUnavailable(f"The input {file_id} is no image: {error.message}")
         except StorageUnavailable:
             return StorageFailed(f"The input {file_id} could not be read: the image store does not answer.")
+
+
+def _reference(image: Image | GenerationError) -> Image:
+    """A reference image: not cropped, as only its content counts. Raises the error of reading it."""
+    if isinstance(image, GenerationError):
+        raise image
+    return decode.shrink(decode.opaque(image), MAX_REFERENCE_PX)
 
 
 def read_inputs(context: Context, claimed_jobs: Sequence[JobRow]) -> dict[str, Inputs | GenerationError]:

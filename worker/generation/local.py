@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL.Image import Image
 
+from core.catalog import Model
 from core.generation import Generator, ImageRequest, ImagesRejected, Stopped
 from core.generation_errors import DeviceFailed, GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
 from core.jobs import JobWarning
@@ -58,6 +59,7 @@ def execute_locally(
     """Generate all images of a claimed micro-batch. A job whose inputs are an error fails with it. Raises Stopped."""
     began = time.monotonic()
     outcomes = {job.id: Outcome() for job in claimed_jobs}
+    model = context.catalog.model(claimed_jobs[0].model)
     tasks: list[_Task] = []
     for job in claimed_jobs:
         job_inputs = inputs[job.id]
@@ -65,7 +67,7 @@ def execute_locally(
             outcomes[job.id].error = job_inputs
             continue
         try:
-            requests = image_requests(job, job_inputs)
+            requests = image_requests(job, job_inputs, model)
         except GenerationError as error:
             outcomes[job.id].error = error
             continue
@@ -127,12 +129,17 @@ def _add_warnings(outcome: Outcome, generator: Generator, request: ImageRequest)
     outcome.warnings = [JobWarning(code=notice.code, message=notice.message, param=notice.param) for notice in notices]
 
 
-def image_requests(job: JobRow, inputs: Inputs) -> list[ImageRequest]:
+def image_requests(job: JobRow, inputs: Inputs, model: Model) -> list[ImageRequest]:
     """The requests for a job's images. Raises ModelUnavailable for parameters that this worker does not know."""
     if unknown := job.parameters.unknown:
         raise ModelUnavailable(f"This worker is older than the API: it does not know {', '.join(unknown)}.")
+    if (style := job.parameters.style) is not None and style not in model.styles:
+        raise ModelUnavailable(f"This worker's catalogue has no style {style} of {model.id}.")
+    prompt = job.prompt + (model.styles[style].prompt_suffix if style is not None else "")
     return [
-        ImageRequest(job.prompt, job.parameters.of_image(index), job.operation, inputs.image, inputs.mask)
+        ImageRequest(
+            prompt, job.parameters.of_image(index), job.operation, inputs.image, inputs.mask, inputs.reference_images
+        )
         for index in range(job.n)
     ]
 

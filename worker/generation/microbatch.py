@@ -33,6 +33,7 @@ from core.generation_errors import (
     StorageFailed,
 )
 from core.ids import new_id
+from core.images import decode
 from core.jobs import StoredImage
 from core.parameters import ResolvedParameters, rules
 from core.rows import JobRow
@@ -260,13 +261,28 @@ def store_image(
 
 
 def postprocess_image(image: Image, job: JobRow) -> Image:
-    """Apply the job's filters to an image. Raises PostprocessFailed."""
-    if job.parameters.postprocess is None:
-        return image
+    """Bring an image to the size of the result and apply the job's filters. Raises PostprocessFailed."""
+    parameters = job.parameters
+    if image.mode == "RGBA" and (parameters.output_format == "jpeg" or parameters.background in (None, "opaque")):
+        image = decode.opaque(image)
     try:
-        return apply_filters(image, job.parameters.postprocess)
+        if parameters.output_size is not None and image.size != parameters.output_dimensions:
+            # The input images of an edit were stretched: see `worker/generation/inputs.py`.
+            resize = decode.stretch if job.operation == "edit" else decode.fit
+            image = resize(image, *parameters.output_dimensions)
+        return _filter(image, parameters)
     except (ValueError, OSError, MemoryError) as error:  # Pillow's errors for what it cannot do
         raise PostprocessFailed(f"The image could not be postprocessed: {error}") from error
+
+
+def _filter(image: Image, parameters: ResolvedParameters) -> Image:
+    if parameters.postprocess is None:
+        return image
+    if image.mode != "RGBA":
+        return apply_filters(image, parameters.postprocess)
+    colours = apply_filters(image.convert("RGB"), parameters.postprocess)  # the filters know no transparency
+    colours.putalpha(image.getchannel("A").resize(colours.size))
+    return colours
 
 
 def receipt_parameters(job: JobRow, parameters: ResolvedParameters, model: Model) -> dict[str, Any]:

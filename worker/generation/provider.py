@@ -53,10 +53,13 @@ def execute_remotely(
         job_inputs = inputs[job.id]
         if isinstance(job_inputs, GenerationError):
             outcomes[job.id] = Outcome(error=job_inputs)
-        else:
-            outcomes[job.id] = _call_provider(
-                context, job, image_requests(job, job_inputs), generator, reporter, heartbeat
-            )
+            continue
+        try:
+            requests = image_requests(job, job_inputs, context.catalog.model(job.model))
+        except GenerationError as error:
+            outcomes[job.id] = Outcome(error=error)
+            continue
+        outcomes[job.id] = _call_provider(context, job, requests, generator, reporter, heartbeat)
     return outcomes
 
 

@@ -54,7 +54,7 @@ class OpenAIImages:
     def fingerprint(self, requests: Sequence[ImageRequest]) -> bytes:
         """SHA-256 of the parameters and the images."""
         digest = hashlib.sha256(json.dumps(self._parameters(requests), sort_keys=True).encode())
-        for image in (requests[0].image, requests[0].mask):
+        for image in (requests[0].image, *requests[0].reference_images, requests[0].mask):
             if image is not None:
                 digest.update(image.tobytes())
         return digest.digest()
@@ -80,12 +80,14 @@ class OpenAIImages:
         # One timeout for the whole call: the transport's own timeouts begin again with every byte.
         async with asyncio.timeout(self._timeout.total_seconds()), self._client(requests, call_id) as client:
             if request.image is not None:
-                parameters["image"] = ("image.png", _png(request.image), "image/png")
+                images = (request.image, *request.reference_images)
+                files = [(f"image{index}.png", _png(image), "image/png") for index, image in enumerate(images)]
+                parameters["image"] = files if len(files) > 1 else files[0]
             if request.mask is not None:
                 parameters["mask"] = ("mask.png", _png(_transparent_where_white(request.mask)), "image/png")
             if request.parameters.partial_images:
-                images = client.images
-                stream: Any = await (images.generate if request.image is None else images.edit)(**parameters)
+                calls = client.images
+                stream: Any = await (calls.generate if request.image is None else calls.edit)(**parameters)
                 return await openai_streams.of_stream(stream, model, self._options, show)
             raw = client.images.with_raw_response
             answer: Any = await (raw.generate if request.image is None else raw.edit)(**parameters)
@@ -98,7 +100,7 @@ class OpenAIImages:
             "prompt": request.prompt,
             "n": len(requests),
             "size": f"{request.width}x{request.height}",
-            "background": "opaque",
+            "background": request.parameters.background or "opaque",
             "output_format": "png",
             **self._options.parameters(request),
             **({"stream": True, "partial_images": partial_images} if partial_images else {}),

@@ -82,11 +82,13 @@ class Options(BaseModel):
     usd_output: Usd | None = Field(None, description="Tokens of the generated images.")
 
     def parameters(self, request: ImageRequest) -> dict[str, str]:
-        """The parameters of a request that come from these options. Its own quality has precedence."""
+        """The parameters of a request that come from these options. Its own values have precedence."""
         quality = request.parameters.quality
         parameters: dict[str, str] = {"quality": self.quality if quality == "auto" else quality}
         if request.operation != "edit":  # the API has no such parameter for edits
-            parameters["moderation"] = self.moderation
+            parameters["moderation"] = request.parameters.moderation_level or self.moderation
+        elif request.parameters.input_fidelity is not None:
+            parameters["input_fidelity"] = request.parameters.input_fidelity
         return parameters
 
     def cost(self, usage: Mapping[str, Any]) -> Decimal | None:
@@ -146,6 +148,7 @@ def of_body(response: httpx2.Response, body: Any, model: str, n: int, options: O
             "provider_model": model,
             "provider_request_id": request_id,
             "quality": body.get("quality"),
+            **({"background": body["background"]} if body.get("background") == "transparent" else {}),
             "usage": usage,
             "cost_usd": None if cost is None else float(cost),
             "openai": openai.__version__,
@@ -226,13 +229,17 @@ def moderated(error: APIError) -> str:
 
 
 def image(b64_json: str) -> Image.Image:
-    """Decode an image as RGB, after a check of its size."""
+    """Decode an image as RGB, or as RGBA if it is transparent, after a check of its size."""
     data = base64.b64decode(b64_json, validate=True)
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"an image has {image.width} x {image.height} pixels")
         image.load()
-        return decode.opaque(image)
+        if not image.has_transparency_data:
+            return decode.opaque(image)
+        colours = image.convert("RGBA")
+        is_opaque = colours.getchannel("A").getextrema() == (255, 255)
+        return decode.opaque(colours) if is_opaque else colours
 
 
 def _retry_after(headers: Mapping[str, str]) -> timedelta | None:

@@ -1,14 +1,17 @@
 """The official SDK's synchronous calls with OpenAI's models: parameters reach OpenAI, and its answer comes back."""
 
+import base64
+import io
 from collections.abc import Iterator
 from typing import Any
 
 import openai as sdk
 import pytest
+from PIL import Image
 
 from core.catalog import Model
 from tests.faults.provider.calls import CALLED, a_worker, submit
-from tests.images import an_image, encode
+from tests.images import an_image, decode, encode
 from tests.openai_stub import MODEL, OpenAIStub
 from tests.stack import Stack
 
@@ -28,7 +31,8 @@ def test_an_answer_says_what_openai_counted(service: Stack, client: sdk.OpenAI) 
     assert answer.usage.model_dump(exclude_none=True) == call.usage
     assert (answer.usage.total_tokens, answer.usage.input_tokens_details.text_tokens) == (2020, 20)
     assert (answer.quality, answer.size, answer.output_format) == ("medium", "64x64", "png")
-    assert [image.url is not None for image in answer.data or ()] == [True, True]
+    assert [image.b64_json is not None for image in answer.data or ()] == [True, True]  # the default of its name
+    assert [image.url for image in answer.data or ()] == [None, None]
 
 
 @pytest.mark.parametrize("quality", ["low", "high", "medium"])
@@ -42,6 +46,25 @@ def test_a_quality_goes_out_and_comes_back(
     assert [generation.quality, edit.quality] == [quality, quality]
     job = service.job(str(generation.model_extra and generation.model_extra["job_id"]))
     assert (job["quality"], job["images"][0]["receipt"]["quality"]) == (quality, quality)
+
+
+def test_what_openai_takes_goes_to_openai(service: Stack, client: sdk.OpenAI, openai: OpenAIStub) -> None:
+    generation = client.images.generate(model=MODEL, prompt="a fox", background="transparent", moderation="low")
+    images = [encode(an_image(colour=colour)) for colour in ("teal", "red", "blue")]
+    edit = client.images.edit(model=MODEL, image=images, prompt="a hat", input_fidelity="high", size="1536x1024")
+
+    sent_generation, sent_edit = openai.received
+    assert sent_generation.parameters["background"] == "transparent"
+    assert sent_generation.parameters["moderation"] == "low"
+    assert (sent_edit.parameters["input_fidelity"], len(sent_edit.images)) == ("high", 3)
+    assert [decode(image).getpixel((0, 63)) for image in sent_edit.images[1:]] == [(255, 0, 0), (0, 0, 255)]
+    assert (generation.background, "warnings" in (generation.model_extra or {})) == ("transparent", False)
+    assert edit.size == "1536x1024"
+    content = base64.b64decode(str((generation.data or [])[0].b64_json))
+    assert Image.open(io.BytesIO(content)).getpixel((0, 0)) == (200, 80, 40, 100)
+    job = service.job(str(edit.model_extra and edit.model_extra["job_id"]))
+    assert len(job["reference_images"]) == 2
+    assert [warning["param"] for warning in job["warnings"]] == ["size"]
 
 
 @pytest.mark.parametrize("quality", ["auto", "standard"])
