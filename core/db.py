@@ -98,6 +98,7 @@ def _as_sqlalchemy_errors() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
+        _remove_values(error)
         raise exc.DBAPIError.instance("COPY", None, error, psycopg.Error) from error
 
 
@@ -251,20 +252,36 @@ def _options(settings: Settings, name: str) -> dict[str, Any]:
         "pool_size": settings.database_pool_size,
         "max_overflow": 0,
         "pool_timeout": 5,
+        "hide_parameters": True,
         "connect_args": connect_args(settings, name),
     }
 
 
 def _translate_errors(engine: sa.Engine) -> None:
-    """Raise OperationalError for every error that breaks a connection, whatever class the driver gives it."""
+    """Raise OperationalError for every error that breaks a connection, whatever class the driver gives it.
+
+    No message of an error quotes a value: prompts must not get into a log.
+    """
 
     @event.listens_for(engine, "handle_error")
     def translate(context: sa.ExceptionContext) -> BaseException | None:
+        original, error = context.original_exception, context.sqlalchemy_exception
+        if isinstance(original, psycopg.Error):
+            _remove_values(original)
+            if error is not None:
+                error.args = (f"({type(original).__module__}.{type(original).__name__}) {original}",)
         if not context.is_disconnect or isinstance(context.sqlalchemy_exception, UNAVAILABLE):
             return None
         return exc.OperationalError(
             context.statement or "", None, context.original_exception, connection_invalidated=True
         )
+
+
+def _remove_values(error: psycopg.Error) -> None:
+    """Shorten the message of an error of the server. Its details and context quote rows, as may errors of data."""
+    if error.diag.message_primary is not None:
+        is_of_data = (error.sqlstate or "").startswith("22")
+        error.args = (f"SQLSTATE {error.sqlstate}" if is_of_data else error.diag.message_primary,)
 
 
 def _ping_after_idling(engine: sa.Engine, idle: float = 1.0) -> None:

@@ -26,7 +26,11 @@ class SessionLock:
         arguments = connect_args(settings, application)
         arguments["options"] += f" {KEEPALIVE} -c idle_session_timeout={idle // timedelta(milliseconds=1)}"
         self._engine = sa.create_engine(
-            database_url(settings), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT", connect_args=arguments
+            database_url(settings),
+            poolclass=sa.NullPool,
+            isolation_level="AUTOCOMMIT",
+            connect_args=arguments,
+            hide_parameters=True,
         )
         self._statement = sa.select(sa.func.pg_try_advisory_lock(sa.func.hashtextextended(name, 0)))
         self._connection: sa.Connection | None = None

@@ -118,6 +118,7 @@ def connected(database_url: str | None, patience: Patience) -> Iterator[sa.Conne
     engine = sa.create_engine(
         sa.make_url(database_url).set(drivername="postgresql+psycopg"),
         poolclass=sa.NullPool,
+        hide_parameters=True,
         connect_args={
             "connect_timeout": 3,
             "application_name": "safelight-migrate",

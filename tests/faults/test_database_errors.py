@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Iterator
 
+import httpx
 import pytest
 import sqlalchemy as sa
 from psycopg import sql
 
-from core.db import UNAVAILABLE, AsyncDatabase, is_lock_timeout, is_statement_timeout
+from cli.local.embedded import EmbeddedPostgres
+from core.db import DATABASE_ERROR, UNAVAILABLE, AsyncDatabase, is_lock_timeout, is_statement_timeout
 from core.tables import jobs
 from tests.stack import Stack, body
 
@@ -108,3 +110,23 @@ def test_a_pool_does_not_hand_out_a_connection_that_is_known_to_be_broken(own: S
             await victim.close()
 
     assert asyncio.run(use()) == 1
+
+
+def test_no_log_has_a_prompt_of_a_statement_that_failed(own: Stack, postgres: EmbeddedPostgres) -> None:
+    rule = "ALTER TABLE jobs ADD CONSTRAINT no_marker CHECK (prompt NOT LIKE 'marker%') NOT VALID"
+    own.database.execute(sa.text(rule))
+    api, sweep = own.api(), own.sweep()
+
+    for path, request in (
+        ("jobs", {"prompt": "marker of a job"}),
+        ("batches", {"prompts": ["marker of a prompt"]}),
+        ("batches", {"requests": [{"prompt": "marker of a line"}]}),
+    ):
+        httpx.post(f"{own.url}/v1/{path}", json=request)
+    sweep.until_says("in attempt 1")
+    logs = [api.output(), sweep.output(), postgres.log.read_text()]
+    with own.database.transaction() as transaction, pytest.raises(DATABASE_ERROR) as caught:
+        transaction.execute(sa.select(sa.cast(sa.literal("marker of a number"), sa.Integer)))
+
+    assert all("no_marker" in log for log in logs)
+    assert not any("marker of" in text for text in (*logs, str(caught.value)))
