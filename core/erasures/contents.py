@@ -20,6 +20,7 @@ from core.retention import batch_is_recorded
 from core.rows import ExpiredFile, FileRow, JobRow
 from core.status import FINAL
 from core.tables import (
+    END_USER_KEYS,
     batches,
     erasures,
     files,
@@ -57,7 +58,7 @@ def _is_of(erasure: ErasureRow) -> list[sa.ColumnElement[bool]]:
         case "batch":
             return [in_project, jobs.c.batch_id == erasure.subject]
         case "user":
-            is_of_user = jobs.c.metadata.contains({"user": erasure.subject})
+            is_of_user = sa.or_(*(jobs.c.metadata.contains({key: erasure.subject}) for key in END_USER_KEYS))
             return [in_project, is_of_user, jobs.c.metadata != _NO_INPUTS]
         case _:
             return [in_project]

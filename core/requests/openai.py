@@ -14,6 +14,7 @@ from core.jobs import JobWarning
 from core.parameters import MAX_INPUT_IMAGES, Operation, Quality
 from core.requests.fields import ImageSource, InputImage, InputMask, JobWebhook, MetadataValue
 from core.requests.job import ImageParameters, JobRequest
+from core.tables import END_USER_KEYS
 
 _DALLE_QUALITIES = {"standard": "auto", "hd": "high"}
 OpenAIQuality = Annotated[
@@ -58,7 +59,9 @@ class ImagesRequest(ImageParameters):
         None, description="Id of your end user. It is stored in the job's metadata as `user`."
     )
     safety_identifier: MetadataValue | None = Field(
-        None, description="The newer name of `user`. If both are set, this one is used."
+        None,
+        description="The newer name of `user`. If both are set, this one is used, and the other is stored as "
+        "`openai_user`.",
     )
     webhook: JobWebhook | None = Field(None, description="URL that receives the events of the job.")
 
@@ -201,6 +204,17 @@ def job_request(images_request: ImagesRequest, operation: Operation) -> JobReque
     request._is_openai = True
     if previews:
         request.add_warnings([warning("partial_images", "partial_images is not used: previews need stream: true.")])
-    if images_request.end_user is not None:
-        request.metadata.setdefault("user", images_request.end_user)
+    _add_end_user(request.metadata, images_request)
     return request
+
+
+def _add_end_user(metadata: dict[str, str], images_request: ImagesRequest) -> None:
+    """Store every id of the end user that a request has: an erasure may name any of them."""
+    ids = {
+        "user": images_request.end_user,
+        "safety_identifier": images_request.safety_identifier,
+        "openai_user": images_request.user,
+    }
+    for name, end_user in ids.items():
+        if end_user is not None and end_user not in (metadata.get(key) for key in END_USER_KEYS):
+            metadata.setdefault(name, end_user)

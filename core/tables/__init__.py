@@ -11,6 +11,7 @@ from core.tables.files import FILE_PURPOSES, files
 from core.tables.idempotency_keys import idempotency_keys
 from core.tables.jobs import (
     BATCH_PRECEDENCE,
+    END_USER_KEYS,
     JOB_COLUMNS,
     LEGACY_COLUMNS,
     equals_in_order,
@@ -33,6 +34,7 @@ KEYS = {
 __all__ = [
     "BATCH_PRECEDENCE",
     "DEFAULT_PROJECT",
+    "END_USER_KEYS",
     "ERASURE_KINDS",
     "FILE_PURPOSES",
     "JOB_COLUMNS",

@@ -33,6 +33,9 @@ from core.tables.base import EVENT_ID, NOW, Time, metadata, one_of
 BATCH_PRECEDENCE = 1000
 """How far behind interactive work a batch's jobs stand: farther than any priority reaches."""
 
+END_USER_KEYS = ("user", "safety_identifier", "openai_user")
+"""The keys of metadata that may contain the id of an end user: OpenAI's calls have two parameters for it."""
+
 jobs = Table(
     "jobs",
     metadata,

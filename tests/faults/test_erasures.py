@@ -119,6 +119,10 @@ def test_nothing_of_an_end_user_is_left_and_all_of_another_is(running: Stack) ->
         running,
         submit_batch(running, input_file_id=input_file, endpoint="/v1/images/generations")["id"],
     )
+    both_names = {"prompt": f"a hen in {MARKER}", "size": "64x64", "user": MARKER, "safety_identifier": "hash-1"}
+    answer = running.client.post("/v1/images/generations", json=both_names | {"metadata": {"user": "own"}})
+    metadata = running.job(answer.headers["x-safelight-job"])["metadata"]
+    assert metadata == {"user": "own", "safety_identifier": "hash-1", "openai_user": MARKER}
     unanswered = running.submit(f"a bear in {MARKER}", model="elsewhere", metadata={"user": MARKER})
     assert len(traces(running)) > 10
 
@@ -126,7 +130,7 @@ def test_nothing_of_an_end_user_is_left_and_all_of_another_is(running: Stack) ->
 
     assert traces(running) == []
     assert report["counts"] == {
-        "jobs": 7, "images": 6, "batches": 0, "files": 3, "objects": 9, "deliveries": 1, "idempotency_keys": 2,
+        "jobs": 8, "images": 7, "batches": 0, "files": 3, "objects": 10, "deliveries": 1, "idempotency_keys": 2,
         "provider_calls": 0, "webhook_endpoints": 0,
     }  # fmt: skip
     assert running.client.get(f"/v1/jobs/{unanswered['id']}").status_code == 404
