@@ -17,14 +17,20 @@ import redis
 import sqlalchemy as sa
 
 from cli.local.embedded import EmbeddedValkey
-from core.tables import batches, erasures, files, idempotency_keys, images, jobs, provider_calls
+from core import jobs as verbs
+from core.files import NewFile, new_file_id, record
+from core.outbox.signing import new_secret
+from core.storage import Storage
+from core.tables import DEFAULT_PROJECT, batches, erasures, files, idempotency_keys, images, jobs, provider_calls
+from core.webhooks import endpoints
 from tests.batches import LINE, file_lines, jsonl, submit_batch, until_batch
 from tests.core.schema import PG_DUMP
-from tests.factories import a_project
+from tests.factories import a_job, a_project
 from tests.images import an_image, data_url, encode, upload
 from tests.processes import Process
 from tests.stack import Stack, body
 from tests.waiting import until
+from worker.sweep.erase import Eraser
 
 MARKER = "zanzibar"
 OTHER_USER = "bystander"
@@ -192,24 +198,23 @@ def test_a_running_batch_is_cancelled_and_deleted_with_its_files(running: Stack)
     assert paths_of_rows(running) == set(objects(running))
 
 
-LARGE = 1200
+LARGE = 600
+"""More than one step of an erasure."""
 
 
 @pytest.fixture
 def large(own: Stack) -> Stack:
-    """A project with many cancelled jobs, each with a stray object, and with what belongs to the project itself."""
-    own.api()
-    batch = submit_batch(own, prompts=[f"{MARKER} {n}" for n in range(LARGE)], endpoint="/v1/jobs", model="elsewhere")
-    own.client.post(f"/v1/batches/{batch['id']}/cancel")
-    with own.sweep():
-        until_batch(own, batch["id"])
-    place = own.directory / "images" / "jobs"
-    for row in own.database.execute(sa.select(jobs.c.id)):
-        (place / row.id / "lease").mkdir(parents=True)
-        (place / row.id / "lease" / "0.png").write_text(MARKER)
-    upload(own, MARKER.encode(), "notes.txt", purpose="user_data")
-    endpoint = {"name": MARKER, "url": f"https://{MARKER}.example/", "event_types": ["job.completed"]}
-    assert own.client.post("/v1/webhook_endpoints", json=endpoint).status_code == 200
+    """A project with many cancelled jobs, each with an object, and with what belongs to the project itself."""
+    storage = Storage(own.settings)
+    new_jobs = [a_job(prompt=f"{MARKER} {number}") for number in range(LARGE)]
+    own.database.execute(verbs.submit(*new_jobs))
+    own.database.execute(verbs.cancel_jobs(LARGE))
+    file = NewFile(new_file_id(), DEFAULT_PROJECT, "user_data", MARKER, len(MARKER))
+    for key in (*(f"jobs/{job.id}/lease/0.png" for job in new_jobs), file.storage_key):
+        storage.put(key, MARKER.encode(), "image/png")
+    own.database.execute(record(file))
+    endpoint = endpoints.create(DEFAULT_PROJECT, MARKER, f"https://{MARKER}.test/", ["job.completed"], new_secret())
+    own.database.execute(endpoint)
     return own
 
 
@@ -221,7 +226,7 @@ def test_an_erasure_that_is_killed_in_the_middle_is_continued(large: Stack) -> N
     with large.database.transaction() as connection:
         last_job = sa.select(jobs.c.id).order_by(jobs.c.id.desc()).limit(1).with_for_update()
         connection.execute(last_job)
-        with erase_command(large, "--project", "proj_default", "--yes") as command:
+        with erase_command(large, "--project", DEFAULT_PROJECT, "--yes") as command:
             waits = sa.text(
                 "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' "
                 "AND application_name = 'safelight-erase'"
@@ -233,12 +238,15 @@ def test_an_erasure_that_is_killed_in_the_middle_is_continued(large: Stack) -> N
     assert 0 < remaining < LARGE
     assert len(objects(large)) < remaining + 5
 
-    with large.sweep():
-        until(lambda: not large.database.execute(sa.select(erasures.c.id).where(erasures.c.finished_at.is_(None))))
+    eraser = Eraser(large.settings)
+    for _ in eraser.erase_all():
+        pass
+    eraser.close()
 
     assert traces(large) == []
-    (row,) = large.database.execute(sa.select(erasures.c.counts))
-    assert (row.counts["jobs"], row.counts["batches"], row.counts["webhook_endpoints"]) == (LARGE, 1, 1)
+    (row,) = large.database.execute(sa.select(erasures.c.counts, erasures.c.finished_at))
+    assert (row.counts["jobs"], row.counts["files"], row.counts["webhook_endpoints"]) == (LARGE, 1, 1)
+    assert row.finished_at is not None
     assert (large.count(), objects(large)) == (0, [])
 
 
