@@ -17,6 +17,7 @@ from api.openapi import event_stream, message
 from api.sse import EventStreamResponse, parse_last_event_id
 from core.batches import transitions as batches
 from core.batches.schemas import BatchObject
+from core.errors import NotFound
 from core.event_types import event_names
 from core.responses.job import JobEvent
 from core.rows import BatchEventRow
@@ -66,7 +67,10 @@ async def _events(context: Context, project_id: str, batch_id: str, after: int) 
     async with context.listener.watch(batch_id) as messages:
         while True:
             rows = await context.database.execute(batches.list_events(batch_id, after))
-            batch = await show(context, project_id, batch_id)  # read after the events, so it is never older than them
+            try:
+                batch = await show(context, project_id, batch_id)  # read after the events, so it is never older
+            except NotFound:  # it was deleted
+                return
             for row in rows:
                 after = row.seq
                 yield _event(row, batch)

@@ -76,7 +76,9 @@ async def _wait_for_disconnect(request: Request) -> None:
 
 
 async def follow(context: Context, job_id: str, after: int) -> AsyncIterator[JobEventRow | Mapping[str, Any]]:
-    """A job's events with a seq beyond `after`, and progress and previews between them. Ends after the final event.
+    """A job's events with a seq beyond `after`, and progress and previews between them.
+
+    Ends after the final event, and within a second or two after the job was deleted.
 
     No event is lost: after each `changed` message the database is read from the last seq on.
     """
@@ -89,3 +91,5 @@ async def follow(context: Context, job_id: str, after: int) -> AsyncIterator[Job
                     return
             while (message := await messages.get())["type"] != "changed":
                 yield message
+            if message.get("version") == 0:
+                return

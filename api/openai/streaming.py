@@ -92,9 +92,11 @@ async def _events(context: Context, project_id: str, job: JobRow, end_user: str 
         if isinstance(item, JobEventRow):
             if JobStatus(item.data["status"]).is_final:
                 yield await _completed_event(context, await job_row(context, project_id, job.id), end_user)
+                return
         elif item.get("partial_image_index", -1) > last_index:
             last_index = item["partial_image_index"]  # a second attempt at the job starts again at 0
             yield _partial_event(job, item)
+    await job_row(context, project_id, job.id)  # it was deleted: raises NotFound
 
 
 def _partial_event(job: JobRow, preview: Mapping[str, Any]) -> bytes:

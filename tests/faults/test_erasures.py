@@ -179,6 +179,23 @@ def test_an_input_that_a_retry_uses_goes_with_the_last_of_its_jobs(running: Stac
         assert paths_of_rows(running) == set(objects(running))
 
 
+def test_who_follows_a_job_is_told_that_it_was_deleted(running: Stack) -> None:
+    """The streams do not see a final event: the job goes as if they had missed it."""
+    job = running.submit(model="elsewhere")
+    with (
+        running.client.stream("GET", f"/v1/jobs/{job['id']}/events") as events,
+        running.client.stream(
+            "POST", "/v1/images/generations", json={"prompt": "a cat", "model": "elsewhere", "stream": True}
+        ) as call,
+    ):
+        call_lines = call.iter_lines()
+        call_job = next(call_lines).rpartition(" ")[2]
+        running.database.execute(sa.delete(jobs).where(jobs.c.id.in_([job["id"], call_job])))
+
+        assert "job.queued" in events.read().decode()
+        assert any(f"There is no job '{call_job}'" in line for line in call_lines)
+
+
 def test_a_running_batch_is_cancelled_and_deleted_with_its_files(running: Stack) -> None:
     fields = {"prompt": f"a cat in {MARKER}", "model": "slow", "steps": 1000}
     requests = [fields for _ in range(20)]
