@@ -1,29 +1,19 @@
 """What a stranger sends costs at most a short line of the log, and never a line of its own making."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from api.edge.refusals import Refusals
 from tests.edge.wire import JOB, connect, exchange, read_answer, request
 from tests.processes import Process
-from tests.stack import Stack, free_port
 from tests.waiting import until
-
-
-@pytest.fixture(scope="module")
-def api(safelight: Stack) -> Iterator[tuple[int, Process]]:
-    port = free_port()
-    with safelight.apart():
-        yield port, safelight.api(port)
 
 
 def lines_of(process: Process) -> list[str]:
     return process.output().splitlines()
 
 
-def test_a_client_that_breaks_off_writes_no_line(api: tuple[int, Process]) -> None:
-    port, process = api
+def test_a_client_that_breaks_off_writes_no_line(small_api: tuple[int, Process]) -> None:
+    port, process = small_api
     before = len(lines_of(process))
     form = "Content-Type: multipart/form-data; boundary=x"
     for path, line in (("/v1/jobs", "Content-Type: application/json"), ("/v1/files", form), ("/v1/images/edits", form)):
@@ -38,8 +28,8 @@ def test_a_client_that_breaks_off_writes_no_line(api: tuple[int, Process]) -> No
     assert lines_of(process)[before:] == []
 
 
-def test_a_thousand_malformed_requests_write_a_line(api: tuple[int, Process]) -> None:
-    port, process = api
+def test_a_thousand_malformed_requests_write_a_line(small_api: tuple[int, Process]) -> None:
+    port, process = small_api
     before = len(lines_of(process))
     for _ in range(1000):
         with connect(port) as client:
@@ -52,8 +42,8 @@ def test_a_thousand_malformed_requests_write_a_line(api: tuple[int, Process]) ->
     assert all(len(line) < 400 for line in lines)
 
 
-def test_no_request_writes_a_line_of_its_own(api: tuple[int, Process]) -> None:
-    port, process = api
+def test_no_request_writes_a_line_of_its_own(small_api: tuple[int, Process]) -> None:
+    port, process = small_api
     before = len(lines_of(process))
     forged = "2026-01-01 ERROR forged: everything is lost"
 

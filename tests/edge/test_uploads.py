@@ -3,7 +3,6 @@
 import os
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -13,23 +12,11 @@ import pytest
 from api.uploads import use_directory
 from tests.edge.wire import connect, request
 from tests.processes import Process
-from tests.stack import Stack, free_port
+from tests.stack import Stack
 from tests.waiting import PATIENCE, until
 
 HEAD = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
 FORM = "Content-Type: multipart/form-data; boundary=x"
-UPLOADS = {
-    "SAFELIGHT_MAX_PROJECT_UPLOADS": "3",
-    "SAFELIGHT_MAX_UPLOAD_BYTES": str(8 * 2**20),
-}
-
-
-@pytest.fixture(scope="module")
-def small(safelight: Stack) -> Iterator[tuple[int, Process]]:
-    """An API that reads few uploads at once."""
-    port = free_port()
-    with safelight.apart():
-        yield port, safelight.api(port, **UPLOADS)
 
 
 def temporary_files(process: Process, directory: Path) -> list[str]:
@@ -54,9 +41,9 @@ def upload(port: int, content: bytes) -> httpx.Response:
 
 
 def test_uploads_are_on_disk_and_nothing_is_left_when_they_break_off(
-    small: tuple[int, Process], safelight: Stack
+    small_api: tuple[int, Process], safelight: Stack
 ) -> None:
-    port, process = small
+    port, process = small_api
     directory = safelight.directory / "uploads"
     with ExitStack() as exits:
         for _ in range(3):
@@ -73,8 +60,8 @@ def test_uploads_are_on_disk_and_nothing_is_left_when_they_break_off(
     assert upload(port, bytes(2_000_000)).status_code == 200
 
 
-def test_uploads_share_a_number_of_bytes(small: tuple[int, Process]) -> None:
-    port, _ = small
+def test_uploads_share_a_number_of_bytes(small_api: tuple[int, Process]) -> None:
+    port, _ = small_api
 
     refusal = upload(port, bytes(9_000_000))
 

@@ -14,9 +14,7 @@ pytestmark = pytest.mark.hostile
 
 
 @pytest.fixture(scope="module")
-def stack(
-    directory: Path, fresh_database: Callable[[], str], valkey: EmbeddedValkey
-) -> Iterator[tuple[Stack, Process]]:
+def api(directory: Path, fresh_database: Callable[[], str], valkey: EmbeddedValkey) -> Iterator[tuple[Stack, Process]]:
     with Stack(directory / "hostile", fresh_database(), valkey.url) as own_stack:
         yield own_stack, own_stack.api()
 
