@@ -5,7 +5,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
@@ -81,7 +80,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         dependencies=[Depends(reject_nul)],
-        root_path=urlsplit(settings.public_url or "").path,  # a proxy's path, for the links in /docs
         redirect_slashes=False,  # a redirect would lead to whatever `Host` says
         license_info={"name": "Apache-2.0"},
         openapi_tags=TAGS,
@@ -102,5 +100,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def home() -> RedirectResponse:
         return RedirectResponse("docs")  # relative: the API may be served under a path of a proxy
 
-    app.openapi = lambda: openapi.describe(app, needs_key=settings.needs_key)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    openapi.serve(app, needs_key=settings.needs_key, prefix=settings.prefix)
     return app

@@ -4,13 +4,16 @@ A bad query or path parameter is a 400 in OpenAI's error format, not FastAPI's 4
 is added here: request ids, API keys, limits, and links from a created resource to the operations on it.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import Response
 from fastapi.routing import iter_route_contexts
+from starlette.routing import Route
 
 from api.authentication import scope_of
 
@@ -45,11 +48,24 @@ REFERENCES = "#/components/schemas/{model}"
 UNUSED = ("HTTPValidationError", "ValidationError")
 
 
-def describe(app: FastAPI, *, needs_key: bool = False) -> dict[str, Any]:
-    """The document, created once. needs_key: whether calls under `/v1` need an API key."""
+def describe(app: FastAPI, *, needs_key: bool = False, prefix: str = "") -> dict[str, Any]:
+    """The document, created once. needs_key: whether calls under `/v1` need an API key. prefix: a proxy's path."""
     if app.openapi_schema is None:
-        app.openapi_schema = _document(app, needs_key)
+        app.openapi_schema = _document(app, needs_key, prefix)
     return app.openapi_schema
+
+
+def serve(app: FastAPI, *, needs_key: bool, prefix: str) -> None:
+    """Respond to `/openapi.json` with the document, encoded once: everyone may request it, and encoding takes long."""
+    app.openapi = lambda: describe(app, needs_key=needs_key, prefix=prefix)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    content = b""
+
+    async def document(_request: Request) -> Response:
+        nonlocal content
+        content = content or json.dumps(app.openapi(), ensure_ascii=False).encode()
+        return Response(content, media_type="application/json")
+
+    app.router.routes.insert(0, Route(app.openapi_url or "", document, include_in_schema=False))
 
 
 def event_stream(*messages: Mapping[str, Any], description: str) -> dict[str, Any]:
@@ -104,7 +120,7 @@ def _flatten(
             yield name, {key: value for key, value in {**schema, **attributes}.items() if key != "title"}
 
 
-def _document(app: FastAPI, needs_key: bool) -> dict[str, Any]:
+def _document(app: FastAPI, needs_key: bool, prefix: str) -> dict[str, Any]:
     document = get_openapi(
         title=app.title,
         version=app.version,
@@ -114,6 +130,7 @@ def _document(app: FastAPI, needs_key: bool) -> dict[str, Any]:
         webhooks=app.webhooks.routes,
         tags=app.openapi_tags,
         license_info=app.license_info,
+        servers=[{"url": prefix}] if prefix else None,
     )
     components = document["components"]
     _declare_scopes(app, document, needs_key)

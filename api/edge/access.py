@@ -51,6 +51,7 @@ class Access:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
+        self._prefix = settings.prefix
         self._needs_key = settings.needs_key
         self._is_off = settings.auth == "off"
         self._hosts = OwnHosts(settings)
@@ -59,6 +60,7 @@ class Access:
         """Handle the request, or refuse it."""
         if scope["type"] == "http":
             scope["needs_key"] = self._needs_key
+            scope["root_path"] = self._prefix  # for the links in /docs
             if not self._needs_key and (error := self._check(scope)) is not None:
                 refusals.record(error.code, "%s %s: %s", scope["method"], scope["path"], error.message)
                 await render(error)(scope, receive, send)

@@ -113,6 +113,11 @@ class HttpSettings(BaseSettings):
         return f"API keys are OFF: every program of this machine can use {self.base_url}"
 
     @property
+    def prefix(self) -> str:
+        """The path of public_url, under which a proxy serves the API; empty if it has none."""
+        return urlsplit(self.public_url or "").path
+
+    @property
     def base_url(self) -> str:
         """The URL for clients, without a trailing slash."""
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 - compared, not bound
