@@ -16,7 +16,7 @@ from api.authentication import Project, requires
 from api.context import Context
 from api.deps import AppContext
 from api.multipart import chunks, fields_of, files_of, form
-from api.pagination import AfterFile
+from api.pagination import AfterFile, check_after
 from api.responses import ERROR, answer
 from core import files
 from core.errors import InvalidParameter, MissingParameter, NotFound, UnknownParameter
@@ -155,6 +155,7 @@ async def index(
     if unknown := request.query_params.keys() - LIST_PARAMETERS:
         names = ", ".join(sorted(LIST_PARAMETERS))
         raise UnknownParameter(f"{min(unknown)} is not a parameter here. Known are: {names}.", param=min(unknown))
+    await check_after(context, project_id, "file", after)
     rows = await context.database.execute(
         files.list_files(project_id, limit=limit + 1, descending=order == "desc", after=after, purpose=purpose)
     )

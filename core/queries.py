@@ -14,7 +14,17 @@ from core.clock import NOW
 from core.db import Statement
 from core.rows import ImageRow, JobEventRow, JobRow, JobVersion, QueueStatsRow
 from core.status import JobStatus
-from core.tables import JOB_COLUMNS, files, images, in_status, job_events, jobs
+from core.tables import (
+    JOB_COLUMNS,
+    batches,
+    files,
+    images,
+    in_status,
+    job_events,
+    jobs,
+    webhook_deliveries,
+    webhook_endpoints,
+)
 
 MAX_POSITION = 1000
 """The largest queue position that is counted. A larger one would be outdated before it is read."""
@@ -111,6 +121,23 @@ _HAS_METADATA = jobs.c.metadata != sa.literal_column("'{}'::jsonb")
 def get_jobs(job_ids: Collection[str]) -> Statement[JobRow]:
     """Jobs of any project, with their images and queue positions. The caller checks the project."""
     return Statement(_JOBS.params(job_ids=list(job_ids)), JobRow)
+
+
+ROW_TABLES = {
+    "job": jobs,
+    "file": files,
+    "batch": batches,
+    "webhook endpoint": webhook_endpoints,
+    "webhook delivery": webhook_deliveries,
+}
+"""The tables that lists of the API read."""
+
+
+def find_row(kind: str, project_id: str, row_id: str, batch_id: str | None = None) -> Statement[str]:
+    """The id of a row of a project, if it exists. kind: one of ROW_TABLES. batch_id: the batch of a job."""
+    table = ROW_TABLES[kind]
+    statement = sa.select(table.c.id).where(table.c.id == row_id, table.c.project_id == project_id)
+    return Statement(statement if batch_id is None else statement.where(table.c.batch_id == batch_id), str)
 
 
 def list_versions(job_ids: Collection[str]) -> Statement[JobVersion]:

@@ -20,7 +20,7 @@ from api.deps import AppContext, body_up_to
 from api.erasures import ErasureObject, submit_erasure
 from api.jobs.idempotency import REPLAY_HEADERS, Key, lookup
 from api.openapi import REFERENCES
-from api.pagination import AfterBatch
+from api.pagination import AfterBatch, check_after
 from api.responses import ERROR, answer
 from core import idempotency
 from core.batches import transitions as batches
@@ -112,6 +112,7 @@ async def page(
     if unknown := request.query_params.keys() - {"limit", "after"}:
         name = min(unknown)
         raise UnknownParameter(f"{name} is not a parameter here. Known are: after, limit.", param=name)
+    await check_after(context, project_id, "batch", after)
     rows = await context.database.execute(batches.list_batches(project_id, limit=limit + 1, after=after))
     objects = [batch_object(row, context.settings.base_url) for row in rows[:limit]]
     return answer(batch_list(objects, has_more=len(rows) > limit))

@@ -16,7 +16,7 @@ from api.jobs.deletion import delete_job
 from api.jobs.idempotency import REPLAY_HEADERS, Key, lookup, submit_with_key
 from api.jobs.waiting import job_row, wait_until_final
 from api.openapi import REFERENCES
-from api.pagination import AfterJob
+from api.pagination import AfterJob, check_after
 from api.responses import ERROR, answer, render, respond_accepted
 from core import idempotency, jobs, queries
 from core.batches import transitions as batches
@@ -193,6 +193,7 @@ async def index(
     order: Annotated[Literal["asc", "desc"], Query(description="Order by creation time.")] = "desc",
 ) -> Response:
     """List jobs, newest first. `metadata[key]=value` selects jobs with this metadata."""
+    await check_after(context, project_id, "job", after, batch_id)
     rows = await context.database.execute(
         queries.list_jobs(
             project_id,

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from api.authentication import Project, requires
 from api.context import Context
 from api.deps import AppContext, Body
-from api.pagination import AfterDelivery, AfterEndpoint
+from api.pagination import AfterDelivery, AfterEndpoint, check_after
 from api.responses import ERROR, answer
 from api.webhooks.schemas import (
     AttemptObject,
@@ -96,6 +96,7 @@ async def create(body: Body, context: AppContext, project_id: Project) -> Respon
 @requires(Scope.WEBHOOKS)
 async def index(context: AppContext, project_id: Project, after: AfterEndpoint = None, limit: Limit = 20) -> Response:
     """List webhook endpoints, newest first."""
+    await check_after(context, project_id, "webhook endpoint", after)
     rows = await context.database.execute(webhooks.list_endpoints(project_id, limit=limit + 1, after=after))
     return answer(EndpointList(data=[_endpoint(row) for row in rows[:limit]], **_edges(rows, limit)))
 
@@ -245,6 +246,7 @@ async def index_deliveries(
     """List the deliveries of an endpoint, a job or a batch, newest first."""
     if webhook_endpoint_id is None and job_id is None and batch_id is None:
         raise InvalidParameter("webhook_endpoint_id, job_id or batch_id is required.", param="webhook_endpoint_id")
+    await check_after(context, project_id, "webhook delivery", after)
     page = deliveries.list_deliveries(
         project_id, limit=limit + 1, endpoint_id=webhook_endpoint_id, job_id=job_id, batch_id=batch_id, after=after
     )

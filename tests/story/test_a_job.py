@@ -8,6 +8,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from tests.batches import submit_batch
 from tests.stack import Stack, body
 
 
@@ -110,6 +111,14 @@ def test_jobs_are_listed_newest_first_by_cursor_and_filter(safelight: Stack) -> 
     assert page(status="queued") == ([queued_job], False)
     assert page(model="dall-e-2", status="completed", limit=1) == ([ids[4]], True)
     assert page(created_after=4_000_000_000) == ([], False)
+    assert page(after=ids[0]) == ([], False)
+
+    other_batch = submit_batch(safelight, prompts=["a cat"], model="elsewhere", size="64x64")["id"]
+    error = body(safelight.client.get("/v1/jobs", params={"batch_id": other_batch, "after": ids[0]}))["error"]
+    assert (error["param"], ids[0] in error["message"], other_batch in error["message"]) == ("after", True, True)
+    safelight.client.delete(f"/v1/jobs/{ids[4]}")
+    deleted = safelight.client.get("/v1/jobs", params={"after": ids[4]})
+    assert (deleted.status_code, body(deleted)["error"]["param"]) == (400, "after")
 
 
 def test_a_waiting_job_knows_its_place_in_line(safelight: Stack) -> None:
