@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
-from api import erasures, errors, files, generate_image, health, images, log_format, models, openapi
+from api import audit_logs, erasures, errors, files, generate_image, health, images, log_format, models, openapi
 from api.authentication import authenticate
 from api.batches import downloads as batch_downloads
 from api.batches import events as batch_events
@@ -54,6 +54,7 @@ TAGS = [
     {"name": "erasures", "description": "Deletion of all data of an end user or a batch."},
     {"name": "webhooks", "description": "OpenAI-compatible webhook endpoints, and the deliveries of events to them."},
     {"name": "models", "description": "The models that requests can name."},
+    {"name": "audit logs", "description": "What operators need to know about keys, webhooks and deletions."},
     {"name": "health", "description": "Checks for load balancers and operators."},
 ]
 
@@ -90,7 +91,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestId)
     errors.install(app)
     # Fixed paths come before /v1/images/{id}.
-    for module in (openai_images, generate_image, jobs, job_events, images, *BATCHES, files, webhooks, models):
+    for module in (
+        openai_images,
+        generate_image,
+        jobs,
+        job_events,
+        images,
+        *BATCHES,
+        files,
+        webhooks,
+        models,
+        audit_logs,
+    ):
         app.include_router(module.router, dependencies=[Depends(authenticate)])
     for open_router in (images.links, health.router):
         app.include_router(open_router)

@@ -9,10 +9,12 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 
+from api.audit import event_of
 from api.callers import Caller as Caller
 from api.context import Context
 from api.open_requests import OpenRequest
-from core import keys
+from core import audit, keys
+from core.audit import AuditType
 from core.errors import InsufficientScope, Unauthorized
 from core.scopes import ALL_SCOPES, Scope
 from core.tables import DEFAULT_PROJECT
@@ -47,6 +49,10 @@ async def authenticate(request: Request) -> Caller:
     if scope not in caller.scopes:
         owned = ", ".join(sorted(caller.scopes)) or "none"
         raise InsufficientScope(f"This call needs an API key with the scope {scope}. The scopes of yours: {owned}.")
+    if scope is Scope.ADMIN:
+        call = {"method": request.method, "path": request.scope["path"]}
+        event = event_of(caller, AuditType.ADMIN_CALL, **call)
+        await request.app.state.context.database.execute(audit.record(event))
     return caller
 
 

@@ -6,6 +6,7 @@ from api.callers import Callers
 from api.jobs.reader import JobReader
 from api.jobs.watcher import JobWatcher
 from api.queue_stats import QueueStats
+from api.refusals import RefusedKeys
 from api.sdk_retries import SyncCalls
 from api.submission import Submission
 from api.threads import Threads
@@ -29,6 +30,7 @@ class Context:
     catalog: Catalog
     database: AsyncDatabase
     callers: Callers
+    refused_keys: RefusedKeys
     submission: Submission
     storage: Storage
     listener: Listener
@@ -52,6 +54,7 @@ class Context:
             catalog=load_catalog(settings.catalog_path).available(settings),
             database=database,
             callers=Callers(database),
+            refused_keys=RefusedKeys(database),
             submission=Submission(database),
             storage=Storage(settings),
             listener=listener,
@@ -77,5 +80,6 @@ class Context:
         await self.notifier.close()
         await self.listener.close()
         await self.callers.close()
+        await self.refused_keys.close()
         self.job_keys.close()
         await self.database.close()

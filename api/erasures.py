@@ -9,11 +9,14 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.authentication import Project, requires
+from api.audit import event_of
+from api.authentication import CurrentCaller, Project, requires
 from api.context import Context
 from api.deps import AppContext, Body
 from api.openapi import REFERENCES
 from api.responses import ERROR, answer
+from core import audit
+from core.audit import AuditType, NewAuditEvent
 from core.erasures import records
 from core.erasures.records import ErasureRow, Kind, NewErasure
 from core.errors import NotFound
@@ -49,9 +52,9 @@ class ErasureObject(BaseModel):
     finished_at: int | None
 
 
-async def submit_erasure(context: Context, new: NewErasure) -> Response:
+async def submit_erasure(context: Context, new: NewErasure, event: NewAuditEvent) -> Response:
     """Store an erasure, which the sweep begins within seconds."""
-    (row,) = await context.database.execute(records.submit(new))
+    (row,) = await context.database.execute(audit.with_audit_event(records.submit(new), event))
     return answer(_erasure_object(row), 202, {"location": f"/v1/erasures/{row.id}"})
 
 
@@ -82,13 +85,16 @@ def _erasure_object(row: ErasureRow) -> ErasureObject:
     },
 )
 @requires(Scope.SUBMIT)
-async def create(body: Body, context: AppContext, project_id: Project) -> Response:
+async def create(body: Body, context: AppContext, caller: CurrentCaller) -> Response:
     """Delete the jobs of an end user with their images, inputs, events and lines of batches.
 
     Jobs that are not final are cancelled first. The response comes before the data is deleted.
     """
+    project_id = caller.project_id
     request = parse(ErasureRequest, body)
-    return await submit_erasure(context, NewErasure(project_id, "user", request.user))
+    return await submit_erasure(
+        context, NewErasure(project_id, "user", request.user), event_of(caller, AuditType.USER_ERASED)
+    )
 
 
 @router.get(

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from api import refusals
 from core.db import UNAVAILABLE, is_statement_timeout
 from core.errors import (
     DatabaseUnavailable,
@@ -59,8 +60,13 @@ def render(error: SafelightError) -> JSONResponse:
     return JSONResponse(body_of(error).model_dump(), status_code=error.status, headers=headers)
 
 
-async def _safelight_error(_request: Request, error: Exception) -> Response:
-    return render(cast(SafelightError, error))
+async def _safelight_error(request: Request, error: Exception) -> Response:
+    error = cast(SafelightError, error)
+    if error.status in refusals.STATUSES:
+        refusals.log_refusal(request, error)
+        if error.status == 401:
+            request.app.state.context.refused_keys.count(request.headers.get("authorization", ""))
+    return render(error)
 
 
 async def _validation_error(_request: Request, error: Exception) -> Response:

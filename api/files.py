@@ -12,13 +12,15 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.authentication import Project, requires
+from api.audit import event_of
+from api.authentication import CurrentCaller, Project, requires
 from api.context import Context
 from api.deps import AppContext
 from api.multipart import chunks, fields_of, files_of, form
 from api.pagination import AfterFile, check_after
 from api.responses import ERROR, answer
-from core import files
+from core import audit, files
+from core.audit import AuditType
 from core.errors import InvalidParameter, MissingParameter, NotFound, UnknownParameter
 from core.files import NewFile
 from core.requests.job import validate
@@ -197,11 +199,13 @@ async def content(file_id: str, context: AppContext, project_id: Project) -> Res
 
 @router.delete("/{file_id}", summary="Delete a file", response_model=Deleted, responses=NO_FILE)
 @requires(Scope.SUBMIT)
-async def delete(file_id: str, context: AppContext, project_id: Project) -> Response:
+async def delete(file_id: str, context: AppContext, caller: CurrentCaller) -> Response:
     """Delete a file. A queued job that needs it will fail with `input_unavailable`."""
+    project_id = caller.project_id
     row = await _row(context, project_id, file_id)
     await context.storage.delete_async(row.storage_key)
-    await context.database.execute(files.delete(project_id, file_id))
+    event = event_of(caller, AuditType.FILE_DELETED)
+    await context.database.execute(audit.with_audit_event(files.delete(project_id, file_id), event))
     return answer(Deleted(id=file_id, object="file"))
 
 

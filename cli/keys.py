@@ -1,6 +1,7 @@
-"""`safelight keys create | list | revoke`: API keys. A key is shown only when it is created."""
+"""`safelight keys create | list | revoke | audit`: API keys. A key is shown only when it is created."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -10,7 +11,8 @@ from cli.database import open_database
 from cli.environment import read_settings, with_embedded_urls
 from cli.errors import CommandError
 from cli.table import format_table, one_line
-from core import keys
+from core import audit, keys
+from core.audit import AuditFilter, AuditRow, AuditType, NewAuditEvent
 from core.db import Database
 from core.rows import KeyRow
 from core.scopes import DEFAULT_SCOPES, Scope
@@ -18,7 +20,7 @@ from core.tables import DEFAULT_PROJECT
 
 app = typer.Typer(
     name="keys",
-    help="Create, list and revoke API keys.",
+    help="Create, list and revoke API keys; list the audit log.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
@@ -28,6 +30,7 @@ Project = Annotated[str, typer.Option(help="Project of the key, by name or id. I
 
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+AUDIT_HEADER = ("time", "event", "actor", "subject", "details")
 HEADER = ("id", "project", "key", "scopes", "last used", "state", "name")
 
 
@@ -48,8 +51,21 @@ def create(
     with open_database(with_embedded_urls(read_settings())) as database:
         rows = database.execute(keys.get_project_by_name(project)) or database.execute(keys.add_project(project))
         key = keys.new_key()
-        database.execute(keys.add(key, rows[0], name, scope or DEFAULT_SCOPES, duration))
+        _add(database, key, rows[0], name, scope or DEFAULT_SCOPES, duration)
     print(key)
+
+
+def _add(
+    database: Database,
+    key: str,
+    project_id: str,
+    name: str,
+    scopes: Sequence[Scope] = DEFAULT_SCOPES,
+    expires_in: timedelta | None = None,
+) -> None:
+    details = {"name": name, "scopes": list(scopes), "prefix": key[: keys.PREFIX_LENGTH]}
+    event = NewAuditEvent(AuditType.KEY_CREATED, project_id=project_id, data=details)
+    database.execute(audit.with_audit_event(keys.add(key, project_id, name, scopes, expires_in), event))
 
 
 def _duration(text: str) -> timedelta:
@@ -90,9 +106,25 @@ def _minute(moment: datetime) -> str:
 def revoke(key_id: Annotated[str, typer.Argument(help="Id of the key, as in `list`.")]) -> None:
     """Revoke a key. The API rejects it within a second, and ends its open streams."""
     with open_database(with_embedded_urls(read_settings())) as database:
-        if not database.execute(keys.revoke(key_id)):
+        if not database.execute(audit.with_audit_event(keys.revoke(key_id), NewAuditEvent(AuditType.KEY_DELETED))):
             raise CommandError(f"There is no key {key_id}, or it was revoked before.")
     print(f"{key_id} is revoked.")
+
+
+@app.command("audit")
+def list_audit(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Number of events.")] = 50,
+) -> None:
+    """List the newest events of the audit log: keys, webhook endpoints, deletions, refused keys."""
+    with open_database(with_embedded_urls(read_settings())) as database:
+        rows = database.execute(audit.list_events(AuditFilter(), limit=limit))
+    if rows:
+        print(*format_table([AUDIT_HEADER, *map(_audit_cells, reversed(rows))]), sep="\n")
+
+
+def _audit_cells(row: AuditRow) -> tuple[str, ...]:
+    details = one_line(" ".join(f"{name}={value}" for name, value in row.data.items()))
+    return (f"{row.created_at:%Y-%m-%d %H:%M:%S}", row.type, row.api_key_id or row.actor, row.subject_id or "", details)
 
 
 def create_first_key(database: Database) -> str | None:
@@ -100,5 +132,5 @@ def create_first_key(database: Database) -> str | None:
     if any(row.is_valid for row in database.execute(keys.list_keys())):
         return None
     key = keys.new_key()
-    database.execute(keys.add(key, DEFAULT_PROJECT, "first"))
+    _add(database, key, DEFAULT_PROJECT, "first")
     return key

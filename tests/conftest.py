@@ -58,7 +58,8 @@ def database(shared_database: Database) -> Database:
     """An empty database."""
     tables = (
         "jobs, images, job_events, batches, batch_events, files, provider_calls, idempotency_keys, api_keys, "
-        "webhook_endpoints, webhook_deliveries, webhook_attempts, usage_entries, usage_buckets, limits, limit_use"
+        "audit_events, webhook_endpoints, webhook_deliveries, webhook_attempts, usage_entries, usage_buckets, "
+        "limits, limit_use"
     )
     shared_database.execute(sa.text(f"TRUNCATE {tables}"))
     shared_database.execute(sa.delete(projects).where(projects.c.id != DEFAULT_PROJECT))

@@ -12,6 +12,7 @@ from annotated_types import Ge, Le
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from api.audit import event_of
 from api.authentication import CurrentCaller, Project, requires
 from api.batches.estimate import estimate
 from api.batches.submission import KeyedRequest, insert_batch, submit
@@ -23,6 +24,7 @@ from api.openapi import REFERENCES
 from api.pagination import AfterBatch, check_after
 from api.responses import ERROR, answer
 from core import idempotency
+from core.audit import AuditType
 from core.batches import transitions as batches
 from core.batches.requests import MAX_BATCH_SEPARATORS, BatchRequest
 from core.batches.schemas import BatchEstimate, BatchList, BatchObject, batch_list, batch_object
@@ -184,13 +186,18 @@ async def show(context: Context, project_id: str, batch_id: str) -> BatchObject:
     responses=NO_BATCH | {202: {"description": "The erasure is stored in the database. `Location` is its path."}},
 )
 @requires(Scope.SUBMIT)
-async def delete(batch_id: str, context: AppContext, project_id: Project) -> Response:
+async def delete(batch_id: str, context: AppContext, caller: CurrentCaller) -> Response:
     """Delete a batch with its jobs, images and files. It is cancelled first if it is not final.
 
     The response comes before the data is deleted; `GET /v1/erasures/{id}` shows the progress.
     """
+    project_id = caller.project_id
     await batch_row(context, project_id, batch_id)
-    return await submit_erasure(context, NewErasure(project_id, "batch", batch_id))
+    return await submit_erasure(
+        context,
+        NewErasure(project_id, "batch", batch_id),
+        event_of(caller, AuditType.BATCH_DELETED, batch_id),
+    )
 
 
 async def batch_row(context: Context, project_id: str, batch_id: str) -> ShownBatch:

@@ -8,6 +8,7 @@ from annotated_types import Ge, Le
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 
+from api.audit import event_of
 from api.authentication import CurrentCaller, Project, requires
 from api.context import Context
 from api.deps import AppContext, Body
@@ -18,7 +19,8 @@ from api.jobs.waiting import job_row, wait_until_final
 from api.openapi import REFERENCES
 from api.pagination import AfterJob, check_after
 from api.responses import ERROR, answer, render, respond_accepted
-from core import idempotency, jobs, queries
+from core import audit, idempotency, jobs, queries
+from core.audit import AuditType
 from core.batches import transitions as batches
 from core.db import ConstraintViolation
 from core.errors import (
@@ -271,8 +273,9 @@ async def retry(job_id: str, context: AppContext, caller: CurrentCaller) -> Resp
 
 @router.delete("/{job_id}", summary="Delete a job", response_model=Deleted, responses=NOT_FOUND | {409: ERROR})
 @requires(Scope.SUBMIT)
-async def delete(job_id: str, context: AppContext, project_id: Project) -> Response:
+async def delete(job_id: str, context: AppContext, caller: CurrentCaller) -> Response:
     """Delete a final job with its images, the copies of its input images, and the responses that mention it."""
+    project_id = caller.project_id
     row = await job_row(context, project_id, job_id)
     if not JobStatus(row.status).is_final:
         raise JobNotFinal(f"{job_id} is {row.status}; cancel it before you delete it.")
@@ -281,4 +284,5 @@ async def delete(job_id: str, context: AppContext, project_id: Project) -> Respo
             f"{job_id} belongs to {row.batch_id}, which is not final; its output files will need the job."
         )
     await delete_job(context, row)
+    await context.database.execute(audit.record(event_of(caller, AuditType.JOB_DELETED, job_id)))
     return answer(Deleted(id=job_id, object="job"))

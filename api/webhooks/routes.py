@@ -13,7 +13,8 @@ from fastapi import APIRouter, FastAPI, Query
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from api.authentication import Project, requires
+from api.audit import event_of
+from api.authentication import CurrentCaller, Project, requires
 from api.context import Context
 from api.deps import AppContext, Body
 from api.pagination import AfterDelivery, AfterEndpoint, check_after
@@ -36,6 +37,8 @@ from api.webhooks.schemas import (
     TestRequest,
     TestResult,
 )
+from core import audit
+from core.audit import AuditType
 from core.db import AsyncTransaction, RowT, Statement
 from core.egress import DeliveryError, Egress, EgressRules, check_destination
 from core.errors import InvalidParameter, InvalidRequest, NotFound, TooManyWebhookTests
@@ -71,8 +74,9 @@ Limit = Annotated[int, Ge(1), Le(100), Query()]
     openapi_extra=_body(EndpointRequest),
 )
 @requires(Scope.WEBHOOKS)
-async def create(body: Body, context: AppContext, project_id: Project) -> Response:
+async def create(body: Body, context: AppContext, caller: CurrentCaller) -> Response:
     """Create an endpoint that receives events. Only this response contains the secret that signs them."""
+    project_id = caller.project_id
     request = parse(EndpointRequest, body)
     check_destination(request.url, context.settings, "url")
     secret = signing.new_secret()
@@ -83,7 +87,9 @@ async def create(body: Body, context: AppContext, project_id: Project) -> Respon
     async with context.database.transaction() as transaction:
         await transaction.execute(webhooks.lock_project(project_id))
         await _check_host(context, transaction, project_id, request.url, request.event_types)
-        rows = await transaction.execute(create_endpoint)
+        rows = await transaction.execute(
+            audit.with_audit_event(create_endpoint, event_of(caller, AuditType.ENDPOINT_CREATED, url=request.url))
+        )
     if not rows:
         raise InvalidRequest(
             f"Your project has {maximum} webhook endpoints, which is the maximum: delete one, or ask the operator to "
@@ -158,9 +164,11 @@ async def update(endpoint_id: str, body: Body, context: AppContext, project_id: 
     responses=NO_ENDPOINT,
 )
 @requires(Scope.WEBHOOKS)
-async def delete(endpoint_id: str, context: AppContext, project_id: Project) -> Response:
+async def delete(endpoint_id: str, context: AppContext, caller: CurrentCaller) -> Response:
     """Delete a webhook endpoint. Its pending deliveries fail."""
-    await _row(context, webhooks.delete(project_id, endpoint_id), endpoint_id)
+    project_id = caller.project_id
+    event = event_of(caller, AuditType.ENDPOINT_DELETED)
+    await _row(context, audit.with_audit_event(webhooks.delete(project_id, endpoint_id), event), endpoint_id)
     return answer(EndpointDeleted(id=endpoint_id))
 
 
@@ -172,12 +180,14 @@ async def delete(endpoint_id: str, context: AppContext, project_id: Project) -> 
     openapi_extra=_body(RotateRequest),
 )
 @requires(Scope.WEBHOOKS)
-async def rotate_secret(endpoint_id: str, body: Body, context: AppContext, project_id: Project) -> Response:
+async def rotate_secret(endpoint_id: str, body: Body, context: AppContext, caller: CurrentCaller) -> Response:
     """Create a new signing secret. Only this response contains it."""
+    project_id = caller.project_id
     request = parse(RotateRequest, body or b"{}")
     rotate = webhooks.rotate(
         project_id, endpoint_id, signing.new_secret(), keep_previous=request.keep_old_secret_active_for_24_hours
     )
+    rotate = audit.with_audit_event(rotate, event_of(caller, AuditType.SECRET_ROTATED))
     return answer(_with_secret(await _row(context, rotate, endpoint_id)))
 
 

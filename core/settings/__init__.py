@@ -142,6 +142,7 @@ class Settings(ModerationSettings, WebhookSettings, GeneratorSettings, HttpSetti
     )
     job_ttl: Duration = Field(timedelta(hours=24), description="Time after which a job that is still queued expires.")
     retention: Duration = Field(timedelta(days=30), description="How long finished jobs and their images are stored.")
+    audit_retention: Duration = Field(timedelta(days=365), description="How long events of the audit log are stored.")
     idempotency_ttl: Duration = Field(
         timedelta(days=7), description="How long the response for an Idempotency-Key is stored."
     )

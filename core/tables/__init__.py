@@ -4,6 +4,7 @@ The migrations in `migrations/versions` create them; a test compares the two. Ti
 (`clock_timestamp()`), and CHECK constraints hold what no code path may break.
 """
 
+from core.tables.audit import audit_events
 from core.tables.base import metadata
 from core.tables.batches import batch_events, batches
 from core.tables.erasures import ERASURE_KINDS, erasures
@@ -41,6 +42,7 @@ __all__ = [
     "KEYS",
     "LEGACY_COLUMNS",
     "api_keys",
+    "audit_events",
     "batch_events",
     "batches",
     "equals_in_order",

@@ -4,10 +4,9 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from http.client import HTTPResponse
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,7 +17,6 @@ from typer.testing import CliRunner
 
 from api.app import create_app
 from api.authentication import scope_of
-from cli.local.embedded import EmbeddedValkey
 from cli.main import app as command_line
 from core import keys
 from core.scopes import DEFAULT_SCOPES, Scope
@@ -31,15 +29,6 @@ from worker.batches.processor import BatchProcessor
 
 MINUTE = timedelta(minutes=1)
 SMALL = {"prompt": "x", "size": "64x64"}
-
-
-@pytest.fixture(scope="module")
-def guarded(directory: Path, fresh_database: Callable[[], str], valkey: EmbeddedValkey) -> Iterator[Stack]:
-    """A Safelight that requires keys."""
-    with Stack(directory / "guarded", fresh_database(), valkey.url, SAFELIGHT_AUTH="on") as stack:
-        stack.api()
-        stack.worker()
-        yield stack
 
 
 def key_for(

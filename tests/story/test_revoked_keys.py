@@ -2,17 +2,15 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import sqlalchemy as sa
 
-from cli.local.embedded import EmbeddedValkey
 from core import keys
 from core.clock import NOW
 from core.tables import DEFAULT_PROJECT, api_keys
@@ -26,12 +24,9 @@ LARGE = 40_000_000
 """Bytes of a file that no socket buffers whole."""
 
 
-@pytest.fixture(scope="module")
-def stack(directory: Path, fresh_database: Callable[[], str], valkey: EmbeddedValkey) -> Iterator[Stack]:
-    """A Safelight that requires keys."""
-    with Stack(directory / "revoked", fresh_database(), valkey.url, SAFELIGHT_AUTH="on") as stack:
-        stack.api()
-        yield stack
+@pytest.fixture
+def stack(guarded: Stack) -> Stack:
+    return guarded
 
 
 def new_client(stack: Stack, port: int | None = None) -> httpx.Client:

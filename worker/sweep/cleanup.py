@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
-from core import files, idempotency, queries, retention, usage
+from core import audit, files, idempotency, queries, retention, usage
 from core.db import Database
 from core.erasures import records as erasures
 from core.settings import Settings
@@ -44,6 +44,7 @@ class Cleanup:
     def _steps(self) -> Sequence[Step]:
         return (
             self.purge_keys,
+            self.purge_audit,
             self.purge_batches,
             self.purge_jobs,
             self.purge_files,
@@ -66,6 +67,11 @@ class Cleanup:
     def purge_keys(self) -> Iterator[None]:
         """Delete expired idempotency keys."""
         while self._database.execute(idempotency.purge_expired(CHUNK)):
+            yield
+
+    def purge_audit(self) -> Iterator[None]:
+        """Delete events of the audit log past their retention."""
+        while self._database.execute(audit.purge(self._settings.audit_retention, CHUNK)):
             yield
 
     def purge_batches(self) -> Iterator[None]:
