@@ -15,6 +15,7 @@ from api.authentication import authenticate
 from api.batches import downloads as batch_downloads
 from api.batches import events as batch_events
 from api.batches import routes as batches
+from api.compatibility import Compatibility
 from api.context import Context
 from api.deps import reject_nul
 from api.edge.access import Access
@@ -86,6 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_tags=TAGS,
         generate_unique_id_function=lambda route: "_".join([*map(str, route.tags), route.name]),
     )
+    app.add_middleware(Compatibility)
     app.add_middleware(OpenRequests)
     app.add_middleware(Access, settings=settings)
     app.add_middleware(RequestId)

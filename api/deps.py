@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from api.content_encoding import Expander
 from api.context import Context
 from api.edge import content_type
 from api.uploads import Uploads
@@ -42,7 +43,9 @@ async def json_body(request: Request, context: AppContext) -> bytes:
 
 
 async def body_up_to(request: Request, limit: int) -> bytes:
-    """Read a JSON body up to a limit. Raises UnsupportedMediaType, RequestTooLarge, UploadsFull.
+    """Read a JSON body up to a limit, which is that of the expanded body if it is compressed with gzip.
+
+    Raises UnsupportedMediaType, RequestTooLarge, UploadsFull, InvalidRequest.
 
     Starlette's own limit would respond in plain text, and every error here is JSON.
     """
@@ -51,12 +54,15 @@ async def body_up_to(request: Request, limit: int) -> bytes:
         raise _too_large(limit)
     uploads: Uploads = request.app.state.context.uploads
     chunks = []
+    expander = Expander(request.headers.get("content-encoding", ""))
     with uploads.json.reserve() as reservation:
         async for chunk in request.stream():
-            reservation.add(len(chunk))
+            content = expander.expand(chunk, limit - reservation.size)
+            reservation.add(len(content))
             if reservation.size > limit:
                 raise _too_large(limit)
-            chunks.append(chunk)
+            chunks.append(content)
+        expander.check_end()
     return b"".join(chunks)
 
 

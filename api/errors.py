@@ -82,8 +82,9 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     if status == 404:
         return render(NotFound(f"There is nothing at {request.method} {request.url.path}."))
     if status == 405:
-        response = render(MethodNotAllowed(f"{request.url.path} does not support {request.method}."))
-        response.headers["allow"] = _allowed_methods(request, cast(HTTPException, error))
+        methods = _allowed_methods(request, cast(HTTPException, error))
+        response = render(MethodNotAllowed(f"{request.url.path} does not support {request.method}, only {methods}."))
+        response.headers["allow"] = methods
         return response
     if status == 413:
         return render(RequestTooLarge())

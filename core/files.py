@@ -16,6 +16,7 @@ from core.db import Statement
 from core.ids import new_id
 from core.rows import ExpiredFile, FileRow
 from core.tables import files
+from core.tables.files import IS_LISTED
 
 PREFIX = "files/"
 """The prefix of all files in storage."""
@@ -83,8 +84,15 @@ def _select_file(project_id: str, file_id: str) -> sa.Select[Any]:
 def list_files(
     project_id: str, *, limit: int, descending: bool, after: str | None = None, purpose: str | None = None
 ) -> Statement[FileRow]:
-    """Files in order of creation. `after` is the id of the last file of the page before."""
-    conditions = [files.c.project_id == project_id, _not_expired()]
+    """Files in order of creation, without the images that requests brought along: their jobs show them.
+
+    after: the id of the last file of the page before.
+    """
+    conditions: list[sa.ColumnExpressionArgument[bool]] = [
+        files.c.project_id == project_id,
+        sa.literal_column(IS_LISTED.text, sa.Boolean),
+        _not_expired(),
+    ]
     if after is not None:
         conditions.append(files.c.id < after if descending else files.c.id > after)
     if purpose is not None:

@@ -32,7 +32,7 @@ def load_json(content: bytes, max_separators: int = MAX_SEPARATORS) -> Any:
     if sum(map(content.count, (b",", b"[", b"{"))) > max_separators:
         raise InvalidRequest(f"The body has more than {max_separators} commas and opening brackets.", param="body")
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")  # some clients put a byte order mark first
         value = json.loads(text, object_pairs_hook=_object)
         if _SURROGATE.search(text):  # a pair of them is a character, one alone is not
             json.dumps(value, ensure_ascii=False).encode()

@@ -7,6 +7,9 @@ from core.tables.base import NOW, Time, metadata, one_of
 FILE_PURPOSES = ("vision", "batch", "batch_output", "user_data")
 """What files are for, in OpenAI's words."""
 
+IS_LISTED = text("(is_copy IS NOT TRUE OR purpose <> 'vision')")
+"""Whether a list has a file: not if it is an image that a request brought along. The text of an index's predicate."""
+
 files = Table(
     "files",
     metadata,
@@ -21,5 +24,6 @@ files = Table(
     Column("is_copy", Boolean, comment="of an image in a request; null: not known"),
     CheckConstraint(one_of("purpose", FILE_PURPOSES), name="purpose"),
     Index("ix_files_project", "project_id", "id"),
+    Index("ix_files_listed", "project_id", "id", postgresql_where=IS_LISTED),
     Index("ix_files_expiry", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
 )
