@@ -7,7 +7,8 @@ answered if it has an API key: `scope["needs_key"]` says so to the route.
 
 from dataclasses import dataclass
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.edge import content_type
 from api.edge.host import OwnHosts, host_name
@@ -60,7 +61,9 @@ class Access:
         """Handle the request, or refuse it."""
         if scope["type"] == "http":
             scope["needs_key"] = self._needs_key
-            scope["root_path"] = self._prefix  # for the links in /docs
+            if self._prefix:
+                scope["root_path"] = self._prefix  # for the links in /docs
+                send = _with_prefix(send, self._prefix)
             if not self._needs_key and (error := self._check(scope)) is not None:
                 refusals.record(error.code, "%s %s: %s", scope["method"], scope["path"], error.message)
                 await render(error)(scope, receive, send)
@@ -94,6 +97,19 @@ class Access:
             return None if scope["method"] == "GET" else _wrong_type(source)
         is_link = source.mode == b"navigate" or b"signature=" in scope["query_string"]
         return None if scope["method"] == "GET" and is_link else CrossSite()
+
+
+def _with_prefix(send: Send, prefix: str) -> Send:
+    """Let a `Location` begin with the path under which a proxy serves the API."""
+
+    async def send_with_prefix(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            if headers.get("location", "").startswith("/"):
+                headers["location"] = prefix + headers["location"]
+        await send(message)
+
+    return send_with_prefix
 
 
 def _source(scope: Scope) -> Source:

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import httptools
 from uvicorn import Config
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -101,6 +102,7 @@ class Connection(HttpToolsProtocol):
         self._open_connections = config.open_connections
         self._phase = Phase.HEAD
         self.since = self.loop.time()
+        self._running: RequestResponseCycle | None = None
         self._header_bytes = 0
         self._unparsed_bytes = 0  # received since the last part of a request that was complete
         self._body_bytes = 0
@@ -123,7 +125,24 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client or this process has closed the connection."""
         self._open_connections.remove(self)
+        self._disconnect()
         super().connection_lost(exc)
+
+    @property
+    def _is_answering(self) -> bool:
+        """Whether a request runs whose response is not complete."""
+        return self._running is not None and not self._running.response_complete
+
+    def _disconnect(self) -> None:
+        """Tell the application that the client is gone. uvicorn tells the last request only, not the one that runs."""
+        self.pipeline.clear()
+        if self._is_answering and self._running is not None:
+            self._running.disconnected = True
+            self._running.message_event.set()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def drop(self) -> None:
         """End the connection at once."""
@@ -261,7 +280,7 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._phase is Phase.REFUSED:
-            if now - self.since > LINGER_SECONDS:
+            if now - self.since > LINGER_SECONDS and not self._is_answering:
                 self.transport.abort()
         elif self.flow.read_paused:  # the application is slow, not the client
             self.since, self._body_bytes = now, 0
@@ -308,16 +327,18 @@ class Connection(HttpToolsProtocol):
     # Refusals
 
     def _refuse(self, error: SafelightError) -> None:
-        """Respond with an error, if no response has begun, and read no more."""
+        """Respond with an error, if it is this request's turn, and read no more."""
         refusals.record(error.code, "%s: %s", self.client, error.message)
         self._open_connections.begin_request(self)  # it waits for nothing, so it makes no room
+        is_running = self._phase is Phase.BODY and self._running is self.cycle
         self._phase, self.since = Phase.REFUSED, self.loop.time()
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is not None and not cycle.response_complete:
-            cycle.disconnected = True
-            cycle.message_event.set()
-            if self.pipeline or cycle.response_started:
-                self.pipeline.clear()
+        self.pipeline.clear()
+        if self._is_answering and self._running is not None:
+            if not is_running:  # an earlier request runs: its response is the last on this connection
+                self._running.keep_alive = False
+                return
+            self._disconnect()
+            if self._running.response_started:
                 self.transport.abort()
                 return
         self.transport.write(_response(error))

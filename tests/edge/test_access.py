@@ -157,6 +157,16 @@ def test_no_redirect_follows_the_host_of_a_request(proxied: int, safelight: Stac
         assert slash.status == 404
 
 
+def test_a_location_begins_with_the_path_of_a_proxy(proxied: int, safelight: Stack) -> None:
+    key = keys.new_key()
+    safelight.database.execute(keys.add(key, DEFAULT_PROJECT, "a test's"))
+
+    answer = submit(proxied, f"Authorization: Bearer {key}")
+
+    assert answer.status == 202
+    assert answer.headers["location"].startswith("/art/v1/jobs/job_")
+
+
 def test_the_documentation_is_readable_under_the_path_of_a_proxy(proxied: int) -> None:
     for path in ("/docs", "/art/docs"):  # with and without the path, as the proxy passes it on
         page = exchange(proxied, request("GET", path))

@@ -1,10 +1,13 @@
 """What a stranger sends costs at most a short line of the log, and never a line of its own making."""
 
 import pytest
+import redis
 
 from api.edge.refusals import Refusals
+from core.redis.notifier import KEY_PREFIX
 from tests.edge.wire import JOB, connect, exchange, read_answer, request
 from tests.processes import Process
+from tests.stack import Stack
 from tests.waiting import until
 
 
@@ -22,6 +25,30 @@ def test_a_client_that_breaks_off_writes_no_line(small_api: tuple[int, Process])
                 client.sendall(request("POST", path, line, "Content-Length: 100", "Expect: 100-continue"))
                 assert client.recv(100).startswith(b"HTTP/1.1 100")  # a route reads the body
                 client.sendall(b"--x\r\n")
+    answer = exchange(port, request("GET", "/healthz"))
+
+    assert answer is not None
+    assert lines_of(process)[before:] == []
+
+
+def test_a_client_that_breaks_off_after_two_requests_ends_the_first(
+    small_api: tuple[int, Process], safelight: Stack
+) -> None:
+    port, process = small_api
+    before = len(lines_of(process))
+    job_id = safelight.submit(model="elsewhere")["id"]
+    channel = f"{KEY_PREFIX}job:{job_id}"
+    with redis.Redis.from_url(safelight.settings.redis_url or "") as server:
+
+        def watchers() -> int:
+            ((_, count),) = server.pubsub_numsub(channel)
+            return int(count)
+
+        with connect(port) as client:
+            client.sendall(request("GET", f"/v1/jobs/{job_id}/events") + request("GET", "/healthz"))
+            assert client.recv(5) == b"HTTP/"
+            until(watchers)
+        until(lambda: not watchers())
     answer = exchange(port, request("GET", "/healthz"))
 
     assert answer is not None

@@ -103,6 +103,15 @@ def test_requests_in_a_row_are_answered_in_order(safelight: Stack) -> None:
     assert answer.status == 202
 
 
+def test_what_follows_a_request_does_not_spoil_its_response(safelight: Stack) -> None:
+    for rest in (b"\0\0\0", b"GET / HTTP/1.1\r\n\r\n", b"GET /" + b"a" * 100_000):
+        answer = exchange(safelight.port, post(LENGTH) + rest)
+
+        assert answer is not None
+        assert answer.status == 202
+        assert answer.headers["connection"] == "close"
+
+
 NUMBERS: dict[str, tuple[str, str, int]] = {
     # target, header, and the status
     "a retry count of 5,000 digits": ("/v1/images/generations", "x-stainless-retry-count: " + "9" * 5000, 200),
