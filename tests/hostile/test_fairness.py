@@ -31,8 +31,9 @@ from tests.waiting import PATIENCE, until
 MAX_RATIO = 3.0
 """How many times as long as on an idle Safelight a neighbour may wait."""
 
-PARSING_RATIO = 8.0
-"""The same while large JSON bodies are parsed: pydantic keeps Python's interpreter for some 40 ms a megabyte."""
+MAX_RATIOS = {"dry runs": 10.0, "slow JPEGs": 10.0}
+"""The same for attacks that fill the event loop of the only API process: pydantic keeps Python's interpreter for some
+40 ms while it parses a megabyte, and uploads of 20 MB are parsed there, too. More API processes lower it."""
 
 LARGE = "data:image/png;base64," + base64.b64encode(encode(Image.new("1", (8000, 4000)))).decode()
 """An image of 32 megapixels in 5 kB."""
@@ -55,8 +56,8 @@ def projects(directory: Path, fresh_database: Callable[[], str], valkey: Embedde
         stack.api()
         stack.sweep()
         with client(stack, "attacker") as attacker, client(stack, "neighbour") as neighbour:
-            for http_client in (attacker, neighbour):
-                edit(http_client)  # starts the decoders
+            with ThreadPoolExecutor(8) as threads:  # starts the decoders
+                list(threads.map(edit, [attacker, neighbour] * 4))
             yield Projects(stack, attacker, neighbour)
 
 
@@ -222,7 +223,7 @@ ATTACKS: dict[str, Callable[[Projects], Any]] = {
 }
 
 
-def p95(call: Callable[[httpx.Client], None], http_client: httpx.Client, count: int = 20) -> float:
+def p95(call: Callable[[httpx.Client], None], http_client: httpx.Client, count: int = 40) -> float:
     """The 95th percentile of a call's time in seconds."""
     times = []
     for _ in range(count):
@@ -241,4 +242,4 @@ def test_a_neighbour_waits_hardly_longer_during(projects: Projects, attack: str)
     ratios = {name: busy[name] / idle[name] for name in PROBES}
     for name, ratio in ratios.items():
         print(f"{attack}: {name}: p95 {1000 * idle[name]:.0f} ms -> {1000 * busy[name]:.0f} ms, {ratio:.1f} times")
-    assert max(ratios.values()) <= (PARSING_RATIO if attack == "dry runs" else MAX_RATIO)
+    assert max(ratios.values()) <= MAX_RATIOS.get(attack, MAX_RATIO)
