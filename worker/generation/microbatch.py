@@ -167,6 +167,9 @@ def outcome_statement(
         return failure_statement(
             context, microbatch, job, StorageFailed(f"The image could not be stored: {error.message}")
         )
+    except Exception as error:  # whatever it was, it is the error of this job; the others of the micro-batch go on
+        log.exception("job %s could not be stored", job.id)
+        return failure_statement(context, microbatch, job, StorageFailed(f"{type(error).__name__}: {error}"))
     return jobs.complete(job.id, microbatch.lease, images, outcome.warnings, context.moderator.pass_verdict)
 
 
@@ -238,7 +241,7 @@ def store_image(
     image = postprocess_image(image, job)
     parameters = job.parameters.of_image(index)
     packet = xmp(job.prompt, job.model, parameters.seed) if context.settings.embed_metadata else None
-    data = encode(image, parameters.output_format, parameters.output_compression, packet)
+    data = encode_image(image, parameters, packet)
     key = image_key(job.id, microbatch.lease, index, parameters.output_format)
     media_type = MEDIA_TYPES[parameters.output_format]
     context.storage.put(key, data, media_type)
@@ -258,6 +261,15 @@ def store_image(
             "worker": context.name,
         },
     )
+
+
+def encode_image(image: Image, parameters: ResolvedParameters, packet: bytes | None) -> bytes:
+    """An image as the bytes of a file. Raises PostprocessFailed."""
+    try:
+        return encode(image, parameters.output_format, parameters.output_compression, packet)
+    except (ValueError, OSError, MemoryError) as error:  # Pillow's errors for what it cannot do
+        name = parameters.output_format
+        raise PostprocessFailed(f"The image could not be encoded as {name}: {error}") from error
 
 
 def postprocess_image(image: Image, job: JobRow) -> Image:
