@@ -4,7 +4,8 @@ The verb that ends a job appends an entry, in the same statement. Nothing is upd
 do not wait for each other. The sweep adds the entries up to buckets of a minute, and later to buckets of an hour. The
 queries read buckets and entries, so they miss nothing, and both stay when jobs are deleted.
 
-The device-seconds of a completed job are its share of its micro-batch, from the receipt of its images. Those of a job
+The device-seconds of a completed job are its share of its micro-batch and the CPU-seconds of filters and encoding,
+from the receipt of its images. Those of a job
 that failed or was cancelled while it ran are the seconds since it started, up to its estimate.
 """
 
@@ -34,6 +35,7 @@ def with_images(updated_jobs: sa.CTE, images: sa.FromClause) -> sa.CTE:
     """The entry of a job that completed with these images."""
     receipt = images.c.receipt
     share = sa.cast(receipt["device_seconds"].astext, sa.Double) / sa.cast(receipt["microbatch"].astext, sa.Double)
+    share = share + sa.func.coalesce(sa.cast(receipt["processing_seconds"].astext, sa.Double), 0.0)
     of_images = sa.select(
         sa.func.count().label("images"),
         sa.func.coalesce(sa.func.sum(images.c.bytes), 0).label("bytes"),

@@ -13,6 +13,7 @@ from core.images.postprocess import check_side, output_size
 from core.jobs import JobWarning, NewJob
 from core.parameters import REFERENCE_ROLES, SEEDS, Operation, ResolvedParameters, rules
 from core.priorities import among_projects, within_project
+from core.processing_cost import processing_seconds
 from core.requests.fields import BatchWebhook, ImageSource, JobWebhook
 from core.requests.job import JobRequest
 from core.rows import JobRow
@@ -154,8 +155,12 @@ def microbatch_key(
 
 
 def device_seconds(model: Model, parameters: ResolvedParameters) -> float:
-    """Estimated seconds of device time for one image: the catalogue's figure, scaled by steps and area."""
-    return model.seconds_per_image * parameters.steps / model.steps.default * _area(parameters.size) / _area(model.size)
+    """Estimated seconds for one image: the catalogue's figure, scaled by steps and area, and the work after it.
+
+    Raises InvalidParameter if the output would be too large.
+    """
+    share = parameters.steps / model.steps.default * _area(parameters.size) / _area(model.size)
+    return model.seconds_per_image * share + processing_seconds(parameters)
 
 
 def check_webhook(webhook: JobWebhook | BatchWebhook, settings: Settings) -> dict[str, Any]:

@@ -7,6 +7,7 @@ was cut off or is presumed dead changes nothing when it continues.
 
 import hashlib
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -238,10 +239,12 @@ def store_image(
     context: Context, microbatch: Microbatch, job: JobRow, index: int, image: Image, receipt: Mapping[str, Any]
 ) -> StoredImage:
     """Postprocess, encode and upload one image."""
+    began = time.thread_time()
     image = postprocess_image(image, job)
     parameters = job.parameters.of_image(index)
     packet = xmp(job.prompt, job.model, parameters.seed) if context.settings.embed_metadata else None
     data = encode_image(image, parameters, packet)
+    processing_seconds = round(time.thread_time() - began, 4)
     key = image_key(job.id, microbatch.lease, index, parameters.output_format)
     media_type = MEDIA_TYPES[parameters.output_format]
     context.storage.put(key, data, media_type)
@@ -258,6 +261,7 @@ def store_image(
         receipt={
             **receipt,
             **receipt_parameters(job, parameters, context.catalog.model(job.model)),
+            "processing_seconds": processing_seconds,
             "worker": context.name,
         },
     )
