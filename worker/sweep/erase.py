@@ -10,11 +10,11 @@ from uuid import uuid4
 
 from core import files
 from core.batches import transitions as batches
-from core.db import Database
+from core.db import UNAVAILABLE, Database
 from core.erasures import contents, records
 from core.erasures.contents import RowCounts
 from core.erasures.records import ErasureRow
-from core.errors import NotFound
+from core.errors import NotFound, StorageUnavailable
 from core.redis.job_keys import JobKeys
 from core.redis.progress import Progress
 from core.rows import ExpiredFile, FileRow
@@ -52,8 +52,13 @@ class Eraser:
         """Continue each open erasure."""
         after = ""
         while rows := self._database.execute(records.list_open(after)):  # one: it may finish others too
-            yield from self.erase(rows[0])
             after = rows[0].id
+            try:
+                yield from self.erase(rows[0])
+            except (*UNAVAILABLE, StorageUnavailable):
+                raise
+            except Exception:  # whatever it was, it concerns this erasure alone; the next round tries it again
+                log.exception("erasure %s failed and is tried again", after)
 
     def erase(self, erasure: ErasureRow) -> Iterator[None]:
         """Delete what can be deleted now, and finish the erasure if nothing is left."""
