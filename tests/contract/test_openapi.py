@@ -21,7 +21,7 @@ from api.app import create_app
 from cli.local.embedded import EmbeddedValkey
 from core import keys
 from core.settings import Settings
-from core.tables import DEFAULT_PROJECT
+from core.tables import DEFAULT_PROJECT, webhook_endpoints
 from tests.images import an_image, encode
 from tests.processes import python
 from tests.stack import Stack, body
@@ -56,6 +56,7 @@ def start(directory: Path, fresh_database: Callable[[], str]) -> Iterator[Callab
             place = directory / f"contract{next(numbers)}"
             valkey = exits.enter_context(EmbeddedValkey(place / "valkey"))
             settings["SAFELIGHT_WEBHOOK_TIMEOUT"] = "1"
+            settings["SAFELIGHT_MAX_WEBHOOK_ENDPOINTS_PER_HOST"] = "100"
             stack = exits.enter_context(Stack(place, fresh_database(), valkey.url, **settings))
             stack.api()
             stack.worker()
@@ -105,7 +106,8 @@ def key_to(stack: Stack, project_id: str) -> str:
 def known_to(stack: Stack) -> dict[str, list[str]]:
     """Things that there are, by the names of the parameters that take them."""
     client = stack.client
-    receiver = {"name": "a", "url": f"{stack.url}/healthz", "event_types": ["job.completed"]}
+    url = f"{stack.url}/healthz?{stack.count(webhook_endpoints)}"  # each URL once
+    receiver = {"name": "a", "url": url, "event_types": ["job.completed"]}
     endpoint = body(client.post("/v1/webhook_endpoints", json=receiver))["id"]
     job = stack.final(stack.submit(n=3)["id"])
     deliveries = body(client.get("/v1/webhook_deliveries", params={"webhook_endpoint_id": endpoint}))["data"]
@@ -119,6 +121,7 @@ def known_to(stack: Stack) -> dict[str, list[str]]:
         "image_id": [image["id"] for image in job["images"]],
         "file_id": files,
         "endpoint_id": [endpoint],
+        "erasure_id": [body(client.post("/v1/erasures", json={"user": "nobody"}))["id"]],
         "webhook_endpoint_id": [endpoint],
         "delivery_id": [delivery["id"] for delivery in deliveries],
         "name": ["fake", "dall-e-2"],
