@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
-from api import audit_logs, erasures, errors, files, generate_image, health, images, log_format, models, openapi
+from api import audit_logs, erasures, errors, files, generate_image, health, images, log_format, models, openapi, usage
 from api.authentication import authenticate
 from api.batches import downloads as batch_downloads
 from api.batches import events as batch_events
@@ -23,6 +23,7 @@ from api.jobs import events as job_events
 from api.jobs import routes as jobs
 from api.open_requests import OpenRequests
 from api.openai import images as openai_images
+from api.rate_limits import RateLimitHeaders, limit_requests
 from api.request_id import RequestId
 from api.webhooks import routes as webhooks
 from core.permissions import make_private
@@ -56,6 +57,7 @@ TAGS = [
     {"name": "webhooks", "description": "OpenAI-compatible webhook endpoints, and the deliveries of events to them."},
     {"name": "models", "description": "The models that requests can name."},
     {"name": "audit logs", "description": "What operators need to know about keys, webhooks and deletions."},
+    {"name": "usage", "description": "Usage, costs and limits of projects and API keys."},
     {"name": "health", "description": "Checks for load balancers and operators."},
 ]
 
@@ -88,6 +90,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: "_".join([*map(str, route.tags), route.name]),
     )
     app.add_middleware(Compatibility)
+    app.add_middleware(RateLimitHeaders)
     app.add_middleware(OpenRequests)
     app.add_middleware(Access, settings=settings)
     app.add_middleware(RequestId)
@@ -104,8 +107,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         webhooks,
         models,
         audit_logs,
+        usage,
     ):
-        app.include_router(module.router, dependencies=[Depends(authenticate)])
+        app.include_router(module.router, dependencies=[Depends(authenticate), Depends(limit_requests)])
     for open_router in (images.links, health.router):
         app.include_router(open_router)
     webhooks.describe(app)

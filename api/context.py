@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from api.callers import Callers
 from api.jobs.reader import JobReader
 from api.jobs.watcher import JobWatcher
+from api.limits import CallerLimits
 from api.queue_stats import QueueStats
 from api.refusals import RefusedKeys
 from api.sdk_retries import SyncCalls
@@ -31,6 +32,7 @@ class Context:
     database: AsyncDatabase
     callers: Callers
     refused_keys: RefusedKeys
+    limits: CallerLimits
     submission: Submission
     storage: Storage
     listener: Listener
@@ -49,13 +51,15 @@ class Context:
         """Create the services. Nothing connects yet, so that the API also starts without Postgres or Redis."""
         database = AsyncDatabase(settings)
         listener = Listener(settings)
+        limits = CallerLimits(settings, database)
         return cls(
             settings=settings,
             catalog=load_catalog(settings.catalog_path).available(settings),
             database=database,
             callers=Callers(database),
             refused_keys=RefusedKeys(database),
-            submission=Submission(database),
+            limits=limits,
+            submission=Submission(database, limits),
             storage=Storage(settings),
             listener=listener,
             job_reader=JobReader(database),
@@ -81,5 +85,6 @@ class Context:
         await self.listener.close()
         await self.callers.close()
         await self.refused_keys.close()
+        await self.limits.close()
         self.job_keys.close()
         await self.database.close()

@@ -23,6 +23,7 @@ from core import audit, files
 from core.audit import AuditType
 from core.errors import InvalidParameter, MissingParameter, NotFound, UnknownParameter
 from core.files import NewFile
+from core.limits import Amount
 from core.requests.job import validate
 from core.responses.job import Deleted, FileList, FileObject, file_object
 from core.rows import FileRow
@@ -95,7 +96,7 @@ MULTIPART = {
     openapi_extra=MULTIPART,
 )
 @requires(Scope.SUBMIT)
-async def create(request: Request, context: AppContext, project_id: Project) -> Response:
+async def create(request: Request, context: AppContext, caller: CurrentCaller) -> Response:
     """Upload a file as multipart/form-data."""
     limit = context.settings.max_file_bytes
     async with form(request, context.uploads, limit + FORM_BYTES, max_files=1) as data:
@@ -112,14 +113,16 @@ async def create(request: Request, context: AppContext, project_id: Project) -> 
             raise InvalidParameter("file is empty.", param="file")
         file = NewFile(
             files.new_file_id(),
-            project_id,
+            caller.project_id,
             body.purpose,
             _filename(upload.filename or "upload"),
             upload.size,
             ttl=_ttl(body, context.settings),
         )
         await context.storage.put_chunks(file.storage_key, chunks(upload))
-    (row,) = await context.database.execute(files.record(file))
+    async with context.database.transaction() as transaction:
+        await context.limits.reserve(transaction, file.project_id, caller.key_id, Amount(stored_bytes=file.bytes))
+        (row,) = await transaction.execute(files.record(file))
     return answer(file_object(row))
 
 

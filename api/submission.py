@@ -1,14 +1,20 @@
 """Submits jobs that arrive together in one statement, so that they share a commit.
 
 A job that comes alone is written at once. While WRITERS statements run, later jobs wait for the next statement. Each
-client is answered after the commit.
+client is answered after the commit. The jobs of a project or key with a quota have statements of their own, one at a
+time, as they wait for each other anyway (`core/limits.py`).
 """
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
+from api.limits import CallerLimits, reserve
 from core import jobs
 from core.db import UNAVAILABLE, AsyncDatabase
+from core.errors import InsufficientQuota, TooManyJobs
 from core.jobs import NewJob
+from core.limits import Amount, Subject, amount_of_jobs
 from core.rows import JobRow
 
 WRITERS = 2
@@ -20,20 +26,45 @@ MAX_JOBS = 200
 PendingJob = tuple[NewJob, asyncio.Future[JobRow]]
 
 
+@dataclass(slots=True)
+class PendingJobs:
+    """The jobs that wait for the next statement, and what their quotas are."""
+
+    quotas: Sequence[Subject]
+    jobs: list[PendingJob] = field(default_factory=list)
+    writers: int = 0
+
+    def take(self) -> list[PendingJob]:
+        """The jobs of the next statement. A job before which others stand back is alone."""
+        limit = min(len(self.jobs), MAX_JOBS)
+        count = next((number for number in range(limit) if self.jobs[number][0].project_priority), limit) or 1
+        group, self.jobs = self.jobs[:count], self.jobs[count:]
+        return group
+
+
 class Submission:
     """Groups the submits of one process."""
 
-    def __init__(self, database: AsyncDatabase) -> None:
+    def __init__(self, database: AsyncDatabase, limits: CallerLimits) -> None:
         self._database = database
-        self._jobs: list[PendingJob] = []
+        self._limits = limits
+        self._pending: dict[tuple[str, ...], PendingJobs] = {}
         self._writers: set[asyncio.Task[None]] = set()
 
     async def submit(self, job: NewJob) -> JobRow:
-        """Submit a job and return its row after the commit. Raises what the database raises."""
+        """Submit a job and return its row after the commit.
+
+        Raises TooManyJobs, InsufficientQuota, and what the database raises.
+        """
+        quotas = await self._limits.quotas(job.project_id, job.api_key_id)
         row: asyncio.Future[JobRow] = asyncio.get_running_loop().create_future()
-        self._jobs.append((job, row))
-        if len(self._writers) < WRITERS:
-            writer = asyncio.create_task(self._write())
+        key = tuple(subject.id for subject in quotas)
+        pending = self._pending.setdefault(key, PendingJobs(quotas))
+        pending.quotas = quotas
+        pending.jobs.append((job, row))
+        if pending.writers < (1 if quotas else WRITERS):
+            pending.writers += 1
+            writer = asyncio.create_task(self._write(key, pending))
             self._writers.add(writer)
             writer.add_done_callback(self._writers.discard)
         return await row
@@ -42,26 +73,57 @@ class Submission:
         """Wait for the statements that run."""
         await asyncio.gather(*self._writers)
 
-    async def _write(self) -> None:
-        while self._jobs:
-            # A job before which others stand back is submitted alone.
-            count = next((i for i, (job, _) in enumerate(self._jobs[:MAX_JOBS]) if job.project_priority), MAX_JOBS) or 1
-            group, self._jobs = self._jobs[:count], self._jobs[count:]
-            await self._submit(group)
+    async def _write(self, key: tuple[str, ...], pending: PendingJobs) -> None:
+        while pending.jobs:
+            await self._submit(pending.take(), pending.quotas)
+        pending.writers -= 1
+        if not pending.writers:
+            self._pending.pop(key, None)
 
-    async def _submit(self, group: list[PendingJob]) -> None:
+    async def _submit(self, group: Sequence[PendingJob], quotas: Sequence[Subject]) -> Exception | None:
+        """Submit a group. Returns the error if a quota forbids the last of its jobs."""
         try:
-            rows = await self._database.execute(jobs.submit(*(job for job, _ in group)))
+            rows = await self._execute([job for job, _ in group], quotas)
+        except (TooManyJobs, InsufficientQuota) as error:
+            return await self._submit_some(group, quotas, error)
         except Exception as error:
             if len(group) > 1 and not isinstance(error, UNAVAILABLE):
                 for pending_job in group:  # one job causes the error; the others must not fail with it
-                    await self._submit([pending_job])
-                return
-            for _, result in group:
-                if not result.done():
-                    result.set_exception(error)
-            return
+                    await self._submit([pending_job], quotas)
+            else:
+                _fail(group, error)
+            return None
         by_id = {row.id: row for row in rows}
         for new_job, result in group:
             if not result.done():  # its client may have disconnected
                 result.set_result(by_id[new_job.id])
+        return None
+
+    async def _execute(self, new_jobs: Sequence[NewJob], quotas: Sequence[Subject]) -> Sequence[JobRow]:
+        if not quotas:
+            return await self._database.execute(jobs.submit(*new_jobs))
+        amount = sum((amount_of_jobs(1, job.cost, job.provider_usd) for job in new_jobs), Amount())
+        if not new_jobs[0].project_priority and (
+            rows := await self._database.execute(jobs.submit_within_limits(new_jobs, quotas, amount))
+        ):
+            return rows
+        async with self._database.transaction() as transaction:
+            await reserve(transaction, quotas, amount)
+            return await transaction.execute(jobs.submit(*new_jobs))
+
+    async def _submit_some(self, group: Sequence[PendingJob], quotas: Sequence[Subject], error: Exception) -> Exception:
+        """Submit as many of the first jobs of a group as a quota allows, by halves. The others get the error."""
+        half = len(group) // 2
+        if half == 0:
+            _fail(group, error)
+            return error
+        refusal = await self._submit(group[:half], quotas) or await self._submit(group[half:], quotas)
+        _fail(group, refusal or error)
+        return refusal or error
+
+
+def _fail(group: Sequence[PendingJob], error: Exception) -> None:
+    """Answer the jobs of a group that have no answer yet with an error."""
+    for _, result in group:
+        if not result.done():
+            result.set_exception(error)

@@ -28,6 +28,8 @@ COMMANDS = {
     "bench": ("cli.bench:app", "Measure the speed of a model on this machine."),
     "keys": ("cli.keys:app", "Create, list and revoke API keys."),
     "erase": ("cli.erase:erase", "Delete all data of a job, a batch, an end user or a project."),
+    "projects": ("cli.projects:app", "List projects, and set and show their limits."),
+    "usage": ("cli.usage:usage", "Print what projects used: images, device time, costs."),
     "api": ("cli.local.serve:api", "Run only the API."),
     "worker": ("cli.local.serve:worker", "Run only a worker."),
     "sweep": ("cli.local.serve:sweep", "Run only the sweep."),

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from core.clock import NOW
 from core.db import Statement
 from core.generation_errors import DeviceFailed, PoisonJob
-from core.jobs import _leased, _requeue, _seconds
+from core.jobs import _leased, _requeue, seconds
 from core.rows import JobRow
 from core.tables import job_events, jobs
 
@@ -56,6 +56,6 @@ def give_back(job_id: str, lease: UUID, device: str, *, is_alone: bool, delay: t
         microbatch_key=sa.case(
             (jobs.c.microbatch_key.endswith(alone), jobs.c.microbatch_key), else_=jobs.c.microbatch_key + alone
         ),
-        not_before=NOW + _seconds(delay.total_seconds() * sa.func.power(2, failures)),
+        not_before=NOW + seconds(delay.total_seconds() * sa.func.power(2, failures)),
     )
     return Statement(statement, JobRow)

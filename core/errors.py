@@ -21,7 +21,9 @@
     ├── RequestTooLarge             413
     ├── UnsupportedMediaType        415
     ├── IdempotencyMismatch         422  the same key came with another request
-    ├── TooManyBatches              429
+    ├── TooManyBatches, TooManyJobs 429
+    ├── RateLimitExceeded           429  too many requests per minute
+    ├── InsufficientQuota           429  a quota per day or month is used; a retry does not help
     ├── TooManyWebhookTests         429
     ├── TooManyUploads              429
     ├── HeadersTooLarge             431
@@ -48,7 +50,7 @@ class SafelightError(Exception):
     type: ClassVar[str] = "server_error"
     code: str = "internal_error"
     retryable: ClassVar[bool] = False
-    retry_after: ClassVar[float] = 1.0
+    retry_after: float = 1.0
     """Seconds after which a retry can succeed, if the error is retryable."""
 
     def __init__(self, message: str | None = None, *, param: str | None = None) -> None:
@@ -269,6 +271,33 @@ class HeadersTooLarge(SafelightError):
     status = 431
     type = "invalid_request_error"
     code = "headers_too_large"
+
+
+class TooManyJobs(SafelightError):
+    """The project or API key has its maximum number of jobs queued and running; nothing was stored."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "too_many_jobs"
+    retryable = True
+    retry_after = 5.0
+
+
+class RateLimitExceeded(SafelightError):
+    """The project or API key has sent its maximum number of requests per minute; nothing was stored."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+    retryable = True
+
+
+class InsufficientQuota(SafelightError):
+    """The project or API key has used its quota; nothing was stored."""
+
+    status = 429
+    type = "insufficient_quota"
+    code = "insufficient_quota"
 
 
 class QueueFull(SafelightError):

@@ -18,6 +18,7 @@ from psycopg import sql
 
 from core.ids import new_id
 from core.jobs import NewJob
+from core.limits import Amount
 from core.status import JobStatus
 from core.tables import LEGACY_COLUMNS, jobs
 
@@ -145,6 +146,8 @@ class JobRows:
         self._totals: list[FlowTotal] = []
         self._flow_indices = array("H")
         self._costs = array("d")
+        self._local_seconds = 0.0
+        self._provider_usd = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -154,6 +157,11 @@ class JobRows:
 
     def __len__(self) -> int:
         return len(self._costs)
+
+    @property
+    def amount(self) -> Amount:
+        """What the jobs will use."""
+        return Amount(len(self), 0, self._local_seconds, self._provider_usd)
 
     @property
     def flows(self) -> dict[Flow, "FlowTotal"]:
@@ -182,6 +190,10 @@ class JobRows:
         self._totals[index].add(template.cost)
         self._flow_indices.append(index)
         self._costs.append(template.cost)
+        if template.provider_usd is None:
+            self._local_seconds += template.cost
+        else:
+            self._provider_usd += template.provider_usd
 
     def chunks(self, starts: Mapping[Flow, float]) -> Iterator[bytes]:
         """The rows, some hundred at a time. starts: the start of each flow, from `core.priorities.select_start`."""

@@ -22,7 +22,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from core import fairness, priorities, usage
+from core import usage
 from core.clock import NOW, STATEMENT_TIME
 from core.db import Statement
 from core.events import with_event, with_final_event
@@ -31,7 +31,11 @@ from core.moderation import Verdict
 from core.new_job import NewJob as NewJob
 from core.rows import JobRow
 from core.status import JobStatus
-from core.tables import JOB_COLUMNS, LEGACY_COLUMNS, images, in_status, jobs, legacy_values
+from core.submits import json_rows, update_cte
+from core.submits import seconds as seconds
+from core.submits import submit as submit
+from core.submits import submit_within_limits as submit_within_limits
+from core.tables import images, in_status, jobs
 
 
 class StoredImage(TypedDict):
@@ -47,17 +51,6 @@ class StoredImage(TypedDict):
     bytes: int
     sha256: str
     receipt: Mapping[str, Any]
-
-
-def submit(*new_jobs: NewJob) -> Statement[JobRow]:
-    """Queue jobs, all or none, and return their rows in no particular order. A repeated id is an integrity error.
-
-    Raises ValueError for a job with a project priority among others: some of these may have to stand back for it.
-    """
-    if any(job.project_priority for job in new_jobs):
-        (job,) = new_jobs
-        return Statement(_submit_before_others(job).params(new_jobs=[_as_json(0, job)]), JobRow)
-    return Statement(_SUBMIT.params(new_jobs=[_as_json(number, job) for number, job in enumerate(new_jobs)]), JobRow)
 
 
 class JobWarning(TypedDict):
@@ -103,7 +96,7 @@ def fail(job_id: str, lease: UUID, error: GenerationError, verdict: Verdict | No
     }
     if verdict is not None:
         values["moderation"] = verdict.dump()
-    return Statement(with_final_event(_update_cte(_leased(job_id, lease).values(values))), JobRow)
+    return Statement(with_final_event(update_cte(_leased(job_id, lease).values(values))), JobRow)
 
 
 def requeue(
@@ -126,7 +119,7 @@ def requeue(
             is_exhausted=sa.false() if error is None else jobs.c.failures + 1 >= jobs.c.max_attempts,
             error=error or GenerationError(),
             failures=jobs.c.failures + (0 if error is None else 1),
-            not_before=NOW + _seconds(delay.total_seconds() * sa.func.power(2, jobs.c.failures)),
+            not_before=NOW + seconds(delay.total_seconds() * sa.func.power(2, jobs.c.failures)),
         ),
         JobRow,
     )
@@ -190,7 +183,7 @@ def cancel_jobs(
 def acknowledge_cancel(job_id: str, lease: UUID) -> Statement[JobRow]:
     """Finish the cancel of a job that a worker has stopped generating."""
     update = _leased(job_id, lease).where(jobs.c.cancel_requested_at.is_not(None))
-    return Statement(with_final_event(_update_cte(update.values(_finish_values(JobStatus.CANCELLED)))), JobRow)
+    return Statement(with_final_event(update_cte(update.values(_finish_values(JobStatus.CANCELLED)))), JobRow)
 
 
 def expire(limit: int) -> Statement[JobRow]:
@@ -198,7 +191,7 @@ def expire(limit: int) -> Statement[JobRow]:
     is_overdue = in_status(JobStatus.QUEUED), jobs.c.expires_at <= STATEMENT_TIME
     pick = _pick(limit, *is_overdue, order=jobs.c.expires_at)
     update = sa.update(jobs).where(jobs.c.id == pick.c.id).values(_finish_values(JobStatus.EXPIRED))
-    return Statement(with_final_event(_update_cte(update)), JobRow)
+    return Statement(with_final_event(update_cte(update)), JobRow)
 
 
 def _pick(limit: int, *conditions: sa.ColumnElement[bool], order: sa.ColumnElement[Any] | None = None) -> sa.CTE:
@@ -218,17 +211,12 @@ def _pick(limit: int, *conditions: sa.ColumnElement[bool], order: sa.ColumnEleme
     )
 
 
-def _update_cte(update: sa.Update | sa.Insert) -> sa.CTE:
-    """A statement as a CTE of the rows that it writes."""
-    return update.returning(*JOB_COLUMNS).cte("updated_jobs")
-
-
 _IS_CANCELLABLE = in_status(JobStatus.QUEUED, JobStatus.IN_PROGRESS), jobs.c.cancel_requested_at.is_(None)
 
 
 def _cancel(update: sa.Update) -> sa.Select[Any]:
     is_queued = in_status(JobStatus.QUEUED)
-    updated_jobs = _update_cte(
+    updated_jobs = update_cte(
         update.values(
             status=sa.case((is_queued, JobStatus.CANCELLED), else_=jobs.c.status),
             finished_at=sa.case((is_queued, NOW)),
@@ -238,10 +226,6 @@ def _cancel(update: sa.Update) -> sa.Select[Any]:
     )
     is_cancelled = in_status(JobStatus.CANCELLED, of=updated_jobs)
     return with_final_event(updated_jobs, sa.case((is_cancelled, "job.cancelled"), else_="job.cancel_requested"))
-
-
-def _seconds(amount: sa.ColumnElement[float]) -> sa.ColumnElement[Any]:
-    return sa.func.make_interval(0, 0, 0, 0, 0, 0, amount)
 
 
 def _leased(job_id: str | sa.ColumnElement[str], lease: UUID | sa.ColumnElement[UUID]) -> sa.Update:
@@ -274,7 +258,7 @@ def _requeue(
     is_cancelled = jobs.c.cancel_requested_at.is_not(None)
     is_failed = sa.and_(~is_cancelled, is_exhausted)
     status = sa.case((is_cancelled, JobStatus.CANCELLED), (is_exhausted, JobStatus.FAILED), else_=JobStatus.QUEUED)
-    updated_jobs = _update_cte(
+    updated_jobs = update_cte(
         update.values(
             status=status,
             finished_at=sa.case((sa.or_(is_cancelled, is_exhausted), NOW)),
@@ -290,86 +274,15 @@ def _requeue(
     return with_final_event(updated_jobs, event_type, reason=reason, device=device)
 
 
-_INSERT_COLUMNS = tuple(name for name in NewJob.__slots__ if name != "ttl")
-
-
-def _as_json(number: int, job: NewJob) -> dict[str, Any]:
-    values = {name: getattr(job, name) for name in _INSERT_COLUMNS}
-    return {**values, "parameters": job.parameters.dump(), "number": number, "ttl": job.ttl.total_seconds()}
-
-
-def _new_jobs() -> sa.TableValuedAlias:
-    """The jobs of `submit` as rows."""
-    return _json_rows(
-        "new_jobs",
-        *(sa.column(name, jobs.c[name].type) for name in _INSERT_COLUMNS),
-        sa.column("number", sa.Integer),
-        sa.column("ttl", sa.Double),
-    )
-
-
-def _insert_of(new_jobs: sa.TableValuedAlias, source: sa.FromClause, rank: sa.ColumnElement[float]) -> sa.Insert:
-    return sa.insert(jobs).from_select(
-        [*_INSERT_COLUMNS, *LEGACY_COLUMNS, "status", "fair_rank", "expires_at"],
-        sa.select(
-            *(new_jobs.c[name] for name in _INSERT_COLUMNS),
-            *legacy_values(new_jobs.c.parameters),
-            sa.literal(JobStatus.QUEUED),
-            rank,
-            NOW + _seconds(new_jobs.c.ttl),
-        )
-        .select_from(source)
-        .order_by(new_jobs.c.number),
-    )
-
-
-def _submit_before_others(job: NewJob) -> sa.Select[Any]:
-    """The statement of `submit` for a job with a project priority, without the job itself."""
-    new_jobs = _new_jobs()
-    precedence = fairness.precedence(job.priority, batch=False)
-    start, room = priorities.make_room(
-        job.queue, job.project_id, precedence, job.project_priority, cost=job.cost, limit=priorities.PLACES
-    )
-    insert = _insert_of(new_jobs, new_jobs, start + new_jobs.c.cost)
-    return with_event(_update_cte(insert), "job.queued").add_cte(room)
-
-
-def _submit() -> sa.Select[Any]:
-    """The statement of `submit`, without its values: one JSON array, for any number of jobs."""
-    new_jobs = _new_jobs()
-    # The start of each flow is read once, not once per job. The ranks of its jobs follow from there by their cost, as
-    # if they had been submitted one by one.
-    flow = sa.select(new_jobs.c.queue, new_jobs.c.project_id, new_jobs.c.priority).distinct().subquery("flow")
-    flow_precedence = fairness.precedence(flow.c.priority, batch=False)
-    flow_starts = (
-        sa.select(flow, fairness.start(flow.c.queue, flow.c.project_id, flow_precedence).label("start"))
-        .cte("flow_starts")
-        .prefix_with("MATERIALIZED", dialect="postgresql")
-    )
-    is_same_flow = sa.and_(*(new_jobs.c[name] == flow_starts.c[name] for name in ("queue", "project_id", "priority")))
-    cumulative_cost = sa.func.sum(new_jobs.c.cost).over(
-        partition_by=(new_jobs.c.queue, new_jobs.c.project_id, new_jobs.c.priority), order_by=new_jobs.c.number
-    )
-    source = sa.join(new_jobs, flow_starts, is_same_flow)
-    insert = _insert_of(new_jobs, source, flow_starts.c.start + cumulative_cost)
-    return with_event(_update_cte(insert), "job.queued")
-
-
-def _json_rows(name: str, *columns: sa.ColumnClause[Any]) -> sa.TableValuedAlias:
-    """The objects of a JSON array as rows. The array is bound as parameter `name`."""
-    array = sa.cast(sa.bindparam(name, type_=JSONB), JSONB)
-    return sa.func.jsonb_to_recordset(array).table_valued(*columns).render_derived(name=name, with_types=True)
-
-
 def _complete() -> sa.Select[Any]:
     """The statement of `complete`, without its values."""
     update = _leased(sa.bindparam("leased_id", type_=sa.Text), sa.bindparam("current_lease", type_=sa.Uuid))
     warnings = jobs.c.warnings.op("||")(sa.cast(sa.bindparam("job_warnings", type_=JSONB), JSONB))
     verdict = sa.cast(sa.bindparam("verdict", type_=JSONB(none_as_null=True)), JSONB)
     values = _finish_values(JobStatus.COMPLETED) | {"warnings": warnings, "moderation": verdict}
-    updated_jobs = _update_cte(update.values(values))
+    updated_jobs = update_cte(update.values(values))
     columns = (sa.column(name, images.c[name].type) for name in StoredImage.__annotations__)
-    new_images = _json_rows("stored_images", *columns)
+    new_images = json_rows("stored_images", *columns)
     inserted_images = (
         sa.insert(images)
         .from_select(
@@ -384,6 +297,5 @@ def _complete() -> sa.Select[Any]:
     return with_event(updated_jobs, "job.completed").add_cte(inserted_images, entry)
 
 
-# Built once, because every job executes both: building one takes longer than executing it (docs/05-performance.md).
-_SUBMIT = _submit()
+# Built once, because every job executes it: building it takes longer than executing it (docs/05-performance.md).
 _COMPLETE = _complete()

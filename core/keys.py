@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from core.clock import NOW, STATEMENT_TIME
 from core.db import Statement
 from core.ids import new_id
-from core.rows import KeyRow, ValidKey
+from core.rows import KeyRow, ProjectRow, ValidKey
 from core.scopes import DEFAULT_SCOPES
 from core.tables import api_keys, projects
 
@@ -36,6 +36,11 @@ def hash_key(key: str) -> bytes:
 def add_project(name: str) -> Statement[str]:
     """Create a project."""
     return Statement(insert(projects).values(id=new_id("proj"), name=name).returning(projects.c.id), str)
+
+
+def list_projects() -> Statement[ProjectRow]:
+    """All projects, at most 10,000."""
+    return Statement(sa.select(projects.c.id, projects.c.name).order_by(projects.c.id).limit(10_000), ProjectRow)
 
 
 def get_project_by_name(name: str) -> Statement[str]:

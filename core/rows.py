@@ -414,3 +414,11 @@ class UsageRow:
     """What a provider counted for a job."""
 
     usage: Json
+
+
+@dataclass(slots=True)
+class ProjectRow:
+    """A project."""
+
+    id: str
+    name: str

@@ -25,6 +25,7 @@ from core.files import NewFile
 from core.ids import new_id
 from core.job_inserts import CHUNK_ROWS, COPY, INSERT_TIMEOUT, RowWriter, with_rank
 from core.jobs import NewJob
+from core.limits import amount_of_jobs
 from core.requests.adaptation import adapt
 from core.requests.plan import check_webhook, plan, random_seed
 from core.rows import FileRow
@@ -85,6 +86,9 @@ async def _insert_with_jobs(
     new_batch = replace(new_batch, total=total, model=template.model, cost=template.cost * total)
     async with context.database.transaction() as transaction:
         await transaction.execute(INSERT_TIMEOUT)
+        usd = None if template.provider_usd is None else template.provider_usd * total
+        amount = amount_of_jobs(total, new_batch.cost, usd)
+        await context.limits.reserve(transaction, new_batch.project_id, new_batch.api_key_id, amount)
         batch = await _insert(context, transaction, new_batch, keyed_request)
         if batch is None:
             return None

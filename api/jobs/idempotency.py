@@ -13,11 +13,12 @@ from fastapi import Header
 from api.context import Context
 from api.inputs import store_inputs
 from core import idempotency, jobs
-from core.db import UNAVAILABLE, AsyncTransaction, is_lock_timeout
-from core.errors import IdempotencyConflict
+from core.db import UNAVAILABLE, AsyncTransaction, Statement, is_lock_timeout
+from core.errors import IdempotencyConflict, InsufficientQuota, TooManyJobs
 from core.jobs import NewJob
+from core.limits import amount_of_jobs
 from core.requests.inputs import Inputs
-from core.rows import JobRow
+from core.rows import FileRow, JobRow
 
 Key = Annotated[
     str | None,
@@ -40,16 +41,34 @@ async def submit_with_key(
     Raises IdempotencyConflict while the first request with the key is in progress.
     """
     entry = await store_inputs(context, inputs)
+    try:
+        response = await _submit_and_store(context, job, entry, key, fingerprint, response_of)
+    except (TooManyJobs, InsufficientQuota):
+        if await lookup(context, job.project_id, key, fingerprint) is not None:
+            return None
+        raise
+    if response is not None:
+        context.notifier.notify(job.queue)
+    return response
+
+
+async def _submit_and_store(
+    context: Context,
+    job: NewJob,
+    entry: Statement[FileRow] | None,
+    key: str,
+    fingerprint: bytes,
+    response_of: Callable[[JobRow], str],
+) -> str | None:
+    amount = amount_of_jobs(1, job.cost, job.provider_usd)
     async with context.database.transaction() as transaction:
+        await context.limits.reserve(transaction, job.project_id, job.api_key_id, amount)
         if entry is not None:
             await transaction.execute(entry)
         row = (await transaction.execute(jobs.submit(job)))[0]
         response = response_of(row)
         is_first = await store(context, transaction, job.project_id, key, fingerprint, json.loads(response))
-    if not is_first:
-        return None
-    context.notifier.notify(job.queue)
-    return response
+    return response if is_first else None
 
 
 async def store(

@@ -264,7 +264,7 @@ async def retry(job_id: str, context: AppContext, caller: CurrentCaller) -> Resp
         retried_from=job_id,
     )
     try:
-        (retry_row,) = await context.database.execute(jobs.submit(job))
+        retry_row = await context.submission.submit(job)
     except ConstraintViolation:
         (retry_row,) = await context.database.execute(queries.get_retry(project_id, job_id))
     context.notifier.notify(job.queue)

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 
 from core.settings.generators import GeneratorSettings
 from core.settings.http import HttpSettings
+from core.settings.limits import LimitSettings
 from core.settings.moderation import ModerationSettings
 from core.settings.placeholders import is_placeholder, password_of
 from core.settings.types import Duration, set_or_none
@@ -43,7 +44,7 @@ def _check_secret(secret: SecretStr | None) -> SecretStr | None:
     return secret
 
 
-class Settings(ModerationSettings, WebhookSettings, GeneratorSettings, HttpSettings):
+class Settings(LimitSettings, ModerationSettings, WebhookSettings, GeneratorSettings, HttpSettings):
     """The settings, validated at start. An error names the variable."""
 
     # Directories and servers

@@ -23,7 +23,7 @@ from core.status import (
 ROOT = Path(core.__file__).parent.parent
 
 WRITERS = {
-    "jobs": {"core/jobs.py", "core/leases.py", "core/job_inserts.py"},
+    "jobs": {"core/jobs.py", "core/submits.py", "core/leases.py", "core/job_inserts.py"},
     "batches": {"core/batches/transitions.py"},
     "webhook_deliveries": {"core/outbox/deliveries.py"},
 }

@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import TypeVar
 from uuid import uuid4
 
-from core import fairness, files, jobs, priorities
+from core import fairness, files, jobs, limits, priorities
 from core.batches import transitions as batches
 from core.batches.input_file import Line, ReadOptions, kind_of, line_error, max_line_bytes, parse_lines
 from core.batches.line_parser import LineRequest
@@ -29,6 +29,7 @@ from core.errors import BatchProcessingFailed, InvalidRequest, SafelightError, S
 from core.files import NewFile
 from core.images.decoders import Decoders
 from core.job_inserts import COPY, INSERT_TIMEOUT, Flow, FlowTotal, JobRows
+from core.limits import Amount
 from core.redis.notifier import Notifier
 from core.redis.progress import Progress
 from core.requests.plan import request_of
@@ -221,6 +222,10 @@ class BatchProcessor:
         lease.renew()
         with self._database.transaction() as transaction:
             transaction.execute(INSERT_TIMEOUT)
+            error = _reserve(transaction, self._settings, batch, rows.amount)
+            if error is not None:
+                transaction.rollback()
+                return self._execute(batches.refuse(batch.id, lease.token, [line_error(None, error)]))
             if new:
                 transaction.execute(files.record(*new))
             starts = _starts(transaction, batch.project_id, rows.flows)
@@ -304,6 +309,21 @@ class BatchProcessor:
         for row in rows:
             log.info("batch %s: %s", row.id, row.status)
         self._progress.publish_changes([row.id for row in rows])
+
+
+def _reserve(transaction: Transaction, settings: Settings, batch: BatchRow, amount: Amount) -> SafelightError | None:
+    """Reserve what a batch will use. Returns an error if a limit forbids it."""
+    subject_ids = [batch.project_id, *([] if batch.api_key_id is None else [batch.api_key_id])]
+    rows = transaction.execute(limits.get(subject_ids))
+    subjects = limits.subjects_of(rows, settings, batch.project_id, batch.api_key_id)
+    steps = limits.reservation(subjects, amount)
+    try:
+        statement = next(steps)
+        while True:
+            statement = steps.send(transaction.execute(statement))
+    except StopIteration as end:
+        error: SafelightError | None = end.value
+    return error
 
 
 def _starts(transaction: Transaction, project_id: str, flows: Mapping[Flow, FlowTotal]) -> dict[Flow, float]:

@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 
-from core import jobs, provider_calls, queries, usage
+from core import jobs, limits, provider_calls, queries, usage
 from core.db import Database
 from core.outbox import deliveries
 from core.redis.notifier import Notifier
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 
 CHUNK = 500
 USAGE_CHUNK = 5000
+LIMITS_AGE = timedelta(seconds=15)
 APPLICATION = "safelight-sweep"
 """By this name the health check finds the sweep in Postgres (deploy/healthcheck.py)."""
 
@@ -31,7 +33,15 @@ class Reclaimer:
 
     def loop(self) -> Loop:
         """The loop that runs the steps every `settings.sweep`."""
-        steps = (self.reclaim, self.expire, self.abandon_calls, self.notify, self.give_up_deliveries, self.add_up_usage)
+        steps = (
+            self.reclaim,
+            self.expire,
+            self.abandon_calls,
+            self.notify,
+            self.give_up_deliveries,
+            self.add_up_usage,
+            self.count_limits,
+        )
         return Loop(self._settings, "reclaim", APPLICATION, steps)
 
     def close(self) -> None:
@@ -68,6 +78,17 @@ class Reclaimer:
     def add_up_usage(self) -> Iterator[None]:
         """Add what jobs used to the buckets of its minutes."""
         while self._database.execute(usage.add_up(USAGE_CHUNK)):
+            yield
+
+    def count_limits(self) -> Iterator[None]:
+        """Count again what projects and keys use of their limits: a job may take longer than its estimate."""
+        is_stale = True
+        while is_stale:
+            with self._database.transaction() as transaction:
+                uses = transaction.execute(limits.lock_stale(LIMITS_AGE))
+                for use in uses:
+                    transaction.execute(limits.count_again(use.subject_id, use.project_id))
+            is_stale = bool(uses)
             yield
 
     def notify(self) -> Iterator[None]:

@@ -1,0 +1,62 @@
+"""Limits of callers, and the reservations of what their requests will use (`core/limits.py`)."""
+
+import time
+from collections.abc import Sequence
+
+from core import limits
+from core.db import AsyncDatabase, AsyncTransaction
+from core.limits import Amount, Subject
+from core.redis.rates import RequestRates
+from core.settings import Settings
+
+MAX_AGE_SECONDS = 2.0
+"""How old the limits of a caller may be. A change has its effect after this time."""
+
+MAX_ENTRIES = 10_000
+"""Callers whose limits are cached."""
+
+
+class CallerLimits:
+    """The limits of projects and keys, as Postgres said within the last seconds."""
+
+    def __init__(self, settings: Settings, database: AsyncDatabase) -> None:
+        self._settings = settings
+        self._database = database
+        self._entries: dict[tuple[str, str | None], tuple[Sequence[Subject], float]] = {}
+        self.rates = RequestRates(settings)
+
+    async def subjects(self, project_id: str, key_id: str | None) -> Sequence[Subject]:
+        """The project and the key, if they have limits."""
+        now = time.monotonic()
+        entry = self._entries.get((project_id, key_id))
+        if entry is None or now - entry[1] > MAX_AGE_SECONDS:
+            rows = await self._database.execute(limits.get([project_id, *([] if key_id is None else [key_id])]))
+            if len(self._entries) >= MAX_ENTRIES:
+                self._entries.clear()
+            subjects = limits.subjects_of(rows, self._settings, project_id, key_id)
+            entry = self._entries[project_id, key_id] = (subjects, now)
+        return entry[0]
+
+    async def quotas(self, project_id: str, key_id: str | None) -> Sequence[Subject]:
+        """Those for which a request must reserve what it will use."""
+        return [subject for subject in await self.subjects(project_id, key_id) if subject.limits.has_quota]
+
+    async def reserve(self, transaction: AsyncTransaction, project_id: str, key_id: str | None, amount: Amount) -> None:
+        """Reserve an amount in the transaction that uses it. Raises TooManyJobs, InsufficientQuota."""
+        await reserve(transaction, await self.quotas(project_id, key_id), amount)
+
+    async def close(self) -> None:
+        """Close the connections to Redis."""
+        await self.rates.close()
+
+
+async def reserve(transaction: AsyncTransaction, subjects: Sequence[Subject], amount: Amount) -> None:
+    """Reserve an amount for subjects. Raises TooManyJobs, InsufficientQuota."""
+    steps = limits.reservation(subjects, amount)
+    try:
+        statement = next(steps)
+        while True:
+            statement = steps.send(await transaction.execute(statement))
+    except StopIteration as end:
+        if end.value is not None:
+            raise end.value from None

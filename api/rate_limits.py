@@ -1,0 +1,59 @@
+"""Requests per minute: counted before a body is read, and shown in the headers of OpenAI."""
+
+from fastapi import Request
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.authentication import scope_of
+from api.callers import Caller
+from api.limits import CallerLimits
+from core.errors import RateLimitExceeded
+from core.redis.rates import Rate
+from core.scopes import Scope as KeyScope
+
+
+async def limit_requests(request: Request) -> None:
+    """Count a request that submits something. Runs after `authenticate`. Raises RateLimitExceeded."""
+    endpoint = request.scope["endpoint"]
+    if request.method != "POST" or scope_of(endpoint) is not KeyScope.SUBMIT or endpoint.__name__ == "cancel":
+        return
+    caller: Caller = request.scope["caller"]
+    caller_limits: CallerLimits = request.app.state.context.limits
+    for subject in await caller_limits.subjects(caller.project_id, caller.key_id):
+        if (per_minute := subject.limits.requests_per_minute) is None:
+            continue
+        rate = await caller_limits.rates.hit(subject.id, per_minute)
+        tightest: Rate | None = request.scope["rates"].get("requests")
+        if tightest is None or rate.remaining < tightest.remaining:
+            request.scope["rates"]["requests"] = rate
+        if rate.is_exceeded:
+            owner = "API key" if subject.is_key else "project"
+            error = RateLimitExceeded(f"This {owner} may send {per_minute} requests per minute; nothing was stored.")
+            error.retry_after = max(rate.reset_seconds, 0.1)
+            raise error
+
+
+class RateLimitHeaders:
+    """ASGI middleware: a limited response says how many requests are left, in OpenAI's headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle the request and add the headers to the response."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        rates: dict[str, Rate] = {}
+        scope["rates"] = rates
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start" and rates:
+                headers = MutableHeaders(scope=message)
+                for name, rate in rates.items():
+                    headers[f"x-ratelimit-limit-{name}"] = str(rate.limit)
+                    headers[f"x-ratelimit-remaining-{name}"] = str(rate.remaining)
+                    headers[f"x-ratelimit-reset-{name}"] = f"{rate.reset_seconds:.3f}s"
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
