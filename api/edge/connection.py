@@ -37,7 +37,7 @@ LINGER_SECONDS = 2.0
 REST_SECONDS = 10.0
 """How long the rest of a body may arrive after the response."""
 
-MAX_PIPELINED = 16
+MAX_PIPELINED = 4
 """Requests that a client may send before it has the response to the first."""
 
 PARSER_HEADERS = frozenset({b"host", b"content-length", b"transfer-encoding"})

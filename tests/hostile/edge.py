@@ -80,7 +80,7 @@ def endless_targets(port: int) -> None:
 
 def unread_responses(port: int) -> None:
     """Clients that ask for large pages again and again and never read."""
-    _hold(port, request("GET", "/openapi.json") * 16)
+    _hold(port, request("GET", "/openapi.json") * 4)
 
 
 def reconnects(port: int) -> None:
