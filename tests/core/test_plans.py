@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
-from core import files, idempotency, jobs, leases, queries, retention
+from core import audit, files, idempotency, jobs, leases, queries, retention
 from core.db import Database, Statement
 from core.outbox import deliveries
 from core.tables import DEFAULT_PROJECT
@@ -48,6 +48,12 @@ SELECT 'proj_default', i::text, '', '{{}}',
     now() + CASE WHEN i <= {ROWS} - {DUE} THEN interval '1 day' ELSE interval '-1 day' END
 FROM generate_series(1, {ROWS}) i
 """  # noqa: S608 - our own numbers
+AUDIT = f"""
+INSERT INTO audit_events (type, actor, created_at)
+SELECT 'api_key.refused', 'none',
+    now() - CASE WHEN i <= {ROWS} - {DUE} THEN interval '1 hour' ELSE interval '100 days' END
+FROM generate_series(1, {ROWS}) i
+"""  # noqa: S608 - our own numbers
 FILES = f"""
 INSERT INTO files (id, project_id, purpose, filename, bytes, storage_key, expires_at)
 SELECT 'file-' || i, 'proj_default', 'vision', 'a.png', 1, 'files/' || i,
@@ -81,7 +87,7 @@ def large(fresh_database: Callable[[], str]) -> Iterator[Database]:
     """Much of everything; a little is past its time."""
     environment = {"SAFELIGHT_DATABASE_URL": fresh_database(), "SAFELIGHT_STATEMENT_TIMEOUT": "300"}
     database = Database(settings_of(environment), name="test")
-    for statement in (JOBS, IDEMPOTENCY_KEYS, FILES, BATCHES, ENDPOINTS, DELIVERIES, "ANALYZE"):
+    for statement in (JOBS, IDEMPOTENCY_KEYS, AUDIT, FILES, BATCHES, ENDPOINTS, DELIVERIES, "ANALYZE"):
         database.execute(sa.text(statement))
     yield database
     database.close()
@@ -93,6 +99,7 @@ BOUNDED: dict[str, tuple[Statement[Any], str, str]] = {
     "old jobs": (retention.list_old_jobs(AGE, LIMIT), "jobs", "ix_jobs_retention"),
     "batches": (retention.purge_batches(AGE, LIMIT), "batches", "ix_batches_retention"),
     "files": (files.list_expired(LIMIT), "files", "ix_files_expiry"),
+    "audit": (audit.purge(AGE, LIMIT), "audit_events", "ix_audit_events_retention"),
     "keys": (idempotency.purge_expired(LIMIT), "idempotency_keys", "ix_idempotency_keys_expires_at"),
     "unreachable": (
         deliveries.give_up_unreachable(LIMIT),
