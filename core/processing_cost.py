@@ -1,9 +1,8 @@
 """Estimated seconds of the work after generation: filters, encoding and previews.
 
 A worker does this work on its CPU while the next micro-batch is on the device, but a job of which it takes long delays
-all that follow. So it is part of a job's cost, as device-seconds are. The rates are CPU-seconds per megapixel on one
-core of a Xeon of 2024, from the median of 256, 1024 and 2048 px; a figure that is wrong by a factor for a machine is
-wrong by the same factor for every project.
+all that follow. So it is part of a job's cost, as device-seconds are. The rates are CPU-seconds per megapixel, the
+best of three runs on a server's core. A machine that is faster or slower is so for every project.
 """
 
 from core.images.postprocess import output_size
@@ -22,7 +21,7 @@ ENCODE = {"png": 0.06, "webp": 0.12, "jpeg": 0.005}
 """By format, per megapixel of the output."""
 
 PREVIEW = 0.03
-"""Per preview: decoding a small image and encoding it as WebP."""
+"""Per preview: decoding a small image and encoding it as WebP. Estimated, not measured."""
 
 
 def processing_seconds(parameters: ResolvedParameters) -> float:

@@ -47,10 +47,10 @@ from core.ids import new_id
 from core.outbox import deliveries, signing
 from core.requests.job import parse
 from core.responses.job import seconds
-from core.rows import AttemptRow, DeliveryRow, EndpointRow
 from core.scopes import Scope
 from core.text import quote
 from core.threads import TooManyCalls
+from core.webhook_rows import AttemptRow, DeliveryRow, EndpointRow
 from core.webhooks import endpoints as webhooks
 from core.webhooks.events import Event, sample
 

@@ -16,12 +16,12 @@ from sqlalchemy.dialects.postgresql import JSONB
 from core.clock import NOW
 from core.db import Statement
 from core.event_types import Subject
-from core.rows import AttemptRow, DeliveryRow
 from core.status import DeliveryStatus
 from core.tables import batch_events, batches, job_events, jobs
 from core.tables import webhook_attempts as attempts
 from core.tables import webhook_deliveries as deliveries
 from core.tables import webhook_endpoints as endpoints
+from core.webhook_rows import AttemptRow, DeliveryRow
 
 GIVE_UP_LIMIT = 1000
 """Deliveries that the statement which disables or deletes an endpoint fails itself; the sweep fails the rest."""

@@ -25,9 +25,9 @@ from core.outbox.deliveries import Attempt
 from core.permissions import make_private
 from core.responses.job import JobObject, job_object
 from core.retry_after import parse_retry_after
-from core.rows import ClaimedDelivery
 from core.settings import Settings
 from core.storage import Storage
+from core.webhook_rows import ClaimedDelivery
 from core.webhooks.events import Event
 from worker.webhooks.endpoint_health import EndpointHealth
 
