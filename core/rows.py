@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 from uuid import UUID
 
 from core.parameters import Operation, ResolvedParameters
+from core.webhook_rows import WebhookJson
 
 Json = Mapping[str, Any]
 
@@ -31,14 +32,6 @@ class ImageJson(TypedDict):
     sha256: str
     receipt: dict[str, Any]
     created_at: str  # ISO 8601
-
-
-class WebhookJson(TypedDict):
-    """A job's or a batch's own webhook."""
-
-    url: str
-    events: list[str]
-    secret: str | None
 
 
 @dataclass(slots=True)

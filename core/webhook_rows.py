@@ -2,7 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypedDict
 from uuid import UUID
+
+
+class WebhookJson(TypedDict):
+    """A job's or a batch's own webhook."""
+
+    url: str
+    events: list[str]
+    secret: str | None
 
 
 @dataclass(slots=True)

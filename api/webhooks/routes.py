@@ -44,7 +44,7 @@ from core.egress import DeliveryError, Egress, EgressRules, check_destination
 from core.errors import InvalidParameter, InvalidRequest, NotFound, TooManyWebhookTests
 from core.event_types import event_names
 from core.ids import new_id
-from core.outbox import deliveries, signing
+from core.outbox import deliveries, redelivery, signing
 from core.requests.job import parse
 from core.responses.job import seconds
 from core.scopes import Scope
@@ -238,7 +238,7 @@ async def redeliver_since(endpoint_id: str, body: Body, context: AppContext, pro
     row = await _row(context, webhooks.get_endpoint(project_id, endpoint_id), endpoint_id)
     if row.disabled_at is not None:
         raise InvalidRequest(f"{endpoint_id} is disabled: {row.disabled_reason} Enable it first.", param="enabled")
-    rows = await context.database.execute(deliveries.redeliver_since(project_id, endpoint_id, since))
+    rows = await context.database.execute(redelivery.redeliver_since(project_id, endpoint_id, since))
     return answer(Redelivered(webhook_endpoint_id=endpoint_id, events=len(rows)))
 
 
@@ -289,7 +289,7 @@ async def fetch_delivery(delivery_id: str, context: AppContext, project_id: Proj
 async def redeliver(delivery_id: str, context: AppContext, project_id: Project) -> Response:
     """Send an event again, with the same event id, as a new delivery with its own retry schedule."""
     await _row(context, deliveries.get_delivery(project_id, delivery_id), delivery_id)
-    rows = await context.database.execute(deliveries.redeliver(project_id, delivery_id))
+    rows = await context.database.execute(redelivery.redeliver(project_id, delivery_id))
     if not rows:
         raise InvalidRequest("Its endpoint is deleted or disabled; enable it first.", param="enabled")
     return answer(DeliveryObject(**_delivery(rows[0])))

@@ -12,7 +12,7 @@ from core.db import Database
 from core.erasures import contents
 from core.event_types import event_names
 from core.generation_errors import OutOfMemory
-from core.outbox import deliveries, signing
+from core.outbox import deliveries, redelivery, signing
 from core.outbox.deliveries import Attempt
 from core.status import JobStatus
 from core.tables import DEFAULT_PROJECT, job_events
@@ -213,11 +213,11 @@ def test_an_event_is_redelivered_with_its_id_as_a_new_delivery(database: Databas
     fail(database, retry_in=None)
     (first,) = list_deliveries(database)
 
-    (second,) = database.execute(deliveries.redeliver(DEFAULT_PROJECT, first.id))
+    (second,) = database.execute(redelivery.redeliver(DEFAULT_PROJECT, first.id))
 
     assert (second.event_id, second.attempts, second.status) == (first.event_id, 0, "pending")
     assert second.id != first.id
-    assert not database.execute(deliveries.redeliver("proj_other", first.id))
+    assert not database.execute(redelivery.redeliver("proj_other", first.id))
 
 
 def test_all_that_was_not_delivered_since_a_time_is_redelivered_once(database: Database) -> None:
@@ -232,9 +232,9 @@ def test_all_that_was_not_delivered_since_a_time_is_redelivered_once(database: D
     missed_job = a_completed_job(database)
     database.execute(webhooks.update(DEFAULT_PROJECT, endpoint_id, {}, enable=True))
 
-    assert not database.execute(deliveries.redeliver_since("proj_other", endpoint_id, before))
-    assert len(database.execute(deliveries.redeliver_since(DEFAULT_PROJECT, endpoint_id, before))) == 2
-    assert not database.execute(deliveries.redeliver_since(DEFAULT_PROJECT, endpoint_id, before))
+    assert not database.execute(redelivery.redeliver_since("proj_other", endpoint_id, before))
+    assert len(database.execute(redelivery.redeliver_since(DEFAULT_PROJECT, endpoint_id, before))) == 2
+    assert not database.execute(redelivery.redeliver_since(DEFAULT_PROJECT, endpoint_id, before))
     assert {row.job_id for row in claim_deliveries(database)} == {failed_job, missed_job}
     assert delivered_job
 

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from core.db import Database, Statement
-from core.outbox import claims, deliveries
+from core.outbox import claims, deliveries, redelivery
 from core.outbox.deliveries import Attempt
 from core.status import DELIVERY_TRANSITIONS, DeliveryStatus
 from core.tables import DEFAULT_PROJECT
@@ -109,7 +109,7 @@ def test_a_redelivery_leaves_the_delivery_as_it_is(database: Database, status: D
     _, delivery_id, _ = in_state(database, status)
     (before,) = list_deliveries(database)
 
-    (new,) = database.execute(deliveries.redeliver(DEFAULT_PROJECT, delivery_id))
+    (new,) = database.execute(redelivery.redeliver(DEFAULT_PROJECT, delivery_id))
 
     assert new.status == DeliveryStatus.PENDING
     assert database.execute(sa.select(table).where(table.c.id == delivery_id)) == [before]

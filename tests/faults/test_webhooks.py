@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from core.db import Database
 from core.egress import DestinationRefused, Egress, EgressRules
-from core.outbox import deliveries, signing
+from core.outbox import deliveries, redelivery, signing
 from core.tables import DEFAULT_PROJECT
 from core.webhooks import endpoints as webhooks
 from tests.deliveries import an_endpoint, delivering, list_deliveries
@@ -204,7 +204,7 @@ def test_an_endpoint_that_always_fails_is_disabled_and_an_event_is_redelivered_b
 
         receiver.behave = answering(200)
         database.execute(webhooks.update(DEFAULT_PROJECT, endpoint.id, {}, enable=True))
-        database.execute(deliveries.redeliver(DEFAULT_PROJECT, row.id))
+        database.execute(redelivery.redeliver(DEFAULT_PROJECT, row.id))
         requests = receiver.until(11)
         until(lambda: list_deliveries(database)[1].status == "delivered")
     assert {request.headers["webhook-id"] for request in requests} == {row.event_id}
