@@ -1,7 +1,8 @@
 """Decoding of input images from untrusted files.
 
 The type of a file is read from its first bytes, not from its name. Bytes and pixels are limited before the file is
-decoded. The result is upright, RGB or RGBA with 8 bits, and without metadata (location, camera, profile). `mask_of`
+decoded. The result is upright, RGB or RGBA with 8 bits in the colour space sRGB, and without metadata (location,
+camera, profile). Of a GIF it is the first frame. `mask_of`
 makes the mask of an edit, and `fit` crops and scales an image to the size of the output.
 """
 
@@ -10,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from core.errors import InvalidParameter, first_line
 from core.images import structure
@@ -18,9 +19,12 @@ from core.images import structure
 if TYPE_CHECKING:  # a decoder process reads no settings, and starts faster without them
     from core.settings import Settings
 
-_SIGNATURES = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
+_SIGNATURES = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF87a": "GIF", b"GIF89a": "GIF"}
+_BRANDS = {b"avif": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC"}
+"""The formats of ISO base media files, by their main brand."""
+FORMATS = "PNG, JPEG, WebP, GIF or AVIF"
 _DECODE_ERRORS = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error,
+    OSError, SyntaxError, ValueError, RuntimeError, TypeError, LookupError, EOFError, OverflowError, struct.error,
     Image.DecompressionBombError,
 )  # fmt: skip
 """What Pillow raises on truncated or malicious files."""
@@ -45,13 +49,16 @@ class Limits:
 def load(data: bytes, limits: Limits, param: str = "image") -> Image.Image:
     """Decode the file of an input image, as RGB, or as RGBA if some of it is transparent.
 
-    Raises InvalidParameter, with `param` as its field, if it is not a PNG, JPEG or WebP, too large, animated or broken.
+    Raises InvalidParameter, with `param` as its field, if it has another format than FORMATS, is too large, broken or,
+    unless it is a GIF, animated.
     """
     if len(data) > limits.bytes:
         raise InvalidParameter(f"{param} has {len(data)} bytes; an image may have at most {limits.bytes}.", param=param)
     kind = _kind(data)
     if kind is None:
-        raise InvalidParameter(f"{param} has an unknown format; it must be PNG, JPEG or WebP.", param=param)
+        raise InvalidParameter(f"{param} has an unknown format; it must be {FORMATS}.", param=param)
+    if kind == "HEIC":
+        raise InvalidParameter(f"{param} is HEIC, which cannot be read; it must be {FORMATS}.", param=param)
     try:
         structure.check(kind, data)
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
@@ -60,6 +67,8 @@ def load(data: bytes, limits: Limits, param: str = "image") -> Image.Image:
             return _decode(image)
     except Image.DecompressionBombError:
         raise _too_many_pixels(param, limits) from None
+    except UnidentifiedImageError:  # its message has an address in memory
+        raise InvalidParameter(f"{param} cannot be decoded as {kind}: its header is damaged.", param=param) from None
     except _DECODE_ERRORS as error:
         reason = first_line(error).removesuffix(".") or type(error).__name__
         raise InvalidParameter(f"{param} cannot be decoded as {kind}: {reason}.", param=param) from None
@@ -135,6 +144,9 @@ def _black_or_white(mask: Image.Image) -> Image.Image:
 def _kind(data: bytes) -> str | None:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
+    if data[4:8] == b"ftyp":
+        brands = [data[8:12], *(data[start : start + 4] for start in range(16, min(len(data), 64), 4))]
+        return "AVIF" if b"avif" in brands else _BRANDS.get(brands[0])
     return next((kind for signature, kind in _SIGNATURES.items() if data.startswith(signature)), None)
 
 
@@ -142,7 +154,8 @@ def _check(image: Image.Image, limits: Limits, param: str) -> None:
     """Reject images with too many pixels, or with several frames, by the header alone."""
     if image.width * image.height > limits.pixels:
         raise _too_many_pixels(param, limits, image.size)
-    if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:  # in a JPEG: a gain map, a thumbnail
+    # In a JPEG, further frames are a gain map or a thumbnail. Those of a GIF are not used.
+    if image.format in ("PNG", "WEBP", "AVIF") and getattr(image, "n_frames", 1) > 1:
         raise InvalidParameter(f"{param} is an animation; it must be a single image.", param=param)
 
 
@@ -151,11 +164,27 @@ def _too_many_pixels(param: str, limits: Limits, size: tuple[int, int] | None = 
     return InvalidParameter(f"{param} has {amount}; an image may have at most {limits.pixels}.", param=param)
 
 
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Convert an image from the colour space of its profile. A profile that cannot be used is ignored."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        mode = "RGBA" if image.mode == "RGBA" else "RGB"
+        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode=mode)
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image
+    return image if converted is None else converted
+
+
 def _decode(image: Image.Image) -> Image.Image:
     """Decode to RGB or RGBA, without metadata."""
     if image.mode in ("I;16", "I;16B", "I;16L", "I"):  # 16 bits of grey; convert() would clip them
         image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     has_alpha = image.has_transparency_data
+    profile = image.info.get("icc_profile")
+    if image.mode not in ("CMYK", "L"):  # profiles of these describe their own channels
+        image = image.convert("RGBA" if has_alpha else "RGB")
+    if profile:
+        image = _to_srgb(image, profile)
     result = image.convert("RGBA" if has_alpha else "RGB")
     result.info = {}
     if has_alpha and result.getchannel("A").getextrema()[0] == 255:

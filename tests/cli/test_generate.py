@@ -48,7 +48,7 @@ def test_a_variation_takes_an_image_and_no_prompt(terminal: Terminal, safelight:
         (("a cat", "--mask", "x.png"), "--image PATH"),
         (("--variation",), "--image PATH"),
         (("a cat", "--image", "nowhere.png"), "nowhere.png cannot be read"),
-        (("a cat", "--image", "catalog.toml"), "PNG, JPEG or WebP"),
+        (("a cat", "--image", "catalog.toml"), "PNG, JPEG, WebP, GIF or AVIF"),
         (("a cat", "--image", "catalog.toml", "--variation"), "takes no prompt"),
     ],
 )

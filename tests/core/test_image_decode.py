@@ -7,12 +7,12 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 
 from core.errors import InvalidParameter
 from core.images import decode
 from core.images.decode import Limits
-from tests.images import a_mask, an_image, encode
+from tests.images import a_mask, an_image, encode, same
 
 LIMITS = Limits(bytes=25_000_000, pixels=100_000)
 GOOD = {
@@ -22,6 +22,9 @@ GOOD = {
     "jpeg": encode(an_image(), "JPEG"),
     "cmyk": encode(an_image().convert("CMYK"), "JPEG"),
     "webp": encode(an_image(), "WEBP"),
+    "gif": encode(an_image(), "GIF"),
+    "animated gif": encode(an_image(), "GIF", save_all=True, append_images=[an_image(colour="red")]),
+    "avif": encode(an_image(), "AVIF"),
     "grey": encode(an_image().convert("L")),
     "black and white": encode(an_image().convert("1")),
 }
@@ -66,6 +69,43 @@ def test_sixteen_bits_of_grey_keep_their_brightness() -> None:
     image = decode.load(encode(Image.new("I;16", (4, 4), 128 * 256)), LIMITS)
 
     assert image.getpixel((0, 0)) == (128, 128, 128)
+
+
+def with_swapped_colours() -> bytes:
+    """A profile like sRGB's, whose red is sRGB's blue."""
+    data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return data.replace(b"rXYZ", b"TEMP").replace(b"bXYZ", b"rXYZ").replace(b"TEMP", b"bXYZ")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "AVIF"])
+def test_colours_are_those_of_the_profile(kind: str) -> None:
+    options = {"icc_profile": with_swapped_colours(), "quality": 100}
+    image = decode.load(encode(Image.new("RGB", (16, 16), "red"), kind, **options), LIMITS)
+
+    red, green, blue = image.getpixel((8, 8))  # type: ignore[misc]  # RGB
+    assert (red < 10, green < 10, blue > 245) == (True, True, True)
+
+
+def test_a_profile_that_is_broken_is_ignored_and_alpha_is_kept() -> None:
+    plain = decode.load(encode(a_mask()), LIMITS)
+
+    assert decode.load(encode(a_mask(), icc_profile=b"no profile"), LIMITS).tobytes() == plain.tobytes()
+    swapped = decode.load(encode(a_mask(), icc_profile=with_swapped_colours()), LIMITS)
+    assert swapped.getchannel("A").tobytes() == plain.getchannel("A").tobytes()
+
+
+def test_of_an_animated_gif_the_first_frame_is_used() -> None:
+    assert same(decode.load(GOOD["animated gif"], LIMITS), decode.load(GOOD["gif"], LIMITS), (0, 0, 64, 64))
+
+
+def test_a_damaged_header_and_a_photo_of_a_telephone_are_explained() -> None:
+    damaged = bytearray(GOOD["png"])
+    damaged[30] ^= 1  # the checksum of its header
+    with pytest.raises(InvalidParameter, match="cannot be decoded as PNG") as caught:
+        decode.load(bytes(damaged), LIMITS)
+    assert "0x" not in str(caught.value)
+    with pytest.raises(InvalidParameter, match="HEIC"):
+        decode.load(b"\0\0\0\x18ftypheic" + bytes(16), LIMITS)
 
 
 def test_a_mask_keeps_black_and_white_when_it_is_fitted() -> None:
