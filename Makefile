@@ -16,7 +16,7 @@ DEV := $(VENV)/.installed-dev
 TRAINING := $(VENV)/.installed-training
 
 .DEFAULT_GOAL := help
-.PHONY: help up install dev test lint format types hostile bench bench-check train judge clean
+.PHONY: help up install dev test lint format types hostile clients bench bench-check train judge clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ types: $(DEV) ## mypy --strict
 
 hostile: $(DEV) ## attack a Safelight and measure what other clients notice: some minutes, prints a line for each attack
 	$(BIN)/pytest -q -s -m "hostile or not hostile" tests/hostile
+
+clients: $(DEV) ## run image clients from the package index against a Safelight and write docs/clients.md: some minutes
+	$(BIN)/pytest -q -m "clients or not clients" --junitxml=build/clients.xml tests/clients
+	$(BIN)/python -m tests.clients.table build/clients.xml
 
 bench: $(DEV) ## measure accepted and completed jobs per second, compared with references
 	$(BIN)/python -m bench.submit_to_done
