@@ -130,8 +130,8 @@ def test_a_project_leaves_a_decoder_to_the_others(decoders: Decoders) -> None:
 
 
 def test_a_decoder_process_has_no_keys(decoders: Decoders, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Decoders(settings_of({}))  # settings refuse an example as a key
     monkeypatch.setitem(os.environ, "AWS_SECRET_ACCESS_KEY", "secret")
-    pool = Decoders(settings_of({}))
     before = {process.pid for process in processes()}
     pool.submit("p", {"image": encode(an_image())}, []).result(PATIENCE)
 
