@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from bench.queue_length import fill
 from cli.local.embedded import EmbeddedValkey
-from core import fairness, jobs
+from core import fairness, jobs, priorities
 from core.db import Database, Statement, Transaction
 from core.tables import DEFAULT_PROJECT
 from core.tables import jobs as table
@@ -232,3 +232,18 @@ def test_the_start_of_a_batch_is_read_from_indexes(database: Database) -> None:
 
     looks(of_start)
     assert of_start["Shared Hit Blocks"] + of_start["Shared Read Blocks"] < 50
+
+
+def test_a_submit_with_a_project_priority_reads_its_places_only(database: Database) -> None:
+    fill(database, DEFAULT_PROJECT, 20_000, batch=False, microbatch_keys=1)
+    database.execute(sa.text("ANALYZE jobs"))
+    submit_prompts(database, "urgent", project_priority=2)
+    with database.transaction() as connection:
+        of_submit = plan(connection, jobs.submit(a_job(project_priority=1)))
+        connection.rollback()
+
+    scans = [node for node in nodes(of_submit) if node.get("Relation Name") == "jobs" and "Scan" in node["Node Type"]]
+    assert {"ix_jobs_flow", "ix_jobs_project_priority"} <= {scan.get("Index Name") for scan in scans}
+    for scan in scans:
+        assert scan["Actual Rows"] <= priorities.PLACES, json.dumps(scan, indent=1)
+        assert scan.get("Rows Removed by Filter", 0) <= 1, json.dumps(scan, indent=1)
