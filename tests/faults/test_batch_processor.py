@@ -31,7 +31,8 @@ from tests.images import an_image, encode, upload
 from tests.processes import Process
 from tests.stack import Stack, migrate
 from tests.waiting import until
-from worker.batches.processor import BatchLease, BatchProcessor
+from worker.batches.lease import BatchLease
+from worker.batches.processor import BatchProcessor
 
 _numbers = count(1)
 

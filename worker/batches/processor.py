@@ -10,11 +10,9 @@ jobs or none, and its files once, however often the work was repeated.
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import TypeVar
 from uuid import uuid4
 
 from core import fairness, files, jobs, limits, priorities
@@ -38,26 +36,14 @@ from core.settings import Settings
 from core.status import BatchStatus, JobStatus
 from core.storage import Storage
 from worker.batches.inputs import BatchInputs
+from worker.batches.lease import LEASE, BatchLease, Stopping, Superseded
+from worker.batches.order import FairOrder
 from worker.batches.output_files import lines_of
 
 log = logging.getLogger(__name__)
 
-Item = TypeVar("Item")
-
-LEASE = timedelta(seconds=30)
-RENEWAL_SECONDS = 5.0
 CANCEL_CHUNK = 1000
 PAGE = 500
-MAX_PROJECTS = 1000
-"""Projects whose turn is remembered."""
-
-
-class Stopping(Exception):
-    """The batch processor is about to stop."""
-
-
-class Superseded(Exception):
-    """The batch was cancelled, or another batch processor has claimed it."""
 
 
 class BatchProcessor:
@@ -125,7 +111,7 @@ class BatchProcessor:
             self._order.begin(rows[0].project_id)
             self._threads.submit(self._process, lease)
 
-    def _process(self, lease: "BatchLease") -> None:
+    def _process(self, lease: BatchLease) -> None:
         """Read or finish a batch. An attempt that fails counts, unless the database or the storage is unavailable."""
         batch = lease.batch
         try:
@@ -148,7 +134,7 @@ class BatchProcessor:
             self._order.end(batch.project_id)
             self._is_free.set()
 
-    def _attempt(self, lease: "BatchLease") -> BatchRow | None:
+    def _attempt(self, lease: BatchLease) -> BatchRow | None:
         """The row of a batch that was read, finished or failed. None: it is tried again."""
         batch = lease.batch
         if batch.attempts > self._settings.max_crashes:  # the attempts before ended this process
@@ -164,7 +150,7 @@ class BatchProcessor:
             log.exception("batch %s failed in attempt %d of %d", batch.id, batch.attempts, self._settings.max_crashes)
             return self._fail(lease) if batch.attempts >= self._settings.max_crashes else None
 
-    def _fail(self, lease: "BatchLease") -> BatchRow:
+    def _fail(self, lease: BatchLease) -> BatchRow:
         batch = lease.batch
         counts = {row.status: row.jobs for row in self._database.execute(batches.count_jobs(batch.id))}
         work = "reading its lines" if batch.status == BatchStatus.VALIDATING else "writing its output files"
@@ -194,7 +180,7 @@ class BatchProcessor:
         self._publish(self._database.execute(batches.finalize()))
         return bool(rows)
 
-    def read_batch(self, lease: "BatchLease") -> BatchRow:
+    def read_batch(self, lease: BatchLease) -> BatchRow:
         """Read a batch's lines. All of them become jobs or, where one is invalid, none."""
         batch = lease.batch
         inputs = BatchInputs(
@@ -217,7 +203,7 @@ class BatchProcessor:
                 return self._execute(batches.refuse(batch.id, lease.token, check.errors))
             return self._insert(lease, check, rows, inputs.new)
 
-    def _insert(self, lease: "BatchLease", check: BatchCheck, rows: JobRows, new: list[NewFile]) -> BatchRow:
+    def _insert(self, lease: BatchLease, check: BatchCheck, rows: JobRows, new: list[NewFile]) -> BatchRow:
         batch = lease.batch
         lease.renew()
         with self._database.transaction() as transaction:
@@ -260,7 +246,7 @@ class BatchProcessor:
                 request = LineRequest(request_of(row), response_format=row.response_format, is_repeat=True)
                 yield Line(after + 1, row.custom_id, request)
 
-    def finish(self, lease: "BatchLease") -> BatchRow:
+    def finish(self, lease: BatchLease) -> BatchRow:
         """Write the output and error files, and end the batch."""
         batch = lease.batch
         counts = {row.status: row.jobs for row in self._database.execute(batches.count_jobs(batch.id))}
@@ -283,7 +269,7 @@ class BatchProcessor:
                 raise Superseded
         return rows[0]
 
-    def _write(self, lease: "BatchLease", kind: str, *, completed: bool) -> NewFile:
+    def _write(self, lease: BatchLease, kind: str, *, completed: bool) -> NewFile:
         batch = lease.batch
         file_id = files.new_file_id()
         size = 0
@@ -340,77 +326,3 @@ def _starts(transaction: Transaction, project_id: str, flows: Mapping[Flow, Flow
         starts[queue, priority, project_priority] = start
         ends[queue, priority] = start + total.cost
     return starts
-
-
-class FairOrder:
-    """The projects whose batches are in progress, and the order in which projects were served. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._in_progress: set[str] = set()
-        self._last_served: dict[str, None] = {}  # in order
-
-    @property
-    def in_progress(self) -> set[str]:
-        """The projects that have a batch in progress."""
-        with self._lock:
-            return set(self._in_progress)
-
-    @property
-    def last_served(self) -> list[str]:
-        """Projects by their last batch, the oldest first. Those that were never served are not in it."""
-        return list(self._last_served)
-
-    def begin(self, project_id: str) -> None:
-        """A batch of a project begins. For one thread."""
-        with self._lock:
-            self._in_progress.add(project_id)
-        self._last_served.pop(project_id, None)
-        self._last_served[project_id] = None
-        while len(self._last_served) > MAX_PROJECTS:
-            del self._last_served[next(iter(self._last_served))]
-
-    def end(self, project_id: str) -> None:
-        """The batch of a project ended."""
-        with self._lock:
-            self._in_progress.discard(project_id)
-
-
-class BatchLease:
-    """The lease of a claimed batch.
-
-    renewal: seconds after which it is renewed. stop: ends long work when it is set.
-    """
-
-    def __init__(
-        self,
-        database: Database,
-        batch: ClaimedBatch,
-        renewal: float = RENEWAL_SECONDS,
-        stop: threading.Event | None = None,
-    ) -> None:
-        self._database = database
-        self._stop = stop or threading.Event()
-        self._renewal = renewal
-        self._renewed_at = time.monotonic()
-        self.batch = batch
-        self.token = batch.lease
-
-    def renew(self) -> None:
-        """Renew the lease. Raises Superseded when it is lost."""
-        self._renewed_at = time.monotonic()
-        if not self._database.execute(batches.renew(self.batch.id, self.token, LEASE)):
-            raise Superseded
-
-    def renew_during(self, items: Iterator[Item]) -> Iterator[Item]:
-        """Iterate over something long, and renew the lease meanwhile. Raises Superseded, Stopping."""
-        for item in items:
-            if self._stop.is_set():
-                raise Stopping
-            self.renew_if_due()
-            yield item
-
-    def renew_if_due(self) -> None:
-        """Renew the lease if that was not done for a while. Raises Superseded."""
-        if time.monotonic() - self._renewed_at > self._renewal:
-            self.renew()
