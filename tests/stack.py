@@ -95,6 +95,7 @@ class Stack:
             **settings,
         }
         self._exits = ExitStack()
+        self._processes: list[Process] = []
         self.settings = settings_of(self.environment)
         owner = self.settings.model_copy(update={"database_url": database_url})
         self.database = Database(owner, name="test")
@@ -110,7 +111,7 @@ class Stack:
     def api(self, port: int | None = None, **settings: str) -> Process:
         """An API; by default the one that `client` and `url` speak to."""
         environment = self.environment | {"SAFELIGHT_PORT": str(port or self.port)} | settings
-        process = self._exits.enter_context(Process("api", python("-m", "api"), environment))
+        process = self._run("api", python("-m", "api"), environment)
         process.until_says("Uvicorn running")
         return process
 
@@ -120,16 +121,21 @@ class Stack:
             "--pool=threads", f"--concurrency={concurrency}",
             "--without-mingle", "--without-gossip", "-n", f"{name}@%h",
         )  # fmt: skip
-        process = self._exits.enter_context(Process(name, command, self.environment | settings))
+        process = self._run(name, command, self.environment | settings)
         process.until_says("ready.")
         return process
 
     def sweep(self, **settings: str) -> Process:
         command = python("-m", "worker.sweep")
-        return self._exits.enter_context(Process("sweep", command, self.environment | settings))
+        return self._run("sweep", command, self.environment | settings)
 
     def deliver(self) -> Process:
-        return self._exits.enter_context(Process("deliver", python("-m", "worker.webhooks.deliver"), self.environment))
+        return self._run("deliver", python("-m", "worker.webhooks.deliver"), self.environment)
+
+    def _run(self, name: str, command: list[str], environment: Mapping[str, str]) -> Process:
+        process = self._exits.enter_context(Process(name, command, environment))
+        self._processes.append(process)
+        return process
 
     @contextmanager
     def apart(self) -> Iterator[None]:
@@ -195,6 +201,8 @@ class Stack:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.abandon()
         self._exits.close()
 
 

@@ -84,20 +84,21 @@ def test_an_edit_streams_to_the_asynchronous_client_too(safelight: Stack) -> Non
     assert open_image(last.b64_json).size == (64, 64)
 
 
-@pytest.mark.parametrize(("model", "fields"), [("slow", {"steps": 160}), ("elsewhere", {})], ids=["drawn", "waiting"])
-def test_a_stream_without_news_is_kept_alive_by_comments(
-    safelight: Stack, client: openai.OpenAI, model: str, fields: dict[str, int]
-) -> None:
-    with client.images.with_streaming_response.generate(
-        model=model, prompt="a cat", stream=True, extra_body=fields
-    ) as answer:
-        lines = answer.iter_lines()
-        job_id = next(lines).removeprefix(": job ")
+def test_a_stream_without_news_is_kept_alive_by_comments(safelight: Stack, client: openai.OpenAI) -> None:
+    """One job is drawn and one waits; both streams are open at once, as a comment comes after 15 seconds only."""
+    generate = client.images.with_streaming_response.generate
+    with (
+        generate(model="slow", prompt="a cat", stream=True, extra_body={"steps": 180}) as drawn,
+        generate(model="elsewhere", prompt="a cat", stream=True) as waiting,
+    ):
+        streams = [answer.iter_lines() for answer in (drawn, waiting)]
+        job_ids = [next(lines).removeprefix(": job ") for lines in streams]
 
-        assert next(line for line in lines if line) == ": keep-alive"
+        assert [next(line for line in lines if line) for lines in streams] == [": keep-alive"] * 2
 
-    assert safelight.job(job_id)["status"] == ("in_progress" if model == "slow" else "queued")
-    safelight.client.post(f"/v1/jobs/{job_id}/cancel")
+    assert [safelight.job(job_id)["status"] for job_id in job_ids] == ["in_progress", "queued"]
+    for job_id in job_ids:
+        safelight.client.post(f"/v1/jobs/{job_id}/cancel")
 
 
 def _consume(stream: openai.Stream[ImageGenStreamEvent]) -> None:

@@ -27,7 +27,7 @@ from tests.processes import python
 from tests.stack import Stack, body
 from tests.waiting import PATIENCE
 
-EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "30"))
+EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "15"))
 DOCUMENT = create_app(Settings()).openapi()
 OPERATIONS: list[dict[str, Any]] = [operation for path in DOCUMENT["paths"].values() for operation in path.values()]
 GROUPS = sorted({tag for operation in OPERATIONS for tag in operation["tags"]})

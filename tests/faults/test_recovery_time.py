@@ -14,7 +14,7 @@ from core.tables import job_events, jobs
 from tests.processes import Process
 from tests.stack import Stack
 
-KILLS = 3
+KILLS = 1
 STEP_SECONDS = 0.1
 STEPS = 5
 

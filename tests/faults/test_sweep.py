@@ -21,7 +21,7 @@ from tests.processes import Process
 from tests.stack import Stack, migrate
 from worker.sweep.cleanup import ORPHAN_AGE
 
-ORPHANS = 40_000
+ORPHANS = 20_000
 SESSIONS = sa.text(
     "SELECT pid, application_name, state FROM pg_stat_activity WHERE datname = current_database() "
     "AND application_name IN ('safelight-sweep', 'safelight-cleanup')"

@@ -104,7 +104,7 @@ def test_a_job_longer_than_its_lease_is_kept_by_the_heartbeat(own: Stack) -> Non
     own.api()
     own.sweep()
     own.worker()
-    job = own.submit(model="slow", steps=round(20 * own.settings.lease.total_seconds()))  # a step of 0.1 s: two leases
+    job = own.submit(model="slow", steps=round(15 * own.settings.lease.total_seconds()))  # a step of 0.1 s: 1.5 leases
 
     final = own.final(job["id"])
 

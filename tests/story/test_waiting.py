@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from core.redis.notifier import KEY_PREFIX
 from tests.stack import Stack
 
-CLIENTS = 500
+CLIENTS = 200
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_long_polls_outlast_a_database_that_hangs(small_pool: Stack) -> None:
             transaction.execute(sa.text("SELECT pg_sleep(7)"))  # longer than a request waits for a connection
 
     async def poll() -> list[httpx.Response]:
-        answers, _ = await asyncio.gather(_wait_for_all(small_pool, job_ids, 20), asyncio.to_thread(hang))
+        answers, _ = await asyncio.gather(_wait_for_all(small_pool, job_ids, 10), asyncio.to_thread(hang))
         return answers
 
     assert _states(asyncio.run(poll())) == {(200, "queued")}

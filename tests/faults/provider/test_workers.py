@@ -12,7 +12,7 @@ from tests.stack import Stack
 def test_a_worker_killed_in_mid_call_leaves_no_call_that_is_repeated_unasked(
     service: Stack, openai: OpenAIStub, retry: bool
 ) -> None:
-    count = 32
+    count = 8
     victim = a_worker(service, "victim", count)
     job_ids = [submit(service, f"[held] a cat, number {number}") for number in range(count)]
     openai.until(count)
@@ -61,7 +61,7 @@ def test_a_frozen_worker_that_wakes_records_what_its_call_cost_and_changes_nothi
 def test_a_call_longer_than_lease_and_stall_timeout_is_kept(service: Stack, openai: OpenAIStub) -> None:
     a_worker(service)
     longest = max(service.settings.lease, service.settings.stall_timeout).total_seconds()
-    openai.way = lambda _: Way(draws=True, seconds=1.5 * longest)
+    openai.way = lambda _: Way(draws=True, seconds=1.2 * longest)
 
     final = service.final(submit(service, "a cat"))
 
@@ -119,7 +119,7 @@ def test_a_wish_to_stop_drops_the_answer_of_a_call_under_way_and_records_its_cos
 
 def test_a_worker_that_gets_sigterm_waits_for_its_call(service: Stack, openai: OpenAIStub) -> None:
     worker = a_worker(service, SAFELIGHT_DRAIN_TIMEOUT="0.5")
-    openai.way = lambda _: Way(draws=True, seconds=3.0)
+    openai.way = lambda _: Way(draws=True, seconds=2.0)
     job_id = submit(service, "a cat")
     openai.until(1)
 
@@ -131,7 +131,7 @@ def test_a_worker_that_gets_sigterm_waits_for_its_call(service: Stack, openai: O
 def test_a_worker_that_gets_sigterm_waits_for_the_call_of_its_second_thread_too(
     service: Stack, openai: OpenAIStub
 ) -> None:
-    openai.way = lambda request: Way(draws=True, seconds=3.0 if request.prompt == "soon" else 8.0)
+    openai.way = lambda request: Way(draws=True, seconds=1.5 if request.prompt == "soon" else 4.0)
     worker = a_worker(service, concurrency=1)
     job_ids = [submit(service, prompt) for prompt in ("soon", "later")]
     openai.until(2)  # one by the thread, one by the thread that looks for waiting jobs
