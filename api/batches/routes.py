@@ -59,6 +59,7 @@ JSON_BODY = {
     responses=TOO_MANY
     | {
         200: {"description": "The batch is stored in the database; or the estimate, if `dry_run` is true."},
+        404: ERROR | {"description": "What the first request with this Idempotency-Key created has been deleted."},
         409: ERROR | {"description": "Another request with this Idempotency-Key is in progress."},
         413: ERROR,
         422: ERROR | {"description": "This Idempotency-Key was used with a different request."},

@@ -71,6 +71,7 @@ async def show(context: Context, project_id: str, job_id: str) -> JobObject:
         200: {"model": Estimate, "description": "The estimate, if `dry_run` is true. Nothing is stored."},
         202: {"description": "The job is stored in the database. `Location` is its path."},
         400: ERROR | {"description": "The request is not valid; `param` names the field. Nothing is stored."},
+        404: ERROR | {"description": "What the first request with this Idempotency-Key created has been deleted."},
         409: ERROR | {"description": "Another request with this Idempotency-Key is in progress."},
         413: ERROR,
         422: ERROR | {"description": "This Idempotency-Key was used with a different request."},

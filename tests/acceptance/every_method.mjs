@@ -54,7 +54,7 @@ try {
 }
 
 try {
-  await client.images.generate({ prompt: "a cat", style: "vivid" });
+  await client.images.generate({ prompt: "a cat", style: "loud" });
 } catch (error) {
   tell("error", { bad: error instanceof OpenAI.BadRequestError, param: error.param, code: error.code });
 }
@@ -73,4 +73,4 @@ tell("files", {
 
 const models = [];
 for await (const model of client.models.list()) models.push(model.id);
-tell("models", { models, alias: (await client.models.retrieve("dall-e-2")).id });
+tell("models", { models: models.slice(0, 3), alias: (await client.models.retrieve("dall-e-2")).alias_of });

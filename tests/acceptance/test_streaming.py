@@ -125,7 +125,6 @@ def test_a_job_that_fails_is_raised_out_of_the_stream(safelight: Stack, client: 
         ({"stream": True, "n": 2}, "n"),
         ({"stream": True, "response_format": "url"}, "response_format"),
         ({"stream": True, "partial_images": 4}, "partial_images"),
-        ({"partial_images": 1}, "partial_images"),
         ({"stream": True, "size": "63x63"}, "size"),
     ],
 )

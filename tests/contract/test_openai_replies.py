@@ -153,14 +153,14 @@ def test_a_key_is_never_quoted() -> None:
     assert "sk-secr" not in reply.error.message
 
 
-def test_images_come_as_rgb_with_what_they_cost() -> None:
+def test_images_come_opaque_or_transparent_with_what_they_cost() -> None:
     usage = {"input_tokens_details": {"text_tokens": 100, "image_tokens": 1000}, "output_tokens": 4160}
     came = answer(data=[{"b64_json": image("RGBA")}, {"b64_json": image("L", kind="WEBP")}], usage=usage)
 
     reply = openai_replies.of_answer(came, "gpt-image-2.5-flare", 2, PRICES)
 
     assert reply.outcome is CallOutcome.SUCCEEDED
-    assert [(pixels.mode, pixels.size) for pixels in reply.images] == [("RGB", (8, 8))] * 2
+    assert [(pixels.mode, pixels.size) for pixels in reply.images] == [("RGBA", (8, 8)), ("RGB", (8, 8))]
     assert reply.cost_usd == Decimal("0.133300")  # (100 * 5 + 1000 * 8 + 4160 * 30) / 1e6
     assert reply.receipt["cost_usd"] == 0.1333
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from core.generation_errors import ModelUnavailable
+from core.generation_errors import DeviceFailed, ModelUnavailable
 from core.settings import Settings
 from worker.generators import build
 
@@ -83,7 +83,7 @@ def test_an_option_that_the_pipeline_does_not_have_is_refused(tiny: Path, option
 
 
 def test_a_device_that_torch_does_not_have_is_named(tiny: Path) -> None:
-    with pytest.raises(ModelUnavailable, match="SAFELIGHT_DEVICE is 'warp:9'"):
+    with pytest.raises(DeviceFailed, match="SAFELIGHT_DEVICE is 'warp:9'"):
         build(a_model(source=str(tiny)), Settings(device="warp:9")).load()
 
 

@@ -124,7 +124,7 @@ def test_a_sweep_whose_sessions_postgres_ends_goes_on(own: Stack) -> None:
             reclaim_seconds(own)
             rounds += 1
         assert (rounds > 0, left(place)) == (True, 0)
-        assert own.database.execute(LOCKS)[0][0] == 2
+        assert own.database.execute(LOCKS)[0][0] == 3  # reclaim, cleanup, erasures
         assert sweep.terminate() == 0
 
 

@@ -51,7 +51,8 @@ class PreviousVersion:
     def __init__(self, source: Path, stack: Stack, exits: ExitStack) -> None:
         self._source, self._exits = source, exits
         catalog = stack.directory / "previous_catalog.toml"
-        catalog.write_text(CATALOG.replace("microbatch_size", "microbatch"))
+        lines = CATALOG.replace("microbatch_size", "microbatch").splitlines()
+        catalog.write_text("\n".join(line for line in lines if not line.startswith(("quality_steps", "styles"))))
         self._port = free_port()
         self._environment = stack.environment | {
             "SAFELIGHT_CATALOG": str(catalog),

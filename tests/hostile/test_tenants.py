@@ -35,6 +35,7 @@ MARK = "adas-secret"
 
 FREE_TEXT = {
     "key",
+    "receipt",
     "prompt",
     "negative_prompt",
     "parameters",

@@ -44,14 +44,18 @@ def requests(steps: int, side: int) -> dict[str, list[ImageRequest]]:
     mask = Image.new("L", (side, side))
     mask.paste(255, (side // 4, 0, side, side // 2))
     generations = [
-        image_request(prompt, side=side, seed=7 * number, steps=steps, negative_prompt="blue" if number == 2 else None)
+        image_request(prompt, side=side, seed=7 * number, steps=steps, negative_prompt=("blue", "a dog")[number % 2])
         for number, prompt in enumerate(PROMPTS)
     ]
     with_image = [with_changes(request, image=photo) for request, photo in zip(generations, photos, strict=True)]
     return {
         "generation": generations,
-        "generation without guidance": [with_changes(request, guidance_scale=1.0) for request in generations],
-        "variation": [with_changes(request, operation="variation", prompt="") for request in with_image],
+        "generation without guidance": [
+            with_changes(request, guidance_scale=1.0, negative_prompt=None) for request in generations
+        ],
+        "variation": [
+            with_changes(request, operation="variation", prompt="", negative_prompt=None) for request in with_image
+        ],
         "edit": [with_changes(request, operation="edit", strength=0.7) for request in with_image],
         "edit in a mask": [with_changes(request, operation="edit", strength=1.0, mask=mask) for request in with_image],
     }
