@@ -50,12 +50,12 @@ def test_the_scene_follows_the_prompt_in_english_and_chinese(bundled: Stack) -> 
 
 
 def test_a_seed_is_an_image_and_sizes_are_what_was_asked_for(bundled: Stack) -> None:
-    first, *others = draw(bundled, "A rocket in space.", n=4, size="256x256")
+    first, *others = draw(bundled, "A rocket in space.", n=2, size="256x256")
     (again,) = draw(bundled, "A rocket in space.", seed=1, size="256x256")
 
     assert first.size == (256, 256)
     assert first.tobytes() == again.tobytes()
-    assert len({image.tobytes() for image in (first, *others)}) == 4
+    assert len({image.tobytes() for image in (first, *others)}) == 2
 
 
 def test_jobs_that_share_a_micro_batch_get_the_images_that_they_get_alone(own: Stack) -> None:
@@ -63,7 +63,9 @@ def test_jobs_that_share_a_micro_batch_get_the_images_that_they_get_alone(own: S
     own.environment |= ENVIRONMENT
     own.api()
     prompts = ["A rocket in space.", "一只猫在雪地里", "A red car in the city at night.", "A house in the forest."]
-    wishes: list[dict[str, Any]] = [{"prompt": prompt, "seed": number} for number, prompt in enumerate(prompts)]
+    wishes: list[dict[str, Any]] = [
+        {"prompt": prompt, "seed": number, "steps": 8} for number, prompt in enumerate(prompts)
+    ]
     waiting = [own.submit(**wish, model="unclip-mini", size="128x128")["id"] for wish in wishes]
     own.worker()
 
