@@ -136,7 +136,8 @@ def check_operation(request: JobRequest) -> None:
     """Check which fields are set for an operation. Raises the InvalidRequest of the first error."""
     operation = request.operation
     for name, operations in _fields_not_for(operation).items():
-        if getattr(request, name) not in (None, JobRequest.model_fields[name].default):
+        value = getattr(request, name)
+        if value is not None and value != JobRequest.model_fields[name].default:
             raise InvalidParameter(f"{name} is for operation {' or '.join(operations)}, not {operation}.", param=name)
     for name, operations in _REQUIRED.items():
         if getattr(request, name) is None and operation in operations:

@@ -179,8 +179,9 @@ def check_length(name: str, text: str, model: Model) -> None:
 
 def is_unsupported(name: str, request: JobRequest, model: Model) -> bool:
     """Whether a request has a value for a parameter that its model does not support."""
-    default_values = (None, JobRequest.model_fields[name].default, *rules()[name].neutral)
-    return name in model.lacks and getattr(request, name) not in default_values
+    if name not in model.lacks:
+        return False
+    return getattr(request, name) not in (None, JobRequest.model_fields[name].default, *rules()[name].neutral)
 
 
 def _reject_unsupported(request: JobRequest, model: Model) -> None:
