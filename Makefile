@@ -16,7 +16,7 @@ DEV := $(VENV)/.installed-dev
 TRAINING := $(VENV)/.installed-training
 
 .DEFAULT_GOAL := help
-.PHONY: help up install dev test lint format types hostile clients bench bench-check train judge clean
+.PHONY: help up install dev test lint format types slow hostile clients bench bench-check train judge clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ format: $(DEV) ## format the code with ruff
 
 types: $(DEV) ## mypy --strict
 	$(BIN)/mypy
+
+slow: $(DEV) ## the tests that CI has no time for: training, and the same bytes in every arithmetic
+	$(BIN)/pytest -q -m slow tests
 
 hostile: $(DEV) ## attack a Safelight and measure what other clients notice: some minutes, prints a line for each attack
 	$(BIN)/pytest -q -s -m "hostile or not hostile" tests/hostile

@@ -40,6 +40,7 @@ def test_every_batch_is_measured_in_every_round_and_held_against_a_single_image(
     assert report["device_peak_bytes"] is None
 
 
+@pytest.mark.slow
 def test_the_bundled_model_is_measured_as_a_worker_loads_it(terminal: Terminal) -> None:
     report = measured(
         terminal,

@@ -29,15 +29,17 @@ def comparison(dtype: str, kernels: str) -> Any:
     return json.loads(process.stdout)
 
 
+@pytest.mark.slow
 def test_in_single_precision_images_alone_are_those_of_batches() -> None:
     assert comparison("float32", "sse41") == {"dtype": "float32", "different": []}
 
 
-@pytest.mark.parametrize("kernels", ["own", "avx512"])
+@pytest.mark.parametrize("kernels", ["own", pytest.param("avx512", marks=pytest.mark.slow)])
 def test_in_the_arithmetic_of_this_cpu_images_alone_are_those_of_batches(kernels: str) -> None:
     result: dict[str, Any] = {"dtype": "bfloat16" if HAS_BFLOAT16 else "float32", "different": []}
     assert comparison("auto", kernels) == result
 
 
+@pytest.mark.slow
 def test_with_weights_in_bfloat16_images_alone_are_those_of_batches() -> None:
     assert comparison("bfloat16", "own") == {"dtype": "bfloat16", "different": []}

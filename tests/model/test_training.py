@@ -54,6 +54,7 @@ def training_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, 
     return folder / "data", folder / "out", result.stdout
 
 
+@pytest.mark.slow
 def test_the_chain_ends_in_a_folder_that_draws(training_run: tuple[Path, Path, str]) -> None:
     pipe = UnclipPipeline.from_pretrained(training_run[1])
     pipe.set_progress_bar_config(disable=True)
@@ -62,12 +63,14 @@ def test_the_chain_ends_in_a_folder_that_draws(training_run: tuple[Path, Path, s
     assert np.asarray(image).std() > 1
 
 
+@pytest.mark.slow
 def test_the_loss_of_every_stage_falls(training_run: tuple[Path, Path, str]) -> None:
     for stage in ("clip", "autoencoder", "judge", "upscaler", "prior", "decoder"):
         losses = torch.load(training_run[0] / f"{stage}.pt", weights_only=True)["losses"]
         assert losses[-1] < losses[0], (stage, losses)
 
 
+@pytest.mark.slow
 def test_a_second_run_repeats_nothing(training_run: tuple[Path, Path, str]) -> None:
     stamps = {path: path.stat().st_mtime_ns for path in training_run[0].glob("*.pt")}
     tiny_configuration = configuration.tiny(training_run[0])
