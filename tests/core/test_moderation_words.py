@@ -58,6 +58,12 @@ def test_ordinary_prompts_pass(words: Words, prompt: str) -> None:
     assert categories(words, prompt) == []
 
 
+@pytest.mark.parametrize("prompt", ["_" * 4000 + "ab", "a_" * 2000 + "bc", "a. " * 1300 + "bc", ". " * 2000])
+def test_no_prompt_is_read_for_long(words: Words, prompt: str) -> None:
+    """A pattern with two readings of one character would never end here."""
+    assert categories(words, prompt) == []
+
+
 def test_a_rule_needs_a_term_of_each_list(words: Words) -> None:
     assert categories(words, "the logos of Acme") == ["brand"]
 

@@ -27,8 +27,8 @@ _LOOK_ALIKES = str.maketrans("аеорсухіјѕһԁɡⅼαεορνικτ", "a
 _DIGITS = str.maketrans("013457@$", "oieastas")
 """Digits and signs that are read as letters."""
 
-_SPELLED_OUT = re.compile(r"(?<!\w)(?:\w[\W_]{1,3}){2,}\w(?!\w)")
-"""Single characters with something between them: `n.u.d.e`."""
+_SPELLED_OUT = re.compile(r"(?<![^\W_])(?:[^\W_][\W_]{1,3}){2,}[^\W_](?![^\W_])")
+"""Single letters with something between them: `n.u.d.e`. No character is both, so that no prompt is read for long."""
 
 _CJK = re.compile(r"[぀-ヿ㐀-䶿一-鿿가-힣]")
 _NO_WORD = re.compile(r"[\W_]+")
