@@ -84,10 +84,10 @@ class Report:
 
     @property
     def best(self) -> Batch:
-        """The batch with the largest gain; of equal ones, the smallest."""
-        return max(self.batches, key=lambda batch: (self.gain(batch), -batch.size))
+        """The batch with the largest speedup; of equal ones, the smallest."""
+        return max(self.batches, key=lambda batch: (self.speedup(batch), -batch.size))
 
-    def gain(self, batch: Batch) -> float:
+    def speedup(self, batch: Batch) -> float:
         """Images per second, divided by those of batch 1: the median of the ratios of all rounds."""
         single = self.batches[0].seconds
         return median(batch.size * base / seconds for base, seconds in zip(single, batch.seconds, strict=True))
@@ -280,7 +280,7 @@ def _to_json(report: Report) -> dict[str, Any]:
             {
                 "size": batch.size,
                 "images_per_second": batch.rate,
-                "against_one": report.gain(batch),
+                "against_one": report.speedup(batch),
                 "same_bytes_as_alone": batch.same_bytes,
                 "seconds": batch.seconds,
             }
@@ -306,7 +306,7 @@ def _to_text(report: Report, microbatch_size: int) -> str:
         "",
         *format_table([COLUMNS, *_rows(report)]),
         "",
-        f"Best batch: {report.best.size}, {report.gain(report.best):.2f} times the images per second of batch 1. "
+        f"Best batch: {report.best.size}, {report.speedup(report.best):.2f} times the images per second of batch 1. "
         f"The catalogue's microbatch_size is {microbatch_size}.",
     ]
     if report.out_of_memory_at is not None:
@@ -318,7 +318,7 @@ def _to_text(report: Report, microbatch_size: int) -> str:
     return "\n".join(lines)
 
 
-COLUMNS = ("batch", "images/s", "s/batch", "gain over batch 1", "same bytes as batch 1")
+COLUMNS = ("batch", "images/s", "s/batch", "speedup over batch 1", "same bytes as batch 1")
 
 
 def _rows(report: Report) -> list[tuple[str, ...]]:
@@ -327,7 +327,7 @@ def _rows(report: Report) -> list[tuple[str, ...]]:
         rates = [batch.size / seconds for seconds in batch.seconds]
         rate = f"{batch.rate:.3g} [{min(rates):.3g}..{max(rates):.3g}]"
         is_equal = "yes" if batch.same_bytes else "NO"
-        rows.append((str(batch.size), rate, f"{median(batch.seconds):.3g}", f"{report.gain(batch):.2f}", is_equal))
+        rows.append((str(batch.size), rate, f"{median(batch.seconds):.3g}", f"{report.speedup(batch):.2f}", is_equal))
     return rows
 
 
