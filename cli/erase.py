@@ -71,11 +71,9 @@ def _run(settings: Settings, database: Database, row: ErasureRow) -> ErasureRow:
             if lock.acquire():
                 for _ in eraser.erase(row):
                     pass
-            else:
-                time.sleep(POLL_SECONDS)
             (row,) = database.execute(records.get(row.project_id, row.id))
             if row.finished_at is None:
-                time.sleep(POLL_SECONDS)  # a job in progress ends at its next step
+                time.sleep(POLL_SECONDS)  # a sweep erases, or a job in progress ends at its next step: neither notifies
     except StorageUnavailable as error:
         raise CommandError(f"{error.message} The sweep continues the erasure {row.id}.") from None
     finally:
