@@ -21,6 +21,7 @@ from worker.generation.inputs import Inputs
 from worker.generation.local import Outcome, execute_locally
 from worker.generation.progress import MicrobatchReporter
 from worker.generators.sharing import SEPARATE_IMAGES, SEPARATE_PROMPTS
+from worker.moderation.moderator import Moderator
 
 from .kinds import KINDS, Artist, RecordingReporter, a_diffusers_generator, a_request, artists
 from .pipelines import a_tiny_flux2, a_tiny_sdxl, save_pipeline, warnings_of_diffusers
@@ -107,7 +108,7 @@ def run_microbatch(
         "SAFELIGHT_DATA_DIR": str(place),
         "SAFELIGHT_REDIS_URL": valkey.url,
     }
-    context = Context.open(settings_of(environment))
+    context = Context.open(settings_of(environment), Moderator([]))
     strength = None if next(iter(jobs.values())).image is None else 0.75
     operation = "generation" if strength is None else "edit"
     files = {} if strength is None else {"image": "file_1"}

@@ -20,6 +20,7 @@ from core.tables import jobs as table
 from tests.factories import a_job, a_project, claim, claim_prompts, submit_prompts
 from tests.stack import settings_of
 from worker.generation.context import Context
+from worker.moderation.moderator import Moderator
 
 
 def rank(database: Database, prompt: str) -> float:
@@ -136,11 +137,12 @@ def test_one_claim_in_sixteen_is_a_fair_turn_and_the_first_is_not() -> None:
 
 def test_a_worker_counts_its_claims_for_each_queue(valkey: EmbeddedValkey, database: Database, tmp_path: Path) -> None:
     url = database.engine.url.render_as_string(hide_password=False).replace("+psycopg", "")
-    context = Context.open(
-        settings_of(
-            {"SAFELIGHT_DATABASE_URL": url, "SAFELIGHT_REDIS_URL": valkey.url, "SAFELIGHT_DATA_DIR": str(tmp_path)}
-        )
-    )
+    environment = {
+        "SAFELIGHT_DATABASE_URL": url,
+        "SAFELIGHT_REDIS_URL": valkey.url,
+        "SAFELIGHT_DATA_DIR": str(tmp_path),
+    }
+    context = Context.open(settings_of(environment), Moderator([]))
 
     turns = [(context.count_claim("local"), context.count_claim("openai")) for _ in range(32)]
 

@@ -25,7 +25,8 @@ from worker.moderation.moderator import Moderator
 log = logging.getLogger(__name__)
 
 settings = Settings()
-Moderator.open(settings)  # a word list or a hook that cannot be used ends the worker at its start
+moderator = Moderator.open(settings)
+"""Opened at import: a word list or a hook that cannot be used ends the worker at its start."""
 
 TRANSPORT = {
     "global_keyprefix": KEY_PREFIX,
@@ -66,7 +67,7 @@ def get_context() -> Context:
     """The context of this worker."""
     global context
     if context is None:
-        context = Context.open(settings)
+        context = Context.open(settings, moderator)
     return context
 
 

@@ -84,7 +84,7 @@ class Context:
     _claims: dict[str, Iterator[int]] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, settings: Settings) -> "Context":
+    def open(cls, settings: Settings, moderator: Moderator) -> "Context":
         """Connect a worker to its services. Loads no model and touches no device yet."""
         return cls(
             settings=settings,
@@ -93,7 +93,7 @@ class Context:
             storage=Storage(settings),
             progress=Progress(settings),
             notifier=Notifier(settings),
-            moderator=Moderator.open(settings),
+            moderator=moderator,
             name=f"{socket.gethostname()}:{os.getpid()}",
             health=DeviceHealth(settings),
         )
