@@ -1,6 +1,6 @@
 """`/v1/organization`: usage, costs and limits, in OpenAI's shapes. A key with the scope `admin` sees all projects."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -15,11 +15,11 @@ from api.responses import ERROR, answer
 from core import limits, usage
 from core.errors import InvalidParameter, UnknownParameter
 from core.responses.usage import (
-    CostsBucket,
-    CostsPage,
-    ImagesBucket,
-    ImagesPage,
+    CostsResult,
+    ImagesResult,
     LimitList,
+    Page,
+    ResultT,
     as_csv,
     buckets,
     costs_result,
@@ -140,37 +140,28 @@ async def _rows(context: AppContext, query: UsageQuery) -> Sequence[UsageBucket]
     return rows
 
 
-def _csv(rows: Sequence[UsageBucket], query: UsageQuery) -> Response:
-    headers = {} if query.next_page is None else {"x-next-page": query.next_page}
-    return Response(as_csv(rows), media_type="text/csv", headers=headers)
+async def _respond(context: AppContext, query: UsageQuery, result: Callable[[UsageBucket], ResultT]) -> Response:
+    """A page of usage or costs. result: converts a row."""
+    rows = await _rows(context, query)
+    if query.is_csv:
+        headers = {} if query.next_page is None else {"x-next-page": query.next_page}
+        return Response(as_csv(rows), media_type="text/csv", headers=headers)
+    data = list(buckets(rows, query.start, query.end, query.width, result))
+    return answer(Page(data=data, has_more=query.next_page is not None, next_page=query.next_page))
 
 
-@router.get("/usage/images", summary="Get the usage of images", response_model=ImagesPage, responses=CSV)
+@router.get("/usage/images", summary="Get the usage of images", response_model=Page[ImagesResult], responses=CSV)
 @requires(Scope.READ)
 async def images(context: AppContext, query: Parameters) -> Response:
     """Get images, jobs and device time by minute, hour or day. A key without `admin` sees its own project."""
-    rows = await _rows(context, query)
-    if query.is_csv:
-        return _csv(rows, query)
-    data = [
-        ImagesBucket(start_time=start, end_time=end, results=[images_result(row) for row in group])
-        for start, end, group in buckets(rows, query.start, query.end, query.width)
-    ]
-    return answer(ImagesPage(data=data, has_more=query.next_page is not None, next_page=query.next_page))
+    return await _respond(context, query, images_result)
 
 
-@router.get("/costs", summary="Get the costs of providers", response_model=CostsPage, responses=CSV)
+@router.get("/costs", summary="Get the costs of providers", response_model=Page[CostsResult], responses=CSV)
 @requires(Scope.READ)
 async def costs(context: AppContext, query: Parameters) -> Response:
     """Get what providers charged, by minute, hour or day. A key without `admin` sees its own project."""
-    rows = await _rows(context, query)
-    if query.is_csv:
-        return _csv(rows, query)
-    data = [
-        CostsBucket(start_time=start, end_time=end, results=[costs_result(row) for row in group])
-        for start, end, group in buckets(rows, query.start, query.end, query.width)
-    ]
-    return answer(CostsPage(data=data, has_more=query.next_page is not None, next_page=query.next_page))
+    return await _respond(context, query, costs_result)
 
 
 @router.get("/limits", summary="Get your limits", response_model=LimitList)

@@ -2,10 +2,10 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
@@ -46,38 +46,23 @@ class CostsResult(BaseModel):
     api_key_id: str | None
 
 
-class ImagesBucket(BaseModel):
-    """What was used within a time."""
+ResultT = TypeVar("ResultT", ImagesResult, CostsResult)
+
+
+class Bucket(BaseModel, Generic[ResultT]):
+    """What was used or charged within a time."""
 
     object: Literal["bucket"] = "bucket"
     start_time: int
     end_time: int
-    results: list[ImagesResult]
+    results: list[ResultT]
 
 
-class CostsBucket(BaseModel):
-    """What was charged within a time."""
-
-    object: Literal["bucket"] = "bucket"
-    start_time: int
-    end_time: int
-    results: list[CostsResult]
-
-
-class ImagesPage(BaseModel):
+class Page(BaseModel, Generic[ResultT]):
     """A page of buckets. Get the next page with `page=<next_page>`."""
 
     object: Literal["page"] = "page"
-    data: list[ImagesBucket]
-    has_more: bool
-    next_page: str | None
-
-
-class CostsPage(BaseModel):
-    """A page of buckets. Get the next page with `page=<next_page>`."""
-
-    object: Literal["page"] = "page"
-    data: list[CostsBucket]
+    data: list[Bucket[ResultT]]
     has_more: bool
     next_page: str | None
 
@@ -120,15 +105,19 @@ def costs_result(row: UsageBucket) -> CostsResult:
 
 
 def buckets(
-    rows: Iterable[UsageBucket], start: datetime, end: datetime, width: timedelta
-) -> Iterator[tuple[int, int, list[UsageBucket]]]:
-    """The start, end and rows of each bucket, also of those without rows."""
-    by_time: dict[int, list[UsageBucket]] = {}
+    rows: Iterable[UsageBucket],
+    start: datetime,
+    end: datetime,
+    width: timedelta,
+    result: Callable[[UsageBucket], ResultT],
+) -> Iterator[Bucket[ResultT]]:
+    """All buckets of a time, also those without rows. result: converts a row."""
+    by_time: dict[int, list[ResultT]] = {}
     for row in rows:
-        by_time.setdefault(int(row.started_at.timestamp()), []).append(row)
+        by_time.setdefault(int(row.started_at.timestamp()), []).append(result(row))
     begin, seconds = int(start.timestamp()), int(width.total_seconds())
     for time in range(begin, int(end.timestamp()), seconds):
-        yield time, time + seconds, by_time.get(time, [])
+        yield Bucket(start_time=time, end_time=time + seconds, results=by_time.get(time, []))
 
 
 CSV_COLUMNS = (
