@@ -1,5 +1,6 @@
 """Jobs in the database, brought to a state by the verbs themselves."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,6 +14,7 @@ from core.ids import new_id
 from core.jobs import NewJob, StoredImage
 from core.parameters import ResolvedParameters
 from core.rows import JobRow
+from core.scopes import DEFAULT_SCOPES, Scope
 from core.status import JobStatus
 from core.tables import DEFAULT_PROJECT, job_events
 from core.tables import jobs as table
@@ -50,6 +52,18 @@ def an_image(job_id: str, index: int = 0) -> StoredImage:
         id=new_id("img"), index=index, seed=7 + index, storage_key=f"jobs/{job_id}/{uuid4().hex}/{index}.png",
         media_type="image/png", width=64, height=64, bytes=100, sha256="0" * 64, receipt={"device": "cpu"},
     )  # fmt: skip
+
+
+def a_key(
+    database: Database,
+    project_id: str = DEFAULT_PROJECT,
+    scopes: Sequence[Scope] = DEFAULT_SCOPES,
+    expires_in: timedelta | None = None,
+) -> str:
+    """A new API key of a project."""
+    key = keys.new_key()
+    database.execute(keys.add(key, project_id, "a test's", scopes, expires_in))
+    return key
 
 
 def a_project(database: Database, name: str) -> str:

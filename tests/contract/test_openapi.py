@@ -22,6 +22,7 @@ from cli.local.embedded import EmbeddedValkey
 from core import keys
 from core.settings import Settings
 from core.tables import DEFAULT_PROJECT, webhook_endpoints
+from tests.factories import a_key
 from tests.images import an_image, encode
 from tests.processes import python
 from tests.stack import Stack, body
@@ -98,9 +99,7 @@ def test_with_keys_on_nobody_is_answered_without_one_or_shown_what_is_anothers(
 
 def key_to(stack: Stack, project_id: str) -> str:
     """What a client of a project says."""
-    key = keys.new_key()
-    stack.database.execute(keys.add(key, project_id, "a test's"))
-    return f"Bearer {key}"
+    return f"Bearer {a_key(stack.database, project_id)}"
 
 
 def known_to(stack: Stack) -> dict[str, list[str]]:

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from cli.panel import print_panel
 from core import keys
 from core.settings import Settings
-from core.tables import DEFAULT_PROJECT
 from tests.edge.wire import JOB, Answer, exchange, request
+from tests.factories import a_key
 from tests.processes import Process
 from tests.stack import Stack, free_port
 
@@ -72,8 +72,7 @@ def test_what_comes_from_elsewhere_is_refused_and_told_why(safelight: Stack, cas
 
 @pytest.mark.parametrize("case", ["DNS rebinding", "Via"])
 def test_what_comes_from_elsewhere_is_answered_with_a_key(safelight: Stack, case: str) -> None:
-    key = keys.new_key()
-    safelight.database.execute(keys.add(key, DEFAULT_PROJECT, "a test's"))
+    key = a_key(safelight.database)
     lines, *_ = REFUSED[case]
 
     assert submit(safelight.port, *lines, f"Authorization: Bearer {key}").status == 202
@@ -158,8 +157,7 @@ def test_no_redirect_follows_the_host_of_a_request(proxied: int, safelight: Stac
 
 
 def test_a_location_begins_with_the_path_of_a_proxy(proxied: int, safelight: Stack) -> None:
-    key = keys.new_key()
-    safelight.database.execute(keys.add(key, DEFAULT_PROJECT, "a test's"))
+    key = a_key(safelight.database)
 
     answer = submit(proxied, f"Authorization: Bearer {key}")
 

@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from cli.local.embedded import EmbeddedValkey
-from core import keys
+from tests.factories import a_key, a_project
 from tests.images import an_image, data_url, encode
 from tests.receiver import Receiver, hang
 from tests.stack import Stack, body
@@ -62,9 +62,7 @@ def projects(directory: Path, fresh_database: Callable[[], str], valkey: Embedde
 
 
 def client(stack: Stack, name: str) -> httpx.Client:
-    (project_id,) = stack.database.execute(keys.add_project(name))
-    key = keys.new_key()
-    stack.database.execute(keys.add(key, project_id, name))
+    key = a_key(stack.database, a_project(stack.database, name))
     limits = httpx.Limits(max_connections=200)
     headers = {"authorization": f"Bearer {key}"}
     return httpx.Client(base_url=stack.url, headers=headers, timeout=PATIENCE, limits=limits)

@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from cli.local.embedded import EmbeddedValkey
-from core import keys, limits
+from core import limits
 from core.tables import jobs
-from tests.factories import a_project
+from tests.factories import a_key, a_project
 from tests.stack import Stack, free_port
 from tests.waiting import PATIENCE
 
@@ -29,8 +29,8 @@ def test_fifty_submitters_at_three_processes_fill_a_limit_exactly(
         ports = [free_port() for _ in range(PROCESSES)]
         for port in ports:
             stack.api(port)
-        project_id, key = a_project(stack.database, "crowd"), keys.new_key()
-        stack.database.execute(keys.add(key, project_id, "crowd"))
+        project_id = a_project(stack.database, "crowd")
+        key = a_key(stack.database, project_id)
         stack.database.execute(limits.change(project_id, {name: float(limit)}))  # a job of `elsewhere` takes a second
 
         def submit(number: int) -> list[tuple[int, str]]:

@@ -19,10 +19,10 @@ from api.app import create_app
 from cli.local.embedded import EmbeddedValkey
 from core import keys
 from core.batches.requests import OPERATIONS
-from core.scopes import Scope
 from core.settings import Settings
 from core.tables import DEFAULT_PROJECT, jobs
 from core.tables.base import metadata
+from tests.factories import a_key
 from tests.hostile.openapi import Document, Place, with_value
 from tests.images import an_image, encode
 from tests.stack import Stack, body
@@ -93,9 +93,7 @@ def tenants(directory: Path, fresh_database: Callable[[], str], valkey: Embedded
 
 
 def client(stack: Stack, project_id: str) -> httpx.Client:
-    key = keys.new_key()
-    scopes = [scope for scope in Scope if scope is not Scope.ADMIN]
-    stack.database.execute(keys.add(key, project_id, MARK, scopes))
+    key = a_key(stack.database, project_id)
     return httpx.Client(base_url=stack.url, headers={"authorization": f"Bearer {key}"}, timeout=PATIENCE)
 
 

@@ -4,7 +4,7 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from http.client import HTTPResponse
 from typing import Any
@@ -19,9 +19,10 @@ from api.app import create_app
 from api.authentication import scope_of
 from cli.main import app as command_line
 from core import keys
-from core.scopes import DEFAULT_SCOPES, Scope
+from core.scopes import Scope
 from core.settings import Settings
 from core.tables import DEFAULT_PROJECT, api_keys
+from tests.factories import a_key
 from tests.images import an_image, encode
 from tests.stack import Stack, body
 from tests.waiting import PATIENCE, until
@@ -31,20 +32,9 @@ MINUTE = timedelta(minutes=1)
 SMALL = {"prompt": "x", "size": "64x64"}
 
 
-def key_for(
-    stack: Stack,
-    project_id: str = DEFAULT_PROJECT,
-    scopes: Sequence[Scope] = DEFAULT_SCOPES,
-    expires_in: timedelta | None = None,
-) -> str:
-    key = keys.new_key()
-    stack.database.execute(keys.add(key, project_id, "a test's", scopes, expires_in))
-    return key
-
-
 @pytest.fixture
 def ada(guarded: Stack) -> Iterator[httpx.Client]:
-    with client(guarded, key_for(guarded, DEFAULT_PROJECT)) as http_client:
+    with client(guarded, a_key(guarded.database, DEFAULT_PROJECT)) as http_client:
         yield http_client
 
 
@@ -101,7 +91,7 @@ def test_every_route_needs_a_scope_that_the_key_has(guarded: Stack) -> None:
 
     for scope in Scope:
         others = [other for other in Scope if other is not scope]
-        key = f"authorization: Bearer {key_for(guarded, scopes=others)}\r\ncontent-length: 9999999999999"
+        key = f"authorization: Bearer {a_key(guarded.database, scopes=others)}\r\ncontent-length: 9999999999999"
         for method, path in [(method, path) for method, path, needed in guarded_routes() if needed is scope]:
             status, error = refusal(guarded, method, path, key)
             assert (status, error["type"], error["code"]) == (403, "permission_error", "insufficient_scope"), path
@@ -132,7 +122,7 @@ def test_a_key_of_an_earlier_version_has_all_scopes_but_admin(guarded: Stack) ->
 
 
 def test_a_key_expires(guarded: Stack) -> None:
-    with client(guarded, key_for(guarded, expires_in=timedelta(seconds=1))) as guest:
+    with client(guarded, a_key(guarded.database, expires_in=timedelta(seconds=1))) as guest:
         assert guest.get("/v1/jobs").status_code == 200
         until(lambda: guest.get("/v1/jobs").status_code == 401)
 
@@ -141,7 +131,7 @@ def test_the_last_use_of_a_key_is_recorded_a_moment_later(guarded: Stack) -> Non
     def last_use() -> datetime | None:
         return guarded.database.execute(keys.list_keys())[-1].last_used_at
 
-    with client(guarded, key_for(guarded)) as guest:
+    with client(guarded, a_key(guarded.database)) as guest:
         assert last_use() is None
         guest.get("/v1/jobs")
         until(last_use)
@@ -172,7 +162,7 @@ def test_the_command_creates_lists_and_revokes_keys(guarded: Stack) -> None:
 
 
 def test_jobs_and_batches_say_which_key_submitted_them(guarded: Stack, safelight: Stack) -> None:
-    with client(guarded, key_for(guarded)) as guest:
+    with client(guarded, a_key(guarded.database)) as guest:
         key_id = guarded.database.execute(keys.list_keys())[-1].id
         job = body(guest.post("/v1/jobs", json=SMALL))
         by_prompts = body(guest.post("/v1/batches", json={"prompts": ["x"], "size": "64x64"}))
@@ -203,7 +193,7 @@ def test_another_projects_things_do_not_exist(guarded: Stack, ada: httpx.Client)
     file = body(ada.post("/v1/files", data={"purpose": "vision"}, files={"file": ("a.png", encode(an_image()))}))
     (project,) = guarded.database.execute(keys.add_project("eve"))
 
-    with client(guarded, key_for(guarded, project)) as eve:
+    with client(guarded, a_key(guarded.database, project)) as eve:
         statuses = [
             eve.get(f"/v1/files/{file['id']}"),
             eve.get(f"/v1/files/{file['id']}/content"),
@@ -234,7 +224,7 @@ def test_another_projects_things_do_not_exist(guarded: Stack, ada: httpx.Client)
 
 
 def test_the_database_keeps_no_key(guarded: Stack) -> None:
-    key = key_for(guarded, DEFAULT_PROJECT)
+    key = a_key(guarded.database, DEFAULT_PROJECT)
 
     rows = guarded.database.execute(keys.list_keys())
 

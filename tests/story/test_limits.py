@@ -19,7 +19,7 @@ from cli.main import app as command_line
 from core import keys, limits
 from core.scopes import ALL_SCOPES
 from core.tables import jobs as jobs_table
-from tests.factories import a_project
+from tests.factories import a_key, a_project
 from tests.stack import Stack, body
 from tests.waiting import PATIENCE, until
 
@@ -184,8 +184,7 @@ def test_usage_is_shown_by_model_to_its_project_and_to_an_operator(service: Stac
 
 def test_a_key_without_admin_sees_its_own_project_only(service: Stack, new_tenant: NewTenant) -> None:
     tenant = new_tenant("curious")
-    key = keys.new_key()
-    service.database.execute(keys.add(key, tenant.project_id, "reader"))
+    key = a_key(service.database, tenant.project_id)
 
     query: Query = {"start_time": int(time.time()) - 60, "project_ids": "proj_other", "group_by": "project_id"}
     headers = {"authorization": f"Bearer {key}"}

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from core import keys
 from core.clock import NOW
-from core.tables import DEFAULT_PROJECT, api_keys
+from core.tables import api_keys
+from tests.factories import a_key
 from tests.stack import Stack, body, closed_port, free_port
 from tests.waiting import PATIENCE, until
 
@@ -31,8 +32,7 @@ def stack(guarded: Stack) -> Stack:
 
 def new_client(stack: Stack, port: int | None = None) -> httpx.Client:
     """A client with a key of its own."""
-    key = keys.new_key()
-    stack.database.execute(keys.add(key, DEFAULT_PROJECT, "a test's"))
+    key = a_key(stack.database)
     url = f"http://127.0.0.1:{port or stack.port}"
     return httpx.Client(base_url=url, headers={"authorization": f"Bearer {key}"}, timeout=PATIENCE)
 
