@@ -1,6 +1,7 @@
 """Encoding: no prompt, format or size loses an image, and a full disk is an error of the storage."""
 
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from worker.generation.encode import MAX_PROMPT_BYTES, encode, xmp
 FORMATS = ("png", "webp", "jpeg")
 MAX_SEGMENT_BYTES = 65_533 - 29  # of JPEG, less the name of the segment
 LONG = 32_000
+FORBIDDEN = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 
 
 def description(packet: bytes) -> str:
@@ -41,13 +43,16 @@ def test_every_prompt_fits_into_every_format(
 ) -> None:
     packet = xmp(prompt, "a-model", 7)
     assert len(packet) <= MAX_SEGMENT_BYTES
-    data = encode(Image.new("RGB", (width, height), "red"), output_format, compression, packet)
+    infotext = f"{prompt}\nSteps: 5, Sampler: Default, Seed: 7"
+    data = encode(Image.new("RGB", (width, height), "red"), output_format, compression, packet, infotext)
     with Image.open(io.BytesIO(data)) as image:
         image.load()
         assert (image.format, image.size) == (output_format.upper(), (width, height))
         written = image.info.get("XML:com.adobe.xmp") or image.info["xmp"].decode()
+        text = image.info.get("parameters")
     assert written.encode() == packet
     description(packet)
+    assert text == (FORBIDDEN.sub("\ufffd", infotext) if output_format == "png" else None)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 An XMP packet declares that the image is generated: IPTC's digital source type `trainedAlgorithmicMedia`, as the IPTC
 Photo Metadata Standard 2025.1 requires. It also contains the prompt, the model and the seed. A prompt that the packet
 cannot hold is changed there, not refused: characters that XML forbids are replaced, and a long prompt is shortened.
-`SAFELIGHT_EMBED_METADATA=false` omits the packet.
+A PNG also has the infotext that AUTOMATIC1111's webui writes, because most tools of its users read only that.
+`SAFELIGHT_EMBED_METADATA=false` omits both.
 """
 
 import io
@@ -13,6 +14,8 @@ from xml.sax.saxutils import escape, quoteattr
 
 from PIL.Image import Image
 from PIL.PngImagePlugin import PngInfo
+
+from core.infotext import CHUNK
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
@@ -52,15 +55,18 @@ def _xml_text(prompt: str) -> str:
     return escape(text[:end]) + "…"
 
 
-def encode(image: Image, output_format: str, compression: int | None, packet: bytes | None) -> bytes:
+def encode(
+    image: Image, output_format: str, compression: int | None, packet: bytes | None, infotext: str | None = None
+) -> bytes:
     """An image as the bytes of a file.
 
     compression: quality of webp and jpeg, 0-100, by default 90; png is lossless. packet: XMP, or None for none.
+    infotext: of a png (`core/infotext.py`), or None for none.
     """
     buffer = io.BytesIO()
     options: dict[str, Any] = {}
     if output_format == "png":
-        options = {"compress_level": PNG_LEVEL, "pnginfo": _png_info(packet)}
+        options = {"compress_level": PNG_LEVEL, "pnginfo": _png_info(packet, infotext)}
     else:
         options = {"quality": 90 if compression is None else compression}
         if packet is not None:
@@ -69,8 +75,10 @@ def encode(image: Image, output_format: str, compression: int | None, packet: by
     return buffer.getvalue()
 
 
-def _png_info(packet: bytes | None) -> PngInfo:
+def _png_info(packet: bytes | None, infotext: str | None) -> PngInfo:
     info = PngInfo()
+    if infotext is not None:
+        info.add_text(CHUNK, _FORBIDDEN.sub("\ufffd", infotext))
     if packet is not None:
         info.add_itxt("XML:com.adobe.xmp", packet.decode(), zip=False)
     return info

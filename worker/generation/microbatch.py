@@ -35,6 +35,7 @@ from core.generation_errors import (
 )
 from core.ids import new_id
 from core.images import decode
+from core.infotext import infotext
 from core.jobs import StoredImage
 from core.parameters import ResolvedParameters, rules
 from core.rows import JobRow
@@ -242,8 +243,11 @@ def store_image(
     began = time.thread_time()
     image = postprocess_image(image, job)
     parameters = job.parameters.of_image(index)
-    packet = xmp(job.prompt, job.model, parameters.seed) if context.settings.embed_metadata else None
-    data = encode_image(image, parameters, packet)
+    packet = text = None
+    if context.settings.embed_metadata:
+        packet = xmp(job.prompt, job.model, parameters.seed)
+        text = infotext(job.prompt, job.model, job.operation, parameters)
+    data = encode_image(image, parameters, packet, text)
     processing_seconds = round(time.thread_time() - began, 4)
     key = image_key(job.id, microbatch.lease, index, parameters.output_format)
     media_type = MEDIA_TYPES[parameters.output_format]
@@ -267,10 +271,10 @@ def store_image(
     )
 
 
-def encode_image(image: Image, parameters: ResolvedParameters, packet: bytes | None) -> bytes:
+def encode_image(image: Image, parameters: ResolvedParameters, packet: bytes | None, text: str | None) -> bytes:
     """An image as the bytes of a file. Raises PostprocessFailed."""
     try:
-        return encode(image, parameters.output_format, parameters.output_compression, packet)
+        return encode(image, parameters.output_format, parameters.output_compression, packet, text)
     except (ValueError, OSError, MemoryError) as error:  # Pillow's errors for what it cannot do
         name = parameters.output_format
         raise PostprocessFailed(f"The image could not be encoded as {name}: {error}") from error
