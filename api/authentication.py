@@ -12,7 +12,6 @@ from fastapi import Depends, Request
 from api.audit import event_of
 from api.callers import Caller as Caller
 from api.context import Context
-from api.open_requests import OpenRequest
 from core import audit, keys
 from core.audit import AuditType
 from core.errors import InsufficientScope, Unauthorized
@@ -64,8 +63,7 @@ async def _identify(request: Request, scope: Scope) -> Caller:
     if scheme.lower() != "bearer" or not key.startswith(keys.PREFIX):
         raise Unauthorized
     entry = await context.callers.identify(key)
-    open_request: OpenRequest = request.scope["open_request"]
-    open_request.join(entry.requests, scope)
+    context.callers.begin(entry, request.scope["open_request"], scope)
     return entry.caller
 
 

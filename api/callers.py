@@ -17,7 +17,7 @@ from typing import TypeVar
 from api.open_requests import OpenRequest
 from core import keys
 from core.db import UNAVAILABLE, AsyncDatabase
-from core.errors import Unauthorized, first_line
+from core.errors import TooManyOpenRequests, Unauthorized, first_line
 from core.rows import ValidKey
 from core.scopes import Scope
 
@@ -74,8 +74,10 @@ class KeyEntry:
 class Callers:
     """The keys in use."""
 
-    def __init__(self, database: AsyncDatabase) -> None:
+    def __init__(self, database: AsyncDatabase, max_project_requests: int) -> None:
         self._database = database
+        self._max_project_requests = max_project_requests
+        self._project_requests: dict[str, set[OpenRequest]] = {}
         self._entries: dict[bytes, KeyEntry] = {}
         self._reads: dict[bytes, list[asyncio.Future[None]]] = {}
         self._reader: asyncio.Task[None] | None = None
@@ -93,6 +95,17 @@ class Callers:
                 raise Unauthorized
         entry.used_at = now
         return entry
+
+    def begin(self, entry: KeyEntry, request: OpenRequest, scope: Scope) -> None:
+        """Count a request of a key, and of its project, until it ends. Raises TooManyOpenRequests."""
+        project_id = entry.caller.project_id
+        project_requests = self._project_requests.setdefault(project_id, set())
+        if len(project_requests) >= self._max_project_requests:
+            raise TooManyOpenRequests(
+                f"This project has {self._max_project_requests} requests in progress; nothing was stored. Close event "
+                "streams that are no longer read, or use webhooks."
+            )
+        request.join(scope, entry.requests, project_requests)
 
     async def close(self) -> None:
         """Stop reading, and write the last use of the keys."""
@@ -158,6 +171,9 @@ class Callers:
         while self._entries:
             await asyncio.sleep(POLL_SECONDS)
             now = time.monotonic()
+            self._project_requests = {
+                project: requests for project, requests in self._project_requests.items() if requests
+            }
             for key_hash, entry in list(self._entries.items()):
                 is_idle = now - entry.used_at > IDLE_SECONDS and not entry.requests
                 if now >= entry.expires_at or is_idle:

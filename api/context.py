@@ -56,7 +56,7 @@ class Context:
             settings=settings,
             catalog=load_catalog(settings.catalog_path).available(settings),
             database=database,
-            callers=Callers(database),
+            callers=Callers(database, settings.max_project_requests),
             refused_keys=RefusedKeys(database),
             limits=limits,
             submission=Submission(database, limits),

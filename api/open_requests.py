@@ -26,7 +26,7 @@ class OpenRequest:
 
     def __init__(self, task: asyncio.Task[object], is_reading: bool) -> None:
         self.key_scope: KeyScope | None = None
-        self.key_requests: set[OpenRequest] | None = None
+        self._groups: tuple[set[OpenRequest], ...] = ()
         self.has_ended = False
         self.content_type: str | None = None
         self._task = task
@@ -37,15 +37,16 @@ class OpenRequest:
         """Whether the response has started."""
         return self.content_type is not None
 
-    def join(self, key_requests: "set[OpenRequest]", key_scope: KeyScope) -> None:
-        """Belong to the requests of a key until the request ends."""
-        self.key_scope, self.key_requests = key_scope, key_requests
-        key_requests.add(self)
+    def join(self, key_scope: KeyScope, *groups: "set[OpenRequest]") -> None:
+        """Belong to the requests of a key, and of its project, until the request ends."""
+        self.key_scope, self._groups = key_scope, groups
+        for requests in groups:
+            requests.add(self)
 
     def leave(self) -> None:
         """Belong to no key any more."""
-        if self.key_requests is not None:
-            self.key_requests.discard(self)
+        for requests in self._groups:
+            requests.discard(self)
 
     def end(self) -> None:
         """The key has ended: interrupt the request, or refuse it at its next wait or response."""

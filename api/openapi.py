@@ -20,9 +20,12 @@ from api.authentication import scope_of
 EVERYWHERE = {
     "400": "The request is not valid; `param` names the field.",
     "401": "The API key is missing or not valid.",
+    "421": "Requests need no API key, and the `Host` is not a name of this machine.",
+    "429": "The project or API key has sent too many requests, or has too many in progress.",
     "503": "The database or the image store is not available.",
 }
 WITH_A_BODY = {
+    "408": "The body did not arrive in time.",
     "413": "The body is larger than the server accepts.",
     "415": "The body has a content type that this call does not read.",
 }

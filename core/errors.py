@@ -26,6 +26,7 @@
     ├── InsufficientQuota           429  a quota per day or month is used; a retry does not help
     ├── TooManyWebhookTests         429
     ├── TooManyUploads              429
+    ├── TooManyOpenRequests         429
     ├── HeadersTooLarge             431
     ├── QueueFull                   429  a synchronous call could not be answered in time
     ├── RequestTimeout              504  a synchronous call waited too long; the job continues
@@ -262,6 +263,15 @@ class TooManyUploads(SafelightError):
     status = 429
     type = "rate_limit_error"
     code = "too_many_uploads"
+    retryable = True
+
+
+class TooManyOpenRequests(SafelightError):
+    """The project has its maximum number of requests in progress; nothing was stored, try again."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "too_many_open_requests"
     retryable = True
 
 

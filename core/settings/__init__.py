@@ -135,8 +135,12 @@ class Settings(LimitSettings, ModerationSettings, WebhookSettings, GeneratorSett
     )
     max_crashes: Annotated[int, Ge(1), Le(100)] = Field(
         3,
-        description="Number of worker crashes after which a job fails with the code `poison_job`, and of failed "
-        "attempts to read or finish a batch after which it fails with the code `batch_processing_failed`.",
+        description="Number of worker crashes after which a job fails with the code `poison_job`.",
+    )
+    max_batch_attempts: Annotated[int, Ge(1), Le(100)] = Field(
+        2,
+        description="Number of failed attempts to read or finish a batch after which it fails with the code "
+        "`batch_processing_failed`.",
     )
     retry_delay: Duration = Field(
         timedelta(seconds=2), description="Delay before the first retry; it doubles with each retry."

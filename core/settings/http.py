@@ -56,6 +56,12 @@ class HttpSettings(BaseSettings):
         description="Maximum number of open connections per API process; less if the process may open fewer files. "
         "When they are in use, a new connection replaces a waiting one; `/healthz` and `/readyz` are always answered.",
     )
+    max_project_requests: Annotated[int, Ge(1)] = Field(
+        500,
+        description="Maximum number of requests of a project in progress per API process, long polls and event streams "
+        "among them. Less than `max_connections`, so that a project cannot use all connections. Without API keys it "
+        "has no effect.",
+    )
     max_header_bytes: Annotated[int, Ge(1024)] = Field(
         32_768, description="Maximum size of a request's line and headers."
     )

@@ -38,7 +38,7 @@ from tests.waiting import until
 
 def test_a_processor_killed_while_it_reads_leaves_all_of_the_batch_to_the_next(own: Stack) -> None:
     own.api()
-    own.environment["SAFELIGHT_MAX_CRASHES"] = "9"
+    own.environment["SAFELIGHT_MAX_BATCH_ATTEMPTS"] = "9"
     own.submit(model="elsewhere")
     batch_id = submit_file(own, LINES, model="elsewhere")
 
@@ -67,17 +67,17 @@ def test_a_batch_that_ends_its_processor_each_time_fails_and_delays_no_other(own
     other_batch = submit_file(own, 5, model="elsewhere")
     processor, statuses = own.sweep(), []
 
-    for _ in range(own.settings.max_crashes):
+    for _ in range(own.settings.max_batch_attempts):
         with row_lock(own, poisoned_batch, 10):
             kill_at_statement(own, processor, "COPY jobs")
         statuses.append((batch_status(own, poisoned_batch), batch_status(own, other_batch)))
         processor = next_processor(own)
     batch = until_batch(own, poisoned_batch)
 
-    assert statuses == [("validating", "validating"), ("validating", "in_progress"), ("validating", "in_progress")]
+    assert statuses == [("validating", "validating"), ("validating", "in_progress")]
     (error,) = batch["errors"]["data"]
     assert (batch["status"], error["code"], error["line"]) == ("failed", "batch_processing_failed", None)
-    assert error["message"] == "3 attempts of reading its lines failed; the log of the sweep has the reason."
+    assert error["message"] == "2 attempts of reading its lines failed; the log of the sweep has the reason."
     assert batch_event_types(own, poisoned_batch) == ["validating", "failed"]
     assert job_indexes(own, poisoned_batch) == []
     assert job_indexes(own, other_batch) == list(range(5))
@@ -108,9 +108,8 @@ def test_a_batch_that_fails_in_another_way_each_time_fails_with_a_reason(own: St
     own.database.execute(broken_job.values(status="completed", finished_at=sa.func.now(), parameters=[1]))
     own.sweep()
 
-    for attempt in (1, 2):
-        until(lambda: [batch_row(own, name).attempts for name in (unreadable, unwritable)] == [attempt] * 2)  # noqa: B023 - called at once
-        end_leases(own)
+    until(lambda: [batch_row(own, name).attempts for name in (unreadable, unwritable)] == [1, 1])
+    end_leases(own)
 
     for batch_id, work in ((unreadable, "reading its lines"), (unwritable, "writing its output files")):
         batch = until_batch(own, batch_id)
@@ -154,7 +153,7 @@ def test_a_processor_killed_while_it_stops_5000_jobs_leaves_the_rest_to_the_next
 
 def test_a_processor_killed_while_it_writes_leaves_one_pair_of_files(own: Stack) -> None:
     own.api()
-    own.environment["SAFELIGHT_MAX_CRASHES"] = "9"
+    own.environment["SAFELIGHT_MAX_BATCH_ATTEMPTS"] = "9"
     requests = [{"prompt": f"cat {n}", "size": "64x64"} for n in range(6)]
     requests[2] = {"prompt": "b", "model": "elsewhere", "size": "64x64"}
     batch_id = submit_batch(own, requests=requests, response_format="b64_json")["id"]

@@ -25,6 +25,8 @@ from tests.waiting import PATIENCE, until
 
 Query = dict[str, str | int | float | bool | Sequence[str | int | float | bool | None] | None]
 
+MAX_PROJECT_REQUESTS = 30
+
 SMALL = {"prompt": "x", "size": "64x64", "model": "elsewhere"}
 
 
@@ -32,7 +34,7 @@ SMALL = {"prompt": "x", "size": "64x64", "model": "elsewhere"}
 def service(directory: Path, fresh_database: Callable[[], str], valkey: EmbeddedValkey) -> Iterator[Stack]:
     """A Safelight that requires keys."""
     with Stack(directory / "limits", fresh_database(), valkey.url, SAFELIGHT_AUTH="on") as stack:
-        stack.api()
+        stack.api(SAFELIGHT_MAX_PROJECT_REQUESTS=str(MAX_PROJECT_REQUESTS))
         stack.worker()
         stack.sweep()
         yield stack
@@ -233,3 +235,20 @@ def test_the_command_line_sets_and_shows_limits_and_usage(
     until(lambda: body(tenant.client.get("/v1/organization/limits"))["data"])
     (limit,) = body(tenant.client.get("/v1/organization/limits"))["data"]
     assert limit["limits"]["jobs"] == 5
+
+
+def test_a_project_that_keeps_event_streams_open_leaves_connections_to_others(new_tenant: NewTenant) -> None:
+    watcher, other = new_tenant("watcher"), new_tenant("reader")
+    job_id = body(watcher.submit())["id"]
+    with ExitStack() as exits:
+        for _ in range(MAX_PROJECT_REQUESTS):
+            stream = exits.enter_context(watcher.client.stream("GET", f"/v1/jobs/{job_id}/events"))
+            assert stream.status_code == 200
+
+        refusal = watcher.submit()
+
+        assert (refusal.status_code, error(refusal)["code"]) == (429, "too_many_open_requests")
+        assert refusal.headers["retry-after"] == "1"
+        assert "30 requests in progress" in error(refusal)["message"]
+        assert other.submit().status_code == 202
+    until(lambda: watcher.submit().status_code == 202)

@@ -137,7 +137,7 @@ class BatchProcessor:
     def _attempt(self, lease: BatchLease) -> BatchRow | None:
         """The row of a batch that was read, finished or failed. None: it is tried again."""
         batch = lease.batch
-        if batch.attempts > self._settings.max_crashes:  # the attempts before ended this process
+        if batch.attempts > self._settings.max_batch_attempts:  # the attempts before ended this process
             return self._fail(lease)
         try:
             return self.read_batch(lease) if batch.status == BatchStatus.VALIDATING else self.finish(lease)
@@ -147,14 +147,16 @@ class BatchProcessor:
             if isinstance(error, (*UNAVAILABLE, StorageUnavailable)) and not is_statement_timeout(error):
                 raise
             # Whatever it was, it concerns this batch alone; its lease delays it behind the others.
-            log.exception("batch %s failed in attempt %d of %d", batch.id, batch.attempts, self._settings.max_crashes)
-            return self._fail(lease) if batch.attempts >= self._settings.max_crashes else None
+            log.exception(
+                "batch %s failed in attempt %d of %d", batch.id, batch.attempts, self._settings.max_batch_attempts
+            )
+            return self._fail(lease) if batch.attempts >= self._settings.max_batch_attempts else None
 
     def _fail(self, lease: BatchLease) -> BatchRow:
         batch = lease.batch
         counts = {row.status: row.jobs for row in self._database.execute(batches.count_jobs(batch.id))}
         work = "reading its lines" if batch.status == BatchStatus.VALIDATING else "writing its output files"
-        attempts = self._settings.max_crashes
+        attempts = self._settings.max_batch_attempts
         error = BatchProcessingFailed(f"{attempts} attempts of {work} failed; the log of the sweep has the reason.")
         log.error("batch %s fails: %s", batch.id, error.message)
         return self._execute(batches.fail(batch.id, lease.token, line_error(None, error), counts))
