@@ -141,6 +141,8 @@ def check(url: str, rules: EgressRules) -> httpx.URL:
     address = _address(host)
     if address is None and _looks_numeric(host):
         raise DestinationRefused("must not have a number as its host; write the address as a.b.c.d")
+    if destination.port is not None and not 1 <= destination.port <= 65_535:
+        raise DestinationRefused("must have a port from 1 to 65535")
     port = destination.port or (443 if destination.scheme == "https" else 80)
     if address is None and (host == "localhost" or host.endswith(".localhost")):
         address = ipaddress.IPv4Address("127.0.0.1")
