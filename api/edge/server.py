@@ -1,6 +1,7 @@
 """The HTTP server: uvicorn, with limits for each connection and for all of them together."""
 
 import asyncio
+import gc
 import logging
 import sys
 
@@ -59,6 +60,8 @@ def run(settings: Settings) -> None:
             config.open_connections.limit,
         )
     use_directory(settings.data_dir)
+    gc.freeze()  # modules, routes and schemas stay: no later collection looks at them
+    gc.enable()
     server = EdgeServer(config)
     try:
         server.run()
