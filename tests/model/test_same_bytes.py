@@ -1,4 +1,7 @@
-"""The bytes of an image do not depend on its batch, whatever kernels a CPU has: oneDNN and ATen are restricted here."""
+"""The bytes of an image do not depend on its batch, whatever kernels a CPU has: oneDNN and ATen are restricted here.
+
+In this CPU's own arithmetic a story checks it through the API with each run (tests/story/test_bundled_model.py).
+"""
 
 import json
 import os
@@ -11,6 +14,8 @@ import pytest
 import core
 from tests.processes import python
 from worker.generators.unclip.precision import HAS_BFLOAT16
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(core.__file__).parent.parent
 KERNELS = {
@@ -29,17 +34,15 @@ def comparison(dtype: str, kernels: str) -> Any:
     return json.loads(process.stdout)
 
 
-@pytest.mark.slow
 def test_in_single_precision_images_alone_are_those_of_batches() -> None:
     assert comparison("float32", "sse41") == {"dtype": "float32", "different": []}
 
 
-@pytest.mark.parametrize("kernels", ["own", pytest.param("avx512", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kernels", ["own", "avx512"])
 def test_in_the_arithmetic_of_this_cpu_images_alone_are_those_of_batches(kernels: str) -> None:
     result: dict[str, Any] = {"dtype": "bfloat16" if HAS_BFLOAT16 else "float32", "different": []}
     assert comparison("auto", kernels) == result
 
 
-@pytest.mark.slow
 def test_with_weights_in_bfloat16_images_alone_are_those_of_batches() -> None:
     assert comparison("bfloat16", "own") == {"dtype": "bfloat16", "different": []}
