@@ -2,13 +2,14 @@
 
 The type of a file is read from its first bytes, not from its name. Bytes and pixels are limited before the file is
 decoded. The result is upright, RGB or RGBA with 8 bits in the colour space sRGB, and without metadata (location,
-camera, profile). Of a GIF it is the first frame. `mask_of`
+camera, profile). Of a GIF it is the first frame, of a HEIC file its main image. `mask_of`
 makes the mask of an edit, and `fit` crops and scales an image to the size of the output.
 """
 
 import io
 import struct
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -20,9 +21,11 @@ if TYPE_CHECKING:  # a decoder process reads no settings, and starts faster with
     from core.settings import Settings
 
 _SIGNATURES = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF87a": "GIF", b"GIF89a": "GIF"}
-_BRANDS = {b"avif": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC"}
+_BRANDS = {b"avif": "AVIF"} | dict.fromkeys(
+    [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"], "HEIF"
+)
 """The formats of ISO base media files, by their main brand."""
-FORMATS = "PNG, JPEG, WebP, GIF or AVIF"
+FORMATS = "PNG, JPEG, WebP, GIF, AVIF or HEIC"
 _DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, RuntimeError, TypeError, LookupError, EOFError, OverflowError, struct.error,
     Image.DecompressionBombError,
@@ -57,8 +60,9 @@ def load(data: bytes, limits: Limits, param: str = "image") -> Image.Image:
     kind = _kind(data)
     if kind is None:
         raise InvalidParameter(f"{param} has an unknown format; it must be {FORMATS}.", param=param)
-    if kind == "HEIC":
-        raise InvalidParameter(f"{param} is HEIC, which cannot be read; it must be {FORMATS}.", param=param)
+    if kind == "HEIF":
+        _register_heif()
+    name = "HEIC" if kind == "HEIF" else kind
     try:
         structure.check(kind, data)
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
@@ -68,10 +72,10 @@ def load(data: bytes, limits: Limits, param: str = "image") -> Image.Image:
     except Image.DecompressionBombError:
         raise _too_many_pixels(param, limits) from None
     except UnidentifiedImageError:  # its message has an address in memory
-        raise InvalidParameter(f"{param} cannot be decoded as {kind}: its header is damaged.", param=param) from None
+        raise InvalidParameter(f"{param} cannot be decoded as {name}: its header is damaged.", param=param) from None
     except _DECODE_ERRORS as error:
         reason = first_line(error).removesuffix(".") or type(error).__name__
-        raise InvalidParameter(f"{param} cannot be decoded as {kind}: {reason}.", param=param) from None
+        raise InvalidParameter(f"{param} cannot be decoded as {name}: {reason}.", param=param) from None
 
 
 def png(image: Image.Image) -> bytes:
@@ -148,6 +152,14 @@ def _kind(data: bytes) -> str | None:
         brands = [data[8:12], *(data[start : start + 4] for start in range(16, min(len(data), 64), 4))]
         return "AVIF" if b"avif" in brands else _BRANDS.get(brands[0])
     return next((kind for signature, kind in _SIGNATURES.items() if data.startswith(signature)), None)
+
+
+@cache
+def _register_heif() -> None:
+    """Let Pillow read HEIC, the format of photos of an iPhone. Its library is loaded when the first one comes."""
+    import pi_heif  # libheif without its GPL encoder
+
+    pi_heif.register_heif_opener(thumbnails=False)
 
 
 def _check(image: Image.Image, limits: Limits, param: str) -> None:
