@@ -28,7 +28,7 @@ class Downloads:
     def __init__(self, client: Client, directory: OutputDirectory) -> None:
         self._client = client
         self._directory = directory
-        self._queue: SimpleQueue[tuple[str, Image] | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[LineJob, Image] | None] = SimpleQueue()
         self._slots = threading.Semaphore(MAX_QUEUE_LENGTH)
         self._lock = threading.Lock()
         self._error: BaseException | None = None
@@ -57,8 +57,7 @@ class Downloads:
             self._slots.acquire()
             if self._error is not None:
                 raise self._error
-            name = self._directory.image_name(job["custom_id"], image["index"], extension_of(job["output_format"]))
-            self._queue.put((name, image))
+            self._queue.put((job, image))
 
     def _work(self) -> None:
         while (item := self._queue.get()) is not None:
@@ -72,8 +71,12 @@ class Downloads:
             finally:
                 self._slots.release()
 
-    def _download(self, name: str, image: Image) -> Outcome:
+    def _download(self, job: LineJob, image: Image) -> Outcome:
+        extension = extension_of(job["output_format"])
+        name = self._directory.image_name(job["custom_id"], job["prompt"], image["index"], extension)
         if self._directory.has(name, image):
+            return "existing"
+        if self._directory.rename_image(job["custom_id"], name, image, extension):
             return "existing"
         try:
             with self._directory.open_file(name) as file:

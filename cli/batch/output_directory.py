@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, TypedDict, cast
 
 from cli.client import Image
 from cli.errors import CommandError
+from core.batches.image_names import image_stem, is_reserved
 
 STATE = ".safelight-batch.json"
 LOCK = ".safelight-batch.lock"
@@ -80,9 +81,18 @@ class OutputDirectory:
         """Whether there are no files except hidden ones."""
         return all(path.name.startswith(".") for path in self.path.iterdir())
 
-    def image_name(self, custom_id: str, index: int, extension: str) -> str:
+    def image_name(self, custom_id: str, prompt: str | None, index: int, extension: str) -> str:
         """The file name of a line's image. Different lines have different names."""
-        return f"{safe_name(custom_id, case_sensitive=self._is_case_sensitive)}-{index}{extension}"
+        stem = image_stem(custom_id, prompt) or safe_name(custom_id, case_sensitive=self._is_case_sensitive)
+        return f"{stem}-{index}{extension}"
+
+    def rename_image(self, custom_id: str, name: str, image: Image, extension: str) -> bool:
+        """Rename an image that an earlier version downloaded under its name. Returns whether there was one."""
+        old_name = f"{safe_name(custom_id, case_sensitive=self._is_case_sensitive)}-{image['index']}{extension}"
+        if old_name == name or not self.has(old_name, image):
+            return False
+        (self.path / old_name).replace(self.path / name)
+        return True
 
     def has(self, name: str, image: Image) -> bool:
         """Whether an image is in the directory and intact."""
@@ -138,7 +148,7 @@ def safe_name(custom_id: str, *, case_sensitive: bool = True) -> str:
     `~` starts the hash and is not a safe character, so different ids have different names.
     """
     name = re.sub(r"[^\w.+=@,-]", "_", unicodedata.normalize("NFC", custom_id))[:MAX_NAME_CHARS].lstrip(".-")
-    is_unchanged = name == custom_id != "" and len(name.encode()) <= MAX_NAME_CHARS
+    is_unchanged = name == custom_id != "" and len(name.encode()) <= MAX_NAME_CHARS and not is_reserved(name)
     if is_unchanged and (case_sensitive or name == name.casefold()):
         return name
     prefix = name.encode()[:MAX_NAME_CHARS].decode(errors="ignore")

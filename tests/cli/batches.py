@@ -8,6 +8,8 @@ from uuid import uuid4
 from tests.cli.terminal import Terminal
 from tests.stack import Stack
 
+BESIDE_IMAGES = ("manifest.csv", "errors.jsonl", "index.html")
+
 
 class Prompts:
     """A file of prompts and the directory for its images, told apart from all other batches."""
@@ -31,10 +33,10 @@ class Prompts:
         """The images that are there; nothing unfinished lies beside them."""
         names = sorted(path.name for path in self.out.iterdir())
         assert not [name for name in names if name.endswith(".unfinished")]
-        return [name for name in names if not name.startswith(".") and name not in ("manifest.csv", "errors.jsonl")]
+        return [name for name in names if not name.startswith(".") and name not in BESIDE_IMAGES]
 
     def manifest(self) -> list[dict[str, str]]:
-        with (self.out / "manifest.csv").open(newline="") as file:
+        with (self.out / "manifest.csv").open(encoding="utf-8-sig", newline="") as file:
             return list(csv.DictReader(file))
 
 

@@ -130,7 +130,7 @@ def test_killed_before_the_answer_to_its_post_it_comes_back_to_the_same_batch(
 
     assert result.returncode == 0, result.stderr
     assert len(prompts.batches(safelight)) == 1
-    assert prompts.images() == ["line-2-0.png", "line-3-0.png", "line-4-0.png"]
+    assert prompts.images() == ["line-00002-cat-0-0.png", "line-00003-cat-1-0.png", "line-00004-cat-2-0.png"]
 
 
 def test_killed_in_the_middle_of_an_image_it_leaves_none_that_is_not_whole(
@@ -154,39 +154,58 @@ def test_killed_in_the_middle_of_an_image_it_leaves_none_that_is_not_whole(
         result = terminal.run(*prompts.command("--url", wire.url))
 
     assert result.returncode == 0, result.stderr
-    assert prompts.images() == ["line-2-0.png", "line-3-0.png", "line-4-0.png"]
+    assert prompts.images() == ["line-00002-cat-0-0.png", "line-00003-cat-1-0.png", "line-00004-cat-2-0.png"]
     assert len(prompts.batches(safelight)) == 1
 
 
 def test_an_image_that_was_damaged_meanwhile_is_fetched_again(terminal: Terminal) -> None:
     prompts = Prompts(terminal, "a.csv", csv_lines(2))
     assert terminal.run(*prompts.command()).returncode == 0
-    content = (prompts.out / "line-2-0.png").read_bytes()
-    (prompts.out / "line-2-0.png").write_bytes(content[:-1] + b"!")
-    (prompts.out / "line-3-0.png").unlink()
+    content = (prompts.out / "line-00002-cat-0-0.png").read_bytes()
+    (prompts.out / "line-00002-cat-0-0.png").write_bytes(content[:-1] + b"!")
+    (prompts.out / "line-00003-cat-1-0.png").unlink()
 
     result = terminal.run(*prompts.command())
 
     assert result.returncode == 0, result.stderr
-    assert (prompts.out / "line-2-0.png").read_bytes() == content
-    assert prompts.images() == ["line-2-0.png", "line-3-0.png"]
+    assert (prompts.out / "line-00002-cat-0-0.png").read_bytes() == content
+    assert prompts.images() == ["line-00002-cat-0-0.png", "line-00003-cat-1-0.png"]
+
+
+def test_an_image_under_the_name_of_an_earlier_version_is_renamed(terminal: Terminal, safelight: Stack) -> None:
+    prompts = Prompts(terminal, "a.csv", csv_lines(2))
+    assert terminal.run(*prompts.command()).returncode == 0
+    first, second = (prompts.out / name for name in prompts.images())
+    content = first.read_bytes()
+    first.rename(prompts.out / "line-2-0.png")
+    second.rename(prompts.out / "line-3-0.png")
+    (prompts.out / "line-3-0.png").write_bytes(b"dear to me")
+
+    with Wire(safelight.port, never) as wire:
+        result = terminal.run("batch", "--out", str(prompts.out), SAFELIGHT_URL=wire.url)
+
+    assert result.returncode == 0, result.stderr
+    assert prompts.images() == [first.name, second.name, "line-3-0.png"]
+    assert first.read_bytes() == content
+    assert (prompts.out / "line-3-0.png").read_bytes() == b"dear to me"
+    assert len(fetched_images(wire.requests)) == 1
 
 
 def test_an_image_that_cannot_be_written_ends_it_and_says_how_to_go_on(terminal: Terminal) -> None:
     prompts = Prompts(terminal, "a.csv", csv_lines(2))
     assert terminal.run(*prompts.command("--detach")).returncode == 0
-    (prompts.out / "line-2-0.png").mkdir()
+    (prompts.out / "line-00002-cat-0-0.png").mkdir()
 
     result = terminal.run("batch", "--out", str(prompts.out))
 
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.splitlines()[-1] == (
-        f"safelight: {prompts.out}/line-2-0.png cannot be read (Is a directory). "
+        f"safelight: {prompts.out}/line-00002-cat-0-0.png cannot be read (Is a directory). "
         f"`safelight batch --out {prompts.out}` goes on from here."
     )
-    (prompts.out / "line-2-0.png").rmdir()
+    (prompts.out / "line-00002-cat-0-0.png").rmdir()
     assert terminal.run("batch", "--out", str(prompts.out)).returncode == 0
-    assert prompts.images() == ["line-2-0.png", "line-3-0.png"]
+    assert prompts.images() == ["line-00002-cat-0-0.png", "line-00003-cat-1-0.png"]
 
 
 def test_a_server_that_is_replaced_in_the_middle_is_waited_for(terminal: Terminal, own: Stack) -> None:
@@ -228,4 +247,4 @@ def test_detached_it_prints_the_id_and_is_come_back_to(terminal: Terminal, safel
     assert (result.returncode, result.stdout, result.stderr) == (0, f"{batch['id']}\n", "")
     attached = terminal.run("batch", "--batch", batch["id"], "--out", "images")
     assert attached.returncode == 0, attached.stderr
-    assert prompts.images() == ["line-2-0.png", "line-3-0.png"]
+    assert prompts.images() == ["line-00002-cat-0-0.png", "line-00003-cat-1-0.png"]
