@@ -183,6 +183,7 @@ class BatchRow:
     webhook: WebhookJson | None
     retried_from: str | None
     api_key_id: str | None
+    input: Json
     total: int
     model: str | None
     cost: float

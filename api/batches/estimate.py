@@ -1,16 +1,19 @@
 """Dry runs of batches: every line is validated as the batch processor does it, and nothing is stored."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
-from api.batches.submission import as_lines, input_file, template_job
+from api.batches.submission import REQUESTS_FILE, as_lines, input_file, template_job
 from api.context import Context
 from api.inputs import read_inputs as read_images
 from core import provider_calls
-from core.batches.input_file import Kind, ReadOptions, max_line_bytes, parse_lines
+from core.batches.input_file import max_line_bytes, parse_lines
+from core.batches.input_summary import InputSummary
+from core.batches.line import Line, ReadOptions
 from core.batches.requests import BatchRequest
-from core.batches.schemas import BatchError, BatchErrors, BatchEstimate
+from core.batches.schemas import BatchError, BatchErrors, BatchEstimate, input_summary
 from core.batches.transitions import LineError
 from core.batches.validation import BatchCheck
 from core.clock import NOW
@@ -26,6 +29,7 @@ class Totals:
     images: Mapping[str, int]  # images, by model
     seconds: Mapping[str, float]  # of the device, by queue
     errors: Sequence[LineError] = ()
+    input: InputSummary | None = None
 
 
 async def estimate(context: Context, project_id: str, request: BatchRequest) -> BatchEstimate:
@@ -41,12 +45,11 @@ async def estimate(context: Context, project_id: str, request: BatchRequest) -> 
         )
         return await _estimate(context, project_id, totals)
     chunks: Iterable[bytes]
-    kind: Kind
     if request.requests is not None:
-        kind, chunks = "jsonl", as_lines(request.requests, request.target_endpoint)
+        filename, chunks = REQUESTS_FILE, as_lines(request.requests, request.target_endpoint)
     else:
-        kind, row = await input_file(context, project_id, request.input_file_id or "")
-        chunks = context.storage.stream(row.storage_key)
+        row = await input_file(context, project_id, request.input_file_id or "")
+        filename, chunks = row.filename, context.storage.stream(row.storage_key)
     loop = asyncio.get_running_loop()
 
     def read_inputs(job: JobRequest) -> Mapping[str, str]:
@@ -54,16 +57,22 @@ async def estimate(context: Context, project_id: str, request: BatchRequest) -> 
         return asyncio.run_coroutine_threadsafe(read_images(context, project_id, job), loop).result().ids
 
     check = BatchCheck(context.catalog, context.settings, project_id, read_inputs)
-    options = ReadOptions(request.target_endpoint, request.shared_parameters, max_line_bytes(context.settings))
-    await context.threads.dry_runs.run(project_id, _validate, check, kind, chunks, options)
-    totals = Totals(check.total, check.models, check.images, check.seconds, check.errors)
+    options = ReadOptions(
+        request.target_endpoint, request.shared_parameters, max_line_bytes(context.settings), request.extra_columns
+    )
+    summary = InputSummary()
+    lines = parse_lines(filename, chunks, options, summary)
+    await context.threads.dry_runs.run(project_id, _validate, check, lines)
+    summary_of_file = None if request.input_file_id is None else summary
+    totals = Totals(check.total, check.models, check.images, check.seconds, check.errors, summary_of_file)
     return await _estimate(context, project_id, totals)
 
 
-def _validate(check: BatchCheck, kind: Kind, chunks: Iterable[bytes], options: ReadOptions) -> None:
-    for line in parse_lines(kind, chunks, options):
-        if not check.add(line):
-            return
+def _validate(check: BatchCheck, lines: Generator[Line | LineError, None, None]) -> None:
+    with closing(lines):  # with its temporary files
+        for line in lines:
+            if not check.add(line):
+                return
 
 
 async def _estimate(context: Context, project_id: str, totals: Totals) -> BatchEstimate:
@@ -74,6 +83,7 @@ async def _estimate(context: Context, project_id: str, totals: Totals) -> BatchE
         device_seconds=round(sum(totals.seconds.values()), 3),
         estimated_finish_at=await _end(context, totals.seconds),
         cost_usd=await _cost(context, project_id, totals.images),
+        input=None if totals.input is None else input_summary(totals.input.as_json()),
         errors=BatchErrors(data=[BatchError(**error) for error in totals.errors]),
     )
 

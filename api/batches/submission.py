@@ -15,7 +15,6 @@ from api.context import Context
 from api.jobs.idempotency import store
 from core import fairness, files, idempotency, priorities
 from core.batches import transitions as batches
-from core.batches.input_file import Kind, kind_of
 from core.batches.requests import BatchRequest, parse_body
 from core.batches.schemas import BatchObject, batch_object
 from core.batches.transitions import NewBatch
@@ -30,6 +29,9 @@ from core.requests.adaptation import adapt
 from core.requests.plan import check_webhook, plan, random_seed
 from core.rows import FileRow
 from core.text import quote
+
+REQUESTS_FILE = "requests.jsonl"
+"""The name of the file that is made of the requests of a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,8 @@ async def submit(
         file = await _store_requests(context, project_id, request.requests, request.target_endpoint)
         return await insert_batch(context, replace(new_batch, input_file_id=file.id), keyed_request, file)
     await input_file(context, project_id, request.input_file_id or "")
+    if request.extra_columns != "refuse":
+        new_batch = replace(new_batch, input={"extra_columns": request.extra_columns})
     return await insert_batch(context, replace(new_batch, input_file_id=request.input_file_id), keyed_request)
 
 
@@ -175,12 +179,12 @@ def template_job(
     return template, response_format
 
 
-async def input_file(context: Context, project_id: str, file_id: str) -> tuple[Kind, FileRow]:
-    """The input file of a batch and its format. Raises InvalidParameter."""
+async def input_file(context: Context, project_id: str, file_id: str) -> FileRow:
+    """The input file of a batch. Raises InvalidParameter."""
     rows = await context.database.execute(files.get_batch_file(project_id, file_id))
     if not rows:
         raise InvalidParameter(f"There is no file {quote(file_id)} with purpose batch.", param="input_file_id")
-    return kind_of(rows[0].filename), rows[0]
+    return rows[0]
 
 
 def as_lines(requests: Sequence[Mapping[str, Any]], endpoint: str) -> Iterator[bytes]:
@@ -198,6 +202,6 @@ async def _store_requests(
     """Write requests to storage as an input file. Its row is not inserted yet."""
     content = await context.threads.parsing.run(project_id, lambda: b"".join(as_lines(requests, endpoint)))
     ttl = context.settings.batch_file_ttl
-    file = NewFile(files.new_file_id(), project_id, "batch", "requests.jsonl", len(content), ttl, is_copy=True)
+    file = NewFile(files.new_file_id(), project_id, "batch", REQUESTS_FILE, len(content), ttl, is_copy=True)
     await context.threads.storage.run(project_id, context.storage.put, file.storage_key, content, "application/jsonl")
     return file

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.batch.client import Batch, Batches, count_final
-from cli.batch.summary import format_errors
+from cli.batch.summary import format_errors, format_input
 from cli.client import Key, Url, connect
 from cli.table import format_duration, format_table
 
@@ -67,6 +67,8 @@ def show(batch_id: BatchId, as_json: AsJson = False, url: Url = None, key: Key =
     for name, value in fields.items():
         if value:
             print(f"{name:<9} {value}")
+    for line in format_input(batch["input"]):
+        print(line)
     for line in format_errors(batch["errors"]["data"] if batch["errors"] else []):
         print(line)
 

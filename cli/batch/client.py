@@ -52,6 +52,19 @@ class LineErrors(TypedDict):
     data: list[LineError]
 
 
+class InputSummary(TypedDict):
+    """How an input file was read."""
+
+    format: str
+    encoding: str | None
+    encoding_is_guess: bool
+    example: str | None
+    separator: str | None
+    sheet: str | None
+    empty_rows: int
+    metadata_columns: list[str]
+
+
 class BatchProgress(TypedDict):
     """The rate of a batch; None while it is unknown."""
 
@@ -73,6 +86,7 @@ class Batch(TypedDict):
     request_counts: RequestCounts
     progress: BatchProgress | None
     retried_from: str | None
+    input: InputSummary | None
     metadata: dict[str, str]
     created_at: int
 
@@ -86,6 +100,7 @@ class Estimate(TypedDict):
     device_seconds: float
     estimated_finish_at: int | None
     cost_usd: float | None
+    input: InputSummary | None
     errors: LineErrors
 
 

@@ -15,12 +15,14 @@ from typing import Annotated, Any
 import typer
 
 from cli.batch.client import Batch, Batches, FinalJobs, is_final, is_successful
+from cli.batch.contact_sheet import write_contact_sheet
 from cli.batch.downloads import Downloads
 from cli.batch.input import Kind, read_input
+from cli.batch.manifest import write_manifest
 from cli.batch.output_directory import OutputDirectory, State, open_output_directory
 from cli.batch.progress import show_progress
 from cli.batch.submission import ensure_submitted, estimate, load_state, retry, submit
-from cli.batch.summary import format_errors, summarize, write_errors, write_manifest
+from cli.batch.summary import format_errors, format_input, summarize, write_errors
 from cli.client import Key, Url, connect
 from cli.errors import CommandError, RequestRejected
 from cli.parameters import request_options, with_options
@@ -31,7 +33,16 @@ from core.status import BatchStatus
 OPTIONS = tuple(
     request_options(
         BatchRequest,
-        skip=("input_file_id", "prompts", "requests", "endpoint", "output_expires_after", "response_format", "dry_run"),
+        skip=(
+            "input_file_id",
+            "prompts",
+            "requests",
+            "endpoint",
+            "output_expires_after",
+            "response_format",
+            "dry_run",
+            "extra_columns",
+        ),
     )
 )
 
@@ -49,14 +60,19 @@ MIN_INTERVAL, MAX_INTERVAL = 0.2, 2.0
 def batch(
     *,
     source: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="Prompts: .csv, .txt or .jsonl; `-` is standard input.")
+        Path | None,
+        typer.Argument(metavar="FILE", help="Prompts: .csv, .tsv, .xlsx, .txt or .jsonl; `-` is standard input."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Directory for the images and the state of the batch.")
     ] = None,
     input_format: Annotated[
-        Kind | None, typer.Option("--input-format", help="What FILE is. Default: by its name.")
+        Kind | None, typer.Option("--input-format", help="What FILE is. Default: by its content and name.")
     ] = None,
+    keep_columns: Annotated[
+        bool,
+        typer.Option("--keep-columns", help="Store columns that are no parameters as metadata. Default: an error."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print counts, an estimate and all errors; submit nothing.")
     ] = False,
@@ -92,6 +108,8 @@ def batch(
     batch_input = None if source is None else read_input(source, input_format)
     if batch_input is not None and batch_input.endpoint is not None:
         request["endpoint"] = batch_input.endpoint
+    if batch_input is not None and keep_columns:
+        request["extra_columns"] = "metadata"
     with connect(url, key, PATIENCE_SECONDS, _print_message) as client:
         batches = Batches(client)
         if batch_input is not None and dry_run:
@@ -136,6 +154,7 @@ def _collect(batches: Batches, directory: OutputDirectory, state: State, *, retr
                 retries = False
                 retry(batches, directory, state)
     manifest = write_manifest(batches, final_batches, directory)
+    write_contact_sheet(final_batches[0], directory)
     write_errors(batches, final_batches[-1], directory)
     summarize(batches, final_batches, downloads, directory)
     print(manifest)
@@ -167,7 +186,7 @@ def _check_accepted(batch: Batch, directory: OutputDirectory) -> None:
     if batch["status"] != BatchStatus.FAILED:
         return
     errors = batch["errors"]["data"] if batch["errors"] else []
-    for line in format_errors(errors):
+    for line in [*format_input(batch["input"]), *format_errors(errors)]:
         print(line, file=sys.stderr)
     directory.delete_state()
     raise RequestRejected(

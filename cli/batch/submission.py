@@ -13,7 +13,7 @@ from uuid import uuid4
 from cli.batch.client import Batch, Batches
 from cli.batch.input import BatchInput
 from cli.batch.output_directory import OutputDirectory, State
-from cli.batch.summary import format_errors, format_estimate
+from cli.batch.summary import format_errors, format_estimate, format_input
 from cli.errors import CommandError, RequestRejected
 from cli.table import format_count
 
@@ -32,6 +32,8 @@ def estimate(batches: Batches, source: BatchInput, request: Mapping[str, Any]) -
         batches.client.request("DELETE", f"/v1/files/{file_id}")
     errors = result["errors"]["data"]
     for line in format_estimate(result):
+        print(line)
+    for line in format_input(result["input"]):
         print(line)
     if errors:
         print(f"{format_count(len(errors), 'error')}:")

@@ -1,71 +1,30 @@
-"""The results of a finished batch: manifest.csv, errors.jsonl, and a summary on stderr."""
+"""The results of a finished batch: errors.jsonl, and a summary on stderr."""
 
-import csv
-import re
 import sys
-import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from io import TextIOWrapper
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
-from typing import TextIO
 
-from cli.batch.client import UNSUCCESSFUL_STATUSES, Batch, Batches, Estimate, LineError, LineJob, is_successful
+from cli.batch.client import (
+    UNSUCCESSFUL_STATUSES,
+    Batch,
+    Batches,
+    Estimate,
+    InputSummary,
+    LineError,
+    LineJob,
+    is_successful,
+)
 from cli.batch.downloads import Downloads
 from cli.batch.output_directory import OutputDirectory
 from cli.table import format_count, format_duration, format_table, one_line
 
-MANIFEST, ERRORS = "manifest.csv", "errors.jsonl"
+ERRORS = "errors.jsonl"
+
+SEPARATOR_NAMES = {"\t": "tab"}
 
 MAX_FAILURES = 10
 """The number of unsuccessful lines in the summary."""
-
-
-def write_manifest(batches: Batches, results: Sequence[Batch], directory: OutputDirectory) -> Path:
-    """Write the result of each line, after its last retry; returns the path.
-
-    `results` are the finished batch and its finished retries, in order.
-    """
-    retry_rows: dict[str, list[dict[str, str]]] = {}
-    for batch in results[1:]:
-        rows = defaultdict(list)
-        with _download_manifest(batches, batch) as text:
-            for row in csv.DictReader(text):
-                rows[row["custom_id"]].append(row)
-        retry_rows.update(rows)
-    retry_ids = set(retry_rows)
-    with _download_manifest(batches, results[0]) as text, directory.open_file(MANIFEST) as file:
-        reader = csv.DictReader(text)
-        output = TextIOWrapper(file, "utf-8", newline="", write_through=True)
-        writer = csv.DictWriter(output, reader.fieldnames or (), extrasaction="ignore")
-        writer.writeheader()
-        for row in reader:
-            # The first row of a line is replaced by all rows of its retry; its other rows by none.
-            for result in retry_rows.pop(row["custom_id"], ()) if row["custom_id"] in retry_ids else (row,):
-                writer.writerow({**result, "file": _file_name(result, directory)})
-        output.detach()
-    return directory.path / MANIFEST
-
-
-def _file_name(row: Mapping[str, str], directory: OutputDirectory) -> str:
-    """The name of a row's image in the directory. The API's manifest has the names in its ZIP file."""
-    if not row["file"]:
-        return ""
-    # The API adds a ' before a value that a spreadsheet would read as a formula.
-    custom_id = re.sub(r"^'(?=[=+@\t\r-])", "", row["custom_id"])
-    return directory.image_name(custom_id, int(row["index"]), Path(row["file"]).suffix)
-
-
-@contextmanager
-def _download_manifest(batches: Batches, batch: Batch) -> Iterator[TextIO]:
-    with tempfile.TemporaryFile() as file:
-        batches.client.save(f"/v1/batches/{batch['id']}/manifest.csv", file)
-        file.seek(0)
-        with TextIOWrapper(file, "utf-8", newline="") as text:
-            yield text
 
 
 def write_errors(batches: Batches, batch: Batch, directory: OutputDirectory) -> None:
@@ -82,6 +41,8 @@ def summarize(batches: Batches, results: Sequence[Batch], downloads: Downloads, 
     total, last = results[0]["request_counts"]["total"], results[-1]
     completed = sum(batch["request_counts"]["completed"] for batch in results)
     existing = f", {downloads.existing_count} of them from an earlier run" if downloads.existing_count else ""
+    for line in format_input(results[0]["input"]):
+        _print(line)
     _print(f"{last['id']} is {last['status']}: {completed} of {format_count(total, 'line')} completed.")
     _print(f"Images in {directory.path}: {downloads.image_count}{existing}.")
     if downloads.missing_count:
@@ -116,6 +77,27 @@ def format_errors(errors: Sequence[LineError]) -> Iterator[str]:
     for error in errors:
         position = "" if error["line"] is None else f"line {error['line']}: "
         yield f"{position}{one_line(error['message'])} ({error['code']})"
+
+
+def format_input(summary: InputSummary | None) -> Iterator[str]:
+    """How the input file was read, and a warning if that is a guess."""
+    if summary is None:
+        return
+    separator = summary["separator"]
+    details = [
+        summary["format"],
+        f"sheet {summary['sheet']}" if summary["sheet"] else "",
+        f"separator {SEPARATOR_NAMES.get(separator, separator)}" if separator else "",
+        f"encoding {summary['encoding']}" if summary["encoding"] else "",
+        f"{format_count(summary['empty_rows'], 'empty row')} ignored" if summary["empty_rows"] else "",
+        f"metadata: {', '.join(map(one_line, summary['metadata_columns']))}" if summary["metadata_columns"] else "",
+    ]
+    yield f"Input: {', '.join(filter(None, details))}."
+    if summary["encoding_is_guess"]:
+        yield (
+            f"The encoding {summary['encoding']} is a guess: check whether this text is right, or save the file as "
+            f"UTF-8: {one_line(summary['example'] or '')}"
+        )
 
 
 def format_estimate(estimate: Estimate) -> Iterator[str]:

@@ -1,68 +1,39 @@
-"""The lines of an input file: each is a request or an error. A file of any size is read as a stream.
+"""The lines of an input file: each is a request or an error. A file of any size needs little memory.
 
-A file is JSONL in OpenAI's format, CSV with a header, or text with one prompt per line. Reading continues after an
-invalid line, so that the owner gets all errors at once. It stops early only if the rest cannot be split into lines.
+JSONL in UTF-8, as at OpenAI, is read as a stream. Any other file is spooled first: Excel files need it, and the
+encoding of a text is known only when all of it was seen. Reading continues after an invalid line, so that the owner
+gets all errors at once. It stops early only if the rest cannot be split into lines.
 """
 
 import csv
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import PurePath
-from typing import Any, Literal, NoReturn
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack
+from itertools import chain
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from core.batches.line_parser import LineParser, LineRequest
-from core.batches.requests import CustomId
+from core.batches import input_format, text_encoding
+from core.batches.header import HeaderReader
+from core.batches.input_format import HEAD_BYTES, NO_SEPARATOR
+from core.batches.input_summary import Format, InputSummary
+from core.batches.line import Line, ReadOptions
+from core.batches.line_errors import EndOfReading, end, line_error
+from core.batches.line_parser import LineParser
+from core.batches.table import CustomIdField, Row, TableReader
+from core.batches.text_encoding import UTF_8
 from core.batches.transitions import LineError
 from core.errors import InvalidParameter, InvalidRequest, NotFound, SafelightError
-from core.requests.job import parse, validate
+from core.requests.job import parse
 from core.settings import Settings
-from core.text import quote, shorten
+from core.text import quote
 
-Kind = Literal["jsonl", "csv", "txt"]
 BOM = b"\xef\xbb\xbf"
-UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 MAX_FILE_LINES = 1_000_000
 """Lines of a file, with those that are blank. A batch has at most `MAX_LINES` that are not."""
 
-MAX_COLUMNS = 200
-"""Columns of a CSV file. There are some forty parameters, and the entries of `metadata`."""
-
 MAX_ROW_BYTES = 1_000_000
 """Bytes of a row of a CSV file, over all its lines: a cell in quotes may contain line ends."""
-
-MAX_MESSAGE_CHARS = 1000
-"""Characters of an error message. It may quote a name, which may be as long as the line."""
-
-_CONTROL = {number: f"\\x{number:02x}" for number in (*range(32), 127)}
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A valid line."""
-
-    number: int  # from 1, in the file
-    custom_id: str
-    request: LineRequest
-
-
-@dataclass(frozen=True, slots=True)
-class ReadOptions:
-    """Options for reading a file."""
-
-    endpoint: str
-    shared_parameters: Mapping[str, Any] = field(default_factory=dict)
-    max_bytes: int = 1_000_000  # of a line
-
-
-class CustomIdField(BaseModel):
-    """A model with a `custom_id`."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    custom_id: CustomId
 
 
 class BatchLine(CustomIdField):
@@ -73,84 +44,159 @@ class BatchLine(CustomIdField):
     body: dict[str, Any]
 
 
-def kind_of(filename: str) -> Kind:
-    """The kind of a file, from its name. Raises InvalidParameter."""
-    match PurePath(filename).suffix.lower():
-        case ".jsonl" | ".ndjson":
-            return "jsonl"
-        case ".csv":
-            return "csv"
-        case ".txt":
-            return "txt"
-    raise InvalidParameter(
-        f"input_file_id is the file {quote(filename)}; the file of a batch must be .jsonl, .csv or .txt.",
-        param="input_file_id",
-    )
-
-
 def max_line_bytes(settings: Settings) -> int:
     """The maximum bytes of a line: two images in base64, and the other fields."""
     return settings.max_image_bytes * 4 // 3 * 2 + settings.max_body_bytes
 
 
-def parse_lines(kind: Kind, chunks: Iterable[bytes], options: ReadOptions) -> Iterator[Line | LineError]:
-    """The lines of a file that are not blank, as requests or errors."""
-    readers: dict[Kind, Callable[[Iterator[bytes], ReadOptions], Iterator[Line | LineError]]] = {
-        "jsonl": _jsonl,
-        "csv": _csv,
-        "txt": _txt,
-    }
+def parse_lines(
+    filename: str, chunks: Iterable[bytes], options: ReadOptions, summary: InputSummary | None = None
+) -> Generator[Line | LineError, None, None]:
+    """The lines of a file that are not blank, as requests or errors. `summary` is filled meanwhile."""
     try:
-        yield from readers[kind](_split_lines(chunks, options.max_bytes), options)
-    except _EndOfReading as end:
-        yield end.error
+        yield from _Reader(filename, options, summary or InputSummary()).lines(iter(chunks))
+    except EndOfReading as error:
+        yield error.error
     except NotFound as error:  # the file was deleted before or while it was read
         yield line_error(None, error)
 
 
-def line_error(number: int | None, error: SafelightError) -> LineError:
-    """The error of a line. The text is shortened, and control characters, which Postgres rejects, are escaped."""
-    param = None if error.param is None else _shorten(error.param)
-    return LineError(line=number, code=error.code, param=param, message=_shorten(error.message))
+class _Reader:
+    """Reads one file."""
 
+    def __init__(self, filename: str, options: ReadOptions, summary: InputSummary) -> None:
+        self._filename = filename
+        self._options = options
+        self._summary = summary
+        self._headers = HeaderReader(options.endpoint, options.shared_parameters)
 
-def _shorten(text: str) -> str:
-    return shorten(text, MAX_MESSAGE_CHARS).translate(_CONTROL)
+    def lines(self, chunks: Iterator[bytes]) -> Iterator[Line | LineError]:
+        head = _head(chunks)
+        bom_encoding = text_encoding.encoding_of_bom(head)
+        is_utf_8 = bom_encoding is None or bom_encoding.name == UTF_8.name
+        if is_utf_8 and input_format.is_jsonl(head.removeprefix(BOM)):
+            self._summary.format, self._summary.encoding = "jsonl", UTF_8.name
+            yield from self._jsonl(self._split(chain([head], chunks)))
+            return
+        with ExitStack() as stack:
+            file = stack.enter_context(_spool(chain([head], chunks)))
+            if bom_encoding is None and input_format.check_signature(head) == "xlsx":
+                yield from self._xlsx(file)
+                return
+            encoding = bom_encoding or text_encoding.detect(file)
+            self._summary.encoding, self._summary.example = encoding.display_name, encoding.example
+            self._summary.encoding_is_guess = encoding.example is not None
+            if encoding.name != UTF_8.name:
+                file = stack.enter_context(text_encoding.transcode(file, encoding))
+            yield from self._text(file)
 
+    def _xlsx(self, file: IO[bytes]) -> Iterator[Line | LineError]:
+        from core.batches.workbook import rows_of  # it takes 0.2 s to import, and few files need it
 
-class _EndOfReading(Exception):
-    """The rest of the file cannot be split into lines."""
+        self._summary.format = "xlsx"
+        yield from TableReader(self._options, self._summary, has_full_rows=False).lines(rows_of(file, self._summary))
 
-    def __init__(self, error: LineError) -> None:
-        super().__init__(error["message"])
-        self.error = error
+    def _text(self, file: IO[bytes]) -> Iterator[Line | LineError]:
+        file.seek(0)
+        head = file.read(HEAD_BYTES).removeprefix(BOM)
+        file.seek(0)
+        text = head.decode(errors="replace")
+        is_old_mac = b"\r" in head and b"\n" not in head
+        lines = self._split(_chunks(file, is_old_mac=is_old_mac))
+        kind: Format = "jsonl" if input_format.is_jsonl(head) else "txt"
+        if kind != "jsonl":
+            kind = input_format.recognise(self._filename, text, self._headers)
+        self._summary.format = kind
+        if kind == "jsonl":
+            yield from self._jsonl(lines)
+        elif kind == "csv":
+            yield from self._csv(lines, text.replace("\r", "\n") if is_old_mac else text)
+        else:
+            yield from self._txt(lines)
 
-
-def _end(number: int, message: str, code: str = InvalidRequest.code) -> NoReturn:
-    raise _EndOfReading(LineError(line=number, code=code, param=None, message=message))
-
-
-def _split_lines(chunks: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
-    """The lines with their line ends. Memory holds one line and one chunk; the cost is linear in the bytes."""
-    number, beginning, size = 1, list[bytes](), 0
-    for chunk in _without_bom(chunks):
-        first, *lines = chunk.split(b"\n")
-        beginning.append(first)
-        size += len(first)
-        for line in lines:
+    def _split(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """The lines with their line ends. Memory holds one line and one chunk; the cost is linear in the bytes."""
+        max_bytes = self._options.max_bytes
+        number, beginning, size = 1, list[bytes](), 0
+        for chunk in _without_bom(chunks):
+            first, *lines = chunk.split(b"\n")
+            beginning.append(first)
+            size += len(first)
+            for line in lines:
+                _check_length(max_bytes, size, number)
+                yield b"".join(beginning) + b"\n"
+                number, beginning, size = number + 1, [line], len(line)
+                if number > MAX_FILE_LINES:
+                    end(number, f"The file has more than {MAX_FILE_LINES} lines, with those that are blank.")
             _check_length(max_bytes, size, number)
-            yield b"".join(beginning) + b"\n"
-            number, beginning, size = number + 1, [line], len(line)
-            if number > MAX_FILE_LINES:
-                _end(number, f"The file has more than {MAX_FILE_LINES} lines, with those that are blank.")
-        _check_length(max_bytes, size, number)
-    if size:
-        yield b"".join(beginning)
+        if size:
+            yield b"".join(beginning)
+
+    def _jsonl(self, lines: Iterator[bytes]) -> Iterator[Line | LineError]:
+        parser = LineParser(self._options.endpoint, self._options.shared_parameters)
+        for number, raw in enumerate(lines, 1):
+            if raw.isspace():
+                self._summary.empty_rows += 1
+                continue
+            try:
+                yield _parse_json(number, raw, self._options.endpoint, parser)
+            except SafelightError as error:
+                yield line_error(number, error)
+
+    def _txt(self, lines: Iterator[bytes]) -> Iterator[Line | LineError]:
+        parser = LineParser(self._options.endpoint, self._options.shared_parameters)
+        for number, raw in enumerate(lines, 1):
+            try:
+                prompt = _decode(raw).strip()
+                if prompt:
+                    yield Line(number, f"line-{number}", parser.parse({"prompt": prompt}))
+                else:
+                    self._summary.empty_rows += 1
+            except SafelightError as error:
+                yield line_error(number, error)
+
+    def _csv(self, lines: Iterator[bytes], head: str) -> Iterator[Line | LineError]:
+        separator = input_format.separator_line(head)
+        if separator is not None:
+            next(lines)  # Excel does not show this line either
+        else:
+            separator = input_format.find_separator(head, self._headers)
+        self._summary.separator = None if separator == NO_SEPARATOR else separator
+        rows = _csv_rows(lines, separator)
+        yield from TableReader(self._options, self._summary, has_full_rows=True).lines(rows)
+
+
+def _head(chunks: Iterator[bytes]) -> bytes:
+    """The chunks that have the first HEAD_BYTES, joined."""
+    head = bytearray()
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= HEAD_BYTES:
+            break
+    return bytes(head)
+
+
+def _spool(chunks: Iterable[bytes]) -> IO[bytes]:
+    file = SpooledTemporaryFile(text_encoding.SPOOL_BYTES)  # noqa: SIM115 - the caller closes it
+    try:
+        for chunk in chunks:
+            file.write(chunk)
+    except BaseException:
+        file.close()
+        raise
+    file.seek(0)
+    return file
+
+
+def _chunks(file: IO[bytes], *, is_old_mac: bool) -> Iterator[bytes]:
+    """The content of a file. is_old_mac: its line ends are carriage returns alone."""
+    while chunk := file.read(text_encoding.CHUNK):
+        yield chunk.replace(b"\r", b"\n") if is_old_mac else chunk
 
 
 def _check_length(max_bytes: int, size: int, number: int) -> None:
     if size > max_bytes:
-        _end(number, f"The line is longer than {max_bytes} bytes; nothing after it was read.")
+        end(number, f"The line is longer than {max_bytes} bytes; nothing after it was read.")
 
 
 def _without_bom(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -161,21 +207,8 @@ def _without_bom(chunks: Iterable[bytes]) -> Iterator[bytes]:
         head += chunk
         if len(head) >= len(BOM):
             break
-    if head.startswith(UTF_16):
-        _end(1, "The file is UTF-16; it must be UTF-8. Nothing of it was read.")
     yield head.removeprefix(BOM)
     yield from iterator
-
-
-def _jsonl(lines: Iterator[bytes], options: ReadOptions) -> Iterator[Line | LineError]:
-    parser = LineParser(options.endpoint, options.shared_parameters)
-    for number, raw in enumerate(lines, 1):
-        if raw.isspace():
-            continue
-        try:
-            yield _parse_json(number, raw, options.endpoint, parser)
-        except SafelightError as error:
-            yield line_error(number, error)
 
 
 def _parse_json(number: int, raw: bytes, endpoint: str, parser: LineParser) -> Line:
@@ -196,114 +229,45 @@ def _describe_line(error: InvalidRequest) -> InvalidRequest:
     return error
 
 
-def _txt(lines: Iterator[bytes], options: ReadOptions) -> Iterator[Line | LineError]:
-    parser = LineParser(options.endpoint, options.shared_parameters)
-    for number, raw in enumerate(lines, 1):
-        try:
-            prompt = _text(number, raw).strip()
-            if prompt:
-                yield Line(number, f"line-{number}", parser.parse({"prompt": prompt}))
-        except SafelightError as error:
-            yield line_error(number, error)
-
-
-def _csv(lines: Iterator[bytes], options: ReadOptions) -> Iterator[Line | LineError]:
-    parser = LineParser(options.endpoint, options.shared_parameters, strict=False)
+def _csv_rows(lines: Iterator[bytes], separator: str) -> Iterator[Row]:
+    """The rows of a CSV file, numbered as in a spreadsheet. Raises EndOfReading."""
     text = _RowText(lines)
-    table = csv.reader(text, strict=True)
+    table = csv.reader(text, strict=True, delimiter=separator)
+    number = 0
     try:
-        header = _header(next(table, []))
-        text.end_row()
-        for cells in table:
-            text.end_row()
-            number = table.line_num
-            if not any(cell.strip() for cell in cells):
-                continue
-            try:
-                yield _parse_cells(number, header, cells, parser)
-            except SafelightError as error:
-                yield line_error(number, error)
+        for number, cells in enumerate(table, 1):
+            text.row_number = number + 1
+            text.row_bytes = 0
+            yield Row(number, cells)
     except csv.Error as error:
-        _end(table.line_num, f"The file is not valid CSV: {error}. Nothing after this line was read.")
+        reason = str(error).replace(repr(NO_SEPARATOR), "the end of the line")
+        end(number + 1, f"The file is not valid CSV: {reason}. Nothing after this line was read.")
 
 
 class _RowText:
-    """The lines of a CSV file as text. `end_row` says that they made a row. Ends the reading of a row too long."""
+    """The lines of a CSV file as text. Ends the reading of a row too long.
+
+    row_number, row_bytes: of the row that is being read.
+    """
 
     def __init__(self, lines: Iterator[bytes]) -> None:
-        self._lines = enumerate(lines, 1)
-        self._row_bytes = 0
+        self._lines = lines
+        self.row_number = 1
+        self.row_bytes = 0
 
     def __iter__(self) -> Iterator[str]:
-        for number, raw in self._lines:
-            self._row_bytes += len(raw)
-            if self._row_bytes > MAX_ROW_BYTES:
-                _end(number, f"The row is longer than {MAX_ROW_BYTES} bytes; nothing after it was read.")
-            yield _text_or_end(number, raw)
-
-    def end_row(self) -> None:
-        """The next line begins a row."""
-        self._row_bytes = 0
-
-
-def _header(cells: list[str]) -> list[str]:
-    """The names of the columns. Ends the reading if they are not valid."""
-    header = [name.strip() for name in cells]
-    if len(header) > MAX_COLUMNS:
-        _end(1, f"The first line names {len(header)} columns; at most {MAX_COLUMNS} are allowed.")
-    if duplicates := {name for name in header if header.count(name) > 1}:
-        _end(1, f"The column {quote(min(duplicates))} appears twice.")
-    if conflicts := {name for name in header if name.partition(".")[0] in header and "." in name}:
-        name = min(conflicts)
-        _end(1, f"The columns {quote(name.partition('.')[0])} and {quote(name)} must not both be set.")
-    if not header or "" in header:
-        _end(1, "The first line must name the columns, such as prompt,custom_id,seed.")
-    return header
+        for raw in self._lines:
+            self.row_bytes += len(raw)
+            if self.row_bytes > MAX_ROW_BYTES:
+                end(self.row_number, f"The row is longer than {MAX_ROW_BYTES} bytes; nothing after it was read.")
+            try:
+                yield _decode(raw)
+            except InvalidRequest as error:
+                end(self.row_number, f"{error.message} Nothing after it was read.")
 
 
-def _parse_cells(number: int, header: list[str], cells: list[str], parser: LineParser) -> Line:
-    if len(cells) != len(header):
-        raise InvalidRequest(f"The line has {len(cells)} cells, but the header has {len(header)}.")
-    body: dict[str, Any] = {}
-    for name, cell in zip(header, cells, strict=True):
-        if cell.strip():
-            _set_field(body, name, cell)
-    custom_id = _custom_id(body.pop("custom_id", f"line-{number}"))
-    return Line(number, custom_id, parser.parse(body))
-
-
-def _custom_id(custom_id: str) -> str:
-    return validate(CustomIdField, {"custom_id": custom_id}).custom_id
-
-
-def _set_field(body: dict[str, Any], name: str, cell: str) -> None:
-    """Set a field; a dot in the name means a field of an object (`metadata.customer`, `postprocess.upscale`)."""
-    outer, dot, inner = name.partition(".")
-    if not dot:
-        body[name] = cell
-        return
-    body.setdefault(outer, {})[inner] = number_of(cell) if outer == "postprocess" else cell
-
-
-def number_of(text: str) -> float | int | str:
-    """An int or float if the text is one; the type of a postprocess field depends on it."""
-    if re.fullmatch(r"\d{1,9}", text):
-        return int(text)
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _text(number: int, raw: bytes) -> str:
+def _decode(raw: bytes) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"The line is not valid UTF-8, from byte {error.start + 1} on.") from None
-
-
-def _text_or_end(number: int, raw: bytes) -> str:
-    try:
-        return _text(number, raw)
-    except InvalidRequest as error:
-        _end(number, f"{error.message} Nothing after it was read.")

@@ -34,6 +34,9 @@ MAX_BATCH_SEPARATORS = 2_000_000
 """Commas and opening brackets of the body of a batch. Those of 50,000 requests and their prompts are fewer."""
 
 MAX_WINDOW_HOURS = 168
+ExtraColumns = Literal["refuse", "metadata"]
+"""What happens to the columns of a table that are no parameters."""
+
 CustomId = Annotated[Text, MinLen(1), MaxLen(256)]
 
 
@@ -72,7 +75,13 @@ class BatchRequest(SharedParameters):
 
     input_file_id: str | None = Field(
         None,
-        description="File with purpose `batch`: `.jsonl` as at OpenAI, `.csv` with a header, or prompts as `.txt`.",
+        description="File with purpose `batch`: JSONL as at OpenAI, CSV or Excel (`.xlsx`) with a header, or a text "
+        "with one prompt per line. The format, the separator and the encoding are recognised by the content.",
+    )
+    extra_columns: ExtraColumns = Field(
+        "refuse",
+        description="What happens to columns of a table that are no parameters: they are an error, or each becomes an "
+        "entry of the `metadata` of the jobs.",
     )
     prompts: Annotated[list[Text], MinLen(1), MaxLen(MAX_LINES)] | None = Field(
         None,

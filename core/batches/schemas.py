@@ -54,6 +54,22 @@ class BatchProgress(BaseModel):
     estimated_finish_at: int | None = Field(description="Estimated end at this rate.")
 
 
+class InputFileSummary(BaseModel):
+    """How the input file was read. Check it if the encoding is a guess."""
+
+    format: Literal["jsonl", "csv", "txt", "xlsx"]
+    encoding: str | None = Field(description="Encoding of a text; null for an Excel file.")
+    encoding_is_guess: bool = Field(
+        description="Whether the file names no encoding and is not UTF-8, so that it was guessed."
+    )
+    example: str | None = Field(description="If the encoding is a guess: a text of the file, as it was read.")
+    separator: str | None = Field(description="Separator of the cells of CSV; null if there is one column.")
+    sheet: str | None = Field(description="Name of the worksheet.")
+    has_header: bool | None = Field(description="Whether a table has a header; null for other formats.")
+    empty_rows: int = Field(description="Number of empty rows, which are ignored.")
+    metadata_columns: list[str] = Field(description="Columns that are stored as metadata of the jobs.")
+
+
 class BatchUrls(BaseModel):
     """URLs of the batch."""
 
@@ -90,6 +106,9 @@ class BatchObject(BaseModel):
     cancelled_at: int | None
     request_counts: RequestCounts
     metadata: dict[str, str]
+    input: InputFileSummary | None = Field(
+        description="How the input file was read; null until then, and for a batch without a file."
+    )
     progress: BatchProgress | None = Field(description="Set while the batch is in progress.")
     device_seconds: float = Field(description="Estimated device time of all lines.")
     parameters: dict[str, Any] = Field(description="The parameters for all lines.")
@@ -125,6 +144,9 @@ class BatchEstimate(BaseModel):
     cost_usd: float | None = Field(
         description="Estimated charge of a provider, from the cost of your recent images; null if it is not known."
     )
+    input: InputFileSummary | None = Field(
+        None, description="How the input file was read; null for a batch without a file."
+    )
     errors: BatchErrors
 
 
@@ -146,6 +168,7 @@ def batch_object(row: ShownBatch, base_url: str) -> BatchObject:
         **{name: seconds(getattr(row, name)) for name in TIMES},
         request_counts=RequestCounts(total=row.total, **counts),
         metadata=row.metadata,
+        input=input_summary(row.input),
         progress=_progress(row, counts),
         device_seconds=row.cost,
         parameters=row.parameters,
@@ -160,6 +183,13 @@ def batch_object(row: ShownBatch, base_url: str) -> BatchObject:
             manifest=f"{url}/manifest.csv",
         ),
     )
+
+
+def input_summary(values: Mapping[str, Any] | None) -> InputFileSummary | None:
+    """How an input file was read; None: it was not read yet."""
+    if not values or "format" not in values:
+        return None
+    return InputFileSummary(**{name: values[name] for name in InputFileSummary.model_fields})
 
 
 def _progress(row: ShownBatch, counts: Mapping[str, int]) -> BatchProgress | None:

@@ -52,6 +52,7 @@ class NewBatch:
     webhook: Mapping[str, Any] | None = None
     retried_from: str | None = None
     api_key_id: str | None = None
+    input: Mapping[str, Any] = field(default_factory=dict)
     total: int = 0
     model: str | None = None
     cost: float = 0.0
@@ -155,13 +156,19 @@ def release(batch_id: str, lease: UUID, length: timedelta) -> Statement[str]:
     return Statement(change.returning(batches.c.id), str)
 
 
-def accept(batch_id: str, lease: UUID, *, total: int, model: str | None, cost: float) -> Statement[BatchRow]:
-    """All lines are valid. The caller inserts the jobs in the same transaction; without a row it rolls back."""
+def accept(
+    batch_id: str, lease: UUID, *, total: int, model: str | None, cost: float, summary: Mapping[str, Any] | None = None
+) -> Statement[BatchRow]:
+    """All lines are valid. The caller inserts the jobs in the same transaction; without a row it rolls back.
+
+    summary: how the input file was read.
+    """
+    values = {"total": total, "model": model, "cost": cost}
     return Statement(
         with_event(
             _leased(batch_id, lease)
             .where(_in_status(BatchStatus.VALIDATING))
-            .values(_status_values(BatchStatus.IN_PROGRESS) | {"total": total, "model": model, "cost": cost})
+            .values(_status_values(BatchStatus.IN_PROGRESS) | values | _input_values(summary))
             .returning(*batches.c)
             .cte("updated"),
             subject="batch",
@@ -170,9 +177,16 @@ def accept(batch_id: str, lease: UUID, *, total: int, model: str | None, cost: f
     )
 
 
-def refuse(batch_id: str, lease: UUID, errors: Sequence[LineError]) -> Statement[BatchRow]:
-    """Some lines are invalid: the batch fails, and has no jobs."""
-    return _fail(_leased(batch_id, lease).where(_in_status(BatchStatus.VALIDATING)), errors, {})
+def refuse(
+    batch_id: str, lease: UUID, errors: Sequence[LineError], summary: Mapping[str, Any] | None = None
+) -> Statement[BatchRow]:
+    """Some lines are invalid: the batch fails, and has no jobs. summary: how the input file was read."""
+    update = _leased(batch_id, lease).where(_in_status(BatchStatus.VALIDATING))
+    return _fail(update.values(_input_values(summary)) if summary else update, errors, {})
+
+
+def _input_values(summary: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {} if summary is None else {"input": batches.c.input.op("||")(sa.literal(dict(summary), JSONB))}
 
 
 def fail(batch_id: str, lease: UUID, error: LineError, counts: Mapping[str, int]) -> Statement[BatchRow]:

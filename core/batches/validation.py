@@ -7,7 +7,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from core.batches.input_file import Line, line_error
+from core.batches.line import Line
+from core.batches.line_errors import line_error
 from core.batches.line_parser import LineRequest
 from core.batches.requests import MAX_LINES
 from core.batches.transitions import LineError

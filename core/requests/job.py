@@ -194,13 +194,13 @@ def _fields_at(kind: type[BaseModel], loc: tuple[int | str, ...]) -> Iterable[st
     """The known fields of the object that contains an unknown field."""
     for name in loc[:-1]:
         if isinstance(name, str):  # a number is an index of a list
-            kind = next(_models_in(kind.model_fields[name].annotation))
+            kind = next(models_in(kind.model_fields[name].annotation))
     return kind.model_fields
 
 
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     """The models in the type of a field, including those inside lists and unions."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):
-        yield from _models_in(part)
+        yield from models_in(part)

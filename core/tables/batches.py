@@ -39,6 +39,7 @@ batches = Table(
     Column("webhook", JSONB, comment="the batch's own receiver: url, events, secret"),
     Column("retried_from", Text, comment="the batch whose failed lines these are"),
     Column("api_key_id", Text, comment="the key that submitted it"),
+    Column("input", JSONB, nullable=False, server_default=text("'{}'"), comment="options of its file; how it was read"),
     # What was found when it was read
     Column("total", Integer, nullable=False, server_default=text("0"), comment="lines"),
     Column("model", Text, comment="null: not known yet, or several"),

@@ -3,9 +3,12 @@
 import json
 import os
 import pty
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 from PIL import Image
@@ -13,11 +16,13 @@ from PIL import Image
 from cli.batch.output_directory import safe_name
 from tests.cli.batches import Prompts, csv_lines
 from tests.cli.terminal import SMALL, Terminal, command, read_screen
+from tests.spreadsheets import xlsx
 from tests.stack import Stack
 from tests.waiting import PATIENCE
 
 CSV = "custom_id,prompt,n,seed\ncat,A cat.,2,7\nred/house,A red house.,,\n,A dog.,,\n"
 TXT = "A cat.\n\nA dog.\n"
+TXT_IMAGES = [f"line-{line}-{index}.jpg" for line in ("00001-a-cat", "00003-a-dog") for index in (0, 1)]
 JSONL = "\n".join(
     json.dumps({"custom_id": name, "method": "POST", "url": "/v1/images/generations", "body": {"prompt": name, **SIZE}})
     for SIZE in [{"size": "64x64", "model": "fake"}]
@@ -28,8 +33,8 @@ JSONL = "\n".join(
 @pytest.mark.parametrize(
     ("name", "text", "options", "images"),
     [
-        ("a.csv", CSV, SMALL, ["cat-0.png", "cat-1.png", "line-4-0.png", f"{safe_name('red/house')}-0.png"]),
-        ("a.txt", TXT, (*SMALL, "--format", "jpeg", "-n", "2"), [f"line-{n}-{i}.jpg" for n in (1, 3) for i in (0, 1)]),
+        ("a.csv", CSV, SMALL, ["cat-0.png", "cat-1.png", "line-00004-a-dog-0.png", f"{safe_name('red/house')}-0.png"]),
+        ("a.txt", TXT, (*SMALL, "--format", "jpeg", "-n", "2"), TXT_IMAGES),
         ("a.jsonl", JSONL, (), ["cat-0.png", "dog-0.png"]),
     ],
 )
@@ -64,7 +69,8 @@ def test_prompts_may_come_by_standard_input(terminal: Terminal) -> None:
     )
 
     assert (result.returncode, result.stdout) == (0, "images/manifest.csv\n"), result.stderr
-    assert sorted(path.name for path in terminal.directory.glob("images/*.png")) == ["line-1-0.png", "line-2-0.png"]
+    names = sorted(path.name for path in terminal.directory.glob("images/*.png"))
+    assert names == ["line-00001-a-cat-0.png", "line-00002-a-dog-0.png"]
 
 
 def test_every_option_reaches_every_line_that_does_not_say_itself(terminal: Terminal, safelight: Stack) -> None:
@@ -135,7 +141,7 @@ def test_wrong_lines_are_named_no_job_is_made_and_the_corrected_file_goes_on(
     assert prompts.images() == []
     prompts.file.write_text("prompt,size\nA cat.,64x64\nA dog.,64x64\n")
     assert terminal.run(*prompts.command()).returncode == 0
-    assert prompts.images() == ["line-2-0.png", "line-3-0.png"]
+    assert prompts.images() == ["line-00002-a-cat-0.png", "line-00003-a-dog-0.png"]
 
 
 def test_a_line_that_fails_is_reported_and_the_others_complete(terminal: Terminal) -> None:
@@ -179,8 +185,9 @@ def test_a_directory_takes_one_batch_unless_an_option_says_to_begin_anew(termina
         "or start a new batch in it with --new."
     )
     assert terminal.run(*prompts.command("--new")).returncode == 0
-    assert prompts.images() == sorted(images)
-    assert all((prompts.out / name).read_bytes() != before for name, before in images.items())
+    assert prompts.images() == sorted([*images, "line-00002-dog-0-0.png", "line-00003-dog-1-0.png"])
+    assert [row["file"] for row in prompts.manifest()] == ["line-00002-dog-0-0.png", "line-00003-dog-1-0.png"]
+    assert all((prompts.out / name).read_bytes() == before for name, before in images.items())
 
 
 def test_a_directory_of_somebody_elses_files_is_left_alone(terminal: Terminal, safelight: Stack) -> None:
@@ -239,6 +246,50 @@ def test_a_terminal_gets_a_bar_and_stdout_the_manifest_alone(terminal: Terminal)
         assert words in screen_text
 
 
+# Spreadsheets
+
+EXCEL: list[list[Any]] = [["Prompt", "N", "Notes"], ["Ein Hündchen.", 2.0, "für Anna"], [], ["猫", None, None]]
+
+
+def test_a_spreadsheet_becomes_a_directory_with_a_page_that_shows_it(terminal: Terminal, safelight: Stack) -> None:
+    prompts = Prompts(terminal, "Mappe 1.xlsx", "")
+    prompts.file.write_bytes(xlsx(EXCEL, title="Tabelle1"))
+    dry = terminal.run("batch", str(prompts.file), "--dry-run", *SMALL)
+
+    result = terminal.run(*prompts.command("--keep-columns", *SMALL))
+
+    assert dry.returncode == 1
+    assert "Input: xlsx, sheet Tabelle1, 1 empty row ignored." in dry.stdout
+    assert "line 1: The column 'Notes' is no parameter" in dry.stdout
+    assert "--keep-columns" in dry.stdout
+    assert result.returncode == 0, result.stderr
+    assert "Input: xlsx, sheet Tabelle1, 1 empty row ignored, metadata: Notes." in result.stderr
+    assert prompts.images() == [
+        "line-00002-ein-hündchen-0.png",
+        "line-00002-ein-hündchen-1.png",
+        "line-00004-猫-0.png",
+    ]
+    (batch,) = prompts.batches(safelight)
+    jobs = safelight.client.get("/v1/jobs", params={"batch_id": batch["id"], "order": "asc"}).json()["data"]
+    assert [job["metadata"] for job in jobs] == [{"Notes": "für Anna"}, {}]
+    assert (prompts.out / "manifest.csv").read_bytes().startswith(b"\xef\xbb\xbf")
+    page = (prompts.out / "index.html").read_text()
+    assert re.findall(r'<img src="([^"]+)"', page) == [quote(name) for name in prompts.images()]
+    assert "Ein Hündchen." in page
+
+
+def test_a_guess_of_the_encoding_is_told_with_an_example(terminal: Terminal) -> None:
+    prompts = Prompts(terminal, "a.csv", "")
+    prompts.file.write_bytes("Prompt;N\r\nEin Hündchen.;1\r\n".encode("cp1252"))
+
+    result = terminal.run("batch", str(prompts.file), "--dry-run", *SMALL)
+
+    assert result.returncode == 0, result.stdout
+    assert "Input: csv, separator ;, encoding cp1252." in result.stdout
+    assert "The encoding cp1252 is a guess" in result.stdout
+    assert "Ein Hündchen.;1" in result.stdout
+
+
 # Names
 
 
@@ -248,7 +299,8 @@ def test_a_harmless_id_is_a_name_as_it_is(custom_id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "custom_id", ["../../etc/passwd", "", ".", ".hidden", "-o", "a b", "a\\b", "a:b", "a\0b", "a\nb", "ü" * 101]
+    "custom_id",
+    ["../../etc/passwd", "", ".", ".hidden", "-o", "a b", "a\\b", "a:b", "a\0b", "a\nb", "ü" * 101, "line-00012"],
 )
 def test_an_id_that_could_do_harm_is_a_name_with_a_hash(custom_id: str, tmp_path: Path) -> None:
     name = safe_name(custom_id)

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.batches.input_file import Line, ReadOptions, parse_lines
+from core.batches.input_file import parse_lines
+from core.batches.line import Line, ReadOptions
 from core.batches.line_parser import LineParser
 from core.batches.transitions import LineError
 from core.batches.validation import BatchCheck
@@ -37,7 +38,7 @@ def as_line(number: int, body: dict[str, Any]) -> bytes:
 
 
 def read(*lines: bytes) -> Iterator[Line | LineError]:
-    return parse_lines("jsonl", iter(lines), ReadOptions(IMAGES, max_bytes=100_000))
+    return parse_lines("a.jsonl", iter(lines), ReadOptions(IMAGES, max_bytes=100_000))
 
 
 def check(lines: Iterator[Line | LineError]) -> tuple[list[LineError], list[dict[str, str]]]:
@@ -50,6 +51,7 @@ def check(lines: Iterator[Line | LineError]) -> tuple[list[LineError], list[dict
         return checked.errors, [dict(zip(COLUMNS, row.split("\t"), strict=True)) for row in cells]
 
 
+@settings(deadline=None)
 @given(st.lists(bodies, min_size=2, max_size=6))
 def test_a_line_is_read_as_it_would_be_alone(lines: list[dict[str, Any]]) -> None:
     errors, rows = check(read(*(as_line(number, body) for number, body in enumerate(lines, 1))))

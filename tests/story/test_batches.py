@@ -3,9 +3,11 @@
 import csv
 import io
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import openai
@@ -111,11 +113,35 @@ def test_a_table_is_a_batch_too(safelight: Stack) -> None:
     answers = file_lines(safelight, until_batch(safelight, text_batch["id"])["output_file_id"])
 
     jobs_of = {line["custom_id"]: line["response"]["body"] for line in lines}
-    assert list(jobs_of) == ["first", "line-4"]
+    assert list(jobs_of) == ["first", "line-3"]
     assert (jobs_of["first"]["prompt"], jobs_of["first"]["n"]) == ("a cat,\nof two lines", 2)
     assert jobs_of["first"]["metadata"] == {"shelf": "top"}
-    assert jobs_of["line-4"]["images"][0]["width"] == 128
+    assert jobs_of["line-3"]["images"][0]["width"] == 128
     assert [line["custom_id"] for line in answers] == ["line-1", "line-3"]
+
+
+def test_how_a_file_was_read_is_told_by_the_dry_run_and_the_batch(safelight: Stack) -> None:
+    content = "Prompt;Notes\r\nEin Hündchen;schön\r\n;\r\n".encode("cp1252")
+    file = upload(safelight, content, "prompts.txt", purpose="batch")
+    fields = {"input_file_id": file["id"], "extra_columns": "metadata", "size": "64x64"}
+
+    dry = submit_batch(safelight, **fields, dry_run=True)
+    batch = submit_batch(safelight, **fields)
+    final_batch = until_batch(safelight, batch["id"])
+    refused = until_batch(safelight, submit_batch(safelight, input_file_id=file["id"])["id"])
+    jobs_page = body(safelight.client.get("/v1/jobs", params={"batch_id": batch["id"]}))
+
+    assert batch["input"] is None
+    assert dry["input"] == final_batch["input"]
+    assert dry["input"] == {
+        "format": "csv", "encoding": "cp1252", "encoding_is_guess": True, "example": "Ein Hündchen;schön",
+        "separator": ";", "sheet": None, "has_header": True, "empty_rows": 1, "metadata_columns": ["Notes"],
+    }  # fmt: skip
+    assert [(job["prompt"], job["metadata"]) for job in jobs_page["data"]] == [("Ein Hündchen", {"Notes": "schön"})]
+    assert [(error["line"], error["code"], error["param"]) for error in refused["errors"]["data"]] == [
+        (1, "unknown_parameter", "Notes")
+    ]
+    assert refused["input"]["encoding"] == "cp1252"
 
 
 def test_every_line_that_is_wrong_is_named_and_nothing_runs(safelight: Stack) -> None:
@@ -255,22 +281,33 @@ def test_its_images_come_as_a_zip_and_a_table(safelight: Stack) -> None:
     requests = [
         {"custom_id": "../../etc/passwd", "prompt": "=cmd()", "n": 2, "size": "64x64", "seed": 1},
         {"custom_id": "katze 猫", "prompt": "a cat", "size": "64x64"},
-        {"custom_id": "bad", "prompt": "[fail]", "size": "64x64"},
+        {"custom_id": "bad", "prompt": "[fail] <script>", "size": "64x64"},
+        {"prompt": "A dog, in the sun!", "size": "64x64"},
     ]
     batch = submit_batch(safelight, requests=requests)
     until_batch(safelight, batch["id"])
 
     archive = zipfile.ZipFile(io.BytesIO(safelight.client.get(f"/v1/batches/{batch['id']}/images.zip").content))
-    manifest = safelight.client.get(f"/v1/batches/{batch['id']}/manifest.csv").content.decode()
+    manifest = safelight.client.get(f"/v1/batches/{batch['id']}/manifest.csv").content.decode("utf-8-sig")
     rows = list(csv.DictReader(io.StringIO(manifest)))
 
     assert archive.testzip() is None
-    assert archive.namelist() == ["00001-_.._etc_passwd-0.png", "00001-_.._etc_passwd-1.png", "00002-katze_猫-0.png"]
-    assert [row["file"] for row in rows] == [*archive.namelist(), ""]
+    *names, page = archive.namelist()
+    assert names == [
+        "00001-_.._etc_passwd-0.png",
+        "00001-_.._etc_passwd-1.png",
+        "00002-katze_猫-0.png",
+        "line-00004-a-dog-in-the-sun-0.png",
+    ]
+    assert [row["file"] for row in rows] == [*names[:3], "", names[3]]
     assert Image.open(io.BytesIO(archive.read(rows[0]["file"]))).size == (64, 64)
     assert (rows[0]["prompt"], rows[0]["seed"], rows[1]["seed"]) == ("'=cmd()", "1", "2")
     assert (rows[3]["status"], rows[3]["image_id"]) == ("failed", "")
     assert rows[3]["error_code"]
+    html = archive.read(page).decode()
+    assert page == "index.html"
+    assert re.findall(r'<img src="([^"]+)"', html) == [quote(name) for name in names]
+    assert ("<script" in html, "[fail] &lt;script&gt;" in html, rows[3]["error_message"] in html) == (False, True, True)
 
 
 def test_a_stream_of_a_final_batch_ends_with_204_after_its_last_event(safelight: Stack) -> None:

@@ -17,7 +17,10 @@ from uuid import uuid4
 
 from core import fairness, files, jobs, limits, priorities
 from core.batches import transitions as batches
-from core.batches.input_file import Line, ReadOptions, kind_of, line_error, max_line_bytes, parse_lines
+from core.batches.input_file import max_line_bytes, parse_lines
+from core.batches.input_summary import InputSummary
+from core.batches.line import Line, ReadOptions
+from core.batches.line_errors import line_error
 from core.batches.line_parser import LineRequest
 from core.batches.transitions import LineError
 from core.batches.validation import BatchCheck
@@ -31,7 +34,7 @@ from core.limits import Amount
 from core.redis.notifier import Notifier
 from core.redis.progress import Progress
 from core.requests.plan import request_of
-from core.rows import BatchRow, ClaimedBatch
+from core.rows import BatchRow
 from core.settings import Settings
 from core.status import BatchStatus, JobStatus
 from core.storage import Storage
@@ -198,14 +201,17 @@ class BatchProcessor:
                 batch.response_format,
                 batch.api_key_id,
             )
-            for line in lease.renew_during(self._lines(batch)):
+            summary = InputSummary()
+            for line in lease.renew_during(self._lines(lease, summary)):
                 if not check.add(line):
                     break
             if check.errors:
-                return self._execute(batches.refuse(batch.id, lease.token, check.errors))
-            return self._insert(lease, check, rows, inputs.new)
+                return self._execute(batches.refuse(batch.id, lease.token, check.errors, summary.as_json()))
+            return self._insert(lease, check, rows, inputs.new, summary)
 
-    def _insert(self, lease: BatchLease, check: BatchCheck, rows: JobRows, new: list[NewFile]) -> BatchRow:
+    def _insert(
+        self, lease: BatchLease, check: BatchCheck, rows: JobRows, new: list[NewFile], summary: InputSummary
+    ) -> BatchRow:
         batch = lease.batch
         lease.renew()
         with self._database.transaction() as transaction:
@@ -218,7 +224,14 @@ class BatchProcessor:
                 transaction.execute(files.record(*new))
             starts = _starts(transaction, batch.project_id, rows.flows)
             transaction.copy(COPY, lease.renew_during(rows.chunks(starts)))
-            accept = batches.accept(batch.id, lease.token, total=check.total, model=check.model, cost=check.cost)
+            accept = batches.accept(
+                batch.id,
+                lease.token,
+                total=check.total,
+                model=check.model,
+                cost=check.cost,
+                summary=summary.as_json(),
+            )
             batch_rows = transaction.execute(accept)
             if not batch_rows:
                 transaction.rollback()
@@ -227,16 +240,20 @@ class BatchProcessor:
             self._notifier.notify(queue)
         return batch_rows[0]
 
-    def _lines(self, batch: ClaimedBatch) -> Iterator[Line | LineError]:
+    def _lines(self, lease: BatchLease, summary: InputSummary) -> Iterator[Line | LineError]:
         """The lines of a batch: from its input file or, for a retry, from the earlier batch."""
+        batch = lease.batch
         if batch.retried_from is not None:
             return self._lines_to_retry(batch.retried_from)
         try:
             file_rows = self._database.execute(files.get_file(batch.project_id, batch.input_file_id or ""))
             if not file_rows:
                 raise InvalidRequest(f"The file {batch.input_file_id!r} was deleted or has expired.")
-            options = ReadOptions(batch.endpoint, batch.parameters, max_line_bytes(self._settings))
-            return parse_lines(kind_of(file_rows[0].filename), self._storage.stream(file_rows[0].storage_key), options)
+            extra_columns = batch.input.get("extra_columns", "refuse")
+            options = ReadOptions(batch.endpoint, batch.parameters, max_line_bytes(self._settings), extra_columns)
+            # Most formats are spooled before the first line, so the lease is renewed during this too.
+            chunks = lease.renew_during(self._storage.stream(file_rows[0].storage_key))
+            return parse_lines(file_rows[0].filename, chunks, options, summary)
         except SafelightError as error:
             return iter([line_error(None, error)])
 

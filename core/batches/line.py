@@ -1,0 +1,27 @@
+"""A line of an input file, and the options for reading files."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.batches.line_parser import LineRequest
+from core.batches.requests import ExtraColumns
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A valid line."""
+
+    number: int  # from 1, in the file
+    custom_id: str
+    request: LineRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """Options for reading a file."""
+
+    endpoint: str
+    shared_parameters: Mapping[str, Any] = field(default_factory=dict)
+    max_bytes: int = 1_000_000  # of a line
+    extra_columns: ExtraColumns = "refuse"
