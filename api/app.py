@@ -11,6 +11,11 @@ from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
 from api import audit_logs, erasures, errors, files, generate_image, health, images, log_format, models, openapi, usage
+from api.a1111 import extras as webui_extras
+from api.a1111 import images as webui_images
+from api.a1111 import lists as webui_lists
+from api.a1111 import options as webui_options
+from api.a1111 import progress as webui_progress
 from api.authentication import authenticate
 from api.batches import downloads as batch_downloads
 from api.batches import events as batch_events
@@ -44,6 +49,7 @@ Errors have OpenAI's format, `{"error": {"message", "type", "param", "code"}}`. 
 
 
 BATCHES = (batches, batch_events, batch_downloads, erasures)
+WEBUI = (webui_images, webui_progress, webui_options, webui_lists, webui_extras)
 
 TAGS = [
     {"name": "jobs", "description": "Requests for n images: submit, follow, cancel, retry."},
@@ -56,6 +62,7 @@ TAGS = [
     {"name": "erasures", "description": "Deletion of all data of an end user or a batch."},
     {"name": "webhooks", "description": "OpenAI-compatible webhook endpoints, and the deliveries of events to them."},
     {"name": "models", "description": "The models that requests can name."},
+    {"name": "webui", "description": "The API of AUTOMATIC1111's stable-diffusion-webui, for its clients."},
     {"name": "audit logs", "description": "What operators need to know about keys, webhooks and deletions."},
     {"name": "usage", "description": "Usage, costs and limits of projects and API keys."},
     {"name": "health", "description": "Checks for load balancers and operators."},
@@ -103,6 +110,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         job_events,
         images,
         *BATCHES,
+        *WEBUI,
         files,
         webhooks,
         models,
@@ -110,6 +118,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         usage,
     ):
         app.include_router(module.router, dependencies=[Depends(authenticate), Depends(limit_requests)])
+    app.include_router(webui_lists.queue, dependencies=[Depends(authenticate)])
     for open_router in (images.links, health.router):
         app.include_router(open_router)
     webhooks.describe(app)

@@ -9,10 +9,12 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 
+from api.a1111 import errors as a1111
 from api.audit import event_of
 from api.callers import Caller as Caller
 from api.context import Context
-from core import audit, keys
+from api.credentials import api_key, is_basic
+from core import audit
 from core.audit import AuditType
 from core.errors import InsufficientScope, Unauthorized
 from core.scopes import ALL_SCOPES, Scope
@@ -59,8 +61,10 @@ async def _identify(request: Request, scope: Scope) -> Caller:
     context: Context = request.app.state.context
     if not request.scope["needs_key"]:
         return KEYLESS_CALLER
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not key.startswith(keys.PREFIX):
+    authorization = request.headers.get("authorization", "")
+    takes_basic = request.scope["path"].startswith(a1111.PREFIX)
+    key = "" if is_basic(authorization) and not takes_basic else api_key(authorization)
+    if not key:
         raise Unauthorized
     entry = await context.callers.identify(key)
     context.callers.begin(entry, request.scope["open_request"], scope)

@@ -19,6 +19,7 @@ from core.redis.job_keys import JobKeys
 from core.redis.notifier import AsyncNotifier, Notifier
 from core.redis.pending_requests import PendingRequests
 from core.redis.progress import Listener
+from core.redis.webui_state import WebuiState
 from core.settings import Settings
 from core.storage import Storage
 
@@ -45,6 +46,7 @@ class Context:
     decoders: Decoders
     job_keys: JobKeys
     uploads: Uploads
+    webui_state: WebuiState
 
     @classmethod
     def open(cls, settings: Settings) -> "Context":
@@ -71,6 +73,7 @@ class Context:
             decoders=Decoders(settings),
             job_keys=JobKeys(settings),
             uploads=Uploads(settings),
+            webui_state=WebuiState(settings),
         )
 
     async def close(self) -> None:
@@ -87,4 +90,5 @@ class Context:
         await self.refused_keys.close()
         await self.limits.close()
         self.job_keys.close()
+        await self.webui_state.close()
         await self.database.close()

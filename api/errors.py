@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from api import refusals
+from api.a1111 import errors as a1111
 from core.db import UNAVAILABLE, is_statement_timeout
 from core.errors import (
     DatabaseUnavailable,
@@ -47,8 +48,11 @@ def body_of(error: SafelightError) -> ErrorResponse:
     return ErrorResponse(error=ErrorBody(message=message, type=error.type, param=param, code=error.code))
 
 
-def render(error: SafelightError) -> JSONResponse:
-    """An error as a response. Without `x-should-retry` the OpenAI SDK would retry every 409 and 5xx."""
+def render(error: SafelightError, path: str = "") -> JSONResponse:
+    """An error as a response, in the format of the API that the path belongs to.
+
+    Without `x-should-retry` the OpenAI SDK would retry every 409 and 5xx.
+    """
     # A failed job was tried again by the worker: the client's retry would be a new job.
     can_retry = error.retryable and not isinstance(error, GenerationError)
     headers = {"x-should-retry": "true" if can_retry else "false"}
@@ -57,7 +61,8 @@ def render(error: SafelightError) -> JSONResponse:
     if can_retry:
         headers["retry-after"] = str(math.ceil(error.retry_after))
         headers["retry-after-ms"] = str(round(error.retry_after * 1000))
-    return JSONResponse(body_of(error).model_dump(), status_code=error.status, headers=headers)
+    body = (a1111.error_of if path.startswith(a1111.PREFIX) else body_of)(error)
+    return JSONResponse(body.model_dump(), status_code=error.status, headers=headers)
 
 
 async def _safelight_error(request: Request, error: Exception) -> Response:
@@ -66,29 +71,30 @@ async def _safelight_error(request: Request, error: Exception) -> Response:
         refusals.log_refusal(request, error)
         if error.status == 401:
             request.app.state.context.refused_keys.count(request.headers.get("authorization", ""))
-    return render(error)
+    return render(error, request.scope["path"])
 
 
-async def _validation_error(_request: Request, error: Exception) -> Response:
+async def _validation_error(request: Request, error: Exception) -> Response:
     """For query, path and header parameters; `core.requests.job.parse` reads bodies."""
     first = cast(RequestValidationError, error).errors()[0]
     param = ".".join(str(part) for part in first["loc"][1:])
     reason = first["msg"].removeprefix("Input ").removeprefix("String ")
-    return render(InvalidParameter(f"{param} {reason}.", param=param))
+    return render(InvalidParameter(f"{param} {reason}.", param=param), request.scope["path"])
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
-    status = cast(HTTPException, error).status_code
+    status, path = cast(HTTPException, error).status_code, request.scope["path"]
     if status == 404:
-        return render(NotFound(f"There is nothing at {request.method} {request.url.path}."))
+        return render(NotFound(f"There is nothing at {request.method} {request.url.path}."), path)
     if status == 405:
         methods = _allowed_methods(request, cast(HTTPException, error))
-        response = render(MethodNotAllowed(f"{request.url.path} does not support {request.method}, only {methods}."))
+        error = MethodNotAllowed(f"{request.url.path} does not support {request.method}, only {methods}.")
+        response = render(error, path)
         response.headers["allow"] = methods
         return response
     if status == 413:
-        return render(RequestTooLarge())
-    return render(InvalidRequest(str(cast(HTTPException, error).detail)))
+        return render(RequestTooLarge(), path)
+    return render(InvalidRequest(str(cast(HTTPException, error).detail)), path)
 
 
 def _allowed_methods(request: Request, error: HTTPException) -> str:
@@ -98,8 +104,8 @@ def _allowed_methods(request: Request, error: HTTPException) -> str:
     return ", ".join(method.upper() for method in methods) if methods else (error.headers or {}).get("Allow", "")
 
 
-async def _database_error(_request: Request, error: Exception) -> Response:
-    return render(from_database_error(error))
+async def _database_error(request: Request, error: Exception) -> Response:
+    return render(from_database_error(error), request.scope["path"])
 
 
 def from_database_error(error: Exception) -> SafelightError:
@@ -121,7 +127,7 @@ async def _unexpected_error(request: Request, error: Exception) -> Response:
     """Runs outside of every middleware, so the request id of `api/request_id.py` is set here."""
     request_id = request.scope.get("request_id", "")
     log.exception("request %s failed", request_id, exc_info=error)
-    response = render(InternalError())
+    response = render(InternalError(), request.scope["path"])
     response.headers["x-request-id"] = request_id
     return response
 

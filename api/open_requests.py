@@ -124,7 +124,7 @@ async def _send_end(request: OpenRequest, scope: Scope, receive: Receive, send: 
     try:
         async with asyncio.timeout(SEND_SECONDS):
             if not request.has_started:
-                await render(error)(scope, receive, send)
+                await render(error, scope["path"])(scope, receive, send)
             elif request.content_type is not None and request.content_type.startswith("text/event-stream"):
                 event = format_sse_event(event="error", data_str=body_of(error).model_dump_json())
                 await send({"type": "http.response.body", "body": event, "more_body": False})

@@ -15,6 +15,7 @@ from fastapi.responses import Response
 from fastapi.routing import iter_route_contexts
 from starlette.routing import Route
 
+from api.a1111 import errors as a1111
 from api.authentication import scope_of
 
 EVERYWHERE = {
@@ -153,7 +154,12 @@ def _document(app: FastAPI, needs_key: bool, prefix: str) -> dict[str, Any]:
             "type": "http",
             "scheme": "bearer",
             "description": "An API key, `sl_...`. Not needed if the server listens on a loopback address only.",
-        }
+        },
+        "basic": {
+            "type": "http",
+            "scheme": "basic",
+            "description": "The API key as the password, with any user name. Only for the calls under `/sdapi`.",
+        },
     }
     document["security"] = [{"key": []}] if needs_key else [{"key": []}, {}]
     return document
@@ -168,7 +174,8 @@ def _declare_scopes(app: FastAPI, document: dict[str, Any], needs_key: bool) -> 
         for method in route.methods or ():
             operation = document["paths"][route.path_format][method.lower()]
             is_open = not needs_key or {} in operation.get("security", ())
-            operation["security"] = [{"key": [str(scope)]}, *([{}] if is_open else [])]
+            basic = [{"basic": [str(scope)]}] if (route.path_format or "").startswith(a1111.PREFIX) else []
+            operation["security"] = [{"key": [str(scope)]}, *basic, *([{}] if is_open else [])]
             description = f"The API key does not have the scope `{scope}`."
             operation["responses"].setdefault("403", {"description": description, "content": ERROR})
 

@@ -11,11 +11,14 @@ from core.errors import RateLimitExceeded
 from core.redis.rates import Rate
 from core.scopes import Scope as KeyScope
 
+UNCOUNTED = frozenset({"cancel", "interrupt", "skip", "set_options"})
+"""Functions of routes that submit nothing, although their scope is that of submitting."""
+
 
 async def limit_requests(request: Request) -> None:
     """Count a request that submits something. Runs after `authenticate`. Raises RateLimitExceeded."""
     endpoint = request.scope["endpoint"]
-    if request.method != "POST" or scope_of(endpoint) is not KeyScope.SUBMIT or endpoint.__name__ == "cancel":
+    if request.method != "POST" or scope_of(endpoint) is not KeyScope.SUBMIT or endpoint.__name__ in UNCOUNTED:
         return
     caller: Caller = request.scope["caller"]
     caller_limits: CallerLimits = request.app.state.context.limits

@@ -11,6 +11,7 @@ from collections import Counter
 
 from fastapi import Request
 
+from api.credentials import api_key
 from api.edge.refusals import refusals
 from core import audit, keys
 from core.audit import AuditType, NewAuditEvent
@@ -44,7 +45,7 @@ def log_refusal(request: Request, error: SafelightError) -> None:
 
 def prefix_of(authorization: str) -> str:
     """The first characters of a key, as `safelight keys list` shows them; `none` without a key."""
-    key = authorization.partition(" ")[2]
+    key = api_key(authorization) or authorization.partition(" ")[2]
     if not key:
         return "none"
     prefix = key[: keys.PREFIX_LENGTH]

@@ -33,7 +33,7 @@
     ├── QueryTimeout                503  the database cancelled a statement that took too long
     ├── Unavailable                 503
     │   ├── TooManyConnections, UploadsFull
-    │   ├── DatabaseUnavailable
+    │   ├── DatabaseUnavailable, NotifierUnavailable
     │   └── StorageUnavailable
     ├── InternalError               500
     └── GenerationError                  why a job failed: core/generation_errors.py
@@ -358,6 +358,12 @@ class DatabaseUnavailable(Unavailable):
     """The database does not answer; nothing was stored, try again."""
 
     code = "database_unavailable"
+
+
+class NotifierUnavailable(Unavailable):
+    """Redis does not answer, and this call needs it; try again."""
+
+    code = "notifier_unavailable"
 
 
 class StorageUnavailable(Unavailable):

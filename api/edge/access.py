@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.credentials import api_key
 from api.edge import content_type
 from api.edge.host import OwnHosts, host_name
 from api.edge.refusals import refusals
 from api.errors import render
-from core import keys
 from core.errors import CrossSite, HostNotAllowed, SafelightError, Unauthorized
 from core.settings import Settings
 
@@ -24,9 +24,6 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 PROXY_HEADERS = frozenset({b"forwarded", b"via", b"x-real-ip"})
 OWN_SITE = frozenset({b"", b"same-origin", b"none"})
 """Values of `Sec-Fetch-Site` for the API's own pages, and for what a person typed."""
-
-KEY_START = b"bearer " + keys.PREFIX.encode()
-
 
 THROUGH_PROXY = (
     "This request came through a proxy, so it needs an API key although keys are off for the programs of this machine. "
@@ -66,7 +63,7 @@ class Access:
                 send = _with_prefix(send, self._prefix)
             if not self._needs_key and (error := self._check(scope)) is not None:
                 refusals.record(error.code, "%s %s: %s", scope["method"], scope["path"], error.message)
-                await render(error)(scope, receive, send)
+                await render(error, scope["path"])(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
@@ -118,7 +115,7 @@ def _source(scope: Scope) -> Source:
         if name == b"host":
             source.host = value
         elif name == b"authorization":
-            source.has_key = value[: len(KEY_START)].lower() == KEY_START
+            source.has_key = bool(api_key(value.decode("latin-1")))
         elif name == b"origin":
             source.origin = value
         elif name == b"content-type":

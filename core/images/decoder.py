@@ -1,8 +1,9 @@
 """The program of a decoder process: `python -m core.images.decoder DESCRIPTOR LIMITS`, started by `decoders.py`.
 
 It imports little, so that it starts fast. It reads requests from the pipe with this file descriptor until the other end
-is closed. A request is a JSON header and the bytes of each image; a response is a JSON header and each new PNG. Nothing
-is pickled: a file that takes control of this process cannot run code in the process that started it.
+is closed. A request is a JSON header, which names the call, and the bytes of each image; a response is a JSON header
+and each new PNG. Nothing is pickled: a file that takes control of this process cannot run code in the process that
+started it.
 """
 
 import json
@@ -10,13 +11,16 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
 from core.errors import InvalidParameter
 from core.images.decode import Limits
+from core.images.file_texts import read_texts
 from core.images.normalize import normalize
+from core.images.resizing import enlarge, prepare
 
 BYTES_PER_PIXEL = 24
 """Memory for the pixels of an image, a mask, and copies of them in other modes."""
@@ -47,21 +51,38 @@ def _serve(connection: "Connection[bytes, bytes]", limits: Limits, seconds: floa
     data = {name: connection.recv_bytes() for name in header["names"]}
     # CPU time, so that a busy machine fails no image. At the end of it the signal ends the process.
     signal.setitimer(signal.ITIMER_PROF, seconds * len(data))
-    response, pngs = _respond(data, header["new"], limits)
+    response, pngs = _respond(data, header, limits)
     signal.setitimer(signal.ITIMER_PROF, 0)
     connection.send_bytes(json.dumps(response).encode())
     for png in pngs:
         connection.send_bytes(png)
 
 
-def _respond(data: dict[str, bytes], new: list[str], limits: Limits) -> tuple[dict[str, Any], list[bytes]]:
+def _respond(
+    data: Mapping[str, bytes], header: Mapping[str, Any], limits: Limits
+) -> tuple[dict[str, Any], list[bytes]]:
     try:
-        result = normalize(data, new, limits)
+        values, pngs = _call(data, header, limits)
     except InvalidParameter as error:
         return {"message": error.message, "param": error.param}, []
     except MemoryError:
         return {"message": "The image needs too much memory to decode.", "param": next(iter(data))}, []
-    return {"is_transparent": result.is_transparent, "pngs": list(result.pngs)}, list(result.pngs.values())
+    return values | {"pngs": list(pngs)}, list(pngs.values())
+
+
+def _call(
+    data: Mapping[str, bytes], header: Mapping[str, Any], limits: Limits
+) -> tuple[dict[str, Any], Mapping[str, bytes]]:
+    """Make the call that a header names. Returns its values and its PNGs."""
+    match header["call"]:
+        case "prepare":
+            return {}, prepare(data, header["options"], limits)
+        case "enlarge":
+            return {}, enlarge(data, header["options"], limits)
+        case "read_texts":
+            return {"texts": read_texts(data, limits)}, {}
+    result = normalize(data, header["new"], limits)
+    return {"is_transparent": result.is_transparent}, result.pngs
 
 
 def _limit_memory(size: int) -> None:

@@ -14,12 +14,14 @@ import threading
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing import Pipe
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.errors import InvalidParameter
 from core.images.decode import Limits
 from core.images.normalize import Normalized
+from core.images.resizing import Enlargement, Preparation
 from core.threads import FairThreads
 
 if TYPE_CHECKING:
@@ -46,6 +48,14 @@ class DecoderDied(Exception):
     """The process ended while it decoded."""
 
 
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a decoder process responds: values, and PNGs by the names of the images."""
+
+    values: Mapping[str, Any]
+    pngs: Mapping[str, bytes]
+
+
 class Decoders:
     """Decodes images in at most `settings.decoders` processes. Thread-safe.
 
@@ -66,6 +76,25 @@ class Decoders:
         """Check a request's images; see `core.images.normalize`. The future raises InvalidParameter."""
         return self._threads.submit(project_id, self._normalize, data, new)
 
+    async def prepare(self, project_id: str, data: Mapping[str, bytes], options: Preparation) -> Mapping[str, bytes]:
+        """The images of an edit in one size; see `core.images.resizing`. Raises InvalidParameter."""
+        return (await self._submit(project_id, data, "prepare", options)).pngs
+
+    async def enlarge(self, project_id: str, data: Mapping[str, bytes], options: Enlargement) -> Mapping[str, bytes]:
+        """Images in another size; see `core.images.resizing`. Raises InvalidParameter."""
+        return (await self._submit(project_id, data, "enlarge", options)).pngs
+
+    async def read_texts(self, project_id: str, name: str, content: bytes) -> Mapping[str, str]:
+        """The texts of an image file; see `core.images.file_texts`. Raises InvalidParameter."""
+        texts: Mapping[str, str] = (await self._submit(project_id, {name: content}, "read_texts", {})).values["texts"]
+        return texts
+
+    async def _submit(
+        self, project_id: str, data: Mapping[str, bytes], call: str, options: Mapping[str, Any]
+    ) -> "Response":
+        header = {"call": call, "options": options}
+        return await asyncio.wrap_future(self._threads.submit(project_id, self._call, data, header))
+
     async def normalize(self, project_id: str, data: Mapping[str, bytes], new: Collection[str]) -> Normalized:
         """`submit` for asynchronous code. Raises InvalidParameter."""
         return await asyncio.wrap_future(self.submit(project_id, data, new))
@@ -83,10 +112,14 @@ class Decoders:
             decoder.kill()
 
     def _normalize(self, data: Mapping[str, bytes], new: Collection[str]) -> Normalized:
+        response = self._call(data, {"call": "normalize", "new": list(new)})
+        return Normalized(response.values["is_transparent"], response.pngs)
+
+    def _call(self, data: Mapping[str, bytes], header: Mapping[str, Any]) -> "Response":
         for _ in range(ATTEMPTS):
             decoder = self._take()
             try:
-                return decoder.normalize(data, new)
+                return decoder.call(data, header)
             except DecoderTimeout:
                 raise InvalidParameter(
                     f"{' and '.join(data)} took longer than {self._seconds * len(data):g} s to decode. "
@@ -147,10 +180,10 @@ class _Decoder:
             self.kill()
             raise RuntimeError(f"a decoder process did not start (exit status {self._process.returncode})") from None
 
-    def normalize(self, data: Mapping[str, bytes], new: Collection[str]) -> Normalized:
+    def call(self, data: Mapping[str, bytes], header: Mapping[str, Any]) -> Response:
         """Raises InvalidParameter, DecoderTimeout or DecoderDied; after the last two the process is dead."""
         try:
-            self._connection.send_bytes(json.dumps({"names": list(data), "new": list(new)}).encode())
+            self._connection.send_bytes(json.dumps({"names": list(data), **header}).encode())
             for content in data.values():
                 self._connection.send_bytes(content)
             if not self._connection.poll(WALL_FACTOR * self._seconds * len(data)):
@@ -163,7 +196,7 @@ class _Decoder:
             raise (DecoderTimeout if self._process.returncode == -signal.SIGPROF else DecoderDied) from None
         if "message" in response:
             raise InvalidParameter(response["message"], param=response["param"])
-        return Normalized(response["is_transparent"], pngs)
+        return Response(response, pngs)
 
     def kill(self) -> None:
         """End the process and wait for it."""

@@ -1,4 +1,4 @@
-"""The keys of jobs in Redis: the last step, and the unanswered call that waits for a job. Deletes them.
+"""The keys of jobs in Redis: last step, last preview, and the unanswered call that waits for a job. Deletes them.
 
 They expire after some minutes by themselves; an erasure does not wait for that. It does not need Redis either: what is
 not deleted now expires.
@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from core.redis.connection import connect
 from core.redis.pending_requests import call_key, key_of_call
-from core.redis.progress import step_key
+from core.redis.progress import preview_key, step_key
 from core.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class JobKeys:
         for job_id, fingerprint in zip(job_ids, fingerprints, strict=True):
             if fingerprint is not None:
                 pipeline.lrem(call_key(fingerprint.decode()), 0, job_id)
-            pipeline.delete(key_of_call(job_id), step_key(job_id))
+            pipeline.delete(key_of_call(job_id), step_key(job_id), preview_key(job_id))
         pipeline.execute()
 
     def close(self) -> None:

@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 SNAPSHOT_SECONDS = 300
 """How long the last step is stored. A denoising step takes less."""
 
+PREVIEW_SECONDS = 60
+"""How long the last preview is stored, for clients that poll."""
+
 _REDIS_ERRORS = (RedisError, OSError, TimeoutError)
 _PAUSE = 1.0
 """Seconds without a request after Redis failed, so that a Redis that hangs costs at most one timeout per second."""
@@ -54,6 +57,11 @@ def step_key(job_id: str) -> str:
     return f"{KEY_PREFIX}step:{job_id}"
 
 
+def preview_key(job_id: str) -> str:
+    """The key of the last preview of a job."""
+    return f"{KEY_PREFIX}preview:{job_id}"
+
+
 class _Breaker:
     """Blocks requests for a second after Redis failed."""
 
@@ -78,22 +86,27 @@ class Progress:
 
     def publish_steps(self, steps: Mapping[str, Step]) -> None:
         """Publish the steps of jobs, by id, and store them for requests of the next minutes."""
-        self._publish({job_id: {"type": "progress", **step} for job_id, step in steps.items()}, snapshots=steps)
+        snapshots = {step_key(job_id): step for job_id, step in steps.items()}
+        messages = {job_id: {"type": "progress", **step} for job_id, step in steps.items()}
+        self._publish(messages, snapshots, SNAPSHOT_SECONDS)
 
     def publish_preview(self, job_id: str, preview: Preview) -> None:
-        """Publish a preview to the current listeners."""
-        self._publish({job_id: {"type": "preview", **preview}}, snapshots={})
+        """Publish a preview to the current listeners, and store it for requests of the next minute."""
+        self._publish({job_id: {"type": "preview", **preview}}, {preview_key(job_id): preview}, PREVIEW_SECONDS)
 
     def publish_changes(self, job_ids: Sequence[str]) -> None:
         """Publish that jobs have a new event in the database."""
-        self._publish({job_id: {"type": "changed"} for job_id in job_ids}, snapshots={})
+        self._publish({job_id: {"type": "changed"} for job_id in job_ids})
 
-    def _publish(self, messages: Mapping[str, object], snapshots: Mapping[str, Step]) -> None:
+    def _publish(
+        self, messages: Mapping[str, object], snapshots: Mapping[str, Step] | None = None, seconds: int = 0
+    ) -> None:
+        """Publish messages by job, and store snapshots by key for some seconds."""
         if self._breaker.is_paused:
             return
         pipeline = self._redis.pipeline(transaction=False)
-        for job_id, step in snapshots.items():
-            pipeline.set(step_key(job_id), json.dumps(step), ex=SNAPSHOT_SECONDS)
+        for key, snapshot in (snapshots or {}).items():
+            pipeline.set(key, json.dumps(snapshot), ex=seconds)
         for job_id, message in messages.items():
             pipeline.publish(_channel(job_id), json.dumps(message))
         try:
@@ -124,10 +137,19 @@ class Listener:
 
     async def step(self, job_id: str) -> Step | None:
         """The last step of a job; None if it is not known."""
+        step: Step | None = await self._snapshot(step_key(job_id))
+        return step
+
+    async def preview(self, job_id: str) -> Preview | None:
+        """The last preview of a job; None if it is not known."""
+        preview: Preview | None = await self._snapshot(preview_key(job_id))
+        return preview
+
+    async def _snapshot(self, key: str) -> Any:
         if self._breaker.is_paused:
             return None
         try:
-            snapshot = await self._redis.get(step_key(job_id))
+            snapshot = await self._redis.get(key)
         except _REDIS_ERRORS as error:
             self._breaker.trip(error)
             return None

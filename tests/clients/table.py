@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from tests.clients import webui
 from tests.clients.live import LIVE_CLIENTS
 
 HERE = Path(__file__).parent
@@ -77,6 +78,8 @@ def page(outcomes: dict[str, str]) -> str:
         "| client | packages | images | outcome |",
         "|---|---|---|---|",
         *live(outcomes),
+        *webui.HEAD.split("\n"),
+        *webui.rows(),
     ]
     return HEAD + "\n".join(lines) + "\n"
 

@@ -1,13 +1,13 @@
 """`docs/clients.md` is that of the table: `make clients` writes it."""
 
-from tests.clients import table
+from tests.clients import table, webui
 from tests.clients.live import LIVE_CLIENTS
 
 
 def test_the_page_has_all_clients_and_requests_of_the_table() -> None:
     lines = table.PAGE.read_text().splitlines()
 
-    assert [row for row in (*table.configurations(), *table.requests()) if row not in lines] == []
+    assert [row for row in (*table.configurations(), *table.requests(), *webui.rows()) if row not in lines] == []
     names = {client["name"] for client in table.TABLE["client"]}
     assert {request["client"] for request in table.TABLE["request"]} <= names
 

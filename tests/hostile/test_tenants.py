@@ -45,6 +45,7 @@ FREE_TEXT = {
     "errors",
     "filename",
     "response",
+    "warnings",  # they quote the request
 }
 """Columns that may hold any text of a client."""
 

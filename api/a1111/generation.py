@@ -1,0 +1,109 @@
+"""One call of `txt2img` or `img2img`: a job, a wait, and the answer."""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import Response
+
+from api.a1111.answers import answer_with_images
+from api.a1111.callers import caller_id
+from api.authentication import Caller
+from api.context import Context
+from api.inputs import read_inputs
+from api.jobs.routes import submit_job
+from api.jobs.waiting import wait_until_final_or_disconnected
+from api.openai.responses import failure, warnings_header
+from core import idempotency
+from core.catalog import Model
+from core.errors import InvalidParameter
+from core.jobs import JobWarning
+from core.priorities import among_projects
+from core.requests.job import JobRequest
+from core.requests.plan import expected_seconds, find_model, plan
+from core.requests.webui import Img2ImgRequest, WebuiRequest
+from core.requests.webui_adaptation import find_webui_model, preparation, sizes_of, webui_job_request
+from core.rows import JobRow
+from core.status import JobStatus
+
+CLIENT_CLOSED_REQUEST = 499
+"""The status in the log of a call whose client disconnected; nobody receives it."""
+
+
+async def generate(http: Request, context: Context, caller: Caller, parameters: WebuiRequest, name: str) -> Response:
+    """Submit the job of a call, wait for it, and answer with its images. name: of the call."""
+    row = await _submit(context, caller, *await _job_request(context, caller, parameters, name))
+    await context.webui_state.add_job(caller_id(caller), row.id)
+    fingerprint = idempotency.fingerprint(http.url.path, {"job": row.id})  # its own: the webui's clients do not retry
+    async with context.sync_calls.track(caller.project_id, fingerprint, row.id) as call:
+        final = await wait_until_final_or_disconnected(http, context, caller.project_id, row.id)
+        if final is None:
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
+        await context.webui_state.remove_job(caller_id(caller), row.id)
+        if final.status != JobStatus.COMPLETED:
+            raise failure(context, final)
+        content = await answer_with_images(context, final, parameters)
+        call.is_answered = True
+    headers = warnings_header(final.warnings) | {"x-safelight-job": row.id}
+    return Response(json.dumps(content), media_type="application/json", headers=headers)
+
+
+async def _job_request(
+    context: Context, caller: Caller, parameters: WebuiRequest, name: str
+) -> tuple[JobRequest, Model]:
+    """The request for the job, with all warnings, and its model. Raises InvalidParameter."""
+    model, notice = await _find_model(context, caller, parameters)
+    sizes = sizes_of(parameters, model)
+    images: Mapping[str, bytes] = {}
+    if isinstance(parameters, Img2ImgRequest):
+        sources = {"init_images": decode_base64("init_images", parameters.init_images[0])}
+        if parameters.mask is not None:
+            sources["mask"] = decode_base64("mask", parameters.mask)
+        pngs = await context.decoders.prepare(caller.project_id, sources, preparation(parameters, sizes))
+        images = {"image" if source == "init_images" else source: png for source, png in pngs.items()}
+    request = webui_job_request(parameters, model, images, sizes, name)
+    if notice is not None:
+        request.add_warnings([notice])
+    return request, find_model(request, context.catalog)
+
+
+async def _find_model(context: Context, caller: Caller, parameters: WebuiRequest) -> tuple[Model, JobWarning | None]:
+    """The model that the request names, else the one that the caller has chosen, else the default."""
+    is_named = bool(parameters.settings.get("sd_model_checkpoint"))
+    chosen_model = None if is_named else await context.webui_state.get_model(caller_id(caller))
+    return find_webui_model(parameters, context.catalog, chosen_model)
+
+
+async def _submit(context: Context, caller: Caller, request: JobRequest, model: Model) -> JobRow:
+    """Submit the job. Raises QueueFull, and what the limits of the caller raise."""
+    priority = among_projects(request.priority, context.settings.max_priority)
+    cost = expected_seconds(request, model)
+    async with context.sync_calls.slot(model.queue, caller.project_id, priority, cost):
+        inputs = await read_inputs(context, caller.project_id, request)
+        job = plan(
+            request,
+            context.catalog,
+            context.settings,
+            caller.project_id,
+            inputs=inputs.ids,
+            api_key_id=caller.key_id,
+        )
+        return await submit_job(context, job, inputs)
+
+
+def decode_base64(param: str, text: str) -> bytes:
+    """The bytes of an image in base64, with or without `data:image/png;base64,`. Raises InvalidParameter."""
+    if text.startswith(("http://", "https://")):
+        raise InvalidParameter(f"{param} must be an image in base64: URLs are not fetched.", param=param)
+    try:
+        return base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text)
+    except (binascii.Error, ValueError):
+        raise InvalidParameter(f"{param} is not valid base64.", param=param) from None
+
+
+def with_warnings(content: Any, warnings: list[JobWarning]) -> Response:
+    """A response as JSON, with its warnings in a header."""
+    return Response(json.dumps(content), media_type="application/json", headers=warnings_header(warnings))

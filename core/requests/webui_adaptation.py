@@ -1,0 +1,295 @@
+"""Converts the requests of AUTOMATIC1111's API to jobs: what the model does not have becomes a warning, not an error.
+
+The webui's clients send all its settings whatever model answers. A size is delivered exactly as requested.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.catalog import Catalog, Model
+from core.errors import ModelNotFound
+from core.images.postprocess import MAX_SIDE_PX
+from core.images.resizing import Preparation, ResizeMode
+from core.jobs import JobWarning
+from core.parameters import SEEDS, dimensions_of
+from core.requests.adaptation import nearest
+from core.requests.fields import ImageSource
+from core.requests.job import JobRequest, validate
+from core.requests.openai import warning
+from core.requests.plan import conflicting_choice
+from core.requests.webui import WEBUI_SIZE, Img2ImgRequest, Txt2ImgRequest, WebuiRequest
+from core.requests.webui_fields import unused_fields, unused_options
+from core.samplers import DEFAULT_SAMPLER, NEUTRAL_SCHEDULES, scheduler_of
+from core.text import quote, shorten
+
+PREVIEWS = 3
+"""Previews of a job, for clients that poll `/sdapi/v1/progress`."""
+
+MIN_STRENGTH = 0.01
+"""Stands for a `denoising_strength` of 0, which leaves the image as it is."""
+
+MAX_WARNINGS = 20
+"""Warnings about fields that are not used. Clients may send hundreds of fields."""
+
+FORMATS = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
+"""By the webui's `samples_format`."""
+
+_RESIZE_MODES: tuple[ResizeMode, ...] = ("stretch", "crop", "fill", "stretch")
+_NETWORK = re.compile(r"<(?:lora|lyco|hypernet):[^<>]{1,200}>", re.IGNORECASE)
+_WEIGHT = re.compile(r"\(([^()]+):[0-9.]{1,10}\)")
+_USED_SETTINGS = frozenset({"sd_model_checkpoint", "samples_format", "jpeg_quality", "live_previews_enable"})
+
+Values = dict[str, Any]
+Change = tuple[Values, JobWarning | None]
+"""Values of a job's request, and the warning about them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """At which of the model's sizes images are generated, and the size of the result in pixels."""
+
+    generated: str
+    width: int
+    height: int
+    warnings: list[JobWarning]
+
+
+def find_webui_model(request: WebuiRequest, catalog: Catalog, default: str | None) -> tuple[Model, JobWarning | None]:
+    """The model of a request: that of its settings, else the caller's choice, else the catalogue's default."""
+    name = request.settings.get("sd_model_checkpoint")
+    for model_name in (name, default):
+        if isinstance(model_name, str) and model_name:
+            try:
+                return catalog.model(model_name), None
+            except ModelNotFound as error:
+                model = catalog.model(None)
+                return model, _warning("sd_model_checkpoint", f"{error.message} {model.id} is used.")
+    return catalog.model(None), None
+
+
+def sizes_of(request: WebuiRequest, model: Model) -> Sizes:
+    """The sizes of a request, and the warnings about them."""
+    width, height = dimensions_of(model.size)
+    if request.width is not None or request.height is not None:
+        width, height = request.width or WEBUI_SIZE, request.height or WEBUI_SIZE
+    generated = nearest(f"{width}x{height}", model.sizes)
+    warnings = []
+    if isinstance(request, Txt2ImgRequest) and request.enable_hr:
+        width, height = _enlarged_size(request, width, height)
+        message = f"enable_hr has no second pass: images of {generated} are enlarged to {width}x{height}."
+        warnings.append(_warning("enable_hr", message))
+    if (longest := max(width, height)) > MAX_SIDE_PX:
+        requested_size = f"{width}x{height}"
+        width, height = (max(1, round(side * MAX_SIDE_PX / longest)) for side in (width, height))
+        message = f"No side may be longer than {MAX_SIDE_PX} px: {width}x{height} instead of {requested_size}."
+        warnings.append(_warning("width", message))
+    if f"{width}x{height}" != generated and not warnings:
+        message = f"{model.id} has no size {width}x{height}: images are generated at {generated} and scaled."
+        warnings.append(warning("width", message, "size_scaled"))
+    return Sizes(generated, width, height, warnings)
+
+
+def _enlarged_size(request: Txt2ImgRequest, width: int, height: int) -> tuple[int, int]:
+    """The size after `enable_hr`. One side alone sets the other by the aspect ratio."""
+    scale = 2.0 if request.hr_scale is None else request.hr_scale
+    scale = max(scale, 16 / min(width, height))
+    new_width, new_height = request.hr_resize_x or 0, request.hr_resize_y or 0
+    if not new_width and not new_height:
+        return round(width * scale), round(height * scale)
+    return new_width or round(width * new_height / height), new_height or round(height * new_width / width)
+
+
+def preparation(request: Img2ImgRequest, sizes: Sizes) -> Preparation:
+    """How the images of an edit are brought to the size of the result."""
+    return Preparation(
+        width=sizes.width,
+        height=sizes.height,
+        mode=_RESIZE_MODES[request.resize_mode or 0],
+        is_inverted=request.inpainting_mask_invert == 1,
+    )
+
+
+def webui_job_request(
+    request: WebuiRequest, model: Model, images: Mapping[str, bytes], sizes: Sizes, call: str
+) -> JobRequest:
+    """The job of a request. images: `image` and `mask` of img2img, in the size of the result. call: its name.
+
+    Raises InvalidParameter if the prompt is empty.
+    """
+    output_size = f"{sizes.width}x{sizes.height}"
+    values: Values = {
+        "model": model.id,
+        "operation": "edit" if images else "generation",
+        "size": sizes.generated,
+        "output_size": None if output_size == sizes.generated else output_size,
+        "metadata": {"sdapi": call},
+    }
+    values |= {name: ImageSource.from_form(content) for name, content in images.items()}
+    warnings = list(sizes.warnings)
+    for step in (_prompts, _count, _seed, _numbers, _sampler, _strength, _styles, _settings, _previews, _unused):
+        for changes, item in step(request, model):
+            values |= changes
+            if item is not None:
+                warnings.append(item)
+    job_request = validate(JobRequest, values, strict=True)
+    if (conflict := conflicting_choice(job_request, model)) is not None:
+        job_request.style = None
+        warnings.append(_warning("styles", f"styles are not used, because {conflict[1]} is set."))
+    job_request.add_warnings(warnings)
+    return job_request
+
+
+def _prompts(request: WebuiRequest, model: Model) -> Iterator[Change]:
+    """Remove the webui's syntax from the prompts: the model would take it for a part of the content."""
+    for name in ("prompt", "negative_prompt"):
+        text = getattr(request, name)
+        if not text:
+            continue
+        plain = _NETWORK.sub("", text)
+        if plain != text:
+            yield {}, _warning(name, f"{name}: <lora:…> and the like are removed: there are no extra networks.")
+        weighted, plain = plain, _WEIGHT.sub(r"\1", plain)
+        if plain != weighted:
+            yield {}, _warning(name, f"{name}: the weights of (…:1.2) are removed: the model has none.")
+        if name in model.lacks:
+            yield {}, _warning(name, f"{name} is not used: {model.id} does not support it.")
+        else:
+            yield {name: plain}, None
+
+
+def _count(request: WebuiRequest, model: Model) -> Iterator[Change]:
+    count = (request.batch_size or 1) * (request.n_iter or 1)
+    if count > model.max_images:
+        message = f"batch_size x n_iter is {count}; {model.id} generates at most {model.max_images} images a call."
+        yield {}, _warning("batch_size", message)
+    yield {"n": min(count, model.max_images)}, None
+
+
+def _seed(request: WebuiRequest, model: Model) -> Iterator[Change]:
+    seed = request.seed
+    if seed is None or seed == -1:
+        return
+    if "seed" in model.lacks:
+        yield {}, _warning("seed", f"seed is not used: {model.id} has none.")
+        return
+    if not 0 <= seed < SEEDS:
+        yield {}, _warning("seed", f"seed {seed} is outside 0 to {SEEDS - 1}; {seed % SEEDS} is used.")
+    yield {"seed": seed % SEEDS}, None
+
+
+def _numbers(request: WebuiRequest, model: Model) -> Iterator[Change]:
+    """Steps and guidance scale, within the limits of the model."""
+    for field, name, limit in (
+        ("steps", "steps", model.steps),
+        ("cfg_scale", "guidance_scale", model.guidance_scale),
+    ):
+        value = getattr(request, field)
+        if value is None:
+            continue
+        if name in model.lacks:
+            yield {}, _warning(field, f"{field} is not used: {model.id} does not support it.")
+            continue
+        clipped = min(max(value, limit.min), limit.max)
+        if clipped != value:
+            message = f"{field} is {value:g}; {model.id} allows {limit.min:g} to {limit.max:g}, so {clipped:g} is used."
+            yield {}, _warning(field, message)
+        yield {name: clipped}, None
+
+
+def _sampler(request: WebuiRequest, model: Model) -> Iterator[Change]:
+    sampler, schedule = request.sampler_name or request.sampler_index or "", request.scheduler or ""
+    is_default = sampler.strip().lower() in ("", DEFAULT_SAMPLER.lower(), "automatic")
+    if is_default and schedule.strip().lower() in NEUTRAL_SCHEDULES:
+        return
+    available = model.choices.get("scheduler", ())
+    scheduler = None if is_default else scheduler_of(sampler, schedule)
+    if scheduler in available:
+        yield {"scheduler": scheduler}, None
+        return
+    if schedule and (plain := scheduler_of(sampler)) in available:
+        message = f"scheduler {quote(schedule)} is not used: {model.id} has no such schedule for {quote(sampler)}."
+        yield {"scheduler": plain}, _warning("scheduler", message)
+        return
+    own = f"it has {', '.join(available)}, and its own" if available else "it has only its own"
+    name = "scheduler" if is_default else "sampler_name"
+    yield {}, _warning(name, f"{name} {quote(schedule if is_default else sampler)} is not used by {model.id}: {own}.")
+
+
+def _strength(request: WebuiRequest, model: Model) -> Iterator[Change]:
+    strength = request.denoising_strength
+    if not isinstance(request, Img2ImgRequest) or strength is None:
+        return
+    if "strength" in model.lacks:
+        yield {}, _warning("denoising_strength", f"denoising_strength is not used: {model.id} has none.")
+        return
+    if strength < MIN_STRENGTH:
+        message = f"denoising_strength is {strength:g}; the smallest, {MIN_STRENGTH}, is used."
+        yield {}, _warning("denoising_strength", message)
+    yield {"strength": max(strength, MIN_STRENGTH)}, None
+
+
+def _styles(request: WebuiRequest, model: Model) -> Iterator[Change]:
+    """The first style that the model has; a job has one."""
+    names = [name for name in request.styles or () if name and name != "None"]
+    style = next((name for name in names if name in model.styles), None)
+    if style is not None:
+        yield {"style": style}, None
+    if unused := [quote(name) for name in names if name != style]:
+        available = ", ".join(model.styles) or "no styles"
+        yield {}, _warning("styles", f"styles {shorten(', '.join(unused))} are not used: {model.id} has {available}.")
+
+
+def _settings(request: WebuiRequest, _model: Model) -> Iterator[Change]:
+    settings = request.settings
+    format_name = str(settings.get("samples_format", "png")).lower()
+    output_format = FORMATS.get(format_name)
+    if output_format is None:
+        yield {}, _warning("samples_format", f"samples_format {quote(format_name)} is not known; png is used.")
+    quality = settings.get("jpeg_quality")
+    if output_format in ("jpeg", "webp"):
+        is_quality = isinstance(quality, int) and not isinstance(quality, bool) and 0 <= quality <= 100
+        yield {"output_format": output_format, "output_compression": quality if is_quality else None}, None
+    other_settings = {name: value for name, value in settings.items() if name not in _USED_SETTINGS}
+    for name, reason in list(unused_options(other_settings))[:MAX_WARNINGS]:
+        yield {}, _warning("override_settings", f"override_settings.{shorten(name)} is not used: {reason}.")
+
+
+def _previews(request: WebuiRequest, model: Model) -> Iterator[Change]:
+    """Previews cost time on a device, but money at a provider."""
+    if not model.is_remote and request.settings.get("live_previews_enable", True) is not False:
+        yield {"partial_images": PREVIEWS}, None
+
+
+def _unused(request: WebuiRequest, _model: Model) -> Iterator[Change]:
+    """Warnings about everything else that a request has."""
+    is_edit = isinstance(request, Img2ImgRequest)
+    fields = dict(request.model_extra or {})
+    full_res = fields.get("inpaint_full_res")
+    if isinstance(request, Img2ImgRequest):
+        if request.mask is not None and full_res not in (None, False, 0):
+            yield {}, _warning("inpaint_full_res", "inpaint_full_res is not used: the whole image is edited.")
+        if len(request.init_images) > 1:
+            yield {}, _warning("init_images", "init_images: only the first image is used.", "images_not_used")
+        if request.resize_mode == 3:
+            yield {}, _warning("resize_mode", "resize_mode 3 is not used: the image is stretched, as with 0.")
+    for name in request.alwayson_scripts or {}:
+        if not _is_idle(request.alwayson_scripts, name):
+            yield {}, _warning("alwayson_scripts", f"The script {quote(name)} is not used: there are no scripts.")
+    problems = list(unused_fields(fields, is_edit))
+    for name, reason in problems[:MAX_WARNINGS]:
+        yield {}, _warning(shorten(name), f"{shorten(name)} is not used: {reason}.")
+    if len(problems) > MAX_WARNINGS:
+        yield {}, _warning("body", f"{len(problems) - MAX_WARNINGS} further fields are not used.")
+
+
+def _is_idle(scripts: Mapping[str, Any] | None, name: str) -> bool:
+    """Whether a script that always runs is switched off: it has no arguments, or its first is false."""
+    script = (scripts or {}).get(name)
+    arguments = script.get("args") if isinstance(script, dict) else script
+    return not arguments or (isinstance(arguments, list) and arguments[0] is False)
+
+
+def _warning(param: str, message: str, code: str = "parameter_not_used") -> JobWarning:
+    return warning(param, message, code)
