@@ -28,6 +28,7 @@ from api.jobs import events as job_events
 from api.jobs import routes as jobs
 from api.open_requests import OpenRequests
 from api.openai import images as openai_images
+from api.openai import response_routes
 from api.rate_limits import RateLimitHeaders, limit_requests
 from api.request_id import RequestId
 from api.webhooks import routes as webhooks
@@ -54,6 +55,7 @@ WEBUI = (webui_images, webui_progress, webui_options, webui_lists, webui_extras)
 TAGS = [
     {"name": "jobs", "description": "Requests for n images: submit, follow, cancel, retry."},
     {"name": "images", "description": "Images, and OpenAI-compatible synchronous calls."},
+    {"name": "responses", "description": "OpenAI's Responses API, for its tool `image_generation`."},
     {
         "name": "batches",
         "description": "Many prompts at once: OpenAI's Batch API, and two shorter ways to submit a batch.",
@@ -105,6 +107,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # Fixed paths come before /v1/images/{id}.
     for module in (
         openai_images,
+        response_routes,
         generate_image,
         jobs,
         job_events,

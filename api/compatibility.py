@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import render
 from core.errors import MethodNotAllowed
 
-_OPENAI_PATHS = re.compile(r"/(images|files|batches|models)(/.*)?")
+_OPENAI_PATHS = re.compile(r"/(images|responses|files|batches|models)(/.*)?")
 """Paths of OpenAI's API without `/v1`. Nothing else has such a path here."""
 
 _REPEATED_VERSION = re.compile(r"(/v1){2,}(?=/|$)")

@@ -21,6 +21,13 @@ def new_id(prefix: str, separator: str = "_") -> str:
     return f"{prefix}{separator}" + "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])
 
 
+def derived_id(prefix: str, identifier: str) -> str:
+    """The id of an object that is another view of the same thing: an image call (`ig`) and its response have that of
+    their job, with another prefix.
+    """
+    return f"{prefix}_{identifier.partition('_')[2]}"
+
+
 def id_pattern(prefix: str, separator: str = "_") -> str:
     """A regular expression for the ids of one kind."""
     return f"^{prefix}{separator}[{_ALPHABET}]{{26}}$"

@@ -28,8 +28,12 @@ async def images_response(context: Context, row: JobRow, response_format: str, e
 async def _data(context: Context, image: Mapping[str, Any], response_format: str) -> ImageData:
     if response_format == "url":
         return ImageData(url=context.storage.url(image["id"], image["storage_key"]), seed=image["seed"])
-    content = await context.storage.get_async(image["storage_key"])
-    return ImageData(b64_json=base64.b64encode(content).decode(), seed=image["seed"])
+    return ImageData(b64_json=await image_base64(context, image), seed=image["seed"])
+
+
+async def image_base64(context: Context, image: Mapping[str, Any]) -> str:
+    """A stored image in base64."""
+    return base64.b64encode(await context.storage.get_async(image["storage_key"])).decode()
 
 
 async def usage_of(context: Context, row: JobRow) -> Usage:

@@ -59,7 +59,7 @@ class CompletedEvent(BaseModel):
     seed: int
 
 
-def _schema(event: type[BaseModel]) -> dict[str, Any]:
+def event_schema(event: type[BaseModel]) -> dict[str, Any]:
     """An event's schema. Its definitions are in the document already, for the response without a stream."""
     schema = event.model_json_schema(ref_template=REFERENCES)
     schema.pop("$defs", None)
@@ -67,8 +67,8 @@ def _schema(event: type[BaseModel]) -> dict[str, Any]:
 
 
 STREAM = event_stream(
-    message([f"{name}.partial_image" for name in NAMES.values()], _schema(PartialImageEvent)),
-    message([f"{name}.completed" for name in NAMES.values()], _schema(CompletedEvent)),
+    message([f"{name}.partial_image" for name in NAMES.values()], event_schema(PartialImageEvent)),
+    message([f"{name}.completed" for name in NAMES.values()], event_schema(CompletedEvent)),
     message(["error"], {"$ref": REFERENCES.format(model="ErrorResponse")}),
     description="With `stream: true`. The last event may be `error`, with an error as in any other response.",
 )

@@ -50,7 +50,7 @@ def _reference(index: int) -> str:
 def inline_bytes(name: str, source: ImageSource) -> bytes | None:
     """The bytes of an image that the request contains; None for a reference. Raises InvalidParameter."""
     if source.image_url is not None:
-        return _decode_data_url(f"{name}.image_url", source.image_url)
+        return decode_data_url(f"{name}.image_url", source.image_url)
     return source.content
 
 
@@ -120,7 +120,8 @@ def _lifetime(request: JobRequest, settings: Settings) -> timedelta:
     return wait + settings.retention
 
 
-def _decode_data_url(param: str, url: str) -> bytes:
+def decode_data_url(param: str, url: str) -> bytes:
+    """The bytes of a data URL. Raises InvalidParameter, which names `param`."""
     head, comma, body = url.partition(",")
     if not head.startswith("data:") or not comma or not head.endswith(";base64"):
         raise InvalidParameter(

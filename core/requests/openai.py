@@ -68,13 +68,7 @@ class ImagesRequest(ImageParameters):
     @model_validator(mode="before")
     @classmethod
     def _reject_unsupported(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        fields = {name: value for name, value in values.items() if value is not None}
-        for name, alternative in _UNSUPPORTED.items():
-            if name in fields:
-                raise InvalidParameter(f"{name} is not supported, leave it out: {alternative}.", param=name)
-        return fields
+        return without_unsupported(values)
 
     @property
     def image_format(self) -> ResponseFormat:
@@ -184,6 +178,17 @@ REQUESTS: dict[Operation, type[ImagesRequest]] = {
 def default_format(model: str | None) -> ResponseFormat:
     """The response format for a request that names a model and no format."""
     return "b64_json" if (model or "").startswith(BASE64_NAMES) else "url"
+
+
+def without_unsupported(values: Any) -> Any:
+    """The fields of a request that are not null. Raises InvalidParameter for one that Safelight does not support."""
+    if not isinstance(values, dict):
+        return values
+    fields = {name: value for name, value in values.items() if value is not None}
+    for name, alternative in _UNSUPPORTED.items():
+        if name in fields:
+            raise InvalidParameter(f"{name} is not supported, leave it out: {alternative}.", param=name)
+    return fields
 
 
 def warning(param: str, message: str, code: str = "parameter_not_used") -> JobWarning:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from cli.local.embedded import EmbeddedValkey
 from core.tables import jobs
-from tests.images import an_image, encode
+from tests.images import an_image, data_url, encode
 from tests.processes import Process
 from tests.stack import Stack, body, free_port
 from tests.waiting import FACTOR, PATIENCE, until
@@ -76,6 +76,18 @@ def test_an_edit_is_found_by_its_images_too(service: Stack, client: openai.OpenA
     impatient.images.edit(model="slow", image=encode(an_image()), prompt="a dog", extra_body={"steps": 25})
 
     assert [job.status for job in the_jobs(service)] == ["completed"]
+
+
+def test_a_response_is_found_by_its_retry_too(service: Stack, client: openai.OpenAI) -> None:
+    impatient = client.with_options(timeout=1.5, max_retries=10)
+    tool: Any = {"type": "image_generation", "model": "slow", "steps": 25}
+    image = {"type": "input_image", **data_url(an_image())}
+    message: Any = {"role": "user", "content": [{"type": "input_text", "text": "a dog"}, image]}
+
+    response = impatient.responses.create(model="gpt-5", input=[message], tools=[tool])
+
+    (job,) = the_jobs(service)
+    assert (job.status, f"resp_{job.id.partition('_')[2]}") == ("completed", response.id)
 
 
 def test_a_retry_of_another_request_or_with_another_key_is_a_job_of_its_own(
