@@ -47,14 +47,19 @@ async def authenticate(request: Request) -> Caller:
     """The caller of a request. Other dependencies get it as `CurrentCaller`. Raises Unauthorized, InsufficientScope."""
     scope = _scopes[request.scope["endpoint"]]
     caller = request.scope["caller"] = await _identify(request, scope)
-    if scope not in caller.scopes:
-        owned = ", ".join(sorted(caller.scopes)) or "none"
-        raise InsufficientScope(f"This call needs an API key with the scope {scope}. The scopes of yours: {owned}.")
+    check_scope(caller, scope)
     if scope is Scope.ADMIN:
         call = {"method": request.method, "path": request.scope["path"]}
         event = event_of(caller, AuditType.ADMIN_CALL, **call)
         await request.app.state.context.database.execute(audit.record(event))
     return caller
+
+
+def check_scope(caller: Caller, scope: Scope) -> None:
+    """Raise InsufficientScope if a caller does not have a scope."""
+    if scope not in caller.scopes:
+        owned = ", ".join(sorted(caller.scopes)) or "none"
+        raise InsufficientScope(f"This call needs an API key with the scope {scope}. The scopes of yours: {owned}.")
 
 
 async def _identify(request: Request, scope: Scope) -> Caller:

@@ -8,6 +8,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from api.authentication import Project, requires
+from api.context import Context
 from api.deps import AppContext
 from api.queue_stats import Queue
 from api.responses import ERROR, answer
@@ -54,10 +55,15 @@ class ModelList(BaseModel):
 @requires(Scope.READ)
 async def index(context: AppContext, _project_id: Project) -> Response:
     """List the models and, after them, their aliases; the default model comes first."""
+    return answer(await list_models(context))
+
+
+async def list_models(context: Context) -> ModelList:
+    """The models and, after them, their aliases; the default model comes first."""
     queue_stats = await context.queue_stats.by_model()
     models = sorted(context.catalog.models, key=lambda model: model.id != context.catalog.default)
     names = [(model.id, model) for model in models] + [(alias, model) for model in models for alias in model.aliases]
-    return answer(ModelList(data=[_model_object(name, model, queue_stats) for name, model in names]))
+    return ModelList(data=[_model_object(name, model, queue_stats) for name, model in names])
 
 
 @router.get("/{name:path}", summary="Get a model", response_model=ModelObject, responses={404: ERROR})

@@ -171,7 +171,7 @@ def _declare_scopes(app: FastAPI, document: dict[str, Any], needs_key: bool) -> 
         scope = scope_of(route.endpoint)
         if scope is None:
             continue
-        for method in route.methods or ():
+        for method in route.methods or () if route.path_format in document["paths"] else ():
             operation = document["paths"][route.path_format][method.lower()]
             is_open = not needs_key or {} in operation.get("security", ())
             basic = [{"basic": [str(scope)]}] if (route.path_format or "").startswith(a1111.PREFIX) else []

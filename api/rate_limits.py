@@ -18,8 +18,12 @@ UNCOUNTED = frozenset({"cancel", "interrupt", "skip", "set_options"})
 async def limit_requests(request: Request) -> None:
     """Count a request that submits something. Runs after `authenticate`. Raises RateLimitExceeded."""
     endpoint = request.scope["endpoint"]
-    if request.method != "POST" or scope_of(endpoint) is not KeyScope.SUBMIT or endpoint.__name__ in UNCOUNTED:
-        return
+    if request.method == "POST" and scope_of(endpoint) is KeyScope.SUBMIT and endpoint.__name__ not in UNCOUNTED:
+        await count_request(request)
+
+
+async def count_request(request: Request) -> None:
+    """Count a request that submits something. Raises RateLimitExceeded."""
     caller: Caller = request.scope["caller"]
     caller_limits: CallerLimits = request.app.state.context.limits
     for subject in await caller_limits.subjects(caller.project_id, caller.key_id):
