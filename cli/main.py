@@ -24,6 +24,7 @@ COMMANDS = {
     "batch": ("cli.batch.command:batch", "Generate images for a file of prompts; resumes if run again."),
     "batches": ("cli.batch.batches:app", "List, show, cancel and retry batches."),
     "webhooks": ("cli.webhooks:app", "Receive webhooks on this machine, for tests."),
+    "mcp": ("cli.mcp:mcp", "Offer the tools for agents over stdin and stdout."),
     "doctor": ("cli.doctor:doctor", "Check the installation and suggest fixes."),
     "bench": ("cli.bench:app", "Measure the speed of a model on this machine."),
     "keys": ("cli.keys:app", "Create, list and revoke API keys."),

@@ -30,6 +30,7 @@
     ├── HeadersTooLarge             431
     ├── QueueFull                   429  a synchronous call could not be answered in time
     ├── RequestTimeout              504  a synchronous call waited too long; the job continues
+    ├── McpNotInstalled             501  `/mcp` needs an optional extra
     ├── QueryTimeout                503  the database cancelled a statement that took too long
     ├── Unavailable                 503
     │   ├── TooManyConnections, UploadsFull
@@ -325,6 +326,13 @@ class RequestTimeout(SafelightError):
 
     status = 504
     code = "timeout"
+
+
+class McpNotInstalled(SafelightError):
+    """The tools for agents need the extra `mcp`: install the API with pip install 'safelight[mcp]'."""
+
+    status = 501
+    code = "mcp_not_installed"
 
 
 class QueryTimeout(SafelightError):

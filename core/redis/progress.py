@@ -157,9 +157,16 @@ class Listener:
 
     async def publish_change(self, job_id: str) -> None:
         """Publish that a job has a new event. The API's own changes (cancel) concern its other watchers too."""
+        await self._publish(job_id, "changed")
+
+    async def publish_cancel(self, call_id: str) -> None:
+        """Publish that the client of a call has cancelled it, to the process that watches the call."""
+        await self._publish(call_id, "cancelled")
+
+    async def _publish(self, subject_id: str, kind: str) -> None:
         if not self._breaker.is_paused:
             try:
-                await self._redis.publish(_channel(job_id), json.dumps({"type": "changed"}))
+                await self._redis.publish(_channel(subject_id), json.dumps({"type": kind}))
             except _REDIS_ERRORS as error:
                 self._breaker.trip(error)
 

@@ -49,7 +49,7 @@ def test_what_an_image_copies_is_let_through(dockerfile: str) -> None:
 
 def test_the_image_of_the_api_carries_no_torch() -> None:
     (extras,) = re.findall(r"'\.\[([a-z,]+)\]'", text("Dockerfile.api"))
-    assert extras == "api,openai,cli"
+    assert extras == "api,openai,mcp,cli"
     assert "torch" not in _needed_by(*extras.split(","))
     assert "torch" in _needed_by("worker")
 

@@ -1,0 +1,212 @@
+"""The tools for images: `generate_image`, `edit_image` and `vary_image`. Each submits a job and waits for it."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import anyio
+from annotated_types import MaxLen, MinLen
+from pydantic import BaseModel, Field, StringConstraints
+
+from api.inputs import read_inputs
+from api.jobs.idempotency import lookup, submit_with_key
+from api.jobs.routes import submit_job
+from api.jobs.waiting import job_row
+from api.mcp.jobs import MAX_WAIT_SECONDS, JobResult, WaitSeconds, answer_of, wait_or_cancel
+from api.mcp.tool import Answer, Call, Tool
+from core import generation_errors, idempotency
+from core.errors import IdempotencyConflict, InvalidParameter
+from core.parameters import MAX_INPUT_IMAGES, Operation
+from core.requests.job import ImageParameters, JobRequest, validate
+from core.requests.plan import find_model, plan
+from core.rows import JobRow
+from core.status import JobStatus
+from core.text import Text, quote
+
+IdempotencyKey = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern="^[ -~]+$")]
+KEY_DESCRIPTION = (
+    "A text of your choice, new for each request. If you send the same call with the same key again, for example after "
+    "a lost connection, you get the first result, and nothing is generated twice."
+)
+Source = Annotated[str, MinLen(1)]
+SOURCE_DESCRIPTION = (
+    "the `image_id` or `url` of an image that was generated here (`img_...`), the id of an uploaded file (`file-...`), "
+    "or the image itself as a data URL or in base64. Other URLs are not fetched."
+)
+
+_IMAGE_LINK = re.compile(r"https?://[^?#]*/v1/images/(?P<id>img_[0-9a-z]+)/content(?:[?#].*)?")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{80,}={0,2}")
+"""No image is shorter."""
+
+
+class SubmitOptions(BaseModel):
+    """What a call may set beside the parameters of its images."""
+
+    idempotency_key: IdempotencyKey | None = Field(None, description=KEY_DESCRIPTION)
+    wait_seconds: WaitSeconds = Field(
+        MAX_WAIT_SECONDS,
+        description="How long to wait for the images. After this time the id of the job is returned, which continues.",
+    )
+
+
+class GenerateArguments(SubmitOptions, ImageParameters):
+    """The arguments of `generate_image`."""
+
+    prompt: Text = Field(description="What the image shows.", json_schema_extra={"minLength": 1})
+
+
+class EditArguments(GenerateArguments):
+    """The arguments of `edit_image`."""
+
+    prompt: Text = Field(
+        description="What the image shows after the edit: all of it, not only what changes.",
+        json_schema_extra={"minLength": 1},
+    )
+    image: Source = Field(description=f"The image to change: {SOURCE_DESCRIPTION}")
+    mask: Source | None = Field(
+        None,
+        description="The area to change, an image of the same size: its transparent pixels or, if it is opaque, its "
+        "white ones. As `image`. Default: the transparent pixels of `image`, or all of it if it has none.",
+    )
+    reference_images: Annotated[list[Source], MaxLen(MAX_INPUT_IMAGES - 1)] = Field(
+        default_factory=list, description="More images to take from, for models that take several. Each as `image`."
+    )
+
+
+class VaryArguments(SubmitOptions, ImageParameters):
+    """The arguments of `vary_image`."""
+
+    image: Source = Field(description=f"The image to vary: {SOURCE_DESCRIPTION}")
+
+
+async def generate_image(call: Call, arguments: GenerateArguments) -> Answer:
+    """The tool `generate_image`."""
+    return await _generate(call, "generation", arguments)
+
+
+async def edit_image(call: Call, arguments: EditArguments) -> Answer:
+    """The tool `edit_image`."""
+    return await _generate(call, "edit", arguments)
+
+
+async def vary_image(call: Call, arguments: VaryArguments) -> Answer:
+    """The tool `vary_image`."""
+    return await _generate(call, "variation", arguments)
+
+
+async def _generate(call: Call, operation: Operation, arguments: GenerateArguments | VaryArguments) -> Answer:
+    """Submit a job and wait for it. Raises why it has no images."""
+    request = _job_request(operation, arguments)
+    with anyio.CancelScope(shield=True):  # a cancel has to know whether there is a job
+        row = await _submit(call, request, arguments.idempotency_key)
+    await wait_or_cancel(call, row, arguments.wait_seconds)
+    answer = await answer_of(call, row.id)
+    if isinstance(answer.result, JobResult) and (error := _failure(answer.result)) is not None:
+        raise error
+    return answer
+
+
+def _failure(job: JobResult) -> Exception | None:
+    """Why a final job has no images."""
+    if job.error is not None:
+        return generation_errors.failure(job.error.code, f"{job.error.message} (job {job.job_id})")
+    if job.status.is_final and job.status is not JobStatus.COMPLETED:
+        advice = "To generate the images all the same, call again, with another idempotency_key if you set one."
+        return generation_errors.GenerationError(f"The job {job.job_id} was {job.status}. {advice}")
+    return None
+
+
+def _job_request(operation: Operation, arguments: BaseModel) -> JobRequest:
+    """The request for a job. Raises InvalidParameter."""
+    values: dict[str, Any] = {
+        name: getattr(arguments, name) for name in arguments.model_fields_set & JobRequest.model_fields.keys()
+    }
+    for name in ("image", "mask"):
+        if values.get(name) is not None:
+            values[name] = _source(name, values[name])
+    if "reference_images" in values:
+        values["reference_images"] = [
+            _source(f"reference_images.{index}", text) for index, text in enumerate(values["reference_images"])
+        ]
+    return validate(JobRequest, {"operation": operation} | values)
+
+
+def _source(name: str, text: str) -> Mapping[str, str]:
+    """The image that a text stands for, as `core.requests.fields.ImageSource` names it. Raises InvalidParameter."""
+    if link := _IMAGE_LINK.fullmatch(text):
+        return {"image_id": link["id"]}
+    if text.startswith("img_"):
+        return {"image_id": text}
+    if text.startswith("file-"):
+        return {"file_id": text}
+    if text.startswith(("data:", "http:", "https:")):
+        return {"image_url": text}
+    content = "".join(text.split())
+    if not _BASE64.fullmatch(content):
+        raise InvalidParameter(f"{name} {quote(text)} is no image. It must be {SOURCE_DESCRIPTION}", param=name)
+    return {"image_url": f"data:image/png;base64,{content}"}
+
+
+async def _submit(call: Call, request: JobRequest, key: str | None) -> JobRow:
+    """The job of a request, new or of an earlier call with the key.
+
+    Raises InvalidRequest, IdempotencyMismatch, IdempotencyConflict, and NotFound if that job has been deleted.
+    """
+    context, project_id = call.context, call.project_id
+    find_model(request, context.catalog)
+    fingerprint = b""
+    if key is not None:
+        fingerprint = idempotency.fingerprint("/mcp", request.model_dump(exclude_unset=True))
+        if (earlier := await lookup(context, project_id, key, fingerprint)) is not None:
+            return await job_row(context, project_id, earlier["id"])
+    inputs = await read_inputs(context, project_id, request)
+    job = plan(request, context.catalog, context.settings, project_id, inputs=inputs.ids, api_key_id=call.caller.key_id)
+    if key is None:
+        return await submit_job(context, job, inputs)
+    if await submit_with_key(context, job, inputs, key, fingerprint, lambda row: json.dumps({"id": row.id})):
+        return await job_row(context, project_id, job.id)
+    if (earlier := await lookup(context, project_id, key, fingerprint)) is None:
+        raise IdempotencyConflict
+    return await job_row(context, project_id, earlier["id"])
+
+
+RESULT = (
+    "Returns the images and a link to each; if that takes longer than wait_seconds, the id of the job: then call "
+    "job_status. An argument that the model does not support is an error that names the allowed values."
+)
+HIDDEN = frozenset({"partial_images"})
+
+GENERATE_IMAGE = Tool(
+    name="generate_image",
+    title="Generate images",
+    description=f"Generate images from a prompt. {RESULT}",
+    arguments=GenerateArguments,
+    result=JobResult,
+    run=generate_image,
+    operation="generation",
+    hidden=HIDDEN,
+    is_submission=True,
+)
+EDIT_IMAGE = Tool(
+    name="edit_image",
+    title="Edit an image",
+    description=f"Change an image as a prompt describes it, all of it or only the area of a mask. {RESULT}",
+    arguments=EditArguments,
+    result=JobResult,
+    run=edit_image,
+    operation="edit",
+    hidden=HIDDEN,
+    is_submission=True,
+)
+VARY_IMAGE = Tool(
+    name="vary_image",
+    title="Vary an image",
+    description=f"Generate images that resemble an image. {RESULT}",
+    arguments=VaryArguments,
+    result=JobResult,
+    run=vary_image,
+    operation="variation",
+    hidden=HIDDEN | {"prompt"},
+    is_submission=True,
+)
