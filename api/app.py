@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Request
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
@@ -24,6 +24,7 @@ from api.compatibility import Compatibility
 from api.context import Context
 from api.deps import reject_nul
 from api.edge.access import Access
+from api.edge.address import Address, Prefix
 from api.jobs import events as job_events
 from api.jobs import routes as jobs
 from api.mcp import routes as mcp
@@ -83,6 +84,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         make_private(settings.data_dir)
         if not settings.needs_key:
             log.warning(settings.access)
+        if settings.lacks_public_url:
+            log.warning(
+                "SAFELIGHT_PUBLIC_URL is not set: links in webhooks and in output files of batches begin with %s, "
+                "which works on this machine only",
+                settings.base_url,
+            )
         sys.setswitchinterval(SWITCH_SECONDS)
         app.state.context = Context.open(settings)
         app.state.mcp = Protocol()
@@ -102,10 +109,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_tags=TAGS,
         generate_unique_id_function=lambda route: "_".join([*map(str, route.tags), route.name]),
     )
+    app.add_middleware(Prefix)
     app.add_middleware(Compatibility)
     app.add_middleware(RateLimitHeaders)
     app.add_middleware(OpenRequests)
     app.add_middleware(Access, settings=settings)
+    app.add_middleware(Address, settings=settings)
     app.add_middleware(RequestId)
     errors.install(app)
     # Fixed paths come before /v1/images/{id}.
@@ -132,8 +141,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     webhooks.describe(app)
 
     @app.get("/", include_in_schema=False)
-    async def home() -> RedirectResponse:
-        return RedirectResponse("docs")  # relative: the API may be served under a path of a proxy
+    async def home(request: Request) -> RedirectResponse:
+        # Relative, unless the path is known: a proxy may serve the API under a path without saying so.
+        return RedirectResponse("/docs" if request.scope["prefix"] else "docs")
 
-    openapi.serve(app, needs_key=settings.needs_key, prefix=settings.prefix)
+    openapi.serve(app, needs_key=settings.needs_key)
     return app

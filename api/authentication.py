@@ -14,6 +14,7 @@ from api.audit import event_of
 from api.callers import Caller as Caller
 from api.context import Context
 from api.credentials import api_key, is_basic
+from api.edge.address import api_path
 from core import audit
 from core.audit import AuditType
 from core.errors import InsufficientScope, Unauthorized
@@ -49,7 +50,7 @@ async def authenticate(request: Request) -> Caller:
     caller = request.scope["caller"] = await _identify(request, scope)
     check_scope(caller, scope)
     if scope is Scope.ADMIN:
-        call = {"method": request.method, "path": request.scope["path"]}
+        call = {"method": request.method, "path": api_path(request)}
         event = event_of(caller, AuditType.ADMIN_CALL, **call)
         await request.app.state.context.database.execute(audit.record(event))
     return caller
@@ -67,7 +68,7 @@ async def _identify(request: Request, scope: Scope) -> Caller:
     if not request.scope["needs_key"]:
         return KEYLESS_CALLER
     authorization = request.headers.get("authorization", "")
-    takes_basic = request.scope["path"].startswith(a1111.PREFIX)
+    takes_basic = api_path(request).startswith(a1111.PREFIX)
     key = "" if is_basic(authorization) and not takes_basic else api_key(authorization)
     if not key:
         raise Unauthorized

@@ -1,6 +1,6 @@
 """The services that request handlers use, created once at start and passed as an argument."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from api.callers import Callers
 from api.jobs.reader import JobReader
@@ -26,9 +26,14 @@ from core.storage import Storage
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The services of a running API."""
+    """The services of a running API.
+
+    base_url: what links begin with. A request has a context of its own, with the address that its client used; `open`
+    makes the one for what belongs to no request.
+    """
 
     settings: Settings
+    base_url: str
     catalog: Catalog
     database: AsyncDatabase
     callers: Callers
@@ -56,6 +61,7 @@ class Context:
         limits = CallerLimits(settings, database)
         return cls(
             settings=settings,
+            base_url=settings.base_url,
             catalog=load_catalog(settings.catalog_path).available(settings),
             database=database,
             callers=Callers(database, settings.max_project_requests),
@@ -75,6 +81,12 @@ class Context:
             uploads=Uploads(settings),
             webui_state=WebuiState(settings),
         )
+
+    def at(self, base_url: str) -> "Context":
+        """The same services, with links that begin with another address. base_url: without a slash at its end."""
+        if base_url == self.base_url:
+            return self
+        return replace(self, base_url=base_url, storage=self.storage.at(base_url))
 
     async def close(self) -> None:
         """Finish the statements that run and close the connections."""

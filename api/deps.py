@@ -15,9 +15,9 @@ MAX_QUERY_BYTES = 16_384
 
 
 async def context(request: Request) -> Context:
-    """The services of this API."""
+    """The services of this API, with links that begin with the address of the request."""
     services: Context = request.app.state.context
-    return services
+    return services.at(request.scope["base_url"])
 
 
 AppContext = Annotated[Context, Depends(context)]

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from api import refusals
 from api.a1111 import errors as a1111
+from api.edge.address import api_path
 from core.db import UNAVAILABLE, is_statement_timeout
 from core.errors import (
     DatabaseUnavailable,
@@ -71,7 +72,7 @@ async def _safelight_error(request: Request, error: Exception) -> Response:
         refusals.log_refusal(request, error)
         if error.status == 401:
             request.app.state.context.refused_keys.count(request.headers.get("authorization", ""))
-    return render(error, request.scope["path"])
+    return render(error, api_path(request))
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
@@ -79,15 +80,18 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     first = cast(RequestValidationError, error).errors()[0]
     param = ".".join(str(part) for part in first["loc"][1:])
     reason = first["msg"].removeprefix("Input ").removeprefix("String ")
-    return render(InvalidParameter(f"{param} {reason}.", param=param), request.scope["path"])
+    return render(InvalidParameter(f"{param} {reason}.", param=param), api_path(request))
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
-    status, path = cast(HTTPException, error).status_code, request.scope["path"]
+    status, path = cast(HTTPException, error).status_code, api_path(request)
     if status == 404:
         return render(NotFound(f"There is nothing at {request.method} {request.url.path}."), path)
     if status == 405:
         methods = _allowed_methods(request, cast(HTTPException, error))
+        if request.method == "OPTIONS":
+            head = ", HEAD" if "GET" in methods else ""
+            return Response(status_code=204, headers={"allow": f"{methods}{head}, OPTIONS"})
         error = MethodNotAllowed(f"{request.url.path} does not support {request.method}, only {methods}.")
         response = render(error, path)
         response.headers["allow"] = methods
@@ -105,7 +109,7 @@ def _allowed_methods(request: Request, error: HTTPException) -> str:
 
 
 async def _database_error(request: Request, error: Exception) -> Response:
-    return render(from_database_error(error), request.scope["path"])
+    return render(from_database_error(error), api_path(request))
 
 
 def from_database_error(error: Exception) -> SafelightError:
@@ -127,7 +131,7 @@ async def _unexpected_error(request: Request, error: Exception) -> Response:
     """Runs outside of every middleware, so the request id of `api/request_id.py` is set here."""
     request_id = request.scope.get("request_id", "")
     log.exception("request %s failed", request_id, exc_info=error)
-    response = render(InternalError(), request.scope["path"])
+    response = render(InternalError(), api_path(request))
     response.headers["x-request-id"] = request_id
     return response
 

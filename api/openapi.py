@@ -39,7 +39,7 @@ HEADERS: dict[str, dict[str, Any]] = {
         "required": False,
         "schema": {"type": "integer", "minimum": 1},
     },
-    "location": {"description": "The path of the job.", "schema": {"type": "string", "pattern": "^/v1/"}},
+    "location": {"description": "The path of the job.", "schema": {"type": "string", "pattern": "/v1/"}},
 }
 STATUS_HEADERS = {"202": "location", "401": "www-authenticate", "429": "retry-after", "503": "retry-after"}
 """The header of a response with this status, beside the request id."""
@@ -52,22 +52,27 @@ REFERENCES = "#/components/schemas/{model}"
 UNUSED = ("HTTPValidationError", "ValidationError")
 
 
-def describe(app: FastAPI, *, needs_key: bool = False, prefix: str = "") -> dict[str, Any]:
-    """The document, created once. needs_key: whether calls under `/v1` need an API key. prefix: a proxy's path."""
+def describe(app: FastAPI, *, needs_key: bool = False) -> dict[str, Any]:
+    """The document, created once. needs_key: whether calls under `/v1` need an API key."""
     if app.openapi_schema is None:
-        app.openapi_schema = _document(app, needs_key, prefix)
+        app.openapi_schema = _document(app, needs_key)
     return app.openapi_schema
 
 
-def serve(app: FastAPI, *, needs_key: bool, prefix: str) -> None:
-    """Respond to `/openapi.json` with the document, encoded once: everyone may request it, and encoding takes long."""
-    app.openapi = lambda: describe(app, needs_key=needs_key, prefix=prefix)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+def serve(app: FastAPI, *, needs_key: bool) -> None:
+    """Respond to `/openapi.json` with the document, encoded once: everyone may request it, and encoding takes long.
+
+    Its `servers` is the path of the proxy that the request came through, so it holds under every name of the API.
+    """
+    app.openapi = lambda: describe(app, needs_key=needs_key)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     content = b""
 
-    async def document(_request: Request) -> Response:
+    async def document(request: Request) -> Response:
         nonlocal content
         content = content or json.dumps(app.openapi(), ensure_ascii=False).encode()
-        return Response(content, media_type="application/json")
+        prefix: str = request.scope["prefix"]
+        servers = json.dumps({"servers": [{"url": prefix}]})[:-1].encode() + b", " if prefix else b"{"
+        return Response(servers + content[1:], media_type="application/json")
 
     app.router.routes.insert(0, Route(app.openapi_url or "", document, include_in_schema=False))
 
@@ -124,7 +129,7 @@ def _flatten(
             yield name, {key: value for key, value in {**schema, **attributes}.items() if key != "title"}
 
 
-def _document(app: FastAPI, needs_key: bool, prefix: str) -> dict[str, Any]:
+def _document(app: FastAPI, needs_key: bool) -> dict[str, Any]:
     document = get_openapi(
         title=app.title,
         version=app.version,
@@ -134,7 +139,6 @@ def _document(app: FastAPI, needs_key: bool, prefix: str) -> dict[str, Any]:
         webhooks=app.webhooks.routes,
         tags=app.openapi_tags,
         license_info=app.license_info,
-        servers=[{"url": prefix}] if prefix else None,
     )
     components = document["components"]
     _declare_scopes(app, document, needs_key)

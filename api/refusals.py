@@ -12,6 +12,7 @@ from collections import Counter
 from fastapi import Request
 
 from api.credentials import api_key
+from api.edge.address import api_path
 from api.edge.refusals import refusals
 from core import audit, keys
 from core.audit import AuditType, NewAuditEvent
@@ -28,18 +29,19 @@ OTHER = "other"
 
 
 def log_refusal(request: Request, error: SafelightError) -> None:
-    """Log a refusal: its request id, the id of the API key or the prefix of an unknown one, and the reason.
+    """Log a refusal: its request id, the id of the API key or the prefix of an unknown one, and the client's address.
 
     `api/errors.py` calls it for every response with one of STATUSES.
     """
     key_id: str | None = getattr(request.scope.get("caller"), "key_id", None)
     refusals.record(
         f"{error.code} {key_id or ''}".rstrip(),
-        "%s: %s %s, %s",
+        "%s: %s %s, %s, from %s",
         request.scope.get("request_id", ""),
         request.method,
-        request.scope["path"],
+        api_path(request),
         key_id or f"key {prefix_of(request.headers.get('authorization', ''))}",
+        request.client.host if request.client else "unknown",
     )
 
 

@@ -24,7 +24,7 @@ def answer_without_none(body: BaseModel) -> Response:
 
 def render(context: Context, row: JobRow, step: Any = None) -> JobObject:
     """The API's representation of a job's row."""
-    return job_object(row, context.settings.base_url, context.storage.url, step)
+    return job_object(row, context.base_url, context.storage.url, step)
 
 
 def respond_accepted(body: str, job_id: str, headers: dict[str, str] | None = None) -> Response:

@@ -128,7 +128,7 @@ class InsufficientScope(SafelightError):
 
 
 class CrossSite(SafelightError):
-    """A web page of another site sent this request, and API keys are off; set SAFELIGHT_AUTH=on and send a key."""
+    """A web page of another site sent this request while API keys are off; SAFELIGHT_CORS_ORIGINS can allow it."""
 
     status = 403
     type = "invalid_request_error"

@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -74,7 +75,14 @@ class Storage:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._base_url = settings.base_url
         self._store = _open(settings)
+
+    def at(self, base_url: str) -> "Storage":
+        """The same store, with links to the API that begin with another address."""
+        storage = copy(self)
+        storage._base_url = base_url
+        return storage
 
     @property
     def presigns(self) -> bool:
@@ -212,7 +220,7 @@ class Storage:
         half = ttl.total_seconds() / 2
         expires = int((math.floor(time.time() / half) + 2) * half)
         query = urlencode({"expires": expires, "signature": self._signature(image_id, expires)})
-        return f"{self._settings.base_url}/v1/images/{image_id}/content?{query}"
+        return f"{self._base_url}/v1/images/{image_id}/content?{query}"
 
     def is_signed(self, image_id: str, expires: int, signature: str) -> bool:
         """Whether the signature of a URL is valid and has not expired."""

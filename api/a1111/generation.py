@@ -13,6 +13,7 @@ from api.a1111.answers import answer_with_images
 from api.a1111.callers import caller_id
 from api.authentication import Caller
 from api.context import Context
+from api.edge.address import api_path
 from api.inputs import read_inputs
 from api.jobs.routes import submit_job
 from api.jobs.waiting import wait_until_final_or_disconnected
@@ -37,7 +38,7 @@ async def generate(http: Request, context: Context, caller: Caller, parameters: 
     """Submit the job of a call, wait for it, and answer with its images. name: of the call."""
     row = await _submit(context, caller, *await _job_request(context, caller, parameters, name))
     await context.webui_state.add_job(caller_id(caller), row.id)
-    fingerprint = idempotency.fingerprint(http.url.path, {"job": row.id})  # its own: the webui's clients do not retry
+    fingerprint = idempotency.fingerprint(api_path(http), {"job": row.id})  # its own: the webui's clients do not retry
     async with context.sync_calls.track(caller.project_id, fingerprint, row.id) as call:
         final = await wait_until_final_or_disconnected(http, context, caller.project_id, row.id)
         if final is None:

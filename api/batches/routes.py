@@ -27,7 +27,7 @@ from core import idempotency
 from core.audit import AuditType
 from core.batches import transitions as batches
 from core.batches.requests import MAX_BATCH_SEPARATORS, BatchRequest
-from core.batches.schemas import BatchEstimate, BatchList, BatchObject, batch_list, batch_object
+from core.batches.schemas import BatchEstimate, BatchList, BatchObject, batch_list, batch_object, batch_urls
 from core.batches.transitions import NewBatch
 from core.db import ConstraintViolation
 from core.erasures.records import NewErasure
@@ -99,7 +99,11 @@ async def create(request: Request, context: AppContext, caller: CurrentCaller, i
 async def _replay(context: Context, project_id: str, keyed_request: KeyedRequest) -> Response | None:
     """The response that is stored under a key, if there is one. Raises IdempotencyMismatch."""
     batch = await lookup(context, project_id, keyed_request.key, keyed_request.fingerprint)
-    return None if batch is None else Response(json.dumps(batch), media_type="application/json", headers=REPLAY_HEADERS)
+    if batch is None:
+        return None
+    # The first request may have had another address, even one that its sender invented.
+    urls = batch_urls(batch["id"], context.base_url).model_dump()
+    return Response(json.dumps({**batch, "urls": urls}), media_type="application/json", headers=REPLAY_HEADERS)
 
 
 @router.get("", summary="List batches", response_model=BatchList)
@@ -117,7 +121,7 @@ async def page(
         raise UnknownParameter(f"{name} is not a parameter here. Known are: after, limit.", param=name)
     await check_after(context, project_id, "batch", after)
     rows = await context.database.execute(batches.list_batches(project_id, limit=limit + 1, after=after))
-    objects = [batch_object(row, context.settings.base_url) for row in rows[:limit]]
+    objects = [batch_object(row, context.base_url) for row in rows[:limit]]
     return answer(batch_list(objects, has_more=len(rows) > limit))
 
 
@@ -171,12 +175,12 @@ async def retry(batch_id: str, context: AppContext, caller: CurrentCaller) -> Re
         with suppress(ConstraintViolation):  # another request was first
             await insert_batch(context, new_batch)
     (retry_row,) = await context.database.execute(batches.get_retry(project_id, batch_id))
-    return answer(batch_object(retry_row, context.settings.base_url))
+    return answer(batch_object(retry_row, context.base_url))
 
 
 async def show(context: Context, project_id: str, batch_id: str) -> BatchObject:
     """The current state of a batch. Raises NotFound."""
-    return batch_object(await batch_row(context, project_id, batch_id), context.settings.base_url)
+    return batch_object(await batch_row(context, project_id, batch_id), context.base_url)
 
 
 @router.delete(

@@ -139,9 +139,7 @@ async def _insert(
             f"{context.settings.max_batches} batches of this project are in progress already; nothing was stored. "
             "Wait until a batch is final, or cancel one."
         )
-    batch = batch_object(
-        (await transaction.execute(batches.get_batch_by_id(new_batch.id)))[0], context.settings.base_url
-    )
+    batch = batch_object((await transaction.execute(batches.get_batch_by_id(new_batch.id)))[0], context.base_url)
     batch.request_counts.queued = new_batch.total  # its jobs follow in the same transaction
     if keyed_request is None:
         return batch

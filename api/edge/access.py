@@ -1,14 +1,13 @@
 """An API without keys is for the programs of this machine.
 
 While keys are off, this middleware refuses what other machines and web pages can send: requests through a proxy, with a
-foreign `Host`, or from a page of another site. With `auth=auto`, a request through a proxy or with a foreign `Host` is
-answered if it has an API key: `scope["needs_key"]` says so to the route.
+foreign `Host`, or from a page of another site that SAFELIGHT_CORS_ORIGINS does not list. With `auth=auto`, a request
+through a proxy or with a foreign `Host` is answered if it has an API key: `scope["needs_key"]` says so to the route.
 """
 
 from dataclasses import dataclass
 
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.credentials import api_key
 from api.edge import content_type
@@ -17,6 +16,7 @@ from api.edge.refusals import refusals
 from api.errors import render
 from core.errors import CrossSite, HostNotAllowed, SafelightError, Unauthorized
 from core.settings import Settings
+from core.settings.addresses import ANY_ORIGIN
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """Load balancers ask these under any name, and the responses say nothing about jobs."""
@@ -24,6 +24,8 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 PROXY_HEADERS = frozenset({b"forwarded", b"via", b"x-real-ip"})
 OWN_SITE = frozenset({b"", b"same-origin", b"none"})
 """Values of `Sec-Fetch-Site` for the API's own pages, and for what a person typed."""
+
+SAFE_METHODS = ("GET", "HEAD")
 
 THROUGH_PROXY = (
     "This request came through a proxy, so it needs an API key although keys are off for the programs of this machine. "
@@ -36,6 +38,7 @@ class Source:
     """What the headers of a request say about where it comes from."""
 
     host: bytes = b""
+    forwarded_host: bytes | None = None
     origin: bytes | None = None
     site: bytes = b""
     mode: bytes = b""
@@ -43,24 +46,26 @@ class Source:
     is_proxied: bool = False
     has_key: bool = False
 
+    @property
+    def hosts(self) -> list[bytes]:
+        """The names under which the request came to the API, and to a trusted proxy before it."""
+        return [self.host] if self.forwarded_host is None else [self.host, self.forwarded_host]
+
 
 class Access:
     """ASGI middleware. Sets `scope["needs_key"]`; while keys are off, it refuses requests from elsewhere."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
-        self._prefix = settings.prefix
         self._needs_key = settings.needs_key
         self._is_off = settings.auth == "off"
         self._hosts = OwnHosts(settings)
+        self._origins = settings.allowed_origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle the request, or refuse it."""
         if scope["type"] == "http":
             scope["needs_key"] = self._needs_key
-            if self._prefix:
-                scope["root_path"] = self._prefix  # for the links in /docs
-                send = _with_prefix(send, self._prefix)
             if not self._needs_key and (error := self._check(scope)) is not None:
                 refusals.record(error.code, "%s %s: %s", scope["method"], scope["path"], error.message)
                 await render(error, scope["path"])(scope, receive, send)
@@ -74,43 +79,46 @@ class Access:
         source = _source(scope)
         is_foreign = not self._hosts.has(source.host)
         if self._is_off:
+            # A page may send any header to its own site, so the name that a proxy passes on does not replace `Host`.
+            is_foreign = not all(self._hosts.has(host) for host in source.hosts)
             return _foreign_host(source) if is_foreign else self._check_site(scope, source)
         if not is_foreign and not source.is_proxied:
             return self._check_site(scope, source)
         scope["needs_key"] = True
-        if source.has_key:
+        if source.has_key or _is_signed_link(scope):
             return None
         return _foreign_host(source) if is_foreign else Unauthorized(THROUGH_PROXY)
 
     def _check_site(self, scope: Scope, source: Source) -> SafelightError | None:
         """The error for a request of a page of another site. Following a link, and loading a signed link, are allowed.
 
+        So is a page of a listed origin. `*` lists none: any page that a person of this machine opens could use the API.
         Old browsers do not say which site a page is from. They send JSON only after they have asked for permission,
         which this API does not give.
         """
-        if source.origin is not None and not self._hosts.is_same_origin(source.origin, source.host):
+        is_read = scope["method"] in SAFE_METHODS
+        if source.origin is not None and not self._hosts.is_same_origin(source.origin, source.hosts):
+            if source.origin.decode("latin-1").lower() in self._origins:
+                return None if is_read else _wrong_type(source)
+            if ANY_ORIGIN in self._origins and source.has_key and not self._is_off:
+                scope["needs_key"] = True
+                return None
             return CrossSite()
         if source.site in OWN_SITE:
-            return None if scope["method"] == "GET" else _wrong_type(source)
+            return None if is_read else _wrong_type(source)
         is_link = source.mode == b"navigate" or b"signature=" in scope["query_string"]
-        return None if scope["method"] == "GET" and is_link else CrossSite()
+        return None if is_read and is_link else CrossSite()
 
 
-def _with_prefix(send: Send, prefix: str) -> Send:
-    """Let a `Location` begin with the path under which a proxy serves the API."""
-
-    async def send_with_prefix(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            if headers.get("location", "").startswith("/"):
-                headers["location"] = prefix + headers["location"]
-        await send(message)
-
-    return send_with_prefix
+def _is_signed_link(scope: Scope) -> bool:
+    """Whether a request is for an image by a link whose signature the route checks."""
+    is_signed = b"signature=" in scope["query_string"] and scope["path"].endswith("/content")
+    return is_signed and scope["method"] in SAFE_METHODS
 
 
 def _source(scope: Scope) -> Source:
-    source = Source()
+    forwarded_host: str | None = scope["forwarded_host"]
+    source = Source(forwarded_host=None if forwarded_host is None else forwarded_host.encode())
     for name, value in scope["headers"]:
         if name == b"host":
             source.host = value
@@ -139,7 +147,7 @@ def _wrong_type(source: Source) -> SafelightError | None:
 
 
 def _foreign_host(source: Source) -> SafelightError:
-    name = host_name(source.host)[:253]
+    name = host_name(source.hosts[-1])[:253]
     return HostNotAllowed(
         f"API keys are off, so only the programs of this machine may use this API, and {name!r} is not a name of this "
         "machine. Use 127.0.0.1 or localhost, or set SAFELIGHT_PUBLIC_URL to the URL that clients use."

@@ -7,6 +7,7 @@ requests that a proxy in front may read differently; these are refused (request 
 import asyncio
 import json
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
@@ -20,6 +21,7 @@ from uvicorn.server import ServerState
 
 from api.edge.access import OPEN_PATHS
 from api.edge.connections import Connections
+from api.edge.cors import Cors
 from api.edge.refusals import refusals
 from api.errors import body_of
 from core.errors import (
@@ -85,6 +87,7 @@ class EdgeConfig(Config):
 
     limits: Limits
     open_connections: Connections
+    cors: Cors | None = None
 
 
 class Connection(HttpToolsProtocol):
@@ -100,6 +103,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._limits = config.limits
         self._open_connections = config.open_connections
+        self._cors = config.cors
         self._phase = Phase.HEAD
         self.since = self.loop.time()
         self._running: RequestResponseCycle | None = None
@@ -341,15 +345,20 @@ class Connection(HttpToolsProtocol):
             if self._running.response_started:
                 self.transport.abort()
                 return
-        self.transport.write(_response(error))
+        self.transport.write(_response(error, self._cors_headers()))
         if self.transport.can_write_eof():
             self.transport.write_eof()
+
+    def _cors_headers(self) -> dict[str, str]:
+        """Headers with which a page of another origin may read a refusal, if its `Origin` has arrived."""
+        origin = next((value.decode("latin-1") for name, value in self.headers or () if name == b"origin"), None)
+        return {} if self._cors is None or origin is None else self._cors.headers_for(origin)
 
 
 OPEN_PATHS_BYTES = frozenset(path.encode() for path in OPEN_PATHS)
 
 
-def _response(error: SafelightError) -> bytes:
+def _response(error: SafelightError, headers: Mapping[str, str]) -> bytes:
     """An error as bytes, for requests that never reach the application."""
     content = json.dumps(body_of(error).model_dump()).encode()
     lines = [
@@ -358,6 +367,7 @@ def _response(error: SafelightError) -> bytes:
         f"content-length: {len(content)}",
         f"x-should-retry: {'true' if error.retryable else 'false'}",
         *([f"retry-after: {error.retry_after:.0f}"] if error.retryable else []),
+        *(f"{name}: {value}" for name, value in headers.items()),
         "connection: close",
     ]
     return "\r\n".join([*lines, "", ""]).encode() + content

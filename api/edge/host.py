@@ -5,6 +5,7 @@ rebinding); its requests still have its name in `Host`.
 """
 
 import ipaddress
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from core.settings.http import HttpSettings, is_loopback
@@ -34,10 +35,11 @@ class OwnHosts:
                 self._cache[header] = is_own
         return is_own
 
-    def is_same_origin(self, origin: bytes, host: bytes) -> bool:
+    def is_same_origin(self, origin: bytes, hosts: Iterable[bytes]) -> bool:
         """Whether an `Origin` is the API's own: the host and port of the request, or those of public_url."""
         netloc = origin.decode("latin-1").lower().partition("://")[2]
-        return netloc != "" and (netloc == host.decode("latin-1").lower() or netloc in self._origins)
+        names = (host.decode("latin-1").lower() for host in hosts)
+        return netloc != "" and (netloc in names or netloc in self._origins)
 
     def _is_own(self, header: bytes) -> bool:
         name = host_name(header)

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import socket
 import sys
 
 from uvicorn import Server
@@ -11,6 +12,7 @@ from uvicorn.config import STARTUP_FAILURE
 from api.app import create_app
 from api.edge.connection import Connection, EdgeConfig, Limits
 from api.edge.connections import BACKLOG, Connections, connection_limit
+from api.edge.cors import Cors
 from api.uploads import use_directory
 from core.settings import Settings
 
@@ -28,6 +30,12 @@ class EdgeServer(Server):
 
     config: EdgeConfig
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen, and say so; uvicorn does not say it of sockets that it did not open."""
+        await super().startup(sockets)
+        if sockets and self.started:
+            self._log_started_message(sockets)
+
     async def on_tick(self, counter: int) -> bool:
         """Check the connections once a second. Returns whether the server stops."""
         if counter % TICKS_PER_CHECK == 0:
@@ -37,8 +45,10 @@ class EdgeServer(Server):
 
 def run(settings: Settings) -> None:
     """Serve the API until a signal ends it."""
+    app = create_app(settings)
+    cors = Cors(app, settings) if settings.allowed_origins else None
     config = EdgeConfig(
-        create_app(settings),
+        cors or app,
         host=settings.host,
         port=settings.port,
         http=Connection,
@@ -50,7 +60,9 @@ def run(settings: Settings) -> None:
         log_level=settings.log_level,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # `api/edge/address.py` reads them
     )
+    config.cors = cors
     config.limits = Limits.of(settings)
     config.open_connections = Connections(connection_limit(settings))
     if config.open_connections.limit < settings.max_connections:
@@ -64,8 +76,16 @@ def run(settings: Settings) -> None:
     gc.enable()
     server = EdgeServer(config)
     try:
-        server.run()
+        server.run(_sockets(settings))
     except KeyboardInterrupt:
         return
     if not server.started:
         sys.exit(STARTUP_FAILURE)
+
+
+def _sockets(settings: Settings) -> list[socket.socket] | None:
+    """The socket for `::`, which is all addresses of IPv4 too; asyncio's own would be for IPv6 only."""
+    if settings.host != "::" or not socket.has_dualstack_ipv6():
+        return None
+    address = (settings.host, settings.port)
+    return [socket.create_server(address, family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)]

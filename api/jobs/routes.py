@@ -35,7 +35,7 @@ from core.requests.fields import UnixSeconds
 from core.requests.inputs import Inputs
 from core.requests.job import JobRequest, parse
 from core.requests.plan import find_model, plan, request_of
-from core.responses.job import Deleted, Estimate, JobList, JobObject, job_list
+from core.responses.job import Deleted, Estimate, JobList, JobObject, job_list, job_urls
 from core.rows import JobRow
 from core.scopes import Scope
 from core.status import JobStatus
@@ -131,7 +131,11 @@ async def _submit_with_key(context: Context, job: NewJob, inputs: Inputs, key: s
 async def _replay(context: Context, project_id: str, key: str, fingerprint: bytes) -> Response | None:
     """The response that is stored under a key, if there is one. Raises IdempotencyMismatch."""
     job = await lookup(context, project_id, key, fingerprint)
-    return None if job is None else respond_accepted(json.dumps(job), job["id"], REPLAY_HEADERS)
+    if job is None:
+        return None
+    # The first request may have had another address, even one that its sender invented.
+    urls = job_urls(job["id"], context.base_url).model_dump()
+    return respond_accepted(json.dumps({**job, "urls": urls}), job["id"], REPLAY_HEADERS)
 
 
 def _estimate(job: NewJob) -> Estimate:

@@ -13,6 +13,7 @@ from fastapi import Request
 
 from api.authentication import Caller
 from api.context import Context
+from api.edge.address import api_path
 from api.inputs import read_inputs
 from api.jobs.idempotency import REPLAY_HEADERS, lookup, submit_with_key
 from api.jobs.routes import submit_job
@@ -83,7 +84,7 @@ class ImagesCall:
         Raises IdempotencyMismatch, IdempotencyConflict, and NotFound if the job has been deleted.
         """
         context, project_id = self.context, self.project_id
-        fingerprint = idempotency.fingerprint(self.http.url.path, hashable_parameters(self.parameters))
+        fingerprint = idempotency.fingerprint(api_path(self.http), hashable_parameters(self.parameters))
         response = await lookup(context, project_id, key, fingerprint)
         if response is None:
             async with self._slot(model):
@@ -106,7 +107,7 @@ class ImagesCall:
         ), inputs
 
     def _fingerprint(self) -> bytes:
-        return retry_fingerprint(self.http.headers, self.http.url.path, self.parameters)
+        return retry_fingerprint(self.http.headers, api_path(self.http), self.parameters)
 
     def _track(self, job: JobRow) -> AbstractAsyncContextManager[Call]:
         """A call with a key, or one that does not wait, is not tracked: its job continues without a client."""

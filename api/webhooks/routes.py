@@ -208,6 +208,7 @@ async def test(endpoint_id: str, body: Body, context: AppContext, project_id: Pr
     request = parse(TestRequest, body)
     row = await _row(context, webhooks.get_endpoint(project_id, endpoint_id), endpoint_id)
     sent_at = datetime.now(UTC)
+    # As in a real event, whose links do not depend on a request.
     event = sample(new_id("evt"), request.event_type, sent_at, context.settings.base_url)
     content = event.model_dump_json().encode()
     keys = signing.live_secrets(row.secret, row.previous_secret, row.previous_secret_until, sent_at)

@@ -152,7 +152,6 @@ class BatchEstimate(BaseModel):
 
 def batch_object(row: ShownBatch, base_url: str) -> BatchObject:
     """The JSON of a batch, from a row of `core.batches.transitions.get_batch`."""
-    url = f"{base_url}/v1/batches/{row.id}"
     counts = row.counts
     return BatchObject(
         id=row.id,
@@ -175,13 +174,19 @@ def batch_object(row: ShownBatch, base_url: str) -> BatchObject:
         webhook=None if row.webhook is None else WebhookOfJob(url=row.webhook["url"], events=row.webhook["events"]),
         retried_from=row.retried_from,
         api_key_id=row.api_key_id,
-        urls=BatchUrls(
-            self=url,
-            cancel=f"{url}/cancel",
-            events=f"{url}/events",
-            images=f"{url}/images.zip",
-            manifest=f"{url}/manifest.csv",
-        ),
+        urls=batch_urls(row.id, base_url),
+    )
+
+
+def batch_urls(batch_id: str, base_url: str) -> BatchUrls:
+    """The URLs of a batch."""
+    url = f"{base_url}/v1/batches/{batch_id}"
+    return BatchUrls(
+        self=url,
+        cancel=f"{url}/cancel",
+        events=f"{url}/events",
+        images=f"{url}/images.zip",
+        manifest=f"{url}/manifest.csv",
     )
 
 

@@ -227,7 +227,6 @@ _JOB_FIELDS = (
 
 def job_object(row: JobRow, base_url: str, sign: SignUrl, step: Step | None = None) -> JobObject:
     """The JSON of a job."""
-    self_url = f"{base_url}/v1/jobs/{row.id}"
     current = step if step is not None and step["attempt"] == row.attempts else None
     return JobObject(
         **vars(row.parameters),
@@ -245,8 +244,14 @@ def job_object(row: JobRow, base_url: str, sign: SignUrl, step: Step | None = No
         started_at=seconds(row.started_at),
         finished_at=seconds(row.finished_at),
         expires_at=int(row.expires_at.timestamp()),
-        urls=JobUrls(self=self_url, cancel=f"{self_url}/cancel", events=f"{self_url}/events"),
+        urls=job_urls(row.id, base_url),
     )
+
+
+def job_urls(job_id: str, base_url: str) -> JobUrls:
+    """The URLs of a job."""
+    url = f"{base_url}/v1/jobs/{job_id}"
+    return JobUrls(self=url, cancel=f"{url}/cancel", events=f"{url}/events")
 
 
 def _image(file_id: str | None) -> JobInput | None:

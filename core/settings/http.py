@@ -5,30 +5,26 @@
 
 import ipaddress
 from datetime import timedelta
-from typing import Annotated, Literal
+from functools import cached_property
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from annotated_types import Ge, Le
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings
 
+from core.settings.addresses import (
+    Network,
+    check_networks,
+    check_origins,
+    check_path,
+    check_public_url,
+    networks_of,
+    origins_of,
+)
 from core.settings.types import ENVIRONMENT, Duration, set_or_none
 
-
-def _check_public_url(url: str | None) -> str | None:
-    """Raises ValueError if clients cannot use the URL as the start of a link."""
-    if url is None:
-        return None
-    try:
-        parts = urlsplit(url)
-        port_is_valid = parts.port != 0
-    except ValueError:
-        port_is_valid = False
-    if not port_is_valid or parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable():
-        raise ValueError("it must be a URL with a host, such as https://images.example.com")
-    if "?" in url or "#" in url or "@" in parts.netloc or " " in url:
-        raise ValueError("it must have no query, no fragment, no user and no space; a path is allowed")
-    return url.rstrip("/")
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
 class HttpSettings(BaseSettings):
@@ -38,10 +34,26 @@ class HttpSettings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: Annotated[int, Ge(1), Le(65535)] = Field(8000, description="Port the API listens on.")
-    public_url: Annotated[str | None, BeforeValidator(set_or_none), AfterValidator(_check_public_url)] = Field(
+    public_url: Annotated[str | None, BeforeValidator(set_or_none), AfterValidator(check_public_url)] = Field(
         None,
-        description="URL under which clients reach the API, with its path if a proxy serves it under one; image links "
-        "start with it. Default: http://host:port.",
+        description="URL under which clients reach the API, with its path if a proxy serves it under one; every link "
+        "starts with it. Default: links in a response start with the address of its request, and links in webhooks "
+        "and in output files of batches with http://host:port.",
+    )
+    root_path: Annotated[str, AfterValidator(check_path)] = Field(
+        "",
+        description="Path under which a proxy serves the API, such as /safelight, whether the proxy strips it or not. "
+        "Default: the path of public_url, or what a trusted proxy says in `X-Forwarded-Prefix`.",
+    )
+    trusted_proxies: Annotated[str, AfterValidator(check_networks)] = Field(
+        "127.0.0.0/8, ::1",
+        description="IP addresses and networks of proxies whose headers (`X-Forwarded-*`, `Forwarded`) say which "
+        "address the client used and which it has, separated by commas. The headers of others are ignored.",
+    )
+    cors_origins: Annotated[str, AfterValidator(check_origins)] = Field(
+        "",
+        description="Origins of web pages that may call the API, separated by commas (https://app.example.com), or `*` "
+        "for all; while keys are off, `*` is only for requests that have a key. Default: none.",
     )
     auth: Literal["auto", "on", "off"] = Field(
         "auto",
@@ -95,11 +107,22 @@ class HttpSettings(BaseSettings):
         "directory `uploads` of data_dir.",
     )
 
+    @model_validator(mode="after")
+    def _check_path(self) -> Self:
+        if self.public_url and self.root_path not in ("", urlsplit(self.public_url).path):
+            raise ValueError("root_path must be the path of public_url; set only public_url")
+        return self
+
     @property
     def is_exposed(self) -> bool:
         """Whether clients of other machines are expected: host or public_url is not a loopback address."""
         public_host = urlsplit(self.public_url).hostname if self.public_url else None
         return not is_loopback(self.host) or (public_host is not None and not is_loopback(public_host))
+
+    @property
+    def lacks_public_url(self) -> bool:
+        """Whether clients of other machines cannot use `base_url`: the API listens on all addresses, without a name."""
+        return self.public_url is None and self.host in EVERYWHERE
 
     @property
     def needs_key(self) -> bool:
@@ -120,15 +143,25 @@ class HttpSettings(BaseSettings):
 
     @property
     def prefix(self) -> str:
-        """The path of public_url, under which a proxy serves the API; empty if it has none."""
-        return urlsplit(self.public_url or "").path
+        """The path under which a proxy serves the API; empty if it has none."""
+        return urlsplit(self.public_url).path if self.public_url else self.root_path
 
     @property
     def base_url(self) -> str:
-        """The URL for clients, without a trailing slash."""
-        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 - compared, not bound
+        """What links begin with that belong to no request, without a trailing slash: in webhooks and files."""
+        host = "127.0.0.1" if self.host in EVERYWHERE else self.host
         host = f"[{host}]" if ":" in host else host
-        return self.public_url or f"http://{host}:{self.port}"
+        return self.public_url or f"http://{host}:{self.port}{self.root_path}"
+
+    @cached_property
+    def trusted_networks(self) -> tuple[Network, ...]:
+        """The networks of `trusted_proxies`."""
+        return networks_of(self.trusted_proxies)
+
+    @cached_property
+    def allowed_origins(self) -> frozenset[str]:
+        """The origins of `cors_origins`; `*` is one of them if all may call the API."""
+        return origins_of(self.cors_origins)
 
 
 def is_loopback(host: str) -> bool:

@@ -96,5 +96,5 @@ def test_a_page_of_a_listed_origin_uses_the_api_in_a_browser(safelight: Stack, t
     assert result["fetched"][-1] == "job.completed"
     assert result["sourced"] == ["job.completed"]  # once: the 204 after the end stops an EventSource
     assert result["bytes"] == result["expected_bytes"]
-    assert (result["error"], bool(result["request_id"])) == ("invalid_request", True)
+    assert (result["error"], bool(result["request_id"])) == ("invalid_json", True)
     assert other_result == {"error": "TypeError"}

@@ -1,6 +1,7 @@
 """APIs on the database of the shared stack, with settings of their own. Each runs for the tests of this folder."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -14,11 +15,39 @@ FEW_FILES = (
 )
 
 
+PROXIED = {
+    "SAFELIGHT_HOST": "::",
+    "SAFELIGHT_PUBLIC_URL": "https://images.example.com/art",
+    "SAFELIGHT_CORS_ORIGINS": "https://app.example.com",
+}
+LOCAL = {"SAFELIGHT_TRUSTED_PROXIES": "192.0.2.1", "SAFELIGHT_CORS_ORIGINS": "https://app.example.com, *"}
+
+
+@contextmanager
+def running(safelight: Stack, command: list[str], settings: dict[str, str]) -> Iterator[tuple[int, Process]]:
+    port = free_port()
+    environment = safelight.environment | {"SAFELIGHT_PORT": str(port)} | settings
+    with Process("api", command, environment) as process:
+        process.until_says("Uvicorn running")
+        yield port, process
+
+
 @pytest.fixture(scope="package")
 def small_api(safelight: Stack) -> Iterator[tuple[int, Process]]:
     """The port and process of an API that may open 500 files, and reads few uploads at once."""
-    port = free_port()
-    environment = safelight.environment | {"SAFELIGHT_PORT": str(port)} | SMALL
-    with Process("api", python("-c", FEW_FILES), environment) as process:
-        process.until_says("Uvicorn running")
-        yield port, process
+    with running(safelight, python("-c", FEW_FILES), SMALL) as api:
+        yield api
+
+
+@pytest.fixture(scope="package")
+def proxied(safelight: Stack) -> Iterator[int]:
+    """The port of an API with a public URL, so that keys are on. Pages of one origin may call it."""
+    with running(safelight, python("-m", "api"), PROXIED) as (port, _):
+        yield port
+
+
+@pytest.fixture(scope="package")
+def local_api(safelight: Stack) -> Iterator[tuple[int, Process]]:
+    """The port and process of an API without keys that trusts no proxy here. Pages: one listed origin and `*`."""
+    with running(safelight, python("-m", "api"), LOCAL) as api:
+        yield api

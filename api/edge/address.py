@@ -1,0 +1,100 @@
+"""The address of this API as the client of a request knows it: scheme, host, and the path of a proxy.
+
+Links in the response begin with it, as `scope["base_url"]`. It is SAFELIGHT_PUBLIC_URL if that is set; else what a
+trusted proxy says, or the request's own `Host`. A caller can choose it for its own response only: what is stored, and
+what other callers or webhooks get, never begins with the address of a request.
+"""
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.edge.forwarded import HOST, Forwarded, TrustedProxies
+from core.settings import Settings
+
+
+class Address:
+    """ASGI middleware. Sets `base_url`, `prefix`, `forwarded_host`, `scheme` and `client` in the scope.
+
+    What is inside sees the path without the prefix, whether the proxy strips it or not; `Prefix` puts it back for
+    the router. A `Location` that is a path gets the prefix.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self._public_url = settings.public_url
+        self._default = settings.base_url
+        self._prefix = settings.prefix
+        self._proxies = TrustedProxies(settings.trusted_networks)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle the request under its address."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        peer = scope["client"][0] if scope.get("client") else ""
+        forwarded = self._proxies.read(peer, scope["headers"])
+        prefix = scope["prefix"] = self._prefix or ("" if self._public_url else forwarded.prefix)
+        scope["base_url"] = self._public_url or self._url(scope, forwarded, prefix)
+        scope["forwarded_host"] = forwarded.host
+        if forwarded.scheme is not None:
+            scope["scheme"] = forwarded.scheme
+        if forwarded.client is not None:
+            scope["client"] = (forwarded.client, 0)
+        if prefix:
+            _strip(scope, prefix)
+            send = _with_prefix(send, prefix)
+        await self.app(scope, receive, send)
+
+    def _url(self, scope: Scope, forwarded: Forwarded, prefix: str) -> str:
+        host = forwarded.host or _host(scope)
+        if not HOST.fullmatch(host):
+            return self._default
+        return f"{forwarded.scheme or scope['scheme']}://{host}{prefix}"
+
+
+class Prefix:
+    """ASGI middleware, the last before the router: the path begins with `root_path`, as ASGI wants it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle the request."""
+        if scope["type"] == "http" and (prefix := scope["prefix"]):
+            raw_prefix = prefix.encode()
+            path, raw_path = prefix + scope["path"], raw_prefix + scope["raw_path"]
+            scope = {**scope, "root_path": prefix, "path": path, "raw_path": raw_path}
+        await self.app(scope, receive, send)
+
+
+def api_path(request: Request) -> str:
+    """The path of a request without the prefix: the same through every proxy."""
+    path: str = request.scope["path"]
+    return path.removeprefix(request.scope["prefix"])
+
+
+def _host(scope: Scope) -> str:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+
+
+def _strip(scope: Scope, prefix: str) -> None:
+    """Remove a prefix that the proxy has left in the path."""
+    path = scope["path"]
+    if path == prefix or path.startswith(f"{prefix}/"):
+        scope["path"] = path[len(prefix) :] or "/"
+        if scope["raw_path"].startswith(prefix.encode()):
+            scope["raw_path"] = scope["raw_path"][len(prefix) :] or b"/"
+
+
+def _with_prefix(send: Send, prefix: str) -> Send:
+    """Let a `Location` begin with the path under which a proxy serves the API."""
+
+    async def send_with_prefix(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            if headers.get("location", "").startswith("/"):
+                headers["location"] = prefix + headers["location"]
+        await send(message)
+
+    return send_with_prefix
