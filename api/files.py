@@ -3,7 +3,11 @@
 The bytes of an upload go to storage in chunks, from the form's temporary file. The row is inserted after all bytes.
 """
 
+import re
+from contextlib import suppress
 from datetime import timedelta
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -35,6 +39,9 @@ router = APIRouter(prefix="/v1/files", tags=["files"])
 NO_FILE: dict[int | str, dict[str, Any]] = {404: ERROR | {"description": "Your project has no such file."}}
 FORM_BYTES = 100_000
 """Bytes of a form beside its file: other fields and boundaries."""
+
+_ENCODED_WORD = re.compile(r"=\?[\w-]+\?[bBqQ]\?[^?]*\?=")
+"""How .NET writes the name of a file that is not ASCII (RFC 2047)."""
 
 # A client can upload any content, so a browser must not render it.
 SAFE_HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "sandbox; default-src 'none'"}
@@ -100,7 +107,13 @@ async def create(request: Request, context: AppContext, caller: CurrentCaller) -
     """Upload a file as multipart/form-data."""
     limit = context.settings.max_file_bytes
     async with form(request, context.uploads, limit + FORM_BYTES, max_files=1) as data:
-        body = _parse(fields_of(data))
+        fields = fields_of(data)
+        if "file" in fields:
+            raise InvalidParameter(
+                "file must be a file: a part of the form with `filename` (`filename*` alone is not valid in forms).",
+                param="file",
+            )
+        body = _parse(fields)
         uploads = files_of(data)
         if unknown := uploads.keys() - {"file"}:
             raise UnknownParameter(
@@ -131,6 +144,9 @@ def _parse(fields: dict[str, Any]) -> FileRequest:
 
 
 def _filename(name: str) -> str:
+    if _ENCODED_WORD.fullmatch(name):
+        with suppress(ValueError, LookupError, HeaderParseError):
+            name = str(make_header(decode_header(name)))
     if not name.isprintable() or len(name) > 255:
         raise InvalidParameter("file: the filename must have 1 to 255 printable characters.", param="file")
     return name

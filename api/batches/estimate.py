@@ -64,7 +64,9 @@ async def estimate(context: Context, project_id: str, request: BatchRequest) -> 
     lines = parse_lines(filename, chunks, options, summary)
     await context.threads.dry_runs.run(project_id, _validate, check, lines)
     summary_of_file = None if request.input_file_id is None else summary
-    totals = Totals(check.total, check.models, check.images, check.seconds, check.errors, summary_of_file)
+    totals = Totals(
+        check.total - summary.header_errors, check.models, check.images, check.seconds, check.errors, summary_of_file
+    )
     return await _estimate(context, project_id, totals)
 
 

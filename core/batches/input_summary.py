@@ -12,6 +12,7 @@ class InputSummary:
 
     format: None until it is known. encoding: of a text. example: if the encoding is a guess, a text that shows whether
     it is right. separator: of the cells of CSV. sheet: the name of the worksheet. has_header: of a table.
+    header_errors: errors that are no lines.
     """
 
     format: Format | None = None
@@ -23,6 +24,7 @@ class InputSummary:
     has_header: bool | None = None
     empty_rows: int = 0
     metadata_columns: list[str] = field(default_factory=list)
+    header_errors: int = 0
 
     def as_json(self) -> dict[str, Any] | None:
         """The JSON of the database; None if nothing was read."""

@@ -115,6 +115,7 @@ class TableReader:
         self._summary.metadata_columns = [
             name.partition(".")[2] for name in header.names if name.startswith("metadata.")
         ]
+        self._summary.header_errors = len(header.errors)
         yield from header.errors
         if header.has_no_prompt:  # an error of each row would say nothing new
             return

@@ -30,6 +30,9 @@ MAX_XML_BYTES = 150 * 2**20
 MAX_ELEMENTS = 5_000_000
 """Elements of all XML of a workbook. Each takes about a microsecond. A cell has two or three."""
 
+MAX_STRINGS = 1_000_000
+"""Different texts of all cells. openpyxl has them in memory, and takes ten microseconds for each."""
+
 MAX_SHEETS = 200
 MAX_MEMBERS = 5000
 MAX_ROWS = 1_048_576  # as in Excel
@@ -164,6 +167,7 @@ class _Scan:
 
     def __init__(self) -> None:
         self._elements = 0
+        self._strings = 0
         self._cells = 0
         self._row = 0
         self._cell = ""
@@ -202,6 +206,10 @@ class _Scan:
                 raise _TooLarge(f"a row of more than {MAX_CELLS_OF_ROW} cells")
         elif name.endswith(" row"):
             self._cells = 0
+        elif name.endswith(" si"):
+            self._strings += 1
+            if self._strings > MAX_STRINGS:
+                raise _TooLarge(f"more than {MAX_STRINGS} different texts")
 
     def _start_cell(self, name: str, attributes: dict[str, str]) -> None:
         local_name = name.rpartition(" ")[2]

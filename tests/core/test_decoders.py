@@ -13,6 +13,7 @@ from PIL import Image
 from core.errors import InvalidParameter
 from core.images.decoders import Decoders
 from core.images.structure import MAX_CHUNKS, MAX_SCANS, MAX_SEGMENTS
+from tests.core.test_image_decode import HEIC
 from tests.images import a_mask, an_image, decode, encode
 from tests.stack import settings_of
 from tests.waiting import FACTOR, PATIENCE, until
@@ -107,6 +108,10 @@ def test_a_process_may_use_memory_for_the_largest_image_only(decoders: Decoders)
     limits = {process.rlimit(psutil.RLIMIT_AS) for process in processes()}
 
     assert all(1e9 < soft == hard < 2e9 for soft, hard in limits), limits
+
+
+def test_heic_is_decoded_in_the_process(decoders: Decoders) -> None:
+    assert decode(decoders.submit("p", {"image": HEIC}, ["image"]).result(PATIENCE).pngs["image"]).size == (48, 64)
 
 
 def test_a_process_that_dies_is_replaced(decoders: Decoders) -> None:

@@ -29,6 +29,7 @@ HEIC = base64.b64decode(
 
 LIMITS = Limits(bytes=25_000_000, pixels=100_000)
 GOOD = {
+    "heic": HEIC,
     "png": encode(an_image()),
     "png with alpha": encode(a_mask()),
     "palette": encode(an_image().convert("P"), transparency=0),
@@ -48,7 +49,7 @@ def test_every_kind_of_image_comes_out_as_rgb_or_rgba_without_anything_beside_it
     image = decode.load(GOOD[kind], LIMITS)
 
     assert image.mode in ("RGB", "RGBA")
-    assert (image.size, image.info) == ((64, 64), {})
+    assert (image.size, image.info) == ((48, 64) if kind == "heic" else (64, 64), {})
     assert decode.load(decode.png(image), LIMITS).tobytes() == image.tobytes()
 
 
@@ -82,6 +83,71 @@ def test_sixteen_bits_of_grey_keep_their_brightness() -> None:
     image = decode.load(encode(Image.new("I;16", (4, 4), 128 * 256)), LIMITS)
 
     assert image.getpixel((0, 0)) == (128, 128, 128)
+
+
+def png_of(bits: int, colour_type: int, pixel: bytes) -> bytes:
+    """A PNG of 2x2 equal pixels, of a kind that Pillow cannot write."""
+    rows = (b"\0" + pixel * 2) * 2
+    header = struct.pack(">IIBBBBB", 2, 2, bits, colour_type, 0, 0, 0)
+    palette = [(b"PLTE", bytes([10, 20, 30, 40, 50, 60])), (b"tRNS", b"\xff\0")] if colour_type == 3 else []
+    chunks = [(b"IHDR", header), *palette, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (png_of(16, 2, bytes.fromhex("ff01 8000 0000")), (255, 128, 0)),
+        (png_of(16, 6, bytes.fromhex("ff01 8000 0000 7f00")), (255, 128, 0, 127)),
+        (png_of(16, 4, bytes.fromhex("8000 0000")), (128, 128, 128, 0)),
+        (encode(Image.new("LA", (2, 2), (200, 100))), (200, 200, 200, 100)),
+        (png_of(8, 3, b"\1"), (40, 50, 60, 0)),
+        (encode(Image.new("CMYK", (2, 2), (0, 255, 255, 0)), "JPEG", quality=100), (254, 0, 0)),
+    ],
+    ids=["rgb 16", "rgba 16", "grey and alpha 16", "grey and alpha", "palette with alpha", "cmyk"],
+)
+def test_unusual_pixels_keep_their_colours(data: bytes, expected: tuple[int, ...]) -> None:
+    image = decode.load(data, LIMITS)
+
+    assert image.getpixel((0, 0)) == pytest.approx(expected, abs=2)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photo_is_upright_however_the_camera_was_held(orientation: int) -> None:
+    upright = an_image((64, 32))
+    transpose = Image.Transpose
+    stored = {
+        1: None, 2: transpose.FLIP_LEFT_RIGHT, 3: transpose.ROTATE_180, 4: transpose.FLIP_TOP_BOTTOM,
+        5: transpose.TRANSPOSE, 6: transpose.ROTATE_90, 7: transpose.TRANSVERSE, 8: transpose.ROTATE_270,
+    }[orientation]  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+
+    image = decode.load(encode(upright if stored is None else upright.transpose(stored), exif=exif), LIMITS)
+
+    assert (image.size, image.tobytes()) == (upright.size, upright.tobytes())
+
+
+def test_a_photo_of_an_iphone_is_read_and_upright() -> None:
+    image = decode.load(HEIC, LIMITS)
+
+    assert (image.size, image.mode, image.info) == ((48, 64), "RGB", {})
+    gold, teal = image.getpixel((40, 5)), image.getpixel((5, 5))
+    assert gold == pytest.approx((255, 215, 0), abs=8)
+    assert teal == pytest.approx((0, 128, 128), abs=8)
+    with pytest.raises(InvalidParameter, match="48x64 pixels"):
+        decode.load(HEIC, Limits(bytes=25_000_000, pixels=1000))
+
+
+def test_a_mask_is_its_transparent_pixels_or_else_its_white_ones() -> None:
+    transparent = decode.mask_of(decode.load(encode(a_mask()), LIMITS))
+    white = Image.new("RGB", (64, 64), "black")
+    white.paste((255, 255, 255), (32, 0, 64, 64))
+
+    assert decode.mask_of(decode.load(encode(white, "JPEG"), LIMITS)).tobytes() == transparent.tobytes()
+    assert decode.mask_of(decode.load(encode(white.convert("1")), LIMITS)).tobytes() == transparent.tobytes()
 
 
 def with_swapped_colours() -> bytes:

@@ -95,6 +95,47 @@ def test_a_bad_upload_is_refused_by_name_and_nothing_is_stored(safelight: Stack,
     assert safelight.count(files) == before
 
 
+@pytest.mark.parametrize(
+    ("disposition", "filename"),
+    [
+        ('filename="猫 ü.png"'.encode(), "猫 ü.png"),
+        (b'filename="a\xff.png"', "aÿ.png"),
+        (b'filename="a\\"b.png"', 'a"b.png'),
+        (b'filename="C:\\dir\\a.png"', "a.png"),
+        (b'filename="../../etc/passwd"', "../../etc/passwd"),
+        (b'filename=""', "upload"),
+        (b"filename=\"x.png\"; filename*=UTF-8''%e7%8c%ab.png", "x.png"),
+        (b"filename=\"=?utf-8?B?54yrLnBuZw==?=\"; filename*=utf-8''%E7%8C%AB.png", "猫.png"),
+        (b'filename="=?what?B?54yr?="', "=?what?B?54yr?="),
+        (b"filename*=UTF-8''%e7%8c%ab.png", None),
+        (b'filename="a\tb\x01.png"', None),
+        ('filename="a\u202egnp.exe"'.encode(), None),
+        (b'filename="' + b"a" * 4096 + b'"', None),
+        (b'filename="' + b"a" * 100_000 + b'"', None),
+    ],
+)
+def test_a_name_of_a_file_is_read_or_refused_in_a_sentence(
+    safelight: Stack, disposition: bytes, filename: str | None
+) -> None:
+    content = (
+        b'--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n'
+        b'--x\r\nContent-Disposition: form-data; name="file"; ' + disposition + b"\r\n\r\ncontent\r\n--x--\r\n"
+    )
+
+    answer = safelight.client.post(
+        "/v1/files", content=content, headers={"content-type": "multipart/form-data; boundary=x"}
+    )
+
+    if filename is not None:
+        assert (answer.status_code, body(answer)["filename"]) == (200, filename)
+        file = safelight.client.get(f"/v1/files/{body(answer)['id']}/content")
+        assert file.content == b"content"
+        assert file.headers["content-disposition"].isascii()
+        return
+    assert (answer.status_code, body(answer)["error"]["type"]) == (400, "invalid_request_error")
+    assert body(answer)["error"]["param"] in ("file", "body")
+
+
 @pytest.mark.parametrize("content", [b"--x\r\nnonsense", b"", b"--x\r\n\r\n\r\n--x--"])
 def test_what_is_no_form_is_refused(safelight: Stack, content: bytes) -> None:
     headers = {"content-type": "multipart/form-data; boundary=x"}
