@@ -23,6 +23,7 @@ GenerationError
 from core.errors import SafelightError
 from core.moderation import Verdict
 from core.redaction import redact
+from core.text import storable
 
 
 class GenerationError(SafelightError):
@@ -34,7 +35,7 @@ class GenerationError(SafelightError):
         """The owner of the job sees `message`, without what `redact` removes. `detail` is for the log."""
         super().__init__(message, param=param)
         self.detail = self.message
-        self.message = redact(self.message)
+        self.message = storable(redact(self.message))
 
 
 class OutOfMemory(GenerationError):

@@ -36,6 +36,7 @@ from core.submits import seconds as seconds
 from core.submits import submit as submit
 from core.submits import submit_within_limits as submit_within_limits
 from core.tables import images, in_status, jobs
+from core.text import storable
 
 
 class StoredImage(TypedDict):
@@ -76,8 +77,8 @@ def complete(
     statement = _COMPLETE.params(
         leased_id=job_id,
         current_lease=lease,
-        stored_images=list(stored_images),
-        job_warnings=list(warnings),
+        stored_images=storable(list(stored_images)),
+        job_warnings=storable(list(warnings)),
         verdict=None if verdict is None else verdict.dump(),
     )
     return Statement(statement, JobRow)

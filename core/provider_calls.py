@@ -23,6 +23,7 @@ from core.generation_errors import ProviderPaused, ProviderRateLimited
 from core.rows import AbandonedCall, ImageCost, JobRow, Preflight, UsageRow
 from core.status import CallOutcome, JobStatus
 from core.tables import in_status, jobs, provider_calls
+from core.text import storable
 
 MAX_DOUBLINGS = 6
 """A breaker's pause doubles at most so often: from 10 seconds to 11 minutes."""
@@ -192,8 +193,8 @@ def close_call(call_id: str, reply: Reply) -> Statement[str]:
             closed_at=NOW,
             error_code=None if reply.error is None else reply.error.code,
             http_status=reply.http_status,
-            provider_request_id=reply.request_id,
-            usage=None if reply.usage is None else dict(reply.usage),
+            provider_request_id=storable(reply.request_id),
+            usage=storable(reply.usage),
             cost_usd=reply.cost_usd,
             retry_at=wait,
         )

@@ -317,6 +317,14 @@ class AbandonedCall:
 
 
 @dataclass(slots=True)
+class PaidImages:
+    """The images of a job that are not in storage yet, as PNG files, and the provider's part of their receipts."""
+
+    images: Sequence[bytes]
+    receipt: Json
+
+
+@dataclass(slots=True)
 class Preflight:
     """Everything the check before a provider call needs; see `core.provider_calls.preflight`."""
 

@@ -3,12 +3,17 @@
 `quote` and `shorten` keep messages short that contain such text.
 """
 
+import math
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+_UNSTORABLE = re.compile("[\\x00\ud800-\udfff]")
+"""Characters that JSON may contain and Postgres rejects: NUL, and lone surrogates."""
 
 PRINTABLE = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 """The same rule as a pattern for a JSON schema."""
@@ -37,6 +42,23 @@ def check_printable(text: str) -> str:
     if match := _CONTROL.search(text):
         raise ValueError(f"must not contain the control character U+{ord(match[0]):04X}")
     return text
+
+
+def storable(value: Any) -> Any:
+    """A value of JSON as Postgres accepts it, for what libraries and providers say.
+
+    NUL and lone surrogates become U+FFFD, numbers that are not finite become null.
+    """
+    match value:
+        case str():
+            return _UNSTORABLE.sub("\ufffd", value)
+        case float():
+            return value if math.isfinite(value) else None
+        case Mapping():
+            return {storable(str(key)): storable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [storable(item) for item in value]
+    return value
 
 
 Text = Annotated[str, AfterValidator(check_printable), Field(json_schema_extra={"pattern": PRINTABLE})]

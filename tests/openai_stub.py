@@ -68,6 +68,19 @@ def answer_of(image: bytes) -> bytes:
     return json.dumps({"created": 1, "data": [{"b64_json": base64.b64encode(image).decode()}]}).encode()
 
 
+def _dot() -> bytes:
+    """A PNG of one pixel."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _half() -> bytes:
+    """An answer with a broken image and a good one, and a NUL."""
+    (good,) = json.loads(answer_of(_dot()))["data"]
+    return json.dumps({"data": [{"b64_json": "****"}, good], "quality": "\0"}).encode()
+
+
 def event(data: Mapping[str, Any]) -> bytes:
     """A server-sent event."""
     return f"event: {data['type']}\ndata: {json.dumps(data)}\n\n".encode()
@@ -122,6 +135,12 @@ WAYS: dict[str, Way] = {
     "no images": Way(draws=True, body=b'{"created": 1, "data": []}'),
     "no base 64": Way(draws=True, body=b'{"created": 1, "data": [{"b64_json": "*** not base 64 ***"}]}'),
     "no image": Way(draws=True, body=answer_of(b"\x89PNG\r\n\x1a\n and then something else")),
+    "half": Way(
+        draws=True,
+        body=json.dumps(
+            {"data": [{"b64_json": "****"}, json.loads(answer_of(_dot()))["data"][0]], "quality": "\0"}
+        ).encode(),
+    ),
     "bomb": Way(draws=True, body=answer_of(_bomb())),
 }
 

@@ -98,6 +98,12 @@ class Settings(LimitSettings, ModerationSettings, WebhookSettings, GeneratorSett
     )
     statement_timeout: Duration = Field(timedelta(seconds=15), description="Maximum time of a database statement.")
 
+    storage_retry: Duration = Field(
+        timedelta(seconds=30),
+        description="How long a worker tries again to store the images of a micro-batch. After it, the job is queued "
+        "again. Images of a provider wait in the database then.",
+    )
+
     # Leases (recovery after kill -9 takes between lease - heartbeat and lease + sweep + claim)
     lease: Duration = Field(
         timedelta(seconds=30),

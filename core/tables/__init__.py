@@ -24,6 +24,7 @@ from core.tables.jobs import (
     jobs,
     legacy_values,
 )
+from core.tables.paid_images import paid_images
 from core.tables.projects import DEFAULT_PROJECT, api_keys, projects
 from core.tables.provider_calls import provider_calls
 from core.tables.usage import limit_use, limits, usage_buckets, usage_entries
@@ -61,6 +62,7 @@ __all__ = [
     "limit_use",
     "limits",
     "metadata",
+    "paid_images",
     "projects",
     "provider_calls",
     "usage_buckets",

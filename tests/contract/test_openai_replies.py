@@ -179,18 +179,26 @@ def test_without_prices_or_a_known_usage_there_is_no_cost() -> None:
         {"data": [{"url": "https://example.com/1.png"}]},
         {"data": [{"b64_json": None}]},
         {"data": [{"b64_json": ""}]},
-        {"data": [{"b64_json": image()}, {"b64_json": image()}]},
         {"data": [{"b64_json": image(kind="GIF")}]},
         {"data": [], "usage": "much"},
         {},
     ],
 )
-def test_an_answer_that_is_not_as_asked_cannot_be_read(fields: dict[str, Any]) -> None:
+def test_an_answer_without_an_image_cannot_be_read(fields: dict[str, Any]) -> None:
     reply = openai_replies.of_answer(answer(**fields), "m", 1, PRICES)
 
     assert reply.outcome is CallOutcome.UNREADABLE
     assert reply.error is not None
     assert reply.error.code == "provider_answer_unreadable"
+
+
+@pytest.mark.parametrize(("n", "count"), [(1, 1), (2, 2), (3, 2)])
+def test_the_images_of_an_answer_are_used_if_others_are_missing_broken_or_too_many(n: int, count: int) -> None:
+    data = [{"b64_json": image()}, {"b64_json": "****"}, {"b64_json": image()}]
+
+    reply = openai_replies.of_answer(answer(data=data), "m", n, PRICES)
+
+    assert (reply.outcome, len(reply.images)) == (CallOutcome.SUCCEEDED, count)
 
 
 @pytest.mark.parametrize(("quality", "parameter"), [("auto", "medium"), ("high", "high")])

@@ -27,6 +27,22 @@ def test_an_image_that_cannot_be_stored_is_tried_again(own: Stack) -> None:
     assert own.image(final["images"][0]).startswith(b"\x89PNG")
 
 
+def test_an_image_is_stored_by_the_same_attempt_once_the_storage_is_back(own: Stack) -> None:
+    blocked = own.directory / "images"
+    own.api()
+    worker = own.worker(SAFELIGHT_STORAGE_RETRY="300")
+    blocked.mkdir(exist_ok=True)
+    (blocked / "jobs").write_text("in the way")
+    job = own.submit()
+    worker.until_says("not stored yet")
+
+    (blocked / "jobs").unlink()
+
+    final = own.final(job["id"])
+    assert (final["status"], final["attempts"]) == ("completed", 1)
+    assert own.image(final["images"][0]).startswith(b"\x89PNG")
+
+
 def test_files_that_no_job_refers_to_are_swept_and_no_other(own: Stack) -> None:
     own.api()
     own.worker()

@@ -71,7 +71,11 @@ def test_a_storage_that_hangs_costs_each_job_an_attempt_and_no_worker(own: Stack
     own.environment["SAFELIGHT_MAX_ATTEMPTS"] = "1"
     own.api()
     submitted = [own.submit(str(number))["id"] for number in range(3)]
-    own.environment |= black_hole | {"SAFELIGHT_STORAGE_TIMEOUT": "2", "SAFELIGHT_STALL_TIMEOUT": "5"}
+    own.environment |= black_hole | {
+        "SAFELIGHT_STORAGE_TIMEOUT": "2",
+        "SAFELIGHT_STALL_TIMEOUT": "5",
+        "SAFELIGHT_STORAGE_RETRY": "0.1",
+    }
     worker = own.worker()
 
     finals = [own.final(job_id) for job_id in submitted]

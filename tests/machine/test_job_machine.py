@@ -47,7 +47,9 @@ class JobMachine(RuleBasedStateMachine):
 
     @initialize()
     def empty(self) -> None:
-        self.database.execute(sa.text("TRUNCATE jobs, images, job_events, webhook_deliveries, webhook_attempts"))
+        self.database.execute(
+            sa.text("TRUNCATE jobs, paid_images, images, job_events, webhook_deliveries, webhook_attempts")
+        )
 
     @rule(target=submitted, key=st.sampled_from(["x", "y"]), n=st.integers(1, 3))
     def submit(self, key: str, n: int) -> str:

@@ -38,6 +38,8 @@ class Outcome:
     """If set, the job is requeued for a while, and the attempt does not count."""
     is_paid: bool = False
     """Whether generating the images again would cost money again."""
+    is_saved: bool = False
+    """Whether the images are in the database until they are in storage; see `core.paid_images`."""
 
 
 @dataclass(frozen=True, slots=True)

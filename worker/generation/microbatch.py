@@ -5,19 +5,13 @@ next: the device lock is held only to claim and to generate. Every write names t
 was cut off or is presumed dead changes nothing when it continues.
 """
 
-import hashlib
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID, uuid4
 
-from PIL.Image import Image
-
 from core import jobs, leases
-from core.catalog import Model
 from core.db import UNAVAILABLE, Statement
 from core.device_failures import give_back
 from core.errors import ModelNotFound, StorageUnavailable, first_line
@@ -27,28 +21,22 @@ from core.generation_errors import (
     ContentPolicyViolation,
     DeviceFailed,
     GenerationError,
+    GeneratorFailed,
     ModelUnavailable,
     ModerationUnavailable,
     PostprocessFailed,
     ProviderMayHaveBilled,
     StorageFailed,
 )
-from core.ids import new_id
-from core.images import decode
-from core.infotext import infotext
-from core.jobs import StoredImage
-from core.parameters import ResolvedParameters, rules
 from core.rows import JobRow
-from core.storage import MEDIA_TYPES, image_key
 from worker.generation.context import Context
-from worker.generation.encode import encode, xmp
 from worker.generation.heartbeat import Heartbeat
 from worker.generation.inputs import read_inputs
 from worker.generation.local import Outcome, execute_locally
-from worker.generation.moderation import check_images, reject_inputs, verdict_of
-from worker.generation.postprocess import apply_filters
+from worker.generation.moderation import reject_inputs, verdict_of
 from worker.generation.progress import MicrobatchReporter
 from worker.generation.provider import execute_remotely
+from worker.generation.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -135,21 +123,29 @@ def generate(context: Context, microbatch: Microbatch) -> Mapping[str, Outcome |
         error = failure
     except ModelNotFound as failure:
         error = ModelUnavailable(f"This worker's catalogue does not have the model. {failure.message}")
+    except Exception as failure:  # whatever it was, it is the error of these jobs; the worker goes on
+        log.exception("a micro-batch failed before its images were generated")
+        error = GeneratorFailed(f"The worker failed: {type(failure).__name__}: {failure}")
     return {job.id: None if error is None else Outcome(error=error) for job in microbatch.jobs}
 
 
 def store_and_complete(context: Context, microbatch: Microbatch, outcomes: Mapping[str, Outcome | None]) -> None:
     """Store the images of each job and record how its attempt ended, unless the job is cancelled or no longer ours."""
+    uploads = Uploads(context, microbatch.heartbeat)
     for job in microbatch.jobs:
         if microbatch.heartbeat.is_active(job.id):
             microbatch.heartbeat.report_progress()
-            execute_transition(
-                context, microbatch, job.id, outcome_statement(context, microbatch, job, outcomes[job.id])
-            )
+            transition = outcome_statement(context, microbatch, uploads, job, outcomes[job.id])
+            try:
+                execute_transition(context, microbatch, job.id, transition)
+            except Exception as error:  # the database rejects what we would write; the job fails with that
+                log.exception("the result of job %s could not be recorded", job.id)
+                failure = StorageFailed(f"The result could not be recorded: {type(error).__name__}")
+                execute_transition(context, microbatch, job.id, failure_statement(context, microbatch, job, failure))
 
 
 def outcome_statement(
-    context: Context, microbatch: Microbatch, job: JobRow, outcome: Outcome | None
+    context: Context, microbatch: Microbatch, uploads: Uploads, job: JobRow, outcome: Outcome | None
 ) -> Statement[JobRow]:
     """The statement that ends an attempt: requeue, postpone, fail, or complete once the images are stored."""
     if outcome is None:
@@ -159,16 +155,16 @@ def outcome_statement(
     if outcome.error is not None:
         return failure_statement(context, microbatch, job, outcome.error)
     try:
-        if outcome.is_paid:
-            images = store_paid_images(context, microbatch, job, outcome)
-        else:
-            images = store_images(context, microbatch, job, outcome)
-    except (ContentPolicyViolation, ModerationUnavailable, PostprocessFailed) as error:
+        images = uploads.store(job, outcome)
+    except (ContentPolicyViolation, PostprocessFailed) as error:
         return failure_statement(context, microbatch, job, error)
-    except StorageUnavailable as error:
-        return failure_statement(
-            context, microbatch, job, StorageFailed(f"The image could not be stored: {error.message}")
-        )
+    except (ModerationUnavailable, StorageUnavailable) as error:
+        if outcome.is_saved:  # the images are in the database; only storing them is repeated, as often as it takes
+            return jobs.postpone(job.id, microbatch.lease, StorageFailed.code, context.settings.retry_delay)
+        if isinstance(error, ModerationUnavailable):
+            return failure_statement(context, microbatch, job, error)
+        failure = StorageFailed(f"The image could not be stored: {error.message}")
+        return failure_statement(context, microbatch, job, failure)
     except Exception as error:  # whatever it was, it is the error of this job; the others of the micro-batch go on
         log.exception("job %s could not be stored", job.id)
         return failure_statement(context, microbatch, job, StorageFailed(f"{type(error).__name__}: {error}"))
@@ -209,109 +205,3 @@ def execute_transition(context: Context, microbatch: Microbatch, job_id: str, tr
         else:
             log.warning("job %s belongs to another worker by now; nothing recorded", job_id)
         return
-
-
-def store_images(context: Context, microbatch: Microbatch, job: JobRow, outcome: Outcome) -> list[StoredImage]:
-    """Moderate and store a job's images. They are not in the database yet.
-
-    Raises ContentPolicyViolation, ModerationUnavailable, PostprocessFailed or StorageUnavailable.
-    """
-    check_images(context.moderator, job, outcome.images)
-    stored_images: list[StoredImage] = []
-    for index, image in enumerate(outcome.images):
-        microbatch.heartbeat.report_progress()
-        stored_images.append(store_image(context, microbatch, job, index, image, outcome.receipt))
-    return stored_images
-
-
-def store_paid_images(context: Context, microbatch: Microbatch, job: JobRow, outcome: Outcome) -> list[StoredImage]:
-    """Store images that were paid for: retry while storage or moderation is unavailable, until the lease ends."""
-    while True:
-        try:
-            return store_images(context, microbatch, job, outcome)
-        except (ModerationUnavailable, StorageUnavailable) as error:
-            if not microbatch.heartbeat.is_active(job.id):
-                raise
-            log.warning("job %s not stored yet: %s", job.id, error.message)
-            microbatch.heartbeat.wait(1.0)
-
-
-def store_image(
-    context: Context, microbatch: Microbatch, job: JobRow, index: int, image: Image, receipt: Mapping[str, Any]
-) -> StoredImage:
-    """Postprocess, encode and upload one image."""
-    began = time.thread_time()
-    image = postprocess_image(image, job)
-    parameters = job.parameters.of_image(index)
-    packet = text = None
-    if context.settings.embed_metadata:
-        packet = xmp(job.prompt, job.model, parameters.seed)
-        text = infotext(job.prompt, job.model, job.operation, parameters)
-    data = encode_image(image, parameters, packet, text)
-    processing_seconds = round(time.thread_time() - began, 4)
-    key = image_key(job.id, microbatch.lease, index, parameters.output_format)
-    media_type = MEDIA_TYPES[parameters.output_format]
-    context.storage.put(key, data, media_type)
-    return StoredImage(
-        id=new_id("img"),
-        index=index,
-        seed=parameters.seed,
-        storage_key=key,
-        media_type=media_type,
-        width=image.width,
-        height=image.height,
-        bytes=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
-        receipt={
-            **receipt,
-            **receipt_parameters(job, parameters, context.catalog.model(job.model)),
-            "processing_seconds": processing_seconds,
-            "worker": context.name,
-        },
-    )
-
-
-def encode_image(image: Image, parameters: ResolvedParameters, packet: bytes | None, text: str | None) -> bytes:
-    """An image as the bytes of a file. Raises PostprocessFailed."""
-    try:
-        return encode(image, parameters.output_format, parameters.output_compression, packet, text)
-    except (ValueError, OSError, MemoryError) as error:  # Pillow's errors for what it cannot do
-        name = parameters.output_format
-        raise PostprocessFailed(f"The image could not be encoded as {name}: {error}") from error
-
-
-def postprocess_image(image: Image, job: JobRow) -> Image:
-    """Bring an image to the size of the result and apply the job's filters. Raises PostprocessFailed."""
-    parameters = job.parameters
-    if image.mode == "RGBA" and (parameters.output_format == "jpeg" or parameters.background in (None, "opaque")):
-        image = decode.opaque(image)
-    try:
-        if parameters.output_size is not None and image.size != parameters.output_dimensions:
-            # The input images of an edit were stretched: see `worker/generation/inputs.py`.
-            resize = decode.stretch if job.operation == "edit" else decode.fit
-            image = resize(image, *parameters.output_dimensions)
-        return _filter(image, parameters)
-    except (ValueError, OSError, MemoryError) as error:  # Pillow's errors for what it cannot do
-        raise PostprocessFailed(f"The image could not be postprocessed: {error}") from error
-
-
-def _filter(image: Image, parameters: ResolvedParameters) -> Image:
-    if parameters.postprocess is None:
-        return image
-    if image.mode != "RGBA":
-        return apply_filters(image, parameters.postprocess)
-    colours = apply_filters(image.convert("RGB"), parameters.postprocess)  # the filters know no transparency
-    colours.putalpha(image.getchannel("A").resize(colours.size))
-    return colours
-
-
-def receipt_parameters(job: JobRow, parameters: ResolvedParameters, model: Model) -> dict[str, Any]:
-    """The part of a receipt that is needed to generate the image again; see `Rule.receipt`."""
-    values = parameters.dump()
-    receipt_values = {
-        name: values[name]
-        for name, rule in rules().items()
-        if rule.receipt and name in values and name not in model.lacks and job.operation in rule.operations
-    }
-    operation = {} if job.operation == "generation" else {"operation": job.operation}
-    return {**receipt_values, **operation, **job.inputs}

@@ -5,11 +5,14 @@ fenced: the worker that claims the job after a crash finds the open row. Jobs th
 says so or its last calls failed, are requeued without losing an attempt.
 """
 
+import io
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from core import provider_calls
+from PIL import Image
+
+from core import paid_images, provider_calls
 from core.db import UNAVAILABLE, Statement
 from core.errors import first_line
 from core.generation import ImageRequest, RemoteGenerator, Reply
@@ -21,6 +24,7 @@ from core.generation_errors import (
     ProviderRateLimited,
 )
 from core.ids import new_id
+from core.jobs import JobWarning
 from core.provider_calls import Breaker, Pause
 from core.rows import JobRow
 from core.status import CallOutcome
@@ -51,6 +55,9 @@ def execute_remotely(
     outcomes = {}
     for job in claimed_jobs:
         job_inputs = inputs[job.id]
+        if (saved_outcome := _read_saved_images(context, job, heartbeat)) is not None:
+            outcomes[job.id] = saved_outcome
+            continue
         if isinstance(job_inputs, GenerationError):
             outcomes[job.id] = Outcome(error=job_inputs)
             continue
@@ -94,7 +101,19 @@ def _call_provider(
         return Outcome(pause=Pause(ProviderRateLimited.code, reply.wait or timedelta(0)))
     if reply.error is not None:
         return Outcome(error=reply.error)
-    return Outcome(images=list(reply.images), receipt=dict(reply.receipt), is_paid=True)
+    return Outcome(
+        images=list(reply.images),
+        receipt=dict(reply.receipt),
+        warnings=_missing_images(len(reply.images), len(requests)),
+        is_paid=True,
+    )
+
+
+def _missing_images(count: int, requested_count: int) -> list[JobWarning]:
+    if count >= requested_count:
+        return []
+    message = f"The provider returned {count} readable images of {requested_count}."
+    return [JobWarning(code="images_missing", message=message, param="n")]
 
 
 def _open_call(
@@ -108,11 +127,42 @@ def _open_call(
         try:
             return _try_open_call(context, job, call_id, request_hash, heartbeat)
         except UNAVAILABLE as error:
-            log.warning("job %s not sent yet: %s", job.id, first_line(error))
-            if not heartbeat.is_active(job.id):
+            if not _may_wait(job, heartbeat, error):
                 return LEASE_LOST
-            heartbeat.report_progress()
-            heartbeat.wait(0.5)
+
+
+def _read_saved_images(context: Context, job: JobRow, heartbeat: Heartbeat) -> Outcome | None:
+    """The images that an earlier attempt paid for and could not store; None if there are none."""
+    while job.attempts > 1:
+        try:
+            rows = context.database.execute(paid_images.read(job.id))
+        except UNAVAILABLE as error:
+            if not _may_wait(job, heartbeat, error):
+                return Outcome(pause=LEASE_LOST)
+            continue
+        if not rows:
+            return None
+        images = [Image.open(io.BytesIO(file)) for file in rows[0].images]
+        for image in images:
+            image.load()
+        return Outcome(
+            images=list(images),
+            receipt=dict(rows[0].receipt),
+            warnings=_missing_images(len(images), job.n),
+            is_paid=True,
+            is_saved=True,
+        )
+    return None
+
+
+def _may_wait(job: JobRow, heartbeat: Heartbeat, error: Exception) -> bool:
+    """Wait before another try, as the database is unavailable. Returns False if the lease is lost."""
+    log.warning("job %s not sent yet: %s", job.id, first_line(error))
+    if not heartbeat.is_active(job.id):
+        return False
+    heartbeat.report_progress()
+    heartbeat.wait(0.5)
+    return True
 
 
 def _try_open_call(

@@ -130,9 +130,7 @@ def of_body(response: httpx2.Response, body: Any, model: str, n: int, options: O
     try:
         usage = body.get("usage")
         cost = None if usage is None else options.cost(usage)
-        images = [image(entry["b64_json"]) for entry in body["data"]]
-        if len(images) != n:
-            raise ValueError(f"{len(images)} images instead of {n}")
+        images = _readable_images(body["data"], n)
     except UNREADABLE as error:
         return unreadable(response, error, usage if isinstance(usage, dict) else None, cost)
     return Reply(
@@ -226,6 +224,20 @@ def _meaning(error: APIStatusError) -> tuple[CallOutcome, GenerationError, timed
 def moderated(error: APIError) -> str:
     """The message for a refusal by moderation."""
     return f"OpenAI's moderation refuses it: {short(error)}"
+
+
+def _readable_images(entries: Sequence[Any], n: int) -> list[Image.Image]:
+    """The readable images, at most `n`: all were billed, so those that came are used. Raises if there is none."""
+    images: list[Image.Image] = []
+    failure: Exception = ValueError("it has no images")
+    for entry in entries:
+        try:
+            images.append(image(entry["b64_json"]))
+        except UNREADABLE as error:
+            failure = error
+    if not images:
+        raise failure
+    return images[:n]
 
 
 def image(b64_json: str) -> Image.Image:

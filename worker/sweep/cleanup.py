@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
-from core import audit, files, idempotency, queries, retention, usage
+from core import audit, files, idempotency, paid_images, queries, retention, usage
 from core.db import Database
 from core.erasures import records as erasures
 from core.settings import Settings
@@ -47,6 +47,7 @@ class Cleanup:
             self.purge_audit,
             self.purge_batches,
             self.purge_jobs,
+            self.purge_paid_images,
             self.purge_files,
             self.purge_erasures,
             self.merge_usage,
@@ -85,6 +86,11 @@ class Cleanup:
             yield from self._delete(key for row in rows for key in row.storage_keys)
             self._database.execute(retention.purge_jobs([row.id for row in rows]))
             log.info("deleted %d jobs past retention", len(rows))
+            yield
+
+    def purge_paid_images(self) -> Iterator[None]:
+        """Delete the images that waited for the storage, of jobs that have ended."""
+        while self._database.execute(paid_images.purge(CHUNK)):
             yield
 
     def purge_files(self) -> Iterator[None]:

@@ -46,6 +46,7 @@ MATRIX = {
     "no images": Expected("provider_answer_unreadable", 1, 1),
     "no base 64": Expected("provider_answer_unreadable", 1, 1),
     "no image": Expected("provider_answer_unreadable", 1, 1),
+    "half": Expected(None, 1),  # and a NUL, which Postgres would refuse
     "bomb": Expected("provider_answer_unreadable", 1, 1),
 }
 

@@ -1,11 +1,14 @@
 """Workers that die, freeze, stop or lose the storage during a call to OpenAI: no call is repeated unasked."""
 
 import pytest
+import sqlalchemy as sa
 
-from core.tables import images
-from tests.faults.provider.calls import CALLED, a_worker, row, submit
+from core.tables import images, paid_images
+from tests.faults.provider.calls import CALLED, a_worker, reasons, row, submit
 from tests.openai_stub import OpenAIStub, Way
 from tests.stack import Stack
+from tests.waiting import until
+from worker.sweep.cleanup import Cleanup
 
 
 @pytest.mark.parametrize("retry", [False, True])
@@ -72,7 +75,7 @@ def test_images_that_were_paid_for_are_stored_once_the_store_is_back(service: St
     blocked = service.directory / "images"
     blocked.mkdir(exist_ok=True)
     (blocked / "jobs").write_text("in the way")
-    worker = a_worker(service)
+    worker = a_worker(service, SAFELIGHT_STORAGE_RETRY="300")
     job_id = submit(service, "a cat")
     worker.until_says("not stored yet")
 
@@ -83,15 +86,41 @@ def test_images_that_were_paid_for_are_stored_once_the_store_is_back(service: St
     assert service.image(final["images"][0]).startswith(b"\x89PNG")
 
 
-def test_images_lost_between_answer_and_store_are_not_paid_for_again(service: Stack, openai: OpenAIStub) -> None:
+def test_images_that_were_paid_for_outlive_their_worker(service: Stack, openai: OpenAIStub) -> None:
     blocked = service.directory / "images"
     blocked.mkdir(exist_ok=True)
     (blocked / "jobs").write_text("in the way")
     victim = a_worker(service, "victim")
+    job_id = submit(service, "a cat", n=2)
+    victim.until_says("not stored yet")
+    until(lambda: "storage_failed" in reasons(service, job_id))
+
+    victim.kill()
+    (blocked / "jobs").unlink()
+    a_worker(service, "heir")
+
+    final = service.final(job_id)
+    assert (final["status"], len(final["images"]), len(openai.received)) == ("completed", 2, 1)
+    assert row(service, job_id).failures == 0
+    receipts = [image["receipt"] for image in final["images"]]
+    assert {receipt["provider_request_id"] for receipt in receipts} == {"req_1"}
+    assert service.image(final["images"][1]).startswith(b"\x89PNG")
+    cleanup = Cleanup(service.settings)
+    cleanup.run_once()
+    cleanup.close()
+    assert service.count(paid_images) == 0
+
+
+def test_images_lost_between_answer_and_store_are_not_paid_for_again(service: Stack, openai: OpenAIStub) -> None:
+    blocked = service.directory / "images"
+    blocked.mkdir(exist_ok=True)
+    (blocked / "jobs").write_text("in the way")
+    victim = a_worker(service, "victim", SAFELIGHT_STORAGE_RETRY="300")
     job_id = submit(service, "a cat")
     victim.until_says("not stored yet")
 
     victim.kill()
+    service.database.execute(sa.delete(paid_images))  # as if it had died before it could save them
     (blocked / "jobs").unlink()
     a_worker(service, "heir")
 

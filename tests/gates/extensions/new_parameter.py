@@ -21,7 +21,7 @@ from core.requests.plan import plan, request_of
 from core.rows import JobRow
 from core.settings import Settings
 from core.webhooks.events import sample
-from worker.generation.microbatch import receipt_parameters
+from worker.generation.image_files import receipt_parameters
 
 DESCRIPTION = "How sharp the image is."
 SHIPPED = load_catalog(Path("models/catalog.toml"))
