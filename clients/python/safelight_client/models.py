@@ -1,0 +1,1743 @@
+"""The objects in responses. Made from the OpenAPI document by `python clients/generate.py`: do not edit."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ApiKeyActor(BaseModel):
+    """
+    The key of an actor.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    id: str
+
+
+class AttemptObject(BaseModel):
+    """
+    An attempt of a delivery.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    number: int
+    started_at: int
+    seconds: float
+    status_code: int | None
+    error_code: str | None
+    """
+    `http_error`: the response was not 2xx. Otherwise why none came: `timeout`, `no_answer`, `connection_failed`, `name_not_found`, `destination_refused`, `certificate_expired`, `certificate_wrong_host`, `certificate_untrusted`, `tls_failed`.
+    """
+    answer: str | None
+    """
+    The beginning of the response body.
+    """
+
+
+class BatchError(BaseModel):
+    """
+    An error in a line.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    line: int | None
+    """
+    Line number, from 1; null if the error is not about a single line.
+    """
+    code: str
+    param: str | None
+    message: str
+
+
+class BatchErrors(BaseModel):
+    """
+    The errors, up to a maximum number.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["list"] = "list"
+    data: Sequence[BatchError]
+
+
+class BatchImagesAnswer(BaseModel):
+    """
+    The enlarged images as PNG in base64, and what of the request is not honoured.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    images: Sequence[str]
+    html_info: str
+
+
+class BatchProgress(BaseModel):
+    """
+    The rate of a batch. The fields are null while there is too little data.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    lines_per_second: float | None
+    """
+    Finished lines per second, over the last minute.
+    """
+    estimated_finish_at: int | None
+    """
+    Estimated end at this rate.
+    """
+
+
+class BatchUrls(BaseModel):
+    """
+    URLs of the batch.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    self: str
+    cancel: str
+    events: str
+    images: str
+    manifest: str
+
+
+class CachedTokens(BaseModel):
+    """
+    Tokens that came from a cache.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+
+
+class CostAmount(BaseModel):
+    """
+    An amount of money.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    value: float
+    currency: Literal["usd"] = "usd"
+
+
+class CostsResult(BaseModel):
+    """
+    The cost of a bucket: what providers charged. Images of local models cost nothing.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["organization.costs.result"] = "organization.costs.result"
+    amount: CostAmount
+    line_item: str | None
+    """
+    The model.
+    """
+    project_id: str | None
+    api_key_id: str | None
+
+
+class Deleted(BaseModel):
+    """
+    The response of a deletion.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    id: str
+    object: str
+    deleted: Literal[True] = True
+
+
+class DeletedResponse(BaseModel):
+    """
+    The result of a deletion.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    id: str
+    object: Literal["response"] = "response"
+    deleted: Literal[True] = True
+
+
+class DeliveryObject(BaseModel):
+    """
+    The delivery of an event to a webhook.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    id: str
+    object: Literal["webhook_delivery"] = "webhook_delivery"
+    webhook_endpoint_id: str | None
+    """
+    Null: the webhook of the job or batch itself.
+    """
+    job_id: str | None
+    batch_id: str | None
+    event_id: str
+    event_type: str
+    status: str
+    """
+    `pending`, `delivered` or `failed`.
+    """
+    attempts: int
+    next_attempt_at: int | None
+    status_code: int | None
+    """
+    The status code of the latest attempt.
+    """
+    error_code: str | None
+    """
+    The error of the latest attempt, or why the delivery was aborted.
+    """
+    created_at: int
+    finished_at: int | None
+
+
+class DeliveryWithAttempts(BaseModel):
+    """
+    A delivery with all its attempts.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    id: str
+    object: Literal["webhook_delivery"] = "webhook_delivery"
+    webhook_endpoint_id: str | None
+    """
+    Null: the webhook of the job or batch itself.
+    """
+    job_id: str | None
+    batch_id: str | None
+    event_id: str
+    event_type: str
+    status: str
+    """
+    `pending`, `delivered` or `failed`.
+    """
+    attempts: int
+    next_attempt_at: int | None
+    status_code: int | None
+    """
+    The status code of the latest attempt.
+    """
+    error_code: str | None
+    """
+    The error of the latest attempt, or why the delivery was aborted.
+    """
+    created_at: int
+    finished_at: int | None
+    log: Sequence[AttemptObject]
+
+
+class EndpointDeleted(BaseModel):
+    """
+    An endpoint was deleted.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    id: str
+    object: Literal["webhook_endpoint.deleted"] = "webhook_endpoint.deleted"
+    deleted: Literal[True] = True
+
+
+class EndpointObject(BaseModel):
+    """
+    A webhook endpoint, in OpenAI's format.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    id: str
+    object: Literal["webhook_endpoint"] = "webhook_endpoint"
+    name: str
+    url: str
+    event_types: Sequence[str]
+    signing_secret_hint: str
+    enabled: bool
+    disabled_reason: str | None
+    """
+    Why the endpoint is disabled; null if it is enabled.
+    """
+    failing_since: int | None
+    """
+    When deliveries started to fail; null if the last one succeeded.
+    """
+    created_at: int
+    updated_at: int
+
+
+class EndpointWithSecret(BaseModel):
+    """
+    An endpoint with its secret, which is returned only once.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    id: str
+    object: Literal["webhook_endpoint"] = "webhook_endpoint"
+    name: str
+    url: str
+    event_types: Sequence[str]
+    signing_secret_hint: str
+    enabled: bool
+    disabled_reason: str | None
+    """
+    Why the endpoint is disabled; null if it is enabled.
+    """
+    failing_since: int | None
+    """
+    When deliveries started to fail; null if the last one succeeded.
+    """
+    created_at: int
+    updated_at: int
+    signing_secret: str
+
+
+class ErasureObject(BaseModel):
+    """
+    An erasure: what is deleted, and how much has been.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    id: str
+    object: Literal["erasure"] = "erasure"
+    kind: Literal["job", "batch", "user", "project"] | str
+    status: Literal["in_progress", "completed"] | str
+    job_id: str | None = None
+    """
+    Set if it is of a job.
+    """
+    batch_id: str | None = None
+    """
+    Set if it is of a batch, or of a job that was a line.
+    """
+    counts: Mapping[str, int]
+    """
+    What has been deleted so far, by kind.
+    """
+    created_at: int
+    finished_at: int | None
+
+
+class ErrorBody(BaseModel):
+    """
+    An error in OpenAI's format.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorObject(BaseModel):
+    """
+    An error.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    error: str
+    """
+    The code of the error; see docs/reference/errors.md.
+    """
+    detail: str
+    """
+    What is wrong, and what to do.
+    """
+    body: str = ""
+    errors: str
+    """
+    The same as `detail`.
+    """
+
+
+class ErrorResponse(BaseModel):
+    """
+    The body of every response with a status of 400 or above.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    error: ErrorBody
+
+
+class Estimate(BaseModel):
+    """
+    The response of a dry run.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["job.estimate"] = "job.estimate"
+    model: str
+    size: str
+    steps: int
+    guidance_scale: float
+    n: int
+    device_seconds: float
+    """
+    Estimated device time, from the catalogue.
+    """
+
+
+class EventTypeList(BaseModel):
+    """
+    All event types.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["list"] = "list"
+    data: Sequence[str]
+
+
+class FileObject(BaseModel):
+    """
+    A file of a project, in OpenAI's format.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    id: str
+    object: Literal["file"] = "file"
+    bytes: int
+    created_at: int
+    expires_at: int | None
+    """
+    Time at which the file is deleted. Null: never.
+    """
+    filename: str
+    purpose: str
+    status: Literal["processed"] = "processed"
+    status_details: str | None = None
+
+
+class Guidance(BaseModel):
+    """
+    Classifier-free guidance scale (`w` of equation 2 of Imagen, arXiv:2205.11487): the default and the bounds.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    default: float = 5.0
+    min: float = 0.0
+    max: float = 30.0
+
+
+class Health(BaseModel):
+    """
+    The process responds.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    status: Literal["ok"] = "ok"
+
+
+class ImageData(BaseModel):
+    """
+    An image in OpenAI's format: `url` or `b64_json`, never both. What has no value is absent, not null.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    url: str | None = None
+    b64_json: str | None = None
+    seed: int
+
+
+class ImageGenerationCall(BaseModel):
+    """
+    The call of the tool: the image.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    id: str
+    """
+    Send it in the input of a later request to edit the image.
+    """
+    type: Literal["image_generation_call"] = "image_generation_call"
+    status: Literal["in_progress", "generating", "completed", "failed"] | str
+    result: str | None = None
+    """
+    The image in base64.
+    """
+    action: Literal["generate", "edit"] | str
+    background: str
+    output_format: str
+    quality: str
+    size: str
+    revised_prompt: str | None = None
+    """
+    The prompt of the image.
+    """
+
+
+class ImageObject(BaseModel):
+    """
+    A generated image.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    id: str
+    object: Literal["image"] = "image"
+    job_id: str
+    index: int
+    url: str
+    """
+    Link that works without an API key until it expires. `GET /v1/images/{id}/content` always works.
+    """
+    media_type: str
+    width: int
+    height: int
+    bytes: int
+    sha256: str
+    seed: int
+    receipt: Mapping[str, Any]
+    """
+    How it was generated: model revision, versions, device, seconds.
+    """
+    created_at: int
+
+
+class ImageUrl(BaseModel):
+    """
+    The link of the image.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    image_url: str
+    """
+    A link that works without an API key until it expires.
+    """
+    job_id: str
+
+
+class ImagesAnswer(BaseModel):
+    """
+    The images of a call.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    images: Sequence[str]
+    """
+    The images in base64; PNG files have the infotext. Empty: send_images false.
+    """
+    parameters: Mapping[str, Any]
+    """
+    The fields of the request, with the webui's defaults.
+    """
+    info: str
+    """
+    JSON: `seed`, `all_seeds`, `all_prompts`, `infotexts` and so on, as the webui; and `job_id` and `warnings`, which say what of the request is not honoured in full.
+    """
+
+
+class ImagesResult(BaseModel):
+    """
+    The images of a bucket. A field that the request did not group by is null.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["organization.usage.images.result"] = "organization.usage.images.result"
+    images: int
+    num_model_requests: int
+    """
+    Jobs that ended after they had started.
+    """
+    project_id: str | None
+    user_id: None = Field(None)
+    api_key_id: str | None
+    model: str | None
+    size: str | None
+    source: str | None
+    """
+    `image.generation`, `image.edit` or `image.variation`.
+    """
+    bytes: int
+    """
+    Size of the images.
+    """
+    device_seconds: float
+    """
+    Device time, failed and cancelled jobs included.
+    """
+
+
+class InputFileSummary(BaseModel):
+    """
+    How the input file was read. Check it if the encoding is a guess.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    format: Literal["jsonl", "csv", "txt", "xlsx"] | str
+    encoding: str | None
+    """
+    Encoding of a text; null for an Excel file.
+    """
+    encoding_is_guess: bool
+    """
+    Whether the file names no encoding and is not UTF-8, so that it was guessed.
+    """
+    example: str | None
+    """
+    If the encoding is a guess: a text of the file, as it was read.
+    """
+    separator: str | None
+    """
+    Separator of the cells of CSV; null if there is one column.
+    """
+    sheet: str | None
+    """
+    Name of the worksheet.
+    """
+    has_header: bool | None
+    """
+    Whether a table has a header; null for other formats.
+    """
+    empty_rows: int
+    """
+    Number of empty rows, which are ignored.
+    """
+    metadata_columns: Sequence[str]
+    """
+    Columns that are stored as metadata of the jobs.
+    """
+
+
+class InputTokens(BaseModel):
+    """
+    The input tokens by type.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    image_tokens: int = 0
+    text_tokens: int = 0
+
+
+class JobError(BaseModel):
+    """
+    Why a job failed.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    code: str
+    """
+    One of the codes in docs/reference/errors.md.
+    """
+    message: str
+
+
+class JobInput(BaseModel):
+    """
+    An input image of a job. `GET /v1/files/{file_id}/content` returns it.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    file_id: str
+
+
+class JobUrls(BaseModel):
+    """
+    URLs of the job.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    self: str
+    cancel: str
+    events: str
+
+
+class JobWarning(BaseModel):
+    """
+    A warning about a job that is executed all the same.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    code: str
+    message: str
+    param: str | None
+    """
+    The field of the request that the warning is about.
+    """
+
+
+class LimitObject(BaseModel):
+    """
+    The limits of a project or key and what it uses. A limit that is null does not apply.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["limit"] = "limit"
+    subject_id: str
+    limits: Mapping[str, float | None]
+    use: Mapping[str, float]
+    """
+    As it was last counted; at least what is true.
+    """
+
+
+class ModelItem(BaseModel):
+    """
+    A model of the catalogue.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    title: str
+    model_name: str
+    hash: str | None = None
+    sha256: str | None = None
+    filename: str
+    config: str | None = None
+
+
+class PngInfoAnswer(BaseModel):
+    """
+    The texts of an image file.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    info: str
+    """
+    The infotext; empty without one.
+    """
+    items: Mapping[str, str]
+    """
+    The other texts.
+    """
+    parameters: Mapping[str, str]
+    """
+    The fields of the infotext.
+    """
+
+
+class Postprocess(BaseModel):
+    """
+    Filters for the generated image, always applied in this order. `{}` does nothing.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    denoise: float | None = None
+    """
+    Strength of noise reduction, 0 to 1. It smooths even areas and keeps edges. 0 changes nothing.
+    """
+    upscale: Literal[2, 4] | None = None
+    """
+    Factor for both sides. Edges stay sharp, without halos. No side may exceed 4096 px.
+    """
+    sharpen: float | None = None
+    """
+    Strength of sharpening, 0 to 1. It raises the contrast of edges. 0 changes nothing.
+    """
+
+
+class Progress(BaseModel):
+    """
+    The newest of the caller's open calls.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    progress: float
+    """
+    From 0 to 1; 0 also while the job waits, and if there is none (`job_count` 0).
+    """
+    eta_relative: float
+    """
+    Estimated seconds until the end.
+    """
+    state: Mapping[str, Any]
+    """
+    `job` (its id), `job_count`, `sampling_step`, `sampling_steps` and so on.
+    """
+    current_image: str | None = None
+    """
+    The last preview as PNG in base64, if there is one.
+    """
+    textinfo: str | None = None
+
+
+class ProjectOfEvent(BaseModel):
+    """
+    The project that an event belongs to.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    id: str
+
+
+class Queue(BaseModel):
+    """
+    The queue of a model.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    queued: int = 0
+    in_progress: int = 0
+    device_seconds: float = 0.0
+    """
+    Estimated device time of all queued and running jobs.
+    """
+
+
+class Readiness(BaseModel):
+    """
+    The state of each dependency. `degraded`: Redis is down; jobs still run, with some delay.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    status: Literal["ready", "degraded", "unready"] | str
+    checks: Mapping[str, Literal["ok", "down"] | str]
+
+
+class ReasoningTokens(BaseModel):
+    """
+    Tokens of a text model's reasoning.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    reasoning_tokens: int = 0
+
+
+class Redelivered(BaseModel):
+    """
+    The number of events that are redelivered.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["webhook_endpoint.redelivery"] = "webhook_endpoint.redelivery"
+    webhook_endpoint_id: str
+    events: int
+
+
+class RequestCounts(BaseModel):
+    """
+    The number of lines by status. The last six always add up to `total`.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    total: int
+    """
+    Number of lines; 0 until all of them are validated.
+    """
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    expired: int = 0
+    queued: int = 0
+    in_progress: int = 0
+
+
+class ResponseFailure(BaseModel):
+    """
+    Why there is no image.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    code: str
+    """
+    One of OpenAI's codes.
+    """
+    message: str
+    type: str
+    """
+    One of the codes in docs/reference/errors.md.
+    """
+
+
+class ResponseUsage(BaseModel):
+    """
+    Tokens of the text model. All zero: there is none.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    input_tokens: int = 0
+    input_tokens_details: CachedTokens = Field({"cached_tokens": 0, "cache_write_tokens": 0}, validate_default=True)
+    output_tokens: int = 0
+    output_tokens_details: ReasoningTokens = Field({"reasoning_tokens": 0}, validate_default=True)
+    total_tokens: int = 0
+
+
+class SamplerItem(BaseModel):
+    """
+    A sampler that a model has.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    name: str
+    aliases: Sequence[str]
+    options: Mapping[str, str]
+
+
+class SchedulerItem(BaseModel):
+    """
+    A schedule of noise levels.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    name: str
+    label: str
+    aliases: Sequence[str] | None = None
+    default_rho: float = -1.0
+    need_inner_model: bool = False
+
+
+class SearchUsage(BaseModel):
+    """
+    Searches. There are none.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    num_requests: int = 0
+
+
+class SingleImageAnswer(BaseModel):
+    """
+    The enlarged image as PNG in base64, and what of the request is not honoured.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    image: str
+    html_info: str
+
+
+class StepProgress(BaseModel):
+    """
+    The current denoising step.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    step: int
+    steps: int
+    attempt: int
+
+
+class Steps(BaseModel):
+    """
+    Denoising steps: the default and the bounds, both included.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    default: int = 20
+    min: int = 1
+    max: int = 100
+
+
+class StyleItem(BaseModel):
+    """
+    A style of a model.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    name: str
+    prompt: str
+    negative_prompt: str = ""
+
+
+class TestResult(BaseModel):
+    """
+    The response to a test event.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["webhook_endpoint.test"] = "webhook_endpoint.test"
+    webhook_endpoint_id: str
+    event_type: str
+    status_code: int
+    success: Literal[True] = True
+
+
+class UpscalerItem(BaseModel):
+    """
+    A way to enlarge an image.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    name: str
+    model_name: str | None = None
+    model_path: str | None = None
+    model_url: str | None = None
+    scale: float = 4.0
+
+
+class Usage(BaseModel):
+    """
+    Tokens that the provider counts and bills. All zero for local models.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    input_tokens_details: InputTokens | None = None
+
+
+class Verdict(BaseModel):
+    """
+    The result of the moderation of a job.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    outcome: Literal["pass", "reject"] | str
+    checks: Sequence[str]
+    """
+    The checks that ran, such as `words` or `openai`.
+    """
+    check: str | None = None
+    """
+    The check that rejected the job. Absent if it passed.
+    """
+    stage: Literal["prompt", "input", "image"] | str | None = None
+    """
+    What was rejected: the prompt, an input image, or an image.
+    """
+    categories: Sequence[str] | None = None
+    """
+    The categories of a rejection, with OpenAI's names, such as `violence`.
+    """
+
+
+class WebhookOfJob(BaseModel):
+    """
+    A webhook without its secret.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    url: str
+    events: Sequence[str]
+
+
+class Actor(BaseModel):
+    """
+    Who acted: an API key, or the command line of the server. `none`: somebody without a valid key.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    type: Literal["api_key", "command", "none"] | str
+    api_key: ApiKeyActor | None = None
+
+
+class AuditLog(BaseModel):
+    """
+    An event of the audit log. Its details are in a field that is named like its type.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["organization.audit_log"] = "organization.audit_log"
+    id: str
+    type: (
+        Literal[
+            "api_key.created",
+            "api_key.deleted",
+            "webhook_endpoint.created",
+            "webhook_endpoint.deleted",
+            "webhook_endpoint.secret_rotated",
+            "file.deleted",
+            "job.deleted",
+            "batch.deleted",
+            "user.erased",
+            "admin.called",
+            "api_key.refused",
+        ]
+        | str
+    )
+    """
+    What happened.
+    """
+    effective_at: int
+    actor: Actor
+    project: ProjectOfEvent | None = None
+
+
+class AuditLogList(BaseModel):
+    """
+    A page of the audit log, newest first. Get the next page with `after=<last_id>`.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["list"] = "list"
+    data: Sequence[AuditLog]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class BatchEstimate(BaseModel):
+    """
+    The response of a dry run.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["batch.estimate"] = "batch.estimate"
+    total: int
+    """
+    Number of lines.
+    """
+    images: int
+    """
+    Number of images of the valid lines.
+    """
+    models: Mapping[str, int]
+    """
+    Number of lines by model.
+    """
+    device_seconds: float
+    """
+    Estimated device time of the valid lines, from the catalogue.
+    """
+    estimated_finish_at: int | None
+    """
+    Estimated end if one device generates the images after all queued jobs; null for paid providers.
+    """
+    cost_usd: float | None
+    """
+    Estimated charge of a provider, from the cost of your recent images; null if it is not known.
+    """
+    input: InputFileSummary | None = None
+    """
+    How the input file was read; null for a batch without a file.
+    """
+    errors: BatchErrors
+
+
+class BatchObject(BaseModel):
+    """
+    Many jobs submitted together: their progress, and the files with their results.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    id: str
+    object: Literal["batch"] = "batch"
+    endpoint: str
+    model: str | None
+    """
+    The model, if all lines have the same.
+    """
+    status: (
+        Literal["validating", "failed", "in_progress", "cancelling", "finalizing", "completed", "expired", "cancelled"]
+        | str
+    )
+    """
+    The status of a batch, with OpenAI's names.
+    """
+    errors: BatchErrors | None
+    """
+    The invalid lines, if the validation failed. No line was executed then.
+    """
+    input_file_id: str | None
+    completion_window: str
+    output_file_id: str | None
+    """
+    JSONL file with the responses of the completed lines.
+    """
+    error_file_id: str | None
+    """
+    JSONL file with the errors of the other lines.
+    """
+    created_at: int
+    in_progress_at: int | None
+    expires_at: int
+    """
+    Jobs that are still queued then expire.
+    """
+    finalizing_at: int | None
+    completed_at: int | None
+    failed_at: int | None
+    expired_at: int | None
+    cancelling_at: int | None
+    cancelled_at: int | None
+    request_counts: RequestCounts
+    metadata: Mapping[str, str]
+    input: InputFileSummary | None
+    """
+    How the input file was read; null until then, and for a batch without a file.
+    """
+    progress: BatchProgress | None
+    """
+    Set while the batch is in progress.
+    """
+    device_seconds: float
+    """
+    Estimated device time of all lines.
+    """
+    parameters: Mapping[str, Any]
+    """
+    The parameters for all lines.
+    """
+    webhook: WebhookOfJob | None
+    retried_from: str | None
+    """
+    The batch whose unsuccessful lines this batch retries.
+    """
+    api_key_id: str | None = None
+    """
+    The API key that submitted the batch; absent without one.
+    """
+    urls: BatchUrls
+
+
+class BucketCostsResult(BaseModel):
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["bucket"] = "bucket"
+    start_time: int
+    end_time: int
+    results: Sequence[CostsResult]
+
+
+class BucketImagesResult(BaseModel):
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["bucket"] = "bucket"
+    start_time: int
+    end_time: int
+    results: Sequence[ImagesResult]
+
+
+class DeliveryList(BaseModel):
+    """
+    A page of deliveries.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["list"] = "list"
+    data: Sequence[DeliveryObject]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class EndpointList(BaseModel):
+    """
+    A page of endpoints.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["list"] = "list"
+    data: Sequence[EndpointObject]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class FileList(BaseModel):
+    """
+    A page of files. Get the next page with `after=<last_id>`.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["list"] = "list"
+    data: Sequence[FileObject]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class ImageTokens(BaseModel):
+    """
+    Tokens of the image, if a provider generated it.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    input_tokens: int = 0
+    input_tokens_details: InputTokens = Field({"image_tokens": 0, "text_tokens": 0}, validate_default=True)
+    output_tokens: int = 0
+    total_tokens: int = 0
+
+
+class ImagesResponse(BaseModel):
+    """
+    OpenAI's response, with the additional fields `job_id` and `seed`.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    created: int
+    data: Sequence[ImageData]
+    background: Literal["opaque", "transparent"] | str = "opaque"
+    output_format: Literal["png", "webp", "jpeg"] | str
+    quality: str | None = None
+    """
+    Quality according to the provider. Absent for local models.
+    """
+    size: str
+    usage: Usage
+    safety_identifier: str | None = None
+    job_id: str
+    warnings: Sequence[JobWarning] | None = None
+    """
+    What of the request is not honoured in full; absent if there is nothing.
+    """
+
+
+class JobObject(BaseModel):
+    """
+    A job: a request for n images with its parameters, status, progress and images.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    id: str
+    object: Literal["job"] = "job"
+    status: Literal["queued", "in_progress", "completed", "failed", "cancelled", "expired"] | str
+    """
+    The status of a job. The reason for it is in the job's `error` and in the event's `reason`.
+    """
+    operation: str
+    model: str
+    prompt: str
+    n: int
+    negative_prompt: str | None = None
+    """
+    What the images should not show.
+    """
+    size: str
+    output_size: str | None = None
+    """
+    `WIDTHxHEIGHT` of the result before `postprocess`, at most 4096 px a side. The image is generated at `size`, scaled to cover this size, and cropped around its centre. Default: `size`.
+    """
+    steps: int
+    guidance_scale: float
+    scheduler: str | None = None
+    """
+    Sampler, such as `euler_a`, one of the model's `choices`. Default: the model's own.
+    """
+    seed: int
+    quality: Literal["auto", "low", "medium", "high", "xhigh", "max"] | str = "auto"
+    """
+    Effort for an image: one of the model's `qualities`. It may stand for a number of `steps`.
+    """
+    style: Literal["vivid", "natural"] | str | None = None
+    """
+    Style of the images, one of the model's `styles`. Default: none.
+    """
+    background: Literal["transparent", "opaque", "auto"] | str | None = None
+    """
+    Background of the images. Only a provider's model may make it transparent.
+    """
+    moderation_level: Literal["low", "auto"] | str | None = None
+    """
+    Moderation level of a provider. Default: that of the catalogue.
+    """
+    input_fidelity: Literal["high", "low"] | str | None = None
+    """
+    How closely a provider keeps to the input images of an edit.
+    """
+    output_format: Literal["png", "webp", "jpeg"] | str = "png"
+    """
+    File format of the images.
+    """
+    output_compression: int | None = None
+    """
+    Quality of webp and jpeg files, in percent.
+    """
+    strength: float | None = None
+    """
+    How much an edit changes `image`, up to 1 (nothing of it remains).
+    """
+    postprocess: Postprocess | None = None
+    """
+    Filters for the generated images.
+    """
+    partial_images: int = 0
+    """
+    Number of previews of each image in the job's events during generation.
+    """
+    image: JobInput | None
+    """
+    Input image of an edit or a variation.
+    """
+    reference_images: Sequence[JobInput] = Field([], validate_default=True)
+    """
+    Further input images of an edit.
+    """
+    mask: JobInput | None
+    """
+    Area that an edit may change. Null: the whole image.
+    """
+    priority: int
+    metadata: Mapping[str, str]
+    webhook: WebhookOfJob | None = None
+    """
+    Webhook for the events of this job.
+    """
+    progress: StepProgress | None = None
+    """
+    Denoising step of the current attempt, if known.
+    """
+    queue_position: int | None = None
+    """
+    Number of jobs before this one in its queue, up to 1000.
+    """
+    attempts: int
+    images: Sequence[ImageObject]
+    error: JobError | None
+    warnings: Sequence[JobWarning]
+    """
+    What of the request is not honoured in full; usually empty. Those of the model come at the end.
+    """
+    moderation: Verdict | None = None
+    """
+    The result of moderation, if any check ran.
+    """
+    retried_from: str | None
+    api_key_id: str | None = None
+    """
+    The API key that submitted the job; absent without one.
+    """
+    batch_id: str | None = None
+    """
+    Batch that the job belongs to.
+    """
+    batch_index: int | None = None
+    """
+    Index of the job's line in the batch, from 0.
+    """
+    custom_id: str | None = None
+    """
+    The `custom_id` of the job's line in the batch.
+    """
+    cancel_requested_at: int | None
+    created_at: int
+    started_at: int | None
+    """
+    Start of the latest attempt.
+    """
+    finished_at: int | None
+    expires_at: int
+    """
+    Time at which the job expires if it has not started.
+    """
+    urls: JobUrls
+
+
+class LimitList(BaseModel):
+    """
+    The limits of a project and its key.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["list"] = "list"
+    data: Sequence[LimitObject]
+
+
+class ModelObject(BaseModel):
+    """
+    A model that requests can name.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "safelight"
+    description: str
+    licence: str
+    aliases: Sequence[str]
+    alias_of: str | None = None
+    """
+    The id of the model that this name stands for. Null: its own.
+    """
+    operations: Sequence[str]
+    sizes: Sequence[str]
+    default_size: str
+    steps: Steps
+    guidance_scale: Guidance
+    qualities: Sequence[str]
+    """
+    Values of `quality` beside `auto`.
+    """
+    styles: Sequence[str]
+    """
+    Values of `style`.
+    """
+    choices: Mapping[str, Sequence[str]]
+    """
+    Values of other parameters that are chosen from a list.
+    """
+    strength: float
+    """
+    Default `strength` of an edit.
+    """
+    max_images: int
+    max_prompt_chars: int
+    queue: Queue
+
+
+class PageCostsResult(BaseModel):
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["page"] = "page"
+    data: Sequence[BucketCostsResult]
+    has_more: bool
+    next_page: str | None
+
+
+class PageImagesResult(BaseModel):
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["page"] = "page"
+    data: Sequence[BucketImagesResult]
+    has_more: bool
+    next_page: str | None
+
+
+class ToolUsage(BaseModel):
+    """
+    What the tools used.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    image_gen: ImageTokens
+    web_search: SearchUsage = Field({"num_requests": 0}, validate_default=True)
+
+
+class BatchList(BaseModel):
+    """
+    A page of batches. Get the next page with `after=<last_id>`.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["list"] = "list"
+    data: Sequence[BatchObject]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class Event(BaseModel):
+    """
+    The body of a delivery: the event, and the job or batch as it is when the event is sent.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    id: str
+    """
+    The same for every attempt, as is the header `webhook-id`: tells repetitions.
+    """
+    object: Literal["event"] = "event"
+    type: str
+    """
+    `job.completed`, `batch.completed` ...: what happened, and to what.
+    """
+    created_at: int
+    data: JobObject | BatchObject
+    """
+    The job, with links to its images that work until they expire; or the batch.
+    """
+
+
+class JobList(BaseModel):
+    """
+    A page of jobs. Get the next page with `after=<last_id>`.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["list"] = "list"
+    data: Sequence[JobObject]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class ModelList(BaseModel):
+    """
+    All models.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["list"] = "list"
+    data: Sequence[ModelObject]
+
+
+class ResponseObject(BaseModel):
+    """
+    OpenAI's response object, with the additional fields `job_id` and `warnings`.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    id: str
+    object: Literal["response"] = "response"
+    created_at: int
+    completed_at: int | None
+    status: Literal["queued", "in_progress", "completed", "failed", "cancelled"] | str
+    background: bool | None = None
+    """
+    Whether this request did not wait; null in later responses.
+    """
+    error: ResponseFailure | None
+    incomplete_details: None = Field(None)
+    instructions: None = Field(None)
+    metadata: Mapping[str, str]
+    model: str
+    """
+    The text model that the request named. The image's model is in `tools`.
+    """
+    output: Sequence[ImageGenerationCall]
+    parallel_tool_calls: bool = False
+    previous_response_id: str | None
+    temperature: None = Field(None)
+    tool_choice: Mapping[str, str] | None = None
+    tools: Sequence[Mapping[str, Any]]
+    top_p: None = Field(None)
+    usage: ResponseUsage | None
+    tool_usage: ToolUsage | None
+    job_id: str
+    warnings: Sequence[JobWarning]
+    """
+    What of the request is not honoured in full.
+    """
