@@ -14,6 +14,9 @@ from core.errors import MethodNotAllowed
 _OPENAI_PATHS = re.compile(r"/(images|responses|files|batches|models)(/.*)?")
 """Paths of OpenAI's API without `/v1`. Nothing else has such a path here."""
 
+_WEBUI_PATH = re.compile(r"(/v1)?/+(?=sdapi/v1/)")
+"""What stands before a path of AUTOMATIC1111's API if the base URL ends with a slash, or with `/v1`."""
+
 _REPEATED_VERSION = re.compile(r"(/v1){2,}(?=/|$)")
 _POST_ONLY = {
     "/v1/images/generations": "a JSON body with the prompt",
@@ -72,6 +75,8 @@ class Compatibility:
 
 
 def canonical_path(path: str) -> str:
-    """The path of a route: with `/v1` once."""
+    """The path of a route: with `/v1` once, and that of AUTOMATIC1111's API with one slash."""
+    if "sdapi/v1/" in path:
+        return _WEBUI_PATH.sub("/", path, count=1) if _WEBUI_PATH.match(path) else path
     path = _REPEATED_VERSION.sub("/v1", path, count=1) if path.startswith("/v1/v1") else path
     return f"/v1{path}" if _OPENAI_PATHS.fullmatch(path) else path

@@ -145,7 +145,7 @@ def _prompts(request: WebuiRequest, model: Model) -> Iterator[Change]:
     """Remove the webui's syntax from the prompts: the model would take it for a part of the content."""
     for name in ("prompt", "negative_prompt"):
         text = getattr(request, name)
-        if not text:
+        if (not text and name == "negative_prompt") or text is None:
             continue
         plain = _NETWORK.sub("", text)
         if plain != text:

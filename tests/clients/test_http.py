@@ -25,6 +25,9 @@ def test_a_base_url_may_lack_v1_or_have_it_twice(safelight: Stack, path: str) ->
 
 
 def test_only_openais_paths_get_the_missing_v1() -> None:
+    for path in ("/sdapi/v1/options", "//sdapi/v1/options", "/v1/sdapi/v1/options", "/v1//sdapi/v1/options"):
+        assert canonical_path(path) == "/sdapi/v1/options"
+    assert canonical_path("/v1/images/sdapi/v1/x") == "/v1/images/sdapi/v1/x"
     assert canonical_path("/models") == "/v1/models"
     assert canonical_path("/files/file-1/content") == "/v1/files/file-1/content"
     assert canonical_path("/v1/v1") == "/v1"

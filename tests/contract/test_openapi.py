@@ -28,7 +28,11 @@ from tests.processes import python
 from tests.stack import Stack, body
 from tests.waiting import PATIENCE
 
-EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "15"))
+DEFAULT_EXAMPLES = 15
+EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", DEFAULT_EXAMPLES))
+LARGE = frozenset({"webui"})
+"""Groups whose bodies have a thousand edges: they are asked in the long run only."""
+
 DOCUMENT = create_app(Settings()).openapi()
 OPERATIONS: list[dict[str, Any]] = [operation for path in DOCUMENT["paths"].values() for operation in path.values()]
 GROUPS = sorted({tag for operation in OPERATIONS for tag in operation["tags"]})
@@ -140,7 +144,8 @@ def ask(
     configuration = directory / "schemathesis.toml"
     hooks = f'hooks = "{Path(__file__).parent / "form_failures.py"}"\n'
     configuration.write_text(hooks + extra_configuration + CONFIGURATION + dictionaries(values_by_name))
-    phases = ["examples", "coverage", "fuzzing", *(["stateful"] if is_linked(group) else [])]
+    coverage = ["coverage"] if group not in LARGE or EXAMPLES > DEFAULT_EXAMPLES else []
+    phases = ["examples", *coverage, "fuzzing", *(["stateful"] if is_linked(group) else [])]
     share = ceil(EXAMPLES / len(operations_of(group)))
     result = subprocess.run(
         python(
