@@ -40,14 +40,11 @@ async def answer_with_images(context: Context, row: JobRow, parameters: WebuiReq
 
 
 def _echo(parameters: WebuiRequest) -> dict[str, Any]:
-    """All fields that the webui has; the images of img2img only if the request wants them back."""
+    """All fields that the webui has."""
     fields = {**UNUSED_FIELDS, **(UNUSED_IMG2IMG_FIELDS if isinstance(parameters, Img2ImgRequest) else {})}
     values = {name: field.default for name, field in fields.items() if name not in PRIVATE}
     values |= {name: value for name, value in (parameters.model_extra or {}).items() if name in values}
-    values |= {name: getattr(parameters, name) for name in type(parameters).model_fields}
-    if isinstance(parameters, Img2ImgRequest) and not parameters.include_init_images:
-        values |= {"init_images": None, "mask": None}
-    return values
+    return values | {name: getattr(parameters, name) for name in type(parameters).model_fields}
 
 
 def info_of(row: JobRow, parameters: WebuiRequest) -> dict[str, Any]:

@@ -37,6 +37,7 @@ CLIENT_CLOSED_REQUEST = 499
 async def generate(http: Request, context: Context, caller: Caller, parameters: WebuiRequest, name: str) -> Response:
     """Submit the job of a call, wait for it, and answer with its images. name: of the call."""
     row = await _submit(context, caller, *await _job_request(context, caller, parameters, name))
+    parameters = _without_images(parameters)  # they would stay in memory while the job waits
     await context.webui_state.add_job(caller_id(caller), row.id)
     fingerprint = idempotency.fingerprint(api_path(http), {"job": row.id})  # its own: the webui's clients do not retry
     async with context.sync_calls.track(caller.project_id, fingerprint, row.id) as call:
@@ -69,6 +70,13 @@ async def _job_request(
     if notice is not None:
         request.add_warnings([notice])
     return request, find_model(request, context.catalog)
+
+
+def _without_images(parameters: WebuiRequest) -> WebuiRequest:
+    """The fields that the answer needs."""
+    if not isinstance(parameters, Img2ImgRequest) or parameters.include_init_images:
+        return parameters
+    return parameters.model_copy(update={"init_images": None, "mask": None})
 
 
 async def _find_model(context: Context, caller: Caller, parameters: WebuiRequest) -> tuple[Model, JobWarning | None]:

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from api.a1111.answers import ImagesAnswer
 from api.a1111.errors import ERRORS
 from api.a1111.generation import generate
-from api.authentication import CurrentCaller, requires
+from api.authentication import Caller, CurrentCaller, requires
 from api.context import Context
 from api.deps import AppContext, Body, body_up_to
 from api.openai.bodies import as_json
@@ -49,12 +49,14 @@ async def txt2img(request: Request, body: Body, context: AppContext, caller: Cur
 @requires(Scope.SUBMIT)
 async def img2img(request: Request, context: AppContext, caller: CurrentCaller) -> Response:
     """Change an image as the prompt says, everywhere or where the mask is white, and wait for the result."""
+    return await generate(request, context, caller, await _read(request, context, caller), "img2img")
+
+
+async def _read(request: Request, context: Context, caller: Caller) -> Img2ImgRequest:
     body = await body_up_to(request, body_limit(context))
     if len(body) > THREAD_BYTES:
-        parameters = await context.threads.parsing.run(caller.project_id, parse, Img2ImgRequest, body)
-    else:
-        parameters = parse(Img2ImgRequest, body)
-    return await generate(request, context, caller, parameters, "img2img")
+        return await context.threads.parsing.run(caller.project_id, parse, Img2ImgRequest, body)
+    return parse(Img2ImgRequest, body)
 
 
 def body_limit(context: Context) -> int:

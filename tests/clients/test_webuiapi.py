@@ -98,6 +98,8 @@ def test_img2img_changes_what_the_mask_says(client: webuiapi.WebUIApi, alpha: bo
     assert same(result.image.convert("RGB"), original, unchanged)
     assert not same(result.image.convert("RGB"), original, changed)
     assert (warnings_of(result), result.parameters["init_images"], result.parameters["mask"]) == ([], None, None)
+    again = client.img2img(images=[original], include_init_images=True, prompt="a dog", width=64, height=64)
+    assert len(again.parameters["init_images"]) == 1
 
 
 def test_an_edit_has_the_size_of_the_request_however_the_image_is_resized(client: webuiapi.WebUIApi) -> None:
@@ -178,8 +180,9 @@ class Call(threading.Thread):
 def test_progress_and_interrupt_are_those_of_the_key(
     safelight: Stack, client: webuiapi.WebUIApi, stranger: webuiapi.WebUIApi
 ) -> None:
-    other_call = Call(stranger, steps=30)
-    until(lambda: stranger.get_progress()["progress"] > 0)
+    colleague = client_of(safelight, a_key(safelight.database))  # another key of the same project
+    other_calls = [Call(other, steps=30) for other in (stranger, colleague)]
+    until(lambda: stranger.get_progress()["progress"] > 0 and colleague.get_progress()["progress"] > 0)
     idle = client.get_progress()
     call = Call(client, steps=900)
     until(lambda: client.get_progress()["state"]["sampling_step"] > 0)
@@ -194,7 +197,7 @@ def test_progress_and_interrupt_are_those_of_the_key(
     assert "was cancelled" in error.args[1]
     assert json.loads(error.args[1]).keys() == {"error", "detail", "body", "errors"}
     assert client.interrupt() == {}
-    assert len(other_call.end().images) == 1
+    assert [len(other_call.end().images) for other_call in other_calls] == [1, 1]
     client.util_wait_for_ready()
 
 

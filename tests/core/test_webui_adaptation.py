@@ -112,8 +112,8 @@ def test_what_there_is_not_is_a_warning_each() -> None:
     assert sorted(map(str, warnings_of(job))) == [
         "alwayson_scripts", "override_settings", "subseed_strength", "tiling", "unknown",
     ]  # fmt: skip
-    many = adapt(**{f"field{number}": 1 for number in range(150)})
-    assert len(many.warnings) == 21
+    many_fields: dict[str, Any] = {f"field{number}": 1 for number in range(150)}
+    assert len(adapt(**many_fields).warnings) == 21
     edit = adapt(
         Img2ImgRequest, choice="rich", init_images=[EXAMPLE_IMAGE] * 2, mask=EXAMPLE_IMAGE, resize_mode=3,
         inpaint_full_res=True, mask_blur=9,
