@@ -99,11 +99,25 @@ class ProgressReporter(Protocol):
         """Offer a preview between two steps. `draw` renders the images; it is called only if a client wants them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The memory of a device, in bytes."""
+
+    weights: int = 0  # of one model: measured if it is loaded, else estimated from its files
+    capacity: int | None = None  # that the weights of all models may take together; None: not limited
+
+
 class Generator(Protocol):
     """Generates images with one model. Used by one thread at a time; keeps its weights between calls."""
 
     def load(self) -> None:
-        """Load the weights to the device. A second call does nothing. Raises ModelUnavailable."""
+        """Load the weights to the device. A second call does nothing. Raises ModelUnavailable, OutOfMemory."""
+
+    def unload(self) -> None:
+        """Free the memory of the weights. `load` brings them back."""
+
+    def memory(self) -> Memory:
+        """The memory that the weights take, or would take, and what the device has. Raises ModelUnavailable."""
 
     def generate(self, requests: Sequence[ImageRequest], reporter: ProgressReporter) -> Sequence[Image]:
         """Generate one RGB image per request, in order, in one pass over the device.

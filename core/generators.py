@@ -68,6 +68,7 @@ GENERATORS: Mapping[str, GeneratorSpec] = {
                     "`false`",
                     "Whether words in a prompt cause failures, such as the death of the worker. Only for tests.",
                 ),
+                "`memory`": ("`0`", "Bytes that its weights take, as it says. Only for tests."),
                 "`broken`": ("`false`", "Whether every call fails as if the device were broken. Only for tests."),
             },
         ),

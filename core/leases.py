@@ -4,13 +4,13 @@ A claim takes up to a micro-batch of compatible jobs under one new token with an
 while the token is still the current one. All other writes of a worker need the token (`core.jobs`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from core.clock import NOW
 from core.db import Statement
@@ -18,6 +18,9 @@ from core.events import with_event
 from core.rows import JobRow, LeasedJob
 from core.status import JobStatus
 from core.tables import JOB_COLUMNS, equals_in_order, in_status, jobs
+
+NEAR_JOBS = 200
+"""Jobs at the head of a queue among which a claim looks for one of a loaded model."""
 
 
 def claim(
@@ -29,6 +32,8 @@ def claim(
     attempt_timeout: timedelta,
     limits: Mapping[str, int] | None = None,
     fair_turn: bool = False,
+    resident_models: Sequence[str] = (),
+    patience: float = 0.0,
 ) -> Statement[JobRow]:
     """Claim the job at the head of the queue, and as many compatible jobs as fit on the device with it.
 
@@ -37,17 +42,26 @@ def claim(
     a smaller number for the key), unless the head alone has more. A job that has crashed a worker runs alone. `lease`
     must be fresh: it becomes the token of every claimed job.
 
+    resident_models: models that need not be loaded first. Their jobs may overtake those of other models, but none
+    whose fair rank is smaller by more than `patience` device-seconds. It may then find nothing although jobs wait, if
+    other workers claim at the same moment; a claim without it finds them.
+
     The CTEs are MATERIALIZED because the planner may otherwise run a sub-select with LIMIT and SKIP LOCKED again and
     claim more than the limit (`docs/decisions/0003-claims-are-micro-batches.md`).
     """
+    values: dict[str, object] = {}
+    statement = _FAIR_TURN if fair_turn else _CLAIM
+    if resident_models and not fair_turn:
+        statement, values = _LOADED_FIRST, {"loaded": list(resident_models), "patience": patience}
     return Statement(
-        (_FAIR_TURN if fair_turn else _CLAIM).params(
+        statement.params(
             queue=queue,
             lease=lease,
             worker=worker,
             length=length,
             attempt_timeout=attempt_timeout,
             limits=dict(limits or {}),
+            **values,
         ),
         JobRow,
     )
@@ -78,7 +92,7 @@ def get_cancel_requests(lease: UUID) -> Statement[LeasedJob]:
     )
 
 
-def _claim(*, fair_turn: bool) -> sa.Select[Any]:
+def _claim(*, fair_turn: bool = False, loaded_first: bool = False) -> sa.Select[Any]:
     """The statement of `claim`, with bind parameters."""
     waits = sa.and_(
         jobs.c.queue == sa.bindparam("queue", type_=sa.Text),
@@ -88,6 +102,10 @@ def _claim(*, fair_turn: bool) -> sa.Select[Any]:
     )
     by_fair_rank = (jobs.c.fair_rank, jobs.c.id)
     by_precedence = (jobs.c.precedence, *by_fair_rank)
+
+    order: tuple[sa.ColumnElement[Any], ...] = by_fair_rank if fair_turn else by_precedence
+    if loaded_first:
+        order = ((jobs.c.model == sa.any_(sa.bindparam("loaded", type_=ARRAY(sa.Text)))).desc(), *by_precedence)
 
     microbatch_limit = sa.cast(
         sa.cast(sa.bindparam("limits", type_=JSONB), JSONB)[jobs.c.microbatch_key].astext, sa.Integer
@@ -100,8 +118,8 @@ def _claim(*, fair_turn: bool) -> sa.Select[Any]:
             jobs.c.n,
             sa.func.coalesce(microbatch_limit, jobs.c.microbatch_size).label("max_images"),
         )
-        .where(waits)
-        .order_by(*(by_fair_rank if fair_turn else by_precedence))
+        .where(waits, *([_is_near(waits)] if loaded_first else []))
+        .order_by(*order)
         .limit(1)
         .with_for_update(skip_locked=True)
         .cte("head")
@@ -155,6 +173,27 @@ def _claim(*, fair_turn: bool) -> sa.Select[Any]:
     return events.order_by(updated.c.precedence, updated.c.fair_rank, updated.c.id)
 
 
+def _is_near(waits: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """Whether a job is so near the head of the queue that it may be claimed in the head's place."""
+    near = (
+        sa.select(jobs.c.id, jobs.c.precedence, jobs.c.fair_rank)
+        .where(waits)
+        .order_by(jobs.c.precedence, jobs.c.fair_rank, jobs.c.id)
+        .limit(NEAR_JOBS)
+        .cte("near")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    by_rank = sa.select(near.c.precedence, near.c.fair_rank).order_by(near.c.precedence, near.c.fair_rank)
+    first = by_rank.limit(1).subquery("first")
+    patience = sa.bindparam("patience", type_=sa.Double)
+    return jobs.c.id.in_(
+        sa.select(near.c.id).where(
+            near.c.precedence == first.c.precedence, near.c.fair_rank <= first.c.fair_rank + patience
+        )
+    )
+
+
 # Built once, because the device is idle while they run.
-_CLAIM = _claim(fair_turn=False)
+_CLAIM = _claim()
 _FAIR_TURN = _claim(fair_turn=True)
+_LOADED_FIRST = _claim(loaded_first=True)

@@ -19,6 +19,21 @@ class GeneratorSettings(BaseSettings):
         0, description="Number of CPU threads for torch. 0: the generator chooses."
     )
     device: str = Field("auto", description="torch device: auto, cpu, cuda, cuda:1, mps.")
+    model_memory: Annotated[Annotated[int, Ge(1)] | None, BeforeValidator(set_or_none)] = Field(
+        None,
+        description="Bytes that the weights of all loaded models may take on a worker's device. Models that were not "
+        "used for the longest time leave for others. Default: 80 % of a GPU's memory, 50 % of the RAM for a CPU.",
+    )
+    model_patience: Annotated[float, Ge(0)] = Field(
+        30.0,
+        description="Device-seconds by which jobs of loaded models may overtake jobs whose model would have to be "
+        "loaded first. 0: never.",
+    )
+    max_worker_memory: Annotated[Annotated[int, Ge(1)] | None, BeforeValidator(set_or_none)] = Field(
+        None,
+        description="Resident bytes from which a worker finishes its micro-batch and leaves, with exit code 75, so "
+        "that its supervisor starts a new one. Default: no limit.",
+    )
     openai_api_key: Annotated[SecretStr | None, BeforeValidator(set_or_none)] = Field(
         None, description="OpenAI API key. Without it, the models of the generator `openai_images` are not available."
     )

@@ -121,3 +121,19 @@ def test_a_size_the_pipeline_refuses_is_not_tried_again(tiny: Path) -> None:
     with pytest.raises(GenerationError, match="divisible by 8") as caught:
         a_diffusers_generator(tiny).generate([a_tiny_request(size=f"33x{SIDE_PX}")], RecordingReporter())
     assert not caught.value.retryable
+
+
+def test_unloading_frees_the_weights_and_loading_brings_the_same_images(tiny: Path) -> None:
+    generator = a_diffusers_generator(tiny)
+    estimate = generator.memory()
+    (before,) = generator.generate([a_tiny_request()], RecordingReporter())
+    loaded = generator.memory()
+    unet = weakref.ref(generator._pipe.unet)
+
+    generator.unload()
+
+    assert unet() is None
+    assert abs(estimate.weights - loaded.weights) < loaded.weights / 100  # buffers that no file has
+    assert loaded.weights > 10_000
+    (after,) = generator.generate([a_tiny_request()], RecordingReporter())
+    assert after.tobytes() == before.tobytes()

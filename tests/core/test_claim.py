@@ -160,3 +160,31 @@ def test_jobs_submitted_together_stand_as_if_they_had_come_one_by_one(database: 
     assert [{prompt.partition(" ")[0] for prompt in order[pair : pair + 2]} for pair in (0, 2, 4)] == [
         {"mine", "theirs"}
     ] * 3
+
+
+def test_a_job_of_a_loaded_model_overtakes_others_within_the_patience(database: Database) -> None:
+    for number in range(4):
+        submit_prompts(database, f"a{number}", model="a", microbatch_key=f"a{number}", cost=10.0)
+        submit_prompts(database, f"b{number}", model="b", microbatch_key=f"b{number}", cost=10.0)
+
+    prompts = [claim_prompts(database, resident_models=["b"], patience=35.0) for _ in range(8)]
+
+    # The fair ranks are 10 device-seconds apart: b0 and b1 are 10 and 30 after a0, and b2 is 50 after it.
+    assert prompts == [["b0"], ["b1"], ["a0"], ["b2"], ["a1"], ["b3"], ["a2"], ["a3"]]
+
+
+def test_without_a_job_of_a_loaded_model_the_order_is_the_same(database: Database) -> None:
+    submit_prompts(database, "a", "b", microbatch_size=1)
+
+    assert [claim_prompts(database, resident_models=["elsewhere"], patience=9.0) for _ in range(3)] == [
+        ["a"],
+        ["b"],
+        [],
+    ]
+
+
+def test_precedence_comes_before_a_loaded_model(database: Database) -> None:
+    submit_prompts(database, "first", model="a", microbatch_key="a")
+    submit_prompts(database, "second", model="b", microbatch_key="b", priority=-10)
+
+    assert claim_prompts(database, resident_models=["b"], patience=1000.0) == ["first"]

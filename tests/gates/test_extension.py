@@ -27,6 +27,8 @@ GENERATOR = '''
 
 from PIL import Image
 
+from core.generation import Memory
+
 
 class Echo:
     """Makes images of one grey, which is the seed."""
@@ -36,6 +38,13 @@ class Echo:
 
     def load(self):
         """Load nothing."""
+
+    def unload(self):
+        """Free nothing."""
+
+    def memory(self):
+        """Take no memory."""
+        return Memory()
 
     def generate(self, requests, reporter):
         """Make the images."""

@@ -19,7 +19,6 @@ from core.redis.notifier import KEY_PREFIX
 from core.settings import Settings
 from worker.generation import microbatch
 from worker.generation.context import Context
-from worker.generation.device_health import EXIT_DEVICE_FAILED
 from worker.moderation.moderator import Moderator
 
 log = logging.getLogger(__name__)
@@ -96,8 +95,8 @@ def _join_poller(sender: Any, **_: Any) -> None:
     """Wait for the poller's micro-batch, as Celery waits for those of its own threads. Set the exit code."""
     if poller is not None:
         poller.join()
-    if context is not None and context.health.is_broken:
-        sender.exitcode = EXIT_DEVICE_FAILED
+    if context is not None and context.exit_code:
+        sender.exitcode = context.exit_code
 
 
 def poll_database(context: Context, queues: list[str]) -> None:

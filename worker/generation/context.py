@@ -14,14 +14,16 @@ from itertools import count
 from core.catalog import Catalog, Model, load_catalog
 from core.db import Database
 from core.fairness import is_fair_turn
-from core.generation import Generator, RemoteGenerator
+from core.generation import RemoteGenerator
 from core.generation_errors import DeviceFailed
 from core.redis.notifier import Notifier
 from core.redis.progress import Progress
 from core.settings import Settings
 from core.storage import Storage
 from worker import generators
-from worker.generation.device_health import DeviceHealth, leave
+from worker.generation.device_health import EXIT_DEVICE_FAILED, DeviceHealth, leave
+from worker.generation.memory import EXIT_MEMORY, ImageLimits, has_outgrown
+from worker.generation.models import Models
 from worker.moderation.moderator import Moderator
 
 log = logging.getLogger(__name__)
@@ -69,16 +71,17 @@ class Context:
     moderator: Moderator
     name: str
     health: DeviceHealth
+    models: Models
     device: threading.Lock = field(default_factory=threading.Lock)
     """Held while a micro-batch is on the device. Encoding and uploading happen outside it."""
     upload_lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while images are encoded, uploaded and recorded."""
     drain: Drain = field(default_factory=Drain)
-    limits: dict[str, int] = field(default_factory=dict)
-    """By micro-batch key, how many images fit on the device: learned from running out of memory."""
+    limits: ImageLimits = field(default_factory=ImageLimits)
     alone: set[str] = field(default_factory=set)
     """Micro-batch keys whose jobs cannot share a pass: a claim takes one job, so that none waits for the others."""
-    _generators: dict[str, Generator] = field(default_factory=dict)
+    exit_code: int = 0
+    """Of the process, once it has drained."""
     _remote_generators: dict[str, RemoteGenerator] = field(default_factory=dict)
     _pauses: dict[str, float] = field(default_factory=dict)
     _claims: dict[str, Iterator[int]] = field(default_factory=dict)
@@ -96,15 +99,8 @@ class Context:
             moderator=moderator,
             name=f"{socket.gethostname()}:{os.getpid()}",
             health=DeviceHealth(settings),
+            models=Models(settings),
         )
-
-    def generator(self, model: Model) -> Generator:
-        """The model's generator, its weights on the device. Only while the device is held. Raises ModelUnavailable."""
-        generator = self._generators.get(model.id)
-        if generator is None:
-            generator = self._generators[model.id] = generators.build(model, self.settings)
-        generator.load()
-        return generator
 
     def remote_generator(self, model: Model) -> RemoteGenerator:
         """The generator of a model that a provider runs; no device is needed. Raises ModelUnavailable."""
@@ -121,14 +117,30 @@ class Context:
     def record_device_failure(self, job_ids: Sequence[str], failure: DeviceFailed) -> None:
         """Note that the device failed under these jobs. If it is broken, stop this worker."""
         self.health.record_failure(job_ids, failure.detail)
-        if self.health.is_broken and not self.drain.has_begun:
+        if self.health.is_broken:
+            self._leave(EXIT_DEVICE_FAILED)
+
+    def check_memory(self) -> None:
+        """Stop this worker if it has grown beyond `max_worker_memory`."""
+        if not self.drain.has_begun and has_outgrown(self.settings.max_worker_memory):
+            self._leave(EXIT_MEMORY)
+
+    def _leave(self, exit_code: int) -> None:
+        """Claim nothing more and end the process, so that its supervisor starts a new one."""
+        if not self.drain.has_begun:
+            self.exit_code = exit_code
             self.drain.begin(self.settings.drain_timeout.total_seconds())
             leave()
 
     @property
     def claim_limits(self) -> dict[str, int]:
         """By micro-batch key, how many images one claim may take; a job with more is taken all the same."""
-        return self.limits | dict.fromkeys(self.alone, 1)
+        return self.limits.current() | dict.fromkeys(self.alone, 1)
+
+    def resident_models(self, queue: str) -> Sequence[str]:
+        """The loaded models of a queue. Empty if it has no others, so that no choice is left."""
+        names = [model.id for model in self.catalog.models if model.queue == queue]
+        return [name for name in self.models.resident if name in names] if len(names) > 1 else ()
 
     def count_claim(self, queue: str) -> bool:
         """Count a claim from a queue. Returns whether it goes by fair rank alone."""

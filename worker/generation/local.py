@@ -75,7 +75,7 @@ def execute_locally(
             continue
         tasks += [_Task(job, index, request) for index, request in enumerate(requests)]
         _add_warnings(outcomes[job.id], generator, requests[0])
-    max_images = context.limits.get(claimed_jobs[0].microbatch_key, claimed_jobs[0].microbatch_size)
+    max_images = context.limits.current().get(claimed_jobs[0].microbatch_key, claimed_jobs[0].microbatch_size)
     passes = _passes(context, generator, tasks, max_images)
     reporter.passes = len(passes)
     try:
@@ -167,11 +167,15 @@ def _generate(
         reporter.passes_done += 1
         return
     except OutOfMemory as error:
+        if context.models.unload_others(tasks[0].job.model):
+            log.warning("out of memory with %d images: the other models have left the device", len(tasks))
+            _generate(context, tasks, generator, reporter, outcomes)
+            return
         if len(tasks) == 1:
             outcomes[tasks[0].job.id].error = error
             return
         half = len(tasks) // 2
-        context.limits[tasks[0].job.microbatch_key] = half
+        context.limits.record(tasks[0].job.microbatch_key, half)
         log.warning("out of memory with %d images of %s; trying %d", len(tasks), tasks[0].job.microbatch_key, half)
         parts = [tasks[:half], tasks[half:]]
     except Exception as error:

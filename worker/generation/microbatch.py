@@ -73,7 +73,8 @@ def run(context: Context, queue: str) -> bool:
             outcomes = generate(context, microbatch)
         with upload_lock:
             store_and_complete(context, microbatch, outcomes)
-        return True
+    context.check_memory()
+    return True
 
 
 def claim(context: Context, queue: str) -> Microbatch | None:
@@ -84,7 +85,23 @@ def claim(context: Context, queue: str) -> Microbatch | None:
     if context.drain.has_begun or context.is_paused(queue):
         return None
     lease = uuid4()
-    rows = context.database.execute(
+    is_fair_turn = context.count_claim(queue)
+    resident_models = () if is_fair_turn else context.resident_models(queue)
+    rows = _claim(context, queue, lease, is_fair_turn, resident_models)
+    if resident_models and not rows:  # other workers may have claimed the same jobs at this moment
+        rows = _claim(context, queue, lease, is_fair_turn)
+    if not rows:
+        return None
+    job_ids = [row.id for row in rows]
+    context.progress.publish_changes(job_ids)
+    return Microbatch(lease, rows, Heartbeat(context, lease, job_ids))
+
+
+def _claim(
+    context: Context, queue: str, lease: UUID, is_fair_turn: bool, resident_models: Sequence[str] = ()
+) -> Sequence[JobRow]:
+    """The jobs of one claim. resident_models: models whose jobs come first, within the bounds of the fair order."""
+    return context.database.execute(
         leases.claim(
             queue,
             lease,
@@ -92,14 +109,11 @@ def claim(context: Context, queue: str) -> Microbatch | None:
             length=context.settings.lease,
             attempt_timeout=context.settings.attempt_timeout,
             limits=context.claim_limits,
-            fair_turn=context.count_claim(queue),
+            fair_turn=is_fair_turn,
+            resident_models=resident_models,
+            patience=context.settings.model_patience,
         )
     )
-    if not rows:
-        return None
-    job_ids = [row.id for row in rows]
-    context.progress.publish_changes(job_ids)
-    return Microbatch(lease, rows, Heartbeat(context, lease, job_ids))
 
 
 def generate(context: Context, microbatch: Microbatch) -> Mapping[str, Outcome | None]:
@@ -111,7 +125,7 @@ def generate(context: Context, microbatch: Microbatch) -> Mapping[str, Outcome |
         if model.is_remote:
             remote_generator = context.remote_generator(model)
             return execute_remotely(context, microbatch.jobs, inputs, remote_generator, reporter, microbatch.heartbeat)
-        generator = context.generator(model)
+        generator = context.models.get(model)
         microbatch.heartbeat.report_progress()
         return execute_locally(context, microbatch.jobs, inputs, generator, reporter)
     except Stopped:

@@ -5,7 +5,6 @@ and `parameters.py` builds the arguments of its call. Weights are loaded from sa
 is run. No device is used before `load()`, so a worker may fork after it has built its generators.
 """
 
-import gc
 import logging
 from collections.abc import Hashable, Sequence
 from traceback import format_exception
@@ -18,9 +17,10 @@ from PIL import Image
 
 from core.catalog import Model
 from core.errors import first_line
-from core.generation import ImageRequest, ImagesRejected, Notice, ProgressReporter, Stopped
+from core.generation import ImageRequest, ImagesRejected, Memory, Notice, ProgressReporter, Stopped
 from core.generation_errors import DeviceFailed, GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
 from core.settings import Settings
+from worker.generators import memory
 from worker.generators.denoiser import denoisers, report_steps
 from worker.generators.device_errors import is_device_failure, is_out_of_memory
 from worker.generators.operations import Operations
@@ -28,7 +28,7 @@ from worker.generators.parameters import call_arguments, call_options, requested
 from worker.generators.previews import callbacks
 from worker.generators.results import DecoderWatch, checked_images
 from worker.generators.sharing import may_share, sharing_key
-from worker.generators.source import digest, find, load_pipeline
+from worker.generators.source import digest, estimated_bytes, find, load_pipeline
 from worker.generators.truncation import truncation_notice
 from worker.generators.unclip.pipeline import UnclipPipeline
 
@@ -60,11 +60,26 @@ class DiffusersGenerator:
         """Load the weights to the device; see `core.generation.Generator`."""
         self._load_operations()
 
+    def unload(self) -> None:
+        """Free the memory of the weights; see `core.generation.Generator`."""
+        if self._operations is not None:
+            self._operations = self._pipe = None
+            memory.free(_device(self._settings.device))
+
+    def memory(self) -> Memory:
+        """The bytes of the networks, or of the files from which they would be loaded."""
+        device = _device(self._settings.device)
+        if self._pipe is not None:
+            return Memory(memory.weights(self._pipe), memory.capacity(device))
+        folder, _ = find(self._model, self._settings.models_dir)
+        return Memory(estimated_bytes(folder, self._model, _dtype(self._model, device)), memory.capacity(device))
+
     def _load_operations(self) -> Operations:
         """The pipelines; loads them the first time."""
         if self._operations is not None:
             return self._operations
         _quieten()
+        self._threads = self._settings.torch_threads
         device = _device(self._settings.device)
         dtype = _dtype(self._model, device)
         folder, revision = find(self._model, self._settings.models_dir)
@@ -116,9 +131,7 @@ class DiffusersGenerator:
             failure = self._failure(error, requests)
         # Raised outside the handler, so that the new error does not reference the old one and its frames.
         if isinstance(failure, OutOfMemory):
-            gc.collect()
-            if torch.device(self._receipt["device"]).type == "cuda":
-                torch.cuda.empty_cache()
+            memory.free(torch.device(self._receipt["device"]))
         raise failure
 
     def sharing_key(self, request: ImageRequest) -> Hashable | None:

@@ -19,7 +19,7 @@ import PIL
 from PIL import Image, ImageDraw
 
 from core.catalog import Model
-from core.generation import ImageRequest, Notice, ProgressReporter
+from core.generation import ImageRequest, Memory, Notice, ProgressReporter
 from core.generation_errors import DeviceFailed, GenerationError, GeneratorFailed, OutOfMemory
 from core.settings import Settings
 from worker.generators.mask import paste
@@ -51,6 +51,13 @@ class FakeGenerator:
 
     def load(self) -> None:
         """Do nothing: there are no weights."""
+
+    def unload(self) -> None:
+        """Do nothing: there are no weights."""
+
+    def memory(self) -> Memory:
+        """The bytes of the option `memory`, for tests."""
+        return Memory(int(self._model.options.get("memory", 0)))
 
     def generate(self, requests: Sequence[ImageRequest], reporter: ProgressReporter) -> Sequence[Image.Image]:
         """Generate one image per request; see `core.generation.Generator`."""

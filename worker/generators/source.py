@@ -7,7 +7,9 @@ chooses device and dtype and generates the images.
 import importlib
 import json
 import logging
+from contextlib import suppress
 from hashlib import file_digest, sha256
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,11 +17,12 @@ import diffusers
 import httpx
 import torch
 from huggingface_hub import hf_hub_download
+from safetensors import SafetensorError, safe_open
 
 from core.catalog import Model
 from core.errors import first_line
-from core.generation_errors import DeviceFailed, ModelUnavailable
-from worker.generators.device_errors import is_device_failure
+from core.generation_errors import DeviceFailed, ModelUnavailable, OutOfMemory
+from worker.generators.device_errors import is_device_failure, is_out_of_memory
 from worker.generators.karlo import KarloLoader
 
 _log = logging.getLogger(__name__)
@@ -100,12 +103,32 @@ def load_pipeline(model: Model, folder: Path, device: torch.device, dtype: torch
         )
         pipe.to(device)
     except Exception as error:  # a broken folder can make the libraries raise anything
+        if is_out_of_memory(error):
+            raise OutOfMemory(f"Model {model.id} does not fit into the memory of {device}.") from error
         if is_device_failure(error):
             raise DeviceFailed(f"Model {model.id} could not be loaded to {device}: {first_line(error)}") from error
         raise ModelUnavailable(
             f"Model {model.id}: {folder} could not be loaded: {type(error).__name__}: {error}"
         ) from error
     return pipe
+
+
+def estimated_bytes(folder: Path, model: Model, dtype: torch.dtype) -> int:
+    """The memory that a model's weights will take, from the headers of their files. 0 if there are none."""
+    variant = model.options.get("variant")
+    total = 0
+    for component in (path for path in folder.iterdir() if path.is_dir()):
+        files = list(component.glob("*.safetensors"))  # of several variants one is loaded
+        variant_files = [path for path in files if variant is not None and f".{variant}" in path.name]
+        total += sum(_numbers(path) for path in variant_files or files if variant_files or path.name.count(".") == 1)
+    return total * dtype.itemsize
+
+
+def _numbers(path: Path) -> int:
+    """How many numbers a file of weights has. 0 if it cannot be read: loading it says why."""
+    with suppress(SafetensorError, OSError), safe_open(path, "pt") as file:
+        return sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 - not a mapping
+    return 0
 
 
 def digest(folder: Path) -> str:

@@ -1,0 +1,74 @@
+"""The models of a worker: which of them have their weights on its device.
+
+All that fit may stay. Before another is loaded, those that were not used for the longest time leave, until it fits.
+"""
+
+import logging
+
+from core.catalog import Model
+from core.generation import Generator
+from core.generation_errors import OutOfMemory
+from core.settings import Settings
+from worker import generators
+
+log = logging.getLogger(__name__)
+
+
+class Models:
+    """The generators of a worker. Used only while the device is held."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._generators: dict[str, Generator] = {}
+        self._sizes: dict[str, int] = {}
+        """Bytes of each loaded model; the one that was used last comes last."""
+
+    def get(self, model: Model) -> Generator:
+        """The model's generator, its weights on the device. Raises ModelUnavailable, OutOfMemory, DeviceFailed."""
+        generator = self._generators.get(model.id)
+        if generator is None:
+            generator = self._generators[model.id] = generators.build(model, self._settings)
+        if (size := self._sizes.pop(model.id, None)) is None:
+            size = self._load(model.id, generator)
+        self._sizes[model.id] = size
+        return generator
+
+    def unload_others(self, model_id: str) -> bool:
+        """Free the memory of all models but one. Returns whether there were any."""
+        names = [name for name, size in self._sizes.items() if name != model_id and size]
+        for name in names:
+            self._unload(name)
+        return bool(names)
+
+    @property
+    def resident(self) -> list[str]:
+        """The ids of the models whose weights take memory on the device."""
+        return [name for name, size in self._sizes.items() if size]
+
+    def _load(self, model_id: str, generator: Generator) -> int:
+        """Load a model beside those that leave it room. Returns its bytes."""
+        estimate = generator.memory()
+        capacity = self._settings.model_memory or estimate.capacity
+        self._make_room(estimate.weights, capacity)
+        try:
+            generator.load()
+        except OutOfMemory:
+            generator.unload()  # what is there of it
+            if not self.unload_others(model_id):
+                raise
+            log.warning("model %s did not fit beside other models; they have left", model_id)
+            generator.load()
+        size = generator.memory().weights
+        self._make_room(size, capacity)
+        log.info("model %s is loaded: %d MB; models on the device: %d", model_id, size >> 20, len(self._sizes) + 1)
+        return size
+
+    def _make_room(self, size: int, capacity: int | None) -> None:
+        """Unload models until the others and `size` bytes fit."""
+        while capacity is not None and self._sizes and sum(self._sizes.values()) + size > capacity:
+            self._unload(next(iter(self._sizes)))
+
+    def _unload(self, model_id: str) -> None:
+        size = self._sizes.pop(model_id)
+        self._generators[model_id].unload()
+        log.info("model %s has left the device: %d MB", model_id, size >> 20)
