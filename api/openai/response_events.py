@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from typing import Any, Literal
 
 from fastapi.sse import format_sse_event
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from api.context import Context
 from api.errors import body_of, from_database_error
@@ -19,7 +19,17 @@ from api.openai.streaming import event_schema
 from api.openapi import REFERENCES, event_stream, message
 from core.db import UNAVAILABLE
 from core.errors import SafelightError
-from core.responses.response import ImageGenerationCall, ResponseObject, image_call, response_object, target_size
+from core.responses.job import is_none
+from core.responses.response import (
+    ImageGenerationCall,
+    OutputMessage,
+    OutputText,
+    ResponseObject,
+    image_call,
+    output_message,
+    response_object,
+    target_size,
+)
 from core.rows import JobEventRow, JobRow
 from core.status import JobStatus
 
@@ -33,12 +43,12 @@ class ResponseEvent(BaseModel):
 
 
 class ItemEvent(BaseModel):
-    """The image call begins or ends."""
+    """The image call, or the message after it, begins or ends."""
 
     type: Literal["response.output_item.added", "response.output_item.done"]
     sequence_number: int
     output_index: int = 0
-    item: ImageGenerationCall
+    item: ImageGenerationCall | OutputMessage
 
 
 class CallEvent(BaseModel):
@@ -69,7 +79,31 @@ class PartialImageEvent(BaseModel):
     background: Literal["opaque"] = "opaque"
 
 
-Event = ResponseEvent | ItemEvent | CallEvent | PartialImageEvent
+class PartEvent(BaseModel):
+    """The text of the message begins or ends."""
+
+    type: Literal["response.content_part.added", "response.content_part.done"]
+    sequence_number: int
+    output_index: int = 1
+    content_index: int = 0
+    item_id: str
+    part: OutputText
+
+
+class TextEvent(BaseModel):
+    """The text of the message, as a whole. `delta` of the first such event, `text` of the last."""
+
+    type: Literal["response.output_text.delta", "response.output_text.done"]
+    sequence_number: int
+    output_index: int = 1
+    content_index: int = 0
+    item_id: str
+    delta: str | None = Field(None, exclude_if=is_none)
+    text: str | None = Field(None, exclude_if=is_none)
+    logprobs: list[dict[str, Any]] = []
+
+
+Event = ResponseEvent | ItemEvent | CallEvent | PartialImageEvent | PartEvent | TextEvent
 
 STREAM = event_stream(
     *(
@@ -82,6 +116,8 @@ STREAM = event_stream(
                 [f"response.image_generation_call.{_state}" for _state in ("in_progress", "generating", "completed")],
             ),
             (PartialImageEvent, ["response.image_generation_call.partial_image"]),
+            (PartEvent, ["response.content_part.added", "response.content_part.done"]),
+            (TextEvent, ["response.output_text.delta", "response.output_text.done"]),
         )
     ),
     message(["error"], {"$ref": REFERENCES.format(model="ErrorResponse")}),
@@ -157,10 +193,23 @@ async def _end(context: Context, row: JobRow, is_background: bool | None) -> Asy
     if row.status != JobStatus.COMPLETED:
         yield ResponseEvent(type="response.failed", sequence_number=number, response=response)
         return
-    (call,) = response.output
+    call, reply = image_call(row), output_message(row)
     yield CallEvent(type="response.image_generation_call.completed", sequence_number=number, item_id=call.id)
-    yield ItemEvent(type="response.output_item.done", sequence_number=number + 1, item=call)
-    yield ResponseEvent(type="response.completed", sequence_number=number + 2, response=response)
+    yield ItemEvent(type="response.output_item.done", sequence_number=number + 1, item=response.output[0])
+    for event in _message_events(reply, number + 2):
+        yield event
+    yield ResponseEvent(type="response.completed", sequence_number=number + 8, response=response)
+
+
+def _message_events(reply: OutputMessage, number: int) -> Iterator[Event]:
+    """The six events of a message."""
+    part, begin = reply.content[0], reply.model_copy(update={"status": "in_progress", "content": []})
+    yield ItemEvent(type="response.output_item.added", sequence_number=number, output_index=1, item=begin)
+    yield PartEvent(type="response.content_part.added", sequence_number=number + 1, item_id=reply.id, part=OutputText())
+    yield TextEvent(type="response.output_text.delta", sequence_number=number + 2, item_id=reply.id, delta=part.text)
+    yield TextEvent(type="response.output_text.done", sequence_number=number + 3, item_id=reply.id, text=part.text)
+    yield PartEvent(type="response.content_part.done", sequence_number=number + 4, item_id=reply.id, part=part)
+    yield ItemEvent(type="response.output_item.done", sequence_number=number + 5, output_index=1, item=reply)
 
 
 async def full_response(context: Context, row: JobRow, *, is_background: bool | None = None) -> ResponseObject:

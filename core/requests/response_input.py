@@ -108,7 +108,6 @@ class _Conversation:
                 self._add_content(item.get("content"), f"{param}.content")
             case "assistant":
                 self._end_turn()
-                self.has_earlier_text = True
             case "system" | "developer":
                 self.has_instructions = True
             case role:

@@ -43,6 +43,25 @@ class ImageGenerationCall(BaseModel):
     revised_prompt: str | None = Field(None, description="The prompt of the image.")
 
 
+class OutputText(BaseModel):
+    """Text of a message."""
+
+    type: Literal["output_text"] = "output_text"
+    text: str = ""
+    annotations: list[dict[str, Any]] = []
+    logprobs: list[dict[str, Any]] = []
+
+
+class OutputMessage(BaseModel):
+    """The last item of a completed response, with its warnings. Without it, agents would take another turn."""
+
+    id: str
+    type: Literal["message"] = "message"
+    status: Literal["in_progress", "completed"] = "completed"
+    role: Literal["assistant"] = "assistant"
+    content: list[OutputText]
+
+
 class ResponseFailure(BaseModel):
     """Why there is no image."""
 
@@ -110,7 +129,7 @@ class ResponseObject(BaseModel):
     instructions: None = None
     metadata: dict[str, str]
     model: str = Field(description="The text model that the request named. The image's model is in `tools`.")
-    output: list[ImageGenerationCall]
+    output: list[ImageGenerationCall | OutputMessage]
     parallel_tool_calls: bool = False
     previous_response_id: str | None
     temperature: None = None
@@ -136,7 +155,6 @@ def response_object(
 ) -> ResponseObject:
     """The response of a job that `POST /v1/responses` submitted. image: in base64."""
     status = _STATUS.get(row.status, "failed")
-    call = image_call(row, image)
     return ResponseObject(
         id=derived_id("resp", row.id),
         created_at=int(row.created_at.timestamp()),
@@ -146,7 +164,7 @@ def response_object(
         error=_failure(row) if status == "failed" else None,
         metadata={name: value for name, value in row.metadata.items() if name not in HIDDEN_KEYS},
         model=row.metadata.get(RESPONSE_MODEL_KEY) or row.model,
-        output=[call] if status == "completed" else [],
+        output=[image_call(row, image), output_message(row)] if status == "completed" else [],
         previous_response_id=row.metadata.get(PREVIOUS_RESPONSE_KEY),
         tools=[_tool(row)],
         usage=None if usage is None else ResponseUsage(),
@@ -174,6 +192,12 @@ def image_call(row: JobRow, image: str | None = None) -> ImageGenerationCall:
         size=target_size(row) if stored_image is None else dimensions(stored_image),
         revised_prompt=row.prompt,
     )
+
+
+def output_message(row: JobRow) -> OutputMessage:
+    """The message of a completed job."""
+    sentences = ["The image is ready.", *(str(item["message"]) for item in row.warnings)]
+    return OutputMessage(id=derived_id("msg", row.id), content=[OutputText(text="\n".join(sentences))])
 
 
 def target_size(row: JobRow) -> str:

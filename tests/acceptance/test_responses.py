@@ -31,7 +31,7 @@ def stream(client: openai.OpenAI, content: Any, tool: Any = None, **fields: Any)
 
 
 def call_of(response: Response) -> ImageGenerationCall:
-    (call,) = response.output
+    call, _message = response.output
     assert isinstance(call, ImageGenerationCall)
     return call
 
@@ -70,7 +70,7 @@ def test_a_response_has_the_image_of_its_prompt(safelight: Stack, client: openai
     assert image_of(response).size == (64, 64)
     assert response.usage is not None
     assert response.usage.total_tokens == response.usage.input_tokens_details.cached_tokens == 0
-    assert response.output_text == ""
+    assert response.output_text == "The image is ready."
     assert (response.metadata, extra(response)["warnings"]) == ({"order": "1831", "user": "ada"}, [])
     job = safelight.job(extra(response)["job_id"])
     assert (job["prompt"], job["images"][0]["seed"], job["n"]) == ("a cat", 7, 1)
@@ -118,6 +118,7 @@ def test_the_tools_parameters_are_adapted_and_what_is_not_used_is_said(safelight
         "temperature",
         "tools",
     ]
+    assert "instructions is not used" in response.output_text  # agents show it, and no other field of ours
     assert "instructions is not used" in raw.headers["x-safelight-warnings"]
     assert safelight.job(extra(response)["job_id"])["warnings"] == extra(response)["warnings"]
 
@@ -129,9 +130,11 @@ def test_a_stream_has_each_state_of_the_call_and_can_be_resumed(client: openai.O
     call = "response.image_generation_call"
     names = ["response.created", "response.in_progress", "response.output_item.added"]
     names += [f"{call}.in_progress", f"{call}.generating", f"{call}.partial_image", f"{call}.partial_image"]
-    names += [f"{call}.completed", "response.output_item.done", "response.completed"]
+    names += [f"{call}.completed", "response.output_item.done", "response.output_item.added"]
+    names += ["response.content_part.added", "response.output_text.delta", "response.output_text.done"]
+    names += ["response.content_part.done", "response.output_item.done", "response.completed"]
     assert [event.type for event in events] == names
-    assert [event.sequence_number for event in events] == list(range(10))
+    assert [event.sequence_number for event in events] == list(range(16))
     assert {event.item_id for event in events if event.type.startswith(call)} == {call_of(events[-1].response).id}
     assert decode(base64.b64decode(events[5].partial_image_b64)).size == (64, 64)
     assert image_of(events[-1].response).size == (64, 64)
