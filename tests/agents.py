@@ -20,8 +20,8 @@ from tests.waiting import PATIENCE
 ResultT = TypeVar("ResultT")
 
 Story = Callable[[Client], Awaitable[ResultT]]
-TRANSPORTS = ("http", "http-before-2026", "stdio")
-"""The protocol of 2026 over HTTP, the one before with its handshake, and `safelight mcp`."""
+PROTOCOLS = ("http", "http-before-2026")
+"""The protocol of 2026 over HTTP, and the one before, with its handshake. `stdio` is `safelight mcp`."""
 
 
 def with_agent(stack: Stack, story: Story[ResultT], transport: str = "http", key: str | None = None) -> ResultT:

@@ -1,4 +1,4 @@
-"""An agent with nothing but the list of tools generates, edits, varies, follows, cancels: over each transport."""
+"""An agent with nothing but the list of tools generates, edits, varies, follows, cancels."""
 
 import asyncio
 import base64
@@ -11,7 +11,7 @@ from mcp import Client, MCPError
 from mcp_types import Tool
 
 from core.parameters import rules
-from tests.agents import TRANSPORTS, error_of, images_in, links_in, result_of, text_of, with_agent
+from tests.agents import PROTOCOLS, error_of, images_in, links_in, result_of, text_of, with_agent
 from tests.images import an_image, data_url, decode, encode
 from tests.stack import Stack
 from tests.waiting import until
@@ -77,7 +77,7 @@ def test_the_arguments_are_the_parameters_that_some_model_supports(safelight: St
     assert (generate["properties"]["steps"]["minimum"], generate["properties"]["steps"]["maximum"]) == (1, 1000)
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("transport", PROTOCOLS)
 def test_an_agent_generates_edits_and_follows_a_batch(safelight: Stack, transport: str) -> None:
     steps: list[float] = []
 
@@ -119,7 +119,7 @@ def test_an_agent_generates_edits_and_follows_a_batch(safelight: Stack, transpor
     assert steps == sorted(set(steps))
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("transport", PROTOCOLS)
 def test_a_cancelled_call_cancels_its_job(safelight: Stack, transport: str) -> None:
     prompt = f"cancelled over {transport}"
 

@@ -18,6 +18,7 @@ from core.scopes import Scope
 from tests.agents import error_of, result_of, with_agent
 from tests.factories import a_key, a_project
 from tests.stack import Stack, settings_of
+from tests.waiting import until
 
 SMALL = {"prompt": "x", "size": "64x64"}
 
@@ -44,10 +45,47 @@ def test_a_key_that_only_reads_has_only_the_tools_that_read(guarded: Stack) -> N
         names = {tool.name for tool in (await client.list_tools()).tools}
         return names, error_of(await client.call_tool("generate_image", SMALL))
 
-    names, error = with_agent(guarded, story, "stdio", a_key(guarded.database, scopes=[Scope.READ]))
+    names, error = with_agent(guarded, story, key=a_key(guarded.database, scopes=[Scope.READ]))
 
     assert names == {"job_status", "batch_status", "list_models"}
     assert "needs an API key with the scope submit" in error
+
+
+def test_the_program_passes_on_results_progress_errors_and_cancels(guarded: Stack) -> None:
+    key = a_key(guarded.database)
+    steps: list[float] = []
+
+    async def story(client: Client) -> None:
+        generating = asyncio.Event()
+
+        async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+            steps.append(progress)
+            if total:
+                generating.set()
+
+        assert client.server_info is not None
+        assert "generate_batch" in (client.instructions or "")
+        assert "generate_image" in {tool.name for tool in (await client.list_tools()).tools}
+        job = result_of(await client.call_tool("generate_image", SMALL))
+        assert "There is no job" in error_of(await client.call_tool("job_status", {"job_id": "job_0"}))
+        with pytest.raises(MCPError, match="There is no such tool"):
+            await client.call_tool("draw_image", {})
+
+        arguments = {"prompt": "cancelled by a program", "model": "slow", "steps": 1000}
+        request = asyncio.create_task(client.call_tool("generate_image", arguments, progress_callback=on_progress))
+        await generating.wait()
+        request.cancel()
+        await asyncio.gather(request, return_exceptions=True)
+        await asyncio.to_thread(until, lambda: newest_job()["status"] == "cancelled")
+        assert newest_job()["id"] != job["job_id"]
+
+    def newest_job() -> dict[str, Any]:
+        (job,) = httpx.get(f"{guarded.url}/v1/jobs", params={"limit": 1}, headers=bearer(key)).json()["data"]
+        return dict(job)
+
+    with_agent(guarded, story, "stdio", key)
+
+    assert steps == sorted(set(steps))
 
 
 def test_the_things_of_another_project_do_not_exist(guarded: Stack) -> None:
