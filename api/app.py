@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
-from api import audit_logs, erasures, errors, files, generate_image, health, images, log_format, models, openapi, usage
+from api import audit_logs, erasures, errors, files, generate_image, health, images, models, openapi, usage
 from api.a1111 import extras as webui_extras
 from api.a1111 import images as webui_images
 from api.a1111 import lists as webui_lists
@@ -35,6 +35,7 @@ from api.openai import response_routes
 from api.rate_limits import RateLimitHeaders, limit_requests
 from api.request_id import RequestId
 from api.webhooks import routes as webhooks
+from core import logs
 from core.permissions import make_private
 from core.settings import Settings
 
@@ -77,7 +78,7 @@ TAGS = [
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application from settings, by default from the environment."""
     settings = settings or Settings()
-    log_format.install(settings.log_level)
+    logs.install(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

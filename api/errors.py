@@ -130,7 +130,7 @@ async def _client_disconnected(_request: Request, _error: Exception) -> Response
 async def _unexpected_error(request: Request, error: Exception) -> Response:
     """Runs outside of every middleware, so the request id of `api/request_id.py` is set here."""
     request_id = request.scope.get("request_id", "")
-    log.exception("request %s failed", request_id, exc_info=error)
+    log.exception("request %s failed", request_id, exc_info=error, extra={"request_id": request_id or None})
     response = render(InternalError(), api_path(request))
     response.headers["x-request-id"] = request_id
     return response

@@ -1,4 +1,4 @@
-"""Every request gets an id: in the response's `x-request-id`, in the scope, and in the log line of an error."""
+"""Every request gets an id: in the response's `x-request-id`, in the scope, and in all lines that it logs."""
 
 import re
 from collections.abc import MutableMapping
@@ -7,6 +7,7 @@ from typing import Any
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from core import logs
 from core.ids import new_id
 
 _VALID_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
@@ -30,7 +31,8 @@ class RequestId:
                 MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)
 
-        await self.app(scope, receive, send_with_id)
+        with logs.add_ids(request_id=request_id):
+            await self.app(scope, receive, send_with_id)
 
 
 def _client_request_id(scope: MutableMapping[str, Any]) -> str | None:

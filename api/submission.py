@@ -6,6 +6,7 @@ time, as they wait for each other anyway (`core/limits.py`).
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +17,8 @@ from core.errors import InsufficientQuota, TooManyJobs
 from core.jobs import NewJob
 from core.limits import Amount, Subject, amount_of_jobs
 from core.rows import JobRow
+
+log = logging.getLogger(__name__)
 
 WRITERS = 2
 """Statements that run at once: while one waits for its commit, the next is filled (docs/05-performance.md)."""
@@ -67,7 +70,9 @@ class Submission:
             writer = asyncio.create_task(self._write(key, pending))
             self._writers.add(writer)
             writer.add_done_callback(self._writers.discard)
-        return await row
+        result = await row
+        log_submitted(result)
+        return result
 
     async def close(self) -> None:
         """Wait for the statements that run."""
@@ -120,6 +125,11 @@ class Submission:
         refusal = await self._submit(group[:half], quotas) or await self._submit(group[half:], quotas)
         _fail(group, refusal or error)
         return refusal or error
+
+
+def log_submitted(row: JobRow) -> None:
+    """Log that a job is in the database, with the id of the request that brought it."""
+    log.info("job %s is %s", row.id, row.status, extra=row.log_ids)
 
 
 def _fail(group: Sequence[PendingJob], error: Exception) -> None:

@@ -33,4 +33,5 @@ class NewJob:
     provider_usd: float | None = None  # estimated price; None: no provider
     metadata: Mapping[str, str] = field(default_factory=dict)
     webhook: Mapping[str, Any] | None = None  # of this job: url, events, secret
+    request_id: str | None = None  # of the HTTP request that submitted it
     warnings: Sequence[Mapping[str, Any]] = ()  # core.jobs.JobWarning

@@ -52,6 +52,7 @@ class JobRow:
     webhook: WebhookJson | None
     retried_from: str | None
     api_key_id: str | None
+    request_id: str | None
     provider_usd: float | None
     batch_id: str | None
     batch_index: int | None
@@ -90,6 +91,16 @@ class JobRow:
     def requested_priority(self) -> int:
         """The priority of the request, which `core.priorities` divided."""
         return self.priority + self.project_priority
+
+    @property
+    def log_ids(self) -> dict[str, str | None]:
+        """The ids for log lines about it; see `core.logs`."""
+        return {
+            "request_id": self.request_id,
+            "job_id": self.id,
+            "batch_id": self.batch_id,
+            "project_id": self.project_id,
+        }
 
     def __post_init__(self) -> None:
         """Read the JSON of the parameters."""

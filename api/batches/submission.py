@@ -5,6 +5,7 @@ The jobs of prompts are inserted in the batch's own transaction. The lines of a 
 """
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ from core.requests.adaptation import adapt
 from core.requests.plan import check_webhook, plan, random_seed
 from core.rows import FileRow
 from core.text import quote
+
+log = logging.getLogger(__name__)
 
 REQUESTS_FILE = "requests.jsonl"
 """The name of the file that is made of the requests of a batch."""
@@ -79,7 +82,10 @@ async def insert_batch(
     async with context.database.transaction() as transaction:
         if file is not None:
             await transaction.execute(files.record(file))
-        return await _insert(context, transaction, new_batch, keyed_request)
+        batch = await _insert(context, transaction, new_batch, keyed_request)
+    if batch is not None:
+        _log_submitted(batch, new_batch)
+    return batch
 
 
 async def _insert_with_jobs(
@@ -110,7 +116,13 @@ async def _insert_with_jobs(
         ends_at = datetime.fromtimestamp(batch.expires_at, UTC)
         await transaction.copy(COPY, _chunks(context, new_batch, template, prompts, ends_at, rank))
     context.notifier.notify(template.queue)
+    _log_submitted(batch, new_batch)
     return batch
+
+
+def _log_submitted(batch: BatchObject, new_batch: NewBatch) -> None:
+    ids = {"batch_id": batch.id, "project_id": new_batch.project_id}
+    log.info("batch %s is %s", batch.id, batch.status, extra=ids)
 
 
 def _chunks(

@@ -12,6 +12,7 @@ from fastapi import Header
 
 from api.context import Context
 from api.inputs import store_inputs
+from api.submission import log_submitted
 from core import idempotency, jobs
 from core.db import UNAVAILABLE, AsyncTransaction, Statement, is_lock_timeout
 from core.errors import IdempotencyConflict, InsufficientQuota, TooManyJobs
@@ -68,7 +69,10 @@ async def _submit_and_store(
         row = (await transaction.execute(jobs.submit(job)))[0]
         response = response_of(row)
         is_first = await store(context, transaction, job.project_id, key, fingerprint, json.loads(response))
-    return response if is_first else None
+    if not is_first:
+        return None
+    log_submitted(row)
+    return response
 
 
 async def store(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, cast
 
+from core import logs
 from core.catalog import Catalog, Choices, Model, Range
 from core.egress import check_destination
 from core.errors import InvalidParameter
@@ -63,6 +64,7 @@ def plan(
         ttl=settings.job_ttl if request.expires_after is None else timedelta(seconds=request.expires_after),
         inputs=inputs,
         api_key_id=api_key_id,
+        request_id=logs.request_id(),
         provider_usd=model.usd_per_image * request.n if model.is_remote else None,
         retried_from=retried_from,
         metadata=request.metadata,

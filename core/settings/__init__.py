@@ -221,6 +221,9 @@ class Settings(LimitSettings, ModerationSettings, WebhookSettings, GeneratorSett
         "adapting them with a warning.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Minimum level of log lines.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Format of the logs of all processes: a message is a line of text, or an object of JSON."
+    )
 
     @model_validator(mode="before")
     @classmethod

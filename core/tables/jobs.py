@@ -68,6 +68,7 @@ jobs = Table(
     Column("webhook", JSONB, comment="the job's own receiver: url, events, secret"),
     Column("retried_from", Text, comment="the job this one repeats"),
     Column("api_key_id", Text, comment="the key that submitted it; null: no key was needed, or version 0.1 wrote it"),
+    Column("request_id", Text, comment="of the HTTP request that submitted it; null: a line of a file, or version 0.1"),
     Column("provider_usd", Double, comment="estimated price at a provider; null: local, or version 0.1 wrote it"),
     # The batch it is a line of. No foreign key: fifty thousand rows would each look at the same one
     Column("batch_id", Text),

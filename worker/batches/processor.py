@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import uuid4
 
-from core import fairness, files, jobs, limits, priorities
+from core import fairness, files, jobs, limits, logs, priorities
 from core.batches import transitions as batches
 from core.batches.input_file import max_line_bytes, parse_lines
 from core.batches.input_summary import InputSummary
@@ -118,7 +118,8 @@ class BatchProcessor:
         """Read or finish a batch. An attempt that fails counts, unless the database or the storage is unavailable."""
         batch = lease.batch
         try:
-            row = self._attempt(lease)
+            with logs.add_ids(batch_id=batch.id, project_id=batch.project_id):
+                row = self._attempt(lease)
             self._publish([] if row is None else [row])
         except Superseded:
             log.info("batch %s was cancelled or claimed by another batch processor", batch.id)
@@ -312,7 +313,7 @@ class BatchProcessor:
 
     def _publish(self, rows: Sequence[BatchRow]) -> None:
         for row in rows:
-            log.info("batch %s: %s", row.id, row.status)
+            log.info("batch %s: %s", row.id, row.status, extra={"batch_id": row.id, "project_id": row.project_id})
         self._progress.publish_changes([row.id for row in rows])
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import Celery, signals
 
+from core import logs
 from core.db import UNAVAILABLE
 from core.errors import first_line
 from core.permissions import make_private
@@ -18,7 +19,7 @@ from core.redis.connection import celery_options
 from core.redis.notifier import KEY_PREFIX
 from core.settings import Settings
 from worker.generation import microbatch
-from worker.generation.context import Context
+from worker.generation.context import Context, worker_name
 from worker.moderation.moderator import Moderator
 
 log = logging.getLogger(__name__)
@@ -70,10 +71,17 @@ def get_context() -> Context:
     return context
 
 
-@signals.setup_logging.connect
-def _set_up_process(**_: Any) -> None:
+@signals.celeryd_init.connect
+def _set_up_process(instance: Any, **_: Any) -> None:
+    """Before Celery's first line. It prints its banner as text, whatever the format of the log."""
     make_private(settings.data_dir)
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.install(settings, worker=worker_name())
+    instance.quiet = instance.quiet or settings.log_format == "json"
+
+
+@signals.setup_logging.connect
+def _leave_logging(**_: Any) -> None:
+    """That something is connected to this signal keeps Celery from setting up its own format."""
 
 
 @signals.worker_ready.connect

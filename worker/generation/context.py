@@ -31,6 +31,11 @@ log = logging.getLogger(__name__)
 MAX_PAUSE_SECONDS = 20.0
 
 
+def worker_name() -> str:
+    """The name of this process among all workers."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
 class Drain:
     """Whether this worker is stopping, and how long it may still take."""
 
@@ -97,7 +102,7 @@ class Context:
             progress=Progress(settings),
             notifier=Notifier(settings),
             moderator=moderator,
-            name=f"{socket.gethostname()}:{os.getpid()}",
+            name=worker_name(),
             health=DeviceHealth(settings),
             models=Models(settings),
         )

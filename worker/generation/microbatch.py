@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from core import jobs, leases
+from core import jobs, leases, logs
 from core.db import UNAVAILABLE, Statement
 from core.device_failures import give_back
 from core.errors import ModelNotFound, StorageUnavailable, first_line
@@ -149,13 +149,18 @@ def store_and_complete(context: Context, microbatch: Microbatch, outcomes: Mappi
     for job in microbatch.jobs:
         if microbatch.heartbeat.is_active(job.id):
             microbatch.heartbeat.report_progress()
-            transition = outcome_statement(context, microbatch, uploads, job, outcomes[job.id])
-            try:
-                execute_transition(context, microbatch, job.id, transition)
-            except Exception as error:  # the database rejects what we would write; the job fails with that
-                log.exception("the result of job %s could not be recorded", job.id)
-                failure = StorageFailed(f"The result could not be recorded: {type(error).__name__}")
-                execute_transition(context, microbatch, job.id, failure_statement(context, microbatch, job, failure))
+            with logs.add_ids(**job.log_ids):
+                transition = outcome_statement(context, microbatch, uploads, job, outcomes[job.id])
+                _end_attempt(context, microbatch, job, transition)
+
+
+def _end_attempt(context: Context, microbatch: Microbatch, job: JobRow, transition: Statement[JobRow]) -> None:
+    try:
+        execute_transition(context, microbatch, job.id, transition)
+    except Exception as error:  # the database rejects what we would write; the job fails with that
+        log.exception("the result of job %s could not be recorded", job.id)
+        failure = StorageFailed(f"The result could not be recorded: {type(error).__name__}")
+        execute_transition(context, microbatch, job.id, failure_statement(context, microbatch, job, failure))
 
 
 def outcome_statement(
@@ -215,6 +220,7 @@ def execute_transition(context: Context, microbatch: Microbatch, job_id: str, tr
             continue
         microbatch.heartbeat.release(job_id)
         if rows:
+            log.info("job %s is %s", job_id, rows[0].status)
             context.progress.publish_changes([job_id])
         else:
             log.warning("job %s belongs to another worker by now; nothing recorded", job_id)

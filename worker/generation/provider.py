@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from PIL import Image
 
-from core import paid_images, provider_calls
+from core import logs, paid_images, provider_calls
 from core.db import UNAVAILABLE, Statement
 from core.errors import first_line
 from core.generation import ImageRequest, RemoteGenerator, Reply
@@ -66,7 +66,8 @@ def execute_remotely(
         except GenerationError as error:
             outcomes[job.id] = Outcome(error=error)
             continue
-        outcomes[job.id] = _call_provider(context, job, requests, generator, reporter, heartbeat)
+        with logs.add_ids(**job.log_ids):
+            outcomes[job.id] = _call_provider(context, job, requests, generator, reporter, heartbeat)
     return outcomes
 
 

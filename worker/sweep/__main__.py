@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 
+from core import logs
 from core.permissions import make_private
 from core.settings import Settings
 from worker.batches.processor import BatchProcessor
@@ -12,7 +13,7 @@ from worker.sweep.cleanup import Cleanup
 from worker.sweep.erase import Eraser
 from worker.sweep.reclaim import Reclaimer
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("worker.sweep")
 
 GRACE_SECONDS = 5.0
 """How long the cleanup may still wait for the storage at the end. Its steps may be interrupted anywhere."""
@@ -22,7 +23,7 @@ def main() -> None:
     """Sweep until SIGTERM or SIGINT."""
     settings = Settings()
     make_private(settings.data_dir)
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.install(settings)
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # threads inherit it, so only sigwait takes them
     stop = threading.Event()

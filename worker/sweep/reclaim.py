@@ -52,7 +52,7 @@ class Reclaimer:
         """Take back the jobs whose lease ran out, and notify their queues at once."""
         while rows := self._database.execute(jobs.reclaim(self._settings.max_crashes, CHUNK)):
             for row in rows:
-                log.warning("job %s: its lease ran out; now %s", row.id, row.status)
+                log.warning("job %s: its lease ran out; now %s", row.id, row.status, extra=row.log_ids)
             self._notify({row.queue for row in rows if row.status == JobStatus.QUEUED})
             self._progress.publish_changes([row.id for row in rows])
             yield
@@ -66,7 +66,9 @@ class Reclaimer:
     def abandon_calls(self) -> Iterator[None]:
         """Close the provider calls whose workers are gone."""
         for call in self._database.execute(provider_calls.abandon_lost()):
-            log.warning("call %s of job %s: its outcome is unknown", call.id, call.job_id)
+            log.warning(
+                "call %s of job %s: its outcome is unknown", call.id, call.job_id, extra={"job_id": call.job_id}
+            )
         yield
 
     def give_up_deliveries(self) -> Iterator[None]:

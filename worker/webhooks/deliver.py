@@ -14,7 +14,7 @@ from datetime import timedelta
 from importlib.metadata import version
 from uuid import uuid4
 
-from core import queries
+from core import logs, queries
 from core.batches import transitions as batches
 from core.batches.schemas import BatchObject, batch_object
 from core.db import UNAVAILABLE, Database
@@ -31,7 +31,7 @@ from core.webhook_rows import ClaimedDelivery
 from core.webhooks.events import Event
 from worker.webhooks.endpoint_health import EndpointHealth
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("worker.webhooks.deliver")  # the module may be `__main__`
 
 AGENT = f"Safelight/{version('safelight')}"
 GONE = 410
@@ -115,7 +115,8 @@ class Deliverer:
 
     def _send(self, row: ClaimedDelivery, is_shared: bool) -> None:
         try:
-            self.send(row)
+            with logs.add_ids(project_id=row.project_id, job_id=row.job_id, batch_id=row.batch_id):
+                self.send(row)
         except UNAVAILABLE as error:
             log.warning("delivery %s: the database is unavailable, sent again later: %s", row.id, first_line(error))
         except Exception:  # whatever it was, it concerns this delivery alone, which becomes due again
@@ -221,7 +222,7 @@ def main() -> None:
     """Deliver until SIGTERM or SIGINT."""
     settings = Settings()
     make_private(settings.data_dir)
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.install(settings)
     deliverer = Deliverer(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: deliverer.stop())
