@@ -61,6 +61,7 @@ bench-check: $(DEV) ## run each benchmark in its smallest form, to check that it
 	$(BIN)/python -m bench.submit_to_done --rounds 1 --jobs 8 --connections 2 --seconds 0.2 --singles 2 --batches 1
 	$(BIN)/python -m bench.queue_length --rounds 1 --depth 2000 --claims 3 --bulk 10 --churn 20
 	$(BIN)/python -m bench.batch --only insert memory wait groups --rounds 1 --lines 50 --megabytes 1 --samples 2 --microbatches 1
+	$(BIN)/python -m bench.estimates --first 1 --jobs 2
 	$(BIN)/python -m bench.webhooks --rounds 1 --deliveries 16 --events 5 --hanging 3 --pause 0.01
 
 train: $(TRAINING) ## train the bundled model from scratch: hours of CPU; continues where it stopped; needs npm for the artwork

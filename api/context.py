@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from api.callers import Callers
+from api.estimates import EstimateReader
 from api.jobs.reader import JobReader
 from api.jobs.watcher import JobWatcher
 from api.limits import CallerLimits
@@ -47,6 +48,7 @@ class Context:
     sync_calls: SyncCalls
     notifier: AsyncNotifier
     queue_stats: QueueStats
+    estimates: EstimateReader
     threads: Threads
     decoders: Decoders
     job_keys: JobKeys
@@ -59,10 +61,12 @@ class Context:
         database = AsyncDatabase(settings)
         listener = Listener(settings)
         limits = CallerLimits(settings, database)
+        catalog = load_catalog(settings.catalog_path).available(settings)
+        queue_stats = QueueStats(database)
         return cls(
             settings=settings,
             base_url=settings.base_url,
-            catalog=load_catalog(settings.catalog_path).available(settings),
+            catalog=catalog,
             database=database,
             callers=Callers(database, settings.max_project_requests),
             refused_keys=RefusedKeys(database),
@@ -74,7 +78,8 @@ class Context:
             job_watcher=JobWatcher(database, listener),
             sync_calls=SyncCalls(settings, database, listener, PendingRequests(settings)),
             notifier=AsyncNotifier(Notifier(settings).notify),
-            queue_stats=QueueStats(database),
+            queue_stats=queue_stats,
+            estimates=EstimateReader(database, catalog, queue_stats),
             threads=Threads(),
             decoders=Decoders(settings),
             job_keys=JobKeys(settings),

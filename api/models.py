@@ -60,10 +60,10 @@ async def index(context: AppContext, _project_id: Project) -> Response:
 
 async def list_models(context: Context) -> ModelList:
     """The models and, after them, their aliases; the default model comes first."""
-    queue_stats = await context.queue_stats.by_model()
+    queues = await _queues(context)
     models = sorted(context.catalog.models, key=lambda model: model.id != context.catalog.default)
     names = [(model.id, model) for model in models] + [(alias, model) for model in models for alias in model.aliases]
-    return ModelList(data=[_model_object(name, model, queue_stats) for name, model in names])
+    return ModelList(data=[_model_object(name, model, queues) for name, model in names])
 
 
 @router.get("/{name:path}", summary="Get a model", response_model=ModelObject, responses={404: ERROR})
@@ -74,10 +74,19 @@ async def fetch(name: str, context: AppContext, _project_id: Project) -> Respons
         model = context.catalog.model(name)
     except ModelNotFound as error:
         raise NotFound(error.message, param="model") from error
-    return answer(_model_object(name, model, await context.queue_stats.by_model()))
+    return answer(_model_object(name, model, await _queues(context)))
 
 
-def _model_object(name: str, model: Model, queue_stats: Mapping[str, Queue]) -> ModelObject:
+async def _queues(context: Context) -> Mapping[str, Queue]:
+    seconds = await context.estimates.backlog_seconds()
+    stats = await context.queue_stats.by_model()
+    return {
+        model: queue.model_copy(update={"device_seconds": round(seconds.get(model, 0.0), 3)})
+        for model, queue in stats.items()
+    }
+
+
+def _model_object(name: str, model: Model, queues: Mapping[str, Queue]) -> ModelObject:
     return ModelObject(
         id=name,
         alias_of=None if name == model.id else model.id,
@@ -96,5 +105,5 @@ def _model_object(name: str, model: Model, queue_stats: Mapping[str, Queue]) -> 
         strength=model.strength,
         max_images=model.max_images,
         max_prompt_chars=model.max_prompt_chars,
-        queue=queue_stats.get(model.id, Queue()),
+        queue=queues.get(model.id, Queue()),
     )

@@ -61,11 +61,12 @@ options = { step_seconds = 0.03 }
 class Service:
     """A running Safelight with one API process and one worker, and the bare references on the same servers.
 
-    sweeps: whether the sweep and the batch processor of batches run too.
+    sweeps: whether the sweep and the batch processor of batches run too. catalog: TOML.
     """
 
-    def __init__(self, directory: Path, *, sweeps: bool = False) -> None:
+    def __init__(self, directory: Path, *, sweeps: bool = False, catalog: str = CATALOG) -> None:
         self.directory = directory
+        self._catalog = catalog
         self._sweeps = sweeps
         self._children: dict[str, Child] = {}
         self._exits = ExitStack()
@@ -83,7 +84,7 @@ class Service:
         postgres = exits.enter_context(EmbeddedPostgres(self.directory / "postgres"))
         valkey = exits.enter_context(EmbeddedValkey(self.directory / "valkey"))
         catalog = self.directory / "catalog.toml"
-        catalog.write_text(CATALOG)
+        catalog.write_text(self._catalog)
         self.settings = Settings(
             port=free_port(),
             data_dir=self.directory,

@@ -167,6 +167,18 @@ class ImageRow:
 
 
 @dataclass(slots=True)
+class MeasuredRow:
+    """What an image of a kind took on the device, in seconds; None: its receipts do not say."""
+
+    model: str
+    operation: str
+    size: str
+    steps: int
+    images: int  # of the micro-batch
+    seconds: float | None
+
+
+@dataclass(slots=True)
 class QueueStatsRow:
     """How many jobs of a model wait and run, and their estimated device-seconds."""
 

@@ -16,7 +16,6 @@ from core.batches.requests import BatchRequest
 from core.batches.schemas import BatchError, BatchErrors, BatchEstimate, input_summary
 from core.batches.transitions import LineError
 from core.batches.validation import BatchCheck
-from core.clock import NOW
 from core.requests.job import JobRequest
 
 
@@ -34,14 +33,18 @@ class Totals:
 
 async def estimate(context: Context, project_id: str, request: BatchRequest) -> BatchEstimate:
     """Validate a batch's lines and estimate their cost. Raises InvalidRequest for errors outside of the lines."""
+    estimates = await context.estimates.current()
     if request.prompts is not None:
         template, _ = template_job(context, project_id, request, request.prompts)
+        model = context.catalog.model(template.model)
         total = len(request.prompts)
+        together = min(total * template.n, model.microbatch_size)
+        seconds = estimates.seconds(model, template.operation, template.parameters, together)
         totals = Totals(
             total,
             {template.model: total},
             {template.model: total * template.n},
-            {template.queue: total * template.cost},
+            {template.queue: total * template.n * seconds},
         )
         return await _estimate(context, project_id, totals)
     chunks: Iterable[bytes]
@@ -56,7 +59,7 @@ async def estimate(context: Context, project_id: str, request: BatchRequest) -> 
         """Like the batch processor's `BatchInputs`, but stores nothing."""
         return asyncio.run_coroutine_threadsafe(read_images(context, project_id, job), loop).result().ids
 
-    check = BatchCheck(context.catalog, context.settings, project_id, read_inputs)
+    check = BatchCheck(context.catalog, context.settings, project_id, read_inputs, estimates=estimates)
     options = ReadOptions(
         request.target_endpoint, request.shared_parameters, max_line_bytes(context.settings), request.extra_columns
     )
@@ -83,7 +86,7 @@ async def _estimate(context: Context, project_id: str, totals: Totals) -> BatchE
         images=sum(totals.images.values()),
         models=dict(totals.models),
         device_seconds=round(sum(totals.seconds.values()), 3),
-        estimated_finish_at=await _end(context, totals.seconds),
+        estimated_finish_at=await context.estimates.finish_at(totals.seconds),
         cost_usd=await _cost(context, project_id, totals.images),
         input=None if totals.input is None else input_summary(totals.input.as_json()),
         errors=BatchErrors(data=[BatchError(**error) for error in totals.errors]),
@@ -100,16 +103,3 @@ async def _cost(context: Context, project_id: str, images: Mapping[str, int]) ->
                 return None
             total += recent.usd * count
     return round(total, 4)
-
-
-async def _end(context: Context, seconds: Mapping[str, float]) -> int | None:
-    """When the batch would be done with one device per queue, after the jobs that are in the queues already."""
-    if not seconds or any(context.catalog.is_remote(queue) for queue in seconds):
-        return None
-    queue_of = {model.id: model.queue for model in context.catalog.models}
-    totals = dict(seconds)
-    for model, stats in (await context.queue_stats.by_model()).items():
-        if (queue := queue_of.get(model)) in totals and queue is not None:
-            totals[queue] += stats.device_seconds
-    database_time = (await context.database.execute(NOW.select()))[0][0]
-    return int(database_time.timestamp() + max(totals.values()))

@@ -98,7 +98,7 @@ async def submit(
     inputs = await read_inputs(context, project_id, request)
     job = plan(request, context.catalog, context.settings, project_id, inputs=inputs.ids, api_key_id=caller.key_id)
     if request.dry_run:
-        return answer(_estimate(job))
+        return answer(await _estimate(context, job))
     if key:
         return await _submit_with_key(context, job, inputs, key, fingerprint)
     row = await submit_job(context, job, inputs)
@@ -138,14 +138,17 @@ async def _replay(context: Context, project_id: str, key: str, fingerprint: byte
     return respond_accepted(json.dumps({**job, "urls": urls}), job["id"], REPLAY_HEADERS)
 
 
-def _estimate(job: NewJob) -> Estimate:
+async def _estimate(context: Context, job: NewJob) -> Estimate:
+    estimates = await context.estimates.current()
+    seconds = job.n * estimates.seconds(context.catalog.model(job.model), job.operation, job.parameters, job.n)
     return Estimate(
         model=job.model,
         size=job.parameters.size,
         steps=job.parameters.steps,
         guidance_scale=job.parameters.guidance_scale,
         n=job.n,
-        device_seconds=job.cost,
+        device_seconds=round(seconds, 3),
+        estimated_finish_at=await context.estimates.finish_at({job.queue: seconds}),
     )
 
 

@@ -109,7 +109,10 @@ def format_estimate(estimate: Estimate) -> Iterator[str]:
     yield f"Device time: {_format_about(estimate['device_seconds'])}."
     finish = estimate["estimated_finish_at"]
     if finish is not None:
-        yield f"Estimated finish, behind the jobs in the queue: in {_format_about(finish - time.time())}."
+        # Several models may have several devices; with one model, the end is not before its device time is over.
+        minimum = estimate["device_seconds"] if len(estimate["models"]) == 1 else 0.0
+        seconds = max(finish - time.time(), minimum)
+        yield f"Estimated finish, behind the jobs in the queue: in {_format_about(seconds)}."
     if estimate["cost_usd"]:
         yield f"Estimated cost at the provider: {estimate['cost_usd']:.2f} US dollars."
 

@@ -137,7 +137,7 @@ class BatchEstimate(BaseModel):
     total: int = Field(description="Number of lines.")
     images: int = Field(description="Number of images of the valid lines.")
     models: dict[str, int] = Field(description="Number of lines by model.")
-    device_seconds: float = Field(description="Estimated device time of the valid lines, from the catalogue.")
+    device_seconds: float = Field(description="Estimated device time of the valid lines, as for a job.")
     estimated_finish_at: int | None = Field(
         description="Estimated end if one device generates the images after all queued jobs; null for paid providers."
     )

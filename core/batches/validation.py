@@ -14,6 +14,7 @@ from core.batches.requests import MAX_LINES
 from core.batches.transitions import LineError
 from core.catalog import Catalog, Model
 from core.errors import DuplicateCustomId, InvalidRequest, SafelightError, StorageUnavailable
+from core.estimates import Estimates
 from core.job_inserts import JobRows
 from core.jobs import NewJob
 from core.requests.adaptation import adapt
@@ -45,7 +46,9 @@ class BatchCheck:
         rows: JobRows | None = None,
         response_format: str = "url",
         api_key_id: str | None = None,
+        estimates: Estimates | None = None,
     ) -> None:
+        """estimates: for `seconds`; default: the jobs' costs, which are those of the catalogue."""
         self._catalog = catalog
         self._settings = settings
         self._project_id = project_id
@@ -56,6 +59,8 @@ class BatchCheck:
         self._lines_by_name: dict[str, int] = {}
         self._input_cache: dict[bytes, Mapping[str, str]] = {}
         self._template: tuple[JobRequest, NewJob, Model] | None = None
+        self._estimates = estimates
+        self._line_estimate: tuple[NewJob, float] | None = None
         self._errors: list[LineError] = []
         self._invalid_count = 0
         self.total = 0
@@ -114,7 +119,7 @@ class BatchCheck:
         prompt = job.prompt if line_request.prompt is None else line_request.prompt
         check_length("prompt", prompt, model)
         self.images[job.model] += job.n
-        self.seconds[job.queue] = self.seconds.get(job.queue, 0.0) + job.cost
+        self.seconds[job.queue] = self.seconds.get(job.queue, 0.0) + self._estimated_seconds(job, model)
         self.models[job.model] += 1
         if self._rows is not None and not self._invalid_count:
             seed = line_request.seed
@@ -128,6 +133,17 @@ class BatchCheck:
                 line_request.response_format or self._response_format,
                 line_request.request.expires_after,
             )
+
+    def _estimated_seconds(self, job: NewJob, model: Model) -> float:
+        """The device-seconds of a line; consecutive lines with one request share them."""
+        if self._estimates is None:
+            return job.cost
+        if self._line_estimate is None or self._line_estimate[0] is not job:
+            self._line_estimate = (
+                job,
+                job.n * self._estimates.seconds(model, job.operation, job.parameters, model.microbatch_size),
+            )
+        return self._line_estimate[1]
 
     def _plan(self, line_request: LineRequest) -> tuple[NewJob, Model]:
         """The job of a line, except prompt and seed, and its model. Consecutive lines with one request share it."""

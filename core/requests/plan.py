@@ -9,6 +9,7 @@ from core import logs
 from core.catalog import Catalog, Choices, Model, Range
 from core.egress import check_destination
 from core.errors import InvalidParameter
+from core.estimates import nominal_seconds
 from core.ids import new_id
 from core.images.postprocess import check_side, output_size
 from core.jobs import JobWarning, NewJob
@@ -161,8 +162,7 @@ def device_seconds(model: Model, parameters: ResolvedParameters) -> float:
 
     Raises InvalidParameter if the output would be too large.
     """
-    share = parameters.steps / model.steps.default * _area(parameters.size) / _area(model.size)
-    return model.seconds_per_image * share + processing_seconds(parameters)
+    return nominal_seconds(model, parameters.size, parameters.steps) + processing_seconds(parameters)
 
 
 def check_webhook(webhook: JobWebhook | BatchWebhook, settings: Settings) -> dict[str, Any]:
@@ -253,8 +253,3 @@ def _choice_of(limit: Choices, name: str, value: str | None, model: Model) -> st
             f"{name} {quote(value)} is not available for {model.id}; choose from {values}.", param=name
         )
     return value
-
-
-def _area(size: str) -> int:
-    width, _, height = size.partition("x")
-    return int(width) * int(height)

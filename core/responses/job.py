@@ -169,7 +169,12 @@ class Estimate(BaseModel):
     steps: int
     guidance_scale: float
     n: int
-    device_seconds: float = Field(description="Estimated device time, from the catalogue.")
+    device_seconds: float = Field(
+        description="Estimated device time: what the last such images took, or from the catalogue if there are none."
+    )
+    estimated_finish_at: int | None = Field(
+        description="Estimated end if one device generates the images after all queued jobs; null for paid providers."
+    )
 
 
 class FileObject(BaseModel):

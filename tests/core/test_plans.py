@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
-from core import audit, files, idempotency, jobs, leases, queries, retention
+from core import audit, estimates, files, idempotency, jobs, leases, queries, retention
 from core.db import Database, Statement
 from core.outbox import deliveries
 from core.tables import DEFAULT_PROJECT
@@ -112,6 +112,14 @@ BOUNDED: dict[str, tuple[Statement[Any], str, str]] = {
         "ix_webhook_deliveries_lane",
     ),
 }
+
+
+def test_estimates_read_an_index_and_no_more_jobs_than_their_limit(large: Database) -> None:
+    found = plan(large, estimates.list_measured())
+
+    (scan,) = scans(found, "jobs")
+    assert "ix_jobs_retention" in indexes(found)
+    assert scan["Actual Rows"] == estimates.RECENT_JOBS
 
 
 @pytest.mark.parametrize("name", BOUNDED)

