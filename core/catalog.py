@@ -119,6 +119,11 @@ class Model(BaseModel):
     choices: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="Values of other parameters that are chosen from a list, by parameter name."
     )
+    words: str = Field(
+        "",
+        description="Of a model with a closed vocabulary: the file of the words that it knows, relative to models_dir. "
+        "Other words of a prompt are named in a warning. Only for `diffusers_local`.",
+    )
     strength: Annotated[float, Gt(0), Le(1)] = Field(0.75, description="Default strength of edits.")
     max_images: Annotated[int, Ge(1), Le(64)] = Field(10, description="Maximum n of a job.")
     max_prompt_chars: Annotated[int, Ge(1)] = 4000

@@ -13,7 +13,7 @@ def _phrases(text: str) -> tuple[str, ...]:
     return tuple(phrase.strip() for phrase in text.split("/"))
 
 
-_ADJECTIVES: dict[Language, tuple[str, ...]] = {
+ADJECTIVES: dict[Language, tuple[str, ...]] = {
     "en": _phrases(
         """cute/lovely/adorable/happy/beautiful/fluffy/big/large/huge/funny/sleepy/old/young/shiny/magical/angry/smiling
         /friendly/brave/lonely/colorful/colourful/chubby/majestic/cool/fancy/wooden/golden/metallic/modern/vintage
@@ -24,7 +24,7 @@ _ADJECTIVES: dict[Language, tuple[str, ...]] = {
         /彩色的/胖胖的/雄伟的/酷酷的/现代的/复古的/卡通/聪明的/优雅的/神秘的/懒懒的/美丽的/开心的/萌萌的/奇怪的/大"""
     ),
 }
-_DOINGS: dict[Language, tuple[str, ...]] = {
+DOINGS: dict[Language, tuple[str, ...]] = {
     "en": _phrases(
         """sleeping/running/eating/jumping/wearing a hat/wearing sunglasses/with a big smile/dancing/playing with a ball
         /looking at the camera/looking at the sky/reading a book/walking/resting/having fun/waiting/driving
@@ -34,7 +34,7 @@ _DOINGS: dict[Language, tuple[str, ...]] = {
         """戴着帽子的/戴着眼镜的/正在睡觉的/奔跑的/跳舞的/吃东西的/看书的/看着天空的/散步的/休息的/玩球的"""
     ),
 }
-_STYLES: dict[Language, tuple[str, ...]] = {
+STYLES: dict[Language, tuple[str, ...]] = {
     "en": _phrases(
         """digital art/4k/flat illustration/cartoon style/emoji style/highly detailed/watercolor/oil painting/pixel art
         /vector art/minimalist/high quality/children's book illustration/photorealistic/studio lighting/trending
@@ -45,7 +45,7 @@ _STYLES: dict[Language, tuple[str, ...]] = {
         """插画/卡通风格/高清/水彩画/油画/像素风/扁平风格/简约/儿童插画/细节丰富/杰作/动漫风格/写实/矢量图/色彩鲜艳/柔和的光线"""
     ),
 }
-_FRAMES: dict[Language, tuple[str, ...]] = {
+FRAMES: dict[Language, tuple[str, ...]] = {
     "en": _phrases(
         """an image of/an illustration of/a drawing of/a photo of/draw/an image of/draw me/a painting of/please draw
         /generate an image of/i want to see/there is/cartoon of"""
@@ -57,19 +57,19 @@ _SYLLABLES = "去年今天时候因为所以如果已经开始可能知道问题
 
 
 def adjective(random: Random, language: Language) -> str:
-    return random.choice(_ADJECTIVES[language])
+    return random.choice(ADJECTIVES[language])
 
 
 def doing(random: Random, language: Language) -> str:
-    return random.choice(_DOINGS[language])
+    return random.choice(DOINGS[language])
 
 
 def style(random: Random, language: Language) -> str:
-    return random.choice(_STYLES[language])
+    return random.choice(STYLES[language])
 
 
 def frame(random: Random, language: Language) -> str:
-    return random.choice(_FRAMES[language]) + (" " if language == "en" else "")
+    return random.choice(FRAMES[language]) + (" " if language == "en" else "")
 
 
 def nonsense(random: Random, language: Language) -> str:

@@ -47,6 +47,10 @@ def test_the_scene_follows_the_prompt_in_english_and_chinese(bundled: Stack) -> 
     red, green, blue = colour(day, GROUND)
     assert green > red > blue
     assert min(colour(snow, GROUND)) > 180
+    unknown = bundled.submit("portrait of a woman, oil painting, 4k", model="unclip-mini", size="128x128", steps=2)
+    (warning,) = bundled.final(unknown["id"])["warnings"]
+    assert (warning["code"], warning["param"]) == ("unknown_words", "prompt")
+    assert "“portrait”, “woman”, “oil painting”, “4k”" in warning["message"]
 
 
 def test_a_seed_is_an_image_and_sizes_are_what_was_asked_for(bundled: Stack) -> None:

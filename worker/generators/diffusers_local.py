@@ -31,6 +31,7 @@ from worker.generators.sharing import may_share, sharing_key
 from worker.generators.source import digest, estimated_bytes, find, load_pipeline
 from worker.generators.truncation import truncation_notice
 from worker.generators.unclip.pipeline import UnclipPipeline
+from worker.generators.words import Words
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class DiffusersGenerator:
         self._pipe: Any = None
         self._operations: Operations | None = None
         self._receipt: dict[str, str] = {}
+        self._words = Words.load(settings.models_dir / model.words) if model.words else None
         self._threads = settings.torch_threads
 
     def load(self) -> None:
@@ -142,11 +144,16 @@ class DiffusersGenerator:
             return None
 
     def notices(self, request: ImageRequest) -> Sequence[Notice]:
-        """A notice for each prompt that the model does not read to the end; see `core.generation.Generator`."""
+        """Notices of a prompt that is not read to its end, and of words that the model does not know.
+
+        See `core.generation.Generator`.
+        """
         self.load()
         prompts = {"prompt": request.prompt, "negative_prompt": request.negative_prompt or ""}
         options = self._model.options
         notices = [truncation_notice(self._pipe, options, prompt, param) for param, prompt in prompts.items()]
+        if self._words is not None:
+            notices.append(self._words.notice(request.prompt, "prompt"))
         return [notice for notice in notices if notice is not None]
 
     def receipt(self) -> dict[str, str]:
