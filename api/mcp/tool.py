@@ -49,7 +49,8 @@ class Call:
         request = protocol.request
         if request is None:
             raise RuntimeError("a message without an HTTP request")
-        return cls(request.app.state.context, request.scope["caller"], request, protocol)
+        context: Context = request.app.state.context
+        return cls(context.at(request.scope["base_url"]), request.scope["caller"], request, protocol)
 
     @property
     def project_id(self) -> str:

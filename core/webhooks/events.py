@@ -5,10 +5,10 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from core.batches.schemas import TIMES, BatchError, BatchErrors, BatchObject, BatchUrls, RequestCounts
+from core.batches.schemas import TIMES, BatchError, BatchErrors, BatchObject, RequestCounts, batch_urls
 from core.event_types import EVENT_TYPES
 from core.parameters import ResolvedParameters
-from core.responses.job import JobError, JobObject, JobUrls
+from core.responses.job import JobError, JobObject, job_urls
 from core.status import BatchStatus, JobStatus
 
 SAMPLE_PARAMETERS = ResolvedParameters(size="256x256", steps=1, guidance_scale=1.0, seed=0)
@@ -38,8 +38,6 @@ def sample(event_id: str, event_type: str, now: datetime, base_url: str) -> Even
 
 
 def _sample_batch(status: BatchStatus, moment: int, base_url: str) -> BatchObject:
-    url = f"{base_url}/v1/batches/batch_test"
-    paths = ("cancel", "events", "images.zip", "manifest.csv")
     errors = BatchErrors(data=[BatchError(line=1, code="test", param=None, message="This is a test.")])
     return BatchObject(
         id="batch_test",
@@ -48,6 +46,7 @@ def _sample_batch(status: BatchStatus, moment: int, base_url: str) -> BatchObjec
         status=status,
         errors=errors if status is BatchStatus.FAILED else None,
         input_file_id="file_test",
+        input=None,
         completion_window="24h",
         output_file_id="file_test" if status is BatchStatus.COMPLETED else None,
         error_file_id=None,
@@ -60,12 +59,11 @@ def _sample_batch(status: BatchStatus, moment: int, base_url: str) -> BatchObjec
         parameters={},
         webhook=None,
         retried_from=None,
-        urls=BatchUrls(self=url, **{path.partition(".")[0]: f"{url}/{path}" for path in paths}),
+        urls=batch_urls("batch_test", base_url),
     )
 
 
 def _sample_job(status: JobStatus, moment: int, base_url: str) -> JobObject:
-    url = f"{base_url}/v1/jobs/job_test"
     return JobObject(
         **vars(SAMPLE_PARAMETERS),
         id="job_test",
@@ -88,5 +86,5 @@ def _sample_job(status: JobStatus, moment: int, base_url: str) -> JobObject:
         started_at=moment,
         finished_at=moment if status.is_final else None,
         expires_at=moment,
-        urls=JobUrls(self=url, cancel=f"{url}/cancel", events=f"{url}/events"),
+        urls=job_urls("job_test", base_url),
     )
