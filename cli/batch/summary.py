@@ -94,9 +94,11 @@ def format_input(summary: InputSummary | None) -> Iterator[str]:
     ]
     yield f"Input: {', '.join(filter(None, details))}."
     if summary["encoding_is_guess"]:
+        example = summary["example"]
+        text = "the prompts are" if example is None else "this text is"
         yield (
-            f"The encoding {summary['encoding']} is a guess: check whether this text is right, or save the file as "
-            f"UTF-8: {one_line(summary['example'] or '')}"
+            f"The encoding {summary['encoding']} is a guess: check whether {text} right, or save the file as UTF-8"
+            f"{'.' if example is None else f': {one_line(example)}'}"
         )
 
 

@@ -94,7 +94,8 @@ class _Reader:
         from core.batches.workbook import rows_of  # it takes 0.2 s to import, and few files need it
 
         self._summary.format = "xlsx"
-        yield from TableReader(self._options, self._summary, has_full_rows=False).lines(rows_of(file, self._summary))
+        rows = rows_of(file, self._summary, self._options.meanwhile)
+        yield from TableReader(self._options, self._summary, has_full_rows=False).lines(rows)
 
     def _text(self, file: IO[bytes]) -> Iterator[Line | LineError]:
         file.seek(0)

@@ -21,7 +21,7 @@ MAX_CELL_CHARS = 131_072
 
 _JSON_OBJECT = re.compile(rb"\s*\{\s*[\"}]")
 _JSON_LIST = re.compile(r"\s*\[\s*(\{|\])")
-_SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
+_SEPARATOR_LINE = re.compile(r"sep=([,;\t|:])\r?\n?", re.IGNORECASE)
 
 _TABLES = {".csv", ".tsv", ".tab", ".xlsx", ".xlsm"}
 _TEXTS = {".txt", ".text", ".md", ".prompts", ""}

@@ -26,6 +26,11 @@ class InputSummary:
     metadata_columns: list[str] = field(default_factory=list)
     header_errors: int = 0
 
-    def as_json(self) -> dict[str, Any] | None:
-        """The JSON of the database; None if nothing was read."""
-        return None if self.format is None else asdict(self)
+    def as_json(self, *, with_example: bool = True) -> dict[str, Any] | None:
+        """The JSON of the database; None if nothing was read.
+
+        with_example: False for a batch that has jobs, as the erasure of a job does not reach this text.
+        """
+        if self.format is None:
+            return None
+        return asdict(self) if with_example else asdict(self) | {"example": None}

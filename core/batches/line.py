@@ -1,6 +1,6 @@
 """A line of an input file, and the options for reading files."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,11 +17,19 @@ class Line:
     request: LineRequest
 
 
+def _do_nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """Options for reading a file."""
+    """Options for reading a file.
+
+    meanwhile: called from time to time before the first line, which may take seconds.
+    """
 
     endpoint: str
     shared_parameters: Mapping[str, Any] = field(default_factory=dict)
     max_bytes: int = 1_000_000  # of a line
     extra_columns: ExtraColumns = "refuse"
+    meanwhile: Callable[[], None] = _do_nothing

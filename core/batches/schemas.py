@@ -62,7 +62,10 @@ class InputFileSummary(BaseModel):
     encoding_is_guess: bool = Field(
         description="Whether the file names no encoding and is not UTF-8, so that it was guessed."
     )
-    example: str | None = Field(description="If the encoding is a guess: a text of the file, as it was read.")
+    example: str | None = Field(
+        description="If the encoding is a guess: a text of the file, as it was read. Null if the batch has jobs, which "
+        "show their prompts."
+    )
     separator: str | None = Field(description="Separator of the cells of CSV; null if there is one column.")
     sheet: str | None = Field(description="Name of the worksheet.")
     has_header: bool | None = Field(description="Whether a table has a header; null for other formats.")

@@ -7,7 +7,7 @@ nothing, before openpyxl reads it. defusedxml, which openpyxl uses where it is i
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, time
 from typing import IO, Any
 from xml.parsers import expat
@@ -59,15 +59,19 @@ class _TooLarge(Exception):
     """A bound is exceeded. The text says which."""
 
 
-def rows_of(file: IO[bytes], summary: InputSummary) -> Iterator[Row]:
-    """The rows of a worksheet: that named `prompts`, else the first that is not hidden. Raises EndOfReading."""
+def rows_of(file: IO[bytes], summary: InputSummary, meanwhile: Callable[[], None]) -> Iterator[Row]:
+    """The rows of a worksheet: that named `prompts`, else the first that is not hidden. Raises EndOfReading.
+
+    meanwhile: called from time to time before the first row.
+    """
     try:
-        _check(file)
+        scan = _Scan(meanwhile)
+        _check(file, scan)
         workbook = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
         try:
             sheet = _sheet(workbook)
             summary.sheet = sheet.title
-            yield from _rows(workbook, sheet)
+            yield from _rows(workbook, sheet, scan)
         finally:
             workbook.close()
     except _TooLarge as error:
@@ -83,9 +87,9 @@ def _sheet(workbook: Any) -> Any:
     return next((sheet for sheet in visible if sheet.title.strip().casefold() == SHEET), visible[0])
 
 
-def _rows(workbook: Any, sheet: Any) -> Iterator[Row]:
+def _rows(workbook: Any, sheet: Any, scan: "_Scan") -> Iterator[Row]:
     with workbook._archive.open(sheet._worksheet_path) as source:
-        without_value = _Scan().formulas_without_value(source)
+        without_value = scan.formulas_without_value(source)
     sheet.reset_dimensions()  # those in the file may be wrong
     for number, cells in enumerate(sheet.iter_rows(max_col=MAX_COLUMNS + 1), 1):
         if number > MAX_ROWS:
@@ -142,9 +146,8 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def _check(file: IO[bytes]) -> None:
+def _check(file: IO[bytes], scan: "_Scan") -> None:
     """Refuse a file that would take much memory or time. Raises _TooLarge, or one of _BROKEN."""
-    scan = _Scan()
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
         if len(members) > MAX_MEMBERS:
@@ -165,7 +168,8 @@ def _check(file: IO[bytes]) -> None:
 class _Scan:
     """Counts the elements of XML while it streams through. zipfile reads no more bytes than a member declares."""
 
-    def __init__(self) -> None:
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        self._meanwhile = meanwhile
         self._elements = 0
         self._strings = 0
         self._cells = 0
@@ -192,6 +196,7 @@ class _Scan:
         while chunk := source.read(CHUNK):
             parser.Parse(chunk, False)
             size += len(chunk)
+            self._meanwhile()
             if size - parser.CurrentByteIndex > MAX_TAG_BYTES:
                 raise _TooLarge("a tag of more than a megabyte")
         parser.Parse(b"", True)

@@ -56,7 +56,7 @@ def test_a_file_of_prompts_becomes_a_directory_of_images(
 
 
 def test_prompts_may_come_by_standard_input(terminal: Terminal) -> None:
-    arguments = ("batch", "-", "--input-format", "txt", "--out", "images", *SMALL)
+    arguments = ("batch", "-", "--out", "images", *SMALL)
 
     result = subprocess.run(
         command(*arguments),

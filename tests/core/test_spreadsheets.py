@@ -110,6 +110,11 @@ def test_excels_own_line_about_the_separator_is_understood() -> None:
     assert Reading("a.csv", b"\xef\xbb\xbfsep=;\r\nprompt;n\r\na, b;2\r\n").prompts == {2: "a, b"}
 
 
+def test_an_odd_line_about_the_separator_is_a_row() -> None:
+    assert Reading("a.csv", b'sep="\nprompt,n\na,2\n').errors[0][0] == 2
+    assert Reading("a.txt", b"sep=\x00\na cat\n").prompts[2] == "a cat"
+
+
 def test_decimal_commas_of_a_table_are_numbers() -> None:
     reading = Reading("a.csv", b"prompt;guidance_scale;postprocess.sharpen\na;7,5;0,5\n")
 

@@ -231,7 +231,7 @@ class BatchProcessor:
                 total=check.total,
                 model=check.model,
                 cost=check.cost,
-                summary=summary.as_json(),
+                summary=summary.as_json(with_example=False),
             )
             batch_rows = transaction.execute(accept)
             if not batch_rows:
@@ -251,7 +251,8 @@ class BatchProcessor:
             if not file_rows:
                 raise InvalidRequest(f"The file {batch.input_file_id!r} was deleted or has expired.")
             extra_columns = batch.input.get("extra_columns", "refuse")
-            options = ReadOptions(batch.endpoint, batch.parameters, max_line_bytes(self._settings), extra_columns)
+            max_bytes = max_line_bytes(self._settings)
+            options = ReadOptions(batch.endpoint, batch.parameters, max_bytes, extra_columns, lease.renew_if_due)
             # Most formats are spooled before the first line, so the lease is renewed during this too.
             chunks = lease.renew_during(self._storage.stream(file_rows[0].storage_key))
             return parse_lines(file_rows[0].filename, chunks, options, summary)
