@@ -1,14 +1,21 @@
 # All targets need python3 (3.11 or newer) and make. `make` alone lists them.
 
 PYTHON ?= python3
-# Index from which torch is installed instead of the default one. PyTorch's CPU index saves gigabytes on Linux without a GPU.
-TORCH_INDEX ?=
-# `make up QUIET=` shows what pip does.
-QUIET ?= -qq
+# Which build of torch: `cpu` or `cuda`. Empty: on Linux, `cuda` where there is an NVIDIA device, else `cpu`, which saves 5 GB.
+TORCH ?=
+NVIDIA_DEVICES := $(wildcard /dev/nvidiactl /dev/nvidia[0-9]*)
+# Where the CPU build comes from. If this index cannot be reached, torch comes from the default one.
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+$(if $(TORCH_INDEX),$(error TORCH_INDEX is now TORCH_CPU_INDEX, and `make up` chooses the build of torch itself (TORCH=cpu, TORCH=cuda)))
+# Options for pip: `make up QUIET=-qq` shows less of what it does.
+QUIET ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --no-input --disable-pip-version-check $(QUIET) -c constraints.txt
+
+# Whether a page answers within some seconds: pip itself would try for minutes.
+CAN_REACH := $(BIN)/python -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=10)' 2>/dev/null
 
 # Stamp files of what is installed. A stamp is out of date when a requirement changes; else a second run installs nothing.
 RUN := $(VENV)/.installed-run
@@ -20,7 +27,7 @@ TRAINING := $(VENV)/.installed-training
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo 'Variables: PYTHON=python3.12 (which Python), TORCH_INDEX=<url> (another index for torch alone), QUIET= (show pip).'
+	@echo 'Variables: PYTHON=python3.12 (which Python), TORCH=cpu|cuda (which build of torch), QUIET=-qq (a quiet pip).'
 
 up: $(RUN) ## install, start everything, say how to post the first prompt
 	@$(BIN)/safelight up
@@ -80,26 +87,41 @@ $(BIN)/pip:
 	  echo "Safelight needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1): name another, as in 'make up PYTHON=python3.12'." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "$(PYTHON) lacks its venv module: install it (Debian, Ubuntu: apt install python3-venv) and run make again." >&2; exit 1; }
-	@echo "Making $(VENV)/ and installing: the first time takes some minutes and about 2 GB of disk (8 GB with torch's CUDA build)."
+	@echo "Making $(VENV)/"
 	@$(PYTHON) -m venv $(VENV)
 
-# Only torch comes from TORCH_INDEX; its dependencies come with the next step, from the default index.
+# Only torch comes from another index; its dependencies come with the next step, from the default index. A torch of the
+# pinned version that is there already stays.
 $(VENV)/.installed-torch: constraints.txt | $(BIN)/pip
-	@echo "Installing torch ..."
-	@$(PIP) --no-deps $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@kind="$(TORCH)"; \
+	if [ -z "$$kind" ] && [ "$$(uname -s)" = Linux ]; then \
+	  if [ -n "$(NVIDIA_DEVICES)" ] || nvidia-smi -L >/dev/null 2>&1; then kind=cuda; else kind=cpu; fi; \
+	fi; \
+	case "$$kind" in \
+	  cpu) echo "Installing torch for the CPU (TORCH=cuda for NVIDIA devices): about 200 MB to download, then half a minute to unpack." ;; \
+	  cuda) echo "Installing torch for NVIDIA devices (TORCH=cpu for none): several GB to download, then minutes to unpack." ;; \
+	  '') echo "Installing torch" ;; \
+	  *) echo "TORCH is '$$kind': set it to cpu or cuda." >&2; exit 1 ;; \
+	esac; \
+	if [ "$$kind" = cpu ] && $(CAN_REACH) "$(TORCH_CPU_INDEX)/torch/" \
+	    && $(PIP) --no-deps --index-url "$(TORCH_CPU_INDEX)" torch; then :; \
+	else \
+	  if [ "$$kind" = cpu ]; then echo "Nothing came from $(TORCH_CPU_INDEX), so torch comes from the default index."; fi; \
+	  $(PIP) --no-deps torch; \
+	fi
 	@touch $@
 
-$(RUN): pyproject.toml constraints.txt | $(VENV)/.installed-torch
+$(RUN): pyproject.toml setup.py constraints.txt | $(VENV)/.installed-torch
 	@echo "Installing Safelight ..."
-	@$(PIP) -e '.[api,worker,openai,mcp,cli,embedded]'
+	@$(PIP) -e '.[all]'
 	@touch $@
 
-$(DEV): pyproject.toml constraints.txt | $(VENV)/.installed-torch
+$(DEV): pyproject.toml setup.py constraints.txt | $(VENV)/.installed-torch
 	@echo "Installing Safelight and the tools to work on it ..."
 	@$(PIP) -e '.[dev]'
 	@touch $@
 
-$(TRAINING): pyproject.toml constraints.txt | $(VENV)/.installed-torch
+$(TRAINING): pyproject.toml setup.py constraints.txt | $(VENV)/.installed-torch
 	@echo "Installing Safelight and what training needs ..."
 	@$(PIP) -e '.[dev,training]'
 	@touch $@
