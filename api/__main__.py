@@ -6,9 +6,9 @@ gc.disable()  # what imports create stays: to look for garbage among it takes a 
 
 from api.edge.server import run  # noqa: E402
 from core.permissions import make_private  # noqa: E402
-from core.settings import Settings  # noqa: E402
+from core.settings.environment import read_or_exit  # noqa: E402
 
 if __name__ == "__main__":
-    settings = Settings()
+    settings = read_or_exit()
     make_private(settings.data_dir)
     run(settings)

@@ -38,6 +38,7 @@ from api.webhooks import routes as webhooks
 from core import logs
 from core.permissions import make_private
 from core.settings import Settings
+from core.settings.environment import log_unknown
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         make_private(settings.data_dir)
+        log_unknown()
         if not settings.needs_key:
             log.warning(settings.access)
         if settings.lacks_public_url:

@@ -5,16 +5,21 @@ from typing import Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from api.context import Context
 from api.deps import AppContext
+from core import workers
+from core.db import DATABASE_ERROR
 from core.errors import StorageUnavailable
 
 router = APIRouter(tags=["health"])
 
 CHECK_TIMEOUT_SECONDS = 2.0
 NO_SECURITY: dict[str, Any] = {"security": []}
+
+
+QueueState = Literal["ok", "loading", "no_worker"]
 
 
 class Health(BaseModel):
@@ -24,10 +29,17 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """The state of each dependency. `degraded`: Redis is down; jobs still run, with some delay."""
+    """The state of each dependency, and of each queue.
+
+    `degraded`: requests are served, but Redis is down, so that jobs start with some delay, or a queue has no worker, so
+    that its jobs wait.
+    """
 
     status: Literal["ready", "degraded", "unready"]
     checks: dict[str, Literal["ok", "down"]]
+    queues: dict[str, QueueState] = Field(
+        description="Whether workers serve the queues of the models. `loading`: each of them loads its first model."
+    )
 
 
 @router.get("/healthz", summary="Liveness", response_model=Health, openapi_extra=NO_SECURITY)
@@ -45,19 +57,19 @@ async def healthz() -> Response:
 )
 async def readyz(context: AppContext) -> Response:
     """Check whether requests can be served, and which dependency is down."""
-    database, redis, storage = await asyncio.gather(
-        _check_database(context), context.listener.ping(), _check_storage(context)
+    database, redis, storage, queues = await asyncio.gather(
+        _check_database(context), context.listener.ping(), _check_storage(context), _check_queues(context)
     )
     status: Literal["ready", "degraded", "unready"] = "ready"
     if not (database and storage):
         status = "unready"
-    elif not redis:
+    elif not redis or "no_worker" in queues.values():
         status = "degraded"
     checks: dict[str, Literal["ok", "down"]] = {
         name: "ok" if is_up else "down"
         for name, is_up in (("database", database), ("redis", redis), ("storage", storage))
     }
-    body = Readiness(status=status, checks=checks)
+    body = Readiness(status=status, checks=checks, queues=queues)
     return JSONResponse(body.model_dump(), status_code=503 if status == "unready" else 200)
 
 
@@ -68,6 +80,17 @@ async def _check_database(context: Context) -> bool:
             return await context.database.is_ready()
     except TimeoutError:
         return False
+
+
+async def _check_queues(context: Context) -> dict[str, QueueState]:
+    """The state of each queue; nothing while the database does not answer."""
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+            rows = await context.database.execute(workers.count_by_queue())
+    except (TimeoutError, DATABASE_ERROR):
+        return {}
+    served: dict[str, QueueState] = {row.queue: "ok" if row.ready_workers else "loading" for row in rows}
+    return {queue: served.get(queue, "no_worker") for queue in context.catalog.queues}
 
 
 async def _check_storage(context: Context) -> bool:

@@ -1,38 +1,57 @@
-"""`safelight doctor`: checks each part of the installation and suggests a fix for each problem. Exit code 1 if any.
+"""`safelight doctor`: checks each part that a process needs and suggests a fix for each problem. Exit code 1 if any.
 
 The only thing it writes is one small object in the storage, which it deletes again.
 """
 
-import http.client
-import json
 import platform
-import shutil
-import subprocess
 import sys
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from cli.environment import explain_missing_files, reachable_host, read_catalog, read_settings, with_embedded_urls
+from cli.checks import CHECKS, Check, CheckFailed, Subject
+from cli.environment import list_available_queues, read_catalog, read_settings
 from cli.errors import CommandError
-from cli.panel import api_url
-from core.settings import Settings
-
-MIN_FREE_BYTES = 2_000_000_000
-"""With less, a day of images may fill the disk."""
+from core.settings.environment import list_unknown
 
 MIN_PYTHON = (3, 11)
-PROBE_TORCH = "import torch, diffusers; print(torch.__version__, 'cuda' if torch.cuda.is_available() else 'cpu')"
 
 
-class CheckFailed(Exception):
-    """A part does not work: the message is the problem, `remedy` is what to do."""
+class ServerProcess(StrEnum):
+    """A process of Safelight."""
 
-    def __init__(self, problem: str, remedy: str) -> None:
-        super().__init__(problem)
-        self.remedy = remedy
+    API = "api"
+    WORKER = "worker"
+    SWEEP = "sweep"
+    DELIVER = "deliver"
+
+
+PARTS: dict[ServerProcess | None, tuple[str, ...]] = {
+    None: tuple(CHECKS),
+    ServerProcess.API: ("models", "postgres", "redis", "storage", "api", "workers", "disk"),
+    ServerProcess.WORKER: ("models", "packages", "postgres", "redis", "storage", "disk"),
+    ServerProcess.SWEEP: ("models", "postgres", "redis", "storage", "disk"),
+    ServerProcess.DELIVER: ("postgres",),
+}
+"""What each process needs; None: all of them on this machine."""
+
+COMMANDS = {
+    ("safelight", "api"): ServerProcess.API,
+    ("safelight", "worker"): ServerProcess.WORKER,
+    ("safelight", "sweep"): ServerProcess.SWEEP,
+    ("safelight", "deliver"): ServerProcess.DELIVER,
+    ("-m", "api"): ServerProcess.API,
+    ("-m", "celery"): ServerProcess.WORKER,
+    ("-m", "worker.sweep"): ServerProcess.SWEEP,
+    ("-m", "worker.webhooks.deliver"): ServerProcess.DELIVER,
+}
+"""Two words of a command line that say which process it starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,29 +63,70 @@ class Finding:
     remedy: str = ""
 
 
-def doctor() -> None:
+def doctor(
+    process: Annotated[
+        ServerProcess | None,
+        typer.Argument(help="Check what this process needs. Default: the process of this container, or else all."),
+    ] = None,
+    queue: Annotated[list[str] | None, typer.Option(help="Queue of the worker that is checked; repeatable.")] = None,
+) -> None:
     """Check each part of the installation and suggest a fix for each problem."""
-    findings = list(_check_parts())
+    words = read_first_command()
+    process = process or find_process(words)
+    findings = list(_check_parts(process, tuple(queue or find_queues(words))))
     _print_findings(findings)
     if any(finding.remedy for finding in findings):
         raise typer.Exit(1)
 
 
-def _check_parts() -> Iterator[Finding]:
-    yield _run_check("python", lambda _: _check_python(), Settings.model_construct())
+def read_first_command(file: Path = Path("/proc/1/cmdline")) -> list[str]:
+    """The command line of process 1, which in a container is ours; empty if it cannot be read."""
+    try:
+        words = file.read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return []
+    return [word.rpartition("/")[2] for word in words]
+
+
+def find_process(words: Sequence[str]) -> ServerProcess | None:
+    """The process that a command line starts."""
+    return next((COMMANDS[pair] for pair in pairwise(words) if pair in COMMANDS), None)
+
+
+def find_queues(words: Sequence[str]) -> list[str]:
+    """The queues of a worker's command line."""
+    values = [value for option, value in pairwise(words) if option in ("-Q", "--queue")]
+    return [queue for value in values for queue in value.split(",")]
+
+
+def _check_parts(process: ServerProcess | None, queues: tuple[str, ...]) -> Iterator[Finding]:
+    yield _check_python()
     try:
         settings = read_settings()
     except CommandError as error:
         yield Finding("settings", "wrong", str(error))
         return
-    yield Finding("settings", f"data in {settings.data_dir}")
-    for part, check in CHECKS.items():
-        yield _run_check(part, check, settings)
+    unknown = list_unknown()
+    checked = f"what {process} needs" if process else "all parts"
+    yield Finding("settings", f"data in {settings.data_dir}; checking {checked}", " ".join(unknown))
+    subject = Subject(settings)
+    if process in (None, ServerProcess.WORKER):
+        with suppress(CommandError):  # the check of the models says what is wrong with the catalogue
+            subject = Subject(settings, queues or _local_queues(subject))
+    for part in PARTS[process]:
+        yield _run_check(part, CHECKS[part], subject)
 
 
-def _run_check(part: str, check: Callable[[Settings], str], settings: Settings) -> Finding:
+def _local_queues(subject: Subject) -> tuple[str, ...]:
+    """The queues that workers of this machine serve by default: those of local models, and of providers with a key."""
+    catalog = read_catalog(subject.settings)
+    available = list_available_queues(catalog, subject.settings)
+    return tuple(queue for queue in catalog.queues if queue in available or not catalog.is_remote(queue))
+
+
+def _run_check(part: str, check: Check, subject: Subject) -> Finding:
     try:
-        return Finding(part, check(settings))
+        return Finding(part, check(subject))
     except CheckFailed as failure:
         return Finding(part, str(failure), failure.remedy)
     except CommandError as error:
@@ -92,121 +152,6 @@ def _print_findings(findings: list[Finding]) -> None:
     Console().print(table)
 
 
-def _check_python() -> str:
-    if sys.version_info < MIN_PYTHON:
-        raise CheckFailed(platform.python_version(), "Install Python 3.11 or newer.")
-    return platform.python_version()
-
-
-def _check_models(settings: Settings) -> str:
-    catalog = read_catalog(settings)
-    for model in catalog.models:
-        if reason := explain_missing_files(model, settings):
-            raise CheckFailed(f"{model.id} is incomplete", reason)
-    return f"{', '.join(model.id for model in catalog.models)}; the default is {catalog.default}"
-
-
-def _check_torch(_: Settings) -> str:
-    probe = subprocess.run([sys.executable, "-c", PROBE_TORCH], capture_output=True, text=True, check=False)  # noqa: S603 - our own line
-    if probe.returncode:
-        reason = (probe.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise CheckFailed(reason, "pip install 'safelight[worker]'; without it, only remote and fake models work here.")
-    version, device = probe.stdout.split()[-2:]
-    return f"torch {version} on {device}"
-
-
-def _check_postgres(settings: Settings) -> str:
-    from cli.database import get_revision, open_database
-    from core.revision import get_server_version
-    from migrations import newest
-
-    settings = with_embedded_urls(settings)
-    try:
-        with open_database(settings) as database:
-            (version,) = database.execute(get_server_version())
-            revision = get_revision(database)
-    except CommandError as error:
-        raise CheckFailed(
-            str(error), "Start `safelight up`, or check SAFELIGHT_DATABASE_URL and the database server."
-        ) from None
-    if int(version.partition(".")[0]) < 15:
-        raise CheckFailed(f"Postgres {version}", "Upgrade the server to Postgres 15 or newer.")
-    if revision != newest():
-        raise CheckFailed(f"tables at revision {revision}, this version needs {newest()}", "Run `safelight migrate`.")
-    return f"Postgres {version}, tables at revision {revision}"
-
-
-def _check_redis(settings: Settings) -> str:
-    import redis
-    import redis.sentinel
-
-    from core.redis.connection import connect
-
-    try:
-        with connect(with_embedded_urls(settings), seconds=3) as client:
-            info = client.info()
-    except redis.sentinel.MasterNotFoundError:  # its message shows every option of each Sentinel's client
-        reason = "no Sentinel answers with the address of the master"
-        raise CheckFailed(reason, "Check the hosts and `master_name` in SAFELIGHT_REDIS_URL.") from None
-    except (redis.RedisError, ValueError, OSError) as error:
-        raise CheckFailed(str(error), "Start `safelight up`, or check SAFELIGHT_REDIS_URL and the server.") from None
-    if (policy := info.get("maxmemory_policy")) != "noeviction":
-        raise CheckFailed(f"maxmemory-policy is {policy}", "Set it to noeviction, or notifications may be dropped.")
-    return f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
-
-
-def _check_storage(settings: Settings) -> str:
-    from core.errors import SafelightError, first_line
-    from core.storage import Storage
-
-    url = settings.storage_url or f"file://{settings.data_dir / 'images'}"
-    key, content = f"doctor/{uuid.uuid4().hex}", b"safelight"
-    try:
-        storage = Storage(settings)
-        storage.put(key, content, "text/plain")
-        is_intact = storage.get(key) == content
-        storage.delete([key])
-    except (SafelightError, OSError, ValueError) as error:
-        reason = first_line(error.__cause__ or error)
-        raise CheckFailed(f"{url}: {reason}", "Check SAFELIGHT_STORAGE_URL, its credentials and permissions.") from None
-    if not is_intact:
-        raise CheckFailed(f"{url} returns other content than was written", "Use another storage.")
-    return f"{url}: write, read and delete work"
-
-
-def _check_api(settings: Settings) -> str:
-    connection = http.client.HTTPConnection(reachable_host(settings), settings.port, timeout=5)
-    try:
-        connection.request("GET", "/readyz")
-        body = json.loads(connection.getresponse().read())
-        down = [name for name, state in body["checks"].items() if state != "ok"]
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckFailed(
-            f"{api_url(settings)} does not answer as Safelight: {error}",
-            "Start `safelight up` or `safelight api`, or set SAFELIGHT_PORT to its port.",
-        ) from None
-    finally:
-        connection.close()
-    if down:
-        raise CheckFailed(f"{body['status']}: {', '.join(down)} down", "See the parts above and the API's log.")
-    return f"{api_url(settings)} is {body['status']}"
-
-
-def _check_disk(settings: Settings) -> str:
-    folder = next(path for path in (settings.data_dir, *settings.data_dir.parents) if path.exists())
-    free = shutil.disk_usage(folder).free
-    detail = f"{free / 1e9:.1f} GB free in {folder}"
-    if free < MIN_FREE_BYTES:
-        raise CheckFailed(detail, "Free some space, shorten SAFELIGHT_RETENTION, or set SAFELIGHT_DATA_DIR.")
-    return detail
-
-
-CHECKS: dict[str, Callable[[Settings], str]] = {
-    "models": _check_models,
-    "torch": _check_torch,
-    "postgres": _check_postgres,
-    "redis": _check_redis,
-    "storage": _check_storage,
-    "api": _check_api,
-    "disk": _check_disk,
-}
+def _check_python() -> Finding:
+    remedy = "Install Python 3.11 or newer." if sys.version_info < MIN_PYTHON else ""
+    return Finding("python", platform.python_version(), remedy)

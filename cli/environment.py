@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from cli.errors import CommandError
 from core.catalog import Catalog, CatalogError, Model, load_catalog
 from core.settings import Settings
+from core.settings.environment import SettingsError, read
 
 ROOT = Path(__file__).parent.parent
 """Where our packages are. Servers run there, so that a folder `api` in the user's directory is never imported."""
@@ -21,13 +20,9 @@ ROOT = Path(__file__).parent.parent
 def read_settings() -> Settings:
     """The settings, with absolute paths. Raises CommandError that names the wrong variable."""
     try:
-        settings = Settings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "_".join(str(part) for part in first["loc"]).upper()
-        reason = first["msg"].removeprefix("Value error, ")
-        subject = f"The setting SAFELIGHT_{name} is wrong" if name else "The settings are wrong"
-        raise CommandError(f"{subject}: {reason}.") from None
+        settings = read()
+    except SettingsError as error:
+        raise CommandError(str(error)) from None
     paths = {"data_dir": settings.data_dir, "models_dir": settings.models_dir, "catalog": settings.catalog_path}
     return settings.model_copy(update={name: path.absolute() for name, path in paths.items()})
 
@@ -40,6 +35,14 @@ def read_catalog(settings: Settings) -> Catalog:
         raise CommandError(str(error)) from None
     except OSError as error:
         raise CommandError(f"The catalogue {settings.catalog_path} cannot be read: {error.strerror}.") from None
+
+
+def read_available_catalog(settings: Settings) -> Catalog:
+    """The catalogue, without the models whose setting is missing. Raises CommandError if the default is one."""
+    try:
+        return read_catalog(settings).available(settings)
+    except CatalogError as error:
+        raise CommandError(str(error)) from None
 
 
 def has_torch() -> bool:
@@ -80,17 +83,31 @@ def with_embedded_urls(settings: Settings) -> Settings:
 
     Raises CommandError if there are no embedded servers.
     """
-    urls = {"redis_url": settings.redis_url}
-    if settings.database_url is None:
+    return with_embedded_redis(with_embedded_database(settings))
+
+
+def with_embedded_database(settings: Settings) -> Settings:
+    """The settings, with the URLs of the embedded Postgres if none is set. Raises CommandError if there is none."""
+    if settings.database_url is not None:
+        return settings
+    urls = {
+        name: _embedded_url(
+            settings, "postgres", f"postgresql://{role}:{{password}}@127.0.0.1:{{port}}/safelight", file
+        )
         for name, role, file in (
             ("database_url", "safelight_app", "app_password"),
             ("migrations_database_url", "safelight", "password"),
-        ):
-            pattern = f"postgresql://{role}:{{password}}@127.0.0.1:{{port}}/safelight"
-            urls[name] = _embedded_url(settings, "postgres", pattern, file)
-    if settings.redis_url is None:
-        urls["redis_url"] = _embedded_url(settings, "valkey", "redis://:{password}@127.0.0.1:{port}", "password")
+        )
+    }
     return settings.model_copy(update=urls)
+
+
+def with_embedded_redis(settings: Settings) -> Settings:
+    """The settings, with the URL of the embedded Valkey if none is set. Raises CommandError if there is none."""
+    if settings.redis_url is not None:
+        return settings
+    url = _embedded_url(settings, "valkey", "redis://:{password}@127.0.0.1:{port}", "password")
+    return settings.model_copy(update={"redis_url": url})
 
 
 def _embedded_url(settings: Settings, name: str, pattern: str, file: str) -> str:

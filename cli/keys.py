@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -127,10 +128,17 @@ def _audit_cells(row: AuditRow) -> tuple[str, ...]:
     return (f"{row.created_at:%Y-%m-%d %H:%M:%S}", row.type, row.api_key_id or row.actor, row.subject_id or "", details)
 
 
-def create_first_key(database: Database) -> str | None:
-    """Create a key for the default project if there is no valid key; returns the new key."""
+def create_first_key(database: Database, file: Path) -> str | None:
+    """Create a key for the default project if there is no valid key; returns the new key.
+
+    It is stored in a private file until the caller has shown it and deletes the file: an interruption loses no key.
+    """
+    if file.exists() and database.execute(keys.list_valid([keys.hash_key(file.read_text())])):
+        return file.read_text()
     if any(row.is_valid for row in database.execute(keys.list_keys())):
         return None
     key = keys.new_key()
+    file.touch(mode=0o600)
+    file.write_text(key)
     _add(database, key, DEFAULT_PROJECT, "first")
     return key

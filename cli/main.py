@@ -71,8 +71,10 @@ def _load(name: str) -> Any:
     try:
         command = getattr(import_module(module), attribute)
     except ModuleNotFoundError as error:
+        from cli.packages import install_command
+
         raise CommandError(
-            f"`safelight {name}` needs the package {error.name}: pip install 'safelight[api,cli,embedded]'."
+            f"`safelight {name}` needs the package {error.name}: {install_command('api', 'cli', 'embedded')}"
         ) from error
     if isinstance(command, typer.Typer):
         return typer.main.get_command(command)

@@ -24,6 +24,7 @@ from core.tables import (
     jobs,
     webhook_deliveries,
     webhook_endpoints,
+    workers,
 )
 
 MAX_POSITION = 1000
@@ -60,8 +61,14 @@ def _position(job: sa.FromClause) -> sa.ColumnElement[int]:
     return sa.case((in_status(JobStatus.QUEUED, of=job), count))
 
 
+def _has_worker(job: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Whether a worker serves the queue of a queued job."""
+    server = sa.select(sa.literal(1)).where(job.c.queue == sa.any_(workers.c.queues), workers.c.expires_at > NOW)
+    return sa.case((in_status(JobStatus.QUEUED, of=job), server.correlate(job).exists()))
+
+
 def get_job(project_id: str, job_id: str) -> Statement[JobRow]:
-    """One job with its images and its queue position."""
+    """One job with its images, its queue position, and whether a worker serves its queue."""
     return Statement(_JOB.params(wanted_id=job_id, wanted_project=project_id), JobRow)
 
 
@@ -222,7 +229,12 @@ def _is_any_of(column: sa.ColumnElement[str], values: Collection[str]) -> sa.Col
     return column == sa.any_(sa.literal(list(values), ARRAY(sa.Text)))
 
 
-_SELECT_JOB = sa.select(*JOB_COLUMNS, images_of(jobs.c.id).label("images"), _position(jobs).label("queue_position"))
+_SELECT_JOB = sa.select(
+    *JOB_COLUMNS,
+    images_of(jobs.c.id).label("images"),
+    _position(jobs).label("queue_position"),
+    _has_worker(jobs).label("has_worker"),
+)
 _JOB = _SELECT_JOB.where(
     jobs.c.id == sa.bindparam("wanted_id", type_=sa.Text),
     jobs.c.project_id == sa.bindparam("wanted_project", type_=sa.Text),

@@ -36,7 +36,7 @@ class ImageJson(TypedDict):
 
 @dataclass(slots=True)
 class JobRow:
-    """A job. `images` and `queue_position` come with `core.queries`, not with the verbs."""
+    """A job. `images`, `queue_position` and `has_worker` come with `core.queries`, not with the verbs."""
 
     id: str
     project_id: str
@@ -86,6 +86,7 @@ class JobRow:
     finished_at: datetime | None
     images: Sequence[ImageJson] = ()
     queue_position: int | None = None
+    has_worker: bool | None = None  # whether a worker serves its queue; None: it is not queued
 
     @property
     def requested_priority(self) -> int:
@@ -186,6 +187,15 @@ class QueueStatsRow:
     queued: int
     in_progress: int
     device_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class QueueWorkersRow:
+    """How many workers serve a queue, and how many of them have loaded their first model."""
+
+    queue: str
+    workers: int
+    ready_workers: int
 
 
 @dataclass(slots=True)

@@ -172,7 +172,7 @@ async def fetch(
     else:
         row = await job_row(context, project_id, job_id)
     step = await context.listener.step(job_id) if row.status == JobStatus.IN_PROGRESS else None
-    etag = f'"{row.version}-{step["step"] if step else 0}-{row.queue_position or 0}"'
+    etag = f'"{row.version}-{step["step"] if step else 0}-{row.queue_position or 0}-{row.has_worker or 0:d}"'
     if if_none_match == etag:
         return Response(status_code=304, headers={"etag": etag})
     return answer(render(context, row, step), headers={"etag": etag, "cache-control": "no-cache"})

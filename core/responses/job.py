@@ -226,8 +226,16 @@ def seconds(moment: datetime | None) -> int | None:
 
 _JOB_FIELDS = (
     "id", "status", "operation", "model", "prompt", "n", "metadata", "attempts", "queue_position",
-    "retried_from", "api_key_id", "warnings", "moderation", "batch_id", "batch_index", "custom_id",
+    "retried_from", "api_key_id", "moderation", "batch_id", "batch_index", "custom_id",
 )  # fmt: skip
+
+
+_NO_WORKER = {
+    "code": "no_worker",
+    "message": "No worker that can run this job is active now. The job waits for one until it expires.",
+    "param": None,
+}
+"""A warning that is not stored: it holds only while the job is queued."""
 
 
 def job_object(row: JobRow, base_url: str, sign: SignUrl, step: Step | None = None) -> JobObject:
@@ -236,6 +244,7 @@ def job_object(row: JobRow, base_url: str, sign: SignUrl, step: Step | None = No
     return JobObject(
         **vars(row.parameters),
         **{name: getattr(row, name) for name in _JOB_FIELDS},
+        **{"warnings": row.warnings if row.has_worker is not False else [*row.warnings, _NO_WORKER]},
         priority=row.requested_priority,
         image=_image(row.inputs.get("image")),
         reference_images=[JobInput(file_id=row.inputs[role]) for role in REFERENCE_ROLES if role in row.inputs],

@@ -29,6 +29,7 @@ from core.tables.projects import DEFAULT_PROJECT, api_keys, projects
 from core.tables.provider_calls import provider_calls
 from core.tables.usage import limit_use, limits, usage_buckets, usage_entries
 from core.tables.webhooks import webhook_attempts, webhook_deliveries, webhook_endpoints
+from core.tables.workers import workers
 
 KEYS = {
     column.name: column.key for table in metadata.tables.values() for column in table.c if column.name != column.key
@@ -70,4 +71,5 @@ __all__ = [
     "webhook_attempts",
     "webhook_deliveries",
     "webhook_endpoints",
+    "workers",
 ]

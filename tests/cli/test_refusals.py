@@ -57,7 +57,7 @@ def test_a_worker_for_openai_needs_a_key(terminal: Terminal) -> None:
     )
     environment = {"SAFELIGHT_DATABASE_URL": "postgresql://127.0.0.1:9/x", "SAFELIGHT_REDIS_URL": "redis://127.0.0.1:9"}
     message = terminal.refusal("worker", "--queue", "q", SAFELIGHT_CATALOG=str(catalog), **environment)
-    assert message == "The models of q need SAFELIGHT_OPENAI_API_KEY and `pip install 'safelight[openai]'`."
+    assert message == "The models of q need SAFELIGHT_OPENAI_API_KEY and the packages of `pip install 'openai>=3.54'`."
 
 
 def test_a_wrong_setting_is_named(terminal: Terminal) -> None:

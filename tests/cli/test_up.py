@@ -17,12 +17,17 @@ import psycopg
 import pytest
 import redis
 
+from cli.checks import CHECKS
+from cli.keys import create_first_key
 from cli.local.embedded import APPLICATION_ROLE, EmbeddedPostgres, EmbeddedValkey, free_port
+from core import keys
+from core.db import Database
 from tests.cli.terminal import Terminal, final_job
 from tests.processes import Process
 from tests.waiting import PATIENCE, until
 
 PNG = b"\x89PNG\r\n"
+LAST_CURL_LINE = '|| echo "No image yet: repeat from the second curl on"'
 LAST_LINE = "print(image.data[0].url)"
 
 
@@ -60,12 +65,16 @@ def test_it_is_ready_when_it_says_so(up: Process, terminal: Terminal) -> None:
     assert f"Safelight is ready at {terminal.url} (" in up.output()
     assert f"{terminal.url}/docs" in up.output()
     answer = httpx.get(f"{terminal.url}/readyz")
-    assert answer.json() == {"status": "ready", "checks": {"database": "ok", "redis": "ok", "storage": "ok"}}
+    assert answer.json() == {
+        "status": "ready",
+        "checks": {"database": "ok", "redis": "ok", "storage": "ok"},
+        "queues": {"local": "ok"},
+    }
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the lines are for curl")
 def test_its_curl_lines_end_in_an_image(up: Process, directory: Path) -> None:
-    subprocess.run(["sh", "-c", lines(up, "job=$(curl", "cat.png")], cwd=directory, check=True, timeout=PATIENCE)
+    subprocess.run(["sh", "-c", lines(up, "job=$(curl", LAST_CURL_LINE)], cwd=directory, check=True, timeout=PATIENCE)
     assert (directory / "cat.png").read_bytes().startswith(PNG)
 
 
@@ -80,8 +89,7 @@ def test_the_doctor_finds_everything_well(up: Process, terminal: Terminal) -> No
     result = terminal.run("doctor")
     assert result.returncode == 0, result.stdout
     assert [line.split()[:2] for line in result.stdout.splitlines()] == [
-        ["ok", part]
-        for part in ("python", "settings", "models", "torch", "postgres", "redis", "storage", "api", "disk")
+        ["ok", part] for part in ("python", "settings", *CHECKS)
     ]
 
 
@@ -161,6 +169,7 @@ def test_a_kill_takes_every_server_with_it(terminal: Terminal) -> None:
     with terminal.start("up", SAFELIGHT_AUTH="on") as process:
         process.until_says(LAST_LINE)
         key = next(word for word in process.output().split() if word.startswith("sl_"))
+        until(lambda: not (terminal.data_dir / "first_key").exists())  # it was shown
         with httpx.Client(base_url=terminal.url) as client:
             assert client.get("/v1/jobs").status_code == 401
             assert client.get("/v1/jobs", headers={"authorization": f"Bearer {key}"}).status_code == 200
@@ -191,7 +200,29 @@ def test_without_a_worker_jobs_wait_and_a_worker_of_its_own_draws_them(terminal:
         process.until_says(LAST_LINE)
         assert not [child for child in family(process) if "celery" in child.cmdline()]
         job = httpx.post(f"{terminal.url}/v1/jobs", json={"prompt": "a cat"}).json()
+        result = terminal.run("doctor", "api", SAFELIGHT_PROT="1")
+        assert result.returncode == 1
+        assert "SAFELIGHT_PROT is no setting and is ignored: did you mean SAFELIGHT_PORT?" in result.stdout
+        failures = [line.split() for line in result.stdout.splitlines() if line.startswith("FAIL")]
+        assert [words[1] for words in failures] == ["settings", "workers"]
         with terminal.start("worker", "--queue", "local", "--concurrency", "2"):
             assert final_job(job["urls"]["self"])["status"] == "completed"
         process.signal(signal.SIGTERM)
         assert process.wait() == 0
+
+
+def test_the_first_key_is_offered_again_until_it_was_shown(database: Database, tmp_path: Path) -> None:
+    file = tmp_path / "first_key"
+    key = create_first_key(database, file)
+    again = create_first_key(database, file)  # after a Ctrl-C before the panel
+    mode = file.stat().st_mode
+    file.unlink()
+
+    assert key is not None
+    assert again == key
+    assert stat.S_IMODE(mode) == 0o600
+    assert create_first_key(database, file) is None
+    (row,) = database.execute(keys.list_keys())
+    database.execute(keys.revoke(row.id))
+    file.write_text(key)
+    assert create_first_key(database, file) not in (None, key)

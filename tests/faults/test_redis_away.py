@@ -49,6 +49,7 @@ def test_jobs_flow_while_redis_is_dead_and_after_it_is_back(stack: Stack, notifi
     assert stack.client.get("/readyz").json() == {
         "status": "degraded",
         "checks": {"database": "ok", "redis": "down", "storage": "ok"},
+        "queues": {"local": "ok", "nobody": "no_worker"},
     }
 
     during = [stack.submit(str(number)) for number in range(3)]

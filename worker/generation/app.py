@@ -17,14 +17,15 @@ from core.errors import first_line
 from core.permissions import make_private
 from core.redis.connection import celery_options
 from core.redis.notifier import KEY_PREFIX
-from core.settings import Settings
+from core.settings.environment import log_unknown, read_or_exit
 from worker.generation import microbatch
 from worker.generation.context import Context, worker_name
+from worker.generation.presence import Presence
 from worker.moderation.moderator import Moderator
 
 log = logging.getLogger(__name__)
 
-settings = Settings()
+settings = read_or_exit()
 moderator = Moderator.open(settings)
 """Opened at import: a word list or a hook that cannot be used ends the worker at its start."""
 
@@ -62,6 +63,9 @@ context: Context | None = None
 poller: threading.Thread | None = None
 """Polls the database, once the worker is ready."""
 
+presence: Presence | None = None
+"""Tells the others about this worker, once it is ready."""
+
 
 def get_context() -> Context:
     """The context of this worker."""
@@ -76,6 +80,7 @@ def _set_up_process(instance: Any, **_: Any) -> None:
     """Before Celery's first line. It prints its banner as text, whatever the format of the log."""
     make_private(settings.data_dir)
     logs.install(settings, worker=worker_name())
+    log_unknown()
     instance.quiet = instance.quiet or settings.log_format == "json"
 
 
@@ -86,10 +91,12 @@ def _leave_logging(**_: Any) -> None:
 
 @signals.worker_ready.connect
 def _start_poller(sender: Any, **_: Any) -> None:
-    global poller
+    global poller, presence
     queues = list(sender.app.amqp.queues.consume_from)
     poller = threading.Thread(target=poll_database, args=(get_context(), queues), name="poller", daemon=True)
     poller.start()
+    presence = Presence(get_context(), queues)
+    presence.start()
     log.info("worker %s serves %s", get_context().name, ", ".join(queues))
 
 
@@ -103,6 +110,8 @@ def _join_poller(sender: Any, **_: Any) -> None:
     """Wait for the poller's micro-batch, as Celery waits for those of its own threads. Set the exit code."""
     if poller is not None:
         poller.join()
+    if presence is not None:
+        presence.join()
     if context is not None and context.exit_code:
         sender.exitcode = context.exit_code
 

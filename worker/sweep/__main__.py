@@ -7,7 +7,7 @@ import threading
 
 from core import logs
 from core.permissions import make_private
-from core.settings import Settings
+from core.settings.environment import log_unknown, read_or_exit
 from worker.batches.processor import BatchProcessor
 from worker.sweep.cleanup import Cleanup
 from worker.sweep.erase import Eraser
@@ -21,9 +21,10 @@ GRACE_SECONDS = 5.0
 
 def main() -> None:
     """Sweep until SIGTERM or SIGINT."""
-    settings = Settings()
+    settings = read_or_exit()
     make_private(settings.data_dir)
     logs.install(settings)
+    log_unknown()
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # threads inherit it, so only sigwait takes them
     stop = threading.Event()

@@ -26,6 +26,7 @@ from core.permissions import make_private
 from core.responses.job import JobObject, job_object
 from core.retry_after import parse_retry_after
 from core.settings import Settings
+from core.settings.environment import log_unknown, read_or_exit
 from core.storage import Storage
 from core.webhook_rows import ClaimedDelivery
 from core.webhooks.events import Event
@@ -220,9 +221,10 @@ def _printable(body: bytes) -> str:
 
 def main() -> None:
     """Deliver until SIGTERM or SIGINT."""
-    settings = Settings()
+    settings = read_or_exit()
     make_private(settings.data_dir)
     logs.install(settings)
+    log_unknown()
     deliverer = Deliverer(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: deliverer.stop())

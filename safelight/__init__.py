@@ -1,0 +1,1 @@
+"""The only package of ours in site-packages: a wheel has all others below it (decision 22)."""

@@ -1,0 +1,81 @@
+"""Tells the others that this worker runs: its queues, and whether its first model is loaded.
+
+Every `heartbeat` it renews its row in `workers`, which is valid as long as a lease. So `/readyz`, `safelight doctor`
+and queued jobs can say that no worker serves a queue.
+"""
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from core import workers
+from core.catalog import Model
+from core.db import DATABASE_ERROR, Database
+from core.errors import first_line
+from worker.generation.context import Context
+
+log = logging.getLogger(__name__)
+
+
+WITHDRAW_SECONDS = 5.0
+"""How long a worker that ends waits for the database."""
+
+
+class Presence:
+    """The threads that announce a worker and load its first model."""
+
+    def __init__(self, context: Context, queues: Sequence[str]) -> None:
+        self._context = context
+        self._queues = queues
+        self._is_ready = False
+        # Under a name of its own: the health check takes a worker for dead that no longer uses its own connections.
+        self._database = Database(context.settings, name="safelight-presence")
+        self._announcer = threading.Thread(target=self._run, name="presence", daemon=True)
+        # Not waited for at the end: a model may come from a hub for minutes.
+        self._loader = threading.Thread(target=self._load, name="loader", daemon=True)
+
+    def start(self) -> None:
+        """Announce the worker until its drain begins, and load its first model."""
+        self._announcer.start()
+        self._loader.start()
+
+    def join(self) -> None:
+        """Wait until the worker is withdrawn, or until the database has not answered for some seconds."""
+        self._announcer.join(WITHDRAW_SECONDS)
+        self._database.close()
+
+    def _run(self) -> None:
+        while True:
+            self._announce()
+            if self._context.drain.wait(self._context.settings.heartbeat.total_seconds()):
+                break
+        try:
+            self._database.execute(workers.withdraw(self._context.name))
+        except DATABASE_ERROR:
+            log.warning("this worker could not be withdrawn; its row will expire")
+
+    def _announce(self) -> None:
+        length = self._context.settings.lease
+        statement = workers.announce(self._context.name, self._queues, is_ready=self._is_ready, length=length)
+        try:
+            self._database.execute(statement)
+        except DATABASE_ERROR as error:
+            log.warning("this worker could not be announced: %s", first_line(error))
+
+    def _load(self) -> None:
+        model = _first_model(self._context, self._queues)
+        if model is not None:
+            try:
+                with self._context.device:
+                    self._context.models.get(model)
+            except Exception as error:  # whatever it was, a job that needs the model reports it
+                log.warning("the model %s is not loaded: %s", model.id, first_line(error))
+        self._is_ready = True
+        if not self._context.drain.has_begun:
+            self._announce()
+
+
+def _first_model(context: Context, queues: Sequence[str]) -> Model | None:
+    """The model to load at the start: the default, or else the first of these queues; None if a provider has all."""
+    models = [model for model in context.catalog.models if model.queue in queues and not model.is_remote]
+    return next((model for model in models if model.id == context.catalog.default), models[0] if models else None)
