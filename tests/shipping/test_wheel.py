@@ -18,7 +18,7 @@ from tests.stack import Stack, free_port
 from tests.waiting import PATIENCE
 
 BUILD = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
-SOURCES = ("safelight", "api", "cli", "clients/python", "core", "migrations", "models", "worker", "training", "tests/cli")
+SOURCES = ("safelight", "api", "cli", "clients/python", "core", "migrations", "models", "training", "worker")
 FILES = ("setup.py", "pyproject.toml", "README.md", "LICENSE")
 DATA = (
     "models/catalog.toml",
