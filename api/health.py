@@ -89,8 +89,8 @@ async def _check_queues(context: Context) -> dict[str, QueueState]:
             rows = await context.database.execute(workers.count_by_queue())
     except (TimeoutError, DATABASE_ERROR):
         return {}
-    served: dict[str, QueueState] = {row.queue: "ok" if row.ready_workers else "loading" for row in rows}
-    return {queue: served.get(queue, "no_worker") for queue in context.catalog.queues}
+    states: dict[str, QueueState] = {row.queue: "ok" if row.ready_workers else "loading" for row in rows}
+    return {queue: states.get(queue, "no_worker") for queue in context.catalog.queues}
 
 
 async def _check_storage(context: Context) -> bool:

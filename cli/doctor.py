@@ -107,8 +107,8 @@ def _check_parts(process: ServerProcess | None, queues: tuple[str, ...]) -> Iter
         yield Finding("settings", "wrong", str(error))
         return
     unknown = list_unknown()
-    checked = f"what {process} needs" if process else "all parts"
-    yield Finding("settings", f"data in {settings.data_dir}; checking {checked}", " ".join(unknown))
+    scope = f"what {process} needs" if process else "all parts"
+    yield Finding("settings", f"data in {settings.data_dir}; checking {scope}", " ".join(unknown))
     subject = Subject(settings)
     if process in (None, ServerProcess.WORKER):
         with suppress(CommandError):  # the check of the models says what is wrong with the catalogue

@@ -37,10 +37,10 @@ def withdraw_host(host: str) -> sa.Executable:
 
 def count_by_queue() -> Statement[QueueWorkersRow]:
     """The number of workers of each queue that has any."""
-    served = sa.select(sa.func.unnest(workers.c.queues).label("queue"), workers.c.is_ready).where(
+    server = sa.select(sa.func.unnest(workers.c.queues).label("queue"), workers.c.is_ready).where(
         workers.c.expires_at > NOW
     )
-    rows = served.subquery("served")
+    rows = server.subquery("server")
     return Statement(
         sa.select(
             rows.c.queue,
