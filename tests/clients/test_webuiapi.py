@@ -16,7 +16,7 @@ from core import keys
 from core.scopes import Scope
 from core.tables import DEFAULT_PROJECT
 from tests.factories import a_key
-from tests.images import an_image, same
+from tests.images import an_image, encode, same
 from tests.stack import Stack
 from tests.waiting import PATIENCE, until
 
@@ -181,12 +181,11 @@ def test_progress_and_interrupt_are_those_of_the_key(
     safelight: Stack, client: webuiapi.WebUIApi, stranger: webuiapi.WebUIApi
 ) -> None:
     colleague = client_of(safelight, a_key(safelight.database))  # another key of the same project
-    other_calls = [Call(other, steps=30) for other in (stranger, colleague)]
-    until(lambda: stranger.get_progress()["progress"] > 0 and colleague.get_progress()["progress"] > 0)
-    idle = client.get_progress()
     call = Call(client, steps=900)
     until(lambda: client.get_progress()["state"]["sampling_step"] > 0)
-    busy = client.get_progress()
+    busy, idle = client.get_progress(), stranger.get_progress()
+    other_calls = [Call(other, steps=2) for other in (stranger, colleague)]  # they wait for the device
+    until(lambda: stranger.get_progress()["textinfo"] and colleague.get_progress()["textinfo"])
     client.skip()
     error = call.end()
 
@@ -202,7 +201,7 @@ def test_progress_and_interrupt_are_those_of_the_key(
 
 
 def test_the_current_image_is_a_preview_until_an_interrupt(safelight: Stack, client: webuiapi.WebUIApi) -> None:
-    calls = [Call(client, steps=60), Call(client, steps=60)]
+    calls = [Call(client, steps=200)]
     previews: list[str] = []
 
     def has_preview() -> bool:
@@ -210,6 +209,8 @@ def test_the_current_image_is_a_preview_until_an_interrupt(safelight: Stack, cli
         return previews[-1] is not None
 
     until(has_preview)
+    calls.append(Call(client, steps=200))
+    until(lambda: client.get_progress()["textinfo"])  # the newest call waits
     client.interrupt()
 
     with Image.open(io.BytesIO(base64.b64decode(previews[-1]))) as image:
@@ -257,3 +258,32 @@ def test_lists_of_what_there_is_not_are_empty(client: webuiapi.WebUIApi) -> None
     assert client.refresh_checkpoints() is None
     assert "error" in client.get_memory()["ram"]
     assert client.get_cmd_flags()["api"] is True
+
+
+def test_hostile_images_and_bodies_are_refused_by_name(safelight: Stack) -> None:
+    png = base64.b64encode(encode(an_image())).decode()
+    black = base64.b64encode(encode(Image.new("RGB", (64, 64), "black"))).decode()
+    deep: Any = {}
+    for _ in range(30):
+        deep = {"a": deep}
+    bodies: list[tuple[dict[str, Any], str]] = [
+        ({"init_images": [""]}, "init_images"),
+        ({"init_images": []}, "init_images"),
+        ({"init_images": [png[: len(png) // 2]]}, "init_images"),
+        ({"init_images": ["http://127.0.0.1:8000/a.png"]}, "URLs are not fetched"),
+        ({"init_images": ["data:image/png;base64,AAAA"]}, "unknown format"),
+        ({"init_images": [png], "mask": "AAAA"}, "mask"),
+        ({"init_images": [png], "mask": black}, "no white area"),
+        ({"init_images": [png], "override_settings": deep}, "inside each other"),
+        ({"init_images": [png], "prompt": " "}, "prompt must not be empty"),
+    ]
+    jobs = safelight.count()
+
+    for fields, text in bodies:
+        answer = safelight.client.post("/sdapi/v1/img2img", json={"prompt": "x", **fields})
+        assert (answer.status_code, text in answer.json()["detail"]) == (400, True), answer.text
+    for path in ("png-info", "extra-single-image"):
+        answer = safelight.client.post(f"/sdapi/v1/{path}", json={"image": "AAAA"})
+        assert (answer.status_code, "unknown format" in answer.json()["detail"]) == (400, True), answer.text
+
+    assert safelight.count() == jobs
