@@ -14,7 +14,7 @@ from api.batches.routes import show
 from api.batches.submission import KeyedRequest, submit
 from api.jobs.idempotency import lookup
 from api.mcp.images import HIDDEN, KEY_DESCRIPTION, IdempotencyKey
-from api.mcp.jobs import MAX_WAIT_SECONDS, WaitSeconds, check_prefix
+from api.mcp.jobs import MAX_WAIT_SECONDS, SubjectId, WaitSeconds, check_prefix
 from api.mcp.tool import Answer, Call, Tool
 from core import idempotency
 from core.batches import transitions as batches
@@ -50,7 +50,7 @@ class BatchStatusArguments(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    batch_id: str = Field(description="Id of a batch, as generate_batch returned it: `batch_...`.")
+    batch_id: SubjectId = Field(description="Id of a batch, as generate_batch returned it: `batch_...`.")
     wait_seconds: WaitSeconds = Field(
         0, description="Wait so long for the end of the batch; 0 returns at once. The result comes earlier if it ends."
     )

@@ -4,7 +4,7 @@ import asyncio
 from typing import Annotated, Literal
 
 import anyio
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, MaxLen
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.batches.routes import batch_row
@@ -18,12 +18,14 @@ from core.errors import NotFound
 from core.responses.job import JobError, JobWarning, StepProgress
 from core.rows import JobEventRow, JobRow
 from core.status import BatchStatus, JobStatus
-from core.text import quote
+from core.text import Text, quote
 
 MAX_WAIT_SECONDS = 50
 """Many clients give up after 60 seconds."""
 
 WaitSeconds = Annotated[float, Ge(0), Le(MAX_WAIT_SECONDS)]
+SubjectId = Annotated[Text, MaxLen(100)]
+"""The id of a job or batch."""
 
 
 class JobImage(BaseModel):
@@ -58,7 +60,7 @@ class JobArguments(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    job_id: str = Field(description="Id of a job, as generate_image returned it: `job_...`.")
+    job_id: SubjectId = Field(description="Id of a job, as generate_image returned it: `job_...`.")
     wait_seconds: WaitSeconds = Field(
         0, description="Wait so long for the images; 0 returns at once. The result comes earlier if the job finishes."
     )
@@ -69,7 +71,7 @@ class CancelArguments(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    id: str = Field(description="Id of a job, `job_...`, or of a batch, `batch_...`.")
+    id: SubjectId = Field(description="Id of a job, `job_...`, or of a batch, `batch_...`.")
 
 
 class Cancellation(BaseModel):

@@ -1,6 +1,7 @@
 """Passes requests to the package `mcp`, which speaks the protocol. It is imported and started by the first request."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,7 @@ def _import_manager(context: Context) -> "StreamableHTTPSessionManager":
         raise McpNotInstalled from error
     from api.mcp.server import create_server
 
+    logging.getLogger("mcp").setLevel(logging.ERROR)  # clients decide how many other lines it would write
     # Without state, any process can answer. The body was bounded before; Host and Origin are checked at the edge.
     return StreamableHTTPSessionManager(
         create_server(context), stateless=True, max_request_body_size=context.settings.max_body_bytes

@@ -226,6 +226,9 @@ def test_a_large_image_is_shown_smaller_and_linked_as_it_is(safelight: Stack) ->
         ("job_status", {"job_id": "batch_0"}, "call batch_status with batch_id"),
         ("batch_status", {"batch_id": "job_0"}, "call job_status with job_id"),
         ("cancel_job", {"id": "batch_0"}, "There is no batch 'batch_0'."),
+        ("cancel_job", {"id": "batch_\0"}, "id must not contain the control character U+0000."),
+        ("job_status", {"job_id": "\0"}, "job_id must not contain the control character U+0000."),
+        ("batch_status", {"batch_id": "\0"}, "batch_id must not contain the control character U+0000."),
     ],
 )
 def test_an_error_says_what_to_do(safelight: Stack, tool: str, arguments: dict[str, Any], words: str) -> None:
