@@ -6,6 +6,7 @@ python -m tests.clients.table RESULTS: RESULTS is the JUnit XML of pytest.
 import re
 import sys
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -20,21 +21,29 @@ TABLE = tomllib.loads((HERE / "requests.toml").read_text())
 HEAD = """# Clients
 
 Programs that generate images with OpenAI's API, and how to point them at Safelight. `make clients` writes this page:
-it sends the requests of `tests/clients/requests.toml` and runs Python clients from the package index, each in a virtual
-environment of its own.
+it sends the requests of `tests/clients/requests.toml`, and runs clients for Python and Node.js from their package
+indexes, each in an environment of its own.
 
 `SAFELIGHT` stands for the address, such as `http://127.0.0.1:8000`; `KEY` for an API key, `sl_…`. "Warnings" are the
 parameters that a local model of small sizes, without `quality_steps` and `styles`, does not honour in full; see
 [Parameters](01-api.md#openais-sdk).
 
 The configurations and the recorded requests follow the clients' code and documentation as of 2026. Only the clients of
-the last table were run.
+the table of versions were run; npm chose the newest versions for Node.js 20.
 
 ## Configuration
 
 | client | configuration |
 |---|---|
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a live client: the versions of its packages, and a word."""
+
+    versions: str = ""
+    word: str = "not run"
 
 
 def configurations() -> list[str]:
@@ -53,16 +62,16 @@ def _request_row(request: dict[str, Any]) -> str:
     return f"| {request['client']} | {request['call']} | {width}x{height} in `{request['keys'][0]}` | {warnings} |"
 
 
-def live(outcomes: dict[str, str]) -> list[str]:
+def live(outcomes: dict[str, Outcome]) -> list[str]:
     """A row for each live client."""
     rows = []
     for client in LIVE_CLIENTS:
-        packages, outcome = " ".join(client.packages), outcomes.get(client.name, "not run")
-        rows.append(f"| {client.name} | `{packages}` | {len(client.sizes)} | {outcome} |")
+        outcome = outcomes.get(client.name, Outcome())
+        rows.append(f"| {client.name} | {outcome.versions} | {len(client.sizes)} | {outcome.word} |")
     return rows
 
 
-def page(outcomes: dict[str, str]) -> str:
+def page(outcomes: dict[str, Outcome]) -> str:
     """The page. outcomes: of the live clients, by name."""
     lines = [
         *configurations(),
@@ -75,7 +84,7 @@ def page(outcomes: dict[str, str]) -> str:
         "",
         "## Clients that were run",
         "",
-        "| client | packages | images | outcome |",
+        "| client | versions | images | outcome |",
         "|---|---|---|---|",
         *live(outcomes),
         *webui.HEAD.split("\n"),
@@ -84,14 +93,17 @@ def page(outcomes: dict[str, str]) -> str:
     return HEAD + "\n".join(lines) + "\n"
 
 
-def outcomes_of(results: Path) -> dict[str, str]:
+def outcomes_of(results: Path) -> dict[str, Outcome]:
     """The outcome of each live client, from the JUnit XML of pytest."""
     outcomes = {}
     for case in ElementTree.parse(results).iter("testcase"):  # noqa: S314 - pytest wrote it
         match = re.fullmatch(r"test_a_client_as_its_authors_publish_it\[(.*)\]", case.get("name", ""))
         if match is not None:
             has_failed = case.find("failure") is not None or case.find("error") is not None
-            outcomes[match[1]] = "fails" if has_failed else "works"
+            versions = case.find("properties/property[@name='versions']")
+            outcomes[match[1]] = Outcome(
+                "" if versions is None else versions.get("value", ""), "fails" if has_failed else "works"
+            )
     return outcomes
 
 

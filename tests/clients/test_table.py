@@ -15,5 +15,8 @@ def test_the_page_has_all_clients_and_requests_of_the_table() -> None:
 def test_the_page_says_of_each_live_client_that_it_works() -> None:
     lines = table.PAGE.read_text().splitlines()
 
-    outcomes = {client.name: "works" for client in LIVE_CLIENTS}
-    assert [row for row in table.live(outcomes) if row not in lines] == []
+    rows = [line for line in lines if line.endswith("| works |")]
+    beginnings = [(f"| {client.name} | ", f" | {len(client.sizes)} | works |") for client in LIVE_CLIENTS]
+    assert [
+        head for head, tail in beginnings if not any(row.startswith(head) and row.endswith(tail) for row in rows)
+    ] == []

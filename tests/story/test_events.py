@@ -27,6 +27,8 @@ def test_a_stream_goes_on_after_the_last_event_seen(safelight: Stack) -> None:
     assert [kind for kind, _ in safelight.events(job["id"], after=ids[1])] == ["job.completed"]
     at_the_end = safelight.client.get(f"/v1/jobs/{job['id']}/events", headers={"last-event-id": str(ids[2])})
     assert (at_the_end.status_code, at_the_end.content) == (204, b"")  # a browser's EventSource stops at a 204
+    beyond = safelight.client.get(f"/v1/jobs/{job['id']}/events", headers={"last-event-id": "9" * 18})
+    assert beyond.status_code == 204
 
 
 def test_the_first_event_tells_when_to_reconnect(safelight: Stack) -> None:
