@@ -17,7 +17,7 @@ from core.settings.addresses import ANY_ORIGIN
 METHODS = ("GET", "HEAD", "POST", "DELETE")
 
 EXPOSED = (
-    "content-disposition", "etag", "idempotent-replayed", "location", "retry-after", "retry-after-ms",
+    "content-disposition", "etag", "idempotent-replayed", "location", "mcp-session-id", "retry-after", "retry-after-ms",
     "www-authenticate", "x-request-id", "x-safelight-warnings", "x-should-retry",
     *(f"x-ratelimit-{name}-requests" for name in ("limit", "remaining", "reset")),
 )  # fmt: skip
