@@ -119,7 +119,8 @@ def test_estimates_read_an_index_and_no_more_jobs_than_their_limit(large: Databa
 
     (scan,) = scans(found, "jobs")
     assert "ix_jobs_retention" in indexes(found)
-    assert scan["Actual Rows"] == estimates.RECENT_JOBS
+    assert scan["Node Type"] != "Seq Scan"
+    assert scan["Actual Rows"] <= estimates.RECENT_JOBS
 
 
 @pytest.mark.parametrize("name", BOUNDED)
