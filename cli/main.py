@@ -27,6 +27,7 @@ COMMANDS = {
     "mcp": ("cli.mcp:mcp", "Offer the tools for agents over stdin and stdout."),
     "doctor": ("cli.doctor:doctor", "Check the installation and suggest fixes."),
     "bench": ("cli.bench:app", "Measure the speed of a model on this machine."),
+    "models": ("cli.models:app", "List, check and add the models of the catalogue."),
     "keys": ("cli.keys:app", "Create, list and revoke API keys."),
     "erase": ("cli.erase:erase", "Delete all data of a job, a batch, an end user or a project."),
     "projects": ("cli.projects:app", "List projects, and set and show their limits."),

@@ -7,9 +7,7 @@ chooses device and dtype and generates the images.
 import importlib
 import json
 import logging
-from contextlib import suppress
 from hashlib import file_digest, sha256
-from math import prod
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,11 +15,11 @@ import diffusers
 import httpx
 import torch
 from huggingface_hub import hf_hub_download
-from safetensors import SafetensorError, safe_open
 
 from core.catalog import Model
 from core.errors import first_line
 from core.generation_errors import DeviceFailed, ModelUnavailable, OutOfMemory
+from core.weights import count_numbers
 from worker.generators.device_errors import is_device_failure, is_out_of_memory
 from worker.generators.karlo import KarloLoader
 
@@ -120,15 +118,10 @@ def estimated_bytes(folder: Path, model: Model, dtype: torch.dtype) -> int:
     for component in (path for path in folder.iterdir() if path.is_dir()):
         files = list(component.glob("*.safetensors"))  # of several variants one is loaded
         variant_files = [path for path in files if variant is not None and f".{variant}" in path.name]
-        total += sum(_numbers(path) for path in variant_files or files if variant_files or path.name.count(".") == 1)
+        total += sum(
+            count_numbers(path) for path in variant_files or files if variant_files or path.name.count(".") == 1
+        )
     return total * dtype.itemsize
-
-
-def _numbers(path: Path) -> int:
-    """How many numbers a file of weights has. 0 if it cannot be read: loading it says why."""
-    with suppress(SafetensorError, OSError), safe_open(path, "pt") as file:
-        return sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 - not a mapping
-    return 0
 
 
 def digest(folder: Path) -> str:

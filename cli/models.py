@@ -1,0 +1,145 @@
+"""`safelight models list | check | add`: the models of the catalogue on this machine."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.environment import explain_missing_files, has_torch, read_catalog, read_settings
+from cli.errors import CommandError
+from cli.model_entry import entry_of
+from cli.table import format_table
+
+if TYPE_CHECKING:
+    from core.catalog import Catalog, Model
+    from core.settings import Settings
+
+app = typer.Typer(
+    name="models",
+    help="List, check and add the models of the catalogue.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+PROMPT = "A cat sitting on a sofa."
+SEED = 7
+
+
+@app.command("list")
+def list_models() -> None:
+    """List the models of the catalogue: id, generator, queue, sizes, and what is missing on this machine."""
+    settings = read_settings()
+    catalog = read_catalog(settings)
+    rows = [
+        (model.id, model.generator, model.queue, ", ".join(model.sizes), _obstacle(model, catalog, settings) or "ready")
+        for model in catalog.models
+    ]
+    print("\n".join(format_table([("id", "generator", "queue", "sizes", "state"), *rows])))
+
+
+@app.command()
+def check(
+    ids: Annotated[list[str] | None, typer.Argument(help="Ids or aliases of models. Default: all.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Directory for the images.")] = None,
+) -> None:
+    """Load each model and generate an image with it. Exit code 1 if one of them fails.
+
+    Models of a provider are left out, as each image costs money.
+
+    Example: safelight models check unclip-mini --output images
+    """
+    settings = read_settings()
+    catalog = read_catalog(settings)
+    models = [_model(catalog, name) for name in ids] if ids else list(catalog.models)
+    failures = 0
+    for model in models:
+        if model.is_remote:
+            print(f"{model.id}: left out, {model.generator} costs money for each image")
+            continue
+        problem = _obstacle(model, catalog, settings) or _try_model(model, catalog, settings, output)
+        failures += problem is not None
+        if problem is not None:
+            print(f"{model.id}: FAILED: {problem}")
+    if failures:
+        raise CommandError(f"{failures} of {len(models)} models cannot be used; the lines above say why.")
+
+
+@app.command()
+def add(
+    source: Annotated[str, typer.Argument(help="Directory of a diffusers pipeline, or its id on the hub: owner/name.")],
+    model_id: Annotated[str | None, typer.Option("--id", help="Name in requests. Default: that of the source.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Append the entry to the catalogue.")] = False,
+) -> None:
+    """Print a catalogue entry for a model: sizes, steps, guidance and memory as its family has them.
+
+    Read it, and change what you know better. The worker and the API read the catalogue when they start.
+
+    Example: safelight models add ./sdxl-base --id sdxl --write
+    """
+    settings = read_settings()
+    catalog = read_catalog(settings)
+    entry = entry_of(source, model_id, settings)
+    names = {name for model in catalog.models for name in (model.id, *model.aliases)}
+    if entry.model_id in names:
+        raise CommandError(f"The catalogue has a model {entry.model_id} already; choose another name with --id.")
+    print(entry.toml)
+    for note in entry.notes:
+        typer.echo(f"note: {note}", err=True)
+    if write:
+        try:
+            text = settings.catalog_path.read_text("utf-8").rstrip("\n")
+            settings.catalog_path.write_text(f"{text}\n\n{entry.toml}\n", "utf-8")
+        except OSError as error:
+            raise CommandError(f"{settings.catalog_path} cannot be written: {error.strerror}.") from None
+        typer.echo(f"Added to {settings.catalog_path}. Try it: safelight models check {entry.model_id}", err=True)
+
+
+def _model(catalog: "Catalog", name: str) -> "Model":
+    from core.errors import ModelNotFound
+
+    try:
+        return catalog.model(name)
+    except ModelNotFound as error:
+        raise CommandError(error.message) from None
+
+
+def _obstacle(model: "Model", catalog: "Catalog", settings: "Settings") -> str | None:
+    """Why a model cannot be used here, as far as that is known without loading it."""
+    if model.generator == "diffusers_local" and not has_torch():
+        return "needs torch, diffusers and transformers: pip install 'safelight[worker]'"
+    if (setting := model.spec.setting) is not None and getattr(settings, setting) is None:
+        return f"needs SAFELIGHT_{setting.upper()}"
+    return explain_missing_files(model, settings)
+
+
+def _try_model(model: "Model", catalog: "Catalog", settings: "Settings", output: Path | None) -> str | None:
+    """Generate an image, print what it took, and unload the model. Returns why it failed."""
+    from cli.bench import SilentReporter
+    from core.errors import InvalidRequest
+    from core.generation import ImageRequest
+    from core.generation_errors import GenerationError
+    from core.requests.job import JobRequest
+    from core.requests.plan import plan
+    from worker.generators import build
+
+    try:
+        job = plan(JobRequest(model=model.id, prompt=PROMPT, seed=SEED), catalog, settings, "check")
+        started = time.perf_counter()
+        generator = build(model, settings)
+        generator.load()
+        loaded_at = time.perf_counter()
+        (image,) = generator.generate([ImageRequest(job.prompt, job.parameters)], SilentReporter())
+        generated_at = time.perf_counter()
+        receipt, megabytes = generator.receipt(), generator.memory().weights >> 20
+        generator.unload()
+    except (GenerationError, InvalidRequest) as error:
+        return getattr(error, "detail", None) or error.message
+    load, generate = loaded_at - started, generated_at - loaded_at
+    place = f"{job.parameters.size} on {receipt.get('device')} ({receipt.get('dtype')})"
+    print(f"{model.id}: ok, {place}: load {load:.1f} s, image {generate:.1f} s, {megabytes} MB")
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        image.save(output / f"{model.id.replace('/', '-')}.png")
+    return None
