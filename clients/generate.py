@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import unasync
+from datamodel_code_generator.__main__ import main as make_types
 
 from api.app import create_app
 from core.settings import Settings
@@ -52,6 +53,7 @@ CODE_GENERATOR = (
     "--use-field-description",
     "--disable-future-imports",
     "--strict-nullable",
+    "--use-annotated",
     "--formatters=builtin",
 )
 
@@ -198,11 +200,9 @@ def _python_types(schemas: Mapping[str, Any], title: str, *options: str) -> str:
     with tempfile.TemporaryDirectory() as name:
         source, target = Path(name) / "openapi.json", Path(name) / "types.py"
         source.write_text(json.dumps(content))
-        command = [
-            sys.executable, "-m", "datamodel_code_generator", f"--input={source}", f"--output={target}",
-            f"--custom-file-header={HEADER.format(title=title)}", *CODE_GENERATOR, *options,
-        ]  # fmt: skip
-        subprocess.run(command, check=True)  # noqa: S603 - our own arguments
+        header = f"--custom-file-header={HEADER.format(title=title)}"
+        if make_types([f"--input={source}", f"--output={target}", header, *CODE_GENERATOR, *options]) != 0:
+            raise RuntimeError("datamodel-code-generator does not accept the document.")
         return target.read_text()
 
 
@@ -239,15 +239,21 @@ def python_files() -> dict[Path, str]:
         ),
         **_synchronous_modules(),
     }
-    return {path: _format(path, text) for path, text in files.items()}
+    return _format(files)
 
 
-def _format(path: Path, text: str) -> str:
-    for command in (("check", "--fix-only", "--select=I,F401"), ("format",)):
-        arguments = [sys.executable, "-m", "ruff", *command, f"--stdin-filename={path}", "-"]
-        result = subprocess.run(arguments, input=text, capture_output=True, text=True, check=True)  # noqa: S603 - our own arguments
-        text = result.stdout
-    return text
+def _format(files: Mapping[Path, str]) -> dict[Path, str]:
+    """The files as ruff formats them. It finds its configuration as for the files themselves."""
+    with tempfile.TemporaryDirectory() as name:
+        shutil.copytree(PACKAGE, Path(name) / PACKAGE.relative_to(CLIENTS.parent))  # ruff looks which modules are there
+        copies = {path: Path(name) / path.relative_to(CLIENTS.parent) for path in files}
+        for path, copy in copies.items():
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_text(files[path])
+        shutil.copy(CLIENTS.parent / "pyproject.toml", name)
+        for command in (("check", "--fix-only", "--quiet", "--select=I,F401"), ("format", "--quiet")):
+            subprocess.run([sys.executable, "-m", "ruff", *command, "."], cwd=name, check=True)  # noqa: S603 - our own arguments
+        return {path: copy.read_text() for path, copy in copies.items()}
 
 
 def write_typescript_types() -> None:
@@ -273,6 +279,13 @@ def missing_typescript_fields() -> list[str]:
     return missing
 
 
+def find_differences() -> list[str]:
+    """The generated files that differ from what the code says, and the fields that the TypeScript client lacks."""
+    files = python_files()
+    differences = [str(path) for path, text in files.items() if not path.exists() or path.read_text() != text]
+    return differences + missing_typescript_fields()
+
+
 def main() -> int:
     """Write the files; with --check, compare them and return 1 if any differs."""
     if "--check" not in sys.argv:
@@ -281,11 +294,10 @@ def main() -> int:
             path.write_text(text)
         write_typescript_types()
         return 0
-    stale = [str(path) for path, text in python_files().items() if not path.exists() or path.read_text() != text]
-    stale += missing_typescript_fields()
-    if stale:
-        print(f"The clients are stale: {', '.join(stale)}. Run python clients/generate.py", file=sys.stderr)
-    return 1 if stale else 0
+    differences = find_differences()
+    if differences:
+        print(f"The clients are stale: {', '.join(differences)}. Run python clients/generate.py", file=sys.stderr)
+    return 1 if differences else 0
 
 
 if __name__ == "__main__":

@@ -9,11 +9,29 @@ from pathlib import Path
 import pytest
 
 import core
+from clients import generate
 
 ROOT = Path(core.__file__).parent.parent
-FOLDERS = ("api", "bench", "cli", "core", "deploy", "docs", "migrations", "models", "tests", "training", "worker")
+FOLDERS = (
+    "api",
+    "bench",
+    "cli",
+    "clients",
+    "core",
+    "deploy",
+    "docs",
+    "migrations",
+    "models",
+    "tests",
+    "training",
+    "worker",
+)
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))],
+    [
+        path
+        for path in [*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))]
+        if "node_modules" not in path.parts
+    ],
     key=str,
 )
 
@@ -30,6 +48,10 @@ def test_the_reference_is_what_the_code_says() -> None:
     )
 
     assert result.returncode == 0, result.stderr
+
+
+def test_the_clients_have_the_types_of_the_openapi_document() -> None:
+    assert generate.find_differences() == [], "run python clients/generate.py"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

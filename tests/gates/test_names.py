@@ -15,7 +15,7 @@ from tests.gates import words
 from tests.gates.words import PARTICIPLES, PRONOUNS, RETIRED, RETIRED_IN_NAMES
 
 ROOT = Path(core.__file__).parent.parent
-PACKAGES = ("api", "bench", "cli", "core", "migrations", "worker")
+PACKAGES = ("api", "bench", "cli", "clients", "core", "migrations", "worker")
 NOT_OURS = re.compile(
     r"CHANGELOG\.md"  # tells what the old names were
     r"|docs/decisions/0013-.*"  # as well

@@ -1,7 +1,7 @@
 """The objects in responses. Made from the OpenAPI document by `python clients/generate.py`: do not edit."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -599,7 +599,7 @@ class ImagesResult(BaseModel):
     Jobs that ended after they had started.
     """
     project_id: str | None
-    user_id: None = Field(None)
+    user_id: Annotated[None, Field(None)] = None
     api_key_id: str | None
     model: str | None
     size: str | None
@@ -758,6 +758,20 @@ class ModelItem(BaseModel):
     sha256: str | None = None
     filename: str
     config: str | None = None
+
+
+class OutputText(BaseModel):
+    """
+    Text of a message.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    type: Literal["output_text"] = "output_text"
+    text: str = ""
+    annotations: Sequence[Mapping[str, Any]] = []
+    logprobs: Sequence[Mapping[str, Any]] = []
 
 
 class PngInfoAnswer(BaseModel):
@@ -942,9 +956,12 @@ class ResponseUsage(BaseModel):
         extra="allow",
     )
     input_tokens: int = 0
-    input_tokens_details: CachedTokens = Field({"cached_tokens": 0, "cache_write_tokens": 0}, validate_default=True)
+    input_tokens_details: Annotated[CachedTokens, Field(validate_default=True)] = {
+        "cached_tokens": 0,
+        "cache_write_tokens": 0,
+    }
     output_tokens: int = 0
-    output_tokens_details: ReasoningTokens = Field({"reasoning_tokens": 0}, validate_default=True)
+    output_tokens_details: Annotated[ReasoningTokens, Field(validate_default=True)] = {"reasoning_tokens": 0}
     total_tokens: int = 0
 
 
@@ -1374,7 +1391,10 @@ class ImageTokens(BaseModel):
         extra="allow",
     )
     input_tokens: int = 0
-    input_tokens_details: InputTokens = Field({"image_tokens": 0, "text_tokens": 0}, validate_default=True)
+    input_tokens_details: Annotated[InputTokens, Field(validate_default=True)] = {
+        "image_tokens": 0,
+        "text_tokens": 0,
+    }
     output_tokens: int = 0
     total_tokens: int = 0
 
@@ -1483,7 +1503,7 @@ class JobObject(BaseModel):
     """
     Input image of an edit or a variation.
     """
-    reference_images: Sequence[JobInput] = Field([], validate_default=True)
+    reference_images: Annotated[Sequence[JobInput], Field(validate_default=True)] = []
     """
     Further input images of an edit.
     """
@@ -1604,6 +1624,21 @@ class ModelObject(BaseModel):
     queue: Queue
 
 
+class OutputMessage(BaseModel):
+    """
+    The last item of a completed response, with its warnings. Without it, agents would take another turn.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    id: str
+    type: Literal["message"] = "message"
+    status: Literal["in_progress", "completed"] | str = "completed"
+    role: Literal["assistant"] = "assistant"
+    content: Sequence[OutputText]
+
+
 class PageCostsResult(BaseModel):
     model_config = ConfigDict(
         extra="allow",
@@ -1633,7 +1668,7 @@ class ToolUsage(BaseModel):
         extra="allow",
     )
     image_gen: ImageTokens
-    web_search: SearchUsage = Field({"num_requests": 0}, validate_default=True)
+    web_search: Annotated[SearchUsage, Field(validate_default=True)] = {"num_requests": 0}
 
 
 class BatchList(BaseModel):
@@ -1720,20 +1755,20 @@ class ResponseObject(BaseModel):
     Whether this request did not wait; null in later responses.
     """
     error: ResponseFailure | None
-    incomplete_details: None = Field(None)
-    instructions: None = Field(None)
+    incomplete_details: Annotated[None, Field(None)] = None
+    instructions: Annotated[None, Field(None)] = None
     metadata: Mapping[str, str]
     model: str
     """
     The text model that the request named. The image's model is in `tools`.
     """
-    output: Sequence[ImageGenerationCall]
+    output: Sequence[ImageGenerationCall | OutputMessage]
     parallel_tool_calls: bool = False
     previous_response_id: str | None
-    temperature: None = Field(None)
+    temperature: Annotated[None, Field(None)] = None
     tool_choice: Mapping[str, str] | None = None
     tools: Sequence[Mapping[str, Any]]
-    top_p: None = Field(None)
+    top_p: Annotated[None, Field(None)] = None
     usage: ResponseUsage | None
     tool_usage: ToolUsage | None
     job_id: str

@@ -874,6 +874,41 @@ export interface components {
             max_prompt_chars: number;
             queue: components["schemas"]["Queue"];
         };
+        /** @description The last item of a completed response, with its warnings. Without it, agents would take another turn. */
+        OutputMessage: {
+            id: string;
+            /**
+             * @default message
+             * @constant
+             */
+            type: "message";
+            /** @default completed */
+            status: ("in_progress" | "completed") | string;
+            /**
+             * @default assistant
+             * @constant
+             */
+            role: "assistant";
+            content: components["schemas"]["OutputText"][];
+        };
+        /** @description Text of a message. */
+        OutputText: {
+            /**
+             * @default output_text
+             * @constant
+             */
+            type: "output_text";
+            /** @default  */
+            text: string;
+            /** @default [] */
+            annotations: {
+                [key: string]: unknown;
+            }[];
+            /** @default [] */
+            logprobs: {
+                [key: string]: unknown;
+            }[];
+        };
         PageCostsResult: {
             /**
              * @default page
@@ -1014,7 +1049,7 @@ export interface components {
             };
             /** @description The text model that the request named. The image's model is in `tools`. */
             model: string;
-            output: components["schemas"]["ImageGenerationCall"][];
+            output: (components["schemas"]["ImageGenerationCall"] | components["schemas"]["OutputMessage"])[];
             /** @default false */
             parallel_tool_calls: boolean;
             previous_response_id: string | null;
