@@ -1,4 +1,4 @@
-"""`safelight generate "a prompt" -o cat.png`: submit a job, show its progress, save its images.
+"""`safelight generate a cat -o cat.png`: submit a job, show its progress, save its images.
 
 With --image it is an edit, with --variation a variation; the image is uploaded first.
 
@@ -14,12 +14,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.client import Client, Job, Key, Url, connect
+from cli.client import UPLOAD_TTL_SECONDS, Key, Url, connect, explain
 from cli.errors import CommandError
 from cli.jobs import describe_cancellation
 from cli.parameters import FORMATS, Format, extension_of, present, request_options, with_options
 from cli.watch import INTERRUPTED, check_completed, follow
 from core.requests.job import JobRequest
+from safelight_client import Job, Safelight, SafelightError
 
 OPTIONS = tuple(
     request_options(JobRequest, skip=("prompt", "operation", "image", "reference_images", "mask", "dry_run"))
@@ -29,7 +30,12 @@ OPTIONS = tuple(
 @with_options(OPTIONS)
 def generate(
     *,
-    prompt: Annotated[str | None, typer.Argument(help="What the images should show; not with --variation.")] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PROMPT...", help="What the images should show; not with --variation.", show_default=False
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -40,6 +46,10 @@ def generate(
     mask: Annotated[
         Path | None,
         typer.Option(help="Edit only where this image, of the same size as the other, is transparent or white."),
+    ] = None,
+    reference_image: Annotated[
+        list[Path] | None,
+        typer.Option(help="A further image for an edit, if the model takes several; may be repeated."),
     ] = None,
     variation: Annotated[bool, typer.Option("--variation", help="Make variations of --image.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files.")] = False,
@@ -53,21 +63,28 @@ def generate(
         raise CommandError("--no-wait saves nothing, so it does not go with -o.")
     request["output_format"] = choose_format(output, request.get("output_format"))
     check_place(output, request.get("n", 1), force)
+    prompt = " ".join(words) if words else None
+    references = reference_image or []
+    if references and image is None:
+        raise CommandError("--reference-image needs the image to begin with: --image PATH.")
     request |= {"prompt": prompt, "operation": choose_operation(prompt, image, mask, variation)}
-    inputs = {name: (path, _read_file(path)) for name, path in (("image", image), ("mask", mask)) if path is not None}
+    paths = [path for path in (image, mask, *references) if path is not None]
+    contents = {path: _read_file(path) for path in paths}
     with connect(url, key) as client:
-        for name, (path, content) in inputs.items():
-            request[name] = {"file_id": client.upload(path.name, content)}
+        sources = {path: _upload(client, path, content) for path, content in contents.items()}
+        request["image"] = None if image is None else sources[image]
+        request["mask"] = None if mask is None else sources[mask]
+        request["reference_images"] = [sources[path] for path in references] or None
         job = _submit(client, present(request))
         if no_wait:
-            print(job["id"])
+            print(job.id)
             return
         try:
-            job = follow(client, job["id"])
+            job = follow(client, job.id)
             check_completed(job)
-            save(client, job, output or Path(), force)
+            save(job, output or Path(), force)
         except KeyboardInterrupt:
-            _cancel(client, job["id"])
+            _cancel(client, job.id)
             raise typer.Exit(INTERRUPTED) from None
 
 
@@ -80,7 +97,7 @@ def choose_operation(
     if variation and (prompt is not None or mask is not None):
         raise CommandError("A variation follows its image alone: --variation takes no prompt and no --mask.")
     if prompt is None and not variation:
-        raise CommandError('Name a prompt: safelight generate "A cat sitting on a sofa."')
+        raise CommandError("Name a prompt: safelight generate A cat sitting on a sofa.")
     return None if image is None else "variation" if variation else "edit"
 
 
@@ -91,19 +108,24 @@ def _read_file(path: Path) -> bytes:
         raise CommandError(f"{path} cannot be read ({error.strerror}).") from None
 
 
-def _submit(client: Client, request: dict[str, object]) -> Job:
+def _upload(client: Safelight, path: Path, content: bytes) -> dict[str, str]:
+    """Upload an input image; returns its source in a request."""
+    return {"file_id": client.files.upload(content, filename=path.name, expires_after=UPLOAD_TTL_SECONDS).id}
+
+
+def _submit(client: Safelight, request: dict[str, Any]) -> Job:
     try:
-        return client.submit(request)
+        return client.jobs.create(**request)
     except KeyboardInterrupt:
         print("Interrupted while submitting the job; `safelight jobs` shows whether it is there.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _cancel(client: Client, job_id: str) -> None:
+def _cancel(client: Safelight, job_id: str) -> None:
     try:
-        outcome = describe_cancellation(client.cancel(job_id))
-    except CommandError as error:
-        outcome = f"{job_id} could not be cancelled: {error}"
+        outcome = describe_cancellation(client.jobs.cancel(job_id))
+    except SafelightError as error:
+        outcome = f"{job_id} could not be cancelled: {explain(error)}"
     print(outcome, file=sys.stderr)
 
 
@@ -139,19 +161,19 @@ def output_paths(path: Path, n: int) -> Sequence[Path]:
     return [path] if n == 1 else [path.with_name(f"{path.stem}-{index}{path.suffix}") for index in range(n)]
 
 
-def save(client: Client, job: Job, place: Path, force: bool) -> None:
+def save(job: Job, place: Path, force: bool) -> None:
     """Download a job's images and print their paths."""
     if os.path.isdir(place):
-        place = place / f"{job['id']}{extension_of(job['output_format'])}"
-    for image, path in zip(job["images"], output_paths(place, len(job["images"])), strict=True):
-        content = client.download(image)
+        place = place / f"{job.id}{extension_of(job.output_format)}"
+    for image, path in zip(job.images, output_paths(place, len(job.images)), strict=True):
+        content = image.download()
         try:
             with path.open("wb" if force else "xb") as file:
                 file.write(content)
         except FileExistsError:
             raise _exists(path) from None
         except OSError as error:
-            message = f"{path} cannot be written ({error.strerror}); the image is kept at {image['url']}"
+            message = f"{path} cannot be written ({error.strerror}); the image is kept at {image.url}"
             raise CommandError(message) from None
         print(path, flush=True)
 

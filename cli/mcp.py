@@ -39,7 +39,7 @@ def mcp(url: Url = None, key: Key = None) -> None:
         raise CommandError("`safelight mcp` needs the extra `mcp`: pip install 'safelight[mcp]'.") from None
     with connect(url, key) as client:
         client.request("GET", "/v1/models")  # says what is wrong with the URL or the key
-        address = client.url
+        address = client.base_url
     anyio.run(_serve, address, key)
 
 

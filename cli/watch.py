@@ -11,13 +11,14 @@ from contextlib import contextmanager
 
 import typer
 
-from cli.client import Client, Event, Job, JobId, Key, Url, connect
+from cli.client import JobId, Key, Url, connect, explain
 from cli.errors import CommandError
+from safelight_client import Job, JobEvent, Safelight, SafelightError
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT."""
 
-ShowEvent = Callable[[Event], None]
+ShowEvent = Callable[[JobEvent], None]
 
 
 def watch(job_id: JobId, url: Url = None, key: Key = None) -> None:
@@ -29,43 +30,46 @@ def watch(job_id: JobId, url: Url = None, key: Key = None) -> None:
             print(f"{job_id} is still running. `safelight cancel {job_id}` stops it.", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
     check_completed(job)
-    for image in job["images"]:
-        print(image["url"])
+    for image in job.images:
+        print(image.url)
 
 
 def print_warnings(job: Job) -> None:
     """Print a job's warnings, such as a truncated prompt."""
-    for warning in job["warnings"]:
-        print(f"{job['id']}: warning: {' '.join(warning['message'].split())}", file=sys.stderr)
+    for warning in job.warnings:
+        print(f"{job.id}: warning: {' '.join(warning.message.split())}", file=sys.stderr)
 
 
-def follow(client: Client, job_id: str) -> Job:
+def follow(client: Safelight, job_id: str) -> Job:
     """Show a job's progress until it finishes, then its warnings; returns the finished job."""
     job = _wait(client, job_id)
     print_warnings(job)
     return job
 
 
-def _wait(client: Client, job_id: str) -> Job:
+def _wait(client: Safelight, job_id: str) -> Job:
     with progress_bar(job_id) if is_interactive() else progress_lines(job_id) as show:
-        for event in client.events(job_id):
-            if event.type == "preview":  # another client requested previews
-                continue
-            show(event)
-            if event.job is not None:
-                return event.job
+        try:
+            for event in client.jobs.events(job_id):
+                if event.type == "preview":  # another client requested previews
+                    continue
+                show(event)
+                if event.job is not None:
+                    return event.job
+        except SafelightError as error:
+            raise explain(error, f" {job_id} is not affected: `safelight watch {job_id}` shows it.") from None
     raise AssertionError("the last event of a stream has the finished job")
 
 
 def check_completed(job: Job) -> None:
     """Raise CommandError with the reason if a finished job has no images."""
-    error = job["error"]
+    error = job.error
     if error is not None:
-        raise CommandError(f"{job['id']} failed ({error['code']}): {' '.join(error['message'].split())}")
-    if job["status"] == "expired":
-        raise CommandError(f"{job['id']} expired: no worker started it in time.")
-    if job["status"] != "completed":
-        raise CommandError(f"{job['id']} was {job['status']}.")
+        raise CommandError(f"{job.id} failed ({error.code}): {' '.join(error.message.split())}")
+    if job.status == "expired":
+        raise CommandError(f"{job.id} expired: no worker started it in time.")
+    if job.status != "completed":
+        raise CommandError(f"{job.id} was {job.status}.")
 
 
 def is_interactive() -> bool:
@@ -73,7 +77,7 @@ def is_interactive() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
-def _describe(event: Event) -> str:
+def _describe(event: JobEvent) -> str:
     """The state of the job after an event."""
     reason = event.data.get("reason")
     return {
@@ -94,7 +98,7 @@ def progress_bar(job_id: str) -> Iterator[ShowEvent]:
         progress.console.print(job_id, markup=False, highlight=False)
         task = progress.add_task("queued", total=None)
 
-        def show(event: Event) -> None:
+        def show(event: JobEvent) -> None:
             if event.type == "job.progress":
                 step, steps = event.data["step"], event.data["steps"]
                 progress.update(
@@ -116,7 +120,7 @@ def progress_lines(job_id: str) -> Iterator[ShowEvent]:
     """A line per event, and a line per tenth of the steps."""
     last_tenth = -1
 
-    def show(event: Event) -> None:
+    def show(event: JobEvent) -> None:
         nonlocal last_tenth
         state, tenth = _describe(event), -1
         if event.type == "job.progress":

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.batch.client import Batch, Batches, FinalJobs, is_final, is_successful
+from cli.batch.client import FinalJobs, is_successful
 from cli.batch.contact_sheet import write_contact_sheet
 from cli.batch.downloads import Downloads
 from cli.batch.input import Kind, read_input
@@ -23,12 +23,13 @@ from cli.batch.output_directory import OutputDirectory, State, open_output_direc
 from cli.batch.progress import show_progress
 from cli.batch.submission import ensure_submitted, estimate, load_state, retry, submit
 from cli.batch.summary import format_errors, format_input, summarize, write_errors
-from cli.client import Key, Url, connect
+from cli.client import Key, Url, check_batch_id, connect, explain
 from cli.errors import CommandError, RequestRejected
 from cli.parameters import request_options, with_options
 from cli.watch import INTERRUPTED
 from core.batches.requests import BatchRequest
 from core.status import BatchStatus
+from safelight_client import Batch, Safelight, SafelightError
 
 OPTIONS = tuple(
     request_options(
@@ -78,7 +79,8 @@ def batch(
     ] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Submit the batch, print its id and exit.")] = False,
     batch_id: Annotated[
-        str | None, typer.Option("--batch", help="Download the images of this batch.", metavar="BATCH")
+        str | None,
+        typer.Option("--batch", help="Download the images of this batch.", metavar="BATCH", callback=check_batch_id),
     ] = None,
     retry_failed: Annotated[
         bool,
@@ -111,22 +113,21 @@ def batch(
     if batch_input is not None and keep_columns:
         request["extra_columns"] = "metadata"
     with connect(url, key, PATIENCE_SECONDS, _print_message) as client:
-        batches = Batches(client)
         if batch_input is not None and dry_run:
-            raise typer.Exit(0 if estimate(batches, batch_input, request) else 1)
+            raise typer.Exit(0 if estimate(client, batch_input, request) else 1)
         if out is None:
             if batch_input is None:
                 raise CommandError("Say where the images go: --out DIR.")
-            print(submit(batches, batch_input, request)["id"])
+            print(submit(client, batch_input, request).id)
             return
         with open_output_directory(out) as directory:
-            state = load_state(batches, directory, batch_input, batch_id, request, is_new=is_new)
-            with _interruptible(batches, directory, state, cancels=cancel_on_interrupt):
-                ensure_submitted(batches, directory, state, batch_input)
+            state = load_state(client, directory, batch_input, batch_id, request, is_new=is_new)
+            with _interruptible(client, directory, state, cancels=cancel_on_interrupt):
+                ensure_submitted(client, directory, state, batch_input)
                 if detach:
                     print(state["batches"][-1])
                     return
-                code = _collect(batches, directory, state, retries=retry_failed)
+                code = _collect(client, directory, state, retries=retry_failed)
             raise typer.Exit(code)
 
 
@@ -143,79 +144,80 @@ def _check_without_prompts(
         raise CommandError(f"{', '.join(request)}: a batch that is there already cannot be changed; name a FILE.")
 
 
-def _collect(batches: Batches, directory: OutputDirectory, state: State, *, retries: bool) -> int:
+def _collect(client: Safelight, directory: OutputDirectory, state: State, *, retries: bool) -> int:
     """Follow a batch and its retries to their end, and download their images. Returns the exit code."""
     final_batches: list[Batch] = []
-    with Downloads(batches.client, directory) as downloads:
+    with Downloads(directory) as downloads:
         for batch_id in state["batches"]:  # `retry` appends a batch during the loop
-            final_batches.append(_follow(batches, batch_id, downloads))
+            final_batches.append(_follow(client, batch_id, downloads))
             _check_accepted(final_batches[-1], directory)
             if retries and batch_id == state["batches"][-1] and not is_successful(final_batches[-1]):
                 retries = False
-                retry(batches, directory, state)
-    manifest = write_manifest(batches, final_batches, directory)
+                retry(client, directory, state)
+    manifest = write_manifest(final_batches, directory)
     write_contact_sheet(final_batches[0], directory)
-    write_errors(batches, final_batches[-1], directory)
-    summarize(batches, final_batches, downloads, directory)
+    write_errors(client, final_batches[-1], directory)
+    summarize(final_batches, downloads, directory)
     print(manifest)
     return 0 if is_successful(final_batches[-1]) and not downloads.missing_count else INCOMPLETE
 
 
-def _follow(batches: Batches, batch_id: str, downloads: Downloads) -> Batch:
+def _follow(client: Safelight, batch_id: str, downloads: Downloads) -> Batch:
     """Show a batch until its end and download images as its lines end. Returns the ended batch."""
-    jobs, started_at = FinalJobs(batches, batch_id), time.monotonic()
+    jobs, started_at = FinalJobs(client, batch_id), time.monotonic()
     with show_progress(batch_id) as show:
         while True:
             now = time.monotonic()
             next_request_at = now + min(MAX_INTERVAL, max(MIN_INTERVAL, (now - started_at) / 10))
-            batch = batches.get(batch_id)
+            batch = client.batches.retrieve(batch_id)
             show(batch, downloads.image_count)
             for job in jobs.list_new(batch):
                 downloads.add(job)
-                if is_final(batch):
+                if batch.is_final:
                     show(batch, downloads.image_count)
                 elif time.monotonic() > next_request_at:
                     break
-            if is_final(batch):
+            if batch.is_final:
                 return batch
             time.sleep(max(0.0, next_request_at - time.monotonic()))  # less often, the longer it takes
 
 
 def _check_accepted(batch: Batch, directory: OutputDirectory) -> None:
     """If the lines of a batch were wrong, print the errors, delete the directory's state and raise RequestRejected."""
-    if batch["status"] != BatchStatus.FAILED:
+    if batch.status != BatchStatus.FAILED:
         return
-    errors = batch["errors"]["data"] if batch["errors"] else []
-    for line in [*format_input(batch["input"]), *format_errors(errors)]:
+    errors = batch.errors.data if batch.errors else []
+    for line in [*format_input(batch.input), *format_errors(errors)]:
         print(line, file=sys.stderr)
     directory.delete_state()
     raise RequestRejected(
-        f"{batch['id']} was refused, and nothing was generated: correct these lines and run the command again."
+        f"{batch.id} was refused, and nothing was generated: correct these lines and run the command again."
     )
 
 
 @contextmanager
-def _interruptible(batches: Batches, directory: OutputDirectory, state: State, *, cancels: bool) -> Iterator[None]:
+def _interruptible(client: Safelight, directory: OutputDirectory, state: State, *, cancels: bool) -> Iterator[None]:
     """If the command ends early, print what happens to the batch and how to resume it."""
     hint = f"`{directory.command}` goes on from here."
     try:
         yield
     except KeyboardInterrupt:
-        print(_after_interrupt(batches, state, hint, cancels=cancels), file=sys.stderr)
+        print(_after_interrupt(client, state, hint, cancels=cancels), file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
-    except RequestRejected:
-        raise
-    except CommandError as error:
+    except (CommandError, SafelightError) as failure:
+        error = explain(failure) if isinstance(failure, SafelightError) else failure
+        if isinstance(error, RequestRejected):
+            raise error from None
         raise CommandError(f"{error} {hint}") from None
 
 
-def _after_interrupt(batches: Batches, state: State, hint: str, *, cancels: bool) -> str:
+def _after_interrupt(client: Safelight, state: State, hint: str, *, cancels: bool) -> str:
     if not state["batches"]:
         return "Interrupted while submitting: the same command goes on from here."
     batch_id = state["batches"][-1]
     if not cancels:
         return f"{batch_id} goes on: {hint} `safelight batches cancel {batch_id}` stops it."
     try:
-        return f"{batch_id} is {batches.cancel(batch_id)['status']}: {hint}"
-    except CommandError as error:
-        return f"{batch_id} could not be cancelled: {error} {hint}"
+        return f"{batch_id} is {client.batches.cancel(batch_id).status}: {hint}"
+    except SafelightError as error:
+        return f"{batch_id} could not be cancelled: {explain(error)} {hint}"

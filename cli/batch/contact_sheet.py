@@ -4,23 +4,23 @@ import csv
 from datetime import datetime
 from pathlib import Path
 
-from cli.batch.client import Batch
 from cli.batch.manifest import MANIFEST, plain_text
 from cli.batch.output_directory import OutputDirectory
 from cli.table import format_count
 from core.batches.contact_sheet import NAME, SheetEntry, page_end, page_entry, page_head
+from safelight_client import Batch
 
 
 def write_contact_sheet(batch: Batch, directory: OutputDirectory) -> Path:
     """Write the page for the lines of the manifest; returns its path."""
-    counts = batch["request_counts"]
-    created = datetime.fromtimestamp(batch["created_at"]).astimezone()
-    facts = f"{format_count(counts['total'], 'line')}, {batch['model'] or 'several models'}, {created:%Y-%m-%d %H:%M}"
+    created = datetime.fromtimestamp(batch.created_at).astimezone()
+    lines = format_count(batch.request_counts.total, "line")
+    facts = f"{lines}, {batch.model or 'several models'}, {created:%Y-%m-%d %H:%M}"
     with (
         (directory.path / MANIFEST).open(encoding="utf-8-sig", newline="") as manifest,
         directory.open_file(NAME) as file,
     ):
-        file.write(page_head(batch["id"], facts).encode())
+        file.write(page_head(batch.id, facts).encode())
         for row in csv.DictReader(manifest):
             file.write(page_entry(_entry(row, directory)).encode(errors="replace"))
         file.write(page_end().encode())

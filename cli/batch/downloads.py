@@ -6,11 +6,9 @@ from collections import Counter
 from queue import SimpleQueue
 from typing import Literal, Self
 
-from cli.batch.client import LineJob
 from cli.batch.output_directory import OutputDirectory
-from cli.client import Client, Image
-from cli.errors import NotFound
 from cli.parameters import extension_of
+from safelight_client import Image, Job, NotFound
 
 THREADS = 8
 MAX_QUEUE_LENGTH = 64
@@ -25,10 +23,9 @@ Outcome = Literal["download", "existing", "missing"]
 class Downloads:
     """Downloads the images of completed jobs in threads. A context manager: the exit waits for all downloads."""
 
-    def __init__(self, client: Client, directory: OutputDirectory) -> None:
-        self._client = client
+    def __init__(self, directory: OutputDirectory) -> None:
         self._directory = directory
-        self._queue: SimpleQueue[tuple[LineJob, Image] | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[Job, Image] | None] = SimpleQueue()
         self._slots = threading.Semaphore(MAX_QUEUE_LENGTH)
         self._lock = threading.Lock()
         self._error: BaseException | None = None
@@ -51,9 +48,9 @@ class Downloads:
         """The number of images that the API has deleted."""
         return self._counts["missing"]
 
-    def add(self, job: LineJob) -> None:
-        """Queue a job's images. Raises CommandError if an earlier image could not be downloaded or written."""
-        for image in job["images"]:
+    def add(self, job: Job) -> None:
+        """Queue a job's images. Raises the error of an earlier image that could not be downloaded or written."""
+        for image in job.images:
             self._slots.acquire()
             if self._error is not None:
                 raise self._error
@@ -71,16 +68,16 @@ class Downloads:
             finally:
                 self._slots.release()
 
-    def _download(self, job: LineJob, image: Image) -> Outcome:
-        extension = extension_of(job["output_format"])
-        name = self._directory.image_name(job["custom_id"], job["prompt"], image["index"], extension)
+    def _download(self, job: Job, image: Image) -> Outcome:
+        extension = extension_of(job.output_format)
+        name = self._directory.image_name(job.custom_id or job.id, job.prompt, image.index, extension)
         if self._directory.has(name, image):
             return "existing"
-        if self._directory.rename_image(job["custom_id"], name, image, extension):
+        if self._directory.rename_image(job.custom_id or job.id, name, image, extension):
             return "existing"
         try:
             with self._directory.open_file(name) as file:
-                self._client.download_into(file, image)
+                image.download_into(file)
         except NotFound:
             return "missing"
         return "download"

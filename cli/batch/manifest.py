@@ -10,8 +10,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
-from cli.batch.client import Batch, Batches
 from cli.batch.output_directory import OutputDirectory
+from safelight_client import Batch
 
 MANIFEST = "manifest.csv"
 
@@ -19,7 +19,7 @@ ENCODING = "utf-8-sig"
 """Excel reads a CSV file as UTF-8 only if it begins with a byte order mark."""
 
 
-def write_manifest(batches: Batches, results: Sequence[Batch], directory: OutputDirectory) -> Path:
+def write_manifest(results: Sequence[Batch], directory: OutputDirectory) -> Path:
     """Write the result of each line, after its last retry; returns the path.
 
     `results` are the finished batch and its finished retries, in order.
@@ -27,12 +27,12 @@ def write_manifest(batches: Batches, results: Sequence[Batch], directory: Output
     retry_rows: dict[str, list[dict[str, str]]] = {}
     for batch in results[1:]:
         rows = defaultdict(list)
-        with _download_manifest(batches, batch) as text:
+        with _download_manifest(batch) as text:
             for row in csv.DictReader(text):
                 rows[row["custom_id"]].append(row)
         retry_rows.update(rows)
     retry_ids = set(retry_rows)
-    with _download_manifest(batches, results[0]) as text, directory.open_file(MANIFEST) as file:
+    with _download_manifest(results[0]) as text, directory.open_file(MANIFEST) as file:
         reader = csv.DictReader(text)
         output = TextIOWrapper(file, ENCODING, newline="", write_through=True)
         writer = csv.DictWriter(output, reader.fieldnames or (), extrasaction="ignore")
@@ -59,9 +59,8 @@ def _file_name(row: Mapping[str, str], directory: OutputDirectory) -> str:
 
 
 @contextmanager
-def _download_manifest(batches: Batches, batch: Batch) -> Iterator[TextIO]:
-    with tempfile.TemporaryFile() as file:
-        batches.client.save(f"/v1/batches/{batch['id']}/manifest.csv", file)
-        file.seek(0)
-        with TextIOWrapper(file, ENCODING, newline="") as text:
+def _download_manifest(batch: Batch) -> Iterator[TextIO]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = batch.save_manifest(Path(folder) / MANIFEST)
+        with path.open(encoding=ENCODING, newline="") as text:
             yield text

@@ -17,9 +17,9 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, BinaryIO, TypedDict, cast
 
-from cli.client import Image
 from cli.errors import CommandError
 from core.batches.image_names import image_stem, is_reserved
+from safelight_client import Image
 
 STATE = ".safelight-batch.json"
 LOCK = ".safelight-batch.lock"
@@ -88,7 +88,7 @@ class OutputDirectory:
 
     def rename_image(self, custom_id: str, name: str, image: Image, extension: str) -> bool:
         """Rename an image that an earlier version downloaded under its name. Returns whether there was one."""
-        old_name = f"{safe_name(custom_id, case_sensitive=self._is_case_sensitive)}-{image['index']}{extension}"
+        old_name = f"{safe_name(custom_id, case_sensitive=self._is_case_sensitive)}-{image.index}{extension}"
         if old_name == name or not self.has(old_name, image):
             return False
         (self.path / old_name).replace(self.path / name)
@@ -98,8 +98,8 @@ class OutputDirectory:
         """Whether an image is in the directory and intact."""
         try:
             with (self.path / name).open("rb") as file:
-                has_size = os.fstat(file.fileno()).st_size == image["bytes"]
-                return has_size and file_digest(file, "sha256").hexdigest() == image["sha256"]
+                has_size = os.fstat(file.fileno()).st_size == image.bytes
+                return has_size and file_digest(file, "sha256").hexdigest() == image.sha256
         except FileNotFoundError:
             return False
         except OSError as error:

@@ -10,12 +10,13 @@ from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
-from cli.batch.client import Batch, Batches
 from cli.batch.input import BatchInput
 from cli.batch.output_directory import OutputDirectory, State
 from cli.batch.summary import format_errors, format_estimate, format_input
+from cli.client import UPLOAD_TTL_SECONDS, explain
 from cli.errors import CommandError, RequestRejected
 from cli.table import format_count
+from safelight_client import Batch, Safelight, SafelightError
 
 PURPOSE = "batch"
 
@@ -23,17 +24,17 @@ MAX_SEARCH = 1000
 """The number of newest batches in which a batch that may have been submitted is searched."""
 
 
-def estimate(batches: Batches, source: BatchInput, request: Mapping[str, Any]) -> bool:
+def estimate(client: Safelight, source: BatchInput, request: Mapping[str, Any]) -> bool:
     """Print the estimate for a batch and all errors in its input. Returns whether there are no errors."""
-    file_id = batches.client.upload(source.name, source.content, PURPOSE)
+    file_id = _upload(client, source)
     try:
-        result = batches.estimate({**request, "input_file_id": file_id})
+        result = client.batches.dry_run(**{**request, "input_file_id": file_id})
     finally:
-        batches.client.request("DELETE", f"/v1/files/{file_id}")
-    errors = result["errors"]["data"]
+        client.files.delete(file_id)
+    errors = result.errors.data
     for line in format_estimate(result):
         print(line)
-    for line in format_input(result["input"]):
+    for line in format_input(result.input):
         print(line)
     if errors:
         print(f"{format_count(len(errors), 'error')}:")
@@ -42,14 +43,19 @@ def estimate(batches: Batches, source: BatchInput, request: Mapping[str, Any]) -
     return not errors
 
 
-def submit(batches: Batches, source: BatchInput, request: Mapping[str, Any]) -> Batch:
+def submit(client: Safelight, source: BatchInput, request: Mapping[str, Any]) -> Batch:
     """Submit a batch without an output directory."""
-    file_id = batches.client.upload(source.name, source.content, PURPOSE)
-    return batches.submit({**request, "input_file_id": file_id}, str(uuid4()))
+    return client.batches.create(**{**request, "input_file_id": _upload(client, source)})
+
+
+def _upload(client: Safelight, source: BatchInput) -> str:
+    """Upload the input of a batch; returns the id of the file."""
+    file = client.files.upload(source.content, filename=source.name, purpose=PURPOSE, expires_after=UPLOAD_TTL_SECONDS)
+    return file.id
 
 
 def load_state(
-    batches: Batches,
+    client: Safelight,
     directory: OutputDirectory,
     source: BatchInput | None,
     batch_id: str | None,
@@ -79,44 +85,46 @@ def load_state(
             f"{directory.path} is not empty and belongs to no batch: choose another directory, "
             "or overwrite its files with --new."
         )
-    ids = [] if batch_id is None else [batches.get(batch_id)["id"]]
+    ids = [] if batch_id is None else [client.batches.retrieve(batch_id).id]
     state = State(fingerprint=fingerprint, idempotency_key=str(uuid4()), request=request, file_id=None, batches=ids)
     directory.save_state(state)
     return state
 
 
-def ensure_submitted(batches: Batches, directory: OutputDirectory, state: State, source: BatchInput | None) -> None:
+def ensure_submitted(client: Safelight, directory: OutputDirectory, state: State, source: BatchInput | None) -> None:
     """Submit the batch of a directory if it is not submitted yet. If the API rejects it, the state is deleted."""
     if state["batches"]:
         return
     try:
-        if (batch_id := _find_submitted(batches, state["file_id"])) is not None:
+        if (batch_id := _find_submitted(client, state["file_id"])) is not None:
             state["batches"].append(batch_id)
             directory.save_state(state)
             return
         if state["file_id"] is None:
             if source is None:
                 raise CommandError("The prompts are not uploaded yet: add their FILE to the command.")
-            state["file_id"] = batches.client.upload(source.name, source.content, PURPOSE)
+            state["file_id"] = _upload(client, source)
             directory.save_state(state)
         request = {**state["request"], "input_file_id": state["file_id"]}
-        state["batches"].append(batches.submit(request, state["idempotency_key"])["id"])
-    except RequestRejected:
-        directory.delete_state()
+        batch = client.batches.create(idempotency_key=state["idempotency_key"], **request)
+        state["batches"].append(batch.id)
+    except SafelightError as error:
+        if isinstance(explain(error), RequestRejected):
+            directory.delete_state()
         raise
     directory.save_state(state)
 
 
-def _find_submitted(batches: Batches, file_id: str | None) -> str | None:
+def _find_submitted(client: Safelight, file_id: str | None) -> str | None:
     """The batch of a file, if a command died after it had submitted it. The idempotency key may have expired."""
     if file_id is None:
         return None
-    return next((batch["id"] for batch in batches.newest(MAX_SEARCH) if batch["input_file_id"] == file_id), None)
+    return next((batch.id for batch in client.batches.list(limit=MAX_SEARCH) if batch.input_file_id == file_id), None)
 
 
-def retry(batches: Batches, directory: OutputDirectory, state: State) -> None:
+def retry(client: Safelight, directory: OutputDirectory, state: State) -> None:
     """Submit the lines that did not complete as a new batch."""
-    state["batches"].append(batches.retry(state["batches"][-1])["id"])
+    state["batches"].append(client.batches.retry(state["batches"][-1]).id)
     directory.save_state(state)
 
 

@@ -9,8 +9,9 @@ from uuid import uuid4
 
 import pytest
 
-from cli.client import Client
+from cli.client import connect
 from cli.errors import CommandError
+from cli.watch import follow
 from tests.cli.terminal import SMALL, Terminal, jobs_like, progress
 from tests.cli.wire import Wire
 from tests.stack import Stack, closed_port
@@ -44,23 +45,22 @@ def test_a_broken_stream_goes_on_after_the_last_event(terminal: Terminal, safeli
 def test_patience_with_an_api_that_went_away_ends(own: Stack) -> None:
     api = own.api()
     job = own.submit(model="elsewhere")
-    with Client(own.url, retry_seconds=0.0) as client:
-        events = client.events(job["id"])
-        assert next(events).type == "job.queued"
+    with connect(own.url, None, retry_seconds=0.0) as client:
+        assert next(client.jobs.events(job["id"])).type == "job.queued"
         api.kill()
 
         with pytest.raises(
             CommandError, match=rf"{job['id']} is not affected: `safelight watch {job['id']}` shows it."
         ):
-            list(events)
+            follow(client, job["id"])
 
 
 def test_an_api_without_its_database_is_asked_again_and_quoted_in_the_end(own: Stack) -> None:
     with closed_port() as port, own.apart():
         own.environment["SAFELIGHT_DATABASE_URL"] = f"postgresql://127.0.0.1:{port}/nothing"
         own.api()
-        with Client(own.url, retry_seconds=1.5) as client, pytest.raises(CommandError) as caught:
-            client.submit({"prompt": "a cat"})
+        with pytest.raises(CommandError) as caught, connect(own.url, None, retry_seconds=1.5) as client:
+            client.jobs.create(prompt="a cat")
 
     assert str(caught.value) == (
         f"After 1.5 s {own.url} still answers 503 (The database does not answer; nothing was stored, try again)."
@@ -79,12 +79,12 @@ def test_a_server_that_is_no_safelight_is_named(terminal: Terminal) -> None:
 
 
 def test_an_image_that_was_changed_on_the_storage_is_not_saved(safelight: Stack) -> None:
-    (image,) = safelight.final(safelight.submit()["id"])["images"]
-    (file,) = (safelight.directory / "images").rglob(f"{image['job_id']}/**/*.png")
+    job = safelight.final(safelight.submit()["id"])
+    (file,) = (safelight.directory / "images").rglob(f"{job['id']}/**/*.png")
     file.write_bytes(file.read_bytes()[:-1] + b"!")
 
-    with Client(safelight.url) as client, pytest.raises(CommandError, match="is damaged"):
-        client.download(image)
+    with pytest.raises(CommandError, match="is damaged"), connect(safelight.url, None) as client:
+        client.jobs.retrieve(job["id"]).images[0].download()
 
 
 # watch, jobs, cancel

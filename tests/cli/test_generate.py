@@ -48,7 +48,7 @@ def test_a_variation_takes_an_image_and_no_prompt(terminal: Terminal, safelight:
         (("a cat", "--mask", "x.png"), "--image PATH"),
         (("--variation",), "--image PATH"),
         (("a cat", "--image", "nowhere.png"), "nowhere.png cannot be read"),
-        (("a cat", "--image", "catalog.toml"), "PNG, JPEG, WebP, GIF or AVIF"),
+        (("a cat", "--image", "catalog.toml"), "PNG, JPEG, WebP, GIF, AVIF or HEIC"),
         (("a cat", "--image", "catalog.toml", "--variation"), "takes no prompt"),
     ],
 )
@@ -166,7 +166,7 @@ def test_ctrl_c_cancels_the_job(terminal: Terminal, safelight: Stack, ctrl_c: No
             ("--url", "localhost:8000"),
             "localhost:8000 is not a valid URL of Safelight; an example is http://127.0.0.1:8000.",
         ),
-        (("--url", "http://h:1/v1"), "The URL http://h:1/v1 must not end in /v1: the command adds it."),
+        (("--url", "http://h:1/v1"), "The URL http://h:1/v1 must not end in /v1: the client adds it."),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_no_job(
