@@ -12,6 +12,7 @@ import typer.core
 import typer.main
 
 from cli.errors import CommandError
+from cli.examples import epilog
 
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
@@ -78,10 +79,18 @@ def _load(name: str) -> Any:
             f"`safelight {name}` needs the package {error.name}: {install_command('api', 'cli', 'embedded')}"
         ) from error
     if isinstance(command, typer.Typer):
-        return typer.main.get_command(command)
+        return _with_examples(name, typer.main.get_command(command))
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     single.command(name)(command)
-    return typer.main.get_command(single)
+    return _with_examples(name, typer.main.get_command(single))
+
+
+def _with_examples(name: str, command: Any) -> Any:
+    """The command, with examples at the end of its help and of that of its own commands."""
+    command.epilog = epilog(name)
+    for inner_name, inner in getattr(command, "commands", {}).items():
+        inner.epilog = epilog(f"{name} {inner_name}")
+    return command
 
 
 def _print_version(value: bool) -> None:
@@ -96,7 +105,7 @@ app = typer.Typer(
     cls=LazyGroup,
     help="Image generation as durable jobs, on your own hardware.",
     no_args_is_help=True,
-    add_completion=False,
+    epilog=epilog(""),
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings=HELP_OPTIONS,  # commands inherit them
