@@ -57,7 +57,7 @@ slow: $(DEV) ## the tests that CI has no time for: training, and the same bytes 
 hostile: $(DEV) ## attack a Safelight and measure what other clients notice: some minutes, prints a line for each attack
 	$(BIN)/pytest -q -s -m "hostile or not hostile" tests/hostile
 
-clients: $(DEV) ## run image clients from the package index against a Safelight and write docs/clients.md: some minutes
+clients: $(DEV) ## run our client for TypeScript, and image clients from the package index, and write docs/clients.md: some minutes
 	$(BIN)/pytest -q -m "clients or not clients" --junitxml=build/clients.xml tests/clients
 	$(BIN)/python -m tests.clients.table build/clients.xml
 

@@ -31,6 +31,23 @@ parameters that a local model of small sizes, without `quality_steps` and `style
 The configurations and the recorded requests follow the clients' code and documentation as of 2026. Only the clients of
 the table of versions were run; npm chose the newest versions for Node.js 20.
 
+## Our own clients
+
+Both know all of Safelight, not only what OpenAI's API has: jobs with their events and previews, batches, webhooks. A
+submit whose connection is lost is repeated and generates once.
+
+| language | package | documentation |
+|---|---|---|
+| Python | `safelight-client`, synchronous and asynchronous | [clients/python](../clients/python/README.md) |
+| TypeScript | `safelight-client`, for Node.js and browsers | [clients/typescript](../clients/typescript/README.md) |
+
+```python
+from safelight_client import Safelight
+
+with Safelight() as client:
+    client.jobs.create(prompt="A cat sitting on a sofa.").wait().images[0].save("cat.png")
+```
+
 ## Configuration
 
 | client | configuration |
