@@ -414,7 +414,11 @@ class Estimate(BaseModel):
     n: int
     device_seconds: float
     """
-    Estimated device time, from the catalogue.
+    Estimated device time: what the last such images took, or from the catalogue if there are none.
+    """
+    estimated_finish_at: int | None
+    """
+    Estimated end if one device generates the images after all queued jobs; null for paid providers.
     """
 
 
@@ -1222,7 +1226,7 @@ class BatchEstimate(BaseModel):
     """
     device_seconds: float
     """
-    Estimated device time of the valid lines, from the catalogue.
+    Estimated device time of the valid lines, as for a job.
     """
     estimated_finish_at: int | None
     """

@@ -87,7 +87,7 @@ export interface components {
             models: {
                 [key: string]: number;
             };
-            /** @description Estimated device time of the valid lines, from the catalogue. */
+            /** @description Estimated device time of the valid lines, as for a job. */
             device_seconds: number;
             /** @description Estimated end if one device generates the images after all queued jobs; null for paid providers. */
             estimated_finish_at: number | null;
@@ -439,8 +439,10 @@ export interface components {
             steps: number;
             guidance_scale: number;
             n: number;
-            /** @description Estimated device time, from the catalogue. */
+            /** @description Estimated device time: what the last such images took, or from the catalogue if there are none. */
             device_seconds: number;
+            /** @description Estimated end if one device generates the images after all queued jobs; null for paid providers. */
+            estimated_finish_at: number | null;
         };
         /** @description The body of a delivery: the event, and the job or batch as it is when the event is sent. */
         Event: {
