@@ -140,6 +140,8 @@ def _open(node: Any, enumerations: Mapping[str, Any]) -> Any:
             **{key: value for key, value in node.items() if key != "$ref"},
         }
     result = {key: _open(value, enumerations) for key, value in node.items()}
+    if isinstance(result.get("default"), dict):
+        del result["default"]  # the generator would write it as a dict, which is no object of its class
     if result.get("type") == "string" and isinstance(result.get("enum"), list):
         result["anyOf"] = [{"type": "string", "enum": result.pop("enum")}, {"type": "string"}]
         del result["type"]

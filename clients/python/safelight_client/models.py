@@ -464,7 +464,6 @@ class Guidance(BaseModel):
     model_config = ConfigDict(
         extra="allow",
     )
-    default: float = 5.0
     min: float = 0.0
     max: float = 30.0
 
@@ -960,12 +959,9 @@ class ResponseUsage(BaseModel):
         extra="allow",
     )
     input_tokens: int = 0
-    input_tokens_details: Annotated[CachedTokens, Field(validate_default=True)] = {
-        "cached_tokens": 0,
-        "cache_write_tokens": 0,
-    }
+    input_tokens_details: CachedTokens | None = None
     output_tokens: int = 0
-    output_tokens_details: Annotated[ReasoningTokens, Field(validate_default=True)] = {"reasoning_tokens": 0}
+    output_tokens_details: ReasoningTokens | None = None
     total_tokens: int = 0
 
 
@@ -1041,7 +1037,6 @@ class Steps(BaseModel):
     model_config = ConfigDict(
         extra="allow",
     )
-    default: int = 20
     min: int = 1
     max: int = 100
 
@@ -1395,10 +1390,7 @@ class ImageTokens(BaseModel):
         extra="allow",
     )
     input_tokens: int = 0
-    input_tokens_details: Annotated[InputTokens, Field(validate_default=True)] = {
-        "image_tokens": 0,
-        "text_tokens": 0,
-    }
+    input_tokens_details: InputTokens | None = None
     output_tokens: int = 0
     total_tokens: int = 0
 
@@ -1672,7 +1664,7 @@ class ToolUsage(BaseModel):
         extra="allow",
     )
     image_gen: ImageTokens
-    web_search: Annotated[SearchUsage, Field(validate_default=True)] = {"num_requests": 0}
+    web_search: SearchUsage | None = None
 
 
 class BatchList(BaseModel):

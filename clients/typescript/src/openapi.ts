@@ -503,8 +503,6 @@ export interface components {
         };
         /** @description Classifier-free guidance scale (`w` of equation 2 of Imagen, arXiv:2205.11487): the default and the bounds. */
         Guidance: {
-            /** @default 5 */
-            default: number;
             /** @default 0 */
             min: number;
             /** @default 30 */
@@ -572,13 +570,7 @@ export interface components {
         ImageTokens: {
             /** @default 0 */
             input_tokens: number;
-            /**
-             * @default {
-             *       "image_tokens": 0,
-             *       "text_tokens": 0
-             *     }
-             */
-            input_tokens_details: components["schemas"]["InputTokens"];
+            input_tokens_details?: components["schemas"]["InputTokens"];
             /** @default 0 */
             output_tokens: number;
             /** @default 0 */
@@ -1073,21 +1065,10 @@ export interface components {
         ResponseUsage: {
             /** @default 0 */
             input_tokens: number;
-            /**
-             * @default {
-             *       "cached_tokens": 0,
-             *       "cache_write_tokens": 0
-             *     }
-             */
-            input_tokens_details: components["schemas"]["CachedTokens"];
+            input_tokens_details?: components["schemas"]["CachedTokens"];
             /** @default 0 */
             output_tokens: number;
-            /**
-             * @default {
-             *       "reasoning_tokens": 0
-             *     }
-             */
-            output_tokens_details: components["schemas"]["ReasoningTokens"];
+            output_tokens_details?: components["schemas"]["ReasoningTokens"];
             /** @default 0 */
             total_tokens: number;
         };
@@ -1127,8 +1108,6 @@ export interface components {
         };
         /** @description Denoising steps: the default and the bounds, both included. */
         Steps: {
-            /** @default 20 */
-            default: number;
             /** @default 1 */
             min: number;
             /** @default 100 */
@@ -1160,12 +1139,7 @@ export interface components {
         /** @description What the tools used. */
         ToolUsage: {
             image_gen: components["schemas"]["ImageTokens"];
-            /**
-             * @default {
-             *       "num_requests": 0
-             *     }
-             */
-            web_search: components["schemas"]["SearchUsage"];
+            web_search?: components["schemas"]["SearchUsage"];
         };
         /** @description A way to enlarge an image. */
         UpscalerItem: {
