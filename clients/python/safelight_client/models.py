@@ -639,7 +639,7 @@ class InputFileSummary(BaseModel):
     """
     example: str | None
     """
-    If the encoding is a guess: a text of the file, as it was read.
+    If the encoding is a guess: a text of the file, as it was read. Null if the batch has jobs, which show their prompts.
     """
     separator: str | None
     """
@@ -877,7 +877,10 @@ class Queue(BaseModel):
 
 class Readiness(BaseModel):
     """
-    The state of each dependency. `degraded`: Redis is down; jobs still run, with some delay.
+    The state of each dependency, and of each queue.
+
+    `degraded`: requests are served, but Redis is down, so that jobs start with some delay, or a queue has no worker, so
+    that its jobs wait.
     """
 
     model_config = ConfigDict(
@@ -885,6 +888,10 @@ class Readiness(BaseModel):
     )
     status: Literal["ready", "degraded", "unready"] | str
     checks: Mapping[str, Literal["ok", "down"] | str]
+    queues: Mapping[str, Literal["ok", "loading", "no_worker"] | str]
+    """
+    Whether workers serve the queues of the models. `loading`: each of them loads its first model.
+    """
 
 
 class ReasoningTokens(BaseModel):

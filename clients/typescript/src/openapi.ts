@@ -638,7 +638,7 @@ export interface components {
             encoding: string | null;
             /** @description Whether the file names no encoding and is not UTF-8, so that it was guessed. */
             encoding_is_guess: boolean;
-            /** @description If the encoding is a guess: a text of the file, as it was read. */
+            /** @description If the encoding is a guess: a text of the file, as it was read. Null if the batch has jobs, which show their prompts. */
             example: string | null;
             /** @description Separator of the cells of CSV; null if there is one column. */
             separator: string | null;
@@ -975,11 +975,20 @@ export interface components {
              */
             device_seconds: number;
         };
-        /** @description The state of each dependency. `degraded`: Redis is down; jobs still run, with some delay. */
+        /**
+         * @description The state of each dependency, and of each queue.
+         *
+         *     `degraded`: requests are served, but Redis is down, so that jobs start with some delay, or a queue has no worker, so
+         *     that its jobs wait.
+         */
         Readiness: {
             status: ("ready" | "degraded" | "unready") | string;
             checks: {
                 [key: string]: ("ok" | "down") | string;
+            };
+            /** @description Whether workers serve the queues of the models. `loading`: each of them loads its first model. */
+            queues: {
+                [key: string]: ("ok" | "loading" | "no_worker") | string;
             };
         };
         /** @description Tokens of a text model's reasoning. */
