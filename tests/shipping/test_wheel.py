@@ -22,6 +22,7 @@ SOURCES = ("safelight", "api", "cli", "clients/python", "core", "migrations", "m
 FILES = ("setup.py", "pyproject.toml", "README.md", "LICENSE")
 DATA = (
     "models/catalog.toml",
+    "models/unclip-mini-words.json",
     "models/unclip-mini/model_index.json",
     "models/unclip-mini/tokenizer/tokenizer.json",
     "migrations/versions/0001_projects.py",
