@@ -30,6 +30,9 @@ LIVE_CLIENTS = (
     LiveClient("openai-agents", ("openai-agents",), python.AGENTS, (SQUARE, SQUARE, SQUARE)),
     LiveClient("Haystack", ("haystack-ai",), python.HAYSTACK, ((1536, 1024),)),
     LiveClient("LiteLLM", ("litellm",), python.LITELLM, (WIDE, SQUARE, SQUARE, SQUARE, SMALLEST)),
+    LiveClient(
+        "LiteLLM proxy", ("litellm[proxy]", "openai"), python.LITELLM_PROXY, (TALL, SQUARE, (1536, 1024), SQUARE)
+    ),
     LiveClient("langchain-community", ("langchain-community", "openai"), python.LANGCHAIN_COMMUNITY, (TALL,)),
     LiveClient("langchain-openai", ("langchain-openai",), python.LANGCHAIN, (SQUARE, SQUARE)),
     LiveClient(

@@ -67,6 +67,39 @@ answer = litellm.responses(model="openai/gpt-5", input="a cat", tools=[{"type": 
 print(answer.output[0].result)
 """
 
+LITELLM_PROXY = """
+import os, pathlib, socket, subprocess, sys, time, urllib.request, openai
+with socket.socket() as listener:
+    listener.bind(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+address = os.environ["OPENAI_BASE_URL"]
+models = "".join(
+    f"- {{model_name: {name}, litellm_params: {{model: openai/{name}, api_base: '{address}', api_key: any}}}}\\n"
+    for name in ("dall-e-3", "gpt-image-1", "gpt-5")
+)
+pathlib.Path("config.yaml").write_text("model_list:\\n" + models)
+command = [pathlib.Path(sys.executable).with_name("litellm"), "--config", "config.yaml", "--port", str(port)]
+environment = os.environ | {"LITELLM_MASTER_KEY": "sk-any"}
+proxy = subprocess.Popen(command, env=environment, stdout=sys.stderr, stderr=sys.stderr)
+try:
+    while proxy.poll() is None:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health/liveliness", timeout=5)
+            break
+        except OSError:
+            time.sleep(0.5)
+    client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="sk-any")
+    print(client.images.generate(model="dall-e-3", prompt="a cat", size="1024x1792", quality="hd").data[0].url)
+    print(client.images.generate(model="gpt-image-1", prompt="a cat", size="1024x1024").data[0].b64_json)
+    cat = open("cat.png", "rb")
+    print(client.images.edit(model="gpt-image-1", image=cat, prompt="a dog", size="1536x1024").data[0].b64_json)
+    tools = [{"type": "image_generation", "size": "1024x1024"}]
+    print(client.responses.create(model="gpt-5", input="a cat", tools=tools).output[0].result)
+finally:
+    proxy.terminate()
+    proxy.wait(30)
+"""
+
 LANGCHAIN_COMMUNITY = """
 from langchain_community.utilities.dalle_image_generator import DallEAPIWrapper
 print(DallEAPIWrapper(model="dall-e-3", size="1024x1792", quality="hd").run("a cat"))
