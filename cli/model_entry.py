@@ -93,9 +93,11 @@ def entry_of(source: str, model_id: str | None, settings: "Settings") -> Entry:
     }
     if family.options:
         values["options"] = family.options
-    lines = ["[[models]]", *(f"{key} = {_toml(value)}" for key, value in values.items())]
+    text = "\n".join(["[[models]]", *(f"{key} = {_toml(value)}" for key, value in values.items())])
+    if not _is_unicode(text):
+        raise CommandError(f"{source!r} has a name that is not UTF-8, as the catalogue must be; rename the directory.")
     notes.append("seconds_per_image is a guess until `safelight bench model` has measured it")
-    return Entry(identifier, "\n".join(lines), notes)
+    return Entry(identifier, text, notes)
 
 
 def _folder(source: str, settings: "Settings") -> Path:
@@ -152,8 +154,16 @@ def _licence(folder: Path) -> str:
     return names[-1].strip("\"'") if names else ""
 
 
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _toml(value: object) -> str:
-    """A TOML value. JSON's texts, numbers, booleans and lists are TOML too."""
+    """A TOML value. JSON's texts, numbers, booleans and lists are TOML too, but for the character DEL in texts."""
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

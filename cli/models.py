@@ -88,12 +88,24 @@ def add(
     for note in entry.notes:
         typer.echo(f"note: {note}", err=True)
     if write:
-        try:
-            text = settings.catalog_path.read_text("utf-8").rstrip("\n")
-            settings.catalog_path.write_text(f"{text}\n\n{entry.toml}\n", "utf-8")
-        except OSError as error:
-            raise CommandError(f"{settings.catalog_path} cannot be written: {error.strerror}.") from None
+        _append(entry.toml, settings.catalog_path)
         typer.echo(f"Added to {settings.catalog_path}. Try it: safelight models check {entry.model_id}", err=True)
+
+
+def _append(entry: str, path: Path) -> None:
+    """Append an entry to the catalogue, if the catalogue is still valid then: a worker could not start with another."""
+    from core.catalog import CatalogError, parse_catalog
+
+    try:
+        text = path.read_text("utf-8").rstrip("\n") + f"\n\n{entry}\n"
+        parse_catalog(text, path)
+        path.write_text(text, "utf-8")
+    except CatalogError as error:
+        raise CommandError(
+            f"Nothing was written, as the catalogue would not be valid with this entry: {error}"
+        ) from None
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {error.strerror}.") from None
 
 
 def _model(catalog: "Catalog", name: str) -> "Model":
@@ -128,18 +140,24 @@ def _try_model(model: "Model", catalog: "Catalog", settings: "Settings", output:
         job = plan(JobRequest(model=model.id, prompt=PROMPT, seed=SEED), catalog, settings, "check")
         started = time.perf_counter()
         generator = build(model, settings)
-        generator.load()
-        loaded_at = time.perf_counter()
-        (image,) = generator.generate([ImageRequest(job.prompt, job.parameters)], SilentReporter())
-        generated_at = time.perf_counter()
-        receipt, megabytes = generator.receipt(), generator.memory().weights >> 20
-        generator.unload()
+        try:
+            generator.load()
+            loaded_at = time.perf_counter()
+            (image,) = generator.generate([ImageRequest(job.prompt, job.parameters)], SilentReporter())
+            generated_at = time.perf_counter()
+            receipt, megabytes = generator.receipt(), generator.memory().weights >> 20
+        finally:
+            generator.unload()  # also after a failure: the next model needs the memory
     except (GenerationError, InvalidRequest) as error:
         return getattr(error, "detail", None) or error.message
     load, generate = loaded_at - started, generated_at - loaded_at
     place = f"{job.parameters.size} on {receipt.get('device')} ({receipt.get('dtype')})"
     print(f"{model.id}: ok, {place}: load {load:.1f} s, image {generate:.1f} s, {megabytes} MB")
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        image.save(output / f"{model.id.replace('/', '-')}.png")
+        path = output / f"{model.id.replace('/', '-')}.png"
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            image.save(path)
+        except OSError as error:
+            raise CommandError(f"{path} cannot be written ({error.strerror}).") from None
     return None

@@ -305,10 +305,16 @@ def _missing_setting(model: Model, settings: Settings) -> str | None:
 def load_catalog(path: Path) -> Catalog:
     """Read and check a catalogue file. Raises CatalogError with the location and the reason."""
     try:
-        with path.open("rb") as file:
-            return Catalog.model_validate(tomllib.load(file))
+        text = path.read_text("utf-8")
     except FileNotFoundError:
         raise CatalogError(f"There is no catalogue at {path}; set SAFELIGHT_CATALOG to one.") from None
+    return parse_catalog(text, path)
+
+
+def parse_catalog(text: str, path: Path) -> Catalog:
+    """Check the text of a catalogue file. path: for messages. Raises CatalogError with the location and the reason."""
+    try:
+        return Catalog.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise CatalogError(f"{path} is not valid TOML: {error}") from error
     except ValidationError as error:

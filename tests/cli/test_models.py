@@ -49,6 +49,8 @@ def test_a_model_that_fails_is_named_and_the_others_are_checked(terminal: Termin
     assert result.stderr == "safelight: 1 of 2 models cannot be used; the lines above say why.\n"
     assert (tmp_path / "images" / "fake.png").read_bytes().startswith(b"\x89PNG")
     assert "nope" in terminal.refusal("models", "check", "nope")
+    result = terminal.run("models", "check", "fake", "--output", str(catalog_of(terminal)))
+    assert (result.returncode, "catalog.toml/fake.png cannot be written" in result.stderr) == (1, True), result
 
 
 def test_a_directory_gets_an_entry_with_what_its_family_needs(terminal: Terminal, tmp_path: Path) -> None:
@@ -64,6 +66,22 @@ def test_a_directory_gets_an_entry_with_what_its_family_needs(terminal: Terminal
     assert (entry["sizes"][0], entry["steps"]["default"], entry["guidance_scale"]["default"]) == ("1024x1024", 30, 7.0)
     assert "my-model" in terminal.run("models", "list").stdout
     assert "already" in terminal.refusal("models", "add", str(folder))
+
+
+def test_an_entry_that_the_catalogue_cannot_have_is_not_written(terminal: Terminal, tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "a\x7fname")
+    assert terminal.run("models", "add", str(folder), "--write").returncode == 0
+    entry = tomllib.loads(catalog_of(terminal).read_text())["models"][-1]
+    assert entry["source"] == str(folder)
+
+    in_line = (
+        'default = "fake"\nmodels = [{ id = "fake", generator = "fake" }]\n'  # to which no [[models]] can be added
+    )
+    catalog_of(terminal).write_text(in_line)
+    result = terminal.run("models", "add", str(folder), "--write")
+    assert (result.returncode, "Nothing was written" in result.stderr) == (1, True), result
+    assert catalog_of(terminal).read_text() == in_line
+    assert "not UTF-8" in terminal.refusal("models", "add", str(a_folder(tmp_path / "m", "\ud800")))
 
 
 @pytest.mark.parametrize(
