@@ -64,7 +64,6 @@ SYNCHRONOUS = {
     "aclose": "close",
     "aread": "read",
     "aiter_bytes": "iter_bytes",
-    "aiter_lines": "iter_lines",
     "asynccontextmanager": "contextmanager",
 }
 """Names of the asynchronous form and of the synchronous one; `Async` before a name is left out too."""

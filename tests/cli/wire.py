@@ -1,8 +1,8 @@
-"""A TCP relay to an API that closes a connection where a test says so, and records the requests."""
+"""A TCP relay to an API that closes a connection where a test says so, and a server with fixed responses."""
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Self
 
@@ -63,6 +63,42 @@ class Wire:
                     client.shutdown(socket.SHUT_RDWR)  # to close is not enough while the other thread reads from it
                     return
                 client.sendall(part)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+
+STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+ERROR_EVENT = b'event: error\ndata: {"error": {"message": "The API key was revoked."}}\n\n'
+REVOKED = (
+    b"HTTP/1.1 401 Unauthorized\r\nconnection: close\r\ncontent-type: application/json\r\n\r\n"
+    b'{"error": {"message": "The API key was revoked.", "code": "invalid_api_key"}}'
+)
+BROKEN = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf"
+"""Responses for FixedServer: an event stream without events, its last event, and others."""
+
+
+class FixedServer:
+    """Sends each connection the next of some responses and closes it. After the last, connections are refused."""
+
+    def __init__(self, responses: Sequence[bytes]) -> None:
+        self._responses = responses
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.count = 0
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with suppress(OSError), self._listener:  # closed: the test is over
+            for response in self._responses:
+                connection, _ = self._listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(response)
+                    self.count += 1
 
     def __enter__(self) -> Self:
         return self

@@ -12,7 +12,7 @@ import pytest
 import core
 from core.outbox.signing import new_secret
 from tests.cli.terminal import jobs_like
-from tests.cli.wire import Wire
+from tests.cli.wire import BROKEN, ERROR_EVENT, REVOKED, STREAM, FixedServer, Wire
 from tests.images import an_image, encode
 from tests.receiver import Receiver
 from tests.stack import Stack, closed_port
@@ -22,7 +22,9 @@ BUILD_SECONDS, RUN_SECONDS = 600, 300
 
 STORY = """
 import assert from "node:assert/strict";
-import { BadRequest, ConnectionFailed, JobFailed, Safelight, SignatureInvalid, unwrap } from "safelight-client";
+import {
+  AuthenticationFailed, BadRequest, ConnectionFailed, JobFailed, Safelight, SignatureInvalid, unwrap,
+} from "safelight-client";
 
 const client = new Safelight();
 const job = await client.jobs.create({ prompt: "a cat", size: "64x64", model: "slow", steps: 4, partial_images: 1 });
@@ -45,6 +47,15 @@ await assert.rejects(
   (error: unknown) => error instanceof BadRequest && error.param === "size" && error.requestId !== null,
 );
 await assert.rejects(new Safelight({ baseURL: process.env["CLOSED_URL"]! }).models(), ConnectionFailed);
+
+const prompt = "a cat\\u2028on\\u2029a\\u0085sofa"; // line separators of Unicode
+const finals = [];
+for await (const event of (await client.jobs.create({ prompt, size: "64x64" })).events()) finals.push(event.job);
+assert.equal(finals.at(-1)!.prompt, prompt);
+const broken = new Safelight({ baseURL: process.env["BROKEN_URL"]!, retrySeconds: 1 });
+await assert.rejects(broken.files.content("file-1"), ConnectionFailed);
+const revoked = new Safelight({ baseURL: process.env["REVOKED_URL"]! });
+await assert.rejects(revoked.batches.events("batch_1").next(), AuthenticationFailed);
 
 const file = new File(["prompt,custom_id\\na cat,cat\\n[refuse],no\\n"], "prompts.csv");
 assert.equal((await client.batches.dryRun({ file })).images, 2);
@@ -95,6 +106,8 @@ def test_a_story_of_jobs_batches_and_webhooks(safelight: Stack, built: Path) -> 
     with (
         Receiver() as receiver,
         closed_port() as port,
+        FixedServer([BROKEN] * 4) as broken,
+        FixedServer([STREAM + ERROR_EVENT, REVOKED]) as revoked,
         Wire(safelight.port, lambda requests, _: b"POST /v1/jobs " in requests) as wire,
     ):
         secret = new_secret()
@@ -106,9 +119,10 @@ def test_a_story_of_jobs_batches_and_webhooks(safelight: Stack, built: Path) -> 
         run(
             built, "node", "story.js",
             SAFELIGHT_URL=safelight.url, CUT_URL=wire.url, CLOSED_URL=f"http://127.0.0.1:{port}", PROMPT=prompt,
-            DELIVERY=json.dumps(delivery),
+            DELIVERY=json.dumps(delivery), BROKEN_URL=broken.url, REVOKED_URL=revoked.url,
         )  # fmt: skip
         wire.until_cut()
+        assert broken.count < 4
     assert len(jobs_like(safelight, prompt)) == 1
 
 

@@ -13,7 +13,7 @@ import safelight_client
 from core.outbox.signing import new_secret
 from safelight_client import AsyncSafelight, BadRequest, JobFailed, Safelight
 from tests.cli.terminal import jobs_like
-from tests.cli.wire import Wire
+from tests.cli.wire import BROKEN, ERROR_EVENT, REVOKED, STREAM, FixedServer, Wire
 from tests.images import an_image, encode
 from tests.receiver import Receiver
 from tests.stack import Stack, free_port
@@ -162,6 +162,31 @@ def test_a_stream_whose_connection_is_killed_goes_on_after_its_last_event(safeli
     assert kinds == ["job.queued", "job.started", "job.completed"]
     assert re.findall(r"last-event-id: (\d+)", wire.requests)[0] == "0"
     assert outages == []
+
+
+@pytest.mark.parametrize("response", [STREAM, BROKEN], ids=["stream", "download"])
+def test_a_server_whose_responses_always_break_off_is_not_asked_for_ever(response: bytes) -> None:
+    with FixedServer([response] * 4) as server:
+        with Safelight(server.url, retry_seconds=1) as client, pytest.raises(safelight_client.ConnectionFailed):
+            list(client.jobs.events("job_1")) if response == STREAM else client.files.content("file-1")
+        assert server.count < 4
+
+
+def test_a_stream_that_ends_with_an_error_raises_it() -> None:
+    with (
+        FixedServer([STREAM + ERROR_EVENT, REVOKED]) as server,
+        Safelight(server.url) as client,
+        pytest.raises(safelight_client.AuthenticationFailed),
+    ):
+        list(client.batches.events("batch_1"))
+
+
+def test_a_prompt_may_have_every_line_separator_of_unicode(client: Safelight) -> None:
+    prompt = "a cat\u2028on\u2029a\x85sofa"
+    events = list(client.jobs.create(prompt=prompt, size="64x64").events())
+
+    assert events[-1].job is not None
+    assert events[-1].job.prompt == prompt
 
 
 def test_an_error_has_its_code_its_field_and_its_request(client: Safelight, guarded: Stack) -> None:

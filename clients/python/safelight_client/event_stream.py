@@ -2,12 +2,15 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 IDLE_SECONDS = 45.0
 """Maximum time without data on a stream. The API sends a comment about every 15 s."""
+
+ERROR = "error"
+"""The type of a message with which the API ends a stream; the response to the next request is that error."""
 
 FIRST = "0"
 """The `Last-Event-ID` before the first event."""
@@ -23,13 +26,24 @@ class Message:
 
 
 class Parser:
-    """Makes messages of the lines of a stream; comments are skipped."""
+    """Makes messages of the bytes of a stream; comments are skipped.
+
+    Only a line feed ends a line: prompts may have other characters at which `splitlines` splits, such as U+2028.
+    """
 
     def __init__(self) -> None:
+        self._rest = b""
         self._fields: dict[str, str] = {}
 
-    def feed(self, line: str) -> Message | None:
-        """Take the next line; returns a message if it ends one."""
+    def feed(self, chunk: bytes) -> Iterator[Message]:
+        """Take the next bytes; returns the messages that they end."""
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            message = self._take(line.decode().removesuffix("\r"))
+            if message is not None:
+                yield message
+
+    def _take(self, line: str) -> Message | None:
         if line:
             name, _, value = line.partition(":")
             self._fields[name] = value.removeprefix(" ")

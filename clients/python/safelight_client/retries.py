@@ -1,8 +1,8 @@
 """When a request is repeated, and for how long.
 
 A request is repeated after a lost connection or a temporary error of the API, until the outage lasts longer than the
-client allows. An outage begins with the first failure and ends with the next response; requests of several threads
-share it. If the API has never answered, a refused connection is an error at once: the URL may be wrong.
+client allows. An outage begins with the first failure and ends with the next response that arrives; requests of several
+threads share it. If the API has never answered, a refused connection is an error at once: the URL may be wrong.
 """
 
 import time
@@ -45,14 +45,17 @@ class Retries:
         self._has_answered = False
         self._outage_start: float | None = None
 
-    def check(self, response: httpx.Response, *, repeatable: bool = True) -> None:
+    def check(self, response: httpx.Response, *, repeatable: bool = True, is_complete: bool = True) -> None:
         """Raise the error in a response: TemporaryFailure if the request may be repeated.
 
-        repeatable: whether the request has no further effect if it is repeated.
+        repeatable: whether the request has no further effect if it is repeated. is_complete: False if the content of a
+        successful response has not arrived; the caller calls `end_outage` when it has. Else a server whose responses
+        always break off would be asked for ever.
         """
         self._has_answered = True
         if response.is_success:
-            self.end_outage()
+            if is_complete:
+                self.end_outage()
             return
         error = error_of(response)
         should_retry = response.headers.get("x-should-retry")

@@ -107,7 +107,12 @@ export class Batches {
     this.#transport = transport;
   }
 
-  /** Submit a batch of `prompts`, `requests` or a file; the other parameters apply to all of its lines. */
+  /**
+   * Submit a batch of `prompts`, `requests` or a file; the other parameters apply to all of its lines.
+   *
+   * With an `idempotencyKey`, pass `input_file_id`: two uploads of a file are two files, so the second request would be an
+   * error.
+   */
   async create(request: BatchRequest & BatchInput, options: SubmitOptions = {}): Promise<Batch> {
     const { file, ...body } = request;
     if (file !== undefined) body.input_file_id = (await new Files(this.#transport).upload(file, { purpose: "batch" })).id;

@@ -1,7 +1,7 @@
 /**
  * Requests to the API, repeated after a lost connection or a temporary error.
  *
- * An outage begins with the first failure and ends with the next response. If the API has never answered, a failed
+ * An outage begins with the first failure and ends with the next response that arrives. If the API has never answered, a failed
  * connection is an error at once: the URL may be wrong.
  */
 
@@ -48,6 +48,8 @@ interface List {
 const DEFAULT_URL = "http://127.0.0.1:8000";
 const RETRY_DELAY = 1;
 const GATEWAY_STATUSES = [502, 503, 504];
+/** Errors of Node.js before anything was sent. */
+const NOT_CONNECTED: unknown[] = ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"];
 /** Maximum seconds without data on a stream. The API sends a comment about every 15 s. */
 const IDLE_SECONDS = 45;
 const PAGE_SIZE = 100;
@@ -94,6 +96,7 @@ export class Transport {
         if (error instanceof SyntaxError) return undefined;
         throw error;
       })) as { object?: string } | undefined;
+      this.#outageStart = undefined;
       if (typeof body !== "object" || body?.object === undefined) {
         throw new UnexpectedResponse(withoutQuery(response.url), response.status);
       }
@@ -125,7 +128,9 @@ export class Transport {
     return this.#repeat(true, async () => {
       const response = await this.#send("GET", path, {}, undefined);
       await this.#check(response, true);
-      return new Uint8Array(await response.arrayBuffer());
+      const content = new Uint8Array(await response.arrayBuffer());
+      this.#outageStart = undefined;
+      return content;
     });
   }
 
@@ -142,14 +147,21 @@ export class Transport {
         wait();
         const response = await this.#send("GET", path, { headers: { "last-event-id": after } }, controller.signal);
         await this.#check(response, true);
-        if (response.status === 204) return;
+        if (response.status === 204) {
+          this.#outageStart = undefined;
+          return;
+        }
         if (response.body === null || !response.headers.get("content-type")?.startsWith("text/event-stream")) {
           throw new UnexpectedResponse(withoutQuery(response.url), response.status);
         }
-        for await (const message of parse(response.body, wait)) {
+        const onData = () => {
           this.#outageStart = undefined;
+          wait();
+        };
+        for await (const message of parse(response.body, onData)) {
           after = message.id ?? after;
-          yield message;
+          // The API ends a stream with an error; the response to the next request is that error.
+          if (message.type !== "error") yield message;
         }
         const reason = "closes the stream before its last event";
         throw new TemporaryFailure(new ConnectionFailed(this.baseURL, reason, true), reason);
@@ -181,21 +193,22 @@ export class Transport {
       headers,
       body: options.form ?? (options.body === undefined ? null : JSON.stringify(options.body)),
       signal: signal ?? null,
+      redirect: method === "GET" ? "follow" : "manual", // `fetch` would make a GET of a POST
     });
   }
 
-  /** Throw the error in a response: a TemporaryFailure if the request may be repeated. */
+  /**
+   * Throw the error in a response: a TemporaryFailure if the request may be repeated. A success ends no outage before its
+   * content has arrived: else a server whose responses always break off would be asked for ever.
+   */
   async #check(response: Response, repeatable: boolean): Promise<void> {
     this.#hasAnswered = true;
-    if (response.ok) {
-      this.#outageStart = undefined;
-      return;
-    }
+    if (response.ok) return;
     const error = await errorOf(response);
     const shouldRetry = response.headers.get("x-should-retry");
     if (shouldRetry === "true" || (shouldRetry === null && repeatable && GATEWAY_STATUSES.includes(response.status))) {
       const delay = error instanceof APIError ? error.retryAfter : null;
-      throw new TemporaryFailure(error, `answers ${response.status} (${error.message.replace(/\.$/, "")})`, delay ?? RETRY_DELAY);
+      throw new TemporaryFailure(error, `answers ${response.status} (${error.message.replace(/\.$/, "")})`, delay || RETRY_DELAY);
     }
     this.#outageStart = undefined;
     throw error;
@@ -207,7 +220,7 @@ export class Transport {
     if (error instanceof SafelightError || !(error instanceof Error)) throw error;
     const reason = `does not answer (${detailOf(error)})`;
     const failure = new ConnectionFailed(this.baseURL, reason, this.#hasAnswered, { cause: error });
-    const isRefused = codeOf(error) === "ECONNREFUSED";
+    const isRefused = NOT_CONNECTED.includes(codeOf(error));
     if ((isRefused && !this.#hasAnswered) || !(isRefused || repeatable)) throw failure;
     return new TemporaryFailure(failure, reason);
   }
@@ -239,7 +252,7 @@ async function* parse(body: ReadableStream<Uint8Array>, onData: () => void): Asy
     rest = lines.pop() ?? "";
     for (const line of lines) {
       if (line !== "") {
-        const [, name = line, text = ""] = /^([^:]*): ?(.*)$/.exec(line) ?? [];
+        const [, name = line, text = ""] = /^([^:]*): ?(.*)$/s.exec(line) ?? [];
         fields[name] = text;
         continue;
       }

@@ -116,7 +116,9 @@ class Batches:
         """Submit a batch of `prompts`, `requests` or a file; the other parameters apply to all of its lines.
 
         file: a .csv, .txt or .jsonl file, which is uploaded; `input_file_id` names one that is there. idempotency_key:
-        two requests with the same key are one batch; default: a new key. timeout: of the request, in seconds.
+        two requests with the same key are one batch; default: a new key. With a key of your own, pass `input_file_id`:
+        two uploads of a file are two files, so the second request would be an error. timeout: of the request, in
+        seconds.
         """
         if file is not None:
             parameters["input_file_id"] = (Files(self._transport).upload(file, purpose="batch")).id

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from safelight_client.configuration import Configuration, timeout_of
 from safelight_client.downloads import Destination
 from safelight_client.errors import UnexpectedResponse
-from safelight_client.event_stream import IDLE_SECONDS, Message, Parser
+from safelight_client.event_stream import ERROR, IDLE_SECONDS, Message, Parser
 from safelight_client.retries import Retries, TemporaryFailure
 
 PAGE_SIZE = 100
@@ -100,6 +100,7 @@ class Transport:
                 destination.restart()
                 for chunk in response.iter_bytes():
                     destination.write(chunk)
+                self._retries.end_outage()
                 return
 
     def messages(self, path: str, after: str) -> Generator[Message]:
@@ -116,22 +117,23 @@ class Transport:
             ):
                 self._check_stream(response)
                 if response.status_code == httpx.codes.NO_CONTENT:
+                    self._retries.end_outage()
                     return
                 if not response.headers.get("content-type", "").startswith("text/event-stream"):
                     raise UnexpectedResponse(response)
                 parser = Parser()
-                for line in response.iter_lines():
+                for chunk in response.iter_bytes():
                     self._retries.end_outage()
-                    message = parser.feed(line)
-                    if message is not None:
+                    for message in parser.feed(chunk):
                         after = message.id or after
-                        yield message
+                        if message.type != ERROR:
+                            yield message
                 raise self._retries.early_end()
 
     def _check_stream(self, response: httpx.Response) -> None:
         if not response.is_success:
             response.read()
-        self._retries.check(response)
+        self._retries.check(response, is_complete=False)
 
     @contextmanager
     def _repeat(self, repeatable: bool = True) -> Iterator[None]:

@@ -34,7 +34,7 @@ class Usage:
     ) -> Iterator[BucketImagesResult]:
         """Images, bytes and device time by time, bucket by bucket. Times in Unix seconds.
 
-        group_by: such as `model` or `project_id`. models: only these
+        group_by: such as `model` or `project_id`. models: only these.
         """
         query = {
             "start_time": start_time,
