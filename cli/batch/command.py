@@ -183,12 +183,21 @@ def _follow(client: Safelight, batch_id: str, downloads: Downloads) -> Batch:
 
 
 def _check_accepted(batch: Batch, directory: OutputDirectory) -> None:
-    """If the lines of a batch were wrong, print the errors, delete the directory's state and raise RequestRejected."""
+    """If a batch failed, print the errors and raise RequestRejected.
+
+    If its lines were wrong, the directory's state is deleted, so that the command can be run again. If they have run,
+    it stays: the same command must not generate them again.
+    """
     if batch.status != BatchStatus.FAILED:
         return
     errors = batch.errors.data if batch.errors else []
     for line in [*format_input(batch.input), *format_errors(errors)]:
         print(line, file=sys.stderr)
+    if batch.request_counts.completed:
+        raise RequestRejected(
+            f"{batch.id} failed after its lines had run: {directory.path} has their images, but no manifest. "
+            "--new generates all of them again."
+        )
     directory.delete_state()
     raise RequestRejected(
         f"{batch.id} was refused, and nothing was generated: correct these lines and run the command again."

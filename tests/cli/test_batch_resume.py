@@ -4,6 +4,7 @@ import signal
 import threading
 
 import pytest
+import sqlalchemy as sa
 
 from tests.cli.batches import Prompts, csv_lines, fetched_images, snapshot
 from tests.cli.terminal import SMALL, Terminal
@@ -55,6 +56,20 @@ def test_after_ctrl_c_the_batch_goes_on_and_the_same_command_fetches_what_is_mis
     assert {name: before[name] for name in prompts.images()} == {
         name: snapshot(prompts.out)[name] for name in prompts.images()
     }
+
+
+def test_a_batch_that_fails_after_its_lines_have_run_is_not_generated_again(
+    terminal: Terminal, safelight: Stack
+) -> None:
+    prompts = Prompts(terminal, "a.txt", "A cat.\n")
+    assert terminal.run(*prompts.command(*SMALL)).returncode == 0
+    (batch,) = prompts.batches(safelight)
+    failure = "UPDATE batches SET status = 'failed' WHERE id = :id"  # as if its output files could not be written
+    safelight.database.execute(sa.text(failure).bindparams(id=batch["id"]))
+
+    for _ in range(2):
+        assert f"{batch['id']} failed after its lines had run" in terminal.run(*prompts.command(*SMALL)).stderr
+    assert [item["id"] for item in prompts.batches(safelight)] == [batch["id"]]
 
 
 def test_lines_that_overtake_the_first_are_fetched_while_it_waits(terminal: Terminal, safelight: Stack) -> None:
