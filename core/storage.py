@@ -217,10 +217,14 @@ class Storage:
         ttl = ttl or self._settings.url_ttl
         if isinstance(self._store, S3Store | GCSStore | AzureStore) and self._settings.presign:
             return obstore.sign(self._store, "GET", key, ttl)
-        half = ttl.total_seconds() / 2
-        expires = int((math.floor(time.time() / half) + 2) * half)
+        expires = int((_period(ttl) + 2) * ttl.total_seconds() / 2)
         query = urlencode({"expires": expires, "signature": self._signature(image_id, expires)})
         return f"{self._base_url}/v1/images/{image_id}/content?{query}"
+
+    @property
+    def link_period(self) -> int:
+        """A number that changes twice while a link is valid: a link of the same number has not expired."""
+        return _period(self._settings.url_ttl)
 
     def is_signed(self, image_id: str, expires: int, signature: str) -> bool:
         """Whether the signature of a URL is valid and has not expired."""
@@ -230,6 +234,11 @@ class Storage:
     def _signature(self, image_id: str, expires: int) -> str:
         message = f"GET {image_id} {expires}".encode()
         return hmac.new(self._settings.signing_key, message, hashlib.sha256).hexdigest()
+
+
+def _period(ttl: timedelta) -> int:
+    """The number of halves of `ttl` since 1970."""
+    return math.floor(time.time() / (ttl.total_seconds() / 2))
 
 
 def _unavailable(action: str, error: Exception) -> StorageUnavailable:

@@ -18,8 +18,11 @@ log = logging.getLogger(__name__)
 MAX_PROXIES = 16
 """Proxies in a row whose entries are read."""
 
-HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
-"""A host with or without a port that is safe in a URL."""
+HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(:[0-9]{1,5})?")
+"""A host with or without a port that is safe in a URL. Its length is bounded: a response may have hundreds of links."""
+
+MAX_PREFIX = 200
+"""Characters of the path of a proxy, for the same reason."""
 
 _FOR, _PROTO, _HOST, _PORT, _PREFIX, _STANDARD = (
     b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-prefix",
@@ -27,7 +30,8 @@ _FOR, _PROTO, _HOST, _PORT, _PREFIX, _STANDARD = (
 )  # fmt: skip
 _NAMES = frozenset({_FOR, _PROTO, _HOST, _PORT, _PREFIX, _STANDARD})
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
-_PAIR = re.compile(r'\s*([A-Za-z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",;]*))\s*|([,;])')
+_PAIR = re.compile(r'([A-Za-z]{1,16}+)[ \t]?=[ \t]?(?:"((?:[^"\\]|\\.)*+)"|([^\s",;]*+))|([,;])')
+"""Each repetition is bounded or gives nothing back, so that the time is in proportion to the length of the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class TrustedProxies:
             client=_address(_pick(clients, depth)),
             scheme=scheme or None,
             host=host or None,
-            prefix=prefix if PATH.fullmatch(prefix) else "",
+            prefix=prefix if len(prefix) <= MAX_PREFIX and PATH.fullmatch(prefix) else "",
         )
 
     def _depth(self, clients: Sequence[str]) -> int:

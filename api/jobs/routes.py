@@ -1,6 +1,7 @@
 """`/v1/jobs`: submit, get, wait, list, cancel, retry, delete. The events are in `api/jobs/events.py`."""
 
 import json
+import zlib
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -172,10 +173,16 @@ async def fetch(
     else:
         row = await job_row(context, project_id, job_id)
     step = await context.listener.step(job_id) if row.status == JobStatus.IN_PROGRESS else None
-    etag = f'"{row.version}-{step["step"] if step else 0}-{row.queue_position or 0}-{row.has_worker or 0:d}"'
-    if if_none_match == etag:
-        return Response(status_code=304, headers={"etag": etag})
-    return answer(render(context, row, step), headers={"etag": etag, "cache-control": "no-cache"})
+    headers = {"etag": _etag(context, row, step["step"] if step else 0), "cache-control": "private, no-cache"}
+    if if_none_match == headers["etag"]:
+        return Response(status_code=304, headers=headers)
+    return answer(render(context, row, step), headers=headers)
+
+
+def _etag(context: Context, row: JobRow, step: int) -> str:
+    """The ETag of a job as this caller sees it. Its links begin with the address of the request, and they expire."""
+    links = zlib.crc32(f"{context.storage.link_period} {context.base_url}".encode())
+    return f'"{row.version}-{step}-{row.queue_position or 0}-{row.has_worker or 0:d}-{links:x}"'
 
 
 LIST_PARAMETERS = frozenset(

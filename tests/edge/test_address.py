@@ -87,7 +87,7 @@ def test_links_have_the_host_of_the_request_without_a_proxy(safelight: Stack, ke
         job = job_of(send(safelight.port, "GET", f"/v1/jobs/{job['id']}", key, f"Host: {host}"))
         assert job["urls"]["self"].startswith(f"http://{host}/v1/jobs/job_")
         assert job["images"][0]["url"].startswith(f"http://{host}/v1/images/img_")
-    for host in ('evil.example/"', "user@evil.example", "evil.example:80:80", ""):
+    for host in ('evil.example/"', "user@evil.example", "evil.example:80:80", "", "a" * 254):
         job = job_of(send(safelight.port, "GET", f"/v1/jobs/{job['id']}", key, f"Host: {host}"))
         assert job["urls"]["self"].startswith(f"{safelight.url}/v1/jobs/job_")
 
@@ -131,6 +131,17 @@ def test_no_caller_chooses_the_links_of_another(safelight: Stack, key: str) -> N
     for lines in ([EVIL], []):
         answer = send(safelight.port, "POST", "/v1/batches", JSON, key, again, *lines, body=batch)
         assert (b"evil" in answer.content) == bool(lines)
+
+
+def test_a_cached_job_is_not_used_for_another_address(safelight: Stack, key: str) -> None:
+    path = f"/v1/jobs/{safelight.final(safelight.submit()['id'])['id']}"
+    poisoned = send(safelight.port, "GET", path, key, EVIL)
+    cached = f"If-None-Match: {poisoned.headers['etag']}"
+
+    assert send(safelight.port, "GET", path, key, EVIL, cached).status == 304
+    answer = send(safelight.port, "GET", path, key, cached)
+    assert (answer.status, b"evil" in answer.content) == (200, False)
+    assert "private" in answer.headers["cache-control"]
 
 
 def test_links_in_webhooks_never_have_the_host_of_a_request(safelight: Stack, key: str) -> None:

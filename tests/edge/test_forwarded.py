@@ -1,5 +1,7 @@
 """The headers of proxies: what is believed of them, and from whom."""
 
+import timeit
+
 import pytest
 
 from api.edge.forwarded import SAYS_NOTHING, Forwarded, TrustedProxies
@@ -51,6 +53,8 @@ def test_a_proxy_says_which_address_its_client_used(headers: dict[str, str], exp
         {"X-Forwarded-Prefix": "/a/../b"},
         {"X-Forwarded-Prefix": "/a'b"},
         {"X-Forwarded-Prefix": "art"},
+        {"X-Forwarded-Prefix": "/" + "a" * 200},
+        {"X-Forwarded-Host": "a" * 254},
         {"Forwarded": "proto;host=;;=,,"},
     ],
 )
@@ -74,3 +78,12 @@ def test_only_what_trusted_proxies_have_written_is_believed() -> None:
 
 def test_a_long_list_of_proxies_is_read_in_part() -> None:
     assert read({"X-Forwarded-For": ", ".join(["192.0.2.7", *["10.0.0.1"] * 3000])}) == Forwarded(client="10.0.0.1")
+
+
+@pytest.mark.parametrize("text", ["a", " ", 'a="', "a= ", '\\"', ";", 'for="\\'])
+def test_a_long_header_takes_time_in_proportion_to_its_length(text: str) -> None:
+    def seconds(length: int) -> float:
+        headers = {"Forwarded": text * (length // len(text))}
+        return min(timeit.repeat(lambda: read(headers), number=1, repeat=3))
+
+    assert seconds(24_000) < 70 * seconds(2_000) + 0.001  # 144 times, if it were quadratic
