@@ -73,6 +73,8 @@ class TableReader:
         first = next((row for row in iterator if not self._skip(row)), None)
         if first is None:
             return
+        if first.error is not None:
+            end(first.number, f"{first.error} Nothing was read.")
         if self._headers.may_be_header(first.cells):
             yield from self._with_header(self._headers.read(first.number, first.cells), iterator)
             return

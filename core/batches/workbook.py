@@ -9,17 +9,19 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, time
-from typing import IO, Any
+from typing import IO, Any, Literal
 from xml.parsers import expat
 
 import openpyxl
 from openpyxl.cell.read_only import EMPTY_CELL
+from openpyxl.reader.excel import ExcelReader
 from openpyxl.xml import DEFUSEDXML
 
 from core.batches.header import MAX_COLUMNS
 from core.batches.input_summary import InputSummary
 from core.batches.line_errors import end
 from core.batches.table import Row
+from core.text import shorten
 
 if not DEFUSEDXML:  # without it, openpyxl would expand entities
     raise ImportError("defusedxml is not installed")
@@ -29,6 +31,13 @@ MAX_XML_BYTES = 150 * 2**20
 
 MAX_ELEMENTS = 5_000_000
 """Elements of all XML of a workbook. Each takes about a microsecond. A cell has two or three."""
+
+MAX_OBJECTS = 150_000
+"""Elements that are neither cells nor texts, such as styles, names and links. openpyxl makes objects of most of them,
+in up to 50 microseconds each. Excel has at most 65,490 cell styles and 65,530 links of a worksheet."""
+
+MAX_LINK_READS = 1_000_000
+"""Worksheets times links: openpyxl may read all links once for each worksheet."""
 
 MAX_STRINGS = 1_000_000
 """Different texts of all cells. openpyxl has them in memory, and takes ten microseconds for each."""
@@ -47,6 +56,15 @@ MAX_FORMULAS = 1000
 CHUNK = 2**16
 SHEET = "prompts"
 """A worksheet of this name comes before the first one."""
+
+_TABLES = {"worksheet", "sst", "pivotCacheRecords"}
+"""The outermost elements of parts that may have millions of elements. openpyxl reads them as a stream or not at all."""
+
+_CELLS = {
+    "row", "c", "f", "v", "is", "si", "t", "r", "rPr", "rPh", "phoneticPr", "rFont", "b", "i", "u", "strike", "sz",
+    "color", "family", "charset", "scheme", "vertAlign", "x", "n", "s", "d", "m", "e",
+}  # fmt: skip
+"""The elements of rows, and of texts with their fonts."""
 
 _BROKEN = (
     zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError,
@@ -67,10 +85,10 @@ def rows_of(file: IO[bytes], summary: InputSummary, meanwhile: Callable[[], None
     try:
         scan = _Scan(meanwhile)
         _check(file, scan)
-        workbook = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
+        workbook = _load(file)
         try:
             sheet = _sheet(workbook)
-            summary.sheet = sheet.title
+            summary.sheet = shorten(sheet.title)
             yield from _rows(workbook, sheet, scan)
         finally:
             workbook.close()
@@ -78,6 +96,13 @@ def rows_of(file: IO[bytes], summary: InputSummary, meanwhile: Callable[[], None
         end(None, f"The Excel file has {error}. Save the prompts as CSV, or in several files.")
     except _BROKEN:
         end(None, "The Excel file is damaged and cannot be read. Open it in a spreadsheet and save it again as .xlsx.")
+
+
+def _load(file: IO[bytes]) -> Any:
+    reader = ExcelReader(file, read_only=True, data_only=True, keep_links=False)
+    reader.archive = _CountedArchive(file)
+    reader.read()
+    return reader.wb
 
 
 def _sheet(workbook: Any) -> Any:
@@ -155,7 +180,7 @@ def _check(file: IO[bytes], scan: "_Scan") -> None:
         names = {member.filename for member in members}
         if "[Content_Types].xml" not in names:
             end(None, "The file is a ZIP archive, but no Excel file (.xlsx).")
-        texts = [member for member in members if member.filename.endswith((".xml", ".rels"))]
+        texts = [member for member in members if _is_xml(member.filename)]
         if sum(member.file_size for member in texts) > MAX_XML_BYTES:
             raise _TooLarge(f"more than {MAX_XML_BYTES // 2**20} MiB of XML")
         if sum("worksheets/" in member.filename for member in texts) > 2 * MAX_SHEETS:
@@ -165,12 +190,40 @@ def _check(file: IO[bytes], scan: "_Scan") -> None:
                 scan.count(source)
 
 
+class _CountedArchive(zipfile.ZipFile):
+    """An archive of which only those parts can be read that `_check` counts.
+
+    The file itself says which part is a worksheet or has the texts, whatever the name of the part.
+    """
+
+    def open(
+        self,
+        name: str | zipfile.ZipInfo,
+        mode: Literal["r", "w"] = "r",
+        pwd: bytes | None = None,
+        *,
+        force_zip64: bool = False,
+    ) -> IO[bytes]:
+        """Open a part. Raises ValueError for other names than those of XML."""
+        if not _is_xml(name if isinstance(name, str) else name.filename):
+            raise ValueError("a part of the workbook has not the name of an XML file")
+        return super().open(name, mode, pwd, force_zip64=force_zip64)
+
+
+def _is_xml(name: str) -> bool:
+    return name.endswith((".xml", ".rels"))
+
+
 class _Scan:
     """Counts the elements of XML while it streams through. zipfile reads no more bytes than a member declares."""
 
     def __init__(self, meanwhile: Callable[[], None]) -> None:
         self._meanwhile = meanwhile
         self._elements = 0
+        self._objects = 0
+        self._sheets = 0
+        self._links = 0
+        self._is_outermost = self._is_table = False
         self._strings = 0
         self._cells = 0
         self._row = 0
@@ -180,6 +233,7 @@ class _Scan:
 
     def count(self, source: IO[bytes]) -> None:
         """Count elements. Raises _TooLarge."""
+        self._is_outermost = True
         self._parse(source, self._start, None)
 
     def formulas_without_value(self, source: IO[bytes]) -> dict[int, str]:
@@ -205,6 +259,11 @@ class _Scan:
         self._elements += 1
         if self._elements > MAX_ELEMENTS:
             raise _TooLarge(f"more than {MAX_ELEMENTS} XML elements")
+        local_name = name.rpartition(" ")[2]
+        if self._is_outermost:
+            self._is_outermost, self._is_table = False, local_name in _TABLES
+        if not self._is_table or local_name not in _CELLS:
+            self._count_object(local_name)
         if name.endswith(" c"):
             self._cells += 1
             if self._cells > MAX_CELLS_OF_ROW:
@@ -215,6 +274,17 @@ class _Scan:
             self._strings += 1
             if self._strings > MAX_STRINGS:
                 raise _TooLarge(f"more than {MAX_STRINGS} different texts")
+
+    def _count_object(self, local_name: str) -> None:
+        self._objects += 1
+        self._sheets += local_name == "sheet"
+        self._links += local_name == "Relationship"
+        if self._objects > MAX_OBJECTS:
+            raise _TooLarge(f"more than {MAX_OBJECTS} styles, names, links and the like")
+        if self._sheets > MAX_SHEETS:
+            raise _TooLarge(f"more than {MAX_SHEETS} worksheets")
+        if self._sheets * self._links > MAX_LINK_READS:
+            raise _TooLarge("too many links")
 
     def _start_cell(self, name: str, attributes: dict[str, str]) -> None:
         local_name = name.rpartition(" ")[2]
