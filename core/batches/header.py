@@ -76,16 +76,18 @@ class HeaderReader:
         self._fields = self._model.model_fields
 
     def count_names(self, cells: Sequence[str]) -> int:
-        """The number of cells that name a parameter."""
-        return sum(self._parameter(cell) is not None for cell in cells)
+        """The number of cells that name a parameter, among the first MAX_COLUMNS."""
+        return sum(self._parameter(cell) is not None for cell in cells[:MAX_COLUMNS])
 
     def is_header(self, cells: Sequence[str]) -> bool:
         """Whether a line is a header without doubt: it names `prompt`, or two parameters and nothing long."""
+        cells = cells[:MAX_COLUMNS]  # a line may have half a million cells
         names = {self._parameter(cell) for cell in cells} - {None}
         return "prompt" in names or (len(names) >= 2 and all(len(cell) <= MAX_KEY_CHARS for cell in cells))
 
     def may_be_header(self, cells: Sequence[str]) -> bool:
         """Whether a cell of a line is a name of a parameter, or close to one."""
+        cells = cells[:MAX_COLUMNS]
         return any(self._parameter(cell) is not None or self._nearest(cell) is not None for cell in cells)
 
     def read(self, number: int, cells: Sequence[str]) -> Header:

@@ -17,7 +17,6 @@ NO_SEPARATOR = "\x1f"
 """For a table of one column: a control character, which no prompt may have."""
 
 SAMPLE_RECORDS = 20
-MAX_CELL_CHARS = 131_072
 
 _JSON_OBJECT = re.compile(rb"\s*\{\s*[\"}]")
 _JSON_LIST = re.compile(r"\s*\[\s*(\{|\])")

@@ -1,7 +1,10 @@
 """Files of prompts as people have them: recognised by their content, read in any encoding, explained once."""
 
 import datetime
+import io
 import json
+import time
+import zipfile
 from typing import Any
 
 import openpyxl
@@ -361,6 +364,7 @@ def sheet_of(xml: bytes) -> bytes:
     ("content", "words"),
     [
         (with_parts(xlsx([["x"]]), {"xl/media/x.xml": bytes(160 * 2**20)}), "150 MiB"),
+        (sheet_of(b'<row r="1"><c r="A1"><f>B1</f></c></row>'), "The formula in A1 has no stored value."),
         (sheet_of(b"<row>" + b"<c/>" * 100_000 + b"</row>"), "row of more than 2000 cells"),
         (sheet_of(b"<row><c a='" + b"x" * 2_000_000 + b"'/></row>"), "a tag of more than a megabyte"),
         (sheet_of(b'<row r="999999999"><c r="A999999999"><v>1</v></c></row>'), "more than 1048576 rows"),
@@ -371,8 +375,36 @@ def sheet_of(xml: bytes) -> bytes:
         ),
         (with_parts(xlsx([["x"]]), {SHEET: START + b"<sheetData><row><c><v>"}), "damaged"),
         (with_parts(xlsx([["x"]]), {"xl/workbook.xml": b"<x/>"}), "no worksheet"),
+        (
+            with_parts(xlsx([["x"]]), {"xl/styles.xml": b"<x>" + b"<xf/>" * 150_000 + b"</x>"}),
+            "more than 150000 styles",
+        ),
+        (with_parts(xlsx([["x"]]), {"xl/workbook.xml": b"<x>" + b"<sheet/>" * 201 + b"</x>"}), "200 worksheets"),
+        (
+            with_parts(
+                xlsx([["x"]]),
+                {
+                    "xl/workbook.xml": b"<x>" + b"<sheet/>" * 200 + b"</x>",
+                    "xl/worksheets/_rels/sheet1.xml.rels": b"<x>" + b"<Relationship/>" * 5001 + b"</x>",
+                },
+            ),
+            "too many links",
+        ),
     ],
-    ids=["bomb", "cells", "tag", "rows", "columns", "entities", "cut", "workbook"],
+    ids=[
+        "bomb",
+        "formula",
+        "cells",
+        "tag",
+        "rows",
+        "columns",
+        "entities",
+        "cut",
+        "workbook",
+        "styles",
+        "sheets",
+        "links",
+    ],
 )
 def test_an_excel_file_that_is_built_to_do_harm_is_refused(content: bytes, words: str) -> None:
     reading = Reading("a.xlsx", content)
@@ -380,6 +412,38 @@ def test_an_excel_file_that_is_built_to_do_harm_is_refused(content: bytes, words
     assert not reading.lines
     ((_, message),) = reading.errors
     assert words in message
+
+
+@pytest.mark.parametrize("part", ["xl/sharedStrings", "xl/workbook", "xl/worksheets/sheet1"])
+def test_a_part_of_an_excel_file_that_is_not_counted_is_not_read(part: str) -> None:
+    content = xlsx([["prompt"], ["a cat"]])
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    other_name, name = f"{part}.bin".encode(), f"{part}.xml".encode()
+    index_files = ("[Content_Types].xml", "xl/_rels/workbook.xml.rels")
+    changes = {file: parts[file].replace(name, other_name) for file in index_files}
+
+    if part == "xl/sharedStrings":  # openpyxl writes none
+        kind = b"application/vnd.openxmlformats-officedocument.spreadsheetml.sharedStrings+xml"
+        override = b'<Override PartName="/%s" ContentType="%s"/></Types>' % (other_name, kind)
+        changes["[Content_Types].xml"] = parts["[Content_Types].xml"].replace(b"</Types>", override)
+
+    content_part = parts.get(name.decode(), b"<sst/>")
+    reading = Reading("a.xlsx", with_parts(content, {**changes, other_name.decode(): content_part}))
+
+    assert Reading("a.xlsx", content).prompts == {2: "a cat"}
+    assert (reading.prompts, len(reading.errors)) == ({}, 1)
+
+
+def test_a_row_of_half_a_million_cells_costs_little_more_than_one_of_thousands() -> None:
+    def seconds(cells: int) -> float:
+        content = ",".join(f"zq{number:x}" for number in range(cells)).encode()
+        began = time.process_time()
+        reading = Reading("a.csv", content + b"\n" + content[:100])
+        assert not reading.lines
+        return time.process_time() - began
+
+    assert seconds(100_000) < 10 * seconds(2_000)
 
 
 @pytest.mark.slow  # it counts millions of elements
