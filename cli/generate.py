@@ -164,7 +164,7 @@ def output_paths(path: Path, n: int) -> Sequence[Path]:
 def save(job: Job, place: Path, force: bool) -> None:
     """Download a job's images and print their paths."""
     if os.path.isdir(place):
-        place = place / f"{job.id}{extension_of(job.output_format)}"
+        place = place / f"{job.id}{extension_of(job.images[0].media_type)}"
     for image, path in zip(job.images, output_paths(place, len(job.images)), strict=True):
         content = image.download()
         try:

@@ -75,9 +75,9 @@ def with_options(options: Collection[RequestOption]) -> Callable[[Callable[..., 
     return decorate
 
 
-def extension_of(output_format: str) -> str:
-    """The extension of a file of a format: `.png`, `.webp` or `.jpg`."""
-    return next(extension for extension, name in FORMATS.items() if name == output_format)
+def extension_of(media_type: str) -> str:
+    """The extension of an image's file: `.png`, `.webp` or `.jpg`."""
+    return next(extension for extension, name in FORMATS.items() if f"image/{name}" == media_type)
 
 
 def present(fields: Mapping[str, Any]) -> dict[str, Any]:

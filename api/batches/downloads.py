@@ -27,7 +27,6 @@ from core.batches.image_names import image_stem
 from core.errors import NotFound
 from core.rows import BatchJobRow, ImageJson, ShownBatch
 from core.scopes import Scope
-from core.storage import EXTENSIONS
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
@@ -184,7 +183,7 @@ async def _lines(context: Context, batch_id: str, only_completed: bool = False) 
 
 def file_name(job: BatchJobRow, image: Mapping[str, Any]) -> str:
     """An image's file name in the zip: number, custom id or prompt, and index, as all file systems allow it."""
-    extension = EXTENSIONS[job.parameters.output_format]
+    extension = image["storage_key"].rpartition(".")[2]  # a PNG where the requested format could not be written
     if (stem := image_stem(job.custom_id, job.prompt)) is not None:
         return f"{stem}-{image['index']}.{extension}"
     name = _UNSAFE.sub("_", job.custom_id)[:80].lstrip(".") or "_"

@@ -21,7 +21,7 @@ from core.errors import SafelightError
 from core.images.postprocess import output_size
 from core.parameters import Operation
 from core.responses.job import seconds
-from core.responses.openai import Usage, background, dimensions, quality
+from core.responses.openai import Usage, background, dimensions, output_format, quality
 from core.rows import JobEventRow, JobRow
 from core.status import JobStatus
 
@@ -124,7 +124,7 @@ async def _completed_event(context: Context, row: JobRow, end_user: str | None) 
         CompletedEvent(
             type=f"{NAMES[row.operation]}.completed",
             b64_json=base64.b64encode(content).decode(),
-            output_format=row.parameters.output_format,
+            output_format=output_format(image),
             size=dimensions(image),
             quality=quality(image) or "auto",
             background=background(image),

@@ -69,7 +69,7 @@ class Downloads:
                 self._slots.release()
 
     def _download(self, job: Job, image: Image) -> Outcome:
-        extension = extension_of(job.output_format)
+        extension = extension_of(image.media_type)
         name = self._directory.image_name(job.custom_id or job.id, job.prompt, image.index, extension)
         if self._directory.has(name, image):
             return "existing"

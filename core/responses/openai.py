@@ -59,7 +59,7 @@ def images_response(row: JobRow, data: Sequence[ImageData], usage: Usage, end_us
         created=int(row.created_at.timestamp()),
         data=list(data),
         background=background(row.images[0]),
-        output_format=row.parameters.output_format,
+        output_format=output_format(row.images[0]),
         quality=quality(row.images[0]),
         size=dimensions(row.images[0]),
         usage=usage,
@@ -72,6 +72,12 @@ def images_response(row: JobRow, data: Sequence[ImageData], usage: Usage, end_us
 def background(image: Mapping[str, Any]) -> Literal["opaque", "transparent"]:
     """The background of an image according to its provider; that of a local model is opaque."""
     return "transparent" if image["receipt"].get("background") == "transparent" else "opaque"
+
+
+def output_format(image: Mapping[str, Any]) -> OutputFormat:
+    """The format of a stored image: a PNG where the requested format could not be written."""
+    name: OutputFormat = image["media_type"].removeprefix("image/")
+    return name
 
 
 def quality(image: Mapping[str, Any]) -> str | None:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from core.ids import derived_id
 from core.images.postprocess import output_size
 from core.responses.job import JobWarning, seconds
-from core.responses.openai import InputTokens, Usage, background, dimensions, quality
+from core.responses.openai import InputTokens, Usage, background, dimensions, output_format, quality
 from core.rows import JobRow
 from core.status import JobStatus
 from core.tables import PREVIOUS_RESPONSE_KEY, RESPONSE_MODEL_KEY
@@ -187,7 +187,7 @@ def image_call(row: JobRow, image: str | None = None) -> ImageGenerationCall:
         result=image,
         action="edit" if row.operation == "edit" else "generate",
         background="opaque" if stored_image is None else background(stored_image),
-        output_format=parameters.output_format,
+        output_format=parameters.output_format if stored_image is None else output_format(stored_image),
         quality=(None if stored_image is None else quality(stored_image)) or parameters.quality,
         size=target_size(row) if stored_image is None else dimensions(stored_image),
         revised_prompt=row.prompt,

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import MISSING, fields
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,8 +10,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from api.batches.downloads import file_name
 from core.images.postprocess import Postprocess
+from core.responses.openai import Usage, images_response
+from core.responses.response import image_call
 from core.rows import JobRow
+from core.status import JobStatus
 from core.text import storable
 from tests.factories import a_job
 from worker.generation.image_files import ImageFile, make_file
@@ -90,6 +95,21 @@ def test_an_image_that_its_format_cannot_hold_is_stored_as_a_png() -> None:
     assert (warning["code"], warning["param"]) == ("postprocess_failed", "output_format")
     assert "as png" in warning["message"]
     assert (file.parameters.output_format, file.parameters.output_compression) == ("png", None)
+
+
+def test_what_is_stored_as_a_png_is_called_a_png() -> None:
+    row = a_row(output_format="webp")
+    image: Any = {"index": 0, "storage_key": "jobs/a/b/0.png", "media_type": "image/png", "receipt": {}}
+    row.images = [image | {"width": 8, "height": 8}]
+    row.created_at, row.warnings, row.status = datetime.now(UTC), [], JobStatus.QUEUED
+    line: Any = row
+    line.custom_id = "line-1"
+
+    assert images_response(row, [], Usage(), None).output_format == "png"
+    assert image_call(row).output_format == "webp"  # what it is going to be
+    row.status = JobStatus.COMPLETED
+    assert image_call(row).output_format == "png"
+    assert file_name(line, image) == "line-00001-a-cat-0.png"
 
 
 def test_an_image_that_cannot_be_postprocessed_is_stored_as_it_was_generated() -> None:
