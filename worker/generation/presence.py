@@ -29,6 +29,7 @@ class Presence:
         self._queues = queues
         self._is_ready = False
         # Under a name of its own: the health check takes a worker for dead that no longer uses its own connections.
+        # While the first model is loaded, nothing else uses those, so it is announced by them.
         self._database = Database(context.settings, name="safelight-presence")
         self._announcer = threading.Thread(target=self._run, name="presence", daemon=True)
         # Not waited for at the end: a model may come from a hub for minutes.
@@ -57,8 +58,9 @@ class Presence:
     def _announce(self) -> None:
         length = self._context.settings.lease
         statement = workers.announce(self._context.name, self._queues, is_ready=self._is_ready, length=length)
+        database = self._database if self._is_ready else self._context.database
         try:
-            self._database.execute(statement)
+            database.execute(statement)
         except DATABASE_ERROR as error:
             log.warning("this worker could not be announced: %s", first_line(error))
 
