@@ -144,7 +144,8 @@ class Context:
 
     def resident_models(self, queue: str) -> Sequence[str]:
         """The loaded models of a queue. Empty if it has no others, so that no choice is left."""
-        names = [model.id for model in self.catalog.models if model.queue == queue]
+        # A provider's models are never loaded, and its queue is claimed from without the lock of the device.
+        names = [model.id for model in self.catalog.models if model.queue == queue and not model.is_remote]
         return [name for name in self.models.resident if name in names] if len(names) > 1 else ()
 
     def count_claim(self, queue: str) -> bool:
