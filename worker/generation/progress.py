@@ -84,11 +84,15 @@ class MicrobatchReporter:
             self._publish(job_id, self._get_step(job_id), index, number - 1, images[position])
 
     def show(self, job_id: str, number: int, image: Image) -> None:
-        """Publish a provider's unfinished image; see `core.generation.Show`."""
+        """Publish a provider's unfinished image; see `core.generation.Show`. One that fails is the last."""
         count = self._partial_images.get(job_id, 0)
         if number < count and self._heartbeat.is_active(job_id):
             step = Step(attempt=self._attempts[job_id], step=number + 1, steps=count + 1)
-            self._publish(job_id, step, 0, number, image)
+            try:
+                self._publish(job_id, step, 0, number, image)
+            except Exception as error:  # whatever it was, the image that is paid for may still come
+                log.warning("no more previews of job %s: %s: %s", job_id, type(error).__name__, error)
+                self._partial_images = {}
 
     def _publish(self, job_id: str, step: Step, index: int, number: int, image: Image) -> None:
         preview = Preview(

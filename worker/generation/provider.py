@@ -13,7 +13,7 @@ from datetime import timedelta
 from PIL import Image
 
 from core import logs, paid_images, provider_calls
-from core.db import UNAVAILABLE, Statement
+from core.db import DATABASE_ERROR, UNAVAILABLE, Statement
 from core.errors import first_line
 from core.generation import ImageRequest, RemoteGenerator, Reply
 from core.generation_errors import (
@@ -201,7 +201,10 @@ def _from_earlier_call(outcome: CallOutcome) -> ProviderMayHaveBilled:
 
 
 def _close_call(context: Context, statement: Statement[str], job_id: str, heartbeat: Heartbeat) -> None:
-    """Record the outcome of a call; again while the database is unavailable and the job is active."""
+    """Record the outcome of a call; again while the database is unavailable and the job is active.
+
+    If the database refuses it, the sweep closes the call. Its images are not lost for that.
+    """
     while True:
         try:
             context.database.execute(statement)
@@ -211,5 +214,8 @@ def _close_call(context: Context, statement: Statement[str], job_id: str, heartb
                 return
             heartbeat.report_progress()
             heartbeat.wait(0.5)
+        except DATABASE_ERROR:
+            log.exception("the outcome of a call of job %s could not be recorded", job_id)
+            return
         else:
             return

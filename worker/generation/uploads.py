@@ -2,7 +2,7 @@
 
 While the storage or the moderation is unavailable, the same bytes are tried again, for `storage_retry` in each
 micro-batch. Images that were paid for are saved in the database at the first failure (`core.paid_images`), so that
-they outlive the attempt and the worker.
+they outlive the attempt and the worker. Those that cannot be saved there are tried until the attempt ends.
 """
 
 import hashlib
@@ -83,14 +83,18 @@ class Uploads:
         }
 
     def _retry(self, job: JobRow, outcome: Outcome, action: Callable[[], Result]) -> Result:
-        """Try again while the storage or the moderation is unavailable, for `storage_retry` in all."""
+        """Try again while the storage or the moderation is unavailable, for `storage_retry` in all.
+
+        Images that were paid for and are not in the database are tried as long as the attempt may take.
+        """
         while True:
             try:
                 return action()
             except (ModerationUnavailable, StorageUnavailable) as error:
                 if outcome.is_paid and not outcome.is_saved:
                     outcome.is_saved = self._save(job, outcome)
-                seconds = self._seconds_left()
+                is_last_copy = outcome.is_paid and not outcome.is_saved  # giving up would lose what was paid for
+                seconds = RETRY_SECONDS if is_last_copy else self._seconds_left()
                 if seconds <= 0 or not self._heartbeat.is_active(job.id) or self._context.drain.is_over:
                     raise
                 log.warning("job %s not stored yet: %s", job.id, error.message)

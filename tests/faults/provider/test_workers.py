@@ -86,6 +86,24 @@ def test_images_that_were_paid_for_are_stored_once_the_store_is_back(service: St
     assert service.image(final["images"][0]).startswith(b"\x89PNG")
 
 
+def test_images_that_were_paid_for_and_cannot_be_saved_are_tried_until_they_are_stored(
+    service: Stack, openai: OpenAIStub
+) -> None:
+    blocked = service.directory / "images"
+    blocked.mkdir(exist_ok=True)
+    (blocked / "jobs").write_text("in the way")
+    service.database.execute(sa.text("ALTER TABLE paid_images ADD CONSTRAINT refusal CHECK (false) NOT VALID"))
+    worker = a_worker(service, SAFELIGHT_STORAGE_RETRY="0.1")
+    job_id = submit(service, "a cat")
+    until(lambda: worker.output().count("not stored yet") >= 2 or service.job(job_id)["finished_at"])
+
+    (blocked / "jobs").unlink()
+    final = service.final(job_id)
+    service.database.execute(sa.text("ALTER TABLE paid_images DROP CONSTRAINT refusal"))
+
+    assert (final["status"], final["attempts"], len(openai.received)) == ("completed", 1, 1)
+
+
 def test_images_that_were_paid_for_outlive_their_worker(service: Stack, openai: OpenAIStub) -> None:
     blocked = service.directory / "images"
     blocked.mkdir(exist_ok=True)
@@ -109,6 +127,21 @@ def test_images_that_were_paid_for_outlive_their_worker(service: Stack, openai: 
     cleanup.run_once()
     cleanup.close()
     assert service.count(paid_images) == 0
+
+
+def test_images_that_were_paid_for_are_stored_although_the_record_of_their_call_is_refused(
+    service: Stack, openai: OpenAIStub
+) -> None:
+    constraint = "ALTER TABLE provider_calls ADD CONSTRAINT refusal CHECK (outcome IS NULL OR outcome = 'abandoned')"
+    service.database.execute(sa.text(constraint))
+    a_worker(service)
+
+    final = service.final(submit(service, "a cat"))
+    until(lambda: service.database.execute(CALLED)[0].outcome == "abandoned")
+    service.database.execute(sa.text("ALTER TABLE provider_calls DROP CONSTRAINT refusal"))
+
+    assert (final["status"], final["attempts"], len(openai.received)) == ("completed", 1, 1)
+    assert service.image(final["images"][0]).startswith(b"\x89PNG")
 
 
 def test_images_lost_between_answer_and_store_are_not_paid_for_again(service: Stack, openai: OpenAIStub) -> None:
