@@ -1,5 +1,6 @@
 """`safelight batch` that is interrupted, killed or cut off, and run again: nothing is done twice, nothing is lost."""
 
+import json
 import signal
 import threading
 
@@ -64,8 +65,10 @@ def test_a_batch_that_fails_after_its_lines_have_run_is_not_generated_again(
     prompts = Prompts(terminal, "a.txt", "A cat.\n")
     assert terminal.run(*prompts.command(*SMALL)).returncode == 0
     (batch,) = prompts.batches(safelight)
-    failure = "UPDATE batches SET status = 'failed' WHERE id = :id"  # as if its output files could not be written
-    safelight.database.execute(sa.text(failure).bindparams(id=batch["id"]))
+    # as if its output files could not be written
+    failure = "UPDATE batches SET status = 'failed', errors = CAST(:errors AS jsonb) WHERE id = :id"
+    errors = json.dumps([{"line": None, "code": "batch_processing_failed", "param": None, "message": "It failed."}])
+    safelight.database.execute(sa.text(failure).bindparams(id=batch["id"], errors=errors))
 
     for _ in range(2):
         assert f"{batch['id']} failed after its lines had run" in terminal.run(*prompts.command(*SMALL)).stderr
