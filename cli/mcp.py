@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.client import Key, Url, connect
 from cli.errors import CommandError
+from cli.packages import install_command
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -36,7 +37,7 @@ def mcp(url: Url = None, key: Key = None) -> None:
         import anyio
         import mcp.server.stdio  # noqa: F401 - whether it is installed
     except ModuleNotFoundError:
-        raise CommandError("`safelight mcp` needs the extra `mcp`: pip install 'safelight[mcp]'.") from None
+        raise CommandError(f"`safelight mcp` needs the package mcp: {install_command('mcp')}") from None
     with connect(url, key) as client:
         client.request("GET", "/v1/models")  # says what is wrong with the URL or the key
         address = client.base_url

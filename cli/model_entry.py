@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.errors import CommandError
+from cli.packages import install_command
 from core.weights import count_numbers
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _folder(source: str, settings: "Settings") -> Path:
         for name in ("README.md", "model_index.json"):
             path = Path(hf_hub_download(source, name))
     except ModuleNotFoundError:
-        raise CommandError("A model of the hub needs torch's packages: pip install 'safelight[worker]'.") from None
+        raise CommandError(f"A model of the hub needs torch's packages: {install_command('worker')}") from None
     except Exception as error:  # the hub's client and its transport raise errors of many kinds
         raise CommandError(f"{source} could not be read from the hub ({type(error).__name__}).") from None
     return path.parent

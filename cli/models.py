@@ -9,6 +9,7 @@ import typer
 from cli.environment import explain_missing_files, has_torch, read_catalog, read_settings
 from cli.errors import CommandError
 from cli.model_entry import entry_of
+from cli.packages import install_command
 from cli.table import format_table
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _model(catalog: "Catalog", name: str) -> "Model":
 def _obstacle(model: "Model", catalog: "Catalog", settings: "Settings") -> str | None:
     """Why a model cannot be used here, as far as that is known without loading it."""
     if model.generator == "diffusers_local" and not has_torch():
-        return "needs torch, diffusers and transformers: pip install 'safelight[worker]'"
+        return f"needs torch, diffusers and transformers: {install_command('worker')}"
     if (setting := model.spec.setting) is not None and getattr(settings, setting) is None:
         return f"needs SAFELIGHT_{setting.upper()}"
     return explain_missing_files(model, settings)

@@ -329,7 +329,7 @@ class RequestTimeout(SafelightError):
 
 
 class McpNotInstalled(SafelightError):
-    """The tools for agents need the extra `mcp`: install the API with pip install 'safelight[mcp]'."""
+    """The tools for agents need the extra `mcp`: `make install` in a checkout installs it; so does `all` of a wheel."""
 
     status = 501
     code = "mcp_not_installed"

@@ -173,4 +173,4 @@ def test_without_the_extra_an_error_names_it(guarded: Stack, monkeypatch: pytest
 
     assert answer.status_code == 501
     assert answer.json()["id"] == 7
-    assert "pip install 'safelight[mcp]'" in answer.json()["error"]["message"]
+    assert "`make install`" in answer.json()["error"]["message"]

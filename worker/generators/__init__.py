@@ -29,6 +29,8 @@ def _build(model: Model, settings: Settings) -> Any:
         generator = getattr(import_module(module), name)
     except ModuleNotFoundError as error:
         extra = model.spec.extra
-        remedy = f"install safelight[{extra}]" if extra else f"the generator {model.generator!r} is not installed"
+        remedy = f"the generator {model.generator!r} is not installed"
+        if extra is not None:
+            remedy = f"install the extra {extra} of Safelight; `make install` in a checkout installs it"
         raise ModelUnavailable(f"Model {model.id} needs the module {error.name}: {remedy}.") from error
     return generator(model, settings)
