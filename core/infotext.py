@@ -15,6 +15,7 @@ from typing import Any
 
 from core.parameters import Operation, ResolvedParameters
 from core.samplers import AUTOMATIC, label_of
+from core.text import storable
 
 CHUNK = "parameters"
 """The keyword of the text chunk of a PNG file."""
@@ -79,6 +80,6 @@ def _unquote(value: str) -> str:
     if len(value) < 2 or not value.startswith('"') or not value.endswith('"'):
         return value
     try:
-        return str(json.loads(value))
+        return str(storable(json.loads(value)))  # a hex escape may be half a character
     except ValueError:
         return value

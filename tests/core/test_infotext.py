@@ -44,6 +44,12 @@ def test_a_text_without_parameters_is_a_prompt() -> None:
     assert parse("") == {"Prompt": "", "Negative prompt": ""}
 
 
+def test_half_a_character_of_a_hex_escape_is_replaced() -> None:
+    fields = parse('a cat\nSteps: 2, Size: 64x64, Model: "a\\ud800:"')
+
+    assert fields["Model"] == "a\ufffd:"
+
+
 def test_every_sampler_of_the_catalogue_has_a_name_that_leads_back() -> None:
     for scheduler in LABELS:
         label = label_of(scheduler)
