@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.catalog import Catalog, Model
-from core.errors import ModelNotFound
+from core.errors import InvalidParameter, ModelNotFound
 from core.images.postprocess import MAX_SIDE_PX
 from core.images.resizing import Preparation, ResizeMode
 from core.jobs import JobWarning
@@ -19,7 +19,7 @@ from core.requests.fields import ImageSource
 from core.requests.job import JobRequest, validate
 from core.requests.openai import warning
 from core.requests.plan import conflicting_choice
-from core.requests.webui import WEBUI_SIZE, Img2ImgRequest, Txt2ImgRequest, WebuiRequest
+from core.requests.webui import MIN_SIDE, WEBUI_SIZE, Img2ImgRequest, Txt2ImgRequest, WebuiRequest
 from core.requests.webui_fields import unused_fields, unused_options
 from core.samplers import DEFAULT_SAMPLER, NEUTRAL_SCHEDULES, scheduler_of
 from core.text import quote, shorten
@@ -57,10 +57,16 @@ class Sizes:
 
 
 def find_webui_model(request: WebuiRequest, catalog: Catalog, default: str | None) -> tuple[Model, JobWarning | None]:
-    """The model of a request: that of its settings, else the caller's choice, else the catalogue's default."""
+    """The model of a request: that of its settings, else the caller's choice, else the catalogue's default.
+
+    Raises InvalidParameter if the name in the settings is no text.
+    """
     name = request.settings.get("sd_model_checkpoint")
+    if name is not None and not isinstance(name, str):
+        param = "override_settings.sd_model_checkpoint"
+        raise InvalidParameter(f"{param} should be a valid string.", param=param)
     for model_name in (name, default):
-        if isinstance(model_name, str) and model_name:
+        if model_name:
             try:
                 return catalog.model(model_name), None
             except ModelNotFound as error:
@@ -82,7 +88,7 @@ def sizes_of(request: WebuiRequest, model: Model) -> Sizes:
         warnings.append(_warning("enable_hr", message))
     if (longest := max(width, height)) > MAX_SIDE_PX:
         requested_size = f"{width}x{height}"
-        width, height = (max(1, round(side * MAX_SIDE_PX / longest)) for side in (width, height))
+        width, height = (max(MIN_SIDE, round(side * MAX_SIDE_PX / longest)) for side in (width, height))
         message = f"No side may be longer than {MAX_SIDE_PX} px: {width}x{height} instead of {requested_size}."
         warnings.append(_warning("width", message))
     if f"{width}x{height}" != generated and not warnings:
@@ -98,7 +104,8 @@ def _enlarged_size(request: Txt2ImgRequest, width: int, height: int) -> tuple[in
     new_width, new_height = request.hr_resize_x or 0, request.hr_resize_y or 0
     if not new_width and not new_height:
         return round(width * scale), round(height * scale)
-    return new_width or round(width * new_height / height), new_height or round(height * new_width / width)
+    sides = new_width or round(width * new_height / height), new_height or round(height * new_width / width)
+    return max(MIN_SIDE, sides[0]), max(MIN_SIDE, sides[1])
 
 
 def preparation(request: Img2ImgRequest, sizes: Sizes) -> Preparation:
@@ -243,14 +250,18 @@ def _styles(request: WebuiRequest, model: Model) -> Iterator[Change]:
 
 def _settings(request: WebuiRequest, _model: Model) -> Iterator[Change]:
     settings = request.settings
-    format_name = str(settings.get("samples_format", "png")).lower()
+    format_name = str(settings.get("samples_format") or "png").lower()
     output_format = FORMATS.get(format_name)
     if output_format is None:
         yield {}, _warning("samples_format", f"samples_format {quote(format_name)} is not known; png is used.")
-    quality = settings.get("jpeg_quality")
+    quality: Any = settings.get("jpeg_quality")
     if output_format in ("jpeg", "webp"):
-        is_quality = isinstance(quality, int) and not isinstance(quality, bool) and 0 <= quality <= 100
-        yield {"output_format": output_format, "output_compression": quality if is_quality else None}, None
+        is_number = isinstance(quality, int | float) and not isinstance(quality, bool)
+        compression = round(quality) if is_number and 0 <= quality <= 100 else None
+        if quality is not None and compression is None:
+            message = f"jpeg_quality {quote(str(quality))} is not used: it is not a number from 0 to 100."
+            yield {}, _warning("jpeg_quality", message)
+        yield {"output_format": output_format, "output_compression": compression}, None
     other_settings = {name: value for name, value in settings.items() if name not in _USED_SETTINGS}
     for name, reason in list(unused_options(other_settings))[:MAX_WARNINGS]:
         yield {}, _warning("override_settings", f"override_settings.{shorten(name)} is not used: {reason}.")

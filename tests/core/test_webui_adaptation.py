@@ -75,6 +75,8 @@ def test_a_sampler_that_the_model_has_is_used(fields: Any, scheduler: str | None
         ({"width": 64, "height": 64, "enable_hr": True, "hr_scale": 1.5}, "64x64", "96x96", ["enable_hr"]),
         ({"width": 128, "height": 64, "enable_hr": 1, "hr_resize_x": 300}, "128x64", "300x150", ["enable_hr"]),
         ({"width": 9000, "height": 3000}, "128x64", "4096x1365", ["width"]),
+        ({"width": 9999, "height": 16}, "128x64", "4096x16", ["width"]),
+        ({"width": 1600, "height": 64, "enable_hr": True, "hr_resize_x": 100}, "128x64", "100x16", ["enable_hr"]),
         ({"width": 4000, "height": 4000, "enable_hr": True}, "64x64", "4096x4096", ["enable_hr", "width"]),
     ],
 )
@@ -135,6 +137,16 @@ def test_an_unknown_model_becomes_the_default_one_with_a_warning() -> None:
     assert [(job.model, warnings_of(job)) for job in (named, gone)] == [("plain", ["sd_model_checkpoint"])] * 2
 
 
+@pytest.mark.parametrize(
+    ("quality", "compression", "warnings"),
+    [(80, 80, []), (80.0, 80, []), (None, None, []), (101, None, ["jpeg_quality"]), ("best", None, ["jpeg_quality"])],
+)
+def test_a_quality_that_is_not_used_is_a_warning(quality: Any, compression: int | None, warnings: list[str]) -> None:
+    job = adapt(override_settings={"samples_format": "jpg", "jpeg_quality": quality})
+
+    assert (job.output_format, job.output_compression, warnings_of(job)) == ("jpeg", compression, warnings)
+
+
 def test_a_style_is_used_unless_it_contradicts_cfg_scale() -> None:
     assert adapt(choice="rich", styles=["x", "vivid"], cfg_scale=7).style == "vivid"
     job = adapt(choice="rich", styles=["natural"], cfg_scale=7)
@@ -152,9 +164,10 @@ def test_the_webuis_syntax_is_no_part_of_a_prompt() -> None:
 @pytest.mark.parametrize(
     "fields",
     [{"steps": 0}, {"steps": "x"}, {"steps": 1.5}, {"width": 8}, {"batch_size": 0}, {"seed": "1e9"}, {"prompt": "a\0"},
-     {"cfg_scale": "nan"}, {"send_images": "yes"}, {"override_settings": []}, {"denoising_strength": 1.1}],
+     {"cfg_scale": "nan"}, {"send_images": "yes"}, {"override_settings": []}, {"denoising_strength": 1.1},
+     {"override_settings": {"sd_model_checkpoint": 5}}],
 )  # fmt: skip
 def test_a_value_that_makes_no_sense_is_an_error(fields: dict[str, Any]) -> None:
     with pytest.raises(InvalidParameter) as error:
         adapt(**fields)
-    assert error.value.param == next(iter(fields))
+    assert (error.value.param or "").partition(".")[0] == next(iter(fields))
