@@ -38,6 +38,9 @@ router = APIRouter(prefix="/sdapi/v1", tags=["webui"])
 
 MAX_IMAGES = 16
 
+MAX_RESULT_BYTES = 100_000_000
+"""Bytes of all PNGs of an answer, which are in memory three times. One of the maximum size may have 67 MB."""
+
 
 class EnlargeRequest(BaseModel):
     """How images are enlarged."""
@@ -62,6 +65,7 @@ class EnlargeRequest(BaseModel):
             size=(self.upscaling_resize_w, self.upscaling_resize_h) if self.resize_mode else None,
             is_cropped=self.upscaling_crop,
             max_side=MAX_SIDE_PX,
+            max_bytes=MAX_RESULT_BYTES,
         )
 
     def warnings(self) -> Iterator[JobWarning]:

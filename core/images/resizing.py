@@ -29,13 +29,17 @@ class Preparation(TypedDict):
 
 
 class Enlargement(TypedDict):
-    """How images are resized: by a factor or, if `size` is set, to cover a size, and be cropped to it. In pixels."""
+    """How images are resized: by a factor or, if `size` is set, to cover a size, and be cropped to it. In pixels.
+
+    max_bytes: of all results together.
+    """
 
     factor: float
     is_nearest: bool
     size: tuple[int, int] | None
     is_cropped: bool
     max_side: int
+    max_bytes: int
 
 
 def prepare(data: Mapping[str, bytes], options: Preparation, limits: Limits) -> dict[str, bytes]:
@@ -69,6 +73,12 @@ def enlarge(data: Mapping[str, bytes], options: Enlargement, limits: Limits) -> 
         if size is not None and options["is_cropped"]:
             image = decode.crop(image, min(size[0], image.width), min(size[1], image.height))
         pngs[name] = decode.png(image)
+        if sum(map(len, pngs.values())) > options["max_bytes"]:
+            raise InvalidParameter(
+                f"{name}: the enlarged images have more than {options['max_bytes']} bytes together. Send fewer images, "
+                "or enlarge them less.",
+                param=name,
+            )
     return pngs
 
 

@@ -1,10 +1,11 @@
 """Decoder processes: whatever an image does, it ends, and other projects' images are decoded meanwhile."""
 
+import asyncio
 import io
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import psutil
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 
 from core.errors import InvalidParameter
 from core.images.decoders import Decoders
+from core.images.resizing import Enlargement
 from core.images.structure import MAX_CHUNKS, MAX_SCANS, MAX_SEGMENTS
 from tests.core.test_image_decode import HEIC
 from tests.images import a_mask, an_image, decode, encode
@@ -112,6 +114,19 @@ def test_a_process_may_use_memory_for_the_largest_image_only(decoders: Decoders)
 
 def test_heic_is_decoded_in_the_process(decoders: Decoders) -> None:
     assert decode(decoders.submit("p", {"image": HEIC}, ["image"]).result(PATIENCE).pngs["image"]).size == (48, 64)
+
+
+def test_what_is_enlarged_has_a_maximum_of_bytes(decoders: Decoders) -> None:
+    images = {"a": encode(an_image()), "b": encode(an_image())}
+
+    def enlarge(max_bytes: int) -> Mapping[str, bytes]:
+        options = Enlargement(factor=2, is_nearest=True, size=None, is_cropped=True, max_side=4096, max_bytes=max_bytes)
+        return asyncio.run(decoders.enlarge("one", images, options))
+
+    size = len(enlarge(10**6)["a"])
+    assert len(enlarge(2 * size)) == 2
+    with pytest.raises(InvalidParameter, match="b: the enlarged images have more than"):
+        enlarge(2 * size - 1)
 
 
 def test_a_process_that_dies_is_replaced(decoders: Decoders) -> None:
