@@ -1,5 +1,6 @@
 """`/sdapi/v1/progress`, `interrupt` and `skip`: what the caller's own open calls do."""
 
+import asyncio
 import base64
 import io
 import time
@@ -59,7 +60,7 @@ class Progress(BaseModel):
 @requires(Scope.READ)
 async def progress(context: AppContext, caller: CurrentCaller, skip_current_image: bool = False) -> Response:
     """Tell of the newest call of this API key that waits for its images."""
-    open_jobs = await _open_jobs(context, caller, newest_only=True)
+    open_jobs = await _open_jobs(context, caller)
     if not open_jobs:
         return answer(Progress(progress=0.0, eta_relative=0.0, state=NO_STATE))
     row = open_jobs[-1]
@@ -124,16 +125,11 @@ async def _as_png(context: Context, project_id: str, webp: str) -> str:
     return await context.threads.storage.run(project_id, convert)
 
 
-async def _open_jobs(context: Context, caller: Caller, newest_only: bool = False) -> Sequence[JobRow]:
-    """The jobs of the caller's open calls that are not final, the oldest first."""
-    rows: list[JobRow] = []
-    for job_id in reversed(await context.webui_state.list_jobs(caller_id(caller))):
-        row = await context.job_reader.get(caller.project_id, job_id)
-        if row is not None and not JobStatus(row.status).is_final:
-            rows.insert(0, row)
-            if newest_only:
-                break
-    return rows
+async def _open_jobs(context: Context, caller: Caller) -> Sequence[JobRow]:
+    """The jobs of the caller's open calls that are not final, the oldest first. They are read in one statement."""
+    job_ids = await context.webui_state.list_jobs(caller_id(caller))
+    rows = await asyncio.gather(*(context.job_reader.get(caller.project_id, job_id) for job_id in job_ids))
+    return [row for row in rows if row is not None and not JobStatus(row.status).is_final]
 
 
 @router.post("/interrupt", summary="Cancel the open calls", response_model=dict[str, Any], responses=ERRORS)
