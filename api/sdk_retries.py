@@ -109,6 +109,13 @@ class SyncCalls:
                 self._graces.add(grace)
                 grace.add_done_callback(self._graces.discard)
 
+    async def await_retry(self, fingerprint: bytes, job_id: str) -> None:
+        """Let a retry find the job of a call that does not wait: its client disconnected before the response.
+
+        The job is not cancelled if no retry comes.
+        """
+        await self._calls.begin(fingerprint, job_id)
+
     async def _cancel_after_grace(self, project_id: str, fingerprint: bytes, job_id: str) -> None:
         """Cancel a job whose client does not retry, unless another client watches it."""
         await asyncio.sleep(self._grace_seconds)

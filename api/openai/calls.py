@@ -63,12 +63,19 @@ class ImagesCall:
         model = find_model(self.job, self.context.catalog)
         if self.key is not None:
             return await self._submit_with_key(model, idempotency.check(self.key))
-        if is_retry(self.http.headers):
-            earlier_job = await self.context.sync_calls.resume(self.project_id, self._fingerprint())
-            if earlier_job is not None:
-                return earlier_job, {}
-        async with self._slot(model):
-            return await submit_job(self.context, *await self._plan()), {}
+        job = await self._resume()
+        if job is None:
+            async with self._slot(model):
+                job = await submit_job(self.context, *await self._plan())
+        if not self.is_sync and await self.http.is_disconnected():  # `_track` lists a call that waits
+            await self.context.sync_calls.await_retry(self._fingerprint(), job.id)
+        return job, {}
+
+    async def _resume(self) -> JobRow | None:
+        """The job of an earlier attempt at this call, if the client says that there was one."""
+        if not is_retry(self.http.headers):
+            return None
+        return await self.context.sync_calls.resume(self.project_id, self._fingerprint())
 
     def _slot(self, model: Model) -> AbstractAsyncContextManager[None]:
         """A slot in the queue, unless the client does not wait. Raises InvalidParameter."""
@@ -107,7 +114,9 @@ class ImagesCall:
         ), inputs
 
     def _fingerprint(self) -> bytes:
-        return retry_fingerprint(self.http.headers, api_path(self.http), self.parameters)
+        """A call that waits does not take the job of one that does not: it would cancel it when its client leaves."""
+        path = api_path(self.http) if self.is_sync else f"{api_path(self.http)} respond-async"
+        return retry_fingerprint(self.http.headers, path, self.parameters)
 
     def _track(self, job: JobRow) -> AbstractAsyncContextManager[Call]:
         """A call with a key, or one that does not wait, is not tracked: its job continues without a client."""

@@ -11,6 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from cli.local.embedded import EmbeddedValkey
+from core.redis.connection import connect
+from core.redis.pending_requests import key_of_call
 from core.tables import jobs
 from tests.images import an_image, data_url, encode
 from tests.processes import Process
@@ -236,6 +238,25 @@ def test_who_prefers_not_to_wait_gets_the_job(service: Stack, client: openai.Ope
     assert answer.headers["preference-applied"] == "respond-async"
     job = service.client.get(answer.headers["location"])
     assert body(job)["status"] in ("queued", "in_progress")
+
+
+def test_a_call_that_does_not_wait_is_found_by_its_retry_too(service: Stack, client: openai.OpenAI) -> None:
+    tool = {"type": "image_generation", "model": "slow", "steps": 1}
+    request = {"model": "gpt-5", "input": "a cat", "background": True, "tools": [tool]}
+    with service.database.transaction() as transaction:
+        transaction.execute(sa.text("LOCK TABLE jobs IN EXCLUSIVE MODE"))  # the job is stored after the client left
+        with pytest.raises(httpx.ReadTimeout):
+            service.client.post("/v1/responses", json=request, timeout=IMPATIENT)
+    until(lambda: len(the_jobs(service)) == 1)
+    (job,) = the_jobs(service)
+    with connect(service.settings) as redis:
+        until(lambda: redis.exists(key_of_call(job.id)))
+
+    answers = [service.client.post("/v1/responses", json=request, headers=AGAIN) for _ in range(2)]
+
+    assert body(answers[0])["job_id"] == job.id
+    assert body(answers[1])["job_id"] != job.id  # of another call that broke off before it reached the API
+    assert service.final(job.id)["status"] == "completed"
 
 
 def test_a_full_queue_is_a_429_that_says_when_to_come_back(service: Stack, client: openai.OpenAI) -> None:
