@@ -10,7 +10,7 @@ from mcp_types import ContentBlock, ImageContent, ResourceLink
 from PIL import Image
 
 from api.mcp.tool import Call
-from core.errors import NotFound
+from core.errors import NotFound, StorageUnavailable
 from core.rows import ImageJson, JobRow
 
 MAX_BYTES = 512 * 1024
@@ -47,13 +47,13 @@ def _link(call: Call, image: ImageJson) -> ResourceLink:
 
 
 async def _visible(call: Call, image: ImageJson, max_bytes: int) -> ImageContent | None:
-    """An image, or a smaller version; None if it is too large for that, or has just been deleted."""
+    """An image, or a smaller version; None if it is too large for that, or cannot be read: its link may open later."""
     is_small = image["bytes"] <= max_bytes
     if not is_small and image["width"] * image["height"] > MAX_PIXELS:
         return None
     try:
         content = await call.context.storage.get_async(image["storage_key"])
-    except NotFound:
+    except (NotFound, StorageUnavailable):
         return None
     if is_small:
         return _encode(content, image["media_type"])

@@ -9,6 +9,7 @@ import anyio
 from annotated_types import MaxLen, MinLen
 from pydantic import BaseModel, Field, StringConstraints
 
+from api.errors import from_database_error
 from api.inputs import read_inputs
 from api.jobs.idempotency import lookup, submit_with_key
 from api.jobs.routes import submit_job
@@ -16,7 +17,8 @@ from api.jobs.waiting import job_row
 from api.mcp.jobs import MAX_WAIT_SECONDS, JobResult, WaitSeconds, answer_of, wait_or_cancel
 from api.mcp.tool import Answer, Call, Tool
 from core import generation_errors, idempotency
-from core.errors import IdempotencyConflict, InvalidParameter
+from core.db import UNAVAILABLE
+from core.errors import IdempotencyConflict, InvalidParameter, SafelightError
 from core.parameters import MAX_INPUT_IMAGES, Operation
 from core.requests.job import ImageParameters, JobRequest, validate
 from core.requests.plan import find_model, plan
@@ -100,11 +102,20 @@ async def _generate(call: Call, operation: Operation, arguments: GenerateArgumen
     request = _job_request(operation, arguments)
     with anyio.CancelScope(shield=True):  # a cancel has to know whether there is a job
         row = await _submit(call, request, arguments.idempotency_key)
-    await wait_or_cancel(call, row, arguments.wait_seconds)
-    answer = await answer_of(call, row.id)
+    try:
+        await wait_or_cancel(call, row, arguments.wait_seconds)
+        answer = await answer_of(call, row.id)
+    except UNAVAILABLE as cause:
+        raise _with_job(from_database_error(cause), row.id) from cause
     if isinstance(answer.result, JobResult) and (error := _failure(answer.result)) is not None:
         raise error
     return answer
+
+
+def _with_job(error: SafelightError, job_id: str) -> SafelightError:
+    """An error of a call whose job continues, with its id: without it, an agent would generate the images again."""
+    error.message += f" The job {job_id} continues: call job_status with it, and do not generate it again."
+    return error
 
 
 def _failure(job: JobResult) -> Exception | None:

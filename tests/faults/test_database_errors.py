@@ -6,12 +6,15 @@ from collections.abc import Iterator
 import httpx
 import pytest
 import sqlalchemy as sa
+from mcp import Client
 from psycopg import sql
 
 from cli.local.embedded import EmbeddedPostgres
 from core.db import DATABASE_ERROR, UNAVAILABLE, AsyncDatabase, is_lock_timeout, is_statement_timeout
 from core.tables import jobs
+from tests.agents import error_of, with_agent
 from tests.stack import Stack, body
+from tests.waiting import until
 
 APPLICATION = "victim"
 COPY = sql.SQL("COPY {} (id, name) FROM STDIN").format(sql.Identifier("projects"))
@@ -35,6 +38,19 @@ def test_a_statement_timeout_has_an_error_of_its_own(own: Stack) -> None:
     assert answer.headers["x-should-retry"] == "false"
     assert "retry-after" not in answer.headers
     assert own.client.get("/v1/jobs").status_code == 200
+    job_id, message = with_agent(own, lambda agent: _generate_while_locked(own, agent))
+    assert f"The job {job_id} continues: call job_status with it, and do not generate it again." in message
+
+
+async def _generate_while_locked(stack: Stack, agent: Client) -> tuple[str, str]:
+    """The id of the job that an agent submits, and the error of its call: the job cannot be read afterwards."""
+    arguments = {"prompt": "a cat", "model": "elsewhere", "wait_seconds": 2}
+    call = asyncio.create_task(agent.call_tool("generate_image", arguments))
+    await asyncio.to_thread(until, lambda: stack.count() == 1)
+    (job,) = stack.database.execute(sa.select(jobs.c.id))
+    with stack.database.transaction() as transaction:
+        transaction.execute(LOCK)
+        return job.id, error_of(await call)
 
 
 def test_a_lock_that_is_not_free_is_no_statement_timeout(own: Stack) -> None:

@@ -6,11 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from jsonschema import Draft202012Validator
 from mcp import Client, MCPError
 from mcp_types import Tool
 
 from core.parameters import rules
+from core.tables import images
 from tests.agents import PROTOCOLS, error_of, images_in, links_in, result_of, text_of, with_agent
 from tests.images import an_image, data_url, decode, encode
 from tests.stack import Stack
@@ -206,6 +208,19 @@ def test_a_large_image_is_shown_smaller_and_linked_as_it_is(safelight: Stack) ->
     assert sum(map(len, images_in(answer))) <= 512 * 1024
     assert len(images_in(answer)) == 3
     assert decode(httpx.get(links_in(answer)[0]).content).size == (1536, 1536)
+
+
+def test_a_completed_job_is_no_error_while_its_image_cannot_be_read(safelight: Stack) -> None:
+    job_id = result_of(call(safelight, "generate_image", prompt="a cat", **SMALL))["job_id"]
+    (row,) = safelight.database.execute(sa.select(images.c.storage_key).where(images.c.job_id == job_id))
+    path = safelight.directory / "images" / row.storage_key
+    path.unlink()
+    path.symlink_to(path)
+
+    answer = call(safelight, "job_status", job_id=job_id)
+
+    assert (result_of(answer)["status"], images_in(answer), len(links_in(answer))) == ("completed", [], 1)
+    path.unlink()
 
 
 @pytest.mark.parametrize(
