@@ -1,1 +1,1 @@
-"""The API of AUTOMATIC1111's stable-diffusion-webui, `/sdapi/v1`, over jobs. docs/a1111.md says what differs."""
+"""The API of AUTOMATIC1111's stable-diffusion-webui, `/sdapi/v1`, over jobs. docs/webui.md says what differs."""

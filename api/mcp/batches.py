@@ -94,7 +94,9 @@ class BatchResult(BaseModel):
     estimated_finish_at: int | None = Field(None, description="Estimated end in Unix seconds, if it is known.")
     lines: list[BatchLine] = Field(description="Finished lines, in order; job_status has the images of one of them.")
     last_line: int | None = Field(
-        None, description="Pass it as `after_line` for more lines. Absent: there are no more."
+        None,
+        description="Pass it as `after_line` for more lines. Absent: there are no more. Earlier lines may finish "
+        "later: when the batch is final, begin with 0 again.",
     )
     errors: list[BatchError] = Field(description="The invalid lines of a failed batch.")
     urls: BatchLinks

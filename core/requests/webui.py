@@ -1,7 +1,7 @@
 """The requests of AUTOMATIC1111's API: `txt2img` and `img2img`, with the names and defaults of its `api/models.py`.
 
-`core/requests/webui_adaptation.py` converts them to jobs. Fields that are not here are those of `UNUSED_FIELDS` there,
-or unknown; they cause warnings, not errors. null means not set.
+`core/requests/webui_adaptation.py` converts them to jobs. Fields that are not here are those of `UNUSED_FIELDS` in
+`webui_fields.py`, or unknown; they cause warnings, not errors. null means not set.
 """
 
 import re
