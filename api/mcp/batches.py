@@ -26,10 +26,13 @@ from core.requests.job import SharedParameters, validate
 from core.responses.job import JobError
 from core.rows import BatchJobRow
 from core.status import BatchStatus, JobStatus
-from core.text import Text
+from core.text import Text, shorten
 
 PAGE_LINES = 50
 """Lines of a batch in one result."""
+
+PROMPT_CHARS = 200
+"""Characters of a line's prompt. Clients limit the bytes of a result; see `content.py`."""
 
 
 class BatchArguments(SharedParameters):
@@ -72,7 +75,7 @@ class BatchLine(BaseModel):
     line: int = Field(description="Number of the line, from 1: the place of its prompt in `prompts`.")
     job_id: str
     status: JobStatus
-    prompt: str
+    prompt: str = Field(description=f"Its prompt, up to {PROMPT_CHARS} characters of it.")
     images: list[LineImage]
     error: JobError | None = None
 
@@ -210,7 +213,7 @@ def _line(call: Call, row: BatchJobRow) -> BatchLine:
         line=row.batch_index + 1,
         job_id=row.id,
         status=JobStatus(row.status),
-        prompt=row.prompt,
+        prompt=shorten(row.prompt, PROMPT_CHARS),
         images=[LineImage(image_id=image["id"], url=sign(image["id"], image["storage_key"])) for image in row.images],
         error=None if row.error_code is None else JobError(code=row.error_code, message=row.error_message or ""),
     )

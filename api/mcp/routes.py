@@ -17,12 +17,13 @@ from api.deps import AppContext, json_body
 from api.errors import body_of, render
 from api.mcp.exchange import cancelled_call_id
 from api.mcp.protocol import Protocol
-from core.errors import SafelightError
+from core.errors import InvalidJSON, SafelightError
 from core.requests.structure import load_json
 from core.scopes import Scope
 
 router = APIRouter(tags=["mcp"], include_in_schema=False)
 
+PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 INTERNAL_ERROR = -32603
 """Codes of JSON-RPC, which the package `mcp` would know too; it may not be installed."""
@@ -50,6 +51,8 @@ def _refuse(error: SafelightError, message_id: Any) -> Response:
     """An error as the protocol's clients show it. `data` has the error as the rest of the API returns it."""
     response = render(error)
     code = INVALID_REQUEST if error.status < 500 else INTERNAL_ERROR
+    if isinstance(error, InvalidJSON):
+        code = PARSE_ERROR
     detail = {"code": code, "message": error.message, "data": body_of(error).error.model_dump()}
     content = json.dumps({"jsonrpc": "2.0", "id": message_id, "error": detail}).encode()
     del response.headers["content-length"]

@@ -106,12 +106,12 @@ def test_an_agent_generates_edits_and_follows_a_batch(safelight: Stack, transpor
         unwanted = await client.call_tool("generate_image", {"prompt": "a cat", "size": "70x70"})
         assert "choose from 64x64, 128x128, 256x256" in error_of(unwanted)
 
-        submitted = result_of(await client.call_tool("generate_batch", {"prompts": ["a cat", "a dog"], **SMALL}))
+        submitted = result_of(await client.call_tool("generate_batch", {"prompts": ["a cat", "a dog," * 50], **SMALL}))
         batch = result_of(
             await client.call_tool("batch_status", {"batch_id": submitted["batch_id"], "wait_seconds": 50})
         )
         assert batch["counts"]["completed"] == 2
-        assert [line["prompt"] for line in batch["lines"]] == ["a cat", "a dog"]
+        assert [line["prompt"] for line in batch["lines"]] == ["a cat", ("a dog," * 50)[:200] + "…"]
         with pytest.raises(MCPError, match="The tools are generate_image"):
             await client.call_tool("draw_image", {})
 
@@ -285,12 +285,14 @@ def test_there_is_no_stream_of_the_server_alone(safelight: Stack) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "status"),
-    [(b"{", 400), (b"[" * 50_000, 400), (b'{"a": "' + b"x" * 1_000_000 + b'"}', 413)],
+    ("content", "status", "code"),
+    [(b"{", 400, -32700), (b"[" * 50_000, 400, -32600), (b'{"a": "' + b"x" * 1_000_000 + b'"}', 413, -32600)],
 )
-def test_a_body_that_is_not_accepted_is_an_error_of_the_protocol(safelight: Stack, content: bytes, status: int) -> None:
+def test_a_body_that_is_not_accepted_is_an_error_of_the_protocol(
+    safelight: Stack, content: bytes, status: int, code: int
+) -> None:
     answer = safelight.client.post("/mcp", content=content, headers={"content-type": "application/json"})
 
-    assert answer.status_code == status
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert answer.json()["jsonrpc"] == "2.0"
     assert answer.json()["error"]["data"]["type"] == "invalid_request_error"
