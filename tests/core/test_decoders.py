@@ -15,8 +15,7 @@ from core.errors import InvalidParameter
 from core.images.decoders import Decoders
 from core.images.resizing import Enlargement
 from core.images.structure import MAX_CHUNKS, MAX_SCANS, MAX_SEGMENTS
-from tests.core.test_image_decode import HEIC
-from tests.images import a_mask, an_image, decode, encode
+from tests.images import HEIC, a_mask, an_image, decode, encode
 from tests.stack import settings_of
 from tests.waiting import FACTOR, PATIENCE, until
 

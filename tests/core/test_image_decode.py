@@ -1,6 +1,5 @@
 """Input images: whatever a file holds, the result is a plain image or a refusal."""
 
-import base64
 import struct
 import zlib
 from contextlib import suppress
@@ -13,19 +12,7 @@ from PIL import Image, ImageCms
 from core.errors import InvalidParameter
 from core.images import decode
 from core.images.decode import Limits
-from tests.images import a_mask, an_image, encode, same
-
-HEIC = base64.b64decode(
-    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAchtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAADRpbG9jAA"
-    "AAAERAAAIAAQAAAAAB7AABAAAAAAAAAGMAAgAAAAACTwABAAAAAAAAACQAAAA4aWluZgAAAAAAAgAAABVpbmZlAgAAAAABAABodmMxAAAAABVp"
-    "bmZlAgAAAQACAABFeGlmAAAAAA5waXRtAAAAAAABAAABB2lwcnAAAADmaXBjbwAAAHZodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGE"
-    "ABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQAqQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbq5Ka5uAhoMCAAAAMDIAAAAwAhYgABAAZEAcFzwIkA"
-    "AAATY29scm5jbHgAAQANAAaAAAAAFGlzcGUAAAAAAAAAQAAAAEAAAAAoY2xhcAAAAEAAAAABAAAAMAAAAAEAAAAAAAAAAv////AAAAACAAAAEH"
-    "BpeGkAAAAAAwgICAAAAAlpcm90AwAAABlpcG1hAAAAAAAAAAEAAQaBAgMFhIYAAAAaaXJlZgAAAAAAAAAOY2RzYwACAAEAAQAAAI9tZGF0AAAA"
-    "XygBrwngIzhG8ejc3/8/LaHejbxVd+U3v/tR0u85M/92plPlPXfca//+0yU8fjyv//UkwF1jia09f2d4LyRDZ4Tyaua9ndPDYl2NVyl6ozmoTC"
-    "lHs6RpBKapUjQgXcAYAAAABkV4aWYAAE1NACoAAAAIAAEBEgADAAAAAQAGAAAAAAAA"
-)
-"""A photo of 64x48 pixels that is to be turned to the right: gold in its upper left quarter, otherwise teal."""
+from tests.images import HEIC, a_mask, an_image, encode, same
 
 LIMITS = Limits(bytes=25_000_000, pixels=100_000)
 GOOD = {
