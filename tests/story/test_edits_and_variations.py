@@ -221,7 +221,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "a misspelt source": (EDIT | {"image": {"fileid": "a"}}, "image.fileid", "file_id, image_id"),
     "a file that is not there": (EDIT | {"image": {"file_id": "file-x"}}, "image.file_id", "file-x"),
     "an image that is not there": (EDIT | {"image": {"image_id": "img_x"}}, "image.image_id", "img_x"),
-    "a TIFF": (EDIT | {"image": url(encode(an_image(), "TIFF"))}, "image", "PNG, JPEG, WebP, GIF or AVIF"),
+    "a TIFF": (EDIT | {"image": url(encode(an_image(), "TIFF"))}, "image", "PNG, JPEG, WebP, GIF, AVIF or HEIC"),
     "a moving image": (EDIT | {"image": url(MOVING)}, "image", "animation"),
     "half an image": (EDIT | {"image": url(encode(Image.effect_noise((64, 64), 90))[:2000])}, "image", "truncated"),
     "a bomb": (EDIT | {"image": url(encode(Image.new("1", (8000, 4001))))}, "image", "8000x4001"),
