@@ -14,6 +14,7 @@ from redis.retry import Retry
 
 from cli.local.embedded import EmbeddedValkey
 from tests.stack import Stack
+from tests.waiting import until
 
 _numbers = count(1)
 
@@ -45,6 +46,7 @@ def test_flushing_redis_loses_nothing(stack: Stack, notifier: EmbeddedValkey) ->
 
 
 def test_jobs_flow_while_redis_is_dead_and_after_it_is_back(stack: Stack, notifier: EmbeddedValkey) -> None:
+    until(lambda: stack.client.get("/readyz").json()["queues"]["local"] == "ok")  # the worker announces itself
     notifier.kill()
     assert stack.client.get("/readyz").json() == {
         "status": "degraded",
