@@ -108,7 +108,7 @@ def test_one_role_for_everything_stays_possible(postgres: EmbeddedPostgres) -> N
 
 
 def test_all_processes_of_a_running_safelight_have_that_role(safelight: Stack) -> None:
-    assert body(safelight.client.get("/readyz"))["queues"]["local"] == "ok"
+    until(lambda: body(safelight.client.get("/readyz"))["queues"]["local"] == "ok")
     job = safelight.submit()
     assert safelight.final(job["id"])["status"] == "completed"
     url = safelight.database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)

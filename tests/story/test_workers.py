@@ -8,6 +8,7 @@ from tests.waiting import until
 
 
 def test_a_queue_without_a_worker_is_said_until_one_comes(safelight: Stack) -> None:
+    until(lambda: body(safelight.client.get("/readyz"))["queues"]["local"] == "ok")  # its worker has loaded its model
     readiness = body(safelight.client.get("/readyz"))
     job = safelight.submit(model="elsewhere")
     url = f"/v1/jobs/{job['id']}"
