@@ -72,7 +72,7 @@ def main() -> None:
         catalog = Settings().catalog_path.read_text()
         with Service(Path(directory), catalog=catalog) as service:
             list(measure(service, options.first, random))
-            time.sleep(CACHE_SECONDS)
+            time.sleep(CACHE_SECONDS)  # until the API reads again what the first jobs took
             samples = list(measure(service, options.jobs, random))
     share = sum(is_close(sample.estimate, sample.actual) for sample in samples) / len(samples)
     reference = sum(is_close(sample.nominal, sample.actual) for sample in samples) / len(samples)

@@ -50,14 +50,11 @@ class Models:
         estimate = generator.memory()
         capacity = self._settings.model_memory or estimate.capacity
         self._make_room(estimate.weights, capacity)
-        try:
-            generator.load()
-        except OutOfMemory:
+        if self._sizes and not _fits(generator):
             generator.unload()  # what is there of it
-            if not self.unload_others(model_id):
-                raise
+            self.unload_others(model_id)
             log.warning("model %s did not fit beside other models; they have left", model_id)
-            generator.load()
+        generator.load()
         size = generator.memory().weights
         self._make_room(size, capacity)
         log.info("model %s is loaded: %d MB; models on the device: %d", model_id, size >> 20, len(self._sizes) + 1)
@@ -72,3 +69,12 @@ class Models:
         size = self._sizes.pop(model_id)
         self._generators[model_id].unload()
         log.info("model %s has left the device: %d MB", model_id, size >> 20)
+
+
+def _fits(generator: Generator) -> bool:
+    """Load a model. Returns whether it fits; the error is gone then, whose frames would keep the memory in use."""
+    try:
+        generator.load()
+    except OutOfMemory:
+        return False
+    return True

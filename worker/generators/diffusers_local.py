@@ -64,9 +64,8 @@ class DiffusersGenerator:
 
     def unload(self) -> None:
         """Free the memory of the weights; see `core.generation.Generator`."""
-        if self._operations is not None:
-            self._operations = self._pipe = None
-            memory.free(_device(self._settings.device))
+        self._operations = self._pipe = None
+        memory.free(_device(self._settings.device))
 
     def memory(self) -> Memory:
         """The bytes of the networks, or of the files from which they would be loaded."""
