@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
+from api import thumbnails
 from api.authentication import Project, authenticate, requires
 from api.deps import AppContext
 from api.responses import ERROR, answer
@@ -54,6 +55,10 @@ async def content(
     context: AppContext,
     expires: Annotated[int | None, Query(description="Expiry of a signed link, in Unix seconds.")] = None,
     signature: Annotated[str | None, Query(description="Signature of a signed link.")] = None,
+    width: Annotated[
+        thumbnails.Width | None,
+        Query(description="A smaller version of this width in pixels, as WebP. A narrower image stays as it is."),
+    ] = None,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Download the bytes of an image, with an API key or a signed link."""
@@ -64,9 +69,15 @@ async def content(
             raise Unauthorized("This image link has expired or is not valid; fetch the job again for a new link.")
         rows = await context.database.execute(queries.get_image_by_id(image_id))
     image = _first(rows, image_id)
+    headers = SAFE_HEADERS | {"etag": f'"{image.sha256}"', "cache-control": "private, max-age=31536000, immutable"}
+    if width is not None:
+        headers["etag"] = f'"{image.sha256}-{width}"'
+        if if_none_match == headers["etag"]:
+            return Response(status_code=304, headers=headers)
+        if (smaller := await thumbnails.thumbnail(context, image, width)) is not None:
+            return Response(smaller, media_type=thumbnails.MEDIA_TYPE, headers=headers)
     if context.storage.presigns:
         return RedirectResponse(context.storage.url(image_id, image.storage_key), status_code=302)
-    headers = SAFE_HEADERS | {"etag": f'"{image.sha256}"', "cache-control": "private, max-age=31536000, immutable"}
     if if_none_match == headers["etag"]:
         return Response(status_code=304, headers=headers)
     headers["content-length"] = str(image.bytes)

@@ -1,7 +1,7 @@
 """`/v1/models`: the catalogue in OpenAI's format, with additional fields."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import Response
@@ -10,10 +10,12 @@ from pydantic import BaseModel, Field
 from api.authentication import Project, requires
 from api.context import Context
 from api.deps import AppContext
+from api.model_parameters import parameters_of
 from api.queue_stats import Queue
 from api.responses import ERROR, answer
 from core.catalog import Guidance, Model, Steps
 from core.errors import ModelNotFound, NotFound
+from core.responses.job import is_none
 from core.scopes import Scope
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -42,6 +44,12 @@ class ModelObject(BaseModel):
     max_images: int
     max_prompt_chars: int
     queue: Queue
+    parameters: dict[str, Any] | None = Field(
+        None,
+        description="JSON schemas of the parameters that the model supports, by name, with its limits and defaults; "
+        "`operations` lists the operations that accept each. Only in the answer for a single model.",
+        exclude_if=is_none,
+    )
 
 
 class ModelList(BaseModel):
@@ -74,7 +82,8 @@ async def fetch(name: str, context: AppContext, _project_id: Project) -> Respons
         model = context.catalog.model(name)
     except ModelNotFound as error:
         raise NotFound(error.message, param="model") from error
-    return answer(_model_object(name, model, await _queues(context)))
+    model_object = _model_object(name, model, await _queues(context))
+    return answer(model_object.model_copy(update={"parameters": parameters_of(model)}))
 
 
 async def _queues(context: Context) -> Mapping[str, Queue]:

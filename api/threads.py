@@ -22,6 +22,9 @@ class Threads:
         self.previews = FairThreads("preview", threads=4, per_project=1)
         """Makes smaller versions of images for agents, which takes CPU time and up to 64 MB each."""
 
+        self.thumbnails = FairThreads("thumbnail", threads=4, per_project=2)
+        """Makes smaller versions of images for lists of images, as a page of the studio shows them."""
+
         self.webhook_tests = FairThreads("webhook-test", threads=64, per_project=2, max_waiting=0)
         """Sends test events. A receiver may take up to `webhook_timeout` to respond."""
 

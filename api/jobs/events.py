@@ -65,10 +65,10 @@ async def _events(context: Context, project_id: str, job_id: str, after: int) ->
         if isinstance(item, JobEventRow):
             yield await _event(context, project_id, item)
         else:
-            yield _progress(job_id, item)
+            yield progress(job_id, item)
 
 
-def _progress(job_id: str, message: Mapping[str, Any]) -> bytes:
+def progress(job_id: str, message: Mapping[str, Any]) -> bytes:
     """A denoising step or a preview. Neither is in the database, so a broken stream loses it."""
     data = {"job_id": job_id} | {name: value for name, value in message.items() if name != "type"}
     event = "preview" if message["type"] == "preview" else "job.progress"

@@ -1625,6 +1625,10 @@ class ModelObject(BaseModel):
     max_images: int
     max_prompt_chars: int
     queue: Queue
+    parameters: Mapping[str, Any] | None = None
+    """
+    JSON schemas of the parameters that the model supports, by name, with its limits and defaults; `operations` lists the operations that accept each. Only in the answer for a single model.
+    """
 
 
 class OutputMessage(BaseModel):

@@ -867,6 +867,10 @@ export interface components {
             max_images: number;
             max_prompt_chars: number;
             queue: components["schemas"]["Queue"];
+            /** @description JSON schemas of the parameters that the model supports, by name, with its limits and defaults; `operations` lists the operations that accept each. Only in the answer for a single model. */
+            parameters?: {
+                [key: string]: unknown;
+            } | null;
         };
         /** @description The last item of a completed response, with its warnings. Without it, agents would take another turn. */
         OutputMessage: {

@@ -1,0 +1,50 @@
+"""The parameters that a model supports, as JSON schemas with the model's own limits and defaults.
+
+A form for a model can be made from them alone; a new parameter of `core/parameters.py` appears here by itself.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from core.catalog import Choices, Model, Range
+from core.parameters import Parameters, rules
+
+Schema = dict[str, Any]
+
+
+def parameters_of(model: Model) -> dict[str, Schema]:
+    """A schema for each parameter that a model supports, by name. `operations`: those that accept it."""
+    return {name: _schema(name, model) for name in rules() if name not in model.lacks}
+
+
+def _schema(name: str, model: Model) -> Schema:
+    schema = {**_schemas()[name], "operations": [op for op in rules()[name].operations if op in model.operations]}
+    match model.limit(name):
+        case Range() as limit:
+            schema |= {"minimum": limit.min, "maximum": limit.max, "default": limit.default}
+        case Choices() as limit:
+            schema |= {"enum": list(limit.values), "default": limit.default}
+    if name == "strength":
+        schema["default"] = model.strength
+    return schema
+
+
+@cache
+def _schemas() -> Mapping[str, Schema]:
+    document = Parameters.model_json_schema()
+    return {name: _inline(schema, document.get("$defs", {})) for name, schema in document["properties"].items()}
+
+
+def _inline(schema: Schema, definitions: Mapping[str, Schema]) -> Schema:
+    """A schema without references, titles and null: a parameter that is left out is null."""
+    if "$ref" in schema:
+        schema = {**definitions[schema["$ref"].rpartition("/")[2]], **{k: v for k, v in schema.items() if k != "$ref"}}
+    options = [option for option in schema.get("anyOf", ()) if option.get("type") != "null"]
+    if len(options) == 1:
+        schema = {**{name: value for name, value in schema.items() if name != "anyOf"}, **options[0]}
+        return _inline(schema, definitions)
+    schema = {name: value for name, value in schema.items() if name != "title" and (name, value) != ("default", None)}
+    if "properties" in schema:
+        schema["properties"] = {name: _inline(inner, definitions) for name, inner in schema["properties"].items()}
+    return schema
