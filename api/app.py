@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import Depends, FastAPI, Request
-from fastapi.responses import RedirectResponse
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from api import audit_logs, erasures, errors, files, generate_image, health, images, models, openapi, usage
@@ -27,6 +26,7 @@ from api.edge.access import Access
 from api.edge.address import Address, Prefix
 from api.jobs import events as job_events
 from api.jobs import routes as jobs
+from api.jobs import streams as job_streams
 from api.mcp import routes as mcp
 from api.mcp.protocol import Protocol
 from api.open_requests import OpenRequests
@@ -34,6 +34,7 @@ from api.openai import images as openai_images
 from api.openai import response_routes
 from api.rate_limits import RateLimitHeaders, limit_requests
 from api.request_id import RequestId
+from api.studio import routes as studio
 from api.webhooks import routes as webhooks
 from core import logs
 from core.permissions import make_private
@@ -125,6 +126,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openai_images,
         response_routes,
         generate_image,
+        job_streams,
         jobs,
         job_events,
         images,
@@ -139,14 +141,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ):
         app.include_router(module.router, dependencies=[Depends(authenticate), Depends(limit_requests)])
     app.include_router(webui_lists.queue, dependencies=[Depends(authenticate)])
-    for open_router in (images.links, health.router):
+    for open_router in (images.links, health.router, studio.router):
         app.include_router(open_router)
     webhooks.describe(app)
-
-    @app.get("/", include_in_schema=False)
-    async def home(request: Request) -> RedirectResponse:
-        # Relative, unless the path is known: a proxy may serve the API under a path without saying so.
-        return RedirectResponse("/docs" if request.scope["prefix"] else "docs")
 
     openapi.serve(app, needs_key=settings.needs_key)
     return app

@@ -15,6 +15,7 @@ from api.callers import Caller as Caller
 from api.context import Context
 from api.credentials import api_key, is_basic
 from api.edge.address import api_path
+from api.studio import session
 from core import audit
 from core.audit import AuditType
 from core.errors import InsufficientScope, Unauthorized
@@ -70,11 +71,21 @@ async def _identify(request: Request, scope: Scope) -> Caller:
     authorization = request.headers.get("authorization", "")
     takes_basic = api_path(request).startswith(a1111.PREFIX)
     key = "" if is_basic(authorization) and not takes_basic else api_key(authorization)
-    if not key:
+    if key:
+        entry = await context.callers.identify(key)
+    elif not authorization and (key_hash := _session_of(request, context)) is not None:
+        entry = await context.callers.identify_hash(key_hash)
+    else:
         raise Unauthorized
-    entry = await context.callers.identify(key)
     context.callers.begin(entry, request.scope["open_request"], scope)
     return entry.caller
+
+
+def _session_of(request: Request, context: Context) -> bytes | None:
+    """The hash of the key of the studio's session, for the calls that the studio makes."""
+    if not api_path(request).startswith(session.PREFIX):
+        return None
+    return session.session_key_hash(request, context.settings)
 
 
 async def current_caller(request: Request) -> Caller:

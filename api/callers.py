@@ -85,7 +85,10 @@ class Callers:
 
     async def identify(self, key: str) -> KeyEntry:
         """A key in use. Raises Unauthorized if it is not valid, and what the database raises."""
-        key_hash = keys.hash_key(key)
+        return await self.identify_hash(keys.hash_key(key))
+
+    async def identify_hash(self, key_hash: bytes) -> KeyEntry:
+        """A key in use, by its hash: what a session of the studio has. Raises as `identify` does."""
         now = time.monotonic()
         entry = self._entries.get(key_hash)
         if entry is None or now - entry.read_at > MAX_AGE_SECONDS or now >= entry.expires_at:

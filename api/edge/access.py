@@ -14,6 +14,7 @@ from api.edge import content_type
 from api.edge.host import OwnHosts, host_name
 from api.edge.refusals import refusals
 from api.errors import render
+from api.studio import session
 from core.errors import CrossSite, HostNotAllowed, SafelightError, Unauthorized
 from core.settings import Settings
 from core.settings.addresses import ANY_ORIGIN
@@ -22,6 +23,7 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """Load balancers ask these under any name, and the responses say nothing about jobs."""
 
 PROXY_HEADERS = frozenset({b"forwarded", b"via", b"x-real-ip"})
+COOKIE = session.COOKIE.encode()
 OWN_SITE = frozenset({b"", b"same-origin", b"none"})
 """Values of `Sec-Fetch-Site` for the API's own pages, and for what a person typed."""
 
@@ -45,6 +47,7 @@ class Source:
     content_type: bytes = b""
     is_proxied: bool = False
     has_key: bool = False
+    has_session: bool = False
 
     @property
     def hosts(self) -> list[bytes]:
@@ -85,7 +88,7 @@ class Access:
         if not is_foreign and not source.is_proxied:
             return self._check_site(scope, source)
         scope["needs_key"] = True
-        if source.has_key or _is_signed_link(scope):
+        if source.has_key or source.has_session or _is_signed_link(scope) or _is_studio(scope):
             return None
         return _foreign_host(source) if is_foreign else Unauthorized(THROUGH_PROXY)
 
@@ -116,6 +119,12 @@ def _is_signed_link(scope: Scope) -> bool:
     return is_signed and scope["method"] in SAFE_METHODS
 
 
+def _is_studio(scope: Scope) -> bool:
+    """Whether a request is for the studio's page, its files, or signing in. They say nothing about jobs."""
+    path: str = scope["path"]
+    return path == "/" or path.startswith("/studio/")
+
+
 def _source(scope: Scope) -> Source:
     forwarded_host: str | None = scope["forwarded_host"]
     source = Source(forwarded_host=None if forwarded_host is None else forwarded_host.encode())
@@ -124,6 +133,8 @@ def _source(scope: Scope) -> Source:
             source.host = value
         elif name == b"authorization":
             source.has_key = bool(api_key(value.decode("latin-1")))
+        elif name == b"cookie":
+            source.has_session = COOKIE in value
         elif name == b"origin":
             source.origin = value
         elif name == b"content-type":

@@ -29,6 +29,8 @@ DATA = (
     "migrations/script.py.mako",
     "worker/moderation/words.toml",
     "core/images/decoder.py",
+    "api/studio/assets/index.html",
+    "api/studio/assets/ui/card.js",
     "safelight_client/py.typed",
 )
 

@@ -64,7 +64,10 @@ def test_without_a_key_nothing_is_answered_but_health_and_signed_links(guarded: 
     assert guarded.client.get(final["images"][0]["url"]).status_code == 200
 
 
-OPEN = {"/", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json", "/healthz", "/readyz"}
+OPEN = {
+    "/", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json", "/healthz", "/readyz",
+    "/studio/session", "/studio/x/x",
+}  # fmt: skip
 """Paths that need no key."""
 
 

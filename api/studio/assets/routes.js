@@ -1,0 +1,9 @@
+// The views. To add one: a line here, its module in views/, its name in text/en.js and text/zh.js as `nav.NAME`.
+//
+// path: after `#/`; `:id` is a parameter. load: imports the module, whose default export is the component; it gets
+// `params` and `query`. icon: in ui/icons.js; a view without one is not in the navigation. key: opens it after `g`.
+// scope: the scope that an API key needs to see it.
+
+export const ROUTES = [
+  { name: "create", path: "", icon: "create", key: "c", load: () => import("./views/create.js") },
+];
