@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
 
 from core.clock import NOW
 from core.db import Statement
-from core.rows import ImageRow, JobEventRow, JobRow, JobVersion, QueueStatsRow
+from core.rows import ImageRow, JobEventRow, JobRow, JobVersion, QueueStatsRow, SearchRow
 from core.status import JobStatus
 from core.tables import (
     JOB_COLUMNS,
@@ -89,8 +89,99 @@ def list_jobs(
 
     The jobs of one batch are in the order of its lines.
     """
+    position = _list_position(batch_id)
+    conditions = _list_conditions(
+        project_id, descending, after, batch_id, model, metadata, created_after, created_before
+    )
+    order = position.desc() if descending else position
+    if len(statuses) > 1 and batch_id is None:
+        # A page of each status: an index has the jobs of one status in order, not those of several.
+        pages = (
+            sa.select(jobs.c.id).where(*conditions, jobs.c.status == status).order_by(order).limit(limit)
+            for status in dict.fromkeys(statuses)
+        )
+        conditions = [jobs.c.id.in_(sa.select(sa.union_all(*pages).subquery("page").c.id))]
+    elif statuses:
+        conditions.append(jobs.c.status.in_(statuses))
+    statement = sa.select(*JOB_COLUMNS, images_of(jobs.c.id).label("images"))
+    return Statement(statement.where(*conditions).order_by(order).limit(limit), JobRow)
+
+
+SEARCHED_JOBS = 5000
+"""Jobs whose prompts one statement of `search_jobs` reads: prompts have no index of words, so more would take long."""
+
+
+def search_jobs(
+    project_id: str,
+    words: Sequence[str],
+    *,
+    limit: int,
+    descending: bool,
+    after: str | None = None,
+    statuses: Sequence[str] = (),
+    batch_id: str | None = None,
+    model: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    created_after: datetime | None = None,
+    created_before: datetime | None = None,
+    searched_jobs: int = SEARCHED_JOBS,
+) -> Statement[SearchRow]:
+    """The ids of jobs whose prompts have all words, in any case, among the next searched_jobs of `list_jobs`.
+
+    After them, as `is_end`, the last job that was read, if there may be more: the next search goes on after it.
+    """
+    position = _list_position(batch_id)
+    order = position.desc() if descending else position
+    conditions = _list_conditions(
+        project_id, descending, after, batch_id, model, metadata, created_after, created_before
+    )
+    if statuses:
+        conditions.append(jobs.c.status.in_(statuses))
+    read = (
+        sa.select(jobs.c.id, jobs.c.prompt, position.label("position"))
+        .where(*conditions)
+        .order_by(order)
+        .limit(searched_jobs)
+        .cte("read")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    read_order = read.c.position.desc() if descending else read.c.position
+    has_words = (read.c.prompt.icontains(word, autoescape=True) for word in words)
+    hits = sa.select(read.c.id, read.c.position).where(*has_words).order_by(read_order).limit(limit).subquery("hits")
+    last = (
+        sa.select(read.c.id, read.c.position).order_by(read_order).offset(searched_jobs - 1).limit(1).subquery("last")
+    )
+    rows = sa.union_all(
+        sa.select(hits.c.id, hits.c.position, sa.false().label("is_end")),
+        sa.select(last.c.id, last.c.position, sa.true().label("is_end")),
+    ).subquery("rows")
+    rows_order = rows.c.position.desc() if descending else rows.c.position
+    return Statement(sa.select(rows.c.id, rows.c.is_end).order_by(rows.c.is_end, rows_order), SearchRow)
+
+
+def list_jobs_of(job_ids: Sequence[str]) -> Statement[JobRow]:
+    """Jobs with their images, in any order, without queue positions. The caller has checked the project."""
+    statement = sa.select(*JOB_COLUMNS, images_of(jobs.c.id).label("images"))
+    return Statement(statement.where(_is_any_of(jobs.c.id, job_ids)), JobRow)
+
+
+def _list_position(batch_id: str | None) -> sa.ColumnElement[Any]:
+    return jobs.c.id if batch_id is None else jobs.c.batch_index
+
+
+def _list_conditions(
+    project_id: str,
+    descending: bool,
+    after: str | None,
+    batch_id: str | None,
+    model: str | None,
+    metadata: Mapping[str, str] | None,
+    created_after: datetime | None,
+    created_before: datetime | None,
+) -> list[sa.ColumnElement[bool]]:
+    """The conditions of a list of jobs, without that of their statuses."""
     conditions: list[sa.ColumnElement[bool]] = [jobs.c.project_id == project_id]
-    position: sa.ColumnElement[Any] = jobs.c.id if batch_id is None else jobs.c.batch_index
+    position = _list_position(batch_id)
     if after is not None:
         last: Any = after
         if batch_id is not None:
@@ -107,18 +198,7 @@ def list_jobs(
         conditions.append(jobs.c.created_at > created_after)
     if created_before is not None:
         conditions.append(jobs.c.created_at < created_before)
-    order = position.desc() if descending else position
-    if len(statuses) > 1 and batch_id is None:
-        # A page of each status: an index has the jobs of one status in order, not those of several.
-        pages = (
-            sa.select(jobs.c.id).where(*conditions, jobs.c.status == status).order_by(order).limit(limit)
-            for status in dict.fromkeys(statuses)
-        )
-        conditions = [jobs.c.id.in_(sa.select(sa.union_all(*pages).subquery("page").c.id))]
-    elif statuses:
-        conditions.append(jobs.c.status.in_(statuses))
-    statement = sa.select(*JOB_COLUMNS, images_of(jobs.c.id).label("images"))
-    return Statement(statement.where(*conditions).order_by(order).limit(limit), JobRow)
+    return conditions
 
 
 _HAS_METADATA = jobs.c.metadata != sa.literal_column("'{}'::jsonb")

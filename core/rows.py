@@ -121,6 +121,14 @@ class BatchJobRow(JobRow):
 
 
 @dataclass(slots=True)
+class SearchRow:
+    """A job that a search has read. is_end: it is the last one that was read, not a hit."""
+
+    id: str
+    is_end: bool
+
+
+@dataclass(slots=True)
 class JobVersion:
     """How often a job has changed."""
 

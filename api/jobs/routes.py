@@ -2,10 +2,11 @@
 
 import json
 import zlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, MaxLen
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 
@@ -186,7 +187,7 @@ def _etag(context: Context, row: JobRow, step: int) -> str:
 
 
 LIST_PARAMETERS = frozenset(
-    {"status", "model", "batch_id", "created_after", "created_before", "after", "limit", "order"}
+    {"status", "model", "batch_id", "prompt", "created_after", "created_before", "after", "limit", "order"}
 )
 
 
@@ -199,6 +200,14 @@ async def index(
     status: Annotated[list[JobStatus] | None, Query(description="Only jobs with one of these statuses.")] = None,
     batch_id: Annotated[str | None, Query(description="Only jobs of this batch, ordered by line.")] = None,
     model: Annotated[str | None, Query(description="Only jobs of this model.")] = None,
+    prompt: Annotated[
+        str | None,
+        MaxLen(200),
+        Query(
+            description=f"Only jobs whose prompts have all these words. A call searches {queries.SEARCHED_JOBS} jobs: "
+            "its page may have few jobs or none although `has_more` is true. Go on after `last_id`."
+        ),
+    ] = None,
     created_after: Annotated[
         UnixSeconds | None, Query(description="Only jobs created after this time, in Unix seconds.")
     ] = None,
@@ -211,21 +220,37 @@ async def index(
 ) -> Response:
     """List jobs, newest first. `metadata[key]=value` selects jobs with this metadata."""
     await check_after(context, project_id, "job", after, batch_id)
-    rows = await context.database.execute(
-        queries.list_jobs(
-            project_id,
-            limit=limit + 1,
-            descending=order == "desc",
-            after=after,
-            statuses=status or (),
-            batch_id=batch_id,
-            model=None if model is None else context.catalog.model(model).id,
-            metadata=_metadata_filter(request),
-            created_after=_datetime(created_after),
-            created_before=_datetime(created_before),
-        )
-    )
+    selection: dict[str, Any] = {
+        "limit": limit + 1,
+        "descending": order == "desc",
+        "after": after,
+        "statuses": status or (),
+        "batch_id": batch_id,
+        "model": None if model is None else context.catalog.model(model).id,
+        "metadata": _metadata_filter(request),
+        "created_after": _datetime(created_after),
+        "created_before": _datetime(created_before),
+    }
+    if prompt is not None and (words := prompt.split()):
+        return answer(await _search(context, project_id, words, limit, selection))
+    rows = await context.database.execute(queries.list_jobs(project_id, **selection))
     return answer(job_list([render(context, row) for row in rows[:limit]], has_more=len(rows) > limit))
+
+
+async def _search(
+    context: Context, project_id: str, words: list[str], limit: int, selection: Mapping[str, Any]
+) -> JobList:
+    """A page of the jobs whose prompts have all words. Its `last_id` is the last job that was searched."""
+    answers = await context.database.execute(queries.search_jobs(project_id, words, **selection))
+    hits = [row.id for row in answers if not row.is_end]
+    end = next((row.id for row in answers if row.is_end), None)
+    rows = {row.id: row for row in await context.database.execute(queries.list_jobs_of(hits[:limit]))} if hits else {}
+    page = job_list(
+        [render(context, rows[job_id]) for job_id in hits[:limit] if job_id in rows], has_more=len(hits) > limit
+    )
+    if not page.has_more and end is not None:
+        return page.model_copy(update={"has_more": True, "last_id": end})
+    return page
 
 
 def _metadata_filter(request: Request) -> dict[str, str]:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from api.studio.assets import DIRECTORY, Assets
-from core import keys
+from core import keys, queries
 from core.scopes import Scope
 from tests.factories import a_key
 from tests.stack import Stack, body
@@ -171,3 +171,28 @@ def test_a_stream_follows_several_jobs_until_all_are_final(safelight: Stack) -> 
     unknown = safelight.client.get("/v1/jobs/events", params={"job_id": [final, "job_x"]})
     assert (unknown.status_code, body(unknown)["error"]["param"]) == (404, "id")
     assert safelight.client.get("/v1/jobs/events").status_code == 400
+
+
+def test_a_search_reads_a_bounded_number_of_prompts_and_goes_on(safelight: Stack) -> None:
+    tag = {"metadata": {"story": "search"}}
+    jobs = [
+        safelight.submit(prompt, **tag)["id"] for prompt in ("A red Cat", "a dog, red", "100% red_cat", "catalogue")
+    ]
+    query = {"metadata[story]": "search"}
+
+    def search(prompt: str, **more: str | int) -> list[str]:
+        page = body(safelight.client.get("/v1/jobs", params={**query, "prompt": prompt, **more}))
+        return [job["id"] for job in page["data"]]
+
+    assert search("cat red") == [jobs[2], jobs[0]]
+    assert search("RED", order="asc") == jobs[:3]
+    assert search("0%") == [jobs[2]]
+    assert search("d_c") == [jobs[2]]
+    assert search("nothing") == []
+    assert search("red", limit=1) == [jobs[2]]
+    assert search("red", after=jobs[2]) == [jobs[1], jobs[0]]
+    statement = queries.search_jobs(
+        "proj_default", ["red"], limit=10, descending=True, metadata={"story": "search"}, searched_jobs=2
+    )
+    rows = [(row.id, row.is_end) for row in safelight.database.execute(statement)]
+    assert rows == [(jobs[2], False), (jobs[2], True)]

@@ -6,4 +6,7 @@
 
 export const ROUTES = [
   { name: "create", path: "", icon: "create", key: "c", load: () => import("./views/create.js") },
+  { name: "gallery", path: "gallery", icon: "gallery", key: "g", load: () => import("./views/gallery.js") },
+  { name: "image", path: "images/:id", load: () => import("./views/image.js") },
+  { name: "edit", path: "edit/:id", load: () => import("./views/edit.js") },
 ];

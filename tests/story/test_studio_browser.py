@@ -1,0 +1,80 @@
+"""The studio as a person uses it, in a real browser."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser import BROWSER, browser_page, serious_findings
+from tests.factories import a_key
+from tests.stack import Stack, body
+
+pytestmark = pytest.mark.skipif(not BROWSER, reason="chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    with browser_page() as opened:
+        yield opened
+
+
+def test_a_person_creates_edits_and_finds_images(safelight: Stack, page: Page) -> None:
+    page.goto(safelight.url)
+    prompt = page.get_by_role("textbox", name="Prompt", exact=True)
+    expect(page.get_by_role("button", name="Generate")).to_be_disabled()
+    prompt.fill("a lighthouse in the story of the studio")
+    page.get_by_role("radio", name="128x128").check(force=True)
+    prompt.press("Control+Enter")
+    card = page.get_by_role("article", name="a lighthouse in the story of the studio").first
+    card.locator("a.tile.loaded").wait_for()
+    assert serious_findings(page) == []
+
+    card.locator("a.tile").click()
+    expect(page.get_by_role("heading", name="a lighthouse in the story of the studio")).to_be_visible()
+    expect(page.get_by_role("definition").filter(has_text="128x128").first).to_be_visible()
+    assert serious_findings(page) == []
+
+    page.get_by_role("link", name="Edit").click()
+    canvas = page.get_by_label("Paint the area that may change")
+    canvas.click(position={"x": 60, "y": 60})
+    page.get_by_label("What should be in the painted area?").fill("a boat of the studio")
+    page.keyboard.press("Control+Enter")
+    edited = page.get_by_role("article", name="a boat of the studio")
+    edited.locator("a.tile.loaded").wait_for()
+    jobs = body(safelight.client.get("/v1/jobs", params={"prompt": "boat studio"}))["data"]
+    assert [(job["operation"], job["mask"] is not None) for job in jobs] == [("edit", True)]
+    assert serious_findings(page) == []
+
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Delete").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_role("heading", name="Gallery").wait_for()
+    page.get_by_role("searchbox").fill("lighthouse studio")
+    expect(page.get_by_role("listitem")).to_have_count(1)
+    assert serious_findings(page) == []
+    page.get_by_role("listitem").get_by_role("link").click()
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("Deleted.")).to_be_visible()
+    assert body(safelight.client.get("/v1/jobs", params={"prompt": "lighthouse studio"}))["data"] == []
+
+
+def test_a_person_signs_in_reads_an_error_and_changes_the_language(guarded: Stack, page: Page) -> None:
+    key = a_key(guarded.database)
+    page.goto(guarded.url)
+    page.get_by_label("API key").fill(key)
+    assert serious_findings(page) == []
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("textbox", name="Prompt", exact=True).fill("a cat")
+    page.get_by_role("button", name="Generate").click()
+    page.locator("a.tile.loaded").first.wait_for()
+
+    page.get_by_role("button", name="中文").click()
+    expect(page.get_by_role("link", name="图库")).to_be_visible()
+    expect(page.locator("html")).to_have_attribute("lang", "zh")
+    page.get_by_role("button", name="深色主题").click()
+    assert serious_findings(page) == []
+    page.get_by_role("button", name="退出登录").click()
+    expect(page.get_by_label("API 密钥")).to_be_visible()
+    assert not re.search(r"safelight_session", str(page.context.cookies()))
