@@ -67,9 +67,11 @@ export default {
   "status.expired": "Expired",
 
   "create.prompt": "Prompt",
-  "create.placeholder": "A lighthouse at dusk, long exposure, soft fog",
+  "create.placeholder": "A red house by the sea at sunset",
+  "create.example.prompt": "A red house by the sea at sunset",
   "create.generate": "Generate",
   "create.model": "Model",
+  "create.options": "Options",
   "create.more": "More options",
   "create.reset": "Reset options",
   "create.empty": "Your images appear here",

@@ -67,9 +67,11 @@ export default {
   "status.expired": "已过期",
 
   "create.prompt": "提示词",
-  "create.placeholder": "黄昏的灯塔，长曝光，薄雾",
+  "create.placeholder": "日落时海边的红房子",
+  "create.example.prompt": "A red house by the sea at sunset",
   "create.generate": "生成",
   "create.model": "模型",
+  "create.options": "选项",
   "create.more": "更多选项",
   "create.reset": "重置选项",
   "create.empty": "你的图像会出现在这里",

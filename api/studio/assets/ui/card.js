@@ -111,7 +111,7 @@ export function Actions({ job, image = job.images[0], labelled = false, onNew, c
     ${isDone && model?.operations.includes("edit") && html`<a class="button quiet ${labelled ? "" : "square small"}" href=${link("edit", image.id)} aria-label=${t("job.edit")} title=${t("job.edit")}><${Icon} name="edit" size="16" />${labelled && t("job.edit")}</a>`}
     ${isDone && model?.parameters.postprocess && job.operation === "generation" && button("upscale", t("job.upscale"), make(() => submit(upscaled(job, image))))}
     ${button("use", t("job.use"), use(null))}
-    ${isDone && labelled && button("use", t("job.useSeed"), use(image.seed))}
+    ${isDone && labelled && button("dice", t("job.useSeed"), use(image.seed))}
     ${isDone && labelled && button("reproduce", t("job.reproduce"), make(() => reproduce(job.id)))}
     ${children}
   </div>`;

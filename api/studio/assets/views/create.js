@@ -50,8 +50,8 @@ function Composer({ onSubmit, hasExample }) {
   const [values, setValues] = useState(stored.values ?? {});
   const [model, setModel] = useState(null);
   const [error, setError] = useState(null);
-  const [isBusy, setBusy] = useState(false);
   const input = useRef(null);
+  const isWide = useMemo(() => matchMedia("(min-width: 901px)").matches, []);
   const { value: models, error: failure, reload } = useLoad(loadModels);
 
   useEffect(() => {
@@ -77,20 +77,19 @@ function Composer({ onSubmit, hasExample }) {
   }, []);
   useEffect(() => form.write({ prompt, model: modelId, values }), [prompt, modelId, values]);
   useEffect(() => {
-    if (matchMedia("(min-width: 761px)").matches) input.current?.focus();
+    if (isWide) input.current?.focus();
   }, []);
 
   const operation = "generation";
   const generate = async () => {
-    if (!model || isBusy || prompt.trim() === "") return;
-    setBusy(true);
+    if (prompt.trim() === "") return;
     setError(null);
+    const chosen = model ? { model: model.id, ...previewsOf(model, values), ...values } : {}; // without: the default model
     try {
-      onSubmit(await submit({ model: model.id, prompt, ...previewsOf(model, values), ...values }));
+      onSubmit(await submit({ prompt, ...chosen }));
     } catch (problem) {
       setError(problem);
     }
-    setBusy(false);
   };
   useKeys([
     { keys: ["Ctrl+Enter"], label: t("key.generate"), run: generate },
@@ -107,8 +106,8 @@ function Composer({ onSubmit, hasExample }) {
         aria-invalid=${error?.param === "prompt" || undefined} aria-describedby=${message ? "composer-error" : undefined}
         maxlength=${model?.max_prompt_chars} onInput=${(event) => setPrompt(event.target.value)}></textarea>
     </label>
-    ${hasExample && prompt === "" && html`<button type="button" class="quiet small" onClick=${() => setPrompt(t("create.placeholder"))}>${t("create.example")}</button>`}
-    <button class="primary generate" disabled=${!model || isBusy || prompt.trim() === ""}>
+    ${hasExample && prompt === "" && html`<button type="button" class="quiet small" onClick=${() => setPrompt(t("create.example.prompt"))}>${t("create.example")}</button>`}
+    <button class="primary generate" disabled=${prompt.trim() === ""}>
       <${Icon} name="create" /> ${t("create.generate")} <span class="shortcut" aria-hidden="true">Ctrl ⏎</span>
     </button>
     ${message && html`<p id="composer-error" class="error" role="alert">${message.title} ${message.advice}</p>`}
@@ -116,8 +115,9 @@ function Composer({ onSubmit, hasExample }) {
       <select name="model" value=${modelId} onChange=${(event) => setModelId(event.target.value)}>
         ${models.filter(({ operations }) => operations.includes(operation)).map(({ id }) => html`<option key=${id} value=${id} selected=${id === modelId}>${id}</option>`)}
       </select></label>`}
-    ${model && html`<${Options} model=${model} operation=${operation} values=${values} onChange=${change} invalid=${error?.param} />`}
-    ${Object.keys(values).length > 0 && html`<button type="button" class="quiet small" onClick=${() => setValues({})}>${t("create.reset")}</button>`}
+    ${model && html`<details class="options" open=${isWide || error?.param}><summary>${t("create.options")}</summary>
+      <div class="stack"><${Options} model=${model} operation=${operation} values=${values} onChange=${change} invalid=${error?.param} />
+    ${Object.keys(values).length > 0 && html`<button type="button" class="quiet small" onClick=${() => setValues({})}>${t("create.reset")}</button>`}</div></details>`}
   </form>`;
 }
 
