@@ -12,7 +12,8 @@ def print_panel(settings: Settings, model: str, key: str | None, *, seconds: flo
     """Print the message; on a terminal, between two rules."""
     url = api_url(settings)
     title = f"Safelight is ready at {url} ({seconds:.1f} s)"
-    text = f"{url}/docs   logs: {settings.data_dir / 'logs'}   stop: Ctrl-C\n{settings.access}.\n"
+    text = f"Open {url}/ in a browser   docs: {url}/docs   logs: {settings.data_dir / 'logs'}   stop: Ctrl-C\n"
+    text += f"{settings.access}.\n"
     if is_loading:
         text += "The worker is still loading its model; jobs wait until then.\n"
     if key is not None:

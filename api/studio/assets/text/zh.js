@@ -67,8 +67,8 @@ export default {
   "status.expired": "已过期",
 
   "create.prompt": "提示词",
-  "create.placeholder": "日落时海边的红房子",
-  "create.example.prompt": "A red house by the sea at sunset",
+  "create.placeholder": "一只可爱的猫在草地上玩耍",
+  "create.example.prompt": "一只可爱的猫在草地上玩耍",
   "create.generate": "生成",
   "create.model": "模型",
   "create.options": "选项",
