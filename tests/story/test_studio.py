@@ -116,6 +116,17 @@ def test_wrong_keys_are_refused_and_then_limited(guarded: Stack, visitor: httpx.
     assert "set-cookie" not in answers[0].headers
 
 
+def test_through_a_proxy_the_studio_asks_for_a_key_although_keys_are_off(safelight: Stack) -> None:
+    headers = OWN | {"via": "1.1 proxy", "origin": safelight.url}
+    with httpx.Client(base_url=safelight.url, headers=headers, timeout=PATIENCE) as client:
+        assert client.get("/").status_code == 200
+        assert body(client.get("/studio/session"))["needs_key"] is True
+        assert client.get("/v1/jobs").status_code == 401
+        client.post("/studio/session", json={"key": a_key(safelight.database)})
+        assert client.get("/v1/jobs").status_code == 200
+    assert body(safelight.client.get("/studio/session"))["needs_key"] is False
+
+
 def test_a_model_describes_the_parameters_of_its_form(safelight: Stack) -> None:
     slow = body(safelight.client.get("/v1/models/slow"))
     parameters = slow["parameters"]
