@@ -29,6 +29,8 @@ def test_a_person_creates_edits_and_finds_images(safelight: Stack, page: Page) -
     card = page.get_by_role("article", name="a lighthouse in the story of the studio").first
     card.locator("a.tile.loaded").wait_for()
     assert serious_findings(page) == []
+    card.get_by_role("button", name="More like this").click()
+    page.get_by_role("article", name="Variation of an image").locator("a.tile.loaded").first.wait_for()
 
     card.locator("a.tile").click()
     expect(page.get_by_role("heading", name="a lighthouse in the story of the studio")).to_be_visible()

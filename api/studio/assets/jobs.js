@@ -124,8 +124,17 @@ export function forget(id) {
 /** The id of the job that was deleted last, for lists that show it. */
 export const deletions = createStore(null);
 
+/** The job that was submitted last, for lists that show it. */
+export const submissions = createStore(null);
+
+function putNewJob(job) {
+  putJob(job);
+  submissions.set(job);
+  return job;
+}
+
 export async function submit(request) {
-  return putJob(await post("/v1/jobs", request));
+  return putNewJob(await post("/v1/jobs", request));
 }
 
 export async function cancel(id) {
@@ -133,11 +142,11 @@ export async function cancel(id) {
 }
 
 export async function retry(id) {
-  return putJob(await post(`/v1/jobs/${id}/retry`));
+  return putNewJob(await post(`/v1/jobs/${id}/retry`));
 }
 
 export async function reproduce(id) {
-  return putJob(await post(`/v1/jobs/${id}/reproduce`));
+  return putNewJob(await post(`/v1/jobs/${id}/reproduce`));
 }
 
 export async function deleteJob(id) {

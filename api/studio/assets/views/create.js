@@ -2,7 +2,7 @@
 
 import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { get } from "../api.js";
-import { deletions, putJobs, submit } from "../jobs.js";
+import { deletions, putJobs, submissions, submit } from "../jobs.js";
 import { useKeys } from "../keyboard.js";
 import { loadModel, loadModels } from "../models.js";
 import { draft, valuesOf } from "../requests.js";
@@ -31,10 +31,11 @@ export default function Create() {
   }, [list.value]);
   useEffect(() => setIds((before) => before.filter((id) => id !== deleted)), [deleted]);
   const add = (job) => setIds((before) => [job.id, ...before.filter((id) => id !== job.id)].slice(0, MAX_CARDS));
+  useEffect(() => submissions.subscribe(add), []);
   const isEmpty = list.value && ids.length === 0;
   return html`<div class="create">
     <h1 class="visually-hidden">${t("nav.create")}</h1>
-    <${Composer} onSubmit=${add} hasExample=${isEmpty} />
+    <${Composer} hasExample=${isEmpty} />
     <section class="results" aria-label=${t("create.results")}>
       ${list.error && !list.value && html`<${Problem} error=${list.error} onRetry=${list.reload} />`}
       ${isEmpty && html`<${Empty} icon="create" title=${t("create.empty")}><p>${t("create.empty.text")}</p><//>`}
@@ -43,7 +44,7 @@ export default function Create() {
   </div>`;
 }
 
-function Composer({ onSubmit, hasExample }) {
+function Composer({ hasExample }) {
   const stored = useMemo(() => form.read() ?? {}, []);
   const [prompt, setPrompt] = useState(stored.prompt ?? "");
   const [modelId, setModelId] = useState(stored.model ?? null);
@@ -86,7 +87,7 @@ function Composer({ onSubmit, hasExample }) {
     setError(null);
     const chosen = model ? { model: model.id, ...previewsOf(model, values), ...values } : {}; // without: the default model
     try {
-      onSubmit(await submit({ prompt, ...chosen }));
+      await submit({ prompt, ...chosen });
     } catch (problem) {
       setError(problem);
     }
