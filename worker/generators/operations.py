@@ -108,6 +108,8 @@ class Operations:
         return self._schedulers[name]
 
     def _can(self, task: Task) -> bool:
+        if task == "inpainting" and _lacks_mask_channels(self._pipe):
+            return False
         if task not in self._pipes and task in _AUTOMATIC and not _only_inpaints(self._pipe):
             try:
                 pipe = _AUTOMATIC[task].from_pipe(self._pipe)  # shares the networks and the scheduler
@@ -147,3 +149,9 @@ def _only_inpaints(pipe: Any) -> bool:
     if unet is None or vae is None or not hasattr(vae.config, "latent_channels"):
         return False
     return bool(unet.config.in_channels == 2 * vae.config.latent_channels + 1)
+
+
+def _lacks_mask_channels(pipe: Any) -> bool:
+    """Whether this is a Kandinsky whose denoiser takes latents only; its inpainting would add mask and image."""
+    unet, movq = pipe.components.get("unet"), pipe.components.get("movq")
+    return unet is not None and movq is not None and unet.config.in_channels == movq.config.latent_channels

@@ -17,6 +17,7 @@ _REQUEST_ARGUMENTS: Final = {
     "prompt", "negative_prompt", "image", "mask_image", "strength", "width", "height",
     "num_inference_steps", "decoder_num_inference_steps", "guidance_scale", "decoder_guidance_scale",
     "generator", "output_type", "callback_on_step_end", "callback_on_step_end_tensor_inputs",
+    "max_area", "_auto_resize",
 }  # fmt: skip
 _LOADING_OPTIONS: Final = {"dtype", "variant"}
 
@@ -65,8 +66,27 @@ def call_arguments(
     }
     # A pipeline with a fixed size has no such parameters; the size of its images is checked afterwards.
     if {"width", "height"} <= call_parameters(pipe).keys():
-        arguments |= {"width": requests[0].width, "height": requests[0].height}
+        arguments |= _size(model, pipe, requests[0].width, requests[0].height)
     return arguments
+
+
+def _size(model: Model, pipe: Any, width: int, height: int) -> dict[str, Any]:
+    """Width and height. Raises GenerationError for a size that the pipeline would round, after all its steps."""
+    parameters = call_parameters(pipe)
+    config = getattr(getattr(pipe, "image_processor", None), "config", {})
+    multiple = int(config.get("vae_scale_factor", 1))
+    # With `use_resolution_binning`, a pipeline draws the nearest size that it was trained for, and scales the image.
+    if "use_resolution_binning" not in parameters and (width % multiple or height % multiple):
+        raise GenerationError(
+            f"Model {model.id} generates no {width}x{height}: both sides must be multiples of {multiple}.", param="size"
+        )
+    size: dict[str, Any] = {"width": width, "height": height}
+    # FLUX Kontext scales every size to an area of its own, and every input image to the sizes of its training.
+    if "max_area" in parameters:
+        size["max_area"] = width * height
+    if "_auto_resize" in parameters:
+        size["_auto_resize"] = False
+    return size
 
 
 def requested_steps(pipe: Any, arguments: Mapping[str, Any]) -> int:

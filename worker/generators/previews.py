@@ -23,7 +23,9 @@ _LARGEST_LATENTS: Final = 32
 def callbacks(pipe: Any, reporter: ProgressReporter, width: int, height: int) -> dict[str, Any]:
     """The arguments that make a call of `pipe` offer previews to `reporter`; empty if the pipeline has none."""
     tensor_name = "clean_latents" if hasattr(pipe, "preview") else "latents"
-    if "callback_on_step_end" not in call_parameters(pipe) or tensor_name not in pipe._callback_tensor_inputs:
+    # Pipelines that combine two others, such as Kandinsky 2.2, take the callback but list no tensors.
+    tensor_names = getattr(pipe, "_callback_tensor_inputs", ())
+    if "callback_on_step_end" not in call_parameters(pipe) or tensor_name not in tensor_names:
         return {}
     if not hasattr(pipe, "preview") and not _has_standard_autoencoder(pipe):
         return {}

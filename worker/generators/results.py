@@ -18,6 +18,7 @@ from worker.generators.denoiser import denoisers
 from worker.generators.mask import paste
 
 _VERDICTS: Final = ("nsfw_content_detected", "nsfw_detected")  # the latter of DeepFloyd IF
+_AUTOENCODERS: Final = ("vae", "movq", "vqgan")  # the latter two of Kandinsky and Stable Cascade
 _NOT_NUMBERS: Final = "The pipeline returned pixels that are not numbers (NaN or infinity)."
 
 
@@ -28,7 +29,8 @@ class DecoderWatch:
     """
 
     def __init__(self, pipe: Any) -> None:
-        decoder = getattr(pipe.components.get("vae"), "decoder", None)
+        autoencoder = next((pipe.components[name] for name in _AUTOENCODERS if pipe.components.get(name)), None)
+        decoder = getattr(autoencoder, "decoder", None)
         self._decoder = decoder if isinstance(decoder, torch.nn.Module) else None
         self._denoisers = denoisers(pipe)
         self._finite: list[torch.Tensor] = []
