@@ -23,7 +23,7 @@ DEV := $(VENV)/.installed-dev
 TRAINING := $(VENV)/.installed-training
 
 .DEFAULT_GOAL := help
-.PHONY: help up install dev test lint format types slow hostile clients bench bench-check train judge clean
+.PHONY: help up install dev test lint format types slow hostile clients families bench bench-check train judge clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ hostile: $(DEV) ## attack a Safelight and measure what other clients notice: som
 clients: $(DEV) ## run our client for TypeScript, and image clients from the package index, and write docs/clients.md: some minutes
 	$(BIN)/pytest -q -m "clients or not clients" --junitxml=build/clients.xml tests/clients
 	$(BIN)/python -m tests.clients.table build/clients.xml
+
+families: $(DEV) ## draw with a tiny pipeline of every model family, and write docs/reference/models.md: a minute
+	$(BIN)/python -m tests.families.table
 
 bench: $(DEV) ## measure accepted and completed jobs per second, compared with references
 	$(BIN)/python -m bench.submit_to_done
