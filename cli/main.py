@@ -31,6 +31,7 @@ COMMANDS = {
     "models": ("cli.models:app", "List, check and add the models of the catalogue."),
     "keys": ("cli.keys:app", "Create, list and revoke API keys."),
     "erase": ("cli.erase:erase", "Delete all data of a job, a batch, an end user or a project."),
+    "admin": ("cli.admin:app", "Show, pause and drain queues and workers."),
     "projects": ("cli.projects:app", "List projects, and set and show their limits."),
     "usage": ("cli.usage:usage", "Print what projects used: images, device time, costs."),
     "api": ("cli.local.serve:api", "Run only the API."),

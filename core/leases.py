@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from core.clock import NOW
 from core.db import Statement
 from core.events import with_event
+from core.pauses import is_claimable
 from core.rows import JobRow, LeasedJob
 from core.status import JobStatus
 from core.tables import JOB_COLUMNS, equals_in_order, in_status, jobs
@@ -40,7 +41,8 @@ def claim(
     The head is the first by precedence, then fair rank, or by fair rank alone on a fair turn (`core.fairness`). Its
     companions share its micro-batch key. Together they have at most `microbatch_size` images (fewer where `limits` has
     a smaller number for the key), unless the head alone has more. A job that has crashed a worker runs alone. `lease`
-    must be fresh: it becomes the token of every claimed job.
+    must be fresh: it becomes the token of every claimed job. Nothing is claimed if an operator has paused the queue or
+    the worker (`core.pauses`).
 
     resident_models: models that need not be loaded first. Their jobs may overtake those of other models, but none
     whose fair rank is smaller by more than `patience` device-seconds. It may then find nothing although jobs wait, if
@@ -94,11 +96,9 @@ def get_cancel_requests(lease: UUID) -> Statement[LeasedJob]:
 
 def _claim(*, fair_turn: bool = False, loaded_first: bool = False) -> sa.Select[Any]:
     """The statement of `claim`, with bind parameters."""
+    queue, worker = (sa.bindparam(name, type_=sa.Text) for name in ("queue", "worker"))
     waits = sa.and_(
-        jobs.c.queue == sa.bindparam("queue", type_=sa.Text),
-        in_status(JobStatus.QUEUED),
-        jobs.c.not_before <= NOW,
-        jobs.c.expires_at > NOW,
+        jobs.c.queue == queue, in_status(JobStatus.QUEUED), jobs.c.not_before <= NOW, jobs.c.expires_at > NOW
     )
     by_fair_rank = (jobs.c.fair_rank, jobs.c.id)
     by_precedence = (jobs.c.precedence, *by_fair_rank)
@@ -118,7 +118,7 @@ def _claim(*, fair_turn: bool = False, loaded_first: bool = False) -> sa.Select[
             jobs.c.n,
             sa.func.coalesce(microbatch_limit, jobs.c.microbatch_size).label("max_images"),
         )
-        .where(waits, *([_is_near(waits)] if loaded_first else []))
+        .where(waits, is_claimable(queue, worker), *([_is_near(waits)] if loaded_first else []))
         .order_by(*order)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -164,7 +164,7 @@ def _claim(*, fair_turn: bool = False, loaded_first: bool = False) -> sa.Select[
             lease_expires_at=NOW + sa.bindparam("length", type_=sa.Interval),
             attempt_deadline=NOW + sa.bindparam("attempt_timeout", type_=sa.Interval),
             started_at=NOW,
-            worker=sa.bindparam("worker", type_=sa.Text),
+            worker=worker,
         )
         .returning(*JOB_COLUMNS)
         .cte("updated")

@@ -22,6 +22,7 @@ from core.tables import (
     in_status,
     job_events,
     jobs,
+    pauses,
     webhook_deliveries,
     webhook_endpoints,
     workers,
@@ -65,6 +66,12 @@ def _has_worker(job: sa.FromClause) -> sa.ColumnElement[bool]:
     """Whether a worker serves the queue of a queued job."""
     server = sa.select(sa.literal(1)).where(job.c.queue == sa.any_(workers.c.queues), workers.c.expires_at > NOW)
     return sa.case((in_status(JobStatus.QUEUED, of=job), server.correlate(job).exists()))
+
+
+def _is_queue_paused(job: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Whether an operator has paused the queue of a queued job."""
+    pause = sa.select(sa.literal(1)).where(pauses.c.kind == "queue", pauses.c.name == job.c.queue)
+    return sa.case((in_status(JobStatus.QUEUED, of=job), pause.correlate(job).exists()))
 
 
 def get_job(project_id: str, job_id: str) -> Statement[JobRow]:
@@ -314,6 +321,7 @@ _SELECT_JOB = sa.select(
     images_of(jobs.c.id).label("images"),
     _position(jobs).label("queue_position"),
     _has_worker(jobs).label("has_worker"),
+    _is_queue_paused(jobs).label("is_queue_paused"),
 )
 _JOB = _SELECT_JOB.where(
     jobs.c.id == sa.bindparam("wanted_id", type_=sa.Text),

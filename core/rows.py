@@ -36,7 +36,7 @@ class ImageJson(TypedDict):
 
 @dataclass(slots=True)
 class JobRow:
-    """A job. `images`, `queue_position` and `has_worker` come with `core.queries`, not with the verbs."""
+    """A job. `images` and the fields behind it come with `core.queries`, not with the verbs."""
 
     id: str
     project_id: str
@@ -87,6 +87,7 @@ class JobRow:
     images: Sequence[ImageJson] = ()
     queue_position: int | None = None
     has_worker: bool | None = None  # whether a worker serves its queue; None: it is not queued
+    is_queue_paused: bool | None = None  # by an operator; None: it is not queued
 
     @property
     def requested_priority(self) -> int:

@@ -183,7 +183,8 @@ async def fetch(
 def _etag(context: Context, row: JobRow, step: int) -> str:
     """The ETag of a job as this caller sees it. Its links begin with the address of the request, and they expire."""
     links = zlib.crc32(f"{context.storage.link_period} {context.base_url}".encode())
-    return f'"{row.version}-{step}-{row.queue_position or 0}-{row.has_worker or 0:d}-{links:x}"'
+    reasons = f"{row.has_worker or 0:d}{row.is_queue_paused or 0:d}"
+    return f'"{row.version}-{step}-{row.queue_position or 0}-{reasons}-{links:x}"'
 
 
 LIST_PARAMETERS = frozenset(

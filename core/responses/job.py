@@ -235,7 +235,18 @@ _NO_WORKER = {
     "message": "No worker that can run this job is active now. The job waits for one until it expires.",
     "param": None,
 }
-"""A warning that is not stored: it holds only while the job is queued."""
+_QUEUE_PAUSED = {
+    "code": "queue_paused",
+    "message": "An operator has paused the queue of this job. The job waits until it is resumed, or expires.",
+    "param": None,
+}
+"""Warnings that are not stored: they hold only while the job is queued."""
+
+
+def _warnings(row: JobRow) -> list[dict[str, Any]]:
+    """The warnings of a job, and why it waits."""
+    reasons = ([_QUEUE_PAUSED] if row.is_queue_paused else []) + ([_NO_WORKER] if row.has_worker is False else [])
+    return [*row.warnings, *reasons]
 
 
 def job_object(row: JobRow, base_url: str, sign: SignUrl, step: Step | None = None) -> JobObject:
@@ -244,7 +255,7 @@ def job_object(row: JobRow, base_url: str, sign: SignUrl, step: Step | None = No
     return JobObject(
         **vars(row.parameters),
         **{name: getattr(row, name) for name in _JOB_FIELDS},
-        **{"warnings": row.warnings if row.has_worker is not False else [*row.warnings, _NO_WORKER]},
+        **{"warnings": _warnings(row)},
         priority=row.requested_priority,
         image=_image(row.inputs.get("image")),
         reference_images=[JobInput(file_id=row.inputs[role]) for role in REFERENCE_ROLES if role in row.inputs],

@@ -25,6 +25,7 @@ from core.tables.jobs import (
     legacy_values,
 )
 from core.tables.paid_images import paid_images
+from core.tables.pauses import pauses
 from core.tables.projects import DEFAULT_PROJECT, api_keys, projects
 from core.tables.provider_calls import provider_calls
 from core.tables.usage import limit_use, limits, usage_buckets, usage_entries
@@ -64,6 +65,7 @@ __all__ = [
     "limits",
     "metadata",
     "paid_images",
+    "pauses",
     "projects",
     "provider_calls",
     "usage_buckets",

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
-from core import audit, estimates, files, idempotency, jobs, leases, queries, retention
+from core import audit, estimates, files, idempotency, jobs, leases, queries, queue_reports, retention
 from core.db import Database, Statement
 from core.outbox import deliveries
 from core.tables import DEFAULT_PROJECT
@@ -178,6 +178,15 @@ def test_a_list_reads_an_index_and_little_more_than_its_page(large: Database, na
         assert scan["Node Type"] != "Seq Scan"
         assert scan["Actual Rows"] * scan["Actual Loops"] <= 42
         assert scan.get("Rows Removed by Filter", 0) == 0
+
+
+def test_the_report_of_queues_reads_indexes_only(large: Database) -> None:
+    found = plan(large, queue_reports.list_queues())
+
+    print(f"queues: {found['Execution Time']:.2f} ms")
+    for scan in scans(found, "jobs"):
+        assert scan["Node Type"] != "Seq Scan"
+        assert scan["Actual Rows"] * scan["Actual Loops"] <= queue_reports.MAX_DEPTH
 
 
 def test_a_list_of_several_statuses_is_the_page_of_them_all(large: Database) -> None:

@@ -6,6 +6,128 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
+class AdminPause(BaseModel):
+    """
+    What a call has done to a queue or a worker.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["admin.pause"] = "admin.pause"
+    kind: Literal["queue", "worker"] | str
+    name: str
+    state: Literal["running", "paused", "draining"] | str
+
+
+class AdminQueue(BaseModel):
+    """
+    A queue, with the jobs of all projects.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["admin.queue"] = "admin.queue"
+    name: str
+    state: Literal["running", "paused", "draining"] | str
+    """
+    `paused` and `draining`: nothing is claimed. Submits are accepted.
+    """
+    depth: int
+    """
+    Jobs that wait, counted up to 100000.
+    """
+    in_progress: int
+    oldest_seconds: float | None
+    """
+    How long the oldest job that waits has been in the database.
+    """
+    finished_per_minute: float
+    """
+    Jobs that ended in the last five minutes, per minute.
+    """
+    drain_seconds: float | None
+    """
+    Until the jobs that wait have ended at this rate. Null: nothing is claimed, or nothing ended.
+    """
+    workers: int
+    ready_workers: int
+    """
+    Workers that have loaded their first model.
+    """
+
+
+class AdminQueueList(BaseModel):
+    """
+    All queues of the catalogue, and those that have jobs, workers or a pause.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["list"] = "list"
+    data: Sequence[AdminQueue]
+
+
+class AdminWorker(BaseModel):
+    """
+    A worker that runs.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["admin.worker"] = "admin.worker"
+    name: str
+    """
+    Host and process id.
+    """
+    host: str
+    queues: Sequence[str]
+    state: Literal["running", "paused", "draining"] | str
+    """
+    `paused` and `draining`: it claims nothing.
+    """
+    is_ready: bool
+    """
+    Whether it has loaded its first model.
+    """
+    is_idle: bool
+    """
+    Whether it has no micro-batch in hand.
+    """
+    job_ids: Sequence[str]
+    """
+    The jobs of the micro-batches in hand.
+    """
+    models: Sequence[str]
+    """
+    The models of these jobs.
+    """
+    started_at: int | None
+    """
+    When the oldest micro-batch in hand was claimed.
+    """
+    lease_expires_at: int | None
+    valid_until: int
+    """
+    The worker renews it at each heartbeat; it is gone if it does not.
+    """
+
+
+class AdminWorkerList(BaseModel):
+    """
+    All workers that run.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["list"] = "list"
+    data: Sequence[AdminWorker]
+
+
 class ApiKeyActor(BaseModel):
     """
     The key of an actor.
@@ -1178,6 +1300,8 @@ class AuditLog(BaseModel):
             "batch.deleted",
             "user.erased",
             "admin.called",
+            "pause.begun",
+            "pause.ended",
             "api_key.refused",
         ]
         | str

@@ -12,6 +12,85 @@ export interface components {
             type: ("api_key" | "command" | "none") | string;
             api_key?: components["schemas"]["ApiKeyActor"] | null;
         };
+        /** @description What a call has done to a queue or a worker. */
+        AdminPause: {
+            /**
+             * @default admin.pause
+             * @constant
+             */
+            object: "admin.pause";
+            kind: ("queue" | "worker") | string;
+            name: string;
+            state: ("running" | "paused" | "draining") | string;
+        };
+        /** @description A queue, with the jobs of all projects. */
+        AdminQueue: {
+            /**
+             * @default admin.queue
+             * @constant
+             */
+            object: "admin.queue";
+            name: string;
+            /** @description `paused` and `draining`: nothing is claimed. Submits are accepted. */
+            state: ("running" | "paused" | "draining") | string;
+            /** @description Jobs that wait, counted up to 100000. */
+            depth: number;
+            in_progress: number;
+            /** @description How long the oldest job that waits has been in the database. */
+            oldest_seconds: number | null;
+            /** @description Jobs that ended in the last five minutes, per minute. */
+            finished_per_minute: number;
+            /** @description Until the jobs that wait have ended at this rate. Null: nothing is claimed, or nothing ended. */
+            drain_seconds: number | null;
+            workers: number;
+            /** @description Workers that have loaded their first model. */
+            ready_workers: number;
+        };
+        /** @description All queues of the catalogue, and those that have jobs, workers or a pause. */
+        AdminQueueList: {
+            /**
+             * @default list
+             * @constant
+             */
+            object: "list";
+            data: components["schemas"]["AdminQueue"][];
+        };
+        /** @description A worker that runs. */
+        AdminWorker: {
+            /**
+             * @default admin.worker
+             * @constant
+             */
+            object: "admin.worker";
+            /** @description Host and process id. */
+            name: string;
+            host: string;
+            queues: string[];
+            /** @description `paused` and `draining`: it claims nothing. */
+            state: ("running" | "paused" | "draining") | string;
+            /** @description Whether it has loaded its first model. */
+            is_ready: boolean;
+            /** @description Whether it has no micro-batch in hand. */
+            is_idle: boolean;
+            /** @description The jobs of the micro-batches in hand. */
+            job_ids: string[];
+            /** @description The models of these jobs. */
+            models: string[];
+            /** @description When the oldest micro-batch in hand was claimed. */
+            started_at: number | null;
+            lease_expires_at: number | null;
+            /** @description The worker renews it at each heartbeat; it is gone if it does not. */
+            valid_until: number;
+        };
+        /** @description All workers that run. */
+        AdminWorkerList: {
+            /**
+             * @default list
+             * @constant
+             */
+            object: "list";
+            data: components["schemas"]["AdminWorker"][];
+        };
         /** @description The key of an actor. */
         ApiKeyActor: {
             id: string;
@@ -36,7 +115,7 @@ export interface components {
             object: "organization.audit_log";
             id: string;
             /** @description What happened. */
-            type: ("api_key.created" | "api_key.deleted" | "webhook_endpoint.created" | "webhook_endpoint.deleted" | "webhook_endpoint.secret_rotated" | "file.deleted" | "job.deleted" | "batch.deleted" | "user.erased" | "admin.called" | "api_key.refused") | string;
+            type: ("api_key.created" | "api_key.deleted" | "webhook_endpoint.created" | "webhook_endpoint.deleted" | "webhook_endpoint.secret_rotated" | "file.deleted" | "job.deleted" | "batch.deleted" | "user.erased" | "admin.called" | "pause.begun" | "pause.ended" | "api_key.refused") | string;
             effective_at: number;
             actor: components["schemas"]["Actor"];
             project?: components["schemas"]["ProjectOfEvent"] | null;

@@ -1,0 +1,1 @@
+"""Calls for operators: queues, workers and their pauses."""

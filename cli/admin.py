@@ -1,0 +1,137 @@
+"""`safelight admin queues | workers | pause | drain | resume`: what an operator sees and does, in the database."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from cli.database import open_database
+from cli.environment import read_settings, with_embedded_urls
+from cli.errors import CommandError
+from cli.table import format_duration, format_table
+from core import audit, pauses, queue_reports
+from core.audit import AuditType, NewAuditEvent
+from core.catalog import load_catalog
+from core.pauses import PauseKind, PauseState
+from core.redis.notifier import Notifier
+from core.settings import Settings
+
+app = typer.Typer(
+    name="admin",
+    help="Show queues and workers of all projects; pause, drain and resume them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per row.")]
+Kind = Annotated[PauseKind, typer.Argument(help="queue or worker.")]
+Name = Annotated[str, typer.Argument(help="Name of the queue; or of the worker (HOST:PID), or the host of workers.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, with the number of jobs that would wait.")]
+
+
+@app.command()
+def queues(as_json: Json = False) -> None:
+    """List the queues that have jobs or a pause: jobs that wait and run, age of the oldest, jobs ended in 5 minutes."""
+    with open_database(with_embedded_urls(read_settings())) as database:
+        reports = {row.queue: asdict(row) for row in database.execute(queue_reports.list_queues())}
+        states = {row.name: row.state for row in database.execute(pauses.list_pauses()) if row.kind == "queue"}
+    rows = []
+    for name in sorted(reports.keys() | states.keys()):
+        report = reports.get(name, {"queue": name, "depth": 0, "in_progress": 0, "ended_jobs": 0})
+        oldest_at, now = report.pop("oldest_at", None), report.pop("now", None)
+        oldest = None if oldest_at is None else (now - oldest_at).total_seconds()
+        rows.append({**report, "oldest_seconds": oldest, "state": states.get(name, "running")})
+    if as_json:
+        _print_json(rows)
+        return
+    table = [("QUEUE", "STATE", "WAIT", "RUN", "OLDEST", "ENDED IN 5 MIN")]
+    for row in rows:
+        age = "" if row["oldest_seconds"] is None else format_duration(row["oldest_seconds"])
+        table.append(
+            (row["queue"], row["state"], str(row["depth"]), str(row["in_progress"]), age, str(row["ended_jobs"]))
+        )
+    print(*format_table(table), sep="\n")
+
+
+@app.command()
+def workers(as_json: Json = False) -> None:
+    """List the workers that run: their queues, state, and the jobs of the micro-batches in hand."""
+    with open_database(with_embedded_urls(read_settings())) as database:
+        reports = database.execute(queue_reports.list_workers())
+        states = {row.name: row.state for row in database.execute(pauses.list_pauses()) if row.kind == "worker"}
+    rows = [
+        {
+            "worker": row.name,
+            "state": states.get(row.name) or states.get(row.name.partition(":")[0]) or "running",
+            "is_ready": row.is_ready,
+            "queues": list(row.queues),
+            "models": list(row.models),
+            "jobs": list(row.job_ids),
+        }
+        for row in reports
+    ]
+    if as_json:
+        _print_json(rows)
+        return
+    table = [("WORKER", "STATE", "READY", "JOBS", "MODELS", "QUEUES")]
+    for row, report in zip(rows, reports, strict=True):
+        is_ready = "yes" if report.is_ready else "no"
+        models = ",".join(report.models)
+        table.append(
+            (report.name, str(row["state"]), is_ready, str(len(report.job_ids)), models, ",".join(report.queues))
+        )
+    print(*format_table(table), sep="\n")
+
+
+@app.command()
+def pause(kind: Kind, name: Name, yes: Yes = False) -> None:
+    """Let nothing be claimed from a queue, or by a worker, until it is resumed. Micro-batches in hand are finished."""
+    _begin(kind, name, "paused", yes)
+
+
+@app.command()
+def drain(kind: Kind, name: Name, yes: Yes = False) -> None:
+    """Pause, and show the state `draining`: the drain is done when no job runs any more."""
+    _begin(kind, name, "draining", yes)
+
+
+@app.command()
+def resume(kind: Kind, name: Name) -> None:
+    """End a pause or a drain."""
+    settings = with_embedded_urls(read_settings())
+    event = NewAuditEvent(AuditType.PAUSE_ENDED, subject_id=name, data={"subject": kind})
+    with open_database(settings) as database:
+        if not database.execute(audit.with_audit_event(pauses.resume(kind, name), event)):
+            raise CommandError(f"The {kind} {name} is not paused.")
+    if kind == "queue":
+        Notifier(settings).notify(name)
+    print(f"The {kind} {name} is resumed.")
+
+
+def _begin(kind: PauseKind, name: str, state: PauseState, yes: bool) -> None:
+    settings = with_embedded_urls(read_settings())
+    event = NewAuditEvent(AuditType.PAUSE_BEGUN, subject_id=name, data={"subject": kind, "state": state})
+    with open_database(settings) as database:
+        if not _has_queue(settings, kind, name) and not database.execute(pauses.find(kind, name)):
+            raise CommandError(f"There is no {kind} {name}; `safelight admin {kind}s` lists them.")
+        reports = database.execute(queue_reports.list_queues())
+    depth = sum(row.depth for row in reports if row.queue == name)
+    if not yes:
+        jobs = f": {depth} jobs will wait" if kind == "queue" else ""
+        typer.confirm(
+            f"Let nothing be claimed {'from' if kind == 'queue' else 'by'} the {kind} {name}{jobs}?", abort=True
+        )
+    with open_database(settings) as database:  # the connection was not held while a person decided
+        database.execute(audit.with_audit_event(pauses.begin(kind, name, state), event))
+    print(f"The {kind} {name} is {state}.")
+
+
+def _has_queue(settings: Settings, kind: PauseKind, name: str) -> bool:
+    return kind == "queue" and any(model.queue == name for model in load_catalog(settings.catalog_path).models)
+
+
+def _print_json(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        print(json.dumps(row, ensure_ascii=False))

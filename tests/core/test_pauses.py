@@ -1,0 +1,70 @@
+"""A pause of a queue, a worker or a host stops claims and nothing else, and the reports of queues say it."""
+
+from uuid import uuid4
+
+import pytest
+
+from core import jobs, leases, pauses, queries, queue_reports, workers
+from core.db import Database
+from core.pauses import PauseKind
+from core.responses.job import job_object
+from core.tables import DEFAULT_PROJECT
+from tests.factories import LEASE, LONG, a_job
+
+
+def claim_as(database: Database, worker: str, queue: str = "local") -> int:
+    """How many jobs a worker claims, with each of the three statements of a claim."""
+    count = 0
+    for options in ({}, {"fair_turn": True}, {"resident_models": ["fake"]}):
+        rows = database.execute(leases.claim(queue, uuid4(), worker, length=LEASE, attempt_timeout=LONG, **options))
+        count += len(rows)
+    return count
+
+
+@pytest.mark.parametrize(("kind", "name"), [("queue", "local"), ("worker", "gpu-3:4711"), ("worker", "gpu-3")])
+def test_nothing_is_claimed_during_a_pause(database: Database, kind: PauseKind, name: str) -> None:
+    database.execute(pauses.begin(kind, name, "paused"))
+    database.execute(jobs.submit(*(a_job(microbatch_size=1) for _ in range(3))))
+
+    assert claim_as(database, "gpu-3:4711") == 0
+    assert [row.name for row in database.execute(pauses.list_pauses())] == [name]
+
+    assert database.execute(pauses.resume(kind, name))
+    assert claim_as(database, "gpu-3:4711") == 3
+    assert database.execute(pauses.resume(kind, name)) == []
+
+
+def test_a_pause_of_another_queue_or_worker_stops_nothing(database: Database) -> None:
+    for kind, name in (("queue", "gpu-3:4711"), ("queue", "gpu-3"), ("worker", "local"), ("worker", "gpu-30:4711")):
+        database.execute(pauses.begin(kind, name, "draining"))  # type: ignore[arg-type]
+    database.execute(jobs.submit(*(a_job(microbatch_size=1) for _ in range(3))))
+
+    assert claim_as(database, "gpu-3:4711") == 3
+
+
+def test_a_job_says_that_its_queue_is_paused(database: Database) -> None:
+    (job,) = database.execute(jobs.submit(a_job()))
+    database.execute(pauses.begin("queue", "local", "paused"))
+    (row,) = database.execute(queries.get_job(DEFAULT_PROJECT, job.id))
+
+    shown = job_object(row, "", lambda image_id, _key: image_id)
+
+    assert [warning.code for warning in shown.warnings] == ["queue_paused", "no_worker"]
+
+
+def test_the_reports_have_the_jobs_that_wait_and_run(database: Database) -> None:
+    database.execute(jobs.submit(*(a_job(microbatch_size=1) for _ in range(3)), a_job(queue="other")))
+    database.execute(workers.announce("gpu-3:4711", ["local"], is_ready=True, length=LONG))
+    (claimed,) = database.execute(leases.claim("local", uuid4(), "gpu-3:4711", length=LEASE, attempt_timeout=LONG))
+
+    local, other = database.execute(queue_reports.list_queues())
+    (worker,) = database.execute(queue_reports.list_workers())
+
+    assert (local.queue, local.depth, local.in_progress) == ("local", 2, 1)
+    assert (other.queue, other.depth, other.in_progress) == ("other", 1, 0)
+    assert local.oldest_at is not None
+    assert local.now >= local.oldest_at
+    assert (worker.job_ids, worker.models) == ([claimed.id], ["fake"])
+    assert database.execute(pauses.find("queue", "other"))
+    assert database.execute(pauses.find("worker", "gpu-3"))
+    assert not database.execute(pauses.find("worker", "gpu-4"))

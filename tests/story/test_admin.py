@@ -1,0 +1,37 @@
+"""An operator sees the queues and workers, pauses a queue, and the audit log says so."""
+
+import httpx
+
+from core.scopes import Scope
+from tests.factories import a_key
+from tests.stack import Stack, body
+from tests.waiting import PATIENCE
+
+
+def client_of(stack: Stack, scope: Scope) -> httpx.Client:
+    headers = {"authorization": f"Bearer {a_key(stack.database, scopes=[scope])}"}
+    return httpx.Client(base_url=stack.url, headers=headers, timeout=PATIENCE)
+
+
+def test_an_operator_pauses_and_resumes_a_queue(guarded: Stack) -> None:
+    def local(operator: httpx.Client) -> str:
+        page = body(operator.get("/v1/admin/queues"))["data"]
+        return next(str(queue["state"]) for queue in page if queue["name"] == "local")
+
+    with client_of(guarded, Scope.ADMIN) as operator, client_of(guarded, Scope.READ) as guest:
+        assert guest.get("/v1/admin/queues").status_code == 403
+        assert guest.post("/v1/admin/queues/local/pause").status_code == 403
+        assert operator.post("/v1/admin/queues/elsewhere/pause").status_code == 404
+        assert operator.get("/v1/admin/workers").status_code == 200
+
+        try:
+            assert body(operator.post("/v1/admin/queues/local/drain"))["state"] == "draining"
+            assert local(operator) == "draining"
+        finally:
+            operator.post("/v1/admin/queues/local/resume")
+        assert local(operator) == "running"
+
+        log = body(operator.get("/v1/organization/audit_logs", params={"limit": 10}))["data"]
+        begun = next(event for event in log if event["type"] == "pause.begun")
+        assert begun["pause.begun"] == {"id": "local", "data": {"subject": "queue", "state": "draining"}}
+        assert not any(event.get("admin.called", {}).get("data", {}).get("path") == "/v1/admin/queues" for event in log)
