@@ -7,6 +7,7 @@ not need torch; the worker builds generators from it. This module loads no model
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -165,6 +166,17 @@ class Model(BaseModel):
             raise ValueError(f"qualities are not available for {self.generator}: use quality_steps")
         if self.quality_steps and self.is_remote:
             raise ValueError(f"quality_steps are not available for {self.generator}: use qualities")
+        return self
+
+    @model_validator(mode="after")
+    def _options_have_known_values(self) -> "Model":
+        values = self.spec.option_values
+        for name, value in self.options.items():
+            if name in values and value not in values[name]:
+                raise ValueError(f"options: {name} must be one of {', '.join(values[name])}, not {value!r}")
+            # Other options are arguments of the pipeline, whose names are unknown until it is loaded.
+            if name not in values and (similar := get_close_matches(name, values, n=1, cutoff=0.75)):
+                raise ValueError(f"options: there is no option {name!r}; it looks like {similar[0]}")
         return self
 
     @model_validator(mode="after")

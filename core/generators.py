@@ -21,6 +21,7 @@ class GeneratorSpec:
     setting: the setting without which its models are not offered; None: none is needed.
     extra: the pip extra that brings its libraries; None: nothing beyond the worker.
     options: by name, default and meaning of the options that its models may have in the catalogue.
+    option_values: by name, the values of the options that have only some; they are checked when the catalogue is read.
     """
 
     name: str
@@ -33,6 +34,7 @@ class GeneratorSpec:
     setting: str | None = None
     extra: str | None = None
     options: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    option_values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 GENERATORS: Mapping[str, GeneratorSpec] = {
@@ -43,6 +45,7 @@ GENERATORS: Mapping[str, GeneratorSpec] = {
             "worker.generators.diffusers_local:DiffusersGenerator",
             "Any diffusers pipeline on a device of the worker. `source` is a folder or a hub id.",
             extra="worker",
+            option_values={"dtype": ("float32", "float16", "bfloat16")},
             options={
                 "`dtype`": (
                     "",

@@ -72,7 +72,6 @@ def test_a_hub_that_is_out_of_reach_is_said_to_be(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"dtype": "float8"}, "dtype must be one of"),
         ({"sharpness": 3}, "takes no option sharpness"),
         ({"guidance_scale": 3.0}, "takes no option guidance_scale"),
     ],
@@ -80,6 +79,18 @@ def test_a_hub_that_is_out_of_reach_is_said_to_be(monkeypatch: pytest.MonkeyPatc
 def test_an_option_that_the_pipeline_does_not_have_is_refused(tiny: Path, options: dict[str, Any], says: str) -> None:
     with pytest.raises(ModelUnavailable, match=says):
         a_diffusers_generator(tiny, options=options).load()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"dtype": "float8"}, "dtype must be one of float32, float16, bfloat16, not 'float8'"),
+        ({"dytpe": "float16"}, "no option 'dytpe'; it looks like dtype"),
+    ],
+)
+def test_a_wrong_dtype_is_refused_when_the_catalogue_is_read(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        a_model(source="x", options=options)
 
 
 def test_a_device_that_torch_does_not_have_is_named(tiny: Path) -> None:
