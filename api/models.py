@@ -17,6 +17,7 @@ from core.catalog import Guidance, Model, Steps
 from core.errors import ModelNotFound, NotFound
 from core.responses.job import is_none
 from core.scopes import Scope
+from core.sizes import FreeSizes
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -35,6 +36,7 @@ class ModelObject(BaseModel):
     operations: list[str]
     sizes: list[str]
     default_size: str
+    free_sizes: FreeSizes | None = Field(None, description="Bounds of further sizes. Null: only `sizes`.")
     steps: Steps
     guidance_scale: Guidance
     qualities: list[str] = Field(description="Values of `quality` beside `auto`.")
@@ -106,6 +108,7 @@ def _model_object(name: str, model: Model, queues: Mapping[str, Queue]) -> Model
         operations=list(model.operations),
         sizes=list(model.sizes),
         default_size=model.size,
+        free_sizes=model.free_sizes,
         steps=model.steps,
         guidance_scale=model.guidance_scale,
         qualities=list(model.qualities or model.quality_steps),

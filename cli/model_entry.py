@@ -18,6 +18,12 @@ SMALL = ("512x512", "512x768", "768x512")
 LARGE = ("1024x1024", "832x1216", "1216x832", "1152x896", "896x1152", "1344x768", "768x1344")
 """About a megapixel each, as the models of this size were trained."""
 
+FREE: Mapping[Sequence[str], Mapping[str, int]] = {
+    SMALL: {"multiple": 8, "min_side": 256, "max_side": 1024, "min_pixels": 256 * 256, "max_pixels": 768 * 1024},
+    LARGE: {"multiple": 32, "min_side": 512, "max_side": 2048, "min_pixels": 512 * 512, "max_pixels": 1536 * 1024},
+}
+"""Bounds of further sizes, which suit the autoencoders of all families here."""
+
 
 @dataclass(frozen=True, slots=True)
 class Family:
@@ -92,6 +98,8 @@ def entry_of(source: str, model_id: str | None, settings: "Settings") -> Entry:
         "microbatch_size": 4 if numbers < 4e9 else 1,
         "seconds_per_image": round(max(1.0, numbers / 1e9 * steps / 30), 1),
     }
+    if family.sizes in FREE:
+        values["free_sizes"] = FREE[family.sizes]
     if family.options:
         values["options"] = family.options
     text = "\n".join(["[[models]]", *(f"{key} = {_toml(value)}" for key, value in values.items())])

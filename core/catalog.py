@@ -29,6 +29,7 @@ from core.errors import ModelNotFound
 from core.generators import GENERATORS, GeneratorSpec
 from core.parameters import Operation, Quality, SizeText, Style, rules, unsupported_by
 from core.settings import Settings
+from core.sizes import FreeSizes
 from core.text import quote
 
 
@@ -53,6 +54,8 @@ class Choices:
 
     default: str | None
     values: Sequence[str]
+    free: FreeSizes | None = None
+    """Of sizes: bounds within which other values are allowed too."""
 
 
 class CatalogError(Exception):
@@ -105,6 +108,11 @@ class Model(BaseModel):
     operations: Annotated[tuple[Operation, ...], MinLen(1)] = ("generation",)
     sizes: Annotated[tuple[SizeText, ...], MinLen(1)] = ("512x512",)
     default_size: SizeText | None = Field(None, description="Size for `auto`. Default: the first of sizes.")
+    free_sizes: FreeSizes | None = Field(
+        None,
+        description="Bounds of other sizes that requests may name: `{ multiple = 16, min_side = 256, max_side = 2048, "
+        "min_pixels = 1, max_pixels = 16777216 }`. Default: only `sizes`. Not for providers.",
+    )
     steps: Steps = Steps()
     guidance_scale: Guidance = Guidance()
     qualities: tuple[Quality, ...] = Field(
@@ -162,6 +170,8 @@ class Model(BaseModel):
             raise ValueError(f"{self.generator} does not support the operation {min(missing)}, only {operations}")
         if self.is_remote and self.microbatch_size != 1:
             raise ValueError(f"microbatch_size must be 1 for {self.generator}, because each job is a separate call")
+        if self.is_remote and self.free_sizes is not None:
+            raise ValueError(f"free_sizes are not available for {self.generator}")
         if self.qualities and not self.is_remote:
             raise ValueError(f"qualities are not available for {self.generator}: use quality_steps")
         if self.quality_steps and self.is_remote:
@@ -220,7 +230,7 @@ class Model(BaseModel):
     @cached_property
     def _limits(self) -> dict[str, Range | Choices]:
         limits: dict[str, Range | Choices] = {name: Choices(None, values) for name, values in self.choices.items()}
-        limits["size"] = Choices(self.size, self.sizes)
+        limits["size"] = Choices(self.size, self.sizes, self.free_sizes)
         for name, bounds in (("steps", self.steps), ("guidance_scale", self.guidance_scale)):
             limits[name] = Range(bounds.default, bounds.min, bounds.max)
         if qualities := self.qualities or tuple(self.quality_steps):

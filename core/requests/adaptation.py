@@ -5,6 +5,7 @@ what the model does not support (`plan.py`), and so do OpenAI's calls with SAFEL
 the reasons.
 """
 
+import re
 from collections.abc import Iterator
 from math import log
 from typing import Any
@@ -35,6 +36,8 @@ _REASONS = {
     "input_fidelity": "`strength` says how much an edit changes the image",
 }
 """OpenAI's parameters that a model may lack, and what holds instead."""
+
+_SIZE = re.compile(r"[1-9][0-9]{1,3}x[1-9][0-9]{1,3}")
 
 Changes = tuple[dict[str, Any], JobWarning | None]
 """New values of a request's fields, and the warning about them."""
@@ -67,15 +70,29 @@ def _size(request: JobRequest, model: Model) -> Iterator[Changes]:
     size = request.size or "auto"
     if size in ("auto", *model.sizes):
         return
-    if not _is_size_of_openai(size, request.model or ""):
+    if model.free_sizes is not None and _SIZE.fullmatch(size):
+        if nearest_size_of(size, model) == size:
+            return
+    elif not _is_size_of_openai(size, request.model or ""):
         sizes = ", ".join(dict.fromkeys((*model.sizes, *SIZES, "auto")))
         raise InvalidParameter(f"size {size!r} is not available for {model.id}; choose from {sizes}.", param="size")
-    nearest_size = nearest(size, model.sizes)
+    nearest_size = nearest_size_of(size, model)
     message = f"{model.id} has no size {size}: the image is generated at {nearest_size}, scaled and cropped."
     if request.operation == "edit":
         message = f"{model.id} has no size {size}: the image is edited at {nearest_size} and scaled."
     output_size = request.output_size or size
     yield {"size": nearest_size, "output_size": output_size}, warning("size", message, "size_scaled")
+
+
+def nearest_size_of(size: str, model: Model) -> str:
+    """The size at which a model generates an image of another size: the same if it can, else the most similar."""
+    if size not in model.sizes and model.free_sizes is not None:
+        width, height = dimensions_of(size)
+        if model.free_sizes.allow(width, height):
+            return size
+        if (near := model.free_sizes.nearest(width, height)) is not None:
+            return f"{near[0]}x{near[1]}"
+    return nearest(size, model.sizes)
 
 
 def nearest(size: str, sizes: tuple[str, ...]) -> str:

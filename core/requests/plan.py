@@ -1,5 +1,6 @@
 """Converts a request to a job: `plan` checks it against the model and fills in the model's defaults."""
 
+import re
 import secrets
 from collections.abc import Mapping
 from datetime import timedelta
@@ -13,14 +14,17 @@ from core.estimates import nominal_seconds
 from core.ids import new_id
 from core.images.postprocess import check_side, output_size
 from core.jobs import JobWarning, NewJob
-from core.parameters import REFERENCE_ROLES, SEEDS, Operation, ResolvedParameters, rules
+from core.parameters import REFERENCE_ROLES, SEEDS, Operation, ResolvedParameters, dimensions_of, rules
 from core.priorities import among_projects, within_project
 from core.processing_cost import processing_seconds
 from core.requests.fields import BatchWebhook, ImageSource, JobWebhook
 from core.requests.job import JobRequest
 from core.rows import JobRow
 from core.settings import Settings
+from core.sizes import FreeSizes
 from core.text import quote, shorten
+
+_SIZE = re.compile(r"[1-9][0-9]{1,3}x[1-9][0-9]{1,3}")
 
 
 def plan(
@@ -243,11 +247,27 @@ def _number_within(limit: Range, name: str, value: float | None) -> float:
     return value
 
 
+def _free_size(limit: Choices, free: FreeSizes, value: str, model: Model) -> str:
+    """A size within the bounds of a model. Raises InvalidParameter, with the nearest size that is allowed."""
+    is_size = _SIZE.fullmatch(value) is not None
+    if is_size and free.allow(*dimensions_of(value)):
+        return value
+    near = free.nearest(*dimensions_of(value)) if is_size else None
+    advice = "" if near is None else f" The nearest is {near[0]}x{near[1]}."
+    raise InvalidParameter(
+        f"size {quote(value)} is not available for {model.id}; choose from {', '.join(limit.values)}, "
+        f"or {free}.{advice}",
+        param="size",
+    )
+
+
 def _choice_of(limit: Choices, name: str, value: str | None, model: Model) -> str | None:
     """A value of a list, or the default for None and `auto`. Raises InvalidParameter."""
     if value in (None, "auto"):
         return limit.default
     if value not in limit.values:
+        if limit.free is not None:
+            return _free_size(limit, limit.free, value or "", model)
         values = ", ".join(limit.values)
         raise InvalidParameter(
             f"{name} {quote(value)} is not available for {model.id}; choose from {values}.", param=name

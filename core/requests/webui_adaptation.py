@@ -14,7 +14,7 @@ from core.images.postprocess import MAX_SIDE_PX
 from core.images.resizing import Preparation, ResizeMode
 from core.jobs import JobWarning
 from core.parameters import SEEDS, dimensions_of
-from core.requests.adaptation import nearest
+from core.requests.adaptation import nearest_size_of
 from core.requests.fields import ImageSource
 from core.requests.job import JobRequest, validate
 from core.requests.openai import warning
@@ -80,7 +80,7 @@ def sizes_of(request: WebuiRequest, model: Model) -> Sizes:
     width, height = dimensions_of(model.size)
     if request.width is not None or request.height is not None:
         width, height = request.width or WEBUI_SIZE, request.height or WEBUI_SIZE
-    generated = nearest(f"{width}x{height}", model.sizes)
+    generated = nearest_size_of(f"{width}x{height}", model)
     warnings = []
     if isinstance(request, Txt2ImgRequest) and request.enable_hr:
         width, height = _enlarged_size(request, width, height)

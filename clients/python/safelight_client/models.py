@@ -578,6 +578,36 @@ class FileObject(BaseModel):
     status_details: str | None = None
 
 
+class FreeSizes(BaseModel):
+    """
+    The bounds of free sizes, all included. Sides are in pixels.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    multiple: int = 16
+    """
+    Both sides are multiples of it.
+    """
+    min_side: int = 256
+    """
+    The shortest side.
+    """
+    max_side: int = 2048
+    """
+    The longest side.
+    """
+    min_pixels: int = 1
+    """
+    The smallest area, in pixels.
+    """
+    max_pixels: int = 16777216
+    """
+    The largest area, in pixels.
+    """
+
+
 class Guidance(BaseModel):
     """
     Classifier-free guidance scale (`w` of equation 2 of Imagen, arXiv:2205.11487): the default and the bounds.
@@ -1728,6 +1758,10 @@ class ModelObject(BaseModel):
     operations: Sequence[str]
     sizes: Sequence[str]
     default_size: str
+    free_sizes: FreeSizes | None = None
+    """
+    Bounds of further sizes. Null: only `sizes`.
+    """
     steps: Steps
     guidance_scale: Guidance
     qualities: Sequence[str]

@@ -580,6 +580,34 @@ export interface components {
             status: "processed";
             status_details?: string | null;
         };
+        /** @description The bounds of free sizes, all included. Sides are in pixels. */
+        FreeSizes: {
+            /**
+             * @description Both sides are multiples of it.
+             * @default 16
+             */
+            multiple: number;
+            /**
+             * @description The shortest side.
+             * @default 256
+             */
+            min_side: number;
+            /**
+             * @description The longest side.
+             * @default 2048
+             */
+            max_side: number;
+            /**
+             * @description The smallest area, in pixels.
+             * @default 1
+             */
+            min_pixels: number;
+            /**
+             * @description The largest area, in pixels.
+             * @default 16777216
+             */
+            max_pixels: number;
+        };
         /** @description Classifier-free guidance scale (`w` of equation 2 of Imagen, arXiv:2205.11487): the default and the bounds. */
         Guidance: {
             /** @default 0 */
@@ -931,6 +959,8 @@ export interface components {
             operations: string[];
             sizes: string[];
             default_size: string;
+            /** @description Bounds of further sizes. Null: only `sizes`. */
+            free_sizes?: components["schemas"]["FreeSizes"] | null;
             steps: components["schemas"]["Steps"];
             guidance_scale: components["schemas"]["Guidance"];
             /** @description Values of `quality` beside `auto`. */
