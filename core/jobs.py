@@ -27,6 +27,7 @@ from core.clock import NOW, STATEMENT_TIME
 from core.db import Statement
 from core.events import with_event, with_final_event
 from core.generation_errors import GenerationError, PoisonJob
+from core.job_warnings import JobWarning
 from core.moderation import Verdict
 from core.new_job import NewJob as NewJob
 from core.rows import JobRow
@@ -52,14 +53,6 @@ class StoredImage(TypedDict):
     bytes: int
     sha256: str
     receipt: Mapping[str, Any]
-
-
-class JobWarning(TypedDict):
-    """Information for the owner of a job; see `core.generation.Notice`, `core.requests.adaptation`."""
-
-    code: str
-    message: str
-    param: str | None
 
 
 def complete(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from core.job_warnings import JobWarning
 from core.parameters import ResolvedParameters
 
 
@@ -34,4 +35,4 @@ class NewJob:
     metadata: Mapping[str, str] = field(default_factory=dict)
     webhook: Mapping[str, Any] | None = None  # of this job: url, events, secret
     request_id: str | None = None  # of the HTTP request that submitted it
-    warnings: Sequence[Mapping[str, Any]] = ()  # core.jobs.JobWarning
+    warnings: Sequence[JobWarning] = ()

@@ -21,7 +21,7 @@ from api.openai.responses import failure, warnings_header
 from core import idempotency
 from core.catalog import Model
 from core.errors import InvalidParameter
-from core.jobs import JobWarning
+from core.job_warnings import JobWarning
 from core.priorities import among_projects
 from core.requests.job import JobRequest
 from core.requests.plan import expected_seconds, find_model, plan

@@ -26,6 +26,7 @@ from api.sse import EventStreamResponse
 from core.batches.input_file import max_line_bytes
 from core.errors import InvalidParameter, NotFound
 from core.ids import derived_id, id_pattern
+from core.metadata_keys import RESPONSE_MODEL_KEY
 from core.parameters import Operation
 from core.requests.adaptation import adapt
 from core.requests.fields import ImageSource
@@ -43,7 +44,6 @@ from core.responses.response import DeletedResponse, ResponseObject, response_ob
 from core.rows import JobRow
 from core.scopes import Scope
 from core.status import JobStatus
-from core.tables import RESPONSE_MODEL_KEY
 from core.text import quote
 
 router = APIRouter(prefix="/v1/responses", tags=["responses"])

@@ -12,7 +12,7 @@ from typing import Any
 
 from core.catalog import Catalog, Model
 from core.errors import InvalidParameter
-from core.jobs import JobWarning
+from core.job_warnings import JobWarning
 from core.parameters import dimensions_of
 from core.requests.job import JobRequest
 from core.requests.openai import BASE64_NAMES, OPENAI_NAMES, warning

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from pydantic_core import ErrorDetails
 
 from core.errors import InvalidParameter, InvalidRequest, MissingParameter, UnknownParameter
-from core.jobs import JobWarning
+from core.job_warnings import JobWarning
 from core.parameters import Operation, Parameters, rules
 from core.requests.fields import (
     ImageSource,

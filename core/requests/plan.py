@@ -13,7 +13,8 @@ from core.errors import InvalidParameter
 from core.estimates import nominal_seconds
 from core.ids import new_id
 from core.images.postprocess import check_side, output_size
-from core.jobs import JobWarning, NewJob
+from core.job_warnings import JobWarning
+from core.jobs import NewJob
 from core.parameters import REFERENCE_ROLES, SEEDS, Operation, ResolvedParameters, dimensions_of, rules
 from core.priorities import among_projects, within_project
 from core.processing_cost import processing_seconds

@@ -12,13 +12,13 @@ from annotated_types import MaxLen
 from pydantic import ConfigDict, Field, model_validator
 
 from core.errors import InvalidParameter, InvalidRequest, MissingParameter
-from core.jobs import JobWarning
+from core.job_warnings import JobWarning
+from core.metadata_keys import PREVIOUS_RESPONSE_KEY, RESPONSE_MODEL_KEY
 from core.requests.fields import ImageSource, MetadataKey, MetadataValue
 from core.requests.job import SharedParameters, validate
 from core.requests.openai import EditRequest, GenerateRequest, OpenAIQuality, warning, without_unsupported
 from core.requests.response_input import ResponseInput
 from core.requests.text_options import TextOptions
-from core.tables import PREVIOUS_RESPONSE_KEY, RESPONSE_MODEL_KEY
 from core.text import quote
 
 TOOL = "image_generation"

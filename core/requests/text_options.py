@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from core.jobs import JobWarning
+from core.job_warnings import JobWarning
 from core.requests.openai import warning
 
 

@@ -12,7 +12,7 @@ from core.catalog import Catalog, Model
 from core.errors import InvalidParameter, ModelNotFound
 from core.images.postprocess import MAX_SIDE_PX
 from core.images.resizing import Preparation, ResizeMode
-from core.jobs import JobWarning
+from core.job_warnings import JobWarning
 from core.parameters import SEEDS, dimensions_of
 from core.requests.adaptation import nearest_size_of
 from core.requests.fields import ImageSource

@@ -6,11 +6,11 @@ from pydantic import BaseModel, Field
 
 from core.ids import derived_id
 from core.images.postprocess import output_size
+from core.metadata_keys import PREVIOUS_RESPONSE_KEY, RESPONSE_MODEL_KEY
 from core.responses.job import JobWarning, seconds
 from core.responses.openai import InputTokens, Usage, background, dimensions, output_format, quality
 from core.rows import JobRow
 from core.status import JobStatus
-from core.tables import PREVIOUS_RESPONSE_KEY, RESPONSE_MODEL_KEY
 
 HIDDEN_KEYS = (PREVIOUS_RESPONSE_KEY, RESPONSE_MODEL_KEY)
 """The keys of a job's metadata that its response shows in other fields."""

@@ -12,11 +12,8 @@ from core.tables.files import FILE_PURPOSES, files
 from core.tables.idempotency_keys import idempotency_keys
 from core.tables.jobs import (
     BATCH_PRECEDENCE,
-    END_USER_KEYS,
     JOB_COLUMNS,
     LEGACY_COLUMNS,
-    PREVIOUS_RESPONSE_KEY,
-    RESPONSE_MODEL_KEY,
     equals_in_order,
     images,
     in_status,
@@ -40,14 +37,11 @@ KEYS = {
 __all__ = [
     "BATCH_PRECEDENCE",
     "DEFAULT_PROJECT",
-    "END_USER_KEYS",
     "ERASURE_KINDS",
     "FILE_PURPOSES",
     "JOB_COLUMNS",
     "KEYS",
     "LEGACY_COLUMNS",
-    "PREVIOUS_RESPONSE_KEY",
-    "RESPONSE_MODEL_KEY",
     "api_keys",
     "audit_events",
     "batch_events",

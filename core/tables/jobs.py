@@ -33,12 +33,6 @@ from core.tables.base import EVENT_ID, NOW, Time, metadata, one_of
 BATCH_PRECEDENCE = 1000
 """How far behind interactive work a batch's jobs stand: farther than any priority reaches."""
 
-END_USER_KEYS = ("user", "safety_identifier", "openai_user")
-"""The keys of metadata that may contain the id of an end user: OpenAI's calls have two parameters for it."""
-
-RESPONSE_MODEL_KEY, PREVIOUS_RESPONSE_KEY = "openai_response_model", "openai_previous_response"
-"""The keys of metadata of a job that came by OpenAI's Responses API: what its response has to show again."""
-
 jobs = Table(
     "jobs",
     metadata,

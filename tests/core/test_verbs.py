@@ -13,7 +13,7 @@ from core.db import Database, Statement
 from core.erasures import contents
 from core.generation_errors import GeneratorFailed, OutOfMemory
 from core.images.postprocess import Postprocess
-from core.jobs import JobWarning
+from core.job_warnings import JobWarning
 from core.status import JOB_TRANSITIONS, JobStatus
 from core.tables import DEFAULT_PROJECT, images, job_events
 from core.tables import jobs as table

@@ -16,7 +16,7 @@ from core.catalog import Model
 from core.generation_errors import PostprocessFailed
 from core.images import decode
 from core.infotext import infotext
-from core.jobs import JobWarning
+from core.job_warnings import JobWarning
 from core.parameters import ResolvedParameters, rules
 from core.rows import JobRow
 from worker.generation.encode import encode, xmp

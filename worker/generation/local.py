@@ -16,7 +16,7 @@ from PIL.Image import Image
 from core.catalog import Model
 from core.generation import Generator, ImageRequest, ImagesRejected, Stopped
 from core.generation_errors import DeviceFailed, GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
-from core.jobs import JobWarning
+from core.job_warnings import JobWarning
 from core.provider_calls import Pause
 from core.rows import JobRow
 from worker.generation.context import Context

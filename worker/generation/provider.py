@@ -24,7 +24,7 @@ from core.generation_errors import (
     ProviderRateLimited,
 )
 from core.ids import new_id
-from core.jobs import JobWarning
+from core.job_warnings import JobWarning
 from core.provider_calls import Breaker, Pause
 from core.rows import JobRow
 from core.status import CallOutcome
