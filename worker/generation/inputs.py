@@ -3,8 +3,9 @@
 A missing or broken input fails its own job only. Nothing here uses the device.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from PIL.Image import Image
 
@@ -30,6 +31,7 @@ class Inputs:
     image: Image | None = None  # RGB
     mask: Image | None = None  # L
     reference_images: tuple[Image, ...] = ()  # RGB
+    sha256: Mapping[str, str] = field(default_factory=dict)  # of the files, by role
 
 
 class InputReader:
@@ -41,6 +43,7 @@ class InputReader:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._images: dict[tuple[bool, str, Size, Size], Image | GenerationError] = {}
+        self._digests: dict[str, str] = {}
 
     def inputs(self, job: JobRow) -> Inputs:
         """A job's images. Raises InputUnavailable, or StorageFailed while the storage is unavailable."""
@@ -50,7 +53,9 @@ class InputReader:
             if role not in REFERENCE_ROLES
         }
         references = (_reference(self._load(job.inputs[role])) for role in REFERENCE_ROLES if role in job.inputs)
-        return Inputs(images.get("image"), images.get("mask"), tuple(references))
+        reference_images = tuple(references)
+        digests = {role: self._digests[file_id] for role, file_id in job.inputs.items()}
+        return Inputs(images.get("image"), images.get("mask"), reference_images, digests)
 
     def _image(self, is_mask: bool, file_id: str, job: JobRow) -> Image:
         parameters = job.parameters
@@ -77,6 +82,7 @@ class InputReader:
     def _load(self, file_id: str) -> Image | GenerationError:
         try:
             data = self._context.storage.get(files.storage_key(file_id))
+            self._digests[file_id] = hashlib.sha256(data).hexdigest()
             # The file was checked when the job was submitted. As a PNG it may be larger than what the client sent.
             limits = Limits(len(data), self._context.settings.max_image_pixels)
             return decode.load(data, limits)

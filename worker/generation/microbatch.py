@@ -31,9 +31,9 @@ from core.generation_errors import (
 from core.rows import JobRow
 from worker.generation.context import Context
 from worker.generation.heartbeat import Heartbeat
-from worker.generation.inputs import read_inputs
+from worker.generation.inputs import Inputs, read_inputs
 from worker.generation.local import Outcome, execute_locally
-from worker.generation.moderation import reject_inputs, verdict_of
+from worker.generation.moderation import JobInputs, reject_inputs, verdict_of
 from worker.generation.progress import MicrobatchReporter
 from worker.generation.provider import execute_remotely
 from worker.generation.uploads import Uploads
@@ -124,10 +124,13 @@ def generate(context: Context, microbatch: Microbatch) -> Mapping[str, Outcome |
         model = context.catalog.model(microbatch.jobs[0].model)
         if model.is_remote:
             remote_generator = context.remote_generator(model)
-            return execute_remotely(context, microbatch.jobs, inputs, remote_generator, reporter, microbatch.heartbeat)
+            outcomes = execute_remotely(
+                context, microbatch.jobs, inputs, remote_generator, reporter, microbatch.heartbeat
+            )
+            return record_inputs(outcomes, inputs)
         generator = context.models.get(model)
         microbatch.heartbeat.report_progress()
-        return execute_locally(context, microbatch.jobs, inputs, generator, reporter)
+        return record_inputs(execute_locally(context, microbatch.jobs, inputs, generator, reporter), inputs)
     except Stopped:
         error: GenerationError | None = AttemptTimeout() if reporter.is_too_late else None
     except DeviceFailed as failure:
@@ -141,6 +144,15 @@ def generate(context: Context, microbatch: Microbatch) -> Mapping[str, Outcome |
         log.exception("a micro-batch failed before its images were generated")
         error = GeneratorFailed(f"The worker failed: {type(failure).__name__}: {failure}")
     return {job.id: None if error is None else Outcome(error=error) for job in microbatch.jobs}
+
+
+def record_inputs(outcomes: Mapping[str, Outcome], inputs: JobInputs) -> Mapping[str, Outcome]:
+    """Add the checksums of a job's input images to the receipt of its images."""
+    for job_id, outcome in outcomes.items():
+        job_inputs = inputs[job_id]
+        if isinstance(job_inputs, Inputs) and job_inputs.sha256:
+            outcome.receipt["input_sha256"] = dict(job_inputs.sha256)
+    return outcomes
 
 
 def store_and_complete(context: Context, microbatch: Microbatch, outcomes: Mapping[str, Outcome | None]) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import TypeVar
 
 from PIL.Image import Image
@@ -29,6 +30,8 @@ from worker.generation.local import Outcome
 from worker.generation.moderation import check_images
 
 log = logging.getLogger(__name__)
+
+VERSION = version("safelight")
 
 RETRY_SECONDS = 1.0
 """Pause between two tries."""
@@ -78,6 +81,7 @@ class Uploads:
         return {
             **outcome.receipt,
             **receipt_parameters(job, file.parameters, model),
+            "safelight": VERSION,
             "processing_seconds": file.processing_seconds,
             "worker": self._context.name,
         }

@@ -1057,6 +1057,67 @@ class ReasoningTokens(BaseModel):
     reasoning_tokens: int = 0
 
 
+class ReceiptFile(BaseModel):
+    """
+    The file of the image.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    sha256: str
+    bytes: int
+    media_type: str
+    width: int
+    height: int
+
+
+class ReceiptInput(BaseModel):
+    """
+    An input image of the job.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    role: str
+    """
+    `image`, `mask`, or `image_2` and so on for reference images.
+    """
+    file_id: str
+    sha256: str | None
+    """
+    Of the bytes that the worker read. Null: the image is from version 0.1.
+    """
+
+
+class ReceiptTiming(BaseModel):
+    """
+    When the image was made and how long it took.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    created_at: int
+    """
+    Time at which the job was submitted.
+    """
+    started_at: int | None
+    """
+    Start of the attempt that made the image.
+    """
+    finished_at: int | None
+    device_seconds: float | None
+    """
+    Time of the whole micro-batch on the device.
+    """
+    processing_seconds: float | None
+    """
+    CPU time of the filters and of writing the file.
+    """
+
+
 class Redelivered(BaseModel):
     """
     The number of events that are redelivered.
@@ -1822,6 +1883,54 @@ class PageImagesResult(BaseModel):
     data: Sequence[BucketImagesResult]
     has_more: bool
     next_page: str | None
+
+
+class Receipt(BaseModel):
+    """
+    How an image was made: all that its pixels depend on, and the checksum of its file.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["image.receipt"] = "image.receipt"
+    image_id: str
+    job_id: str
+    index: int
+    model: str
+    revision: str | None
+    """
+    Of the weights. Null: a provider does not say.
+    """
+    operation: str
+    prompt: str | None
+    """
+    Null if a signed link opened the receipt and SAFELIGHT_EMBED_METADATA is false.
+    """
+    parameters: Mapping[str, Any]
+    """
+    The parameters that the pixels depend on, with the image's seed.
+    """
+    inputs: Sequence[ReceiptInput]
+    device: str | None
+    dtype: str | None
+    """
+    The type of the arithmetic.
+    """
+    microbatch: int | None
+    """
+    Images that were generated together with it, itself included.
+    """
+    details: Mapping[str, Any]
+    """
+    What else the generator says: versions, options of loading, prices.
+    """
+    safelight: str | None
+    """
+    Version of the worker. Null: the image is from version 0.1.
+    """
+    timing: ReceiptTiming
+    file: ReceiptFile
 
 
 class ToolUsage(BaseModel):

@@ -1109,6 +1109,69 @@ export interface components {
             /** @default 0 */
             reasoning_tokens: number;
         };
+        /** @description How an image was made: all that its pixels depend on, and the checksum of its file. */
+        Receipt: {
+            /**
+             * @default image.receipt
+             * @constant
+             */
+            object: "image.receipt";
+            image_id: string;
+            job_id: string;
+            index: number;
+            model: string;
+            /** @description Of the weights. Null: a provider does not say. */
+            revision: string | null;
+            operation: string;
+            /** @description Null if a signed link opened the receipt and SAFELIGHT_EMBED_METADATA is false. */
+            prompt: string | null;
+            /** @description The parameters that the pixels depend on, with the image's seed. */
+            parameters: {
+                [key: string]: unknown;
+            };
+            inputs: components["schemas"]["ReceiptInput"][];
+            device: string | null;
+            /** @description The type of the arithmetic. */
+            dtype: string | null;
+            /** @description Images that were generated together with it, itself included. */
+            microbatch: number | null;
+            /** @description What else the generator says: versions, options of loading, prices. */
+            details: {
+                [key: string]: unknown;
+            };
+            /** @description Version of the worker. Null: the image is from version 0.1. */
+            safelight: string | null;
+            timing: components["schemas"]["ReceiptTiming"];
+            file: components["schemas"]["ReceiptFile"];
+        };
+        /** @description The file of the image. */
+        ReceiptFile: {
+            sha256: string;
+            bytes: number;
+            media_type: string;
+            width: number;
+            height: number;
+        };
+        /** @description An input image of the job. */
+        ReceiptInput: {
+            /** @description `image`, `mask`, or `image_2` and so on for reference images. */
+            role: string;
+            file_id: string;
+            /** @description Of the bytes that the worker read. Null: the image is from version 0.1. */
+            sha256: string | null;
+        };
+        /** @description When the image was made and how long it took. */
+        ReceiptTiming: {
+            /** @description Time at which the job was submitted. */
+            created_at: number;
+            /** @description Start of the attempt that made the image. */
+            started_at: number | null;
+            finished_at: number | null;
+            /** @description Time of the whole micro-batch on the device. */
+            device_seconds: number | null;
+            /** @description CPU time of the filters and of writing the file. */
+            processing_seconds: number | null;
+        };
         /** @description The number of events that are redelivered. */
         Redelivered: {
             /**
