@@ -28,7 +28,7 @@ from tests.processes import python
 from tests.stack import Stack, body
 from tests.waiting import PATIENCE
 
-DEFAULT_EXAMPLES = 15
+DEFAULT_EXAMPLES = 8
 EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", DEFAULT_EXAMPLES))
 LARGE = frozenset({"webui"})
 """Groups whose bodies have a thousand edges: they are asked in the long run only."""

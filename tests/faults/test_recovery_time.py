@@ -7,6 +7,7 @@ the last of them waits for all others. This is measured apart from what the swee
 from collections import defaultdict
 from datetime import datetime
 
+import pytest
 import sqlalchemy as sa
 
 from core.status import JobStatus
@@ -19,6 +20,7 @@ STEP_SECONDS = 0.1
 STEPS = 5
 
 
+@pytest.mark.slow  # a measurement; test_workers_die.py has what must hold
 def test_lost_jobs_are_taken_back_within_lease_and_sweep_and_started_at_once(own: Stack) -> None:
     own.api()
     own.sweep()

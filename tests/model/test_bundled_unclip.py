@@ -42,6 +42,7 @@ SUBJECTS = [
 ]
 
 
+@pytest.mark.slow  # eight images and their variations
 def test_a_variation_is_nearer_to_its_image_than_to_any_other(pipeline: UnclipPipeline) -> None:
     """By the model's own image encoder: a sign that the subject is heard, no measure of quality."""
     if pipeline.prior is None:
