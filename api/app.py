@@ -9,7 +9,7 @@ from importlib.metadata import version
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
-from api import audit_logs, erasures, errors, files, generate_image, health, images, models, openapi, usage
+from api import audit_logs, erasures, errors, files, generate_image, health, images, metrics, models, openapi, usage
 from api.a1111 import extras as webui_extras
 from api.a1111 import images as webui_images
 from api.a1111 import lists as webui_lists
@@ -35,6 +35,7 @@ from api.openai import images as openai_images
 from api.openai import response_routes
 from api.rate_limits import RateLimitHeaders, limit_requests
 from api.request_id import RequestId
+from api.request_metrics import RequestMetrics
 from api.studio import routes as studio
 from api.webhooks import routes as webhooks
 from core import logs
@@ -122,6 +123,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Access, settings=settings)
     app.add_middleware(Address, settings=settings)
     app.add_middleware(RequestId)
+    app.add_middleware(RequestMetrics)
     errors.install(app)
     # Fixed paths come before /v1/images/{id}.
     for module in (
@@ -144,7 +146,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ):
         app.include_router(module.router, dependencies=[Depends(authenticate), Depends(limit_requests)])
     app.include_router(webui_lists.queue, dependencies=[Depends(authenticate)])
-    for open_router in (images.links, health.router, studio.router):
+    for open_router in (images.links, health.router, studio.router, metrics.router):
         app.include_router(open_router)
     webhooks.describe(app)
 

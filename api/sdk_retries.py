@@ -18,6 +18,7 @@ from typing import Any
 from core import fairness, idempotency, jobs, queries
 from core.db import UNAVAILABLE, AsyncDatabase
 from core.errors import QueueFull, first_line
+from core.job_metrics import record_ends
 from core.redis.pending_requests import PendingRequests
 from core.redis.progress import Listener
 from core.requests.fields import ImageSource
@@ -123,7 +124,7 @@ class SyncCalls:
         if is_watched is not False or not await self._calls.remove(fingerprint, job_id):
             return
         try:
-            if await self._database.execute(jobs.cancel(project_id, job_id)):
+            if record_ends(await self._database.execute(jobs.cancel(project_id, job_id))):
                 log.info("job %s cancelled: its client disconnected", job_id)
                 await self._listener.publish_change(job_id)
         except UNAVAILABLE as error:

@@ -13,6 +13,7 @@ from fastapi.sse import format_sse_event
 from starlette.types import Receive, Scope, Send
 
 from core.errors import InvalidParameter
+from core.metrics import EVENT_STREAMS
 
 KEEP_ALIVE_SECONDS = 15.0
 """Seconds without an event after which a comment is sent; proxies close quiet connections."""
@@ -42,10 +43,11 @@ class EventStreamResponse(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events until they end or the client disconnects."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self._close()
+        with EVENT_STREAMS.track_inprogress():
+            try:
+                await super().__call__(scope, receive, send)
+            finally:
+                await self._close()
 
     async def _with_keep_alive(self) -> AsyncGenerator[bytes, None]:
         while True:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from api.limits import CallerLimits, reserve
-from core import jobs
+from core import jobs, metrics
 from core.db import UNAVAILABLE, AsyncDatabase
 from core.errors import InsufficientQuota, TooManyJobs
 from core.jobs import NewJob
@@ -128,7 +128,8 @@ class Submission:
 
 
 def log_submitted(row: JobRow) -> None:
-    """Log that a job is in the database, with the id of the request that brought it."""
+    """Log and count that a job is in the database, with the id of the request that brought it."""
+    metrics.JOBS_ACCEPTED.labels(row.model, "request").inc()
     log.info("job %s is %s", row.id, row.status, extra=row.log_ids)
 
 

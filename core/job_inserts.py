@@ -7,6 +7,7 @@ needs little memory. A row gets its rank at the end, when the start of its flow 
 import json
 import tempfile
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -146,6 +147,7 @@ class JobRows:
         self._totals: list[FlowTotal] = []
         self._flow_indices = array("H")
         self._costs = array("d")
+        self.model_counts: Counter[str] = Counter()
         self._local_seconds = 0.0
         self._provider_usd = 0.0
 
@@ -190,6 +192,7 @@ class JobRows:
         self._totals[index].add(template.cost)
         self._flow_indices.append(index)
         self._costs.append(template.cost)
+        self.model_counts[template.model] += 1
         if template.provider_usd is None:
             self._local_seconds += template.cost
         else:

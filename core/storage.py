@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig
 
 from core.errors import NotFound, StorageUnavailable, first_line
+from core.metrics import STORAGE_SECONDS
 from core.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -93,7 +94,8 @@ class Storage:
         """Write an object atomically."""
         has_attributes = not isinstance(self._store, LocalStore)  # a directory cannot store a media type
         try:
-            obstore.put(self._store, key, data, attributes={"Content-Type": media_type} if has_attributes else None)
+            with STORAGE_SECONDS.labels("write").time():
+                obstore.put(self._store, key, data, attributes={"Content-Type": media_type} if has_attributes else None)
         except BROKEN as error:
             raise _unavailable(f"write {key}", error) from error
 
@@ -123,7 +125,8 @@ class Storage:
     async def stream_async(self, key: str) -> AsyncIterator[bytes]:
         """Read an object in chunks. NotFound and StorageUnavailable are raised before the first chunk."""
         try:
-            result = await obstore.get_async(self._store, key)
+            with STORAGE_SECONDS.labels("read").time():
+                result = await obstore.get_async(self._store, key)
         except MISSING as error:
             raise NotFound("The file no longer exists.") from error
         except BROKEN as error:
@@ -133,7 +136,9 @@ class Storage:
     def get(self, key: str) -> bytes:
         """Read a complete object."""
         try:
-            return bytes(obstore.get(self._store, key).bytes())
+            with STORAGE_SECONDS.labels("read").time():
+                result = obstore.get(self._store, key)
+            return bytes(result.bytes())
         except MISSING as error:
             raise NotFound("The file no longer exists.") from error
         except BROKEN as error:

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from api.app import create_app
 from api.authentication import scope_of
-from core import generation_errors
+from core import generation_errors, metrics
 from core.catalog import Model
 from core.errors import SafelightError
 from core.generators import GENERATORS, GeneratorSpec
@@ -162,7 +162,29 @@ def scopes() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"settings.md": settings, "errors.md": error_codes, "catalog.md": catalogue, "scopes.md": scopes}
+def metrics_series() -> str:
+    """The page of the series of metrics."""
+    lines = [
+        "# Metrics",
+        "",
+        "What Prometheus reads from `/metrics` of each process. The meaning begins with the processes that count it.",
+        "",
+        "| series | type | labels | meaning |",
+        "|---|---|---|---|",
+    ]
+    for series in metrics.SERIES:
+        labels = ", ".join(f"`{label}`" for label in series.labels)
+        lines.append(f"| `{series.name}` | {series.type} | {labels} | {series.meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {
+    "settings.md": settings,
+    "errors.md": error_codes,
+    "catalog.md": catalogue,
+    "scopes.md": scopes,
+    "metrics.md": metrics_series,
+}
 
 
 def main() -> int:

@@ -19,6 +19,7 @@ from api.context import Context
 from api.deps import AppContext
 from api.responses import answer
 from core import jobs
+from core.job_metrics import record_ends
 from core.redis.progress import Step
 from core.rows import JobRow
 from core.scopes import Scope
@@ -150,5 +151,5 @@ async def skip(context: AppContext, caller: CurrentCaller) -> Response:
 
 async def _cancel(context: Context, caller: Caller, rows: Sequence[JobRow]) -> None:
     for row in rows:
-        if await context.database.execute(jobs.cancel(caller.project_id, row.id)):
+        if record_ends(await context.database.execute(jobs.cancel(caller.project_id, row.id))):
             await context.listener.publish_change(row.id)

@@ -14,7 +14,7 @@ from typing import Any
 from api.callers import Caller
 from api.context import Context
 from api.jobs.idempotency import store
-from core import fairness, files, idempotency, priorities
+from core import fairness, files, idempotency, metrics, priorities
 from core.batches import transitions as batches
 from core.batches.requests import BatchRequest, parse_body
 from core.batches.schemas import BatchObject, batch_object
@@ -116,6 +116,7 @@ async def _insert_with_jobs(
         ends_at = datetime.fromtimestamp(batch.expires_at, UTC)
         await transaction.copy(COPY, _chunks(context, new_batch, template, prompts, ends_at, rank))
     context.notifier.notify(template.queue)
+    metrics.JOBS_ACCEPTED.labels(template.model, "batch").inc(total)
     _log_submitted(batch, new_batch)
     return batch
 

@@ -64,7 +64,8 @@ class Prefix:
         if scope["type"] == "http" and (prefix := scope["prefix"]):
             raw_prefix = prefix.encode()
             path, raw_path = prefix + scope["path"], raw_prefix + scope["raw_path"]
-            scope = {**scope, "root_path": prefix, "path": path, "raw_path": raw_path}
+            outer_scope, scope = scope, {**scope, "root_path": prefix, "path": path, "raw_path": raw_path}
+            send = _with_route(send, scope, outer_scope)
         await self.app(scope, receive, send)
 
 
@@ -85,6 +86,17 @@ def _strip(scope: Scope, prefix: str) -> None:
         scope["path"] = path[len(prefix) :] or "/"
         if scope["raw_path"].startswith(prefix.encode()):
             scope["raw_path"] = scope["raw_path"][len(prefix) :] or b"/"
+
+
+def _with_route(send: Send, scope: Scope, outer_scope: Scope) -> Send:
+    """Tell the outer middleware which route has answered."""
+
+    async def send_with_route(message: Message) -> None:
+        if "route" in scope:
+            outer_scope["route"] = scope["route"]
+        await send(message)
+
+    return send_with_route
 
 
 def _with_prefix(send: Send, prefix: str) -> Send:

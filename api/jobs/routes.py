@@ -32,6 +32,7 @@ from core.errors import (
     JobNotRetryable,
     UnknownParameter,
 )
+from core.job_metrics import record_ends
 from core.jobs import NewJob
 from core.requests.fields import UnixSeconds
 from core.requests.inputs import Inputs
@@ -274,7 +275,7 @@ def _datetime(unix_seconds: int | None) -> datetime | None:
 @requires(Scope.SUBMIT)
 async def cancel(job_id: str, context: AppContext, project_id: Project) -> Response:
     """Cancel a job: immediately if it is queued, at the next step if it is running. A final job is unchanged."""
-    if await context.database.execute(jobs.cancel(project_id, job_id)):
+    if record_ends(await context.database.execute(jobs.cancel(project_id, job_id))):
         await context.listener.publish_change(job_id)
     return answer(await show(context, project_id, job_id))
 

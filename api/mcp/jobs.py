@@ -15,6 +15,7 @@ from api.responses import render
 from core import jobs
 from core.batches import transitions as batches
 from core.errors import NotFound
+from core.job_metrics import record_ends
 from core.responses.job import JobError, JobWarning, StepProgress
 from core.rows import JobEventRow, JobRow
 from core.status import BatchStatus, JobStatus
@@ -165,7 +166,7 @@ def _next_step(status: JobStatus, job_id: str) -> str | None:
 
 async def _cancel(call: Call, job_id: str) -> None:
     """Cancel a job of the caller, if there is one that is not final."""
-    if await call.context.database.execute(jobs.cancel(call.project_id, job_id)):
+    if record_ends(await call.context.database.execute(jobs.cancel(call.project_id, job_id))):
         await call.context.listener.publish_change(job_id)
 
 

@@ -38,6 +38,10 @@ LOAD_SECONDS = 60.0
 """Maximum time that the start waits for a worker to load its model: one from a hub takes longer."""
 
 
+METRICS_OFFSETS = {"sweep": 0, "deliver": 1, "worker": 2, "remote-worker": 3}
+"""What is added to `metrics_port` for each process. The API shows its metrics on its own port."""
+
+
 def up(
     without_worker: Annotated[
         bool, typer.Option("--without-worker", help="Start no worker; jobs wait for another worker.")
@@ -179,7 +183,10 @@ def _start_servers(settings: Settings, supervisor: Supervisor, catalog: Catalog,
     def child(name: str, command: list[str], stop_seconds: float) -> Child:
         log = settings.data_dir / "logs" / f"{name}.log"
         directory = environment.ROOT
-        return Child(name, command, log=log, environment=variables, directory=directory, stop_seconds=stop_seconds)
+        environment_of_child = variables | _metrics_variables(settings, name)
+        return Child(
+            name, command, log=log, environment=environment_of_child, directory=directory, stop_seconds=stop_seconds
+        )
 
     supervisor.start(
         child("sweep", processes.sweep(), 20),
@@ -196,6 +203,13 @@ def _start_servers(settings: Settings, supervisor: Supervisor, catalog: Catalog,
             command = processes.worker(worker_queues, environment.get_concurrency(catalog, worker_queues))
             servers.append(child(name, command, limit.total_seconds() + 10))  # to requeue jobs takes a moment
     supervisor.start(*servers)
+
+
+def _metrics_variables(settings: Settings, name: str) -> dict[str, str]:
+    """The port for the metrics of a process, if ports are set."""
+    if settings.metrics_port is None or name not in METRICS_OFFSETS:
+        return {}
+    return {"SAFELIGHT_METRICS_PORT": str(settings.metrics_port + METRICS_OFFSETS[name])}
 
 
 def _wait_until_ready(settings: Settings, supervisor: Supervisor) -> None:

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 from core.settings.generators import GeneratorSettings
 from core.settings.http import HttpSettings
 from core.settings.limits import LimitSettings
+from core.settings.metrics import MetricsSettings
 from core.settings.moderation import ModerationSettings
 from core.settings.placeholders import is_placeholder, password_of
 from core.settings.types import Duration, set_or_none
@@ -44,7 +45,7 @@ def _check_secret(secret: SecretStr | None) -> SecretStr | None:
     return secret
 
 
-class Settings(LimitSettings, ModerationSettings, WebhookSettings, GeneratorSettings, HttpSettings):
+class Settings(LimitSettings, ModerationSettings, MetricsSettings, WebhookSettings, GeneratorSettings, HttpSettings):
     """The settings, validated at start. An error names the variable."""
 
     # Directories and servers

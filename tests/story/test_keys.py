@@ -66,9 +66,9 @@ def test_without_a_key_nothing_is_answered_but_health_and_signed_links(guarded: 
 
 OPEN = {
     "/", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json", "/healthz", "/readyz",
-    "/studio/session", "/studio/x/x",
+    "/studio/session", "/studio/x/x", "/metrics",
 }  # fmt: skip
-"""Paths that need no key."""
+"""Paths that need no key, and `/metrics`, which checks for itself."""
 
 
 def guarded_routes() -> Iterator[tuple[str, str, Scope | None]]:

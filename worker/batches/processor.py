@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import uuid4
 
-from core import fairness, files, jobs, limits, logs, priorities
+from core import fairness, files, jobs, limits, logs, metrics, priorities
 from core.batches import transitions as batches
 from core.batches.input_file import max_line_bytes, parse_lines
 from core.batches.input_summary import InputSummary
@@ -30,6 +30,7 @@ from core.errors import BatchProcessingFailed, InvalidRequest, SafelightError, S
 from core.files import NewFile
 from core.images.decoders import Decoders
 from core.job_inserts import COPY, INSERT_TIMEOUT, Flow, FlowTotal, JobRows
+from core.job_metrics import record_ends
 from core.limits import Amount
 from core.redis.notifier import Notifier
 from core.redis.progress import Progress
@@ -181,7 +182,7 @@ class BatchProcessor:
 
     def _cancel_jobs(self, batch_id: str) -> bool:
         """Cancel some jobs of a cancelled batch. Returns whether it had any. Other batches advance meanwhile."""
-        rows = self._database.execute(jobs.cancel_batch_jobs(batch_id, CANCEL_CHUNK))
+        rows = record_ends(self._database.execute(jobs.cancel_batch_jobs(batch_id, CANCEL_CHUNK)))
         self._progress.publish_changes([job.id for job in rows if job.status == JobStatus.IN_PROGRESS])
         self._publish(self._database.execute(batches.finalize()))
         return bool(rows)
@@ -237,6 +238,8 @@ class BatchProcessor:
             if not batch_rows:
                 transaction.rollback()
                 raise Superseded
+        for model, count in rows.model_counts.items():
+            metrics.JOBS_ACCEPTED.labels(model, "batch").inc(count)
         for queue in {queue for queue, *_ in rows.flows}:
             self._notifier.notify(queue)
         return batch_rows[0]

@@ -11,7 +11,7 @@ from typing import Any
 
 from celery import Celery, signals
 
-from core import logs
+from core import logs, metrics
 from core.db import UNAVAILABLE
 from core.errors import first_line
 from core.permissions import make_private
@@ -92,6 +92,7 @@ def _leave_logging(**_: Any) -> None:
 @signals.worker_ready.connect
 def _start_poller(sender: Any, **_: Any) -> None:
     global poller, presence
+    metrics.serve(settings.metrics_host, settings.metrics_port)
     queues = list(sender.app.amqp.queues.consume_from)
     poller = threading.Thread(target=poll_database, args=(get_context(), queues), name="poller", daemon=True)
     poller.start()

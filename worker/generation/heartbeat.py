@@ -14,10 +14,11 @@ from datetime import timedelta
 from typing import Self
 from uuid import UUID
 
-from core import jobs, leases
+from core import jobs, leases, metrics
 from core.db import UNAVAILABLE
 from core.errors import first_line
 from core.generation_errors import WorkerStalled
+from core.job_metrics import record_ends
 from worker.generation.context import Context
 
 log = logging.getLogger(__name__)
@@ -94,12 +95,13 @@ class Heartbeat:
         for row in rows:
             if row.cancel_requested_at is not None and row.id in self._active:
                 self._active.discard(row.id)
-                self._context.database.execute(jobs.acknowledge_cancel(row.id, self.lease))
+                record_ends(self._context.database.execute(jobs.acknowledge_cancel(row.id, self.lease)))
                 self._context.progress.publish_changes([row.id])
 
     def _drop(self, job_ids: set[str]) -> None:
         if job_ids:
             log.warning("lease %s lost for %s", self.lease.hex[:8], ", ".join(sorted(job_ids)))
+            metrics.LEASES_LOST.inc(len(job_ids))
             self._active -= job_ids
 
     def _tolerate(self, reason: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL.Image import Image
 
+from core import metrics
 from core.catalog import Model
 from core.generation import Generator, ImageRequest, ImagesRejected, Stopped
 from core.generation_errors import DeviceFailed, GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
@@ -159,7 +160,7 @@ def _generate(
         return
     reporter.begin([(task.job.id, task.index) for task in tasks])
     try:
-        images = generator.generate([task.request for task in tasks], reporter)
+        images = _generate_on_device(tasks, generator, reporter)
     except (Stopped, DeviceFailed):
         raise
     except ImagesRejected as rejection:
@@ -191,6 +192,17 @@ def _generate(
     reporter.passes += len(parts) - 1
     for part in parts:
         _generate(context, part, generator, reporter, outcomes)
+
+
+def _generate_on_device(
+    tasks: Sequence[_Task], generator: Generator, reporter: MicrobatchReporter
+) -> Sequence[Image | GenerationError]:
+    """One pass over the device, whose time is counted however it ends."""
+    began = time.monotonic()
+    try:
+        return generator.generate([task.request for task in tasks], reporter)
+    finally:
+        metrics.DEVICE_SECONDS.labels(tasks[0].job.model).inc(time.monotonic() - began)
 
 
 def _record(

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from core import jobs, leases, logs
+from core import jobs, leases, logs, metrics
 from core.db import UNAVAILABLE, Statement
 from core.device_failures import give_back
 from core.errors import ModelNotFound, StorageUnavailable, first_line
@@ -28,6 +28,7 @@ from core.generation_errors import (
     ProviderMayHaveBilled,
     StorageFailed,
 )
+from core.job_metrics import record_ends, record_starts
 from core.rows import JobRow
 from worker.generation.context import Context
 from worker.generation.heartbeat import Heartbeat
@@ -92,6 +93,7 @@ def claim(context: Context, queue: str) -> Microbatch | None:
         rows = _claim(context, queue, lease, is_fair_turn)
     if not rows:
         return None
+    record_starts(rows)
     job_ids = [row.id for row in rows]
     context.progress.publish_changes(job_ids)
     return Microbatch(lease, rows, Heartbeat(context, lease, job_ids))
@@ -199,6 +201,7 @@ def outcome_statement(
     except Exception as error:  # whatever it was, it is the error of this job; the others of the micro-batch go on
         log.exception("job %s could not be stored", job.id)
         return failure_statement(context, microbatch, job, StorageFailed(f"{type(error).__name__}: {error}"))
+    metrics.IMAGES.labels(job.model).inc(len(images))
     return jobs.complete(job.id, microbatch.lease, images, outcome.warnings, context.moderator.pass_verdict)
 
 
@@ -225,7 +228,7 @@ def execute_transition(context: Context, microbatch: Microbatch, job_id: str, tr
     """
     while microbatch.heartbeat.is_active(job_id):
         try:
-            rows = context.database.execute(transition)
+            rows = record_ends(context.database.execute(transition))
         except UNAVAILABLE as error:
             log.warning("job %s not recorded yet: %s", job_id, first_line(error))
             microbatch.heartbeat.wait(0.5)

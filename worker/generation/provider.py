@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from PIL import Image
 
-from core import logs, paid_images, provider_calls
+from core import logs, metrics, paid_images, provider_calls
 from core.db import DATABASE_ERROR, UNAVAILABLE, Statement
 from core.errors import first_line
 from core.generation import ImageRequest, RemoteGenerator, Reply
@@ -95,6 +95,8 @@ def _call_provider(
         unknown = ProviderOutcomeUnknown(f"The call ended in {type(error).__name__}: {error}")
         reply = Reply(CallOutcome.UNKNOWN, error=unknown)
     heartbeat.report_progress()
+    metrics.PROVIDER_CALLS.labels(job.model, reply.outcome).inc()
+    metrics.PROVIDER_USD.labels(job.model).inc(float(reply.cost_usd or 0))
     _close_call(context, provider_calls.close_call(call_id, reply), job.id, heartbeat)
     if reply.wait is not None:
         context.pause(job.queue, reply.wait)

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 
-from core import logs
+from core import logs, metrics
 from core.permissions import make_private
 from core.settings.environment import log_unknown, read_or_exit
 from worker.batches.processor import BatchProcessor
@@ -27,6 +27,7 @@ def main() -> None:
     log_unknown()
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # threads inherit it, so only sigwait takes them
+    metrics.serve(settings.metrics_host, settings.metrics_port)
     stop = threading.Event()
     reclaimer, cleanup, processor = Reclaimer(settings), Cleanup(settings), BatchProcessor(settings)
     eraser = Eraser(settings)

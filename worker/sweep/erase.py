@@ -15,6 +15,7 @@ from core.erasures import contents, records
 from core.erasures.contents import RowCounts
 from core.erasures.records import ErasureRow
 from core.errors import NotFound, StorageUnavailable
+from core.job_metrics import record_ends
 from core.redis.job_keys import JobKeys
 from core.redis.progress import Progress
 from core.rows import ExpiredFile, FileRow
@@ -80,7 +81,7 @@ class Eraser:
         for batch_id in self._database.execute(contents.list_open_batches(erasure)):
             self._database.execute(batches.cancel(erasure.project_id, batch_id))
             yield
-        while rows := self._database.execute(contents.cancel_jobs(erasure, CHUNK)):
+        while rows := record_ends(self._database.execute(contents.cancel_jobs(erasure, CHUNK))):
             self._progress.publish_changes([row.id for row in rows])
             yield
 

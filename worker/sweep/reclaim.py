@@ -4,8 +4,9 @@ import logging
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
-from core import jobs, limits, provider_calls, queries, usage
+from core import jobs, limits, metrics, provider_calls, queries, usage
 from core.db import Database
+from core.job_metrics import record_ends
 from core.outbox import deliveries
 from core.redis.notifier import Notifier
 from core.redis.progress import Progress
@@ -50,8 +51,9 @@ class Reclaimer:
 
     def reclaim(self) -> Iterator[None]:
         """Take back the jobs whose lease ran out, and notify their queues at once."""
-        while rows := self._database.execute(jobs.reclaim(self._settings.max_crashes, CHUNK)):
+        while rows := record_ends(self._database.execute(jobs.reclaim(self._settings.max_crashes, CHUNK))):
             for row in rows:
+                metrics.JOBS_RECLAIMED.labels(row.model).inc()
                 log.warning("job %s: its lease ran out; now %s", row.id, row.status, extra=row.log_ids)
             self._notify({row.queue for row in rows if row.status == JobStatus.QUEUED})
             self._progress.publish_changes([row.id for row in rows])
@@ -59,7 +61,7 @@ class Reclaimer:
 
     def expire(self) -> Iterator[None]:
         """End the jobs that waited too long."""
-        while rows := self._database.execute(jobs.expire(CHUNK)):
+        while rows := record_ends(self._database.execute(jobs.expire(CHUNK))):
             self._progress.publish_changes([row.id for row in rows])
             yield
 

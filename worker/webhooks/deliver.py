@@ -14,7 +14,7 @@ from datetime import timedelta
 from importlib.metadata import version
 from uuid import uuid4
 
-from core import logs, queries
+from core import logs, metrics, queries
 from core.batches import transitions as batches
 from core.batches.schemas import BatchObject, batch_object
 from core.db import UNAVAILABLE, Database
@@ -170,6 +170,9 @@ class Deliverer:
     def _record(self, row: ClaimedDelivery, attempt: Attempt, answer: Response | None, *, may_retry: bool) -> None:
         if attempt.error_code is None:
             self._database.execute(deliveries.record_success(row.id, row.lease, attempt))
+            metrics.WEBHOOK_ATTEMPTS.labels("delivered").inc()
+            lag = (row.claimed_at - row.event_at).total_seconds() + attempt.seconds
+            metrics.WEBHOOK_LAG_SECONDS.observe(max(0.0, lag))
             return
         is_gone = answer is not None and answer.status == GONE
         wait = self._wait(row.attempts, answer) if may_retry and not is_gone else None
@@ -177,6 +180,7 @@ class Deliverer:
         self._database.execute(
             deliveries.record_failure(row.id, row.lease, attempt, retry_in=wait, is_gone=is_gone, patience=patience)
         )
+        metrics.WEBHOOK_ATTEMPTS.labels("retried" if wait else "given_up").inc()
         result = attempt.status_code or attempt.error_code
         log.info(
             "delivery %s to %s: %s, %s", row.id, row.destination, result, f"again in {wait}" if wait else "given up"
@@ -225,6 +229,7 @@ def main() -> None:
     make_private(settings.data_dir)
     logs.install(settings)
     log_unknown()
+    metrics.serve(settings.metrics_host, settings.metrics_port)
     deliverer = Deliverer(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: deliverer.stop())

@@ -1,0 +1,48 @@
+"""`/metrics`: the series of this API process, for Prometheus.
+
+While keys are off, it is for the programs of this machine, as everything is. Otherwise a caller needs the token of the
+metrics, or an API key with the scope admin. A scrape leaves no event in the audit log.
+"""
+
+import hmac
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from api.authentication import check_scope
+from api.context import Context
+from api.credentials import api_key, is_basic
+from api.deps import AppContext
+from core.errors import Unauthorized
+from core.scopes import Scope
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/metrics")
+async def metrics(request: Request, context: AppContext) -> Response:
+    """The series of this process, in Prometheus' text format."""
+    if request.scope["needs_key"]:
+        await _authorize(request.headers.get("authorization", ""), context)
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _authorize(authorization: str, context: Context) -> None:
+    """Raises Unauthorized, InsufficientScope."""
+    if _is_token(authorization, context):
+        return
+    key = "" if is_basic(authorization) else api_key(authorization)
+    if not key:
+        raise Unauthorized("Reading the metrics needs SAFELIGHT_METRICS_TOKEN, or an API key with the scope admin.")
+    entry = await context.callers.identify(key)
+    check_scope(entry.caller, Scope.ADMIN)
+
+
+def _is_token(authorization: str, context: Context) -> bool:
+    """Whether a header has the token of the metrics."""
+    token = context.settings.metrics_token
+    scheme, _, value = authorization.partition(" ")
+    if token is None or scheme.lower() != "bearer":
+        return False
+    return hmac.compare_digest(value.strip().encode(), token.get_secret_value().encode())
