@@ -26,6 +26,7 @@ from api.deps import reject_nul
 from api.edge.access import Access
 from api.edge.address import Address, Prefix
 from api.jobs import events as job_events
+from api.jobs import reproduction as job_reproduction
 from api.jobs import routes as jobs
 from api.jobs import streams as job_streams
 from api.mcp import routes as mcp
@@ -133,6 +134,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         job_streams,
         jobs,
         job_events,
+        job_reproduction,
         images,
         *BATCHES,
         *WEBUI,

@@ -20,6 +20,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "watch": ("safelight watch job_01kc3m9w8yq6k0v2t5x7z1b4dn",),
     "jobs": ("safelight jobs", "safelight jobs --status failed --limit 100 --json"),
     "cancel": ("safelight cancel job_01kc3m9w8yq6k0v2t5x7z1b4dn",),
+    "reproduce": ("safelight reproduce job_01kc3m9w8yq6k0v2t5x7z1b4dn",),
     "batch": (
         "safelight batch prompts.csv --dry-run",
         "safelight batch prompts.csv --out images/",

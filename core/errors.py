@@ -13,7 +13,7 @@
     ├── HostNotAllowed              421  keys are off, and the request has another machine's name
     ├── NotFound                    404  also for objects of another project
     ├── MethodNotAllowed            405
-    ├── JobNotFinal, JobNotRetryable      409
+    ├── JobNotFinal, JobNotRetryable, JobNotReproducible 409
     ├── BatchNotFinal, BatchNotRetryable  409
     ├── BatchProcessingFailed       500  an entry of a batch's `errors`
     ├── IdempotencyConflict         409  a request with the same key is in progress
@@ -173,6 +173,14 @@ class JobNotRetryable(SafelightError):
     status = 409
     type = "invalid_request_error"
     code = "job_not_retryable"
+
+
+class JobNotReproducible(SafelightError):
+    """Only a completed job of a local model can be reproduced."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "job_not_reproducible"
 
 
 class BatchNotFinal(SafelightError):

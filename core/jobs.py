@@ -16,7 +16,7 @@ status: no row is returned if another process was first. Two other modules write
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -53,6 +53,7 @@ class StoredImage(TypedDict):
     bytes: int
     sha256: str
     receipt: Mapping[str, Any]
+    reproduction: NotRequired[Mapping[str, Any] | None]
 
 
 def complete(

@@ -30,6 +30,7 @@ class NewJob:
     inputs: Mapping[str, str] = field(default_factory=dict)  # ids of files: image, mask
     project_priority: int = 0  # within the project, beyond `priority`
     retried_from: str | None = None
+    reproduces: Mapping[str, Any] | None = None  # job_id, image_ids
     api_key_id: str | None = None
     provider_usd: float | None = None  # estimated price; None: no provider
     metadata: Mapping[str, str] = field(default_factory=dict)

@@ -263,6 +263,12 @@ def get_image(project_id: str, image_id: str) -> Statement[ImageRow]:
     return Statement(sa.select(images).where(images.c.id == image_id, images.c.project_id == project_id), ImageRow)
 
 
+def list_images(project_id: str, image_ids: Collection[str]) -> Statement[ImageRow]:
+    """The images of a project with these ids, in no particular order."""
+    statement = sa.select(images).where(images.c.project_id == project_id, _is_any_of(images.c.id, image_ids))
+    return Statement(statement, ImageRow)
+
+
 def get_image_by_id(image_id: str) -> Statement[ImageRow]:
     """One image, for a signed link; the signature is the permission."""
     return Statement(sa.select(images).where(images.c.id == image_id), ImageRow)

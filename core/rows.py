@@ -32,6 +32,7 @@ class ImageJson(TypedDict):
     sha256: str
     receipt: dict[str, Any]
     created_at: str  # ISO 8601
+    reproduction: dict[str, Any] | None
 
 
 @dataclass(slots=True)
@@ -51,6 +52,7 @@ class JobRow:
     metadata: dict[str, str]
     webhook: WebhookJson | None
     retried_from: str | None
+    reproduces: Json | None
     api_key_id: str | None
     request_id: str | None
     provider_usd: float | None
@@ -97,15 +99,10 @@ class JobRow:
     @property
     def log_ids(self) -> dict[str, str | None]:
         """The ids for log lines about it; see `core.logs`."""
-        return {
-            "request_id": self.request_id,
-            "job_id": self.id,
-            "batch_id": self.batch_id,
-            "project_id": self.project_id,
-        }
+        batch = {"batch_id": self.batch_id, "project_id": self.project_id}
+        return {"request_id": self.request_id, "job_id": self.id, **batch}
 
     def __post_init__(self) -> None:
-        """Read the JSON of the parameters."""
         stored: Any = self.parameters
         if not isinstance(stored, ResolvedParameters):
             self.parameters = ResolvedParameters.load(stored)
@@ -174,6 +171,7 @@ class ImageRow:
     sha256: str
     receipt: dict[str, Any]
     created_at: datetime
+    reproduction: Json | None
 
 
 @dataclass(slots=True)

@@ -96,14 +96,14 @@ async def submit(
     key = None if idempotency_key is None or request.dry_run else idempotency.check(idempotency_key)
     fingerprint = idempotency.fingerprint("/v1/jobs", request.model_dump(exclude_unset=True)) if key else b""
     # A replay does not read its input images again; they may be deleted by now.
-    if key and request.image is not None and (response := await _replay(context, project_id, key, fingerprint)):
+    if key and request.image is not None and (response := await replay(context, project_id, key, fingerprint)):
         return response
     inputs = await read_inputs(context, project_id, request)
     job = plan(request, context.catalog, context.settings, project_id, inputs=inputs.ids, api_key_id=caller.key_id)
     if request.dry_run:
-        return answer(await _estimate(context, job))
+        return answer(await estimate_of(context, job))
     if key:
-        return await _submit_with_key(context, job, inputs, key, fingerprint)
+        return await accept_with_key(context, job, inputs, key, fingerprint)
     row = await submit_job(context, job, inputs)
     return respond_accepted(render(context, row).model_dump_json(), row.id)
 
@@ -118,20 +118,20 @@ async def submit_job(context: Context, job: NewJob, inputs: Inputs) -> JobRow:
     return row
 
 
-async def _submit_with_key(context: Context, job: NewJob, inputs: Inputs, key: str, fingerprint: bytes) -> Response:
+async def accept_with_key(context: Context, job: NewJob, inputs: Inputs, key: str, fingerprint: bytes) -> Response:
     """Submit a job, or return the first response again if its key has been used."""
     body = await submit_with_key(
         context, job, inputs, key, fingerprint, lambda row: render(context, row).model_dump_json()
     )
     if body is not None:
         return respond_accepted(body, job.id)
-    response = await _replay(context, job.project_id, key, fingerprint)
+    response = await replay(context, job.project_id, key, fingerprint)
     if response is None:
         raise IdempotencyConflict
     return response
 
 
-async def _replay(context: Context, project_id: str, key: str, fingerprint: bytes) -> Response | None:
+async def replay(context: Context, project_id: str, key: str, fingerprint: bytes) -> Response | None:
     """The response that is stored under a key, if there is one. Raises IdempotencyMismatch."""
     job = await lookup(context, project_id, key, fingerprint)
     if job is None:
@@ -141,7 +141,8 @@ async def _replay(context: Context, project_id: str, key: str, fingerprint: byte
     return respond_accepted(json.dumps({**job, "urls": urls}), job["id"], REPLAY_HEADERS)
 
 
-async def _estimate(context: Context, job: NewJob) -> Estimate:
+async def estimate_of(context: Context, job: NewJob) -> Estimate:
+    """The answer to a dry run."""
     estimates = await context.estimates.current()
     seconds = job.n * estimates.seconds(context.catalog.model(job.model), job.operation, job.parameters, job.n)
     return Estimate(

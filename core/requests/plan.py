@@ -37,6 +37,7 @@ def plan(
     inputs: Mapping[str, str] | None = None,
     api_key_id: str | None = None,
     retried_from: str | None = None,
+    reproduces: Mapping[str, Any] | None = None,
     is_repeat: bool = False,
 ) -> NewJob:
     """Check a request against its model and fill in the defaults.
@@ -73,6 +74,7 @@ def plan(
         request_id=logs.request_id(),
         provider_usd=model.usd_per_image * request.n if model.is_remote else None,
         retried_from=retried_from,
+        reproduces=reproduces,
         metadata=request.metadata,
         webhook=None if request.webhook is None else check_webhook(request.webhook, settings),
     )

@@ -103,6 +103,44 @@ class WebhookOfJob(BaseModel):
     events: list[str]
 
 
+class Reproduces(BaseModel):
+    """What a job draws again."""
+
+    job_id: str
+    image_ids: list[str] = Field(description="The original of each image of the job.")
+
+
+class Difference(BaseModel):
+    """A value of a receipt that differs; null where a receipt does not have it."""
+
+    original: Any
+    reproduction: Any
+
+
+class ImageReproduction(BaseModel):
+    """How an image compares with the one that it draws again."""
+
+    image_id: str
+    reproduces: str = Field(description="Id of the original image.")
+    identical: bool | None = Field(description="Whether all pixels are equal. Null: `reason` says why it is not known.")
+    same_file: bool | None = Field(None, description="Whether the files are equal, metadata included.")
+    psnr_db: float | None = Field(
+        None, description="Peak signal-to-noise ratio, in dB. Null if the pixels are equal or the sizes differ."
+    )
+    max_difference: int | None = Field(None, description="Largest difference of a channel, 0 to 255.")
+    differences: dict[str, Difference] = Field(
+        description="What the receipts say differently: revision, versions, device, dtype, size of the micro-batch."
+    )
+    reason: str | None = Field(None, description="Why the images could not be compared.")
+
+
+class Reproduction(BaseModel):
+    """Whether a job has drawn the same images again."""
+
+    identical: bool | None = Field(description="Whether all images are identical. Null: one could not be compared.")
+    images: list[ImageReproduction]
+
+
 class JobHead(BaseModel):
     """The first fields of a job."""
 
@@ -136,6 +174,12 @@ class JobObject(ResolvedParameters, JobHead):
     )
     moderation: Verdict | None = Field(None, description="The result of moderation, if any check ran.")
     retried_from: str | None
+    reproduces: Reproduces | None = Field(
+        None, description="What the job draws again; absent if nothing.", exclude_if=is_none
+    )
+    reproduction: Reproduction | None = Field(
+        None, description="The comparison with the originals, once the job is completed.", exclude_if=is_none
+    )
     api_key_id: str | None = Field(
         None, description="The API key that submitted the job; absent without one.", exclude_if=is_none
     )
@@ -261,6 +305,8 @@ def job_object(row: JobRow, base_url: str, sign: SignUrl, step: Step | None = No
         reference_images=[JobInput(file_id=row.inputs[role]) for role in REFERENCE_ROLES if role in row.inputs],
         mask=_image(row.inputs.get("mask")),
         webhook=None if row.webhook is None else WebhookOfJob(url=row.webhook["url"], events=row.webhook["events"]),
+        reproduces=None if row.reproduces is None else Reproduces.model_validate(row.reproduces),
+        reproduction=_reproduction(row),
         progress=None if current is None else StepProgress(**current),
         images=[image_object(image, sign) for image in row.images],
         error=None if row.error_code is None else JobError(code=row.error_code, message=row.error_message or ""),
@@ -271,6 +317,19 @@ def job_object(row: JobRow, base_url: str, sign: SignUrl, step: Step | None = No
         expires_at=int(row.expires_at.timestamp()),
         urls=job_urls(row.id, base_url),
     )
+
+
+def _reproduction(row: JobRow) -> Reproduction | None:
+    """The comparison of a job's images with their originals. None: there is none, or a worker of 0.1 drew them."""
+    images = [
+        ImageReproduction(image_id=image["id"], **comparison)
+        for image in row.images
+        if (comparison := image.get("reproduction"))
+    ]
+    if row.reproduces is None or not images:
+        return None
+    verdicts = {image.identical for image in images}
+    return Reproduction(identical=None if None in verdicts else verdicts == {True}, images=images)
 
 
 def job_urls(job_id: str, base_url: str) -> JobUrls:

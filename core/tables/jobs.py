@@ -61,6 +61,7 @@ jobs = Table(
     Column("metadata", JSONB, nullable=False, server_default=text("'{}'")),
     Column("webhook", JSONB, comment="the job's own receiver: url, events, secret"),
     Column("retried_from", Text, comment="the job this one repeats"),
+    Column("reproduces", JSONB, comment="the job and the images that this one draws again"),
     Column("api_key_id", Text, comment="the key that submitted it; null: no key was needed, or version 0.1 wrote it"),
     Column("request_id", Text, comment="of the HTTP request that submitted it; null: a line of a file, or version 0.1"),
     Column("provider_usd", Double, comment="estimated price at a provider; null: local, or version 0.1 wrote it"),
@@ -305,5 +306,6 @@ images = Table(
     Column("sha256", Text, nullable=False),
     Column("receipt", JSONB, nullable=False, comment="what drew it: model revision, versions, device, timing"),
     Column("created_at", Time, nullable=False, server_default=NOW),
+    Column("reproduction", JSONB, comment="comparison with the image that it draws again"),
     UniqueConstraint("job_id", "index"),
 )

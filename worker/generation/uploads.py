@@ -28,6 +28,7 @@ from worker.generation.heartbeat import Heartbeat
 from worker.generation.image_files import ImageFile, make_file, receipt_parameters
 from worker.generation.local import Outcome
 from worker.generation.moderation import check_images
+from worker.generation.reproduction import compare_with_original
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Uploads:
         media_type = MEDIA_TYPES[file.parameters.output_format]
         self._retry(job, outcome, lambda: self._context.storage.put(key, file.data, media_type))
         outcome.warnings += file.warnings
-        return StoredImage(
+        stored_image = StoredImage(
             id=new_id("img"),
             index=index,
             seed=file.parameters.seed,
@@ -76,6 +77,8 @@ class Uploads:
             sha256=hashlib.sha256(file.data).hexdigest(),
             receipt=self._receipt(job, outcome, file, model),
         )
+        stored_image["reproduction"] = compare_with_original(self._context, job, stored_image, file.data)
+        return stored_image
 
     def _receipt(self, job: JobRow, outcome: Outcome, file: ImageFile, model: Model) -> dict[str, object]:
         return {

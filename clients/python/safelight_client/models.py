@@ -376,6 +376,18 @@ class DeliveryWithAttempts(BaseModel):
     log: Sequence[AttemptObject]
 
 
+class Difference(BaseModel):
+    """
+    A value of a receipt that differs; null where a receipt does not have it.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    original: Any
+    reproduction: Any
+
+
 class EndpointDeleted(BaseModel):
     """
     An endpoint was deleted.
@@ -700,6 +712,45 @@ class ImageObject(BaseModel):
     How it was generated: model revision, versions, device, seconds.
     """
     created_at: int
+
+
+class ImageReproduction(BaseModel):
+    """
+    How an image compares with the one that it draws again.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    image_id: str
+    reproduces: str
+    """
+    Id of the original image.
+    """
+    identical: bool | None
+    """
+    Whether all pixels are equal. Null: `reason` says why it is not known.
+    """
+    same_file: bool | None = None
+    """
+    Whether the files are equal, metadata included.
+    """
+    psnr_db: float | None = None
+    """
+    Peak signal-to-noise ratio, in dB. Null if the pixels are equal or the sizes differ.
+    """
+    max_difference: int | None = None
+    """
+    Largest difference of a channel, 0 to 255.
+    """
+    differences: Mapping[str, Difference]
+    """
+    What the receipts say differently: revision, versions, device, dtype, size of the micro-batch.
+    """
+    reason: str | None = None
+    """
+    Why the images could not be compared.
+    """
 
 
 class ImageUrl(BaseModel):
@@ -1129,6 +1180,36 @@ class Redelivered(BaseModel):
     object: Literal["webhook_endpoint.redelivery"] = "webhook_endpoint.redelivery"
     webhook_endpoint_id: str
     events: int
+
+
+class Reproduces(BaseModel):
+    """
+    What a job draws again.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    job_id: str
+    image_ids: Sequence[str]
+    """
+    The original of each image of the job.
+    """
+
+
+class Reproduction(BaseModel):
+    """
+    Whether a job has drawn the same images again.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    identical: bool | None
+    """
+    Whether all images are identical. Null: one could not be compared.
+    """
+    images: Sequence[ImageReproduction]
 
 
 class RequestCounts(BaseModel):
@@ -1755,6 +1836,14 @@ class JobObject(BaseModel):
     The result of moderation, if any check ran.
     """
     retried_from: str | None
+    reproduces: Reproduces | None = None
+    """
+    What the job draws again; absent if nothing.
+    """
+    reproduction: Reproduction | None = None
+    """
+    The comparison with the originals, once the job is completed.
+    """
     api_key_id: str | None = None
     """
     The API key that submitted the job; absent without one.

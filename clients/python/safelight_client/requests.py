@@ -289,6 +289,17 @@ class RedeliverRequest(TypedDict):
     """
 
 
+class ReproduceRequest(TypedDict):
+    """
+    What of a job is drawn again; by default all its images.
+    """
+
+    image: NotRequired[str | None]
+    """
+    Id of one image of the job. Default: all images.
+    """
+
+
 class ResponseRequest(TypedDict):
     """
     A request for an image, as OpenAI's Responses API has it.

@@ -1,4 +1,4 @@
-/** Jobs: submit, wait, follow, list, cancel, retry, delete. */
+/** Jobs: submit, wait, follow, list, cancel, retry, reproduce, delete. */
 
 import type { components } from "./openapi.js";
 import { DownloadDamaged, JobFailed, WaitTimeout } from "./errors.js";
@@ -123,6 +123,11 @@ export class Job {
     return new Jobs(this.#transport).retry(this.id);
   }
 
+  /** Draw the images of the job again; returns the new job, whose `reproduction` compares them. */
+  reproduce(): Promise<Job> {
+    return new Jobs(this.#transport).reproduce(this.id);
+  }
+
   /** Delete the job, which has ended, with its images. */
   delete(): Promise<Deleted> {
     return new Jobs(this.#transport).delete(this.id);
@@ -204,6 +209,13 @@ export class Jobs {
   /** Submit a failed, cancelled or expired job again, with the same seed. A second call returns the same job. */
   async retry(jobId: string): Promise<Job> {
     return this.#job(await this.#transport.request<JobData>("POST", `${pathOf("jobs", jobId)}/retry`));
+  }
+
+  /** Draw the images of a completed job again, or only `image`. The new job's `reproduction` compares them. */
+  async reproduce(jobId: string, image?: string, options: SubmitOptions = {}): Promise<Job> {
+    const body = image === undefined ? {} : { image };
+    const path = `${pathOf("jobs", jobId)}/reproduce`;
+    return this.#job(await this.#transport.submit<JobData>(path, body, options.idempotencyKey));
   }
 
   /** Delete a job that has ended, with its images. Throws Conflict if it has not ended. */

@@ -396,6 +396,11 @@ export interface components {
             finished_at: number | null;
             log: components["schemas"]["AttemptObject"][];
         };
+        /** @description A value of a receipt that differs; null where a receipt does not have it. */
+        Difference: {
+            original: unknown;
+            reproduction: unknown;
+        };
         /** @description An endpoint was deleted. */
         EndpointDeleted: {
             id: string;
@@ -673,6 +678,26 @@ export interface components {
             };
             created_at: number;
         };
+        /** @description How an image compares with the one that it draws again. */
+        ImageReproduction: {
+            image_id: string;
+            /** @description Id of the original image. */
+            reproduces: string;
+            /** @description Whether all pixels are equal. Null: `reason` says why it is not known. */
+            identical: boolean | null;
+            /** @description Whether the files are equal, metadata included. */
+            same_file?: boolean | null;
+            /** @description Peak signal-to-noise ratio, in dB. Null if the pixels are equal or the sizes differ. */
+            psnr_db?: number | null;
+            /** @description Largest difference of a channel, 0 to 255. */
+            max_difference?: number | null;
+            /** @description What the receipts say differently: revision, versions, device, dtype, size of the micro-batch. */
+            differences: {
+                [key: string]: components["schemas"]["Difference"];
+            };
+            /** @description Why the images could not be compared. */
+            reason?: string | null;
+        };
         /** @description Tokens of the image, if a provider generated it. */
         ImageTokens: {
             /** @default 0 */
@@ -867,6 +892,10 @@ export interface components {
             /** @description The result of moderation, if any check ran. */
             moderation?: components["schemas"]["Verdict"] | null;
             retried_from: string | null;
+            /** @description What the job draws again; absent if nothing. */
+            reproduces?: components["schemas"]["Reproduces"] | null;
+            /** @description The comparison with the originals, once the job is completed. */
+            reproduction?: components["schemas"]["Reproduction"] | null;
             /** @description The API key that submitted the job; absent without one. */
             api_key_id?: string | null;
             /** @description Batch that the job belongs to. */
@@ -1181,6 +1210,18 @@ export interface components {
             object: "webhook_endpoint.redelivery";
             webhook_endpoint_id: string;
             events: number;
+        };
+        /** @description What a job draws again. */
+        Reproduces: {
+            job_id: string;
+            /** @description The original of each image of the job. */
+            image_ids: string[];
+        };
+        /** @description Whether a job has drawn the same images again. */
+        Reproduction: {
+            /** @description Whether all images are identical. Null: one could not be compared. */
+            identical: boolean | null;
+            images: components["schemas"]["ImageReproduction"][];
         };
         /** @description The number of lines by status. The last six always add up to `total`. */
         RequestCounts: {
@@ -1721,6 +1762,11 @@ export interface components {
         RedeliverRequest: {
             /** @description Redeliver events since this time, in Unix seconds. */
             since: number;
+        };
+        /** @description What of a job is drawn again; by default all its images. */
+        ReproduceRequest: {
+            /** @description Id of one image of the job. Default: all images. */
+            image?: string | null;
         };
         /** @description A request for an image, as OpenAI's Responses API has it. */
         ResponseRequest: {

@@ -1,4 +1,4 @@
-"""Jobs: submit, wait, follow, list, cancel, retry, delete."""
+"""Jobs: submit, wait, follow, list, cancel, retry, reproduce, delete."""
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -47,6 +47,10 @@ class AsyncJob(AsyncBound, models.JobObject):
     async def retry(self) -> "AsyncJob":
         """Submit the job again, if it failed, was cancelled or expired; returns the new job."""
         return await AsyncJobs(self._transport).retry(self.id)
+
+    async def reproduce(self) -> "AsyncJob":
+        """Draw the images of the job again; returns the new job. See `client.jobs.reproduce`."""
+        return await AsyncJobs(self._transport).reproduce(self.id)
 
     async def delete(self) -> models.Deleted:
         """Delete the job, which has ended, with its images."""
@@ -186,6 +190,16 @@ class AsyncJobs:
     async def retry(self, job_id: str) -> AsyncJob:
         """Submit a failed, cancelled or expired job again, with the same seed. A second call returns the same job."""
         return await self._transport.fetch(AsyncJob, "POST", f"{path_of('jobs', job_id)}/retry")
+
+    async def reproduce(self, job_id: str, *, image: str | None = None, idempotency_key: str | None = None) -> AsyncJob:
+        """Draw the images of a completed job again. Once the new job is completed, its `reproduction` compares them.
+
+        image: id of one image of the job; default: all. idempotency_key: as for `create`. Raises Conflict if the job
+        is not completed or a provider generated it.
+        """
+        parameters = {} if image is None else {"image": image}
+        path = f"{path_of('jobs', job_id)}/reproduce"
+        return self._transport.parse(AsyncJob, await self._transport.submit(path, parameters, idempotency_key, None))
 
     async def delete(self, job_id: str) -> models.Deleted:
         """Delete a job that has ended, with its images. Raises Conflict if it has not ended."""

@@ -1,5 +1,5 @@
 # Made of asynchronous/jobs.py by `python clients/generate.py`: do not edit.
-"""Jobs: submit, wait, follow, list, cancel, retry, delete."""
+"""Jobs: submit, wait, follow, list, cancel, retry, reproduce, delete."""
 
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -48,6 +48,10 @@ class Job(Bound, models.JobObject):
     def retry(self) -> "Job":
         """Submit the job again, if it failed, was cancelled or expired; returns the new job."""
         return Jobs(self._transport).retry(self.id)
+
+    def reproduce(self) -> "Job":
+        """Draw the images of the job again; returns the new job. See `client.jobs.reproduce`."""
+        return Jobs(self._transport).reproduce(self.id)
 
     def delete(self) -> models.Deleted:
         """Delete the job, which has ended, with its images."""
@@ -187,6 +191,16 @@ class Jobs:
     def retry(self, job_id: str) -> Job:
         """Submit a failed, cancelled or expired job again, with the same seed. A second call returns the same job."""
         return self._transport.fetch(Job, "POST", f"{path_of('jobs', job_id)}/retry")
+
+    def reproduce(self, job_id: str, *, image: str | None = None, idempotency_key: str | None = None) -> Job:
+        """Draw the images of a completed job again. Once the new job is completed, its `reproduction` compares them.
+
+        image: id of one image of the job; default: all. idempotency_key: as for `create`. Raises Conflict if the job
+        is not completed or a provider generated it.
+        """
+        parameters = {} if image is None else {"image": image}
+        path = f"{path_of('jobs', job_id)}/reproduce"
+        return self._transport.parse(Job, self._transport.submit(path, parameters, idempotency_key, None))
 
     def delete(self, job_id: str) -> models.Deleted:
         """Delete a job that has ended, with its images. Raises Conflict if it has not ended."""
