@@ -1,7 +1,11 @@
 """An operator sees the queues and workers, pauses a queue, and the audit log says so."""
 
-import httpx
+import json
 
+import httpx
+from typer.testing import CliRunner
+
+from cli.main import app as command_line
 from core.scopes import Scope
 from tests.factories import a_key
 from tests.stack import Stack, body
@@ -35,3 +39,16 @@ def test_an_operator_pauses_and_resumes_a_queue(guarded: Stack) -> None:
         begun = next(event for event in log if event["type"] == "pause.begun")
         assert begun["pause.begun"] == {"id": "local", "data": {"subject": "queue", "state": "draining"}}
         assert not any(event.get("admin.called", {}).get("data", {}).get("path") == "/v1/admin/queues" for event in log)
+
+
+def test_the_command_pauses_and_resumes_a_queue(guarded: Stack) -> None:
+    def admin(*arguments: str) -> str:
+        result = CliRunner().invoke(command_line, ["admin", *arguments], env=guarded.environment)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    assert "is paused" in admin("pause", "queue", "local", "--yes")
+    assert json.loads(admin("queues", "--json").splitlines()[0])["state"] == "paused"
+    assert "STATE" in admin("queues")
+    assert "WORKER" in admin("workers")
+    assert "is resumed" in admin("resume", "queue", "local")
