@@ -7,6 +7,7 @@ from api.estimates import EstimateReader
 from api.jobs.reader import JobReader
 from api.jobs.watcher import JobWatcher
 from api.limits import CallerLimits
+from api.queue_metrics import QueueMetrics
 from api.queue_stats import QueueStats
 from api.refusals import RefusedKeys
 from api.sdk_retries import SyncCalls
@@ -54,6 +55,7 @@ class Context:
     job_keys: JobKeys
     uploads: Uploads
     webui_state: WebuiState
+    queue_metrics: QueueMetrics
 
     @classmethod
     def open(cls, settings: Settings) -> "Context":
@@ -79,6 +81,7 @@ class Context:
             sync_calls=SyncCalls(settings, database, listener, PendingRequests(settings)),
             notifier=AsyncNotifier(Notifier(settings).notify),
             queue_stats=queue_stats,
+            queue_metrics=QueueMetrics(database, catalog),
             estimates=EstimateReader(database, catalog, queue_stats),
             threads=Threads(),
             decoders=Decoders(settings),

@@ -25,6 +25,7 @@ async def metrics(request: Request, context: AppContext) -> Response:
     """The series of this process, in Prometheus' text format."""
     if request.scope["needs_key"]:
         await _authorize(request.headers.get("authorization", ""), context)
+    await context.queue_metrics.refresh()
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 

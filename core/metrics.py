@@ -59,6 +59,14 @@ JOBS_ACCEPTED = _counter(
     "safelight_jobs_accepted", "API and sweep: jobs that were submitted, by `source`: `request` or `batch`.",
     *("model", "source"),
 )  # fmt: skip
+QUEUE_JOBS = _gauge(
+    "safelight_queue_jobs",
+    "API: jobs of a queue, `queued` (up to 100,000) or `in_progress`, from the database. Every API shows the same.",
+    *("queue", "status"),
+)
+QUEUE_AGE_SECONDS = _gauge(
+    "safelight_queue_oldest_seconds", "API: since when the oldest job of a queue waits; 0 if none does.", "queue"
+)
 JOBS_STARTED = _counter("safelight_jobs_started", "Worker: attempts that it began.", "model")
 JOBS_FINISHED = _counter(
     "safelight_jobs_finished",

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
 from core.scopes import Scope
+from core.tables import jobs
 from tests.factories import a_key
 from tests.stack import Stack
 from tests.story.conftest import METRICS_TOKEN
@@ -77,6 +79,18 @@ def test_one_job_is_counted_by_the_api_and_by_the_worker(guarded: Stack) -> None
     assert 0 < busy <= run
     assert job["id"] not in str(api_after) + str(worker_after)
     assert api_after["safelight_event_streams{}"] == 0
+
+
+def test_the_api_shows_how_many_jobs_wait_in_a_queue(guarded: Stack) -> None:
+    headers = {"authorization": f"Bearer {a_key(guarded.database)}"}
+    request = {"prompt": "a cat", "size": "64x64", "model": "elsewhere"}
+    assert guarded.client.post("/v1/jobs", json=request, headers=headers).status_code == 202
+    waiting = sa.select(sa.func.count()).where(jobs.c.queue == "nobody", jobs.c.status == "queued")
+    depth = int(guarded.database.execute(waiting)[0][0])
+
+    until(lambda: api_samples(guarded)['safelight_queue_jobs{queue="nobody",status="queued"}'] == depth)
+
+    assert api_samples(guarded)['safelight_queue_oldest_seconds{queue="nobody"}'] > 0
 
 
 @pytest.mark.parametrize("header", ["", "Bearer wrong-token-of-metrics", f"Basic {METRICS_TOKEN}", "Bearer sl_wrong"])

@@ -1,0 +1,53 @@
+"""The depth of the queues as metrics. A scrape asks the database, at most every few seconds."""
+
+import asyncio
+import logging
+import time
+
+from core import queue_reports
+from core.catalog import Catalog
+from core.db import DATABASE_ERROR, AsyncDatabase
+from core.errors import first_line
+from core.metrics import QUEUE_AGE_SECONDS, QUEUE_JOBS
+
+log = logging.getLogger(__name__)
+
+MAX_AGE_SECONDS = 5.0
+"""How long the values are shown before they are read again."""
+
+TIMEOUT_SECONDS = 5.0
+"""Half of the time that Prometheus gives a scrape."""
+
+
+class QueueMetrics:
+    """Sets the gauges of the queues of the catalogue."""
+
+    def __init__(self, database: AsyncDatabase, catalog: Catalog) -> None:
+        self._database = database
+        self._queues = sorted({model.queue for model in catalog.models})
+        self._read_at: float | None = None
+        self._lock = asyncio.Lock()
+
+    async def refresh(self) -> None:
+        """Read the queues if the values are old. Without an answer of the database, there are no values."""
+        async with self._lock:
+            if self._read_at is not None and time.monotonic() - self._read_at < MAX_AGE_SECONDS:
+                return
+            try:
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    await self._read()
+            except (DATABASE_ERROR, TimeoutError) as error:
+                log.warning("no metrics of the queues: %s", first_line(error))
+                QUEUE_JOBS.clear()
+                QUEUE_AGE_SECONDS.clear()
+            self._read_at = time.monotonic()
+
+    async def _read(self) -> None:
+        reports = {row.queue: row for row in await self._database.execute(queue_reports.list_queues())}
+        for queue in self._queues:
+            report = reports.get(queue)
+            oldest_at = None if report is None else report.oldest_at
+            age = 0.0 if report is None or oldest_at is None else (report.now - oldest_at).total_seconds()
+            QUEUE_JOBS.labels(queue, "queued").set(0 if report is None else report.depth)
+            QUEUE_JOBS.labels(queue, "in_progress").set(0 if report is None else report.in_progress)
+            QUEUE_AGE_SECONDS.labels(queue).set(max(0.0, age))
