@@ -25,6 +25,10 @@ def _schema(name: str, model: Model) -> Schema:
             schema |= {"minimum": limit.min, "maximum": limit.max, "default": limit.default}
         case Choices() as limit:
             schema |= {"enum": list(limit.values), "default": limit.default}
+    if name == "loras":
+        items = schema["items"]
+        names = {**items["properties"]["name"], "enum": [lora.name for lora in model.loras]}
+        schema["items"] = {**items, "properties": {**items["properties"], "name": names}}
     if name == "strength":
         schema["default"] = model.strength
     return schema
@@ -47,4 +51,6 @@ def _inline(schema: Schema, definitions: Mapping[str, Schema]) -> Schema:
     schema = {name: value for name, value in schema.items() if name != "title" and (name, value) != ("default", None)}
     if "properties" in schema:
         schema["properties"] = {name: _inline(inner, definitions) for name, inner in schema["properties"].items()}
+    if "items" in schema:
+        schema["items"] = _inline(schema["items"], definitions)
     return schema

@@ -15,6 +15,7 @@ from api.queue_stats import Queue
 from api.responses import ERROR, answer
 from core.catalog import Guidance, Model, Steps
 from core.errors import ModelNotFound, NotFound
+from core.loras import LoraSpec
 from core.responses.job import is_none
 from core.scopes import Scope
 from core.sizes import FreeSizes
@@ -42,6 +43,7 @@ class ModelObject(BaseModel):
     qualities: list[str] = Field(description="Values of `quality` beside `auto`.")
     styles: list[str] = Field(description="Values of `style`.")
     choices: dict[str, list[str]] = Field(description="Values of other parameters that are chosen from a list.")
+    loras: list[LoraSpec] = Field(description="LoRAs that `loras` may name: name, default weight, trigger words.")
     strength: float = Field(description="Default `strength` of an edit.")
     max_images: int
     max_prompt_chars: int
@@ -114,6 +116,7 @@ def _model_object(name: str, model: Model, queues: Mapping[str, Queue]) -> Model
         qualities=list(model.qualities or model.quality_steps),
         styles=list(model.styles),
         choices={name: list(values) for name, values in model.choices.items()},
+        loras=list(model.loras),
         strength=model.strength,
         max_images=model.max_images,
         max_prompt_chars=model.max_prompt_chars,

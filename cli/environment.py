@@ -12,6 +12,7 @@ from cli.errors import CommandError
 from core.catalog import Catalog, CatalogError, Model, load_catalog
 from core.settings import Settings
 from core.settings.environment import SettingsError, read
+from core.weights import count_numbers
 
 ROOT = Path(__file__).parent.parent
 """Where our packages are. Servers run there, so that a folder `api` in the user's directory is never imported."""
@@ -53,6 +54,9 @@ def has_torch() -> bool:
 def explain_missing_files(model: Model, settings: Settings) -> str | None:
     """Which files of a model are missing and what to do; None if all are there or the model comes from a hub."""
     folder = settings.models_dir / model.source
+    for lora in model.loras:
+        if not count_numbers(path := settings.models_dir / lora.file):
+            return f"The LoRA {lora.name!r} of {model.id} is no readable safetensors file: {path}."
     if model.generator != "diffusers_local" or (folder / "model_index.json").is_file():
         return None
     if model.source.count("/") == 1 and not model.source.startswith((".", "/")) and not folder.exists():

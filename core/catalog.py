@@ -27,6 +27,7 @@ from pydantic import (
 
 from core.errors import ModelNotFound
 from core.generators import GENERATORS, GeneratorSpec
+from core.loras import LoraSpec, check_unique
 from core.parameters import Operation, Quality, SizeText, Style, rules, unsupported_by
 from core.settings import Settings
 from core.sizes import FreeSizes
@@ -128,6 +129,12 @@ class Model(BaseModel):
     choices: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="Values of other parameters that are chosen from a list, by parameter name."
     )
+    loras: Annotated[tuple[LoraSpec, ...], AfterValidator(check_unique)] = Field(
+        (),
+        description="LoRAs that requests may name: `[{ name = 'pixel', file = 'pixel.safetensors', weight = 1.0, "
+        "trigger = 'pixel art' }]`. `file` is relative to models_dir; `weight` is for requests without one, and "
+        "`trigger` tells users which words it was trained with. Only for `diffusers_local`.",
+    )
     words: str = Field(
         "",
         description="Of a model with a closed vocabulary: the file of the words that it knows, relative to models_dir. "
@@ -172,6 +179,8 @@ class Model(BaseModel):
             raise ValueError(f"microbatch_size must be 1 for {self.generator}, because each job is a separate call")
         if self.is_remote and self.free_sizes is not None:
             raise ValueError(f"free_sizes are not available for {self.generator}")
+        if self.loras and "loras" in unsupported_by(self.generator):
+            raise ValueError(f"loras are not available for {self.generator}")
         if self.qualities and not self.is_remote:
             raise ValueError(f"qualities are not available for {self.generator}: use quality_steps")
         if self.quality_steps and self.is_remote:
@@ -225,6 +234,8 @@ class Model(BaseModel):
         Cached, as every request asks for it several times: half of the time of checking a line was spent here.
         """
         unlisted = {name for name, rule in rules().items() if rule.from_catalog and self.limit(name) is None}
+        if not self.loras:
+            unlisted.add("loras")
         return self.spec.lacks | unsupported_by(self.generator) | unlisted
 
     @cached_property

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, Self, get_args
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, MaxLen
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from core.images.postprocess import Postprocess
+from core.loras import MAX_LORAS, Lora
 from core.text import Text
 
 Operation = Literal["generation", "edit", "variation"]
@@ -78,6 +79,9 @@ class Parameters(BaseModel):
     )
     scheduler: Annotated[str | None, Rule(generators=frozenset({"diffusers_local"}), from_catalog=True)] = Field(
         None, description="Sampler, such as `euler_a`, one of the model's `choices`. Default: the model's own."
+    )
+    loras: Annotated[list[Lora] | None, MaxLen(MAX_LORAS), Rule(generators=frozenset({"diffusers_local"}))] = Field(
+        None, description=f"Up to {MAX_LORAS} of the model's `loras`, each with a weight. Default: none."
     )
     seed: Annotated[int | None, Ge(0), Le(SEEDS - 1), Rule(microbatch=None)] = Field(
         None, description="Seed of the first image; image i has seed + i. Default: random."

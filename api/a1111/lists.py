@@ -65,6 +65,15 @@ class UpscalerItem(BaseModel):
     scale: float = 4.0
 
 
+class LoraItem(BaseModel):
+    """A LoRA of a model."""
+
+    name: str
+    alias: str
+    path: str
+    metadata: dict[str, str]
+
+
 class StyleItem(BaseModel):
     """A style of a model."""
 
@@ -110,6 +119,17 @@ async def schedulers(context: AppContext, _project: Project) -> Response:
     """List the schedules of noise levels that any sampler has."""
     labels = [AUTOMATIC, *(label_of(name).schedule for name in _schedulers(context))]
     return _answer(SchedulerItem(name=label.lower(), label=label) for label in dict.fromkeys(labels))
+
+
+@router.get("/loras", summary="List LoRAs", response_model=list[LoraItem], responses=ERRORS)
+@requires(Scope.READ)
+async def loras(context: AppContext, _project: Project) -> Response:
+    """List the LoRAs that any model has: `<lora:name:weight>` in a prompt names them."""
+    specs = {lora.name: lora for model in context.catalog.models for lora in model.loras}
+    return _answer(
+        LoraItem(name=name, alias=name, path=name, metadata={"trigger": spec.trigger} if spec.trigger else {})
+        for name, spec in specs.items()
+    )
 
 
 @router.get("/upscalers", summary="List upscalers", response_model=list[UpscalerItem], responses=ERRORS)
@@ -163,7 +183,6 @@ async def no_items(_project: Project) -> Response:
 
 
 EMPTY_LISTS = (
-    "loras",
     "sd-vae",
     "sd-modules",
     "hypernetworks",

@@ -15,6 +15,7 @@ from core.ids import new_id
 from core.images.postprocess import check_side, output_size
 from core.job_warnings import JobWarning
 from core.jobs import NewJob
+from core.loras import resolve_loras
 from core.parameters import REFERENCE_ROLES, SEEDS, Operation, ResolvedParameters, dimensions_of, rules
 from core.priorities import among_projects, within_project
 from core.processing_cost import processing_seconds
@@ -114,6 +115,7 @@ def resolve(request: JobRequest, model: Model) -> ResolvedParameters:
                 values[name] = _choice_of(limit, name, value, model)
             case None:
                 values[name] = value
+    values["loras"] = resolve_loras(request.loras or (), model.loras, model.id)
     if values["seed"] is None:
         values["seed"] = random_seed(model)
     if request.operation == "edit" and values["strength"] is None:

@@ -5,6 +5,7 @@ The webui's clients send all its settings whatever model answers. A size is deli
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from core.errors import InvalidParameter, ModelNotFound
 from core.images.postprocess import MAX_SIDE_PX
 from core.images.resizing import Preparation, ResizeMode
 from core.job_warnings import JobWarning
+from core.loras import MAX_LORAS, MAX_WEIGHT
 from core.parameters import SEEDS, dimensions_of
 from core.requests.adaptation import nearest_size_of
 from core.requests.fields import ImageSource
@@ -38,6 +40,7 @@ FORMATS = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
 
 _RESIZE_MODES: tuple[ResizeMode, ...] = ("stretch", "crop", "fill", "stretch")
 _NETWORK = re.compile(r"<(?:lora|lyco|hypernet):[^<>]{1,200}>", re.IGNORECASE)
+_LORA = re.compile(r"<lora:([^<>:]{1,64})(?::(-?[0-9.]{1,10}))?[^<>]{0,100}>", re.IGNORECASE)
 _WEIGHT = re.compile(r"\(([^()]+):[0-9.]{1,10}\)")
 _USED_SETTINGS = frozenset({"sd_model_checkpoint", "samples_format", "jpeg_quality", "live_previews_enable"})
 
@@ -154,9 +157,14 @@ def _prompts(request: WebuiRequest, model: Model) -> Iterator[Change]:
         text = getattr(request, name)
         if (not text and name == "negative_prompt") or text is None:
             continue
+        if name == "prompt" and (loras := _loras(text, model)):
+            yield {"loras": loras}, None
+            text = _LORA.sub(lambda match: "" if match[1] in {lora["name"] for lora in loras} else match[0], text)
         plain = _NETWORK.sub("", text)
         if plain != text:
-            yield {}, _warning(name, f"{name}: <lora:…> and the like are removed: there are no extra networks.")
+            available = f"{model.id} has {', '.join(lora.name for lora in model.loras)}" if model.loras else ""
+            reason = available or "there are no extra networks"
+            yield {}, _warning(name, f"{name}: <lora:…> and the like are removed: {reason}.")
         weighted, plain = plain, _WEIGHT.sub(r"\1", plain)
         if plain != weighted:
             yield {}, _warning(name, f"{name}: the weights of (…:1.2) are removed: the model has none.")
@@ -172,6 +180,17 @@ def _count(request: WebuiRequest, model: Model) -> Iterator[Change]:
         message = f"batch_size x n_iter is {count}; {model.id} generates at most {model.max_images} images a call."
         yield {}, _warning("batch_size", message)
     yield {"n": min(count, model.max_images)}, None
+
+
+def _loras(text: str, model: Model) -> list[Values]:
+    """The LoRAs of `<lora:name:weight>` that the model has, each once, with weights within the bounds."""
+    weights: dict[str, float] = {}
+    names = {lora.name for lora in model.loras}
+    for name, number in _LORA.findall(text):
+        with suppress(ValueError):  # such as 1.2.3
+            if name in names and name not in weights:
+                weights[name] = min(max(float(number or 1), -MAX_WEIGHT), MAX_WEIGHT)
+    return [{"name": name, "weight": weight} for name, weight in list(weights.items())[:MAX_LORAS]]
 
 
 def _seed(request: WebuiRequest, model: Model) -> Iterator[Change]:

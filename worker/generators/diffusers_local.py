@@ -23,6 +23,7 @@ from core.settings import Settings
 from worker.generators import memory
 from worker.generators.denoiser import denoisers, report_steps
 from worker.generators.device_errors import is_device_failure, is_out_of_memory
+from worker.generators.loras import Loras
 from worker.generators.operations import Operations
 from worker.generators.parameters import call_arguments, call_options, requested_steps
 from worker.generators.previews import callbacks
@@ -54,6 +55,7 @@ class DiffusersGenerator:
         self._settings = settings
         self._pipe: Any = None
         self._operations: Operations | None = None
+        self._loras: Loras | None = None
         self._receipt: dict[str, str] = {}
         self._words = Words.load(settings.models_dir / model.words) if model.words else None
         self._threads = settings.torch_threads
@@ -64,7 +66,7 @@ class DiffusersGenerator:
 
     def unload(self) -> None:
         """Free the memory of the weights; see `core.generation.Generator`."""
-        self._operations = self._pipe = None
+        self._operations = self._loras = self._pipe = None
         memory.free(_device(self._settings.device))
 
     def memory(self) -> Memory:
@@ -91,6 +93,7 @@ class DiffusersGenerator:
             raise ModelUnavailable(f"Model {self._model.id}: {name} has no denoiser whose steps could be counted.")
         call_options(self._model, self._pipe)
         operations = Operations(self._model, self._pipe)
+        self._loras = Loras(self._model, self._pipe, self._settings.models_dir) if self._model.loras else None
         self._threads = self._threads or _threads(self._pipe)
         if isinstance(self._pipe, UnclipPipeline):
             # If the catalogue sets `dtype`, the operator wants the arithmetic in this type.
@@ -122,6 +125,8 @@ class DiffusersGenerator:
         # Set for each call: OpenMP stores the number per calling thread.
         torch.set_num_threads(self._threads)
         try:
+            if self._loras is not None:
+                self._loras.use(requests[0].parameters.loras or ())
             steps = requested_steps(pipe, arguments)
             with torch.inference_mode(), report_steps(pipe, reporter, steps), DecoderWatch(pipe) as watch:
                 return checked_images(pipe(**arguments), requests, watch)

@@ -950,6 +950,54 @@ class LimitObject(BaseModel):
     """
 
 
+class Lora(BaseModel):
+    """
+    A LoRA of the model, and how strongly it acts. `name:weight` is read too, for forms and the command line.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    name: str
+    """
+    One of the model's.
+    """
+    weight: float | None = None
+    """
+    0 changes nothing. Default: the catalogue's weight of the LoRA.
+    """
+
+
+class LoraItem(BaseModel):
+    """
+    A LoRA of a model.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    name: str
+    alias: str
+    path: str
+    metadata: Mapping[str, str]
+
+
+class LoraSpec(BaseModel):
+    """
+    A LoRA of a model in the catalogue.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    name: str
+    weight: float = 1.0
+    trigger: str = ""
+    """
+    Words of a prompt with which the LoRA was trained.
+    """
+
+
 class ModelItem(BaseModel):
     """
     A model of the catalogue.
@@ -1757,6 +1805,10 @@ class JobObject(BaseModel):
     """
     Sampler, such as `euler_a`, one of the model's `choices`. Default: the model's own.
     """
+    loras: Sequence[Lora] | None = None
+    """
+    Up to 8 of the model's `loras`, each with a weight. Default: none.
+    """
     seed: int
     quality: Literal["auto", "low", "medium", "high", "xhigh", "max"] | str = "auto"
     """
@@ -1925,6 +1977,10 @@ class ModelObject(BaseModel):
     choices: Mapping[str, Sequence[str]]
     """
     Values of other parameters that are chosen from a list.
+    """
+    loras: Sequence[LoraSpec]
+    """
+    LoRAs that `loras` may name: name, default weight, trigger words.
     """
     strength: float
     """

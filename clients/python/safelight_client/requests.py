@@ -236,6 +236,21 @@ class JobWebhook(TypedDict):
     """
 
 
+class Lora(TypedDict):
+    """
+    A LoRA of the model, and how strongly it acts. `name:weight` is read too, for forms and the command line.
+    """
+
+    name: str
+    """
+    One of the model's.
+    """
+    weight: NotRequired[float | None]
+    """
+    0 changes nothing. Default: the catalogue's weight of the LoRA.
+    """
+
+
 class OutputExpiresAfter(TypedDict):
     """
     When the output files of a batch are deleted.
@@ -337,7 +352,7 @@ class ResponseRequest(TypedDict):
     """
     tools: NotRequired[Sequence[Mapping[str, Any]]]
     """
-    One tool `image_generation`: action, background, guidance_scale, input_fidelity, input_image_mask, model, moderation, moderation_level, n, negative_prompt, output_compression, output_format, output_size, partial_images, postprocess, priority, quality, scheduler, seed, size, steps, strength, style, type. Other tools are not called.
+    One tool `image_generation`: action, background, guidance_scale, input_fidelity, input_image_mask, loras, model, moderation, moderation_level, n, negative_prompt, output_compression, output_format, output_size, partial_images, postprocess, priority, quality, scheduler, seed, size, steps, strength, style, type. Other tools are not called.
     """
     tool_choice: NotRequired[str | Mapping[str, Any]]
     """
@@ -617,6 +632,10 @@ class BatchRequest(TypedDict):
     """
     Sampler, such as `euler_a`, one of the model's `choices`. Default: the model's own.
     """
+    loras: NotRequired[Sequence[Lora] | None]
+    """
+    Up to 8 of the model's `loras`, each with a weight. Default: none.
+    """
     seed: NotRequired[int | None]
     """
     Seed of the first image; image i has seed + i. Default: random.
@@ -749,6 +768,10 @@ class JobRequest(TypedDict):
     scheduler: NotRequired[str | None]
     """
     Sampler, such as `euler_a`, one of the model's `choices`. Default: the model's own.
+    """
+    loras: NotRequired[Sequence[Lora] | None]
+    """
+    Up to 8 of the model's `loras`, each with a weight. Default: none.
     """
     seed: NotRequired[int | None]
     """

@@ -835,6 +835,8 @@ export interface components {
             guidance_scale: number;
             /** @description Sampler, such as `euler_a`, one of the model's `choices`. Default: the model's own. */
             scheduler?: string | null;
+            /** @description Up to 8 of the model's `loras`, each with a weight. Default: none. */
+            loras?: components["schemas"]["Lora"][] | null;
             seed: number;
             /**
              * @description Effort for an image: one of the model's `qualities`. It may stand for a number of `steps`.
@@ -951,6 +953,33 @@ export interface components {
                 [key: string]: number;
             };
         };
+        /** @description A LoRA of the model, and how strongly it acts. `name:weight` is read too, for forms and the command line. */
+        Lora: {
+            /** @description One of the model's. */
+            name: string;
+            /** @description 0 changes nothing. Default: the catalogue's weight of the LoRA. */
+            weight?: number | null;
+        };
+        /** @description A LoRA of a model. */
+        LoraItem: {
+            name: string;
+            alias: string;
+            path: string;
+            metadata: {
+                [key: string]: string;
+            };
+        };
+        /** @description A LoRA of a model in the catalogue. */
+        LoraSpec: {
+            name: string;
+            /** @default 1 */
+            weight: number;
+            /**
+             * @description Words of a prompt with which the LoRA was trained.
+             * @default
+             */
+            trigger: string;
+        };
         /** @description A model of the catalogue. */
         ModelItem: {
             title: string;
@@ -1000,6 +1029,8 @@ export interface components {
             choices: {
                 [key: string]: string[];
             };
+            /** @description LoRAs that `loras` may name: name, default weight, trigger words. */
+            loras: components["schemas"]["LoraSpec"][];
             /** @description Default `strength` of an edit. */
             strength: number;
             max_images: number;
@@ -1468,6 +1499,8 @@ export interface components {
             guidance_scale?: number | null;
             /** @description Sampler, such as `euler_a`, one of the model's `choices`. Default: the model's own. */
             scheduler?: string | null;
+            /** @description Up to 8 of the model's `loras`, each with a weight. Default: none. */
+            loras?: components["schemas"]["Lora"][] | null;
             /** @description Seed of the first image; image i has seed + i. Default: random. */
             seed?: number | null;
             /**
@@ -1666,6 +1699,8 @@ export interface components {
             guidance_scale?: number | null;
             /** @description Sampler, such as `euler_a`, one of the model's `choices`. Default: the model's own. */
             scheduler?: string | null;
+            /** @description Up to 8 of the model's `loras`, each with a weight. Default: none. */
+            loras?: components["schemas"]["Lora"][] | null;
             /** @description Seed of the first image; image i has seed + i. Default: random. */
             seed?: number | null;
             /**
@@ -1796,7 +1831,7 @@ export interface components {
             model?: string | null;
             /** @description The prompt; or messages with `input_text` and `input_image`, and earlier items of the conversation. The prompt is the text of the user's last turn. */
             input?: string | Record<string, never>[];
-            /** @description One tool `image_generation`: action, background, guidance_scale, input_fidelity, input_image_mask, model, moderation, moderation_level, n, negative_prompt, output_compression, output_format, output_size, partial_images, postprocess, priority, quality, scheduler, seed, size, steps, strength, style, type. Other tools are not called. */
+            /** @description One tool `image_generation`: action, background, guidance_scale, input_fidelity, input_image_mask, loras, model, moderation, moderation_level, n, negative_prompt, output_compression, output_format, output_size, partial_images, postprocess, priority, quality, scheduler, seed, size, steps, strength, style, type. Other tools are not called. */
             tools?: {
                 [key: string]: unknown;
             }[];

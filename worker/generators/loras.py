@@ -1,0 +1,87 @@
+"""The LoRAs of a pipeline: loaded when a request names them, switched off for requests without.
+
+The layers of a LoRA are inside the networks, which all pipelines of a model share. While they are switched off, a
+network computes what it computed before the first was loaded, to the byte.
+"""
+
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+
+from core.catalog import Model
+from core.errors import first_line
+from core.generation_errors import GenerationError, ModelUnavailable
+from core.loras import MAX_LORAS, Lora
+from worker.generators.device_errors import is_device_failure, is_out_of_memory
+
+
+class Loras:
+    """The LoRAs of one model, of which the last used stay loaded."""
+
+    def __init__(self, model: Model, pipe: Any, models_dir: Path) -> None:
+        """Raises ModelUnavailable if the catalogue lists LoRAs for a pipeline that takes none."""
+        self._model = model
+        self._pipe = pipe
+        self._paths = {spec.name: models_dir / spec.file for spec in model.loras}
+        # The libraries build names of layers from those of adapters, so these must have no dots.
+        self._adapters = {spec.name: f"lora_{number}" for number, spec in enumerate(model.loras)}
+        self._loaded: list[str] = []  # the last used comes last
+        if model.loras and not hasattr(pipe, "load_lora_weights"):
+            raise ModelUnavailable(f"Model {model.id}: {type(pipe).__name__} takes no LoRA; remove its `loras`.")
+
+    def use(self, loras: Sequence[Lora]) -> None:
+        """Apply these LoRAs, and no others, to the next calls. Raises GenerationError for one that does not fit."""
+        active = [lora for lora in loras if lora.weight != 0]
+        if not active:
+            self._enable(False)
+            return
+        names = [lora.name for lora in active]
+        for name in names:
+            if name in self._loaded:
+                self._loaded.remove(name)
+            else:
+                self._load(name, names)
+            self._loaded.append(name)
+        self._enable(True)
+        adapters = [self._adapters[name] for name in names]
+        self._pipe.set_adapters(adapters, [1.0 if lora.weight is None else lora.weight for lora in active])
+
+    def _load(self, name: str, needed: Sequence[str]) -> None:
+        """Load a LoRA. Before it, the one that was not used for the longest time leaves, if there are too many."""
+        if name not in self._paths:
+            raise GenerationError(f"Model {self._model.id} has no LoRA {name!r} any more.")
+        if len(self._loaded) >= MAX_LORAS:
+            oldest = next(loaded for loaded in self._loaded if loaded not in needed)
+            self._loaded.remove(oldest)
+            self._pipe.delete_adapters(self._adapters[oldest])
+        path, adapter = self._paths[name], self._adapters[name]
+        if not path.is_file():  # else the libraries would look for it on the hub
+            raise GenerationError(f"The LoRA {name!r} of model {self._model.id} is missing: there is no {path.name}.")
+        reason = "none of its weights belongs to a network of the model"
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are what is wanted
+                self._pipe.load_lora_weights(path.parent, weight_name=path.name, adapter_name=adapter)
+            if any(adapter in adapters for adapters in self._pipe.get_list_adapters().values()):
+                return
+        except Exception as error:  # a broken file can make the libraries raise anything
+            if is_out_of_memory(error) or is_device_failure(error):
+                raise
+            reason = first_line(error)
+        finally:
+            self._enable(False)
+        with suppress(Exception):  # a part of it may be in the networks
+            self._pipe.delete_adapters(adapter)
+        raise GenerationError(f"The LoRA {name!r} does not fit model {self._model.id}: {reason}")
+
+    def _enable(self, is_enabled: bool) -> None:
+        for network in self._pipe.components.values():
+            if isinstance(network, torch.nn.Module):
+                for layer in network.modules():
+                    if isinstance(layer, BaseTunerLayer):
+                        layer.enable_adapters(is_enabled)
