@@ -82,7 +82,7 @@ def test_loras_change_the_image_by_their_weights_and_leave_no_trace(tiny: Path, 
         assert image() == plain
     for name in NAMES:
         image(**{name: 1})
-    assert len(generator._loras._loaded) == 8
+    assert len(generator._loras._resident) == 8
     assert image(pixel=1) == changed[0]
     assert image(**{"pixel": 1, "oil v1.5": 1}) == changed[3]
     assert image() == plain

@@ -30,7 +30,7 @@ class Loras:
         self._paths = {spec.name: models_dir / spec.file for spec in model.loras}
         # The libraries build names of layers from those of adapters, so these must have no dots.
         self._adapters = {spec.name: f"lora_{number}" for number, spec in enumerate(model.loras)}
-        self._loaded: list[str] = []  # the last used comes last
+        self._resident: list[str] = []  # the last used comes last
         if model.loras and not hasattr(pipe, "load_lora_weights"):
             raise ModelUnavailable(f"Model {model.id}: {type(pipe).__name__} takes no LoRA; remove its `loras`.")
 
@@ -42,22 +42,22 @@ class Loras:
             return
         names = [lora.name for lora in active]
         for name in names:
-            if name in self._loaded:
-                self._loaded.remove(name)
+            if name in self._resident:
+                self._resident.remove(name)
             else:
                 self._load(name, names)
-            self._loaded.append(name)
+            self._resident.append(name)
         self._enable(True)
         adapters = [self._adapters[name] for name in names]
         self._pipe.set_adapters(adapters, [1.0 if lora.weight is None else lora.weight for lora in active])
 
-    def _load(self, name: str, needed: Sequence[str]) -> None:
+    def _load(self, name: str, request_names: Sequence[str]) -> None:
         """Load a LoRA. Before it, the one that was not used for the longest time leaves, if there are too many."""
         if name not in self._paths:
             raise GenerationError(f"Model {self._model.id} has no LoRA {name!r} any more.")
-        if len(self._loaded) >= MAX_LORAS:
-            oldest = next(loaded for loaded in self._loaded if loaded not in needed)
-            self._loaded.remove(oldest)
+        if len(self._resident) >= MAX_LORAS:
+            oldest = next(other for other in self._resident if other not in request_names)
+            self._resident.remove(oldest)
             self._pipe.delete_adapters(self._adapters[oldest])
         path, adapter = self._paths[name], self._adapters[name]
         if not path.is_file():  # else the libraries would look for it on the hub
