@@ -124,7 +124,9 @@ def _flatten(
         elif schema.get("type") == "object":
             yield rf"^{name}\[[^\[\]]{{1,64}}\]$", schema["additionalProperties"]
         elif schema.get("type") == "array":
-            yield f"{name}[]", {"type": "array", "items": schema["items"]}
+            # An object in a list is one text in a form, such as `name:weight`: its type reads both.
+            items = {"type": "string"} if "$ref" in schema["items"] else schema["items"]
+            yield f"{name}[]", {"type": "array", "items": items}
         else:
             yield name, {key: value for key, value in {**schema, **attributes}.items() if key != "title"}
 
