@@ -329,7 +329,8 @@ def _reproduction(row: JobRow) -> Reproduction | None:
     if row.reproduces is None or not images:
         return None
     verdicts = {image.identical for image in images}
-    return Reproduction(identical=None if None in verdicts else verdicts == {True}, images=images)
+    is_complete = len(images) == len(row.images) and None not in verdicts
+    return Reproduction(identical=verdicts == {True} if is_complete else None, images=images)
 
 
 def job_urls(job_id: str, base_url: str) -> JobUrls:
