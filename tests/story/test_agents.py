@@ -60,7 +60,7 @@ def test_the_arguments_are_the_parameters_that_some_model_supports(safelight: St
     generate, edit, vary = (tools[f"{name}_image"].input_schema for name in ("generate", "edit", "vary"))
 
     parameters = {name for name in rules() if name in generate["properties"]}
-    unsupported = {"scheduler", "background", "moderation_level", "input_fidelity"}
+    unsupported = {"scheduler", "loras", "background", "moderation_level", "input_fidelity"}
     assert parameters == rules().keys() - unsupported - {"strength", "partial_images"}
     assert generate["required"] == ["prompt"]
     assert set(edit["required"]) == {"prompt", "image"}
