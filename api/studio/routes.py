@@ -46,16 +46,12 @@ class SignIn(BaseModel):
 
 
 class SessionObject(BaseModel):
-    """Who uses the studio. needs_key: whether requests need a key; project_id: null before signing in.
-
-    can_reproduce: whether this version has the call that makes a job again and compares the result.
-    """
+    """Who uses the studio. needs_key: whether requests need a key; project_id: null before signing in."""
 
     needs_key: bool
     project_id: str | None = None
     key_id: str | None = None
     scopes: list[str] = []
-    can_reproduce: bool = False
 
 
 @router.get("/")
@@ -77,7 +73,7 @@ async def page(request: Request, context: AppContext) -> Response:
 async def show(request: Request, context: AppContext) -> Response:
     """Who uses the studio."""
     if not request.scope["needs_key"]:
-        return answer(_session_of(request, KEYLESS_CALLER, needs_key=False))
+        return answer(_session_of(KEYLESS_CALLER, needs_key=False))
     key_hash = session.session_key_hash(request, context.settings)
     if key_hash is None:
         return answer(SessionObject(needs_key=True))
@@ -85,7 +81,7 @@ async def show(request: Request, context: AppContext) -> Response:
         entry = await context.callers.identify_hash(key_hash)
     except Unauthorized:
         return answer(SessionObject(needs_key=True))
-    return answer(_session_of(request, entry.caller, needs_key=True))
+    return answer(_session_of(entry.caller, needs_key=True))
 
 
 async def sign_in_body(request: Request) -> bytes:
@@ -106,7 +102,7 @@ async def sign_in(request: Request, context: AppContext, body: Annotated[bytes, 
         attempts.count(_address(request))
         context.refused_keys.count(f"Bearer {key}")
         raise Unauthorized("This API key is not valid: it is mistyped, was revoked, or has expired.") from None
-    response = answer(_session_of(request, entry.caller, needs_key=request.scope["needs_key"]))
+    response = answer(_session_of(entry.caller, needs_key=request.scope["needs_key"]))
     _set_cookie(request, response, session.create(context.settings, keys.hash_key(key)))
     return response
 
@@ -135,13 +131,12 @@ async def file(request: Request, version: str, path: str) -> Response:
     return Response(content, media_type=asset.media_type, headers=headers)
 
 
-def _session_of(request: Request, caller: Caller, *, needs_key: bool) -> SessionObject:
+def _session_of(caller: Caller, *, needs_key: bool) -> SessionObject:
     return SessionObject(
         needs_key=needs_key,
         project_id=caller.project_id,
         key_id=caller.key_id,
         scopes=sorted(caller.scopes),
-        can_reproduce="/v1/jobs/{job_id}/reproduce" in request.app.openapi()["paths"],
     )
 
 

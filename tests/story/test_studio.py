@@ -65,7 +65,7 @@ def test_a_key_signs_in_and_its_cookie_works_for_the_own_page_only(guarded: Stac
     session = body(visitor.get("/studio/session"))
     job = visitor.post("/v1/jobs", json={"prompt": "a cat", "size": "64x64"})
 
-    assert before == {"needs_key": True, "project_id": None, "key_id": None, "scopes": [], "can_reproduce": False}
+    assert before == {"needs_key": True, "project_id": None, "key_id": None, "scopes": []}
     assert answer.status_code == 200
     assert key not in cookie
     assert all(part in cookie for part in ("HttpOnly", "SameSite=strict", "Path=/"))

@@ -6,8 +6,6 @@ import { cancel, isFinal, reproduce, retry, secondsLeft, submit, useJobEntry } f
 import { loadModel } from "../models.js";
 import { similar, upscaled, useJob } from "../requests.js";
 import { go, link } from "../router.js";
-import { session } from "../session.js";
-import { useStore } from "../store.js";
 import { formatDuration, t } from "../text.js";
 import { Icon } from "./icons.js";
 import { problemOf } from "./problem.js";
@@ -86,7 +84,6 @@ function words(job, progress) {
 /** What can be done with a job. image: one of its images, by default the first. onNew(job): after a new job. */
 export function Actions({ job, image = job.images[0], labelled = false, onNew, children }) {
   const [model, setModel] = useState(null);
-  const { can_reproduce } = useStore(session);
   useEffect(() => {
     loadModel(job.model).then(setModel, () => setModel(null));
   }, [job.model]);
@@ -115,7 +112,7 @@ export function Actions({ job, image = job.images[0], labelled = false, onNew, c
     ${isDone && model?.parameters.postprocess && job.operation === "generation" && button("upscale", t("job.upscale"), make(() => submit(upscaled(job, image))))}
     ${button("use", t("job.use"), use(null))}
     ${isDone && labelled && button("dice", t("job.useSeed"), use(image.seed))}
-    ${isDone && labelled && can_reproduce && button("reproduce", t("job.reproduce"), make(() => reproduce(job.id)))}
+    ${isDone && labelled && button("reproduce", t("job.reproduce"), make(() => reproduce(job.id)))}
     ${children}
   </div>`;
 }
