@@ -101,15 +101,7 @@ def list_jobs(
         project_id, descending, after, batch_id, model, metadata, created_after, created_before
     )
     order = position.desc() if descending else position
-    if len(statuses) > 1 and batch_id is None:
-        # A page of each status: an index has the jobs of one status in order, not those of several.
-        pages = (
-            sa.select(jobs.c.id).where(*conditions, jobs.c.status == status).order_by(order).limit(limit)
-            for status in dict.fromkeys(statuses)
-        )
-        conditions = [jobs.c.id.in_(sa.select(sa.union_all(*pages).subquery("page").c.id))]
-    elif statuses:
-        conditions.append(jobs.c.status.in_(statuses))
+    conditions += _status_conditions(statuses, conditions, order, limit, batch_id)
     statement = sa.select(*JOB_COLUMNS, images_of(jobs.c.id).label("images"))
     return Statement(statement.where(*conditions).order_by(order).limit(limit), JobRow)
 
@@ -142,8 +134,7 @@ def search_jobs(
     conditions = _list_conditions(
         project_id, descending, after, batch_id, model, metadata, created_after, created_before
     )
-    if statuses:
-        conditions.append(jobs.c.status.in_(statuses))
+    conditions += _status_conditions(statuses, conditions, order, searched_jobs, batch_id)
     read = (
         sa.select(jobs.c.id, jobs.c.prompt, position.label("position"))
         .where(*conditions)
@@ -206,6 +197,28 @@ def _list_conditions(
     if created_before is not None:
         conditions.append(jobs.c.created_at < created_before)
     return conditions
+
+
+def _status_conditions(
+    statuses: Sequence[str],
+    conditions: Sequence[sa.ColumnElement[bool]],
+    order: sa.ColumnElement[Any],
+    limit: int,
+    batch_id: str | None,
+) -> list[sa.ColumnElement[bool]]:
+    """The condition of one of these statuses, of which `limit` jobs are read.
+
+    Several statuses are a page of each: an index has the jobs of one status in order, not those of several.
+    """
+    if not statuses:
+        return []
+    if len(statuses) == 1 or batch_id is not None:
+        return [jobs.c.status.in_(statuses)]
+    pages = (
+        sa.select(jobs.c.id).where(*conditions, jobs.c.status == status).order_by(order).limit(limit)
+        for status in dict.fromkeys(statuses)
+    )
+    return [jobs.c.id.in_(sa.select(sa.union_all(*pages).subquery("page").c.id))]
 
 
 _HAS_METADATA = jobs.c.metadata != sa.literal_column("'{}'::jsonb")
