@@ -21,7 +21,7 @@ from api.batches.routes import NO_BATCH, batch_row
 from api.context import Context
 from api.deps import AppContext
 from core.batches import contact_sheet
-from core.batches import transitions as batches
+from core.batches import queries as batch_queries
 from core.batches.contact_sheet import SheetEntry
 from core.batches.image_names import image_stem
 from core.errors import NotFound
@@ -174,7 +174,7 @@ def _escape_formula(cell: object) -> object:
 async def _lines(context: Context, batch_id: str, only_completed: bool = False) -> AsyncIterator[BatchJobRow]:
     after = -1
     while page := await context.database.execute(
-        batches.list_lines(batch_id, after=after, limit=PAGE, completed=True if only_completed else None)
+        batch_queries.list_lines(batch_id, after=after, limit=PAGE, completed=True if only_completed else None)
     ):
         for job in page:
             yield job

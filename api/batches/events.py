@@ -15,7 +15,7 @@ from api.context import Context
 from api.deps import AppContext
 from api.openapi import event_stream, message
 from api.sse import EventStreamResponse, parse_last_event_id
-from core.batches import transitions as batches
+from core.batches import queries as batch_queries
 from core.batches.schemas import BatchObject
 from core.errors import NotFound
 from core.event_types import event_names
@@ -57,7 +57,9 @@ async def stream(
     """Stream a batch's events: past events first, then new events as they happen and the counts as they change."""
     after = parse_last_event_id(last_event_id)
     row = await batch_row(context, project_id, batch_id)
-    if BatchStatus(row.status).is_final and not await context.database.execute(batches.list_events(batch_id, after)):
+    if BatchStatus(row.status).is_final and not await context.database.execute(
+        batch_queries.list_events(batch_id, after)
+    ):
         return Response(status_code=204)
     return EventStreamResponse(_events(context, project_id, batch_id, after), retry=True)
 
@@ -66,7 +68,7 @@ async def _events(context: Context, project_id: str, batch_id: str, after: int) 
     previous: BatchObject | None = None
     async with context.listener.watch(batch_id) as messages:
         while True:
-            rows = await context.database.execute(batches.list_events(batch_id, after))
+            rows = await context.database.execute(batch_queries.list_events(batch_id, after))
             try:
                 batch = await show(context, project_id, batch_id)  # read after the events, so it is never older
             except NotFound:  # it was deleted

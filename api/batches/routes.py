@@ -25,6 +25,7 @@ from api.pagination import AfterBatch, check_after
 from api.responses import ERROR, answer
 from core import idempotency
 from core.audit import AuditType
+from core.batches import queries as batch_queries
 from core.batches import transitions as batches
 from core.batches.requests import MAX_BATCH_SEPARATORS, BatchRequest
 from core.batches.schemas import BatchEstimate, BatchList, BatchObject, batch_list, batch_object, batch_urls
@@ -120,7 +121,7 @@ async def page(
         name = min(unknown)
         raise UnknownParameter(f"{name} is not a parameter here. Known are: after, limit.", param=name)
     await check_after(context, project_id, "batch", after)
-    rows = await context.database.execute(batches.list_batches(project_id, limit=limit + 1, after=after))
+    rows = await context.database.execute(batch_queries.list_batches(project_id, limit=limit + 1, after=after))
     objects = [batch_object(row, context.base_url) for row in rows[:limit]]
     return answer(batch_list(objects, has_more=len(rows) > limit))
 
@@ -171,10 +172,10 @@ async def retry(batch_id: str, context: AppContext, caller: CurrentCaller) -> Re
         retried_from=row.id,
         api_key_id=caller.key_id,
     )
-    if not await context.database.execute(batches.get_retry(project_id, batch_id)):
+    if not await context.database.execute(batch_queries.get_retry(project_id, batch_id)):
         with suppress(ConstraintViolation):  # another request was first
             await insert_batch(context, new_batch)
-    (retry_row,) = await context.database.execute(batches.get_retry(project_id, batch_id))
+    (retry_row,) = await context.database.execute(batch_queries.get_retry(project_id, batch_id))
     return answer(batch_object(retry_row, context.base_url))
 
 
@@ -207,7 +208,7 @@ async def delete(batch_id: str, context: AppContext, caller: CurrentCaller) -> R
 
 async def batch_row(context: Context, project_id: str, batch_id: str) -> ShownBatch:
     """A batch's row, with its counts. Raises NotFound."""
-    rows = await context.database.execute(batches.get_batch(project_id, batch_id))
+    rows = await context.database.execute(batch_queries.get_batch(project_id, batch_id))
     if not rows:
         raise NotFound(f"There is no batch {quote(batch_id)}.", param="id")
     return rows[0]

@@ -15,6 +15,7 @@ from api.callers import Caller
 from api.context import Context
 from api.jobs.idempotency import store
 from core import fairness, files, idempotency, metrics, priorities
+from core.batches import queries as batch_queries
 from core.batches import transitions as batches
 from core.batches.requests import BatchRequest, parse_body
 from core.batches.schemas import BatchObject, batch_object
@@ -152,7 +153,7 @@ async def _insert(
             f"{context.settings.max_batches} batches of this project are in progress already; nothing was stored. "
             "Wait until a batch is final, or cancel one."
         )
-    batch = batch_object((await transaction.execute(batches.get_batch_by_id(new_batch.id)))[0], context.base_url)
+    batch = batch_object((await transaction.execute(batch_queries.get_batch_by_id(new_batch.id)))[0], context.base_url)
     batch.request_counts.queued = new_batch.total  # its jobs follow in the same transaction
     if keyed_request is None:
         return batch

@@ -23,7 +23,7 @@ from api.pagination import AfterJob, check_after
 from api.responses import ERROR, answer, render, respond_accepted
 from core import audit, idempotency, jobs, queries
 from core.audit import AuditType
-from core.batches import transitions as batches
+from core.batches import queries as batch_queries
 from core.db import ConstraintViolation
 from core.errors import (
     BatchNotFinal,
@@ -322,7 +322,7 @@ async def delete(job_id: str, context: AppContext, caller: CurrentCaller) -> Res
     row = await job_row(context, project_id, job_id)
     if not JobStatus(row.status).is_final:
         raise JobNotFinal(f"{job_id} is {row.status}; cancel it before you delete it.")
-    if row.batch_id is not None and await context.database.execute(batches.find_open(row.batch_id)):
+    if row.batch_id is not None and await context.database.execute(batch_queries.find_open(row.batch_id)):
         raise BatchNotFinal(
             f"{job_id} belongs to {row.batch_id}, which is not final; its output files will need the job."
         )

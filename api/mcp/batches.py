@@ -17,7 +17,7 @@ from api.mcp.images import HIDDEN, KEY_DESCRIPTION, IdempotencyKey
 from api.mcp.jobs import MAX_WAIT_SECONDS, SubjectId, WaitSeconds, check_prefix
 from api.mcp.tool import Answer, Call, Tool
 from core import idempotency
-from core.batches import transitions as batches
+from core.batches import queries as batch_queries
 from core.batches.requests import JOBS_ENDPOINT, MAX_LINES, BatchRequest
 from core.batches.schemas import BatchError, BatchEstimate, BatchObject, RequestCounts
 from core.errors import IdempotencyConflict
@@ -148,7 +148,7 @@ async def batch_status(call: Call, arguments: BatchStatusArguments) -> Answer:
         await call.wait(_report_until_final(call, batch.id), arguments.wait_seconds)
         batch = await show(context, call.project_id, batch.id)
     rows = await context.database.execute(
-        batches.list_lines(batch.id, after=arguments.after_line - 1, limit=PAGE_LINES + 1)
+        batch_queries.list_lines(batch.id, after=arguments.after_line - 1, limit=PAGE_LINES + 1)
     )
     lines = [_line(call, row) for row in rows[:PAGE_LINES] if JobStatus(row.status).is_final]
     return Answer(

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from core.batches.transitions import RATE_WINDOW
+from core.batches.queries import RATE_WINDOW
 from core.responses.job import WebhookOfJob, is_none, seconds
 from core.rows import ShownBatch
 from core.status import BatchStatus, JobStatus
@@ -154,7 +154,7 @@ class BatchEstimate(BaseModel):
 
 
 def batch_object(row: ShownBatch, base_url: str) -> BatchObject:
-    """The JSON of a batch, from a row of `core.batches.transitions.get_batch`."""
+    """The JSON of a batch, from a row of `core.batches.queries.get_batch`."""
     counts = row.counts
     return BatchObject(
         id=row.id,

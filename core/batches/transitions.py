@@ -1,4 +1,4 @@
-"""The verbs of a batch (submit, claim, accept, refuse, cancel, finalize, complete, fail), and the queries.
+"""The verbs of a batch: submit, claim, accept, refuse, cancel, finalize, complete, fail.
 
 Each function builds one SQL statement, as in `core.jobs`. The statement also inserts the event and its deliveries.
 
@@ -9,7 +9,7 @@ Each function builds one SQL statement, as in `core.jobs`. The statement also in
 
 The lines of a batch are jobs. There are no counters: the counts of a running batch are read from an index, in one
 snapshot, so they always add up. A final batch has its counts in a column. Requests are in `core.batches.requests`, the
-input file is in `core.batches.input_file`.
+input file is in `core.batches.input_file`, statements that only read are in `core.batches.queries`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,17 +21,14 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from core.batches.queries import in_status
 from core.clock import NOW
 from core.db import Statement
 from core.events import with_event
 from core.ids import new_id
-from core.queries import images_of
-from core.rows import BatchEventRow, BatchJobRow, BatchRow, ClaimedBatch, ShownBatch, StatusCount
+from core.rows import BatchRow, ClaimedBatch
 from core.status import BatchStatus, JobStatus
-from core.tables import JOB_COLUMNS, batch_events, batches, jobs
-
-RATE_WINDOW = timedelta(minutes=1)
-"""The period over which the rate of a batch is measured."""
+from core.tables import batches, jobs
 
 OPEN = tuple(status for status in BatchStatus if not status.is_final)
 
@@ -75,7 +72,7 @@ def submit(new: NewBatch, max_open: int) -> Statement[BatchRow]:
     open_count = (
         sa.select(sa.func.count())
         .select_from(batches)
-        .where(batches.c.project_id == new.project_id, _in_status(*OPEN))
+        .where(batches.c.project_id == new.project_id, in_status(*OPEN))
         .scalar_subquery()
     )
     values = [
@@ -122,7 +119,7 @@ def claim(
     pick = (
         sa.select(batches.c.id)
         .where(
-            _in_status(BatchStatus.VALIDATING, BatchStatus.FINALIZING),
+            in_status(BatchStatus.VALIDATING, BatchStatus.FINALIZING),
             is_unleased,
             batches.c.project_id != sa.all_(sa.literal(list(busy), ARRAY(sa.Text))),
             batches.c.attempts == 0 if first_attempt else sa.true(),
@@ -167,7 +164,7 @@ def accept(
     return Statement(
         with_event(
             _leased(batch_id, lease)
-            .where(_in_status(BatchStatus.VALIDATING))
+            .where(in_status(BatchStatus.VALIDATING))
             .values(_status_values(BatchStatus.IN_PROGRESS) | values | _input_values(summary))
             .returning(*batches.c)
             .cte("updated"),
@@ -181,7 +178,7 @@ def refuse(
     batch_id: str, lease: UUID, errors: Sequence[LineError], summary: Mapping[str, Any] | None = None
 ) -> Statement[BatchRow]:
     """Some lines are invalid: the batch fails, and has no jobs. summary: how the input file was read."""
-    update = _leased(batch_id, lease).where(_in_status(BatchStatus.VALIDATING))
+    update = _leased(batch_id, lease).where(in_status(BatchStatus.VALIDATING))
     return _fail(update.values(_input_values(summary)) if summary else update, errors, {})
 
 
@@ -191,7 +188,7 @@ def _input_values(summary: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def fail(batch_id: str, lease: UUID, error: LineError, counts: Mapping[str, int]) -> Statement[BatchRow]:
     """All attempts to read a batch or to write its files have failed. `counts`: those of its jobs, which stay."""
-    is_claimable = _in_status(BatchStatus.VALIDATING, BatchStatus.FINALIZING)
+    is_claimable = in_status(BatchStatus.VALIDATING, BatchStatus.FINALIZING)
     return _fail(_leased(batch_id, lease).where(is_claimable), [error], counts)
 
 
@@ -209,14 +206,14 @@ def _fail(update: sa.Update, errors: Sequence[LineError], counts: Mapping[str, i
 
 def cancel(project_id: str, batch_id: str) -> Statement[BatchRow]:
     """Cancel a batch. No row is returned if it does not exist, is final, or is being finalized."""
-    is_validating = _in_status(BatchStatus.VALIDATING)
+    is_validating = in_status(BatchStatus.VALIDATING)
     return Statement(
         with_event(
             sa.update(batches)
             .where(
                 batches.c.id == batch_id,
                 batches.c.project_id == project_id,
-                _in_status(BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS),
+                in_status(BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS),
             )
             .values(
                 status=sa.case((is_validating, BatchStatus.CANCELLED), else_=BatchStatus.CANCELLING),
@@ -245,7 +242,7 @@ def finalize() -> Statement[BatchRow]:
     return Statement(
         with_event(
             sa.update(batches)
-            .where(_in_status(BatchStatus.IN_PROGRESS, BatchStatus.CANCELLING), ~alive.exists())
+            .where(in_status(BatchStatus.IN_PROGRESS, BatchStatus.CANCELLING), ~alive.exists())
             .values(_status_values(BatchStatus.FINALIZING))
             .returning(*batches.c)
             .cte("updated"),
@@ -275,7 +272,7 @@ def complete(
     return Statement(
         with_event(
             _leased(batch_id, lease)
-            .where(_in_status(BatchStatus.FINALIZING))
+            .where(in_status(BatchStatus.FINALIZING))
             .values(
                 {
                     **at,
@@ -294,106 +291,6 @@ def complete(
         ),
         BatchRow,
     )
-
-
-def get_batch(project_id: str, batch_id: str) -> Statement[ShownBatch]:
-    """One batch with its counts, and how many jobs finished in the last RATE_WINDOW."""
-    return Statement(_select_batch().where(batches.c.id == batch_id, batches.c.project_id == project_id), ShownBatch)
-
-
-def get_batch_by_id(batch_id: str) -> Statement[ShownBatch]:
-    """Like `get_batch`, for callers that have checked the project."""
-    return Statement(_select_batch().where(batches.c.id == batch_id), ShownBatch)
-
-
-def find_open(batch_id: str) -> Statement[str]:
-    """A row if a batch is not final."""
-    return Statement(sa.select(batches.c.id).where(batches.c.id == batch_id, batches.c.counts.is_(None)), str)
-
-
-def list_batches(project_id: str, *, limit: int, after: str | None = None) -> Statement[ShownBatch]:
-    """Batches, newest first. `after` is the id of the last one of the page before."""
-    statement = _select_batch().where(batches.c.project_id == project_id)
-    if after is not None:
-        statement = statement.where(batches.c.id < after)
-    return Statement(statement.order_by(batches.c.id.desc()).limit(limit), ShownBatch)
-
-
-def get_retry(project_id: str, batch_id: str) -> Statement[ShownBatch]:
-    """The batch that retries this one."""
-    return Statement(
-        _select_batch().where(batches.c.retried_from == batch_id, batches.c.project_id == project_id), ShownBatch
-    )
-
-
-def list_events(batch_id: str, after: int) -> Statement[BatchEventRow]:
-    """A batch's events with a `seq` beyond `after`, in order."""
-    statement = sa.select(batch_events).where(batch_events.c.batch_id == batch_id, batch_events.c.seq > after)
-    return Statement(statement.order_by(batch_events.c.seq), BatchEventRow)
-
-
-def list_cancelling() -> Statement[str]:
-    """The batches whose jobs are to be cancelled."""
-    return Statement(sa.select(batches.c.id).where(_in_status(BatchStatus.CANCELLING)), str)
-
-
-def list_lines(batch_id: str, *, after: int, limit: int, completed: bool | None = None) -> Statement[BatchJobRow]:
-    """Jobs of a batch after line index `after`, in order, with images; `completed` selects by status."""
-    statement = sa.select(*JOB_COLUMNS, images_of(jobs.c.id).label("images")).where(
-        jobs.c.batch_id == batch_id, jobs.c.batch_index > after
-    )
-    if completed is not None:
-        is_completed = jobs.c.status == JobStatus.COMPLETED
-        statement = statement.where(is_completed if completed else ~is_completed)
-    return Statement(statement.order_by(jobs.c.batch_index).limit(limit), BatchJobRow)
-
-
-def count_jobs(batch_id: str) -> Statement[StatusCount]:
-    """The number of jobs of a batch, by status."""
-    return Statement(
-        (
-            sa.select(jobs.c.status, sa.func.count().label("jobs"))
-            .where(jobs.c.batch_id == batch_id)
-            .group_by(jobs.c.status)
-        ),
-        StatusCount,
-    )
-
-
-def _select_batch() -> sa.Select[Any]:
-    running_counts = counts_of(batches.c.id)
-    finished_recently = (
-        sa.select(sa.func.count())
-        .where(jobs.c.batch_id == batches.c.id, jobs.c.finished_at > sa.func.now() - RATE_WINDOW)
-        .correlate(batches)
-        .scalar_subquery()
-    )
-    is_final = batches.c.counts.is_not(None)
-    columns = [column for column in batches.c if column is not batches.c.counts]
-    return sa.select(
-        *columns,
-        sa.case((is_final, batches.c.counts), else_=running_counts).label("counts"),
-        sa.case((is_final, None), else_=finished_recently).label("finished_recently"),
-        NOW.label("now"),
-    )
-
-
-def counts_of(batch_id: sa.ColumnElement[str]) -> sa.ScalarSelect[Any]:
-    """`counts` as one JSON object."""
-    per_status = (
-        sa.select(jobs.c.status, sa.func.count().label("jobs"))
-        .where(jobs.c.batch_id == batch_id)
-        .group_by(jobs.c.status)
-        .correlate(batches)
-        .subquery("per_status")
-    )
-    counts = sa.func.jsonb_object_agg(per_status.c.status, per_status.c.jobs)
-    return sa.select(sa.func.coalesce(counts, sa.literal({}, JSONB))).scalar_subquery()
-
-
-def _in_status(*statuses: BatchStatus) -> sa.ColumnElement[bool]:
-    """Whether a batch has one of these statuses; constants in the SQL, so that partial indexes can be used."""
-    return batches.c.status.in_([sa.literal_column(f"'{status}'", sa.Text) for status in statuses])
 
 
 def _leased(batch_id: str, lease: UUID) -> sa.Update:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from core.batches import transitions as batches
+from core.batches import queries as batch_queries
 from core.batches.requests import JOBS_ENDPOINT
 from core.db import Database
 from core.errors import NotFound
@@ -36,7 +36,7 @@ def lines_of(
     """The lines of a batch's output file, or of its error file, each with its end."""
     writer = _Writer(settings, storage, batch)
     after = -1
-    while page := database.execute(batches.list_lines(batch.id, after=after, limit=PAGE, completed=completed)):
+    while page := database.execute(batch_queries.list_lines(batch.id, after=after, limit=PAGE, completed=completed)):
         for job in page:
             yield writer.line(job)
         after = page[-1].batch_index

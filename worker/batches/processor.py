@@ -16,6 +16,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 from core import fairness, files, jobs, limits, logs, metrics, priorities
+from core.batches import queries as batch_queries
 from core.batches import transitions as batches
 from core.batches.input_file import max_line_bytes, parse_lines
 from core.batches.input_summary import InputSummary
@@ -159,7 +160,7 @@ class BatchProcessor:
 
     def _fail(self, lease: BatchLease) -> BatchRow:
         batch = lease.batch
-        counts = {row.status: row.jobs for row in self._database.execute(batches.count_jobs(batch.id))}
+        counts = {row.status: row.jobs for row in self._database.execute(batch_queries.count_jobs(batch.id))}
         work = "reading its lines" if batch.status == BatchStatus.VALIDATING else "writing its output files"
         attempts = self._settings.max_batch_attempts
         error = BatchProcessingFailed(f"{attempts} attempts of {work} failed; the log of the sweep has the reason.")
@@ -176,7 +177,7 @@ class BatchProcessor:
     def advance(self) -> None:
         """Advance batches that need no file I/O."""
         self._publish(self._database.execute(batches.finalize()))
-        while batch_ids := self._database.execute(batches.list_cancelling()):
+        while batch_ids := self._database.execute(batch_queries.list_cancelling()):
             if not any([self._cancel_jobs(batch_id) for batch_id in batch_ids]):
                 return
 
@@ -264,7 +265,9 @@ class BatchProcessor:
 
     def _lines_to_retry(self, batch_id: str) -> Iterator[Line]:
         after = -1
-        while rows := self._database.execute(batches.list_lines(batch_id, after=after, limit=PAGE, completed=False)):
+        while rows := self._database.execute(
+            batch_queries.list_lines(batch_id, after=after, limit=PAGE, completed=False)
+        ):
             for row in rows:
                 after = row.batch_index
                 request = LineRequest(request_of(row), response_format=row.response_format, is_repeat=True)
@@ -273,7 +276,7 @@ class BatchProcessor:
     def finish(self, lease: BatchLease) -> BatchRow:
         """Write the output and error files, and end the batch."""
         batch = lease.batch
-        counts = {row.status: row.jobs for row in self._database.execute(batches.count_jobs(batch.id))}
+        counts = {row.status: row.jobs for row in self._database.execute(batch_queries.count_jobs(batch.id))}
         output = self._write(lease, "output", completed=True) if counts.get(JobStatus.COMPLETED) else None
         without_output = sum(counts.values()) - counts.get(JobStatus.COMPLETED, 0)
         errors = self._write(lease, "error", completed=False) if without_output else None

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from uuid import uuid4
 
 from core import logs, metrics, queries
-from core.batches import transitions as batches
+from core.batches import queries as batch_queries
 from core.batches.schemas import BatchObject, batch_object
 from core.db import UNAVAILABLE, Database
 from core.egress import DeliveryError, Egress, Response
@@ -162,7 +162,7 @@ class Deliverer:
     def _subject(self, row: ClaimedDelivery) -> JobObject | BatchObject | None:
         """The job or batch of an event, as it is now."""
         if row.batch_id is not None:
-            batch_rows = self._database.execute(batches.get_batch_by_id(row.batch_id))
+            batch_rows = self._database.execute(batch_queries.get_batch_by_id(row.batch_id))
             return batch_object(batch_rows[0], self._settings.base_url) if batch_rows else None
         job_rows = self._database.execute(queries.get_job(row.project_id, row.job_id or ""))
         return job_object(job_rows[0], self._settings.base_url, self._storage.url) if job_rows else None
