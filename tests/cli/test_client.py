@@ -30,9 +30,15 @@ def test_a_post_whose_answer_was_lost_is_one_job(terminal: Terminal, safelight: 
 
 
 def test_a_broken_stream_goes_on_after_the_last_event(terminal: Terminal, safelight: Stack) -> None:
-    # Progress has no id and comes by Redis, so it may overtake the event of the start.
-    kinds = (b"event: job.started", b"event: job.progress")
-    with Wire(safelight.port, lambda _, answered: all(kind in answered for kind in kinds)) as wire:
+    answered_before = b""
+
+    def should_cut(_: bytes, answered: bytes) -> bool:
+        # Events of the past and the first step can come in one part, which the cut keeps from the client.
+        nonlocal answered_before
+        has_started, answered_before = b"event: job.started" in answered_before, answered
+        return has_started
+
+    with Wire(safelight.port, should_cut) as wire:
         arguments = ("generate", "a cat", "--model", "slow", "--steps", "30", "-o", "cat.png")
         result = terminal.run(*arguments, SAFELIGHT_URL=wire.url)
 
