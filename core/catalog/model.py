@@ -1,95 +1,23 @@
-"""The catalogue: the models, their operations, and the values that requests may have.
+"""A model of the catalogue: its operations, and the values that requests may have."""
 
-It is read from `models/catalog.toml` (or the file in `SAFELIGHT_CATALOG`). The API validates requests with it and does
-not need torch; the worker builds generators from it. This module loads no model.
-"""
-
-import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, MinLen
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
-from core.errors import ModelNotFound
+from core.catalog.bounds import Choices, Guidance, Range, Steps, StyleSpec
 from core.generators import GENERATORS, GeneratorSpec
 from core.loras import LoraSpec, check_unique
 from core.parameters import Operation, Quality, SizeText, Style, rules, unsupported_by
-from core.settings import Settings
 from core.sizes import FreeSizes
-from core.text import quote
 
 
 def _check_generator(name: str) -> str:
     if name not in GENERATORS:
         raise ValueError(f"there is no generator {name!r}; there are {', '.join(GENERATORS)}")
     return name
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """The default and the bounds of a numeric parameter, both included."""
-
-    default: float
-    min: float
-    max: float
-
-
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """The default and the values of a parameter that is chosen from a list."""
-
-    default: str | None
-    values: Sequence[str]
-    free: FreeSizes | None = None
-    """Of sizes: bounds within which other values are allowed too."""
-
-
-class CatalogError(Exception):
-    """The catalogue file is missing or invalid; the message names the file, the model and the field."""
-
-
-class Steps(BaseModel):
-    """Denoising steps: the default and the bounds, both included."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    default: Annotated[int, Ge(1)] = 20
-    min: Annotated[int, Ge(1)] = 1
-    max: Annotated[int, Ge(1)] = 100
-
-
-class Guidance(BaseModel):
-    """Classifier-free guidance scale (`w` of equation 2 of Imagen, arXiv:2205.11487): the default and the bounds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    default: float = 5.0
-    min: float = 0.0
-    max: float = 30.0
-
-
-class StyleSpec(BaseModel):
-    """What a style of DALL·E 3 means to a model."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    prompt_suffix: str = ""
-    guidance_scale: float | None = None
 
 
 class Model(BaseModel):
@@ -258,99 +186,3 @@ class Model(BaseModel):
     def size(self) -> str:
         """The size for a request without one."""
         return self.default_size or self.sizes[0]
-
-
-class Catalog(BaseModel):
-    """All models, and the default model for requests without one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    default: str
-    models: Annotated[tuple[Model, ...], MinLen(1)]
-
-    @field_validator("models")
-    @classmethod
-    def _names_are_unique(cls, models: tuple[Model, ...]) -> tuple[Model, ...]:
-        names = [name for model in models for name in (model.id, *model.aliases)]
-        if duplicates := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"duplicate names: {', '.join(sorted(duplicates))}")
-        return models
-
-    @model_validator(mode="after")
-    def _default_exists(self) -> "Catalog":
-        if self.default not in {model.id for model in self.models}:
-            raise ValueError(f"default {self.default!r} is not the id of a model")
-        return self
-
-    @model_validator(mode="after")
-    def _queues_are_of_one_kind(self) -> "Catalog":
-        remote_queues = {model.queue for model in self.models if model.is_remote}
-        if conflicts := remote_queues & {model.queue for model in self.models if not model.is_remote}:
-            raise ValueError(f"queue {min(conflicts)!r} has models that need a device and models that do not")
-        return self
-
-    _missing_settings: dict[str, str] = PrivateAttr(default_factory=dict)
-
-    def available(self, settings: Settings) -> "Catalog":
-        """The catalogue without the models whose setting is missing. Raises CatalogError if the default is one."""
-        missing = {model.id: name for model in self.models if (name := _missing_setting(model, settings)) is not None}
-        if not missing:
-            return self
-        if self.default in missing:
-            raise CatalogError(f"The default model {self.default!r} needs {missing[self.default]}.")
-        catalog = Catalog(default=self.default, models=tuple(model for model in self.models if model.id not in missing))
-        for model in self.models:
-            if model.id in missing:
-                catalog._missing_settings |= dict.fromkeys((model.id, *model.aliases), missing[model.id])
-        return catalog
-
-    def is_remote(self, queue: str) -> bool:
-        """Whether a provider generates the images of a queue's jobs."""
-        return any(model.is_remote for model in self.models if model.queue == queue)
-
-    def model(self, name: str | None) -> Model:
-        """The model with a name or alias; the default for None. Raises ModelNotFound."""
-        name = name or self.default
-        for model in self.models:
-            if name == model.id or name in model.aliases:
-                return model
-        if setting := self._missing_settings.get(name):
-            raise ModelNotFound(f"The model {name!r} is not available, because {setting} is not set.", param="model")
-        names = ", ".join(model.id for model in self.models)
-        raise ModelNotFound(f"The model {quote(name)} does not exist. Available models: {names}.", param="model")
-
-    def models_for(self, operation: str) -> tuple[str, ...]:
-        """The ids of the models that support an operation."""
-        return tuple(model.id for model in self.models if operation in model.operations)
-
-    @property
-    def queues(self) -> tuple[str, ...]:
-        """The queues of all models."""
-        return tuple(sorted({model.queue for model in self.models}))
-
-
-def _missing_setting(model: Model, settings: Settings) -> str | None:
-    """The environment variable that a model needs and that is not set; None if the model is available."""
-    name = model.spec.setting
-    return None if name is None or getattr(settings, name) is not None else f"SAFELIGHT_{name.upper()}"
-
-
-def load_catalog(path: Path) -> Catalog:
-    """Read and check a catalogue file. Raises CatalogError with the location and the reason."""
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
-        raise CatalogError(f"There is no catalogue at {path}; set SAFELIGHT_CATALOG to one.") from None
-    return parse_catalog(text, path)
-
-
-def parse_catalog(text: str, path: Path) -> Catalog:
-    """Check the text of a catalogue file. path: for messages. Raises CatalogError with the location and the reason."""
-    try:
-        return Catalog.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise CatalogError(f"{path} is not valid TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        location = ".".join(str(part) for part in first["loc"])
-        raise CatalogError(f"{path}: {location}: {first['msg']}") from error
