@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import axe_playwright_python
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, sync_playwright
 
 from tests.waiting import PATIENCE
 
@@ -31,11 +31,17 @@ def browser_page(*, is_server_down: bool = False, **options: Any) -> Iterator[Pa
         context = browser.new_context(**{**CONTEXT, **options})
         context.set_default_timeout(PATIENCE * 1000)
         page = context.new_page()
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(_error_text(message)) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(f"{page.url}: {error}"))
         yield page
         browser.close()
-    assert [error for error in errors if not (is_server_down and FAILED_CALL in error)] == []
+    errors = [error for error in errors if not (is_server_down and FAILED_CALL in error)]
+    assert errors == [], "errors of the browser's console:\n" + "\n".join(errors)
+
+
+def _error_text(message: ConsoleMessage) -> str:
+    """What the console says, and the address that it is about: a failed call's text does not name it."""
+    return f"{message.location.get('url', '')}: {message.text}"
 
 
 @cache

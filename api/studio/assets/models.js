@@ -12,10 +12,25 @@ export async function loadModels() {
   return models.value;
 }
 
-const details = new Map();
+/** Promises, so that many cards cause one call. One that failed is tried again. */
+const pending = new Map();
+
+function once(key, load) {
+  if (!pending.has(key)) {
+    const promise = load();
+    pending.set(key, promise);
+    promise.catch(() => pending.delete(key));
+  }
+  return pending.get(key);
+}
 
 /** A model with its `parameters`. */
-export async function loadModel(id) {
-  if (!details.has(id)) details.set(id, await get(`/v1/models/${id}`));
-  return details.get(id);
+export function loadModel(id) {
+  return once(`/v1/models/${id}`, () => get(`/v1/models/${id}`));
+}
+
+/** The model of a job, or null if the catalogue has it no more. */
+export async function modelOf(job) {
+  const known = models.value ?? (await once("/v1/models", loadModels));
+  return known.some(({ id }) => id === job.model) ? loadModel(job.model) : null;
 }

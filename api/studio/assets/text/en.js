@@ -136,6 +136,7 @@ export default {
   "operation.edit": "Edit",
   "operation.variation": "Variation",
 
+  "image.missing": "The image cannot be read",
   "image.of": "Image {index} of {count}",
   "image.parameters": "Parameters",
   "image.receipt": "Receipt",

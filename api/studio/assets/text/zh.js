@@ -136,6 +136,7 @@ export default {
   "operation.edit": "编辑",
   "operation.variation": "变体",
 
+  "image.missing": "无法读取图像",
   "image.of": "第 {index} 张，共 {count} 张",
   "image.parameters": "参数",
   "image.receipt": "生成记录",

@@ -3,7 +3,7 @@
 import { html, useEffect, useState } from "../vendor/preact.js";
 import { imageAddress } from "../api.js";
 import { cancel, isFinal, reproduce, retry, secondsLeft, submit, useJobEntry } from "../jobs.js";
-import { loadModel } from "../models.js";
+import { modelOf } from "../models.js";
 import { similar, upscaled, useJob } from "../requests.js";
 import { go, link } from "../router.js";
 import { formatDuration, t } from "../text.js";
@@ -34,13 +34,19 @@ export function Card({ id }) {
 function Tile({ job, index, preview, ratio }) {
   const image = job.images[index];
   const [isLoaded, setLoaded] = useState(false);
+  const [isGone, setGone] = useState(false);
   const style = { aspectRatio: String(ratio) };
   if (!image) {
     return html`<div class="tile developing" style=${style}>${preview && html`<img src=${preview} alt="" />`}</div>`;
   }
   return html`<a class="tile ${isLoaded ? "loaded" : ""}" style=${style} href=${link("images", image.id)} aria-label=${t("job.open", { index: index + 1 })}>
-    <img src=${imageAddress(image.id, 512)} alt=${job.prompt} loading="lazy" decoding="async" onLoad=${() => setLoaded(true)} />
+    ${isGone ? html`<${Missing} />` : html`<img src=${imageAddress(image.id, 512)} alt=${job.prompt} loading="lazy" decoding="async" onLoad=${() => setLoaded(true)} onError=${() => setGone(true)} />`}
   </a>`;
+}
+
+/** In place of an image whose file cannot be read. */
+export function Missing() {
+  return html`<span class="missing"><${Icon} name="warning" /><span class="small">${t("image.missing")}</span></span>`;
 }
 
 function ProgressBar({ job, progress }) {
@@ -85,7 +91,7 @@ function words(job, progress) {
 export function Actions({ job, image = job.images[0], labelled = false, onNew, children }) {
   const [model, setModel] = useState(null);
   useEffect(() => {
-    loadModel(job.model).then(setModel, () => setModel(null));
+    modelOf(job).then(setModel, () => setModel(null));
   }, [job.model]);
   const make = (run) => async () => {
     try {

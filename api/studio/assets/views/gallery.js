@@ -9,6 +9,7 @@ import { go, link } from "../router.js";
 import { status } from "../status.js";
 import { useStore } from "../store.js";
 import { t } from "../text.js";
+import { Missing } from "../ui/card.js";
 import { Icon } from "../ui/icons.js";
 import { useLoad } from "../ui/load.js";
 import { Empty, Problem } from "../ui/problem.js";
@@ -157,6 +158,7 @@ function Grid({ items, onEnd }) {
 
 function Item({ item, index, isActive, onFocus }) {
   const [isLoaded, setLoaded] = useState(false);
+  const [isGone, setGone] = useState(false);
   const shared = { "data-index": index, tabIndex: isActive ? 0 : -1, onFocus };
   if (item.id === item.job) {
     return html`<div class="tile status" ...${shared}>
@@ -164,5 +166,5 @@ function Item({ item, index, isActive, onFocus }) {
       <span class="small">${item.error ?? item.prompt}</span></div>`;
   }
   return html`<a class="tile ${isLoaded ? "loaded" : ""}" href=${link("images", item.id)} title=${item.prompt} ...${shared}>
-    <img src=${imageAddress(item.id, 256)} alt=${item.prompt || t("create.variation")} decoding="async" onLoad=${() => setLoaded(true)} /></a>`;
+    ${isGone ? html`<${Missing} />` : html`<img src=${imageAddress(item.id, 256)} alt=${item.prompt || t("create.variation")} decoding="async" onLoad=${() => setLoaded(true)} onError=${() => setGone(true)} />`}</a>`;
 }

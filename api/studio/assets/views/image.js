@@ -6,7 +6,7 @@ import { FORMATS, requestOf } from "../code.js";
 import { gallery, neighbours } from "../gallery.js";
 import { deleteJob } from "../jobs.js";
 import { useKeys } from "../keyboard.js";
-import { loadModel } from "../models.js";
+import { modelOf } from "../models.js";
 import { go, link } from "../router.js";
 import { session } from "../session.js";
 import { useStore } from "../store.js";
@@ -25,7 +25,7 @@ export default function ImageView({ params: { id } }) {
   const { value, error, reload } = useLoad(async (signal) => {
     const image = await get(`/v1/images/${id}`, { signal });
     const job = await get(`/v1/jobs/${image.job_id}`, { signal });
-    const model = await loadModel(job.model).catch(() => null);
+    const model = await modelOf(job).catch(() => null);
     return { image, job, model };
   }, [id]);
   if (error && !value) return html`<${Problem} error=${error} onRetry=${reload} />`;
