@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from cli.database import open_database
 from cli.environment import read_settings, with_embedded_urls
 from cli.errors import CommandError
-from cli.table import format_duration, format_table
+from cli.table import format_bytes, format_duration, format_table
 from core import audit, pauses, queue_reports
 from core.audit import AuditType, NewAuditEvent
 from core.catalog import load_catalog
@@ -57,7 +58,7 @@ def queues(as_json: Json = False) -> None:
 
 @app.command()
 def workers(as_json: Json = False) -> None:
-    """List the workers that run: their queues, state, and the jobs of the micro-batches in hand."""
+    """List the workers that run: state, device, loaded models, memory, micro-batches in hand, last heartbeat."""
     with open_database(with_embedded_urls(read_settings())) as database:
         reports = database.execute(queue_reports.list_workers())
         states = {row.name: row.state for row in database.execute(pauses.list_pauses()) if row.kind == "worker"}
@@ -67,22 +68,39 @@ def workers(as_json: Json = False) -> None:
             "state": states.get(row.name) or states.get(row.name.partition(":")[0]) or "running",
             "is_ready": row.is_ready,
             "queues": list(row.queues),
-            "models": list(row.models),
-            "jobs": list(row.job_ids),
+            "device": row.device,
+            "loaded_models": list(row.loaded_models),
+            "resident_bytes": row.resident_bytes,
+            "device_bytes": row.device_bytes,
+            "device_capacity_bytes": row.device_capacity,
+            "microbatches": list(row.microbatches),
+            "last_heartbeat_at": None if row.renewed_at is None else row.renewed_at.isoformat(),
         }
         for row in reports
     ]
     if as_json:
         _print_json(rows)
         return
-    table = [("WORKER", "STATE", "READY", "JOBS", "MODELS", "QUEUES")]
+    table = [("WORKER", "STATE", "DEVICE", "LOADED", "RAM", "JOBS", "SINCE", "HEARTBEAT", "QUEUES")]
     for row, report in zip(rows, reports, strict=True):
-        is_ready = "yes" if report.is_ready else "no"
-        models = ",".join(report.models)
         table.append(
-            (report.name, str(row["state"]), is_ready, str(len(report.job_ids)), models, ",".join(report.queues))
+            (
+                report.name,
+                "loading" if row["state"] == "running" and not report.is_ready else str(row["state"]),
+                report.device or "",
+                ",".join(report.loaded_models),
+                format_bytes(report.resident_bytes),
+                str(len(report.job_ids)),
+                _age(report.now, report.started_at),
+                _age(report.now, report.renewed_at),
+                ",".join(report.queues),
+            )
         )
     print(*format_table(table), sep="\n")
+
+
+def _age(now: datetime, moment: datetime | None) -> str:
+    return "" if moment is None else format_duration((now - moment).total_seconds())
 
 
 @app.command()

@@ -42,3 +42,10 @@ def format_duration(seconds: float) -> str:
     """A duration in its largest unit."""
     size, unit = next(((size, unit) for size, unit in UNITS if seconds >= size), UNITS[-1])
     return f"{max(0, int(seconds // size))} {unit}"
+
+
+def format_bytes(size: int | None) -> str:
+    """A number of bytes in MB, or in GB from 10 GB on. Empty if it is not known."""
+    if size is None:
+        return ""
+    return f"{size / 1e9:.1f} GB" if size >= 10**10 else f"{size / 1e6:.0f} MB"

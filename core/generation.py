@@ -105,6 +105,7 @@ class Memory:
 
     weights: int = 0  # of one model: measured if it is loaded, else estimated from its files
     capacity: int | None = None  # that the weights of all models may take together; None: not limited
+    device: str | None = None  # its name, such as "cpu" or "NVIDIA H200"; None: not known
 
 
 class Generator(Protocol):

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 
 from core.clock import NOW, STATEMENT_TIME
 from core.db import Statement
@@ -21,6 +22,9 @@ RATE_WINDOW = timedelta(minutes=5)
 MAX_ENDED = 10_000
 """Jobs that ended last, of all queues, that are counted for the rates."""
 
+MAX_WORKERS = 1000
+"""Workers that a list has, at most."""
+
 
 @dataclass(slots=True)
 class QueueReport:
@@ -34,19 +38,51 @@ class QueueReport:
     now: datetime
 
 
+class MicrobatchJson(TypedDict):
+    """A micro-batch in hand, as Postgres makes JSON of its jobs. Times: ISO 8601."""
+
+    job_ids: Sequence[str]
+    model: str
+    started_at: str
+    lease_expires_at: str
+
+
 @dataclass(slots=True)
 class WorkerReport:
-    """A worker that runs, and the micro-batch that it has in hand."""
+    """A worker that runs, what it reports about its device (`core.workers`), and the micro-batches in hand."""
 
     name: str
     queues: Sequence[str]
     is_ready: bool
     expires_at: datetime
-    job_ids: Sequence[str]
-    models: Sequence[str]
-    lease_expires_at: datetime | None
-    started_at: datetime | None
+    renewed_at: datetime | None
+    device: str | None
+    loaded_models: Sequence[str]
+    resident_bytes: int | None
+    device_bytes: int | None
+    device_capacity: int | None
+    microbatches: Sequence[MicrobatchJson]
     now: datetime
+
+    @property
+    def job_ids(self) -> list[str]:
+        """The jobs of all micro-batches in hand."""
+        return [job_id for microbatch in self.microbatches for job_id in microbatch["job_ids"]]
+
+    @property
+    def models(self) -> list[str]:
+        """The models of these jobs, each once."""
+        return sorted({microbatch["model"] for microbatch in self.microbatches})
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When the oldest micro-batch in hand was claimed; None: there is none."""
+        return min((datetime.fromisoformat(item["started_at"]) for item in self.microbatches), default=None)
+
+    @property
+    def lease_expires_at(self) -> datetime | None:
+        """When the first lease in hand ends."""
+        return min((datetime.fromisoformat(item["lease_expires_at"]) for item in self.microbatches), default=None)
 
 
 def list_queues() -> Statement[QueueReport]:
@@ -108,35 +144,40 @@ def _queue_names() -> sa.Subquery:
 
 
 def list_workers() -> Statement[WorkerReport]:
-    """The workers that run, at most 1000, with the jobs that each has in hand."""
-    job = (
+    """The workers that run, at most MAX_WORKERS, with the micro-batches that each has in hand."""
+    microbatch = (
         sa.select(
             jobs.c.worker,
-            sa.func.array_agg(jobs.c.id).label("job_ids"),
-            sa.func.array_agg(sa.distinct(jobs.c.model)).label("models"),
-            sa.func.min(jobs.c.lease_expires_at).label("lease_expires_at"),
+            sa.func.array_agg(aggregate_order_by(jobs.c.id, jobs.c.id)).label("job_ids"),
+            sa.func.min(jobs.c.model).label("model"),
             sa.func.min(jobs.c.started_at).label("started_at"),
+            sa.func.min(jobs.c.lease_expires_at).label("lease_expires_at"),
         )
         .where(in_status(JobStatus.IN_PROGRESS))
-        .group_by(jobs.c.worker)
-        .subquery("job")
+        .group_by(jobs.c.worker, jobs.c.lease)
+        .subquery("microbatch")
     )
-    empty: sa.ColumnElement[Any] = sa.literal_column("'{}'::text[]")
+    parts = ((name, microbatch.c[name]) for name in MicrobatchJson.__annotations__)
+    item = sa.func.jsonb_build_object(*(part for pair in parts for part in pair))
+    in_hand = (
+        sa.select(
+            microbatch.c.worker,
+            sa.func.jsonb_agg(aggregate_order_by(item, microbatch.c.started_at)).label("microbatches"),
+        )
+        .group_by(microbatch.c.worker)
+        .subquery("in_hand")
+    )
     return Statement(
         sa.select(
-            workers.c.name,
-            workers.c.queues,
-            workers.c.is_ready,
-            workers.c.expires_at,
-            sa.func.coalesce(job.c.job_ids, empty).label("job_ids"),
-            sa.func.coalesce(job.c.models, empty).label("models"),
-            job.c.lease_expires_at,
-            job.c.started_at,
+            *(workers.c[name] for name in ("name", "queues", "is_ready", "expires_at", "renewed_at", "device")),
+            sa.func.coalesce(workers.c.loaded_models, sa.literal_column("'{}'::text[]")).label("loaded_models"),
+            *(workers.c[name] for name in ("resident_bytes", "device_bytes", "device_capacity")),
+            sa.func.coalesce(in_hand.c.microbatches, sa.literal([], JSONB)).label("microbatches"),
             NOW.label("now"),
         )
-        .select_from(workers.outerjoin(job, job.c.worker == workers.c.name))
+        .select_from(workers.outerjoin(in_hand, in_hand.c.worker == workers.c.name))
         .where(workers.c.expires_at > NOW)
         .order_by(workers.c.name)
-        .limit(1000),
+        .limit(MAX_WORKERS),
         WorkerReport,
     )

@@ -1,5 +1,6 @@
 """`/v1/admin`: queues and workers of all projects, for operators; pause, drain and resume them."""
 
+from datetime import datetime
 from typing import Any, Literal
 
 from fastapi import APIRouter
@@ -43,6 +44,15 @@ class AdminQueue(BaseModel):
     ready_workers: int = Field(description="Workers that have loaded their first model.")
 
 
+class AdminMicrobatch(BaseModel):
+    """Jobs that a worker claimed together."""
+
+    job_ids: list[str]
+    model: str
+    started_at: int
+    lease_expires_at: int
+
+
 class AdminWorker(BaseModel):
     """A worker that runs."""
 
@@ -53,10 +63,17 @@ class AdminWorker(BaseModel):
     state: State = Field(description="`paused` and `draining`: it claims nothing.")
     is_ready: bool = Field(description="Whether it has loaded its first model.")
     is_idle: bool = Field(description="Whether it has no micro-batch in hand.")
+    device: str | None = Field(description="Name of its device. Null: no model is loaded yet, or it has no device.")
+    loaded_models: list[str] = Field(description="Models on the device; the one that was used last comes last.")
+    resident_bytes: int | None = Field(description="RAM of the process.")
+    device_bytes: int | None = Field(description="Weights of the loaded models.")
+    device_capacity_bytes: int | None = Field(description="What weights may take together. Null: not limited.")
+    microbatches: list[AdminMicrobatch] = Field(description="The micro-batches in hand, the oldest first.")
     job_ids: list[str] = Field(description="The jobs of the micro-batches in hand.")
     models: list[str] = Field(description="The models of these jobs.")
     started_at: int | None = Field(description="When the oldest micro-batch in hand was claimed.")
     lease_expires_at: int | None
+    last_heartbeat_at: int | None = Field(description="Null: a worker of an earlier version.")
     valid_until: int = Field(description="The worker renews it at each heartbeat; it is gone if it does not.")
 
 
@@ -131,7 +148,7 @@ def _queue(
 @router.get("/workers", summary="List workers", response_model=AdminWorkerList)
 @requires(Scope.ADMIN)
 async def list_workers(context: AppContext) -> Response:
-    """List the workers that run: their queues, the micro-batches in hand, and whether a pause is in force."""
+    """List the workers that run: queues, device, memory, loaded models, micro-batches in hand, and pauses."""
     rows = await context.database.execute(queue_reports.list_workers())
     states = {
         row.name: row.state for row in await context.database.execute(pauses.list_pauses()) if row.kind == "worker"
@@ -147,11 +164,26 @@ def _worker(row: WorkerReport, states: dict[str, PauseState]) -> AdminWorker:
         queues=list(row.queues),
         state=states.get(row.name) or states.get(host) or "running",
         is_ready=row.is_ready,
-        is_idle=not row.job_ids,
-        job_ids=list(row.job_ids),
-        models=list(row.models),
+        is_idle=not row.microbatches,
+        device=row.device,
+        loaded_models=list(row.loaded_models),
+        resident_bytes=row.resident_bytes,
+        device_bytes=row.device_bytes,
+        device_capacity_bytes=row.device_capacity,
+        microbatches=[
+            AdminMicrobatch(
+                job_ids=list(item["job_ids"]),
+                model=item["model"],
+                started_at=int(datetime.fromisoformat(item["started_at"]).timestamp()),
+                lease_expires_at=int(datetime.fromisoformat(item["lease_expires_at"]).timestamp()),
+            )
+            for item in row.microbatches
+        ],
+        job_ids=row.job_ids,
+        models=row.models,
         started_at=seconds(row.started_at),
         lease_expires_at=seconds(row.lease_expires_at),
+        last_heartbeat_at=seconds(row.renewed_at),
         valid_until=int(row.expires_at.timestamp()),
     )
 

@@ -65,6 +65,7 @@ def test_the_reports_have_the_jobs_that_wait_and_run(database: Database) -> None
     assert local.oldest_at is not None
     assert local.now >= local.oldest_at
     assert (worker.job_ids, worker.models) == ([claimed.id], ["fake"])
+    assert (worker.started_at, worker.lease_expires_at) == (claimed.started_at, claimed.lease_expires_at)
     assert database.execute(pauses.find("queue", "other"))
     assert database.execute(pauses.find("worker", "gpu-3"))
     assert not database.execute(pauses.find("worker", "gpu-4"))

@@ -1,6 +1,7 @@
 """An operator sees the queues and workers, pauses a queue, and the audit log says so."""
 
 import json
+from typing import Any
 
 import httpx
 from typer.testing import CliRunner
@@ -9,7 +10,7 @@ from cli.main import app as command_line
 from core.scopes import Scope
 from tests.factories import a_key
 from tests.stack import Stack, body
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 
 def client_of(stack: Stack, scope: Scope) -> httpx.Client:
@@ -26,7 +27,6 @@ def test_an_operator_pauses_and_resumes_a_queue(guarded: Stack) -> None:
         assert guest.get("/v1/admin/queues").status_code == 403
         assert guest.post("/v1/admin/queues/local/pause").status_code == 403
         assert operator.post("/v1/admin/queues/elsewhere/pause").status_code == 404
-        assert operator.get("/v1/admin/workers").status_code == 200
 
         try:
             assert body(operator.post("/v1/admin/queues/local/drain"))["state"] == "draining"
@@ -52,3 +52,23 @@ def test_the_command_pauses_and_resumes_a_queue(guarded: Stack) -> None:
     assert "STATE" in admin("queues")
     assert "WORKER" in admin("workers")
     assert "is resumed" in admin("resume", "queue", "local")
+
+
+def test_a_worker_reports_its_device_and_the_microbatch_in_hand(guarded: Stack) -> None:
+    def worker() -> dict[str, Any]:
+        (report,) = body(operator.get("/v1/admin/workers"))["data"]
+        return dict(report)
+
+    with client_of(guarded, Scope.ADMIN) as operator, client_of(guarded, Scope.SUBMIT) as guest:
+        until(lambda: worker()["loaded_models"])
+        job = body(guest.post("/v1/jobs", json={"prompt": "a cat", "model": "slow", "size": "64x64", "steps": 1000}))
+        until(lambda: worker()["microbatches"])
+        report = worker()
+        guest.post(f"/v1/jobs/{job['id']}/cancel")
+
+    (microbatch,) = report["microbatches"]
+    assert (report["device"], report["loaded_models"][0], report["is_idle"]) == ("cpu", "fake", False)
+    assert (microbatch["job_ids"], microbatch["model"]) == ([job["id"]], "slow")
+    assert microbatch["started_at"] < microbatch["lease_expires_at"]
+    assert report["last_heartbeat_at"] <= report["valid_until"]
+    assert report["resident_bytes"] > 10_000_000

@@ -32,7 +32,7 @@ class ImageLimits:
 
 def has_outgrown(limit: int | None) -> bool:
     """Whether this process takes more than so many resident bytes."""
-    if limit is None or (resident := _resident_bytes()) <= limit:
+    if limit is None or (resident := resident_bytes()) <= limit:
         return False
     log.critical(
         "worker leaves: exit_code=%d; it takes %d MB, and may take %d", EXIT_MEMORY, resident >> 20, limit >> 20
@@ -40,7 +40,7 @@ def has_outgrown(limit: int | None) -> bool:
     return True
 
 
-def _resident_bytes() -> int:
+def resident_bytes() -> int:
     """Of this process. Where there is no /proc, its largest size until now."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:

@@ -6,10 +6,12 @@ All that fit may stay. Before another is loaded, those that were not used for th
 import logging
 
 from core.catalog import Model
-from core.generation import Generator
+from core.generation import Generator, Memory
 from core.generation_errors import OutOfMemory
 from core.settings import Settings
+from core.workers import WorkerDevice
 from worker import generators
+from worker.generation.memory import resident_bytes
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +24,8 @@ class Models:
         self._generators: dict[str, Generator] = {}
         self._sizes: dict[str, int] = {}
         """Bytes of each loaded model; the one that was used last comes last."""
+        self._memory = Memory()
+        """Of the device, once a model is loaded."""
 
     def get(self, model: Model) -> Generator:
         """The model's generator, its weights on the device. Raises ModelUnavailable, OutOfMemory, DeviceFailed."""
@@ -45,6 +49,18 @@ class Models:
         """The ids of the models whose weights take memory on the device."""
         return [name for name, size in self._sizes.items() if size]
 
+    def device(self) -> WorkerDevice:
+        """The device and the loaded models, for operators. Any thread may ask: it reads a copy."""
+        sizes = dict(self._sizes)
+        memory = self._memory
+        return WorkerDevice(
+            device=memory.device,
+            loaded_models=list(sizes),
+            resident_bytes=resident_bytes(),
+            device_bytes=None if memory.device is None else sum(sizes.values()),
+            device_capacity=self._settings.model_memory or memory.capacity,
+        )
+
     def _load(self, model_id: str, generator: Generator) -> int:
         """Load a model beside those that leave it room. Returns its bytes."""
         estimate = generator.memory()
@@ -55,7 +71,8 @@ class Models:
             self.unload_others(model_id)
             log.warning("model %s did not fit beside other models; they have left", model_id)
         generator.load()
-        size = generator.memory().weights
+        self._memory = generator.memory()
+        size = self._memory.weights
         self._make_room(size, capacity)
         log.info("model %s is loaded: %d MB; models on the device: %d", model_id, size >> 20, len(self._sizes) + 1)
         return size

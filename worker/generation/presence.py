@@ -1,4 +1,4 @@
-"""Tells the others that this worker runs: its queues, and whether its first model is loaded.
+"""Tells the others that this worker runs: its queues, its device, and which models are loaded.
 
 Every `heartbeat` it renews its row in `workers`, which is valid as long as a lease. So `/readyz`, `safelight doctor`
 and queued jobs can say that no worker serves a queue.
@@ -56,8 +56,13 @@ class Presence:
             log.warning("this worker could not be withdrawn; its row will expire")
 
     def _announce(self) -> None:
-        length = self._context.settings.lease
-        statement = workers.announce(self._context.name, self._queues, is_ready=self._is_ready, length=length)
+        statement = workers.announce(
+            self._context.name,
+            self._queues,
+            is_ready=self._is_ready,
+            length=self._context.settings.lease,
+            device=self._context.models.device(),
+        )
         database = self._database if self._is_ready else self._context.database
         try:
             database.execute(statement)

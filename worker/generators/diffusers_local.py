@@ -72,10 +72,11 @@ class DiffusersGenerator:
     def memory(self) -> Memory:
         """The bytes of the networks, or of the files from which they would be loaded."""
         device = _device(self._settings.device)
+        capacity, name = memory.capacity(device), memory.device_name(device)
         if self._pipe is not None:
-            return Memory(memory.weights(self._pipe), memory.capacity(device))
+            return Memory(memory.weights(self._pipe), capacity, name)
         folder, _ = find(self._model, self._settings.models_dir)
-        return Memory(estimated_bytes(folder, self._model, _dtype(self._model, device)), memory.capacity(device))
+        return Memory(estimated_bytes(folder, self._model, _dtype(self._model, device)), capacity, name)
 
     def _load_operations(self) -> Operations:
         """The pipelines; loads them the first time."""

@@ -57,7 +57,7 @@ class FakeGenerator:
 
     def memory(self) -> Memory:
         """The bytes of the option `memory`, for tests."""
-        return Memory(int(self._model.options.get("memory", 0)))
+        return Memory(int(self._model.options.get("memory", 0)), device="cpu")
 
     def generate(self, requests: Sequence[ImageRequest], reporter: ProgressReporter) -> Sequence[Image.Image]:
         """Generate one image per request; see `core.generation.Generator`."""

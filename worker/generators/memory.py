@@ -21,6 +21,11 @@ def capacity(device: torch.device) -> int | None:
     return int(_RAM_SHARE * _ram()) if device.type == "cpu" else None
 
 
+def device_name(device: torch.device) -> str:
+    """What an operator calls a device: the product of a GPU, else the type."""
+    return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else device.type
+
+
 def weights(pipe: Any) -> int:
     """The bytes of all networks of a pipeline. Networks that it shares with itself count once."""
     modules = [value for value in pipe.components.values() if isinstance(value, torch.nn.Module)]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
-from core import audit, files, idempotency, paid_images, queries, retention, usage
+from core import audit, files, idempotency, paid_images, queries, retention, usage, workers
 from core.db import Database
 from core.erasures import records as erasures
 from core.settings import Settings
@@ -45,6 +45,7 @@ class Cleanup:
         return (
             self.purge_keys,
             self.purge_audit,
+            self.purge_workers,
             self.purge_batches,
             self.purge_jobs,
             self.purge_paid_images,
@@ -73,6 +74,11 @@ class Cleanup:
     def purge_audit(self) -> Iterator[None]:
         """Delete events of the audit log past their retention."""
         while self._database.execute(audit.purge(self._settings.audit_retention, CHUNK)):
+            yield
+
+    def purge_workers(self) -> Iterator[None]:
+        """Delete the rows of workers that died long ago."""
+        while self._database.execute(workers.purge_dead(CHUNK)):
             yield
 
     def purge_batches(self) -> Iterator[None]:

@@ -6,6 +6,20 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
+class AdminMicrobatch(BaseModel):
+    """
+    Jobs that a worker claimed together.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    job_ids: Sequence[str]
+    model: str
+    started_at: int
+    lease_expires_at: int
+
+
 class AdminPause(BaseModel):
     """
     What a call has done to a queue or a worker.
@@ -97,6 +111,30 @@ class AdminWorker(BaseModel):
     """
     Whether it has no micro-batch in hand.
     """
+    device: str | None
+    """
+    Name of its device. Null: no model is loaded yet, or it has no device.
+    """
+    loaded_models: Sequence[str]
+    """
+    Models on the device; the one that was used last comes last.
+    """
+    resident_bytes: int | None
+    """
+    RAM of the process.
+    """
+    device_bytes: int | None
+    """
+    Weights of the loaded models.
+    """
+    device_capacity_bytes: int | None
+    """
+    What weights may take together. Null: not limited.
+    """
+    microbatches: Sequence[AdminMicrobatch]
+    """
+    The micro-batches in hand, the oldest first.
+    """
     job_ids: Sequence[str]
     """
     The jobs of the micro-batches in hand.
@@ -110,6 +148,10 @@ class AdminWorker(BaseModel):
     When the oldest micro-batch in hand was claimed.
     """
     lease_expires_at: int | None
+    last_heartbeat_at: int | None
+    """
+    Null: a worker of an earlier version.
+    """
     valid_until: int
     """
     The worker renews it at each heartbeat; it is gone if it does not.

@@ -12,6 +12,13 @@ export interface components {
             type: ("api_key" | "command" | "none") | string;
             api_key?: components["schemas"]["ApiKeyActor"] | null;
         };
+        /** @description Jobs that a worker claimed together. */
+        AdminMicrobatch: {
+            job_ids: string[];
+            model: string;
+            started_at: number;
+            lease_expires_at: number;
+        };
         /** @description What a call has done to a queue or a worker. */
         AdminPause: {
             /**
@@ -72,6 +79,18 @@ export interface components {
             is_ready: boolean;
             /** @description Whether it has no micro-batch in hand. */
             is_idle: boolean;
+            /** @description Name of its device. Null: no model is loaded yet, or it has no device. */
+            device: string | null;
+            /** @description Models on the device; the one that was used last comes last. */
+            loaded_models: string[];
+            /** @description RAM of the process. */
+            resident_bytes: number | null;
+            /** @description Weights of the loaded models. */
+            device_bytes: number | null;
+            /** @description What weights may take together. Null: not limited. */
+            device_capacity_bytes: number | null;
+            /** @description The micro-batches in hand, the oldest first. */
+            microbatches: components["schemas"]["AdminMicrobatch"][];
             /** @description The jobs of the micro-batches in hand. */
             job_ids: string[];
             /** @description The models of these jobs. */
@@ -79,6 +98,8 @@ export interface components {
             /** @description When the oldest micro-batch in hand was claimed. */
             started_at: number | null;
             lease_expires_at: number | null;
+            /** @description Null: a worker of an earlier version. */
+            last_heartbeat_at: number | null;
             /** @description The worker renews it at each heartbeat; it is gone if it does not. */
             valid_until: number;
         };
