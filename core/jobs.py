@@ -26,7 +26,7 @@ from core import usage
 from core.clock import NOW, STATEMENT_TIME
 from core.db import Statement
 from core.events import with_event, with_final_event
-from core.generation_errors import GenerationError, PoisonJob
+from core.generation_errors import AttemptTimeout, GenerationError, PoisonJob
 from core.job_warnings import JobWarning
 from core.moderation import Verdict
 from core.new_job import NewJob as NewJob
@@ -36,7 +36,7 @@ from core.submits import json_rows, update_cte
 from core.submits import seconds as seconds
 from core.submits import submit as submit
 from core.submits import submit_within_limits as submit_within_limits
-from core.tables import images, in_status, jobs
+from core.tables import images, in_status, jobs, provider_calls
 from core.text import storable
 
 
@@ -137,6 +137,9 @@ def postpone(job_id: str, lease: UUID, reason: str, delay: timedelta) -> Stateme
 def reclaim(max_crashes: int, limit: int) -> Statement[JobRow]:
     """Requeue up to `limit` jobs whose lease has expired. A job that crashed `max_crashes` workers fails (poison_job).
 
+    A job whose worker renewed the lease up to the attempt's deadline fails, too (attempt_timeout): it was no crash, and
+    the next attempt would take as long. A provider's job is requeued even then, as its images may be paid for.
+
     The other jobs of its micro-batch count one crash too, but are executed alone from then on (`leases.claim`), so that
     only the job that causes the crashes reaches the limit.
     """
@@ -146,11 +149,19 @@ def reclaim(max_crashes: int, limit: int) -> Statement[JobRow]:
     statement = _requeue(
         sa.update(jobs).where(jobs.c.id == pick.c.id),
         "lease_expired",
-        is_exhausted=jobs.c.crashes + 1 >= max_crashes,
+        is_exhausted=sa.and_(~_IS_TOO_LATE, jobs.c.crashes + 1 >= max_crashes),
         error=PoisonJob(),
-        crashes=jobs.c.crashes + 1,
+        is_too_late=_IS_TOO_LATE,
+        crashes=jobs.c.crashes + sa.case((_IS_TOO_LATE, 0), else_=1),
+        failures=jobs.c.failures + sa.case((_IS_TOO_LATE, 1), else_=0),
     )
     return Statement(statement, JobRow)
+
+
+_IS_TOO_LATE = sa.and_(
+    jobs.c.lease_expires_at >= jobs.c.attempt_deadline, ~sa.exists().where(provider_calls.c.job_id == jobs.c.id)
+)
+"""Whether a lease was renewed up to the deadline of the attempt, and no provider was called for the job."""
 
 
 def cancel(project_id: str, job_id: str) -> Statement[JobRow]:
@@ -246,19 +257,29 @@ def _requeue(
     *,
     is_exhausted: sa.ColumnElement[bool],
     error: GenerationError,
+    is_too_late: sa.ColumnElement[bool] | None = None,
     device: str | None = None,
     **values: Any,
 ) -> sa.Select[Any]:
-    """in_progress -> queued; cancelled if that was requested; failed with `error` if no attempt is left."""
+    """in_progress -> queued; cancelled if that was requested; failed with `error` if no attempt is left.
+
+    is_too_late: whether it fails with AttemptTimeout instead.
+    """
     is_cancelled = jobs.c.cancel_requested_at.is_not(None)
+    code: sa.ColumnElement[str] = sa.literal(error.code)
+    message: sa.ColumnElement[str] = sa.literal(error.message)
+    if is_too_late is not None:
+        code = sa.case((is_too_late, AttemptTimeout.code), else_=code)
+        message = sa.case((is_too_late, AttemptTimeout().message), else_=message)
+        is_exhausted = sa.or_(is_too_late, is_exhausted)
     is_failed = sa.and_(~is_cancelled, is_exhausted)
     status = sa.case((is_cancelled, JobStatus.CANCELLED), (is_exhausted, JobStatus.FAILED), else_=JobStatus.QUEUED)
     updated_jobs = update_cte(
         update.values(
             status=status,
             finished_at=sa.case((sa.or_(is_cancelled, is_exhausted), NOW)),
-            error_code=sa.case((is_failed, error.code)),
-            error_message=sa.case((is_failed, error.message)),
+            error_code=sa.case((is_failed, code)),
+            error_message=sa.case((is_failed, message)),
             version=jobs.c.version + 1,
             **_NO_LEASE,
             **values,

@@ -48,6 +48,8 @@ def claim(
     whose fair rank is smaller by more than `patience` device-seconds. It may then find nothing although jobs wait, if
     other workers claim at the same moment; a claim without it finds them.
 
+    attempt_timeout: after it the worker ends the attempt. It has `length` more to record that; then the lease ends.
+
     The CTEs are MATERIALIZED because the planner may otherwise run a sub-select with LIMIT and SKIP LOCKED again and
     claim more than the limit (`docs/decisions/0003-claims-are-micro-batches.md`).
     """
@@ -97,6 +99,7 @@ def get_cancel_requests(lease: UUID) -> Statement[LeasedJob]:
 def _claim(*, fair_turn: bool = False, loaded_first: bool = False) -> sa.Select[Any]:
     """The statement of `claim`, with bind parameters."""
     queue, worker = (sa.bindparam(name, type_=sa.Text) for name in ("queue", "worker"))
+    length = sa.bindparam("length", type_=sa.Interval)
     waits = sa.and_(
         jobs.c.queue == queue, in_status(JobStatus.QUEUED), jobs.c.not_before <= NOW, jobs.c.expires_at > NOW
     )
@@ -161,8 +164,9 @@ def _claim(*, fair_turn: bool = False, loaded_first: bool = False) -> sa.Select[
             attempts=jobs.c.attempts + 1,
             version=jobs.c.version + 1,
             lease=sa.bindparam("lease", type_=sa.Uuid),
-            lease_expires_at=NOW + sa.bindparam("length", type_=sa.Interval),
-            attempt_deadline=NOW + sa.bindparam("attempt_timeout", type_=sa.Interval),
+            lease_expires_at=NOW + length,
+            # A lease longer than an attempt may take: its worker notices the timeout late, and has yet to record it.
+            attempt_deadline=NOW + sa.bindparam("attempt_timeout", type_=sa.Interval) + length,
             started_at=NOW,
             worker=worker,
         )

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 import sqlalchemy as sa
 
-from core import jobs, leases, retention
+from core import jobs, leases, provider_calls, retention
 from core.db import Database, Statement
 from core.erasures import contents
 from core.generation_errors import GeneratorFailed, OutOfMemory
@@ -111,6 +111,36 @@ def test_a_lost_lease_gives_the_job_back_and_the_third_is_poison(database: Datab
     final = job_row(database, job_id)
     assert (final.error_code, final.crashes, final.attempts, final.failures) == ("poison_job", 3, 3, 0)
     assert event_types(database, job_id)[-1] == "job.failed"
+
+
+def test_a_worker_has_a_lease_longer_to_record_that_an_attempt_took_too_long(database: Database) -> None:
+    job_id, _ = in_state(database, JobStatus.QUEUED)
+    lease = uuid4()
+    database.execute(leases.claim("local", lease, "w", length=LEASE, attempt_timeout=timedelta(0)))
+
+    assert [row.id for row in database.execute(leases.renew(lease, LEASE))] == [job_id]
+    assert [row.id for row in database.execute(leases.renew(lease, LEASE))] == [job_id]
+    assert not database.execute(jobs.reclaim(3, 100))
+    row = job_row(database, job_id)
+    assert row.started_at is not None
+    assert row.attempt_deadline == row.started_at + LEASE
+
+
+@pytest.mark.parametrize("is_of_a_provider", [False, True])
+def test_an_attempt_whose_lease_was_renewed_to_its_deadline_took_too_long(
+    database: Database, is_of_a_provider: bool
+) -> None:
+    in_state(database, JobStatus.QUEUED)
+    lease = uuid4()
+    (job,) = database.execute(claim(lease))
+    if is_of_a_provider:
+        database.execute(provider_calls.open_call("call_a", job, lease, b"a request"))
+    database.execute(sa.update(table).values(lease_expires_at=sa.func.now(), attempt_deadline=sa.func.now()))
+
+    (moved,) = database.execute(jobs.reclaim(1 + is_of_a_provider, 100))
+
+    result = (moved.status, moved.error_code, moved.crashes, moved.failures)
+    assert result == (("queued", None, 1, 0) if is_of_a_provider else ("failed", "attempt_timeout", 0, 1))
 
 
 def test_errors_count_until_no_attempt_is_left_and_the_wait_doubles(database: Database) -> None:
