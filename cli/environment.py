@@ -53,13 +53,16 @@ def has_torch() -> bool:
 
 def explain_missing_files(model: Model, settings: Settings) -> str | None:
     """Which files of a model are missing and what to do; None if all are there or the model comes from a hub."""
-    folder = settings.models_dir / model.source
+    if model.is_checkpoint and not count_numbers(path := settings.models_dir / model.source):
+        return f"The checkpoint of {model.id} is no readable safetensors file: {path}."
+    source = model.config or model.source  # a checkpoint's config is a pipeline too
+    folder = settings.models_dir / source
     for lora in model.loras:
         if not count_numbers(path := settings.models_dir / lora.file):
             return f"The LoRA {lora.name!r} of {model.id} is no readable safetensors file: {path}."
     if model.generator != "diffusers_local" or (folder / "model_index.json").is_file():
         return None
-    if model.source.count("/") == 1 and not model.source.startswith((".", "/")) and not folder.exists():
+    if source.count("/") == 1 and not source.startswith((".", "/")) and not folder.exists():
         return None
     return (
         f"The model {model.id} is not in {folder} (there is no model_index.json): clone the whole repository or run "

@@ -1,17 +1,23 @@
-"""The catalogue entry of a diffusers model: what its family needs, and what its own files say."""
+"""The catalogue entry of a diffusers model: what its family needs, and what its own files say.
+
+The model is a directory, a repository of the hub, or a checkpoint: one safetensors file.
+"""
 
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.errors import CommandError
 from cli.packages import install_command
-from core.weights import count_numbers
+from core.checkpoints import CheckpointFamily, family_of, has_all_parts
+from core.weights import PICKLES, count_numbers, read_shapes
 
 if TYPE_CHECKING:
+    from core.catalog import Catalog
     from core.settings import Settings
 
 SMALL = ("512x512", "512x768", "768x512")
@@ -37,7 +43,10 @@ class Family:
 
 FAMILIES: Mapping[str, Family] = {
     "StableDiffusionPipeline": Family(SMALL, 30, 7.5, {}),
+    "StableDiffusionInpaintPipeline": Family(SMALL, 30, 7.5, {}),
     "StableDiffusionXLPipeline": Family(LARGE, 30, 7.0, {}),
+    "StableDiffusionXLImg2ImgPipeline": Family(LARGE, 30, 7.0, {}),
+    "StableDiffusionXLInpaintPipeline": Family(LARGE, 30, 7.0, {}),
     "StableDiffusion3Pipeline": Family(LARGE, 28, 4.5, {}),
     "FluxPipeline": Family(LARGE, 28, 3.5, {"max_sequence_length": 512}),
     "Flux2KleinPipeline": Family(LARGE, 4, 1.0, {}),
@@ -50,6 +59,8 @@ FAMILIES: Mapping[str, Family] = {
     "Lumina2Pipeline": Family(LARGE, 50, 4.0, {}),
     "AuraFlowPipeline": Family(LARGE, 50, 3.5, {}),
 }
+ONLY_EDITS = ("StableDiffusionInpaintPipeline", "StableDiffusionXLInpaintPipeline", "StableDiffusionXLImg2ImgPipeline")
+"""Pipelines that cannot start without an image."""
 EDITS = ("StableDiffusion", "Flux", "QwenImage", "ZImage", "Chroma")
 """Families for which diffusers has an image-to-image pipeline over the same weights."""
 
@@ -65,10 +76,35 @@ class Entry:
     notes: Sequence[str]
 
 
-def entry_of(source: str, model_id: str | None, settings: "Settings") -> Entry:
-    """The entry of a directory or of a model of the hub. Raises CommandError."""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model to be added.
+
+    name: of the pipeline's class; folder: with its configuration; places: the fields that say where it is;
+    numbers: of all its weights.
+    """
+
+    name: str
+    folder: Path
+    places: Mapping[str, str]
+    numbers: int
+
+
+def entry_of(source: str, model_id: str | None, config: str | None, catalog: "Catalog", settings: "Settings") -> Entry:
+    """The entry of a directory, of a model of the hub, or of a checkpoint. Raises CommandError."""
+    model = _checkpoint(Path(source), config, catalog, settings) if Path(source).is_file() else None
+    return _entry(source, model or _pipeline(source, settings), model_id)
+
+
+def _pipeline(source: str, settings: "Settings") -> Source:
     folder = _folder(source, settings)
-    name = _class_name(folder)
+    numbers = sum(count_numbers(path) for path in folder.glob("*/*.safetensors") if path.name.count(".") == 1)
+    place = source if not Path(source).is_dir() else str(Path(source).absolute())
+    return Source(_class_name(folder), folder, {"source": place}, numbers)
+
+
+def _entry(source: str, model: Source, model_id: str | None) -> Entry:
+    name, folder, numbers = model.name, model.folder, model.numbers
     family, notes = FAMILIES.get(name), []
     if family is None:
         family = Family(("1024x1024",), 30, 5.0, {})
@@ -77,21 +113,17 @@ def entry_of(source: str, model_id: str | None, settings: "Settings") -> Entry:
     if name == "FluxPipeline" and not _config(folder, "transformer").get("guidance_embeds", True):
         steps, guidance_scale = 4, 0.0  # schnell: distilled, without guidance
     operations = ["generation", "edit"] if name.startswith(EDITS) else ["generation"]
-    identifier = model_id or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).name).strip("-").lower()
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}", identifier):
-        raise CommandError(f"{identifier!r} is no name for a model; choose another with --id.")
-    numbers = sum(count_numbers(path) for path in folder.glob("*/*.safetensors") if path.name.count(".") == 1)
     notes.append(f"weights: {numbers / 1e9:.2f} billion numbers, {2 * numbers / 2**30:.1f} GiB in half precision")
-    licence = _licence(folder)
+    licence = _licence(folder) if "config" not in model.places else ""
     if not licence:
-        notes.append("no licence was found in its README: look it up before you use the images")
+        notes.append("no licence was found: look it up before you use the images")
     values: dict[str, object] = {
-        "id": identifier,
+        "id": _identifier(source, model_id),
         "generator": "diffusers_local",
-        "source": source if not Path(source).is_dir() else str(Path(source).absolute()),
+        **model.places,
         "description": f"{name} of diffusers.",
         "licence": licence,
-        "operations": operations,
+        "operations": ["edit"] if name in ONLY_EDITS else operations,
         "sizes": list(family.sizes),
         "steps": {"default": steps, "min": 1, "max": max(100, steps)},
         "guidance_scale": {"default": guidance_scale, "min": 0.0, "max": max(20.0, guidance_scale)},
@@ -104,31 +136,85 @@ def entry_of(source: str, model_id: str | None, settings: "Settings") -> Entry:
         values["options"] = family.options
     text = "\n".join(["[[models]]", *(f"{key} = {_toml(value)}" for key, value in values.items())])
     if not _is_unicode(text):
-        raise CommandError(f"{source!r} has a name that is not UTF-8, as the catalogue must be; rename the directory.")
+        raise CommandError(f"{source!r} has a name that is not UTF-8, as the catalogue must be; rename it.")
     notes.append("seconds_per_image is a guess until `safelight bench model` has measured it")
-    return Entry(identifier, text, notes)
+    return Entry(str(values["id"]), text, notes)
 
 
-def _folder(source: str, settings: "Settings") -> Path:
+def _identifier(source: str, model_id: str | None) -> str:
+    name = Path(source).name.removesuffix(".safetensors")
+    identifier = model_id or re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-").lower()
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}", identifier):
+        raise CommandError(f"{identifier!r} is no name for a model; choose another with --id.")
+    return identifier
+
+
+def _checkpoint(file: Path, config: str | None, catalog: "Catalog", settings: "Settings") -> Source:
+    """A checkpoint, and where its configuration comes from. Raises CommandError."""
+    if file.suffix in PICKLES:
+        raise CommandError(f"{file} may be a pickle, which can run code when it is loaded; only .safetensors are read.")
+    try:
+        shapes = read_shapes(file)
+    except ValueError as error:
+        raise CommandError(f"{error}.") from None
+    if (family := family_of(shapes)) is None:
+        raise CommandError(
+            f"{file} is of no family that is known here: none of its {len(shapes)} tensors tells one. A LoRA is added "
+            "with --model."
+        )
+    place = config or _config_in_catalog(family, catalog, settings) or family.config
+    folder = _folder(place, settings, config_of=family)
+    name = _class_name(folder)
+    if name != family.pipeline:
+        raise CommandError(f"{file} is {family.name} ({family.pipeline}), but its config {place} is {name}.")
+    numbers = sum(prod(shape) for shape in shapes.values())
+    if not has_all_parts(shapes):
+        files = [path for path in folder.glob("*/*.safetensors") if path.parent.name not in ("transformer", "unet")]
+        other_numbers = sum(count_numbers(path) for path in files if path.name.count(".") == 1)
+        numbers += other_numbers
+        if not other_numbers:
+            raise CommandError(
+                f"{file} has the denoiser only; its config {place} must be the whole pipeline of {family.name}, with "
+                "the weights of its text encoders and autoencoder. Name its directory with --config."
+            )
+    config = str(folder.absolute()) if (settings.models_dir / place).is_dir() or Path(place).is_dir() else place
+    return Source(name, folder, {"source": str(file.absolute()), "config": config}, numbers)
+
+
+def _config_in_catalog(family: CheckpointFamily, catalog: "Catalog", settings: "Settings") -> str | None:
+    """The directory of a model of the same family that the catalogue has already."""
+    for model in catalog.models:
+        place = model.config or model.source
+        path = settings.models_dir / place / "model_index.json"
+        if model.generator == "diffusers_local" and path.is_file() and _class_name(path.parent) == family.pipeline:
+            return place
+    return None
+
+
+def _folder(source: str, settings: "Settings", config_of: CheckpointFamily | None = None) -> Path:
+    """The directory of a pipeline; of a model of the hub, the directory in its cache. config_of: for a checkpoint."""
     for folder in (Path(source), settings.models_dir / source):
         if folder.is_dir():
             return folder
-    if Path(source).is_file():
-        raise CommandError(
-            f"{source} is a single file. Convert it to a directory first: "
-            "StableDiffusionXLPipeline.from_single_file(...).save_pretrained(...) of diffusers."
-        )
     if source.count("/") != 1 or source.startswith((".", "/")):
         raise CommandError(f"There is no directory {source}, and it is no id of the hub (owner/name).")
     try:
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import hf_hub_download, snapshot_download
 
+        if config_of is not None:
+            return Path(snapshot_download(source, allow_patterns=["*.json", "*.txt", "*.model"]))
         for name in ("README.md", "model_index.json"):
             path = Path(hf_hub_download(source, name))
     except ModuleNotFoundError:
         raise CommandError(f"A model of the hub needs torch's packages: {install_command('worker')}") from None
     except Exception as error:  # the hub's client and its transport raise errors of many kinds
-        raise CommandError(f"{source} could not be read from the hub ({type(error).__name__}).") from None
+        reason = f"{source} could not be read from the hub ({type(error).__name__})."
+        if config_of is not None:
+            reason = (
+                f"The checkpoint is {config_of.name}; its configuration {reason} Name the directory of a diffusers "
+                "pipeline of this family with --config: its .json and .txt files are enough."
+            )
+        raise CommandError(reason) from None
     return path.parent
 
 

@@ -69,11 +69,25 @@ def check(
 
 @app.command()
 def add(
-    source: Annotated[str, typer.Argument(help="Directory of a diffusers pipeline, or its id on the hub: owner/name.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Directory of a diffusers pipeline, its id on the hub (owner/name), or one .safetensors file."
+        ),
+    ],
     model_id: Annotated[str | None, typer.Option("--id", help="Name in requests. Default: that of the source.")] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a file: directory or hub id of a diffusers pipeline of its family, for its configuration. "
+            "Default: a model of the catalogue, or the hub."
+        ),
+    ] = None,
     write: Annotated[bool, typer.Option("--write", help="Append the entry to the catalogue.")] = False,
 ) -> None:
     """Print a catalogue entry for a model: sizes, steps, guidance and memory as its family has them.
+
+    A checkpoint, one .safetensors file, needs the configuration of its family beside it.
 
     Read it, and change what you know better. The worker and the API read the catalogue when they start.
 
@@ -81,7 +95,7 @@ def add(
     """
     settings = read_settings()
     catalog = read_catalog(settings)
-    entry = entry_of(source, model_id, settings)
+    entry = entry_of(source, model_id, config, catalog, settings)
     names = {name for model in catalog.models for name in (model.id, *model.aliases)}
     if entry.model_id in names:
         raise CommandError(f"The catalogue has a model {entry.model_id} already; choose another name with --id.")

@@ -1,23 +1,40 @@
-"""Files of weights in the safetensors format, read without torch: how many numbers they have.
+"""Files of weights in the safetensors format, read without torch: which tensors they have, and how many numbers.
 
 A file begins with the length of its header, 8 bytes, and the header, a JSON object with the shape of each tensor
 (https://github.com/huggingface/safetensors#format).
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 
 MAX_HEADER_BYTES = 100_000_000
 """The format's own limit."""
+PICKLES = frozenset({".bin", ".ckpt", ".pkl", ".pt", ".pth"})
+"""Suffixes of files that could run code when they are loaded."""
+
+Shapes = Mapping[str, Sequence[int]]
+"""The shape of each tensor of a file, by name."""
+
+
+def read_shapes(path: Path) -> Shapes:
+    """The tensors of a file. Raises ValueError with the reason, or OSError."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > MAX_HEADER_BYTES:
+            raise ValueError(f"{path} is no safetensors file: its header would have {length} bytes")
+        text = file.read(length)
+    try:
+        header = json.loads(text)
+        return {name: tuple(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{path} is no safetensors file: its header cannot be read") from None
 
 
 def count_numbers(path: Path) -> int:
     """How many numbers a file has. 0 if it cannot be read: loading it says why."""
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, MAX_HEADER_BYTES)))
-        return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return sum(prod(shape) for shape in read_shapes(path).values())
+    except (OSError, ValueError, TypeError):
         return 0

@@ -1,6 +1,7 @@
 """Generate `docs/reference/` from the code: `python docs/render.py`. `--check` only compares, for tests and CI."""
 
 import sys
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from api.app import create_app
 from api.authentication import scope_of
 from core import generation_errors, metrics
 from core.catalog import Model
+from core.catalog.loading import Loading
 from core.errors import SafelightError
 from core.generators import GENERATORS, GeneratorSpec
 from core.scopes import Scope
@@ -93,16 +95,28 @@ def catalogue() -> str:
         "The catalogue is `models/catalog.toml`, or the file in `SAFELIGHT_CATALOG`. It names the `default` model and",
         "has a `[[models]]` table per model. The API validates requests against it; the worker loads the models in it.",
         "",
-        "| field | default | meaning |",
-        "|---|---|---|",
+        *_FIELDS_HEAD,
     ]
-    for name, field in Model.model_fields.items():
-        value = None if field.is_required() else field.get_default(call_default_factory=True)
-        default = "required" if field.is_required() else f"`{_format_value(value)}`"
-        lines.append(f"| `{name}` | {default} | {field.description or _MEANING[name]} |")
+    fields = {name: field for name, field in Model.model_fields.items() if name not in Loading.model_fields}
+    lines += _fields(fields)
+    lines += ["", "## How a model is loaded", "", "These fields are for `diffusers_local`.", "", *_FIELDS_HEAD]
+    lines += _fields(Loading.model_fields)
     for spec in GENERATORS.values():
         lines += _generator(spec)
     return "\n".join(lines) + "\n"
+
+
+_FIELDS_HEAD = ("| field | default | meaning |", "|---|---|---|")
+
+
+def _fields(fields: Mapping[str, FieldInfo]) -> list[str]:
+    """A line of a table for each field of a model."""
+    lines = []
+    for name, field in fields.items():
+        value = None if field.is_required() else field.get_default(call_default_factory=True)
+        default = "required" if field.is_required() else f"`{_format_value(value)}`"
+        lines.append(f"| `{name}` | {default} | {field.description or _MEANING[name]} |")
+    return lines
 
 
 def _generator(spec: GeneratorSpec) -> list[str]:

@@ -5,9 +5,10 @@ from functools import cached_property
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, MinLen
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, model_validator
 
 from core.catalog.bounds import Choices, Guidance, Range, Steps, StyleSpec
+from core.catalog.loading import Loading
 from core.generators import GENERATORS, GeneratorSpec
 from core.loras import LoraSpec, check_unique
 from core.parameters import Operation, Quality, SizeText, Style, rules, unsupported_by
@@ -20,15 +21,11 @@ def _check_generator(name: str) -> str:
     return name
 
 
-class Model(BaseModel):
+class Model(Loading):
     """A model of the catalogue."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")]
     generator: Annotated[str, AfterValidator(_check_generator)] = Field(description="Type of generator; see below.")
-    source: str = Field("", description="Directory (relative to models_dir) or hub id of a diffusers pipeline.")
-    revision: str | None = Field(None, description="Commit of the hub repository; part of the micro-batch key.")
     queue: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")] = "local"
     description: str = ""
     licence: str = ""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from core.checkpoints import family_of
 from tests.cli.terminal import Terminal
 from tests.contract.pipelines import a_tiny_stable_diffusion, save_pipeline, warnings_of_diffusers
 
@@ -95,10 +96,72 @@ def test_what_an_entry_cannot_know_is_said(terminal: Terminal, tmp_path: Path, n
 
 def test_what_is_no_pipeline_is_refused(terminal: Terminal, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"x")
+    (tmp_path / "model.ckpt").write_bytes(b"x")
 
     assert "no model_index.json" in terminal.refusal("models", "add", str(tmp_path))
-    assert "from_single_file" in terminal.refusal("models", "add", str(tmp_path / "model.safetensors"))
+    assert "no safetensors file" in terminal.refusal("models", "add", str(tmp_path / "model.safetensors"))
+    assert "may be a pickle" in terminal.refusal("models", "add", str(tmp_path / "model.ckpt"))
     assert "no directory" in terminal.refusal("models", "add", str(tmp_path / "nothing"))
+
+
+def a_file(path: Path, shapes: dict[str, list[int]]) -> Path:
+    """A file with the names and shapes of a checkpoint, and none of its weights."""
+    header = json.dumps({name: {"dtype": "F16", "shape": shape} for name, shape in shapes.items()}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    return path
+
+
+UNET = "model.diffusion_model"
+SDXL = {"conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias": [1280], "first_stage_model.a": [9]}
+SD1 = {f"{UNET}.input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight": [320, 768]}
+FLUX = {"double_blocks.0.img_attn.norm.key_norm.scale": [128], "guidance_in.in_layer.bias": [3072]}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "family"),
+    [
+        (SDXL, "Stable Diffusion XL"),
+        (SDXL | {f"{UNET}.input_blocks.0.0.weight": [320, 9, 3, 3]}, "Stable Diffusion XL inpainting"),
+        (
+            {"conditioner.embedders.0.model.transformer.resblocks.9.mlp.c_proj.bias": [1280]},
+            "Stable Diffusion XL refiner",
+        ),
+        (SD1, "Stable Diffusion 1"),
+        (SD1 | {f"{UNET}.input_blocks.0.0.weight": [320, 9, 3, 3]}, "Stable Diffusion 1 inpainting"),
+        ({name: [320, 1024] for name in SD1}, "Stable Diffusion 2"),
+        ({f"{UNET}.joint_blocks.0.context_block.adaLN_modulation.1.bias": [9216]}, "Stable Diffusion 3"),
+        (FLUX, "FLUX.1 dev"),
+        (FLUX | {"img_in.weight": [3072, 384]}, "FLUX.1 Fill"),
+        ({"double_blocks.0.img_attn.norm.key_norm.scale": [128]}, "FLUX.1 schnell"),
+        ({name: [320, 512] for name in SD1}, None),
+    ],
+)
+def test_the_tensors_of_a_checkpoint_tell_its_family(shapes: dict[str, list[int]], family: str | None) -> None:
+    recognised = family_of(shapes)
+    assert (recognised and recognised.name) == family
+
+
+def test_a_checkpoint_gets_an_entry_of_its_family(terminal: Terminal, tmp_path: Path) -> None:
+    file = a_file(tmp_path / "My Style.safetensors", SDXL)
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    assert "Name the directory of a diffusers pipeline" in terminal.refusal("models", "add", str(file), **offline)
+
+    wrong = a_folder(tmp_path / "wrong", "StableDiffusionPipeline")
+    says = terminal.refusal("models", "add", str(file), "--config", str(wrong))
+    assert "is Stable Diffusion XL (StableDiffusionXLPipeline), but its config" in says
+
+    config = a_folder(tmp_path / "sdxl")
+    result = terminal.run("models", "add", str(file), "--config", str(config), "--write")
+    assert result.returncode == 0, result
+    entry = tomllib.loads(catalog_of(terminal).read_text())["models"][-1]
+    assert (entry["id"], entry["source"], entry["config"]) == ("my-style", str(file), str(config))
+    assert (entry["licence"], entry["steps"]["default"]) == ("", 30)
+    second = terminal.run("models", "add", str(file), "--id", "again")
+    assert tomllib.loads(second.stdout)["models"][0]["config"] == str(config), second
+
+    denoiser = a_file(tmp_path / "flux.safetensors", FLUX)
+    flux = a_folder(tmp_path / "flux", "FluxPipeline")
+    assert "has the denoiser only" in terminal.refusal("models", "add", str(denoiser), "--config", str(flux))
 
 
 @pytest.mark.slow

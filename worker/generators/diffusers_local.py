@@ -75,8 +75,8 @@ class DiffusersGenerator:
         capacity, name = memory.capacity(device), memory.device_name(device)
         if self._pipe is not None:
             return Memory(memory.weights(self._pipe), capacity, name)
-        folder, _ = find(self._model, self._settings.models_dir)
-        return Memory(estimated_bytes(folder, self._model, _dtype(self._model, device)), capacity, name)
+        files = find(self._model, self._settings.models_dir)
+        return Memory(estimated_bytes(files, self._model, _dtype(self._model, device)), capacity, name)
 
     def _load_operations(self) -> Operations:
         """The pipelines; loads them the first time."""
@@ -86,8 +86,8 @@ class DiffusersGenerator:
         self._threads = self._settings.torch_threads
         device = _device(self._settings.device)
         dtype = _dtype(self._model, device)
-        folder, revision = find(self._model, self._settings.models_dir)
-        self._pipe = load_pipeline(self._model, folder, device, dtype)
+        files = find(self._model, self._settings.models_dir)
+        self._pipe = load_pipeline(self._model, files, device, dtype)
         self._pipe.set_progress_bar_config(disable=True)
         if not denoisers(self._pipe):
             name = type(self._pipe).__name__
@@ -103,7 +103,7 @@ class DiffusersGenerator:
             dtype = self._pipe.arithmetic
         self._receipt = {
             "model": self._model.id,
-            "revision": revision or digest(folder),
+            "revision": files.commit or digest(files),
             "torch": torch.__version__,
             "diffusers": diffusers.__version__,
             "device": str(device),

@@ -1,4 +1,4 @@
-"""Finds and loads the files of a diffusers model: a folder beside the catalogue, or a repository of the hub.
+"""Finds and loads the files of a diffusers model: a folder, a repository of the hub, or a checkpoint.
 
 It refuses pickled weights and code that comes with a model, because both could run anything. `diffusers_local.py`
 chooses device and dtype and generates the images.
@@ -7,6 +7,7 @@ chooses device and dtype and generates the images.
 import importlib
 import json
 import logging
+from dataclasses import dataclass
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, Final
@@ -14,12 +15,13 @@ from typing import Any, Final
 import diffusers
 import httpx
 import torch
-from huggingface_hub import hf_hub_download
+from huggingface_hub import hf_hub_download, snapshot_download
 
 from core.catalog import Model
 from core.errors import first_line
 from core.generation_errors import DeviceFailed, ModelUnavailable, OutOfMemory
-from core.weights import count_numbers
+from core.weights import PICKLES, count_numbers, read_shapes
+from worker.generators.checkpoint import load_checkpoint, parts_of
 from worker.generators.device_errors import is_device_failure, is_out_of_memory
 from worker.generators.karlo import KarloLoader
 
@@ -27,20 +29,65 @@ _log = logging.getLogger(__name__)
 
 # Pipelines that live here instead of in diffusers, by the `_class_name` of model_index.json.
 _OWN_PIPELINES: Final = {"UnclipPipeline": "worker.generators.unclip.pipeline"}
-_PICKLES: Final = {".bin", ".ckpt", ".pt", ".pth", ".pkl"}
 _READ_AT_LOAD: Final = {".safetensors", ".json", ".txt", ".model"}  # the latter two hold vocabularies
 
 
-def find(model: Model, models_dir: Path) -> tuple[Path, str | None]:
-    """The folder that holds a model and, if it came from the hub, its commit. Raises ModelUnavailable."""
-    folder = models_dir / model.source
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of a model: the folder of a pipeline, and the checkpoint whose weights replace those of the folder.
+
+    commit: of the hub's repository, if the model came from there.
+    """
+
+    folder: Path
+    checkpoint: Path | None = None
+    commit: str | None = None
+
+
+def find(model: Model, models_dir: Path) -> Files:
+    """The files of a model. What is on the hub only is downloaded. Raises ModelUnavailable."""
     if not model.source:
         raise ModelUnavailable(f"The catalogue gives model {model.id} no source.")
+    if model.is_checkpoint:
+        checkpoint = models_dir / model.source
+        if not checkpoint.is_file():
+            raise ModelUnavailable(f"Model {model.id}: there is no file {checkpoint}.")
+        try:
+            read_shapes(checkpoint)
+        except ValueError as error:
+            raise ModelUnavailable(f"Model {model.id}: {error}.") from None
+        return Files(_config_folder(model, models_dir), checkpoint)
+    folder = models_dir / model.source
     if folder.is_dir():
-        return folder, None
-    # A hub id is `owner/name`; anything else is the path of a folder.
-    if model.source.count("/") != 1 or model.source.startswith((".", "/")):
+        return Files(folder)
+    if not is_hub_id(model.source):
         raise ModelUnavailable(f"Model {model.id}: there is no folder {folder}.")
+    return _download(model, folder)
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether a source is `owner/name`; anything else is a path."""
+    return source.count("/") == 1 and not source.startswith((".", "/"))
+
+
+def _config_folder(model: Model, models_dir: Path) -> Path:
+    """The folder of a checkpoint's configuration. Nothing is downloaded."""
+    folder = models_dir / model.config
+    if folder.is_dir():
+        return folder
+    if not is_hub_id(model.config):
+        raise ModelUnavailable(f"Model {model.id}: there is no folder {folder}, its config.")
+    try:
+        return Path(snapshot_download(model.config, revision=model.revision, local_files_only=True))
+    except (OSError, ValueError) as error:
+        raise ModelUnavailable(
+            f"Model {model.id}: its config {model.config} is neither a folder nor in the cache of the hub. Where the "
+            f"hub can be reached: hf download {model.config} --include '*.json' '*.txt' '*.model'"
+        ) from error
+
+
+def _download(model: Model, folder: Path) -> Files:
+    """The files of a repository of the hub."""
     _log.info("Looking for %s on the hub; the first time it is downloaded, which may take long", model.source)
     try:
         index = Path(hf_hub_download(model.source, "model_index.json", revision=model.revision))
@@ -56,7 +103,7 @@ def find(model: Model, models_dir: Path) -> tuple[Path, str | None]:
             f"({type(error).__name__}: {first_line(error)}). Where the hub is out of reach, copy the "
             "model's folder into models_dir, or fill the cache (HF_HOME) elsewhere and set HF_HUB_OFFLINE=1."
         ) from error
-    return Path(snapshot), Path(snapshot).name  # the cache names a snapshot by its commit
+    return Files(Path(snapshot), commit=Path(snapshot).name)  # the cache names a snapshot by its commit
 
 
 def _pipeline_class(model: Model, folder: Path) -> Any:
@@ -80,55 +127,74 @@ def _pipeline_class(model: Model, folder: Path) -> Any:
     return KarloLoader if name.startswith("UnCLIP") else diffusers.DiffusionPipeline
 
 
-def load_pipeline(model: Model, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    """Load the pipeline of a folder to a device. Raises ModelUnavailable."""
+def load_pipeline(model: Model, files: Files, device: torch.device, dtype: torch.dtype) -> Any:
+    """Load a pipeline to a device. Raises ModelUnavailable, OutOfMemory, DeviceFailed."""
+    folder = files.folder
     pipeline = _pipeline_class(model, folder)
-    for component in (path for path in folder.iterdir() if path.is_dir()):
-        suffixes = {path.suffix for path in component.iterdir()}
-        if suffixes & _PICKLES and ".safetensors" not in suffixes:
-            raise ModelUnavailable(
-                f"Model {model.id}: {component} has pickled weights only ({', '.join(sorted(suffixes & _PICKLES))}), "
-                "which can run code when loaded. Convert them to safetensors."
-            )
+    _refuse_pickles(model, folder)
     try:
-        pipe = pipeline.from_pretrained(
-            folder,
-            dtype=dtype,
-            variant=model.options.get("variant"),
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-        )
+        if files.checkpoint is not None:
+            pipe = load_checkpoint(model, files.checkpoint, folder, dtype)
+        else:
+            pipe = pipeline.from_pretrained(
+                folder,
+                dtype=dtype,
+                variant=model.options.get("variant"),
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+            )
         pipe.to(device)
+    except ModelUnavailable:
+        raise
     except Exception as error:  # a broken folder can make the libraries raise anything
         if is_out_of_memory(error):
             raise OutOfMemory(f"Model {model.id} does not fit into the memory of {device}.") from error
         if is_device_failure(error):
             raise DeviceFailed(f"Model {model.id} could not be loaded to {device}: {first_line(error)}") from error
         raise ModelUnavailable(
-            f"Model {model.id}: {folder} could not be loaded: {type(error).__name__}: {error}"
+            f"Model {model.id}: {files.checkpoint or folder} could not be loaded: {type(error).__name__}: {error}"
         ) from error
     return pipe
 
 
-def estimated_bytes(folder: Path, model: Model, dtype: torch.dtype) -> int:
+def _refuse_pickles(model: Model, folder: Path) -> None:
+    for component in (path for path in folder.iterdir() if path.is_dir()):
+        suffixes = {path.suffix for path in component.iterdir()}
+        if suffixes & PICKLES and ".safetensors" not in suffixes:
+            raise ModelUnavailable(
+                f"Model {model.id}: {component} has pickled weights only ({', '.join(sorted(suffixes & PICKLES))}), "
+                "which can run code when loaded. Convert them to safetensors."
+            )
+
+
+def estimated_bytes(files: Files, model: Model, dtype: torch.dtype) -> int:
     """The memory that a model's weights will take, from the headers of their files. 0 if there are none."""
     variant = model.options.get("variant")
-    total = 0
-    for component in (path for path in folder.iterdir() if path.is_dir()):
-        files = list(component.glob("*.safetensors"))  # of several variants one is loaded
-        variant_files = [path for path in files if variant is not None and f".{variant}" in path.name]
+    total, folders = 0, [path for path in files.folder.iterdir() if path.is_dir()]
+    if files.checkpoint is not None:
+        total = count_numbers(files.checkpoint)
+        folders = [path for path in folders if path.name not in parts_of(files.checkpoint)]
+    for component in folders:
+        weights = list(component.glob("*.safetensors"))  # of several variants one is loaded
+        variant_files = [path for path in weights if variant is not None and f".{variant}" in path.name]
         total += sum(
-            count_numbers(path) for path in variant_files or files if variant_files or path.name.count(".") == 1
+            count_numbers(path) for path in variant_files or weights if variant_files or path.name.count(".") == 1
         )
     return total * dtype.itemsize
 
 
-def digest(folder: Path) -> str:
+def digest(files: Files) -> str:
     """SHA-256 of the names and contents of all files that are loaded: the revision of a model without a commit."""
-    total = sha256()
+    folder, total = files.folder, sha256()
     for path in sorted(path for path in folder.rglob("*") if path.suffix in _READ_AT_LOAD):
-        with path.open("rb") as file:
-            content = file_digest(file, "sha256")
-        total.update(f"{path.relative_to(folder).as_posix()} {content.hexdigest()}\n".encode())
+        total.update(f"{path.relative_to(folder).as_posix()} {file_sha256(path)}\n".encode())
+    if files.checkpoint is not None:
+        total.update(f"{files.checkpoint.name} {file_sha256(files.checkpoint)}\n".encode())
     return f"sha256:{total.hexdigest()}"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()

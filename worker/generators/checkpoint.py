@@ -1,0 +1,93 @@
+"""Loads a checkpoint: one safetensors file with a whole model, or with its denoiser only.
+
+The configuration, the tokenizers, and the parts that the file does not have come from the folder of a diffusers
+pipeline of the same family. Without such a folder diffusers would ask the hub.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import diffusers
+import torch
+from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
+
+from core.catalog import Model
+from core.checkpoints import has_all_parts
+from core.generation_errors import ModelUnavailable
+from core.weights import read_shapes
+
+_LIBRARIES: Final = {"diffusers", "transformers"}
+_DENOISERS: Final = ("transformer", "unet")
+_OTHER_PARTS: Final = ("text_encoder", "text_encoder_2", "vae")
+
+
+def load_checkpoint(model: Model, file: Path, folder: Path, dtype: torch.dtype) -> Any:
+    """The pipeline of a checkpoint, on the CPU. folder: of the configuration. Raises ModelUnavailable, and others."""
+    index = _read_index(model, folder)
+    load = _load_whole if has_all_parts(read_shapes(file)) else _load_denoiser
+    try:
+        pipe = load(model, index, file, folder, dtype)
+    except NotImplementedError:  # torch's, for a tensor without memory
+        raise _incomplete(model, file, folder) from None
+    if not _is_complete(pipe):
+        raise _incomplete(model, file, folder)
+    return pipe
+
+
+def parts_of(file: Path) -> tuple[str, ...]:
+    """The components that come from a checkpoint, so that those of the folder are not loaded. Raises ValueError."""
+    return (*_DENOISERS, *_OTHER_PARTS) if has_all_parts(read_shapes(file)) else _DENOISERS
+
+
+def _read_index(model: Model, folder: Path) -> dict[str, Any]:
+    """The index of the folder. The names of its classes are imported, so only those of the two libraries may occur."""
+    index: dict[str, Any] = json.loads((folder / "model_index.json").read_text("utf-8"))
+    for name, value in index.items():
+        if isinstance(value, list) and value[0] is not None:
+            library = value[0]
+            if library not in _LIBRARIES and not hasattr(diffusers.pipelines, str(library)):
+                raise ModelUnavailable(
+                    f"Model {model.id}: {folder} takes {name} from {library!r}, which is neither of diffusers nor of "
+                    "transformers; code of its own is never run."
+                )
+    return index
+
+
+def _load_whole(model: Model, index: dict[str, Any], file: Path, folder: Path, dtype: torch.dtype) -> Any:
+    pipeline = getattr(diffusers, index["_class_name"])
+    if not hasattr(pipeline, "from_single_file"):
+        raise ModelUnavailable(f"Model {model.id}: {pipeline.__name__} cannot be loaded from one file.")
+    return pipeline.from_single_file(str(file), config=str(folder), local_files_only=True, dtype=dtype)
+
+
+def _load_denoiser(model: Model, index: dict[str, Any], file: Path, folder: Path, dtype: torch.dtype) -> Any:
+    """The pipeline of the folder, with the denoiser of the file."""
+    name = next((name for name in _DENOISERS if isinstance(index.get(name), list)), None)
+    if name is None:
+        raise ModelUnavailable(f"Model {model.id}: {index['_class_name']} has no denoiser that a file could replace.")
+    kind = getattr(diffusers, index[name][1])
+    if kind.__name__ not in SINGLE_FILE_LOADABLE_CLASSES:
+        raise ModelUnavailable(f"Model {model.id}: {kind.__name__} cannot be loaded from one file.")
+    denoiser = kind.from_single_file(str(file), config=str(folder), subfolder=name, local_files_only=True, dtype=dtype)
+    return getattr(diffusers, index["_class_name"]).from_pretrained(
+        folder,
+        **{name: denoiser},
+        dtype=dtype,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+    )
+
+
+def _incomplete(model: Model, file: Path, folder: Path) -> ModelUnavailable:
+    return ModelUnavailable(
+        f"Model {model.id}: {file.name} lacks weights of the model that its config {folder} describes; the config must "
+        "be of the same family."
+    )
+
+
+def _is_complete(pipe: Any) -> bool:
+    """Whether all weights were in the file: the place of one that was not is still without memory."""
+    modules = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+    return not any(tensor.is_meta for module in modules for tensor in module.parameters())
