@@ -1,8 +1,9 @@
 """Egress: POST requests to URLs of clients, which must not reach the internal network (SSRF).
 
-A host name is resolved once, all its addresses are checked, and the connection goes to one of them. httpcore has no
-features that could be misused: it follows no redirect, reads no proxy from the environment, stores no cookie and
-decompresses no response. Retries and the meaning of a response are in `worker.webhooks.deliver`.
+For each request a host name is resolved once, all its addresses are checked, and the connection goes to one of them,
+also where it is open already (`core.connections`). httpcore has no features that could be misused: it follows no
+redirect, reads no proxy from the environment, stores no cookie and decompresses no response. Retries and the meaning of
+a response are in `worker.webhooks`.
 """
 
 import contextlib
@@ -11,26 +12,19 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import httpcore
 import httpx
 
+from core.connections import Connection, DeliveryError, IdleConnections, Response, StaleConnection, connect
 from core.errors import InvalidParameter
 from core.settings import Settings
 
-MAX_BODY_BYTES = 8192
-"""Bytes of a response body that are read; then the connection is closed."""
-
-MAX_RESPONSE_BYTES = 64 * 1024
-"""Bytes of a response, headers included, after which the connection is closed."""
-
 RESOLVE_SECONDS = 5.0
-CONNECT_SECONDS = 5.0
 
 DEFAULT_PORTS = (80, 443)
 
@@ -57,28 +51,11 @@ _UNICAST6 = ipaddress.IPv6Network("2000::/3")
 """All global unicast addresses. NAT64, IPv4-compatible, segment routing and site-local addresses are not in it."""
 
 
-class DeliveryError(Exception):
-    """The delivery failed. `code` is for the delivery log, `message` for the owner."""
-
-    def __init__(self, code: str, message: str) -> None:
-        self.code, self.message = code, message
-        super().__init__(message)
-
-
 class DestinationRefused(DeliveryError):
     """The destination is not allowed. The message does not say what is at the address."""
 
     def __init__(self, message: str) -> None:
         super().__init__("destination_refused", message)
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A response of a receiver. The body has at most MAX_BODY_BYTES."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,20 +154,35 @@ def look_up(host: str, port: int) -> list[str]:
 
 
 class Egress:
-    """Sends requests to URLs of clients. Thread-safe."""
+    """Sends requests to URLs of clients. Thread-safe.
 
-    def __init__(self, rules: EgressRules, *, resolve: Resolve = look_up, tls: ssl.SSLContext | None = None) -> None:
+    idle: connections to use again; None: a new connection for each request. They belong to the caller.
+    """
+
+    def __init__(
+        self,
+        rules: EgressRules,
+        *,
+        resolve: Resolve = look_up,
+        tls: ssl.SSLContext | None = None,
+        idle: IdleConnections | None = None,
+    ) -> None:
         self._rules = rules
         self._resolve = resolve
         self._tls = tls or ssl.create_default_context()
+        self._tls.set_alpn_protocols(["http/1.1"])
+        self._idle = idle
 
     @classmethod
-    def open(cls, settings: Settings) -> "Egress":
+    def open(cls, settings: Settings, idle: IdleConnections | None = None) -> "Egress":
         """Create an instance from the settings."""
-        return cls(EgressRules.from_settings(settings))
+        return cls(EgressRules.from_settings(settings), idle=idle)
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Response:
-        """POST a body, in at most `seconds` from the name lookup to the response. Raises DeliveryError."""
+        """POST a body, in at most `seconds` from the name lookup to the response. Raises DeliveryError.
+
+        The request may arrive twice: where a connection that was used before breaks, it is sent on a new one.
+        """
         deadline = time.monotonic() + seconds
         destination = check(url, self._rules)
         target = httpcore.URL(
@@ -205,19 +197,36 @@ class Egress:
             (b"Content-Length", str(len(body)).encode()),
             *((name.encode(), value.encode()) for name, value in headers.items()),
         ]
-        backend = _Backend(self, deadline)
+        request = httpcore.Request("POST", target, headers=request_headers, content=body)
         try:
-            with (
-                httpcore.ConnectionPool(
-                    ssl_context=self._tls, network_backend=backend, max_connections=1, http2=False, retries=0
-                ) as pool,
-                pool.stream("POST", target, headers=request_headers, content=body) as response,
-            ):
-                return Response(response.status, _decode(response.headers), _read_start(response))
+            return self._send(request, deadline)
         except httpcore.TimeoutException:
             raise DeliveryError("timeout", "The receiver did not answer in time.") from None
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol):
             raise DeliveryError("no_answer", "The connection ended without a valid HTTP response.") from None
+
+    def _send(self, request: httpcore.Request, deadline: float) -> Response:
+        """Send a request to a checked address, on an open connection if there is one."""
+        origin = request.url.origin
+        host = origin.host.decode("ascii")
+        addresses = self.addresses(host, origin.port, deadline)  # also for an open connection: it must still be allowed
+        while self._idle is not None and (connection := self._idle.take(origin, addresses)) is not None:
+            with contextlib.suppress(StaleConnection):
+                return self._exchange(connection, request, deadline)
+        connection = connect(origin, host, addresses, origin.port, self._tls, deadline)
+        return self._exchange(connection, request, deadline)
+
+    def _exchange(self, connection: Connection, request: httpcore.Request, deadline: float) -> Response:
+        try:
+            response = connection.send(request, deadline)
+        except BaseException:
+            connection.close()
+            raise
+        if self._idle is not None and connection.is_usable:
+            self._idle.add(connection)
+        else:
+            connection.close()
+        return response
 
     def addresses(self, host: str, port: int, deadline: float) -> list[str]:
         """The addresses of a host, if all are allowed. Raises DeliveryError."""
@@ -250,107 +259,6 @@ class Egress:
         if not addresses:
             raise DeliveryError("name_not_found", "The host name has no address.")
         return addresses
-
-
-class _Backend(httpcore.NetworkBackend):
-    """Connects to checked addresses. httpcore takes Host and SNI from the URL, so both have the host name."""
-
-    def __init__(self, egress: Egress, deadline: float) -> None:
-        self._egress = egress
-        self._deadline = deadline
-        self._sync_backend = httpcore.SyncBackend()
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
-        for address in self._egress.addresses(host, port, self._deadline):
-            with contextlib.suppress(httpcore.ConnectError):
-                seconds = min(CONNECT_SECONDS, _remaining(self._deadline, httpcore.ConnectTimeout))
-                stream = self._sync_backend.connect_tcp(
-                    address, port, timeout=seconds, socket_options=socket_options or ()
-                )
-                return _Stream(stream, self._deadline)
-        raise DeliveryError("connection_failed", "The receiver does not accept connections.")
-
-
-class _Stream(httpcore.NetworkStream):
-    """A connection with one deadline for all operations, and a limit on the bytes that it receives."""
-
-    def __init__(self, inner: httpcore.NetworkStream, deadline: float) -> None:
-        self._inner = inner
-        self._deadline = deadline
-        self._byte_count = 0
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if self._byte_count > MAX_RESPONSE_BYTES:
-            raise httpcore.ReadError("the response is too long")
-        data = self._inner.read(
-            min(max_bytes, MAX_BODY_BYTES), timeout=_remaining(self._deadline, httpcore.ReadTimeout)
-        )
-        self._byte_count += len(data)
-        return data
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        for start in range(0, len(buffer), 16384):
-            self._inner.write(buffer[start : start + 16384], timeout=_remaining(self._deadline, httpcore.WriteTimeout))
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        seconds = _remaining(self._deadline, httpcore.ConnectTimeout)
-        try:
-            inner = self._inner.start_tls(ssl_context, server_hostname, timeout=seconds)
-        except httpcore.ConnectError as error:
-            raise _tls_failed(error.__cause__) from None
-        return _Stream(inner, self._deadline)
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
-
-
-_CERTIFICATES = {
-    10: ("certificate_expired", "The receiver's certificate has expired."),
-    62: ("certificate_wrong_host", "The receiver's certificate is for another host."),
-    64: ("certificate_wrong_host", "The receiver's certificate is for another address."),
-}
-"""Keys are the error numbers in openssl/x509_vfy.h."""
-
-
-def _tls_failed(cause: BaseException | None) -> DeliveryError:
-    if not isinstance(cause, ssl.SSLCertVerificationError):
-        return DeliveryError("tls_failed", "The TLS handshake with the receiver failed.")
-    default = ("certificate_untrusted", "The receiver's certificate is not signed by a known authority.")
-    return DeliveryError(*_CERTIFICATES.get(cause.verify_code, default))
-
-
-def _remaining(deadline: float, timeout_error: type[httpcore.TimeoutException]) -> float:
-    seconds = deadline - time.monotonic()
-    if seconds <= 0:
-        raise timeout_error("the time is up")
-    return seconds
-
-
-def _read_start(response: httpcore.Response) -> bytes:
-    """The first bytes of a response body. The status is used even if the rest does not arrive."""
-    body = b""
-    with contextlib.suppress(httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError):
-        for chunk in response.iter_stream():
-            body += chunk
-            if len(body) >= MAX_BODY_BYTES:
-                break
-    return body[:MAX_BODY_BYTES]
-
-
-def _decode(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
 
 
 def _address(text: str) -> Address | None:

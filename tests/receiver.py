@@ -61,6 +61,7 @@ class Receiver:
         tls: Path | bool = False,
         host: str = "127.0.0.1",
         port: int = 0,
+        keep_alive: bool = False,
     ) -> None:
         self.requests: list[Received] = []
         self.connections = 0
@@ -80,7 +81,7 @@ class Receiver:
                 with receiver._news:
                     receiver.requests.append(request)
                     receiver._news.notify_all()
-                self.close_connection = True
+                self.close_connection = not keep_alive or self.close_connection
                 receiver.behave(self, request)
 
             def log_message(self, format: str, *args: object) -> None:

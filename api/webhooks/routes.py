@@ -39,8 +39,9 @@ from api.webhooks.schemas import (
 )
 from core import audit
 from core.audit import AuditType
+from core.connections import DeliveryError
 from core.db import AsyncTransaction, RowT, Statement
-from core.egress import DeliveryError, Egress, EgressRules, check_destination
+from core.egress import Egress, EgressRules, check_destination
 from core.errors import InvalidParameter, InvalidRequest, NotFound, TooManyWebhookTests
 from core.event_types import event_names
 from core.ids import new_id

@@ -7,7 +7,8 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from core.egress import MAX_BODY_BYTES, DeliveryError, DestinationRefused, Egress, EgressRules, check, is_public
+from core.connections import MAX_BODY_BYTES, DeliveryError, IdleConnections
+from core.egress import DestinationRefused, Egress, EgressRules, check, is_public
 from tests.receiver import CERTIFICATE, EXPIRED, Behaviour, Received, Receiver, answering
 from tests.waiting import PATIENCE
 
@@ -290,3 +291,75 @@ def test_a_closed_port_has_another_code_than_an_answer_that_is_not_http(receiver
         with pytest.raises(DeliveryError) as caught:
             Egress(LOCAL, resolve=names).post(url, b"{}", {}, 5)
         assert caught.value.code == code
+
+
+@pytest.fixture
+def idle() -> Iterator[IdleConnections]:
+    connections = IdleConnections()
+    yield connections
+    connections.close()
+
+
+def test_a_connection_is_used_again_only_while_its_address_is_allowed(idle: IdleConnections) -> None:
+    with Receiver(keep_alive=True) as receiver, Receiver(host="127.0.0.2", port=receiver.port) as other:
+        names = Names(["127.0.0.1"], ["127.0.0.1"], ["127.0.0.2"], ["10.0.0.1"], ["127.0.0.1", "10.0.0.1"])
+        egress = Egress(EgressRules.parse("127.0.0.1, 127.0.0.2"), resolve=names, idle=idle)
+        url = receiver.url(host="receiver.test")
+
+        assert [egress.post(url, b"{}", {}, 5).status for _ in range(3)] == [200] * 3
+
+        assert (receiver.connections, len(receiver.requests)) == (1, 2)
+        assert (other.connections, len(other.requests)) == (1, 1), "the name leads to another address now"
+        for _ in range(2):  # the connection to 127.0.0.1 is still open
+            assert error_code(egress, url) == "destination_refused"
+        assert egress.post(receiver.url(), b"{}", {}, 5).status == 200
+        assert receiver.connections == 2, "the connection belongs to another host name"
+        assert len(names.lookups) == 5
+
+
+def test_a_connection_with_tls_is_used_again_for_its_name_alone(idle: IdleConnections) -> None:
+    trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
+    with Receiver(tls=True, keep_alive=True) as secure:
+        egress = Egress(LOCAL, resolve=Names(["127.0.0.1"]), tls=trusting, idle=idle)
+        for _ in range(2):
+            assert egress.post(secure.url(host="receiver.test", scheme="https"), b"{}", {}, 10).status == 200
+        assert secure.connections == 1
+        assert error_code(egress, secure.url(host="other.test", scheme="https")) == "certificate_wrong_host"
+
+
+def test_a_connection_that_the_receiver_has_closed_costs_no_delivery(idle: IdleConnections) -> None:
+    with Receiver(keep_alive=True) as receiver:
+        egress = Egress(LOCAL, idle=idle)
+
+        def reset_unless_new(handler: BaseHTTPRequestHandler, request: Received) -> None:
+            """Answers the first request of a connection, and closes it at the second one."""
+            if getattr(handler, "is_used", False):
+                handler.close_connection = True
+                return
+            setattr(handler, "is_used", True)  # noqa: B010 - the class has no such attribute
+            answering(200)(handler, request)
+
+        receiver.behave = reset_unless_new
+        statuses = [egress.post(receiver.url(), b"{}", {"webhook-id": str(number)}, 5).status for number in range(4)]
+
+        assert statuses == [200] * 4
+        assert [request.headers["webhook-id"] for request in receiver.requests] == ["0", "1", "1", "2", "2", "3", "3"]
+
+
+@pytest.mark.parametrize(
+    "headers", [{"connection": "close"}, {"content-length": "100000"}], ids=["asks to close", "has more to say"]
+)
+def test_a_connection_is_closed_that_cannot_be_used_again(headers: dict[str, str], idle: IdleConnections) -> None:
+    with Receiver(keep_alive=True) as receiver:
+
+        def answer(handler: BaseHTTPRequestHandler, _request: Received) -> None:
+            handler.send_response(200)
+            for name, value in ({"content-length": "10000"} | headers).items():
+                handler.send_header(name, value)
+            handler.end_headers()
+            handler.wfile.write(b"x" * 10_000)
+
+        receiver.behave = answer
+        egress = Egress(LOCAL, idle=idle)
+        assert [egress.post(receiver.url(), b"{}", {}, 5).status for _ in range(2)] == [200] * 2
+        assert receiver.connections == 2
