@@ -20,7 +20,7 @@ _ID = re.compile(rb"webhook-id: (\S+)", re.IGNORECASE)
 
 
 class Answering(asyncio.Protocol):
-    """Reads one request per connection, records when it was complete, and answers 204."""
+    """Reads requests, one after the other, records when each was complete, and answers 204."""
 
     def __init__(self, arrivals: list[tuple[str, float]], hanging: set[asyncio.Transport]) -> None:
         self._arrivals = arrivals
@@ -36,10 +36,13 @@ class Answering(asyncio.Protocol):
         if head_ends < 0:
             return
         if self._buffer.startswith(b"GET"):
-            self._answer(b"200 OK", self._arrivals_answer(self._buffer.split(b" ", 2)[1]))
+            path = self._buffer.split(b" ", 2)[1]
+            self._buffer = b""
+            self._answer(b"200 OK", self._arrivals_answer(path))
             return
         length, event = _LENGTH.search(self._buffer, 0, head_ends), _ID.search(self._buffer, 0, head_ends)
         if length is not None and len(self._buffer) >= head_ends + 4 + int(length[1]):
+            self._buffer = self._buffer[head_ends + 4 + int(length[1]) :]
             self._arrivals.append((event[1].decode() if event else "", time.time()))
             self._answer(b"204 No Content", b"")
 
@@ -53,9 +56,8 @@ class Answering(asyncio.Protocol):
         return arrivals
 
     def _answer(self, status: bytes, content: bytes) -> None:
-        head = b"HTTP/1.1 %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (status, len(content))
+        head = b"HTTP/1.1 %s\r\ncontent-length: %d\r\n\r\n" % (status, len(content))
         self._transport.write(head + content)
-        self._transport.close()
 
 
 class Hanging(asyncio.Protocol):

@@ -31,13 +31,14 @@ from cli import database
 from cli.environment import ROOT, server_environment
 from cli.local import processes
 from cli.local.child import Child
-from cli.local.embedded import EmbeddedPostgres, free_port
+from cli.local.embedded import EmbeddedPostgres, EmbeddedValkey, free_port
 from core import jobs
 from core.db import Database
 from core.ids import new_id
 from core.jobs import NewJob
 from core.outbox import signing
 from core.parameters import ResolvedParameters
+from core.redis.progress import Progress
 from core.settings import Settings
 from core.tables import DEFAULT_PROJECT
 from core.webhooks import endpoints as webhooks
@@ -68,7 +69,11 @@ class Post:
 
     def _start(self, exits: ExitStack) -> None:
         postgres = exits.enter_context(EmbeddedPostgres(self.directory / "postgres"))
-        self.settings = Settings(data_dir=self.directory, database_url=postgres.url, egress_allow="127.0.0.1")
+        valkey = exits.enter_context(EmbeddedValkey(self.directory / "valkey"))
+        self.settings = Settings(
+            data_dir=self.directory, database_url=postgres.url, redis_url=valkey.url, egress_allow="127.0.0.1"
+        )
+        self.progress = Progress(self.settings)
         database.upgrade(self.settings)
         self.connection = exits.enter_context(psycopg.connect(postgres.url, autocommit=True, row_factory=dict_row))
         self.database = Database(self.settings, name="bench")
@@ -120,8 +125,9 @@ class Post:
         return [job.id for job in new_jobs]
 
     def cancel(self, job_id: str) -> None:
-        """An event."""
+        """An event, with the message that the API sends after it."""
         self.database.execute(jobs.cancel(DEFAULT_PROJECT, job_id))
+        self.progress.publish_changes([job_id])
 
     def query(self, statement: str, *values: object) -> list[dict[str, Any]]:
         """Query the database."""

@@ -31,13 +31,20 @@ def claim(
     fast: Sequence[str],
     slow: Sequence[str] = (),
     for_others: int,
+    quick: Sequence[str] = (),
+    per_quick: int = 0,
+    for_quick: int = 0,
 ) -> Statement[ClaimedDelivery]:
-    """Claim up to `limit` deliveries that are due, in the order of their due times.
+    """Claim up to `limit` deliveries that are due: the first of each destination, then the second, and so on.
 
     A destination in `fast` may have `per_destination` deliveries in transit, any other destination one. At most
     `for_others` deliveries to the other destinations are claimed; those in `slow` come last, in the order of the list.
-    The events of a job are sent in order: an event waits until the events before it are delivered or have failed. Each
-    row has the data for sending: columns of the endpoint as `endpoint_...`, and the own `webhook` of the job or batch.
+    A fast destination that is also in `quick` may have `per_quick` in transit; of those beyond `per_destination`, at
+    most `for_quick` are claimed.
+
+    The deliveries of a destination are claimed in the order of their due times. The events of a job are sent in order:
+    an event waits until the events before it are delivered or have failed. Each row has the data for sending: columns
+    of the endpoint as `endpoint_...`, and the own `webhook` of the job or batch.
     """
     return Statement(
         _CLAIM.params(
@@ -48,6 +55,9 @@ def claim(
             fast=list(fast),
             slow=list(slow),
             for_others=max(0, for_others),
+            quick=list(quick),
+            per_quick=max(per_quick, per_destination),
+            for_quick=max(0, for_quick),
         ),
         ClaimedDelivery,
     )
@@ -89,13 +99,19 @@ def _claim() -> sa.Select[Any]:
         .scalar_subquery()
     )
     is_fast = destinations.c.destination == sa.any_(sa.bindparam("fast", type_=ARRAY(sa.Text)))
+    is_quick = destinations.c.destination == sa.any_(sa.bindparam("quick", type_=ARRAY(sa.Text)))
+    per_destination, per_quick, for_others, for_quick = (
+        sa.bindparam(name, type_=sa.BigInteger) for name in ("per_destination", "per_quick", "for_others", "for_quick")
+    )
     slots = sa.case(
         (~is_reachable(destinations.c.destination), 0),  # given up by the sweep, or before it is enabled again
-        (is_fast, sa.bindparam("per_destination", type_=sa.BigInteger)),
+        (sa.and_(is_fast, is_quick), per_quick),
+        (is_fast, per_destination),
         else_=1,
     )
+    transit = sa.select(sending_count.label("count"), slots.label("slots")).correlate(destinations).lateral("transit")
     of_destination = (
-        sa.select(delivery.c.id, delivery.c.due_at)
+        sa.select(delivery.c.id, delivery.c.due_at, delivery.c.seq)
         .where(
             delivery.c.destination == destinations.c.destination,
             is_pending(delivery),
@@ -103,25 +119,44 @@ def _claim() -> sa.Select[Any]:
             ~has_predecessor,
         )
         .order_by(delivery.c.due_at, delivery.c.seq)
-        .limit(sa.func.greatest(0, slots - sending_count))
-        .correlate(destinations)
+        .limit(sa.func.greatest(0, transit.c.slots - transit.c.count))
+        .correlate(destinations, transit)
         .lateral("of_destination")
     )
-    for_others = sa.bindparam("for_others", type_=sa.BigInteger)
+    turn = transit.c.count + sa.func.row_number().over(
+        partition_by=destinations.c.destination, order_by=(of_destination.c.due_at, of_destination.c.seq)
+    )
     penalty = sa.func.coalesce(
         sa.func.array_position(sa.bindparam("slow", type_=ARRAY(sa.Text)), destinations.c.destination), 0
     )
-    position = sa.func.row_number().over(partition_by=is_fast, order_by=(penalty, of_destination.c.due_at))
-    candidates = (
-        sa.select(of_destination.c.id, of_destination.c.due_at, is_fast.label("is_fast"), position.label("position"))
-        .select_from(destinations.join(of_destination, sa.true()))
+    turns = (
+        sa.select(
+            of_destination.c.id,
+            of_destination.c.due_at,
+            is_fast.label("is_fast"),
+            penalty.label("penalty"),
+            turn.label("turn"),
+        )
+        .select_from(destinations.join(transit, sa.true()).join(of_destination, sa.true()))
         .where(sa.or_(is_fast, for_others > 0))
-        .subquery("candidates")
+        .subquery("turns")
+    )
+    is_additional = turns.c.turn > per_destination
+    position = sa.func.row_number().over(
+        partition_by=(turns.c.is_fast, is_additional), order_by=(turns.c.penalty, turns.c.turn, turns.c.due_at)
+    )
+    candidates = sa.select(turns, is_additional.label("is_additional"), position.label("position")).subquery(
+        "candidates"
+    )
+    has_slot = sa.case(
+        (~candidates.c.is_fast, candidates.c.position <= for_others),
+        (candidates.c.is_additional, candidates.c.position <= for_quick),
+        else_=sa.true(),
     )
     selection = (
         sa.select(candidates.c.id)
-        .where(sa.or_(candidates.c.is_fast, candidates.c.position <= for_others))
-        .order_by(candidates.c.due_at)
+        .where(has_slot)
+        .order_by(candidates.c.turn, candidates.c.due_at)
         .limit(sa.bindparam("limit", type_=sa.BigInteger))
         .cte("selection")
         .prefix_with("MATERIALIZED", dialect="postgresql")

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from core.clock import NOW
 from core.db import Statement
@@ -78,9 +78,24 @@ class Attempt:
     answer: str | None = None
 
 
-def record_success(delivery_id: str, lease: UUID, attempt: Attempt) -> Statement[DeliveryRow]:
-    """Record a 2xx. No row is returned if the lease was lost: another sender has claimed the delivery since."""
-    return Statement(_RECORD_SUCCESS.params(**_bind_values(delivery_id, lease, attempt)), DeliveryRow)
+@dataclass(frozen=True, slots=True)
+class Success:
+    """A delivery that the receiver accepted. lease: that of its claim."""
+
+    delivery_id: str
+    lease: UUID
+    attempt: Attempt
+
+
+def record_successes(*successes: Success) -> Statement[DeliveryRow]:
+    """Record answers with 2xx. A delivery whose lease was lost has no row: another sender has claimed it since."""
+    values: dict[str, list[Any]] = {name: [] for name in _SUCCESS_COLUMNS}
+    for success in successes:
+        values["delivery_id"].append(success.delivery_id)
+        values["claimed_lease"].append(success.lease)
+        for name in Attempt.__slots__:
+            values[name].append(getattr(success.attempt, name))
+    return Statement(_RECORD_SUCCESSES.params(**values), DeliveryRow)
 
 
 def record_failure(
@@ -317,16 +332,59 @@ def _insert_attempt(updated: sa.CTE) -> sa.CTE:
     return sa.insert(attempts).from_select([column.name for column in attempts.c], sa.select(*values)).cte("log")
 
 
-def _build_delivered() -> sa.Select[Any]:
-    """The statement of `delivered`, with bind parameters."""
-    updated = _update(DeliveryStatus.DELIVERED)
-    working_endpoint = (
-        sa.update(endpoints)
-        .where(endpoints.c.id == updated.c.endpoint_id, endpoints.c.failing_since.is_not(None))
-        .values(failing_since=None)
-        .cte("working_endpoint")
+_SUCCESS_COLUMNS: dict[str, sa.types.TypeEngine[Any]] = {
+    "delivery_id": sa.Text(),
+    "claimed_lease": sa.Uuid(),
+    "started_at": sa.DateTime(timezone=True),
+    "seconds": sa.Double(),
+    "status_code": sa.SmallInteger(),
+    "error_code": sa.Text(),
+    "answer": sa.Text(),
+}
+
+
+def _build_successes() -> sa.Select[Any]:
+    """The statement of `record_successes`, with bind parameters."""
+    successes = (
+        sa.func.unnest(*(sa.bindparam(name, type_=ARRAY(type_)) for name, type_ in _SUCCESS_COLUMNS.items()))
+        .table_valued(*(sa.column(name, type_) for name, type_ in _SUCCESS_COLUMNS.items()), name="successes")
+        .render_derived()
     )
-    return sa.select(updated).add_cte(_insert_attempt(updated), working_endpoint)
+    attempt = [successes.c[name] for name in Attempt.__slots__]
+    updated = (
+        sa.update(deliveries)
+        .where(deliveries.c.id == successes.c.delivery_id, deliveries.c.lease == successes.c.claimed_lease)
+        .values(
+            {
+                "status": DeliveryStatus.DELIVERED,
+                "attempts": deliveries.c.attempts + 1,
+                "due_at": NOW,
+                "finished_at": NOW,
+                "lease": None,
+                "status_code": successes.c.status_code,
+                "error_code": None,
+            }
+        )
+        .returning(*deliveries.c, *(column.label(f"attempt_{column.name}") for column in attempt))
+        .cte("updated")
+    )
+    entries = [updated.c.id, updated.c.attempts, *(updated.c[f"attempt_{column.name}"] for column in attempt)]
+    attempt_log = (
+        sa.insert(attempts).from_select([column.name for column in attempts.c], sa.select(*entries)).cte("log")
+    )
+    # In one order, as another deliverer may record successes of the same endpoints.
+    failing = (
+        sa.select(endpoints.c.id)
+        .where(endpoints.c.id.in_(sa.select(updated.c.endpoint_id)), endpoints.c.failing_since.is_not(None))
+        .order_by(endpoints.c.id)
+        .with_for_update()
+        .cte("failing")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    working_endpoints = (
+        sa.update(endpoints).where(endpoints.c.id == failing.c.id).values(failing_since=None).cte("working_endpoints")
+    )
+    return sa.select(*(updated.c[column.key] for column in deliveries.c)).add_cte(attempt_log, working_endpoints)
 
 
-_RECORD_SUCCESS = _build_delivered()  # built once: to build it takes longer than to run it
+_RECORD_SUCCESSES = _build_successes()  # built once: to build it takes longer than to run it

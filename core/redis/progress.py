@@ -1,7 +1,8 @@
 """The progress of jobs over Redis: denoising steps, previews, and notifications of changes in the database.
 
 Any message may be lost: the database has all events, and the API polls it every second or two as well. Workers and the
-API publish (`Progress`), the API listens (`Listener`), on one channel per watched job.
+API publish (`Progress`), the API listens (`Listener`), on one channel per watched job. A change of any job or batch
+is also published on the channel CHANGES_CHANNEL, to which the deliverer of webhooks listens.
 """
 
 import asyncio
@@ -25,6 +26,9 @@ SNAPSHOT_SECONDS = 300
 
 PREVIEW_SECONDS = 60
 """How long the last preview is stored, for clients that poll."""
+
+CHANGES_CHANNEL = f"{KEY_PREFIX}changes"
+"""The channel of all changes, for the deliverer of webhooks (`core.redis.changes`)."""
 
 _REDIS_ERRORS = (RedisError, OSError, TimeoutError)
 _PAUSE = 1.0
@@ -95,11 +99,17 @@ class Progress:
         self._publish({job_id: {"type": "preview", **preview}}, {preview_key(job_id): preview}, PREVIEW_SECONDS)
 
     def publish_changes(self, job_ids: Sequence[str]) -> None:
-        """Publish that jobs have a new event in the database."""
-        self._publish({job_id: {"type": "changed"} for job_id in job_ids})
+        """Publish that jobs or batches have a new event in the database."""
+        if job_ids:
+            self._publish({job_id: {"type": "changed"} for job_id in job_ids}, is_change=True)
 
     def _publish(
-        self, messages: Mapping[str, object], snapshots: Mapping[str, Step] | None = None, seconds: int = 0
+        self,
+        messages: Mapping[str, object],
+        snapshots: Mapping[str, Step] | None = None,
+        seconds: int = 0,
+        *,
+        is_change: bool = False,
     ) -> None:
         """Publish messages by job, and store snapshots by key for some seconds."""
         if self._breaker.is_paused:
@@ -109,6 +119,8 @@ class Progress:
             pipeline.set(key, json.dumps(snapshot), ex=seconds)
         for job_id, message in messages.items():
             pipeline.publish(_channel(job_id), json.dumps(message))
+        if is_change:
+            pipeline.publish(CHANGES_CHANNEL, "")
         try:
             pipeline.execute()
         except _REDIS_ERRORS as error:
@@ -165,8 +177,12 @@ class Listener:
 
     async def _publish(self, subject_id: str, kind: str) -> None:
         if not self._breaker.is_paused:
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.publish(_channel(subject_id), json.dumps({"type": kind}))
+            if kind == "changed":
+                pipeline.publish(CHANGES_CHANNEL, "")
             try:
-                await self._redis.publish(_channel(subject_id), json.dumps({"type": kind}))
+                await pipeline.execute()
             except _REDIS_ERRORS as error:
                 self._breaker.trip(error)
 

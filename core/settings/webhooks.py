@@ -39,7 +39,9 @@ class WebhookSettings(BaseSettings):
         description="Delays in seconds between failed attempts of a delivery. The first attempt is immediate.",
     )
     webhook_poll: Duration = Field(
-        timedelta(seconds=0.2), description="Interval at which the deliverer looks for due deliveries."
+        timedelta(seconds=1),
+        description="Longest interval at which the deliverer looks for due deliveries. Redis notifies it of new ones; "
+        "while Redis does not answer, the interval is 0.2 s at most.",
     )
     webhook_concurrency: Annotated[int, Ge(2), Le(1000)] = Field(
         64,
@@ -50,4 +52,9 @@ class WebhookSettings(BaseSettings):
         2,
         description="Maximum number of concurrent deliveries to a destination that responds within a second. "
         "A slower destination gets 1.",
+    )
+    webhook_quick_concurrency: Annotated[int, Ge(1)] = Field(
+        16,
+        description="Maximum number of concurrent deliveries to a destination that responds within 0.1 seconds. "
+        "Those beyond `webhook_destination_concurrency` share a quarter of `webhook_concurrency`.",
     )

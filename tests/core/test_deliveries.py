@@ -1,5 +1,6 @@
 """Deliveries: written with the event that causes them, claimed in turn, recorded by the holder of the lease."""
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,7 +14,7 @@ from core.erasures import contents
 from core.event_types import event_names
 from core.generation_errors import OutOfMemory
 from core.outbox import deliveries, redelivery, signing
-from core.outbox.deliveries import Attempt
+from core.outbox.deliveries import Attempt, Success
 from core.status import JobStatus
 from core.tables import DEFAULT_PROJECT, job_events
 from core.tables import webhook_attempts as attempts_table
@@ -85,8 +86,12 @@ def test_a_claimed_delivery_is_not_claimed_again_until_its_lease_ends(database: 
     database.execute(sa.update(table).values(due_at=sa.func.now()))
     (second,) = claim_deliveries(database)
     assert second.id == first.id
-    assert not database.execute(deliveries.record_success(first.id, first.lease, an_attempt(status_code=200)))
-    (delivery,) = database.execute(deliveries.record_success(second.id, second.lease, an_attempt(status_code=200)))
+    assert not database.execute(
+        deliveries.record_successes(Success(first.id, first.lease, an_attempt(status_code=200)))
+    )
+    (delivery,) = database.execute(
+        deliveries.record_successes(Success(second.id, second.lease, an_attempt(status_code=200)))
+    )
     assert (delivery.status, delivery.attempts, delivery.lease) == ("delivered", 1, None)
 
 
@@ -99,7 +104,7 @@ def test_a_destination_that_hangs_leaves_room_for_others(database: Database) -> 
     assert sorted(row.destination for row in first) == sorted([hanging] * 2 + [other_id] * 2)
     for row in first:
         if row.destination == other_id:
-            database.execute(deliveries.record_success(row.id, row.lease, an_attempt(status_code=200)))
+            database.execute(deliveries.record_successes(Success(row.id, row.lease, an_attempt(status_code=200))))
     assert [row.destination for row in claim_deliveries(database, per_destination=2)] == [other_id] * 2
     assert claim_deliveries(database, per_destination=2) == []
 
@@ -120,6 +125,48 @@ def test_destinations_that_are_not_fast_share_their_slots_in_turn(database: Data
         delivery = claim_deliveries(database, per_destination=2, for_others=for_others, **health)
         assert sorted(row.destination for row in delivery) == sorted([fast_id] * 2 + other_ids)
         database.execute(sa.update(table).values(lease=None, due_at=sa.func.now()))
+
+
+def test_quick_destinations_get_more_deliveries_from_slots_that_they_share(database: Database) -> None:
+    quick_id, other_quick_id, fast_id = (an_endpoint(database) for _ in range(3))
+    for _ in range(5):
+        a_completed_job(database)
+    quick = [quick_id, other_quick_id]
+    health: dict[str, Any] = {"fast": [*quick, fast_id], "quick": quick, "per_quick": 4}
+
+    for for_quick, limit, counts in (
+        (9, 100, [4, 4, 2]),
+        (3, 100, [4, 3, 2]),
+        (0, 100, [2, 2, 2]),
+        (9, 7, [3, 2, 2]),  # no destination gets its third before each has its second
+    ):
+        rows = claim_deliveries(database, per_destination=2, for_quick=for_quick, limit=limit, **health)
+        destinations = Counter(row.destination for row in rows)
+        assert sorted((destinations[quick_id], destinations[other_quick_id]), reverse=True) == counts[:2]
+        assert destinations[fast_id] == counts[2]
+        assert len(claim_deliveries(database, per_destination=2, for_quick=0, **health)) == sum(
+            max(0, 2 - count) for count in destinations.values()
+        )
+        database.execute(sa.update(table).values(lease=None, due_at=sa.func.now()))
+
+
+def test_successes_are_recorded_together_but_not_that_of_a_lost_lease(database: Database) -> None:
+    an_endpoint(database)
+    for _ in range(3):
+        a_completed_job(database)
+    first, second, lost = claim_deliveries(database)
+    successes = [Success(row.id, row.lease, an_attempt(status_code=200, answer=row.id)) for row in (first, second)]
+    successes.append(Success(lost.id, uuid4(), an_attempt(status_code=200)))
+
+    rows = database.execute(deliveries.record_successes(*successes))
+
+    assert {row.id for row in rows} == {first.id, second.id}
+    assert [row.status for row in list_deliveries(database)] == ["delivered", "delivered", "pending"]
+    for row in (first, second):
+        assert [(entry.number, entry.answer) for entry in database.execute(deliveries.attempts_of(row.id))] == [
+            (1, row.id)
+        ]
+    assert database.execute(deliveries.attempts_of(lost.id)) == []
 
 
 def test_a_claim_takes_the_longest_waiting_and_no_more_than_its_limit(database: Database) -> None:
@@ -160,7 +207,7 @@ def test_attempts_are_logged_and_a_success_resets_failing_since(database: Databa
 
     database.execute(sa.update(table).values(due_at=sa.func.now()))
     (row,) = claim_deliveries(database)
-    database.execute(deliveries.record_success(row.id, row.lease, an_attempt(status_code=204)))
+    database.execute(deliveries.record_successes(Success(row.id, row.lease, an_attempt(status_code=204))))
 
     log = database.execute(deliveries.attempts_of(row.id))
     assert [(attempt.number, attempt.status_code, attempt.answer) for attempt in log] == [
@@ -225,7 +272,7 @@ def test_all_that_was_not_delivered_since_a_time_is_redelivered_once(database: D
     before = datetime.now(UTC)
     delivered_job = a_completed_job(database)
     (row,) = claim_deliveries(database)
-    database.execute(deliveries.record_success(row.id, row.lease, an_attempt(status_code=200)))
+    database.execute(deliveries.record_successes(Success(row.id, row.lease, an_attempt(status_code=200))))
     failed_job = a_completed_job(database)
     fail(database, retry_in=None)
     database.execute(webhooks.update(DEFAULT_PROJECT, endpoint_id, {}, enable=False))

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from core.db import Database, Statement
 from core.outbox import claims, deliveries, redelivery
-from core.outbox.deliveries import Attempt
+from core.outbox.deliveries import Attempt, Success
 from core.status import DELIVERY_TRANSITIONS, DeliveryStatus
 from core.tables import DEFAULT_PROJECT
 from core.tables import webhook_deliveries as table
@@ -32,7 +32,7 @@ def fail(delivery_id: str, lease: UUID) -> Statement[Any]:
 
 
 def succeed(delivery_id: str, lease: UUID) -> Statement[Any]:
-    return deliveries.record_success(delivery_id, lease, Attempt(datetime.now(UTC), 0.1, status_code=200))
+    return deliveries.record_successes(Success(delivery_id, lease, Attempt(datetime.now(UTC), 0.1, status_code=200)))
 
 
 def claim(_delivery_id: str, _lease: UUID) -> Statement[Any]:

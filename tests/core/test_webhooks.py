@@ -17,9 +17,10 @@ from core.tables import DEFAULT_PROJECT
 from core.tables import webhook_deliveries as table
 from core.tables import webhook_endpoints as endpoints_table
 from core.webhooks import endpoints as webhooks
-from tests.deliveries import EVENTS, an_endpoint, claim_deliveries, list_deliveries, settings_for
+from tests.deliveries import EVENTS, an_endpoint, list_deliveries, settings_for
 from tests.factories import a_completed_job
 from tests.receiver import Received, Receiver, answering
+from tests.waiting import until
 from worker.webhooks.deliver import Deliverer
 from worker.webhooks.endpoint_health import MAX_DESTINATIONS, EndpointHealth
 
@@ -38,9 +39,9 @@ def deliverer(database: Database, tmp_path: Path) -> Iterator[Deliverer]:
 
 
 def deliver(database: Database, deliverer: Deliverer) -> None:
-    """Send one delivery that is due, here and now."""
-    (row,) = claim_deliveries(database, limit=1)
-    deliverer.send(row)
+    """Send the delivery that is due, and wait until its outcome is recorded."""
+    assert deliverer.take() == 1
+    until(lambda: all(row.lease is None for row in list_deliveries(database)))
 
 
 def verify(request: Received, secret: str) -> None:
@@ -203,6 +204,11 @@ def test_endpoint_health_is_the_last_delivery_of_each_destination_and_bounded() 
     for destination, seconds in (("a", 0.1), ("b", 15), ("c", 15), ("a", 15), ("b", 15), ("c", 0.9)):
         health.record(destination, seconds)
     assert (health.list_fast(), health.list_slow(), health.shared_slots) == (["c"], ["a", "b"], 4)
+    assert (health.list_quick(), health.additional_slots) == ([], 2)
+    health.record("d", 0.1)
+    assert (health.list_fast(), health.list_quick()) == (["c", "d"], ["d"])
+    health.record("d", 15)
+    assert health.list_quick() == []
 
     for number in range(2 * MAX_DESTINATIONS):
         health.record(f"{number}", 15)

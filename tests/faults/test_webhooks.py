@@ -15,12 +15,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from cli.local.embedded import EmbeddedValkey
 from core.db import Database
 from core.egress import DestinationRefused, Egress, EgressRules
 from core.outbox import deliveries, redelivery, signing
+from core.redis.progress import Progress
 from core.tables import DEFAULT_PROJECT
 from core.webhooks import endpoints as webhooks
-from tests.deliveries import an_endpoint, delivering, list_deliveries
+from tests.deliveries import TIMEOUT, an_endpoint, delivering, list_deliveries, settings_for
 from tests.factories import a_completed_job
 from tests.receiver import Behaviour, Received, Receiver, answering, hang
 from tests.waiting import FACTOR, PATIENCE, until
@@ -113,6 +115,29 @@ def test_more_receivers_that_hang_than_there_are_slots_do_not_delay_one_that_ans
     for crowd, seconds in latencies.items():
         print(f"{crowd} receivers hang: median {statistics.median(seconds):.3f} s, worst {max(seconds):.3f} s")
     assert statistics.median(latencies[6]) < timeout, "events wait for a receiver that hangs"
+
+
+def test_an_event_is_sent_on_its_notification_and_not_at_the_next_poll(
+    database: Database, tmp_path: Path, valkey: EmbeddedValkey
+) -> None:
+    times = {"SAFELIGHT_WEBHOOK_POLL": str(10 * PATIENCE), "SAFELIGHT_WEBHOOK_TIMEOUT": str(TIMEOUT)}
+    settings = settings_for(database, tmp_path, SAFELIGHT_REDIS_URL=valkey.url, **times)
+    progress = Progress(settings)
+    with Receiver(keep_alive=True) as receiver:
+        an_endpoint(database, receiver.url())
+        with delivering(database, tmp_path, SAFELIGHT_REDIS_URL=valkey.url, **times):
+            a_completed_job(database)
+            receiver.until(1)  # when the deliverer subscribes, it looks for what it may have missed
+            for count in (2, 3):
+                until(lambda: all(row.finished_at for row in list_deliveries(database)))
+                job_id = a_completed_job(database)
+                progress.publish_changes([job_id])
+                receiver.until(count)
+            until(lambda: all(row.finished_at for row in list_deliveries(database)))
+        assert receiver.connections == 1, "the connection is used again"
+        with delivering(database, tmp_path, **times):  # without Redis it polls more often than the setting says
+            a_completed_job(database)
+            receiver.until(4)
 
 
 def test_a_new_receiver_waits_for_no_backlog_of_those_that_hang(database: Database, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ RETIRED_IN_NAMES = _words(
 """Not a part of a name; in a sentence they are ordinary words."""
 
 NAMES_THAT_STAY: dict[str, set[str]] = {
-    "worker/webhooks/deliver.py": {"GONE"},  # status 410, as HTTP calls it
+    "worker/webhooks/recorder.py": {"GONE"},  # status 410, as HTTP calls it
 }
 """By file: names that are the standard term."""
 

@@ -44,7 +44,7 @@ NETWORKS = {
     "worker": {"outside", "database", "notifier", "storage"},
     "openai": {"outside", "database", "notifier", "storage"},
     "sweep": {"database", "notifier", "storage"},
-    "deliver": {"outside", "database"},
+    "deliver": {"outside", "database", "notifier"},
 }
 
 
