@@ -4,8 +4,8 @@ from api.context import Context
 from core import files
 from core.db import Statement
 from core.errors import NotFound
+from core.image_source import ImageSource
 from core.requests import inputs
-from core.requests.fields import ImageSource
 from core.requests.inputs import Inputs
 from core.requests.job import JobRequest
 from core.rows import FileRow

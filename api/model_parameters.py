@@ -29,6 +29,10 @@ def _schema(name: str, model: Model) -> Schema:
         items = schema["items"]
         names = {**items["properties"]["name"], "enum": [lora.name for lora in model.loras]}
         schema["items"] = {**items, "properties": {**items["properties"], "name": names}}
+    if name == "control":
+        items = schema["items"]
+        types = {**items["properties"]["type"], "enum": [control.type for control in model.controls]}
+        schema["items"] = {**items, "properties": {**items["properties"], "type": types}}
     if name == "strength":
         schema["default"] = model.strength
     return schema

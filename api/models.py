@@ -14,6 +14,7 @@ from api.model_parameters import parameters_of
 from api.queue_stats import Queue
 from api.responses import ERROR, answer
 from core.catalog import Guidance, Model, Steps
+from core.control import ControlSpec
 from core.errors import ModelNotFound, NotFound
 from core.loras import LoraSpec
 from core.responses.job import is_none
@@ -44,6 +45,7 @@ class ModelObject(BaseModel):
     styles: list[str] = Field(description="Values of `style`.")
     choices: dict[str, list[str]] = Field(description="Values of other parameters that are chosen from a list.")
     loras: list[LoraSpec] = Field(description="LoRAs that `loras` may name: name, default weight, trigger words.")
+    controls: list[ControlSpec] = Field(description="Types of images that `control` may have.")
     strength: float = Field(description="Default `strength` of an edit.")
     max_images: int
     max_prompt_chars: int
@@ -117,6 +119,7 @@ def _model_object(name: str, model: Model, queues: Mapping[str, Queue]) -> Model
         styles=list(model.styles),
         choices={name: list(values) for name, values in model.choices.items()},
         loras=list(model.loras),
+        controls=list(model.controls),
         strength=model.strength,
         max_images=model.max_images,
         max_prompt_chars=model.max_prompt_chars,

@@ -18,10 +18,10 @@ from typing import Any
 from core import fairness, idempotency, jobs, queries
 from core.db import UNAVAILABLE, AsyncDatabase
 from core.errors import QueueFull, first_line
+from core.image_source import ImageSource
 from core.job_metrics import record_ends
 from core.redis.pending_requests import PendingRequests
 from core.redis.progress import Listener
-from core.requests.fields import ImageSource
 from core.requests.job import ImageParameters
 from core.rows import JobRow
 from core.settings import Settings

@@ -60,6 +60,9 @@ def explain_missing_files(model: Model, settings: Settings) -> str | None:
     for lora in model.loras:
         if not count_numbers(path := settings.models_dir / lora.file):
             return f"The LoRA {lora.name!r} of {model.id} is no readable safetensors file: {path}."
+    for control in model.controls if model.generator == "diffusers_local" else ():
+        if not (path := settings.models_dir / control.source / "config.json").is_file():
+            return f"The control network {control.type!r} of {model.id} is missing: there is no {path}."
     if model.generator != "diffusers_local" or (folder / "model_index.json").is_file():
         return None
     if source.count("/") == 1 and not source.startswith((".", "/")) and not folder.exists():

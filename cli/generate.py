@@ -69,12 +69,17 @@ def generate(
         raise CommandError("--reference-image needs the image to begin with: --image PATH.")
     request |= {"prompt": prompt, "operation": choose_operation(prompt, image, mask, variation)}
     paths = [path for path in (image, mask, *references) if path is not None]
+    controls = [_split_control(text) for text in request.get("control") or ()]
+    paths += [path for _, path in controls if isinstance(path, Path)]
     contents = {path: _read_file(path) for path in paths}
     with connect(url, key) as client:
         sources = {path: _upload(client, path, content) for path, content in contents.items()}
         request["image"] = None if image is None else sources[image]
         request["mask"] = None if mask is None else sources[mask]
         request["reference_images"] = [sources[path] for path in references] or None
+        request["control"] = [
+            f"{head}={sources[place]['file_id'] if isinstance(place, Path) else place}" for head, place in controls
+        ] or None
         job = _submit(client, present(request))
         if no_wait:
             print(job.id)
@@ -99,6 +104,14 @@ def choose_operation(
     if prompt is None and not variation:
         raise CommandError("Name a prompt: safelight generate A cat sitting on a sofa.")
     return None if image is None else "variation" if variation else "edit"
+
+
+def _split_control(text: str) -> tuple[str, Path | str]:
+    """The parts of `--control TYPE[:WEIGHT]=IMAGE`: a path, or the id of a file or an image. Raises CommandError."""
+    head, equals, image = text.partition("=")
+    if not equals or not image:
+        raise CommandError(f"--control {text}: give a type and an image, such as --control depth:0.8=depth.png.")
+    return head, image if image.startswith(("file-", "img_", "data:")) else Path(image)
 
 
 def _read_file(path: Path) -> bytes:

@@ -31,6 +31,8 @@ class ImageRequest:
     mask: Image | None = None  # L; 255 where an edit may change the image, 0 where it must not
     reference_images: tuple[Image, ...] = ()  # RGB; further images of an edit, for a generator that takes several
 
+    control_images: tuple[Image, ...] = ()  # RGB; one for each of the parameter `control`
+
     @property
     def seed(self) -> int:
         """0 .. 2**32 - 1."""

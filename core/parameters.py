@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from annotated_types import Ge, Gt, Le, MaxLen
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from core.control import MAX_CONTROLS, Control
 from core.images.postprocess import Postprocess
 from core.loras import MAX_LORAS, Lora
 from core.text import Text
@@ -82,6 +83,15 @@ class Parameters(BaseModel):
     )
     loras: Annotated[list[Lora] | None, MaxLen(MAX_LORAS), Rule(generators=frozenset({"diffusers_local"}))] = Field(
         None, description=f"Up to {MAX_LORAS} of the model's `loras`, each with a weight. Default: none."
+    )
+    control: Annotated[
+        list[Control] | None,
+        MaxLen(MAX_CONTROLS),
+        Rule(operations=("generation", "edit"), generators=frozenset({"diffusers_local", "fake"})),
+    ] = Field(
+        None,
+        description=f"Up to {MAX_CONTROLS} images that guide the layout, such as edges or a pose, each with one of the "
+        "types of the model's `controls`. Default: none.",
     )
     seed: Annotated[int | None, Ge(0), Le(SEEDS - 1), Rule(microbatch=None)] = Field(
         None, description="Seed of the first image; image i has seed + i. Default: random."

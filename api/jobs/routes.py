@@ -35,7 +35,7 @@ from core.errors import (
 from core.job_metrics import record_ends
 from core.jobs import NewJob
 from core.requests.fields import UnixSeconds
-from core.requests.inputs import Inputs
+from core.requests.inputs import Inputs, sources
 from core.requests.job import JobRequest, parse
 from core.requests.plan import find_model, plan, request_of
 from core.responses.job import Deleted, Estimate, JobList, JobObject, job_list, job_urls
@@ -96,7 +96,7 @@ async def submit(
     key = None if idempotency_key is None or request.dry_run else idempotency.check(idempotency_key)
     fingerprint = idempotency.fingerprint("/v1/jobs", request.model_dump(exclude_unset=True)) if key else b""
     # A replay does not read its input images again; they may be deleted by now.
-    if key and request.image is not None and (response := await replay(context, project_id, key, fingerprint)):
+    if key and sources(request) and (response := await replay(context, project_id, key, fingerprint)):
         return response
     inputs = await read_inputs(context, project_id, request)
     job = plan(request, context.catalog, context.settings, project_id, inputs=inputs.ids, api_key_id=caller.key_id)

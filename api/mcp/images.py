@@ -1,8 +1,6 @@
 """The tools for images: `generate_image`, `edit_image` and `vary_image`. Each submits a job and waits for it."""
 
 import json
-import re
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import anyio
@@ -18,13 +16,14 @@ from api.mcp.jobs import MAX_WAIT_SECONDS, JobResult, WaitSeconds, answer_of, wa
 from api.mcp.tool import Answer, Call, Tool
 from core import generation_errors, idempotency
 from core.db import UNAVAILABLE
-from core.errors import IdempotencyConflict, InvalidParameter, SafelightError
+from core.errors import IdempotencyConflict, SafelightError
+from core.image_source import SOURCE_DESCRIPTION, source_of_text
 from core.parameters import MAX_INPUT_IMAGES, Operation
 from core.requests.job import ImageParameters, JobRequest, validate
 from core.requests.plan import find_model, plan
 from core.rows import JobRow
 from core.status import JobStatus
-from core.text import Text, quote
+from core.text import Text
 
 IdempotencyKey = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern="^[ -~]+$")]
 KEY_DESCRIPTION = (
@@ -32,14 +31,6 @@ KEY_DESCRIPTION = (
     "a lost connection, you get the first result, and nothing is generated twice."
 )
 Source = Annotated[str, MinLen(1)]
-SOURCE_DESCRIPTION = (
-    "the `image_id` or `url` of an image that was generated here (`img_...`), the id of an uploaded file (`file-...`), "
-    "or the image itself as a data URL or in base64. Other URLs are not fetched."
-)
-
-_IMAGE_LINK = re.compile(r"https?://[^?#]*/v1/images/(?P<id>img_[0-9a-z]+)/content(?:[?#].*)?")
-_BASE64 = re.compile(r"[A-Za-z0-9+/]{80,}={0,2}")
-"""No image is shorter."""
 
 
 class SubmitOptions(BaseModel):
@@ -135,28 +126,12 @@ def _job_request(operation: Operation, arguments: BaseModel) -> JobRequest:
     }
     for name in ("image", "mask"):
         if values.get(name) is not None:
-            values[name] = _source(name, values[name])
+            values[name] = source_of_text(name, values[name])
     if "reference_images" in values:
         values["reference_images"] = [
-            _source(f"reference_images.{index}", text) for index, text in enumerate(values["reference_images"])
+            source_of_text(f"reference_images.{index}", text) for index, text in enumerate(values["reference_images"])
         ]
     return validate(JobRequest, {"operation": operation} | values)
-
-
-def _source(name: str, text: str) -> Mapping[str, str]:
-    """The image that a text stands for, as `core.requests.fields.ImageSource` names it. Raises InvalidParameter."""
-    if link := _IMAGE_LINK.fullmatch(text):
-        return {"image_id": link["id"]}
-    if text.startswith("img_"):
-        return {"image_id": text}
-    if text.startswith("file-"):
-        return {"file_id": text}
-    if text.startswith(("data:", "http:", "https:")):
-        return {"image_url": text}
-    content = "".join(text.split())
-    if not _BASE64.fullmatch(content):
-        raise InvalidParameter(f"{name} {quote(text)} is no image. It must be {SOURCE_DESCRIPTION}", param=name)
-    return {"image_url": f"data:image/png;base64,{content}"}
 
 
 async def _submit(call: Call, request: JobRequest, key: str | None) -> JobRow:

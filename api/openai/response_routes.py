@@ -26,10 +26,10 @@ from api.sse import EventStreamResponse
 from core.batches.input_file import max_line_bytes
 from core.errors import InvalidParameter, NotFound
 from core.ids import derived_id, id_pattern
+from core.image_source import ImageSource
 from core.metadata_keys import RESPONSE_MODEL_KEY
 from core.parameters import Operation
 from core.requests.adaptation import adapt
-from core.requests.fields import ImageSource
 from core.requests.job import parse
 from core.requests.openai import EditRequest, job_request, warning
 from core.requests.response import (

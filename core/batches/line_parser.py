@@ -15,7 +15,7 @@ from core.requests.job import JobRequest
 from core.text import Text
 
 _OWN = ("prompt", "seed")
-_INPUTS = ("image", "images", "mask", "reference_images")
+_INPUTS = ("image", "images", "mask", "reference_images", "control")
 _text = TypeAdapter(Text)
 
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, AliasChoices, Field, model_validator
 
 from core.catalog.bounds import Choices, Guidance, Range, Steps, StyleSpec
 from core.catalog.loading import Loading
+from core.control import ControlSpec, check_types
 from core.generators import GENERATORS, GeneratorSpec
 from core.loras import LoraSpec, check_unique
 from core.parameters import Operation, Quality, SizeText, Style, rules, unsupported_by
@@ -60,6 +61,12 @@ class Model(Loading):
         "trigger = 'pixel art' }]`. `file` is relative to models_dir; `weight` is for requests without one, and "
         "`trigger` tells users which words it was trained with. Only for `diffusers_local`.",
     )
+    controls: Annotated[tuple[ControlSpec, ...], AfterValidator(check_types)] = Field(
+        (),
+        description="Control networks (ControlNets) for the images of `control`: `[{ type = 'canny', source = "
+        "'sd15-canny', weight = 1.0, description = 'white edges on black' }]`. `source` is a folder with config.json "
+        "and safetensors, relative to models_dir. They are loaded with the model.",
+    )
     words: str = Field(
         "",
         description="Of a model with a closed vocabulary: the file of the words that it knows, relative to models_dir. "
@@ -106,6 +113,8 @@ class Model(Loading):
             raise ValueError(f"free_sizes are not available for {self.generator}")
         if self.loras and "loras" in unsupported_by(self.generator):
             raise ValueError(f"loras are not available for {self.generator}")
+        if self.controls and "control" in unsupported_by(self.generator):
+            raise ValueError(f"controls are not available for {self.generator}")
         if self.qualities and not self.is_remote:
             raise ValueError(f"qualities are not available for {self.generator}: use quality_steps")
         if self.quality_steps and self.is_remote:
@@ -161,6 +170,8 @@ class Model(Loading):
         unlisted = {name for name, rule in rules().items() if rule.from_catalog and self.limit(name) is None}
         if not self.loras:
             unlisted.add("loras")
+        if not self.controls:
+            unlisted.add("control")
         return self.spec.lacks | unsupported_by(self.generator) | unlisted
 
     @cached_property

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from core import jobs as verbs
+from core.control import CONTROL_ROLES
 from core.db import Statement
 from core.erasures.records import ErasureRow
 from core.idempotency import ERASED
@@ -164,7 +165,7 @@ def list_unused_inputs(project_id: str, job_ids: Sequence[str], *, uploads: bool
     uses_it = sa.or_(
         *(
             other.c.inputs.contains(sa.func.jsonb_build_object(name, files.c.id))
-            for name in ("image", "mask", *REFERENCE_ROLES)
+            for name in ("image", "mask", *REFERENCE_ROLES, *CONTROL_ROLES)
         )
     )
     of_other = sa.select(other.c.id).where(other.c.inputs != _NO_INPUTS, uses_it, ~_is_any_of(other.c.id, job_ids))

@@ -34,7 +34,7 @@ def normalize(data: Mapping[str, bytes], new: Collection[str], limits: Limits) -
             pngs[name] = decode.png(images[name])
     if "mask" in images:
         _check_mask(images["mask"], images["image"])
-    return Normalized(decode.is_transparent(images["image"]), pngs)
+    return Normalized("image" in images and decode.is_transparent(images["image"]), pngs)
 
 
 def _check_mask(mask: Image.Image, image: Image.Image) -> None:

@@ -8,13 +8,13 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PrivateAttr,
     StringConstraints,
     model_validator,
 )
 
 from core.errors import InvalidParameter
 from core.event_types import event_names
+from core.image_source import ImageSource
 from core.outbox.signing import is_secret
 from core.parameters import MAX_INPUT_IMAGES
 from core.text import Text, check_printable
@@ -24,43 +24,6 @@ UnixSeconds = Annotated[int, Ge(0), Le(253_402_300_799)]
 """A time up to the end of the year 9999, the last one of Python's calendar."""
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(check_printable)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512), AfterValidator(check_printable)]
-
-
-class ImageSource(BaseModel):
-    """An input image. Set exactly one field. The image is read when the job is submitted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    file_id: Text | None = Field(None, description="Id of a file, uploaded with `POST /v1/files` and purpose `vision`.")
-    image_id: Text | None = Field(None, description="Id of an image of an earlier job.")
-    image_url: str | None = Field(
-        None, description="A data URL, `data:image/png;base64,...`. Other URLs are not fetched."
-    )
-
-    @model_validator(mode="after")
-    def _has_one_source(self) -> Self:
-        if self.content is None and (len(self.model_fields_set) != 1 or self.reference is None):
-            raise ValueError("must have exactly one of file_id, image_id, image_url")
-        return self
-
-    _content: bytes | None = PrivateAttr(None)
-
-    @classmethod
-    def from_form(cls, content: bytes) -> "ImageSource":
-        """An image that was uploaded in a form."""
-        source = cls.model_construct()
-        source._content = content
-        return source
-
-    @property
-    def content(self) -> bytes | None:
-        """The bytes of an image that was uploaded in a form."""
-        return self._content
-
-    @property
-    def reference(self) -> str | None:
-        """The value of the field that is set."""
-        return self.file_id or self.image_id or self.image_url
 
 
 InputImage = Annotated[

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from core import files, queries
+from core.control import CONTROL_ROLES
 from core.db import Statement
 from core.errors import InvalidParameter
 from core.files import NewFile
+from core.image_source import ImageSource
 from core.images.normalize import Normalized
 from core.parameters import REFERENCE_ROLES
-from core.requests.fields import ImageSource
 from core.requests.job import JobRequest
 from core.rows import FileRow, ImageRow
 from core.settings import Settings
@@ -28,7 +29,8 @@ from core.text import quote
 class Inputs:
     """The files of a request's images. Those in `new` are not stored yet.
 
-    ids: by role: `image`, `mask` and, for the reference images of an edit, `image_2` and so on.
+    ids: by role: `image`, `mask`, for the reference images of an edit `image_2` and so on, and for control images
+    `control_1` and so on.
     """
 
     ids: dict[str, str] = field(default_factory=dict)
@@ -40,6 +42,7 @@ def sources(request: JobRequest) -> dict[str, ImageSource]:
     images: dict[str, ImageSource | None] = {"image": request.image}
     images |= {_reference(index): source for index, source in enumerate(request.reference_images)}
     images["mask"] = request.mask
+    images |= {f"control.{index}.image": control.image for index, control in enumerate(request.control or ())}
     return {name: source for name, source in images.items() if source is not None}
 
 
@@ -100,8 +103,10 @@ def assemble(project_id: str, request: JobRequest, normalized: Normalized, setti
 
 def _role(name: str) -> str:
     """The role of an image in a job's inputs, from its field."""
-    field_name, _, index = name.partition(".")
-    return REFERENCE_ROLES[int(index)] if field_name == "reference_images" else name
+    field_name, *path = name.split(".")
+    if field_name == "control":
+        return CONTROL_ROLES[int(path[0])]
+    return REFERENCE_ROLES[int(path[0])] if field_name == "reference_images" else name
 
 
 def _add_file(

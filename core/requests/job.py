@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from pydantic_core import ErrorDetails
 
 from core.errors import InvalidParameter, InvalidRequest, MissingParameter, UnknownParameter
+from core.image_source import ImageSource
 from core.job_warnings import JobWarning
 from core.parameters import Operation, Parameters, rules
 from core.requests.fields import (
-    ImageSource,
     InputImage,
     InputMask,
     JobWebhook,
@@ -142,6 +142,9 @@ def check_operation(request: JobRequest) -> None:
     for name, operations in _REQUIRED.items():
         if getattr(request, name) is None and operation in operations:
             raise MissingParameter(f"{name} is required for operation {operation}.", param=name)
+    for index, control in enumerate(request.control or ()):
+        if control.image is None:
+            raise MissingParameter(f"control.{index}.image is required.", param=f"control.{index}.image")
     is_blank = not (request.prompt or "").strip()
     if operation == "variation" and not is_blank:
         raise InvalidParameter("prompt is for operation generation or edit, not variation.", param="prompt")

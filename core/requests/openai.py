@@ -10,10 +10,11 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from core.errors import InvalidParameter
+from core.image_source import ImageSource
 from core.job_warnings import JobWarning
 from core.metadata_keys import END_USER_KEYS
 from core.parameters import MAX_INPUT_IMAGES, Operation, Quality
-from core.requests.fields import ImageSource, InputImage, InputMask, JobWebhook, MetadataValue
+from core.requests.fields import InputImage, InputMask, JobWebhook, MetadataValue
 from core.requests.job import ImageParameters, JobRequest
 
 _DALLE_QUALITIES = {"standard": "auto", "hd": "high"}

@@ -8,10 +8,12 @@ from typing import Any, cast
 
 from core import logs
 from core.catalog import Catalog, Choices, Model, Range
+from core.control import resolve_controls, with_images
 from core.egress import check_destination
 from core.errors import InvalidParameter
 from core.estimates import nominal_seconds
 from core.ids import new_id
+from core.image_source import ImageSource
 from core.images.postprocess import check_side, output_size
 from core.job_warnings import JobWarning
 from core.jobs import NewJob
@@ -19,7 +21,7 @@ from core.loras import resolve_loras
 from core.parameters import REFERENCE_ROLES, SEEDS, Operation, ResolvedParameters, dimensions_of, rules
 from core.priorities import among_projects, within_project
 from core.processing_cost import processing_seconds
-from core.requests.fields import BatchWebhook, ImageSource, JobWebhook
+from core.requests.fields import BatchWebhook, JobWebhook
 from core.requests.job import JobRequest
 from core.rows import JobRow
 from core.settings import Settings
@@ -116,6 +118,7 @@ def resolve(request: JobRequest, model: Model) -> ResolvedParameters:
             case None:
                 values[name] = value
     values["loras"] = resolve_loras(request.loras or (), model.loras, model.id)
+    values["control"] = resolve_controls(request.control or (), model.controls, model.id)
     if values["seed"] is None:
         values["seed"] = random_seed(model)
     if request.operation == "edit" and values["strength"] is None:
@@ -144,6 +147,7 @@ def request_of(row: JobRow) -> JobRequest:
     sources = {role: ImageSource(file_id=file_id) for role, file_id in row.inputs.items()}
     values |= {name: source for name, source in sources.items() if name in JobRequest.model_fields}
     values["reference_images"] = [sources[role] for role in REFERENCE_ROLES if role in sources]
+    values["control"] = with_images(row.parameters.control, row.inputs)
     values["priority"] = row.requested_priority
     values["webhook"] = None if row.webhook is None else JobWebhook.model_validate(row.webhook)
     request = JobRequest.model_construct(**values)

@@ -97,7 +97,9 @@ class WebuiRequest(BaseModel):
     override_settings: Settings | None = Field(
         None, description="`sd_model_checkpoint` (the model), `samples_format`, `jpeg_quality`, `live_previews_enable`."
     )
-    alwayson_scripts: Settings | None = Field(None, description="There are no scripts: each causes a warning.")
+    alwayson_scripts: Settings | None = Field(
+        None, description="`controlnet`: the control images. Others cause a warning."
+    )
     send_images: Switch | None = Field(None, description="Whether the response has the images. Default: true.")
 
     @model_validator(mode="before")

@@ -11,17 +11,18 @@ from typing import Any
 
 from core.catalog import Catalog, Model
 from core.errors import InvalidParameter, ModelNotFound
+from core.image_source import ImageSource
 from core.images.postprocess import MAX_SIDE_PX
 from core.images.resizing import Preparation, ResizeMode
 from core.job_warnings import JobWarning
 from core.loras import MAX_LORAS, MAX_WEIGHT
 from core.parameters import SEEDS, dimensions_of
 from core.requests.adaptation import nearest_size_of
-from core.requests.fields import ImageSource
 from core.requests.job import JobRequest, validate
 from core.requests.openai import warning
 from core.requests.plan import conflicting_choice
 from core.requests.webui import MIN_SIDE, WEBUI_SIZE, Img2ImgRequest, Txt2ImgRequest, WebuiRequest
+from core.requests.webui_control import SCRIPT, webui_controls
 from core.requests.webui_fields import unused_fields, unused_options
 from core.samplers import DEFAULT_SAMPLER, NEUTRAL_SCHEDULES, scheduler_of
 from core.text import quote, shorten
@@ -143,6 +144,9 @@ def webui_job_request(
             values |= changes
             if item is not None:
                 warnings.append(item)
+    for changes, item in webui_controls(request.alwayson_scripts or {}, model, values.get("image")):
+        values |= changes
+        warnings += [] if item is None else [item]
     job_request = validate(JobRequest, values, strict=True)
     if (conflict := conflicting_choice(job_request, model)) is not None:
         job_request.style = None
@@ -305,8 +309,8 @@ def _unused(request: WebuiRequest, _model: Model) -> Iterator[Change]:
         if request.resize_mode == 3:
             yield {}, _warning("resize_mode", "resize_mode 3 is not used: the image is stretched, as with 0.")
     for name in request.alwayson_scripts or {}:
-        if not _is_idle(request.alwayson_scripts, name):
-            yield {}, _warning("alwayson_scripts", f"The script {quote(name)} is not used: there are no scripts.")
+        if name.lower() != SCRIPT and not _is_idle(request.alwayson_scripts, name):
+            yield {}, _warning("alwayson_scripts", f"The script {quote(name)} is not used: there are no others.")
     problems = list(unused_fields(fields, is_edit))
     for name, reason in problems[:MAX_WARNINGS]:
         yield {}, _warning(shorten(name), f"{shorten(name)} is not used: {reason}.")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.control import with_images
 from core.moderation import Verdict
 from core.parameters import REFERENCE_ROLES, ResolvedParameters
 from core.redis.progress import Step
@@ -297,7 +298,7 @@ def job_object(row: JobRow, base_url: str, sign: SignUrl, step: Step | None = No
     """The JSON of a job."""
     current = step if step is not None and step["attempt"] == row.attempts else None
     return JobObject(
-        **vars(row.parameters),
+        **vars(row.parameters) | {"control": with_images(row.parameters.control, row.inputs)},
         **{name: getattr(row, name) for name in _JOB_FIELDS},
         **{"warnings": _warnings(row)},
         priority=row.requested_priority,

@@ -6,10 +6,10 @@ from concurrent.futures import Future, wait
 from core.db import Database
 from core.errors import NotFound
 from core.files import NewFile
+from core.image_source import ImageSource
 from core.images.decoders import Decoders
 from core.images.normalize import Normalized
 from core.requests import inputs
-from core.requests.fields import ImageSource
 from core.requests.job import JobRequest
 from core.settings import Settings
 from core.storage import Storage

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from PIL.Image import Image
 
 from core import files
+from core.control import CONTROL_ROLES
 from core.errors import InvalidParameter, NotFound, StorageUnavailable
 from core.generation_errors import GenerationError, InputUnavailable, StorageFailed
 from core.images import decode
@@ -31,6 +32,7 @@ class Inputs:
     image: Image | None = None  # RGB
     mask: Image | None = None  # L
     reference_images: tuple[Image, ...] = ()  # RGB
+    control_images: tuple[Image, ...] = ()  # RGB
     sha256: Mapping[str, str] = field(default_factory=dict)  # of the files, by role
 
 
@@ -54,8 +56,9 @@ class InputReader:
         }
         references = (_reference(self._load(job.inputs[role])) for role in REFERENCE_ROLES if role in job.inputs)
         reference_images = tuple(references)
+        control_images = tuple(images[role] for role in CONTROL_ROLES if role in images)
         digests = {role: self._digests[file_id] for role, file_id in job.inputs.items()}
-        return Inputs(images.get("image"), images.get("mask"), reference_images, digests)
+        return Inputs(images.get("image"), images.get("mask"), reference_images, control_images, digests)
 
     def _image(self, is_mask: bool, file_id: str, job: JobRow) -> Image:
         parameters = job.parameters

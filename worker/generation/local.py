@@ -141,7 +141,13 @@ def image_requests(job: JobRow, inputs: Inputs, model: Model) -> list[ImageReque
     prompt = job.prompt + (model.styles[style].prompt_suffix if style is not None else "")
     return [
         ImageRequest(
-            prompt, job.parameters.of_image(index), job.operation, inputs.image, inputs.mask, inputs.reference_images
+            prompt,
+            job.parameters.of_image(index),
+            job.operation,
+            inputs.image,
+            inputs.mask,
+            inputs.reference_images,
+            inputs.control_images,
         )
         for index in range(job.n)
     ]

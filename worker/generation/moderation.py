@@ -23,9 +23,11 @@ def reject_inputs(moderator: Moderator, claimed_jobs: Sequence[JobRow], inputs: 
             moderator,
             results,
             [
-                _content(job, "input", job_inputs.image)
+                _content(job, "input", image)
                 for job in claimed_jobs
-                if isinstance(job_inputs := results[job.id], Inputs) and job_inputs.image is not None
+                if isinstance(job_inputs := results[job.id], Inputs)
+                for image in (job_inputs.image, *job_inputs.control_images)
+                if image is not None
             ],
         )
     return results

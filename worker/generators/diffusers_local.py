@@ -20,7 +20,7 @@ from core.errors import first_line
 from core.generation import ImageRequest, ImagesRejected, Memory, Notice, ProgressReporter, Stopped
 from core.generation_errors import DeviceFailed, GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
 from core.settings import Settings
-from worker.generators import memory
+from worker.generators import controls, memory
 from worker.generators.denoiser import denoisers, report_steps
 from worker.generators.device_errors import is_device_failure, is_out_of_memory
 from worker.generators.loras import Loras
@@ -56,6 +56,7 @@ class DiffusersGenerator:
         self._pipe: Any = None
         self._operations: Operations | None = None
         self._loras: Loras | None = None
+        self._controls: controls.Controls | None = None
         self._receipt: dict[str, str] = {}
         self._words = Words.load(settings.models_dir / model.words) if model.words else None
         self._threads = settings.torch_threads
@@ -66,7 +67,7 @@ class DiffusersGenerator:
 
     def unload(self) -> None:
         """Free the memory of the weights; see `core.generation.Generator`."""
-        self._operations = self._loras = self._pipe = None
+        self._operations = self._loras = self._controls = self._pipe = None
         memory.free(_device(self._settings.device))
 
     def memory(self) -> Memory:
@@ -74,9 +75,13 @@ class DiffusersGenerator:
         device = _device(self._settings.device)
         capacity, name = memory.capacity(device), memory.device_name(device)
         if self._pipe is not None:
-            return Memory(memory.weights(self._pipe), capacity, name)
+            networks = self._controls.networks if self._controls is not None else ()
+            return Memory(memory.weights(self._pipe, networks), capacity, name)
         files = find(self._model, self._settings.models_dir)
-        return Memory(estimated_bytes(files, self._model, _dtype(self._model, device)), capacity, name)
+        dtype = _dtype(self._model, device)
+        size = estimated_bytes(files, self._model, dtype)
+        size += controls.estimated_bytes(self._model, self._settings.models_dir, dtype)
+        return Memory(size, capacity, name)
 
     def _load_operations(self) -> Operations:
         """The pipelines; loads them the first time."""
@@ -93,7 +98,9 @@ class DiffusersGenerator:
             name = type(self._pipe).__name__
             raise ModelUnavailable(f"Model {self._model.id}: {name} has no denoiser whose steps could be counted.")
         call_options(self._model, self._pipe)
-        operations = Operations(self._model, self._pipe)
+        if self._model.controls:
+            self._controls = controls.Controls(self._model, self._pipe, self._settings.models_dir, device, dtype)
+        operations = Operations(self._model, self._pipe, self._controls)
         self._loras = Loras(self._model, self._pipe, self._settings.models_dir) if self._model.loras else None
         self._threads = self._threads or _threads(self._pipe)
         if isinstance(self._pipe, UnclipPipeline):

@@ -30,8 +30,8 @@ REVISION: Final = "2"  # increased when the image of a prompt and a seed changes
 class FakeGenerator:
     """Generates a sky, a sun and hills, with colours and positions from a hash of prompts and seed only.
 
-    For a variation, the hash includes the input image. An edit is such an image, blended with the original by the
-    strength. A preview is the image blended with grey.
+    For a variation, the hash includes the input image, and for a request with controls these and their images. An edit
+    is such an image, blended with the original by the strength. A preview is the image blended with grey.
 
     With the option `faults`, words in a prompt that affect the whole call:
         [fail]        GeneratorFailed (retryable) after the first step
@@ -133,6 +133,8 @@ def _landscape(request: ImageRequest) -> Image.Image:
     # 33 bytes: 12 for the sky, 3 for the sun, 6 for each hill; each is one colour component or one length.
     words = "\n".join([str(request.seed), request.prompt, *filter(None, [request.negative_prompt])])
     subject = request.image.tobytes() if request.image is not None and request.operation == "variation" else b""
+    for control, guide in zip(request.parameters.control or (), request.control_images, strict=True):
+        subject += f"{control.type} {control.weight} {control.start} {control.end}".encode() + guide.tobytes()
     digest = blake2b(words.encode() + subject, digest_size=33).digest()
     corners = Image.frombytes("RGB", (2, 2), digest[:12])
     image = corners.resize((width, height), Image.Resampling.BILINEAR)

@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -26,9 +27,9 @@ def device_name(device: torch.device) -> str:
     return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else device.type
 
 
-def weights(pipe: Any) -> int:
-    """The bytes of all networks of a pipeline. Networks that it shares with itself count once."""
-    modules = [value for value in pipe.components.values() if isinstance(value, torch.nn.Module)]
+def weights(pipe: Any, networks: Sequence[torch.nn.Module] = ()) -> int:
+    """The bytes of all networks of a pipeline, and of further networks. Those that it shares with itself count once."""
+    modules = [*(value for value in pipe.components.values() if isinstance(value, torch.nn.Module)), *networks]
     tensors = {
         tensor.data_ptr(): tensor.numel() * tensor.element_size()
         for module in modules

@@ -14,6 +14,7 @@ from core.catalog import Model
 from core.generation import ImageRequest
 from core.generation_errors import GenerationError, ModelUnavailable
 from core.parameters import Operation
+from worker.generators.controls import Controls
 from worker.generators.parameters import call_parameters
 
 Task = Literal["text-to-image", "image-to-image", "inpainting", "variation"]
@@ -59,10 +60,11 @@ _SCHEDULERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 class Operations:
     """The pipelines of one model, made from the pipeline that its folder contains."""
 
-    def __init__(self, model: Model, pipe: Any) -> None:
+    def __init__(self, model: Model, pipe: Any, controls: Controls | None = None) -> None:
         """Raises ModelUnavailable if the pipeline can do none of the operations that the catalogue lists."""
         self._model = model
         self._pipe = pipe
+        self._controls = controls
         self._pipes: dict[Task, Any] = dict.fromkeys(tasks(pipe), pipe)
         self._schedulers: dict[str | None, Any] = {None: getattr(pipe, "scheduler", None)}
         if not self._pipes:
@@ -82,12 +84,20 @@ class Operations:
         task = task_of(request)
         if self._can(task):
             pipe = self._pipes[task]
+            if request.parameters.control:
+                pipe = self._controlled(task, pipe, request)
             if hasattr(pipe, "scheduler"):
                 pipe.scheduler = self._scheduler(request.parameters.scheduler)
             return pipe
         raise GenerationError(
             f"Model {self._model.id} cannot do {task}: {type(self._pipe).__name__} has no pipeline for it."
         )
+
+    def _controlled(self, task: Task, pipe: Any, request: ImageRequest) -> Any:
+        """The pipeline for a request with controls. Raises GenerationError."""
+        if self._controls is None or task not in _AUTOMATIC:
+            raise GenerationError(f"Model {self._model.id} takes no control here.", param="control")
+        return self._controls.pipeline(_AUTOMATIC[task].from_pipe, pipe, request)
 
     def _scheduler(self, name: str | None) -> Any:
         """The scheduler with a name, with the configuration of the model's own one, which is that of None.

@@ -12,12 +12,14 @@ import torch
 from core.catalog import Model
 from core.generation import ImageRequest
 from core.generation_errors import GenerationError, ModelUnavailable
+from worker.generators.controls import control_arguments
 
 _REQUEST_ARGUMENTS: Final = {
-    "prompt", "negative_prompt", "image", "mask_image", "strength", "width", "height",
+    "prompt", "negative_prompt", "image", "mask_image", "control_image", "strength", "width", "height",
     "num_inference_steps", "decoder_num_inference_steps", "guidance_scale", "decoder_guidance_scale",
     "generator", "output_type", "callback_on_step_end", "callback_on_step_end_tensor_inputs",
     "max_area", "_auto_resize",
+    "control_mode", "controlnet_conditioning_scale", "control_guidance_start", "control_guidance_end",
 }  # fmt: skip
 _LOADING_OPTIONS: Final = {"dtype", "variant"}
 
@@ -62,6 +64,7 @@ def call_arguments(
         "output_type": "np",  # floats, in which NaN is still different from black
         **_prompts(model, pipe, options, requests),
         **_images(requests),
+        **control_arguments(list(call_parameters(pipe)), requests[0]),
         **_numbers(model, pipe, requests[0]),
     }
     # A pipeline with a fixed size has no such parameters; the size of its images is checked afterwards.

@@ -289,6 +289,22 @@ class CachedTokens(BaseModel):
     cache_write_tokens: int = 0
 
 
+class ControlSpec(BaseModel):
+    """
+    A control network of a model in the catalogue.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    type: str
+    weight: float = 1.0
+    description: str = ""
+    """
+    What its control images show.
+    """
+
+
 class CostAmount(BaseModel):
     """
     An amount of money.
@@ -792,6 +808,28 @@ class ImageReproduction(BaseModel):
     reason: str | None = None
     """
     Why the images could not be compared.
+    """
+
+
+class ImageSource(BaseModel):
+    """
+    An input image. Set exactly one field. The image is read when the job is submitted.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    file_id: str | None = None
+    """
+    Id of a file, uploaded with `POST /v1/files` and purpose `vision`.
+    """
+    image_id: str | None = None
+    """
+    Id of an image of an earlier job.
+    """
+    image_url: str | None = None
+    """
+    A data URL, `data:image/png;base64,...`. Other URLs are not fetched.
     """
 
 
@@ -1729,6 +1767,36 @@ class BucketImagesResult(BaseModel):
     results: Sequence[ImagesResult]
 
 
+class Control(BaseModel):
+    """
+    A control image. `type=image` and `type:weight=image` are read too, for forms and the command line.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    type: str
+    """
+    One of the model's `controls`.
+    """
+    image: ImageSource | None
+    """
+    The control image, such as the edges of a photo. It is cropped and scaled to `size`.
+    """
+    weight: float | None = None
+    """
+    How strongly it acts. Default: the catalogue's weight of the type.
+    """
+    start: float = 0.0
+    """
+    The share of the steps after which it begins.
+    """
+    end: float = 1.0
+    """
+    The share of the steps after which it ends.
+    """
+
+
 class DeliveryList(BaseModel):
     """
     A page of deliveries.
@@ -1850,6 +1918,10 @@ class JobObject(BaseModel):
     loras: Sequence[Lora] | None = None
     """
     Up to 8 of the model's `loras`, each with a weight. Default: none.
+    """
+    control: Sequence[Control] | None = None
+    """
+    Up to 4 images that guide the layout, such as edges or a pose, each with one of the types of the model's `controls`. Default: none.
     """
     seed: int
     quality: Literal["auto", "low", "medium", "high", "xhigh", "max"] | str = "auto"
@@ -2023,6 +2095,10 @@ class ModelObject(BaseModel):
     loras: Sequence[LoraSpec]
     """
     LoRAs that `loras` may name: name, default weight, trigger words.
+    """
+    controls: Sequence[ControlSpec]
+    """
+    Types of images that `control` may have.
     """
     strength: float
     """

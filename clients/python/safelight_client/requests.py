@@ -189,7 +189,7 @@ class Img2ImgRequest(TypedDict):
     """
     alwayson_scripts: NotRequired[Mapping[str, Any] | None]
     """
-    There are no scripts: each causes a warning.
+    `controlnet`: the control images. Others cause a warning.
     """
     send_images: NotRequired[bool | Literal[0, 1] | None]
     """
@@ -352,7 +352,7 @@ class ResponseRequest(TypedDict):
     """
     tools: NotRequired[Sequence[Mapping[str, Any]]]
     """
-    One tool `image_generation`: action, background, guidance_scale, input_fidelity, input_image_mask, loras, model, moderation, moderation_level, n, negative_prompt, output_compression, output_format, output_size, partial_images, postprocess, priority, quality, scheduler, seed, size, steps, strength, style, type. Other tools are not called.
+    One tool `image_generation`: action, background, control, guidance_scale, input_fidelity, input_image_mask, loras, model, moderation, moderation_level, n, negative_prompt, output_compression, output_format, output_size, partial_images, postprocess, priority, quality, scheduler, seed, size, steps, strength, style, type. Other tools are not called.
     """
     tool_choice: NotRequired[str | Mapping[str, Any]]
     """
@@ -535,7 +535,7 @@ class Txt2ImgRequest(TypedDict):
     """
     alwayson_scripts: NotRequired[Mapping[str, Any] | None]
     """
-    There are no scripts: each causes a warning.
+    `controlnet`: the control images. Others cause a warning.
     """
     send_images: NotRequired[bool | Literal[0, 1] | None]
     """
@@ -603,6 +603,160 @@ class BatchImagesRequest(TypedDict):
     imageList: Sequence[FileData]
 
 
+class Control(TypedDict):
+    """
+    A control image. `type=image` and `type:weight=image` are read too, for forms and the command line.
+    """
+
+    type: str
+    """
+    One of the model's `controls`.
+    """
+    image: ImageSource | None
+    """
+    The control image, such as the edges of a photo. It is cropped and scaled to `size`.
+    """
+    weight: NotRequired[float | None]
+    """
+    How strongly it acts. Default: the catalogue's weight of the type.
+    """
+    start: NotRequired[float]
+    """
+    The share of the steps after which it begins.
+    """
+    end: NotRequired[float]
+    """
+    The share of the steps after which it ends.
+    """
+
+
+class JobRequest(TypedDict):
+    """
+    A request for images. A generation needs a `prompt`, a variation an `image`, and an edit both.
+    """
+
+    prompt: NotRequired[str | None]
+    """
+    Text that describes the images. Not for variations.
+    """
+    negative_prompt: NotRequired[str | None]
+    """
+    What the images should not show.
+    """
+    size: NotRequired[str | None]
+    """
+    `WIDTHxHEIGHT` in pixels, one of the model's sizes, or `auto`.
+    """
+    output_size: NotRequired[str | None]
+    """
+    `WIDTHxHEIGHT` of the result before `postprocess`, at most 4096 px a side. The image is generated at `size`, scaled to cover this size, and cropped around its centre. Default: `size`.
+    """
+    steps: NotRequired[int | None]
+    """
+    Number of denoising steps.
+    """
+    guidance_scale: NotRequired[float | None]
+    """
+    How closely the images follow the prompt.
+    """
+    scheduler: NotRequired[str | None]
+    """
+    Sampler, such as `euler_a`, one of the model's `choices`. Default: the model's own.
+    """
+    loras: NotRequired[Sequence[Lora] | None]
+    """
+    Up to 8 of the model's `loras`, each with a weight. Default: none.
+    """
+    control: NotRequired[Sequence[Control] | None]
+    """
+    Up to 4 images that guide the layout, such as edges or a pose, each with one of the types of the model's `controls`. Default: none.
+    """
+    seed: NotRequired[int | None]
+    """
+    Seed of the first image; image i has seed + i. Default: random.
+    """
+    quality: NotRequired[Literal["auto", "low", "medium", "high", "xhigh", "max"]]
+    """
+    Effort for an image: one of the model's `qualities`. It may stand for a number of `steps`.
+    """
+    style: NotRequired[Literal["vivid", "natural"] | None]
+    """
+    Style of the images, one of the model's `styles`. Default: none.
+    """
+    background: NotRequired[Literal["transparent", "opaque", "auto"] | None]
+    """
+    Background of the images. Only a provider's model may make it transparent.
+    """
+    moderation_level: NotRequired[Literal["low", "auto"] | None]
+    """
+    Moderation level of a provider. Default: that of the catalogue.
+    """
+    input_fidelity: NotRequired[Literal["high", "low"] | None]
+    """
+    How closely a provider keeps to the input images of an edit.
+    """
+    output_format: NotRequired[Literal["png", "webp", "jpeg"]]
+    """
+    File format of the images.
+    """
+    output_compression: NotRequired[int | None]
+    """
+    Quality of webp and jpeg files, in percent.
+    """
+    strength: NotRequired[float | None]
+    """
+    How much an edit changes `image`, up to 1 (nothing of it remains).
+    """
+    postprocess: NotRequired[Postprocess | None]
+    """
+    Filters for the generated images.
+    """
+    partial_images: NotRequired[int]
+    """
+    Number of previews of each image in the job's events during generation.
+    """
+    model: NotRequired[str | None]
+    """
+    Name or alias of a model; see `GET /v1/models`. Default: the catalogue's default model.
+    """
+    n: NotRequired[int]
+    """
+    Number of images, each with its own seed.
+    """
+    priority: NotRequired[int]
+    """
+    Jobs of your project with a higher priority are executed first; single jobs always before batches. Among projects, only a priority below 0, or what SAFELIGHT_MAX_PRIORITY allows, has an effect.
+    """
+    expires_after: NotRequired[int | None]
+    """
+    Seconds after which the job expires if it has not started.
+    """
+    metadata: NotRequired[Mapping[str, str]]
+    """
+    Up to 16 key-value pairs of your choice. Lists of jobs can be filtered by them.
+    """
+    operation: NotRequired[Literal["generation", "edit", "variation"]]
+    """
+    `generation` from a prompt, `edit` of an image, or `variation` of an image.
+    """
+    image: NotRequired[ImageSource | None]
+    """
+    Input image of an edit or a variation. It is cropped around its centre and scaled.
+    """
+    reference_images: NotRequired[Sequence[ImageSource]]
+    """
+    Further input images of an edit, for models that take several. A mask is for `image`.
+    """
+    mask: NotRequired[ImageSource | None]
+    """
+    Area that an edit may change: the fully transparent pixels or, in an opaque mask, the white ones. It has the same size as `image`. Default: the transparent pixels of `image`, or all if it has none.
+    """
+    webhook: NotRequired[JobWebhook | None]
+    """
+    URL that receives the events of this job.
+    """
+
+
 class BatchRequest(TypedDict):
     """
     Many requests together: one of `input_file_id`, `prompts` and `requests`, and parameters for all of them.
@@ -635,6 +789,10 @@ class BatchRequest(TypedDict):
     loras: NotRequired[Sequence[Lora] | None]
     """
     Up to 8 of the model's `loras`, each with a weight. Default: none.
+    """
+    control: NotRequired[Sequence[Control] | None]
+    """
+    Up to 4 images that guide the layout, such as edges or a pose, each with one of the types of the model's `controls`. Default: none.
     """
     seed: NotRequired[int | None]
     """
@@ -733,127 +891,4 @@ class BatchRequest(TypedDict):
     webhook: NotRequired[BatchWebhook | None]
     """
     URL that receives the events of this batch.
-    """
-
-
-class JobRequest(TypedDict):
-    """
-    A request for images. A generation needs a `prompt`, a variation an `image`, and an edit both.
-    """
-
-    prompt: NotRequired[str | None]
-    """
-    Text that describes the images. Not for variations.
-    """
-    negative_prompt: NotRequired[str | None]
-    """
-    What the images should not show.
-    """
-    size: NotRequired[str | None]
-    """
-    `WIDTHxHEIGHT` in pixels, one of the model's sizes, or `auto`.
-    """
-    output_size: NotRequired[str | None]
-    """
-    `WIDTHxHEIGHT` of the result before `postprocess`, at most 4096 px a side. The image is generated at `size`, scaled to cover this size, and cropped around its centre. Default: `size`.
-    """
-    steps: NotRequired[int | None]
-    """
-    Number of denoising steps.
-    """
-    guidance_scale: NotRequired[float | None]
-    """
-    How closely the images follow the prompt.
-    """
-    scheduler: NotRequired[str | None]
-    """
-    Sampler, such as `euler_a`, one of the model's `choices`. Default: the model's own.
-    """
-    loras: NotRequired[Sequence[Lora] | None]
-    """
-    Up to 8 of the model's `loras`, each with a weight. Default: none.
-    """
-    seed: NotRequired[int | None]
-    """
-    Seed of the first image; image i has seed + i. Default: random.
-    """
-    quality: NotRequired[Literal["auto", "low", "medium", "high", "xhigh", "max"]]
-    """
-    Effort for an image: one of the model's `qualities`. It may stand for a number of `steps`.
-    """
-    style: NotRequired[Literal["vivid", "natural"] | None]
-    """
-    Style of the images, one of the model's `styles`. Default: none.
-    """
-    background: NotRequired[Literal["transparent", "opaque", "auto"] | None]
-    """
-    Background of the images. Only a provider's model may make it transparent.
-    """
-    moderation_level: NotRequired[Literal["low", "auto"] | None]
-    """
-    Moderation level of a provider. Default: that of the catalogue.
-    """
-    input_fidelity: NotRequired[Literal["high", "low"] | None]
-    """
-    How closely a provider keeps to the input images of an edit.
-    """
-    output_format: NotRequired[Literal["png", "webp", "jpeg"]]
-    """
-    File format of the images.
-    """
-    output_compression: NotRequired[int | None]
-    """
-    Quality of webp and jpeg files, in percent.
-    """
-    strength: NotRequired[float | None]
-    """
-    How much an edit changes `image`, up to 1 (nothing of it remains).
-    """
-    postprocess: NotRequired[Postprocess | None]
-    """
-    Filters for the generated images.
-    """
-    partial_images: NotRequired[int]
-    """
-    Number of previews of each image in the job's events during generation.
-    """
-    model: NotRequired[str | None]
-    """
-    Name or alias of a model; see `GET /v1/models`. Default: the catalogue's default model.
-    """
-    n: NotRequired[int]
-    """
-    Number of images, each with its own seed.
-    """
-    priority: NotRequired[int]
-    """
-    Jobs of your project with a higher priority are executed first; single jobs always before batches. Among projects, only a priority below 0, or what SAFELIGHT_MAX_PRIORITY allows, has an effect.
-    """
-    expires_after: NotRequired[int | None]
-    """
-    Seconds after which the job expires if it has not started.
-    """
-    metadata: NotRequired[Mapping[str, str]]
-    """
-    Up to 16 key-value pairs of your choice. Lists of jobs can be filtered by them.
-    """
-    operation: NotRequired[Literal["generation", "edit", "variation"]]
-    """
-    `generation` from a prompt, `edit` of an image, or `variation` of an image.
-    """
-    image: NotRequired[ImageSource | None]
-    """
-    Input image of an edit or a variation. It is cropped around its centre and scaled.
-    """
-    reference_images: NotRequired[Sequence[ImageSource]]
-    """
-    Further input images of an edit, for models that take several. A mask is for `image`.
-    """
-    mask: NotRequired[ImageSource | None]
-    """
-    Area that an edit may change: the fully transparent pixels or, in an opaque mask, the white ones. It has the same size as `image`. Default: the transparent pixels of `image`, or all if it has none.
-    """
-    webhook: NotRequired[JobWebhook | None]
-    """
-    URL that receives the events of this job.
     """

@@ -308,6 +308,36 @@ export interface components {
             /** @default 0 */
             cache_write_tokens: number;
         };
+        /** @description A control image. `type=image` and `type:weight=image` are read too, for forms and the command line. */
+        Control: {
+            /** @description One of the model's `controls`. */
+            type: string;
+            /** @description The control image, such as the edges of a photo. It is cropped and scaled to `size`. */
+            image: components["schemas"]["ImageSource"] | null;
+            /** @description How strongly it acts. Default: the catalogue's weight of the type. */
+            weight?: number | null;
+            /**
+             * @description The share of the steps after which it begins.
+             * @default 0
+             */
+            start?: number;
+            /**
+             * @description The share of the steps after which it ends.
+             * @default 1
+             */
+            end?: number;
+        };
+        /** @description A control network of a model in the catalogue. */
+        ControlSpec: {
+            type: string;
+            /** @default 1 */
+            weight: number;
+            /**
+             * @description What its control images show.
+             * @default
+             */
+            description: string;
+        };
         /** @description An amount of money. */
         CostAmount: {
             value: number;
@@ -719,6 +749,15 @@ export interface components {
             /** @description Why the images could not be compared. */
             reason?: string | null;
         };
+        /** @description An input image. Set exactly one field. The image is read when the job is submitted. */
+        ImageSource: {
+            /** @description Id of a file, uploaded with `POST /v1/files` and purpose `vision`. */
+            file_id?: string | null;
+            /** @description Id of an image of an earlier job. */
+            image_id?: string | null;
+            /** @description A data URL, `data:image/png;base64,...`. Other URLs are not fetched. */
+            image_url?: string | null;
+        };
         /** @description Tokens of the image, if a provider generated it. */
         ImageTokens: {
             /** @default 0 */
@@ -858,6 +897,8 @@ export interface components {
             scheduler?: string | null;
             /** @description Up to 8 of the model's `loras`, each with a weight. Default: none. */
             loras?: components["schemas"]["Lora"][] | null;
+            /** @description Up to 4 images that guide the layout, such as edges or a pose, each with one of the types of the model's `controls`. Default: none. */
+            control?: components["schemas"]["Control"][] | null;
             seed: number;
             /**
              * @description Effort for an image: one of the model's `qualities`. It may stand for a number of `steps`.
@@ -1052,6 +1093,8 @@ export interface components {
             };
             /** @description LoRAs that `loras` may name: name, default weight, trigger words. */
             loras: components["schemas"]["LoraSpec"][];
+            /** @description Types of images that `control` may have. */
+            controls: components["schemas"]["ControlSpec"][];
             /** @description Default `strength` of an edit. */
             strength: number;
             max_images: number;
@@ -1522,6 +1565,8 @@ export interface components {
             scheduler?: string | null;
             /** @description Up to 8 of the model's `loras`, each with a weight. Default: none. */
             loras?: components["schemas"]["Lora"][] | null;
+            /** @description Up to 4 images that guide the layout, such as edges or a pose, each with one of the types of the model's `controls`. Default: none. */
+            control?: components["schemas"]["Control"][] | null;
             /** @description Seed of the first image; image i has seed + i. Default: random. */
             seed?: number | null;
             /**
@@ -1642,15 +1687,6 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
-        /** @description An input image. Set exactly one field. The image is read when the job is submitted. */
-        ImageSource: {
-            /** @description Id of a file, uploaded with `POST /v1/files` and purpose `vision`. */
-            file_id?: string | null;
-            /** @description Id of an image of an earlier job. */
-            image_id?: string | null;
-            /** @description A data URL, `data:image/png;base64,...`. Other URLs are not fetched. */
-            image_url?: string | null;
-        };
         /** @description Images from an image and a prompt, everywhere or where a mask is. */
         Img2ImgRequest: {
             /** @description The content of the images. */
@@ -1685,7 +1721,7 @@ export interface components {
             override_settings?: {
                 [key: string]: unknown;
             } | null;
-            /** @description There are no scripts: each causes a warning. */
+            /** @description `controlnet`: the control images. Others cause a warning. */
             alwayson_scripts?: {
                 [key: string]: unknown;
             } | null;
@@ -1722,6 +1758,8 @@ export interface components {
             scheduler?: string | null;
             /** @description Up to 8 of the model's `loras`, each with a weight. Default: none. */
             loras?: components["schemas"]["Lora"][] | null;
+            /** @description Up to 4 images that guide the layout, such as edges or a pose, each with one of the types of the model's `controls`. Default: none. */
+            control?: components["schemas"]["Control"][] | null;
             /** @description Seed of the first image; image i has seed + i. Default: random. */
             seed?: number | null;
             /**
@@ -1852,7 +1890,7 @@ export interface components {
             model?: string | null;
             /** @description The prompt; or messages with `input_text` and `input_image`, and earlier items of the conversation. The prompt is the text of the user's last turn. */
             input?: string | Record<string, never>[];
-            /** @description One tool `image_generation`: action, background, guidance_scale, input_fidelity, input_image_mask, loras, model, moderation, moderation_level, n, negative_prompt, output_compression, output_format, output_size, partial_images, postprocess, priority, quality, scheduler, seed, size, steps, strength, style, type. Other tools are not called. */
+            /** @description One tool `image_generation`: action, background, control, guidance_scale, input_fidelity, input_image_mask, loras, model, moderation, moderation_level, n, negative_prompt, output_compression, output_format, output_size, partial_images, postprocess, priority, quality, scheduler, seed, size, steps, strength, style, type. Other tools are not called. */
             tools?: {
                 [key: string]: unknown;
             }[];
@@ -1976,7 +2014,7 @@ export interface components {
             override_settings?: {
                 [key: string]: unknown;
             } | null;
-            /** @description There are no scripts: each causes a warning. */
+            /** @description `controlnet`: the control images. Others cause a warning. */
             alwayson_scripts?: {
                 [key: string]: unknown;
             } | null;

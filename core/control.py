@@ -1,0 +1,118 @@
+"""Control images: an image that guides the layout of the result, such as its edges, its depth or a pose.
+
+The catalogue lists a model's control networks by type; a request names types and sends an image for each.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Self
+
+from annotated_types import Ge, Le
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from core.errors import InvalidParameter
+from core.image_source import ImageSource, SourceOrText
+from core.text import quote
+
+MAX_CONTROLS = 4
+"""Control images of a request."""
+CONTROL_ROLES = tuple(f"control_{number}" for number in range(1, MAX_CONTROLS + 1))
+"""The names of a job's control images in its `inputs`, in the order of the request."""
+MAX_WEIGHT = 2.0
+
+ControlType = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+ControlWeight = Annotated[float, Ge(0), Le(MAX_WEIGHT)]
+
+
+def _check_folder(name: str) -> str:
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"{name!r} must be a folder in models_dir")
+    return name
+
+
+class Control(BaseModel):
+    """A control image. `type=image` and `type:weight=image` are read too, for forms and the command line."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, json_schema_extra={"required": ["type", "image"]}
+    )
+
+    type: Annotated[str, Field(min_length=1, max_length=32, description="One of the model's `controls`.")]
+    image: SourceOrText | None = Field(
+        None, description="The control image, such as the edges of a photo. It is cropped and scaled to `size`."
+    )
+    weight: ControlWeight | None = Field(
+        None, allow_inf_nan=False, description="How strongly it acts. Default: the catalogue's weight of the type."
+    )
+    start: Annotated[float, Ge(0), Le(1)] = Field(0.0, description="The share of the steps after which it begins.")
+    end: Annotated[float, Ge(0), Le(1)] = Field(1.0, description="The share of the steps after which it ends.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_text(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        head, equals, image = value.partition("=")
+        kind, _, weight = head.partition(":")
+        try:
+            numbers = {"weight": float(weight)} if weight else {}
+        except ValueError:
+            equals = ""
+        if not equals or not image:
+            raise ValueError(f"{quote(value)} must be type=image or type:weight=image, such as depth:0.8=file-...")
+        return {"type": kind, "image": image, **numbers}
+
+    @model_validator(mode="after")
+    def _begins_before_its_end(self) -> Self:
+        if self.start >= self.end:
+            raise ValueError(f"start {self.start:g} must be less than end {self.end:g}")
+        return self
+
+
+class ControlSpec(BaseModel):
+    """A control network of a model in the catalogue."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: ControlType
+    source: Annotated[str, AfterValidator(_check_folder)] = Field(exclude=True)
+    weight: ControlWeight = 1.0
+    description: str = Field("", description="What its control images show.")
+
+
+def check_types(controls: tuple[ControlSpec, ...]) -> tuple[ControlSpec, ...]:
+    """Check that each type occurs once. Raises ValueError."""
+    types = [control.type for control in controls]
+    if duplicates := {kind for kind in types if types.count(kind) > 1}:
+        raise ValueError(f"duplicate types: {', '.join(sorted(duplicates))}")
+    return controls
+
+
+def resolve_controls(controls: Sequence[Control], specs: Sequence[ControlSpec], model_id: str) -> list[Control] | None:
+    """The controls of a request, each with a weight and without its image, which is an input of the job.
+
+    None for no control. Raises InvalidParameter for a type that the model does not have.
+    """
+    weights = {spec.type: spec.weight for spec in specs}
+    for index, control in enumerate(controls):
+        if control.type not in weights:
+            available = ", ".join(weights)
+            raise InvalidParameter(
+                f"control: {quote(control.type)} is not available for {model_id}; choose from {available}.",
+                param=f"control.{index}.type",
+            )
+    return [
+        control.model_copy(
+            update={"image": None, "weight": weights[control.type] if control.weight is None else control.weight}
+        )
+        for control in controls
+    ] or None
+
+
+def with_images(controls: Sequence[Control] | None, inputs: Mapping[str, str]) -> list[Control] | None:
+    """The controls of a job with the files of their images, which are among its `inputs`; None for no control."""
+    if controls is None:
+        return None
+    images = [ImageSource(file_id=inputs[role]) for role in CONTROL_ROLES if role in inputs]
+    return [control.model_copy(update={"image": image}) for control, image in zip(controls, images, strict=True)]
