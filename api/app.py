@@ -15,6 +15,7 @@ from api.a1111 import images as webui_images
 from api.a1111 import lists as webui_lists
 from api.a1111 import options as webui_options
 from api.a1111 import progress as webui_progress
+from api.admin import reports as admin_reports
 from api.admin import routes as admin
 from api.authentication import authenticate
 from api.batches import downloads as batch_downloads
@@ -75,7 +76,7 @@ TAGS = [
     {"name": "models", "description": "The models that requests can name."},
     {"name": "webui", "description": "The API of AUTOMATIC1111's stable-diffusion-webui, for its clients."},
     {"name": "audit logs", "description": "What operators need to know about keys, webhooks and deletions."},
-    {"name": "admin", "description": "Queues and workers of all projects, for operators."},
+    {"name": "admin", "description": "Queues, workers and failures of all projects, for operators."},
     {"name": "usage", "description": "Usage, costs and limits of projects and API keys."},
     {"name": "health", "description": "Checks for load balancers and operators."},
 ]
@@ -143,6 +144,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         models,
         audit_logs,
         admin,
+        admin_reports,
         usage,
         mcp,
     ):

@@ -1,16 +1,20 @@
-"""`safelight admin queues | workers | pause | drain | resume`: what an operator sees and does, in the database."""
+"""`safelight admin queues | workers | pause | drain | resume`: what an operator sees and does, in the database.
 
-import json
+The reports of failures and storage are in `cli/admin_reports.py`.
+"""
+
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from cli.admin_output import Json, print_rows
+from cli.admin_reports import crashed, deliveries, failures, slow, storage
 from cli.database import open_database
 from cli.environment import read_settings, with_embedded_urls
 from cli.errors import CommandError
-from cli.table import format_bytes, format_duration, format_table
+from cli.table import format_bytes, format_duration
 from core import audit, pauses, queue_reports
 from core.audit import AuditType, NewAuditEvent
 from core.catalog import load_catalog
@@ -20,13 +24,15 @@ from core.settings import Settings
 
 app = typer.Typer(
     name="admin",
-    help="Show queues and workers of all projects; pause, drain and resume them.",
+    help="Show queues, workers and failures of all projects; pause, drain and resume queues and workers.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per row.")]
+for report in (failures, slow, crashed, deliveries, storage):
+    app.command()(report)
+
 Kind = Annotated[PauseKind, typer.Argument(help="queue or worker.")]
 Name = Annotated[str, typer.Argument(help="Name of the queue; or of the worker (HOST:PID), or the host of workers.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, with the number of jobs that would wait.")]
@@ -44,16 +50,13 @@ def queues(as_json: Json = False) -> None:
         oldest_at, now = report.pop("oldest_at", None), report.pop("now", None)
         oldest = None if oldest_at is None else (now - oldest_at).total_seconds()
         rows.append({**report, "oldest_seconds": oldest, "state": states.get(name, "running")})
-    if as_json:
-        _print_json(rows)
-        return
     table = [("QUEUE", "STATE", "WAIT", "RUN", "OLDEST", "ENDED IN 5 MIN")]
     for row in rows:
         age = "" if row["oldest_seconds"] is None else format_duration(row["oldest_seconds"])
         table.append(
             (row["queue"], row["state"], str(row["depth"]), str(row["in_progress"]), age, str(row["ended_jobs"]))
         )
-    print(*format_table(table), sep="\n")
+    print_rows(as_json, rows, table)
 
 
 @app.command()
@@ -78,9 +81,6 @@ def workers(as_json: Json = False) -> None:
         }
         for row in reports
     ]
-    if as_json:
-        _print_json(rows)
-        return
     table = [("WORKER", "STATE", "DEVICE", "LOADED", "RAM", "JOBS", "SINCE", "HEARTBEAT", "QUEUES")]
     for row, report in zip(rows, reports, strict=True):
         table.append(
@@ -96,7 +96,7 @@ def workers(as_json: Json = False) -> None:
                 ",".join(report.queues),
             )
         )
-    print(*format_table(table), sep="\n")
+    print_rows(as_json, rows, table)
 
 
 def _age(now: datetime, moment: datetime | None) -> str:
@@ -148,8 +148,3 @@ def _begin(kind: PauseKind, name: str, state: PauseState, yes: bool) -> None:
 
 def _has_queue(settings: Settings, kind: PauseKind, name: str) -> bool:
     return kind == "queue" and any(model.queue == name for model in load_catalog(settings.catalog_path).models)
-
-
-def _print_json(rows: list[dict[str, Any]]) -> None:
-    for row in rows:
-        print(json.dumps(row, ensure_ascii=False))

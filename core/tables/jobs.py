@@ -194,6 +194,7 @@ def equals_in_order(column: ColumnElement[Any], value: Any) -> ColumnElement[boo
 
 _is_queued = text("status = 'queued'")
 _running = text("status = 'in_progress'")
+_unsuccessful = text(one_of("status", (JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.CANCELLED)))
 _alive = text(one_of("status", (JobStatus.QUEUED, JobStatus.IN_PROGRESS)))
 # Each index costs a write at submit, and one more at claim and at the end where its rows still qualify: a change of
 # status is never a HOT update. A renewal of a lease is one, as no index has `lease_expires_at` (docs/decisions/0012).
@@ -232,6 +233,16 @@ Index("ix_jobs_lease", jobs.c.lease, postgresql_where=_running)
 Index("ix_jobs_expiry", jobs.c.expires_at, postgresql_where=_is_queued)
 # The sweep: what ended long ago
 Index("ix_jobs_retention", jobs.c.finished_at, postgresql_where=text("finished_at IS NOT NULL"))
+# The operator: failures by code over time, from the index alone; what is to be retried. Only such jobs are in it
+Index(
+    "ix_jobs_unsuccessful",
+    jobs.c.status,
+    jobs.c.finished_at,
+    postgresql_include=["error_code", "model"],
+    postgresql_where=_unsuccessful,
+)
+# The operator: jobs whose lease ran out. Few rows
+Index("ix_jobs_crashed", jobs.c.id, postgresql_where=text("crashes > 0"))
 # A job is repeated once; finds its repetition. Empty for other jobs
 Index("uq_jobs_retried_from", jobs.c.retried_from, unique=True, postgresql_where=text("retried_from IS NOT NULL"))
 # A project's list: all, by status, by model, each in the order of its pages

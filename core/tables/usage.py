@@ -1,4 +1,4 @@
-"""What jobs used, per project, key and model; and the limits of projects and keys."""
+"""What jobs used, per project, key and model; what projects store; and the limits of projects and keys."""
 
 from sqlalchemy import (
     BigInteger,
@@ -78,4 +78,16 @@ limit_use = Table(
     Column("provider_usd", Double, nullable=False, server_default=text("0"), comment="used and reserved this month"),
     Column("counted_at", Time, nullable=False, server_default=NOW, comment="when it was last counted from the rows"),
     postgresql_with={"fillfactor": "50"},
+)
+
+# A row for each project, which the sweep replaces when it has counted all images and files.
+storage_use = Table(
+    "storage_use",
+    metadata,
+    Column("project_id", Text, primary_key=True),
+    Column("images", BigInteger, nullable=False),
+    Column("image_bytes", BigInteger, nullable=False),
+    Column("files", BigInteger, nullable=False),
+    Column("file_bytes", BigInteger, nullable=False),
+    Column("counted_at", Time, nullable=False, server_default=NOW),
 )

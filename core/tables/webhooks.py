@@ -87,6 +87,8 @@ webhook_deliveries = Table(
     Index("ix_webhook_deliveries_sending", "destination", postgresql_where=text("lease IS NOT NULL")),
     Index("ix_webhook_deliveries_job", "job_id", "destination", "seq"),
     Index("ix_webhook_deliveries_batch", "batch_id", postgresql_where=text("batch_id IS NOT NULL")),
+    # The operator: what has failed for good
+    Index("ix_webhook_deliveries_failed", "id", postgresql_where=text("status = 'failed'")),
     Index("ix_webhook_deliveries_endpoint", "endpoint_id", "id", postgresql_where=text("endpoint_id IS NOT NULL")),
 )
 

@@ -1,16 +1,28 @@
 """What the sweep, the heartbeat and the lists read among 200,000 rows, and how much a statement touches at most."""
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
 
-from core import audit, estimates, files, idempotency, jobs, leases, queries, queue_reports, retention
+from core import (
+    audit,
+    estimates,
+    files,
+    idempotency,
+    job_reports,
+    jobs,
+    leases,
+    queries,
+    queue_reports,
+    retention,
+    storage_use,
+)
 from core.db import Database, Statement
-from core.outbox import deliveries
+from core.outbox import dead, deliveries
 from core.tables import DEFAULT_PROJECT
 from core.webhooks import endpoints
 from tests.core.plans import indexes, plan, scans
@@ -81,13 +93,37 @@ VALUES ('we_disabled', 'proj_default', 'x', 'https://x.test', '[]', 's', now(), 
     ('we_enabled', 'proj_default', 'x', 'https://y.test', '[]', 's', NULL, NULL)
 """
 
+FAILURES = 3000
+FAILED_JOBS = f"""
+INSERT INTO jobs (id, project_id, status, operation, model, prompt, n, size, steps, guidance_scale, seed,
+    output_format, queue, batch_key, microbatch, cost, fair_rank, max_attempts, expires_at, crashes, error_code,
+    started_at, finished_at)
+SELECT 'job_f' || lpad(i::text, 25, '0'), 'proj_failing', 'failed', 'generation', 'common', 'a cat', 1, '64x64', 5, 5,
+    i, 'png', 'elsewhere', 'fake', 8, 1, i, 3, now(), CASE WHEN i % 10 = 0 THEN 3 ELSE 0 END,
+    CASE WHEN i % 10 = 0 THEN 'poison_job' ELSE 'generator_failed' END, now() - interval '1 minute', now()
+FROM generate_series(1, {FAILURES}) i
+"""  # noqa: S608 - our own numbers
+FAILING_PROJECT = "INSERT INTO projects (id, name) VALUES ('proj_failing', 'failing')"
+DEAD_DELIVERIES = f"""
+INSERT INTO webhook_deliveries (project_id, batch_id, endpoint_id, lane, event_id, event_type, event_at,
+    status, finished_at)
+SELECT 'proj_default', 'batch_1', 'we_gone', 'we_gone', 'evt_' || i, 'batch.completed', now(), 'failed', now()
+FROM generate_series(1, {FAILURES}) i
+"""  # noqa: S608 - our own numbers
+IMAGES = f"""
+INSERT INTO images (id, job_id, project_id, index, seed, storage_key, media_type, width, height, bytes, sha256, receipt)
+SELECT 'img_' || i, 'job_' || lpad(i::text, 26, '0'), 'proj_default', 0, 1, i, 'image/png', 64, 64, 100, '', '{{}}'
+FROM generate_series(1, {FAILURES}) i
+"""  # noqa: S608 - our own numbers
+
 
 @pytest.fixture(scope="module")
 def large(fresh_database: Callable[[], str]) -> Iterator[Database]:
     """Much of everything; a little is past its time."""
     environment = {"SAFELIGHT_DATABASE_URL": fresh_database(), "SAFELIGHT_STATEMENT_TIMEOUT": "300"}
     database = Database(settings_of(environment), name="test")
-    for statement in (JOBS, IDEMPOTENCY_KEYS, AUDIT, FILES, BATCHES, ENDPOINTS, DELIVERIES, "ANALYZE"):
+    many = JOBS, IDEMPOTENCY_KEYS, AUDIT, FILES, BATCHES, ENDPOINTS, DELIVERIES
+    for statement in (*many, FAILING_PROJECT, FAILED_JOBS, DEAD_DELIVERIES, IMAGES, "ANALYZE"):
         database.execute(sa.text(statement))
     yield database
     database.close()
@@ -187,6 +223,41 @@ def test_the_report_of_queues_reads_indexes_only(large: Database) -> None:
     for scan in scans(found, "jobs"):
         assert scan["Node Type"] != "Seq Scan"
         assert scan["Actual Rows"] * scan["Actual Loops"] <= queue_reports.MAX_DEPTH
+
+
+NEWEST = 200
+REPORTS: dict[str, tuple[Statement[Any], str, str]] = {
+    "failures": (
+        job_reports.count_failures(
+            datetime.now(UTC) - AGE, datetime.now(UTC) + AGE, AGE, limit=20, counted_jobs=NEWEST
+        ),
+        "jobs",
+        "ix_jobs_unsuccessful",
+    ),
+    "slow jobs": (job_reports.list_slow("run", limit=20, ended_jobs=NEWEST), "jobs", "ix_jobs_retention"),
+    "crashed jobs": (job_reports.list_crashed(limit=NEWEST), "jobs", "ix_jobs_crashed"),
+    "dead deliveries": (dead.list_dead(limit=NEWEST), "webhook_deliveries", "ix_webhook_deliveries_failed"),
+    "dead destinations": (
+        dead.count_dead(limit=20, counted_deliveries=NEWEST),
+        "webhook_deliveries",
+        "ix_webhook_deliveries_failed",
+    ),
+    "storage of images": (storage_use.count_chunk("images", "img_1", NEWEST), "images", "pk_images"),
+    "storage of files": (storage_use.count_chunk("files", "", NEWEST), "files", "pk_files"),
+}
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_report_for_operators_reads_an_index_and_no_more_than_its_maximum(large: Database, name: str) -> None:
+    statement, table, index = REPORTS[name]
+    found = plan(large, statement)
+
+    print(f"{name}: {found['Execution Time']:.2f} ms")
+    assert index in indexes(found)
+    (scan,) = scans(found, table)
+    assert scan["Node Type"] != "Seq Scan"
+    assert scan["Actual Rows"] == NEWEST
+    assert scan.get("Rows Removed by Filter", 0) == 0
 
 
 def test_a_list_of_several_statuses_is_the_page_of_them_all(large: Database) -> None:

@@ -72,3 +72,45 @@ def test_a_worker_reports_its_device_and_the_microbatch_in_hand(guarded: Stack) 
     assert microbatch["started_at"] < microbatch["lease_expires_at"]
     assert report["last_heartbeat_at"] <= report["valid_until"]
     assert report["resident_bytes"] > 10_000_000
+
+
+def test_an_operator_reads_what_went_wrong(guarded: Stack) -> None:
+    with client_of(guarded, Scope.ADMIN) as operator, client_of(guarded, Scope.SUBMIT) as guest:
+        job = body(guest.post("/v1/jobs", json={"prompt": "a cat [refuse]", "size": "64x64"}))
+        until(lambda: body(operator.get("/v1/admin/slow_jobs", params={"limit": 100}))["data"])
+
+        def failed() -> list[dict[str, Any]]:
+            answer = body(operator.get("/v1/admin/failures", params={"bucket_width": "1d"}))
+            assert answer["is_complete"]
+            return [row for row in answer["data"] if row["model"] == "fake"]
+
+        until(failed)
+        assert failed()[0]["start_time"] < failed()[0]["end_time"]
+        slow = body(operator.get("/v1/admin/slow_jobs", params={"by": "total", "limit": 100}))["data"]
+        assert next(row for row in slow if row["id"] == job["id"])["status"] == "failed"
+        for path in ("crashed_jobs", "dead_deliveries", "storage"):
+            answer = operator.get(f"/v1/admin/{path}")
+            assert (answer.status_code, body(answer)["object"]) == (200, "list")
+        for path in ("failures", "slow_jobs", "crashed_jobs", "dead_deliveries", "storage"):
+            assert guest.get(f"/v1/admin/{path}").status_code == 403
+
+        refused = operator.get("/v1/admin/failures", params={"start_time": 0, "bucket_width": "1m"})
+        assert (refused.status_code, body(refused)["error"]["param"]) == (400, "bucket_width")
+        refused = operator.get("/v1/admin/failures", params={"start_time": 7200, "end_time": 7200})
+        assert (refused.status_code, body(refused)["error"]["param"]) == (400, "start_time")
+
+
+def test_the_commands_print_the_reports(guarded: Stack) -> None:
+    headers = {
+        ("failures",): "CODE",
+        ("slow", "--by", "wait"): "TOTAL",
+        ("crashed",): "CRASHES",
+        ("deliveries",): "EVENT",
+        ("deliveries", "--by-destination"): "DEAD",
+        ("storage",): "IMAGES",
+    }
+    for arguments, header in headers.items():
+        result = CliRunner().invoke(command_line, ["admin", *arguments], env=guarded.environment)
+        assert (result.exit_code, header in result.stdout) == (0, True), result.output
+        result = CliRunner().invoke(command_line, ["admin", *arguments, "--json"], env=guarded.environment)
+        assert all(isinstance(json.loads(line), dict) for line in result.stdout.splitlines())

@@ -5,15 +5,18 @@ while the storage answers.
 """
 
 import logging
+import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
-from core import audit, files, idempotency, paid_images, queries, retention, usage, workers
+from core import audit, files, idempotency, paid_images, queries, retention, storage_use, usage, workers
 from core.db import Database
 from core.erasures import records as erasures
 from core.settings import Settings
 from core.storage import Storage
+from core.storage_use import ProjectStorage
 from worker.sweep.loop import Loop, Step
 
 log = logging.getLogger(__name__)
@@ -23,6 +26,12 @@ APPLICATION = "safelight-cleanup"
 
 USAGE_MINUTES_AGE = timedelta(days=7)
 """How long usage is stored by the minute; then by the hour, for good."""
+
+STORAGE_CHUNK = 5000
+"""Images or files that one statement counts."""
+
+STORAGE_SHARE = 0.02
+"""Of the time, at most, in which the storage of projects is counted: a hundred million images take minutes."""
 
 ORPHAN_AGE = timedelta(hours=1)
 """A file without a row is left alone for so long: its attempt may be about to complete."""
@@ -35,6 +44,7 @@ class Cleanup:
         self._settings = settings
         self._database = Database(settings, name=APPLICATION)
         self._storage = Storage(settings)
+        self._storage_due_at = float("-inf")
 
     def loop(self) -> Loop:
         """The loop that runs the steps every `settings.cleanup`."""
@@ -52,6 +62,7 @@ class Cleanup:
             self.purge_files,
             self.purge_erasures,
             self.merge_usage,
+            self.count_storage,
             self.delete_orphans,
             self.delete_unfinished,
         )
@@ -116,6 +127,30 @@ class Cleanup:
         """Merge the usage of old minutes to that of hours."""
         while self._database.execute(usage.merge_minutes(USAGE_MINUTES_AGE, CHUNK)):
             yield
+
+    def count_storage(self) -> Iterator[None]:
+        """Count what each project stores, unless that would take more than STORAGE_SHARE of the time."""
+        began = time.monotonic()
+        if began < self._storage_due_at:
+            return
+        totals: defaultdict[str, ProjectStorage] = defaultdict(ProjectStorage)
+        for row in self._counts("images"):
+            totals[row.project_id].images += row.number
+            totals[row.project_id].image_bytes += row.bytes
+            yield
+        for row in self._counts("files"):
+            totals[row.project_id].files += row.number
+            totals[row.project_id].file_bytes += row.bytes
+            yield
+        self._database.execute(storage_use.record(totals))
+        self._storage_due_at = time.monotonic() + (time.monotonic() - began) / STORAGE_SHARE
+
+    def _counts(self, kind: storage_use.Kind) -> Iterator[storage_use.StorageCount]:
+        """The counts of each chunk and project."""
+        after = ""
+        while rows := self._database.execute(storage_use.count_chunk(kind, after, STORAGE_CHUNK)):
+            yield from rows
+            after = rows[0].last_id
 
     def delete_orphans(self) -> Iterator[None]:
         """Delete objects without a row."""

@@ -6,6 +6,127 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
+class AdminCrashedJob(BaseModel):
+    """
+    A job whose worker died, or that was in the same micro-batch.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["admin.crashed_job"] = "admin.crashed_job"
+    id: str
+    project_id: str
+    batch_id: str | None
+    model: str
+    status: str
+    crashes: int
+    """
+    Attempts whose lease ran out.
+    """
+    attempts: int
+    error_code: str | None
+    workers: Sequence[str]
+    """
+    All workers that claimed it.
+    """
+    created_at: int
+    crashed_at: int | None
+    """
+    When the sweep took the job back last.
+    """
+
+
+class AdminCrashedJobList(BaseModel):
+    """
+    A page of jobs that crashed workers, the newest first. Get the next page with `after=<last_id>`.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["list"] = "list"
+    data: Sequence[AdminCrashedJob]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class AdminDeadDelivery(BaseModel):
+    """
+    A webhook delivery without a further attempt. The codes are those of the last attempt.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["admin.dead_delivery"] = "admin.dead_delivery"
+    id: str
+    project_id: str
+    job_id: str | None
+    batch_id: str | None
+    endpoint_id: str | None
+    """
+    Null: the webhook of the job or batch itself.
+    """
+    destination: str
+    """
+    The endpoint, or scheme and host of the URL of a job.
+    """
+    event_type: str
+    attempts: int
+    status_code: int | None
+    error_code: str | None
+    created_at: int
+    finished_at: int
+
+
+class AdminDeadDestination(BaseModel):
+    """
+    How many deliveries to a destination are dead.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    project_id: str
+    destination: str
+    deliveries: int
+    last_finished_at: int
+
+
+class AdminFailures(BaseModel):
+    """
+    How many jobs of a model failed with a code, within a bucket of time.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["admin.failures"] = "admin.failures"
+    start_time: int
+    end_time: int
+    code: str
+    model: str
+    jobs: int
+
+
+class AdminFailuresList(BaseModel):
+    """
+    Failures, the newest bucket first. A bucket without failures is left out.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["list"] = "list"
+    data: Sequence[AdminFailures]
+    is_complete: bool
+    """
+    False: there are more failures; the newest 100000 are counted.
+    """
+
+
 class AdminMicrobatch(BaseModel):
     """
     Jobs that a worker claimed together.
@@ -82,6 +203,78 @@ class AdminQueueList(BaseModel):
     )
     object: Literal["list"] = "list"
     data: Sequence[AdminQueue]
+
+
+class AdminSlowJob(BaseModel):
+    """
+    A job that ended, and its durations in seconds.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["admin.slow_job"] = "admin.slow_job"
+    id: str
+    project_id: str
+    batch_id: str | None
+    model: str
+    status: str
+    attempts: int
+    finished_at: int
+    wait_seconds: float | None
+    """
+    From the submit to the last claim. Null: it never started.
+    """
+    run_seconds: float | None
+    """
+    The last attempt.
+    """
+    total_seconds: float
+
+
+class AdminSlowJobList(BaseModel):
+    """
+    The slowest jobs, the slowest first.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["list"] = "list"
+    data: Sequence[AdminSlowJob]
+
+
+class AdminStorage(BaseModel):
+    """
+    What a project stores.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["admin.storage"] = "admin.storage"
+    project_id: str
+    images: int
+    image_bytes: int
+    files: int
+    file_bytes: int
+    bytes: int
+    """
+    Of images and files together.
+    """
+    counted_at: int | None
+
+
+class AdminStorageList(BaseModel):
+    """
+    What projects store, as the sweep has counted it; those with the most bytes come first.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["list"] = "list"
+    data: Sequence[AdminStorage]
 
 
 class AdminWorker(BaseModel):
@@ -1576,6 +1769,25 @@ class Actor(BaseModel):
     )
     type: Literal["api_key", "command", "none"] | str
     api_key: ApiKeyActor | None = None
+
+
+class AdminDeadDeliveryList(BaseModel):
+    """
+    A page of dead deliveries, the newest first. Get the next page with `after=<last_id>`.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["list"] = "list"
+    data: Sequence[AdminDeadDelivery]
+    destinations: Sequence[AdminDeadDestination]
+    """
+    By destination, of the newest 10000; those with the most come first.
+    """
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
 
 
 class AuditLog(BaseModel):

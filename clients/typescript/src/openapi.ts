@@ -12,6 +12,107 @@ export interface components {
             type: ("api_key" | "command" | "none") | string;
             api_key?: components["schemas"]["ApiKeyActor"] | null;
         };
+        /** @description A job whose worker died, or that was in the same micro-batch. */
+        AdminCrashedJob: {
+            /**
+             * @default admin.crashed_job
+             * @constant
+             */
+            object: "admin.crashed_job";
+            id: string;
+            project_id: string;
+            batch_id: string | null;
+            model: string;
+            status: string;
+            /** @description Attempts whose lease ran out. */
+            crashes: number;
+            attempts: number;
+            error_code: string | null;
+            /** @description All workers that claimed it. */
+            workers: string[];
+            created_at: number;
+            /** @description When the sweep took the job back last. */
+            crashed_at: number | null;
+        };
+        /** @description A page of jobs that crashed workers, the newest first. Get the next page with `after=<last_id>`. */
+        AdminCrashedJobList: {
+            /**
+             * @default list
+             * @constant
+             */
+            object: "list";
+            data: components["schemas"]["AdminCrashedJob"][];
+            first_id: string | null;
+            last_id: string | null;
+            has_more: boolean;
+        };
+        /** @description A webhook delivery without a further attempt. The codes are those of the last attempt. */
+        AdminDeadDelivery: {
+            /**
+             * @default admin.dead_delivery
+             * @constant
+             */
+            object: "admin.dead_delivery";
+            id: string;
+            project_id: string;
+            job_id: string | null;
+            batch_id: string | null;
+            /** @description Null: the webhook of the job or batch itself. */
+            endpoint_id: string | null;
+            /** @description The endpoint, or scheme and host of the URL of a job. */
+            destination: string;
+            event_type: string;
+            attempts: number;
+            status_code: number | null;
+            error_code: string | null;
+            created_at: number;
+            finished_at: number;
+        };
+        /** @description A page of dead deliveries, the newest first. Get the next page with `after=<last_id>`. */
+        AdminDeadDeliveryList: {
+            /**
+             * @default list
+             * @constant
+             */
+            object: "list";
+            data: components["schemas"]["AdminDeadDelivery"][];
+            /** @description By destination, of the newest 10000; those with the most come first. */
+            destinations: components["schemas"]["AdminDeadDestination"][];
+            first_id: string | null;
+            last_id: string | null;
+            has_more: boolean;
+        };
+        /** @description How many deliveries to a destination are dead. */
+        AdminDeadDestination: {
+            project_id: string;
+            destination: string;
+            deliveries: number;
+            last_finished_at: number;
+        };
+        /** @description How many jobs of a model failed with a code, within a bucket of time. */
+        AdminFailures: {
+            /**
+             * @default admin.failures
+             * @constant
+             */
+            object: "admin.failures";
+            start_time: number;
+            end_time: number;
+            code: string;
+            model: string;
+            jobs: number;
+        };
+        /** @description Failures, the newest bucket first. A bucket without failures is left out. */
+        AdminFailuresList: {
+            /**
+             * @default list
+             * @constant
+             */
+            object: "list";
+            data: components["schemas"]["AdminFailures"][];
+            /** @description False: there are more failures; the newest 100000 are counted. */
+            is_complete: boolean;
+        };
         /** @description Jobs that a worker claimed together. */
         AdminMicrobatch: {
             job_ids: string[];
@@ -61,6 +162,60 @@ export interface components {
              */
             object: "list";
             data: components["schemas"]["AdminQueue"][];
+        };
+        /** @description A job that ended, and its durations in seconds. */
+        AdminSlowJob: {
+            /**
+             * @default admin.slow_job
+             * @constant
+             */
+            object: "admin.slow_job";
+            id: string;
+            project_id: string;
+            batch_id: string | null;
+            model: string;
+            status: string;
+            attempts: number;
+            finished_at: number;
+            /** @description From the submit to the last claim. Null: it never started. */
+            wait_seconds: number | null;
+            /** @description The last attempt. */
+            run_seconds: number | null;
+            total_seconds: number;
+        };
+        /** @description The slowest jobs, the slowest first. */
+        AdminSlowJobList: {
+            /**
+             * @default list
+             * @constant
+             */
+            object: "list";
+            data: components["schemas"]["AdminSlowJob"][];
+        };
+        /** @description What a project stores. */
+        AdminStorage: {
+            /**
+             * @default admin.storage
+             * @constant
+             */
+            object: "admin.storage";
+            project_id: string;
+            images: number;
+            image_bytes: number;
+            files: number;
+            file_bytes: number;
+            /** @description Of images and files together. */
+            bytes: number;
+            counted_at: number | null;
+        };
+        /** @description What projects store, as the sweep has counted it; those with the most bytes come first. */
+        AdminStorageList: {
+            /**
+             * @default list
+             * @constant
+             */
+            object: "list";
+            data: components["schemas"]["AdminStorage"][];
         };
         /** @description A worker that runs. */
         AdminWorker: {
