@@ -23,6 +23,7 @@ from api.edge.access import OPEN_PATHS
 from api.edge.connections import Connections
 from api.edge.cors import Cors
 from api.edge.refusals import refusals
+from api.edge.response_writer import ResponseWriter
 from api.errors import body_of
 from core.errors import (
     HeadersTooLarge,
@@ -107,6 +108,7 @@ class Connection(HttpToolsProtocol):
         self._phase = Phase.HEAD
         self.since = self.loop.time()
         self._running: RequestResponseCycle | None = None
+        self._writer: ResponseWriter | None = None
         self._header_bytes = 0
         self._unparsed_bytes = 0  # received since the last part of a request that was complete
         self._body_bytes = 0
@@ -146,6 +148,8 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        self._writer = ResponseWriter(self.transport, self.loop)
+        cycle.transport = self._writer
         super()._start_asgi_task(cycle, app)
 
     def drop(self) -> None:
@@ -226,6 +230,8 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """The end of the response."""
+        if self._writer is not None:
+            self._writer.flush()  # before a refusal can be written
         super().on_response_complete()
         if self._phase is Phase.REQUEST_COMPLETE and not self.pipeline:
             self._open_connections.end_request(self)
