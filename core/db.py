@@ -8,7 +8,7 @@ errors that are raised when Postgres does not answer or interrupts a statement.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import MISSING, dataclass, fields
 from datetime import datetime, timedelta
@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from core.settings import Settings
+from core.statement_text import text_of
 from core.tables import KEYS, projects
 
 UNAVAILABLE = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError)
@@ -55,10 +56,15 @@ RowT = TypeVar("RowT")
 
 @dataclass(frozen=True, slots=True)
 class Statement(Generic[RowT]):
-    """A statement, and the type of the rows that it returns: a class of `core/rows.py`, or `str` for one column."""
+    """A statement, and the type of the rows that it returns: a class of `core/rows.py`, or `str` for one column.
+
+    values: of its parameters, if `sql` is built once for all calls. Then its text is made once, too
+    (`core/statement_text.py`), and the driver runs it.
+    """
 
     sql: sa.Executable
     row: type[RowT]
+    values: Mapping[str, Any] | None = None
 
 
 _SCALARS = (str, int, float, datetime)
@@ -67,9 +73,21 @@ _SCALARS = (str, int, float, datetime)
 def _rows(statement: Statement[RowT], result: sa.Result[Any]) -> list[RowT]:
     if statement.row in _SCALARS:
         return list(result.scalars())
+    return _rows_of(statement, tuple(result.keys()), result)
+
+
+def _rows_of(statement: Statement[RowT], columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> list[RowT]:
     make: Any = statement.row
-    pick = _reader(make, tuple(result.keys()))
-    return [make(*pick(row)) for row in result]
+    pick = _reader(make, columns)
+    return [make(*pick(row)) for row in rows]
+
+
+def _rows_of_cursor(
+    statement: Statement[RowT], cursor: psycopg.RawCursor[Any] | psycopg.AsyncRawCursor[Any], rows: list[Any]
+) -> list[RowT]:
+    if statement.row in _SCALARS:
+        return [value for (value,) in rows]
+    return _rows_of(statement, tuple(column.name for column in cursor.description or ()), rows)
 
 
 @cache
@@ -93,13 +111,15 @@ def _raw(statement: Statement[Any] | sa.Executable) -> sa.Executable:
 
 
 @contextmanager
-def _as_sqlalchemy_errors() -> Iterator[None]:
-    """Raise errors of the driver as SQLAlchemy's: COPY is run by the driver itself."""
+def _as_sqlalchemy_errors(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> Iterator[None]:
+    """Raise errors of the driver as SQLAlchemy's: the driver itself runs COPY, and statements with `values`."""
     try:
         yield
     except psycopg.Error as error:
         _remove_values(error)
-        raise exc.DBAPIError.instance("COPY", None, error, psycopg.Error) from error
+        if connection.closed:
+            raise exc.OperationalError(None, None, error, connection_invalidated=True) from error
+        raise exc.DBAPIError.instance(None, None, error, psycopg.Error) from error
 
 
 class Transaction:
@@ -114,10 +134,24 @@ class Transaction:
     def execute(self, statement: sa.Executable) -> Sequence[sa.Row[Any]]: ...
     def execute(self, statement: Any) -> Any:
         """Run a statement and return its rows."""
+        if isinstance(statement, Statement) and statement.values is not None:
+            return self._execute_text(statement, statement.values)
         result = self.connection.execute(_raw(statement))
         if isinstance(statement, Statement):
             return _rows(statement, result)
         return result.all() if result.returns_rows else []
+
+    def _execute_text(self, statement: Statement[RowT], values: Mapping[str, Any]) -> list[RowT]:
+        driver: psycopg.Connection[Any] = self.connection.connection.driver_connection  # type: ignore[assignment]  # psycopg's
+        text, parameters = text_of(statement.sql).bind(values)
+        try:
+            with _as_sqlalchemy_errors(driver), psycopg.RawCursor(driver) as cursor:
+                rows = cursor.execute(text, parameters, prepare=True).fetchall()
+                return _rows_of_cursor(statement, cursor, rows)
+        except exc.DBAPIError as error:
+            if error.connection_invalidated:
+                self.connection.invalidate()
+            raise
 
     def rollback(self) -> None:
         """Undo all statements so far."""
@@ -126,7 +160,7 @@ class Transaction:
     def copy(self, statement: Composed, chunks: Iterable[bytes]) -> None:
         """Run a COPY FROM STDIN."""
         driver: psycopg.Connection[Any] = self.connection.connection.driver_connection  # type: ignore[assignment]  # psycopg's
-        with _as_sqlalchemy_errors(), driver.cursor() as cursor, cursor.copy(statement) as into:
+        with _as_sqlalchemy_errors(driver), driver.cursor() as cursor, cursor.copy(statement) as into:
             for chunk in chunks:
                 into.write(chunk)
 
@@ -143,10 +177,27 @@ class AsyncTransaction:
     async def execute(self, statement: sa.Executable) -> Sequence[sa.Row[Any]]: ...
     async def execute(self, statement: Any) -> Any:
         """Run a statement and return its rows."""
+        if isinstance(statement, Statement) and statement.values is not None:
+            return await self._execute_text(statement, statement.values)
         result = await self.connection.execute(_raw(statement))
         if isinstance(statement, Statement):
             return _rows(statement, result)
         return result.all() if result.returns_rows else []
+
+    async def _execute_text(self, statement: Statement[RowT], values: Mapping[str, Any]) -> list[RowT]:
+        raw = await self.connection.get_raw_connection()
+        driver: psycopg.AsyncConnection[Any] = raw.driver_connection  # type: ignore[assignment]  # psycopg's
+        text, parameters = text_of(statement.sql).bind(values)
+        try:
+            with _as_sqlalchemy_errors(driver):
+                cursor = psycopg.AsyncRawCursor(driver)
+                await cursor.execute(text, parameters, prepare=True)
+                rows = await cursor.fetchall()
+                return _rows_of_cursor(statement, cursor, rows)
+        except exc.DBAPIError as error:
+            if error.connection_invalidated:
+                await self.connection.invalidate()
+            raise
 
     async def rollback(self) -> None:
         """Undo all statements so far."""
@@ -156,7 +207,7 @@ class AsyncTransaction:
         """Run a COPY FROM STDIN; other tasks run between the chunks."""
         raw = await self.connection.get_raw_connection()
         driver: psycopg.AsyncConnection[Any] = raw.driver_connection  # type: ignore[assignment]  # psycopg's
-        with _as_sqlalchemy_errors():
+        with _as_sqlalchemy_errors(driver):
             async with driver.cursor() as cursor, cursor.copy(statement) as into:
                 for chunk in chunks:
                     await into.write(chunk)

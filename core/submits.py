@@ -29,7 +29,7 @@ def submit(*new_jobs: NewJob) -> Statement[JobRow]:
     if any(job.project_priority for job in new_jobs):
         (job,) = new_jobs
         return Statement(_submit_before_others(job).params(new_jobs=[_as_json(0, job)]), JobRow)
-    return Statement(_SUBMIT.params(new_jobs=[_as_json(number, job) for number, job in enumerate(new_jobs)]), JobRow)
+    return Statement(_SUBMIT, JobRow, {"new_jobs": [_as_json(number, job) for number, job in enumerate(new_jobs)]})
 
 
 _INSERT_COLUMNS = tuple(name for name in NewJob.__slots__ if name != "ttl")
@@ -47,7 +47,7 @@ def submit_within_limits(new_jobs: Sequence[NewJob], subjects: Sequence[Subject]
     """
     values = limits.reserve_values(subjects, amount)
     new_rows = [_as_json(number, job) for number, job in enumerate(new_jobs)]
-    return Statement(_SUBMIT_WITHIN_LIMITS.params(new_jobs=new_rows, **values), JobRow)
+    return Statement(_SUBMIT_WITHIN_LIMITS, JobRow, {"new_jobs": new_rows, **values})
 
 
 def _new_jobs() -> sa.TableValuedAlias:
@@ -71,7 +71,7 @@ def _insert_of(
         sa.select(
             *(new_jobs.c[name] for name in _INSERT_COLUMNS),
             *legacy_values(new_jobs.c.parameters),
-            sa.literal(JobStatus.QUEUED),
+            sa.literal(JobStatus.QUEUED, sa.Text),
             rank,
             NOW + seconds(new_jobs.c.ttl),
         )

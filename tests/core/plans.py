@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 
-from core.db import Database, Statement
+from core.db import Database, Statement, Transaction
+from core.statement_text import text_of
 
 
 def plan(database: Database, statement: Statement[Any] | sa.Executable) -> dict[str, Any]:
@@ -19,6 +21,15 @@ def plan(database: Database, statement: Statement[Any] | sa.Executable) -> dict[
         (explanation,) = connection.execute(sql).scalar_one()
         connection.rollback()
     return dict(explanation)
+
+
+def explain_text(transaction: Transaction, statement: Statement[Any]) -> dict[str, Any]:
+    """How Postgres runs a statement that is built once, as it is executed: its text, and the values."""
+    text, values = text_of(statement.sql).bind(statement.values or {})
+    driver: Any = transaction.connection.connection.driver_connection
+    with psycopg.RawCursor(driver) as cursor:
+        ((explanations,),) = cursor.execute(b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + text, values).fetchall()
+    return dict(explanations[0])
 
 
 def nodes(of: dict[str, Any]) -> Iterator[dict[str, Any]]:

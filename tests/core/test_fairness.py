@@ -17,6 +17,7 @@ from core import fairness, jobs, priorities
 from core.db import Database, Statement, Transaction
 from core.tables import DEFAULT_PROJECT
 from core.tables import jobs as table
+from tests.core.plans import explain_text
 from tests.factories import a_job, a_project, claim, claim_prompts, submit_prompts
 from tests.stack import settings_of
 from worker.generation.context import Context
@@ -174,6 +175,8 @@ def a_misleading_line(database: Database) -> Iterator[Transaction]:
 
 def plan(transaction: Transaction, statement: Statement[Any]) -> dict[str, Any]:
     """How Postgres ran a statement."""
+    if statement.values is not None:
+        return dict(explain_text(transaction, statement)["Plan"])
 
     @sa.event.listens_for(transaction.connection, "before_cursor_execute", retval=True)
     def explain(_connection: object, _cursor: object, sql: str, values: object, *_: object) -> tuple[str, object]:
