@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import axe_playwright_python
-from playwright.sync_api import ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
 
 from tests.waiting import PATIENCE
 
@@ -26,6 +26,7 @@ def browser_page(*, is_server_down: bool = False, **options: Any) -> Iterator[Pa
     is_server_down: calls may fail, which a browser also writes to its console. options: of Playwright's context.
     """
     errors: list[str] = []
+    expect.set_options(timeout=PATIENCE * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         context = browser.new_context(**{**CONTEXT, **options})

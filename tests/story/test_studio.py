@@ -1,6 +1,7 @@
 """The studio: its page and files, signing in, and the calls that it needs. `test_studio_browser.py` uses it."""
 
 import json
+import posixpath
 import re
 from collections.abc import Iterator
 from io import BytesIO
@@ -18,6 +19,10 @@ from tests.waiting import PATIENCE, until
 
 OWN = {"sec-fetch-site": "same-origin"}
 MAX_FIRST_LOAD = 200_000
+"""Bytes of the files that the first view loads, without compression."""
+
+MAX_ALL = 100_000
+"""Bytes of all files, as they are sent."""
 
 
 @pytest.fixture
@@ -39,9 +44,24 @@ def test_the_page_loads_only_its_own_small_files_for_ever(safelight: Stack) -> N
     assert {answer.status_code for answer in answers.values()} == {200}
     assert all("immutable" in answer.headers["cache-control"] for answer in answers.values())
     assert answers[f"studio/{version}/app.js"].headers["content-encoding"] == "gzip"
-    assert sum(len(asset.content) for asset in Assets().files.values()) < MAX_FIRST_LOAD
+    loaded = _files_of_the_first_view()
+    assert "views/batch.js" not in loaded
+    assert sum(len(Assets().files[path].content) for path in loaded) < MAX_FIRST_LOAD
+    assert sum(len(asset.gzip) for asset in Assets().files.values()) < MAX_ALL
     assert safelight.client.get(f"/studio/{'0' * 12}/app.js").status_code == 404
     assert safelight.client.get("/", headers={"if-none-match": page.headers["etag"]}).status_code == 304
+
+
+def _files_of_the_first_view() -> set[str]:
+    """What the page names, the modules that these import, and the view `create`."""
+    loaded, pending = {"studio.css", "icon.svg", "start.js"}, ["app.js", "views/create.js"]
+    while pending:
+        path = pending.pop()
+        if path not in loaded:
+            loaded.add(path)
+            imports = re.findall(r'^import .* from "([^"]+)"', (DIRECTORY / path).read_text("utf-8"), re.M)
+            pending += [posixpath.normpath(posixpath.join(posixpath.dirname(path), name)) for name in imports]
+    return loaded
 
 
 def test_all_texts_are_there_in_both_languages() -> None:

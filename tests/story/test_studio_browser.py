@@ -62,6 +62,43 @@ def test_a_person_creates_edits_and_finds_images(safelight: Stack, page: Page) -
     assert body(safelight.client.get("/v1/jobs", params={"prompt": "lighthouse studio"}))["data"] == []
 
 
+def test_a_person_runs_a_spreadsheet(safelight: Stack, page: Page) -> None:
+    def choose(name: str, *lines: str) -> None:
+        content = {"name": name, "mimeType": "text/csv", "buffer": "\n".join(lines).encode()}
+        page.locator("input[type=file]").set_input_files(content)  # type: ignore[arg-type]  # FilePayload
+
+    page.goto(f"{safelight.url}/#/batches")
+    choose("wrong.csv", "prompt,seed,colour", "a cat,1,red", ",2,blue", "a dog,many,")
+    expect(page.get_by_role("row").filter(has_text="prompt is required")).to_contain_text("3")
+    expect(page.get_by_role("row").filter(has_text="valid integer")).to_contain_text("4")
+    expect(page.get_by_role("button", name="Start")).to_be_disabled()
+    page.get_by_label("Keep columns that are no parameters").check()
+    expect(page.get_by_text("tags: colour")).to_be_visible()
+    assert serious_findings(page) == []
+
+    page.get_by_role("button", name="Another file").click()
+    choose("studio.csv", "prompt,steps", "a boat,5", "a bridge,5", "[refuse] a barn,6")
+    page.get_by_role("button", name="Start 3 lines").click()
+    page.get_by_role("heading", name="studio.csv").wait_for()
+    expect(page.get_by_text("2 completed")).to_be_visible()
+    page.get_by_role("button", name="Run 1 failed line again").wait_for()
+    expect(page.get_by_role("listitem").filter(has=page.get_by_alt_text("a boat"))).to_have_count(1)
+    assert serious_findings(page) == []
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Manifest (CSV)").click()
+    assert download.value.path().read_text("utf-8").count("completed") == 2
+    page.get_by_role("radio", name="Without image (1)").check(force=True)
+    expect(page.locator(".grid").get_by_role("listitem")).to_have_text(re.compile("Failed"))
+    page.get_by_role("radio", name="All lines").check(force=True)
+    page.get_by_alt_text("a bridge").click()
+    page.get_by_role("heading", name="a bridge").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Run 1 failed line again").click()
+    expect(page.get_by_text("A new batch runs the lines")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("link", name="studio.csv")).to_have_count(2)
+
+
 def test_a_person_signs_in_reads_an_error_and_changes_the_language(guarded: Stack, page: Page) -> None:
     key = a_key(guarded.database)
     page.goto(guarded.url)

@@ -61,14 +61,18 @@ function focusMain(event) {
 function Navigation({ onHelp }) {
   const current = useStore(session);
   const shown = useStore(route);
+  const links = useRef(null);
+  useEffect(() => {
+    links.current.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [shown.route]);
   return html`<nav class="navigation" aria-label=${t("nav.label")}>
     <a class="brand" href=${link("")}><span class="lamp" aria-hidden="true"></span><span>Safelight</span></a>
-    <div class="links">
+    <div class="links" ref=${links}>
       ${visibleRoutes(current).map(
         ({ name, path, icon }) => html`<a
           key=${name}
           href=${link(path)}
-          aria-current=${shown.route?.name === name ? "page" : undefined}
+          aria-current=${[shown.route?.name, shown.route?.parent].includes(name) ? "page" : undefined}
         ><${Icon} name=${icon} /><span>${t(`nav.${name}`)}</span></a>`,
       )}
     </div>

@@ -29,6 +29,7 @@ function queryOf(filters) {
 /** Show the images that match filters; what was loaded within a minute stays. */
 export function openGallery(filters) {
   const key = filters.toString();
+  origin.link = null;
   const isFresh = performance.now() - loadedAt < MAX_AGE_MILLISECONDS && gallery.value.items.length > 0;
   if (gallery.value.key === key && isFresh) return;
   if (gallery.value.key !== key) scroll.top = 0;
@@ -81,6 +82,15 @@ function itemsOf(job, filters) {
   const shared = { job: job.id, prompt: job.prompt, status: job.status };
   if (job.images.length === 0) return [{ ...shared, id: job.id, error: job.error?.message ?? null }];
   return job.images.map((image) => ({ ...shared, id: image.id }));
+}
+
+/** Where the images that a person looks through were opened: the link to their list. */
+export const origin = { link: null };
+
+/** Look through the images of another list, until the gallery is opened. */
+export function setNeighbours(link, items) {
+  origin.link = link;
+  gallery.set({ key: link, items, cursor: null, isComplete: true, isLoading: false, error: null });
 }
 
 /** The neighbours of an image: `{ before, after }`, ids or null. */

@@ -2,11 +2,14 @@
 //
 // path: after `#/`; `:id` is a parameter. load: imports the module, whose default export is the component; it gets
 // `params` and `query`. icon: in ui/icons.js; a view without one is not in the navigation. key: opens it after `g`.
-// scope: the scope that an API key needs to see it.
+// parent: the view of the navigation that it belongs to. scope: the scope that an API key needs to see it.
 
 export const ROUTES = [
   { name: "create", path: "", icon: "create", key: "c", load: () => import("./views/create.js") },
   { name: "gallery", path: "gallery", icon: "gallery", key: "g", load: () => import("./views/gallery.js") },
   { name: "image", path: "images/:id", load: () => import("./views/image.js") },
   { name: "edit", path: "edit/:id", load: () => import("./views/edit.js") },
+  { name: "batches", path: "batches", icon: "batches", key: "b", load: () => import("./views/batches.js") },
+  { name: "newbatch", path: "batches/new", parent: "batches", load: () => import("./views/newbatch.js") },
+  { name: "batch", path: "batches/:id", parent: "batches", load: () => import("./views/batch.js") },
 ];

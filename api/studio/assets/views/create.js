@@ -65,10 +65,10 @@ function Composer({ hasExample }) {
       if (wish?.job) {
         setPrompt(wish.prompt);
         setValues(valuesOf(wish.job, loaded.parameters, wish.seed));
-        draft.write(null);
       } else {
         setValues((before) => supported(before, loaded));
       }
+      if (wish) draft.write(null);
     }, setError);
   }, [models, modelId]);
   useEffect(() => {

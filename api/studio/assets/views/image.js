@@ -3,7 +3,7 @@
 import { html } from "../vendor/preact.js";
 import { get, imageAddress } from "../api.js";
 import { FORMATS, requestOf } from "../code.js";
-import { gallery, neighbours } from "../gallery.js";
+import { gallery, neighbours, origin } from "../gallery.js";
 import { deleteJob } from "../jobs.js";
 import { useKeys } from "../keyboard.js";
 import { modelOf } from "../models.js";
@@ -55,7 +55,7 @@ function Page({ image, job, model }) {
   useKeys([
     { keys: ["j", "ArrowRight"], label: t("key.next"), run: open(after) },
     { keys: ["k", "ArrowLeft"], label: t("key.previous"), run: open(before) },
-    { keys: ["Escape"], label: t("key.back"), run: () => go(link("gallery", Object.fromEntries(new URLSearchParams(gallery.value.key ?? "")))) },
+    { keys: ["Escape"], label: t("key.back"), run: () => go(origin.link ?? link("gallery", Object.fromEntries(new URLSearchParams(gallery.value.key ?? "")))) },
   ]);
   const step = (icon, label, target) => target
     ? html`<a class="button quiet square" href=${link("images", target)} aria-label=${label} title=${label}><${Icon} name=${icon} /></a>`
@@ -132,7 +132,7 @@ function Parameters({ job, image, model }) {
     [t("image.file"), `${image.width} × ${image.height} · ${image.media_type.replace("image/", "").toUpperCase()} · ${formatBytes(image.bytes)}`],
     [t("image.created"), formatTime(image.created_at)],
     [t("image.job"), html`<code>${job.id}</code>`],
-    job.batch_id && [t("image.batch"), html`<a href=${link("gallery", { batch_id: job.batch_id })}><code>${job.batch_id}</code></a>`],
+    job.batch_id && [t("image.batch"), html`<a href=${link("batches", job.batch_id)}><code>${job.batch_id}</code></a>`],
     [t("image.checksum"), html`<code>${image.sha256}</code>`],
     ...Object.entries(job.metadata).map(([name, value]) => [name, html`<a href=${link("gallery", { tag: `${name}=${value}` })}>${value}</a>`]),
   ];
