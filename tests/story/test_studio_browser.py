@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser import BROWSER, browser_page, serious_findings
 from tests.factories import a_key
+from tests.receiver import Receiver, answering
 from tests.stack import Stack, body
 
 pytestmark = pytest.mark.skipif(not BROWSER, reason="chromium is not installed")
@@ -97,6 +98,31 @@ def test_a_person_runs_a_spreadsheet(safelight: Stack, page: Page) -> None:
     expect(page.get_by_text("A new batch runs the lines")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_role("link", name="studio.csv")).to_have_count(2)
+
+
+def test_a_person_mends_a_webhook(safelight: Stack, page: Page) -> None:
+    with Receiver(answering(418, body=b"a teapot")) as receiver:
+        page.goto(f"{safelight.url}/#/webhooks")
+        page.get_by_role("button", name="New endpoint").click()
+        page.get_by_label("URL").fill(receiver.url())
+        page.get_by_label("Name").fill("Shop")
+        page.get_by_role("button", name="Create the endpoint").click()
+        expect(page.get_by_text("whsec_")).to_be_visible()
+        page.get_by_role("button", name="I have copied it").click()
+        page.get_by_role("button", name="Send a test").click()
+        expect(page.get_by_text("It answered 418")).to_be_visible()
+        safelight.submit()
+        receiver.until(2)
+        page.get_by_role("button", name="Refresh").click()
+        page.get_by_role("button", name="job.completed").click()
+        expect(page.get_by_role("row").filter(has_text="a teapot")).to_have_count(1)
+        assert serious_findings(page) == []
+        receiver.behave = answering(204)
+        page.get_by_role("button", name="Send all again").click()
+        receiver.until(3)
+        page.get_by_role("button", name="Delete").click()
+        page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+        expect(page.get_by_text("Deleted.")).to_be_visible()
 
 
 def test_a_person_signs_in_reads_an_error_and_changes_the_language(guarded: Stack, page: Page) -> None:

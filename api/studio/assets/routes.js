@@ -12,4 +12,6 @@ export const ROUTES = [
   { name: "batches", path: "batches", icon: "batches", key: "b", load: () => import("./views/batches.js") },
   { name: "newbatch", path: "batches/new", parent: "batches", load: () => import("./views/newbatch.js") },
   { name: "batch", path: "batches/:id", parent: "batches", load: () => import("./views/batch.js") },
+  { name: "webhooks", path: "webhooks", icon: "webhooks", key: "w", scope: "webhooks", load: () => import("./views/webhooks.js") },
+  { name: "webhook", path: "webhooks/:id", parent: "webhooks", load: () => import("./views/webhook.js") },
 ];
