@@ -93,11 +93,19 @@ async def fetch(name: str, context: AppContext, _project_id: Project) -> Respons
 
 
 async def _queues(context: Context) -> Mapping[str, Queue]:
+    """The queue of each model of the catalogue."""
     seconds = await context.estimates.backlog_seconds()
     stats = await context.queue_stats.by_model()
+    states = await context.queue_stats.states()
     return {
-        model: queue.model_copy(update={"device_seconds": round(seconds.get(model, 0.0), 3)})
-        for model, queue in stats.items()
+        model.id: stats.get(model.id, Queue()).model_copy(
+            update={
+                "name": model.queue,
+                "state": states.get(model.queue, "no_worker"),
+                "device_seconds": round(seconds.get(model.id, 0.0), 3),
+            }
+        )
+        for model in context.catalog.models
     }
 
 
@@ -123,5 +131,5 @@ def _model_object(name: str, model: Model, queues: Mapping[str, Queue]) -> Model
         strength=model.strength,
         max_images=model.max_images,
         max_prompt_chars=model.max_prompt_chars,
-        queue=queues.get(model.id, Queue()),
+        queue=queues[model.id],
     )

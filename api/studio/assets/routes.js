@@ -14,4 +14,6 @@ export const ROUTES = [
   { name: "batch", path: "batches/:id", parent: "batches", load: () => import("./views/batch.js") },
   { name: "webhooks", path: "webhooks", icon: "webhooks", key: "w", scope: "webhooks", load: () => import("./views/webhooks.js") },
   { name: "webhook", path: "webhooks/:id", parent: "webhooks", load: () => import("./views/webhook.js") },
+  { name: "models", path: "models", icon: "models", key: "m", load: () => import("./views/models.js") },
+  { name: "usage", path: "usage", icon: "keys", key: "u", load: () => import("./views/usage.js") },
 ];

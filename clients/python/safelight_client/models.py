@@ -1391,6 +1391,14 @@ class Queue(BaseModel):
     model_config = ConfigDict(
         extra="allow",
     )
+    name: str = ""
+    """
+    Models that share a queue wait for the same workers.
+    """
+    state: Literal["ready", "loading", "no_worker", "paused"] | str = "no_worker"
+    """
+    `loading`: no worker has loaded its first model yet. `no_worker` and `paused`: jobs are accepted, and wait.
+    """
     queued: int = 0
     in_progress: int = 0
     device_seconds: float = 0.0

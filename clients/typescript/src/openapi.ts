@@ -1357,6 +1357,16 @@ export interface components {
         };
         /** @description The queue of a model. */
         Queue: {
+            /**
+             * @description Models that share a queue wait for the same workers.
+             * @default
+             */
+            name: string;
+            /**
+             * @description `loading`: no worker has loaded its first model yet. `no_worker` and `paused`: jobs are accepted, and wait.
+             * @default no_worker
+             */
+            state: ("ready" | "loading" | "no_worker" | "paused") | string;
             /** @default 0 */
             queued: number;
             /** @default 0 */
