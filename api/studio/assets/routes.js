@@ -16,4 +16,5 @@ export const ROUTES = [
   { name: "webhook", path: "webhooks/:id", parent: "webhooks", load: () => import("./views/webhook.js") },
   { name: "models", path: "models", icon: "models", key: "m", load: () => import("./views/models.js") },
   { name: "usage", path: "usage", icon: "keys", key: "u", load: () => import("./views/usage.js") },
+  { name: "operator", path: "operator", icon: "operator", key: "o", scope: "admin", load: () => import("./views/operator.js") },
 ];
