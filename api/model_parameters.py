@@ -22,7 +22,8 @@ def _schema(name: str, model: Model) -> Schema:
     schema = {**_schemas()[name], "operations": [op for op in rules()[name].operations if op in model.operations]}
     match model.limit(name):
         case Range() as limit:
-            schema |= {"minimum": limit.min, "maximum": limit.max, "default": limit.default}
+            schema |= {"minimum": limit.min, "maximum": limit.max}
+            schema |= {} if limit.default is None else {"default": limit.default}
         case Choices() as limit:
             schema |= {"enum": list(limit.values), "default": limit.default}
     if name == "loras":

@@ -13,7 +13,7 @@ from api.deps import AppContext
 from api.model_parameters import parameters_of
 from api.queue_stats import Queue
 from api.responses import ERROR, answer
-from core.catalog import Guidance, Model, Steps
+from core.catalog import Guidance, Model, ParameterBounds, Steps
 from core.control import ControlSpec
 from core.errors import ModelNotFound, NotFound
 from core.loras import LoraSpec
@@ -44,6 +44,9 @@ class ModelObject(BaseModel):
     qualities: list[str] = Field(description="Values of `quality` beside `auto`.")
     styles: list[str] = Field(description="Values of `style`.")
     choices: dict[str, list[str]] = Field(description="Values of other parameters that are chosen from a list.")
+    optional_parameters: dict[str, ParameterBounds] = Field(
+        description="Parameters that only some models have and this one has, with their defaults and bounds."
+    )
     loras: list[LoraSpec] = Field(description="LoRAs that `loras` may name: name, default weight, trigger words.")
     controls: list[ControlSpec] = Field(description="Types of images that `control` may have.")
     strength: float = Field(description="Default `strength` of an edit.")
@@ -126,6 +129,7 @@ def _model_object(name: str, model: Model, queues: Mapping[str, Queue]) -> Model
         qualities=list(model.qualities or model.quality_steps),
         styles=list(model.styles),
         choices={name: list(values) for name, values in model.choices.items()},
+        optional_parameters=dict(model.parameters),
         loras=list(model.loras),
         controls=list(model.controls),
         strength=model.strength,

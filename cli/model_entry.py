@@ -6,7 +6,7 @@ The model is a directory, a repository of the hub, or a checkpoint: one safetens
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,26 +38,38 @@ class Family:
     sizes: Sequence[str]
     steps: int
     guidance_scale: float
-    options: Mapping[str, Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, object] = field(default_factory=dict)
 
+
+_CLIP_SKIP: dict[str, Mapping[str, Any]] = {"clip_skip": {"max": 4}}
+_TWO_PROMPTS: dict[str, Mapping[str, Any]] = {"prompt_2": {}, "negative_prompt_2": {}}
 
 FAMILIES: Mapping[str, Family] = {
-    "StableDiffusionPipeline": Family(SMALL, 30, 7.5, {}),
-    "StableDiffusionInpaintPipeline": Family(SMALL, 30, 7.5, {}),
-    "StableDiffusionXLPipeline": Family(LARGE, 30, 7.0, {}),
-    "StableDiffusionXLImg2ImgPipeline": Family(LARGE, 30, 7.0, {}),
-    "StableDiffusionXLInpaintPipeline": Family(LARGE, 30, 7.0, {}),
-    "StableDiffusion3Pipeline": Family(LARGE, 28, 4.5, {}),
-    "FluxPipeline": Family(LARGE, 28, 3.5, {"max_sequence_length": 512}),
-    "Flux2KleinPipeline": Family(LARGE, 4, 1.0, {}),
-    "QwenImagePipeline": Family(LARGE, 50, 1.0, {"true_cfg_scale": 4.0}),
-    "ZImagePipeline": Family(LARGE, 9, 0.0, {}),
-    "ChromaPipeline": Family(LARGE, 40, 3.0, {}),
-    "SanaPipeline": Family(LARGE, 20, 4.5, {}),
-    "PixArtAlphaPipeline": Family(LARGE, 20, 4.5, {}),
-    "PixArtSigmaPipeline": Family(LARGE, 20, 4.5, {}),
-    "Lumina2Pipeline": Family(LARGE, 50, 4.0, {}),
-    "AuraFlowPipeline": Family(LARGE, 50, 3.5, {}),
+    "StableDiffusionPipeline": Family(SMALL, 30, 7.5, parameters=_CLIP_SKIP),
+    "StableDiffusionInpaintPipeline": Family(SMALL, 30, 7.5, parameters=_CLIP_SKIP),
+    "StableDiffusionXLPipeline": Family(LARGE, 30, 7.0, parameters=_CLIP_SKIP | _TWO_PROMPTS),
+    "StableDiffusionXLImg2ImgPipeline": Family(LARGE, 30, 7.0, parameters=_CLIP_SKIP | _TWO_PROMPTS),
+    "StableDiffusionXLInpaintPipeline": Family(LARGE, 30, 7.0, parameters=_CLIP_SKIP | _TWO_PROMPTS),
+    "StableDiffusion3Pipeline": Family(
+        LARGE, 28, 4.5, parameters=_CLIP_SKIP | _TWO_PROMPTS | {"max_sequence_length": {"max": 512}}
+    ),
+    "FluxPipeline": Family(
+        LARGE,
+        28,
+        3.5,
+        {"max_sequence_length": 512},
+        {"true_cfg_scale": {"max": 10.0}, "max_sequence_length": {"max": 512}} | _TWO_PROMPTS,
+    ),
+    "Flux2KleinPipeline": Family(LARGE, 4, 1.0),
+    "QwenImagePipeline": Family(LARGE, 50, 4.0),
+    "ZImagePipeline": Family(LARGE, 9, 0.0),
+    "ChromaPipeline": Family(LARGE, 40, 3.0),
+    "SanaPipeline": Family(LARGE, 20, 4.5),
+    "PixArtAlphaPipeline": Family(LARGE, 20, 4.5),
+    "PixArtSigmaPipeline": Family(LARGE, 20, 4.5),
+    "Lumina2Pipeline": Family(LARGE, 50, 4.0),
+    "AuraFlowPipeline": Family(LARGE, 50, 3.5),
 }
 ONLY_EDITS = ("StableDiffusionInpaintPipeline", "StableDiffusionXLInpaintPipeline", "StableDiffusionXLImg2ImgPipeline")
 """Pipelines that cannot start without an image."""
@@ -109,9 +121,9 @@ def _entry(source: str, model: Source, model_id: str | None) -> Entry:
     if family is None:
         family = Family(("1024x1024",), 30, 5.0, {})
         notes.append(f"sizes, steps and guidance_scale are guesses: nothing is known here about {name}")
-    steps, guidance_scale = family.steps, family.guidance_scale
+    steps, guidance_scale, max_guidance_scale = family.steps, family.guidance_scale, max(20.0, family.guidance_scale)
     if name == "FluxPipeline" and not _config(folder, "transformer").get("guidance_embeds", True):
-        steps, guidance_scale = 4, 0.0  # schnell: distilled, without guidance
+        steps, guidance_scale, max_guidance_scale = 4, 0.0, 0.0  # schnell: distilled, without guidance
     operations = ["generation", "edit"] if name.startswith(EDITS) else ["generation"]
     notes.append(f"weights: {numbers / 1e9:.2f} billion numbers, {2 * numbers / 2**30:.1f} GiB in half precision")
     licence = _licence(folder) if "config" not in model.places else ""
@@ -126,12 +138,14 @@ def _entry(source: str, model: Source, model_id: str | None) -> Entry:
         "operations": ["edit"] if name in ONLY_EDITS else operations,
         "sizes": list(family.sizes),
         "steps": {"default": steps, "min": 1, "max": max(100, steps)},
-        "guidance_scale": {"default": guidance_scale, "min": 0.0, "max": max(20.0, guidance_scale)},
+        "guidance_scale": {"default": guidance_scale, "min": 0.0, "max": max_guidance_scale},
         "microbatch_size": 4 if numbers < 4e9 else 1,
         "seconds_per_image": round(max(1.0, numbers / 1e9 * steps / 30), 1),
     }
     if family.sizes in FREE:
         values["free_sizes"] = FREE[family.sizes]
+    if family.parameters:
+        values["parameters"] = family.parameters
     if family.options:
         values["options"] = family.options
     text = "\n".join(["[[models]]", *(f"{key} = {_toml(value)}" for key, value in values.items())])

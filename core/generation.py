@@ -64,6 +64,11 @@ class ImageRequest:
         return self.parameters.negative_prompt
 
     @property
+    def has_negative_prompt(self) -> bool:
+        """Whether one of the negative prompts says something."""
+        return bool(self.parameters.negative_prompt or self.parameters.negative_prompt_2)
+
+    @property
     def strength(self) -> float | None:
         """Of an edit: above 0 (nothing changes) up to 1 (nothing remains)."""
         return self.parameters.strength

@@ -10,7 +10,7 @@ The command line imports this module for its options, so it has only light impor
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
 from annotated_types import Ge, Gt, Le, MaxLen
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -47,6 +47,9 @@ class Rule:
     operations: the operations that accept it.
     generators: names of the generators that support it; None: all.
     from_catalog: the catalogue lists its values for each model; a model without values does not support it.
+    is_argument: `diffusers_local` passes it to the pipeline's call under the same name. The catalogue's `parameters`
+        names those of a model; other models do not support it.
+    text: it is a text for the model, as long as a prompt may be: what the images show, or what they must not show.
     neutral: values that every model honours, because they ask for nothing special.
     """
 
@@ -55,7 +58,18 @@ class Rule:
     operations: tuple[Operation, ...] = OPERATIONS
     generators: frozenset[str] | None = None
     from_catalog: bool = False
+    is_argument: bool = False
+    text: Literal["prompt", "negative"] | None = None
     neutral: tuple[str, ...] = ()
+
+
+def _argument(
+    microbatch: Literal["value", "presence"] = "value",
+    operations: tuple[Operation, ...] = OPERATIONS,
+    text: Literal["prompt", "negative"] | None = None,
+) -> Rule:
+    """The rule of a parameter that is an argument of diffusers' pipelines."""
+    return Rule(microbatch, True, operations, frozenset({"diffusers_local"}), is_argument=True, text=text)
 
 
 class Parameters(BaseModel):
@@ -63,8 +77,14 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    negative_prompt: Annotated[Text | None, Rule(microbatch="presence", operations=("generation", "edit"))] = Field(
-        None, description="What the images should not show."
+    negative_prompt: Annotated[
+        Text | None, Rule(microbatch="presence", operations=("generation", "edit"), text="negative")
+    ] = Field(None, description="What the images should not show.")
+    prompt_2: Annotated[Text | None, _argument("presence", ("generation", "edit"), "prompt")] = Field(
+        None, description="Prompt for the model's second text encoder. Default: `prompt`."
+    )
+    negative_prompt_2: Annotated[Text | None, _argument("presence", ("generation", "edit"), "negative")] = Field(
+        None, description="Negative prompt for the model's second text encoder. Default: `negative_prompt`."
     )
     size: Annotated[str | None, Rule()] = Field(
         None, description="`WIDTHxHEIGHT` in pixels, one of the model's sizes, or `auto`."
@@ -77,6 +97,22 @@ class Parameters(BaseModel):
     steps: Annotated[int | None, Ge(1), Rule()] = Field(None, description="Number of denoising steps.")
     guidance_scale: Annotated[float | None, Rule()] = Field(
         None, allow_inf_nan=False, description="How closely the images follow the prompt."
+    )
+    true_cfg_scale: Annotated[float | None, Ge(1), Le(30), _argument()] = Field(
+        None,
+        allow_inf_nan=False,
+        description="Classifier-free guidance of a distilled model, which doubles its time. 1 is none.",
+    )
+    clip_skip: Annotated[int | None, Ge(0), Le(24), _argument()] = Field(
+        None, description="Number of the text encoder's last layers that are left out. AUTOMATIC1111 counts from 1."
+    )
+    eta: Annotated[float | None, Ge(0), Le(1), _argument()] = Field(
+        None,
+        allow_inf_nan=False,
+        description="Share of new noise in each step, for schedulers such as `ddim`. 0 adds none.",
+    )
+    max_sequence_length: Annotated[int | None, Ge(1), Le(4096), _argument()] = Field(
+        None, description="Number of tokens of a prompt that the model reads at most."
     )
     scheduler: Annotated[str | None, Rule(generators=frozenset({"diffusers_local"}), from_catalog=True)] = Field(
         None, description="Sampler, such as `euler_a`, one of the model's `choices`. Default: the model's own."
@@ -189,6 +225,25 @@ def rules() -> Mapping[str, Rule]:
             raise TypeError(f"Parameters.{name} has no Rule")
         by_name[name] = rule
     return by_name
+
+
+@cache
+def own_bounds() -> Mapping[str, tuple[float, float]]:
+    """The least and the greatest value that any model may allow, by name, of the parameters that are arguments."""
+    bounds: dict[str, tuple[float, float]] = {}
+    for name, rule in rules().items():
+        metadata = Parameters.model_fields[name].metadata
+        least = [item.ge for item in metadata if isinstance(item, Ge)]
+        greatest = [item.le for item in metadata if isinstance(item, Le)]
+        if rule.is_argument and least and greatest:
+            bounds[name] = cast(float, least[0]), cast(float, greatest[0])
+    return bounds
+
+
+@cache
+def texts(*kinds: Literal["prompt", "negative"]) -> tuple[str, ...]:
+    """The names of the parameters that are texts of these kinds."""
+    return tuple(name for name, rule in rules().items() if rule.text in kinds)
 
 
 def unsupported_by(generator: str) -> frozenset[str]:

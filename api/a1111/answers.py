@@ -83,7 +83,7 @@ def info_of(row: JobRow, parameters: WebuiRequest) -> dict[str, Any]:
         "infotexts": [infotext(row.prompt, row.model, row.operation, item) for item in parameters_of_images],
         "styles": parameters.styles or [],
         "job_timestamp": row.created_at.strftime("%Y%m%d%H%M%S"),
-        "clip_skip": 1,
+        "clip_skip": (row.parameters.clip_skip or 0) + 1,
         "is_using_inpainting_conditioning": False,
         "job_id": row.id,
         "warnings": [item["message"] for item in row.warnings],

@@ -11,13 +11,16 @@ from typing import Annotated
 from annotated_types import MinLen
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, field_validator, model_validator
 
-from core.catalog.bounds import Choices, Guidance, Range, Steps
+from core.catalog.bounds import Choices, Guidance, ParameterBounds, Range, Steps
 from core.catalog.model import Model
 from core.errors import ModelNotFound
 from core.settings import Settings
 from core.text import quote
 
-__all__ = ["Catalog", "CatalogError", "Choices", "Guidance", "Model", "Range", "Steps", "load_catalog", "parse_catalog"]
+__all__ = [
+    "Catalog", "CatalogError", "Choices", "Guidance", "Model", "ParameterBounds", "Range", "Steps", "load_catalog",
+    "parse_catalog",
+]  # fmt: skip
 
 
 class CatalogError(Exception):

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from annotated_types import Ge
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from core.parameters import Parameters, own_bounds
 from core.sizes import FreeSizes
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The default and the bounds of a numeric parameter, both included."""
+    """The default and the bounds of a numeric parameter, both included. default: None is the pipeline's own value."""
 
-    default: float
+    default: float | None
     min: float
     max: float
 
@@ -47,6 +48,32 @@ class Guidance(BaseModel):
     default: float = 5.0
     min: float = 0.0
     max: float = 30.0
+
+
+class ParameterBounds(BaseModel):
+    """What a model allows for a parameter that only some models have."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    default: int | float | None = Field(None, description="Null: the pipeline's own.")
+    min: int | float | None = Field(None, description="Null: the parameter's own.")
+    max: int | float | None = Field(None, description="Null: the parameter's own.")
+
+    def range_of(self, name: str) -> Range | None:
+        """The range of a parameter; None of one that is no number. Raises ValueError if it is not one of its values."""
+        if (widest := own_bounds().get(name)) is None:
+            if self != ParameterBounds():
+                raise ValueError(f"parameters: {name} is a text and has no bounds; write {name} = {{}}")
+            return None
+        least = widest[0] if self.min is None else self.min
+        greatest = widest[1] if self.max is None else self.max
+        if not widest[0] <= least <= greatest <= widest[1]:
+            raise ValueError(f"parameters: min and max of {name} must lie within {widest[0]} and {widest[1]}")
+        if self.default is not None:
+            if not least <= self.default <= greatest:
+                raise ValueError(f"parameters: the default of {name} must lie between its min and max")
+            Parameters.model_validate({name: self.default})
+        return Range(self.default, least, greatest)
 
 
 class StyleSpec(BaseModel):

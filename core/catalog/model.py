@@ -7,13 +7,15 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import AfterValidator, AliasChoices, Field, model_validator
 
-from core.catalog.bounds import Choices, Guidance, Range, Steps, StyleSpec
+from core.catalog.bounds import Choices, Guidance, ParameterBounds, Range, Steps, StyleSpec
 from core.catalog.loading import Loading
 from core.control import ControlSpec, check_types
 from core.generators import GENERATORS, GeneratorSpec
 from core.loras import LoraSpec, check_unique
 from core.parameters import Operation, Quality, SizeText, Style, rules, unsupported_by
 from core.sizes import FreeSizes
+
+ARGUMENTS = tuple(name for name, rule in rules().items() if rule.is_argument)
 
 
 def _check_generator(name: str) -> str:
@@ -54,6 +56,13 @@ class Model(Loading):
     )
     choices: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="Values of other parameters that are chosen from a list, by parameter name."
+    )
+    parameters: dict[str, ParameterBounds] = Field(
+        default_factory=dict,
+        description="Parameters of the pipeline's call that requests may set, with `default`, `min` and `max`, all "
+        "optional: `{ clip_skip = { max = 4 }, true_cfg_scale = { default = 4.0, max = 10.0 }, prompt_2 = {} }`. There "
+        f"are {', '.join(f'`{name}`' for name in ARGUMENTS)}. One that the pipeline does not have is an error when the "
+        "model is loaded.",
     )
     loras: Annotated[tuple[LoraSpec, ...], AfterValidator(check_unique)] = Field(
         (),
@@ -151,6 +160,16 @@ class Model(Loading):
             raise ValueError(f"choices: {min(unknown)!r} is not a parameter with choices; there are: {available}")
         return self
 
+    @model_validator(mode="after")
+    def _parameters_are_arguments(self) -> "Model":
+        for name, bounds in self.parameters.items():
+            if name not in ARGUMENTS:
+                raise ValueError(f"parameters: {name!r} is not one of {', '.join(ARGUMENTS)}")
+            if name in unsupported_by(self.generator):
+                raise ValueError(f"parameters: {name} is not available for {self.generator}")
+            bounds.range_of(name)
+        return self
+
     @property
     def spec(self) -> GeneratorSpec:
         """The specification of the model's generator."""
@@ -168,6 +187,7 @@ class Model(Loading):
         Cached, as every request asks for it several times: half of the time of checking a line was spent here.
         """
         unlisted = {name for name, rule in rules().items() if rule.from_catalog and self.limit(name) is None}
+        unlisted |= set(ARGUMENTS) - self.parameters.keys()
         if not self.loras:
             unlisted.add("loras")
         if not self.controls:
@@ -180,6 +200,9 @@ class Model(Loading):
         limits["size"] = Choices(self.size, self.sizes, self.free_sizes)
         for name, bounds in (("steps", self.steps), ("guidance_scale", self.guidance_scale)):
             limits[name] = Range(bounds.default, bounds.min, bounds.max)
+        for name, optional in self.parameters.items():
+            if (allowed := optional.range_of(name)) is not None:
+                limits[name] = allowed
         if qualities := self.qualities or tuple(self.quality_steps):
             limits["quality"] = Choices("auto", ("auto", *qualities))
         if self.styles:

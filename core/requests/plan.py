@@ -18,7 +18,7 @@ from core.images.postprocess import check_side, output_size
 from core.job_warnings import JobWarning
 from core.jobs import NewJob
 from core.loras import resolve_loras
-from core.parameters import REFERENCE_ROLES, SEEDS, Operation, ResolvedParameters, dimensions_of, rules
+from core.parameters import REFERENCE_ROLES, SEEDS, Operation, ResolvedParameters, dimensions_of, rules, texts
 from core.priorities import among_projects, within_project
 from core.processing_cost import processing_seconds
 from core.requests.fields import BatchWebhook, JobWebhook
@@ -235,7 +235,8 @@ def _check_combination(request: JobRequest, parameters: ResolvedParameters, mode
     check_side("output_size", parameters.output_size)
     output_size(parameters.output_size or parameters.size, parameters.postprocess)
     _number_within(Range(1, 1, model.max_images), "n", request.n)
-    for name, text in (("prompt", request.prompt), ("negative_prompt", parameters.negative_prompt)):
+    prompts = {"prompt": request.prompt} | {name: getattr(parameters, name) for name in texts("prompt", "negative")}
+    for name, text in prompts.items():
         if text is not None:
             check_length(name, text, model)
     if parameters.background == "transparent" and parameters.output_format == "jpeg":
@@ -246,7 +247,7 @@ def _check_combination(request: JobRequest, parameters: ResolvedParameters, mode
         )
 
 
-def _number_within(limit: Range, name: str, value: float | None) -> float:
+def _number_within(limit: Range, name: str, value: float | None) -> float | None:
     """A number of a range, or the default for None. Raises InvalidParameter."""
     if value is None:
         return limit.default

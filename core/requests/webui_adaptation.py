@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from core.catalog import Catalog, Model
+from core.catalog import Catalog, Model, Range
 from core.errors import InvalidParameter, ModelNotFound
 from core.image_source import ImageSource
 from core.images.postprocess import MAX_SIDE_PX
@@ -139,7 +139,7 @@ def webui_job_request(
     }
     values |= {name: ImageSource.from_form(content) for name, content in images.items()}
     warnings = list(sizes.warnings)
-    for step in (_prompts, _count, _seed, _numbers, _sampler, _strength, _styles, _settings, _previews, _unused):
+    for step in _STEPS:
         for changes, item in step(request, model):
             values |= changes
             if item is not None:
@@ -247,6 +247,31 @@ def _sampler(request: WebuiRequest, model: Model) -> Iterator[Change]:
     yield {}, _warning(name, f"{name} {quote(schedule if is_default else sampler)} is not used by {model.id}: {own}.")
 
 
+def _clip_skip(request: WebuiRequest, model: Model) -> Iterator[Change]:
+    """The webui counts from 1, which is the last layer: 2 leaves out one layer."""
+    limit = model.limit("clip_skip")
+    name, value = _layer_of(request)
+    if not isinstance(limit, Range) or name is None:
+        return
+    if not isinstance(value, int) or value < 0:
+        yield {}, _warning(name, f"{name} {quote(str(value))} is not used: it is not a whole number from 1.")
+        return
+    skipped_layers = max(value - 1, 0)
+    clipped = int(min(max(skipped_layers, limit.min), limit.max))
+    if clipped != skipped_layers:
+        message = f"{name} is {value}; {model.id} allows {limit.min + 1:g} to {limit.max + 1:g}: {clipped + 1} is used."
+        yield {}, _warning(name, message)
+    yield {"clip_skip": clipped}, None
+
+
+def _layer_of(request: WebuiRequest) -> tuple[str | None, Any]:
+    """The field with the last layer of the text encoder that is used, and its value. None: there is none."""
+    for name, values in (("clip_skip", request.model_extra), ("CLIP_stop_at_last_layers", request.settings)):
+        if (value := (values or {}).get(name)) is not None:
+            return name, value
+    return None, None
+
+
 def _strength(request: WebuiRequest, model: Model) -> Iterator[Change]:
     strength = request.denoising_strength
     if not isinstance(request, Img2ImgRequest) or strength is None:
@@ -271,7 +296,7 @@ def _styles(request: WebuiRequest, model: Model) -> Iterator[Change]:
         yield {}, _warning("styles", f"styles {shorten(', '.join(unused))} are not used: {model.id} has {available}.")
 
 
-def _settings(request: WebuiRequest, _model: Model) -> Iterator[Change]:
+def _settings(request: WebuiRequest, model: Model) -> Iterator[Change]:
     settings = request.settings
     format_name = str(settings.get("samples_format") or "png").lower()
     output_format = FORMATS.get(format_name)
@@ -285,7 +310,8 @@ def _settings(request: WebuiRequest, _model: Model) -> Iterator[Change]:
             message = f"jpeg_quality {quote(str(quality))} is not used: it is not a number from 0 to 100."
             yield {}, _warning("jpeg_quality", message)
         yield {"output_format": output_format, "output_compression": compression}, None
-    other_settings = {name: value for name, value in settings.items() if name not in _USED_SETTINGS}
+    used_settings = _USED_SETTINGS | ({"CLIP_stop_at_last_layers"} if model.limit("clip_skip") else set())
+    other_settings = {name: value for name, value in settings.items() if name not in used_settings}
     for name, reason in list(unused_options(other_settings))[:MAX_WARNINGS]:
         yield {}, _warning("override_settings", f"override_settings.{shorten(name)} is not used: {reason}.")
 
@@ -296,10 +322,12 @@ def _previews(request: WebuiRequest, model: Model) -> Iterator[Change]:
         yield {"partial_images": PREVIEWS}, None
 
 
-def _unused(request: WebuiRequest, _model: Model) -> Iterator[Change]:
+def _unused(request: WebuiRequest, model: Model) -> Iterator[Change]:
     """Warnings about everything else that a request has."""
     is_edit = isinstance(request, Img2ImgRequest)
     fields = dict(request.model_extra or {})
+    if model.limit("clip_skip") is not None:
+        fields.pop("clip_skip", None)
     full_res = fields.get("inpaint_full_res")
     if isinstance(request, Img2ImgRequest):
         if request.mask is not None and full_res not in (None, False, 0):
@@ -327,3 +355,8 @@ def _is_idle(scripts: Mapping[str, Any] | None, name: str) -> bool:
 
 def _warning(param: str, message: str, code: str = "parameter_not_used") -> JobWarning:
     return warning(param, message, code)
+
+
+_STEPS = (
+    _prompts, _count, _seed, _numbers, _sampler, _clip_skip, _strength, _styles, _settings, _previews, _unused,
+)  # fmt: skip

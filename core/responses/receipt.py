@@ -5,11 +5,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from core.parameters import rules
+from core.parameters import rules, texts
 from core.responses.job import seconds
 from core.rows import ImageRow, JobRow
 
-_TEXTS = ("prompt", "negative_prompt")
 _TIMES = ("device_seconds", "processing_seconds")
 _OWN_FIELDS = frozenset({"model", "revision", "device", "dtype", "safelight", "operation", "microbatch", "worker"})
 
@@ -70,7 +69,8 @@ def receipt_of(job: JobRow, image: ImageRow, *, has_texts: bool) -> Receipt:
     """The receipt of an image of a job. has_texts: False leaves out the prompts."""
     values: Mapping[str, Any] = image.receipt
     digests: Mapping[str, str] = values.get("input_sha256", {})
-    parameters = {name: values[name] for name in rules() if name in values and (has_texts or name not in _TEXTS)}
+    hidden_names = () if has_texts else texts("prompt", "negative")
+    parameters = {name: values[name] for name in rules() if name in values and name not in hidden_names}
     other_names = {*rules(), *_OWN_FIELDS, *_TIMES, *job.inputs, "input_sha256"}
     return Receipt(
         image_id=image.id,

@@ -39,6 +39,11 @@ def test_an_infotext_is_read_as_it_was_written(prompt: str, negative: str | None
     assert fields["Postprocess upscale by"] == "2"
 
 
+def test_clip_skip_counts_from_one() -> None:
+    assert parse(text_of(clip_skip=1))["Clip skip"] == "2"
+    assert "Clip skip" not in parse(text_of(clip_skip=0))
+
+
 def test_a_text_without_parameters_is_a_prompt() -> None:
     assert parse("a cat, sitting: on a sofa") == {"Prompt": "a cat, sitting: on a sofa", "Negative prompt": ""}
     assert parse("") == {"Prompt": "", "Negative prompt": ""}

@@ -21,6 +21,7 @@ CATALOG = Catalog.model_validate(
                 "id": "rich",
                 "generator": "diffusers_local",
                 "operations": ["generation", "edit"],
+                "parameters": {"clip_skip": {"max": 4}},
                 "choices": {"scheduler": ["euler_a", "dpmpp_2m", "dpmpp_2m_karras"]},
                 "styles": {"vivid": {"prompt_suffix": ", vivid"}, "natural": {"guidance_scale": 4.0}},
             },
@@ -62,6 +63,24 @@ def test_a_sampler_that_the_model_has_is_used(fields: Any, scheduler: str | None
     job = adapt(choice="rich", **fields)
 
     assert (job.scheduler, warnings_of(job)) == (scheduler, warnings)
+
+
+@pytest.mark.parametrize(
+    ("fields", "clip_skip", "warnings"),
+    [
+        ({"clip_skip": 2}, 1, []),
+        ({"clip_skip": 1}, 0, []),
+        ({"override_settings": {"CLIP_stop_at_last_layers": 3}}, 2, []),
+        ({"clip_skip": 12}, 4, ["clip_skip"]),
+        ({"clip_skip": "last"}, None, ["clip_skip"]),
+        ({}, None, []),
+    ],
+)
+def test_clip_skip_counts_from_one(fields: Any, clip_skip: int | None, warnings: list[str]) -> None:
+    job = adapt(choice="rich", **fields)
+
+    assert (job.clip_skip, warnings_of(job)) == (clip_skip, warnings)
+    assert adapt(**fields).clip_skip is None
 
 
 @pytest.mark.parametrize(

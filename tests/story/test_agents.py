@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from mcp import Client, MCPError
 from mcp_types import Tool
 
+from core.catalog.model import ARGUMENTS
 from core.parameters import rules
 from core.tables import images
 from tests.agents import PROTOCOLS, error_of, images_in, links_in, result_of, text_of, with_agent
@@ -60,7 +61,7 @@ def test_the_arguments_are_the_parameters_that_some_model_supports(safelight: St
     generate, edit, vary = (tools[f"{name}_image"].input_schema for name in ("generate", "edit", "vary"))
 
     parameters = {name for name in rules() if name in generate["properties"]}
-    unsupported = {"scheduler", "loras", "background", "moderation_level", "input_fidelity"}
+    unsupported = {"scheduler", "loras", "background", "moderation_level", "input_fidelity", *ARGUMENTS}
     assert parameters == rules().keys() - unsupported - {"strength", "partial_images"}
     assert generate["required"] == ["prompt"]
     assert set(edit["required"]) == {"prompt", "image"}

@@ -7,6 +7,7 @@ from PIL.Image import Image
 from core.catalog import Model
 from core.generation_errors import ContentPolicyViolation, GenerationError, ModerationUnavailable
 from core.moderation import Content, Stage, Verdict
+from core.parameters import texts
 from core.rows import JobRow
 from worker.generation.inputs import Inputs
 from worker.moderation.moderator import Moderator
@@ -15,9 +16,11 @@ JobInputs = Mapping[str, Inputs | GenerationError]
 
 
 def reject_inputs(moderator: Moderator, claimed_jobs: Sequence[JobRow], inputs: JobInputs) -> JobInputs:
-    """The inputs of each job; the error instead, if its prompt or its input image is rejected."""
+    """The inputs of each job; the error instead, if a prompt or its input image is rejected."""
     results = dict(inputs)
-    _reject(moderator, results, [_content(job, "prompt") for job in claimed_jobs if job.prompt])
+    _reject(
+        moderator, results, [_content(job, "prompt", prompt=text) for job in claimed_jobs for text in _prompts(job)]
+    )
     if moderator.judges_images:
         _reject(
             moderator,
@@ -61,5 +64,10 @@ def _reject(moderator: Moderator, results: dict[str, Inputs | GenerationError], 
             results[content.job_id] = violation
 
 
-def _content(job: JobRow, stage: Stage, image: Image | None = None) -> Content:
-    return Content(stage, job.prompt, job.id, job.project_id, job.model, image)
+def _prompts(job: JobRow) -> list[str]:
+    """The texts that say what the images show: `prompt`, `prompt_2`."""
+    return [text for text in (job.prompt, *(getattr(job.parameters, name) for name in texts("prompt"))) if text]
+
+
+def _content(job: JobRow, stage: Stage, image: Image | None = None, prompt: str | None = None) -> Content:
+    return Content(stage, prompt or job.prompt, job.id, job.project_id, job.model, image)

@@ -23,6 +23,7 @@ from core.settings import Settings
 from worker.generators import controls, memory
 from worker.generators.denoiser import denoisers, report_steps
 from worker.generators.device_errors import is_device_failure, is_out_of_memory
+from worker.generators.guidance import negative_prompt_notices
 from worker.generators.loras import Loras
 from worker.generators.operations import Operations
 from worker.generators.parameters import call_arguments, call_options, requested_steps
@@ -30,7 +31,7 @@ from worker.generators.previews import callbacks
 from worker.generators.results import DecoderWatch, checked_images
 from worker.generators.sharing import may_share, sharing_key
 from worker.generators.source import digest, estimated_bytes, find, load_pipeline
-from worker.generators.truncation import truncation_notice
+from worker.generators.truncation import truncation_notices
 from worker.generators.unclip.pipeline import UnclipPipeline
 from worker.generators.words import Words
 
@@ -156,17 +157,16 @@ class DiffusersGenerator:
             return None
 
     def notices(self, request: ImageRequest) -> Sequence[Notice]:
-        """Notices of a prompt that is not read to its end, and of words that the model does not know.
+        """Notices of a prompt that is not read to its end or has no effect, and of words that the model does not know.
 
         See `core.generation.Generator`.
         """
-        self.load()
-        prompts = {"prompt": request.prompt, "negative_prompt": request.negative_prompt or ""}
-        options = self._model.options
-        notices = [truncation_notice(self._pipe, options, prompt, param) for param, prompt in prompts.items()]
-        if self._words is not None:
-            notices.append(self._words.notice(request.prompt, "prompt"))
-        return [notice for notice in notices if notice is not None]
+        pipe = self._load_operations().pipeline(request)
+        notices = list(truncation_notices(pipe, self._model.options, request))
+        notices += negative_prompt_notices(self._model, pipe, request)
+        if self._words is not None and (notice := self._words.notice(request.prompt, "prompt")) is not None:
+            notices.append(notice)
+        return notices
 
     def receipt(self) -> dict[str, str]:
         """Model revision, library versions, device and dtype; loads the model if necessary."""

@@ -14,8 +14,9 @@ from core.catalog import Model
 from core.generation import ImageRequest
 from core.generation_errors import GenerationError, ModelUnavailable
 from core.parameters import Operation
+from worker.generators.call import call_parameters
 from worker.generators.controls import Controls
-from worker.generators.parameters import call_parameters
+from worker.generators.optional import check_parameters
 
 Task = Literal["text-to-image", "image-to-image", "inpainting", "variation"]
 
@@ -78,6 +79,8 @@ class Operations:
                 f"Model {model.id}: {type(pipe).__name__} cannot do what the catalogue lists: "
                 f"{', '.join(model.operations)}."
             )
+        possible = {task for operation in model.operations for task in _TASKS[operation] if self._can(task)}
+        check_parameters(model, [self._pipes[task] for task in possible], list(self._schedulers.values()))
 
     def pipeline(self, request: ImageRequest) -> Any:
         """The pipeline for a request. Raises GenerationError if there is none."""

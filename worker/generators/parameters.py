@@ -3,7 +3,6 @@
 A value that the pipeline has no parameter for is an error; it is never dropped. `operations.py` chooses the pipeline.
 """
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -12,7 +11,11 @@ import torch
 from core.catalog import Model
 from core.generation import ImageRequest
 from core.generation_errors import GenerationError, ModelUnavailable
+from core.parameters import rules
+from worker.generators.call import call_parameters
 from worker.generators.controls import control_arguments
+from worker.generators.guidance import Guidance, guidance_of
+from worker.generators.optional import takes_eta
 
 _REQUEST_ARGUMENTS: Final = {
     "prompt", "negative_prompt", "image", "mask_image", "control_image", "strength", "width", "height",
@@ -22,14 +25,6 @@ _REQUEST_ARGUMENTS: Final = {
     "control_mode", "controlnet_conditioning_scale", "control_guidance_start", "control_guidance_end",
 }  # fmt: skip
 _LOADING_OPTIONS: Final = {"dtype", "variant"}
-
-
-def call_parameters(pipe: Any) -> dict[str, inspect.Parameter]:
-    """The named parameters of a pipeline's call."""
-    signature = inspect.signature(pipe.__call__)
-    return {
-        name: parameter for name, parameter in signature.parameters.items() if parameter.kind != parameter.VAR_KEYWORD
-    }
 
 
 def call_options(model: Model, pipe: Any) -> dict[str, Any]:
@@ -47,8 +42,6 @@ def call_options(model: Model, pipe: Any) -> dict[str, Any]:
         )
     if unknown := options.keys() - (parameters.keys() - _REQUEST_ARGUMENTS):
         raise ModelUnavailable(f"Model {model.id}: {name} takes no option {', '.join(sorted(unknown))}.")
-    if "true_cfg_scale" in parameters:
-        options.setdefault("true_cfg_scale", parameters["true_cfg_scale"].default)
     return options
 
 
@@ -56,13 +49,16 @@ def call_arguments(
     model: Model, pipe: Any, options: Mapping[str, Any], requests: Sequence[ImageRequest]
 ) -> dict[str, Any]:
     """The arguments of one call. Raises GenerationError for a value that the pipeline has no parameter for."""
+    guidance = guidance_of(model, pipe, requests[0])
     arguments = {
         **options,
+        **_own_arguments(model, pipe, requests[0]),
+        **guidance.arguments,
         # On the CPU, where a seed gives the same noise for every device. Each image has its own generator, so that it
         # does not depend on the other images of the call.
         "generator": [torch.Generator("cpu").manual_seed(request.seed) for request in requests],
         "output_type": "np",  # floats, in which NaN is still different from black
-        **_prompts(model, pipe, options, requests),
+        **_prompts(model, pipe, guidance, requests),
         **_images(requests),
         **control_arguments(list(call_parameters(pipe)), requests[0]),
         **_numbers(model, pipe, requests[0]),
@@ -99,9 +95,27 @@ def requested_steps(pipe: Any, arguments: Mapping[str, Any]) -> int:
     return sum(value for value in steps if isinstance(value, int))
 
 
-def _prompts(
-    model: Model, pipe: Any, options: Mapping[str, Any], requests: Sequence[ImageRequest]
-) -> dict[str, list[str]]:
+def _own_arguments(model: Model, pipe: Any, request: ImageRequest) -> dict[str, Any]:
+    """The parameters that are arguments of the call under the same name. Raises GenerationError for one that is not."""
+    values = {
+        name: value
+        for name, rule in rules().items()
+        if rule.is_argument and rule.text is None and (value := getattr(request.parameters, name)) is not None
+    }
+    for name in values:
+        if name not in call_parameters(pipe):
+            raise GenerationError(
+                f"Model {model.id} takes no {name} here ({type(pipe).__name__} has none).", param=name
+            )
+    if "eta" in values and not takes_eta(pipe.scheduler):
+        raise GenerationError(
+            f"Model {model.id} takes no eta with this scheduler ({type(pipe.scheduler).__name__} would ignore it).",
+            param="eta",
+        )
+    return values
+
+
+def _prompts(model: Model, pipe: Any, guidance: Guidance, requests: Sequence[ImageRequest]) -> dict[str, list[str]]:
     """The prompts, and the negative prompts if there are any."""
     parameters, name = call_parameters(pipe), type(pipe).__name__
     prompts: dict[str, list[str]] = {}
@@ -109,11 +123,33 @@ def _prompts(
         prompts["prompt"] = [request.prompt for request in requests]
     elif any(request.prompt for request in requests):
         raise GenerationError(f"Model {model.id} takes no prompt here ({name} looks at the image only).")
-    if any(request.negative_prompt for request in requests):
-        # These pipelines read the negative prompt only when true_cfg_scale switches guidance on.
-        if "negative_prompt" not in parameters or options.get("true_cfg_scale", 2) <= 1:
-            raise GenerationError(f"Model {model.id} takes no negative_prompt ({name} would ignore it).")
-        prompts["negative_prompt"] = [request.negative_prompt or "" for request in requests]
+    if any(request.parameters.prompt_2 is not None for request in requests):
+        prompts["prompt_2"] = [
+            request.prompt if request.parameters.prompt_2 is None else request.parameters.prompt_2
+            for request in requests
+        ]
+    if any(request.has_negative_prompt for request in requests):
+        if "negative_prompt" not in parameters or guidance.refuses_negative_prompt:
+            raise GenerationError(
+                f"Model {model.id} takes no negative_prompt ({name} would ignore it).", param="negative_prompt"
+            )
+        prompts |= _negative_prompts(guidance, requests)
+    elif guidance.needs_negative_prompt:
+        prompts["negative_prompt"] = [guidance.default_negative_prompt] * len(requests)
+    for text in ("prompt_2", "negative_prompt_2"):
+        if text in prompts and text not in parameters:
+            raise GenerationError(f"Model {model.id} takes no {text} here ({name} has none).", param=text)
+    return prompts
+
+
+def _negative_prompts(guidance: Guidance, requests: Sequence[ImageRequest]) -> dict[str, list[str]]:
+    """Both negative prompts. The pipelines ignore the second without the first."""
+    first = [request.negative_prompt or guidance.default_negative_prompt for request in requests]
+    second = [request.parameters.negative_prompt_2 for request in requests]
+    prompts = {"negative_prompt": first}
+    if any(text is not None for text in second):
+        pairs = zip(second, first, strict=True)
+        prompts["negative_prompt_2"] = [other if text is None else text for text, other in pairs]
     return prompts
 
 
@@ -130,11 +166,10 @@ def _images(requests: Sequence[ImageRequest]) -> dict[str, list[Any]]:
 
 
 def _numbers(model: Model, pipe: Any, request: ImageRequest) -> dict[str, int | float]:
-    """Steps, guidance and strength. In a cascade, the names for its longest stage begin with `decoder_`."""
+    """Steps and strength. In a cascade, the names for its longest stage begin with `decoder_`."""
     parameters, numbers = call_parameters(pipe), {}
     candidates: list[tuple[str, int | float, int | float]] = [
         ("num_inference_steps", request.steps, model.steps.default),
-        ("guidance_scale", request.guidance_scale, model.guidance_scale.default),
     ]
     if request.strength is not None:
         candidates.append(("strength", request.strength, model.strength))

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from core.generation import ProgressReporter
-from worker.generators.parameters import call_parameters
+from worker.generators.call import call_parameters
 
 _LARGEST_LATENTS: Final = 32
 """Latents are scaled down to this side before decoding: 256 px with most models, in a fraction of a step's time."""

@@ -10,6 +10,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any, Final
 
 from core.generation import ImageRequest
+from core.parameters import texts
 from worker.generators.controls import control_key
 
 SEPARATE_PROMPTS: Final = frozenset(
@@ -56,10 +57,10 @@ def sharing_key(pipe: Any, request: ImageRequest) -> Hashable | None:
     # A pipeline with control networks takes one image for each, for all prompts of a call.
     own = (name, control_key(request)) if request.control_images else (name,)
     # Without a negative prompt, SDXL uses zeros; beside a neighbour with one, it would encode an empty text instead.
-    has_negative_prompt = bool(request.negative_prompt)
     if name in SEPARATE_PROMPTS:
-        return (*own, has_negative_prompt)
-    return (*own, has_negative_prompt, request.prompt, request.negative_prompt)
+        return (*own, request.has_negative_prompt)
+    prompts = (getattr(request.parameters, text) for text in texts("prompt", "negative"))
+    return (*own, request.has_negative_prompt, request.prompt, *prompts)
 
 
 def may_share(keys: Sequence[Hashable | None]) -> bool:

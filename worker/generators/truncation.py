@@ -4,28 +4,43 @@ A prompt is truncated if every text encoder of the pipeline reads less than all 
 end, nothing is lost.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from transformers import CLIPTokenizer, PreTrainedTokenizerBase
 
-from core.generation import Notice
-from worker.generators.parameters import call_parameters
+from core.generation import ImageRequest, Notice
+from worker.generators.call import call_parameters
 
 _EXCERPT_LENGTH: Final = 30
 """Characters of the prompt that the notice quotes before the place where it is truncated."""
 
 
-def truncation_notice(pipe: Any, options: Mapping[str, Any], prompt: str, param: str) -> Notice | None:
-    """A notice about a prompt that the model does not read to the end; None if it does.
+def truncation_notices(pipe: Any, options: Mapping[str, Any], request: ImageRequest) -> Iterator[Notice]:
+    """Notices about the prompts of a request that the model does not read to the end.
 
-    options: of the call, which may contain max_sequence_length. param: the field of the request with the prompt.
+    options: of the call, which may contain max_sequence_length.
     """
-    components = pipe.components.values()
-    tokenizers = [component for component in components if isinstance(component, PreTrainedTokenizerBase)]
+    components = pipe.components.items()
+    tokenizers = {name: item for name, item in components if isinstance(item, PreTrainedTokenizerBase)}
+    if (length := request.parameters.max_sequence_length) is not None:
+        options = {**options, "max_sequence_length": length}
+    for name, text in (("prompt", request.prompt), ("negative_prompt", request.negative_prompt)):
+        second_name = f"{name}_2"
+        second: str | None = getattr(request.parameters, second_name)
+        # A second prompt is read by the second tokenizer, and the first one by all others.
+        own_tokenizers = [item for key, item in tokenizers.items() if second is None or key != "tokenizer_2"]
+        yield from _notices(pipe, options, own_tokenizers, text or "", name)
+        if second is not None and "tokenizer_2" in tokenizers:
+            yield from _notices(pipe, options, [tokenizers["tokenizer_2"]], second, second_name)
+
+
+def _notices(
+    pipe: Any, options: Mapping[str, Any], tokenizers: Sequence[PreTrainedTokenizerBase], prompt: str, param: str
+) -> Iterator[Notice]:
     truncations = [_truncation(tokenizer, _max_tokens(tokenizer, pipe, options), prompt) for tokenizer in tokenizers]
     if not truncations or None in truncations:
-        return None
+        return
     end, read_count, total = max(truncation for truncation in truncations if truncation is not None)
     text = prompt[:end].rstrip()
     last = text if len(text) <= _EXCERPT_LENGTH else "…" + text[-_EXCERPT_LENGTH:].partition(" ")[2].strip()
@@ -34,7 +49,7 @@ def truncation_notice(pipe: Any, options: Mapping[str, Any], prompt: str, param:
     message = (
         f"The model reads {read_count} of the {total} tokens of {param}, up to “{last}”; it does not see the rest."
     )
-    return Notice("prompt_truncated", message, param)
+    yield Notice("prompt_truncated", message, param)
 
 
 def _max_tokens(tokenizer: PreTrainedTokenizerBase, pipe: Any, options: Mapping[str, Any]) -> int:

@@ -9,7 +9,7 @@ const DEFAULTS = { operation: "generation", n: 1, output_format: "png" };
 /** The body of `POST /v1/jobs` that makes the images of a job again. */
 export function requestOf(job, model) {
   const body = { model: job.model };
-  for (const name of NAMES) {
+  for (const name of new Set([...NAMES, ...Object.keys(model?.optional_parameters ?? {})])) {
     const value = job[name];
     const isKnown = !model || !(name in job) || ["operation", "prompt", "n"].includes(name) || name in model.parameters;
     if (value !== null && value !== undefined && value !== "" && value !== DEFAULTS[name] && isKnown) body[name] = value;

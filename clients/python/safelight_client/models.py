@@ -1301,6 +1301,24 @@ class OutputText(BaseModel):
     logprobs: Sequence[Mapping[str, Any]] = []
 
 
+class ParameterBounds(BaseModel):
+    """
+    What a model allows for a parameter that only some models have.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    min: int | float | None = None
+    """
+    Null: the parameter's own.
+    """
+    max: int | float | None = None
+    """
+    Null: the parameter's own.
+    """
+
+
 class PngInfoAnswer(BaseModel):
     """
     The texts of an image file.
@@ -2124,6 +2142,14 @@ class JobObject(BaseModel):
     """
     What the images should not show.
     """
+    prompt_2: str | None = None
+    """
+    Prompt for the model's second text encoder. Default: `prompt`.
+    """
+    negative_prompt_2: str | None = None
+    """
+    Negative prompt for the model's second text encoder. Default: `negative_prompt`.
+    """
     size: str
     output_size: str | None = None
     """
@@ -2131,6 +2157,22 @@ class JobObject(BaseModel):
     """
     steps: int
     guidance_scale: float
+    true_cfg_scale: float | None = None
+    """
+    Classifier-free guidance of a distilled model, which doubles its time. 1 is none.
+    """
+    clip_skip: int | None = None
+    """
+    Number of the text encoder's last layers that are left out. AUTOMATIC1111 counts from 1.
+    """
+    eta: float | None = None
+    """
+    Share of new noise in each step, for schedulers such as `ddim`. 0 adds none.
+    """
+    max_sequence_length: int | None = None
+    """
+    Number of tokens of a prompt that the model reads at most.
+    """
     scheduler: str | None = None
     """
     Sampler, such as `euler_a`, one of the model's `choices`. Default: the model's own.
@@ -2311,6 +2353,10 @@ class ModelObject(BaseModel):
     choices: Mapping[str, Sequence[str]]
     """
     Values of other parameters that are chosen from a list.
+    """
+    optional_parameters: Mapping[str, ParameterBounds]
+    """
+    Parameters that only some models have and this one has, with their defaults and bounds.
     """
     loras: Sequence[LoraSpec]
     """

@@ -1,0 +1,109 @@
+"""How the prompt guides a pipeline: the arguments of its call, and whether a negative prompt acts.
+
+There are three kinds of networks. Most compute each step twice, with the prompt and without, once `guidance_scale` is
+above a threshold. Distilled ones have the scale as an input (FLUX.1 dev). Others have neither (Qwen-Image, FLUX.1
+schnell): they compute twice if `true_cfg_scale` is above 1 and there is a negative prompt, which may be blank.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from core.catalog import Model
+from core.generation import ImageRequest, Notice
+from core.generation_errors import GenerationError
+from worker.generators.call import call_parameters
+
+BLANK: Final = " "
+"""The negative prompt of a request without one, where guidance needs some. Qwen-Image's authors use it."""
+_LARGE: Final = 30.0
+"""A guidance scale with which every network that can be guided is guided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guidance:
+    """The guidance of a call.
+
+    reads_negative_prompt: False if a negative prompt changes nothing. refuses_negative_prompt: and no `guidance_scale`
+    could change that. default_negative_prompt: of a request that has none, in a call that needs one or beside requests
+    that have one.
+    """
+
+    arguments: Mapping[str, float] = field(default_factory=dict)
+    reads_negative_prompt: bool = True
+    refuses_negative_prompt: bool = False
+    needs_negative_prompt: bool = False
+    default_negative_prompt: str = ""
+
+
+def guidance_of(model: Model, pipe: Any, request: ImageRequest) -> Guidance:
+    """The guidance of a request. Raises GenerationError for a scale that would change nothing."""
+    parameters = call_parameters(pipe)
+    name = next((name for name in ("guidance_scale", "decoder_guidance_scale") if name in parameters), None)
+    acts = name is not None and _acts(pipe)
+    scale = request.guidance_scale
+    if "true_cfg_scale" in parameters:
+        is_second_name = not acts and _replaces(model, parameters)
+        default = 1.0 if acts else parameters["true_cfg_scale"].default
+        own = request.parameters.true_cfg_scale
+        true_scale = float(model.options.get("true_cfg_scale", default) if own is None else own)
+        if is_second_name:
+            true_scale = max(scale, 1.0)
+        arguments = {"true_cfg_scale": true_scale}
+        if acts and name is not None:
+            arguments[name] = scale
+        elif not is_second_name:
+            _check_default(model, pipe, scale)
+        is_on = true_scale > 1
+        return Guidance(arguments, is_on, not is_on and not is_second_name, is_on, BLANK)
+    if not acts:
+        _check_default(model, pipe, scale)
+    is_read = not acts or _is_guided(pipe, scale)
+    return Guidance({} if name is None else {name: scale}, is_read)
+
+
+def negative_prompt_notices(model: Model, pipe: Any, request: ImageRequest) -> Sequence[Notice]:
+    """A notice if the negative prompt has no effect, because the guidance scale is too small."""
+    guidance = guidance_of(model, pipe, request)
+    if guidance.reads_negative_prompt or guidance.refuses_negative_prompt or not request.has_negative_prompt:
+        return ()
+    scale = f"{request.guidance_scale:g}"
+    message = f"negative_prompt is not used: it needs a guidance_scale above {scale}, such as 4."
+    return [Notice("parameter_not_used", message, "negative_prompt")]
+
+
+def _replaces(model: Model, parameters: Mapping[str, Any]) -> bool:
+    """Whether `guidance_scale` stands for `true_cfg_scale`: nobody sets that, and the pipeline expects none of its own.
+
+    A distilled model such as FLUX.1 schnell has a default, and was made to be used without guidance.
+    """
+    is_set = "true_cfg_scale" in model.options or "true_cfg_scale" in model.parameters
+    default = parameters["guidance_scale"].default if "guidance_scale" in parameters else None
+    return default in (None, 1.0) and not is_set  # 1.0 of a ControlNet of Qwen-Image
+
+
+def _acts(pipe: Any) -> bool:
+    """Whether `guidance_scale` changes anything."""
+    networks = [pipe.components.get(name) for name in ("transformer", "unet")]
+    config: Mapping[str, Any] = next((network.config for network in networks if network is not None), {})
+    if config.get("guidance_embeds") or config.get("time_cond_proj_dim"):
+        return True
+    if hasattr(type(pipe), "do_classifier_free_guidance"):
+        return _is_guided(pipe, _LARGE)
+    return config.get("guidance_embeds") is None
+
+
+def _is_guided(pipe: Any, scale: float) -> bool:
+    """Whether the network computes each step twice. The pipeline knows, once it has the scale as its call sets it."""
+    if hasattr(type(pipe), "do_classifier_free_guidance"):
+        pipe._guidance_scale = scale
+        return bool(pipe.do_classifier_free_guidance)
+    return scale > 1
+
+
+def _check_default(model: Model, pipe: Any, scale: float) -> None:
+    if scale != (default := model.guidance_scale.default):
+        raise GenerationError(
+            f"Model {model.id} takes no guidance_scale other than {default} ({type(pipe).__name__} has a fixed one).",
+            param="guidance_scale",
+        )
