@@ -233,10 +233,10 @@ def own_bounds() -> Mapping[str, tuple[float, float]]:
     bounds: dict[str, tuple[float, float]] = {}
     for name, rule in rules().items():
         metadata = Parameters.model_fields[name].metadata
-        least = [item.ge for item in metadata if isinstance(item, Ge)]
-        greatest = [item.le for item in metadata if isinstance(item, Le)]
-        if rule.is_argument and least and greatest:
-            bounds[name] = cast(float, least[0]), cast(float, greatest[0])
+        minimum = [item.ge for item in metadata if isinstance(item, Ge)]
+        maximum = [item.le for item in metadata if isinstance(item, Le)]
+        if rule.is_argument and minimum and maximum:
+            bounds[name] = cast(float, minimum[0]), cast(float, maximum[0])
     return bounds
 
 

@@ -65,15 +65,15 @@ class ParameterBounds(BaseModel):
             if self != ParameterBounds():
                 raise ValueError(f"parameters: {name} is a text and has no bounds; write {name} = {{}}")
             return None
-        least = widest[0] if self.min is None else self.min
-        greatest = widest[1] if self.max is None else self.max
-        if not widest[0] <= least <= greatest <= widest[1]:
+        minimum = widest[0] if self.min is None else self.min
+        maximum = widest[1] if self.max is None else self.max
+        if not widest[0] <= minimum <= maximum <= widest[1]:
             raise ValueError(f"parameters: min and max of {name} must lie within {widest[0]} and {widest[1]}")
         if self.default is not None:
-            if not least <= self.default <= greatest:
+            if not minimum <= self.default <= maximum:
                 raise ValueError(f"parameters: the default of {name} must lie between its min and max")
             Parameters.model_validate({name: self.default})
-        return Range(self.default, least, greatest)
+        return Range(self.default, minimum, maximum)
 
 
 class StyleSpec(BaseModel):

@@ -201,8 +201,8 @@ class Model(Loading):
         for name, bounds in (("steps", self.steps), ("guidance_scale", self.guidance_scale)):
             limits[name] = Range(bounds.default, bounds.min, bounds.max)
         for name, optional in self.parameters.items():
-            if (allowed := optional.range_of(name)) is not None:
-                limits[name] = allowed
+            if (limit := optional.range_of(name)) is not None:
+                limits[name] = limit
         if qualities := self.qualities or tuple(self.quality_steps):
             limits["quality"] = Choices("auto", ("auto", *qualities))
         if self.styles:

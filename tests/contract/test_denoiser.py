@@ -154,7 +154,7 @@ def test_the_hooks_are_gone_however_the_call_ends(leave: type[BaseException]) ->
 def test_a_transformer_that_is_called_by_keywords_reports_its_steps_too(tmp_path: Path) -> None:
     folder = save_pipeline(a_tiny_flux(), tmp_path / "flux")
     generator = build(a_model(source=str(folder)), Settings(device="cpu", torch_threads=1))
-    request = image_request("a cat", side=SIDE_PX, seed=1, steps=5, guidance_scale=3.5)
+    request = image_request("a cat", side=SIDE_PX, seed=1, steps=5)
     reporter = RecordingReporter()
     assert [image.size for image in generator.generate([request, request], reporter)] == [(SIDE_PX, SIDE_PX)] * 2
     assert reporter.steps == [(step, 5) for step in range(6)]
@@ -162,7 +162,7 @@ def test_a_transformer_that_is_called_by_keywords_reports_its_steps_too(tmp_path
 
 def test_a_negative_prompt_that_a_pipeline_would_ignore_is_an_error(tmp_path: Path) -> None:
     folder = save_pipeline(a_tiny_flux(), tmp_path / "flux")
-    request = image_request(side=SIDE_PX, seed=1, steps=2, guidance_scale=3.5, negative_prompt="blurred")
+    request = image_request(side=SIDE_PX, seed=1, steps=2, negative_prompt="blurred")
     settings = Settings(device="cpu", torch_threads=1)
     with pytest.raises(GenerationError, match="takes no negative_prompt") as caught:
         build(a_model(source=str(folder)), settings).generate([request], RecordingReporter())

@@ -35,11 +35,12 @@ def _check_clip_skip(model: Model, pipe: Any) -> None:
     encoders = [
         item for item in pipe.components.values() if isinstance(item, CLIPTextModel | CLIPTextModelWithProjection)
     ]
-    most = min((encoder.config.num_hidden_layers for encoder in encoders), default=0) - 1
+    highest = min((encoder.config.num_hidden_layers for encoder in encoders), default=0) - 1
     limit = model.limit("clip_skip")
-    if isinstance(limit, Range) and limit.max > most:
+    if isinstance(limit, Range) and limit.max > highest:
         raise ModelUnavailable(
-            f"Model {model.id}: `parameters` allows a clip_skip of {limit.max}; its text encoder allows at most {most}."
+            f"Model {model.id}: `parameters` allows a clip_skip of {limit.max}; its text encoder allows at most "
+            f"{highest}."
         )
     for encoder in encoders:
         # Stable Diffusion's pipeline takes the last layer normalisation from `text_model`. Since version 5 of

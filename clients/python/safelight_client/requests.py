@@ -352,7 +352,7 @@ class ResponseRequest(TypedDict):
     """
     tools: NotRequired[Sequence[Mapping[str, Any]]]
     """
-    One tool `image_generation`: action, background, control, guidance_scale, input_fidelity, input_image_mask, loras, model, moderation, moderation_level, n, negative_prompt, output_compression, output_format, output_size, partial_images, postprocess, priority, quality, scheduler, seed, size, steps, strength, style, type. Other tools are not called.
+    One tool `image_generation`: action, background, clip_skip, control, eta, guidance_scale, input_fidelity, input_image_mask, loras, max_sequence_length, model, moderation, moderation_level, n, negative_prompt, negative_prompt_2, output_compression, output_format, output_size, partial_images, postprocess, priority, prompt_2, quality, scheduler, seed, size, steps, strength, style, true_cfg_scale, type. Other tools are not called.
     """
     tool_choice: NotRequired[str | Mapping[str, Any]]
     """
@@ -643,6 +643,14 @@ class JobRequest(TypedDict):
     """
     What the images should not show.
     """
+    prompt_2: NotRequired[str | None]
+    """
+    Prompt for the model's second text encoder. Default: `prompt`.
+    """
+    negative_prompt_2: NotRequired[str | None]
+    """
+    Negative prompt for the model's second text encoder. Default: `negative_prompt`.
+    """
     size: NotRequired[str | None]
     """
     `WIDTHxHEIGHT` in pixels, one of the model's sizes, or `auto`.
@@ -658,6 +666,22 @@ class JobRequest(TypedDict):
     guidance_scale: NotRequired[float | None]
     """
     How closely the images follow the prompt.
+    """
+    true_cfg_scale: NotRequired[float | None]
+    """
+    Classifier-free guidance of a distilled model, which doubles its time. 1 is none.
+    """
+    clip_skip: NotRequired[int | None]
+    """
+    Number of the text encoder's last layers that are left out. AUTOMATIC1111 counts from 1.
+    """
+    eta: NotRequired[float | None]
+    """
+    Share of new noise in each step, for schedulers such as `ddim`. 0 adds none.
+    """
+    max_sequence_length: NotRequired[int | None]
+    """
+    Number of tokens of a prompt that the model reads at most.
     """
     scheduler: NotRequired[str | None]
     """
@@ -766,6 +790,14 @@ class BatchRequest(TypedDict):
     """
     What the images should not show.
     """
+    prompt_2: NotRequired[str | None]
+    """
+    Prompt for the model's second text encoder. Default: `prompt`.
+    """
+    negative_prompt_2: NotRequired[str | None]
+    """
+    Negative prompt for the model's second text encoder. Default: `negative_prompt`.
+    """
     size: NotRequired[str | None]
     """
     `WIDTHxHEIGHT` in pixels, one of the model's sizes, or `auto`.
@@ -781,6 +813,22 @@ class BatchRequest(TypedDict):
     guidance_scale: NotRequired[float | None]
     """
     How closely the images follow the prompt.
+    """
+    true_cfg_scale: NotRequired[float | None]
+    """
+    Classifier-free guidance of a distilled model, which doubles its time. 1 is none.
+    """
+    clip_skip: NotRequired[int | None]
+    """
+    Number of the text encoder's last layers that are left out. AUTOMATIC1111 counts from 1.
+    """
+    eta: NotRequired[float | None]
+    """
+    Share of new noise in each step, for schedulers such as `ddim`. 0 adds none.
+    """
+    max_sequence_length: NotRequired[int | None]
+    """
+    Number of tokens of a prompt that the model reads at most.
     """
     scheduler: NotRequired[str | None]
     """

@@ -1043,11 +1043,23 @@ export interface components {
             n: number;
             /** @description What the images should not show. */
             negative_prompt?: string | null;
+            /** @description Prompt for the model's second text encoder. Default: `prompt`. */
+            prompt_2?: string | null;
+            /** @description Negative prompt for the model's second text encoder. Default: `negative_prompt`. */
+            negative_prompt_2?: string | null;
             size: string;
             /** @description `WIDTHxHEIGHT` of the result before `postprocess`, at most 4096 px a side. The image is generated at `size`, scaled to cover this size, and cropped around its centre. Default: `size`. */
             output_size?: string | null;
             steps: number;
             guidance_scale: number;
+            /** @description Classifier-free guidance of a distilled model, which doubles its time. 1 is none. */
+            true_cfg_scale?: number | null;
+            /** @description Number of the text encoder's last layers that are left out. AUTOMATIC1111 counts from 1. */
+            clip_skip?: number | null;
+            /** @description Share of new noise in each step, for schedulers such as `ddim`. 0 adds none. */
+            eta?: number | null;
+            /** @description Number of tokens of a prompt that the model reads at most. */
+            max_sequence_length?: number | null;
             /** @description Sampler, such as `euler_a`, one of the model's `choices`. Default: the model's own. */
             scheduler?: string | null;
             /** @description Up to 8 of the model's `loras`, each with a weight. Default: none. */
@@ -1246,6 +1258,10 @@ export interface components {
             choices: {
                 [key: string]: string[];
             };
+            /** @description Parameters that only some models have and this one has, with their defaults and bounds. */
+            optional_parameters: {
+                [key: string]: components["schemas"]["ParameterBounds"];
+            };
             /** @description LoRAs that `loras` may name: name, default weight, trigger words. */
             loras: components["schemas"]["LoraSpec"][];
             /** @description Types of images that `control` may have. */
@@ -1314,6 +1330,13 @@ export interface components {
             data: components["schemas"]["BucketImagesResult"][];
             has_more: boolean;
             next_page: string | null;
+        };
+        /** @description What a model allows for a parameter that only some models have. */
+        ParameterBounds: {
+            /** @description Null: the parameter's own. */
+            min?: number | null;
+            /** @description Null: the parameter's own. */
+            max?: number | null;
         };
         /** @description The texts of an image file. */
         PngInfoAnswer: {
@@ -1718,6 +1741,10 @@ export interface components {
         BatchRequest: {
             /** @description What the images should not show. */
             negative_prompt?: string | null;
+            /** @description Prompt for the model's second text encoder. Default: `prompt`. */
+            prompt_2?: string | null;
+            /** @description Negative prompt for the model's second text encoder. Default: `negative_prompt`. */
+            negative_prompt_2?: string | null;
             /** @description `WIDTHxHEIGHT` in pixels, one of the model's sizes, or `auto`. */
             size?: string | null;
             /** @description `WIDTHxHEIGHT` of the result before `postprocess`, at most 4096 px a side. The image is generated at `size`, scaled to cover this size, and cropped around its centre. Default: `size`. */
@@ -1726,6 +1753,14 @@ export interface components {
             steps?: number | null;
             /** @description How closely the images follow the prompt. */
             guidance_scale?: number | null;
+            /** @description Classifier-free guidance of a distilled model, which doubles its time. 1 is none. */
+            true_cfg_scale?: number | null;
+            /** @description Number of the text encoder's last layers that are left out. AUTOMATIC1111 counts from 1. */
+            clip_skip?: number | null;
+            /** @description Share of new noise in each step, for schedulers such as `ddim`. 0 adds none. */
+            eta?: number | null;
+            /** @description Number of tokens of a prompt that the model reads at most. */
+            max_sequence_length?: number | null;
             /** @description Sampler, such as `euler_a`, one of the model's `choices`. Default: the model's own. */
             scheduler?: string | null;
             /** @description Up to 8 of the model's `loras`, each with a weight. Default: none. */
@@ -1911,6 +1946,10 @@ export interface components {
             prompt?: string | null;
             /** @description What the images should not show. */
             negative_prompt?: string | null;
+            /** @description Prompt for the model's second text encoder. Default: `prompt`. */
+            prompt_2?: string | null;
+            /** @description Negative prompt for the model's second text encoder. Default: `negative_prompt`. */
+            negative_prompt_2?: string | null;
             /** @description `WIDTHxHEIGHT` in pixels, one of the model's sizes, or `auto`. */
             size?: string | null;
             /** @description `WIDTHxHEIGHT` of the result before `postprocess`, at most 4096 px a side. The image is generated at `size`, scaled to cover this size, and cropped around its centre. Default: `size`. */
@@ -1919,6 +1958,14 @@ export interface components {
             steps?: number | null;
             /** @description How closely the images follow the prompt. */
             guidance_scale?: number | null;
+            /** @description Classifier-free guidance of a distilled model, which doubles its time. 1 is none. */
+            true_cfg_scale?: number | null;
+            /** @description Number of the text encoder's last layers that are left out. AUTOMATIC1111 counts from 1. */
+            clip_skip?: number | null;
+            /** @description Share of new noise in each step, for schedulers such as `ddim`. 0 adds none. */
+            eta?: number | null;
+            /** @description Number of tokens of a prompt that the model reads at most. */
+            max_sequence_length?: number | null;
             /** @description Sampler, such as `euler_a`, one of the model's `choices`. Default: the model's own. */
             scheduler?: string | null;
             /** @description Up to 8 of the model's `loras`, each with a weight. Default: none. */
@@ -2055,7 +2102,7 @@ export interface components {
             model?: string | null;
             /** @description The prompt; or messages with `input_text` and `input_image`, and earlier items of the conversation. The prompt is the text of the user's last turn. */
             input?: string | Record<string, never>[];
-            /** @description One tool `image_generation`: action, background, control, guidance_scale, input_fidelity, input_image_mask, loras, model, moderation, moderation_level, n, negative_prompt, output_compression, output_format, output_size, partial_images, postprocess, priority, quality, scheduler, seed, size, steps, strength, style, type. Other tools are not called. */
+            /** @description One tool `image_generation`: action, background, clip_skip, control, eta, guidance_scale, input_fidelity, input_image_mask, loras, max_sequence_length, model, moderation, moderation_level, n, negative_prompt, negative_prompt_2, output_compression, output_format, output_size, partial_images, postprocess, priority, prompt_2, quality, scheduler, seed, size, steps, strength, style, true_cfg_scale, type. Other tools are not called. */
             tools?: {
                 [key: string]: unknown;
             }[];
