@@ -10,7 +10,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
+from tests.forks import Fork, is_forkable
 from tests.waiting import FACTOR, PATIENCE
+
+ROOT = Path(__file__).parent.parent
+
+
+INTERPRETER = {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default"}
 
 
 class Process:
@@ -23,16 +29,7 @@ class Process:
         self._lines: list[str] = []
         self.has_ended = False
         self._news = threading.Condition()
-        self._child = subprocess.Popen(
-            command,
-            env={**os.environ, **environment, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default"},
-            cwd=directory or Path(__file__).parent.parent,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
+        self._child = _start(command, {**os.environ, **environment, **INTERPRETER}, directory)
         self._reader = threading.Thread(target=self._read_output, daemon=True)
         self._reader.start()
 
@@ -101,6 +98,22 @@ class Process:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _start(command: list[str], environment: Mapping[str, str], directory: Path | None) -> subprocess.Popen[str] | Fork:
+    """A child in its own process group, which writes errors where it writes output."""
+    if directory is None and is_forkable(command):
+        return Fork(command, environment, ROOT)
+    return subprocess.Popen(
+        command,
+        env=environment,
+        cwd=directory or ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def wait_for(look: Callable[[], str | None], news: threading.Condition, process: Process, words: str) -> str:
