@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from annotated_types import Ge, Le
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
+from core.settings.content_credentials import ContentCredentialSettings
 from core.settings.generators import GeneratorSettings
 from core.settings.http import HttpSettings
 from core.settings.limits import LimitSettings
@@ -45,7 +46,15 @@ def _check_secret(secret: SecretStr | None) -> SecretStr | None:
     return secret
 
 
-class Settings(LimitSettings, ModerationSettings, MetricsSettings, WebhookSettings, GeneratorSettings, HttpSettings):
+class Settings(
+    LimitSettings,
+    ModerationSettings,
+    MetricsSettings,
+    ContentCredentialSettings,
+    WebhookSettings,
+    GeneratorSettings,
+    HttpSettings,
+):
     """The settings, validated at start. An error names the variable."""
 
     # Directories and servers

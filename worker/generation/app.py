@@ -19,6 +19,7 @@ from core.redis.connection import celery_options
 from core.redis.notifier import KEY_PREFIX
 from core.settings.environment import log_unknown, read_or_exit
 from worker.generation import microbatch
+from worker.generation.content_credentials import ContentCredentials, ContentCredentialsError
 from worker.generation.context import Context, worker_name
 from worker.generation.presence import Presence
 from worker.moderation.moderator import Moderator
@@ -28,6 +29,11 @@ log = logging.getLogger(__name__)
 settings = read_or_exit()
 moderator = Moderator.open(settings)
 """Opened at import: a word list or a hook that cannot be used ends the worker at its start."""
+
+try:
+    content_credentials = ContentCredentials.open(settings)
+except ContentCredentialsError as error:  # images that should be signed are not generated without it
+    raise SystemExit(f"safelight: {error}") from error
 
 TRANSPORT = {
     "global_keyprefix": KEY_PREFIX,
@@ -71,7 +77,7 @@ def get_context() -> Context:
     """The context of this worker."""
     global context
     if context is None:
-        context = Context.open(settings, moderator)
+        context = Context.open(settings, moderator, content_credentials)
     return context
 
 

@@ -21,6 +21,7 @@ from core.redis.progress import Progress
 from core.settings import Settings
 from core.storage import Storage
 from worker import generators
+from worker.generation.content_credentials import ContentCredentials
 from worker.generation.device_health import EXIT_DEVICE_FAILED, DeviceHealth, leave
 from worker.generation.memory import EXIT_MEMORY, ImageLimits, has_outgrown
 from worker.generation.models import Models
@@ -74,6 +75,7 @@ class Context:
     progress: Progress
     notifier: Notifier
     moderator: Moderator
+    content_credentials: ContentCredentials | None
     name: str
     health: DeviceHealth
     models: Models
@@ -92,7 +94,9 @@ class Context:
     _claims: dict[str, Iterator[int]] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, settings: Settings, moderator: Moderator) -> "Context":
+    def open(
+        cls, settings: Settings, moderator: Moderator, content_credentials: ContentCredentials | None = None
+    ) -> "Context":
         """Connect a worker to its services. Loads no model and touches no device yet."""
         return cls(
             settings=settings,
@@ -102,6 +106,7 @@ class Context:
             progress=Progress(settings),
             notifier=Notifier(settings),
             moderator=moderator,
+            content_credentials=content_credentials,
             name=worker_name(),
             health=DeviceHealth(settings),
             models=Models(settings),

@@ -63,8 +63,15 @@ class Uploads:
         file = make_file(image, job, index, has_metadata=self._context.settings.embed_metadata)
         key = image_key(job.id, self._heartbeat.lease, index, file.parameters.output_format)
         media_type = MEDIA_TYPES[file.parameters.output_format]
-        self._retry(job, outcome, lambda: self._context.storage.put(key, file.data, media_type))
-        outcome.warnings += file.warnings
+        receipt = self._receipt(job, outcome, file, model)
+        data, warnings = file.data, file.warnings
+        if self._context.content_credentials is not None:
+            data, signing_warnings = self._context.content_credentials.sign(
+                data, media_type, job.operation, job.model, index, receipt
+            )
+            warnings += signing_warnings
+        self._retry(job, outcome, lambda: self._context.storage.put(key, data, media_type))
+        outcome.warnings += warnings
         stored_image = StoredImage(
             id=new_id("img"),
             index=index,
@@ -73,11 +80,11 @@ class Uploads:
             media_type=media_type,
             width=file.width,
             height=file.height,
-            bytes=len(file.data),
-            sha256=hashlib.sha256(file.data).hexdigest(),
-            receipt=self._receipt(job, outcome, file, model),
+            bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            receipt=receipt,
         )
-        stored_image["reproduction"] = compare_with_original(self._context, job, stored_image, file.data)
+        stored_image["reproduction"] = compare_with_original(self._context, job, stored_image, data)
         return stored_image
 
     def _receipt(self, job: JobRow, outcome: Outcome, file: ImageFile, model: Model) -> dict[str, object]:
