@@ -83,7 +83,7 @@ def test_a_page_reads_responses_and_the_headers_that_matter(proxied: int, key: s
     for answer in answers:
         assert allowed_origin(answer) == LISTED
         assert "Origin" in answer.headers["vary"]
-        assert {"location", "x-request-id", "x-safelight-warnings", "retry-after", "etag"} <= {
+        assert {"location", "x-request-id", "x-safelight-job", "x-safelight-warnings", "retry-after", "etag"} <= {
             name.strip() for name in answer.headers["access-control-expose-headers"].split(",")
         }
     assert {"location", "x-request-id"} <= accepted.headers.keys() & {*EXPOSED}
