@@ -19,7 +19,6 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from api.edge.access import OPEN_PATHS
 from api.edge.connections import Connections
 from api.edge.cors import Cors
 from api.edge.refusals import refusals
@@ -88,6 +87,8 @@ class EdgeConfig(Config):
 
     limits: Limits
     open_connections: Connections
+    open_paths: frozenset[bytes] = frozenset()
+    """Paths that are answered even if there is no room: `access.OPEN_PATHS`, also under the path prefix."""
     cors: Cors | None = None
 
 
@@ -104,6 +105,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._limits = config.limits
         self._open_connections = config.open_connections
+        self._open_paths = config.open_paths
         self._cors = config.cors
         self._phase = Phase.HEAD
         self.since = self.loop.time()
@@ -279,7 +281,7 @@ class Connection(HttpToolsProtocol):
             raise MalformedRequest("The header transfer-encoding must be `chunked`, without content-length.")
         if len(self.pipeline) >= MAX_PIPELINED:
             raise MalformedRequest("There are too many requests before the response to the first.")
-        if not self._open_connections.make_room(self) and self.url not in OPEN_PATHS_BYTES:
+        if not self._open_connections.make_room(self) and self.url not in self._open_paths:
             raise TooManyConnections
 
     # Deadlines
@@ -359,9 +361,6 @@ class Connection(HttpToolsProtocol):
         """Headers with which a page of another origin may read a refusal, if its `Origin` has arrived."""
         origin = next((value.decode("latin-1") for name, value in self.headers or () if name == b"origin"), None)
         return {} if self._cors is None or origin is None else self._cors.headers_for(origin)
-
-
-OPEN_PATHS_BYTES = frozenset(path.encode() for path in OPEN_PATHS)
 
 
 def _response(error: SafelightError, headers: Mapping[str, str]) -> bytes:

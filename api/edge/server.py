@@ -10,6 +10,7 @@ from uvicorn import Server
 from uvicorn.config import STARTUP_FAILURE
 
 from api.app import create_app
+from api.edge.access import OPEN_PATHS
 from api.edge.connection import Connection, EdgeConfig, Limits
 from api.edge.connections import BACKLOG, Connections, connection_limit
 from api.edge.cors import Cors
@@ -68,6 +69,7 @@ def run(settings: Settings) -> None:
     )
     config.cors = cors
     config.limits = Limits.of(settings)
+    config.open_paths = frozenset(f"{prefix}{path}".encode() for prefix in ("", settings.prefix) for path in OPEN_PATHS)
     config.open_connections = Connections(connection_limit(settings))
     if config.open_connections.limit < settings.max_connections:
         log.warning(

@@ -20,6 +20,7 @@ SECONDS = {
     "SAFELIGHT_BODY_TIMEOUT": "1",
     "SAFELIGHT_WRITE_TIMEOUT": "1",
     "SAFELIGHT_KEEP_ALIVE": "1",
+    "SAFELIGHT_ROOT_PATH": "/art",
 }
 JSON = "Content-Type: application/json"
 FORM = "Content-Type: multipart/form-data; boundary=x"
@@ -47,13 +48,12 @@ def sockets(strict: tuple[int, Process]) -> Iterator[Callable[[int, bytes], list
             return clients
 
         yield open_all
-    until(lambda: not connections_of(process))
+    until(lambda: not connections_of(process, port))
 
 
-def connections_of(process: Process) -> list[object]:
+def connections_of(process: Process, port: int) -> list[object]:
     """Its clients' connections."""
     server = psutil.Process(process.pid)
-    port = int(server.environ()["SAFELIGHT_PORT"])
     return [
         entry
         for entry in server.net_connections("tcp4")
@@ -109,7 +109,7 @@ def test_waiting_connections_make_room_for_new_ones(sockets: Open, strict: tuple
     for data in (b"", b"GET / HTTP/1.1\r\nA: b", request("GET", "/healthz")):
         sockets(LIMIT * 4, data)
         assert answer_to(port).status == 202
-        assert len(connections_of(process)) <= LIMIT + 32
+        assert len(connections_of(process, port)) <= LIMIT + 32
 
 
 def test_when_all_connections_are_in_use_health_is_answered(
@@ -121,16 +121,16 @@ def test_when_all_connections_are_in_use_health_is_answered(
         assert client.recv(5) == b"HTTP/"
 
     refusal = answer_to(port)
-    health = [answer_to(port, request("GET", path)) for path in ("/healthz", "/readyz")]
+    health = [answer_to(port, request("GET", path)) for path in ("/healthz", "/readyz", "/art/healthz")]
 
     assert (refusal.status, refusal.error["code"], refusal.headers["retry-after"]) == (503, "too_many_connections", "1")
-    assert [answer.status for answer in health] == [200, 200]
+    assert [answer.status for answer in health] == [200, 200, 200]
 
 
 def test_a_download_that_is_not_read_ends_and_takes_little_memory(
     sockets: Open, strict: tuple[int, Process], safelight: Stack
 ) -> None:
-    _, process = strict
+    port, process = strict
     size = 30_000_000
     file = httpx.post(
         f"{safelight.url}/v1/files", data={"purpose": "user_data"}, files={"file": ("a", bytes(size))}, timeout=60
@@ -140,7 +140,7 @@ def test_a_download_that_is_not_read_ends_and_takes_little_memory(
     clients = sockets(10, request("GET", f"/v1/files/{file['id']}/content"))
 
     assert [client.recv(5) for client in clients] == [b"HTTP/"] * 10
-    until(lambda: not connections_of(process))
+    until(lambda: not connections_of(process, port))
     assert psutil.Process(process.pid).memory_info().rss - before < 60_000_000
     for client in clients:
         received = 0
