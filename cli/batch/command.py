@@ -150,7 +150,7 @@ def _collect(client: Safelight, directory: OutputDirectory, state: State, *, ret
     with Downloads(directory) as downloads:
         for batch_id in state["batches"]:  # `retry` appends a batch during the loop
             final_batches.append(_follow(client, batch_id, downloads))
-            _check_accepted(final_batches[-1], directory)
+            _check_accepted(final_batches[-1], directory, state)
             if retries and batch_id == state["batches"][-1] and not is_successful(final_batches[-1]):
                 retries = False
                 retry(client, directory, state)
@@ -182,11 +182,11 @@ def _follow(client: Safelight, batch_id: str, downloads: Downloads) -> Batch:
             time.sleep(max(0.0, next_request_at - time.monotonic()))  # less often, the longer it takes
 
 
-def _check_accepted(batch: Batch, directory: OutputDirectory) -> None:
+def _check_accepted(batch: Batch, directory: OutputDirectory, state: State) -> None:
     """If a batch failed, print the errors and raise RequestRejected.
 
     If its lines were wrong, the directory's state is deleted, so that the command can be run again. If they have run,
-    it stays: the same command must not generate them again.
+    it stays: the same command must not generate them again. A refused retry leaves the batches before it in the state.
     """
     if batch.status != BatchStatus.FAILED:
         return
@@ -197,6 +197,13 @@ def _check_accepted(batch: Batch, directory: OutputDirectory) -> None:
         raise RequestRejected(
             f"{batch.id} failed after its lines had run: {directory.path} has their images, but no manifest. "
             "--new generates all of them again."
+        )
+    if batch.id != state["batches"][0]:
+        state["batches"].remove(batch.id)
+        directory.save_state(state)
+        raise RequestRejected(
+            f"The retry {batch.id} was refused, and its lines were not generated again. `{directory.command}` still "
+            "collects the images of the batch before it."
         )
     directory.delete_state()
     raise RequestRejected(

@@ -7,6 +7,7 @@ import threading
 import pytest
 import sqlalchemy as sa
 
+from core.tables import batches
 from tests.cli.batches import Prompts, csv_lines, fetched_images, snapshot
 from tests.cli.terminal import SMALL, Terminal
 from tests.cli.wire import Wire
@@ -22,6 +23,20 @@ FIRST_WAITS = "custom_id,prompt,model\na,A cat.,elsewhere\nb,A dog.,fake\nc,A co
 
 def never(requests: bytes, answered: bytes) -> bool:
     return False
+
+
+def refuse_last_batch(safelight: Stack) -> None:
+    """Fail the newest batch as a whole, as if the sweep could not read its file."""
+    last = sa.select(sa.func.max(batches.c.id)).scalar_subquery()
+    error = {"line": None, "code": "invalid_request", "param": None, "message": "Refused."}
+    values: dict[str, object] = {
+        "status": "failed",
+        "errors": [error],
+        "counts": {},
+        "lease": None,
+        "lease_expires_at": None,
+    }
+    safelight.database.execute(sa.update(batches).where(batches.c.id == last).values(values))
 
 
 def test_after_ctrl_c_the_batch_goes_on_and_the_same_command_fetches_what_is_missing(
@@ -113,6 +128,12 @@ def test_ctrl_c_cancels_if_asked_to_and_a_retry_draws_what_was_left(
 
     assert result.returncode == 3
     assert "is cancelled: 2 of 3 lines completed." in result.stderr
+    assert prompts.images() == ["a-0.png", "b-0.png"]
+    with terminal.start("batch", "--out", str(prompts.out), "--retry-failed") as process:
+        process.until_says("in_progress 0 of 1 line,")
+        refuse_last_batch(safelight)
+        assert process.wait() == 1
+        assert "was refused, and its lines were not generated again." in process.output()
     assert prompts.images() == ["a-0.png", "b-0.png"]
     with safelight.apart():
         safelight.worker("other", queue="nobody")
