@@ -51,6 +51,7 @@ class ModelObject(BaseModel):
     controls: list[ControlSpec] = Field(description="Types of images that `control` may have.")
     strength: float = Field(description="Default `strength` of an edit.")
     max_images: int
+    max_input_images: int = Field(description="Input images of an edit: `image` and its `reference_images`.")
     max_prompt_chars: int
     queue: Queue
     parameters: dict[str, Any] | None = Field(
@@ -134,6 +135,7 @@ def _model_object(name: str, model: Model, queues: Mapping[str, Queue]) -> Model
         controls=list(model.controls),
         strength=model.strength,
         max_images=model.max_images,
+        max_input_images=model.input_image_count,
         max_prompt_chars=model.max_prompt_chars,
         queue=queues[model.id],
     )

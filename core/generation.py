@@ -29,7 +29,7 @@ class ImageRequest:
     operation: Operation = "generation"
     image: Image | None = None  # RGB; of a variation or an edit
     mask: Image | None = None  # L; 255 where an edit may change the image, 0 where it must not
-    reference_images: tuple[Image, ...] = ()  # RGB; further images of an edit, for a generator that takes several
+    reference_images: tuple[Image, ...] = ()  # RGB; further images of an edit, for a model that takes several
 
     control_images: tuple[Image, ...] = ()  # RGB; one for each of the parameter `control`
 

@@ -12,7 +12,7 @@ from core.catalog.loading import Loading
 from core.control import ControlSpec, check_types
 from core.generators import GENERATORS, GeneratorSpec
 from core.loras import LoraSpec, check_unique
-from core.parameters import Operation, Quality, SizeText, Style, rules, unsupported_by
+from core.parameters import MAX_INPUT_IMAGES, Operation, Quality, SizeText, Style, rules, unsupported_by
 from core.sizes import FreeSizes
 
 ARGUMENTS = tuple(name for name, rule in rules().items() if rule.is_argument)
@@ -70,6 +70,11 @@ class Model(Loading):
         "trigger = 'pixel art' }]`. `file` is relative to models_dir; `weight` is for requests without one, and "
         "`trigger` tells users which words it was trained with. Only for `diffusers_local`.",
     )
+    max_input_images: Annotated[int, Ge(1), Le(MAX_INPUT_IMAGES)] | None = Field(
+        None,
+        description="Input images of an edit: `image` and its `reference_images`. More than 1 is for pipelines that "
+        "take several, such as FLUX.2 and Qwen-Image-Edit-Plus. Default: that of the generator.",
+    )
     controls: Annotated[tuple[ControlSpec, ...], AfterValidator(check_types)] = Field(
         (),
         description="Control networks (ControlNets) for the images of `control`: `[{ type = 'canny', source = "
@@ -124,6 +129,8 @@ class Model(Loading):
             raise ValueError(f"loras are not available for {self.generator}")
         if self.controls and "control" in unsupported_by(self.generator):
             raise ValueError(f"controls are not available for {self.generator}")
+        if self.is_remote and self.input_image_count > self.spec.max_input_images:
+            raise ValueError(f"max_input_images must be at most {self.spec.max_input_images} for {self.generator}")
         if self.qualities and not self.is_remote:
             raise ValueError(f"qualities are not available for {self.generator}: use quality_steps")
         if self.quality_steps and self.is_remote:
@@ -174,6 +181,11 @@ class Model(Loading):
     def spec(self) -> GeneratorSpec:
         """The specification of the model's generator."""
         return GENERATORS[self.generator]
+
+    @property
+    def input_image_count(self) -> int:
+        """How many input images an edit may have, without the mask."""
+        return self.max_input_images or self.spec.max_input_images
 
     @property
     def is_remote(self) -> bool:

@@ -170,7 +170,7 @@ def _previews(request: JobRequest, model: Model) -> Iterator[Changes]:
 
 def _input_images(request: JobRequest, model: Model) -> Iterator[Changes]:
     """Use the first images if the model takes fewer than the request has."""
-    maximum = model.spec.max_input_images
+    maximum = model.input_image_count
     if (count := len(request.input_images)) > maximum:
         message = f"{model.id} takes {maximum} input image{'s' if maximum > 1 else ''} of the {count} that were sent."
         images = request.reference_images[: maximum - 1]

@@ -214,9 +214,9 @@ def _reject_unsupported(request: JobRequest, model: Model) -> None:
         raise InvalidParameter(f"{choice} and {value} must not both be set: {choice} stands for {value}.", param=choice)
     if model.is_remote and request.operation == "edit" and request.moderation_level == "low":
         raise InvalidParameter("moderation_level is for operation generation, not edit.", param="moderation_level")
-    if len(request.input_images) > model.spec.max_input_images:
+    if len(request.input_images) > model.input_image_count:
         raise InvalidParameter(
-            f"{len(request.input_images)} images were sent; {model.id} takes {model.spec.max_input_images}.",
+            f"{len(request.input_images)} images were sent; {model.id} takes {model.input_image_count}.",
             param="reference_images",
         )
 

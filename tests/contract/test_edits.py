@@ -14,9 +14,10 @@ from tests.image_requests import with_changes
 from worker.generators.mask import paste
 from worker.generators.operations import Task
 
-from .kinds import Array, Artist, RecordingReporter, a_diffusers_generator, a_mask, a_photo, a_request, artists
+from .kinds import Array, Artist, RecordingReporter, a_diffusers_generator, a_mask, a_model, a_photo, a_request, artists
 from .pipelines import (
     a_tiny_flux,
+    a_tiny_flux2,
     a_tiny_karlo,
     a_tiny_stable_diffusion,
     save_pipeline,
@@ -162,3 +163,26 @@ def test_an_edit_without_its_image_is_refused(tiny: Path, missing: str) -> None:
     batch = [a_request("inpainting"), a_request("inpainting", **without)]
     with pytest.raises(GenerationError, match=rf"came without its {missing}"):
         a_diffusers_generator(tiny).generate(batch, RecordingReporter())
+
+
+def test_an_edit_reads_every_image_that_its_model_takes(tmp_path: Path) -> None:
+    folder = save_pipeline(a_tiny_flux2(), tmp_path / "model")
+    generator = a_diffusers_generator(folder, operations=["generation", "edit"], max_input_images=3)
+    edit = a_request("image-to-image", 64, strength=None, steps=2)
+    references = (a_photo(64, 2), a_photo(96, 3))
+
+    def image(*images: Image.Image) -> bytes:
+        request = with_changes(edit, reference_images=images)
+        return bytes(generator.generate([request], RecordingReporter())[0].tobytes())
+
+    results = [image(), image(references[0]), image(references[1]), image(*references), image(*reversed(references))]
+    assert len(set(results)) == 5
+    assert generator.sharing_key(with_changes(edit, reference_images=references)) is None
+
+
+def test_a_catalogue_that_promises_more_images_than_a_pipeline_takes_is_refused(tiny: Path) -> None:
+    generator = a_diffusers_generator(tiny, operations=["edit"], max_input_images=2)
+    with pytest.raises(ModelUnavailable, match="max_input_images must be 1"):
+        generator.load()
+    with pytest.raises(ValueError, match="max_input_images"):
+        a_model(max_input_images=17)

@@ -29,7 +29,7 @@ def reject_inputs(moderator: Moderator, claimed_jobs: Sequence[JobRow], inputs: 
                 _content(job, "input", image)
                 for job in claimed_jobs
                 if isinstance(job_inputs := results[job.id], Inputs)
-                for image in (job_inputs.image, *job_inputs.control_images)
+                for image in (job_inputs.image, *job_inputs.reference_images, *job_inputs.control_images)
                 if image is not None
             ],
         )

@@ -17,6 +17,7 @@ from core.parameters import Operation
 from worker.generators.call import call_parameters
 from worker.generators.controls import Controls
 from worker.generators.optional import check_parameters
+from worker.generators.sharing import SEVERAL_IMAGES
 
 Task = Literal["text-to-image", "image-to-image", "inpainting", "variation"]
 
@@ -81,6 +82,13 @@ class Operations:
             )
         possible = {task for operation in model.operations for task in _TASKS[operation] if self._can(task)}
         check_parameters(model, [self._pipes[task] for task in possible], list(self._schedulers.values()))
+        if model.input_image_count > 1 and not self._takes_several_images():
+            raise ModelUnavailable(
+                f"Model {model.id}: max_input_images must be 1, because {type(pipe).__name__} takes one image."
+            )
+
+    def _takes_several_images(self) -> bool:
+        return self._can("image-to-image") and type(self._pipes["image-to-image"]).__name__ in SEVERAL_IMAGES
 
     def pipeline(self, request: ImageRequest) -> Any:
         """The pipeline for a request. Raises GenerationError if there is none."""

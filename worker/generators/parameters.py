@@ -157,7 +157,8 @@ def _images(requests: Sequence[ImageRequest]) -> dict[str, list[Any]]:
     """The input images, under the names that all pipelines of diffusers use."""
     images: dict[str, list[Any]] = {}
     if requests[0].operation != "generation":
-        images["image"] = [request.image for request in requests]
+        # A request with reference images is alone in its call; see `sharing.py`.
+        images["image"] = [image for request in requests for image in (request.image, *request.reference_images)]
     if requests[0].mask is not None:
         images["mask_image"] = [request.mask for request in requests]
     if missing := [name for name, values in images.items() if None in values]:

@@ -46,13 +46,24 @@ SEPARATE_IMAGES: Final = frozenset(
 """Classes for which image i of the call's list belongs to prompt i only."""
 
 
+SEVERAL_IMAGES: Final = frozenset(
+    {
+        "Flux2KleinPipeline",
+        "Flux2Pipeline",
+        "QwenImageEditPlusPipeline",
+        "ZImageOmniPipeline",
+    }
+)
+"""Classes that read a list of images as references for the one prompt of a call."""
+
+
 def sharing_key(pipe: Any, request: ImageRequest) -> Hashable | None:
     """Requests with an equal key may share a call of `pipe`; see `core.generation.Generator`.
 
     An exact class is required, because a subclass may encode its prompts in another way.
     """
     name = type(pipe).__name__
-    if request.image is not None and name not in SEPARATE_IMAGES:
+    if request.reference_images or (request.image is not None and name not in SEPARATE_IMAGES):
         return None
     # A pipeline with control networks takes one image for each, for all prompts of a call.
     own = (name, control_key(request)) if request.control_images else (name,)

@@ -2371,6 +2371,10 @@ class ModelObject(BaseModel):
     Default `strength` of an edit.
     """
     max_images: int
+    max_input_images: int
+    """
+    Input images of an edit: `image` and its `reference_images`.
+    """
     max_prompt_chars: int
     queue: Queue
     parameters: Mapping[str, Any] | None = None

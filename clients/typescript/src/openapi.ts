@@ -1269,6 +1269,8 @@ export interface components {
             /** @description Default `strength` of an edit. */
             strength: number;
             max_images: number;
+            /** @description Input images of an edit: `image` and its `reference_images`. */
+            max_input_images: number;
             max_prompt_chars: number;
             queue: components["schemas"]["Queue"];
             /** @description JSON schemas of the parameters that the model supports, by name, with its limits and defaults; `operations` lists the operations that accept each. Only in the answer for a single model. */
