@@ -112,7 +112,7 @@ def _pipeline(source: str, settings: "Settings") -> Source:
     folder = _folder(source, settings)
     numbers = sum(count_numbers(path) for path in folder.glob("*/*.safetensors") if path.name.count(".") == 1)
     place = source if not Path(source).is_dir() else str(Path(source).absolute())
-    return Source(_class_name(folder), folder, {"source": place}, numbers)
+    return Source(class_name(folder), folder, {"source": place}, numbers)
 
 
 def _entry(source: str, model: Source, model_id: str | None) -> Entry:
@@ -148,7 +148,7 @@ def _entry(source: str, model: Source, model_id: str | None) -> Entry:
         values["parameters"] = family.parameters
     if family.options:
         values["options"] = family.options
-    text = "\n".join(["[[models]]", *(f"{key} = {_toml(value)}" for key, value in values.items())])
+    text = "\n".join(["[[models]]", *(f"{key} = {toml_value(value)}" for key, value in values.items())])
     if not _is_unicode(text):
         raise CommandError(f"{source!r} has a name that is not UTF-8, as the catalogue must be; rename it.")
     notes.append("seconds_per_image is a guess until `safelight bench model` has measured it")
@@ -172,13 +172,10 @@ def _checkpoint(file: Path, config: str | None, catalog: "Catalog", settings: "S
     except ValueError as error:
         raise CommandError(f"{error}.") from None
     if (family := family_of(shapes)) is None:
-        raise CommandError(
-            f"{file} is of no family that is known here: none of its {len(shapes)} tensors tells one. A LoRA is added "
-            "with --model."
-        )
+        raise CommandError(f"{file} is of no family that is known here: none of its {len(shapes)} tensors tells one.")
     place = config or _config_in_catalog(family, catalog, settings) or family.config
     folder = _folder(place, settings, config_of=family)
-    name = _class_name(folder)
+    name = class_name(folder)
     if name != family.pipeline:
         raise CommandError(f"{file} is {family.name} ({family.pipeline}), but its config {place} is {name}.")
     numbers = sum(prod(shape) for shape in shapes.values())
@@ -200,7 +197,7 @@ def _config_in_catalog(family: CheckpointFamily, catalog: "Catalog", settings: "
     for model in catalog.models:
         place = model.config or model.source
         path = settings.models_dir / place / "model_index.json"
-        if model.generator == "diffusers_local" and path.is_file() and _class_name(path.parent) == family.pipeline:
+        if model.generator == "diffusers_local" and path.is_file() and class_name(path.parent) == family.pipeline:
             return place
     return None
 
@@ -232,7 +229,8 @@ def _folder(source: str, settings: "Settings", config_of: CheckpointFamily | Non
     return path.parent
 
 
-def _class_name(folder: Path) -> str:
+def class_name(folder: Path) -> str:
+    """The class of the pipeline in a directory. Raises CommandError."""
     path = folder / "model_index.json"
     try:
         name = json.loads(path.read_text("utf-8"))["_class_name"]
@@ -271,8 +269,8 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _toml(value: object) -> str:
+def toml_value(value: object) -> str:
     """A TOML value. JSON's texts, numbers, booleans and lists are TOML too, but for the character DEL in texts."""
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
+        return "{ " + ", ".join(f"{key} = {toml_value(item)}" for key, item in value.items()) + " }"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

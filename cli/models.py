@@ -8,6 +8,7 @@ import typer
 
 from cli.environment import explain_missing_files, has_torch, read_catalog, read_settings
 from cli.errors import CommandError
+from cli.lora_entry import is_lora_file, lora_entry_of, write_lora
 from cli.model_entry import entry_of
 from cli.packages import install_command
 from cli.table import format_table
@@ -45,7 +46,7 @@ def check(
     ids: Annotated[list[str] | None, typer.Argument(help="Ids or aliases of models. Default: all.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Directory for the images.")] = None,
 ) -> None:
-    """Load each model and generate an image with it. Exit code 1 if one of them fails.
+    """Load each model and generate an image with it, and one with each of its LoRAs. Exit code 1 if one of them fails.
 
     Models of a provider are left out, as each image costs money.
 
@@ -72,39 +73,56 @@ def add(
     source: Annotated[
         str,
         typer.Argument(
-            help="Directory of a diffusers pipeline, its id on the hub (owner/name), or one .safetensors file."
+            help="Directory of a diffusers pipeline, its id on the hub (owner/name), or one .safetensors file: a "
+            "checkpoint or a LoRA."
         ),
     ],
-    model_id: Annotated[str | None, typer.Option("--id", help="Name in requests. Default: that of the source.")] = None,
+    name: Annotated[str | None, typer.Option("--id", help="Name in requests. Default: that of the source.")] = None,
     config: Annotated[
         str | None,
         typer.Option(
-            help="Of a file: directory or hub id of a diffusers pipeline of its family, for its configuration. "
+            help="Of a checkpoint: directory or hub id of a diffusers pipeline of its family, for its configuration. "
             "Default: a model of the catalogue, or the hub."
         ),
     ] = None,
-    write: Annotated[bool, typer.Option("--write", help="Append the entry to the catalogue.")] = False,
+    model: Annotated[
+        str | None, typer.Option(help="Of a LoRA: the model that it is for. Default: the only one of its family.")
+    ] = None,
+    write: Annotated[bool, typer.Option("--write", help="Add the entry to the catalogue.")] = False,
 ) -> None:
     """Print a catalogue entry for a model: sizes, steps, guidance and memory as its family has them.
 
-    A checkpoint, one .safetensors file, needs the configuration of its family beside it.
+    A checkpoint, one .safetensors file, needs the configuration of its family beside it. A LoRA becomes part of the
+    entry of its model; --write copies its file into models_dir if it is outside.
 
     Read it, and change what you know better. The worker and the API read the catalogue when they start.
 
-    Example: safelight models add ./sdxl-base --id sdxl --write
+    Examples: safelight models add ./sdxl-base --id sdxl --write
+    safelight models add pixel-art.safetensors --model sdxl --write
     """
     settings = read_settings()
     catalog = read_catalog(settings)
-    entry = entry_of(source, model_id, config, catalog, settings)
-    names = {name for model in catalog.models for name in (model.id, *model.aliases)}
-    if entry.model_id in names:
-        raise CommandError(f"The catalogue has a model {entry.model_id} already; choose another name with --id.")
-    print(entry.toml)
-    for note in entry.notes:
+    if is_lora_file(Path(source)):
+        lora = lora_entry_of(Path(source), name, model, catalog, settings)
+        print(lora.toml)
+        model_id, notes = lora.model_id, lora.notes
+        if write:
+            write_lora(lora, settings.catalog_path)
+    else:
+        if model is not None:
+            raise CommandError(f"{source} is no LoRA: --model is only for LoRAs.")
+        entry = entry_of(source, name, config, catalog, settings)
+        names = {name for other in catalog.models for name in (other.id, *other.aliases)}
+        if entry.model_id in names:
+            raise CommandError(f"The catalogue has a model {entry.model_id} already; choose another name with --id.")
+        print(entry.toml)
+        model_id, notes = entry.model_id, entry.notes
+        if write:
+            _append(entry.toml, settings.catalog_path)
+    for note in notes:
         typer.echo(f"note: {note}", err=True)
     if write:
-        _append(entry.toml, settings.catalog_path)
-        typer.echo(f"Added to {settings.catalog_path}. Try it: safelight models check {entry.model_id}", err=True)
+        typer.echo(f"Added to {settings.catalog_path}. Try it: safelight models check {model_id}", err=True)
 
 
 def _append(entry: str, path: Path) -> None:
@@ -147,6 +165,7 @@ def _try_model(model: "Model", catalog: "Catalog", settings: "Settings", output:
     from core.errors import InvalidRequest
     from core.generation import ImageRequest
     from core.generation_errors import GenerationError
+    from core.loras import Lora
     from core.requests.job import JobRequest
     from core.requests.plan import plan
     from worker.generators import build
@@ -160,6 +179,9 @@ def _try_model(model: "Model", catalog: "Catalog", settings: "Settings", output:
             loaded_at = time.perf_counter()
             (image,) = generator.generate([ImageRequest(job.prompt, job.parameters)], SilentReporter())
             generated_at = time.perf_counter()
+            for lora in model.loras:  # one that does not fit is an error
+                parameters = job.parameters.model_copy(update={"loras": [Lora(name=lora.name, weight=lora.weight)]})
+                generator.generate([ImageRequest(job.prompt, parameters)], SilentReporter())
             receipt, megabytes = generator.receipt(), generator.memory().weights >> 20
         finally:
             generator.unload()  # also after a failure: the next model needs the memory
@@ -167,7 +189,8 @@ def _try_model(model: "Model", catalog: "Catalog", settings: "Settings", output:
         return getattr(error, "detail", None) or error.message
     load, generate = loaded_at - started, generated_at - loaded_at
     place = f"{job.parameters.size} on {receipt.get('device')} ({receipt.get('dtype')})"
-    print(f"{model.id}: ok, {place}: load {load:.1f} s, image {generate:.1f} s, {megabytes} MB")
+    loras = f", {len(model.loras)} LoRA(s) tried" if model.loras else ""
+    print(f"{model.id}: ok, {place}: load {load:.1f} s, image {generate:.1f} s, {megabytes} MB{loras}")
     if output is not None:
         path = output / f"{model.id.replace('/', '-')}.png"
         try:

@@ -18,7 +18,8 @@ LoraName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-
 LoraWeight = Annotated[float, Ge(-MAX_WEIGHT), Le(MAX_WEIGHT)]
 
 
-def _check_file(name: str) -> str:
+def check_file(name: str) -> str:
+    """Check that a name is that of a safetensors file below a directory. Raises ValueError."""
     path = PurePosixPath(name)
     if path.suffix != ".safetensors" or path.is_absolute() or ".." in path.parts:
         raise ValueError(f"{name!r} must be a .safetensors file in models_dir")
@@ -53,7 +54,7 @@ class LoraSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: LoraName
-    file: Annotated[str, AfterValidator(_check_file)] = Field(exclude=True)
+    file: Annotated[str, AfterValidator(check_file)] = Field(exclude=True)
     weight: LoraWeight = 1.0
     trigger: str = Field("", description="Words of a prompt with which the LoRA was trained.")
 

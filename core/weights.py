@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
+from typing import Any
 
 MAX_HEADER_BYTES = 100_000_000
 """The format's own limit."""
@@ -20,6 +21,20 @@ Shapes = Mapping[str, Sequence[int]]
 
 def read_shapes(path: Path) -> Shapes:
     """The tensors of a file. Raises ValueError with the reason, or OSError."""
+    try:
+        header = _read_header(path)
+        return {name: tuple(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"}
+    except (KeyError, TypeError, AttributeError):
+        raise ValueError(f"{path} is no safetensors file: its header cannot be read") from None
+
+
+def read_metadata(path: Path) -> Mapping[str, str]:
+    """What the writer of a file noted about it. Raises ValueError with the reason, or OSError."""
+    metadata = _read_header(path).get("__metadata__", {})
+    return {name: str(value) for name, value in metadata.items()} if isinstance(metadata, dict) else {}
+
+
+def _read_header(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > MAX_HEADER_BYTES:
@@ -27,9 +42,11 @@ def read_shapes(path: Path) -> Shapes:
         text = file.read(length)
     try:
         header = json.loads(text)
-        return {name: tuple(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except ValueError:
         raise ValueError(f"{path} is no safetensors file: its header cannot be read") from None
+    if not isinstance(header, dict):
+        raise ValueError(f"{path} is no safetensors file: its header is no object")
+    return header
 
 
 def count_numbers(path: Path) -> int:

@@ -164,6 +164,37 @@ def test_a_checkpoint_gets_an_entry_of_its_family(terminal: Terminal, tmp_path: 
     assert "has the denoiser only" in terminal.refusal("models", "add", str(denoiser), "--config", str(flux))
 
 
+def test_a_lora_becomes_part_of_the_only_model_of_its_family(terminal: Terminal, tmp_path: Path) -> None:
+    layer = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
+    file = a_file(tmp_path / "Pixel Art.safetensors", {f"{layer}.lora_down.weight": [4, 2048]})
+    with catalog_of(terminal).open("a") as catalog:
+        catalog.write("# mine\n" + MISSING.replace("absent", "xl").replace("nowhere", str(a_folder(tmp_path / "xl"))))
+    models_dir = {"SAFELIGHT_MODELS_DIR": str(tmp_path / "models")}
+    (tmp_path / "models").mkdir()
+
+    result = terminal.run("models", "add", str(file), "--write", **models_dir)
+    assert result.returncode == 0, result
+    assert terminal.run("models", "add", str(file), "--write", "--id", "second", **models_dir).returncode == 1
+
+    text = catalog_of(terminal).read_text()
+    assert "# mine" in text
+    assert tomllib.loads(text)["models"][-1]["loras"] == [
+        {"name": "Pixel-Art", "file": "loras/Pixel Art.safetensors"},
+    ]
+    assert (tmp_path / "models" / "loras" / "Pixel Art.safetensors").read_bytes() == file.read_bytes()
+    dora = a_file(tmp_path / "dora.safetensors", {f"{layer}.dora_scale": [4, 1]})
+    other = a_file(tmp_path / "other.safetensors", {f"{layer}.lora_down.weight": [4, 768]})
+    unknown = a_file(tmp_path / "unknown.safetensors", {"unet.x.lora_A.weight": [4, 16]})
+    for arguments, says in (
+        ((str(dora),), "is DoRA, which cannot be loaded completely"),
+        ((str(other),), "trained for Stable Diffusion 1, of which the catalogue has none"),
+        ((str(other), "--model", "xl"), "trained for Stable Diffusion 1, which xl is not"),
+        ((str(unknown),), "does not tell which models it was trained for"),
+        ((str(file), "--model", "fake"), "no model fake that could have a LoRA; there are: xl"),
+    ):
+        assert says in terminal.refusal("models", "add", *arguments, **models_dir)
+
+
 @pytest.mark.slow
 @warnings_of_diffusers
 def test_a_real_pipeline_is_added_and_generates(terminal: Terminal, tmp_path: Path) -> None:

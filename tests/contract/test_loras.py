@@ -1,5 +1,6 @@
 """LoRAs: each changes the image by its weight, none leaves a trace, and one that does not fit is named."""
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import torch
 from diffusers import StableDiffusionPipeline
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from api.model_parameters import parameters_of
 from core.catalog import Catalog, Model
 from core.errors import InvalidParameter
 from core.generation_errors import GenerationError
+from core.lora_files import lora_family_of
 from core.loras import Lora
 from core.parameters import ResolvedParameters
 from core.requests.job import JobRequest
@@ -52,11 +54,26 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     other = {"unet.nowhere.lora_A.weight": torch.ones(2, 16), "unet.nowhere.lora_B.weight": torch.ones(16, 2)}
     save_file(other, folder / "other.safetensors")
     (folder / "broken.safetensors").write_bytes(b"no weights")
+    pixel = load_file(folder / "pixel.safetensors")
+    save_file(pixel | other, folder / "part.safetensors")
+    save_file(pixel | {f"{layer}.dora_scale": torch.ones(16, 1)}, folder / "dora.safetensors")
+    save_file(as_kohya(pixel), folder / "kohya.safetensors")
     return folder
 
 
+def as_kohya(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A LoRA with the names of kohya's scripts."""
+    state = {}
+    for name, weight in weights.items():
+        layer, _, kind = name.removeprefix("unet.").removesuffix(".weight").rpartition(".lora")
+        layer = f"lora_unet_{layer.replace('.', '_')}"
+        state[f"{layer}.lora_{'down' if kind in ('_A', '.down') else 'up'}.weight"] = weight
+        state[f"{layer}.alpha"] = torch.tensor(2.0)
+    return state
+
+
 def with_loras(folder: Path) -> list[dict[str, Any]]:
-    names = (*NAMES, "large", "other", "broken", "missing")
+    names = (*NAMES, "kohya", "large", "other", "broken", "missing", "part", "dora")
     return [{"name": name, "file": str(folder / f"{name}.safetensors").lstrip("/")} for name in names]
 
 
@@ -74,10 +91,22 @@ def test_loras_change_the_image_by_their_weights_and_leave_no_trace(tiny: Path, 
     changed = [image(pixel=1), image(pixel=0.5), image(**{"oil v1.5": 1}), image(**{"pixel": 1, "oil v1.5": 1})]
     assert len({plain, *changed}) == 5
     assert generator.memory().weights > size
+    assert generator.receipt().keys() >= {"lora pixel", "lora oil v1.5"}
     assert image(pixel=0) == image() == plain
+    assert not [name for name in generator.receipt() if name.startswith("lora ")]
+    assert image(kohya=1) == changed[0]
+    digest = sha256((files / "kohya.safetensors").read_bytes()).hexdigest()
+    assert generator.receipt()["lora kohya"] == f"sha256:{digest}"
 
-    for name in ("large", "other", "broken", "missing"):
-        with pytest.raises(GenerationError, match=f"LoRA '{name}'"):
+    for name, says in (
+        ("large", ""),
+        ("other", "nowhere"),
+        ("broken", "no safetensors file"),
+        ("missing", "there is no"),
+        ("part", "1 of its 17 layers are not in the networks"),
+        ("dora", "it is DoRA, which cannot be loaded completely"),
+    ):
+        with pytest.raises(GenerationError, match=f"LoRA '{name}'.*{says}"):
             image(**{name: 1})
         assert image() == plain
     for name in NAMES:
@@ -86,6 +115,41 @@ def test_loras_change_the_image_by_their_weights_and_leave_no_trace(tiny: Path, 
     assert image(pixel=1) == changed[0]
     assert image(**{"pixel": 1, "oil v1.5": 1}) == changed[3]
     assert image() == plain
+
+
+def test_the_loras_of_one_request_never_reach_another(tiny: Path, files: Path) -> None:
+    generator = a_diffusers_generator(tiny, loras=with_loras(files))
+    requests = [image_request("a cat", side=SIDE_PX, loras=loras) for loras in (None, [Lora(name="pixel", weight=1.0)])]
+    assert len({generator.sharing_key(request) for request in requests}) == 2
+    with pytest.raises(GenerationError, match="must not share a call"):
+        generator.generate(requests, RecordingReporter())
+
+
+DOWN = "down_blocks_1_attentions_0_transformer_blocks_0"
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "family"),
+    [
+        (f"lora_unet_{DOWN}_attn2_to_k.lora_down.weight", 768, "Stable Diffusion 1"),
+        (
+            "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.lora.down.weight",
+            1024,
+            "Stable Diffusion 2",
+        ),
+        ("unet.up_blocks.0.attentions.0.attn2.processor.to_k_lora.down.weight", 2048, "Stable Diffusion XL"),
+        ("lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight", 3072, "FLUX.1"),
+        ("transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight", 3072, "FLUX.1"),
+        ("transformer.single_transformer_blocks.0.attn.to_qkv_mlp_proj.lora_A.weight", 3072, "FLUX.2"),
+        ("transformer.transformer_blocks.0.attn.to_q.lora_A.weight", 3072, "Qwen-Image"),
+        ("transformer.transformer_blocks.0.attn.to_q.lora_A.weight", 1536, "Stable Diffusion 3"),
+        ("diffusion_model.layers.0.attention.to_q.lora_A.weight", 3840, "Z-Image"),
+        ("unet.nowhere.lora_A.weight", 16, None),
+    ],
+)
+def test_the_tensors_of_a_lora_tell_its_family(name: str, width: int, family: str | None) -> None:
+    recognised = lora_family_of({name: (4, width)})
+    assert (recognised and recognised.name) == family
 
 
 def styled() -> Model:

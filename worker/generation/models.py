@@ -32,8 +32,11 @@ class Models:
         generator = self._generators.get(model.id)
         if generator is None:
             generator = self._generators[model.id] = generators.build(model, self._settings)
-        if (size := self._sizes.pop(model.id, None)) is None:
+        if self._sizes.pop(model.id, None) is None:
             size = self._load(model.id, generator)
+        else:  # it may have grown since, by LoRAs
+            size = generator.memory().weights
+            self._make_room(size, self._settings.model_memory or self._memory.capacity)
         self._sizes[model.id] = size
         return generator
 

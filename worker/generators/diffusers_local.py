@@ -126,7 +126,7 @@ class DiffusersGenerator:
         if not requests:
             return []
         pipe = operations.pipeline(requests[0])
-        if not may_share([sharing_key(pipe, request) for request in requests]):
+        if not may_share([self._sharing_key(pipe, request) for request in requests]):
             raise GeneratorFailed(f"{len(requests)} requests must not share a call of {type(pipe).__name__}.")
         options = call_options(self._model, pipe)
         arguments = call_arguments(self._model, pipe, options, requests)
@@ -152,9 +152,16 @@ class DiffusersGenerator:
     def sharing_key(self, request: ImageRequest) -> Hashable | None:
         """By the class of the pipeline; see `sharing.py`. A request that no pipeline can do is alone."""
         try:
-            return sharing_key(self._load_operations().pipeline(request), request)
+            return self._sharing_key(self._load_operations().pipeline(request), request)
         except GenerationError:
             return None
+
+    @staticmethod
+    def _sharing_key(pipe: Any, request: ImageRequest) -> Hashable | None:
+        """That of the pipeline, with the LoRAs, which act on all images of a call."""
+        key = sharing_key(pipe, request)
+        loras = tuple((lora.name, lora.weight) for lora in request.parameters.loras or ())
+        return None if key is None else (key, loras)
 
     def notices(self, request: ImageRequest) -> Sequence[Notice]:
         """Notices of a prompt that is not read to its end or has no effect, and of words that the model does not know.
@@ -169,9 +176,10 @@ class DiffusersGenerator:
         return notices
 
     def receipt(self) -> dict[str, str]:
-        """Model revision, library versions, device and dtype; loads the model if necessary."""
+        """Model revision, library versions, device, dtype, and the LoRAs of the last call; loads the model."""
         self.load()
-        return dict(self._receipt)
+        loras = {} if self._loras is None else self._loras.digests
+        return {**self._receipt, **{f"lora {name}": f"sha256:{digest}" for name, digest in loras.items()}}
 
     def _failure(self, error: Exception, requests: Sequence[ImageRequest]) -> GenerationError:
         """The job's error for an error of the pipeline."""

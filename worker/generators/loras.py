@@ -5,7 +5,7 @@ network computes what it computed before the first was loaded, to the byte.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,11 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from core.catalog import Model
 from core.errors import first_line
 from core.generation_errors import GenerationError, ModelUnavailable
+from core.lora_files import is_reducing, unreadable_kind
 from core.loras import MAX_LORAS, Lora
+from core.weights import read_shapes
 from worker.generators.device_errors import is_device_failure, is_out_of_memory
+from worker.generators.source import file_sha256
 
 
 class Loras:
@@ -30,6 +33,8 @@ class Loras:
         self._paths = {spec.name: models_dir / spec.file for spec in model.loras}
         # The libraries build names of layers from those of adapters, so these must have no dots.
         self._adapters = {spec.name: f"lora_{number}" for number, spec in enumerate(model.loras)}
+        self._active: list[str] = []
+        self._digests: dict[str, str] = {}
         self._resident: list[str] = []  # the last used comes last
         if model.loras and not hasattr(pipe, "load_lora_weights"):
             raise ModelUnavailable(f"Model {model.id}: {type(pipe).__name__} takes no LoRA; remove its `loras`.")
@@ -37,6 +42,7 @@ class Loras:
     def use(self, loras: Sequence[Lora]) -> None:
         """Apply these LoRAs, and no others, to the next calls. Raises GenerationError for one that does not fit."""
         active = [lora for lora in loras if lora.weight != 0]
+        self._active = []
         if not active:
             self._enable(False)
             return
@@ -48,6 +54,7 @@ class Loras:
                 self._load(name, names)
             self._resident.append(name)
         self._enable(True)
+        self._active = names
         adapters = [self._adapters[name] for name in names]
         self._pipe.set_adapters(adapters, [1.0 if lora.weight is None else lora.weight for lora in active])
 
@@ -64,11 +71,18 @@ class Loras:
             raise GenerationError(f"The LoRA {name!r} of model {self._model.id} is missing: there is no {path.name}.")
         reason = "none of its weights belongs to a network of the model"
         try:
+            if (kind := unreadable_kind(read_shapes(path))) is not None:
+                raise ValueError(f"it is {kind}, which cannot be loaded completely")
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are what is wanted
+                warnings.simplefilter("ignore")  # of peft: about several adapters, and about layers that do not exist
+                expected = self._count_layers(path)
                 self._pipe.load_lora_weights(path.parent, weight_name=path.name, adapter_name=adapter)
-            if any(adapter in adapters for adapters in self._pipe.get_list_adapters().values()):
+            count = sum(adapter in layer.lora_A or adapter in layer.lora_embedding_A for layer in self._layers())
+            if count >= expected > 0:
+                self._digests[name] = file_sha256(path)
                 return
+            if count:
+                reason = f"{expected - count} of its {expected} layers are not in the networks of the model"
         except Exception as error:  # a broken file can make the libraries raise anything
             if is_out_of_memory(error) or is_device_failure(error):
                 raise
@@ -79,9 +93,24 @@ class Loras:
             self._pipe.delete_adapters(adapter)
         raise GenerationError(f"The LoRA {name!r} does not fit model {self._model.id}: {reason}")
 
-    def _enable(self, is_enabled: bool) -> None:
+    @property
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of the file of each LoRA that is applied now, by name."""
+        return {name: self._digests[name] for name in self._active}
+
+    def _count_layers(self, path: Path) -> int:
+        """The layers that a file changes, with the names that diffusers gives them."""
+        unet = self._pipe.components.get("unet")
+        options = {} if unet is None else {"unet_config": unet.config}  # for the names of SDXL's blocks
+        state = self._pipe.lora_state_dict(path.parent, weight_name=path.name, **options)
+        weights = state[0] if isinstance(state, tuple) else state
+        return sum(is_reducing(name) for name in weights)
+
+    def _layers(self) -> Iterator[Any]:
         for network in self._pipe.components.values():
             if isinstance(network, torch.nn.Module):
-                for layer in network.modules():
-                    if isinstance(layer, BaseTunerLayer):
-                        layer.enable_adapters(is_enabled)
+                yield from (layer for layer in network.modules() if isinstance(layer, BaseTunerLayer))
+
+    def _enable(self, is_enabled: bool) -> None:
+        for layer in self._layers():
+            layer.enable_adapters(is_enabled)

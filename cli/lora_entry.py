@@ -1,0 +1,147 @@
+"""The catalogue entry of a LoRA: which model it belongs to, and where its file goes."""
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cli.errors import CommandError
+from cli.model_entry import class_name, toml_value
+from core.lora_files import LoraFamily, is_lora, lora_family_of, unreadable_kind
+from core.weights import read_metadata, read_shapes
+
+if TYPE_CHECKING:
+    from core.catalog import Catalog, Model
+    from core.settings import Settings
+
+FOLDER = "loras"
+"""In models_dir: where the file of a LoRA is copied to, if it is outside."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoraEntry:
+    """A LoRA to be added to a model. copy_to: where its file is copied to; None if it is in models_dir already."""
+
+    model_id: str
+    values: dict[str, Any]
+    source: Path
+    copy_to: Path | None
+    notes: Sequence[str]
+
+    @property
+    def toml(self) -> str:
+        """The lines for the catalogue, below the table of the model."""
+        return "\n".join(["[[models.loras]]", *(f"{key} = {toml_value(value)}" for key, value in self.values.items())])
+
+
+def is_lora_file(path: Path) -> bool:
+    """Whether a path leads to a file with the tensors of a LoRA."""
+    try:
+        return path.is_file() and is_lora(read_shapes(path))
+    except (OSError, ValueError):
+        return False
+
+
+def lora_entry_of(
+    file: Path, name: str | None, model_id: str | None, catalog: "Catalog", settings: "Settings"
+) -> LoraEntry:
+    """The entry of a LoRA. name: in requests; model_id: the model that it belongs to. Raises CommandError."""
+    try:
+        shapes = read_shapes(file)
+    except ValueError as error:
+        raise CommandError(f"{error}.") from None
+    if (kind := unreadable_kind(shapes)) is not None:
+        raise CommandError(f"{file} is {kind}, which cannot be loaded completely; only LoRAs can.")
+    family = lora_family_of(shapes)
+    model = _model(file, family, model_id, catalog, settings)
+    notes = [] if family else [f"the family of {file.name} is not known; `safelight models check` tells if it fits"]
+    name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-.")[:64]
+    if name in (lora.name for lora in model.loras):
+        raise CommandError(f"The model {model.id} has a LoRA {name} already; choose another name with --id.")
+    path, models_dir = file.resolve(), settings.models_dir.resolve()
+    copy_to = None if path.is_relative_to(models_dir) else models_dir / FOLDER / file.name
+    if copy_to is not None and copy_to.exists():
+        raise CommandError(f"{copy_to} exists already; rename {file.name}.")
+    values: dict[str, Any] = {"name": name, "file": (copy_to or path).relative_to(models_dir).as_posix()}
+    if trigger := read_metadata(file).get("modelspec.trigger_phrase"):
+        values["trigger"] = trigger
+    return LoraEntry(model.id, values, file, copy_to, notes)
+
+
+def write_lora(entry: LoraEntry, catalog_path: Path) -> None:
+    """Copy the file if it is outside of models_dir, and add the LoRA to its model. Raises CommandError."""
+    from core.catalog import CatalogError, parse_catalog
+
+    try:
+        text = _with_lora(catalog_path.read_text("utf-8"), entry)
+        parse_catalog(text, catalog_path)
+        if entry.copy_to is not None:
+            entry.copy_to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(entry.source, entry.copy_to)
+        catalog_path.write_text(text, "utf-8")
+    except CatalogError as error:
+        raise CommandError(f"Nothing was written, as the catalogue would not be valid: {error}") from None
+    except OSError as error:
+        raise CommandError(f"{error.filename} cannot be written: {error.strerror}.") from None
+
+
+def _with_lora(text: str, entry: LoraEntry) -> str:
+    """The text of the catalogue with one more LoRA. What else is in the file stays as it is, comments too."""
+    import tomlkit
+
+    document: Any = tomlkit.parse(text)
+    table = next(table for table in document["models"] if table["id"] == entry.model_id)
+    values: Any = tomlkit.inline_table()
+    values.update(entry.values)
+    if "loras" not in table:
+        table.add("loras", tomlkit.array().multiline(True))
+    table["loras"].append(tomlkit.item(entry.values) if isinstance(table["loras"], tomlkit.items.AoT) else values)
+    return tomlkit.dumps(document)
+
+
+def _model(
+    file: Path, family: LoraFamily | None, model_id: str | None, catalog: "Catalog", settings: "Settings"
+) -> "Model":
+    """The model that a LoRA belongs to: the one with the name, or the only one of its family."""
+    local_models = [model for model in catalog.models if model.generator == "diffusers_local"]
+    if model_id is not None:
+        model = next((model for model in local_models if model_id in (model.id, *model.aliases)), None)
+        if model is None:
+            names = ", ".join(model.id for model in local_models) or "none"
+            raise CommandError(f"There is no model {model_id} that could have a LoRA; there are: {names}.")
+        if family is not None and _fits(model, family, settings) is False:
+            raise CommandError(f"{file} was trained for {family.name}, which {model.id} is not.")
+        return model
+    if family is None:
+        raise CommandError(f"{file} does not tell which models it was trained for; name one with --model.")
+    models = [model for model in local_models if _fits(model, family, settings)]
+    if len(models) != 1:
+        names = "has none" if not models else f"has {', '.join(model.id for model in models)}"
+        raise CommandError(
+            f"{file} was trained for {family.name}, of which the catalogue {names}; name a model with --model."
+        )
+    return models[0]
+
+
+def _fits(model: "Model", family: LoraFamily, settings: "Settings") -> bool | None:
+    """Whether a model is of a family; None if its files are not here."""
+    folder = settings.models_dir / (model.config or model.source)
+    if not (folder / "model_index.json").is_file():
+        return None
+    name = class_name(folder).removesuffix("Pipeline")
+    for task in ("Img2Img", "Inpaint", "Fill", "Kontext", "Control"):
+        name = name.removesuffix(task)
+    if name != family.pipeline:
+        return False
+    return family.width is None or _text_width(folder) in (family.width, None)
+
+
+def _text_width(folder: Path) -> int | None:
+    try:
+        width = json.loads((folder / "unet" / "config.json").read_text("utf-8")).get("cross_attention_dim")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return width if isinstance(width, int) else None
