@@ -9,7 +9,20 @@ from importlib.metadata import version
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
-from api import audit_logs, erasures, errors, files, generate_image, health, images, metrics, models, openapi, usage
+from api import (
+    audit_logs,
+    direct_routes,
+    erasures,
+    errors,
+    files,
+    generate_image,
+    health,
+    images,
+    metrics,
+    models,
+    openapi,
+    usage,
+)
 from api.a1111 import extras as webui_extras
 from api.a1111 import images as webui_images
 from api.a1111 import lists as webui_lists
@@ -154,5 +167,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(open_router)
     webhooks.describe(app)
 
+    direct_routes.install(app)
     openapi.serve(app, needs_key=settings.needs_key)
     return app

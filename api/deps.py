@@ -30,6 +30,8 @@ async def reject_nul(request: Request) -> None:
     """
     if "\0" in request.scope["path"]:
         raise NotFound
+    if not request.scope["query_string"]:
+        return
     if len(request.scope["query_string"]) > MAX_QUERY_BYTES:
         raise InvalidRequest(f"The query string is longer than {MAX_QUERY_BYTES} bytes.", param="query")
     for name, value in request.query_params.multi_items():

@@ -34,7 +34,8 @@ MAX_INPUT_IMAGES = 16
 """Input images of an edit, as at OpenAI."""
 REFERENCE_ROLES = tuple(f"image_{number}" for number in range(2, MAX_INPUT_IMAGES + 1))
 """The names of an edit's reference images in the `inputs` of its job: `image_2` and so on."""
-SEEDS = 2**32
+SEED_BITS = 32
+SEEDS = 2**SEED_BITS
 """Seeds are 0 .. SEEDS - 1."""
 
 

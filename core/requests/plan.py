@@ -18,7 +18,7 @@ from core.images.postprocess import check_side, output_size
 from core.job_warnings import JobWarning
 from core.jobs import NewJob
 from core.loras import resolve_loras
-from core.parameters import REFERENCE_ROLES, SEEDS, Operation, ResolvedParameters, dimensions_of, rules, texts
+from core.parameters import REFERENCE_ROLES, SEED_BITS, Operation, ResolvedParameters, dimensions_of, rules, texts
 from core.priorities import among_projects, within_project
 from core.processing_cost import processing_seconds
 from core.requests.fields import BatchWebhook, JobWebhook
@@ -136,7 +136,7 @@ def _values_of_choices(request: JobRequest, model: Model) -> dict[str, Any]:
 
 def random_seed(model: Model) -> int:
     """A seed for a request without one. 0 if the model ignores seeds: another number would suggest a meaning."""
-    return 0 if "seed" in model.lacks else secrets.randbelow(SEEDS)
+    return 0 if "seed" in model.lacks else secrets.randbits(SEED_BITS)
 
 
 def request_of(row: JobRow) -> JobRequest:
