@@ -125,7 +125,7 @@ def test_the_webuis_defaults_cause_no_warning() -> None:
 
 
 def test_what_there_is_not_is_a_warning_each() -> None:
-    scripts = {"ControlNet": {"args": [{"image": "x"}]}, "ADetailer": {"args": [False]}}
+    scripts = {"Tiled VAE": {"args": [True]}, "ADetailer": {"args": [False]}}
     job = adapt(
         tiling=True, subseed_strength=0.5, unknown=1, override_settings={"sd_vae": "x.pt"}, alwayson_scripts=scripts
     )
