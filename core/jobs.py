@@ -15,6 +15,7 @@ status: no row is returned if another process was first. Two other modules write
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NotRequired, TypedDict
 from uuid import UUID
@@ -56,6 +57,16 @@ class StoredImage(TypedDict):
     reproduction: NotRequired[Mapping[str, Any] | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A job whose images are all in storage."""
+
+    job_id: str
+    images: Sequence[StoredImage]
+    warnings: Sequence[JobWarning] = ()
+    """In addition to those that the job has had since it was submitted."""
+
+
 def complete(
     job_id: str,
     lease: UUID,
@@ -63,16 +74,25 @@ def complete(
     warnings: Sequence[JobWarning] = (),
     verdict: Verdict | None = None,
 ) -> Statement[JobRow]:
-    """Finish a job whose images are all in storage, and record them. A requested cancel has no effect any more.
+    """`complete_jobs` for one job."""
+    return complete_jobs([Completion(job_id, stored_images, warnings)], lease, verdict)
 
-    warnings: in addition to those that the job has had since it was submitted.
-    verdict: of the moderation; None if there was none.
+
+def complete_jobs(completions: Sequence[Completion], lease: UUID, verdict: Verdict | None = None) -> Statement[JobRow]:
+    """Finish jobs of one lease whose images are all in storage, and record the images.
+
+    A requested cancel has no effect any more. verdict: of the moderation; None if there was none.
     """
     statement = _COMPLETE.params(
-        leased_id=job_id,
         current_lease=lease,
-        stored_images=storable(list(stored_images)),
-        job_warnings=storable(list(warnings)),
+        completions=[
+            {"id": completion.job_id, "warnings": storable(list(completion.warnings))} for completion in completions
+        ],
+        stored_images=[
+            {"job_id": completion.job_id, **storable(image)}
+            for completion in completions
+            for image in completion.images
+        ],
         verdict=None if verdict is None else verdict.dump(),
     )
     return Statement(statement, JobRow)
@@ -291,26 +311,38 @@ def _requeue(
 
 
 def _complete() -> sa.Select[Any]:
-    """The statement of `complete`, without its values."""
-    update = _leased(sa.bindparam("leased_id", type_=sa.Text), sa.bindparam("current_lease", type_=sa.Uuid))
-    warnings = jobs.c.warnings.op("||")(sa.cast(sa.bindparam("job_warnings", type_=JSONB), JSONB))
+    """The statement of `complete_jobs`, without its values."""
+    completions = json_rows("completions", sa.column("id", sa.Text), sa.column("warnings", JSONB))
+    # In the order of `leases.renew`, which the same worker may execute at the same time.
+    leased = (
+        sa.select(jobs.c.id, completions.c.warnings)
+        .join(completions, completions.c.id == jobs.c.id)
+        .where(jobs.c.lease == sa.bindparam("current_lease", type_=sa.Uuid), in_status(JobStatus.IN_PROGRESS))
+        .order_by(jobs.c.id)
+        .with_for_update(of=jobs)
+        .cte("leased")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
     verdict = sa.cast(sa.bindparam("verdict", type_=JSONB(none_as_null=True)), JSONB)
-    values = _finish_values(JobStatus.COMPLETED) | {"warnings": warnings, "moderation": verdict}
-    updated_jobs = update_cte(update.values(values))
-    columns = (sa.column(name, images.c[name].type) for name in StoredImage.__annotations__)
+    values = _finish_values(JobStatus.COMPLETED) | {
+        "warnings": jobs.c.warnings.op("||")(leased.c.warnings),
+        "moderation": verdict,
+    }
+    updated_jobs = update_cte(sa.update(jobs).where(jobs.c.id == leased.c.id).values(values))
+    columns = (sa.column(name, images.c[name].type) for name in ("job_id", *StoredImage.__annotations__))
     new_images = json_rows("stored_images", *columns)
     inserted_images = (
         sa.insert(images)
         .from_select(
-            ["job_id", "project_id", *(column.name for column in new_images.c)],
-            sa.select(updated_jobs.c.id, updated_jobs.c.project_id, *new_images.c).select_from(
-                sa.join(updated_jobs, new_images, sa.true())
+            ["project_id", *(column.name for column in new_images.c)],
+            sa.select(updated_jobs.c.project_id, *new_images.c).join(
+                new_images, new_images.c.job_id == updated_jobs.c.id
             ),
         )
         .cte("inserted_images")
     )
-    entry = usage.with_images(updated_jobs, new_images)
-    return with_event(updated_jobs, "job.completed").add_cte(inserted_images, entry)
+    entries = usage.with_images(updated_jobs, new_images)
+    return with_event(updated_jobs, "job.completed").add_cte(inserted_images, entries)
 
 
 # Built once, because every job executes it: building it takes longer than executing it (docs/05-performance.md).

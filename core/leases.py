@@ -77,15 +77,29 @@ def renew(lease: UUID, length: timedelta) -> Statement[LeasedJob]:
     Returns a row for each job whose lease is still valid. A job without a row is final, or its lease has expired. An
     expired lease is not renewed, even if no other worker has claimed the job.
     """
+    leased = (
+        sa.select(jobs.c.id)
+        .where(jobs.c.lease == lease, in_status(JobStatus.IN_PROGRESS), jobs.c.lease_expires_at > NOW)
+        .order_by(jobs.c.id)  # as `lock`: the same worker may record results at the same time
+        .with_for_update()
+        .cte("leased")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
     return Statement(
         (
             sa.update(jobs)
-            .where(jobs.c.lease == lease, in_status(JobStatus.IN_PROGRESS), jobs.c.lease_expires_at > NOW)
+            .where(jobs.c.id == leased.c.id)
             .values(lease_expires_at=sa.func.least(NOW + length, jobs.c.attempt_deadline))
             .returning(jobs.c.id, jobs.c.cancel_requested_at)
         ),
         LeasedJob,
     )
+
+
+def lock(lease: UUID) -> Statement[str]:
+    """Lock the jobs under a token, until the transaction ends that then records results of several of them."""
+    is_leased = jobs.c.lease == lease, in_status(JobStatus.IN_PROGRESS)
+    return Statement(sa.select(jobs.c.id).where(*is_leased).order_by(jobs.c.id).with_for_update(), str)
 
 
 def get_cancel_requests(lease: UUID) -> Statement[LeasedJob]:

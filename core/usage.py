@@ -32,15 +32,20 @@ AMOUNTS = ("jobs", "images", "bytes", "device_seconds", "cost_usd")
 
 
 def with_images(updated_jobs: sa.CTE, images: sa.FromClause) -> sa.CTE:
-    """The entry of a job that completed with these images."""
+    """The entries of jobs that completed with these images."""
     receipt = images.c.receipt
     share = sa.cast(receipt["device_seconds"].astext, sa.Double) / sa.cast(receipt["microbatch"].astext, sa.Double)
     share = share + sa.func.coalesce(sa.cast(receipt["processing_seconds"].astext, sa.Double), 0.0)
-    of_images = sa.select(
-        sa.func.count().label("images"),
-        sa.func.coalesce(sa.func.sum(images.c.bytes), 0).label("bytes"),
-        sa.func.coalesce(sa.func.sum(share), 0.0).label("device_seconds"),
-    ).subquery("of_images")
+    of_images = (
+        sa.select(
+            sa.func.count().label("images"),
+            sa.func.coalesce(sa.func.sum(images.c.bytes), 0).label("bytes"),
+            sa.func.coalesce(sa.func.sum(share), 0.0).label("device_seconds"),
+        )
+        .where(images.c.job_id == updated_jobs.c.id)
+        .correlate(updated_jobs)
+        .lateral("of_images")
+    )
     source = sa.join(updated_jobs, of_images, sa.true())
     return _insert_entries(updated_jobs, source, of_images.c.images, of_images.c.bytes, of_images.c.device_seconds)
 

@@ -1,5 +1,8 @@
 """Jobs that share a micro-batch."""
 
+import sqlalchemy as sa
+
+from core.tables import images, jobs
 from tests.stack import Stack
 
 
@@ -63,3 +66,22 @@ def test_running_out_of_memory_halves_the_pass_and_fails_only_what_never_fits(ow
     assert [job["status"] for job in finals] == ["completed", "completed", "completed", "failed"]
     assert finals[3]["error"]["code"] == "out_of_memory"
     assert [job["attempts"] for job in finals] == [1, 1, 1, 1]
+
+
+def test_results_of_a_micro_batch_share_a_transaction_and_fail_alone(own: Stack) -> None:
+    own.database.execute(sa.text("ALTER TABLE images ADD CONSTRAINT no_seven CHECK (seed <> 7) NOT VALID"))
+    own.api()
+    prompts = ("a cat", "[refuse] this", "a dog", "a cow", "a fox", "a hen")
+    together = [own.submit(prompt, seed=seed) for seed, prompt in enumerate(prompts)]
+    with_a_refusal = [own.submit(size="128x128", seed=seed) for seed in (6, 7, 8)]
+    own.worker()
+
+    finals = [own.final(job["id"]) for job in (*together, *with_a_refusal)]
+
+    # The number of the transaction that wrote a row last.
+    rows = own.database.execute(sa.select(jobs.c.id, sa.literal_column("jobs.xmin::text").label("transaction")))
+    numbers = {row.id: row.transaction for row in rows}
+    assert len({numbers[job["id"]] for job in together}) < len(together)
+    codes = [job["error"] and job["error"]["code"] for job in finals]
+    assert codes == [None, "generation_failed", None, None, None, None, None, "storage_failed", None]
+    assert own.count(images) == 7

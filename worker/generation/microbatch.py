@@ -9,12 +9,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID, uuid4
 
 from core import jobs, leases, logs, metrics
-from core.db import UNAVAILABLE, Statement
+from core.db import Statement
 from core.device_failures import give_back
-from core.errors import ModelNotFound, StorageUnavailable, first_line
+from core.errors import ModelNotFound, StorageUnavailable
 from core.generation import Stopped
 from core.generation_errors import (
     AttemptTimeout,
@@ -28,7 +29,8 @@ from core.generation_errors import (
     ProviderMayHaveBilled,
     StorageFailed,
 )
-from core.job_metrics import record_ends, record_starts
+from core.job_metrics import record_starts
+from core.jobs import Completion
 from core.rows import JobRow
 from worker.generation.context import Context
 from worker.generation.heartbeat import Heartbeat
@@ -37,6 +39,7 @@ from worker.generation.local import Outcome, execute_locally
 from worker.generation.moderation import JobInputs, reject_inputs, verdict_of
 from worker.generation.progress import MicrobatchReporter
 from worker.generation.provider import execute_remotely
+from worker.generation.results import Result, Results
 from worker.generation.uploads import Uploads
 
 log = logging.getLogger(__name__)
@@ -159,28 +162,20 @@ def record_inputs(outcomes: Mapping[str, Outcome], inputs: JobInputs) -> Mapping
 
 def store_and_complete(context: Context, microbatch: Microbatch, outcomes: Mapping[str, Outcome | None]) -> None:
     """Store the images of each job and record how its attempt ended, unless the job is cancelled or no longer ours."""
-    uploads = Uploads(context, microbatch.heartbeat)
+    results = Results(context, microbatch.lease, microbatch.heartbeat, partial(failure_statement, context, microbatch))
+    uploads = Uploads(context, microbatch.heartbeat, results.record)
     for job in microbatch.jobs:
         if microbatch.heartbeat.is_active(job.id):
             microbatch.heartbeat.report_progress()
             with logs.add_ids(**job.log_ids):
-                transition = outcome_statement(context, microbatch, uploads, job, outcomes[job.id])
-                _end_attempt(context, microbatch, job, transition)
+                results.add(job, result_of(context, microbatch, uploads, job, outcomes[job.id]))
+    results.record()
 
 
-def _end_attempt(context: Context, microbatch: Microbatch, job: JobRow, transition: Statement[JobRow]) -> None:
-    try:
-        execute_transition(context, microbatch, job.id, transition)
-    except Exception as error:  # the database rejects what we would write; the job fails with that
-        log.exception("the result of job %s could not be recorded", job.id)
-        failure = StorageFailed(f"The result could not be recorded: {type(error).__name__}")
-        execute_transition(context, microbatch, job.id, failure_statement(context, microbatch, job, failure))
-
-
-def outcome_statement(
+def result_of(
     context: Context, microbatch: Microbatch, uploads: Uploads, job: JobRow, outcome: Outcome | None
-) -> Statement[JobRow]:
-    """The statement that ends an attempt: requeue, postpone, fail, or complete once the images are stored."""
+) -> Result:
+    """How an attempt ends: its images once they are stored, or a transition that ends it without them."""
     if outcome is None:
         return jobs.requeue(job.id, microbatch.lease, "worker_draining")
     if outcome.pause is not None:
@@ -202,7 +197,7 @@ def outcome_statement(
         log.exception("job %s could not be stored", job.id)
         return failure_statement(context, microbatch, job, StorageFailed(f"{type(error).__name__}: {error}"))
     metrics.IMAGES.labels(job.model).inc(len(images))
-    return jobs.complete(job.id, microbatch.lease, images, outcome.warnings, context.moderator.pass_verdict)
+    return Completion(job.id, images, outcome.warnings)
 
 
 def failure_statement(
@@ -219,24 +214,3 @@ def failure_statement(
         delay = context.settings.retry_delay
         return jobs.requeue(job.id, microbatch.lease, error.code, error=error, delay=delay)
     return jobs.fail(job.id, microbatch.lease, error, verdict_of(error, context.catalog.model(job.model)))
-
-
-def execute_transition(context: Context, microbatch: Microbatch, job_id: str, transition: Statement[JobRow]) -> None:
-    """Execute a transition; again while the database is unavailable and the lease may still be ours.
-
-    A commit whose reply was lost is harmless: the repetition changes no row, because the first one did.
-    """
-    while microbatch.heartbeat.is_active(job_id):
-        try:
-            rows = record_ends(context.database.execute(transition))
-        except UNAVAILABLE as error:
-            log.warning("job %s not recorded yet: %s", job_id, first_line(error))
-            microbatch.heartbeat.wait(0.5)
-            continue
-        microbatch.heartbeat.release(job_id)
-        if rows:
-            log.info("job %s is %s", job_id, rows[0].status)
-            context.progress.publish_changes([job_id])
-        else:
-            log.warning("job %s belongs to another worker by now; nothing recorded", job_id)
-        return

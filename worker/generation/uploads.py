@@ -43,9 +43,11 @@ Result = TypeVar("Result")
 class Uploads:
     """Stores the images of one micro-batch."""
 
-    def __init__(self, context: Context, heartbeat: Heartbeat) -> None:
+    def __init__(self, context: Context, heartbeat: Heartbeat, before_wait: Callable[[], None]) -> None:
+        """before_wait: records the results of the jobs before, so that they do not wait for a storage that is away."""
         self._context = context
         self._heartbeat = heartbeat
+        self._before_wait = before_wait
         self._retries_end: float | None = None
         """When to give up, in seconds of the monotonic clock; from the first failure on."""
 
@@ -112,6 +114,7 @@ class Uploads:
                 if seconds <= 0 or not self._heartbeat.is_active(job.id) or self._context.drain.is_over:
                     raise
                 log.warning("job %s not stored yet: %s", job.id, error.message)
+                self._before_wait()
                 self._heartbeat.report_progress()
                 self._heartbeat.wait(min(RETRY_SECONDS, seconds))
 
