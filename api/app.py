@@ -28,6 +28,7 @@ from api.a1111 import images as webui_images
 from api.a1111 import lists as webui_lists
 from api.a1111 import options as webui_options
 from api.a1111 import progress as webui_progress
+from api.admin import bulk as admin_bulk
 from api.admin import reports as admin_reports
 from api.admin import routes as admin
 from api.authentication import authenticate
@@ -158,6 +159,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         audit_logs,
         admin,
         admin_reports,
+        admin_bulk,
         usage,
         mcp,
     ):

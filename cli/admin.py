@@ -1,6 +1,6 @@
 """`safelight admin queues | workers | pause | drain | resume`: what an operator sees and does, in the database.
 
-The reports of failures and storage are in `cli/admin_reports.py`.
+The reports of failures and storage are in `cli/admin_reports.py`, the commands for many jobs in `cli/admin_jobs.py`.
 """
 
 from dataclasses import asdict
@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cli.admin_jobs import cancel, retry
 from cli.admin_output import Json, print_rows
 from cli.admin_reports import crashed, deliveries, failures, slow, storage
 from cli.database import open_database
@@ -30,8 +31,8 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for report in (failures, slow, crashed, deliveries, storage):
-    app.command()(report)
+for command in (failures, slow, crashed, deliveries, storage, cancel, retry):
+    app.command()(command)
 
 Kind = Annotated[PauseKind, typer.Argument(help="queue or worker.")]
 Name = Annotated[str, typer.Argument(help="Name of the queue; or of the worker (HOST:PID), or the host of workers.")]

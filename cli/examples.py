@@ -67,6 +67,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "admin slow": ("safelight admin slow --by wait",),
     "admin crashed": ("safelight admin crashed",),
     "admin deliveries": ("safelight admin deliveries --by-destination",),
+    "admin cancel": ("safelight admin cancel --queue local --project proj_default --dry-run",),
+    "admin retry": (
+        "safelight admin retry --error-code storage_failed --created-after 2026-11-28",
+        "safelight admin retry --status failed --status expired --model unclip-mini --yes",
+    ),
     "admin storage": ("safelight admin storage --json",),
     "usage": ("safelight usage --days 7", "safelight usage --by model,size --bucket 1h --csv"),
     "api": ("safelight api",),

@@ -31,6 +31,8 @@ class AuditType(StrEnum):
     BATCH_DELETED = "batch.deleted"
     USER_ERASED = "user.erased"
     ADMIN_CALL = "admin.called"
+    JOBS_CANCELLED = "jobs.cancelled"
+    JOBS_RETRIED = "jobs.retried"
     PAUSE_BEGUN = "pause.begun"
     PAUSE_ENDED = "pause.ended"
     KEY_REFUSED = "api_key.refused"

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from core import (
     audit,
+    bulk_actions,
     estimates,
     files,
     idempotency,
@@ -23,6 +24,7 @@ from core import (
 )
 from core.db import Database, Statement
 from core.outbox import dead, deliveries
+from core.requests.bulk import BulkToken, JobFilter
 from core.tables import DEFAULT_PROJECT
 from core.webhooks import endpoints
 from tests.core.plans import indexes, plan, scans
@@ -258,6 +260,27 @@ def test_a_report_for_operators_reads_an_index_and_no_more_than_its_maximum(larg
     assert scan["Node Type"] != "Seq Scan"
     assert scan["Actual Rows"] == NEWEST
     assert scan.get("Rows Removed by Filter", 0) == 0
+
+
+RETRY = BulkToken(action="retry", filter=JobFilter(error_code="poison_job"), until=datetime.now(UTC) + AGE)
+CANCEL = BulkToken(action="cancel", filter=JobFilter(model="rare"), until=datetime.now(UTC) + AGE)
+BULK: dict[str, Statement[Any]] = {
+    "count of failed jobs": bulk_actions.count("retry", RETRY.filter, counted_jobs=NEWEST),
+    "failed jobs": bulk_actions.list_ended(RETRY),
+    "count of open jobs": bulk_actions.count("cancel", CANCEL.filter, counted_jobs=NEWEST),
+    "cancel": bulk_actions.cancel(CANCEL),
+}
+
+
+@pytest.mark.parametrize("name", BULK)
+def test_a_step_of_a_bulk_action_reads_an_index(large: Database, name: str) -> None:
+    found = plan(large, BULK[name])
+
+    print(f"{name}: {found['Execution Time']:.2f} ms by {sorted(indexes(found))}")
+    for scan in scans(found, "jobs"):
+        assert scan["Node Type"] != "Seq Scan"
+        if name.startswith("count"):
+            assert scan["Actual Rows"] * scan["Actual Loops"] <= NEWEST
 
 
 def test_a_list_of_several_statuses_is_the_page_of_them_all(large: Database) -> None:

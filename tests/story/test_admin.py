@@ -114,3 +114,48 @@ def test_the_commands_print_the_reports(guarded: Stack) -> None:
         assert (result.exit_code, header in result.stdout) == (0, True), result.output
         result = CliRunner().invoke(command_line, ["admin", *arguments, "--json"], env=guarded.environment)
         assert all(isinstance(json.loads(line), dict) for line in result.stdout.splitlines())
+
+
+def test_an_operator_retries_and_cancels_by_filter(guarded: Stack) -> None:
+    def step(action: str, **request: Any) -> dict[str, Any]:
+        answer = operator.post(f"/v1/admin/jobs/{action}", json=request)
+        assert answer.status_code == 200, answer.text
+        return body(answer)
+
+    with client_of(guarded, Scope.ADMIN) as operator, client_of(guarded, Scope.SUBMIT) as guest:
+        request = {"prompt": "a cat [refuse]", "size": "64x64", "metadata": {"run": "bulk"}}
+        job = body(guest.post("/v1/jobs", json=request))
+        selection = {"metadata": {"run": "bulk"}, "model": "fake"}
+        until(lambda: step("retry", filter=selection)["jobs"])
+        count = step("retry", filter=selection)
+        changed = step("retry", token=count["token"])
+        assert (count["jobs"], count["is_exact"]) == (1, True)
+        assert (changed["jobs"], changed["skipped_jobs"], changed["token"]) == (1, {}, None)
+        until(lambda: step("retry", filter=selection)["jobs"] == 1)  # the repetition has failed, too
+
+        waiting = {"prompt": "a cat", "model": "elsewhere", "size": "64x64", "metadata": {"run": "bulk"}}
+        ids = [body(guest.post("/v1/jobs", json=waiting))["id"] for _ in range(2)]
+        result = CliRunner().invoke(
+            command_line, ["admin", "cancel", "--queue", "nobody", "--metadata", "run=bulk"],
+            env=guarded.environment, input="y\n",
+        )  # fmt: skip
+        assert (result.exit_code, "2 jobs match" in result.stdout) == (0, True), result.output
+        result = CliRunner().invoke(
+            command_line, ["admin", "retry", "--status", "cancelled", "--metadata", "run=bulk", "--yes"],
+            env=guarded.environment,
+        )  # fmt: skip
+        assert (result.exit_code, "2 jobs submitted again" in result.stdout) == (0, True), result.output
+        assert step("cancel", token=step("cancel", filter={"queue": "nobody"})["token"])["jobs"] == 2
+
+        log = body(operator.get("/v1/organization/audit_logs", params={"limit": 100}))["data"]
+        (retried,) = [event for event in log if event["type"] == "jobs.retried" and event["actor"]["type"] == "api_key"]
+        assert retried["jobs.retried"]["data"] == {"jobs": 1, "filter": selection}
+        assert len(ids) == 2
+        assert job["id"].startswith("job_")
+        refusals: list[tuple[dict[str, Any], str]] = [
+            ({}, "body"), ({"filter": {"status": ["failed"]}}, "filter.status"), ({"token": "x"}, "token"),
+        ]  # fmt: skip
+        for wrong_request, param in refusals:
+            refused = operator.post("/v1/admin/jobs/cancel", json=wrong_request)
+            assert (refused.status_code, body(refused)["error"]["param"]) == (400, param)
+        assert guest.post("/v1/admin/jobs/cancel", json={"filter": {}}).status_code == 403

@@ -6,6 +6,51 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
+class AdminBulkCount(BaseModel):
+    """
+    How many jobs a filter matches.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["admin.bulk_count"] = "admin.bulk_count"
+    action: Literal["cancel", "retry"] | str
+    jobs: int
+    is_exact: bool
+    """
+    False: there may be more; the newest of each status were counted.
+    """
+    token: str
+    """
+    Send it to change these jobs, and no later ones.
+    """
+
+
+class AdminBulkStep(BaseModel):
+    """
+    What a call has changed.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["admin.bulk_step"] = "admin.bulk_step"
+    action: Literal["cancel", "retry"] | str
+    jobs: int
+    """
+    Jobs that were cancelled, or submitted again.
+    """
+    skipped_jobs: Mapping[str, int]
+    """
+    Jobs that could not be retried, by reason.
+    """
+    token: str | None
+    """
+    Send it for the next jobs. Null: all are done.
+    """
+
+
 class AdminCrashedJob(BaseModel):
     """
     A job whose worker died, or that was in the same micro-batch.
@@ -1838,6 +1883,8 @@ class AuditLog(BaseModel):
             "batch.deleted",
             "user.erased",
             "admin.called",
+            "jobs.cancelled",
+            "jobs.retried",
             "pause.begun",
             "pause.ended",
             "api_key.refused",

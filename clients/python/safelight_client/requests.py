@@ -217,6 +217,31 @@ class Img2ImgRequest(TypedDict):
     """
 
 
+class JobFilter(TypedDict):
+    """
+    Which jobs of all projects are meant: those that match every field that is set.
+    """
+
+    status: NotRequired[Sequence[Literal["queued", "in_progress", "failed", "expired", "cancelled"]] | None]
+    """
+    To cancel: `queued`, `in_progress`, by default both. To retry: `failed` (the default), `expired`, `cancelled`.
+    """
+    error_code: NotRequired[str | None]
+    model: NotRequired[str | None]
+    """
+    Id of a model, no alias.
+    """
+    queue: NotRequired[str | None]
+    project_id: NotRequired[str | None]
+    batch_id: NotRequired[str | None]
+    """
+    To retry, lines of batches are left out unless this names their batch.
+    """
+    created_after: NotRequired[int | None]
+    created_before: NotRequired[int | None]
+    metadata: NotRequired[Mapping[str, str]]
+
+
 class JobWebhook(TypedDict):
     """
     A webhook for the events of one job.
@@ -601,6 +626,21 @@ class BatchImagesRequest(TypedDict):
     Not used.
     """
     imageList: Sequence[FileData]
+
+
+class BulkRequest(TypedDict):
+    """
+    A filter, to count the jobs; or the token of an answer, to change them.
+    """
+
+    filter: NotRequired[JobFilter | None]
+    """
+    Count the jobs that match. Nothing is changed.
+    """
+    token: NotRequired[str | None]
+    """
+    Change the next of the jobs that were counted; from the answer before.
+    """
 
 
 class Control(TypedDict):

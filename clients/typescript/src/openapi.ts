@@ -12,6 +12,37 @@ export interface components {
             type: ("api_key" | "command" | "none") | string;
             api_key?: components["schemas"]["ApiKeyActor"] | null;
         };
+        /** @description How many jobs a filter matches. */
+        AdminBulkCount: {
+            /**
+             * @default admin.bulk_count
+             * @constant
+             */
+            object: "admin.bulk_count";
+            action: ("cancel" | "retry") | string;
+            jobs: number;
+            /** @description False: there may be more; the newest of each status were counted. */
+            is_exact: boolean;
+            /** @description Send it to change these jobs, and no later ones. */
+            token: string;
+        };
+        /** @description What a call has changed. */
+        AdminBulkStep: {
+            /**
+             * @default admin.bulk_step
+             * @constant
+             */
+            object: "admin.bulk_step";
+            action: ("cancel" | "retry") | string;
+            /** @description Jobs that were cancelled, or submitted again. */
+            jobs: number;
+            /** @description Jobs that could not be retried, by reason. */
+            skipped_jobs: {
+                [key: string]: number;
+            };
+            /** @description Send it for the next jobs. Null: all are done. */
+            token: string | null;
+        };
         /** @description A job whose worker died, or that was in the same micro-batch. */
         AdminCrashedJob: {
             /**
@@ -291,7 +322,7 @@ export interface components {
             object: "organization.audit_log";
             id: string;
             /** @description What happened. */
-            type: ("api_key.created" | "api_key.deleted" | "webhook_endpoint.created" | "webhook_endpoint.deleted" | "webhook_endpoint.secret_rotated" | "file.deleted" | "job.deleted" | "batch.deleted" | "user.erased" | "admin.called" | "pause.begun" | "pause.ended" | "api_key.refused") | string;
+            type: ("api_key.created" | "api_key.deleted" | "webhook_endpoint.created" | "webhook_endpoint.deleted" | "webhook_endpoint.secret_rotated" | "file.deleted" | "job.deleted" | "batch.deleted" | "user.erased" | "admin.called" | "jobs.cancelled" | "jobs.retried" | "pause.begun" | "pause.ended" | "api_key.refused") | string;
             effective_at: number;
             actor: components["schemas"]["Actor"];
             project?: components["schemas"]["ProjectOfEvent"] | null;
@@ -1859,6 +1890,13 @@ export interface components {
             /** @description Event types. Default: those of a finished batch. */
             events?: ("batch.failed" | "batch.completed" | "batch.expired" | "batch.cancelled")[];
         };
+        /** @description A filter, to count the jobs; or the token of an answer, to change them. */
+        BulkRequest: {
+            /** @description Count the jobs that match. Nothing is changed. */
+            filter?: components["schemas"]["JobFilter"] | null;
+            /** @description Change the next of the jobs that were counted; from the answer before. */
+            token?: string | null;
+        };
         /** @description The fields of an endpoint to update. */
         EndpointChanges: {
             name?: string | null;
@@ -1941,6 +1979,23 @@ export interface components {
             include_init_images?: boolean | (0 | 1) | null;
         } & {
             [key: string]: unknown;
+        };
+        /** @description Which jobs of all projects are meant: those that match every field that is set. */
+        JobFilter: {
+            /** @description To cancel: `queued`, `in_progress`, by default both. To retry: `failed` (the default), `expired`, `cancelled`. */
+            status?: ("queued" | "in_progress" | "failed" | "expired" | "cancelled")[] | null;
+            error_code?: string | null;
+            /** @description Id of a model, no alias. */
+            model?: string | null;
+            queue?: string | null;
+            project_id?: string | null;
+            /** @description To retry, lines of batches are left out unless this names their batch. */
+            batch_id?: string | null;
+            created_after?: number | null;
+            created_before?: number | null;
+            metadata?: {
+                [key: string]: string;
+            };
         };
         /** @description A request for images. A generation needs a `prompt`, a variation an `image`, and an edit both. */
         JobRequest: {

@@ -1,0 +1,129 @@
+"""Cancel and retry by filter: what is counted is changed, once, in bounded steps, and nothing else."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+
+from core import bulk_actions, jobs, tables
+from core.catalog import Catalog, load_catalog
+from core.db import Database
+from core.errors import InvalidParameter
+from core.generation_errors import GenerationError, GeneratorFailed, OutOfMemory
+from core.requests.bulk import BulkAction, BulkToken, JobFilter, decode_token
+from core.settings import Settings
+from core.status import JobStatus
+from tests.factories import a_job, a_project, claim, in_state, job_row
+from tests.stack import CATALOG
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    path = tmp_path / "catalog.toml"
+    path.write_text(CATALOG)
+    return load_catalog(path)
+
+
+def a_failed_job(database: Database, error: GenerationError, **fields: object) -> str:
+    job, lease = a_job(microbatch_size=1, **fields), uuid4()
+    database.execute(jobs.submit(job))
+    database.execute(claim(lease))
+    database.execute(jobs.fail(job.id, lease, error))
+    return job.id
+
+
+def token_of(database: Database, action: BulkAction, **fields: object) -> tuple[int, BulkToken]:
+    selection = JobFilter.model_validate(fields)
+    (row,) = database.execute(bulk_actions.count(action, selection))
+    token = BulkToken(action=action, filter=selection, until=row.now)
+    return row.jobs, decode_token(token.encode(), token.action)
+
+
+def retry_step(database: Database, token: BulkToken, catalog: Catalog) -> tuple[list[str], BulkToken | None]:
+    job_ids, following = bulk_actions.next_token(token, database.execute(bulk_actions.list_ended(token)))
+    rows = database.execute(bulk_actions.list_jobs(job_ids))
+    inputs = database.execute(bulk_actions.list_inputs(rows))
+    new_jobs, _ = bulk_actions.plan_retries(rows, inputs, catalog, Settings())
+    new_rows = [row for statement in bulk_actions.submits(new_jobs) for row in database.execute(statement)]
+    return sorted(row.retried_from or "" for row in new_rows), following
+
+
+def test_a_cancel_takes_what_was_counted_and_nothing_that_came_later(database: Database) -> None:
+    other = a_project(database, "other")
+    running, _ = in_state(database, JobStatus.IN_PROGRESS)
+    meant = a_job(metadata={"run": "7"}, project_id=other)
+    database.execute(jobs.submit(meant, a_job(), a_job(queue="elsewhere", metadata={"run": "7"})))
+
+    assert token_of(database, "cancel")[0] == 4
+    assert token_of(database, "cancel", status=["in_progress"])[0] == 1
+    number, token = token_of(database, "cancel", metadata={"run": "7"}, queue="local", project_id=other)
+    late = a_job(metadata={"run": "7"}, project_id=other)
+    database.execute(jobs.submit(late))
+    rows = database.execute(bulk_actions.cancel(token))
+
+    assert (number, [(row.id, row.status) for row in rows]) == (1, [(meant.id, "cancelled")])
+    assert database.execute(bulk_actions.cancel(token)) == []
+    assert job_row(database, late.id).status == "queued"
+    _, token = token_of(database, "cancel", status=["in_progress"])
+    (stopped,) = database.execute(bulk_actions.cancel(token))
+    assert (stopped.id, stopped.status) == (running, "in_progress")
+    assert stopped.cancel_requested_at is not None
+
+
+def test_a_retry_submits_each_failed_job_once_in_its_own_project(database: Database, catalog: Catalog) -> None:
+    other = a_project(database, "other")
+    one = a_failed_job(database, OutOfMemory())
+    two = a_failed_job(database, OutOfMemory(), project_id=other)
+    a_failed_job(database, GeneratorFailed())
+    a_failed_job(database, OutOfMemory(), model="gone")
+    in_state(database, JobStatus.CANCELLED)
+
+    number, token = token_of(database, "retry", error_code="out_of_memory")
+    assert number == 3
+    assert retry_step(database, token, catalog) == (sorted([one, two]), None)
+    assert retry_step(database, token, catalog) == ([], None)
+    table = tables.jobs.c
+    (repetition,) = database.execute(sa.select(table.project_id, table.seed).where(table.retried_from == two))
+    assert tuple(repetition) == (other, 7)
+    assert token_of(database, "retry", error_code="out_of_memory")[0] == 1
+
+
+def test_a_retry_goes_from_status_to_status(database: Database, catalog: Catalog) -> None:
+    first, _ = in_state(database, JobStatus.FAILED)
+    second, _ = in_state(database, JobStatus.CANCELLED)
+
+    number, token = token_of(database, "retry", status=["cancelled", "expired", "failed"])
+    retries: list[str] = []
+    steps = 0
+    following: BulkToken | None = token
+    while following is not None:
+        job_ids, following = retry_step(database, decode_token(following.encode(), "retry"), catalog)
+        retries, steps = retries + job_ids, steps + 1
+
+    assert (number, sorted(retries), steps) == (2, sorted([first, second]), 3)
+
+
+def test_lines_of_batches_are_retried_only_if_their_batch_is_named(database: Database, catalog: Catalog) -> None:
+    job_id = a_failed_job(database, OutOfMemory())
+    line = {"batch_id": "batch_1", "batch_index": 0, "custom_id": "1", "response_format": "url"}
+    database.execute(sa.update(tables.jobs).where(tables.jobs.c.id == job_id).values(line))
+
+    assert token_of(database, "retry")[0] == 0
+    number, token = token_of(database, "retry", batch_id="batch_1")
+    assert (number, retry_step(database, token, catalog)[0]) == (1, [job_id])
+
+
+@pytest.mark.parametrize("text", ["", "x", "e30=", "\ud800".encode("utf-8", "replace").decode()])
+def test_a_token_that_no_answer_had_is_refused(text: str) -> None:
+    with pytest.raises(InvalidParameter, match="token must be"):
+        decode_token(text, "cancel")
+
+
+def test_a_token_is_for_one_action(database: Database) -> None:
+    _, token = token_of(database, "retry")
+
+    with pytest.raises(InvalidParameter, match="belongs to the action retry"):
+        decode_token(token.encode(), "cancel")
+    with pytest.raises(InvalidParameter, match="to cancel jobs it must be one of queued, in_progress"):
+        bulk_actions.count("cancel", JobFilter(status=["failed"]))
