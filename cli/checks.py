@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from cli.environment import (
     explain_missing_files,
+    explain_missing_packages,
     reachable_host,
     read_available_catalog,
     read_catalog,
@@ -76,6 +77,9 @@ def check_packages(subject: Subject) -> str:
             raise CheckFailed(reason, install_command("worker"))
         version, device = probe.stdout.split()[-2:]
         packages.append(f"torch {version} on {device}")
+    for model in catalog.models:
+        if model.queue in subject.queues and (remedy := explain_missing_packages(model)):
+            raise CheckFailed(f"{model.id} cannot be loaded", remedy)
     if "openai_images" in generators and subject.settings.openai_api_key is not None:
         if find_spec("openai") is None:
             raise CheckFailed("the package openai is not installed", install_command("openai"))

@@ -73,6 +73,18 @@ def explain_missing_files(model: Model, settings: Settings) -> str | None:
     )
 
 
+def explain_missing_packages(model: Model) -> str | None:
+    """Which module a model's quantised weights need and is not installed; None if all are there."""
+    for module in sorted(model.packages):
+        try:
+            is_there = find_spec(module) is not None
+        except ModuleNotFoundError:  # its parent is missing
+            is_there = False
+        if not is_there:
+            return f"The weights of {model.id} need the module {module}: pip install {module.replace('.', '-')}."
+    return None
+
+
 def list_available_queues(catalog: Catalog, settings: Settings) -> tuple[str, ...]:
     """The queues with at least one model that can run on this machine."""
     is_available = {

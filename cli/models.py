@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.environment import explain_missing_files, has_torch, read_catalog, read_settings
+from cli.environment import explain_missing_files, explain_missing_packages, has_torch, read_catalog, read_settings
 from cli.errors import CommandError
 from cli.lora_entry import is_lora_file, lora_entry_of, write_lora
 from cli.model_entry import entry_of
@@ -156,7 +156,7 @@ def _obstacle(model: "Model", catalog: "Catalog", settings: "Settings") -> str |
         return f"needs torch, diffusers and transformers: {install_command('worker')}"
     if (setting := model.spec.setting) is not None and getattr(settings, setting) is None:
         return f"needs SAFELIGHT_{setting.upper()}"
-    return explain_missing_files(model, settings)
+    return explain_missing_packages(model) or explain_missing_files(model, settings)
 
 
 def _try_model(model: "Model", catalog: "Catalog", settings: "Settings", output: Path | None) -> str | None:

@@ -1,11 +1,95 @@
 """How a model is loaded: the part of its catalogue entry that the worker's loader reads."""
 
 from pathlib import PurePosixPath
-from typing import Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from annotated_types import Ge, Gt, Le
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from core.loras import LoraWeight, check_file
 from core.weights import PICKLES
+
+Quantization = Literal[
+    "bitsandbytes_4bit", "bitsandbytes_8bit", "quanto_float8", "quanto_int8", "torchao_float8", "torchao_int8"
+]
+QUANTIZATION_PACKAGES: Final = {"bitsandbytes": "bitsandbytes", "quanto": "optimum.quanto", "torchao": "torchao"}
+"""The module that each kind of quantization needs, by the first part of its name."""
+Component = Annotated[str, StringConstraints(pattern=r"^(transformer|unet|text_encoder)(_[2-4])?$")]
+Offload = Literal["none", "model", "sequential", "group"]
+Attention = Literal[
+    "default", "native", "flash", "flex", "sage", "xformers", "_native_cudnn", "_native_efficient", "_native_math"
+]
+Compile = Literal["none", "regional"]
+LoraFile = Annotated[str, AfterValidator(check_file)]
+
+
+def _check_no_pickle(field: str, source: str) -> None:
+    if (suffix := PurePosixPath(source).suffix) in PICKLES:
+        raise ValueError(
+            f"{field}: {source} may be a pickle ({suffix}), which can run code when it is loaded; "
+            "only .safetensors files are read"
+        )
+
+
+class Vae(BaseModel):
+    """How a model's autoencoder is loaded and run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str = ""
+    tiling: bool = False
+    slicing: bool = False
+
+    @model_validator(mode="after")
+    def _source_is_no_pickle(self) -> Self:
+        _check_no_pickle("vae.source", self.source)
+        return self
+
+
+class Cache(BaseModel):
+    """A cache of the denoiser: it skips blocks whose output hardly changes from step to step."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["first_block", "sea", "taylorseer"]
+    threshold: Annotated[float, Gt(0), Le(2)] | None = None
+    interval: Annotated[int, Ge(2), Le(20)] | None = None
+
+    @model_validator(mode="after")
+    def _has_its_own_fields(self) -> Self:
+        if self.kind == "taylorseer" and self.threshold is not None:
+            raise ValueError("cache: taylorseer has an interval, no threshold")
+        if self.kind != "taylorseer" and self.interval is not None:
+            raise ValueError(f"cache: {self.kind} has a threshold, no interval")
+        return self
+
+    @property
+    def looks_at_batch(self) -> bool:
+        """Whether it decides by all images of a call together, so that a neighbour would change an image."""
+        return self.kind != "taylorseer"
+
+    def __str__(self) -> str:
+        """For receipts: kind and value."""
+        value = self.interval if self.kind == "taylorseer" else self.threshold
+        return self.kind if value is None else f"{self.kind} {value:g}"
+
+
+class FusedLora(BaseModel):
+    """A LoRA that is part of the model for every request, such as one that makes it draw in four steps."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: LoraFile
+    weight: LoraWeight = 1.0
+
+
+class TextualInversion(BaseModel):
+    """A word that the model learnt: a file with its embedding, and the word in prompts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    token: Annotated[str, StringConstraints(pattern=r"^\S{1,64}$")]
+    file: LoraFile
 
 
 class Loading(BaseModel):
@@ -15,8 +99,9 @@ class Loading(BaseModel):
 
     source: str = Field(
         "",
-        description="Directory (relative to models_dir) or hub id of a diffusers pipeline, or a checkpoint: one "
-        "`.safetensors` file with the whole model or its denoiser.",
+        description="Directory (relative to models_dir) or hub id of a diffusers pipeline, or a checkpoint: one file "
+        "with the whole model or its denoiser, `.safetensors` or `.gguf` (of a quantised denoiser; needs the package "
+        "gguf).",
     )
     config: str = Field(
         "",
@@ -25,24 +110,87 @@ class Loading(BaseModel):
         "the cache.",
     )
     revision: str | None = Field(None, description="Commit of the hub repository; part of the micro-batch key.")
+    quantization: dict[Component, Quantization] = Field(
+        default_factory=dict,
+        description="Components with smaller weights: `{ transformer = 'torchao_int8' }`. Components are "
+        "`transformer`, `unet`, `text_encoder` and `text_encoder_2` to `_4`; kinds are `bitsandbytes_4bit`, "
+        "`bitsandbytes_8bit` (NVIDIA only), `quanto_float8`, `quanto_int8`, `torchao_float8`, `torchao_int8`. Each "
+        "kind needs its package: bitsandbytes, optimum-quanto or torchao.",
+    )
+    offload: Offload = Field(
+        "none",
+        description="What stays in RAM until it is needed: `model` (whole components), `group` (blocks), `sequential` "
+        "(single layers; the slowest, with the least memory). It changes no pixel, and nothing on a CPU.",
+    )
+    vae: Vae | None = Field(
+        None,
+        description="The autoencoder: `{ source = 'sdxl-vae-fp16-fix', tiling = true, slicing = true }`. `source` "
+        "replaces it, by a directory or a `.safetensors` file relative to models_dir. `tiling` decodes large images in "
+        "tiles, `slicing` the images of a batch in turn; both save memory.",
+    )
+    attention: Attention = Field(
+        "default",
+        description="Implementation of attention in a transformer: `default`, `native`, `flash`, `flex`, `sage`, "
+        "`xformers`, `_native_cudnn`, `_native_efficient` or `_native_math`. Some need a package.",
+    )
+    compile: Compile = Field(
+        "none",
+        description="What torch compiles of the denoiser: `none`, or `regional`, which is its repeated blocks. The "
+        "worker then draws an image of each of `sizes` when it loads the model.",
+    )
+    cache: Cache | None = Field(
+        None,
+        description="Skips work of a transformer where steps are alike, and changes the image: `{ kind = "
+        "'first_block', threshold = 0.05 }`, `{ kind = 'sea', threshold = 0.25 }` or "
+        "`{ kind = 'taylorseer', interval = 5 }`. With `first_block` and `sea`, each image has a pass of its own.",
+    )
+    layerwise_casting: bool = Field(
+        False, description="Whether the denoiser's weights are stored in 8 bits (float8) and widened layer by layer."
+    )
+    fused_loras: tuple[FusedLora, ...] = Field(
+        (),
+        description="LoRAs that are part of the model for every request, such as a turbo LoRA: `[{ file = "
+        "'lcm.safetensors', weight = 1.0 }]`, relative to models_dir.",
+    )
+    textual_inversions: tuple[TextualInversion, ...] = Field(
+        (),
+        description="Words with an embedding of their own: `[{ token = '<my-cat>', file = 'my-cat.safetensors' }]`, "
+        "relative to models_dir.",
+    )
 
     @property
     def is_checkpoint(self) -> bool:
         """Whether `source` is one file."""
-        return PurePosixPath(self.source).suffix == ".safetensors"
+        return PurePosixPath(self.source).suffix in (".safetensors", ".gguf")
+
+    @property
+    def packages(self) -> set[str]:
+        """The modules that the quantization needs, beside those of the worker."""
+        modules = {QUANTIZATION_PACKAGES[kind.partition("_")[0]] for kind in self.quantization.values()}
+        return modules | ({"gguf"} if self.source.endswith(".gguf") else set())
 
     @model_validator(mode="after")
     def _source_can_be_loaded(self) -> Self:
-        if (suffix := PurePosixPath(self.source).suffix) in PICKLES:
-            raise ValueError(
-                f"source: {self.source} may be a pickle ({suffix}), which can run code when it is loaded; "
-                "only .safetensors files are read"
-            )
+        _check_no_pickle("source", self.source)
         if self.is_checkpoint and not self.config:
             raise ValueError(
                 f"config is missing: {self.source} is one file, so config must name a directory or hub id of a "
                 "diffusers pipeline of its family"
             )
         if self.config and not self.is_checkpoint:
-            raise ValueError("config is only for a source that is one .safetensors file")
+            raise ValueError("config is only for a source that is one .safetensors or .gguf file")
+        return self
+
+    @model_validator(mode="after")
+    def _options_agree(self) -> Self:
+        if self.quantization and (self.layerwise_casting or self.is_checkpoint):
+            raise ValueError(
+                "quantization is neither for checkpoints nor together with layerwise_casting: save the model as a "
+                "directory first, or use layerwise_casting"
+            )
+        if self.quantization and self.offload == "sequential":
+            raise ValueError("offload: quantised weights cannot be offloaded layer by layer; use model or group")
+        tokens = [inversion.token for inversion in self.textual_inversions]
+        if len(set(tokens)) < len(tokens):
+            raise ValueError("textual_inversions: each token must occur once")
         return self

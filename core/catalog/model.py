@@ -125,6 +125,8 @@ class Model(Loading):
             raise ValueError(f"microbatch_size must be 1 for {self.generator}, because each job is a separate call")
         if self.is_remote and self.free_sizes is not None:
             raise ValueError(f"free_sizes are not available for {self.generator}")
+        if self.generator != "diffusers_local" and (names := _changed_names(self)):
+            raise ValueError(f"{names[0]} is not available for {self.generator}, only for diffusers_local")
         if self.loras and "loras" in unsupported_by(self.generator):
             raise ValueError(f"loras are not available for {self.generator}")
         if self.controls and "control" in unsupported_by(self.generator):
@@ -229,3 +231,11 @@ class Model(Loading):
     def size(self) -> str:
         """The size for a request without one."""
         return self.default_size or self.sizes[0]
+
+
+def _changed_names(model: Model) -> list[str]:
+    """The fields of loading that have not their default; source and revision are harmless."""
+    fields = {name: field for name, field in Loading.model_fields.items() if name not in ("source", "revision")}
+    return [
+        name for name, field in fields.items() if getattr(model, name) != field.get_default(call_default_factory=True)
+    ]

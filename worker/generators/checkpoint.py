@@ -1,4 +1,4 @@
-"""Loads a checkpoint: one safetensors file with a whole model, or with its denoiser only.
+"""Loads a checkpoint: one file with a whole model, or with its denoiser only.
 
 The configuration, the tokenizers, and the parts that the file does not have come from the folder of a diffusers
 pipeline of the same family. Without such a folder diffusers would ask the hub.
@@ -10,14 +10,16 @@ from typing import Any, Final
 
 import diffusers
 import torch
+from diffusers import GGUFQuantizationConfig
 from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 
 from core.catalog import Model
 from core.checkpoints import has_all_parts
 from core.generation_errors import ModelUnavailable
-from core.weights import read_shapes
+from core.weights import count_numbers, read_shapes
 
 _LIBRARIES: Final = {"diffusers", "transformers"}
+_GGUF: Final = b"GGUF"
 _DENOISERS: Final = ("transformer", "unet")
 _OTHER_PARTS: Final = ("text_encoder", "text_encoder_2", "vae")
 
@@ -25,7 +27,7 @@ _OTHER_PARTS: Final = ("text_encoder", "text_encoder_2", "vae")
 def load_checkpoint(model: Model, file: Path, folder: Path, dtype: torch.dtype) -> Any:
     """The pipeline of a checkpoint, on the CPU. folder: of the configuration. Raises ModelUnavailable, and others."""
     index = _read_index(model, folder)
-    load = _load_whole if has_all_parts(read_shapes(file)) else _load_denoiser
+    load = _load_denoiser if _is_gguf(file) or not has_all_parts(read_shapes(file)) else _load_whole
     try:
         pipe = load(model, index, file, folder, dtype)
     except NotImplementedError:  # torch's, for a tensor without memory
@@ -37,7 +39,26 @@ def load_checkpoint(model: Model, file: Path, folder: Path, dtype: torch.dtype) 
 
 def parts_of(file: Path) -> tuple[str, ...]:
     """The components that come from a checkpoint, so that those of the folder are not loaded. Raises ValueError."""
-    return (*_DENOISERS, *_OTHER_PARTS) if has_all_parts(read_shapes(file)) else _DENOISERS
+    return _DENOISERS if _is_gguf(file) or not has_all_parts(read_shapes(file)) else (*_DENOISERS, *_OTHER_PARTS)
+
+
+def check_readable(file: Path) -> None:
+    """Raises ValueError if a file is not of the format that its name says."""
+    if not _is_gguf(file):
+        read_shapes(file)
+        return
+    with file.open("rb") as content:
+        if content.read(len(_GGUF)) != _GGUF:
+            raise ValueError(f"{file} is no GGUF file")
+
+
+def numbers_of(file: Path, dtype: torch.dtype) -> int:
+    """The numbers of a file; of a quantised one, as many of the dtype as take its bytes."""
+    return file.stat().st_size // dtype.itemsize if _is_gguf(file) else count_numbers(file)
+
+
+def _is_gguf(file: Path) -> bool:
+    return file.suffix == ".gguf"
 
 
 def _read_index(model: Model, folder: Path) -> dict[str, Any]:
@@ -69,7 +90,10 @@ def _load_denoiser(model: Model, index: dict[str, Any], file: Path, folder: Path
     kind = getattr(diffusers, index[name][1])
     if kind.__name__ not in SINGLE_FILE_LOADABLE_CLASSES:
         raise ModelUnavailable(f"Model {model.id}: {kind.__name__} cannot be loaded from one file.")
-    denoiser = kind.from_single_file(str(file), config=str(folder), subfolder=name, local_files_only=True, dtype=dtype)
+    options = {"quantization_config": GGUFQuantizationConfig(compute_dtype=dtype)} if _is_gguf(file) else {}
+    denoiser = kind.from_single_file(
+        str(file), config=str(folder), subfolder=name, local_files_only=True, dtype=dtype, **options
+    )
     return getattr(diffusers, index["_class_name"]).from_pretrained(
         folder,
         **{name: denoiser},

@@ -6,7 +6,7 @@ is run. No device is used before `load()`, so a worker may fork after it has bui
 """
 
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from traceback import format_exception
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from core.catalog import Model
 from core.errors import first_line
 from core.generation import ImageRequest, ImagesRejected, Memory, Notice, ProgressReporter, Stopped
 from core.generation_errors import DeviceFailed, GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
+from core.parameters import ResolvedParameters
 from core.settings import Settings
 from worker.generators import controls, memory
 from worker.generators.denoiser import denoisers, report_steps
@@ -26,6 +27,7 @@ from worker.generators.device_errors import is_device_failure, is_out_of_memory
 from worker.generators.guidance import negative_prompt_notices
 from worker.generators.loras import Loras
 from worker.generators.operations import Operations
+from worker.generators.options import clear_caches
 from worker.generators.parameters import call_arguments, call_options, requested_steps
 from worker.generators.previews import callbacks
 from worker.generators.results import DecoderWatch, checked_images
@@ -77,6 +79,8 @@ class DiffusersGenerator:
         capacity, name = memory.capacity(device), memory.device_name(device)
         if self._pipe is not None:
             networks = self._controls.networks if self._controls is not None else ()
+            if self._model.offload != "none" and device.type != "cpu":
+                return Memory(memory.largest(self._pipe), capacity, name)
             return Memory(memory.weights(self._pipe, networks), capacity, name)
         files = find(self._model, self._settings.models_dir)
         dtype = _dtype(self._model, device)
@@ -93,7 +97,7 @@ class DiffusersGenerator:
         device = _device(self._settings.device)
         dtype = _dtype(self._model, device)
         files = find(self._model, self._settings.models_dir)
-        self._pipe = load_pipeline(self._model, files, device, dtype)
+        self._pipe, receipt = load_pipeline(self._model, files, self._settings.models_dir, device, dtype)
         self._pipe.set_progress_bar_config(disable=True)
         if not denoisers(self._pipe):
             name = type(self._pipe).__name__
@@ -116,9 +120,23 @@ class DiffusersGenerator:
             "diffusers": diffusers.__version__,
             "device": str(device),
             "dtype": str(dtype).removeprefix("torch."),
+            **receipt,
         }
         self._operations = operations
+        if self._model.compile != "none" and "generation" in self._model.operations:
+            self._warm_up()
         return operations
+
+    def _warm_up(self) -> None:
+        """Draw an image of each size: a compiled network is compiled by its first call."""
+        for size in self._model.sizes:
+            parameters = ResolvedParameters(
+                size=size,
+                steps=self._model.steps.min,
+                guidance_scale=self._model.guidance_scale.default,
+                seed=0,
+            )
+            self.generate([ImageRequest("a photo", parameters)], _Silence())
 
     def generate(self, requests: Sequence[ImageRequest], reporter: ProgressReporter) -> Sequence[Image.Image]:
         """Generate one image per request, in one call of the pipeline; see `core.generation.Generator`."""
@@ -136,6 +154,7 @@ class DiffusersGenerator:
         try:
             if self._loras is not None:
                 self._loras.use(requests[0].parameters.loras or ())
+            clear_caches(pipe)
             steps = requested_steps(pipe, arguments)
             with torch.inference_mode(), report_steps(pipe, reporter, steps), DecoderWatch(pipe) as watch:
                 return checked_images(pipe(**arguments), requests, watch)
@@ -156,10 +175,11 @@ class DiffusersGenerator:
         except GenerationError:
             return None
 
-    @staticmethod
-    def _sharing_key(pipe: Any, request: ImageRequest) -> Hashable | None:
+    def _sharing_key(self, pipe: Any, request: ImageRequest) -> Hashable | None:
         """That of the pipeline, with the LoRAs, which act on all images of a call."""
         key = sharing_key(pipe, request)
+        if self._model.cache is not None and self._model.cache.looks_at_batch:
+            return None
         loras = tuple((lora.name, lora.weight) for lora in request.parameters.loras or ())
         return None if key is None else (key, loras)
 
@@ -195,6 +215,16 @@ class DiffusersGenerator:
         if isinstance(error, ValueError | TypeError):
             return GenerationError(message)  # the request is wrong for this pipeline; another attempt would fail too
         return GeneratorFailed(message)
+
+
+class _Silence:
+    """A reporter for which nobody waits."""
+
+    def step(self, current: int, total: int) -> None:
+        """Nothing."""
+
+    def preview(self, draw: Callable[[], Sequence[Image.Image]]) -> None:
+        """Nothing."""
 
 
 def _quieten() -> None:

@@ -4,23 +4,15 @@ The layers of a LoRA are inside the networks, which all pipelines of a model sha
 network computes what it computed before the first was loaded, to the byte.
 """
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
-
 from core.catalog import Model
-from core.errors import first_line
 from core.generation_errors import GenerationError, ModelUnavailable
-from core.lora_files import is_reducing, unreadable_kind
 from core.loras import MAX_LORAS, Lora
-from core.weights import read_shapes
-from worker.generators.device_errors import is_device_failure, is_out_of_memory
-from worker.generators.source import file_sha256
+from worker.generators.digests import file_sha256
+from worker.generators.lora_file import load_lora, lora_layers
 
 
 class Loras:
@@ -69,48 +61,19 @@ class Loras:
         path, adapter = self._paths[name], self._adapters[name]
         if not path.is_file():  # else the libraries would look for it on the hub
             raise GenerationError(f"The LoRA {name!r} of model {self._model.id} is missing: there is no {path.name}.")
-        reason = "none of its weights belongs to a network of the model"
         try:
-            if (kind := unreadable_kind(read_shapes(path))) is not None:
-                raise ValueError(f"it is {kind}, which cannot be loaded completely")
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of peft: about several adapters, and about layers that do not exist
-                expected = self._count_layers(path)
-                self._pipe.load_lora_weights(path.parent, weight_name=path.name, adapter_name=adapter)
-            count = sum(adapter in layer.lora_A or adapter in layer.lora_embedding_A for layer in self._layers())
-            if count >= expected > 0:
-                self._digests[name] = file_sha256(path)
-                return
-            if count:
-                reason = f"{expected - count} of its {expected} layers are not in the networks of the model"
-        except Exception as error:  # a broken file can make the libraries raise anything
-            if is_out_of_memory(error) or is_device_failure(error):
-                raise
-            reason = first_line(error)
+            load_lora(self._pipe, path, adapter)
+        except ValueError as error:
+            raise GenerationError(f"The LoRA {name!r} does not fit model {self._model.id}: {error}") from None
         finally:
             self._enable(False)
-        with suppress(Exception):  # a part of it may be in the networks
-            self._pipe.delete_adapters(adapter)
-        raise GenerationError(f"The LoRA {name!r} does not fit model {self._model.id}: {reason}")
+        self._digests[name] = file_sha256(path)
 
     @property
     def digests(self) -> dict[str, str]:
         """The SHA-256 of the file of each LoRA that is applied now, by name."""
         return {name: self._digests[name] for name in self._active}
 
-    def _count_layers(self, path: Path) -> int:
-        """The layers that a file changes, with the names that diffusers gives them."""
-        unet = self._pipe.components.get("unet")
-        options = {} if unet is None else {"unet_config": unet.config}  # for the names of SDXL's blocks
-        state = self._pipe.lora_state_dict(path.parent, weight_name=path.name, **options)
-        weights = state[0] if isinstance(state, tuple) else state
-        return sum(is_reducing(name) for name in weights)
-
-    def _layers(self) -> Iterator[Any]:
-        for network in self._pipe.components.values():
-            if isinstance(network, torch.nn.Module):
-                yield from (layer for layer in network.modules() if isinstance(layer, BaseTunerLayer))
-
     def _enable(self, is_enabled: bool) -> None:
-        for layer in self._layers():
+        for layer in lora_layers(self._pipe):
             layer.enable_adapters(is_enabled)

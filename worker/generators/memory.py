@@ -38,6 +38,13 @@ def weights(pipe: Any, networks: Sequence[torch.nn.Module] = ()) -> int:
     return sum(tensors.values())
 
 
+def largest(pipe: Any) -> int:
+    """The bytes of the largest network: what a pipeline takes of a device at most while its networks wait in RAM."""
+    modules = [value for value in pipe.components.values() if isinstance(value, torch.nn.Module)]
+    tensors = ([*module.parameters(), *module.buffers()] for module in modules)
+    return max(sum(tensor.numel() * tensor.element_size() for tensor in of_module) for of_module in tensors)
+
+
 def free(device: torch.device) -> None:
     """Give memory that is not used any more back to the driver or the system."""
     gc.collect()

@@ -7,8 +7,8 @@ chooses device and dtype and generates the images.
 import importlib
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,16 +20,17 @@ from huggingface_hub import hf_hub_download, snapshot_download
 from core.catalog import Model
 from core.errors import first_line
 from core.generation_errors import DeviceFailed, ModelUnavailable, OutOfMemory
-from core.weights import PICKLES, count_numbers, read_shapes
-from worker.generators.checkpoint import load_checkpoint, parts_of
+from core.weights import PICKLES, count_numbers
+from worker.generators.checkpoint import check_readable, load_checkpoint, numbers_of, parts_of
 from worker.generators.device_errors import is_device_failure, is_out_of_memory
+from worker.generators.digests import folder_sha256
 from worker.generators.karlo import KarloLoader
+from worker.generators.options import apply_options, check_packages, place, quantization_of
 
 _log = logging.getLogger(__name__)
 
 # Pipelines that live here instead of in diffusers, by the `_class_name` of model_index.json.
 _OWN_PIPELINES: Final = {"UnclipPipeline": "worker.generators.unclip.pipeline"}
-_READ_AT_LOAD: Final = {".safetensors", ".json", ".txt", ".model"}  # the latter two hold vocabularies
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def find(model: Model, models_dir: Path) -> Files:
         if not checkpoint.is_file():
             raise ModelUnavailable(f"Model {model.id}: there is no file {checkpoint}.")
         try:
-            read_shapes(checkpoint)
+            check_readable(checkpoint)
         except ValueError as error:
             raise ModelUnavailable(f"Model {model.id}: {error}.") from None
         return Files(_config_folder(model, models_dir), checkpoint)
@@ -127,12 +128,19 @@ def _pipeline_class(model: Model, folder: Path) -> Any:
     return KarloLoader if name.startswith("UnCLIP") else diffusers.DiffusionPipeline
 
 
-def load_pipeline(model: Model, files: Files, device: torch.device, dtype: torch.dtype) -> Any:
-    """Load a pipeline to a device. Raises ModelUnavailable, OutOfMemory, DeviceFailed."""
+def load_pipeline(
+    model: Model, files: Files, models_dir: Path, device: torch.device, dtype: torch.dtype
+) -> tuple[Any, Mapping[str, str]]:
+    """Load a pipeline to a device. Returns it, and what receipts say about the options with which it was loaded.
+
+    Raises ModelUnavailable, OutOfMemory, DeviceFailed.
+    """
     folder = files.folder
+    check_packages(model)
     pipeline = _pipeline_class(model, folder)
     _refuse_pickles(model, folder)
     try:
+        quantization = quantization_of(model, folder, dtype)
         if files.checkpoint is not None:
             pipe = load_checkpoint(model, files.checkpoint, folder, dtype)
         else:
@@ -143,8 +151,10 @@ def load_pipeline(model: Model, files: Files, device: torch.device, dtype: torch
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
+                **({} if quantization is None else {"quantization_config": quantization}),
             )
-        pipe.to(device)
+        receipt = apply_options(model, pipe, folder, models_dir, dtype)
+        place(model, pipe, device)
     except ModelUnavailable:
         raise
     except Exception as error:  # a broken folder can make the libraries raise anything
@@ -155,7 +165,7 @@ def load_pipeline(model: Model, files: Files, device: torch.device, dtype: torch
         raise ModelUnavailable(
             f"Model {model.id}: {files.checkpoint or folder} could not be loaded: {type(error).__name__}: {error}"
         ) from error
-    return pipe
+    return pipe, receipt
 
 
 def _refuse_pickles(model: Model, folder: Path) -> None:
@@ -173,7 +183,7 @@ def estimated_bytes(files: Files, model: Model, dtype: torch.dtype) -> int:
     variant = model.options.get("variant")
     total, folders = 0, [path for path in files.folder.iterdir() if path.is_dir()]
     if files.checkpoint is not None:
-        total = count_numbers(files.checkpoint)
+        total = numbers_of(files.checkpoint, dtype)
         folders = [path for path in folders if path.name not in parts_of(files.checkpoint)]
     for component in folders:
         weights = list(component.glob("*.safetensors"))  # of several variants one is loaded
@@ -186,15 +196,4 @@ def estimated_bytes(files: Files, model: Model, dtype: torch.dtype) -> int:
 
 def digest(files: Files) -> str:
     """SHA-256 of the names and contents of all files that are loaded: the revision of a model without a commit."""
-    folder, total = files.folder, sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.suffix in _READ_AT_LOAD):
-        total.update(f"{path.relative_to(folder).as_posix()} {file_sha256(path)}\n".encode())
-    if files.checkpoint is not None:
-        total.update(f"{files.checkpoint.name} {file_sha256(files.checkpoint)}\n".encode())
-    return f"sha256:{total.hexdigest()}"
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+    return folder_sha256(files.folder, *(() if files.checkpoint is None else (files.checkpoint,)))
