@@ -115,14 +115,44 @@ def test_a_person_mends_a_webhook(safelight: Stack, page: Page) -> None:
         receiver.until(2)
         page.get_by_role("button", name="Refresh").click()
         page.get_by_role("button", name="job.completed").click()
-        expect(page.get_by_role("row").filter(has_text="a teapot")).to_have_count(1)
+        expect(page.get_by_role("row").filter(has_text="a teapot").first).to_be_visible()  # one for each attempt
         assert serious_findings(page) == []
         receiver.behave = answering(204)
         page.get_by_role("button", name="Send all again").click()
+        expect(page.get_by_text("sent again")).to_be_visible()
         receiver.until(3)
         page.get_by_role("button", name="Delete").click()
         page.get_by_role("dialog").get_by_role("button", name="Delete").click()
         expect(page.get_by_text("Deleted.")).to_be_visible()
+
+
+def test_an_operator_pauses_a_queue_and_the_jobs_say_why_they_wait(safelight: Stack, page: Page) -> None:
+    original = safelight.final(safelight.submit("a lamp of the studio")["id"])
+    waiting = safelight.submit("a job that waits", model="elsewhere")["id"]
+    for name, words in (("models", "elsewhere"), ("usage", "This session"), ("operator?report=slow", "Operator")):
+        page.goto(f"{safelight.url}/#/{name}")
+        page.get_by_role("heading", name=words, exact=True).wait_for()
+        assert serious_findings(page) == []
+    expect(page.get_by_role("row").nth(1)).to_contain_text("job_")
+
+    page.get_by_role("link", name="Now").click()
+    page.get_by_role("button", name="Pause: nobody").click()
+    page.get_by_role("dialog").get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Resume: nobody").wait_for()
+    assert serious_findings(page) == []
+    page.get_by_role("link", name="Create").click()
+    expect(page.get_by_text("waits for a paused queue")).to_be_visible()
+    page.get_by_role("link", name="Operator").click()
+    page.get_by_role("button", name="Resume: nobody").click()
+    page.get_by_role("button", name="Pause: nobody").wait_for()
+    safelight.client.post(f"/v1/jobs/{waiting}/cancel")
+
+    page.goto(f"{safelight.url}/#/images/{original['images'][0]['id']}")
+    page.get_by_role("button", name="Reproduce").click()
+    copy = page.get_by_role("article", name="a lamp of the studio").filter(has_text="Identical to the original")
+    copy.locator("a.tile").click()
+    expect(page.get_by_role("heading", name="Identical to the original")).to_be_visible()
+    assert serious_findings(page) == []
 
 
 def test_a_person_signs_in_reads_an_error_and_changes_the_language(guarded: Stack, page: Page) -> None:

@@ -2,6 +2,7 @@
 
 import { html, render, useEffect, useRef, useState } from "./vendor/preact.js";
 import { hasScope, isSignedIn, loadSession, session, signOut } from "./session.js";
+import { usePausedJobs } from "./jobs.js";
 import { currentKeys, useKeys } from "./keyboard.js";
 import { t, useLanguage } from "./text.js";
 import { ROUTES } from "./routes.js";
@@ -88,13 +89,15 @@ function Navigation({ onHelp }) {
 /** What is down, and what that means. It goes away by itself. */
 function Banner() {
   const { down, queues } = useStore(status);
+  const pausedJobs = usePausedJobs();
   const names = down.includes("api") ? ["api"] : down;
-  if (names.length === 0 && queues.length === 0) return null;
+  if (names.length === 0 && queues.length === 0 && pausedJobs === 0) return null;
   return html`<div class="banner ${names.some((name) => name !== "redis") ? "bad" : ""}" role="status">
     <${Icon} name="warning" />
     <div>
       ${names.map((name) => html`<p key=${name}><b>${t(`down.${name}`)}</b> ${t(`down.${name}.advice`)}</p>`)}
-      ${names.length === 0 && html`<p><b>${t("down.worker", { queues: queues.join(", ") })}</b> ${t("down.worker.advice")}</p>`}
+      ${names.length === 0 && pausedJobs > 0 && html`<p><b>${t("down.paused", { count: pausedJobs })}</b> ${t("down.paused.advice")}</p>`}
+      ${names.length === 0 && queues.length > 0 && html`<p><b>${t("down.worker", { queues: queues.join(", ") })}</b> ${t("down.worker.advice")}</p>`}
     </div>
   </div>`;
 }

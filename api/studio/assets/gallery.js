@@ -14,6 +14,16 @@ const FILTERS = ["prompt", "status", "model", "batch_id"];
  */
 export const gallery = createStore({ key: null, items: [], cursor: null, isComplete: false, isLoading: false, error: null });
 
+/** Tags of the images that were loaded, `key=value`, as suggestions for the filter. */
+export const tags = createStore([]);
+const MAX_TAGS = 100;
+
+function collectTags(jobs) {
+  const loaded = jobs.flatMap(({ metadata }) => Object.entries(metadata).map(([key, value]) => `${key}=${value}`));
+  const all = new Set([...tags.value, ...loaded]);
+  if (all.size > tags.value.length) tags.set([...all].slice(0, MAX_TAGS));
+}
+
 let loadedAt = 0;
 export const scroll = { top: 0 };
 
@@ -46,6 +56,7 @@ export async function loadMore(filters) {
   try {
     const page = await get("/v1/jobs", { query: { ...queryOf(filters), limit: PAGE, after: cursor } });
     if (gallery.value.key !== key) return;
+    collectTags(page.data);
     const items = page.data.flatMap((job) => itemsOf(job, filters));
     gallery.set({
       ...gallery.value,

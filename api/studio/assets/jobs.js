@@ -20,6 +20,11 @@ export function useJobEntry(id) {
   return useStore(entries, (map) => map.get(id));
 }
 
+/** How many of the jobs wait for a queue that an operator has paused. */
+export function usePausedJobs() {
+  return useStore(entries, (map) => [...map.values()].filter(({ job }) => job?.status === "queued" && job.warnings.some(({ code }) => code === "queue_paused")).length);
+}
+
 function update(id, change) {
   const entry = entries.value.get(id) ?? { job: null, progress: null, previews: {} };
   entries.value.set(id, { ...entry, ...change });

@@ -61,10 +61,11 @@ function State({ job, progress }) {
     const { title, advice } = problemOf(job.error);
     return html`<p class="state error"><${Icon} name="warning" size="14" /> <span>${title} ${advice}</span></p>`;
   }
-  const warnings = job.warnings.filter(({ code }) => code !== "no_worker");
+  const warnings = job.warnings.filter(({ code }) => code !== "no_worker" && code !== "queue_paused");
   return html`<p class="state muted">
       ${job.status === "completed" ? details(job) : words(job, progress)}
     </p>
+    ${job.reproduction && html`<p class="state ${job.reproduction.identical ? "good" : "warn"}">${t(`reproduction.${job.reproduction.identical}`)}</p>`}
     ${warnings.map(({ message }) => html`<p key=${message} class="state warn"><${Icon} name="info" size="14" /> <span>${message}</span></p>`)}`;
 }
 
@@ -82,6 +83,7 @@ function words(job, progress) {
     return left === null || left < 1 ? step : `${step} · ${t("job.left", { time: formatDuration(left) })}`;
   }
   if (job.status !== "queued") return t(`status.${job.status}`);
+  if (job.warnings.some(({ code }) => code === "queue_paused")) return t("job.paused");
   if (job.warnings.some(({ code }) => code === "no_worker")) return t("job.waits");
   if (job.queue_position) return t("job.ahead", { count: job.queue_position });
   return job.queue_position === 0 ? t("job.next") : t("status.queued");

@@ -1,7 +1,7 @@
 // One batch: counts and rate as they change, a contact sheet that grows, downloads, cancel, failed lines again.
 
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
-import { address } from "../api.js";
+import { address, get } from "../api.js";
 import { cancelBatch, deleteBatch, isFinalBatch, nameOf, retryBatch, Sheet, unsuccessful, useBatch } from "../batches.js";
 import { setNeighbours } from "../gallery.js";
 import { useKeys } from "../keyboard.js";
@@ -14,6 +14,7 @@ import { confirm } from "../ui/dialog.js";
 import { Grid } from "../ui/grid.js";
 import { Icon } from "../ui/icons.js";
 import { Problem } from "../ui/problem.js";
+import { useRefreshed } from "../ui/refresh.js";
 import { say, sayError } from "../ui/toasts.js";
 import { Errors } from "./newbatch.js";
 
@@ -36,10 +37,18 @@ function Page({ batch, reload, show }) {
     <section class="stack" aria-label=${t("batch.progress")}>
       ${counts.total > 0 && html`<${Bar} counts=${counts} /><${Counts} counts=${counts} />`}
       <p class="small muted" role="status">${words(batch)}</p>
+      ${batch.status === "in_progress" && counts.in_progress === 0 && batch.model && html`<${Waits} model=${batch.model} />`}
       <${Downloads} batch=${batch} />
     </section>
     ${batch.errors && html`<section class="stack apart"><h2 class="error">${t("batch.invalid")}</h2><p class="small muted">${t("batch.errors.text")}</p><${Errors} errors=${batch.errors.data} /></section>`}
     ${counts.total > 0 && html`<${ContactSheet} batch=${batch} show=${show} />`}`;
+}
+
+/** Why nothing of the batch runs, if its queue says it. */
+function Waits({ model }) {
+  const { value } = useRefreshed((signal) => get(`/v1/models/${model}`, { signal }), [model]);
+  if (!value || value.queue.state === "ready") return null;
+  return html`<p class="notice warn" role="status">${t(`model.state.${value.queue.state}.text`)}</p>`;
 }
 
 /** What the batch does now, and until when; or how long it took. */

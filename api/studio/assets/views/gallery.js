@@ -1,7 +1,7 @@
 // The gallery: all images of the project. Only the rows that can be seen are in the page, however many there are.
 
 import { html, useEffect, useRef } from "../vendor/preact.js";
-import { gallery, loadMore, openGallery, refresh, scroll } from "../gallery.js";
+import { gallery, loadMore, openGallery, refresh, scroll, tags } from "../gallery.js";
 import { useKeys } from "../keyboard.js";
 import { loadModels } from "../models.js";
 import { go, link } from "../router.js";
@@ -50,6 +50,7 @@ function Filters({ query }) {
   const search = useRef(null);
   const timer = useRef(null);
   const { value: models } = useLoad(loadModels);
+  const known = useStore(tags);
   const set = (name, value) => {
     const next = new URLSearchParams(query);
     if (value) next.set(name, value);
@@ -68,8 +69,8 @@ function Filters({ query }) {
       <option value="">${t("gallery.all")}</option>
       ${options.map((option) => html`<option key=${option} value=${option} selected=${option === query.get(name)}>${text(option)}</option>`)}
     </select></label>`;
-  const input = (name, label, type = "text") => html`<label class="field"><span>${label}</span>
-    <input type=${type} name=${name} value=${query.get(name) ?? ""} onChange=${(event) => set(name, event.target.value.trim())} /></label>`;
+  const input = (name, label, type = "text", list = undefined) => html`<label class="field"><span>${label}</span>
+    <input type=${type} name=${name} list=${list} value=${query.get(name) ?? ""} onChange=${(event) => set(name, event.target.value.trim())} /></label>`;
   return html`<form class="filters" role="search" onSubmit=${(event) => event.preventDefault()}>
     <div class="searchbox"><${Icon} name="search" size="16" />
       <input ref=${search} type="search" aria-label=${t("gallery.search")} placeholder="${t("gallery.search")}  /" value=${query.get("prompt") ?? ""} onInput=${type} /></div>
@@ -79,7 +80,8 @@ function Filters({ query }) {
         ${select("status", t("gallery.status"), STATUSES, (name) => t(`status.${name}`))}
         ${select("model", t("gallery.model"), (models ?? []).map(({ id }) => id), (name) => name)}
         ${select("operation", t("gallery.operation"), OPERATIONS, (name) => t(`operation.${name}`))}
-        ${input("tag", t("gallery.tag"))}
+        ${input("tag", t("gallery.tag"), "text", "known-tags")}
+        <datalist id="known-tags">${known.map((tag) => html`<option key=${tag} value=${tag} />`)}</datalist>
         ${input("batch_id", t("gallery.batch"))}
         ${input("after", t("gallery.after"), "date")}
         ${input("before", t("gallery.before"), "date")}

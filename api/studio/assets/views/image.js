@@ -75,6 +75,7 @@ function Page({ image, job, model }) {
       <${Actions} job=${job} image=${image} labelled onNew=${() => go(link(""))}>
         <button class="quiet danger" onClick=${erase}><${Icon} name="trash" size="16" />${t("job.delete")}</button>
       <//>
+      <${Comparison} job=${job} image=${image} />
       <${Downloads} image=${image} />
       <${Code} job=${job} model=${model} />
       <${Parameters} job=${job} image=${image} model=${model} />
@@ -84,6 +85,23 @@ function Page({ image, job, model }) {
       </details>
     </div>
   </article>`;
+}
+
+/** Of an image that draws another one again: whether it is the same, or what differs. */
+function Comparison({ job, image }) {
+  const result = job.reproduction?.images.find(({ image_id: id }) => id === image.id);
+  if (!result) return null;
+  const { reproduces, identical, psnr_db: psnr, max_difference: difference, differences, reason } = result;
+  const measures = [psnr !== null && `PSNR ${formatNumber(psnr, { maximumFractionDigits: 1 })} dB`, difference !== null && t("reproduction.difference", { value: difference })];
+  return html`<section class="compared" aria-label=${t("reproduction.label")}>
+    <h2 class=${identical ? "good" : "warn"}><${Icon} name=${identical ? "check" : "info"} size="16" /> ${t(`reproduction.${identical}`)}</h2>
+    ${identical === false && html`<p class="small">${measures.filter(Boolean).join(" · ")}</p>`}
+    ${reason && html`<p class="small">${reason}</p>`}
+    ${identical !== true && html`<div class="pair-of">${[reproduces, image.id].map((id, index) => html`<figure key=${id}><a href=${link("images", id)}><img src=${imageAddress(id, 256)} alt=${t(index ? "reproduction.this" : "reproduction.original")} /></a>
+      <figcaption class="small muted">${t(index ? "reproduction.this" : "reproduction.original")}</figcaption></figure>`)}</div>`}
+    ${identical && html`<p class="small"><a href=${link("images", reproduces)}>${t("reproduction.open")}</a></p>`}
+    ${Object.keys(differences).length > 0 && html`<dl class="facts">${Object.entries(differences).map(([name, { original, reproduction }]) => html`<div key=${name}><dt>${name.replaceAll("_", " ")}</dt><dd><code>${JSON.stringify(original)}</code> → <code>${JSON.stringify(reproduction)}</code></dd></div>`)}</dl>`}
+  </section>`;
 }
 
 function Downloads({ image }) {

@@ -1,12 +1,14 @@
-// For operators: the queues and the workers of all projects; pause, drain and resume them.
+// For operators: the queues and the workers of all projects; pause, drain and resume them. Reports on what went wrong.
 
 import { html } from "../vendor/preact.js";
 import { get, post } from "../api.js";
+import { link } from "../router.js";
 import { formatBytes, formatDuration, formatNumber, t } from "../text.js";
 import { Action } from "../ui/action.js";
 import { confirm } from "../ui/dialog.js";
 import { Problem } from "../ui/problem.js";
 import { useRefreshed } from "../ui/refresh.js";
+import { Report, REPORTS } from "./reports.js";
 
 const CHIPS = { running: "completed", paused: "failed", draining: "queued" };
 
@@ -15,11 +17,20 @@ async function load(signal) {
   return { queues: queues.data, workers: workers.data };
 }
 
-export default function Operator() {
-  const { value, error, reload } = useRefreshed(load);
+export default function Operator({ query }) {
+  const name = query.get("report");
+  const report = name in REPORTS ? name : "";
+  const tab = (value) => html`<a key=${value} href=${link("operator", { report: value })} aria-current=${value === report ? "page" : undefined}>${t(`operator.report.${value || "now"}`)}</a>`;
   return html`<div class="heading"><h1>${t("nav.operator")}</h1></div>
-    ${error && !value && html`<${Problem} error=${error} onRetry=${reload} />`}
-    ${value && html`<${Queues} queues=${value.queues} onDone=${reload} /><${Workers} workers=${value.workers} onDone=${reload} />`}`;
+    <nav class="tabs" aria-label=${t("operator.reports")}>${["", ...Object.keys(REPORTS)].map(tab)}</nav>
+    ${report ? html`<${Report} key=${report} name=${report} />` : html`<${Now} />`}`;
+}
+
+/** The queues and workers as they are. */
+function Now() {
+  const { value, error, reload } = useRefreshed(load);
+  if (error && !value) return html`<${Problem} error=${error} onRetry=${reload} />`;
+  return value && html`<${Queues} queues=${value.queues} onDone=${reload} /><${Workers} workers=${value.workers} onDone=${reload} />`;
 }
 
 function Queues({ queues, onDone }) {
