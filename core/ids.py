@@ -7,6 +7,7 @@ case. Events and deliveries have ids of another form, which the database generat
 
 import secrets
 import time
+from collections.abc import Iterator
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
@@ -19,6 +20,14 @@ def new_id(prefix: str, separator: str = "_") -> str:
     """Generate an id such as `job_01kc3m9w8yq6k0v2t5x7z1b4dn`. Ids of files have a hyphen, as at OpenAI."""
     number = (time.time_ns() // 1_000_000) << 82 | secrets.randbits(82)
     return f"{prefix}{separator}" + "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])
+
+
+def new_ids(prefix: str) -> Iterator[str]:
+    """Generate ids without end. Of 1024 of them, only the last two characters differ: they are in ascending order."""
+    while True:
+        head = new_id(prefix)[:-2]
+        for pair in _PAIRS:
+            yield head + pair
 
 
 def derived_id(prefix: str, identifier: str) -> str:

@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from operator import attrgetter
 from typing import Any, Self
 
 import sqlalchemy as sa
 from psycopg import sql
 
-from core.ids import new_id
+from core.ids import new_ids
 from core.jobs import NewJob
 from core.limits import Amount
 from core.status import JobStatus
@@ -68,6 +69,7 @@ class RowWriter:
     def __init__(self, batch_id: str, ends_at: datetime) -> None:
         self._batch_id = batch_id
         self._ends_at = ends_at
+        self._end = ends_at.isoformat()
         self._shared_cells = _SharedCells()
 
     def row(
@@ -80,20 +82,23 @@ class RowWriter:
         custom_id: str,
         response_format: str,
         expires_after: float | None = None,
-    ) -> bytes:
+    ) -> str:
         """The row of a job that is line `index` of the batch. It differs from a template in id, prompt and seed.
 
         expires_after: seconds from now until the job expires, if that is before the end of the batch.
         """
-        ends_at = self._ends_at
+        end = self._end
         if expires_after is not None:
-            ends_at = min(ends_at, datetime.now(ends_at.tzinfo) + timedelta(seconds=expires_after))
+            expires_at = datetime.now(self._ends_at.tzinfo) + timedelta(seconds=expires_after)
+            end = min(self._ends_at, expires_at).isoformat()
         prompt, custom_id = prompt.translate(_ESCAPES), custom_id.translate(_ESCAPES)
         cells = self._shared_cells
         if template is not cells.template:
             cells.load(template, self._batch_id)
-        head = f'{job_id}\t{prompt}\t{seed}\t{{"seed": {seed}{cells.parameters}\t{custom_id}\t{index}\t'
-        return f"{head}{response_format}\t{ends_at.isoformat()}\t".encode() + cells.content
+        return (
+            f'{job_id}\t{prompt}\t{seed}\t{{"seed": {seed}{cells.parameters}\t{custom_id}\t{index}\t'
+            f"{response_format}\t{end}\t{cells.content}"
+        )
 
 
 class _SharedCells:
@@ -102,7 +107,7 @@ class _SharedCells:
     def __init__(self) -> None:
         self.template: NewJob | None = None
         self.parameters = ""  # the JSON after the seed
-        self.content = b""
+        self.content = ""
         self._values: tuple[Any, ...] = ()
 
     def load(self, job: NewJob, batch_id: str) -> None:
@@ -116,12 +121,12 @@ class _SharedCells:
         del parameters["seed"]
         self.parameters = ", " + json.dumps(parameters, ensure_ascii=False).translate(_ESCAPES)[1:]
         cells = map(_cell, (*_shared_values(job), *(parameters.get(name) for name in _LEGACY)))
-        self.content = "\t".join([*cells, batch_id, JobStatus.QUEUED]).encode()
+        self.content = "\t".join([*cells, batch_id, JobStatus.QUEUED])
 
 
-def with_rank(row: bytes, rank: float) -> bytes:
+def with_rank(row: str, rank: float) -> str:
     """A complete row."""
-    return b"%s\t%r\n" % (row, rank)
+    return f"{row}\t{rank!r}\n"
 
 
 @dataclass(slots=True)
@@ -131,11 +136,6 @@ class FlowTotal:
     count: int = 0
     cost: float = 0.0
 
-    def add(self, cost: float) -> None:
-        """Count a job."""
-        self.count += 1
-        self.cost += cost
-
 
 class JobRows:
     """Collects the jobs of one batch, in order, until its last line is checked."""
@@ -143,10 +143,14 @@ class JobRows:
     def __init__(self, batch_id: str, ends_at: datetime) -> None:
         self._rows = RowWriter(batch_id, ends_at)
         self._spool = tempfile.SpooledTemporaryFile(SPOOLED_BYTES)  # noqa: SIM115 - closed with the rows
-        self._flows: dict[Flow, int] = {}
-        self._totals: list[FlowTotal] = []
-        self._flow_indices = array("H")
-        self._costs = array("d")
+        self._buffer: list[str] = []  # rows that are not in the spool yet
+        self._flows: dict[Flow, FlowTotal] = {}
+        self._template: NewJob | None = None
+        self._first = 0  # the index of the template's first job
+        self._count = 0
+        # Runs of consecutive jobs in one flow and with one cost: the flow's index, the cost, the number of jobs.
+        self._run_flows, self._run_costs, self._run_counts = array("H"), array("d"), array("L")
+        self._new_ids = new_ids("job")
         self.model_counts: Counter[str] = Counter()
         self._local_seconds = 0.0
         self._provider_usd = 0.0
@@ -158,18 +162,19 @@ class JobRows:
         self._spool.close()
 
     def __len__(self) -> int:
-        return len(self._costs)
+        return self._count
 
     @property
     def amount(self) -> Amount:
         """What the jobs will use."""
+        self._end_run()
         return Amount(len(self), 0, self._local_seconds, self._provider_usd)
 
     @property
     def flows(self) -> dict[Flow, "FlowTotal"]:
         """The flows that the jobs belong to: of a queue and priority, the highest project priority first."""
-        totals = zip(self._flows, self._totals, strict=True)
-        return dict(sorted(totals, key=lambda item: item[0], reverse=True))
+        self._end_run()
+        return dict(sorted(self._flows.items(), key=lambda item: item[0], reverse=True))
 
     def add(
         self,
@@ -181,34 +186,61 @@ class JobRows:
         expires_after: float | None = None,
     ) -> None:
         """Add the batch's next job; see `RowWriter.row`."""
+        if template is not self._template:
+            self._end_run()
+            self._template = template
         row = self._rows.row(
-            template, new_id("job"), prompt, seed, len(self), custom_id, response_format, expires_after
+            template, next(self._new_ids), prompt, seed, self._count, custom_id, response_format, expires_after
         )
-        self._spool.write(row + b"\n")
+        self._buffer.append(row)
+        self._count += 1
+        if len(self._buffer) == CHUNK_ROWS:
+            self._spool_rows()
+
+    def _spool_rows(self) -> None:
+        if self._buffer:
+            self._spool.write(("\n".join(self._buffer) + "\n").encode())
+            self._buffer.clear()
+
+    def _end_run(self) -> None:
+        """Count the jobs of the last template."""
+        template, count = self._template, self._count - self._first
+        if template is None or not count:
+            return
         flow = (template.queue, template.priority, template.project_priority)
-        index = self._flows.setdefault(flow, len(self._flows))
-        if index == len(self._totals):
-            self._totals.append(FlowTotal())
-        self._totals[index].add(template.cost)
-        self._flow_indices.append(index)
-        self._costs.append(template.cost)
-        self.model_counts[template.model] += 1
-        if template.provider_usd is None:
-            self._local_seconds += template.cost
+        total = self._flows.setdefault(flow, FlowTotal())
+        index = list(self._flows).index(flow)
+        total.count += count
+        total.cost += count * template.cost
+        if self._run_counts and (self._run_flows[-1], self._run_costs[-1]) == (index, template.cost):
+            self._run_counts[-1] += count
         else:
-            self._provider_usd += template.provider_usd
+            self._run_flows.append(index)
+            self._run_costs.append(template.cost)
+            self._run_counts.append(count)
+        self.model_counts[template.model] += count
+        if template.provider_usd is None:
+            self._local_seconds += count * template.cost
+        else:
+            self._provider_usd += count * template.provider_usd
+        self._first = self._count
 
     def chunks(self, starts: Mapping[Flow, float]) -> Iterator[bytes]:
         """The rows, some hundred at a time. starts: the start of each flow, from `core.priorities.select_start`."""
+        self._end_run()
+        self._spool_rows()
         ranks = [starts[flow] for flow in self._flows]
         self._spool.seek(0)
         chunk: list[bytes] = []
-        for flow, cost, row in zip(self._flow_indices, self._costs, self._spool, strict=True):
-            ranks[flow] += cost
-            chunk.append(with_rank(row[:-1], ranks[flow]))
-            if len(chunk) == CHUNK_ROWS:
-                yield b"".join(chunk)
-                chunk = []
+        for flow, cost, count in zip(self._run_flows, self._run_costs, self._run_counts, strict=True):
+            rank = ranks[flow]
+            for row in islice(self._spool, count):
+                rank += cost
+                chunk.append(b"%s\t%r\n" % (row[:-1], rank))
+                if len(chunk) == CHUNK_ROWS:
+                    yield b"".join(chunk)
+                    chunk = []
+            ranks[flow] = rank
         yield b"".join(chunk)
 
 

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any
 
 from api.callers import Caller
@@ -23,12 +24,12 @@ from core.batches.transitions import NewBatch
 from core.db import AsyncTransaction
 from core.errors import InvalidParameter, SafelightError, TooManyBatches
 from core.files import NewFile
-from core.ids import new_id
+from core.ids import new_ids
 from core.job_inserts import CHUNK_ROWS, COPY, INSERT_TIMEOUT, RowWriter, with_rank
 from core.jobs import NewJob
 from core.limits import amount_of_jobs
 from core.requests.adaptation import adapt
-from core.requests.plan import check_webhook, plan, random_seed
+from core.requests.plan import check_webhook, plan, random_seeds, uses_seeds
 from core.rows import FileRow
 from core.text import quote
 
@@ -85,6 +86,7 @@ async def insert_batch(
             await transaction.execute(files.record(file))
         batch = await _insert(context, transaction, new_batch, keyed_request)
     if batch is not None:
+        await context.listener.publish_new_batch(batch.id)
         _log_submitted(batch, new_batch)
     return batch
 
@@ -133,15 +135,17 @@ def _chunks(
     """The rows of a batch's jobs, generated while Postgres stores earlier ones. rank: their first fair rank."""
     rows = RowWriter(new_batch.id, ends_at)
     model = context.catalog.model(template.model)
-    has_seed = "seed" in new_batch.parameters
+    job_ids, seeds = new_ids("job"), random_seeds()
+    if "seed" in new_batch.parameters or not uses_seeds(model):
+        seeds = repeat(template.parameters.seed)
     for begin in range(0, len(prompts), CHUNK_ROWS):
         chunk = []
         for index, prompt in enumerate(prompts[begin : begin + CHUNK_ROWS], begin):
             rank += template.cost
-            seed = template.parameters.seed if has_seed else random_seed(model)
-            row = rows.row(template, new_id("job"), prompt, seed, index, f"line-{index + 1}", new_batch.response_format)
+            custom_id = f"line-{index + 1}"
+            row = rows.row(template, next(job_ids), prompt, next(seeds), index, custom_id, new_batch.response_format)
             chunk.append(with_rank(row, rank))
-        yield b"".join(chunk)
+        yield "".join(chunk).encode()
 
 
 async def _insert(

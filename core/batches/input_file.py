@@ -19,7 +19,8 @@ from core.batches.input_format import HEAD_BYTES, NO_SEPARATOR
 from core.batches.input_summary import Format, InputSummary
 from core.batches.line import Line, ReadOptions
 from core.batches.line_errors import EndOfReading, end, line_error
-from core.batches.line_parser import LineParser
+from core.batches.line_parser import LineParser, LineRequest
+from core.batches.line_shape import LineShape
 from core.batches.table import CustomIdField, Row, TableReader
 from core.batches.text_encoding import UTF_8
 from core.batches.transitions import LineError
@@ -135,14 +136,27 @@ class _Reader:
 
     def _jsonl(self, lines: Iterator[bytes]) -> Iterator[Line | LineError]:
         parser = LineParser(self._options.endpoint, self._options.shared_parameters)
+        shape: LineShape | None = None
         for number, raw in enumerate(lines, 1):
+            if shape is not None and (values := shape.read(raw)) is not None:
+                custom_id, prompt, seed = values
+                request, _, _, response_format, _ = shape.request
+                yield Line(number, custom_id, LineRequest(request, prompt, seed, response_format))
+                continue
             if raw.isspace():
                 self._summary.empty_rows += 1
                 continue
             try:
-                yield _parse_json(number, raw, self._options.endpoint, parser)
+                line = _parse_json(raw, self._options.endpoint)
+                yield Line(number, line.custom_id, parser.parse(line.body))
             except SafelightError as error:
                 yield line_error(number, error)
+            else:
+                shared = parser.shared
+                if shared is None:
+                    shape = None
+                elif shape is None or shape.request is not shared:
+                    shape = LineShape.find(raw, line.custom_id, line.body, shared)
 
     def _txt(self, lines: Iterator[bytes]) -> Iterator[Line | LineError]:
         parser = LineParser(self._options.endpoint, self._options.shared_parameters)
@@ -212,7 +226,7 @@ def _without_bom(chunks: Iterable[bytes]) -> Iterator[bytes]:
     yield from iterator
 
 
-def _parse_json(number: int, raw: bytes, endpoint: str, parser: LineParser) -> Line:
+def _parse_json(raw: bytes, endpoint: str) -> BatchLine:
     try:
         line = parse(BatchLine, raw)
     except InvalidRequest as error:
@@ -221,7 +235,7 @@ def _parse_json(number: int, raw: bytes, endpoint: str, parser: LineParser) -> L
         raise InvalidParameter(
             f"url is {quote(line.url)}; it must be the endpoint of the batch, {endpoint}.", param="url"
         )
-    return Line(number, line.custom_id, parser.parse(line.body))
+    return line
 
 
 def _describe_line(error: InvalidRequest) -> InvalidRequest:

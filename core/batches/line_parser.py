@@ -4,8 +4,7 @@ Most files are like that, and validating a request again for each line would tak
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -19,8 +18,7 @@ _INPUTS = ("image", "images", "mask", "reference_images", "control")
 _text = TypeAdapter(Text)
 
 
-@dataclass(frozen=True, slots=True)
-class LineRequest:
+class LineRequest(NamedTuple):
     """A valid request with the prompt and the seed of one line.
 
     request: may be the request of an earlier line, which differs only in prompt and seed.
@@ -53,6 +51,11 @@ class LineParser:
         self._strict = strict
         self._fields: str | None = None
         self._last: LineRequest | None = None
+
+    @property
+    def shared(self) -> LineRequest | None:
+        """The request of the last line, if other lines may have it with a prompt and a seed of their own."""
+        return self._last
 
     def parse(self, body: Mapping[str, Any]) -> LineRequest:
         """The request of the next line. Raises SafelightError."""

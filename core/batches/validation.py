@@ -20,7 +20,7 @@ from core.jobs import NewJob
 from core.requests.adaptation import adapt
 from core.requests.inputs import sources
 from core.requests.job import JobRequest
-from core.requests.plan import check_length, plan, random_seed
+from core.requests.plan import check_length, plan, random_seeds, uses_seeds
 from core.settings import Settings
 from core.text import quote
 
@@ -32,6 +32,19 @@ MAX_CACHED_INPUTS = 10_000
 
 ReadInputs = Callable[[JobRequest], Mapping[str, str]]
 """Reads the images of a request and returns their file ids. Raises InvalidParameter."""
+
+
+class _Template:
+    """What consecutive lines with one request share. count: those that are not in the totals yet."""
+
+    __slots__ = ("count", "has_seeds", "job", "model", "request")
+
+    def __init__(self, request: JobRequest, job: NewJob, model: Model) -> None:
+        self.request = request
+        self.job = job
+        self.model = model
+        self.has_seeds = uses_seeds(model)
+        self.count = 0
 
 
 class BatchCheck:
@@ -58,15 +71,33 @@ class BatchCheck:
         self._api_key_id = api_key_id
         self._lines_by_name: dict[str, int] = {}
         self._input_cache: dict[bytes, Mapping[str, str]] = {}
-        self._template: tuple[JobRequest, NewJob, Model] | None = None
+        self._template: _Template | None = None
+        self._seeds = random_seeds()
         self._estimates = estimates
-        self._line_estimate: tuple[NewJob, float] | None = None
         self._errors: list[LineError] = []
         self._invalid_count = 0
         self.total = 0
-        self.images: Counter[str] = Counter()  # images, by model
-        self.seconds: dict[str, float] = {}  # estimated, of the device, by queue
-        self.models: Counter[str] = Counter()  # lines, by model
+        self._images: Counter[str] = Counter()
+        self._seconds: dict[str, float] = {}
+        self._models: Counter[str] = Counter()
+
+    @property
+    def images(self) -> Counter[str]:
+        """The images of the valid lines, by model."""
+        self._count()
+        return self._images
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Estimated seconds of the device, by queue."""
+        self._count()
+        return self._seconds
+
+    @property
+    def models(self) -> Counter[str]:
+        """The valid lines, by model."""
+        self._count()
+        return self._models
 
     @property
     def cost(self) -> float:
@@ -115,52 +146,55 @@ class BatchCheck:
                 f"custom_id {quote(line.custom_id)} is already used by line {first_number}.", param="custom_id"
             )
         line_request = line.request
-        job, model = self._plan(line_request)
-        prompt = job.prompt if line_request.prompt is None else line_request.prompt
-        check_length("prompt", prompt, model)
-        self.images[job.model] += job.n
-        self.seconds[job.queue] = self.seconds.get(job.queue, 0.0) + self._estimated_seconds(job, model)
-        self.models[job.model] += 1
+        request, prompt, seed, response_format, _ = line_request
+        template = self._template
+        if template is None or template.request is not request:
+            template = self._plan(line_request)
+        job, model = template.job, template.model
+        if prompt is None:
+            prompt = job.prompt
+        if len(prompt) > model.max_prompt_chars:
+            check_length("prompt", prompt, model)
+        template.count += 1
         if self._rows is not None and not self._invalid_count:
-            seed = line_request.seed
             if seed is None:
-                seed = random_seed(model) if line_request.request.seed is None else job.parameters.seed
+                seed = job.parameters.seed
+                if request.seed is None:
+                    seed = next(self._seeds) if template.has_seeds else 0
             self._rows.add(
-                job,
-                prompt,
-                seed,
-                line.custom_id,
-                line_request.response_format or self._response_format,
-                line_request.request.expires_after,
+                job, prompt, seed, line.custom_id, response_format or self._response_format, request.expires_after
             )
 
-    def _estimated_seconds(self, job: NewJob, model: Model) -> float:
-        """The device-seconds of a line; consecutive lines with one request share them."""
-        if self._estimates is None:
-            return job.cost
-        if self._line_estimate is None or self._line_estimate[0] is not job:
-            self._line_estimate = (
-                job,
-                job.n * self._estimates.seconds(model, job.operation, job.parameters, model.microbatch_size),
-            )
-        return self._line_estimate[1]
+    def _plan(self, line_request: LineRequest) -> "_Template":
+        """The job of a line, except prompt and seed. Consecutive lines with one request share it."""
+        adapted_request = adapt(line_request.with_own_prompt(), self._catalog, self._settings)
+        job = plan(
+            adapted_request,
+            self._catalog,
+            self._settings,
+            self._project_id,
+            inputs=self._inputs(adapted_request),
+            api_key_id=self._api_key_id,
+            is_repeat=line_request.is_repeat,
+        )
+        self._count()
+        self._template = _Template(line_request.request, job, self._catalog.model(job.model))
+        return self._template
 
-    def _plan(self, line_request: LineRequest) -> tuple[NewJob, Model]:
-        """The job of a line, except prompt and seed, and its model. Consecutive lines with one request share it."""
-        request = line_request.request
-        if self._template is None or self._template[0] is not request:
-            adapted_request = adapt(line_request.with_own_prompt(), self._catalog, self._settings)
-            job = plan(
-                adapted_request,
-                self._catalog,
-                self._settings,
-                self._project_id,
-                inputs=self._inputs(adapted_request),
-                api_key_id=self._api_key_id,
-                is_repeat=line_request.is_repeat,
-            )
-            self._template = request, job, self._catalog.model(job.model)
-        return self._template[1:]
+    def _count(self) -> None:
+        """Add the lines of the last template to the totals."""
+        template = self._template
+        if template is None or not template.count:
+            return
+        job, count = template.job, template.count
+        seconds = job.cost
+        if self._estimates is not None:
+            model = template.model
+            seconds = job.n * self._estimates.seconds(model, job.operation, job.parameters, model.microbatch_size)
+        self._images[job.model] += count * job.n
+        self._seconds[job.queue] = self._seconds.get(job.queue, 0.0) + count * seconds
+        self._models[job.model] += count
+        template.count = 0
 
     def _inputs(self, request: JobRequest) -> Mapping[str, str]:
         """The file ids of the input images; images that several lines share are read once."""

@@ -1,6 +1,6 @@
-"""Listens for changes of jobs and batches over Redis, so that their webhooks need not wait for the next poll.
+"""Listens for changes of jobs and batches over Redis, so that webhooks and new batches need not wait for a poll.
 
-A message says only that something has changed. It may be lost: the deliverer also polls the database.
+A message says only that something has changed. It may be lost: whoever listens also polls the database.
 """
 
 import logging
@@ -25,12 +25,13 @@ CHECK_SECONDS = 15.0
 
 
 class ChangeListener:
-    """Calls a function at each change, in a thread of its own, from `start` to `close`.
+    """Calls a function at each message of a channel, in a thread of its own, from `start` to `close`.
 
     on_change: must not block. Without SAFELIGHT_REDIS_URL it is never called.
     """
 
-    def __init__(self, settings: Settings, on_change: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, on_change: Callable[[], None], channel: str = CHANGES_CHANNEL) -> None:
+        self._channel = channel
         self._redis = None if settings.redis_url is None else connect(settings)
         self._on_change = on_change
         self._thread = threading.Thread(target=self._run, name="changes", daemon=True)
@@ -59,14 +60,14 @@ class ChangeListener:
             try:
                 self._listen(self._redis)
             except (RedisError, OSError) as error:
-                log.warning("redis does not answer, webhooks wait for the next poll: %s", error)
+                log.warning("redis does not answer, changes wait for the next poll: %s", error)
                 self._closing.wait(RETRY_SECONDS)
             finally:
                 self.is_listening = False
 
     def _listen(self, redis: Redis) -> None:
         with closing(redis.pubsub()) as subscription:  # type: ignore[no-untyped-call]  # redis-py's
-            subscription.subscribe(CHANGES_CHANNEL)
+            subscription.subscribe(self._channel)
             self._wake = subscription.unsubscribe  # its confirmation ends the wait below
             is_tested = False
             while not self._closing.is_set():

@@ -30,6 +30,9 @@ PREVIEW_SECONDS = 60
 CHANGES_CHANNEL = f"{KEY_PREFIX}changes"
 """The channel of all changes, for the deliverer of webhooks (`core.redis.changes`)."""
 
+BATCHES_CHANNEL = f"{KEY_PREFIX}batches"
+"""The channel that says that a batch waits for the batch processor."""
+
 _REDIS_ERRORS = (RedisError, OSError, TimeoutError)
 _PAUSE = 1.0
 """Seconds without a request after Redis failed, so that a Redis that hangs costs at most one timeout per second."""
@@ -175,12 +178,16 @@ class Listener:
         """Publish that the client of a call has cancelled it, to the process that watches the call."""
         await self._publish(call_id, "cancelled")
 
-    async def _publish(self, subject_id: str, kind: str) -> None:
+    async def publish_new_batch(self, batch_id: str) -> None:
+        """Publish that a batch was submitted whose lines are to be read."""
+        await self._publish(batch_id, "changed", BATCHES_CHANNEL)
+
+    async def _publish(self, subject_id: str, kind: str, *channels: str) -> None:
         if not self._breaker.is_paused:
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.publish(_channel(subject_id), json.dumps({"type": kind}))
-            if kind == "changed":
-                pipeline.publish(CHANGES_CHANNEL, "")
+            for channel in (*channels, *([CHANGES_CHANNEL] if kind == "changed" else [])):
+                pipeline.publish(channel, "")
             try:
                 await pipeline.execute()
             except _REDIS_ERRORS as error:

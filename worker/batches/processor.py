@@ -33,8 +33,9 @@ from core.images.decoders import Decoders
 from core.job_inserts import COPY, INSERT_TIMEOUT, Flow, FlowTotal, JobRows
 from core.job_metrics import record_ends
 from core.limits import Amount
+from core.redis.changes import ChangeListener
 from core.redis.notifier import Notifier
-from core.redis.progress import Progress
+from core.redis.progress import BATCHES_CHANNEL, Progress
 from core.requests.plan import request_of
 from core.rows import BatchRow
 from core.settings import Settings
@@ -70,13 +71,17 @@ class BatchProcessor:
         self._threads = ThreadPoolExecutor(self._readers, "batch")
         self._order = FairOrder()
         self._is_free = threading.Event()
+        """Wakes the loop: a thread has become free, or a batch was submitted."""
+        self._new_batches = ChangeListener(settings, self._is_free.set, BATCHES_CHANNEL)
 
     def run(self, stop: threading.Event) -> None:
         """Process batches until `stop` is set. Those in progress are interrupted, and wait for the next processor."""
         self._stop = stop
         advancing = threading.Thread(target=self._repeat, args=[self.advance, stop, stop], name="advance batches")
         advancing.start()
+        self._new_batches.start()
         self._repeat(self._start_batches, stop, self._is_free)
+        self._new_batches.close()
         self._threads.shutdown()
         advancing.join()
         self.close()

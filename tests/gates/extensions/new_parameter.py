@@ -52,7 +52,7 @@ def row_of(job: NewJob, parameters: ResolvedParameters) -> JobRow:
 def read_copied_parameters(job: NewJob) -> ResolvedParameters:
     """The parameters of a job that was written as a row of COPY."""
     writer = RowWriter("batch_1", datetime.now(UTC))
-    row = writer.row(job, job.id, job.prompt, job.parameters.seed, 0, "line-1", "url").decode()
+    row = writer.row(job, job.id, job.prompt, job.parameters.seed, 0, "line-1", "url")
     cell = row.split("\t")[COLUMNS.index("parameters")]
     return ResolvedParameters.load(json.loads(cell.replace("\\\\", "\\")))
 
