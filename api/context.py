@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from api.callers import Callers
+from api.draining_queues import DrainingQueues
 from api.estimates import EstimateReader
 from api.jobs.reader import JobReader
 from api.jobs.watcher import JobWatcher
@@ -42,6 +43,7 @@ class Context:
     refused_keys: RefusedKeys
     limits: CallerLimits
     submission: Submission
+    draining_queues: DrainingQueues
     storage: Storage
     listener: Listener
     job_reader: JobReader
@@ -65,6 +67,7 @@ class Context:
         limits = CallerLimits(settings, database)
         catalog = load_catalog(settings.catalog_path).available(settings)
         queue_stats = QueueStats(database)
+        draining_queues = DrainingQueues(database)
         return cls(
             settings=settings,
             base_url=settings.base_url,
@@ -73,7 +76,8 @@ class Context:
             callers=Callers(database, settings.max_project_requests),
             refused_keys=RefusedKeys(database),
             limits=limits,
-            submission=Submission(database, limits),
+            submission=Submission(database, limits, draining_queues),
+            draining_queues=draining_queues,
             storage=Storage(settings),
             listener=listener,
             job_reader=JobReader(database),

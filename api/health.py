@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from api.context import Context
 from api.deps import AppContext
-from core import workers
+from core import pauses, workers
 from core.db import DATABASE_ERROR
 from core.errors import StorageUnavailable
 
@@ -19,7 +19,7 @@ CHECK_TIMEOUT_SECONDS = 2.0
 NO_SECURITY: dict[str, Any] = {"security": []}
 
 
-QueueState = Literal["ok", "loading", "no_worker"]
+QueueState = Literal["ok", "loading", "no_worker", "paused", "draining"]
 
 
 class Health(BaseModel):
@@ -31,14 +31,15 @@ class Health(BaseModel):
 class Readiness(BaseModel):
     """The state of each dependency, and of each queue.
 
-    `degraded`: requests are served, but Redis is down, so that jobs start with some delay, or a queue has no worker, so
-    that its jobs wait.
+    `degraded`: requests are served, but Redis is down, so that jobs start with some delay, or a queue has no worker or
+    is paused, so that its jobs wait, or it is drained and accepts none.
     """
 
     status: Literal["ready", "degraded", "unready"]
     checks: dict[str, Literal["ok", "down"]]
     queues: dict[str, QueueState] = Field(
-        description="Whether workers serve the queues of the models. `loading`: each of them loads its first model."
+        description="Whether workers serve the queues of the models. `loading`: each of them loads its first model. "
+        "`paused` and `draining`: an operator has paused the queue, or drains it."
     )
 
 
@@ -63,7 +64,7 @@ async def readyz(context: AppContext) -> Response:
     status: Literal["ready", "degraded", "unready"] = "ready"
     if not (database and storage):
         status = "unready"
-    elif not redis or "no_worker" in queues.values():
+    elif not redis or not {"no_worker", "paused", "draining"}.isdisjoint(queues.values()):
         status = "degraded"
     checks: dict[str, Literal["ok", "down"]] = {
         name: "ok" if is_up else "down"
@@ -87,9 +88,11 @@ async def _check_queues(context: Context) -> dict[str, QueueState]:
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
             rows = await context.database.execute(workers.count_by_queue())
+            pause_rows = await context.database.execute(pauses.list_pauses())
     except (TimeoutError, DATABASE_ERROR):
         return {}
     states: dict[str, QueueState] = {row.queue: "ok" if row.ready_workers else "loading" for row in rows}
+    states |= {row.name: row.state for row in pause_rows if row.kind == "queue"}
     return {queue: states.get(queue, "no_worker") for queue in context.catalog.queues}
 
 

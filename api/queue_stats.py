@@ -15,7 +15,7 @@ from core.db import AsyncDatabase
 
 CACHE_SECONDS = 2.0
 
-State = Literal["ready", "loading", "no_worker", "paused"]
+State = Literal["ready", "loading", "no_worker", "paused", "draining"]
 
 
 class Queue(BaseModel):
@@ -25,7 +25,7 @@ class Queue(BaseModel):
     state: State = Field(
         "no_worker",
         description="`loading`: no worker has loaded its first model yet. `no_worker` and `paused`: jobs are accepted, "
-        "and wait.",
+        "and wait. `draining`: jobs are refused.",
     )
     queued: int = 0
     in_progress: int = 0
@@ -67,5 +67,5 @@ class QueueStats:
             }
             for pause in await self._database.execute(pauses.list_pauses()):
                 if pause.kind == "queue":
-                    self._states[pause.name] = "paused"
+                    self._states[pause.name] = pause.state
             self._updated_at = time.monotonic()

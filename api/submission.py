@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from api.draining_queues import DrainingQueues
 from api.limits import CallerLimits, reserve
 from core import jobs, metrics
 from core.db import UNAVAILABLE, AsyncDatabase
@@ -48,7 +49,8 @@ class PendingJobs:
 class Submission:
     """Groups the submits of one process."""
 
-    def __init__(self, database: AsyncDatabase, limits: CallerLimits) -> None:
+    def __init__(self, database: AsyncDatabase, limits: CallerLimits, draining_queues: DrainingQueues) -> None:
+        self._draining_queues = draining_queues
         self._database = database
         self._limits = limits
         self._pending: dict[tuple[str, ...], PendingJobs] = {}
@@ -57,8 +59,9 @@ class Submission:
     async def submit(self, job: NewJob) -> JobRow:
         """Submit a job and return its row after the commit.
 
-        Raises TooManyJobs, InsufficientQuota, and what the database raises.
+        Raises QueueDraining, TooManyJobs, InsufficientQuota, and what the database raises.
         """
+        await self._draining_queues.check(job.queue)
         quotas = await self._limits.quotas(job.project_id, job.api_key_id)
         row: asyncio.Future[JobRow] = asyncio.get_running_loop().create_future()
         key = tuple(subject.id for subject in quotas)

@@ -112,7 +112,7 @@ def pause(kind: Kind, name: Name, yes: Yes = False) -> None:
 
 @app.command()
 def drain(kind: Kind, name: Name, yes: Yes = False) -> None:
-    """Pause, and show the state `draining`: the drain is done when no job runs any more."""
+    """Accept no more jobs for a queue, and work off those that wait; or let a worker finish what it holds."""
     _begin(kind, name, "draining", yes)
 
 
@@ -138,13 +138,18 @@ def _begin(kind: PauseKind, name: str, state: PauseState, yes: bool) -> None:
         reports = database.execute(queue_reports.list_queues())
     depth = sum(row.depth for row in reports if row.queue == name)
     if not yes:
-        jobs = f": {depth} jobs will wait" if kind == "queue" else ""
-        typer.confirm(
-            f"Let nothing be claimed {'from' if kind == 'queue' else 'by'} the {kind} {name}{jobs}?", abort=True
-        )
+        typer.confirm(_question(kind, name, state, depth), abort=True)
     with open_database(settings) as database:  # the connection was not held while a person decided
         database.execute(audit.with_audit_event(pauses.begin(kind, name, state), event))
     print(f"The {kind} {name} is {state}.")
+
+
+def _question(kind: PauseKind, name: str, state: PauseState, depth: int) -> str:
+    if kind == "worker":
+        return f"Let nothing be claimed by the worker {name}?"
+    if state == "draining":
+        return f"Accept no more jobs for the queue {name}? The {depth} jobs that wait are worked off."
+    return f"Let nothing be claimed from the queue {name}: {depth} jobs will wait?"
 
 
 def _has_queue(settings: Settings, kind: PauseKind, name: str) -> bool:

@@ -13,8 +13,7 @@
     ├── HostNotAllowed              421  keys are off, and the request has another machine's name
     ├── NotFound                    404  also for objects of another project
     ├── MethodNotAllowed            405
-    ├── JobNotFinal, JobNotRetryable, JobNotReproducible 409
-    ├── BatchNotFinal, BatchNotRetryable  409
+    ├── JobNotFinal, JobNotRetryable, JobNotReproducible, BatchNotFinal, BatchNotRetryable 409
     ├── BatchProcessingFailed       500  an entry of a batch's `errors`
     ├── IdempotencyConflict         409  a request with the same key is in progress
     ├── RequestTooSlow              408
@@ -24,16 +23,14 @@
     ├── TooManyBatches, TooManyJobs 429
     ├── RateLimitExceeded           429  too many requests per minute
     ├── InsufficientQuota           429  a quota per day or month is used; a retry does not help
-    ├── TooManyWebhookTests         429
-    ├── TooManyUploads              429
-    ├── TooManyOpenRequests         429
+    ├── TooManyWebhookTests, TooManyUploads, TooManyOpenRequests 429
     ├── HeadersTooLarge             431
     ├── QueueFull                   429  a synchronous call could not be answered in time
     ├── RequestTimeout              504  a synchronous call waited too long; the job continues
     ├── McpNotInstalled             501  `/mcp` needs an optional extra
     ├── QueryTimeout                503  the database cancelled a statement that took too long
     ├── Unavailable                 503
-    │   ├── TooManyConnections, UploadsFull
+    │   ├── TooManyConnections, UploadsFull, QueueDraining
     │   ├── DatabaseUnavailable, NotifierUnavailable
     │   └── StorageUnavailable
     ├── InternalError               500
@@ -368,6 +365,12 @@ class UploadsFull(Unavailable):
     """The space for bodies that are being read is in use; nothing was stored, try again."""
 
     code = "uploads_full"
+
+
+class QueueDraining(Unavailable):
+    """An operator drains the queue of this model, which accepts no jobs; nothing was stored."""
+
+    code, retryable = "queue_draining", False
 
 
 class DatabaseUnavailable(Unavailable):

@@ -1,7 +1,8 @@
-"""Pauses of queues and workers: nothing is claimed from a queue, or by a worker, that has a row in `pauses`.
+"""Pauses and drains of queues and workers.
 
-The row is in the database, so a pause survives restarts. `core.leases.claim` reads it within its own statement.
-Micro-batches in hand are finished. Submits are accepted.
+Nothing is claimed from a paused queue, or by a worker that is paused or drains. A draining queue is worked off: jobs
+are claimed from it, and the API accepts no new ones. The row is in the database, so it survives restarts.
+`core.leases.claim` reads it within its own statement. Micro-batches in hand are finished.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from core.db import Statement
 from core.tables import jobs, pauses, workers
+from core.tables.pauses import host_of, is_pause_of_queue, is_pause_of_worker
 
 PauseKind = Literal["queue", "worker"]
 PauseState = Literal["paused", "draining"]
@@ -62,16 +64,10 @@ def is_worker_named(worker: sa.ColumnElement[str], name: str) -> sa.ColumnElemen
     return sa.or_(worker == name, host_of(worker) == name)
 
 
-def host_of(worker: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
-    """The host in the name of a worker, `host:pid`."""
-    return sa.func.split_part(worker, ":", 1)
-
-
 def is_claimable(queue: sa.ColumnElement[str], worker: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
-    """Whether neither a queue nor a worker is paused. Postgres evaluates it once a statement, not for each job."""
-    of_queue = sa.and_(pauses.c.kind == "queue", pauses.c.name == queue)
-    of_worker = sa.and_(pauses.c.kind == "worker", pauses.c.name.in_([worker, host_of(worker)]))
-    return ~sa.exists(sa.select(sa.literal(1)).select_from(pauses).where(sa.or_(of_queue, of_worker)))
+    """Whether claims are not stopped by a pause. Postgres evaluates it once a statement, not for each job."""
+    stops = sa.or_(is_pause_of_queue(queue), is_pause_of_worker(worker))
+    return ~sa.exists(sa.select(sa.literal(1)).select_from(pauses).where(stops))
 
 
 _IS_QUEUED = jobs.c.status == sa.literal_column("'queued'")

@@ -27,6 +27,7 @@ from core.tables import (
     webhook_endpoints,
     workers,
 )
+from core.tables.pauses import is_pause_of_queue, is_worker_paused
 
 MAX_POSITION = 1000
 """The largest queue position that is counted. A larger one would be outdated before it is read."""
@@ -64,13 +65,15 @@ def _position(job: sa.FromClause) -> sa.ColumnElement[int]:
 
 def _has_worker(job: sa.FromClause) -> sa.ColumnElement[bool]:
     """Whether a worker serves the queue of a queued job."""
-    server = sa.select(sa.literal(1)).where(job.c.queue == sa.any_(workers.c.queues), workers.c.expires_at > NOW)
+    server = sa.select(sa.literal(1)).where(
+        job.c.queue == sa.any_(workers.c.queues), workers.c.expires_at > NOW, ~is_worker_paused(workers.c.name)
+    )
     return sa.case((in_status(JobStatus.QUEUED, of=job), server.correlate(job).exists()))
 
 
 def _is_queue_paused(job: sa.FromClause) -> sa.ColumnElement[bool]:
     """Whether an operator has paused the queue of a queued job."""
-    pause = sa.select(sa.literal(1)).where(pauses.c.kind == "queue", pauses.c.name == job.c.queue)
+    pause = sa.select(sa.literal(1)).select_from(pauses).where(is_pause_of_queue(job.c.queue))
     return sa.case((in_status(JobStatus.QUEUED, of=job), pause.correlate(job).exists()))
 
 

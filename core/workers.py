@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from typing import Literal
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -10,10 +11,18 @@ from sqlalchemy.dialects.postgresql import insert
 from core.clock import NOW
 from core.db import Statement
 from core.rows import QueueWorkersRow
-from core.tables import workers
+from core.tables import pauses, workers
+from core.tables.pauses import is_pause_of_worker, is_worker_paused
 
 DEAD_AGE = timedelta(hours=1)
 """How long the row of a dead worker is kept: until then an operator may still pause it, or its host."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """What an operator wants of a worker."""
+
+    state: Literal["running", "paused", "draining"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +41,11 @@ class WorkerDevice:
 
 def announce(
     name: str, queues: Sequence[str], *, is_ready: bool, length: timedelta, device: WorkerDevice | None = None
-) -> sa.Executable:
-    """Record that a worker serves these queues, until `length` from now, and what it reports about its device."""
+) -> Statement[WorkerState]:
+    """Record that a worker serves these queues, until `length` from now, and what it reports about its device.
+
+    Returns what an operator wants of it.
+    """
     values = {
         "queues": list(queues),
         "is_ready": is_ready,
@@ -41,9 +53,11 @@ def announce(
         "renewed_at": NOW,
         **asdict(device or WorkerDevice()),
     }
-    return (
-        insert(workers).values(name=name, **values).on_conflict_do_update(index_elements=[workers.c.name], set_=values)
-    )
+    new = insert(workers).values(name=name, **values)
+    upsert = new.on_conflict_do_update(index_elements=[workers.c.name], set_=values)
+    # A drain of the host counts before a pause of the worker: `draining` is the first of the states by name.
+    state = sa.select(sa.func.min(pauses.c.state)).where(is_pause_of_worker(sa.literal(name))).scalar_subquery()
+    return Statement(upsert.returning(sa.func.coalesce(state, "running").label("state")), WorkerState)
 
 
 def withdraw(name: str) -> sa.Executable:
@@ -64,9 +78,9 @@ def withdraw_host(host: str) -> sa.Executable:
 
 
 def count_by_queue() -> Statement[QueueWorkersRow]:
-    """The number of workers of each queue that has any."""
+    """The number of workers of each queue that has any, without those that are paused or drain."""
     server = sa.select(sa.func.unnest(workers.c.queues).label("queue"), workers.c.is_ready).where(
-        workers.c.expires_at > NOW
+        workers.c.expires_at > NOW, ~is_worker_paused(workers.c.name)
     )
     rows = server.subquery("server")
     return Statement(

@@ -147,6 +147,10 @@ class Stack:
             yield
         self._exits = outer
 
+    def process(self, name: str) -> Process:
+        """The process of this name that was started last."""
+        return next(process for process in reversed(self._processes) if process.name == name)
+
     # What a client does
 
     def submit(self, prompt: str = "a cat", **fields: Any) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from core.workers import count_by_queue
 
 router = APIRouter(prefix="/v1/admin", tags=["admin"])
 
-State = Literal["running", "paused", "draining"]
+State = Literal["running", "paused", "draining", "drained"]
 
 
 class AdminQueue(BaseModel):
@@ -32,7 +32,10 @@ class AdminQueue(BaseModel):
 
     object: Literal["admin.queue"] = "admin.queue"
     name: str
-    state: State = Field(description="`paused` and `draining`: nothing is claimed. Submits are accepted.")
+    state: State = Field(
+        description="`paused`: nothing is claimed; jobs are accepted. `draining`: jobs are refused, and those that "
+        "wait are worked off; then it is `drained`."
+    )
     depth: int = Field(description=f"Jobs that wait, counted up to {MAX_DEPTH}.")
     in_progress: int
     oldest_seconds: float | None = Field(description="How long the oldest job that waits has been in the database.")
@@ -60,7 +63,9 @@ class AdminWorker(BaseModel):
     name: str = Field(description="Host and process id.")
     host: str
     queues: list[str]
-    state: State = Field(description="`paused` and `draining`: it claims nothing.")
+    state: State = Field(
+        description="`paused` and `draining`: it claims nothing. `drained`: it drains and has no micro-batch in hand."
+    )
     is_ready: bool = Field(description="Whether it has loaded its first model.")
     is_idle: bool = Field(description="Whether it has no micro-batch in hand.")
     device: str | None = Field(description="Name of its device. Null: no model is loaded yet, or it has no device.")
@@ -130,13 +135,15 @@ def _queue(
     depth = 0 if report is None else report.depth
     per_minute = 0.0 if report is None else report.ended_jobs / (RATE_WINDOW.total_seconds() / 60)
     oldest = None if report is None or report.oldest_at is None else (report.now - report.oldest_at).total_seconds()
-    is_moving = state is None and per_minute > 0
+    is_moving = state != "paused" and per_minute > 0
+    in_progress = 0 if report is None else report.in_progress
+    is_drained = state == "draining" and depth == in_progress == 0
     drain = 0.0 if depth == 0 else round(60 * depth / per_minute, 1) if is_moving else None
     return AdminQueue(
         name=name,
-        state=state or "running",
+        state="drained" if is_drained else state or "running",
         depth=depth,
-        in_progress=0 if report is None else report.in_progress,
+        in_progress=in_progress,
         oldest_seconds=None if oldest is None else round(oldest, 3),
         finished_per_minute=round(per_minute, 2),
         drain_seconds=drain,
@@ -158,11 +165,13 @@ async def list_workers(context: AppContext) -> Response:
 
 def _worker(row: WorkerReport, states: dict[str, PauseState]) -> AdminWorker:
     host = row.name.partition(":")[0]
+    pause_states = {states.get(row.name), states.get(host)}
+    state: State = "draining" if "draining" in pause_states else "paused" if "paused" in pause_states else "running"
     return AdminWorker(
         name=row.name,
         host=host,
         queues=list(row.queues),
-        state=states.get(row.name) or states.get(host) or "running",
+        state="drained" if state == "draining" and not row.microbatches else state,
         is_ready=row.is_ready,
         is_idle=not row.microbatches,
         device=row.device,
@@ -201,7 +210,7 @@ async def pause_queue(name: str, context: AppContext, caller: CurrentCaller) -> 
 @router.post("/queues/{name}/drain", summary="Drain a queue", response_model=AdminPause, responses=NO_SUCH)
 @requires(Scope.ADMIN)
 async def drain_queue(name: str, context: AppContext, caller: CurrentCaller) -> Response:
-    """Pause a queue, and show it as `draining`: it is done when `in_progress` is 0."""
+    """Accept no more jobs for a queue, and work off those that wait. It is `drained` when none is left."""
     return await _begin(context, caller, "queue", name, "draining")
 
 
@@ -222,7 +231,7 @@ async def pause_worker(name: str, context: AppContext, caller: CurrentCaller) ->
 @router.post("/workers/{name}/drain", summary="Drain a worker", response_model=AdminPause, responses=NO_SUCH)
 @requires(Scope.ADMIN)
 async def drain_worker(name: str, context: AppContext, caller: CurrentCaller) -> Response:
-    """Pause a worker, and show it as `draining`: it is done when it is idle. Its process goes on."""
+    """Let a worker, or all workers of a host, finish what they hold and free their device. The processes go on."""
     return await _begin(context, caller, "worker", name, "draining")
 
 

@@ -95,6 +95,7 @@ async def _insert_with_jobs(
     context: Context, new_batch: NewBatch, template: NewJob, prompts: Sequence[str], keyed_request: KeyedRequest | None
 ) -> BatchObject | None:
     """Insert a batch with all its jobs."""
+    await context.draining_queues.check(template.queue)
     total = len(prompts)
     new_batch = replace(new_batch, total=total, model=template.model, cost=template.cost * total)
     async with context.database.transaction() as transaction:

@@ -42,6 +42,34 @@ def test_a_pause_of_another_queue_or_worker_stops_nothing(database: Database) ->
     assert claim_as(database, "gpu-3:4711") == 3
 
 
+@pytest.mark.parametrize(("kind", "name", "claims"), [("queue", "local", 3), ("worker", "gpu-3", 0)])
+def test_a_draining_queue_is_worked_off_and_a_draining_worker_claims_nothing(
+    database: Database, kind: PauseKind, name: str, claims: int
+) -> None:
+    database.execute(jobs.submit(*(a_job(microbatch_size=1) for _ in range(3))))
+    database.execute(pauses.begin(kind, name, "draining"))
+
+    assert claim_as(database, "gpu-3:4711") == claims
+
+
+def test_a_worker_that_is_paused_or_drains_hears_it_and_serves_no_queue(database: Database) -> None:
+    def state() -> str:
+        (answer,) = database.execute(workers.announce("gpu-3:4711", ["local"], is_ready=True, length=LONG))
+        return answer.state
+
+    states = [state()]
+    (job,) = database.execute(jobs.submit(a_job()))
+    assert [row.workers for row in database.execute(workers.count_by_queue())] == [1]
+    for name, pause_state in (("gpu-3:4711", "paused"), ("gpu-3", "draining")):
+        database.execute(pauses.begin("worker", name, pause_state))  # type: ignore[arg-type]
+        states.append(state())
+
+    assert states == ["running", "paused", "draining"]
+    assert database.execute(workers.count_by_queue()) == []
+    (row,) = database.execute(queries.get_job(DEFAULT_PROJECT, job.id))
+    assert row.has_worker is False
+
+
 def test_a_job_says_that_its_queue_is_paused(database: Database) -> None:
     (job,) = database.execute(jobs.submit(a_job()))
     database.execute(pauses.begin("queue", "local", "paused"))

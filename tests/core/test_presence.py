@@ -33,7 +33,7 @@ def test_a_worker_is_healthy_while_it_loads_its_first_model(
     }
     settings = settings_of(environment)
     context, database = Context.open(settings, Moderator([])), Database(settings, name="test")
-    presence = Presence(context, ["local"])
+    presence = Presence(context, ["local"], lambda _: None)
 
     with context.device:
         presence.start()

@@ -1,12 +1,15 @@
 """An operator sees the queues and workers, pauses a queue, and the audit log says so."""
 
 import json
+import socket
 from typing import Any
 
 import httpx
+import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from cli.main import app as command_line
+from core import tables
 from core.scopes import Scope
 from tests.factories import a_key
 from tests.stack import Stack, body
@@ -30,7 +33,7 @@ def test_an_operator_pauses_and_resumes_a_queue(guarded: Stack) -> None:
 
         try:
             assert body(operator.post("/v1/admin/queues/local/drain"))["state"] == "draining"
-            assert local(operator) == "draining"
+            assert local(operator) in ("draining", "drained")
         finally:
             operator.post("/v1/admin/queues/local/resume")
         assert local(operator) == "running"
@@ -159,3 +162,60 @@ def test_an_operator_retries_and_cancels_by_filter(guarded: Stack) -> None:
             refused = operator.post("/v1/admin/jobs/cancel", json=wrong_request)
             assert (refused.status_code, body(refused)["error"]["param"]) == (400, param)
         assert guest.post("/v1/admin/jobs/cancel", json={"filter": {}}).status_code == 403
+
+
+def test_a_queue_that_drains_accepts_no_job_and_works_off_the_others(guarded: Stack) -> None:
+    def state() -> str:
+        page = body(operator.get("/v1/admin/queues"))["data"]
+        return next(str(queue["state"]) for queue in page if queue["name"] == "local")
+
+    request = {"prompt": "a cat", "model": "slow", "size": "64x64", "steps": 20}
+    with client_of(guarded, Scope.ADMIN) as operator, client_of(guarded, Scope.SUBMIT) as guest:
+        jobs = [body(guest.post("/v1/jobs", json=request)) for _ in range(2)]
+        try:
+            operator.post("/v1/admin/queues/local/drain")
+            until(lambda: guest.post("/v1/jobs", json=request).status_code == 503)
+            refusals = [
+                guest.post("/v1/jobs", json=request, headers={"idempotency-key": "drain"}),
+                guest.post("/v1/batches", json={"prompts": ["a cat"], "endpoint": "/v1/jobs"}),
+                guest.post("/v1/images/generations", json={"prompt": "a cat", "size": "64x64"}),
+            ]
+            readiness = body(operator.get("/readyz"))
+            until(lambda: state() == "drained")
+            statuses = {guarded.database.execute(job_status(job["id"]))[0][0] for job in jobs}
+        finally:
+            operator.post("/v1/admin/queues/local/resume")
+
+    assert [answer.status_code for answer in refusals] == [503, 503, 503], refusals[1].text
+    assert {body(answer)["error"]["code"] for answer in refusals} == {"queue_draining"}
+    assert (readiness["status"], readiness["queues"]["local"]) == ("degraded", "draining")
+    assert statuses == {"completed"}
+
+
+def test_a_worker_that_drains_frees_its_device_and_leaves_its_queue(guarded: Stack) -> None:
+    host = socket.gethostname()
+
+    def worker() -> dict[str, Any]:
+        (report,) = body(operator.get("/v1/admin/workers"))["data"]
+        return dict(report)
+
+    with client_of(guarded, Scope.ADMIN) as operator, client_of(guarded, Scope.SUBMIT) as guest:
+        until(lambda: worker()["loaded_models"])
+        try:
+            operator.post(f"/v1/admin/workers/{host}/drain")
+            until(lambda: not worker()["loaded_models"])
+            report, readiness = worker(), body(operator.get("/readyz"))
+            job = body(guest.post("/v1/jobs", json={"prompt": "a cat", "size": "64x64"}))
+        finally:
+            operator.post(f"/v1/admin/workers/{host}/resume")
+        until(lambda: guarded.database.execute(job_status(job["id"]))[0][0] == "completed")
+        until(lambda: worker()["loaded_models"])
+
+    assert (report["state"], report["is_idle"]) == ("drained", True)
+    assert readiness["queues"]["local"] == "no_worker"
+    guarded.process("worker").until_says("Canceling queue local")
+    guarded.process("worker").until_says("Started consuming from local")
+
+
+def job_status(job_id: str) -> sa.Select[Any]:
+    return sa.select(tables.jobs.c.status).where(tables.jobs.c.id == job_id)

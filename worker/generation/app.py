@@ -102,7 +102,13 @@ def _start_poller(sender: Any, **_: Any) -> None:
     queues = list(sender.app.amqp.queues.consume_from)
     poller = threading.Thread(target=poll_database, args=(get_context(), queues), name="poller", daemon=True)
     poller.start()
-    presence = Presence(get_context(), queues)
+
+    def select_queues(is_selected: bool) -> None:
+        change = sender.add_task_queue if is_selected else sender.cancel_task_queue
+        for queue in queues:
+            sender.call_soon(change, queue)
+
+    presence = Presence(get_context(), queues, select_queues)
     presence.start()
     log.info("worker %s serves %s", get_context().name, ", ".join(queues))
 

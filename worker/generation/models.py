@@ -47,6 +47,11 @@ class Models:
             self._unload(name)
         return bool(names)
 
+    def unload_all(self) -> None:
+        """Free the memory of all models."""
+        for name in list(self._sizes):
+            self._unload(name)
+
     @property
     def resident(self) -> list[str]:
         """The ids of the models whose weights take memory on the device."""

@@ -1,12 +1,13 @@
 """Tells the others that this worker runs: its queues, its device, and which models are loaded.
 
 Every `heartbeat` it renews its row in `workers`, which is valid as long as a lease. So `/readyz`, `safelight doctor`
-and queued jobs can say that no worker serves a queue.
+and queued jobs can say that no worker serves a queue. The answer is what an operator wants of the worker: one that is
+paused or drains receives no notifications, and one that drains frees its device.
 """
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from core import workers
 from core.catalog import Model
@@ -24,10 +25,13 @@ WITHDRAW_SECONDS = 5.0
 class Presence:
     """The threads that announce a worker and load its first model."""
 
-    def __init__(self, context: Context, queues: Sequence[str]) -> None:
+    def __init__(self, context: Context, queues: Sequence[str], select_queues: Callable[[bool], None]) -> None:
+        """select_queues: begins to receive the notifications of the queues, or stops it."""
         self._context = context
         self._queues = queues
         self._is_ready = False
+        self._state = "running"
+        self._select_queues = select_queues
         # Under a name of its own: the health check takes a worker for dead that no longer uses its own connections.
         # While the first model is loaded, nothing else uses those, so it is announced by them.
         self._database = Database(context.settings, name="safelight-presence")
@@ -65,9 +69,23 @@ class Presence:
         )
         database = self._database if self._is_ready else self._context.database
         try:
-            database.execute(statement)
+            (answer,) = database.execute(statement)
         except DATABASE_ERROR as error:
             log.warning("this worker could not be announced: %s", first_line(error))
+        else:
+            self._follow(answer.state)
+
+    def _follow(self, state: str) -> None:
+        """Do what an operator wants. A worker that may claim nothing leaves the notifications to the others."""
+        if state != self._state:
+            log.info("worker %s is %s", self._context.name, state)
+            self._select_queues(state == "running")
+            self._state = state
+        if state == "draining" and self._is_ready and self._context.device.acquire(blocking=False):
+            try:
+                self._context.models.unload_all()
+            finally:
+                self._context.device.release()
 
     def _load(self) -> None:
         model = _first_model(self._context, self._queues)

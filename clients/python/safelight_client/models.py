@@ -197,7 +197,7 @@ class AdminPause(BaseModel):
     object: Literal["admin.pause"] = "admin.pause"
     kind: Literal["queue", "worker"] | str
     name: str
-    state: Literal["running", "paused", "draining"] | str
+    state: Literal["running", "paused", "draining", "drained"] | str
 
 
 class AdminQueue(BaseModel):
@@ -210,9 +210,9 @@ class AdminQueue(BaseModel):
     )
     object: Literal["admin.queue"] = "admin.queue"
     name: str
-    state: Literal["running", "paused", "draining"] | str
+    state: Literal["running", "paused", "draining", "drained"] | str
     """
-    `paused` and `draining`: nothing is claimed. Submits are accepted.
+    `paused`: nothing is claimed; jobs are accepted. `draining`: jobs are refused, and those that wait are worked off; then it is `drained`.
     """
     depth: int
     """
@@ -337,9 +337,9 @@ class AdminWorker(BaseModel):
     """
     host: str
     queues: Sequence[str]
-    state: Literal["running", "paused", "draining"] | str
+    state: Literal["running", "paused", "draining", "drained"] | str
     """
-    `paused` and `draining`: it claims nothing.
+    `paused` and `draining`: it claims nothing. `drained`: it drains and has no micro-batch in hand.
     """
     is_ready: bool
     """
@@ -1458,9 +1458,9 @@ class Queue(BaseModel):
     """
     Models that share a queue wait for the same workers.
     """
-    state: Literal["ready", "loading", "no_worker", "paused"] | str = "no_worker"
+    state: Literal["ready", "loading", "no_worker", "paused", "draining"] | str = "no_worker"
     """
-    `loading`: no worker has loaded its first model yet. `no_worker` and `paused`: jobs are accepted, and wait.
+    `loading`: no worker has loaded its first model yet. `no_worker` and `paused`: jobs are accepted, and wait. `draining`: jobs are refused.
     """
     queued: int = 0
     in_progress: int = 0
@@ -1474,8 +1474,8 @@ class Readiness(BaseModel):
     """
     The state of each dependency, and of each queue.
 
-    `degraded`: requests are served, but Redis is down, so that jobs start with some delay, or a queue has no worker, so
-    that its jobs wait.
+    `degraded`: requests are served, but Redis is down, so that jobs start with some delay, or a queue has no worker or
+    is paused, so that its jobs wait, or it is drained and accepts none.
     """
 
     model_config = ConfigDict(
@@ -1483,9 +1483,9 @@ class Readiness(BaseModel):
     )
     status: Literal["ready", "degraded", "unready"] | str
     checks: Mapping[str, Literal["ok", "down"] | str]
-    queues: Mapping[str, Literal["ok", "loading", "no_worker"] | str]
+    queues: Mapping[str, Literal["ok", "loading", "no_worker", "paused", "draining"] | str]
     """
-    Whether workers serve the queues of the models. `loading`: each of them loads its first model.
+    Whether workers serve the queues of the models. `loading`: each of them loads its first model. `paused` and `draining`: an operator has paused the queue, or drains it.
     """
 
 

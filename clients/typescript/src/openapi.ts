@@ -160,7 +160,7 @@ export interface components {
             object: "admin.pause";
             kind: ("queue" | "worker") | string;
             name: string;
-            state: ("running" | "paused" | "draining") | string;
+            state: ("running" | "paused" | "draining" | "drained") | string;
         };
         /** @description A queue, with the jobs of all projects. */
         AdminQueue: {
@@ -170,8 +170,8 @@ export interface components {
              */
             object: "admin.queue";
             name: string;
-            /** @description `paused` and `draining`: nothing is claimed. Submits are accepted. */
-            state: ("running" | "paused" | "draining") | string;
+            /** @description `paused`: nothing is claimed; jobs are accepted. `draining`: jobs are refused, and those that wait are worked off; then it is `drained`. */
+            state: ("running" | "paused" | "draining" | "drained") | string;
             /** @description Jobs that wait, counted up to 100000. */
             depth: number;
             in_progress: number;
@@ -259,8 +259,8 @@ export interface components {
             name: string;
             host: string;
             queues: string[];
-            /** @description `paused` and `draining`: it claims nothing. */
-            state: ("running" | "paused" | "draining") | string;
+            /** @description `paused` and `draining`: it claims nothing. `drained`: it drains and has no micro-batch in hand. */
+            state: ("running" | "paused" | "draining" | "drained") | string;
             /** @description Whether it has loaded its first model. */
             is_ready: boolean;
             /** @description Whether it has no micro-batch in hand. */
@@ -1419,10 +1419,10 @@ export interface components {
              */
             name: string;
             /**
-             * @description `loading`: no worker has loaded its first model yet. `no_worker` and `paused`: jobs are accepted, and wait.
+             * @description `loading`: no worker has loaded its first model yet. `no_worker` and `paused`: jobs are accepted, and wait. `draining`: jobs are refused.
              * @default no_worker
              */
-            state: ("ready" | "loading" | "no_worker" | "paused") | string;
+            state: ("ready" | "loading" | "no_worker" | "paused" | "draining") | string;
             /** @default 0 */
             queued: number;
             /** @default 0 */
@@ -1436,17 +1436,17 @@ export interface components {
         /**
          * @description The state of each dependency, and of each queue.
          *
-         *     `degraded`: requests are served, but Redis is down, so that jobs start with some delay, or a queue has no worker, so
-         *     that its jobs wait.
+         *     `degraded`: requests are served, but Redis is down, so that jobs start with some delay, or a queue has no worker or
+         *     is paused, so that its jobs wait, or it is drained and accepts none.
          */
         Readiness: {
             status: ("ready" | "degraded" | "unready") | string;
             checks: {
                 [key: string]: ("ok" | "down") | string;
             };
-            /** @description Whether workers serve the queues of the models. `loading`: each of them loads its first model. */
+            /** @description Whether workers serve the queues of the models. `loading`: each of them loads its first model. `paused` and `draining`: an operator has paused the queue, or drains it. */
             queues: {
-                [key: string]: ("ok" | "loading" | "no_worker") | string;
+                [key: string]: ("ok" | "loading" | "no_worker" | "paused" | "draining") | string;
             };
         };
         /** @description Tokens of a text model's reasoning. */
