@@ -73,6 +73,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "safelight admin retry --status failed --status expired --model unclip-mini --yes",
     ),
     "admin storage": ("safelight admin storage --json",),
+    "top": ("safelight top", "safelight top --once"),
     "usage": ("safelight usage --days 7", "safelight usage --by model,size --bucket 1h --csv"),
     "api": ("safelight api",),
     "worker": ("safelight worker --queue local", "safelight worker --concurrency 4"),

@@ -33,6 +33,7 @@ COMMANDS = {
     "keys": ("cli.keys:app", "Create, list and revoke API keys."),
     "erase": ("cli.erase:erase", "Delete all data of a job, a batch, an end user or a project."),
     "admin": ("cli.admin:app", "Show, pause and drain queues and workers."),
+    "top": ("cli.top:top", "Watch queues, workers, rates and failures."),
     "projects": ("cli.projects:app", "List projects, and set and show their limits."),
     "usage": ("cli.usage:usage", "Print what projects used: images, device time, costs."),
     "api": ("cli.local.serve:api", "Run only the API."),

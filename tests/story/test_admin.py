@@ -1,7 +1,11 @@
 """An operator sees the queues and workers, pauses a queue, and the audit log says so."""
 
 import json
+import os
+import pty
+import signal
 import socket
+import subprocess
 from typing import Any
 
 import httpx
@@ -12,6 +16,7 @@ from cli.main import app as command_line
 from core import tables
 from core.scopes import Scope
 from tests.factories import a_key
+from tests.processes import python
 from tests.stack import Stack, body
 from tests.waiting import PATIENCE, until
 
@@ -215,6 +220,32 @@ def test_a_worker_that_drains_frees_its_device_and_leaves_its_queue(guarded: Sta
     assert readiness["queues"]["local"] == "no_worker"
     guarded.process("worker").until_says("Canceling queue local")
     guarded.process("worker").until_says("Started consuming from local")
+
+
+def test_top_prints_a_frame_without_a_terminal(guarded: Stack) -> None:
+    host = socket.gethostname()
+    for arguments in ([], ["--once"]):
+        result = CliRunner().invoke(command_line, ["top", *arguments], env=guarded.environment)
+
+        assert result.exit_code == 0, result.output
+        assert "1 workers" in result.stdout
+        assert "FAILURES OF THE LAST HOUR" in result.stdout or "CODE" in result.stdout
+        assert any(line.startswith(f"{host}:") and "cpu" in line for line in result.stdout.splitlines())
+
+
+def test_top_shows_frames_in_a_terminal_until_it_is_interrupted(guarded: Stack) -> None:
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(
+        python("-m", "cli.main", "top", "--interval", "0.5"), stdin=terminal, stdout=terminal, stderr=terminal,
+        env={**os.environ, **guarded.environment, "TERM": "xterm", "COLUMNS": "160"},
+    )  # fmt: skip
+    os.close(terminal)
+    output = b""
+    while output.count(b"workers") < 2:
+        output += os.read(controller, 65_536)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE) == 0
+    os.close(controller)
 
 
 def job_status(job_id: str) -> sa.Select[Any]:
