@@ -128,7 +128,7 @@ def test_a_person_mends_a_webhook(safelight: Stack, page: Page) -> None:
 
 def test_an_operator_pauses_a_queue_and_the_jobs_say_why_they_wait(safelight: Stack, page: Page) -> None:
     original = safelight.final(safelight.submit("a lamp of the studio")["id"])
-    waiting = safelight.submit("a job that waits", model="elsewhere")["id"]
+    safelight.submit("a job that waits", model="elsewhere", metadata={"story": "studio"})
     for name, words in (("models", "elsewhere"), ("usage", "This session"), ("operator?report=slow", "Operator")):
         page.goto(f"{safelight.url}/#/{name}")
         page.get_by_role("heading", name=words, exact=True).wait_for()
@@ -145,7 +145,12 @@ def test_an_operator_pauses_a_queue_and_the_jobs_say_why_they_wait(safelight: St
     page.get_by_role("link", name="Operator").click()
     page.get_by_role("button", name="Resume: nobody").click()
     page.get_by_role("button", name="Pause: nobody").wait_for()
-    safelight.client.post(f"/v1/jobs/{waiting}/cancel")
+    page.get_by_role("link", name="Cancel or retry").click()
+    page.get_by_label("Tag, such as").fill("story=studio")
+    page.get_by_role("button", name="Count the jobs").click()
+    page.get_by_role("button", name="Cancel 1 job").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").last.click()
+    expect(page.get_by_text("1 job cancelled.")).to_be_visible()
 
     page.goto(f"{safelight.url}/#/images/{original['images'][0]['id']}")
     page.get_by_role("button", name="Reproduce").click()

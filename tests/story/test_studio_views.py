@@ -74,6 +74,7 @@ def views(safelight: Stack) -> dict[str, str]:
         "usage": "usage",
         "operator": "operator",
         "failures": "operator?report=failures",
+        "cancel-or-retry": "operator?report=bulk",
         "slowest": "operator?report=slow",
     }
 

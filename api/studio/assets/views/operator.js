@@ -8,6 +8,7 @@ import { Action } from "../ui/action.js";
 import { confirm } from "../ui/dialog.js";
 import { Problem } from "../ui/problem.js";
 import { useRefreshed } from "../ui/refresh.js";
+import { Bulk } from "./bulk.js";
 import { Report, REPORTS } from "./reports.js";
 
 const CHIPS = { running: "completed", paused: "failed", draining: "queued" };
@@ -19,11 +20,11 @@ async function load(signal) {
 
 export default function Operator({ query }) {
   const name = query.get("report");
-  const report = name in REPORTS ? name : "";
+  const report = name === "bulk" || name in REPORTS ? name : "";
   const tab = (value) => html`<a key=${value} href=${link("operator", { report: value })} aria-current=${value === report ? "page" : undefined}>${t(`operator.report.${value || "now"}`)}</a>`;
   return html`<div class="heading"><h1>${t("nav.operator")}</h1></div>
-    <nav class="tabs" aria-label=${t("operator.reports")}>${["", ...Object.keys(REPORTS)].map(tab)}</nav>
-    ${report ? html`<${Report} key=${report} name=${report} />` : html`<${Now} />`}`;
+    <nav class="tabs" aria-label=${t("operator.reports")}>${["", ...Object.keys(REPORTS), "bulk"].map(tab)}</nav>
+    ${report === "bulk" ? html`<${Bulk} />` : report ? html`<${Report} key=${report} name=${report} />` : html`<${Now} />`}`;
 }
 
 /** The queues and workers as they are. */
