@@ -34,6 +34,9 @@ def _schema(name: str, model: Model) -> Schema:
         items = schema["items"]
         types = {**items["properties"]["type"], "enum": [control.type for control in model.controls]}
         schema["items"] = {**items, "properties": {**items["properties"], "type": types}}
+    if name == "hires" and model.hires is not None:
+        bounds = {"scale": {"maximum": model.hires.max_scale}, "strength": {"default": model.hires.strength}}
+        schema["properties"] = {key: {**value, **bounds.get(key, {})} for key, value in schema["properties"].items()}
     if name == "strength":
         schema["default"] = model.strength
     return schema

@@ -16,6 +16,7 @@ from api.responses import ERROR, answer
 from core.catalog import Guidance, Model, ParameterBounds, Steps
 from core.control import ControlSpec
 from core.errors import ModelNotFound, NotFound
+from core.hires import HiresSpec
 from core.loras import LoraSpec
 from core.responses.job import is_none
 from core.scopes import Scope
@@ -49,6 +50,7 @@ class ModelObject(BaseModel):
     )
     loras: list[LoraSpec] = Field(description="LoRAs that `loras` may name: name, default weight, trigger words.")
     controls: list[ControlSpec] = Field(description="Types of images that `control` may have.")
+    hires: HiresSpec | None = Field(description="Bounds of the second pass; null if there is none.")
     strength: float = Field(description="Default `strength` of an edit.")
     max_images: int
     max_input_images: int = Field(description="Input images of an edit: `image` and its `reference_images`.")
@@ -133,6 +135,7 @@ def _model_object(name: str, model: Model, queues: Mapping[str, Queue]) -> Model
         optional_parameters=dict(model.parameters),
         loras=list(model.loras),
         controls=list(model.controls),
+        hires=model.hires,
         strength=model.strength,
         max_images=model.max_images,
         max_input_images=model.input_image_count,

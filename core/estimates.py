@@ -50,6 +50,7 @@ def list_measured() -> Statement[MeasuredRow]:
     samples = (
         sa.select(*kind, (sa.cast(receipt["device_seconds"].astext, sa.Double) / microbatch).label("seconds"), number)
         .join_from(last_jobs, images, images.c.job_id == last_jobs.c.id)
+        .where(~last_jobs.c.parameters.has_key("hires"))
         .where(images.c.index == 0, size.is_not(None), steps.is_not(None), microbatch > 0)
         .subquery("samples")
     )
@@ -62,6 +63,15 @@ def list_measured() -> Statement[MeasuredRow]:
 def nominal_seconds(model: Model, size: str, steps: int) -> float:
     """The catalogue's seconds for an image, in proportion to its area and steps."""
     return model.seconds_per_image * steps / model.steps.default * _area(size) / _area(model.size)
+
+
+def second_pass_seconds(model: Model, parameters: ResolvedParameters) -> float:
+    """The catalogue's seconds for the second pass of an image; 0 without one."""
+    hires = parameters.hires
+    if hires is None or hires.size is None:
+        return 0.0
+    steps = max(1, round((hires.steps or parameters.steps) * (hires.strength or 1.0)))
+    return nominal_seconds(model, hires.size, steps)
 
 
 class Estimates:
@@ -79,6 +89,9 @@ class Estimates:
         images: how many go through the device together, as far as the request decides it.
         """
         size, steps = parameters.size, parameters.steps
+        if parameters.hires is not None:
+            first = self.seconds(model, operation, parameters.model_copy(update={"hires": None}), images)
+            return first + second_pass_seconds(model, parameters) * self.factor(model, operation)
         seconds = self._seconds.get((model.id, operation, size, steps))
         if seconds is None:
             return nominal_seconds(model, size, steps) * self.factor(model, operation) + processing_seconds(parameters)

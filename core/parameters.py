@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt, Le, MaxLen
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from core.control import MAX_CONTROLS, Control
+from core.hires import Hires
 from core.images.postprocess import Postprocess
 from core.loras import MAX_LORAS, Lora
 from core.text import Text
@@ -130,6 +131,11 @@ class Parameters(BaseModel):
         description=f"Up to {MAX_CONTROLS} images that guide the layout, such as edges or a pose, each with one of the "
         "types of the model's `controls`. Default: none.",
     )
+    hires: Annotated[
+        Hires | None, Rule(operations=("generation",), generators=frozenset({"diffusers_local", "fake"}))
+    ] = Field(
+        None, description="A second pass that enlarges the image and draws details at the larger size. Default: none."
+    )
     seed: Annotated[int | None, Ge(0), Le(SEEDS - 1), Rule(microbatch=None)] = Field(
         None, description="Seed of the first image; image i has seed + i. Default: random."
     )
@@ -201,9 +207,14 @@ class ResolvedParameters(Parameters):
         return dimensions_of(self.size)
 
     @property
+    def generated_size(self) -> str:
+        """`WIDTHxHEIGHT` of the generated image: after the second pass, if there is one."""
+        return (self.hires.size if self.hires is not None else None) or self.size
+
+    @property
     def output_dimensions(self) -> tuple[int, int]:
         """Width and height of the result before `postprocess`, in pixels."""
-        return dimensions_of(self.output_size or self.size)
+        return dimensions_of(self.output_size or self.generated_size)
 
     def of_image(self, index: int) -> Self:
         """The parameters of one image of a job: image i has seed + i, modulo SEEDS."""

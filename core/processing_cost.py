@@ -26,8 +26,8 @@ PREVIEW = 0.03
 
 def processing_seconds(parameters: ResolvedParameters) -> float:
     """Estimated CPU-seconds of the work on one image after its generation."""
-    generated = _megapixels(parameters.size)
-    output = _megapixels(output_size(parameters.size, parameters.postprocess))
+    generated = _megapixels(parameters.generated_size)
+    output = _megapixels(output_size(parameters.generated_size, parameters.postprocess))
     seconds = ENCODE[parameters.output_format] * output + PREVIEW * parameters.partial_images
     filters = parameters.postprocess
     if filters is None:

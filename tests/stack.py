@@ -35,6 +35,7 @@ steps = { default = 5, min = 1, max = 1000 }
 microbatch_size = 8
 seconds_per_image = 0.01
 options = { faults = true }
+hires = { max_scale = 2.0, strength = 0.5 }
 controls = [{ type = "canny", source = "canny" }, { type = "depth", source = "depth", weight = 0.5 }]
 
 [[models]]

@@ -106,7 +106,7 @@ def _partial_event(job: JobRow, preview: Mapping[str, Any]) -> bytes:
             partial_image_index=preview["partial_image_index"],
             b64_json=preview["b64_json"],
             output_format=preview["media_type"].removeprefix("image/"),
-            size=output_size(job.parameters.output_size or job.parameters.size, job.parameters.postprocess),
+            size=output_size(job.parameters.output_size or job.parameters.generated_size, job.parameters.postprocess),
             quality=job.parameters.quality,
             created_at=int(time.time()),
             job_id=job.id,

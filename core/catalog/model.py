@@ -11,6 +11,7 @@ from core.catalog.bounds import Choices, Guidance, ParameterBounds, Range, Steps
 from core.catalog.loading import Loading
 from core.control import ControlSpec, check_types
 from core.generators import GENERATORS, GeneratorSpec
+from core.hires import HiresSpec
 from core.loras import LoraSpec, check_unique
 from core.parameters import MAX_INPUT_IMAGES, Operation, Quality, SizeText, Style, rules, unsupported_by
 from core.sizes import FreeSizes
@@ -69,6 +70,10 @@ class Model(Loading):
         description="LoRAs that requests may name: `[{ name = 'pixel', file = 'pixel.safetensors', weight = 1.0, "
         "trigger = 'pixel art' }]`. `file` is relative to models_dir; `weight` is for requests without one, and "
         "`trigger` tells users which words it was trained with. Only for `diffusers_local`.",
+    )
+    hires: HiresSpec | None = Field(
+        None,
+        description="Bounds of the second pass: `{ max_scale = 2.0, strength = 0.5, multiple = 16 }`. Default: none.",
     )
     max_input_images: Annotated[int, Ge(1), Le(MAX_INPUT_IMAGES)] | None = Field(
         None,
@@ -131,6 +136,8 @@ class Model(Loading):
             raise ValueError(f"loras are not available for {self.generator}")
         if self.controls and "control" in unsupported_by(self.generator):
             raise ValueError(f"controls are not available for {self.generator}")
+        if self.hires and "hires" in unsupported_by(self.generator):
+            raise ValueError(f"hires is not available for {self.generator}")
         if self.is_remote and self.input_image_count > self.spec.max_input_images:
             raise ValueError(f"max_input_images must be at most {self.spec.max_input_images} for {self.generator}")
         if self.qualities and not self.is_remote:
@@ -206,6 +213,8 @@ class Model(Loading):
             unlisted.add("loras")
         if not self.controls:
             unlisted.add("control")
+        if self.hires is None:
+            unlisted.add("hires")
         return self.spec.lacks | unsupported_by(self.generator) | unlisted
 
     @cached_property

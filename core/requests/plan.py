@@ -11,7 +11,8 @@ from core.catalog import Catalog, Choices, Model, Range
 from core.control import resolve_controls, with_images
 from core.egress import check_destination
 from core.errors import InvalidParameter
-from core.estimates import nominal_seconds
+from core.estimates import nominal_seconds, second_pass_seconds
+from core.hires import resolve_hires
 from core.ids import new_id
 from core.image_source import ImageSource
 from core.images.postprocess import check_side, output_size
@@ -119,6 +120,7 @@ def resolve(request: JobRequest, model: Model) -> ResolvedParameters:
                 values[name] = value
     values["loras"] = resolve_loras(request.loras or (), model.loras, model.id)
     values["control"] = resolve_controls(request.control or (), model.controls, model.id)
+    values["hires"] = resolve_hires(request.hires, model.hires, dimensions_of(values["size"]), values["steps"])
     if values["seed"] is None:
         values["seed"] = random_seed(model)
     if request.operation == "edit" and values["strength"] is None:
@@ -186,7 +188,8 @@ def device_seconds(model: Model, parameters: ResolvedParameters) -> float:
 
     Raises InvalidParameter if the output would be too large.
     """
-    return nominal_seconds(model, parameters.size, parameters.steps) + processing_seconds(parameters)
+    seconds = nominal_seconds(model, parameters.size, parameters.steps) + second_pass_seconds(model, parameters)
+    return seconds + processing_seconds(parameters)
 
 
 def check_webhook(webhook: JobWebhook | BatchWebhook, settings: Settings) -> dict[str, Any]:
@@ -244,7 +247,7 @@ def conflicting_choice(request: JobRequest, model: Model) -> tuple[str, str] | N
 def _check_combination(request: JobRequest, parameters: ResolvedParameters, model: Model) -> None:
     """Check what depends on several fields or on the limits of the model."""
     check_side("output_size", parameters.output_size)
-    output_size(parameters.output_size or parameters.size, parameters.postprocess)
+    output_size(parameters.output_size or parameters.generated_size, parameters.postprocess)
     _number_within(Range(1, 1, model.max_images), "n", request.n)
     prompts = {"prompt": request.prompt} | {name: getattr(parameters, name) for name in texts("prompt", "negative")}
     for name, text in prompts.items():

@@ -92,7 +92,7 @@ class WebuiRequest(BaseModel):
     )
     height: Side | None = Field(None, description="Height in pixels. Default, without `width` too: the model's size.")
     denoising_strength: Share | None = Field(
-        None, description="How much img2img changes the image. txt2img needs it for its second pass only, and has none."
+        None, description="How much img2img, or the second pass of txt2img, changes the image."
     )
     override_settings: Settings | None = Field(
         None, description="`sd_model_checkpoint` (the model), `samples_format`, `jpeg_quality`, `live_previews_enable`."
@@ -133,7 +133,13 @@ class Txt2ImgRequest(WebuiRequest):
         }
     )
 
-    enable_hr: Switch | None = Field(None, description="Enlarge the images. There is no second pass.")
+    enable_hr: Switch | None = Field(
+        None, description="Enlarge the images: by a second pass if the model has one (`hires`), else by scaling."
+    )
+    hr_second_pass_steps: Annotated[int, Ge(0), Le(1000), integer(0, 1000)] | None = Field(
+        None, description="Steps of the second pass. 0: as in the first."
+    )
+    hr_upscaler: Text | None = Field(None, description="Lanczos is used, whatever it is.")
     hr_scale: Annotated[float, Ge(0), Le(100), number(0, 100)] | None = Field(
         None, description="Factor of `enable_hr`. Default: 2."
     )

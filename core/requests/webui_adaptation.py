@@ -58,6 +58,8 @@ class Sizes:
     width: int
     height: int
     warnings: list[JobWarning]
+    hires: Values | None = None
+    """The second pass."""
 
 
 def find_webui_model(request: WebuiRequest, catalog: Catalog, default: str | None) -> tuple[Model, JobWarning | None]:
@@ -85,20 +87,47 @@ def sizes_of(request: WebuiRequest, model: Model) -> Sizes:
     if request.width is not None or request.height is not None:
         width, height = request.width or WEBUI_SIZE, request.height or WEBUI_SIZE
     generated = nearest_size_of(f"{width}x{height}", model)
-    warnings = []
+    warnings: list[JobWarning] = []
+    hires: Values | None = None
     if isinstance(request, Txt2ImgRequest) and request.enable_hr:
+        first_size = f"{width}x{height}"
         width, height = _enlarged_size(request, width, height)
-        message = f"enable_hr has no second pass: images of {generated} are enlarged to {width}x{height}."
-        warnings.append(_warning("enable_hr", message))
+        hires, notice = _second_pass(request, model, generated, (width, height))
+        warnings += [] if notice is None else [notice]
+        if hires is not None and first_size != generated:
+            message = f"{model.id} has no size {first_size}: the first pass generates {generated}."
+            warnings.append(warning("width", message, "size_scaled"))
     if (longest := max(width, height)) > MAX_SIDE_PX:
         requested_size = f"{width}x{height}"
         width, height = (max(MIN_SIDE, round(side * MAX_SIDE_PX / longest)) for side in (width, height))
         message = f"No side may be longer than {MAX_SIDE_PX} px: {width}x{height} instead of {requested_size}."
         warnings.append(_warning("width", message))
-    if f"{width}x{height}" != generated and not warnings:
+    if f"{width}x{height}" != generated and not warnings and hires is None:
         message = f"{model.id} has no size {width}x{height}: images are generated at {generated} and scaled."
         warnings.append(warning("width", message, "size_scaled"))
-    return Sizes(generated, width, height, warnings)
+    return Sizes(generated, width, height, warnings, hires)
+
+
+def _second_pass(
+    request: Txt2ImgRequest, model: Model, generated: str, target: tuple[int, int]
+) -> tuple[Values | None, JobWarning | None]:
+    """The second pass that comes nearest to a size, and the warning about what is done instead of it."""
+    size = f"{target[0]}x{target[1]}"
+    if model.hires is None:
+        message = f"enable_hr has no second pass: images of {generated} are enlarged to {size}."
+        return None, _warning("enable_hr", message)
+    first = dimensions_of(generated)
+    width, height = model.hires.nearest(*first, target)
+    notice = None
+    if (width, height) != target:
+        message = f"enable_hr: the second pass generates {width}x{height}, which is scaled to {size}."
+        notice = warning("enable_hr", message, "size_scaled")
+    if (width, height) == first:
+        return None, notice
+    hires: Values = {"width": width, "height": height, "steps": request.hr_second_pass_steps or None}
+    if request.denoising_strength is not None:
+        hires["strength"] = max(request.denoising_strength, MIN_STRENGTH)
+    return hires, notice
 
 
 def _enlarged_size(request: Txt2ImgRequest, width: int, height: int) -> tuple[int, int]:
@@ -130,11 +159,13 @@ def webui_job_request(
     Raises InvalidParameter if the prompt is empty.
     """
     output_size = f"{sizes.width}x{sizes.height}"
+    final_size = sizes.generated if sizes.hires is None else f"{sizes.hires['width']}x{sizes.hires['height']}"
     values: Values = {
         "model": model.id,
         "operation": "edit" if images else "generation",
         "size": sizes.generated,
-        "output_size": None if output_size == sizes.generated else output_size,
+        "output_size": None if output_size == final_size else output_size,
+        "hires": sizes.hires,
         "metadata": {"sdapi": call},
     }
     values |= {name: ImageSource.from_form(content) for name, content in images.items()}

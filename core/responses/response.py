@@ -202,7 +202,7 @@ def output_message(row: JobRow) -> OutputMessage:
 
 def target_size(row: JobRow) -> str:
     """The size that the finished image will have."""
-    return output_size(row.parameters.output_size or row.parameters.size, row.parameters.postprocess)
+    return output_size(row.parameters.output_size or row.parameters.generated_size, row.parameters.postprocess)
 
 
 def _tool(row: JobRow) -> dict[str, Any]:

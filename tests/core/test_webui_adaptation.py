@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from core.catalog import Catalog
+from core.catalog import Catalog, Model
 from core.errors import InvalidParameter
+from core.hires import Hires, HiresSpec
 from core.requests.job import JobRequest, parse
 from core.requests.webui import EXAMPLE_IMAGE, Img2ImgRequest, Txt2ImgRequest
 from core.requests.webui_adaptation import find_webui_model, sizes_of, webui_job_request
@@ -190,3 +191,19 @@ def test_a_value_that_makes_no_sense_is_an_error(fields: dict[str, Any]) -> None
     with pytest.raises(InvalidParameter) as error:
         adapt(**fields)
     assert (error.value.param or "").partition(".")[0] == next(iter(fields))
+
+
+def test_enable_hr_is_the_second_pass_of_a_model_that_has_one() -> None:
+    model = Model(id="fine", generator="fake", sizes=("64x64",), hires=HiresSpec(max_scale=2, multiple=16))
+
+    def job(**fields: Any) -> Any:
+        request = Txt2ImgRequest(prompt="a cat", enable_hr=True, **fields)
+        return webui_job_request(request, model, {}, sizes_of(request, model), "txt2img")
+
+    plain = job(width=64, height=64, hr_scale=1.5, denoising_strength=0.4, hr_second_pass_steps=7)
+    assert (plain.size, plain.output_size, plain.warnings) == ("64x64", None, ())
+    assert plain.hires == Hires(width=96, height=96, strength=0.4, steps=7)
+    large = job(width=64, height=64, hr_resize_x=300)
+    assert (large.hires.size, large.output_size) == ("128x128", "300x300")
+    assert [warning["code"] for warning in large.warnings] == ["size_scaled"]
+    assert job(width=64, height=64, hr_scale=1).hires is None

@@ -101,3 +101,14 @@ def test_an_edit_may_be_previewed_and_filtered_too(safelight: Stack, size: tuple
     assert final["images"][0]["receipt"]["operation"] == "edit"
     assert json.dumps(final["warnings"]) == "[]"
     assert isinstance(decode(safelight.image(final["images"][0])), Image.Image)
+
+
+def test_a_second_pass_has_the_size_that_it_was_asked_for(safelight: Stack) -> None:
+    job = safelight.final(safelight.submit(hires={"scale": 1.5}, steps=4)["id"])
+    small = safelight.final(safelight.submit(hires={}, output_size="80x80")["id"])
+
+    assert job["hires"] == {
+        "scale": None, "width": 96, "height": 96, "strength": 0.5, "steps": 4, "upscaler": "lanczos"
+    }  # fmt: skip
+    assert [(image["width"], image["height"]) for image in (*job["images"], *small["images"])] == [(96, 96), (80, 80)]
+    assert job["images"][0]["receipt"]["hires"]["width"] == 96

@@ -31,6 +31,7 @@ from worker.generators.options import clear_caches
 from worker.generators.parameters import call_arguments, call_options, requested_steps
 from worker.generators.previews import callbacks
 from worker.generators.results import DecoderWatch, checked_images
+from worker.generators.second_pass import draw_twice, second_request
 from worker.generators.sharing import may_share, sharing_key
 from worker.generators.source import digest, estimated_bytes, find, load_pipeline
 from worker.generators.truncation import truncation_notices
@@ -139,13 +140,18 @@ class DiffusersGenerator:
             self.generate([ImageRequest("a photo", parameters)], _Silence())
 
     def generate(self, requests: Sequence[ImageRequest], reporter: ProgressReporter) -> Sequence[Image.Image]:
-        """Generate one image per request, in one call of the pipeline; see `core.generation.Generator`."""
-        operations = self._load_operations()
+        """Generate one image per request, in one or two calls of a pipeline; see `core.generation.Generator`."""
         if not requests:
             return []
-        pipe = operations.pipeline(requests[0])
-        if not may_share([self._sharing_key(pipe, request) for request in requests]):
-            raise GeneratorFailed(f"{len(requests)} requests must not share a call of {type(pipe).__name__}.")
+        if not may_share([self.sharing_key(request) for request in requests]):
+            raise GeneratorFailed(f"{len(requests)} requests must not share a call of model {self._model.id}.")
+        if (hires := requests[0].parameters.hires) is not None:
+            return draw_twice(self._draw, requests, hires, reporter)
+        return self._draw(requests, reporter)
+
+    def _draw(self, requests: Sequence[ImageRequest], reporter: ProgressReporter) -> Sequence[Image.Image]:
+        """Generate one image per request, in one call of the pipeline."""
+        pipe = self._load_operations().pipeline(requests[0])
         options = call_options(self._model, pipe)
         arguments = call_arguments(self._model, pipe, options, requests)
         arguments |= callbacks(pipe, reporter, requests[0].width, requests[0].height)
@@ -169,9 +175,16 @@ class DiffusersGenerator:
         raise failure
 
     def sharing_key(self, request: ImageRequest) -> Hashable | None:
-        """By the class of the pipeline; see `sharing.py`. A request that no pipeline can do is alone."""
+        """By the classes of the pipelines; see `sharing.py`. A request that no pipeline can do is alone."""
+        operations = self._load_operations()
         try:
-            return self._sharing_key(self._load_operations().pipeline(request), request)
+            key = self._sharing_key(operations.pipeline(request), request)
+            hires = request.parameters.hires
+            if key is None or hires is None:
+                return key
+            second = second_request(request, hires, Image.new("RGB", (request.width, request.height)))
+            second_key = self._sharing_key(operations.pipeline(second), second)
+            return None if second_key is None else (key, second_key)
         except GenerationError:
             return None
 

@@ -21,6 +21,8 @@ from PIL import Image, ImageDraw
 from core.catalog import Model
 from core.generation import ImageRequest, Memory, Notice, ProgressReporter
 from core.generation_errors import DeviceFailed, GenerationError, GeneratorFailed, OutOfMemory
+from core.images import decode
+from core.parameters import dimensions_of
 from core.settings import Settings
 from worker.generators.mask import paste
 
@@ -115,6 +117,8 @@ def _misbehave(prompts: str, step: int, steps: int) -> None:
 def render(request: ImageRequest) -> Image.Image:
     """The image of a request: RGB, in the request's size."""
     image = _landscape(request)
+    if (hires := request.parameters.hires) is not None:
+        return decode.fit(image, *dimensions_of(hires.size or request.parameters.size))
     if request.image is None or request.strength is None:
         return image
     edit = Image.blend(request.image, image, request.strength)

@@ -82,10 +82,18 @@ class Operations:
             )
         possible = {task for operation in model.operations for task in _TASKS[operation] if self._can(task)}
         check_parameters(model, [self._pipes[task] for task in possible], list(self._schedulers.values()))
+        if model.hires is not None and not self._edits_by_strength():
+            raise ModelUnavailable(
+                f"Model {model.id}: {type(pipe).__name__} cannot edit an image with a strength, so there is no second "
+                "pass; remove `hires`."
+            )
         if model.input_image_count > 1 and not self._takes_several_images():
             raise ModelUnavailable(
                 f"Model {model.id}: max_input_images must be 1, because {type(pipe).__name__} takes one image."
             )
+
+    def _edits_by_strength(self) -> bool:
+        return self._can("image-to-image") and "strength" in call_parameters(self._pipes["image-to-image"])
 
     def _takes_several_images(self) -> bool:
         return self._can("image-to-image") and type(self._pipes["image-to-image"]).__name__ in SEVERAL_IMAGES

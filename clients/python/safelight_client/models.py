@@ -939,6 +939,56 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
 
 
+class Hires(BaseModel):
+    """
+    The second pass of a request: by `scale`, or to `width` and `height`. `{}` takes the model's defaults.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    scale: float | None = None
+    """
+    Factor for both sides. Default: the largest that the model allows.
+    """
+    width: int | None = None
+    """
+    Width of the result in pixels, with `height`, instead of `scale`.
+    """
+    height: int | None = None
+    """
+    Height of the result in pixels.
+    """
+    strength: float | None = None
+    """
+    How much the second pass changes the enlarged image.
+    """
+    steps: int | None = None
+    """
+    Denoising steps, of which the second pass does the share `strength`. Default: `steps`.
+    """
+    upscaler: Literal["lanczos"] = "lanczos"
+    """
+    How the image is enlarged.
+    """
+
+
+class HiresSpec(BaseModel):
+    """
+    The bounds of a model's second pass.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    max_scale: float = 2.0
+    strength: float = 0.5
+    multiple: int = 16
+    """
+    Both sides are multiples of it.
+    """
+
+
 class ImageData(BaseModel):
     """
     An image in OpenAI's format: `url` or `b64_json`, never both. What has no value is absent, not null.
@@ -2232,6 +2282,10 @@ class JobObject(BaseModel):
     """
     Up to 4 images that guide the layout, such as edges or a pose, each with one of the types of the model's `controls`. Default: none.
     """
+    hires: Hires | None = None
+    """
+    A second pass that enlarges the image and draws details at the larger size. Default: none.
+    """
     seed: int
     quality: Literal["auto", "low", "medium", "high", "xhigh", "max"] | str = "auto"
     """
@@ -2412,6 +2466,10 @@ class ModelObject(BaseModel):
     controls: Sequence[ControlSpec]
     """
     Types of images that `control` may have.
+    """
+    hires: HiresSpec | None
+    """
+    Bounds of the second pass; null if there is none.
     """
     strength: float
     """

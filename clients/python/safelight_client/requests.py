@@ -103,6 +103,37 @@ class FileData(TypedDict):
     name: NotRequired[str]
 
 
+class Hires(TypedDict):
+    """
+    The second pass of a request: by `scale`, or to `width` and `height`. `{}` takes the model's defaults.
+    """
+
+    scale: NotRequired[float | None]
+    """
+    Factor for both sides. Default: the largest that the model allows.
+    """
+    width: NotRequired[int | None]
+    """
+    Width of the result in pixels, with `height`, instead of `scale`.
+    """
+    height: NotRequired[int | None]
+    """
+    Height of the result in pixels.
+    """
+    strength: NotRequired[float | None]
+    """
+    How much the second pass changes the enlarged image.
+    """
+    steps: NotRequired[int | None]
+    """
+    Denoising steps, of which the second pass does the share `strength`. Default: `steps`.
+    """
+    upscaler: NotRequired[Literal["lanczos"]]
+    """
+    How the image is enlarged.
+    """
+
+
 class ImageSource(TypedDict):
     """
     An input image. Set exactly one field. The image is read when the job is submitted.
@@ -181,7 +212,7 @@ class Img2ImgRequest(TypedDict):
     """
     denoising_strength: NotRequired[float | str | None]
     """
-    How much img2img changes the image. txt2img needs it for its second pass only, and has none.
+    How much img2img, or the second pass of txt2img, changes the image.
     """
     override_settings: NotRequired[Mapping[str, Any] | None]
     """
@@ -377,7 +408,7 @@ class ResponseRequest(TypedDict):
     """
     tools: NotRequired[Sequence[Mapping[str, Any]]]
     """
-    One tool `image_generation`: action, background, clip_skip, control, eta, guidance_scale, input_fidelity, input_image_mask, loras, max_sequence_length, model, moderation, moderation_level, n, negative_prompt, negative_prompt_2, output_compression, output_format, output_size, partial_images, postprocess, priority, prompt_2, quality, scheduler, seed, size, steps, strength, style, true_cfg_scale, type. Other tools are not called.
+    One tool `image_generation`: action, background, clip_skip, control, eta, guidance_scale, hires, input_fidelity, input_image_mask, loras, max_sequence_length, model, moderation, moderation_level, n, negative_prompt, negative_prompt_2, output_compression, output_format, output_size, partial_images, postprocess, priority, prompt_2, quality, scheduler, seed, size, steps, strength, style, true_cfg_scale, type. Other tools are not called.
     """
     tool_choice: NotRequired[str | Mapping[str, Any]]
     """
@@ -552,7 +583,7 @@ class Txt2ImgRequest(TypedDict):
     """
     denoising_strength: NotRequired[float | str | None]
     """
-    How much img2img changes the image. txt2img needs it for its second pass only, and has none.
+    How much img2img, or the second pass of txt2img, changes the image.
     """
     override_settings: NotRequired[Mapping[str, Any] | None]
     """
@@ -568,7 +599,15 @@ class Txt2ImgRequest(TypedDict):
     """
     enable_hr: NotRequired[bool | Literal[0, 1] | None]
     """
-    Enlarge the images. There is no second pass.
+    Enlarge the images: by a second pass if the model has one (`hires`), else by scaling.
+    """
+    hr_second_pass_steps: NotRequired[int | str | None]
+    """
+    Steps of the second pass. 0: as in the first.
+    """
+    hr_upscaler: NotRequired[str | None]
+    """
+    Lanczos is used, whatever it is.
     """
     hr_scale: NotRequired[float | str | None]
     """
@@ -735,6 +774,10 @@ class JobRequest(TypedDict):
     """
     Up to 4 images that guide the layout, such as edges or a pose, each with one of the types of the model's `controls`. Default: none.
     """
+    hires: NotRequired[Hires | None]
+    """
+    A second pass that enlarges the image and draws details at the larger size. Default: none.
+    """
     seed: NotRequired[int | None]
     """
     Seed of the first image; image i has seed + i. Default: random.
@@ -881,6 +924,10 @@ class BatchRequest(TypedDict):
     control: NotRequired[Sequence[Control] | None]
     """
     Up to 4 images that guide the layout, such as edges or a pose, each with one of the types of the model's `controls`. Default: none.
+    """
+    hires: NotRequired[Hires | None]
+    """
+    A second pass that enlarges the image and draws details at the larger size. Default: none.
     """
     seed: NotRequired[int | None]
     """

@@ -865,6 +865,37 @@ export interface components {
              */
             status: "ok";
         };
+        /** @description The second pass of a request: by `scale`, or to `width` and `height`. `{}` takes the model's defaults. */
+        Hires: {
+            /** @description Factor for both sides. Default: the largest that the model allows. */
+            scale?: number | null;
+            /** @description Width of the result in pixels, with `height`, instead of `scale`. */
+            width?: number | null;
+            /** @description Height of the result in pixels. */
+            height?: number | null;
+            /** @description How much the second pass changes the enlarged image. */
+            strength?: number | null;
+            /** @description Denoising steps, of which the second pass does the share `strength`. Default: `steps`. */
+            steps?: number | null;
+            /**
+             * @description How the image is enlarged.
+             * @default lanczos
+             * @constant
+             */
+            upscaler?: "lanczos";
+        };
+        /** @description The bounds of a model's second pass. */
+        HiresSpec: {
+            /** @default 2 */
+            max_scale: number;
+            /** @default 0.5 */
+            strength: number;
+            /**
+             * @description Both sides are multiples of it.
+             * @default 16
+             */
+            multiple: number;
+        };
         /** @description An image in OpenAI's format: `url` or `b64_json`, never both. What has no value is absent, not null. */
         ImageData: {
             url?: string | null;
@@ -1097,6 +1128,8 @@ export interface components {
             loras?: components["schemas"]["Lora"][] | null;
             /** @description Up to 4 images that guide the layout, such as edges or a pose, each with one of the types of the model's `controls`. Default: none. */
             control?: components["schemas"]["Control"][] | null;
+            /** @description A second pass that enlarges the image and draws details at the larger size. Default: none. */
+            hires?: components["schemas"]["Hires"] | null;
             seed: number;
             /**
              * @description Effort for an image: one of the model's `qualities`. It may stand for a number of `steps`.
@@ -1297,6 +1330,8 @@ export interface components {
             loras: components["schemas"]["LoraSpec"][];
             /** @description Types of images that `control` may have. */
             controls: components["schemas"]["ControlSpec"][];
+            /** @description Bounds of the second pass; null if there is none. */
+            hires: components["schemas"]["HiresSpec"] | null;
             /** @description Default `strength` of an edit. */
             strength: number;
             max_images: number;
@@ -1800,6 +1835,8 @@ export interface components {
             loras?: components["schemas"]["Lora"][] | null;
             /** @description Up to 4 images that guide the layout, such as edges or a pose, each with one of the types of the model's `controls`. Default: none. */
             control?: components["schemas"]["Control"][] | null;
+            /** @description A second pass that enlarges the image and draws details at the larger size. Default: none. */
+            hires?: components["schemas"]["Hires"] | null;
             /** @description Seed of the first image; image i has seed + i. Default: random. */
             seed?: number | null;
             /**
@@ -1955,7 +1992,7 @@ export interface components {
             width?: number | string | null;
             /** @description Height in pixels. Default, without `width` too: the model's size. */
             height?: number | string | null;
-            /** @description How much img2img changes the image. txt2img needs it for its second pass only, and has none. */
+            /** @description How much img2img, or the second pass of txt2img, changes the image. */
             denoising_strength?: number | string | null;
             /** @description `sd_model_checkpoint` (the model), `samples_format`, `jpeg_quality`, `live_previews_enable`. */
             override_settings?: {
@@ -2029,6 +2066,8 @@ export interface components {
             loras?: components["schemas"]["Lora"][] | null;
             /** @description Up to 4 images that guide the layout, such as edges or a pose, each with one of the types of the model's `controls`. Default: none. */
             control?: components["schemas"]["Control"][] | null;
+            /** @description A second pass that enlarges the image and draws details at the larger size. Default: none. */
+            hires?: components["schemas"]["Hires"] | null;
             /** @description Seed of the first image; image i has seed + i. Default: random. */
             seed?: number | null;
             /**
@@ -2159,7 +2198,7 @@ export interface components {
             model?: string | null;
             /** @description The prompt; or messages with `input_text` and `input_image`, and earlier items of the conversation. The prompt is the text of the user's last turn. */
             input?: string | Record<string, never>[];
-            /** @description One tool `image_generation`: action, background, clip_skip, control, eta, guidance_scale, input_fidelity, input_image_mask, loras, max_sequence_length, model, moderation, moderation_level, n, negative_prompt, negative_prompt_2, output_compression, output_format, output_size, partial_images, postprocess, priority, prompt_2, quality, scheduler, seed, size, steps, strength, style, true_cfg_scale, type. Other tools are not called. */
+            /** @description One tool `image_generation`: action, background, clip_skip, control, eta, guidance_scale, hires, input_fidelity, input_image_mask, loras, max_sequence_length, model, moderation, moderation_level, n, negative_prompt, negative_prompt_2, output_compression, output_format, output_size, partial_images, postprocess, priority, prompt_2, quality, scheduler, seed, size, steps, strength, style, true_cfg_scale, type. Other tools are not called. */
             tools?: {
                 [key: string]: unknown;
             }[];
@@ -2277,7 +2316,7 @@ export interface components {
             width?: number | string | null;
             /** @description Height in pixels. Default, without `width` too: the model's size. */
             height?: number | string | null;
-            /** @description How much img2img changes the image. txt2img needs it for its second pass only, and has none. */
+            /** @description How much img2img, or the second pass of txt2img, changes the image. */
             denoising_strength?: number | string | null;
             /** @description `sd_model_checkpoint` (the model), `samples_format`, `jpeg_quality`, `live_previews_enable`. */
             override_settings?: {
@@ -2289,8 +2328,12 @@ export interface components {
             } | null;
             /** @description Whether the response has the images. Default: true. */
             send_images?: boolean | (0 | 1) | null;
-            /** @description Enlarge the images. There is no second pass. */
+            /** @description Enlarge the images: by a second pass if the model has one (`hires`), else by scaling. */
             enable_hr?: boolean | (0 | 1) | null;
+            /** @description Steps of the second pass. 0: as in the first. */
+            hr_second_pass_steps?: number | string | null;
+            /** @description Lanczos is used, whatever it is. */
+            hr_upscaler?: string | null;
             /** @description Factor of `enable_hr`. Default: 2. */
             hr_scale?: number | string | null;
             /** @description Width of the result of `enable_hr`, instead of `hr_scale`. 0: none. */

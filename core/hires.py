@@ -1,0 +1,100 @@
+"""The second pass of a generation: the image is enlarged, and drawn over at the larger size.
+
+The first pass draws the layout at a size that the model was trained for; the second adds detail. AUTOMATIC1111's webui
+calls it hires fix.
+"""
+
+from typing import Annotated, Literal, Self
+
+from annotated_types import Ge, Gt, Le
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from core.errors import InvalidParameter
+
+MAX_SIDE = 4096
+"""The longest side of the result, in pixels."""
+
+Side = Annotated[int, Ge(16), Le(MAX_SIDE)]
+Strength = Annotated[float, Gt(0), Le(1)]
+
+
+class Hires(BaseModel):
+    """The second pass of a request: by `scale`, or to `width` and `height`. `{}` takes the model's defaults."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    scale: Annotated[float, Gt(1), Le(8)] | None = Field(
+        None, allow_inf_nan=False, description="Factor for both sides. Default: the largest that the model allows."
+    )
+    width: Side | None = Field(None, description="Width of the result in pixels, with `height`, instead of `scale`.")
+    height: Side | None = Field(None, description="Height of the result in pixels.")
+    strength: Strength | None = Field(
+        None, allow_inf_nan=False, description="How much the second pass changes the enlarged image."
+    )
+    steps: Annotated[int, Ge(1)] | None = Field(
+        None, description="Denoising steps, of which the second pass does the share `strength`. Default: `steps`."
+    )
+    upscaler: Literal["lanczos"] = Field("lanczos", description="How the image is enlarged.")
+
+    @model_validator(mode="after")
+    def _has_one_size(self) -> Self:
+        if (self.width is None) != (self.height is None):
+            raise ValueError("must have both width and height, or neither")
+        if self.scale is not None and self.width is not None:
+            raise ValueError("must have scale, or width and height, not both")
+        return self
+
+    @property
+    def size(self) -> str | None:
+        """`WIDTHxHEIGHT` of the result; None if the request has none."""
+        return None if self.width is None else f"{self.width}x{self.height}"
+
+
+class HiresSpec(BaseModel):
+    """The bounds of a model's second pass."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_scale: Annotated[float, Gt(1), Le(8)] = 2.0
+    strength: Strength = 0.5
+    multiple: Annotated[int, Ge(1), Le(256)] = Field(16, description="Both sides are multiples of it.")
+
+    def nearest(self, width: int, height: int, target: tuple[float, float]) -> tuple[int, int]:
+        """The size nearest to a target that the second pass may have after a first one of width and height."""
+        sides = []
+        for side, other in zip((width, height), target, strict=True):
+            limit = min(side * self.max_scale, MAX_SIDE) // self.multiple * self.multiple
+            sides.append(max(side, min(round(other / self.multiple) * self.multiple, int(limit))))
+        return sides[0], sides[1]
+
+
+def resolve_hires(hires: Hires | None, spec: HiresSpec | None, size: tuple[int, int], steps: int) -> Hires | None:
+    """A second pass with its size, strength and steps; None for none. Raises InvalidParameter.
+
+    size, steps: of the first pass.
+    """
+    if hires is None or spec is None:
+        return None
+    scale = hires.scale or spec.max_scale
+    if scale > spec.max_scale:
+        raise InvalidParameter(
+            f"hires.scale is {scale:g}; the allowed range is above 1 to {spec.max_scale:g}.", param="hires.scale"
+        )
+    width, height = hires.width, hires.height
+    if width is None or height is None:
+        width, height = spec.nearest(*size, (size[0] * scale, size[1] * scale))
+    near = spec.nearest(*size, (width, height))
+    if near != (width, height) or near == size:
+        raise InvalidParameter(
+            f"hires: {width}x{height} is not available after {size[0]}x{size[1]}: no side may be shorter, or longer "
+            f"than {spec.max_scale:g} times, and both must be multiples of {spec.multiple}. The nearest is "
+            f"{near[0]}x{near[1]}.",
+            param="hires.width",
+        )
+    return Hires(
+        width=width,
+        height=height,
+        strength=spec.strength if hires.strength is None else hires.strength,
+        steps=hires.steps or steps,
+        upscaler=hires.upscaler,
+    )
