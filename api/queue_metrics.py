@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import time
+from math import nan
 
+from api.supervisor import metrics_directory
 from core import queue_reports
 from core.catalog import Catalog
 from core.db import DATABASE_ERROR, AsyncDatabase
@@ -38,9 +40,19 @@ class QueueMetrics:
                     await self._read()
             except (DATABASE_ERROR, TimeoutError) as error:
                 log.warning("no metrics of the queues: %s", first_line(error))
-                QUEUE_JOBS.clear()
-                QUEUE_AGE_SECONDS.clear()
+                self._hide_values()
             self._read_at = time.monotonic()
+
+    def _hide_values(self) -> None:
+        """Show no values. Those that several processes share cannot be removed; they are no numbers."""
+        if metrics_directory() is None:
+            QUEUE_JOBS.clear()
+            QUEUE_AGE_SECONDS.clear()
+            return
+        for queue in self._queues:
+            QUEUE_JOBS.labels(queue, "queued").set(nan)
+            QUEUE_JOBS.labels(queue, "in_progress").set(nan)
+            QUEUE_AGE_SECONDS.labels(queue).set(nan)
 
     async def _read(self) -> None:
         reports = {row.queue: row for row in await self._database.execute(queue_reports.list_queues())}

@@ -7,6 +7,7 @@ project or of a key. The API shows them at `/metrics` of its own port, the other
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, start_http_server
 
@@ -43,9 +44,12 @@ def _histogram(name: str, meaning: str, *labels: str, buckets: Sequence[float]) 
     return Histogram(name, meaning, labels, buckets=buckets)
 
 
-def _gauge(name: str, meaning: str, *labels: str) -> Gauge:
+def _gauge(
+    name: str, meaning: str, *labels: str, of_processes: Literal["livesum", "livemostrecent"] = "livemostrecent"
+) -> Gauge:
+    """of_processes: what several API processes show together."""
     SERIES.append(Series(name, "gauge", labels, meaning))
-    return Gauge(name, meaning, labels)
+    return Gauge(name, meaning, labels, multiprocess_mode=of_processes)
 
 
 HTTP_SECONDS = _histogram(
@@ -54,7 +58,7 @@ HTTP_SECONDS = _histogram(
     *("method", "route", "status"),
     buckets=SHORT_SECONDS,
 )
-EVENT_STREAMS = _gauge("safelight_event_streams", "API: open streams of events.")
+EVENT_STREAMS = _gauge("safelight_event_streams", "API: open streams of events.", of_processes="livesum")
 JOBS_ACCEPTED = _counter(
     "safelight_jobs_accepted", "API and sweep: jobs that were submitted, by `source`: `request` or `batch`.",
     *("model", "source"),

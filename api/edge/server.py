@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 import socket
 import sys
 
@@ -14,13 +15,11 @@ from api.edge.access import OPEN_PATHS
 from api.edge.connection import Connection, EdgeConfig, Limits
 from api.edge.connections import BACKLOG, Connections, connection_limit
 from api.edge.cors import Cors
+from api.supervisor import GRACE_SECONDS
 from api.uploads import use_directory
 from core.settings import Settings
 
 log = logging.getLogger(__name__)
-
-GRACE_SECONDS = 10
-"""Time for open requests when the API stops. Clients repeat a long poll."""
 
 TICKS_PER_CHECK = 10
 """uvicorn's loop ticks ten times a second; connections are checked once a second."""
@@ -35,6 +34,10 @@ class EdgeServer(Server):
 
     config: EdgeConfig
 
+    def __init__(self, config: EdgeConfig, *, has_supervisor: bool) -> None:
+        super().__init__(config)
+        self._supervisor = os.getppid() if has_supervisor else None
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen, and say so; uvicorn does not say it of sockets that it did not open."""
         await super().startup(sockets)
@@ -45,11 +48,13 @@ class EdgeServer(Server):
         """Check the connections once a second. Returns whether the server stops."""
         if counter % TICKS_PER_CHECK == 0:
             self.config.open_connections.check(asyncio.get_running_loop().time())
+            if self._supervisor is not None and os.getppid() != self._supervisor:  # it was killed
+                self.should_exit = True
         return await super().on_tick(counter)
 
 
-def run(settings: Settings) -> None:
-    """Serve the API until a signal ends it."""
+def run(settings: Settings, listener: socket.socket | None = None) -> None:
+    """Serve the API until a signal ends it. listener: the socket of a supervisor (`api/supervisor.py`)."""
     app = create_app(settings)
     cors = Cors(app, settings) if settings.allowed_origins else None
     config = EdgeConfig(
@@ -81,9 +86,9 @@ def run(settings: Settings) -> None:
     gc.freeze()  # modules, routes and schemas stay: no later collection looks at them
     gc.set_threshold(*GC_THRESHOLDS)
     gc.enable()
-    server = EdgeServer(config)
+    server = EdgeServer(config, has_supervisor=listener is not None)
     try:
-        server.run(_sockets(settings))
+        server.run(_sockets(settings) if listener is None else [listener])
     except KeyboardInterrupt:
         return
     if not server.started:

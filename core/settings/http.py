@@ -34,6 +34,11 @@ class HttpSettings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: Annotated[int, Ge(1), Le(65535)] = Field(8000, description="Port the API listens on.")
+    api_processes: Annotated[int, Ge(1), Le(64)] = Field(
+        1,
+        description="Number of API processes that share the port. Each has the limits `per API process`, and "
+        "`database_pool_size` connections to Postgres of its own.",
+    )
     public_url: Annotated[str | None, BeforeValidator(set_or_none), AfterValidator(check_public_url)] = Field(
         None,
         description="URL under which clients reach the API, with its path if a proxy serves it under one; every link "
