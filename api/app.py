@@ -53,8 +53,9 @@ from api.rate_limits import RateLimitHeaders, limit_requests
 from api.request_id import RequestId
 from api.request_metrics import RequestMetrics
 from api.studio import routes as studio
+from api.tracing import Tracing
 from api.webhooks import routes as webhooks
-from core import logs
+from core import logs, tracing
 from core.permissions import make_private
 from core.settings import Settings
 from core.settings.environment import log_unknown
@@ -140,6 +141,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Address, settings=settings)
     app.add_middleware(RequestId)
     app.add_middleware(RequestMetrics)
+    if tracing.install("safelight-api"):
+        app.add_middleware(Tracing)
     errors.install(app)
     # Fixed paths come before /v1/images/{id}.
     for module in (

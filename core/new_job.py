@@ -36,4 +36,5 @@ class NewJob:
     metadata: Mapping[str, str] = field(default_factory=dict)
     webhook: Mapping[str, Any] | None = None  # of this job: url, events, secret
     request_id: str | None = None  # of the HTTP request that submitted it
+    traceparent: str | None = None  # of that request; None: no tracing
     warnings: Sequence[JobWarning] = ()

@@ -55,6 +55,7 @@ class JobRow:
     reproduces: Json | None
     api_key_id: str | None
     request_id: str | None
+    traceparent: str | None
     provider_usd: float | None
     batch_id: str | None
     batch_index: int | None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, cast
 
-from core import logs
+from core import logs, tracing
 from core.catalog import Catalog, Choices, Model, Range
 from core.control import resolve_controls, with_images
 from core.egress import check_destination
@@ -76,6 +76,7 @@ def plan(
         inputs=inputs,
         api_key_id=api_key_id,
         request_id=logs.request_id(),
+        traceparent=tracing.current_traceparent(),
         provider_usd=model.usd_per_image * request.n if model.is_remote else None,
         retried_from=retried_from,
         reproduces=reproduces,

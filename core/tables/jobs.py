@@ -64,6 +64,7 @@ jobs = Table(
     Column("reproduces", JSONB, comment="the job and the images that this one draws again"),
     Column("api_key_id", Text, comment="the key that submitted it; null: no key was needed, or version 0.1 wrote it"),
     Column("request_id", Text, comment="of the HTTP request that submitted it; null: a line of a file, or version 0.1"),
+    Column("traceparent", Text, comment="W3C's context of its request; null: no tracing"),
     Column("provider_usd", Double, comment="estimated price at a provider; null: local, or version 0.1 wrote it"),
     # The batch it is a line of. No foreign key: fifty thousand rows would each look at the same one
     Column("batch_id", Text),

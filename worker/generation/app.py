@@ -11,7 +11,7 @@ from typing import Any
 
 from celery import Celery, signals
 
-from core import logs, metrics
+from core import logs, metrics, tracing
 from core.db import UNAVAILABLE
 from core.errors import first_line
 from core.permissions import make_private
@@ -87,6 +87,7 @@ def _set_up_process(instance: Any, **_: Any) -> None:
     make_private(settings.data_dir)
     logs.install(settings, worker=worker_name())
     log_unknown()
+    tracing.install("safelight-worker")
     instance.quiet = instance.quiet or settings.log_format == "json"
 
 

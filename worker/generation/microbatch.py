@@ -9,6 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID, uuid4
 
@@ -32,6 +33,7 @@ from core.generation_errors import (
 from core.job_metrics import record_starts
 from core.jobs import Completion
 from core.rows import JobRow
+from worker.generation import traces
 from worker.generation.context import Context
 from worker.generation.heartbeat import Heartbeat
 from worker.generation.inputs import Inputs, read_inputs
@@ -74,7 +76,9 @@ def run(context: Context, queue: str) -> bool:
                 stack.enter_context(upload_lock)
                 store_and_complete(context, microbatch, generate(context, microbatch))
                 return True
+            began = datetime.now(UTC)
             outcomes = generate(context, microbatch)
+            traces.record_generation(microbatch.jobs, began)
         with upload_lock:
             store_and_complete(context, microbatch, outcomes)
     context.check_memory()
@@ -167,7 +171,7 @@ def store_and_complete(context: Context, microbatch: Microbatch, outcomes: Mappi
     for job in microbatch.jobs:
         if microbatch.heartbeat.is_active(job.id):
             microbatch.heartbeat.report_progress()
-            with logs.add_ids(**job.log_ids):
+            with logs.add_ids(**job.log_ids), traces.storage_span(job):
                 results.add(job, result_of(context, microbatch, uploads, job, outcomes[job.id]))
     results.record()
 

@@ -19,7 +19,7 @@ from datetime import timedelta
 from queue import Empty, SimpleQueue
 from uuid import UUID, uuid4
 
-from core import logs, metrics, queries
+from core import logs, metrics, queries, tracing
 from core.batches import queries as batch_queries
 from core.connections import IdleConnections
 from core.db import UNAVAILABLE, Database
@@ -183,6 +183,7 @@ def main() -> None:
     logs.install(settings)
     log_unknown()
     metrics.serve(settings.metrics_host, settings.metrics_port)
+    tracing.install("safelight-deliver")
     deliverer = Deliverer(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: deliverer.stop())

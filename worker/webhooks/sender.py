@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from core import tracing
 from core.batches.schemas import BatchObject, batch_object
 from core.connections import DeliveryError, Response
 from core.egress import Egress
@@ -50,7 +51,9 @@ class Sender:
         if url is not None:
             try:
                 body = self._body(row, subject)
-                answer = self._egress.post(url, body, _headers(row, keys, body), self._timeout)
+                with tracing.call_span("webhook", _traceparent(subject), {"safelight.event": row.event_type}) as trace:
+                    headers = _headers(row, keys, body, trace)
+                    answer = self._egress.post(url, body, headers, self._timeout)
                 error_code = None if 200 <= answer.status < 300 else "http_error"
             except DeliveryError as error:
                 error_code = error.code
@@ -85,9 +88,15 @@ def _receiver(row: ClaimedDelivery) -> tuple[str | None, list[str]]:
     return row.webhook["url"], [secret] if secret else []
 
 
-def _headers(row: ClaimedDelivery, keys: list[str], body: bytes) -> Mapping[str, str]:
+def _traceparent(subject: JobRow | ShownBatch) -> str | None:
+    """The trace that a job belongs to; batches have none."""
+    return subject.traceparent if isinstance(subject, JobRow) else None
+
+
+def _headers(row: ClaimedDelivery, keys: list[str], body: bytes, traceparent: str | None) -> Mapping[str, str]:
     signature = signing.signed(keys, row.event_id, int(row.claimed_at.timestamp()), body)
-    return {"Content-Type": "application/json", "User-Agent": AGENT, **signature}
+    trace = {} if traceparent is None else {"traceparent": traceparent}
+    return {"Content-Type": "application/json", "User-Agent": AGENT, **trace, **signature}
 
 
 def _printable(body: bytes) -> str:

@@ -1,0 +1,37 @@
+"""A span for each request, which continues the trace of its client (`traceparent`)."""
+
+from collections.abc import MutableMapping
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from core import tracing
+
+
+class Tracing:
+    """ASGI middleware, for an application whose tracing is on."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle the request within a span, which is named like the route."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        with tracing.request_span(scope["method"], _traceparent(scope)) as span:
+
+            async def send_with_status(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    route = getattr(scope.get("route"), "path", "")
+                    span.update_name(f"{scope['method']} {route}".rstrip())
+                    span.set_attribute("http.route", route)
+                    span.set_attribute("http.response.status_code", message["status"])
+                    span.set_attribute("safelight.request_id", scope.get("request_id", ""))
+                await send(message)
+
+            await self.app(scope, receive, send_with_status)
+
+
+def _traceparent(scope: MutableMapping[str, Any]) -> str | None:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"), None)
