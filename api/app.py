@@ -1,9 +1,11 @@
 """The ASGI application. `python -m api` serves it, with the limits of `api/edge/`."""
 
+import asyncio
 import logging
+import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
@@ -116,6 +118,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             )
         sys.setswitchinterval(SWITCH_SECONDS)
         app.state.context = Context.open(settings)
+        with suppress(ValueError, RuntimeError):  # signals belong to the main thread, in which tests have no API
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.state.context.catalog_file.read_again)
         app.state.mcp = Protocol()
         yield
         await app.state.mcp.close()

@@ -15,7 +15,8 @@ from api.sdk_retries import SyncCalls
 from api.submission import Submission
 from api.threads import Threads
 from api.uploads import Uploads
-from core.catalog import Catalog, load_catalog
+from core.catalog import Catalog
+from core.catalog.file import CatalogFile
 from core.db import AsyncDatabase
 from core.images.decoders import Decoders
 from core.redis.job_keys import JobKeys
@@ -37,7 +38,7 @@ class Context:
 
     settings: Settings
     base_url: str
-    catalog: Catalog
+    catalog_file: CatalogFile
     database: AsyncDatabase
     callers: Callers
     refused_keys: RefusedKeys
@@ -65,13 +66,13 @@ class Context:
         database = AsyncDatabase(settings)
         listener = Listener(settings)
         limits = CallerLimits(settings, database)
-        catalog = load_catalog(settings.catalog_path).available(settings)
+        catalog_file = CatalogFile(settings)
         queue_stats = QueueStats(database)
         draining_queues = DrainingQueues(database)
         return cls(
             settings=settings,
             base_url=settings.base_url,
-            catalog=catalog,
+            catalog_file=catalog_file,
             database=database,
             callers=Callers(database, settings.max_project_requests),
             refused_keys=RefusedKeys(database),
@@ -85,14 +86,19 @@ class Context:
             sync_calls=SyncCalls(settings, database, listener, PendingRequests(settings)),
             notifier=AsyncNotifier(Notifier(settings).notify),
             queue_stats=queue_stats,
-            queue_metrics=QueueMetrics(database, catalog),
-            estimates=EstimateReader(database, catalog, queue_stats),
+            queue_metrics=QueueMetrics(database, catalog_file),
+            estimates=EstimateReader(database, catalog_file, queue_stats),
             threads=Threads(),
             decoders=Decoders(settings),
             job_keys=JobKeys(settings),
             uploads=Uploads(settings),
             webui_state=WebuiState(settings),
         )
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalogue, as its file is now."""
+        return self.catalog_file.current()
 
     def at(self, base_url: str) -> "Context":
         """The same services, with links that begin with another address. base_url: without a slash at its end."""

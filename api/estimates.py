@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from api.queue_stats import QueueStats
-from core.catalog import Catalog
+from core.catalog.file import CatalogFile
 from core.clock import NOW
 from core.db import UNAVAILABLE, AsyncDatabase
 from core.errors import first_line
@@ -22,9 +22,9 @@ CACHE_SECONDS = 5.0
 class EstimateReader:
     """Reads what the last jobs took, at most once in CACHE_SECONDS."""
 
-    def __init__(self, database: AsyncDatabase, catalog: Catalog, queue_stats: QueueStats) -> None:
+    def __init__(self, database: AsyncDatabase, catalog_file: CatalogFile, queue_stats: QueueStats) -> None:
         self._database = database
-        self._catalog = catalog
+        self._catalog_file = catalog_file
         self._queue_stats = queue_stats
         self._lock = asyncio.Lock()
         self._updated_at = float("-inf")
@@ -44,7 +44,7 @@ class EstimateReader:
     async def backlog_seconds(self) -> Mapping[str, float]:
         """The device-seconds of the jobs that wait and run, by model."""
         estimates = await self.current()
-        models = {model.id: model for model in self._catalog.models}
+        models = {model.id: model for model in self._catalog_file.current().models}
         return {
             name: queue.device_seconds * (estimates.factor(models[name]) if name in models else 1.0)
             for name, queue in (await self._queue_stats.by_model()).items()
@@ -55,9 +55,9 @@ class EstimateReader:
 
         seconds: of the device, by queue. None: there are none, or a provider generates some of the images.
         """
-        if not seconds or any(self._catalog.is_remote(queue) for queue in seconds):
+        if not seconds or any(self._catalog_file.current().is_remote(queue) for queue in seconds):
             return None
-        queue_of = {model.id: model.queue for model in self._catalog.models}
+        queue_of = {model.id: model.queue for model in self._catalog_file.current().models}
         totals = dict(seconds)
         for model, backlog in (await self.backlog_seconds()).items():
             if (queue := queue_of.get(model)) in totals and queue is not None:

@@ -7,7 +7,7 @@ from math import nan
 
 from api.supervisor import metrics_directory
 from core import queue_reports
-from core.catalog import Catalog
+from core.catalog.file import CatalogFile
 from core.db import DATABASE_ERROR, AsyncDatabase
 from core.errors import first_line
 from core.metrics import QUEUE_AGE_SECONDS, QUEUE_JOBS
@@ -24,9 +24,9 @@ TIMEOUT_SECONDS = 5.0
 class QueueMetrics:
     """Sets the gauges of the queues of the catalogue."""
 
-    def __init__(self, database: AsyncDatabase, catalog: Catalog) -> None:
+    def __init__(self, database: AsyncDatabase, catalog_file: CatalogFile) -> None:
         self._database = database
-        self._queues = sorted({model.queue for model in catalog.models})
+        self._catalog_file = catalog_file
         self._read_at: float | None = None
         self._lock = asyncio.Lock()
 
@@ -49,14 +49,14 @@ class QueueMetrics:
             QUEUE_JOBS.clear()
             QUEUE_AGE_SECONDS.clear()
             return
-        for queue in self._queues:
+        for queue in self._catalog_file.current().queues:
             QUEUE_JOBS.labels(queue, "queued").set(nan)
             QUEUE_JOBS.labels(queue, "in_progress").set(nan)
             QUEUE_AGE_SECONDS.labels(queue).set(nan)
 
     async def _read(self) -> None:
         reports = {row.queue: row for row in await self._database.execute(queue_reports.list_queues())}
-        for queue in self._queues:
+        for queue in self._catalog_file.current().queues:
             report = reports.get(queue)
             oldest_at = None if report is None else report.oldest_at
             age = 0.0 if report is None or oldest_at is None else (report.now - oldest_at).total_seconds()

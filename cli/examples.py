@@ -37,6 +37,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "models": ("safelight models list", "safelight models add ./sdxl-base --id sdxl --write"),
     "models list": ("safelight models list",),
     "models check": ("safelight models check sdxl --output images",),
+    "models reload": ("safelight models reload",),
     "models add": ("safelight models add ./sdxl-base", "safelight models add ./sdxl-base --id sdxl --write"),
     "mcp": ("safelight mcp", "safelight mcp --url http://gpu.lan:8000"),
     "doctor": ("safelight doctor",),

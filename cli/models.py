@@ -95,7 +95,7 @@ def add(
     A checkpoint, one .safetensors file, needs the configuration of its family beside it. A LoRA becomes part of the
     entry of its model; --write copies its file into models_dir if it is outside.
 
-    Read it, and change what you know better. The worker and the API read the catalogue when they start.
+    Read it, and change what you know better. Running processes read the changed catalogue within seconds.
 
     Examples: safelight models add ./sdxl-base --id sdxl --write
     safelight models add pixel-art.safetensors --model sdxl --write
@@ -123,6 +123,24 @@ def add(
         typer.echo(f"note: {note}", err=True)
     if write:
         typer.echo(f"Added to {settings.catalog_path}. Try it: safelight models check {model_id}", err=True)
+
+
+@app.command()
+def reload() -> None:
+    """Check the catalogue, and have the running processes of this machine read it again.
+
+    They follow the file within a second or two, also after a change without this command, or after SIGHUP. A catalogue
+    that is not valid changes nothing: they keep the one that they have, and log why.
+
+    Example: safelight models reload
+    """
+    settings = read_settings()
+    catalog = read_catalog(settings)
+    try:
+        settings.catalog_path.touch()
+    except OSError as error:
+        raise CommandError(f"{settings.catalog_path} cannot be touched: {error.strerror}.") from None
+    print(f"{len(catalog.models)} models in {settings.catalog_path}; running processes read them now")
 
 
 def _append(entry: str, path: Path) -> None:

@@ -50,12 +50,12 @@ ProtocolContext = ServerRequestContext[Any, Request]
 
 def create_server(context: Context) -> Server[Any]:
     """The protocol's server, with the models of the catalogue in its schemas."""
-    listing = {tool.name: _list_entry(tool, context.catalog) for tool in TOOLS}
+    listing = _Listing(context)
     by_name = {tool.name: tool for tool in TOOLS}
 
     async def list_tools(protocol: ProtocolContext, _params: PaginatedRequestParams | None) -> ListToolsResult:
         caller = Call.of(protocol).caller
-        return ListToolsResult(tools=[listing[tool.name] for tool in TOOLS if tool.scope in caller.scopes])
+        return ListToolsResult(tools=[listing.entries[tool.name] for tool in TOOLS if tool.scope in caller.scopes])
 
     async def call_tool(protocol: ProtocolContext, params: CallToolRequestParams) -> CallToolResult:
         tool = by_name.get(params.name)
@@ -64,7 +64,7 @@ def create_server(context: Context) -> Server[Any]:
         return await _run(tool, Call.of(protocol), params.arguments or {})
 
     def schema_of(name: str) -> Mapping[str, Any] | None:
-        return listing[name].input_schema if name in listing else None
+        return listing.entries[name].input_schema if name in by_name else None
 
     return Server(
         "safelight",
@@ -76,6 +76,24 @@ def create_server(context: Context) -> Server[Any]:
         on_list_tools=list_tools,
         on_call_tool=call_tool,
     )
+
+
+class _Listing:
+    """The entries of the tools, made anew when the catalogue has changed."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._catalog: Catalog | None = None
+        self._entries: Mapping[str, ListedTool] = {}
+
+    @property
+    def entries(self) -> Mapping[str, ListedTool]:
+        """By name of the tool."""
+        catalog = self._context.catalog
+        if catalog is not self._catalog:
+            self._entries = {tool.name: _list_entry(tool, catalog) for tool in TOOLS}
+            self._catalog = catalog
+        return self._entries
 
 
 def _list_entry(tool: Tool, catalog: Catalog) -> ListedTool:

@@ -86,6 +86,10 @@ class Model(Loading):
         "'sd15-canny', weight = 1.0, description = 'white edges on black' }]`. `source` is a folder with config.json "
         "and safetensors, relative to models_dir. They are loaded with the model.",
     )
+    preload: bool = Field(
+        False,
+        description="Whether a worker loads it at its start, beside the default model. Not for providers.",
+    )
     words: str = Field(
         "",
         description="Of a model with a closed vocabulary: the file of the words that it knows, relative to models_dir. "
@@ -132,6 +136,8 @@ class Model(Loading):
             raise ValueError(f"free_sizes are not available for {self.generator}")
         if self.generator != "diffusers_local" and (names := _changed_names(self)):
             raise ValueError(f"{names[0]} is not available for {self.generator}, only for diffusers_local")
+        if self.is_remote and self.preload:
+            raise ValueError(f"preload is not available for {self.generator}")
         if self.loras and "loras" in unsupported_by(self.generator):
             raise ValueError(f"loras are not available for {self.generator}")
         if self.controls and "control" in unsupported_by(self.generator):

@@ -56,7 +56,7 @@ def test_a_shell_completes_a_command() -> None:
 
     result = subprocess.run([SAFELIGHT], env={**os.environ, **words}, capture_output=True, text=True, check=False)
 
-    assert result.stdout.split() == ["--negative-prompt"]
+    assert result.stdout.split() == ["--negative-prompt", "--negative-prompt-2"]
 
 
 def test_a_prompt_needs_no_quotes(terminal: Terminal, safelight: Stack) -> None:

@@ -1,6 +1,7 @@
 """Many models on one device: those that fit stay, the others take turns, and a worker that grows too large leaves."""
 
 import re
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,3 +60,24 @@ def test_a_worker_that_is_too_large_finishes_its_jobs_and_leaves(many: Stack) ->
         worker.until_says("worker leaves: exit_code=75")
         assert worker.wait() == 75
     assert job["status"] == "completed"
+
+
+def test_a_model_is_added_to_processes_that_run_and_a_broken_catalogue_changes_nothing(many: Stack) -> None:
+    path = many.directory / "catalog.toml"
+    before = path.read_text()
+    added = MODEL.format(id="e")
+    with many.apart():
+        worker = many.worker("following", concurrency=1)
+        (api,) = [process for process in many._processes if process.name == "api"]
+        path.write_text(before + added)
+        for process in (worker, api):
+            process.signal(signal.SIGHUP)
+            process.until_says("the catalogue was read again: 5 models")
+        assert many.final(many.submit(model="e")["id"])["status"] == "completed"
+
+        path.write_text(before + added + added)
+        for process in (worker, api):
+            process.signal(signal.SIGHUP)
+            process.until_says("duplicate names: e")
+        assert many.final(many.submit(model="e")["id"])["status"] == "completed"
+        path.write_text(before)

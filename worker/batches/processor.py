@@ -25,7 +25,7 @@ from core.batches.line_errors import line_error
 from core.batches.line_parser import LineRequest
 from core.batches.transitions import LineError
 from core.batches.validation import BatchCheck
-from core.catalog import load_catalog
+from core.catalog.file import CatalogFile
 from core.db import UNAVAILABLE, Database, Statement, Transaction, is_statement_timeout
 from core.errors import BatchProcessingFailed, InvalidRequest, SafelightError, StorageUnavailable, first_line
 from core.files import NewFile
@@ -57,7 +57,7 @@ class BatchProcessor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._catalog = load_catalog(settings.catalog_path).available(settings)
+        self._catalog_file = CatalogFile(settings)
         self._database = Database(settings, name="safelight-batches")
         self._storage = Storage(settings)
         self._progress = Progress(settings)
@@ -201,7 +201,7 @@ class BatchProcessor:
         )
         with JobRows(batch.id, batch.expires_at) as rows:
             check = BatchCheck(
-                self._catalog,
+                self._catalog_file.current(),
                 self._settings,
                 batch.project_id,
                 inputs.read_inputs,

@@ -6,6 +6,7 @@ consumer receives nothing after a reconnect (celery#8030 and its successors) sti
 """
 
 import logging
+import signal
 import threading
 from typing import Any
 
@@ -109,6 +110,8 @@ def _start_poller(sender: Any, **_: Any) -> None:
         for queue in queues:
             sender.call_soon(change, queue)
 
+    # Celery would restart the worker, in the middle of its jobs.
+    signal.signal(signal.SIGHUP, lambda *_: get_context().catalog_file.expire())
     presence = Presence(get_context(), queues, select_queues)
     presence.start()
     log.info("worker %s serves %s", get_context().name, ", ".join(queues))

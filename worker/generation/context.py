@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
 
-from core.catalog import Catalog, Model, load_catalog
+from core.catalog import Catalog, Model
+from core.catalog.file import CatalogFile
 from core.db import Database
 from core.fairness import is_fair_turn
 from core.generation import RemoteGenerator
@@ -69,7 +70,7 @@ class Context:
     """A running worker's services, device and limits."""
 
     settings: Settings
-    catalog: Catalog
+    catalog_file: CatalogFile
     database: Database
     storage: Storage
     progress: Progress
@@ -89,7 +90,7 @@ class Context:
     """Micro-batch keys whose jobs cannot share a pass: a claim takes one job, so that none waits for the others."""
     exit_code: int = 0
     """Of the process, once it has drained."""
-    _remote_generators: dict[str, RemoteGenerator] = field(default_factory=dict)
+    _remote_generators: dict[str, tuple[Model, RemoteGenerator]] = field(default_factory=dict)
     _pauses: dict[str, float] = field(default_factory=dict)
     _claims: dict[str, Iterator[int]] = field(default_factory=dict)
 
@@ -100,7 +101,7 @@ class Context:
         """Connect a worker to its services. Loads no model and touches no device yet."""
         return cls(
             settings=settings,
-            catalog=load_catalog(settings.catalog_path),
+            catalog_file=CatalogFile(settings, only_available=False),
             database=Database(settings),
             storage=Storage(settings),
             progress=Progress(settings),
@@ -112,13 +113,17 @@ class Context:
             models=Models(settings),
         )
 
+    @property
+    def catalog(self) -> Catalog:
+        """The catalogue, as its file is now."""
+        return self.catalog_file.current()
+
     def remote_generator(self, model: Model) -> RemoteGenerator:
         """The generator of a model that a provider runs; no device is needed. Raises ModelUnavailable."""
-        generator = self._remote_generators.get(model.id)
-        if generator is None:
-            candidate = generators.build_remote(model, self.settings)
-            generator = self._remote_generators.setdefault(model.id, candidate)  # another thread may be first
-        return generator
+        entry = self._remote_generators.get(model.id)
+        if entry is None or entry[0] != model:  # the catalogue has changed; another thread may make a second one
+            entry = self._remote_generators[model.id] = model, generators.build_remote(model, self.settings)
+        return entry[1]
 
     def locks(self, queue: str) -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
         """The locks of device and upload, for the micro-batches of a queue; those of a provider need neither."""

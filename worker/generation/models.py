@@ -22,6 +22,8 @@ class Models:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._generators: dict[str, Generator] = {}
+        self._entries: dict[str, Model] = {}
+        """By id, the entry of the catalogue from which the generator was made."""
         self._sizes: dict[str, int] = {}
         """Bytes of each loaded model; the one that was used last comes last."""
         self._memory = Memory()
@@ -29,9 +31,12 @@ class Models:
 
     def get(self, model: Model) -> Generator:
         """The model's generator, its weights on the device. Raises ModelUnavailable, OutOfMemory, DeviceFailed."""
+        if model.id in self._sizes and self._entries[model.id] != model:
+            self._unload(model.id)
         generator = self._generators.get(model.id)
-        if generator is None:
+        if generator is None or self._entries[model.id] != model:  # the catalogue may have changed
             generator = self._generators[model.id] = generators.build(model, self._settings)
+            self._entries[model.id] = model
         if self._sizes.pop(model.id, None) is None:
             size = self._load(model.id, generator)
         else:  # it may have grown since, by LoRAs

@@ -23,7 +23,7 @@ WITHDRAW_SECONDS = 5.0
 
 
 class Presence:
-    """The threads that announce a worker and load its first model."""
+    """The threads that announce a worker and load its first models."""
 
     def __init__(self, context: Context, queues: Sequence[str], select_queues: Callable[[bool], None]) -> None:
         """select_queues: begins to receive the notifications of the queues, or stops it."""
@@ -88,8 +88,7 @@ class Presence:
                 self._context.device.release()
 
     def _load(self) -> None:
-        model = _first_model(self._context, self._queues)
-        if model is not None:
+        for model in _first_models(self._context, self._queues):
             try:
                 with self._context.device:
                     self._context.models.get(model)
@@ -100,7 +99,11 @@ class Presence:
             self._announce()
 
 
-def _first_model(context: Context, queues: Sequence[str]) -> Model | None:
-    """The model to load at the start: the default, or else the first of these queues; None if a provider has all."""
+def _first_models(context: Context, queues: Sequence[str]) -> Sequence[Model]:
+    """The models to load at the start: those with `preload`, and last the default or else the first of these queues.
+
+    Empty if a provider has all.
+    """
     models = [model for model in context.catalog.models if model.queue in queues and not model.is_remote]
-    return next((model for model in models if model.id == context.catalog.default), models[0] if models else None)
+    first = next((model for model in models if model.id == context.catalog.default), models[0] if models else None)
+    return [*(model for model in models if model.preload and model is not first), *([] if first is None else [first])]

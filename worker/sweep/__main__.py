@@ -27,6 +27,7 @@ def main() -> None:
     log_unknown()
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # threads inherit it, so only sigwait takes them
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # "read the catalogue again": the batch processor follows its file
     metrics.serve(settings.metrics_host, settings.metrics_port)
     stop = threading.Event()
     reclaimer, cleanup, processor = Reclaimer(settings), Cleanup(settings), BatchProcessor(settings)

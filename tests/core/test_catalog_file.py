@@ -1,0 +1,80 @@
+"""A running process follows the file of its catalogue, and keeps what it has if the new one is broken."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from core.catalog.file import CatalogFile
+from core.settings import Settings
+from worker.generation.models import Models
+from worker.generation.presence import _first_models
+
+CATALOG = """
+default = "fake"
+[[models]]
+id = "fake"
+generator = "fake"
+options = { memory = 1000 }
+"""
+SECOND = """
+[[models]]
+id = "second"
+generator = "fake"
+"""
+
+
+def test_a_change_takes_effect_and_a_broken_file_changes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "catalog.toml"
+    path.write_text(CATALOG)
+    file = CatalogFile(Settings(catalog=path))
+    first = file.current()
+    assert file.current() is first
+
+    path.write_text(CATALOG + SECOND)
+    file.expire()
+    assert [model.id for model in file.current().models] == ["fake", "second"]
+
+    for broken in ("default = ", CATALOG + SECOND + SECOND):
+        path.write_text(broken)
+        file.expire()
+        assert [model.id for model in file.current().models] == ["fake", "second"]
+    path.unlink()
+    file.expire()
+    assert len(file.current().models) == 2
+    assert "is not used, the one before stays" in caplog.text
+    assert "duplicate names: second" in caplog.text
+
+    path.write_text(CATALOG)
+    file._next_check = 0.0  # a second later
+    assert [model.id for model in file.current().models] == ["fake"]
+    os.utime(path, ns=(1, 1))
+    file._next_check = 0.0
+    assert file.current() is not first
+
+
+def test_a_changed_model_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.toml"
+    path.write_text(CATALOG)
+    file = CatalogFile(Settings(catalog=path))
+    models = Models(Settings(device="cpu"))
+    first = models.get(file.current().model("fake"))
+    assert models.get(file.current().model("fake")) is first
+
+    path.write_text(CATALOG.replace("1000", "2000"))
+    file.expire()
+    assert models.get(file.current().model("fake")) is not first
+    assert models.device().device_bytes in (None, 2000)
+    assert models.resident == ["fake"]
+
+
+def test_a_worker_loads_what_is_marked_and_the_default_last(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.toml"
+    path.write_text(CATALOG + SECOND + "preload = true\n" + SECOND.replace("second", "third"))
+    context: Any = SimpleNamespace(catalog=CatalogFile(Settings(catalog=path)).current())
+    assert [model.id for model in _first_models(context, ["local"])] == ["second", "fake"]
+    assert _first_models(context, ["elsewhere"]) == []
