@@ -61,7 +61,7 @@ clients: $(DEV) ## run our client for TypeScript, and image clients from the pac
 	$(BIN)/pytest -q -m "clients or not clients" --junitxml=build/clients.xml tests/clients
 	$(BIN)/python -m tests.clients.table build/clients.xml
 
-families: $(DEV) ## draw with a tiny pipeline of every model family, and write docs/reference/models.md: a minute
+families: $(DEV) ## draw with a tiny pipeline of every model family, and write docs/reference/models.md: minutes
 	$(BIN)/python -m tests.families.table
 
 bench: $(DEV) ## measure accepted and completed jobs per second, compared with references

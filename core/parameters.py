@@ -139,6 +139,9 @@ class Parameters(BaseModel):
     seed: Annotated[int | None, Ge(0), Le(SEEDS - 1), Rule(microbatch=None)] = Field(
         None, description="Seed of the first image; image i has seed + i. Default: random."
     )
+    deterministic: Annotated[bool | None, Rule(generators=frozenset({"diffusers_local", "fake"}))] = Field(
+        None, description="Generate each image alone: neighbours on the device may change the last bits of its colours."
+    )
     quality: Annotated[Quality, Rule(microbatch=None, receipt=False, from_catalog=True)] = Field(
         "auto", description="Effort for an image: one of the model's `qualities`. It may stand for a number of `steps`."
     )

@@ -1,24 +1,33 @@
 """What a family of diffusers can do through the worker's own code, measured on a tiny pipeline with random weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy
+import pytest
 import torch
 
 from core.generation import ImagesRejected, Stopped
 from core.generation_errors import GenerationError, GeneratorFailed
 from tests.contract.kinds import Array, RecordingReporter, a_diffusers_generator, a_request
-from tests.contract.pipelines import a_tiny_flux, a_tiny_sdxl, a_tiny_stable_diffusion, save_pipeline
+from tests.contract.pipelines import (
+    a_tiny_flux,
+    a_tiny_flux2,
+    a_tiny_karlo,
+    a_tiny_sdxl,
+    a_tiny_stable_diffusion,
+    save_pipeline,
+)
 from tests.image_requests import with_changes
+from worker.generators.denoiser import denoisers
 from worker.generators.operations import Task
 
-from . import pipelines
+from . import chat, letters, pipelines
 
-SIDE = 32
 STEPS = 4
+PROMPTS = ("", "a red car", "three blue houses by the sea", "夜晚的城市")
 LARGEST_DIFFERENCE = 2
 """Of a colour value, of 255, that a batch may make."""
 
@@ -29,6 +38,7 @@ class Family:
 
     make: Callable[[], Any]
     in_gate: bool = False
+    side: int = 32  # pixels
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -41,121 +51,182 @@ class Row:
     edit: str
     inpaint: str
     previews: str
+    guidance: str  # whether guidance_scale has an effect
     neighbours: str  # which requests share a call
     difference: int  # the largest difference of a colour value between a batch of four and each image alone
 
+
+STRENGTHLESS = ("FLUX.1 Kontext", "FLUX.2 Klein")
+"""Families whose edits start from noise and look at the image only."""
 
 # PixArt is trained for sizes of its own, and scales; the tiny one draws the size itself.
 _NO_BINNING = {"use_resolution_binning": False}
 
 FAMILIES: dict[str, Family] = {
     "Stable Diffusion 1.5": Family(a_tiny_stable_diffusion),
+    "Stable Diffusion 2": Family(letters.stable_diffusion_2),
     "Stable Diffusion XL": Family(a_tiny_sdxl, in_gate=True),
     "Stable Diffusion 3": Family(pipelines.stable_diffusion_3, in_gate=True),
+    "Stable Diffusion 3.5": Family(letters.stable_diffusion_3_5),
     "FLUX.1": Family(a_tiny_flux),
     "FLUX.1 Kontext": Family(pipelines.kontext, in_gate=True),
+    "FLUX.2 Klein": Family(a_tiny_flux2, side=64),
+    "Qwen-Image": Family(chat.qwen_image, in_gate=True),
     "Chroma": Family(pipelines.chroma),
     "PixArt-α": Family(pipelines.pixart, options=_NO_BINNING),
     "PixArt-Σ": Family(pipelines.pixart_sigma, options=_NO_BINNING),
     "AuraFlow": Family(pipelines.auraflow),
     "Z-Image": Family(pipelines.z_image, in_gate=True),
+    "HiDream": Family(chat.hidream, side=256),
+    "Hunyuan-Image 2.1": Family(chat.hunyuan_image),
+    "Lumina 2": Family(chat.lumina_2),
+    "Sana": Family(chat.sana, options=_NO_BINNING),
+    "Sana Sprint": Family(chat.sana_sprint, options=_NO_BINNING),
+    "Bria": Family(letters.bria),
+    "Ovis": Family(chat.ovis),
+    "Krea 2": Family(chat.krea_2),
+    "CogView 3": Family(letters.cogview_3),
+    "CogView 4": Family(chat.cogview_4),
+    "DeepFloyd IF": Family(letters.deepfloyd_if),
+    "Karlo": Family(a_tiny_karlo),
     "Latent Consistency": Family(pipelines.latent_consistency),
-    "Kandinsky 2.2": Family(pipelines.kandinsky_22, in_gate=True),
+    "Kandinsky 2.2": Family(pipelines.kandinsky_22),
+    "Kandinsky 3": Family(letters.kandinsky_3, side=64),
+    "Stable Cascade": Family(letters.stable_cascade, side=128),
 }
 
 
 def measure(name: str, folder: Path) -> Row:
     """Try everything with a family. Raises AssertionError, or the error of what fails."""
-    family = FAMILIES[name]
-    path = save_pipeline(family.make(), folder)
-    generator = a_diffusers_generator(path, operations=["generation", "edit"], options=family.options)
-    request = a_request("text-to-image", SIDE, steps=STEPS)
-    reporter = RecordingReporter(looks=True)
-    (image,) = generator.generate([request], reporter)
-    assert image.size == (SIDE, SIDE)
-    assert numpy.asarray(image).std() > 1
-    currents, totals = zip(*reporter.steps, strict=True)
-    assert list(currents) == list(range(totals[-1] + 1)), "a step is missing in the progress"
-    assert len(set(totals)) == 1
-    _check_cancel(generator)
-    _check_numbers(generator)
-    return Row(
-        name,
-        type(generator._pipe).__name__,
-        _task(generator, "image-to-image"),
-        _task(generator, "inpainting"),
-        "yes" if reporter.previews else "no",
-        _neighbours(generator),
-        _difference(generator),
-    )
+    return Drawing(name, folder).measure()
 
 
-def _check_cancel(generator: Any) -> None:
-    try:
-        generator.generate([a_request("text-to-image", SIDE, steps=STEPS)], reporter := RecordingReporter(stop_at=2))
-    except Stopped:
+class Drawing:
+    """The generator of a family's tiny pipeline."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        family = FAMILIES[name]
+        path = save_pipeline(family.make(), folder)
+        self.name, self.side = name, family.side
+        self.generator = a_diffusers_generator(
+            path, operations=["generation", "edit"], options=family.options, sizes=[f"{self.side}x{self.side}"]
+        )
+
+    def measure(self) -> Row:
+        reporter = RecordingReporter(looks=True)
+        (image,) = self.generator.generate([self.request()], reporter)
+        assert image.size == (self.side, self.side)
+        assert numpy.asarray(image).std() > 1
+        currents, totals = zip(*reporter.steps, strict=True)
+        assert list(currents) == list(range(totals[-1] + 1)), "a step is missing in the progress"
+        assert len(set(totals)) == 1
+        self._check_cancel()
+        self._check_numbers()
+        return Row(
+            self.name,
+            type(self.generator._pipe).__name__,
+            self._task("image-to-image"),
+            self._task("inpainting"),
+            "yes" if reporter.previews else "no",
+            self._guidance(),
+            "any prompt" if self.reads_prompts_apart() else "the same prompt",
+            self._difference(),
+        )
+
+    def request(self, task: Task = "text-to-image", **changes: Any) -> Any:
+        return with_changes(a_request(task, self.side, steps=STEPS), **changes)
+
+    def reads_prompts_apart(self) -> bool:
+        """Whether requests with several prompts may share a call."""
+        prompts = ("a cat", "a much longer prompt than that")
+        return len({self.generator.sharing_key(self.request(prompt=prompt)) for prompt in prompts}) == 1
+
+    def takes_negative_prompts(self) -> bool:
+        """Whether a negative prompt is read, as the family's tiny pipeline is loaded."""
+        try:
+            self.generator.generate([self.request(negative_prompt="rain", steps=2)], RecordingReporter())
+        except GenerationError as error:
+            if error.param != "negative_prompt":
+                raise
+            return False
+        return True
+
+    def compare(self, requests: Sequence[Any]) -> int:
+        """The largest difference of a colour value between images that share calls, as far as they may, and alone."""
+        groups: dict[object, list[Any]] = {}
+        for number, request in enumerate(requests):
+            key = self.generator.sharing_key(request)
+            groups.setdefault(number if key is None else ("shared", key), []).append(request)
+        differences = [0]
+        for group in groups.values():
+            together = self._arrays(group) if len(group) > 1 else []
+            for image, request in zip(together, group, strict=False):
+                differences.append(int(abs(image - self._arrays([request])[0]).max()))
+        return max(differences)
+
+    def _check_cancel(self) -> None:
+        reporter = RecordingReporter(stop_at=2)
+        with pytest.raises(Stopped):
+            self.generator.generate([self.request()], reporter)
         assert [current for current, _ in reporter.steps] == [0, 1, 2]
-    else:
-        raise AssertionError("the call was not stopped")
 
-
-def _check_numbers(generator: Any) -> None:
-    """An image of broken numbers is an error, in the middle of a healthy model too."""
-    components = generator._pipe.components
-    decoder = (components.get("vae") or components["movq"]).decoder
-
-    def overflow(module: torch.nn.Module, arguments: Any, output: torch.Tensor) -> torch.Tensor:
-        return output * float("inf")
-
-    handle = decoder.conv_out.register_forward_hook(overflow)
-    try:
-        generator.generate([a_request("text-to-image", SIDE, steps=2)], RecordingReporter())
-    except ImagesRejected as rejection:
-        (error,) = rejection.results
+    def _check_numbers(self) -> None:
+        """An image of broken numbers is an error, in the middle of a healthy model too."""
+        handle = _break(self.generator._pipe)
+        try:
+            with pytest.raises(ImagesRejected) as caught:
+                self.generator.generate([self.request(steps=2)], RecordingReporter())
+        finally:
+            handle.remove()
+        (error,) = caught.value.results
         assert isinstance(error, GeneratorFailed)
         assert "NaN" in error.message
-    else:
-        raise AssertionError("broken numbers became an image")
-    finally:
-        handle.remove()
+
+    def _task(self, task: Task) -> str:
+        """`yes`; or `no` if diffusers has no pipeline for it."""
+        request = self.request(task)
+        if task == "image-to-image" and self.name in STRENGTHLESS:
+            request = with_changes(request, strength=None)
+        try:
+            (image,) = self.generator.generate([request], RecordingReporter())
+        except GenerationError as error:
+            if "has no pipeline for it" in error.message:
+                return "no"
+            raise
+        assert image.size == (self.side, self.side)
+        return "yes"
+
+    def _guidance(self) -> str:
+        """`yes` if `guidance_scale` changes the image; `no` if it is refused."""
+        try:
+            images = [self._arrays([self.request(guidance_scale=scale)])[0] for scale in (1.0, 9.0)]
+        except GenerationError as error:
+            if error.param == "guidance_scale":
+                return "no"
+            raise
+        assert (images[0] != images[1]).any(), "guidance_scale is ignored"
+        return "yes"
+
+    def _difference(self) -> int:
+        requests = [self.request(seed=seed) for seed in range(4)]
+        if self.reads_prompts_apart():
+            requests = [with_changes(each, prompt=prompt) for each, prompt in zip(requests, PROMPTS, strict=True)]
+        return self.compare(requests)
+
+    def _arrays(self, requests: Sequence[Any]) -> list[Array]:
+        images = self.generator.generate(requests, RecordingReporter())
+        return [numpy.asarray(image, dtype=int) for image in images]
 
 
-def _task(generator: Any, task: Task) -> str:
-    """`yes`; or `no` if diffusers has no pipeline for it."""
-    request = a_request(task, SIDE, steps=STEPS)
-    if task in _without_strength(generator):
-        request = with_changes(request, strength=None)
-    try:
-        (image,) = generator.generate([request], RecordingReporter())
-    except GenerationError as error:
-        if "has no pipeline for it" in error.message:
-            return "no"
-        raise
-    assert image.size == (SIDE, SIDE)
-    return "yes"
+def _break(pipe: Any) -> Any:
+    """Let the decoder return infinities; a pipeline without a known one gets NaN from its last denoiser."""
+    decoder = next((pipe.components[name].decoder for name in ("vae", "movq") if pipe.components.get(name)), None)
+    if decoder is not None and hasattr(decoder, "conv_out"):
+        return decoder.conv_out.register_forward_hook(lambda _module, _arguments, output: output * float("inf"))
 
+    def spoil(_module: torch.nn.Module, _arguments: Any, output: Any) -> Any:
+        tensor = output if isinstance(output, torch.Tensor) else output[0]
+        tensor.mul_(float("nan"))
+        return output
 
-def _without_strength(generator: Any) -> tuple[str, ...]:
-    """The tasks in which the pipeline starts from noise and looks at the image only."""
-    return ("image-to-image",) if "Kontext" in type(generator._pipe).__name__ else ()
-
-
-def _neighbours(generator: Any) -> str:
-    short, long = (a_request("text-to-image", SIDE, prompt) for prompt in ("a cat", "a much longer prompt than that"))
-    keys = {generator.sharing_key(short), generator.sharing_key(long)}
-    return "any prompt" if len(keys) == 1 else "the same prompt"
-
-
-def _difference(generator: Any) -> int:
-    request = a_request("text-to-image", SIDE, "a red car", steps=STEPS)
-    requests = [with_changes(request, seed=seed) for seed in range(4)]
-    if _neighbours(generator) == "any prompt":
-        prompts = ("", "a red car", "three blue houses by the sea", "夜晚的城市")
-        requests = [with_changes(each, prompt=prompt) for each, prompt in zip(requests, prompts, strict=True)]
-    together = _arrays(generator, requests)
-    alone = [_arrays(generator, [each])[0] for each in requests]
-    return max(int(abs(one - other).max()) for one, other in zip(together, alone, strict=True))
-
-
-def _arrays(generator: Any, requests: Any) -> list[Array]:
-    return [numpy.asarray(image, dtype=int) for image in generator.generate(requests, RecordingReporter())]
+    return denoisers(pipe)[-1].register_forward_hook(spoil)

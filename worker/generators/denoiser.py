@@ -20,6 +20,8 @@ from core.generation import ProgressReporter
 _TIMESTEP_NAMES: Final = ("timestep", "timesteps", "timestep_ratio", "timestep_img", "time", "t", "r")
 # Names of components that are denoisers even without a timestep, such as aMUSEd's transformer.
 _DENOISER_NAMES: Final = ("unet", "transformer", "prior", "decoder")
+# Schedulers whose last timestep is the image itself, for which no network is called.
+_END_BEFORE_LAST: Final = ("SCMScheduler",)
 
 
 def denoisers(pipe: Any) -> list[torch.nn.Module]:
@@ -97,6 +99,8 @@ class _StepCounter:
         if len(self._schedulers) != 1 or (timesteps := getattr(self._schedulers[0], "timesteps", None)) is None:
             return self._requested_steps
         times = [float(timestep) for timestep in timesteps]
+        if type(self._schedulers[0]).__name__ in _END_BEFORE_LAST:
+            del times[-1]
         # An edit does not begin at the first timestep. Most schedulers know the index; else the timestep gives it.
         begin = getattr(self._schedulers[0], "begin_index", None)
         if begin is None:

@@ -4,7 +4,7 @@ Their model_index.json says that the text projection comes from the module "uncl
 has moved to diffusers.pipelines.deprecated without an alias. So diffusers can load neither such a folder nor one that
 it has saved itself. Restoring the old name is enough: the pipelines work, with one torch generator per image, and the
 hooks of `denoiser.py` count and stop their steps. Our own pipeline class would repeat three hundred lines of sampling
-and add only previews and a negative prompt.
+and add only previews and a negative prompt. Stable Cascade's folders refer to the module "wuerstchen" in the same way.
 
 The name is restored only during loading, because otherwise diffusers would confuse it with our package `unclip`.
 """
@@ -24,15 +24,15 @@ def old_module_name() -> Iterator[None]:
     if hasattr(pipelines, "unclip"):
         yield
         return
-    from diffusers.pipelines.deprecated import unclip
+    from diffusers.pipelines.deprecated import unclip, wuerstchen
     from diffusers.pipelines.deprecated.unclip.text_proj import UnCLIPTextProjModel
 
     unclip.UnCLIPTextProjModel = UnCLIPTextProjModel
-    pipelines.unclip = unclip
+    pipelines.unclip, pipelines.wuerstchen = unclip, wuerstchen
     try:
         yield
     finally:
-        del pipelines.unclip
+        del pipelines.unclip, pipelines.wuerstchen
 
 
 class KarloLoader:

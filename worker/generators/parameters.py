@@ -63,6 +63,9 @@ def call_arguments(
         **control_arguments(list(call_parameters(pipe)), requests[0]),
         **_numbers(model, pipe, requests[0]),
     }
+    # Sana Sprint draws in two steps, with a timestep between them that other numbers of steps do not have.
+    if "intermediate_timesteps" in call_parameters(pipe) and requests[0].steps != 2:
+        arguments["intermediate_timesteps"] = None
     # A pipeline with a fixed size has no such parameters; the size of its images is checked afterwards.
     if {"width", "height"} <= call_parameters(pipe).keys():
         arguments |= _size(model, pipe, requests[0].width, requests[0].height)
@@ -168,7 +171,7 @@ def _images(requests: Sequence[ImageRequest]) -> dict[str, list[Any]]:
 
 def _numbers(model: Model, pipe: Any, request: ImageRequest) -> dict[str, int | float]:
     """Steps and strength. In a cascade, the names for its longest stage begin with `decoder_`."""
-    parameters, numbers = call_parameters(pipe), {}
+    parameters, numbers = call_parameters(pipe), dict[str, int | float]()
     candidates: list[tuple[str, int | float, int | float]] = [
         ("num_inference_steps", request.steps, model.steps.default),
     ]

@@ -63,6 +63,8 @@ def sharing_key(pipe: Any, request: ImageRequest) -> Hashable | None:
     An exact class is required, because a subclass may encode its prompts in another way.
     """
     name = type(pipe).__name__
+    if request.parameters.deterministic:
+        return None
     if request.reference_images or (request.image is not None and name not in SEPARATE_IMAGES):
         return None
     # A pipeline with control networks takes one image for each, for all prompts of a call.

@@ -26,6 +26,7 @@ from worker.generators.device_errors import is_device_failure, is_out_of_memory
 from worker.generators.digests import folder_sha256
 from worker.generators.karlo import KarloLoader
 from worker.generators.options import apply_options, check_packages, place, quantization_of
+from worker.generators.packages import missing_package
 
 _log = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ def _pipeline_class(model: Model, folder: Path) -> Any:
         return getattr(importlib.import_module(_OWN_PIPELINES[name]), name)
     if not hasattr(diffusers, name):
         raise ModelUnavailable(f"Model {model.id}: diffusers {diffusers.__version__} has no pipeline {name}.")
-    return KarloLoader if name.startswith("UnCLIP") else diffusers.DiffusionPipeline
+    return KarloLoader if name.startswith(("UnCLIP", "StableCascade")) else diffusers.DiffusionPipeline
 
 
 def load_pipeline(
@@ -162,6 +163,10 @@ def load_pipeline(
             raise OutOfMemory(f"Model {model.id} does not fit into the memory of {device}.") from error
         if is_device_failure(error):
             raise DeviceFailed(f"Model {model.id} could not be loaded to {device}: {first_line(error)}") from error
+        if (package := missing_package(error)) is not None:
+            raise ModelUnavailable(
+                f"Model {model.id} needs the package {package}, which is not installed here: pip install {package}"
+            ) from error
         raise ModelUnavailable(
             f"Model {model.id}: {files.checkpoint or folder} could not be loaded: {type(error).__name__}: {error}"
         ) from error

@@ -2287,6 +2287,10 @@ class JobObject(BaseModel):
     A second pass that enlarges the image and draws details at the larger size. Default: none.
     """
     seed: int
+    deterministic: bool | None = None
+    """
+    Generate each image alone: neighbours on the device may change the last bits of its colours.
+    """
     quality: Literal["auto", "low", "medium", "high", "xhigh", "max"] | str = "auto"
     """
     Effort for an image: one of the model's `qualities`. It may stand for a number of `steps`.

@@ -408,7 +408,7 @@ class ResponseRequest(TypedDict):
     """
     tools: NotRequired[Sequence[Mapping[str, Any]]]
     """
-    One tool `image_generation`: action, background, clip_skip, control, eta, guidance_scale, hires, input_fidelity, input_image_mask, loras, max_sequence_length, model, moderation, moderation_level, n, negative_prompt, negative_prompt_2, output_compression, output_format, output_size, partial_images, postprocess, priority, prompt_2, quality, scheduler, seed, size, steps, strength, style, true_cfg_scale, type. Other tools are not called.
+    One tool `image_generation`: action, background, clip_skip, control, deterministic, eta, guidance_scale, hires, input_fidelity, input_image_mask, loras, max_sequence_length, model, moderation, moderation_level, n, negative_prompt, negative_prompt_2, output_compression, output_format, output_size, partial_images, postprocess, priority, prompt_2, quality, scheduler, seed, size, steps, strength, style, true_cfg_scale, type. Other tools are not called.
     """
     tool_choice: NotRequired[str | Mapping[str, Any]]
     """
@@ -782,6 +782,10 @@ class JobRequest(TypedDict):
     """
     Seed of the first image; image i has seed + i. Default: random.
     """
+    deterministic: NotRequired[bool | None]
+    """
+    Generate each image alone: neighbours on the device may change the last bits of its colours.
+    """
     quality: NotRequired[Literal["auto", "low", "medium", "high", "xhigh", "max"]]
     """
     Effort for an image: one of the model's `qualities`. It may stand for a number of `steps`.
@@ -932,6 +936,10 @@ class BatchRequest(TypedDict):
     seed: NotRequired[int | None]
     """
     Seed of the first image; image i has seed + i. Default: random.
+    """
+    deterministic: NotRequired[bool | None]
+    """
+    Generate each image alone: neighbours on the device may change the last bits of its colours.
     """
     quality: NotRequired[Literal["auto", "low", "medium", "high", "xhigh", "max"]]
     """
