@@ -55,7 +55,7 @@ def test_no_request_changes_the_image_of_another(name: str, examples: int, tmp_p
     takes_negative_prompts = drawing.takes_negative_prompts()
     request = st.fixed_dictionaries(
         {
-            "prompt": PROMPTS,
+            "prompt": PROMPTS.filter(str.strip),  # the API refuses an empty one
             "seed": st.integers(0, SEEDS - 1),
             "negative_prompt": st.none() | PROMPTS if takes_negative_prompts else st.none(),
         }
