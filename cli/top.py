@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -51,7 +52,8 @@ def top(
     from rich.live import Live
     from rich.text import Text
 
-    with Live(screen=True, auto_refresh=False) as live:
+    # Ctrl-C, whenever it comes, is the end that is meant.
+    with suppress(KeyboardInterrupt), Live(screen=True, auto_refresh=False) as live:
         while True:
             try:
                 with open_database(settings) as database:
@@ -59,10 +61,7 @@ def top(
             except CommandError as error:  # it may be back at the next frame
                 lines = [str(error)]
             live.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"), refresh=True)
-            try:
-                time.sleep(interval)
-            except KeyboardInterrupt:
-                return
+            time.sleep(interval)
 
 
 def read(database: Database) -> Reading:
