@@ -60,6 +60,7 @@ class Supervisor:
         """Serve until a signal ends it. Returns the exit code."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: self._stop.set())
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # each process follows the catalogue's file by itself
         shutil.rmtree(self._metrics, ignore_errors=True)  # of processes that were killed
         self._metrics.mkdir(parents=True, mode=0o700)
         exit_code = 0
