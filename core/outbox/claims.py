@@ -46,21 +46,19 @@ def claim(
     an event waits until the events before it are delivered or have failed. Each row has the data for sending: columns
     of the endpoint as `endpoint_...`, and the own `webhook` of the job or batch.
     """
-    return Statement(
-        _CLAIM.params(
-            lease=lease,
-            limit=limit,
-            per_destination=per_destination,
-            length=length,
-            fast=list(fast),
-            slow=list(slow),
-            for_others=max(0, for_others),
-            quick=list(quick),
-            per_quick=max(per_quick, per_destination),
-            for_quick=max(0, for_quick),
-        ),
-        ClaimedDelivery,
-    )
+    values = {
+        "lease": lease,
+        "limit": limit,
+        "per_destination": per_destination,
+        "length": length,
+        "fast": list(fast),
+        "slow": list(slow),
+        "for_others": max(0, for_others),
+        "quick": list(quick),
+        "per_quick": max(per_quick, per_destination),
+        "for_quick": max(0, for_quick),
+    }
+    return Statement(_CLAIM, ClaimedDelivery, values)
 
 
 def _is_open(of: sa.FromClause) -> sa.ColumnElement[bool]:

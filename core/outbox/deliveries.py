@@ -95,7 +95,7 @@ def record_successes(*successes: Success) -> Statement[DeliveryRow]:
         values["claimed_lease"].append(success.lease)
         for name in Attempt.__slots__:
             values[name].append(getattr(success.attempt, name))
-    return Statement(_RECORD_SUCCESSES.params(**values), DeliveryRow)
+    return Statement(_RECORD_SUCCESSES, DeliveryRow, values)
 
 
 def record_failure(

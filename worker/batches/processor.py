@@ -50,6 +50,8 @@ log = logging.getLogger(__name__)
 
 CANCEL_CHUNK = 1000
 PAGE = 500
+NOTIFIED_POLL_SECONDS = 5.0
+"""Interval of polling while Redis notifies of changes."""
 
 
 class BatchProcessor:
@@ -73,29 +75,55 @@ class BatchProcessor:
         self._is_free = threading.Event()
         """Wakes the loop: a thread has become free, or a batch was submitted."""
         self._new_batches = ChangeListener(settings, self._is_free.set, BATCHES_CHANNEL)
+        self._has_changed = threading.Event()
+        self._changes = ChangeListener(settings, self._has_changed.set)
+        self._finalize = batches.finalize()  # built once, as it runs often
+        self._list_cancelling = batch_queries.list_cancelling()
 
     def run(self, stop: threading.Event) -> None:
         """Process batches until `stop` is set. Those in progress are interrupted, and wait for the next processor."""
         self._stop = stop
-        advancing = threading.Thread(target=self._repeat, args=[self.advance, stop, stop], name="advance batches")
-        advancing.start()
-        self._new_batches.start()
-        self._repeat(self._start_batches, stop, self._is_free)
+        stopping = threading.Thread(target=self._wake_at, args=[stop], name="stop batches", daemon=True)
+        advancing = threading.Thread(target=self._repeat_after_changes, args=[stop], name="advance batches")
+        for thread in (stopping, advancing, self._new_batches, self._changes):
+            thread.start()
+        while not stop.is_set():
+            self._survive(self._start_batches)
+            if not stop.is_set():  # otherwise the event may have been cleared already
+                self._is_free.wait(self._interval(self._new_batches))
         self._new_batches.close()
+        self._changes.close()
         self._threads.shutdown()
         advancing.join()
         self.close()
 
-    def _repeat(self, action: Callable[[], None], stop: threading.Event, pause: threading.Event) -> None:
-        """Run an action every `batch_poll`, and when `pause` is set. No error ends the loop."""
-        while not stop.is_set():
-            try:
-                action()
-            except UNAVAILABLE as error:
-                log.warning("the database is unavailable: %s", first_line(error))
-            except Exception:  # whatever it was, the loop goes on: without it no batch is processed
-                log.exception("the batch processor failed and goes on")
-            pause.wait(self._settings.batch_poll.total_seconds())
+    def _wake_at(self, stop: threading.Event) -> None:
+        """End the waits of the loops when `stop` is set."""
+        stop.wait()
+        self._is_free.set()
+        self._has_changed.set()
+
+    def _repeat_after_changes(self, stop: threading.Event) -> None:
+        """Advance batches after changes of jobs and batches, every `batch_poll` at most."""
+        while not stop.wait(self._settings.batch_poll.total_seconds()):
+            self._has_changed.clear()
+            self._survive(self.advance)
+            if not stop.is_set():
+                self._has_changed.wait(self._interval(self._changes))
+
+    def _interval(self, listener: ChangeListener) -> float:
+        """Seconds until the next poll. It is only a safeguard while changes are notified."""
+        poll = self._settings.batch_poll.total_seconds()
+        return max(poll, NOTIFIED_POLL_SECONDS) if listener.is_listening else poll
+
+    def _survive(self, action: Callable[[], None]) -> None:
+        """Run an action. No error ends the loop."""
+        try:
+            action()
+        except UNAVAILABLE as error:
+            log.warning("the database is unavailable: %s", first_line(error))
+        except Exception:  # whatever it was, the loop goes on: without it no batch is processed
+            log.exception("the batch processor failed and goes on")
 
     def close(self) -> None:
         """Close the connections and end the decoders."""
@@ -181,8 +209,8 @@ class BatchProcessor:
 
     def advance(self) -> None:
         """Advance batches that need no file I/O."""
-        self._publish(self._database.execute(batches.finalize()))
-        while batch_ids := self._database.execute(batch_queries.list_cancelling()):
+        self._publish_finalizing()
+        while batch_ids := self._database.execute(self._list_cancelling):
             if not any([self._cancel_jobs(batch_id) for batch_id in batch_ids]):
                 return
 
@@ -190,8 +218,15 @@ class BatchProcessor:
         """Cancel some jobs of a cancelled batch. Returns whether it had any. Other batches advance meanwhile."""
         rows = record_ends(self._database.execute(jobs.cancel_batch_jobs(batch_id, CANCEL_CHUNK)))
         self._progress.publish_changes([job.id for job in rows if job.status == JobStatus.IN_PROGRESS])
-        self._publish(self._database.execute(batches.finalize()))
+        self._publish_finalizing()
         return bool(rows)
+
+    def _publish_finalizing(self) -> None:
+        """Start to finish batches whose jobs are all final."""
+        rows = self._database.execute(self._finalize)
+        self._publish(rows)
+        if rows:
+            self._is_free.set()  # their files can be written
 
     def read_batch(self, lease: BatchLease) -> BatchRow:
         """Read a batch's lines. All of them become jobs or, where one is invalid, none."""

@@ -31,6 +31,14 @@ class Reclaimer:
         self._database = Database(settings, name=APPLICATION)
         self._progress = Progress(settings)
         self._notifier = Notifier(settings)
+        # Built once: to build and compile them takes longer than to run them on an idle database.
+        self._reclaim = jobs.reclaim(settings.max_crashes, CHUNK)
+        self._expire = jobs.expire(CHUNK)
+        self._abandon = provider_calls.abandon_lost()
+        self._give_up = deliveries.give_up_unreachable(CHUNK)
+        self._add_up = usage.add_up(USAGE_CHUNK)
+        self._lock_stale = limits.lock_stale(LIMITS_AGE)
+        self._claimable_queues = queries.claimable_queues()
 
     def loop(self) -> Loop:
         """The loop that runs the steps every `settings.sweep`."""
@@ -51,7 +59,7 @@ class Reclaimer:
 
     def reclaim(self) -> Iterator[None]:
         """Take back the jobs whose lease ran out, and notify their queues at once."""
-        while rows := record_ends(self._database.execute(jobs.reclaim(self._settings.max_crashes, CHUNK))):
+        while rows := record_ends(self._database.execute(self._reclaim)):
             for row in rows:
                 metrics.JOBS_RECLAIMED.labels(row.model).inc()
                 log.warning("job %s: its lease ran out; now %s", row.id, row.status, extra=row.log_ids)
@@ -61,13 +69,13 @@ class Reclaimer:
 
     def expire(self) -> Iterator[None]:
         """End the jobs that waited too long."""
-        while rows := record_ends(self._database.execute(jobs.expire(CHUNK))):
+        while rows := record_ends(self._database.execute(self._expire)):
             self._progress.publish_changes([row.id for row in rows])
             yield
 
     def abandon_calls(self) -> Iterator[None]:
         """Close the provider calls whose workers are gone."""
-        for call in self._database.execute(provider_calls.abandon_lost()):
+        for call in self._database.execute(self._abandon):
             log.warning(
                 "call %s of job %s: its outcome is unknown", call.id, call.job_id, extra={"job_id": call.job_id}
             )
@@ -75,13 +83,13 @@ class Reclaimer:
 
     def give_up_deliveries(self) -> Iterator[None]:
         """Give up what waits for webhook endpoints that are disabled or deleted."""
-        while rows := self._database.execute(deliveries.give_up_unreachable(CHUNK)):
+        while rows := self._database.execute(self._give_up):
             log.info("gave up %d deliveries to endpoints that are disabled or deleted", len(rows))
             yield
 
     def add_up_usage(self) -> Iterator[None]:
         """Add what jobs used to the buckets of its minutes."""
-        while self._database.execute(usage.add_up(USAGE_CHUNK)):
+        while self._database.execute(self._add_up):
             yield
 
     def count_limits(self) -> Iterator[None]:
@@ -89,7 +97,7 @@ class Reclaimer:
         is_stale = True
         while is_stale:
             with self._database.transaction() as transaction:
-                uses = transaction.execute(limits.lock_stale(LIMITS_AGE))
+                uses = transaction.execute(self._lock_stale)
                 for use in uses:
                     transaction.execute(limits.count_again(use.subject_id, use.project_id))
             is_stale = bool(uses)
@@ -97,7 +105,7 @@ class Reclaimer:
 
     def notify(self) -> Iterator[None]:
         """Notify all queues where jobs wait: a notification may have been lost."""
-        self._notify(self._database.execute(queries.claimable_queues()))
+        self._notify(self._database.execute(self._claimable_queues))
         yield
 
     def _notify(self, queues: Iterable[str]) -> None:

@@ -1,0 +1,110 @@
+"""Processor time of an idle Safelight: all that `safelight up` starts, with Postgres and Valkey.
+
+    python -m bench.idle
+
+The kernel counts the time of each process (psutil): for `--seconds`, which begin `--rest` seconds after readiness.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+import psutil
+
+from bench.service import until
+from bench.table import Line, render
+from cli.environment import ROOT
+from cli.local.child import Child
+from cli.local.embedded import free_port
+
+START_SECONDS = 300.0
+
+
+def is_ready(server: Child, url: str) -> bool:
+    """Whether everything answers. Raises RuntimeError if the server has ended."""
+    if not server.is_running:
+        raise RuntimeError(f"{server.name} ended: {server.read_last_line()}")
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
+
+
+def measure(directory: Path, *, seconds: float, rest_seconds: float) -> tuple[list[Line], Mapping[str, float]]:
+    """The share of a core, in percent, of everything and by program."""
+    port = free_port()
+    mine = {
+        "SAFELIGHT_DATA_DIR": str(directory / "data"),
+        "SAFELIGHT_PORT": str(port),
+        "SAFELIGHT_HOST": "127.0.0.1",
+        "SAFELIGHT_AUTH": "off",
+    }
+    command = [sys.executable, "-m", "safelight", "up"]
+    child = Child(
+        "up", command, log=directory / "up.log", environment=os.environ | mine, directory=ROOT, stop_seconds=60
+    )
+    child.start()
+    try:
+        until(lambda: is_ready(child, f"http://127.0.0.1:{port}/readyz"), START_SECONDS, "Safelight to be ready")
+        time.sleep(rest_seconds)  # what is measured is time without work
+        before = processor_seconds(child.pid)
+        time.sleep(seconds)
+        after = processor_seconds(child.pid)
+    finally:
+        child.stop()
+    shares: defaultdict[str, float] = defaultdict(float)
+    for pid, (program, value) in after.items():
+        shares[program] += 100 * (value - before.get(pid, (program, 0.0))[1]) / seconds
+    line = Line(f"CPU of everything that `safelight up` starts, idle for {seconds:.0f} s", "% of a core", "1 %", "<= 1")
+    line.add(sum(shares.values()), 1.0)
+    return [line], shares
+
+
+def processor_seconds(pid: int) -> dict[int, tuple[str, float]]:
+    """The program of each process below another, and the processor time that it has used."""
+    root = psutil.Process(pid)
+    seconds = {}
+    for process in [root, *root.children(recursive=True)]:
+        try:
+            times = process.cpu_times()
+            seconds[process.pid] = program_of(process), times.user + times.system
+        except psutil.NoSuchProcess:
+            continue
+    return seconds
+
+
+def program_of(process: psutil.Process) -> str:
+    """What a process is, in a word or two."""
+    words = process.cmdline()
+    if "-m" in words:
+        module = words[words.index("-m") + 1]
+        return "worker" if module == "celery" else module
+    return process.name() if len(words) < 2 or not words[0].startswith("postgres:") else words[0]
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--rest", type=float, default=30)
+    arguments = parser.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
+    directory.chmod(0o755)  # the embedded Postgres may run as another user
+    try:
+        lines, shares = measure(directory, seconds=arguments.seconds, rest_seconds=arguments.rest)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    print(render(lines))
+    for program, share in sorted(shares.items(), key=lambda item: -item[1]):
+        print(f"{share:6.2f} %  {program}")
+
+
+if __name__ == "__main__":
+    main()
