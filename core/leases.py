@@ -110,13 +110,16 @@ def get_cancel_requests(lease: UUID) -> Statement[LeasedJob]:
     )
 
 
-def _claim(*, fair_turn: bool = False, loaded_first: bool = False) -> sa.Select[Any]:
-    """The statement of `claim`, with bind parameters."""
+def is_waiting() -> sa.ColumnElement[bool]:
+    """Whether a job may be claimed now, by a worker that has not reserved it (`core.reservations`)."""
+    is_free = sa.or_(jobs.c.reserved_until.is_(None), jobs.c.reserved_until <= NOW)
+    return sa.and_(in_status(JobStatus.QUEUED), jobs.c.not_before <= NOW, jobs.c.expires_at > NOW, is_free)
+
+
+def selection(*, fair_turn: bool = False, loaded_first: bool = False, reserve: bool = False) -> sa.CTE:
+    """The ids of the jobs that a claim takes, with bind parameters. reserve: none if the first has crashed a worker."""
     queue, worker = (sa.bindparam(name, type_=sa.Text) for name in ("queue", "worker"))
-    length = sa.bindparam("length", type_=sa.Interval)
-    waits = sa.and_(
-        jobs.c.queue == queue, in_status(JobStatus.QUEUED), jobs.c.not_before <= NOW, jobs.c.expires_at > NOW
-    )
+    waits = sa.and_(jobs.c.queue == queue, is_waiting())
     by_fair_rank = (jobs.c.fair_rank, jobs.c.id)
     by_precedence = (jobs.c.precedence, *by_fair_rank)
 
@@ -167,13 +170,18 @@ def _claim(*, fair_turn: bool = False, loaded_first: bool = False) -> sa.Select[
     with_totals = sa.select(
         companions.c.id, (of_head["n"] + sa.func.sum(companions.c.n).over(order_by=order)).label("images")
     ).subquery("with_totals")
-    fit = sa.union_all(
-        sa.select(head.c.id), sa.select(with_totals.c.id).where(with_totals.c.images <= of_head["max_images"])
+    is_permitted = head.c.crashes == 0 if reserve else sa.true()
+    return sa.union_all(
+        sa.select(head.c.id).where(is_permitted),
+        sa.select(with_totals.c.id).where(with_totals.c.images <= of_head["max_images"]),
     ).cte("fit")
+
+
+def start(update: sa.Update) -> sa.Select[Any]:
+    """Jobs that a worker starts now, as the rows of an update. Binds `lease`, `worker`, `length`, `attempt_timeout`."""
+    length = sa.bindparam("length", type_=sa.Interval)
     updated = (
-        sa.update(jobs)
-        .where(jobs.c.id == fit.c.id)
-        .values(
+        update.values(
             status=JobStatus.IN_PROGRESS,
             attempts=jobs.c.attempts + 1,
             version=jobs.c.version + 1,
@@ -182,13 +190,21 @@ def _claim(*, fair_turn: bool = False, loaded_first: bool = False) -> sa.Select[
             # A lease longer than an attempt may take: its worker notices the timeout late, and has yet to record it.
             attempt_deadline=NOW + sa.bindparam("attempt_timeout", type_=sa.Interval) + length,
             started_at=NOW,
-            worker=worker,
+            worker=sa.bindparam("worker", type_=sa.Text),
+            reserved_by=None,
+            reserved_until=None,
         )
         .returning(*JOB_COLUMNS)
         .cte("updated")
     )
     events = with_event(updated, "job.started", worker=updated.c.worker)
     return events.order_by(updated.c.precedence, updated.c.fair_rank, updated.c.id)
+
+
+def _claim(*, fair_turn: bool = False, loaded_first: bool = False) -> sa.Select[Any]:
+    """The statement of `claim`, with bind parameters."""
+    fit = selection(fair_turn=fair_turn, loaded_first=loaded_first)
+    return start(sa.update(jobs).where(jobs.c.id == fit.c.id))
 
 
 def _is_near(waits: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:

@@ -117,6 +117,8 @@ jobs = Table(
     Column("lease_expires_at", Time),
     Column("attempt_deadline", Time, comment="no renewal reaches beyond it"),
     Column("worker", Text),
+    Column("reserved_by", Uuid, comment="token of a worker that will begin it soon: core.reservations"),
+    Column("reserved_until", Time, comment="until then no other worker claims it"),
     Column("attempts", Integer, nullable=False, server_default=text("0"), comment="claims; never falls"),
     Column(
         "failures",
@@ -157,10 +159,12 @@ LEGACY_COLUMNS = (
 )  # fmt: skip
 """Columns of version 0.1 that `parameters` replaces. Written until no worker of that version runs (decision 12)."""
 
+_RESERVATION = ("reserved_by", "reserved_until")
+
 _legacy = func.jsonb_build_object(*(part for name in LEGACY_COLUMNS for part in (name, jobs.c[name])))
 
 JOB_COLUMNS = [
-    *(column for column in jobs.c if column.name not in (*LEGACY_COLUMNS, "parameters")),
+    *(column for column in jobs.c if column.name not in (*LEGACY_COLUMNS, *_RESERVATION, "parameters")),
     func.coalesce(jobs.c.parameters, func.jsonb_strip_nulls(_legacy), type_=JSONB).label("parameters"),
 ]
 """What a statement selects or returns of a job."""

@@ -6,7 +6,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
@@ -26,6 +25,7 @@ from worker.generation.content_credentials import ContentCredentials
 from worker.generation.device_health import EXIT_DEVICE_FAILED, DeviceHealth, leave
 from worker.generation.memory import EXIT_MEMORY, ImageLimits, has_outgrown
 from worker.generation.models import Models
+from worker.generation.pass_clock import PassClock
 from worker.moderation.moderator import Moderator
 
 log = logging.getLogger(__name__)
@@ -84,15 +84,21 @@ class Context:
     """Held while a micro-batch is on the device. Encoding and uploading happen outside it."""
     upload_lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while images are encoded, uploaded and recorded."""
+    preparation: threading.Lock = field(default_factory=threading.Lock)
+    """Held by the thread that will have the device next, until it has it."""
     drain: Drain = field(default_factory=Drain)
     limits: ImageLimits = field(default_factory=ImageLimits)
     alone: set[str] = field(default_factory=set)
     """Micro-batch keys whose jobs cannot share a pass: a claim takes one job, so that none waits for the others."""
     exit_code: int = 0
     """Of the process, once it has drained."""
+    pass_clock: PassClock = field(init=False)
     _remote_generators: dict[str, tuple[Model, RemoteGenerator]] = field(default_factory=dict)
     _pauses: dict[str, float] = field(default_factory=dict)
     _claims: dict[str, Iterator[int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.pass_clock = PassClock(self.device)
 
     @classmethod
     def open(
@@ -124,10 +130,6 @@ class Context:
         if entry is None or entry[0] != model:  # the catalogue has changed; another thread may make a second one
             entry = self._remote_generators[model.id] = model, generators.build_remote(model, self.settings)
         return entry[1]
-
-    def locks(self, queue: str) -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
-        """The locks of device and upload, for the micro-batches of a queue; those of a provider need neither."""
-        return (nullcontext(), nullcontext()) if self.catalog.is_remote(queue) else (self.device, self.upload_lock)
 
     def record_device_failure(self, job_ids: Sequence[str], failure: DeviceFailed) -> None:
         """Note that the device failed under these jobs. If it is broken, stop this worker."""

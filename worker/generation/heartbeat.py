@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Self
 from uuid import UUID
@@ -28,13 +28,24 @@ EXIT_STALLED = 70
 
 
 class Heartbeat:
-    """A context manager: renews the lease in a thread of its own until it is left."""
+    """A context manager: starts the jobs and renews the lease, in a thread of its own, until it is left."""
 
-    def __init__(self, context: Context, lease: UUID, job_ids: Sequence[str]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        lease: UUID,
+        job_ids: Sequence[str],
+        start: Callable[[], Sequence[str]] | None = None,
+    ) -> None:
+        """start: starts the jobs; returns the ids of those that are ours. Until then all count as active."""
         self._context = context
         self._settings = context.settings
         self.lease = lease
         self._active = set(job_ids)
+        self._start = start
+        self._has_started = threading.Event()
+        if start is None:
+            self._has_started.set()
         self._stop = threading.Event()
         self._renewed_at = time.monotonic()
         self._progress_at: float | None = None  # loading a model may take long; the clock runs from the first report
@@ -65,11 +76,43 @@ class Heartbeat:
         """Whether any job is still active."""
         return bool(self._active)
 
+    @property
+    def has_started(self) -> bool:
+        """Whether the database has recorded that the jobs have started."""
+        return self._has_started.is_set()
+
+    def wait_for_start(self) -> None:
+        """Wait until it is known which of the jobs are ours. Before that no result can be recorded."""
+        self._has_started.wait()
+
     def wait(self, seconds: float) -> None:
         """Pause between two tries of a write, as long as the heartbeat goes on."""
         self._stop.wait(seconds)
 
     def _run(self) -> None:
+        if self._start is not None:
+            self._begin(self._start)
+        self._watch()
+
+    def _begin(self, start: Callable[[], Sequence[str]]) -> None:
+        try:
+            self._active &= set(self._start_jobs(start))
+        except Exception:  # whatever it was, the jobs are not ours
+            log.exception("the jobs of lease %s have not started", self.lease.hex[:8])
+            self._active.clear()
+        self._renewed_at = time.monotonic()
+        self._has_started.set()
+
+    def _start_jobs(self, start: Callable[[], Sequence[str]]) -> Sequence[str]:
+        while not self._context.drain.is_over:
+            try:
+                return start()
+            except UNAVAILABLE as error:
+                log.warning("lease %s has not started yet: %s", self.lease.hex[:8], first_line(error))
+                self._stop.wait(0.5)
+        return ()
+
+    def _watch(self) -> None:
         while not self._stop.wait(self._settings.cancel_check.total_seconds()) and self._active:
             try:
                 self._check()

@@ -1,19 +1,17 @@
 """The steps of one micro-batch: claim it, generate its images, store them, complete its jobs.
 
-A task of the worker calls `run`. While one thread encodes and uploads one micro-batch, another thread generates the
-next: the device lock is held only to claim and to generate. Every write names the lease. So a worker that was frozen,
-was cut off or is presumed dead changes nothing when it continues.
+A task of the worker calls `run`. While one thread has the device, another stores the images of the micro-batch before
+and reserves the next. Every write names the lease. So a worker that was frozen, was cut off or is presumed dead changes
+nothing when it continues.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from uuid import UUID, uuid4
 
-from core import jobs, leases, logs, metrics
+from core import jobs, logs, metrics
 from core.db import Statement
 from core.device_failures import give_back
 from core.errors import ModelNotFound, StorageUnavailable
@@ -30,12 +28,11 @@ from core.generation_errors import (
     ProviderMayHaveBilled,
     StorageFailed,
 )
-from core.job_metrics import record_starts
 from core.jobs import Completion
 from core.rows import JobRow
 from worker.generation import traces
+from worker.generation.claims import Microbatch, begin, claim, reserve
 from worker.generation.context import Context
-from worker.generation.heartbeat import Heartbeat
 from worker.generation.inputs import Inputs, read_inputs
 from worker.generation.local import Outcome, execute_locally
 from worker.generation.moderation import JobInputs, reject_inputs, verdict_of
@@ -47,89 +44,54 @@ from worker.generation.uploads import Uploads
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Microbatch:
-    """Jobs that were claimed together, under one lease."""
-
-    lease: UUID
-    jobs: Sequence[JobRow]
-    heartbeat: Heartbeat
-
-    @property
-    def has_crashed_before(self) -> bool:
-        """Whether an earlier attempt ended with the death of its worker."""
-        return bool(self.jobs[0].crashes)
-
-
 def run(context: Context, queue: str) -> bool:
     """Run one micro-batch of a queue from claim to completion. Returns whether there was one."""
-    device_lock, upload_lock = context.locks(queue)
+    if context.catalog.is_remote(queue):  # needs no device, and its calls must not be made before they are ours
+        microbatch = claim(context, queue)
+        if microbatch is None:
+            return False
+        with microbatch.heartbeat:
+            began = datetime.now(UTC)
+            outcomes = generate(context, microbatch)
+            traces.record_generation(microbatch.jobs, began)
+            store_and_complete(context, microbatch, outcomes)
+    elif not _run_on_device(context, queue):
+        return False
+    context.check_memory()
+    return True
+
+
+def _run_on_device(context: Context, queue: str) -> bool:
     with ExitStack() as stack:
-        with device_lock:
-            microbatch = claim(context, queue)
+        with ExitStack() as device:
+            with context.preparation:
+                reservation = reserve(context, queue) if context.pass_clock.wait() else None
+                device.enter_context(context.pass_clock.hold_device())
+            microbatch = None if reservation is None else begin(context, queue, reservation)
+            microbatch = microbatch or claim(context, queue)
             if microbatch is None:
                 return False
-            context.notifier.notify(queue)  # the queue may hold more; another worker can claim it
             stack.enter_context(microbatch.heartbeat)
             if microbatch.has_crashed_before:
                 # It may crash again: first let the images of other jobs be uploaded.
-                stack.enter_context(upload_lock)
+                stack.enter_context(context.upload_lock)
                 store_and_complete(context, microbatch, generate(context, microbatch))
                 return True
             began = datetime.now(UTC)
             outcomes = generate(context, microbatch)
             traces.record_generation(microbatch.jobs, began)
-        with upload_lock:
+        with context.upload_lock:
             store_and_complete(context, microbatch, outcomes)
-    context.check_memory()
     return True
-
-
-def claim(context: Context, queue: str) -> Microbatch | None:
-    """Claim the first job of a queue, with others that fit in one micro-batch with it.
-
-    Returns None if the queue is empty or paused, or if the worker is stopping.
-    """
-    if context.drain.has_begun or context.is_paused(queue):
-        return None
-    lease = uuid4()
-    is_fair_turn = context.count_claim(queue)
-    resident_models = () if is_fair_turn else context.resident_models(queue)
-    rows = _claim(context, queue, lease, is_fair_turn, resident_models)
-    if resident_models and not rows:  # other workers may have claimed the same jobs at this moment
-        rows = _claim(context, queue, lease, is_fair_turn)
-    if not rows:
-        return None
-    record_starts(rows)
-    job_ids = [row.id for row in rows]
-    context.progress.publish_changes(job_ids)
-    return Microbatch(lease, rows, Heartbeat(context, lease, job_ids))
-
-
-def _claim(
-    context: Context, queue: str, lease: UUID, is_fair_turn: bool, resident_models: Sequence[str] = ()
-) -> Sequence[JobRow]:
-    """The jobs of one claim. resident_models: models whose jobs come first, within the bounds of the fair order."""
-    return context.database.execute(
-        leases.claim(
-            queue,
-            lease,
-            context.name,
-            length=context.settings.lease,
-            attempt_timeout=context.settings.attempt_timeout,
-            limits=context.claim_limits,
-            fair_turn=is_fair_turn,
-            resident_models=resident_models,
-            patience=context.settings.model_patience,
-        )
-    )
 
 
 def generate(context: Context, microbatch: Microbatch) -> Mapping[str, Outcome | None]:
     """Generate the images of all jobs. Returns each job's outcome by its id; None if the worker stopped before it."""
     reporter = MicrobatchReporter(context, microbatch.jobs, microbatch.heartbeat)
     try:
-        inputs = reject_inputs(context.moderator, microbatch.jobs, read_inputs(context, microbatch.jobs))
+        inputs = microbatch.inputs
+        if inputs is None:
+            inputs = reject_inputs(context.moderator, microbatch.jobs, read_inputs(context, microbatch.jobs))
         model = context.catalog.model(microbatch.jobs[0].model)
         if model.is_remote:
             remote_generator = context.remote_generator(model)
@@ -168,6 +130,7 @@ def store_and_complete(context: Context, microbatch: Microbatch, outcomes: Mappi
     """Store the images of each job and record how its attempt ended, unless the job is cancelled or no longer ours."""
     results = Results(context, microbatch.lease, microbatch.heartbeat, partial(failure_statement, context, microbatch))
     uploads = Uploads(context, microbatch.heartbeat, results.record)
+    microbatch.heartbeat.wait_for_start()
     for job in microbatch.jobs:
         if microbatch.heartbeat.is_active(job.id):
             microbatch.heartbeat.report_progress()

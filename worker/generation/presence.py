@@ -90,7 +90,7 @@ class Presence:
     def _load(self) -> None:
         for model in _first_models(self._context, self._queues):
             try:
-                with self._context.device:
+                with self._context.pass_clock.hold_device():
                     self._context.models.get(model)
             except Exception as error:  # whatever it was, a job that needs the model reports it
                 log.warning("the model %s is not loaded: %s", model.id, first_line(error))

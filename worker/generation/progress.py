@@ -56,10 +56,12 @@ class MicrobatchReporter:
         """See `core.generation.ProgressReporter`."""
         self._step, self._steps = current, total
         self._heartbeat.report_progress()
+        if self._steps:
+            self._context.pass_clock.update((self.passes_done + current / total) / self.passes)
         if not self._heartbeat.has_active_jobs or self._context.drain.is_over or self.is_too_late:
             raise Stopped
         now = time.monotonic()
-        if now - self._published_at >= PUBLISH_SECONDS or current == total:
+        if self._heartbeat.has_started and (now - self._published_at >= PUBLISH_SECONDS or current == total):
             self._published_at = now
             self._context.progress.publish_steps(
                 {job_id: self._get_step(job_id) for job_id in self._attempts if self._heartbeat.is_active(job_id)}
@@ -67,7 +69,8 @@ class MicrobatchReporter:
 
     def preview(self, draw: Callable[[], Sequence[Image]]) -> None:
         """See `core.generation.ProgressReporter`. A preview that fails is the last: the images matter more."""
-        numbers = self._list_due_previews() if self._partial_images else {}
+        is_due = self._partial_images and self._heartbeat.has_started
+        numbers = self._list_due_previews() if is_due else {}
         if not numbers:
             return
         try:
