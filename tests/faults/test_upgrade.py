@@ -52,7 +52,9 @@ class PreviousVersion:
         self._source, self._exits = source, exits
         catalog = stack.directory / "previous_catalog.toml"
         lines = CATALOG.replace("microbatch_size", "microbatch").splitlines()
-        catalog.write_text("\n".join(line for line in lines if not line.startswith(("quality_steps", "styles"))))
+        catalog.write_text(
+            "\n".join(line for line in lines if not line.startswith(("quality_steps", "styles", "controls")))
+        )
         self._port = free_port()
         self._environment = stack.environment | {
             "SAFELIGHT_CATALOG": str(catalog),
