@@ -48,10 +48,12 @@ def delivering(database: Database, directory: Path, **settings: str) -> Iterator
     deliverer = Deliverer(settings_for(database, directory, **times | settings))
     thread = threading.Thread(target=deliverer.run, daemon=True)
     thread.start()
-    yield deliverer
-    deliverer.stop()
-    thread.join(PATIENCE)
-    deliverer.close()
+    try:
+        yield deliverer
+    finally:  # else it would deliver what later tests make
+        deliverer.stop()
+        thread.join(PATIENCE)
+        deliverer.close()
 
 
 def an_endpoint(database: Database, url: str, secret: str | None = None) -> EndpointRow:
