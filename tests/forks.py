@@ -90,5 +90,6 @@ def _run(command: Sequence[str], environment: Mapping[str, str], directory: str,
     warnings.simplefilter("default")
     module = command[2]
     sys.argv = list(command[2:])
-    sys.modules.pop(module, None)  # it runs as `__main__`
+    for name in (module, f"{module}.__main__"):
+        sys.modules.pop(name, None)  # it runs as `__main__`
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -110,7 +110,9 @@ def test_a_dry_run_says_what_it_would_be_and_submits_nothing(terminal: Terminal,
 
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
-    assert lines[:3] == ["3 lines, 4 images.", "Models: slow (3).", "Device time: about 16 s."]
+    assert lines[:2] == ["3 lines, 4 images.", "Models: slow (3)."]
+    # 4 s an image in the catalogue, or what this machine took for the jobs of other tests
+    assert re.fullmatch(r"Device time: about [\d.]+ (s|min)\.", lines[2])
     assert not prompts.batches(safelight)
     assert safelight.client.get("/v1/files", params=query).json() == files
 

@@ -26,7 +26,7 @@ def never(requests: bytes, answered: bytes) -> bool:
 
 
 def refuse_last_batch(safelight: Stack) -> None:
-    """Fail the newest batch as a whole, as if the sweep could not read its file."""
+    """Fail the newest batch as a whole, as if the sweep could not read its file. It may be retried again."""
     last = sa.select(sa.func.max(batches.c.id)).scalar_subquery()
     error = {"line": None, "code": "invalid_request", "param": None, "message": "Refused."}
     values: dict[str, object] = {
@@ -35,6 +35,7 @@ def refuse_last_batch(safelight: Stack) -> None:
         "counts": {},
         "lease": None,
         "lease_expires_at": None,
+        "retried_from": None,
     }
     safelight.database.execute(sa.update(batches).where(batches.c.id == last).values(values))
 

@@ -45,6 +45,10 @@ def unpack_previous_version(directory: Path) -> None:
         files.extractall(directory, filter="data")
 
 
+NEW_KEYS = ("quality_steps", "styles", "controls", "hires")
+"""Keys of the catalogue that the previous version does not know."""
+
+
 class PreviousVersion:
     """Processes of the previous version, with the database, Redis and storage of a stack of this one."""
 
@@ -52,9 +56,7 @@ class PreviousVersion:
         self._source, self._exits = source, exits
         catalog = stack.directory / "previous_catalog.toml"
         lines = CATALOG.replace("microbatch_size", "microbatch").splitlines()
-        catalog.write_text(
-            "\n".join(line for line in lines if not line.startswith(("quality_steps", "styles", "controls")))
-        )
+        catalog.write_text("\n".join(line for line in lines if not line.startswith(NEW_KEYS)))
         self._port = free_port()
         self._environment = stack.environment | {
             "SAFELIGHT_CATALOG": str(catalog),

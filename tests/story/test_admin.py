@@ -75,7 +75,8 @@ def test_a_worker_reports_its_device_and_the_microbatch_in_hand(guarded: Stack) 
         guest.post(f"/v1/jobs/{job['id']}/cancel")
 
     (microbatch,) = report["microbatches"]
-    assert (report["device"], report["loaded_models"][0], report["is_idle"]) == ("cpu", "fake", False)
+    assert (report["device"], report["is_idle"]) == ("cpu", False)
+    assert "fake" in report["loaded_models"]
     assert (microbatch["job_ids"], microbatch["model"]) == ([job["id"]], "slow")
     assert microbatch["started_at"] < microbatch["lease_expires_at"]
     assert report["last_heartbeat_at"] <= report["valid_until"]
