@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import ControlNetModel, FluxControlNetModel
+from diffusers import FluxControlNetModel
 from PIL import Image
 
 from api.model_parameters import parameters_of
@@ -24,6 +24,7 @@ from core.requests.webui import Txt2ImgRequest
 from core.requests.webui_adaptation import sizes_of, webui_job_request
 from core.settings import Settings
 from tests.contract.kinds import RecordingReporter, a_diffusers_generator, a_model, a_photo, a_request
+from tests.contract.networks import a_controlled_generator
 from tests.contract.pipelines import (
     SIDE_PX,
     a_tiny_flux,
@@ -37,32 +38,7 @@ from worker.generators.operations import Task
 
 pytestmark = warnings_of_diffusers
 
-TYPES = ("canny", "depth")
 TASKS: tuple[Task, ...] = ("text-to-image", "image-to-image", "inpainting")
-
-
-def a_control_network(unet: Any, folder: Path, seed: int) -> str:
-    """A ControlNet of a denoiser. A new one has no effect, as its last layers are zero: these are not."""
-    network = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 32))
-    torch.manual_seed(seed)
-    for parameter in network.parameters():
-        if not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.1)
-    network.save_pretrained(folder)
-    return str(folder).lstrip("/")
-
-
-def a_controlled_generator(make: Any, folder: Path) -> Any:
-    """A generator whose model has a ControlNet of each type."""
-    pipe = make()
-    controls = [
-        {"type": kind, "source": a_control_network(pipe.unet, folder / kind, seed)} for seed, kind in enumerate(TYPES)
-    ]
-    generator = a_diffusers_generator(
-        save_pipeline(pipe, folder / "model"), operations=["generation", "edit"], controls=controls
-    )
-    generator._settings = generator._settings.model_copy(update={"models_dir": Path("/")})
-    return generator
 
 
 def controlled(request: Any, *controls: Mapping[str, Any], images: tuple[Image.Image, ...] = ()) -> Any:

@@ -18,6 +18,7 @@ from core.requests.job import JobRequest, validate
 from core.requests.plan import plan
 from core.settings import Settings
 from tests.contract.kinds import RecordingReporter, a_diffusers_generator, a_model, a_photo, a_request
+from tests.contract.networks import a_controlled_generator
 from tests.contract.pipelines import (
     SIDE_PX,
     a_tiny_flux2,
@@ -26,7 +27,6 @@ from tests.contract.pipelines import (
     save_pipeline,
     warnings_of_diffusers,
 )
-from tests.contract.test_controls import a_controlled_generator
 from tests.image_requests import with_changes
 
 pytestmark = warnings_of_diffusers

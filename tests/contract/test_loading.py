@@ -17,8 +17,8 @@ from core.settings import Settings
 from worker.generators import build
 
 from .kinds import RecordingReporter, a_model, a_request
+from .networks import a_lora
 from .pipelines import a_tiny_flux, a_tiny_stable_diffusion, save_pipeline, warnings_of_diffusers
-from .test_loras import a_lora
 
 pytestmark = [
     warnings_of_diffusers,

@@ -7,9 +7,6 @@ from typing import Any
 import numpy
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
-from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from api.model_parameters import parameters_of
@@ -25,21 +22,13 @@ from core.requests.webui import Txt2ImgRequest
 from core.requests.webui_adaptation import sizes_of, webui_job_request
 from core.settings import Settings
 from tests.contract.kinds import RecordingReporter, a_diffusers_generator, a_model
-from tests.contract.pipelines import SIDE_PX, a_tiny_stable_diffusion, warnings_of_diffusers
+from tests.contract.networks import a_lora
+from tests.contract.pipelines import SIDE_PX, warnings_of_diffusers
 from tests.image_requests import image_request
 
 pytestmark = warnings_of_diffusers
 
 NAMES = ("pixel", "oil v1.5", *(f"style-{number}" for number in range(8)))
-
-
-def a_lora(path: Path, seed: int) -> None:
-    """A LoRA of the tiny pipeline's attention layers."""
-    unet = a_tiny_stable_diffusion().unet
-    unet.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["to_q", "to_v"], init_lora_weights=False))
-    torch.manual_seed(seed)
-    state = {name: torch.randn_like(weight) for name, weight in get_peft_model_state_dict(unet).items()}
-    StableDiffusionPipeline.save_lora_weights(path.parent, state, weight_name=path.name)
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from tests.processes import Process, python
+from tests.samples import read_samples
 from tests.stack import Stack, free_port
-from tests.story.test_metrics import read_samples
 from tests.waiting import until
 
 ACCEPTED = 'safelight_jobs_accepted_total{model="elsewhere",source="request"}'

@@ -6,26 +6,16 @@ from collections.abc import Mapping
 import httpx
 import pytest
 import sqlalchemy as sa
-from prometheus_client.parser import text_string_to_metric_families
 
 from core.scopes import Scope
 from core.tables import jobs
 from tests.factories import a_key
+from tests.samples import read_samples
 from tests.stack import Stack
 from tests.story.conftest import METRICS_TOKEN
 from tests.waiting import until
 
 FAKE = 'model="fake"'
-
-
-def read_samples(text: str) -> defaultdict[str, float]:
-    """The value of each sample, by its name and labels."""
-    values: defaultdict[str, float] = defaultdict(float)
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
-            values[f"{sample.name}{{{labels}}}"] = sample.value
-    return values
 
 
 def api_samples(stack: Stack) -> defaultdict[str, float]:
