@@ -124,6 +124,8 @@ def _entry(source: str, model: Source, model_id: str | None) -> Entry:
     steps, guidance_scale, max_guidance_scale = family.steps, family.guidance_scale, max(20.0, family.guidance_scale)
     if name == "FluxPipeline" and not _config(folder, "transformer").get("guidance_embeds", True):
         steps, guidance_scale, max_guidance_scale = 4, 0.0, 0.0  # schnell: distilled, without guidance
+    if name == "Flux2KleinPipeline" and _is_distilled(folder):
+        max_guidance_scale = guidance_scale
     operations = ["generation", "edit"] if name.startswith(EDITS) else ["generation"]
     notes.append(f"weights: {numbers / 1e9:.2f} billion numbers, {2 * numbers / 2**30:.1f} GiB in half precision")
     licence = _licence(folder) if "config" not in model.places else ""
@@ -241,6 +243,11 @@ def class_name(folder: Path) -> str:
     if not isinstance(name, str):
         raise CommandError(f"{path} asks for code of its own, which is never run.")
     return name
+
+
+def _is_distilled(folder: Path) -> bool:
+    """Whether model_index.json says that the model was distilled to one guidance scale."""
+    return bool(json.loads((folder / "model_index.json").read_text("utf-8")).get("is_distilled"))
 
 
 def _config(folder: Path, component: str) -> Mapping[str, Any]:

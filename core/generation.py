@@ -81,6 +81,7 @@ class Notice:
     code: str  # such as prompt_truncated
     message: str
     param: str | None = None  # the field of the request that it is about
+    value: float | None = None  # of `param`, with which the images are generated instead
 
 
 class Stopped(Exception):

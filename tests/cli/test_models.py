@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from cli.model_entry import entry_of
+from core.catalog import Catalog
 from core.checkpoints import family_of
+from core.settings import Settings
 from tests.cli.terminal import Terminal
+from tests.contract.kinds import a_model
 from tests.contract.pipelines import a_tiny_stable_diffusion, save_pipeline, warnings_of_diffusers
 
 MISSING = """
@@ -27,10 +31,10 @@ def catalog_of(terminal: Terminal) -> Path:
     return terminal.directory / "catalog.toml"
 
 
-def a_folder(path: Path, name: object = "StableDiffusionXLPipeline") -> Path:
+def a_folder(path: Path, name: object = "StableDiffusionXLPipeline", **values: object) -> Path:
     """A pipeline's directory with one file of weights: 300 numbers."""
     (path / "unet").mkdir(parents=True)
-    (path / "model_index.json").write_text(json.dumps({"_class_name": name}))
+    (path / "model_index.json").write_text(json.dumps({"_class_name": name, **values}))
     header = json.dumps({"a": {"dtype": "F16", "shape": [10, 30], "data_offsets": [0, 600]}}).encode()
     (path / "unet" / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(600))
     (path / "README.md").write_text("---\nlicense: openrail++\n---\n# A model\n")
@@ -67,6 +71,17 @@ def test_a_directory_gets_an_entry_with_what_its_family_needs(terminal: Terminal
     assert (entry["sizes"][0], entry["steps"]["default"], entry["guidance_scale"]["default"]) == ("1024x1024", 30, 7.0)
     assert "my-model" in terminal.run("models", "list").stdout
     assert "already" in terminal.refusal("models", "add", str(folder))
+
+
+@pytest.mark.parametrize(("is_distilled", "highest"), [(True, 1.0), (False, 20.0)])
+def test_a_distilled_model_has_no_other_guidance_scale(tmp_path: Path, is_distilled: bool, highest: float) -> None:
+    folder = a_folder(tmp_path / "klein", "Flux2KleinPipeline", is_distilled=is_distilled)
+    catalog = Catalog(default="fake", models=(a_model(id="fake", generator="fake"),))
+
+    entry = entry_of(str(folder), None, None, catalog, Settings())
+
+    (model,) = tomllib.loads(entry.toml)["models"]
+    assert (model["guidance_scale"]["default"], model["guidance_scale"]["max"]) == (1.0, highest)
 
 
 def test_an_entry_that_the_catalogue_cannot_have_is_not_written(terminal: Terminal, tmp_path: Path) -> None:

@@ -20,9 +20,8 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 
 from core.generation import Stopped
-from core.generation_errors import GenerationError
 from core.settings import Settings
-from tests.image_requests import image_request
+from tests.image_requests import image_request, with_changes
 from worker.generators import build
 from worker.generators.denoiser import denoisers, report_steps
 
@@ -160,13 +159,18 @@ def test_a_transformer_that_is_called_by_keywords_reports_its_steps_too(tmp_path
     assert reporter.steps == [(step, 5) for step in range(6)]
 
 
-def test_a_negative_prompt_that_a_pipeline_would_ignore_is_an_error(tmp_path: Path) -> None:
+def test_a_negative_prompt_without_guidance_is_a_notice_and_is_not_passed_on(tmp_path: Path) -> None:
     folder = save_pipeline(a_tiny_flux(), tmp_path / "flux")
     request = image_request(side=SIDE_PX, seed=1, steps=2, negative_prompt="blurred")
     settings = Settings(device="cpu", torch_threads=1)
-    with pytest.raises(GenerationError, match="takes no negative_prompt") as caught:
-        build(a_model(source=str(folder)), settings).generate([request], RecordingReporter())
-    assert not caught.value.retryable
+    plain = build(a_model(source=str(folder)), settings)
+    images = [
+        plain.generate([with_changes(request, negative_prompt=text)], RecordingReporter())[0]
+        for text in ("blurred", None)
+    ]
+    assert images[0] == images[1]
+    (notice,) = plain.notices(request)
+    assert (notice.param, notice.code) == ("negative_prompt", "parameter_not_used")
     guided = build(a_model(source=str(folder), options={"true_cfg_scale": 4.0}), settings)
     reporter = RecordingReporter()
     assert len(guided.generate([request], reporter)) == 1

@@ -1,11 +1,10 @@
-"""Guidance: its scale changes the image or is refused, and a negative prompt without effect is told."""
+"""Guidance: its scale changes the image or is told, and so is a negative prompt without effect."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core.generation_errors import GenerationError
 from tests.families.chat import qwen_image
 from tests.image_requests import image_request, with_changes
 from worker.generators.denoiser import denoisers
@@ -62,16 +61,16 @@ def test_a_negative_prompt_without_guidance_is_told(qwen: Path, tiny: Path) -> N
 
 def test_a_catalogue_that_fixes_true_cfg_scale_leaves_no_other_scale(qwen: Path) -> None:
     fixed = Drawing(qwen, options={"true_cfg_scale": 4.0})
-    assert fixed(guidance_scale=5.0) == Drawing(qwen)(guidance_scale=4.0)
-    with pytest.raises(GenerationError, match=r"takes no guidance_scale other than 5\.0") as caught:
-        fixed(guidance_scale=6.0)
-    assert caught.value.param == "guidance_scale"
+    assert fixed(guidance_scale=5.0) == Drawing(qwen)(guidance_scale=4.0) == fixed(guidance_scale=6.0)
+    (message,) = fixed.notices(guidance_scale=6.0)
+    assert message.startswith("guidance_scale is not used")
+    assert fixed.notices(guidance_scale=5.0) == []
 
 
 @pytest.mark.parametrize("make", [a_tiny_flux, a_tiny_flux2])
-def test_a_scale_that_a_distilled_model_would_ignore_is_refused(make: Any, tmp_path: Path) -> None:
+def test_a_distilled_model_draws_with_its_default_scale_and_says_so(make: Any, tmp_path: Path) -> None:
     draw = Drawing(save_pipeline(make(), tmp_path / "model"), sizes=["64x64"])
-    with pytest.raises(GenerationError, match=r"takes no guidance_scale other than 5\.0"):
-        draw(guidance_scale=6.0, size="64x64")
-    assert draw.calls == 0
-    draw(guidance_scale=5.0, size="64x64")
+    assert draw(guidance_scale=6.0, size="64x64") == draw(guidance_scale=5.0, size="64x64")
+    request = with_changes(REQUEST, guidance_scale=6.0, size="64x64")
+    (notice,) = draw.generator.notices(request)
+    assert (notice.param, notice.value) == ("guidance_scale", 5.0)

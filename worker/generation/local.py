@@ -35,6 +35,8 @@ class Outcome:
     error: GenerationError | None = None
     receipt: dict[str, Any] = field(default_factory=dict)
     warnings: list[JobWarning] = field(default_factory=list)
+    used_values: dict[str, float] = field(default_factory=dict)
+    """By parameter, the value with which the images were generated, where it is not that of the request."""
     pause: Pause | None = None
     """If set, the job is requeued for a while, and the attempt does not count."""
     is_paid: bool = False
@@ -130,6 +132,9 @@ def _add_warnings(outcome: Outcome, generator: Generator, request: ImageRequest)
         outcome.error = _as_generation_error(error)
         return
     outcome.warnings = [JobWarning(code=notice.code, message=notice.message, param=notice.param) for notice in notices]
+    outcome.used_values = {
+        notice.param: notice.value for notice in notices if notice.param and notice.value is not None
+    }
 
 
 def image_requests(job: JobRow, inputs: Inputs, model: Model) -> list[ImageRequest]:

@@ -93,6 +93,7 @@ class Uploads:
         return {
             **outcome.receipt,
             **receipt_parameters(job, file.parameters, model),
+            **outcome.used_values,
             "safelight": VERSION,
             "processing_seconds": file.processing_seconds,
             "worker": self._context.name,

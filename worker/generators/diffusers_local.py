@@ -24,7 +24,7 @@ from core.settings import Settings
 from worker.generators import controls, memory
 from worker.generators.denoiser import denoisers, report_steps
 from worker.generators.device_errors import is_device_failure, is_out_of_memory
-from worker.generators.guidance import negative_prompt_notices
+from worker.generators.guidance import guidance_notices
 from worker.generators.loras import Loras
 from worker.generators.operations import Operations
 from worker.generators.options import clear_caches
@@ -203,7 +203,7 @@ class DiffusersGenerator:
         """
         pipe = self._load_operations().pipeline(request)
         notices = list(truncation_notices(pipe, self._model.options, request))
-        notices += negative_prompt_notices(self._model, pipe, request)
+        notices += guidance_notices(self._model, pipe, request)
         if self._words is not None and (notice := self._words.notice(request.prompt, "prompt")) is not None:
             notices.append(notice)
         return notices

@@ -24,24 +24,26 @@ _LARGE: Final = 30.0
 class Guidance:
     """The guidance of a call.
 
-    reads_negative_prompt: False if a negative prompt changes nothing. refuses_negative_prompt: and no `guidance_scale`
+    unused_scale: whether the request's `guidance_scale` changes nothing and differs from the default, which is used.
+    reads_negative_prompt: False if a negative prompt changes nothing. drops_negative_prompt: and no `guidance_scale`
     could change that. default_negative_prompt: of a request that has none, in a call that needs one or beside requests
     that have one.
     """
 
     arguments: Mapping[str, float] = field(default_factory=dict)
+    unused_scale: bool = False
     reads_negative_prompt: bool = True
-    refuses_negative_prompt: bool = False
+    drops_negative_prompt: bool = False
     needs_negative_prompt: bool = False
     default_negative_prompt: str = ""
 
 
 def guidance_of(model: Model, pipe: Any, request: ImageRequest) -> Guidance:
-    """The guidance of a request. Raises GenerationError for a scale that would change nothing."""
+    """The guidance of a request. Raises GenerationError for a scale for which the pipeline has no parameter."""
     parameters = call_parameters(pipe)
     name = next((name for name in ("guidance_scale", "decoder_guidance_scale") if name in parameters), None)
     acts = name is not None and _acts(pipe)
-    scale = request.guidance_scale
+    scale, default_scale = request.guidance_scale, model.guidance_scale.default
     if "true_cfg_scale" in parameters:
         is_second_name = not acts and _replaces(model, parameters)
         default = 1.0 if acts else parameters["true_cfg_scale"].default
@@ -52,24 +54,31 @@ def guidance_of(model: Model, pipe: Any, request: ImageRequest) -> Guidance:
         arguments = {"true_cfg_scale": true_scale}
         if acts and name is not None:
             arguments[name] = scale
-        elif not is_second_name:
-            _check_default(model, pipe, scale)
+        unused_scale = not acts and not is_second_name and scale != default_scale
         is_on = true_scale > 1
-        return Guidance(arguments, is_on, not is_on and not is_second_name, is_on, BLANK)
-    if not acts:
+        return Guidance(arguments, unused_scale, is_on, not is_on and not is_second_name, is_on, BLANK)
+    if name is None:
         _check_default(model, pipe, scale)
-    is_read = not acts or _is_guided(pipe, scale)
-    return Guidance({} if name is None else {name: scale}, is_read)
+        return Guidance()
+    if not acts:
+        return Guidance({name: default_scale}, scale != default_scale)
+    return Guidance({name: scale}, reads_negative_prompt=_is_guided(pipe, scale))
 
 
-def negative_prompt_notices(model: Model, pipe: Any, request: ImageRequest) -> Sequence[Notice]:
-    """A notice if the negative prompt has no effect, because the guidance scale is too small."""
-    guidance = guidance_of(model, pipe, request)
-    if guidance.reads_negative_prompt or guidance.refuses_negative_prompt or not request.has_negative_prompt:
-        return ()
-    scale = f"{request.guidance_scale:g}"
-    message = f"negative_prompt is not used: it needs a guidance_scale above {scale}, such as 4."
-    return [Notice("parameter_not_used", message, "negative_prompt")]
+def guidance_notices(model: Model, pipe: Any, request: ImageRequest) -> Sequence[Notice]:
+    """Notices of a guidance scale that has no effect, and of a negative prompt that has none."""
+    guidance, notices = guidance_of(model, pipe, request), list[Notice]()
+    if guidance.unused_scale:
+        default = model.guidance_scale.default
+        message = f"guidance_scale is not used: model {model.id} has no other than {default:g}."
+        notices.append(Notice("parameter_not_used", message, "guidance_scale", default))
+    if request.has_negative_prompt and not guidance.reads_negative_prompt:
+        reason = f"it needs a guidance_scale above {request.guidance_scale:g}, such as 4"
+        if guidance.drops_negative_prompt:
+            is_offered = "true_cfg_scale" in model.parameters
+            reason = "it needs a true_cfg_scale above 1" if is_offered else f"model {model.id} has no guidance"
+        notices.append(Notice("parameter_not_used", f"negative_prompt is not used: {reason}.", "negative_prompt"))
+    return notices
 
 
 def _replaces(model: Model, parameters: Mapping[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """Translates requests and a model's options into the arguments of a diffusers pipeline's call.
 
-A value that the pipeline has no parameter for is an error; it is never dropped. `operations.py` chooses the pipeline.
+A value that the pipeline has no parameter for is an error. What its guidance does not use is not passed on, and
+`guidance.py` has a notice of it. `operations.py` chooses the pipeline.
 """
 
 from collections.abc import Mapping, Sequence
@@ -132,11 +133,12 @@ def _prompts(model: Model, pipe: Any, guidance: Guidance, requests: Sequence[Ima
             for request in requests
         ]
     if any(request.has_negative_prompt for request in requests):
-        if "negative_prompt" not in parameters or guidance.refuses_negative_prompt:
+        if "negative_prompt" not in parameters:
             raise GenerationError(
                 f"Model {model.id} takes no negative_prompt ({name} would ignore it).", param="negative_prompt"
             )
-        prompts |= _negative_prompts(guidance, requests)
+        if not guidance.drops_negative_prompt:
+            prompts |= _negative_prompts(guidance, requests)
     elif guidance.needs_negative_prompt:
         prompts["negative_prompt"] = [guidance.default_negative_prompt] * len(requests)
     for text in ("prompt_2", "negative_prompt_2"):
