@@ -23,14 +23,24 @@ class Tracing:
 
             async def send_with_status(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    route = getattr(scope.get("route"), "path", "")
-                    span.update_name(f"{scope['method']} {route}".rstrip())
-                    span.set_attribute("http.route", route)
-                    span.set_attribute("http.response.status_code", message["status"])
-                    span.set_attribute("safelight.request_id", scope.get("request_id", ""))
+                    _describe(span, scope, message["status"])
                 await send(message)
 
-            await self.app(scope, receive, send_with_status)
+            try:
+                await self.app(scope, receive, send_with_status)
+            except Exception as error:  # answered with 500, outside this middleware; its message may quote a prompt
+                _describe(span, scope, 500)
+                span.set_attribute("error.type", type(error).__name__)
+                raise
+
+
+def _describe(span: Any, scope: Scope, status: int) -> None:
+    """Say in the span which route has answered, and with which status."""
+    route = getattr(scope.get("route"), "path", "")
+    span.update_name(f"{scope['method']} {route}".rstrip())
+    span.set_attribute("http.route", route)
+    span.set_attribute("http.response.status_code", status)
+    span.set_attribute("safelight.request_id", scope.get("request_id", ""))
 
 
 def _traceparent(scope: MutableMapping[str, Any]) -> str | None:

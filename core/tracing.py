@@ -54,10 +54,19 @@ def is_on() -> bool:
 
 @contextmanager
 def request_span(name: str, traceparent: str | None) -> Iterator[Any]:
-    """The span of a request, current within the block. traceparent: of its client. Only if tracing is on."""
+    """The span of a request, current within the block. traceparent: of its client. Only if tracing is on.
+
+    An exception is not recorded: its message and its stack may quote a prompt.
+    """
     from opentelemetry.trace import SpanKind
 
-    with _tracer.start_as_current_span(name, context=_context(traceparent), kind=SpanKind.SERVER) as span:
+    with _tracer.start_as_current_span(
+        name,
+        context=_context(traceparent),
+        kind=SpanKind.SERVER,
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
         yield span
 
 

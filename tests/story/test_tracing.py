@@ -1,11 +1,18 @@
 """A job is one trace, from the request of its client over the worker to the receiver of its webhook."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from starlette.types import Message, Receive, Scope, Send
 
+from api.tracing import Tracing
 from cli.local.embedded import EmbeddedValkey
+from core import tracing
 from tests.receiver import Receiver
 from tests.stack import Stack
 from tests.waiting import until
@@ -53,3 +60,29 @@ def test_a_job_is_one_trace_over_all_processes(
     assert {spans[name][1] for name in NAMES if "api" not in name} == {request_span}
     (call,) = customer.requests
     assert call.headers["traceparent"] == f"00-{TRACE}-{spans['safelight-deliver webhook'][0]}-01"
+
+
+def test_a_request_that_breaks_is_a_span_with_the_class_of_the_error_and_no_prompt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spans = InMemorySpanExporter()
+    monkeypatch.setattr(tracing, "_tracer", None)  # ends the tracing of this process after the test
+    tracing.use(SimpleSpanProcessor(spans), "safelight-api")
+
+    async def broken(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise ValueError("a prompt")
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(_message: Message) -> None:
+        pass
+
+    with pytest.raises(ValueError, match="a prompt"):
+        asyncio.run(Tracing(broken)({"type": "http", "method": "POST", "headers": []}, receive, send))
+
+    (span,) = spans.get_finished_spans()
+    attributes = span.attributes or {}
+    assert (attributes["http.response.status_code"], attributes["error.type"]) == (500, "ValueError")
+    assert (span.name, list(span.events)) == ("POST", [])
+    assert "a prompt" not in span.to_json()
