@@ -51,9 +51,7 @@ def run(context: Context, queue: str) -> bool:
         if microbatch is None:
             return False
         with microbatch.heartbeat:
-            began = datetime.now(UTC)
-            outcomes = generate(context, microbatch)
-            traces.record_generation(microbatch.jobs, began)
+            outcomes = _generate(context, microbatch)
             store_and_complete(context, microbatch, outcomes)
     elif not _run_on_device(context, queue):
         return False
@@ -75,14 +73,20 @@ def _run_on_device(context: Context, queue: str) -> bool:
             if microbatch.has_crashed_before:
                 # It may crash again: first let the images of other jobs be uploaded.
                 stack.enter_context(context.upload_lock)
-                store_and_complete(context, microbatch, generate(context, microbatch))
+                store_and_complete(context, microbatch, _generate(context, microbatch))
                 return True
-            began = datetime.now(UTC)
-            outcomes = generate(context, microbatch)
-            traces.record_generation(microbatch.jobs, began)
+            outcomes = _generate(context, microbatch)
         with context.upload_lock:
             store_and_complete(context, microbatch, outcomes)
     return True
+
+
+def _generate(context: Context, microbatch: Microbatch) -> Mapping[str, Outcome | None]:
+    """`generate`, and record the time that it takes."""
+    began = datetime.now(UTC)
+    outcomes = generate(context, microbatch)
+    traces.record_generation(microbatch.jobs, began)
+    return outcomes
 
 
 def generate(context: Context, microbatch: Microbatch) -> Mapping[str, Outcome | None]:
