@@ -13,7 +13,7 @@ from cli.environment import read_settings, with_embedded_urls
 from cli.table import format_bytes, format_duration
 from core import job_reports, storage_use
 from core.db import RowT, Statement
-from core.job_reports import Duration
+from core.job_reports import MAX_FAILURES, Duration
 from core.outbox import dead
 
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="Rows, at most.")]
@@ -32,6 +32,10 @@ def failures(
     rows = _read(job_reports.count_failures(start, end, WIDTHS[bucket], limit=limit))
     table = [(f"{row.started_at:%Y-%m-%d %H:%M}", row.code, row.model, str(row.jobs)) for row in rows]
     print_rows(as_json, map(_json, rows), [("UTC", "CODE", "MODEL", "JOBS"), *table])
+    if len(rows) == limit:
+        typer.echo(f"There may be older rows: --limit is {limit}.", err=True)
+    elif sum(row.jobs for row in rows) >= MAX_FAILURES:
+        typer.echo(f"There may be more failures: the newest {MAX_FAILURES} are counted.", err=True)
 
 
 def slow(

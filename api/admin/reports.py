@@ -175,6 +175,8 @@ async def list_failures(
     end = datetime.now(UTC) if end_time is None else datetime.fromtimestamp(end_time, UTC)
     first_second = max(0, int(end.timestamp()) - 86_400) if start_time is None else start_time
     start = datetime.fromtimestamp(first_second - first_second % int(width.total_seconds()), UTC)
+    if start_time is None and (end - start) / width > MAX_BUCKETS:
+        start += width  # a day and the begun bucket would be too many
     if start >= end:
         raise InvalidParameter("start_time must be before end_time.", param="start_time")
     if (end - start) / width > MAX_BUCKETS:
