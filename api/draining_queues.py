@@ -26,7 +26,7 @@ class DrainingQueues:
             async with self._lock:
                 if time.monotonic() - self._read_at > CACHE_SECONDS:
                     rows = await self._database.execute(pauses.list_pauses())
-                    self._names = frozenset(row.name for row in rows if (row.kind, row.state) == ("queue", "draining"))
+                    self._names = pauses.draining_queues(rows)
                     self._read_at = time.monotonic()
         if queue in self._names:
             raise QueueDraining(

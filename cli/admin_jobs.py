@@ -10,7 +10,8 @@ from cli.database import open_database
 from cli.environment import read_settings, with_embedded_urls
 from cli.errors import CommandError
 from cli.table import format_count
-from core import audit, bulk_actions
+from core import audit, bulk_actions, pauses
+from core import jobs as verbs
 from core.audit import AuditType, NewAuditEvent
 from core.catalog import Catalog, load_catalog
 from core.db import ConstraintViolation, Database
@@ -114,12 +115,12 @@ def _act(action: BulkAction, selection: JobFilter, *, dry_run: bool, yes: bool) 
         raise CommandError(error.message) from None
     with open_database(settings) as database:
         (row,) = database.execute(statement)
-    suffix = "" if row.is_exact else " or more"
-    print(f"{format_count(row.jobs, 'job')}{suffix} match.")
-    if dry_run or not row.jobs:
+    prefix = "" if row.is_exact else "At least "
+    print(f"{prefix}{format_count(row.jobs, 'job')} match.")
+    if dry_run or (row.is_exact and not row.jobs):
         return
     if not yes:
-        typer.confirm(f"{action.capitalize()} {'it' if row.jobs == 1 else 'them'}?", abort=True)
+        typer.confirm(f"{action.capitalize()} {'it' if row.is_exact and row.jobs == 1 else 'them'}?", abort=True)
     token: BulkToken | None = BulkToken(action=action, filter=selection, until=row.now)
     total, skipped_jobs = 0, Counter[str]()
     with open_database(settings) as database:
@@ -137,12 +138,13 @@ def _act(action: BulkAction, selection: JobFilter, *, dry_run: bool, yes: bool) 
 
 
 def _cancel_some(database: Database, settings: Settings, token: BulkToken) -> tuple[int, BulkToken | None]:
+    job_ids, following = bulk_actions.next_cancel(token, database.execute(bulk_actions.list_open(token)))
     with database.transaction() as transaction:
-        rows = transaction.execute(bulk_actions.cancel(token))
+        rows = transaction.execute(verbs.cancel_named_jobs(job_ids))
         event = NewAuditEvent(AuditType.JOBS_CANCELLED, data=bulk_actions.audit_data(token, len(rows)))
         transaction.execute(audit.record(event))
     Progress(settings).publish_changes([row.id for row in record_ends(rows)])
-    return len(rows), token if len(rows) == bulk_actions.CANCEL_JOBS else None
+    return len(rows), following
 
 
 def _retry_some(
@@ -151,7 +153,8 @@ def _retry_some(
     job_ids, following = bulk_actions.next_token(token, database.execute(bulk_actions.list_ended(token)))
     old_rows = database.execute(bulk_actions.list_jobs(job_ids))
     input_ids = database.execute(bulk_actions.list_inputs(old_rows))
-    new_jobs, reasons = bulk_actions.plan_retries(old_rows, input_ids, catalog, settings)
+    draining_queues = pauses.draining_queues(database.execute(pauses.list_pauses()))
+    new_jobs, reasons = bulk_actions.plan_retries(old_rows, input_ids, draining_queues, catalog, settings)
     skipped_jobs.update(reasons)
     rows = []
     for job in new_jobs:

@@ -1,12 +1,13 @@
 """Cancels or retries all jobs that match a filter, some hundred at a time. See `core.requests.bulk`.
 
-Each statement reads a bounded part of an index: to cancel, the jobs that wait or run; to retry, those that ended
-without images, a status at a time in the order of their ends.
+Each statement reads a bounded part of an index: to cancel, the jobs that wait or run, in the order of their queues,
+projects and ranks, which only rise; to retry, those that ended without images, a status at a time in the order of
+their ends.
 """
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,14 +18,14 @@ from core import jobs as verbs
 from core.catalog import Catalog
 from core.clock import NOW
 from core.db import Statement
-from core.errors import SafelightError
+from core.errors import QueueDraining, SafelightError
 from core.new_job import NewJob
-from core.requests.bulk import BulkAction, BulkToken, JobFilter
+from core.requests.bulk import BulkAction, BulkToken, JobFilter, Position
 from core.requests.plan import plan, request_of
 from core.rows import JobRow
 from core.settings import Settings
-from core.status import JobStatus
-from core.tables import JOB_COLUMNS, files, in_status, jobs
+from core.status import BatchStatus, JobStatus
+from core.tables import JOB_COLUMNS, batches, equals_in_order, files, in_status, jobs
 
 MAX_COUNTED = 100_000
 """Jobs of a status that a count reads."""
@@ -36,7 +37,7 @@ RETRY_JOBS = 200
 """Jobs that a step submits again."""
 
 READ_JOBS = 5000
-"""Jobs among which a step looks for those to retry."""
+"""Jobs among which a step looks for those to cancel or retry."""
 
 _COLUMNS = ("id", "project_id", "error_code", "model", "queue", "batch_id", "metadata", "created_at", "finished_at")
 
@@ -48,6 +49,23 @@ class BulkCount:
     jobs: int
     is_exact: bool
     now: datetime
+
+
+@dataclass(slots=True)
+class OpenJob:
+    """A job that waits or runs, and its position. is_match: it matches the filter and was counted."""
+
+    id: str
+    queue: str
+    project_id: str
+    precedence: int
+    fair_rank: float
+    is_match: bool
+
+    @property
+    def position(self) -> Position:
+        """For the token of the next step."""
+        return self.queue, self.project_id, self.precedence, self.fair_rank, self.id
 
 
 @dataclass(slots=True)
@@ -81,12 +99,39 @@ def count(action: BulkAction, selection: JobFilter, counted_jobs: int = MAX_COUN
     )
 
 
-def cancel(token: BulkToken) -> Statement[JobRow]:
-    """Cancel the next jobs. Fewer than CANCEL_JOBS rows: they were the last ones."""
-    selection = token.filter
-    statuses = [JobStatus(status) for status in selection.statuses("cancel")]
-    conditions = [in_status(*statuses), jobs.c.created_at <= token.until, *_index_conditions("cancel", selection)]
-    return verbs.cancel_jobs(CANCEL_JOBS, *conditions, *_conditions("cancel", selection, jobs), order=jobs.c.queue)
+def list_open(token: BulkToken, read_jobs: int = READ_JOBS) -> Statement[OpenJob]:
+    """The next read_jobs jobs that wait or run, in the order of their positions."""
+    columns = [jobs.c.queue, jobs.c.project_id, jobs.c.precedence, jobs.c.fair_rank, jobs.c.id]
+    statuses = [JobStatus(status) for status in token.filter.statuses("cancel")]
+    conditions = [in_status(*statuses), *_index_conditions("cancel", token.filter)]
+    if token.position is not None:
+        values = (sa.literal(value, column.type) for value, column in zip(token.position, columns, strict=True))
+        conditions += [jobs.c.queue >= token.position[0], sa.tuple_(*columns) > sa.tuple_(*values)]
+    read = (
+        sa.select(*(jobs.c[name] for name in (*_COLUMNS, "precedence", "fair_rank")))
+        .where(*conditions)
+        .order_by(*columns)
+        .limit(read_jobs)
+        .cte("read")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    is_match = sa.and_(read.c.created_at <= token.until, *_conditions("cancel", token.filter, read))
+    order = [read.c[column.name] for column in columns]
+    return Statement(sa.select(*order, is_match.label("is_match")).order_by(*order), OpenJob)
+
+
+def next_cancel(
+    token: BulkToken, read: Sequence[OpenJob], read_jobs: int = READ_JOBS
+) -> tuple[list[str], BulkToken | None]:
+    """The jobs to cancel among those that were read, and the token of the next step; None: this is the last one."""
+    job_ids: list[str] = []
+    for row in read:
+        if row.is_match:
+            job_ids.append(row.id)
+        if len(job_ids) == CANCEL_JOBS:
+            return job_ids, token.model_copy(update={"position": row.position})
+    following = token.model_copy(update={"position": read[-1].position}) if len(read) == read_jobs else None
+    return job_ids, following
 
 
 def list_ended(token: BulkToken) -> Statement[EndedJob]:
@@ -139,11 +184,15 @@ def list_inputs(rows: Sequence[JobRow]) -> Statement[str]:
 
 
 def plan_retries(
-    rows: Sequence[JobRow], input_ids: Collection[str], catalog: Catalog, settings: Settings
+    rows: Sequence[JobRow],
+    input_ids: Collection[str],
+    draining_queues: Collection[str],
+    catalog: Catalog,
+    settings: Settings,
 ) -> tuple[list[NewJob], Counter[str]]:
     """The new jobs, in the project and with the key of the old ones; and by reason, how many cannot be retried.
 
-    input_ids: what `list_inputs` has returned.
+    input_ids: what `list_inputs` has returned. draining_queues: those that accept no jobs.
     """
     new_jobs: list[NewJob] = []
     skipped_jobs: Counter[str] = Counter()
@@ -152,19 +201,22 @@ def plan_retries(
             skipped_jobs["input_deleted"] += 1
             continue
         try:
-            new_jobs.append(
-                plan(
-                    request_of(row),
-                    catalog,
-                    settings,
-                    row.project_id,
-                    inputs=row.inputs,
-                    api_key_id=row.api_key_id,
-                    retried_from=row.id,
-                )
+            job = plan(
+                request_of(row),
+                catalog,
+                settings,
+                row.project_id,
+                inputs=row.inputs,
+                api_key_id=row.api_key_id,
+                retried_from=row.id,
             )
         except SafelightError as error:  # the model has left the catalogue, or allows less than it did
             skipped_jobs[error.code] += 1
+            continue
+        if job.queue in draining_queues:
+            skipped_jobs[QueueDraining.code] += 1
+        else:  # hundreds of jobs in the trace of the operator's request could not be read
+            new_jobs.append(replace(job, traceparent=None))
     return new_jobs, skipped_jobs
 
 
@@ -185,7 +237,7 @@ def _index_conditions(action: BulkAction, selection: JobFilter) -> list[sa.Colum
     conditions: list[sa.ColumnElement[bool]] = []
     if action == "cancel":
         if selection.queue is not None:
-            conditions.append(jobs.c.queue == selection.queue)
+            conditions.append(equals_in_order(jobs.c.queue, selection.queue))
         return [*conditions, jobs.c.cancel_requested_at.is_(None)]
     if selection.created_after is not None:  # no job ends before it is created
         conditions.append(jobs.c.finished_at >= datetime.fromtimestamp(selection.created_after, UTC))
@@ -210,6 +262,9 @@ def _conditions(action: BulkAction, selection: JobFilter, table: Any) -> list[sa
         conditions.append(~sa.exists().where(repetition.c.retried_from == table.c.id))
         if selection.batch_id is None:
             conditions.append(table.c.batch_id.is_(None))
+        else:  # the owner has repeated all of its lines that failed as a batch; one that was refused has no lines
+            repeats = batches.c.retried_from == selection.batch_id, batches.c.status != str(BatchStatus.FAILED)
+            conditions.append(~sa.exists().where(*repeats))
     return conditions
 
 

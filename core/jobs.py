@@ -21,7 +21,7 @@ from typing import Any, NotRequired, TypedDict
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from core import usage
 from core.clock import NOW, STATEMENT_TIME
@@ -204,6 +204,20 @@ def cancel_jobs(
     """`cancel` for up to `limit` jobs that meet conditions. order: as for `_pick`."""
     pick = _pick(limit, *conditions, *_IS_CANCELLABLE, order=order)
     return Statement(_cancel(sa.update(jobs).where(jobs.c.id == pick.c.id)), JobRow)
+
+
+def cancel_named_jobs(job_ids: Sequence[str]) -> Statement[JobRow]:
+    """`cancel` for jobs by their ids. Unlike `cancel_jobs`, it waits for jobs that another transaction has locked."""
+    # In the order of `complete_jobs` and `leases.renew`, so that none of them waits for another in a circle.
+    named_jobs = (
+        sa.select(jobs.c.id)
+        .where(jobs.c.id == sa.any_(sa.literal(list(job_ids), ARRAY(sa.Text))), *_IS_CANCELLABLE)
+        .order_by(jobs.c.id)
+        .with_for_update()
+        .cte("named_jobs")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    return Statement(_cancel(sa.update(jobs).where(jobs.c.id == named_jobs.c.id)), JobRow)
 
 
 def acknowledge_cancel(job_id: str, lease: UUID) -> Statement[JobRow]:

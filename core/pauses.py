@@ -5,6 +5,7 @@ are claimed from it, and the API accepts no new ones. The row is in the database
 `core.leases.claim` reads it within its own statement. Micro-batches in hand are finished.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from core.tables.pauses import host_of, is_pause_of_queue, is_pause_of_worker
 
 PauseKind = Literal["queue", "worker"]
 PauseState = Literal["paused", "draining"]
+State = Literal["running", "paused", "draining", "drained"]
 
 
 @dataclass(slots=True)
@@ -46,6 +48,24 @@ def resume(kind: PauseKind, name: str) -> Statement[PauseRow]:
 def list_pauses() -> Statement[PauseRow]:
     """All pauses, at most 1000."""
     return Statement(sa.select(pauses).order_by(pauses.c.kind, pauses.c.name).limit(1000), PauseRow)
+
+
+def draining_queues(rows: Iterable[PauseRow]) -> frozenset[str]:
+    """The queues that accept no jobs."""
+    return frozenset(row.name for row in rows if (row.kind, row.state) == ("queue", "draining"))
+
+
+def state_of_queue(state: PauseState | None, open_jobs: int) -> State:
+    """The state of a queue. state: of its pause; open_jobs: those that wait or run."""
+    return "drained" if state == "draining" and not open_jobs else state or "running"
+
+
+def state_of_worker(name: str, states: Mapping[str, PauseState], *, is_idle: bool) -> State:
+    """The state of a worker. states: of the pauses of workers and hosts, by name; a drain counts more than a pause."""
+    pause_states = {states.get(name), states.get(name.partition(":")[0])}
+    if "draining" in pause_states:
+        return "drained" if is_idle else "draining"
+    return "paused" if "paused" in pause_states else "running"
 
 
 def find(kind: PauseKind, name: str) -> Statement[str]:

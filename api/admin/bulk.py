@@ -13,7 +13,8 @@ from api.deps import AppContext, Body
 from api.openapi import REFERENCES
 from api.responses import ERROR, answer
 from api.submission import log_submitted
-from core import audit, bulk_actions
+from core import audit, bulk_actions, pauses
+from core import jobs as verbs
 from core.audit import AuditType
 from core.db import ConstraintViolation
 from core.job_metrics import record_ends
@@ -67,13 +68,13 @@ async def cancel_jobs(body: Body, context: AppContext, caller: CurrentCaller) ->
     if request.token is None:
         return await _count(context, "cancel", request.filter)
     token = decode_token(request.token, "cancel")
+    job_ids, following = bulk_actions.next_cancel(token, await context.database.execute(bulk_actions.list_open(token)))
     async with context.database.transaction() as transaction:
-        rows = await transaction.execute(bulk_actions.cancel(token))
+        rows = await transaction.execute(verbs.cancel_named_jobs(job_ids))
         event = event_of(caller, AuditType.JOBS_CANCELLED, None, **bulk_actions.audit_data(token, len(rows)))
         await transaction.execute(audit.record(event))
     for row in record_ends(rows):
         await context.listener.publish_change(row.id)
-    following = token if len(rows) == bulk_actions.CANCEL_JOBS else None
     return _step("cancel", len(rows), {}, following)
 
 
@@ -98,7 +99,10 @@ async def retry_jobs(body: Body, context: AppContext, caller: CurrentCaller) -> 
     job_ids, following = bulk_actions.next_token(token, await database.execute(bulk_actions.list_ended(token)))
     old_rows = await database.execute(bulk_actions.list_jobs(job_ids))
     input_ids = await database.execute(bulk_actions.list_inputs(old_rows))
-    new_jobs, skipped_jobs = bulk_actions.plan_retries(old_rows, input_ids, context.catalog, context.settings)
+    draining_queues = pauses.draining_queues(await database.execute(pauses.list_pauses()))
+    new_jobs, skipped_jobs = bulk_actions.plan_retries(
+        old_rows, input_ids, draining_queues, context.catalog, context.settings
+    )
     rows = await _submit(context, new_jobs)
     if len(rows) < len(new_jobs):
         skipped_jobs["retried_before"] += len(new_jobs) - len(rows)

@@ -9,7 +9,7 @@ import binascii
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
-from annotated_types import MaxLen, MinLen
+from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from core.errors import InvalidParameter
@@ -29,6 +29,9 @@ STATUSES: dict[BulkAction, tuple[BulkStatus, ...]] = {
 DEFAULTS: dict[BulkAction, tuple[BulkStatus, ...]] = {"cancel": STATUSES["cancel"], "retry": ("failed",)}
 
 ShortText = Annotated[Text, MinLen(1), MaxLen(200)]
+JobId = Annotated[str, StringConstraints(pattern=id_pattern("job"))]
+Position = tuple[Text, Text, Annotated[int, Ge(-32768), Le(32767)], Annotated[float, Field(allow_inf_nan=False)], JobId]
+"""Where a job that waits or runs is in its index: queue, project, precedence, fair rank, id."""
 
 
 class JobFilter(BaseModel):
@@ -88,6 +91,7 @@ class BulkToken(BaseModel):
     """Where an action stands. until: jobs that were submitted, or ended, later are left alone.
 
     status: the one that is retried; after: the end and the id of the last job of it that was looked at.
+    position: of the last job that was looked at, to cancel.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -96,7 +100,8 @@ class BulkToken(BaseModel):
     filter: JobFilter
     until: datetime
     status: BulkStatus | None = None
-    after: tuple[datetime, Annotated[str, StringConstraints(pattern=id_pattern("job"))]] | None = None
+    after: tuple[datetime, JobId] | None = None
+    position: Position | None = None
 
     def encode(self) -> str:
         """The token as text without special characters."""
@@ -107,7 +112,8 @@ def decode_token(text: str, action: BulkAction) -> BulkToken:
     """The token of an action. Raises InvalidParameter for one of another action, or that no answer had."""
     try:
         token = BulkToken.model_validate_json(base64.urlsafe_b64decode(text.encode()))
-        token.filter.statuses(token.action)
+        if token.status not in (None, *token.filter.statuses(token.action)):
+            raise ValueError("the filter does not have this status")
         until = token.until.astimezone(UTC)
     except (binascii.Error, ValidationError, ValueError, OverflowError) as error:
         raise InvalidParameter("token must be the token of an earlier answer.", param="token") from error

@@ -1,5 +1,7 @@
 """Cancel and retry by filter: what is counted is changed, once, in bounded steps, and nothing else."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -7,13 +9,18 @@ import pytest
 import sqlalchemy as sa
 
 from core import bulk_actions, jobs, tables
+from core.batches import transitions as batches
+from core.batches.transitions import NewBatch
 from core.catalog import Catalog, load_catalog
 from core.db import Database
 from core.errors import InvalidParameter
 from core.generation_errors import GenerationError, GeneratorFailed, OutOfMemory
-from core.requests.bulk import BulkAction, BulkToken, JobFilter, decode_token
+from core.ids import new_id
+from core.requests.bulk import BulkAction, BulkStatus, BulkToken, JobFilter, decode_token
+from core.rows import JobRow
 from core.settings import Settings
 from core.status import JobStatus
+from core.tables import DEFAULT_PROJECT
 from tests.factories import a_job, a_project, claim, in_state, job_row
 from tests.stack import CATALOG
 
@@ -40,11 +47,17 @@ def token_of(database: Database, action: BulkAction, **fields: object) -> tuple[
     return row.jobs, decode_token(token.encode(), token.action)
 
 
+def cancel_step(database: Database, token: BulkToken) -> list[JobRow]:
+    job_ids, following = bulk_actions.next_cancel(token, database.execute(bulk_actions.list_open(token)))
+    assert following is None
+    return database.execute(jobs.cancel_named_jobs(job_ids))
+
+
 def retry_step(database: Database, token: BulkToken, catalog: Catalog) -> tuple[list[str], BulkToken | None]:
     job_ids, following = bulk_actions.next_token(token, database.execute(bulk_actions.list_ended(token)))
     rows = database.execute(bulk_actions.list_jobs(job_ids))
     inputs = database.execute(bulk_actions.list_inputs(rows))
-    new_jobs, _ = bulk_actions.plan_retries(rows, inputs, catalog, Settings())
+    new_jobs, _ = bulk_actions.plan_retries(rows, inputs, (), catalog, Settings())
     new_rows = [row for statement in bulk_actions.submits(new_jobs) for row in database.execute(statement)]
     return sorted(row.retried_from or "" for row in new_rows), following
 
@@ -60,15 +73,40 @@ def test_a_cancel_takes_what_was_counted_and_nothing_that_came_later(database: D
     number, token = token_of(database, "cancel", metadata={"run": "7"}, queue="local", project_id=other)
     late = a_job(metadata={"run": "7"}, project_id=other)
     database.execute(jobs.submit(late))
-    rows = database.execute(bulk_actions.cancel(token))
+    rows = cancel_step(database, token)
 
     assert (number, [(row.id, row.status) for row in rows]) == (1, [(meant.id, "cancelled")])
-    assert database.execute(bulk_actions.cancel(token)) == []
+    assert cancel_step(database, token) == []
     assert job_row(database, late.id).status == "queued"
     _, token = token_of(database, "cancel", status=["in_progress"])
-    (stopped,) = database.execute(bulk_actions.cancel(token))
+    (stopped,) = cancel_step(database, token)
     assert (stopped.id, stopped.status) == (running, "in_progress")
     assert stopped.cancel_requested_at is not None
+
+
+def test_a_cancel_reads_some_jobs_a_step_and_comes_to_the_last_one(database: Database) -> None:
+    others = [a_job(queue=queue) for queue in ("a", "b", "a")]
+    meant = [a_job(queue=queue, metadata={"run": "7"}) for queue in ("a", "b", "c", "b")]
+    database.execute(jobs.submit(*others, *meant))
+
+    cancelled: list[str] = []
+    steps = 0
+    _, token = token_of(database, "cancel", metadata={"run": "7"})
+    following: BulkToken | None = token
+    while following is not None:
+        token = decode_token(following.encode(), "cancel")
+        job_ids, following = bulk_actions.next_cancel(token, database.execute(bulk_actions.list_open(token, 2)), 2)
+        cancelled += [row.id for row in database.execute(jobs.cancel_named_jobs(job_ids))]
+        steps += 1
+
+    assert (sorted(cancelled), steps) == (sorted(job.id for job in meant), 4)
+
+
+def test_a_retry_leaves_out_jobs_of_a_queue_that_drains(database: Database, catalog: Catalog) -> None:
+    rows = database.execute(bulk_actions.list_jobs([a_failed_job(database, OutOfMemory())]))
+
+    new_jobs, skipped_jobs = bulk_actions.plan_retries(rows, (), {rows[0].queue}, catalog, Settings())
+    assert (new_jobs, skipped_jobs) == ([], {"queue_draining": 1})
 
 
 def test_a_retry_submits_each_failed_job_once_in_its_own_project(database: Database, catalog: Catalog) -> None:
@@ -114,10 +152,32 @@ def test_lines_of_batches_are_retried_only_if_their_batch_is_named(database: Dat
     assert (number, retry_step(database, token, catalog)[0]) == (1, [job_id])
 
 
+def test_lines_that_their_owner_has_retried_as_a_batch_are_left_out(database: Database) -> None:
+    batch = NewBatch(project_id=DEFAULT_PROJECT, endpoint="/v1/jobs", completion_window=timedelta(days=1))
+    database.execute(batches.submit(batch, 10))
+    job_id = a_failed_job(database, OutOfMemory())
+    line = {"batch_id": batch.id, "batch_index": 0, "custom_id": "1", "response_format": "url"}
+    database.execute(sa.update(tables.jobs).where(tables.jobs.c.id == job_id).values(line))
+
+    assert token_of(database, "retry", batch_id=batch.id)[0] == 1
+    database.execute(batches.submit(replace(batch, id=new_id("batch"), retried_from=batch.id), 10))
+    assert token_of(database, "retry", batch_id=batch.id)[0] == 0
+
+
 @pytest.mark.parametrize("text", ["", "x", "e30=", "\ud800".encode("utf-8", "replace").decode()])
 def test_a_token_that_no_answer_had_is_refused(text: str) -> None:
     with pytest.raises(InvalidParameter, match="token must be"):
         decode_token(text, "cancel")
+
+
+@pytest.mark.parametrize(
+    ("action", "status"), [("retry", "queued"), ("retry", "expired"), ("cancel", "failed"), ("cancel", "expired")]
+)
+def test_a_token_has_a_status_of_its_filter(action: BulkAction, status: BulkStatus) -> None:
+    token = BulkToken(action=action, filter=JobFilter(), until=datetime.now(UTC), status=status)
+
+    with pytest.raises(InvalidParameter, match="token must be"):
+        decode_token(token.encode(), action)
 
 
 def test_a_token_is_for_one_action(database: Database) -> None:

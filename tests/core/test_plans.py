@@ -268,7 +268,11 @@ BULK: dict[str, Statement[Any]] = {
     "count of failed jobs": bulk_actions.count("retry", RETRY.filter, counted_jobs=NEWEST),
     "failed jobs": bulk_actions.list_ended(RETRY),
     "count of open jobs": bulk_actions.count("cancel", CANCEL.filter, counted_jobs=NEWEST),
-    "cancel": bulk_actions.cancel(CANCEL),
+    "open jobs": bulk_actions.list_open(CANCEL),
+    "next open jobs": bulk_actions.list_open(
+        CANCEL.model_copy(update={"position": ("local", DEFAULT_PROJECT, 0, 0.0, "job_1")})
+    ),
+    "cancel of named jobs": jobs.cancel_named_jobs(["job_1", "job_2"]),
 }
 
 

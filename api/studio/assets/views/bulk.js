@@ -80,7 +80,7 @@ export function Bulk() {
     </div>
     <div class="row"><${Action} run=${measure} disabled=${isBusy}>${t("operator.bulk.count")}<//>
       ${count && html`<b role="status">${t(count.is_exact ? "operator.bulk.matches" : "operator.bulk.atLeast", { count: count.jobs })}</b>`}
-      ${count && count.jobs > 0 && html`<${Action} kind="danger" run=${start} disabled=${isBusy}>${t(`operator.bulk.${action}.jobs`, { count: count.jobs })}<//>`}
+      ${count && (count.jobs > 0 || !count.is_exact) && html`<${Action} kind="danger" run=${start} disabled=${isBusy}>${t(`operator.bulk.${action}.jobs`, { count: count.jobs })}<//>`}
       ${isBusy && html`<button type="button" onClick=${() => { isStopped.current = true; }}>${t("operator.bulk.stop")}</button>`}</div>
     ${progress && html`<p role="status" class=${progress.isOver ? "good" : ""}>${t(`operator.bulk.${action}.done`, { count: progress.jobs })}
       ${Object.entries(progress.skipped).map(([reason, jobs]) => html` <span key=${reason} class="muted">${t("operator.bulk.skipped", { jobs, reason: reason.replaceAll("_", " ") })}</span>`)}</p>`}
