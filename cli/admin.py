@@ -50,7 +50,8 @@ def queues(as_json: Json = False) -> None:
         report = reports.get(name, {"queue": name, "depth": 0, "in_progress": 0, "ended_jobs": 0})
         oldest_at, now = report.pop("oldest_at", None), report.pop("now", None)
         oldest = None if oldest_at is None else (now - oldest_at).total_seconds()
-        rows.append({**report, "oldest_seconds": oldest, "state": states.get(name, "running")})
+        state = pauses.state_of_queue(states.get(name), report["depth"] + report["in_progress"])
+        rows.append({**report, "oldest_seconds": oldest, "state": state})
     table = [("QUEUE", "STATE", "WAIT", "RUN", "OLDEST", "ENDED IN 5 MIN")]
     for row in rows:
         age = "" if row["oldest_seconds"] is None else format_duration(row["oldest_seconds"])
@@ -69,7 +70,7 @@ def workers(as_json: Json = False) -> None:
     rows = [
         {
             "worker": row.name,
-            "state": states.get(row.name) or states.get(row.name.partition(":")[0]) or "running",
+            "state": pauses.state_of_worker(row.name, states, is_idle=not row.microbatches),
             "is_ready": row.is_ready,
             "queues": list(row.queues),
             "device": row.device,
@@ -124,9 +125,13 @@ def resume(kind: Kind, name: Name) -> None:
     with open_database(settings) as database:
         if not database.execute(audit.with_audit_event(pauses.resume(kind, name), event)):
             raise CommandError(f"The {kind} {name} is not paused.")
+        states = {row.name: row.state for row in database.execute(pauses.list_pauses()) if row.kind == "worker"}
     if kind == "queue":
         Notifier(settings).notify(name)
     print(f"The {kind} {name} is resumed.")
+    state = states.get(name.partition(":")[0])
+    if kind == "worker" and state is not None:
+        print(f"It still claims nothing: its host is {state}.")
 
 
 def _begin(kind: PauseKind, name: str, state: PauseState, yes: bool) -> None:

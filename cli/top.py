@@ -104,12 +104,13 @@ def _queues(reading: Reading) -> list[tuple[str, ...]]:
     rows = []
     for queue in reading.queues:
         rate = _per_minute(queue)
-        state = states.pop(queue.queue, "running")
+        pause_state = states.pop(queue.queue, None)
+        state = pauses.state_of_queue(pause_state, queue.depth + queue.in_progress)
         oldest = _age(queue.now, queue.oldest_at)
         end = format_duration(60 * queue.depth / rate) if rate and queue.depth and state != "paused" else ""
         counts = (str(queue.depth), str(queue.in_progress), oldest, f"{rate:.1f}", end)
         rows.append((queue.queue, state, *counts))
-    rows += [(name, state, "0", "0", "", "0.0", "") for name, state in states.items()]
+    rows += [(name, pauses.state_of_queue(state, 0), "0", "0", "", "0.0", "") for name, state in states.items()]
     return [("QUEUE", "STATE", "WAIT", "RUN", "OLDEST", "PER MIN", "DONE IN"), *rows]
 
 
@@ -117,14 +118,16 @@ def _workers(reading: Reading) -> list[tuple[str, ...]]:
     states = {row.name: row.state for row in reading.pauses if row.kind == "worker"}
     rows = []
     for worker in reading.workers:
-        state = states.get(worker.name) or states.get(worker.name.partition(":")[0])
+        state = pauses.state_of_worker(worker.name, states, is_idle=not worker.microbatches)
         activity = "idle" if worker.is_ready else "loading"
         if worker.started_at is not None:
             activity = f"{len(worker.job_ids)} jobs, {_age(worker.now, worker.started_at)}"
         heartbeat = _age(worker.now, worker.renewed_at)
         memory = (format_bytes(worker.resident_bytes), format_bytes(worker.device_bytes))
         models = ",".join(worker.loaded_models)
-        rows.append((worker.name, state or activity, worker.device or "", *memory, heartbeat, models))
+        rows.append(
+            (worker.name, activity if state == "running" else state, worker.device or "", *memory, heartbeat, models)
+        )
     return [("WORKER", "DOES", "DEVICE", "RAM", "WEIGHTS", "HEARTBEAT", "LOADED"), *rows]
 
 

@@ -15,7 +15,7 @@ from api.responses import ERROR, answer
 from core import audit, pauses, queue_reports
 from core.audit import AuditType
 from core.errors import NotFound
-from core.pauses import PauseKind, PauseRow, PauseState
+from core.pauses import PauseKind, PauseRow, PauseState, State
 from core.queue_reports import MAX_DEPTH, RATE_WINDOW, QueueReport, WorkerReport
 from core.responses.job import seconds
 from core.scopes import Scope
@@ -23,8 +23,6 @@ from core.text import quote
 from core.workers import count_by_queue
 
 router = APIRouter(prefix="/v1/admin", tags=["admin"])
-
-State = Literal["running", "paused", "draining", "drained"]
 
 
 class AdminQueue(BaseModel):
@@ -137,11 +135,10 @@ def _queue(
     oldest = None if report is None or report.oldest_at is None else (report.now - report.oldest_at).total_seconds()
     is_moving = state != "paused" and per_minute > 0
     in_progress = 0 if report is None else report.in_progress
-    is_drained = state == "draining" and depth == in_progress == 0
     drain = 0.0 if depth == 0 else round(60 * depth / per_minute, 1) if is_moving else None
     return AdminQueue(
         name=name,
-        state="drained" if is_drained else state or "running",
+        state=pauses.state_of_queue(state, depth + in_progress),
         depth=depth,
         in_progress=in_progress,
         oldest_seconds=None if oldest is None else round(oldest, 3),
@@ -164,14 +161,11 @@ async def list_workers(context: AppContext) -> Response:
 
 
 def _worker(row: WorkerReport, states: dict[str, PauseState]) -> AdminWorker:
-    host = row.name.partition(":")[0]
-    pause_states = {states.get(row.name), states.get(host)}
-    state: State = "draining" if "draining" in pause_states else "paused" if "paused" in pause_states else "running"
     return AdminWorker(
         name=row.name,
-        host=host,
+        host=row.name.partition(":")[0],
         queues=list(row.queues),
-        state="drained" if state == "draining" and not row.microbatches else state,
+        state=pauses.state_of_worker(row.name, states, is_idle=not row.microbatches),
         is_ready=row.is_ready,
         is_idle=not row.microbatches,
         device=row.device,
@@ -238,7 +232,7 @@ async def drain_worker(name: str, context: AppContext, caller: CurrentCaller) ->
 @router.post("/workers/{name}/resume", summary="Resume a worker", response_model=AdminPause)
 @requires(Scope.ADMIN)
 async def resume_worker(name: str, context: AppContext, caller: CurrentCaller) -> Response:
-    """End the pause of a worker or a host. Without a pause nothing changes."""
+    """End the pause of a worker or a host. Without a pause nothing changes. A worker stays paused through its host."""
     return await _resume(context, caller, "worker", name)
 
 
@@ -257,13 +251,17 @@ def _pause(row: PauseRow) -> AdminPause:
 
 async def _resume(context: Context, caller: CurrentCaller, kind: PauseKind, name: str) -> Response:
     event = event_of(caller, AuditType.PAUSE_ENDED, name, subject=kind)
-    if await context.database.execute(audit.with_audit_event(pauses.resume(kind, name), event)):
-        queues = [name]
-        if kind == "worker":
-            rows = await context.database.execute(queue_reports.list_workers())
-            queues = sorted(
-                {queue for row in rows if name in (row.name, row.name.partition(":")[0]) for queue in row.queues}
-            )
+    is_changed = bool(await context.database.execute(audit.with_audit_event(pauses.resume(kind, name), event)))
+    queues, state = [name], pauses.state_of_queue(None, 0)
+    if kind == "worker":
+        rows = await context.database.execute(queue_reports.list_workers())
+        rows = [row for row in rows if name in (row.name, row.name.partition(":")[0])]
+        queues = sorted({queue for row in rows for queue in row.queues})
+        pause_rows = await context.database.execute(pauses.list_pauses())
+        states = {row.name: row.state for row in pause_rows if row.kind == "worker"}
+        is_idle = bool(rows) and not any(row.microbatches for row in rows)
+        state = pauses.state_of_worker(name, states, is_idle=is_idle)
+    if is_changed:
         for queue in queues:
             context.notifier.notify(queue)
-    return answer(AdminPause(kind=kind, name=name, state="running"))
+    return answer(AdminPause(kind=kind, name=name, state=state))

@@ -295,6 +295,8 @@ async def retry(job_id: str, context: AppContext, caller: CurrentCaller) -> Resp
     row = await job_row(context, project_id, job_id)
     if row.status not in (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED):
         raise JobNotRetryable(f"{job_id} is {row.status}; only a failed, cancelled or expired job can be retried.")
+    if repetitions := await context.database.execute(queries.get_retry(project_id, job_id)):
+        return respond_accepted(render(context, repetitions[0]).model_dump_json(), repetitions[0].id)
     request = request_of(row)
     await read_inputs(context, project_id, request)  # its input images may be deleted by now
     job = plan(

@@ -105,6 +105,7 @@ def test_an_operator_reads_what_went_wrong(guarded: Stack) -> None:
 
         refused = operator.get("/v1/admin/failures", params={"start_time": 0, "bucket_width": "1m"})
         assert (refused.status_code, body(refused)["error"]["param"]) == (400, "bucket_width")
+        assert operator.get("/v1/admin/failures", params={"bucket_width": "1m"}).status_code == 200
         refused = operator.get("/v1/admin/failures", params={"start_time": 7200, "end_time": 7200})
         assert (refused.status_code, body(refused)["error"]["param"]) == (400, "start_time")
 
@@ -178,6 +179,10 @@ def test_a_queue_that_drains_accepts_no_job_and_works_off_the_others(guarded: St
     request = {"prompt": "a cat", "model": "slow", "size": "64x64", "steps": 20}
     with client_of(guarded, Scope.ADMIN) as operator, client_of(guarded, Scope.SUBMIT) as guest:
         jobs = [body(guest.post("/v1/jobs", json=request)) for _ in range(2)]
+        cancelled = body(guest.post("/v1/jobs", json=request))["id"]
+        until(lambda: body(guest.post(f"/v1/jobs/{cancelled}/cancel"))["status"] == "cancelled")
+        repetition = body(guest.post(f"/v1/jobs/{cancelled}/retry"))["id"]
+        guest.post(f"/v1/jobs/{repetition}/cancel")
         try:
             operator.post("/v1/admin/queues/local/drain")
             until(lambda: guest.post("/v1/jobs", json=request).status_code == 503)
@@ -186,14 +191,18 @@ def test_a_queue_that_drains_accepts_no_job_and_works_off_the_others(guarded: St
                 guest.post("/v1/batches", json={"prompts": ["a cat"], "endpoint": "/v1/jobs"}),
                 guest.post("/v1/images/generations", json={"prompt": "a cat", "size": "64x64"}),
             ]
+            second = guest.post(f"/v1/jobs/{cancelled}/retry")
             readiness = body(operator.get("/readyz"))
             until(lambda: state() == "drained")
+            result = CliRunner().invoke(command_line, ["admin", "queues", "--json"], env=guarded.environment)
             statuses = {guarded.database.execute(job_status(job["id"]))[0][0] for job in jobs}
         finally:
             operator.post("/v1/admin/queues/local/resume")
 
     assert [answer.status_code for answer in refusals] == [503, 503, 503], refusals[1].text
     assert {body(answer)["error"]["code"] for answer in refusals} == {"queue_draining"}
+    assert (second.status_code, body(second)["id"]) == (202, repetition)
+    assert "drained" in {json.loads(line)["state"] for line in result.stdout.splitlines()}
     assert (readiness["status"], readiness["queues"]["local"]) == ("degraded", "draining")
     assert statuses == {"completed"}
 
@@ -211,6 +220,9 @@ def test_a_worker_that_drains_frees_its_device_and_leaves_its_queue(guarded: Sta
             operator.post(f"/v1/admin/workers/{host}/drain")
             until(lambda: not worker()["loaded_models"])
             report, readiness = worker(), body(operator.get("/readyz"))
+            operator.post(f"/v1/admin/workers/{report['name']}/pause")
+            result = CliRunner().invoke(command_line, ["admin", "workers", "--json"], env=guarded.environment)
+            left = body(operator.post(f"/v1/admin/workers/{report['name']}/resume"))
             job = body(guest.post("/v1/jobs", json={"prompt": "a cat", "size": "64x64"}))
         finally:
             operator.post(f"/v1/admin/workers/{host}/resume")
@@ -218,6 +230,7 @@ def test_a_worker_that_drains_frees_its_device_and_leaves_its_queue(guarded: Sta
         until(lambda: worker()["loaded_models"])
 
     assert (report["state"], report["is_idle"]) == ("drained", True)
+    assert (json.loads(result.stdout)["state"], left["state"]) == ("drained", "drained")
     assert readiness["queues"]["local"] == "no_worker"
     guarded.process("worker").until_says("Canceling queue local")
     guarded.process("worker").until_says("Started consuming from local")
