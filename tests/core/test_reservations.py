@@ -11,12 +11,14 @@ import sqlalchemy as sa
 
 from core import jobs, pauses, reservations
 from core.db import Database, Statement
+from core.fairness import FAIR_TURN
 from core.rows import JobRow
 from core.tables import DEFAULT_PROJECT
 from core.tables import jobs as table
 from tests.factories import LEASE, LONG, claim, claim_prompts, event_types, job_row, submit_prompts
 from tests.stack import CATALOG, settings_of
-from worker.generation import claims
+from tests.waiting import PATIENCE
+from worker.generation import claims, microbatch
 from worker.generation.context import Context
 from worker.generation.pass_clock import PassClock
 from worker.moderation.moderator import Moderator
@@ -113,7 +115,7 @@ def test_a_worker_begins_what_it_reserved_but_not_what_was_cancelled_meanwhile(
     database: Database, context: Context
 ) -> None:
     cat, dog = submit_prompts(database, "a cat", "a dog")
-    reservation = claims.reserve(context, "local")
+    reservation = claims.reserve(context, "local", is_fair_turn=False)
     assert reservation is not None
     assert (reservation.job_ids, set(reservation.inputs or ())) == ([cat, dog], {cat, dog})
     (cancelled,) = database.execute(jobs.cancel(DEFAULT_PROJECT, cat))
@@ -132,7 +134,7 @@ def test_a_worker_begins_what_it_reserved_but_not_what_was_cancelled_meanwhile(
 
 def test_a_start_whose_reply_was_lost_is_noticed(database: Database, context: Context) -> None:
     submit_prompts(database, "a cat")
-    reservation = claims.reserve(context, "local")
+    reservation = claims.reserve(context, "local", is_fair_turn=False)
     assert reservation is not None
     assert len(database.execute(begin(reservation.job_ids, reservation.token))) == 1
 
@@ -147,12 +149,12 @@ def test_a_start_whose_reply_was_lost_is_noticed(database: Database, context: Co
 
 def test_a_worker_that_stops_releases_what_it_reserved(database: Database, context: Context) -> None:
     submit_prompts(database, "a cat")
-    reservation = claims.reserve(context, "local")
+    reservation = claims.reserve(context, "local", is_fair_turn=False)
     assert reservation is not None
     context.drain.begin(10)
 
     assert claims.begin(context, "local", reservation) is None
-    assert claims.reserve(context, "local") is None
+    assert claims.reserve(context, "local", is_fair_turn=False) is None
     assert claim_prompts(database) == ["a cat"]
 
 
@@ -169,3 +171,22 @@ def test_the_next_micro_batch_is_prepared_only_near_the_end_of_a_pass() -> None:
         clock.update(1)
         waiting.join()
     assert answers == [True]
+
+
+def test_a_fair_turn_takes_a_job_that_cannot_be_reserved(database: Database, context: Context) -> None:
+    (crashed,) = submit_prompts(database, "a dog", priority=-1, microbatch_size=1)
+    database.execute(sa.update(table).values(crashes=1))
+    (urgent,) = submit_prompts(database, "a cat", microbatch_size=1)
+    assert not any([context.count_claim("local") for _ in range(FAIR_TURN - 1)])
+    has_reserved = threading.Event()
+    sa.event.listen(context.database.engine, "after_cursor_execute", lambda *_: has_reserved.set())
+    running = threading.Thread(target=microbatch.run, args=(context, "local"))
+
+    with context.pass_clock.hold_device():
+        context.pass_clock.update(0)
+        context.pass_clock.update(1)
+        running.start()
+        assert has_reserved.wait(PATIENCE)  # it may reserve nothing: first comes the job that has crashed a worker
+    running.join()
+
+    assert [job_row(database, job_id).status for job_id in (crashed, urgent)] == ["completed", "queued"]

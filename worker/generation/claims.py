@@ -54,15 +54,15 @@ class Reservation:
         return [job.id for job in self.jobs]
 
 
-def claim(context: Context, queue: str) -> Microbatch | None:
+def claim(context: Context, queue: str, *, is_fair_turn: bool) -> Microbatch | None:
     """Claim the first job of a queue, with others that fit in one micro-batch with it.
 
+    is_fair_turn: whether the first job is the one with the lowest fair rank (`Context.count_claim`).
     Returns None if the queue is empty or paused, or if the worker is stopping.
     """
     if context.drain.has_begun or context.is_paused(queue):
         return None
     lease = uuid4()
-    is_fair_turn = context.count_claim(queue)
     resident_models = () if is_fair_turn else context.resident_models(queue)
     rows = _claim(context, queue, lease, is_fair_turn, resident_models)
     if resident_models and not rows:  # other workers may have claimed the same jobs at this moment
@@ -73,12 +73,11 @@ def claim(context: Context, queue: str) -> Microbatch | None:
     return Microbatch(lease, rows, Heartbeat(context, lease, job_ids, partial(_report_start, context, queue, rows)))
 
 
-def reserve(context: Context, queue: str) -> Reservation | None:
+def reserve(context: Context, queue: str, *, is_fair_turn: bool) -> Reservation | None:
     """Reserve what `claim` would claim, and read its inputs. For the thread that will have the device next."""
     if context.drain.has_begun or context.is_paused(queue):
         return None
     token = uuid4()
-    is_fair_turn = context.count_claim(queue)
     statement = reservations.reserve(
         queue,
         token,

@@ -161,7 +161,7 @@ class Context:
         return [name for name in self.models.resident if name in names] if len(names) > 1 else ()
 
     def count_claim(self, queue: str) -> bool:
-        """Count a claim from a queue. Returns whether it goes by fair rank alone."""
+        """Count a micro-batch of a queue. Returns whether its first job is chosen by fair rank alone."""
         return is_fair_turn(next(self._claims.setdefault(queue, count())))
 
     def pause(self, queue: str, delay: timedelta) -> None:

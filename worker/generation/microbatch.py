@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 def run(context: Context, queue: str) -> bool:
     """Run one micro-batch of a queue from claim to completion. Returns whether there was one."""
     if context.catalog.is_remote(queue):  # needs no device, and its calls must not be made before they are ours
-        microbatch = claim(context, queue)
+        microbatch = claim(context, queue, is_fair_turn=context.count_claim(queue))
         if microbatch is None:
             return False
         with microbatch.heartbeat:
@@ -63,10 +63,13 @@ def _run_on_device(context: Context, queue: str) -> bool:
     with ExitStack() as stack:
         with ExitStack() as device:
             with context.preparation:
-                reservation = reserve(context, queue) if context.pass_clock.wait() else None
+                is_busy = context.pass_clock.wait()
+                # Counted once: a job that has crashed a worker is not reserved, and the claim takes it in this turn.
+                is_fair_turn = context.count_claim(queue)
+                reservation = reserve(context, queue, is_fair_turn=is_fair_turn) if is_busy else None
                 device.enter_context(context.pass_clock.hold_device())
             microbatch = None if reservation is None else begin(context, queue, reservation)
-            microbatch = microbatch or claim(context, queue)
+            microbatch = microbatch or claim(context, queue, is_fair_turn=is_fair_turn)
             if microbatch is None:
                 return False
             stack.enter_context(microbatch.heartbeat)
