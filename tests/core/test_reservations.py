@@ -171,6 +171,14 @@ def test_the_next_micro_batch_is_prepared_only_near_the_end_of_a_pass() -> None:
         clock.update(1)
         waiting.join()
     assert answers == [True]
+    with clock.hold_device():
+        clock.disable()  # a job that has crashed a worker
+        clock.update(0)
+        clock.update(1)
+        waiting = threading.Thread(target=lambda: answers.append(clock.wait()))
+        waiting.start()
+    waiting.join()
+    assert answers == [True, False]
 
 
 def test_a_fair_turn_takes_a_job_that_cannot_be_reserved(database: Database, context: Context) -> None:

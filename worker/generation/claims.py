@@ -1,8 +1,8 @@
 """Claims of a worker: the jobs of its next micro-batch, under one lease.
 
-Shortly before the running pass ends, the next micro-batch is reserved, and its input images are read (`reserve`). When
+Shortly before the running pass ends, the next micro-batch is reserved, and its prompts are checked (`reserve`). When
 the device is free, it draws at once, and the heartbeat begins the jobs meanwhile (`begin`). If nothing was reserved,
-`claim` claims jobs while the device waits.
+`claim` claims jobs while the device waits. Input images are read only when the jobs have begun.
 """
 
 import logging
@@ -74,7 +74,7 @@ def claim(context: Context, queue: str, *, is_fair_turn: bool) -> Microbatch | N
 
 
 def reserve(context: Context, queue: str, *, is_fair_turn: bool) -> Reservation | None:
-    """Reserve what `claim` would claim, and read its inputs. For the thread that will have the device next."""
+    """Reserve what `claim` would claim, and check its prompts. For the thread that will have the device next."""
     if context.drain.has_begun or context.is_paused(queue):
         return None
     token = uuid4()
@@ -163,9 +163,14 @@ def _report_start(context: Context, queue: str, rows: Sequence[JobRow]) -> Seque
 
 
 def _prepare_inputs(context: Context, jobs: Sequence[JobRow]) -> JobInputs | None:
-    """The inputs of jobs; None if something went wrong, which happens again when they are read for the attempt."""
+    """The inputs of jobs without images; None if there are images, or if something went wrong.
+
+    An image that ends the process would be charged to the jobs on the device. An error happens again in the attempt.
+    """
+    if any(job.inputs for job in jobs):
+        return None
     try:
         return reject_inputs(context.moderator, jobs, read_inputs(context, jobs))
     except Exception:  # whatever it was, it is the error of the attempt and not of this thread
-        log.warning("the inputs of the next micro-batch are not read ahead", exc_info=True)
+        log.warning("the prompts of the next micro-batch are not checked ahead", exc_info=True)
         return None

@@ -33,6 +33,7 @@ from core.rows import JobRow
 from worker.generation import traces
 from worker.generation.claims import Microbatch, begin, claim, reserve
 from worker.generation.context import Context
+from worker.generation.heartbeat import Heartbeat
 from worker.generation.inputs import Inputs, read_inputs
 from worker.generation.local import Outcome, execute_locally
 from worker.generation.moderation import JobInputs, reject_inputs, verdict_of
@@ -74,7 +75,8 @@ def _run_on_device(context: Context, queue: str) -> bool:
                 return False
             stack.enter_context(microbatch.heartbeat)
             if microbatch.has_crashed_before:
-                # It may crash again: first let the images of other jobs be uploaded.
+                # It may crash again: nothing is reserved meanwhile, and first the images of other jobs are uploaded.
+                context.pass_clock.disable()
                 stack.enter_context(context.upload_lock)
                 store_and_complete(context, microbatch, _generate(context, microbatch))
                 return True
@@ -98,6 +100,7 @@ def generate(context: Context, microbatch: Microbatch) -> Mapping[str, Outcome |
     try:
         inputs = microbatch.inputs
         if inputs is None:
+            wait_for_jobs(microbatch.heartbeat)  # a file that ends the process counts as a crash of its job
             inputs = reject_inputs(context.moderator, microbatch.jobs, read_inputs(context, microbatch.jobs))
         model = context.catalog.model(microbatch.jobs[0].model)
         if model.is_remote:
@@ -122,6 +125,13 @@ def generate(context: Context, microbatch: Microbatch) -> Mapping[str, Outcome |
         log.exception("a micro-batch failed before its images were generated")
         error = GeneratorFailed(f"The worker failed: {type(failure).__name__}: {failure}")
     return {job.id: None if error is None else Outcome(error=error) for job in microbatch.jobs}
+
+
+def wait_for_jobs(heartbeat: Heartbeat) -> None:
+    """Wait until it is known which of the jobs are ours. Raises Stopped if none is."""
+    heartbeat.wait_for_start()
+    if not heartbeat.has_active_jobs:
+        raise Stopped
 
 
 def record_inputs(outcomes: Mapping[str, Outcome], inputs: JobInputs) -> Mapping[str, Outcome]:

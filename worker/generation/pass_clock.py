@@ -20,11 +20,18 @@ class PassClock:
         self._condition = threading.Condition()
         self._began_at: float | None = None
         self._reserve_at: float | None = None
+        self._is_disabled = False
+
+    def disable(self) -> None:
+        """Let `wait` return only when the device is free: what is on the device now may end this process."""
+        self._is_disabled = True
 
     def update(self, share: float) -> None:
         """This share of the steps is done. The first call starts the clock."""
         now = time.monotonic()
         with self._condition:
+            if self._is_disabled:
+                return
             if self._began_at is None:
                 self._began_at = now
             elif share > 0:
@@ -42,6 +49,7 @@ class PassClock:
                     yield
                 finally:
                     self._began_at = self._reserve_at = None
+                    self._is_disabled = False
         finally:
             with self._condition:
                 self._condition.notify_all()
