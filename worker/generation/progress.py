@@ -55,6 +55,8 @@ class MicrobatchReporter:
     def step(self, current: int, total: int) -> None:
         """See `core.generation.ProgressReporter`."""
         self._step, self._steps = current, total
+        if current:  # a crash after the first step must count for the jobs
+            self._heartbeat.wait_for_start()
         self._heartbeat.report_progress()
         if self._steps:
             self._context.pass_clock.update((self.passes_done + current / total) / self.passes)
