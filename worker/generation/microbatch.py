@@ -109,6 +109,8 @@ def generate(context: Context, microbatch: Microbatch) -> Mapping[str, Outcome |
                 context, microbatch.jobs, inputs, remote_generator, reporter, microbatch.heartbeat
             )
             return record_inputs(outcomes, inputs)
+        if not context.models.is_loaded(model) or any(job.parameters.loras for job in microbatch.jobs):
+            wait_for_jobs(microbatch.heartbeat)  # loading may end the process, or unload another model for nothing
         generator = context.models.get(model)
         microbatch.heartbeat.report_progress()
         return record_inputs(execute_locally(context, microbatch.jobs, inputs, generator, reporter), inputs)

@@ -45,6 +45,10 @@ class Models:
         self._sizes[model.id] = size
         return generator
 
+    def is_loaded(self, model: Model) -> bool:
+        """Whether `get` finds the model on the device."""
+        return model.id in self._sizes and self._entries[model.id] == model
+
     def unload_others(self, model_id: str) -> bool:
         """Free the memory of all models but one. Returns whether there were any."""
         names = [name for name, size in self._sizes.items() if name != model_id and size]
