@@ -63,8 +63,8 @@ class Models:
 
     @property
     def resident(self) -> list[str]:
-        """The ids of the models whose weights take memory on the device."""
-        return [name for name, size in self._sizes.items() if size]
+        """The ids of the models whose weights take memory on the device. Any thread may ask: it reads a copy."""
+        return [name for name, size in dict(self._sizes).items() if size]
 
     def device(self) -> WorkerDevice:
         """The device and the loaded models, for operators. Any thread may ask: it reads a copy."""
