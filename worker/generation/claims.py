@@ -154,11 +154,14 @@ def _begin(context: Context, queue: str, reservation: Reservation) -> Sequence[s
 
 
 def _report_start(context: Context, queue: str, rows: Sequence[JobRow]) -> Sequence[str]:
-    """Tell clients and other workers that jobs have started. Returns their ids."""
-    record_starts(rows)
+    """Tell clients and other workers that jobs have started. Returns their ids. Raises nothing: the jobs are ours."""
     job_ids = [row.id for row in rows]
-    context.progress.publish_changes(job_ids)
-    context.notifier.notify(queue)  # the queue may hold more; another worker can claim it
+    try:
+        record_starts(rows)
+        context.progress.publish_changes(job_ids)
+        context.notifier.notify(queue)  # the queue may hold more; another worker can claim it
+    except Exception:  # whatever it was, clients and workers also learn from the database
+        log.exception("the start of %d jobs is not reported", len(job_ids))
     return job_ids
 
 
