@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from core import jobs, pauses, reservations
 from core.db import Database, Statement
 from core.fairness import FAIR_TURN
+from core.generation_errors import InputUnavailable
 from core.rows import JobRow
 from core.tables import DEFAULT_PROJECT
 from core.tables import jobs as table
@@ -20,6 +21,7 @@ from tests.stack import CATALOG, settings_of
 from tests.waiting import PATIENCE
 from worker.generation import claims, microbatch
 from worker.generation.context import Context
+from worker.generation.local import Outcome
 from worker.generation.pass_clock import PassClock
 from worker.moderation.moderator import Moderator
 
@@ -198,3 +200,18 @@ def test_a_fair_turn_takes_a_job_that_cannot_be_reserved(database: Database, con
     running.join()
 
     assert [job_row(database, job_id).status for job_id in (crashed, urgent)] == ["completed", "queued"]
+
+
+def test_results_are_recorded_though_the_catalogue_has_lost_the_model(
+    database: Database, context: Context, tmp_path: Path
+) -> None:
+    cat, dog = submit_prompts(database, "a cat", "a dog")
+    claimed = claims.claim(context, "local", is_fair_turn=False)
+    assert claimed is not None
+    (tmp_path / "catalog.toml").write_text(CATALOG.replace('"fake"\n', '"other"\n', 2))
+    context.catalog_file.read_again()
+
+    with claimed.heartbeat:
+        microbatch.store_and_complete(context, claimed, {cat: None, dog: Outcome(error=InputUnavailable("deleted"))})
+
+    assert [job_row(database, job_id).status for job_id in (cat, dog)] == ["queued", "failed"]

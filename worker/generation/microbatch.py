@@ -150,12 +150,14 @@ def store_and_complete(context: Context, microbatch: Microbatch, outcomes: Mappi
     results = Results(context, microbatch.lease, microbatch.heartbeat, partial(failure_statement, context, microbatch))
     uploads = Uploads(context, microbatch.heartbeat, results.record)
     microbatch.heartbeat.wait_for_start()
-    for job in microbatch.jobs:
-        if microbatch.heartbeat.is_active(job.id):
-            microbatch.heartbeat.report_progress()
-            with logs.add_ids(**job.log_ids), traces.storage_span(job):
-                results.add(job, result_of(context, microbatch, uploads, job, outcomes[job.id]))
-    results.record()
+    try:
+        for job in microbatch.jobs:
+            if microbatch.heartbeat.is_active(job.id):
+                microbatch.heartbeat.report_progress()
+                with logs.add_ids(**job.log_ids), traces.storage_span(job):
+                    results.add(job, result_of(context, microbatch, uploads, job, outcomes[job.id]))
+    finally:  # the images of the jobs before an error are stored
+        results.record()
 
 
 def result_of(
@@ -199,4 +201,4 @@ def failure_statement(
     if error.retryable or is_retry_permitted:
         delay = context.settings.retry_delay
         return jobs.requeue(job.id, microbatch.lease, error.code, error=error, delay=delay)
-    return jobs.fail(job.id, microbatch.lease, error, verdict_of(error, context.catalog.model(job.model)))
+    return jobs.fail(job.id, microbatch.lease, error, verdict_of(error, context.catalog, job.model))

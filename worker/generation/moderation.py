@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from PIL.Image import Image
 
-from core.catalog import Model
+from core.catalog import Catalog
 from core.generation_errors import ContentPolicyViolation, GenerationError, ModerationUnavailable
 from core.moderation import Content, Stage, Verdict
 from core.parameters import texts
@@ -45,11 +45,15 @@ def check_images(moderator: Moderator, job: JobRow, images: Sequence[Image]) -> 
             raise violation
 
 
-def verdict_of(error: GenerationError, model: Model) -> Verdict | None:
-    """The verdict to store with the error of a job. None: the error has nothing to do with moderation."""
+def verdict_of(error: GenerationError, catalog: Catalog, model_id: str) -> Verdict | None:
+    """The verdict to store with the error of a job. None: the error has nothing to do with moderation.
+
+    The catalogue may have lost the model meanwhile.
+    """
     if not isinstance(error, ContentPolicyViolation):
         return None
-    check = "provider" if model.is_remote else "safety_checker"
+    is_remote = any(model.is_remote for model in catalog.models if model.id == model_id)
+    check = "provider" if is_remote else "safety_checker"
     return error.verdict or Verdict(outcome="reject", checks=[check], check=check)
 
 
