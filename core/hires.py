@@ -4,12 +4,14 @@ The first pass draws the layout at a size that the model was trained for; the se
 calls it hires fix.
 """
 
+import math
 from typing import Annotated, Literal, Self
 
 from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from core.errors import InvalidParameter
+from core.text import shorten
 
 MAX_SIDE = 4096
 """The longest side of the result, in pixels."""
@@ -68,10 +70,17 @@ class HiresSpec(BaseModel):
         return sides[0], sides[1]
 
 
-def resolve_hires(hires: Hires | None, spec: HiresSpec | None, size: tuple[int, int], steps: int) -> Hires | None:
+def least_strength(steps: int) -> float:
+    """The smallest strength that leaves a step of these, rounded up to four digits. Pipelines round the steps down."""
+    return math.ceil(10_000 / steps) / 10_000
+
+
+def resolve_hires(
+    hires: Hires | None, spec: HiresSpec | None, size: tuple[int, int], steps: int, bounds: tuple[int, int]
+) -> Hires | None:
     """A second pass with its size, strength and steps; None for none. Raises InvalidParameter.
 
-    size, steps: of the first pass.
+    size, steps: of the first pass. bounds: the least and the most steps of the model, for either pass.
     """
     if hires is None or spec is None:
         return None
@@ -91,10 +100,23 @@ def resolve_hires(hires: Hires | None, spec: HiresSpec | None, size: tuple[int, 
             f"{near[0]}x{near[1]}.",
             param="hires.width",
         )
+    second_steps = steps if hires.steps is None else hires.steps
+    if not bounds[0] <= second_steps <= bounds[1]:
+        raise InvalidParameter(
+            f"hires.steps is {shorten(str(second_steps))}; the allowed range is {bounds[0]} to {bounds[1]}.",
+            param="hires.steps",
+        )
+    strength = spec.strength if hires.strength is None else hires.strength
+    if int(second_steps * strength) < 1:
+        raise InvalidParameter(
+            f"hires.strength is {strength:g}, which leaves none of {second_steps} steps; at least "
+            f"{least_strength(second_steps):g} leaves a step.",
+            param="hires.strength",
+        )
     return Hires(
         width=width,
         height=height,
-        strength=spec.strength if hires.strength is None else hires.strength,
-        steps=hires.steps or steps,
+        strength=strength,
+        steps=second_steps,
         upscaler=hires.upscaler,
     )

@@ -121,7 +121,8 @@ def resolve(request: JobRequest, model: Model) -> ResolvedParameters:
                 values[name] = value
     values["loras"] = resolve_loras(request.loras or (), model.loras, model.id)
     values["control"] = resolve_controls(request.control or (), model.controls, model.id)
-    values["hires"] = resolve_hires(request.hires, model.hires, dimensions_of(values["size"]), values["steps"])
+    bounds = model.steps.min, model.steps.max
+    values["hires"] = resolve_hires(request.hires, model.hires, dimensions_of(values["size"]), values["steps"], bounds)
     if values["seed"] is None:
         values["seed"] = random_seed(model)
     if request.operation == "edit" and values["strength"] is None:

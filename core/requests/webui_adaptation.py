@@ -24,6 +24,7 @@ from core.requests.plan import conflicting_choice
 from core.requests.webui import MIN_SIDE, WEBUI_SIZE, Img2ImgRequest, Txt2ImgRequest, WebuiRequest
 from core.requests.webui_control import SCRIPT, webui_controls
 from core.requests.webui_fields import unused_fields, unused_options
+from core.requests.webui_hires import enlarged_size, second_pass
 from core.samplers import DEFAULT_SAMPLER, NEUTRAL_SCHEDULES, scheduler_of
 from core.text import quote, shorten
 
@@ -91,9 +92,9 @@ def sizes_of(request: WebuiRequest, model: Model) -> Sizes:
     hires: Values | None = None
     if isinstance(request, Txt2ImgRequest) and request.enable_hr:
         first_size = f"{width}x{height}"
-        width, height = _enlarged_size(request, width, height)
-        hires, notice = _second_pass(request, model, generated, (width, height))
-        warnings += [] if notice is None else [notice]
+        width, height = enlarged_size(request, width, height)
+        hires, notices = second_pass(request, model, generated, (width, height))
+        warnings += notices
         if hires is not None and first_size != generated:
             message = f"{model.id} has no size {first_size}: the first pass generates {generated}."
             warnings.append(warning("width", message, "size_scaled"))
@@ -106,39 +107,6 @@ def sizes_of(request: WebuiRequest, model: Model) -> Sizes:
         message = f"{model.id} has no size {width}x{height}: images are generated at {generated} and scaled."
         warnings.append(warning("width", message, "size_scaled"))
     return Sizes(generated, width, height, warnings, hires)
-
-
-def _second_pass(
-    request: Txt2ImgRequest, model: Model, generated: str, target: tuple[int, int]
-) -> tuple[Values | None, JobWarning | None]:
-    """The second pass that comes nearest to a size, and the warning about what is done instead of it."""
-    size = f"{target[0]}x{target[1]}"
-    if model.hires is None:
-        message = f"enable_hr has no second pass: images of {generated} are enlarged to {size}."
-        return None, _warning("enable_hr", message)
-    first = dimensions_of(generated)
-    width, height = model.hires.nearest(*first, target)
-    notice = None
-    if (width, height) != target:
-        message = f"enable_hr: the second pass generates {width}x{height}, which is scaled to {size}."
-        notice = warning("enable_hr", message, "size_scaled")
-    if (width, height) == first:
-        return None, notice
-    hires: Values = {"width": width, "height": height, "steps": request.hr_second_pass_steps or None}
-    if request.denoising_strength is not None:
-        hires["strength"] = max(request.denoising_strength, MIN_STRENGTH)
-    return hires, notice
-
-
-def _enlarged_size(request: Txt2ImgRequest, width: int, height: int) -> tuple[int, int]:
-    """The size after `enable_hr`. One side alone sets the other by the aspect ratio."""
-    scale = 2.0 if request.hr_scale is None else request.hr_scale
-    scale = max(scale, 16 / min(width, height))
-    new_width, new_height = request.hr_resize_x or 0, request.hr_resize_y or 0
-    if not new_width and not new_height:
-        return round(width * scale), round(height * scale)
-    sides = new_width or round(width * new_height / height), new_height or round(height * new_width / width)
-    return max(MIN_SIDE, sides[0]), max(MIN_SIDE, sides[1])
 
 
 def preparation(request: Img2ImgRequest, sizes: Sizes) -> Preparation:

@@ -117,6 +117,9 @@ def test_requests_ask_for_a_second_pass_within_the_models_bounds() -> None:
         ({"width": 640}, "hires", "both width and height"),
         ({"scale": 2, "width": 640, "height": 768}, "hires", "not both"),
         ({"upscaler": "esrgan"}, "hires.upscaler", "lanczos"),
+        ({"steps": 10**9}, "hires.steps", "1000000000; the allowed range is 1 to 100"),
+        ({"steps": 10**400}, "hires.steps", "the allowed range is 1 to 100"),
+        ({"steps": 3, "strength": 0.3}, "hires.strength", "none of 3 steps; at least 0.3334"),
     ):
         with pytest.raises(InvalidParameter, match=message) as error:
             job(hires=hires)

@@ -207,3 +207,8 @@ def test_enable_hr_is_the_second_pass_of_a_model_that_has_one() -> None:
     assert (large.hires.size, large.output_size) == ("128x128", "300x300")
     assert [warning["code"] for warning in large.warnings] == ["size_scaled"]
     assert job(width=64, height=64, hr_scale=1).hires is None
+    clipped = job(width=64, height=64, hr_scale=1.5, denoising_strength=0, hr_second_pass_steps=1000)
+    assert clipped.hires == Hires(width=96, height=96, strength=0.01, steps=100)
+    assert warnings_of(clipped) == ["hr_second_pass_steps", "denoising_strength"]
+    short = job(width=64, height=64, hr_scale=1.5, denoising_strength=0.1, steps=8)
+    assert (short.hires.steps, short.hires.strength) == (8, 0.125)
