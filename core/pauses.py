@@ -13,6 +13,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from core.clock import NOW
 from core.db import Statement
 from core.tables import jobs, pauses, workers
 from core.tables.pauses import host_of, is_pause_of_queue, is_pause_of_worker
@@ -33,9 +34,12 @@ class PauseRow:
 
 
 def begin(kind: PauseKind, name: str, state: PauseState) -> Statement[PauseRow]:
-    """Pause or drain a queue or a worker; returns the row."""
+    """Pause or drain a queue or a worker; returns the row, with the time since when it has this state."""
     new = insert(pauses).values(kind=kind, name=name, state=state)
-    upsert = new.on_conflict_do_update(index_elements=[pauses.c.kind, pauses.c.name], set_={"state": state})
+    since = sa.case((pauses.c.state == state, pauses.c.created_at), else_=NOW)
+    upsert = new.on_conflict_do_update(
+        index_elements=[pauses.c.kind, pauses.c.name], set_={"state": state, "created_at": since}
+    )
     return Statement(upsert.returning(*pauses.c), PauseRow)
 
 

@@ -173,6 +173,9 @@ async def retry(batch_id: str, context: AppContext, caller: CurrentCaller) -> Re
         api_key_id=caller.key_id,
     )
     if not await context.database.execute(batch_queries.get_retry(project_id, batch_id)):
+        queues = {model.queue for model in context.catalog.models if model.id == row.model}
+        for queue in queues:  # none if the lines have several models: then the retry is worked off
+            await context.draining_queues.check(queue)
         with suppress(ConstraintViolation):  # another request was first
             await insert_batch(context, new_batch)
     (retry_row,) = await context.database.execute(batch_queries.get_retry(project_id, batch_id))

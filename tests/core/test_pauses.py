@@ -1,15 +1,21 @@
 """A pause of a queue, a worker or a host stops claims and nothing else, and the reports of queues say it."""
 
+from dataclasses import replace
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 
 from core import jobs, leases, pauses, queries, queue_reports, workers
+from core.batches import transitions as batches
+from core.batches.transitions import NewBatch
 from core.db import Database
+from core.ids import new_id
 from core.pauses import PauseKind
 from core.responses.job import job_object
 from core.tables import DEFAULT_PROJECT
 from tests.factories import LEASE, LONG, a_job
+from worker.batches.drains import drain_errors
 
 
 def claim_as(database: Database, worker: str, queue: str = "local") -> int:
@@ -97,3 +103,18 @@ def test_the_reports_have_the_jobs_that_wait_and_run(database: Database) -> None
     assert database.execute(pauses.find("queue", "other"))
     assert database.execute(pauses.find("worker", "gpu-3"))
     assert not database.execute(pauses.find("worker", "gpu-4"))
+
+
+def test_a_batch_file_that_came_during_the_drain_of_its_queue_is_refused(database: Database) -> None:
+    new = NewBatch(project_id=DEFAULT_PROJECT, endpoint="/v1/jobs", completion_window=timedelta(days=1))
+    database.execute(pauses.begin("queue", "local", "paused"))
+    (older,) = database.execute(batches.submit(new, 10))
+    database.execute(pauses.begin("queue", "local", "draining"))
+    (batch,) = database.execute(batches.submit(replace(new, id=new_id("batch")), 10))
+    (retry,) = database.execute(batches.submit(replace(new, id=new_id("batch"), retried_from=older.id), 10))
+    database.execute(pauses.begin("queue", "local", "draining"))
+
+    assert [error["code"] for error in drain_errors(database, batch, {"local"})] == ["queue_draining"]
+    assert drain_errors(database, batch, {"other"}) == []
+    assert drain_errors(database, older, {"local"}) == []
+    assert drain_errors(database, retry, {"local"}) == []

@@ -41,6 +41,7 @@ from core.rows import BatchRow
 from core.settings import Settings
 from core.status import BatchStatus, JobStatus
 from core.storage import Storage
+from worker.batches.drains import drain_errors
 from worker.batches.inputs import BatchInputs
 from worker.batches.lease import LEASE, BatchLease, Stopping, Superseded
 from worker.batches.order import FairOrder
@@ -248,8 +249,9 @@ class BatchProcessor:
             for line in lease.renew_during(self._lines(lease, summary)):
                 if not check.add(line):
                     break
-            if check.errors:
-                return self._execute(batches.refuse(batch.id, lease.token, check.errors, summary.as_json()))
+            queues = {queue for queue, *_ in rows.flows}
+            if errors := check.errors or drain_errors(self._database, batch, queues):
+                return self._execute(batches.refuse(batch.id, lease.token, errors, summary.as_json()))
             return self._insert(lease, check, rows, inputs.new, summary)
 
     def _insert(
