@@ -58,10 +58,13 @@ class LineShape:
             if span is None:
                 return None
             spans.append((*span, name))
-        pattern, end = b"", 0
+        pattern, end, fixed_bytes = b"", 0, b""
         for first, last, name in sorted(spans):
             pattern += re.escape(raw[end:first]) + b"(%s)" % _VALUES[name]
+            fixed_bytes += raw[end:first]
             end = last
+        if rb"\u" in fixed_bytes + raw[end:]:  # a key may be escaped: `"prom\u0070t"` is the prompt too
+            return None
         pattern += re.escape(raw[end:].rstrip(b" \t\r\n")) + rb"[ \t\r\n]*"
         return cls(re.compile(pattern, re.DOTALL), [name for *_, name in sorted(spans)], body.get("seed"), request)
 

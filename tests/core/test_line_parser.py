@@ -132,6 +132,18 @@ def test_a_key_that_ends_in_the_name_of_another_is_not_taken_for_it() -> None:
     assert (request.prompt, request.metadata) == ("a cat", {'a "prompt': "a dog"})
 
 
+def test_an_escaped_key_is_the_prompt_and_not_a_later_key_of_that_name() -> None:
+    body = '{"prom\\u0070t": "a cat", "metadata": {"prompt": "%s"}}'
+    line = '{"custom_id": "%s", "method": "POST", "url": "%s", "body": ' + body + "}\n"
+    raw = [(line % (number, IMAGES, value)).encode() for number, value in enumerate(("a cat", "a dog"), 1)]
+
+    second = list(read(*raw))[1]
+
+    assert isinstance(second, Line)
+    request = second.request.with_own_prompt()
+    assert (request.prompt, request.metadata) == ("a cat", {"prompt": "a dog"})
+
+
 def test_lines_without_a_seed_get_different_seeds() -> None:
     _, rows = check(read(*(as_line(number, {"prompt": "a cat"}) for number in range(8))))
 
