@@ -83,8 +83,18 @@ class Connection:
 
     @property
     def is_usable(self) -> bool:
-        """Whether another request can be sent."""
-        return self._http.is_idle() and not self._http.has_expired()
+        """Whether another request can be sent: the receiver has neither closed it nor sent more than its response."""
+        return self._http.is_idle() and not self._http.has_expired() and not self._has_trailing_data()
+
+    def _has_trailing_data(self) -> bool:
+        """Whether bytes after the response were received: they would be taken for the response to the next request.
+
+        `has_expired` tells it of those that the socket still has. The others are in h11's buffer, which httpcore has
+        no public name for, or in that of TLS.
+        """
+        socket = self._stream.get_extra_info("socket")
+        has_decrypted_data = isinstance(socket, ssl.SSLSocket) and socket.pending() > 0
+        return has_decrypted_data or bool(self._http._h11_state.trailing_data[0])
 
     def close(self) -> None:
         """Close it."""
@@ -132,13 +142,21 @@ class IdleConnections:
         return None
 
     def add(self, connection: Connection) -> None:
-        """Store a connection after its request, or close it if there are too many."""
+        """Store a connection after its request, or close it if there are too many that are usable."""
+        if self._append(connection):
+            return
+        self.close_expired()
+        if not self._append(connection):
+            connection.close()
+
+    def _append(self, connection: Connection) -> bool:
+        """Store a connection if the limits allow it. Returns whether they do."""
         with self._lock:
             count = sum(other.origin == connection.origin for other in self._connections)
-            if count < MAX_IDLE_OF_HOST and len(self._connections) < MAX_IDLE:
-                self._connections.append(connection)
-                return
-        connection.close()
+            if count >= MAX_IDLE_OF_HOST or len(self._connections) >= MAX_IDLE:
+                return False
+            self._connections.append(connection)
+            return True
 
     def close_expired(self) -> None:
         """Close those that were idle for too long, or that the receiver has closed."""
