@@ -10,7 +10,7 @@ gc.disable()  # what imports create stays: to look for garbage among it takes a 
 import logging  # noqa: E402
 import sys  # noqa: E402
 
-from api.supervisor import STARTUP_FAILURE, Supervisor, listen, supervisor_socket  # noqa: E402
+from api.supervisor import STARTUP_FAILURE, Supervisor, listen, read_inheritance  # noqa: E402
 from core import logs  # noqa: E402
 from core.permissions import make_private  # noqa: E402
 from core.settings import Settings  # noqa: E402
@@ -34,12 +34,12 @@ def main() -> None:
     """Run from the command line."""
     settings = read_or_exit()
     make_private(settings.data_dir)
-    listener = supervisor_socket(sys.argv)
-    if listener is None and settings.api_processes > 1:
+    inheritance = read_inheritance(sys.argv)
+    if inheritance is None and settings.api_processes > 1:
         sys.exit(supervise(settings))
     from api.edge.server import run
 
-    run(settings, listener)
+    run(settings, inheritance)
 
 
 if __name__ == "__main__":

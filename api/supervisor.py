@@ -1,8 +1,9 @@
 """Several processes of the API that accept connections from one socket, and the process that watches them.
 
-A process that ends is started again; meanwhile the others accept connections. A signal to end goes to
-all of them, and each finishes its open requests. Their series are counted in files of a common directory, so that each
-process shows those of all at `/metrics`.
+A process that ends is started again; meanwhile the others accept connections. A process that cannot start ends the API
+only if none has come up before: a catalogue that has become invalid must not end those that keep the one before. A
+signal to end goes to all of them, and each finishes its open requests. Their series are counted in files of a common
+directory, so that each process shows those of all at `/metrics`.
 """
 
 import logging
@@ -15,6 +16,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from prometheus_client import multiprocess
 
@@ -24,7 +26,7 @@ from core.settings import Settings
 log = logging.getLogger(__name__)
 
 SOCKET_OPTION = "--socket"
-"""Before the number of the inherited socket, in the command line of a process."""
+"""Before the number of the inherited socket and the supervisor's process id, in the command line of a process."""
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -32,7 +34,10 @@ GRACE_SECONDS = 10
 """Time for open requests when the API stops. Clients repeat a long poll."""
 
 STARTUP_FAILURE = 3
-"""The exit code of a process that could not start: another start would not help."""
+"""The exit code of a process that could not start."""
+
+READY_FILE = "ready"
+"""In the directory of the metrics: a process has come up since the supervisor's start."""
 
 POLL_SECONDS = 0.5
 RESTART_SECONDS = 1.0
@@ -53,7 +58,8 @@ class Supervisor:
         self._count = settings.api_processes
         self._listener = listener
         self._metrics = settings.data_dir / f"api-metrics-{settings.port}"
-        self._children: list[subprocess.Popen[bytes]] = []
+        self._children: list[subprocess.Popen[bytes] | None] = []  # None: it has ended, or could not start
+        self._has_failed_start = False
         self._stop = threading.Event()
 
     def run(self) -> int:
@@ -73,34 +79,58 @@ class Supervisor:
             shutil.rmtree(self._metrics, ignore_errors=True)
         return exit_code
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> subprocess.Popen[bytes] | None:
         number = self._listener.fileno()
-        command = [sys.executable, *_interpreter_options(), "-m", "api", SOCKET_OPTION, str(number)]
+        options = [SOCKET_OPTION, str(number), str(os.getpid())]
+        command = [sys.executable, *_interpreter_options(), "-m", "api", *options]
         environment = os.environ | {METRICS_VARIABLE: str(self._metrics)}
-        return subprocess.Popen(command, env=environment, pass_fds=[number])  # noqa: S603 - the command is ours
+        try:
+            return subprocess.Popen(command, env=environment, pass_fds=[number])  # noqa: S603 - the command is ours
+        except OSError as error:  # too many processes, or no memory
+            log.error("an API process cannot be started: %s", error.strerror or error)
+            self._has_failed_start = True
+            return None
 
     def _replace_children(self) -> int:
         """Start processes in place of those that have ended. Returns an exit code if that is useless, else 0."""
+        self._remove_ended()
+        if self._has_failed_start and not (self._metrics / READY_FILE).exists():
+            return 0 if any(self._children) else STARTUP_FAILURE  # those that still start may come up
         for index, child in enumerate(self._children):
-            code = child.poll()
-            if code is None:
+            if child is not None:
                 continue
-            multiprocess.mark_process_dead(child.pid, str(self._metrics))  # type: ignore[no-untyped-call]  # untyped
-            if code == STARTUP_FAILURE:
-                return code
-            log.warning("an API process has ended with exit code %s: starting another", code)
             if self._stop.wait(RESTART_SECONDS):
                 break
             self._children[index] = self._start()
         return 0
 
+    def _remove_ended(self) -> None:
+        """Forget the processes that have ended.
+
+        The files of their counters and histograms stay: without them the series of all would fall, which Prometheus
+        takes for a restart. prometheus_client adds files up, but not safely while another process reads them.
+        """
+        for index, child in enumerate(self._children):
+            if child is None or (code := child.poll()) is None:
+                continue
+            multiprocess.mark_process_dead(child.pid, str(self._metrics))  # type: ignore[no-untyped-call]  # untyped
+            self._children[index] = None
+            if code == STARTUP_FAILURE:
+                log.error("an API process could not start (exit code %s)", code)
+                self._has_failed_start = True
+                for file in self._metrics.glob(f"*_{child.pid}.db"):  # it has counted nothing, and more may follow
+                    file.unlink()
+            else:
+                log.warning("an API process has ended with exit code %s: starting another", code)
+
     def _end(self) -> None:
         """End all processes; kill those that take too long."""
         self._listener.close()
-        for child in self._children:
+        children = [child for child in self._children if child is not None]
+        for child in children:
             child.terminate()
         deadline = time.monotonic() + GRACE_SECONDS + 3
-        for child in self._children:
+        for child in children:
             try:
                 child.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
@@ -112,11 +142,27 @@ def _interpreter_options() -> list[str]:
     return [f"-W{option}" for option in sys.warnoptions]
 
 
-def supervisor_socket(arguments: list[str]) -> socket.socket | None:
-    """The socket that the supervisor has passed to this process, if it was started by one."""
+class Inheritance(NamedTuple):
+    """What a supervisor passes to a process that it starts: the socket of the API, and its own process id."""
+
+    listener: socket.socket
+    supervisor: int
+
+
+def read_inheritance(arguments: list[str]) -> Inheritance | None:
+    """What the supervisor has passed to this process, if it was started by one."""
     if SOCKET_OPTION not in arguments:
         return None
-    return socket.socket(fileno=int(arguments[arguments.index(SOCKET_OPTION) + 1]))
+    first = arguments.index(SOCKET_OPTION) + 1
+    number, supervisor = arguments[first : first + 2]
+    return Inheritance(socket.socket(fileno=int(number)), int(supervisor))
+
+
+def report_ready() -> None:
+    """Tell the supervisor, if there is one, that this process has come up."""
+    directory = metrics_directory()
+    if directory is not None:
+        (directory / READY_FILE).touch()
 
 
 def metrics_directory() -> Path | None:

@@ -15,7 +15,7 @@ from api.edge.access import OPEN_PATHS
 from api.edge.connection import Connection, EdgeConfig, Limits
 from api.edge.connections import BACKLOG, Connections, connection_limit
 from api.edge.cors import Cors
-from api.supervisor import GRACE_SECONDS
+from api.supervisor import GRACE_SECONDS, Inheritance, report_ready
 from api.uploads import use_directory
 from core.settings import Settings
 
@@ -34,15 +34,17 @@ class EdgeServer(Server):
 
     config: EdgeConfig
 
-    def __init__(self, config: EdgeConfig, *, has_supervisor: bool) -> None:
+    def __init__(self, config: EdgeConfig, supervisor: int | None) -> None:
         super().__init__(config)
-        self._supervisor = os.getppid() if has_supervisor else None
+        self._supervisor = supervisor
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen, and say so; uvicorn does not say it of sockets that it did not open."""
         await super().startup(sockets)
         if sockets and self.started:
             self._log_started_message(sockets)
+            if self._supervisor is not None:
+                report_ready()
 
     async def on_tick(self, counter: int) -> bool:
         """Check the connections once a second. Returns whether the server stops."""
@@ -53,8 +55,8 @@ class EdgeServer(Server):
         return await super().on_tick(counter)
 
 
-def run(settings: Settings, listener: socket.socket | None = None) -> None:
-    """Serve the API until a signal ends it. listener: the socket of a supervisor (`api/supervisor.py`)."""
+def run(settings: Settings, inheritance: Inheritance | None = None) -> None:
+    """Serve the API until a signal ends it. inheritance: from a supervisor (`api/supervisor.py`)."""
     app = create_app(settings)
     cors = Cors(app, settings) if settings.allowed_origins else None
     config = EdgeConfig(
@@ -86,9 +88,9 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
     gc.freeze()  # modules, routes and schemas stay: no later collection looks at them
     gc.set_threshold(*GC_THRESHOLDS)
     gc.enable()
-    server = EdgeServer(config, has_supervisor=listener is not None)
+    server = EdgeServer(config, inheritance.supervisor if inheritance else None)
     try:
-        server.run(_sockets(settings) if listener is None else [listener])
+        server.run(_sockets(settings) if inheritance is None else [inheritance.listener])
     except KeyboardInterrupt:
         return
     if not server.started:
