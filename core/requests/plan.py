@@ -30,6 +30,8 @@ from core.sizes import FreeSizes
 from core.text import quote, shorten
 
 _SIZE = re.compile(r"[1-9][0-9]{1,3}x[1-9][0-9]{1,3}")
+_ALWAYS_SET = frozenset({"seed", "steps", "guidance_scale", "strength", "quality"})
+"""Parameters that jobs have by default, also if their model does not support them."""
 
 
 def plan(
@@ -54,6 +56,8 @@ def plan(
     model = find_model(request, catalog)
     if retried_from is None and not is_repeat:
         _reject_unsupported(request, model)
+    else:
+        _reject_removed(request, model)
     parameters = resolve(request, model)
     _check_combination(request, parameters, model)
     return NewJob(
@@ -177,7 +181,7 @@ def microbatch_key(
     parts = [f"{model.id}@{model.revision or '-'}", operation, *(["mask"] if has_mask else [])]
     for name, rule in rules().items():
         value = getattr(parameters, name)
-        if value is None or rule.microbatch is None or name in model.lacks:
+        if value is None or rule.microbatch is None:
             continue
         if rule.microbatch == "presence" and not value:  # an empty text is none
             continue
@@ -213,6 +217,13 @@ def is_unsupported(name: str, request: JobRequest, model: Model) -> bool:
     if name not in model.lacks:
         return False
     return getattr(request, name) not in (None, JobRequest.model_fields[name].default, *rules()[name].neutral)
+
+
+def _reject_removed(request: JobRequest, model: Model) -> None:
+    """Raise InvalidParameter for the first parameter of an earlier job that its model no longer supports."""
+    for name in rules():
+        if name not in _ALWAYS_SET and is_unsupported(name, request, model):
+            raise InvalidParameter(f"The job has {name}, which {model.id} no longer supports.", param=name)
 
 
 def _reject_unsupported(request: JobRequest, model: Model) -> None:

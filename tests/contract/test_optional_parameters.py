@@ -13,9 +13,10 @@ from core.catalog import Catalog
 from core.errors import InvalidParameter
 from core.generation import ImageRequest
 from core.generation_errors import ContentPolicyViolation, GenerationError, ModelUnavailable
+from core.hires import Hires
 from core.parameters import ResolvedParameters
 from core.requests.job import JobRequest
-from core.requests.plan import plan
+from core.requests.plan import microbatch_key, plan, resolve
 from core.rows import JobRow
 from core.settings import Settings
 from tests.families.pipelines import pixart_sigma
@@ -197,3 +198,20 @@ def test_a_request_gets_what_the_catalogue_allows_and_nothing_else() -> None:
         planned(model="plain", prompt_2="a dog")
     with pytest.raises(InvalidParameter, match="prompt_2 has 4001 characters"):
         planned(prompt_2="x" * 4001)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("clip_skip", 1), ("scheduler", "ddim"), ("style", "vivid"), ("hires", Hires()), ("eta", 0.0)]
+)
+def test_a_retry_is_refused_if_its_model_has_lost_a_parameter(field: str, value: Any) -> None:
+    plain = a_model(id="plain")
+    catalog = Catalog(default="plain", models=(plain,))
+    request = JobRequest(prompt="a cat", seed=1, **{field: value})
+
+    for repeat in ({"retried_from": "job_1"}, {"is_repeat": True}):
+        with pytest.raises(InvalidParameter, match=f"The job has {field}, which plain no longer supports") as error:
+            plan(request, catalog, Settings(), "proj", **repeat)
+        assert error.value.param == field
+    parameters = resolve(JobRequest(prompt="a cat", seed=1), plain)
+    with_value = parameters.model_copy(update={field: value})
+    assert microbatch_key(plain, "generation", parameters) != microbatch_key(plain, "generation", with_value)
