@@ -215,3 +215,21 @@ def test_results_are_recorded_though_the_catalogue_has_lost_the_model(
         microbatch.store_and_complete(context, claimed, {cat: None, dog: Outcome(error=InputUnavailable("deleted"))})
 
     assert [job_row(database, job_id).status for job_id in (cat, dog)] == ["queued", "failed"]
+
+
+def test_nothing_is_read_or_loaded_for_a_job_that_is_not_begun(database: Database, context: Context) -> None:
+    submit_prompts(database, "an edit", operation="edit", inputs={"image": "file_1"}, strength=0.75)
+    edit = claims.reserve(context, "local", is_fair_turn=False)
+    (cat,) = submit_prompts(database, "a cat")
+    reservation = claims.reserve(context, "local", is_fair_turn=False)
+    assert edit is not None
+    assert edit.inputs is None
+    assert reservation is not None
+    database.execute(jobs.cancel(DEFAULT_PROJECT, cat))
+
+    claimed = claims.begin(context, "local", reservation)
+
+    assert claimed is not None
+    with claimed.heartbeat:
+        assert microbatch.generate(context, claimed) == {cat: None}
+    assert not context.models.is_loaded(context.catalog.model("fake"))
