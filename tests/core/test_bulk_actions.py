@@ -1,5 +1,6 @@
 """Cancel and retry by filter: what is counted is changed, once, in bounded steps, and nothing else."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from core.status import JobStatus
 from core.tables import DEFAULT_PROJECT
 from tests.factories import a_job, a_project, claim, in_state, job_row
 from tests.stack import CATALOG
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -100,6 +102,19 @@ def test_a_cancel_reads_some_jobs_a_step_and_comes_to_the_last_one(database: Dat
         steps += 1
 
     assert (sorted(cancelled), steps) == (sorted(job.id for job in meant), 4)
+
+
+def test_a_cancel_waits_for_a_job_that_another_transaction_has_locked(database: Database) -> None:
+    job = a_job()
+    database.execute(jobs.submit(job))
+    waiting = sa.text("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+
+    with ThreadPoolExecutor(1) as threads:
+        with database.transaction() as transaction:
+            transaction.execute(sa.select(tables.jobs.c.id).where(tables.jobs.c.id == job.id).with_for_update())
+            step = threads.submit(cancel_step, database, token_of(database, "cancel")[1])
+            until(lambda: step.done() or database.execute(waiting))
+        assert [row.id for row in step.result()] == [job.id]
 
 
 def test_a_retry_leaves_out_jobs_of_a_queue_that_drains(database: Database, catalog: Catalog) -> None:
