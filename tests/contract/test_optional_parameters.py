@@ -159,8 +159,10 @@ def test_every_prompt_is_moderated() -> None:
 def test_what_the_pipeline_cannot_honour_is_an_error_when_it_is_loaded(
     tiny: Path, parameters: dict[str, Any], says: str
 ) -> None:
+    generator = a_diffusers_generator(tiny, parameters=parameters)
     with pytest.raises(ModelUnavailable, match=says):
-        a_diffusers_generator(tiny, parameters=parameters).load()
+        generator.load()
+    assert generator._pipe is None, "its weights are still on the device"
 
 
 @pytest.mark.parametrize(

@@ -31,10 +31,11 @@ class Models:
 
     def get(self, model: Model) -> Generator:
         """The model's generator, its weights on the device. Raises ModelUnavailable, OutOfMemory, DeviceFailed."""
-        if model.id in self._sizes and self._entries[model.id] != model:
+        if self._entries.get(model.id, model) != model:  # the catalogue has changed
             self._unload(model.id)
+            del self._generators[model.id], self._entries[model.id]
         generator = self._generators.get(model.id)
-        if generator is None or self._entries[model.id] != model:  # the catalogue may have changed
+        if generator is None:
             generator = self._generators[model.id] = generators.build(model, self._settings)
             self._entries[model.id] = model
         if self._sizes.pop(model.id, None) is None:
@@ -100,7 +101,7 @@ class Models:
             self._unload(next(iter(self._sizes)))
 
     def _unload(self, model_id: str) -> None:
-        size = self._sizes.pop(model_id)
+        size = self._sizes.pop(model_id, 0)  # 0: its load has failed
         self._generators[model_id].unload()
         log.info("model %s has left the device: %d MB", model_id, size >> 20)
 

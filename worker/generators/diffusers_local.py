@@ -91,8 +91,18 @@ class DiffusersGenerator:
 
     def _load_operations(self) -> Operations:
         """The pipelines; loads them the first time."""
-        if self._operations is not None:
-            return self._operations
+        if self._operations is None:
+            try:
+                self._operations = self._new_operations()
+                if self._model.compile != "none" and "generation" in self._model.operations:
+                    self._warm_up()
+            except Exception:  # the weights may be on the device, where nothing would count them
+                self.unload()
+                raise
+        return self._operations
+
+    def _new_operations(self) -> Operations:
+        """Load the pipeline, and make those of its tasks. A failure may leave weights on the device."""
         _quieten()
         self._threads = self._settings.torch_threads
         device = _device(self._settings.device)
@@ -123,9 +133,6 @@ class DiffusersGenerator:
             "dtype": str(dtype).removeprefix("torch."),
             **receipt,
         }
-        self._operations = operations
-        if self._model.compile != "none" and "generation" in self._model.operations:
-            self._warm_up()
         return operations
 
     def _warm_up(self) -> None:
