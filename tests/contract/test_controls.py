@@ -151,6 +151,20 @@ def test_a_control_network_that_does_not_fit_is_named_when_the_model_is_loaded(
     assert any(part in caught.value.message for part in reason.split("|")) or change is None
 
 
+@pytest.mark.filterwarnings("ignore:`FluxPosEmbed` is deprecated:FutureWarning")
+def test_a_control_network_of_several_modes_is_refused_when_the_model_is_loaded(tmp_path: Path) -> None:
+    pipe: Any = a_tiny_flux()
+    config = dict(pipe.transformer.config) | {"num_mode": 2}
+    FluxControlNetModel.from_config(config).save_pretrained(tmp_path / "canny")
+    generator = a_diffusers_generator(
+        save_pipeline(pipe, tmp_path / "model"),
+        controls=[{"type": "canny", "source": str(tmp_path / "canny").lstrip("/")}],
+    )
+    generator._settings = generator._settings.model_copy(update={"models_dir": Path("/")})
+    with pytest.raises(ModelUnavailable, match="no request can say which kind"):
+        generator.load()
+
+
 def test_a_control_that_a_worker_does_not_have_fails_its_job_only(tmp_path: Path) -> None:
     generator = a_controlled_generator(a_tiny_stable_diffusion, tmp_path)
     request = controlled(a_request("text-to-image"), {"type": "pose"}, images=(a_photo(SIDE_PX),))

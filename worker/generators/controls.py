@@ -161,6 +161,8 @@ def _mismatch(network: Any, pipe: Any) -> str | None:
     expected = f"{family}Transformer2DModel" if family else "UNet2DConditionModel"
     if type(denoiser).__name__ != expected:
         return f"a {type(network).__name__} is for a {expected}, not for a {type(denoiser).__name__}"
+    if (count := getattr(network.config, "num_mode", None)) is not None:
+        return f"it is one network for {count} kinds of control images, and no request can say which kind its image is"
     for name in _WIDTHS:
         values = [getattr(part.config, name, None) for part in (network, denoiser)]
         first, second = (tuple(value) if isinstance(value, list) else value for value in values)
