@@ -6,7 +6,9 @@ from typing import Any
 import numpy
 import pytest
 import torch
-from diffusers import AutoencoderKL, FluxTransformer2DModel
+from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
@@ -109,6 +111,17 @@ def test_parts_of_a_model_are_replaced_and_added(sd: Path) -> None:
     assert (draw(word, "a <cat>") != draw(plain, "a <cat>")).any()
     assert (draw(word) == without).all()
     assert word.receipt()["textual inversion <cat>"].startswith("sha256:")
+
+
+def test_the_part_of_a_fused_lora_for_the_text_encoder_acts_too(flux: Path, tmp_path: Path) -> None:
+    encoder: Any = a_tiny_flux().text_encoder  # type: ignore[attr-defined]
+    encoder.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
+    state = get_peft_model_state_dict(encoder)
+    FluxPipeline.save_lora_weights(flux, text_encoder_lora_layers=state, weight_name="words.safetensors")
+
+    fused = a_generator(flux, fused_loras=[{"file": "words.safetensors", "weight": 2.0}])
+
+    assert (draw(fused) != draw(a_generator(flux))).any()
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,9 @@ def _fuse(model: Model, pipe: Any, path: Path, weight: float) -> None:
         load_lora(pipe, path, "fused")
     except ValueError as error:
         raise ModelUnavailable(f"Model {model.id}: fused_loras: {path.name} does not fit: {error}") from None
-    pipe.fuse_lora(lora_scale=weight)
+    # The default of some classes leaves out the text encoders.
+    names = [name for name in pipe._lora_loadable_modules if getattr(pipe, name, None) is not None]
+    pipe.fuse_lora(components=names, lora_scale=weight)
     pipe.unload_lora_weights()
 
 
