@@ -142,7 +142,9 @@ class Loading(BaseModel):
         None,
         description="Skips work of a transformer where steps are alike, and changes the image: `{ kind = "
         "'first_block', threshold = 0.05 }`, `{ kind = 'sea', threshold = 0.25 }` or "
-        "`{ kind = 'taylorseer', interval = 5 }`. With `first_block` and `sea`, each image has a pass of its own.",
+        "`{ kind = 'taylorseer', interval = 5 }`. With `first_block` and `sea`, each image has a pass of its own. A "
+        "task whose pipeline has no use for it, such as edits of FLUX.1, is done without it; it is an error when the "
+        "model is loaded if no task has. No pipeline for images of diffusers 0.42 uses `sea`.",
     )
     layerwise_casting: bool = Field(
         False, description="Whether the denoiser's weights are stored in 8 bits (float8) and widened layer by layer."

@@ -81,6 +81,29 @@ def test_a_cache_skips_steps_by_its_threshold_and_a_stopped_call_leaves_nothing(
     assert (draw(loose) == changed).all()
 
 
+def test_a_pipeline_that_has_no_use_for_a_cache_draws_without(flux: Path) -> None:
+    operations = ["generation", "edit"]
+    plain = a_generator(flux, operations=operations)
+    cached = a_generator(flux, operations=operations, cache={"kind": "first_block", "threshold": 2.0})
+    edit = a_request("image-to-image", steps=6)
+
+    def pixels(generator: Any) -> Any:
+        return numpy.asarray(generator.generate([edit], RecordingReporter())[0], dtype=int)
+
+    before = draw(cached)
+    assert (pixels(cached) == pixels(plain)).all()
+    assert "cache" not in cached.receipt()
+    assert (draw(cached) == before).all()
+    assert cached.receipt()["cache"] == "first_block 2"
+    assert cached.sharing_key(edit) is not None
+
+
+@pytest.mark.parametrize(("kind", "operations"), [("first_block", ["edit"]), ("sea", ["generation"])])
+def test_a_cache_that_no_pipeline_uses_is_refused_at_load(flux: Path, kind: str, operations: list[str]) -> None:
+    with pytest.raises(ModelUnavailable, match=f"cannot use a cache of kind {kind}; remove its `cache`"):
+        a_generator(flux, operations=operations, cache={"kind": kind}).load()
+
+
 def test_options_that_save_memory_keep_the_image_or_are_in_the_receipt(flux: Path) -> None:
     whole = a_generator(flux)
     plain, size = draw(whole), whole.memory().weights
@@ -114,7 +137,7 @@ def test_parts_of_a_model_are_replaced_and_added(sd: Path) -> None:
 
 
 def test_the_part_of_a_fused_lora_for_the_text_encoder_acts_too(flux: Path, tmp_path: Path) -> None:
-    encoder: Any = a_tiny_flux().text_encoder  # type: ignore[attr-defined]
+    encoder: Any = a_tiny_flux().text_encoder
     encoder.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
     state = get_peft_model_state_dict(encoder)
     FluxPipeline.save_lora_weights(flux, text_encoder_lora_layers=state, weight_name="words.safetensors")

@@ -22,6 +22,7 @@ from core.generation_errors import DeviceFailed, GenerationError, GeneratorFaile
 from core.parameters import ResolvedParameters
 from core.settings import Settings
 from worker.generators import controls, memory
+from worker.generators.cache import cache_only_if_used, uses_cache
 from worker.generators.denoiser import denoisers, report_steps
 from worker.generators.device_errors import is_device_failure, is_out_of_memory
 from worker.generators.guidance import guidance_notices
@@ -62,6 +63,7 @@ class DiffusersGenerator:
         self._loras: Loras | None = None
         self._controls: controls.Controls | None = None
         self._receipt: dict[str, str] = {}
+        self._used_cache = True  # by the last call, of which there is none yet
         self._words = Words.load(settings.models_dir / model.words) if model.words else None
         self._threads = settings.torch_threads
 
@@ -152,6 +154,7 @@ class DiffusersGenerator:
             return []
         if not may_share([self.sharing_key(request) for request in requests]):
             raise GeneratorFailed(f"{len(requests)} requests must not share a call of model {self._model.id}.")
+        self._used_cache = False
         if (hires := requests[0].parameters.hires) is not None:
             return draw_twice(self._draw, requests, hires, reporter)
         return self._draw(requests, reporter)
@@ -169,7 +172,13 @@ class DiffusersGenerator:
                 self._loras.use(requests[0].parameters.loras or ())
             clear_caches(pipe)
             steps = requested_steps(pipe, arguments)
-            with torch.inference_mode(), report_steps(pipe, reporter, steps), DecoderWatch(pipe) as watch:
+            self._used_cache = self._used_cache or uses_cache(self._model, pipe)
+            with (
+                cache_only_if_used(self._model, pipe),
+                torch.inference_mode(),
+                report_steps(pipe, reporter, steps),
+                DecoderWatch(pipe) as watch,
+            ):
                 return checked_images(pipe(**arguments), requests, watch)
         except (Stopped, ImagesRejected, GenerationError) as error:
             # The frames of the traceback reference the latents. Without it, the latents are freed at once.
@@ -198,7 +207,7 @@ class DiffusersGenerator:
     def _sharing_key(self, pipe: Any, request: ImageRequest) -> Hashable | None:
         """That of the pipeline, with the LoRAs, which act on all images of a call."""
         key = sharing_key(pipe, request)
-        if self._model.cache is not None and self._model.cache.looks_at_batch:
+        if self._model.cache is not None and self._model.cache.looks_at_batch and uses_cache(self._model, pipe):
             return None
         loras = tuple((lora.name, lora.weight) for lora in request.parameters.loras or ())
         return None if key is None else (key, loras)
@@ -216,10 +225,11 @@ class DiffusersGenerator:
         return notices
 
     def receipt(self) -> dict[str, str]:
-        """Model revision, library versions, device, dtype, and the LoRAs of the last call; loads the model."""
+        """Model revision, library versions, device, dtype, and LoRAs and cache of the last call; loads the model."""
         self.load()
         loras = {} if self._loras is None else self._loras.digests
-        return {**self._receipt, **{f"lora {name}": f"sha256:{digest}" for name, digest in loras.items()}}
+        receipt = {name: value for name, value in self._receipt.items() if name != "cache" or self._used_cache}
+        return {**receipt, **{f"lora {name}": f"sha256:{digest}" for name, digest in loras.items()}}
 
     def _failure(self, error: Exception, requests: Sequence[ImageRequest]) -> GenerationError:
         """The job's error for an error of the pipeline."""

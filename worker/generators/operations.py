@@ -14,6 +14,7 @@ from core.catalog import Model
 from core.generation import ImageRequest
 from core.generation_errors import GenerationError, ModelUnavailable
 from core.parameters import Operation
+from worker.generators.cache import check_cache
 from worker.generators.call import call_parameters
 from worker.generators.controls import Controls
 from worker.generators.optional import check_parameters
@@ -81,6 +82,7 @@ class Operations:
                 f"{', '.join(model.operations)}."
             )
         possible = {task for operation in model.operations for task in _TASKS[operation] if self._can(task)}
+        check_cache(model, [self._pipes[task] for task in possible])
         check_parameters(model, [self._pipes[task] for task in possible], list(self._schedulers.values()))
         if model.hires is not None and not self._edits_by_strength():
             raise ModelUnavailable(
