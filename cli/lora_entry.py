@@ -74,6 +74,7 @@ def lora_entry_of(
 def write_lora(entry: LoraEntry, catalog_path: Path) -> None:
     """Copy the file if it is outside of models_dir, and add the LoRA to its model. Raises CommandError."""
     from core.catalog import CatalogError, parse_catalog
+    from core.catalog.file import replace_catalog
 
     try:
         text = _with_lora(catalog_path.read_text("utf-8"), entry)
@@ -81,7 +82,7 @@ def write_lora(entry: LoraEntry, catalog_path: Path) -> None:
         if entry.copy_to is not None:
             entry.copy_to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(entry.source, entry.copy_to)
-        catalog_path.write_text(text, "utf-8")
+        replace_catalog(catalog_path, text)
     except CatalogError as error:
         raise CommandError(f"Nothing was written, as the catalogue would not be valid: {error}") from None
     except OSError as error:

@@ -146,11 +146,12 @@ def reload() -> None:
 def _append(entry: str, path: Path) -> None:
     """Append an entry to the catalogue, if the catalogue is still valid then: a worker could not start with another."""
     from core.catalog import CatalogError, parse_catalog
+    from core.catalog.file import replace_catalog
 
     try:
         text = path.read_text("utf-8").rstrip("\n") + f"\n\n{entry}\n"
         parse_catalog(text, path)
-        path.write_text(text, "utf-8")
+        replace_catalog(path, text)
     except CatalogError as error:
         raise CommandError(
             f"Nothing was written, as the catalogue would not be valid with this entry: {error}"

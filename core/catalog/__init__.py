@@ -108,6 +108,8 @@ def load_catalog(path: Path) -> Catalog:
         text = path.read_text("utf-8")
     except FileNotFoundError:
         raise CatalogError(f"There is no catalogue at {path}; set SAFELIGHT_CATALOG to one.") from None
+    except UnicodeDecodeError as error:
+        raise CatalogError(f"{path} is not UTF-8: {error.reason} at byte {error.start}.") from None
     return parse_catalog(text, path)
 
 

@@ -4,8 +4,12 @@ A changed file that is not valid changes nothing: the process keeps the catalogu
 """
 
 import logging
+import os
+import tempfile
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 
 from core.catalog import Catalog, CatalogError, load_catalog
 from core.settings import Settings
@@ -14,6 +18,27 @@ log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0
 """How often the file is looked at."""
+
+
+def replace_catalog(path: Path, text: str) -> None:
+    """Write a catalogue file in one step, as processes read it at any time. It keeps its owner and its mode.
+
+    Raises OSError; the file is then as it was.
+    """
+    path = path.resolve()  # a symbolic link stays one
+    status = path.stat()
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".catalog-", delete=False) as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            with suppress(PermissionError):  # only root may change the owner
+                os.fchown(file.fileno(), status.st_uid, status.st_gid)
+            os.fchmod(file.fileno(), status.st_mode & 0o777)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
 
 
 class CatalogFile:

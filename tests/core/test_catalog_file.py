@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.catalog.file import CatalogFile
+from core.catalog.file import CatalogFile, replace_catalog
 from core.settings import Settings
 from worker.generation.models import Models
 from worker.generation.presence import _first_models
@@ -39,8 +39,8 @@ def test_a_change_takes_effect_and_a_broken_file_changes_nothing(
     file.expire()
     assert [model.id for model in file.current().models] == ["fake", "second"]
 
-    for broken in ("default = ", CATALOG + SECOND + SECOND):
-        path.write_text(broken)
+    for broken in (b"default = ", (CATALOG + SECOND + SECOND).encode(), b'default = "\xe9"'):
+        path.write_bytes(broken)
         file.expire()
         assert [model.id for model in file.current().models] == ["fake", "second"]
     path.unlink()
@@ -48,6 +48,7 @@ def test_a_change_takes_effect_and_a_broken_file_changes_nothing(
     assert len(file.current().models) == 2
     assert "is not used, the one before stays" in caplog.text
     assert "duplicate names: second" in caplog.text
+    assert "is not UTF-8: invalid continuation byte at byte 11" in caplog.text
 
     path.write_text(CATALOG)
     file._next_check = 0.0  # a second later
@@ -55,6 +56,22 @@ def test_a_change_takes_effect_and_a_broken_file_changes_nothing(
     os.utime(path, ns=(1, 1))
     file._next_check = 0.0
     assert file.current() is not first
+
+
+def test_a_catalogue_is_replaced_in_one_step(tmp_path: Path) -> None:
+    path, link = tmp_path / "catalog.toml", tmp_path / "link.toml"
+    path.write_text(CATALOG)
+    path.chmod(0o640)
+    link.symlink_to(path)
+
+    with path.open() as reader:
+        replace_catalog(link, CATALOG + SECOND)
+        assert reader.read() == CATALOG
+    assert (path.read_text(), path.stat().st_mode & 0o777, link.is_symlink()) == (CATALOG + SECOND, 0o640, True)
+    with pytest.raises(UnicodeEncodeError):
+        replace_catalog(path, "\ud800")
+    assert path.read_text() == CATALOG + SECOND
+    assert sorted(tmp_path.iterdir()) == [path, link]
 
 
 def test_a_changed_model_is_made_anew(tmp_path: Path) -> None:
