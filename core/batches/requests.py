@@ -138,6 +138,19 @@ class BatchRequest(SharedParameters):
             )
         return self
 
+    @model_validator(mode="after")
+    def _shares_only_references(self) -> Self:
+        """An image in the parameters of the batch would be stored with them, where no erasure deletes it."""
+        for index, control in enumerate(self.control or ()):
+            if control.image is not None and control.image.image_url is not None:
+                param = f"control.{index}.image"
+                raise InvalidParameter(
+                    f"{param} must be a file_id or an image_id, as all lines share it. Upload the image first with "
+                    "POST /v1/files and purpose vision.",
+                    param=param,
+                )
+        return self
+
     @property
     def target_endpoint(self) -> str:
         """The endpoint of the lines."""

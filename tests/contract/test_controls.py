@@ -12,6 +12,7 @@ from diffusers import FluxControlNetModel
 from PIL import Image
 
 from api.model_parameters import parameters_of
+from core.batches.requests import BatchRequest
 from core.catalog import Catalog, Model
 from core.control import Control
 from core.errors import InvalidParameter, MissingParameter
@@ -212,6 +213,20 @@ def test_requests_name_the_controls_of_the_catalogue() -> None:
     with pytest.raises(MissingParameter) as missing:
         job(control=[{"type": "canny"}])
     assert missing.value.param == "control.0.image"
+
+
+def test_the_lines_of_a_batch_share_only_references_to_control_images() -> None:
+    inline = "data:image/png;base64,aGVsbG8="
+    for image in (inline, {"image_url": inline}):
+        with pytest.raises(InvalidParameter, match="Upload the image first") as error:
+            validate(BatchRequest, {"prompts": ["a cat"], "control": [{"type": "canny", "image": image}]})
+        assert error.value.param == "control.0.image"
+    controls = [{"type": "canny", "image": {"file_id": "file-1"}}, "canny=img_1"]
+    batch = validate(BatchRequest, {"prompts": ["a cat"], "control": controls})
+    assert [item["image"] for item in batch.shared_parameters["control"]] == [
+        {"file_id": "file-1"},
+        {"image_id": "img_1"},
+    ]
 
 
 def test_texts_stand_for_the_sources_of_control_images() -> None:
