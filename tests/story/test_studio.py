@@ -5,13 +5,17 @@ import posixpath
 import re
 from collections.abc import Iterator
 from io import BytesIO
+from typing import get_args
 
 import httpx
 import pytest
 from PIL import Image
 
+from api.queue_stats import State as QueueState
 from api.studio.assets import DIRECTORY, Assets
 from core import keys, queries
+from core.errors import QueueDraining
+from core.pauses import State as AdminState
 from core.scopes import Scope
 from tests.factories import a_key
 from tests.stack import Stack, body
@@ -75,6 +79,27 @@ def test_all_texts_are_there_in_both_languages() -> None:
     assert set(re.findall(r'\bt\("([\w.]+)"', sources)) <= set(english)
     for line, translation in zip(*(re.findall(r'^  "[\w.]+": (.*),$', table, re.M) for table in tables), strict=True):
         assert set(re.findall(r"{\w+}", line)) == set(re.findall(r"{\w+}", translation)), line
+
+
+def test_every_state_of_a_queue_or_worker_has_a_text_and_a_chip() -> None:
+    english = (DIRECTORY / "text" / "en.js").read_text("utf-8")
+    keys_of_texts = set(re.findall(r'^  "([\w.]+)":', english, re.M))  # those of both languages: see above
+    chips = {name: _chips_of(name) for name in ("operator", "models")}
+    operator_states, queue_states = get_args(AdminState), set(get_args(QueueState))
+
+    assert {f"operator.state.{state}" for state in operator_states} <= keys_of_texts
+    assert {f"model.state.{state}" for state in queue_states} <= keys_of_texts
+    assert {f"model.state.{state}.text" for state in queue_states - {"ready"}} <= keys_of_texts
+    assert (chips["operator"], chips["models"]) == (set(operator_states), queue_states)
+    assert f"advice.{QueueDraining.code}" in keys_of_texts
+
+
+def _chips_of(view: str) -> set[str]:
+    """The states that a view has a chip for."""
+    source = (DIRECTORY / "views" / f"{view}.js").read_text("utf-8")
+    line = re.search(r"^const CHIPS = {(.*)};$", source, re.M)
+    assert line is not None
+    return set(re.findall(r"(\w+):", line[1]))
 
 
 def test_a_key_signs_in_and_its_cookie_works_for_the_own_page_only(guarded: Stack, visitor: httpx.Client) -> None:

@@ -9,7 +9,7 @@ import { Icon } from "../ui/icons.js";
 import { Empty, Problem } from "../ui/problem.js";
 import { useRefreshed } from "../ui/refresh.js";
 
-const CHIPS = { ready: "completed", loading: "queued", no_worker: "failed", paused: "cancelled" };
+const CHIPS = { ready: "completed", loading: "queued", no_worker: "failed", paused: "cancelled", draining: "cancelled" };
 
 export default function Models() {
   const { value, error, reload } = useRefreshed(loadModels);

@@ -11,7 +11,7 @@ import { useRefreshed } from "../ui/refresh.js";
 import { Bulk } from "./bulk.js";
 import { Report, REPORTS } from "./reports.js";
 
-const CHIPS = { running: "completed", paused: "failed", draining: "queued" };
+const CHIPS = { running: "completed", paused: "failed", draining: "queued", drained: "cancelled" };
 
 async function load(signal) {
   const [queues, workers] = await Promise.all([get("/v1/admin/queues", { signal }), get("/v1/admin/workers", { signal })]);
