@@ -20,7 +20,7 @@ async function load(signal) {
 
 export default function Operator({ query }) {
   const name = query.get("report");
-  const report = name === "bulk" || name in REPORTS ? name : "";
+  const report = name === "bulk" || Object.hasOwn(REPORTS, name) ? name : "";
   const tab = (value) => html`<a key=${value} href=${link("operator", { report: value })} aria-current=${value === report ? "page" : undefined}>${t(`operator.report.${value || "now"}`)}</a>`;
   return html`<div class="heading"><h1>${t("nav.operator")}</h1></div>
     <nav class="tabs" aria-label=${t("operator.reports")}>${["", ...Object.keys(REPORTS), "bulk"].map(tab)}</nav>
@@ -89,13 +89,24 @@ function State({ state }) {
 
 /** Pause and drain, or resume. kind: `queues` or `workers`. */
 function Controls({ kind, subject, onDone }) {
+  const pathOf = (name, verb) => `/v1/admin/${kind}/${encodeURIComponent(name)}/${verb}`;
+  /** A worker whose host is paused or drains is still so after its own pause has ended. */
+  const resumeHost = async () => {
+    const { data } = await get("/v1/admin/workers");
+    if (!data.some(({ name, state }) => name === subject.name && state !== "running")) return;
+    const isSure = await confirm({ title: t("operator.host.title", { name: subject.host }), text: t("operator.host.text"), action: t("operator.resume") });
+    if (!isSure) return;
+    await post(pathOf(subject.host, "resume"));
+    onDone();
+  };
   const call = async (verb) => {
     if (verb !== "resume") {
       const isSure = await confirm({ title: t(`operator.${verb}.title`, { name: subject.name }), text: t(`operator.${verb}.${kind}`), action: t(`operator.${verb}`) });
       if (!isSure) return;
     }
-    await post(`/v1/admin/${kind}/${encodeURIComponent(subject.name)}/${verb}`);
+    await post(pathOf(subject.name, verb));
     onDone();
+    if (verb === "resume" && kind === "workers") await resumeHost();
   };
   const verbs = subject.state === "running" ? ["pause", "drain"] : ["resume"];
   return html`<div class="row">${verbs.map((verb) => html`<${Action} key=${verb} kind="small" label="${t(`operator.${verb}`)}: ${subject.name}" run=${() => call(verb)}>${t(`operator.${verb}`)}<//>`)}</div>`;
