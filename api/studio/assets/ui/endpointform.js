@@ -54,7 +54,14 @@ export function EndpointForm({ endpoint = null, onSubmit, onClose }) {
 }
 
 export function Secret({ secret, onClose }) {
-  const copy = () => navigator.clipboard.writeText(secret).then(() => say(t("image.copied")), sayError);
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(secret);
+      say(t("image.copied"));
+    } catch (error) {
+      sayError(error); // over plain HTTP a browser has no clipboard
+    }
+  };
   return html`<${Dialog} title=${t("webhook.secret")} onClose=${onClose}>
     <p>${t("webhook.secret.text")}</p>
     <pre class="secret">${secret}</pre>
