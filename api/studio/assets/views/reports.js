@@ -8,6 +8,7 @@ import { useRefreshed } from "../ui/refresh.js";
 
 const HOUR = 3600;
 const HOURS = 24;
+const REFRESH_SECONDS = 30;
 
 /** A report: its path, and the component that shows its answer. */
 export const REPORTS = {
@@ -20,7 +21,7 @@ export const REPORTS = {
 
 export function Report({ name }) {
   const [path, Content] = REPORTS[name];
-  const { value, error, reload } = useRefreshed((signal) => get(path, { signal }), [path]);
+  const { value, error, reload } = useRefreshed((signal) => get(path, { signal }), [path], { seconds: REFRESH_SECONDS });
   if (error && !value) return html`<${Problem} error=${error} onRetry=${reload} />`;
   if (!value) return null;
   return html`<p class="small muted">${t(`operator.${name}.text`)}</p>
