@@ -47,7 +47,8 @@ function duration(seconds) {
 
 function Failures({ list }) {
   const groups = new Map();
-  const last = Math.floor(Date.now() / 1000 / HOUR) * HOUR;
+  const clockHour = Math.floor(Date.now() / 1000 / HOUR) * HOUR;
+  const last = Math.max(clockHour, ...list.data.map((row) => row.start_time)); // the browser's clock may be behind
   for (const { code: name, model, jobs, start_time: start } of list.data) {
     const key = `${name} ${model}`;
     const group = groups.get(key) ?? { name, model, jobs: 0, hours: Array(HOURS + 1).fill(0) };
