@@ -1,7 +1,6 @@
 // One webhook endpoint: test it, change it, and see each delivery with what was answered.
 
 import { html, useEffect, useState } from "../vendor/preact.js";
-import { useVisibility } from "../batches.js";
 import { useKeys } from "../keyboard.js";
 import { go, link } from "../router.js";
 import { formatAge, formatNumber, formatTime, t } from "../text.js";
@@ -10,12 +9,12 @@ import { confirm } from "../ui/dialog.js";
 import { EndpointForm, Secret } from "../ui/endpointform.js";
 import { Icon } from "../ui/icons.js";
 import { useLoad } from "../ui/load.js";
+import { useRows } from "../ui/pages.js";
 import { Problem } from "../ui/problem.js";
 import { say, sayError } from "../ui/toasts.js";
 import { changeEndpoint, deleteEndpoint, loadDeliveries, loadDelivery, loadEndpoint, redeliver, redeliverSince, rotateSecret, sendTest } from "../webhooks.js";
 import { State } from "./webhooks.js";
 
-const REFRESH_SECONDS = 5;
 const PERIODS = { hour: 3600, day: 86400, week: 604800 };
 
 export default function Webhook({ params: { id } }) {
@@ -102,29 +101,15 @@ function Since({ endpoint, onDone }) {
 
 /** The newest deliveries. While one of them waits they are read again every few seconds. */
 function Deliveries({ endpoint, round }) {
-  const [older, setOlder] = useState([]);
-  const [isEnd, setEnd] = useState(false);
-  const { value, error, reload } = useLoad((signal) => loadDeliveries(endpoint.id, undefined, signal), [endpoint.id, round]);
-  const isShown = useVisibility();
-  const isOpen = isShown && value?.data.some(({ status }) => status === "pending");
-  useEffect(() => {
-    if (!isOpen) return;
-    const timer = setInterval(reload, REFRESH_SECONDS * 1000);
-    return () => clearInterval(timer);
-  }, [isOpen]);
-  if (error && !value) return html`<${Problem} error=${error} onRetry=${reload} />`;
-  if (!value) return null;
-  const list = [...value.data, ...older.filter(({ id }) => id < (value.data.at(-1)?.id ?? ""))];
-  const more = async () => {
-    const page = await loadDeliveries(endpoint.id, list.at(-1).id);
-    setOlder((before) => [...before, ...page.data]);
-    setEnd(!page.has_more);
-  };
+  const load = (after, signal) => loadDeliveries(endpoint.id, after, signal);
+  const { rows, error, reload, more, isMore } = useRows(load, [endpoint.id, round], ({ status }) => status === "pending");
+  if (error && !rows) return html`<${Problem} error=${error} onRetry=${reload} />`;
+  if (!rows) return null;
   return html`<section class="apart"><div class="row spread sheet-head"><h2>${t("webhook.deliveries")}</h2>
       <button class="quiet small" onClick=${reload}><${Icon} name="retry" size="14" />${t("refresh")}</button></div>
-    ${list.length === 0 && html`<p class="muted">${t("webhook.deliveries.none")}</p>`}
-    ${list.length > 0 && html`<ul class="list">${list.map((delivery) => html`<${Delivery} key=${delivery.id} delivery=${delivery} onDone=${reload} />`)}</ul>`}
-    ${value.has_more && !isEnd && html`<p class="center"><${Action} run=${more}>${t("more")}<//></p>`}</section>`;
+    ${rows.length === 0 && html`<p class="muted">${t("webhook.deliveries.none")}</p>`}
+    ${rows.length > 0 && html`<ul class="list">${rows.map((delivery) => html`<${Delivery} key=${delivery.id} delivery=${delivery} onDone=${reload} />`)}</ul>`}
+    ${isMore && html`<p class="center"><${Action} run=${more}>${t("more")}<//></p>`}</section>`;
 }
 
 const CHIPS = { delivered: "completed", failed: "failed", pending: "queued" };
