@@ -145,7 +145,16 @@ def test_an_operator_pauses_a_queue_and_the_jobs_say_why_they_wait(safelight: St
     page.get_by_role("link", name="Operator").click()
     page.get_by_role("button", name="Resume: nobody").click()
     page.get_by_role("button", name="Pause: nobody").wait_for()
+    worker = body(safelight.client.get("/v1/admin/workers"))["data"][0]
+    safelight.client.post(f"/v1/admin/workers/{worker['host']}/pause").raise_for_status()
+    page.get_by_role("button", name=f"Resume: {worker['name']}").click()
+    page.get_by_role("dialog", name="Resume all workers").get_by_role("button", name="Resume").click()
+    page.get_by_role("button", name=f"Pause: {worker['name']}").wait_for()
+
     page.get_by_role("link", name="Cancel or retry").click()
+    page.get_by_label("Tag, such as").fill("story")
+    page.get_by_role("button", name="Count the jobs").click()
+    expect(page.get_by_role("alert")).to_contain_text("A tag has a key and a value")
     page.get_by_label("Tag, such as").fill("story=studio")
     page.get_by_role("button", name="Count the jobs").click()
     page.get_by_role("button", name="Cancel 1 job").click()
