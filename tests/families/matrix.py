@@ -197,13 +197,17 @@ class Drawing:
         return "yes"
 
     def _guidance(self) -> str:
-        """`yes` if `guidance_scale` changes the image; `no` if it is refused."""
+        """`yes` if `guidance_scale` changes the image; `no` if a notice says that it does not, or it is refused."""
         try:
             images = [self._arrays([self.request(guidance_scale=scale)])[0] for scale in (1.0, 9.0)]
         except GenerationError as error:
             if error.param == "guidance_scale":
                 return "no"
             raise
+        notices = self.generator.notices(self.request(guidance_scale=9.0))
+        if "guidance_scale" in [notice.param for notice in notices]:
+            assert (images[0] == images[1]).all()
+            return "no"
         assert (images[0] != images[1]).any(), "guidance_scale is ignored"
         return "yes"
 

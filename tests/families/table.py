@@ -21,7 +21,8 @@ so.
 
 - **edit**, **inpaint**: whether diffusers has a pipeline for an edit without and with a mask.
 - **previews**: whether a job has previews of unfinished images.
-- **guidance**: whether `guidance_scale` changes the image. Where it is `no`, another value than the default is refused.
+- **guidance**: whether `guidance_scale` changes the image. Where it is `no`, another value than
+  the default is a warning of the job, or is refused if the pipeline has no such parameter.
 - **shares a pass with**: which other requests may go through one call. Other requests wait for the next call.
 - **batch of four**: the largest difference of a colour value, of 255, between an image in a batch of four and the same
   image alone, on the CPU in float32.
