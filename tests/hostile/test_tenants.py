@@ -20,7 +20,7 @@ from cli.local.embedded import EmbeddedValkey
 from core import keys
 from core.batches.requests import OPERATIONS
 from core.settings import Settings
-from core.tables import DEFAULT_PROJECT, jobs
+from core.tables import DEFAULT_PROJECT, jobs, usage_entries
 from core.tables.base import metadata
 from tests.factories import a_key
 from tests.hostile.openapi import Document, Place, with_value
@@ -89,6 +89,7 @@ def tenants(directory: Path, fresh_database: Callable[[], str], valkey: Embedded
         (project,) = stack.database.execute(keys.add_project("stranger"))
         with client(stack, DEFAULT_PROJECT) as owner, client(stack, project) as stranger:
             ids = things_of(owner, stack)
+            until(lambda: not stack.database.execute(sa.select(usage_entries.c.seq)))  # the sweep adds them up
             before = Tenants(stack, owner, stranger, project, ids).rows(DEFAULT_PROJECT)
             yield Tenants(stack, owner, stranger, project, ids, before)
 
