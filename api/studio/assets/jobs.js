@@ -83,6 +83,12 @@ function open(wish) {
   };
 }
 
+/** Close the stream before the session ends: the browser would open it again without one. */
+export function closeStream() {
+  clearTimeout(timer);
+  open("");
+}
+
 /** After a stream was refused: a job may be gone, or the key. Read each job by itself. */
 async function refresh() {
   const open = [...entries.value.values()].filter(({ job }) => job && !isFinal(job)).map(({ job }) => job.id);

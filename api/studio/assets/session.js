@@ -1,6 +1,7 @@
 // Who uses the studio: with an API key, or without where keys are off. The key itself is never stored in the browser.
 
 import { failures, get, post, remove } from "./api.js";
+import { closeStream } from "./jobs.js";
 import { createStore } from "./store.js";
 
 /** null until the first answer; then what `GET /studio/session` says. */
@@ -15,6 +16,7 @@ export async function signIn(key) {
 }
 
 export async function signOut() {
+  closeStream();
   await remove("/studio/session");
   await loadSession();
 }
