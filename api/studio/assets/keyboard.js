@@ -1,6 +1,6 @@
 // Keys of the whole studio and of each view. The dialog of `?` lists what applies at the moment.
 
-import { useEffect, useRef } from "./vendor/preact.js";
+import { useLayoutEffect, useRef } from "./vendor/preact.js";
 
 const groups = new Set();
 const PREFIX_MILLISECONDS = 1200;
@@ -43,7 +43,7 @@ document.addEventListener("keydown", (event) => {
 export function useKeys(entries) {
   const group = useRef(entries);
   group.current = entries;
-  useEffect(() => {
+  useLayoutEffect(() => { // not after the next paint: who sees a view can use its keys
     groups.add(group);
     return () => groups.delete(group);
   }, []);
