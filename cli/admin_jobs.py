@@ -1,6 +1,7 @@
 """`safelight admin cancel | retry`: cancel or retry all jobs that match a filter, after they were counted."""
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 from cli.database import open_database
 from cli.environment import read_settings, with_embedded_urls
 from cli.errors import CommandError
+from cli.parameters import request_options, with_options
 from cli.table import format_count
 from core import audit, bulk_actions, pauses
 from core import jobs as verbs
@@ -23,82 +25,47 @@ from core.requests.bulk import BulkAction, BulkToken, JobFilter
 from core.requests.job import validate
 from core.settings import Settings
 
-Text = str | None
-Status = Annotated[list[str] | None, typer.Option(help="Only jobs of this status; may be repeated.")]
-ErrorCode = Annotated[Text, typer.Option(help="Only jobs that failed with this code.")]
-Model = Annotated[Text, typer.Option(help="Only jobs of this model.")]
-Queue = Annotated[Text, typer.Option(help="Only jobs of this queue.")]
-Project = Annotated[Text, typer.Option(help="Only jobs of this project, by id.")]
-Batch = Annotated[Text, typer.Option(help="Only lines of this batch.")]
+TIMES = ("created_after", "created_before")
+"""Fields of the filter that are dates here, and Unix seconds in the API."""
+
 After = Annotated[datetime | None, typer.Option(help="Only jobs created after this time, UTC.")]
 Before = Annotated[datetime | None, typer.Option(help="Only jobs created before this time, UTC.")]
-Metadata = Annotated[list[str] | None, typer.Option(help="Only jobs with this metadata, KEY=VALUE; may be repeated.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count the jobs.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, with the number of jobs.")]
 
 
+@with_options(tuple(request_options(JobFilter, skip=("error_code", *TIMES))))
 def cancel(
-    status: Status = None,
-    model: Model = None,
-    queue: Queue = None,
-    project: Project = None,
-    batch: Batch = None,
+    *,
+    request: Mapping[str, Any],
     created_after: After = None,
     created_before: Before = None,
-    metadata: Metadata = None,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
     """Cancel all jobs that match: those that wait at once, those that run at their next step."""
-    selection = _selection(status, None, model, queue, project, batch, created_after, created_before, metadata)
-    _act("cancel", selection, dry_run=dry_run, yes=yes)
+    _act("cancel", _selection(request, created_after, created_before), dry_run=dry_run, yes=yes)
 
 
+@with_options(tuple(request_options(JobFilter, skip=TIMES)))
 def retry(
-    status: Status = None,
-    error_code: ErrorCode = None,
-    model: Model = None,
-    queue: Queue = None,
-    project: Project = None,
-    batch: Batch = None,
+    *,
+    request: Mapping[str, Any],
     created_after: After = None,
     created_before: Before = None,
-    metadata: Metadata = None,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
     """Submit all jobs that match again, by default those that failed, each at most once."""
-    selection = _selection(status, error_code, model, queue, project, batch, created_after, created_before, metadata)
-    _act("retry", selection, dry_run=dry_run, yes=yes)
+    _act("retry", _selection(request, created_after, created_before), dry_run=dry_run, yes=yes)
 
 
 def _selection(
-    status: list[str] | None,
-    error_code: Text,
-    model: Text,
-    queue: Text,
-    project: Text,
-    batch: Text,
-    created_after: datetime | None,
-    created_before: datetime | None,
-    metadata: list[str] | None,
+    request: Mapping[str, Any], created_after: datetime | None, created_before: datetime | None
 ) -> JobFilter:
-    pairs = [pair.partition("=") for pair in metadata or ()]
-    if any(not separator for _, separator, _ in pairs):
-        raise CommandError("--metadata must have the form KEY=VALUE.")
-    values: dict[str, Any] = {
-        "status": status or None,
-        "error_code": error_code,
-        "model": model,
-        "queue": queue,
-        "project_id": project,
-        "batch_id": batch,
-        "created_after": _unix_seconds(created_after),
-        "created_before": _unix_seconds(created_before),
-        "metadata": {key: value for key, _, value in pairs},
-    }
+    times = {"created_after": _unix_seconds(created_after), "created_before": _unix_seconds(created_before)}
     try:
-        return validate(JobFilter, values)
+        return validate(JobFilter, {**request, **times})
     except SafelightError as error:
         raise CommandError(error.message) from None
 

@@ -1,4 +1,4 @@
-"""The options of the commands that generate images: one for each field of a request.
+"""The options of commands that send a request or a filter: one for each of its fields.
 
 So every new parameter of the API becomes an option. The values are only collected here, as the request's JSON; the API
 checks them.
@@ -21,7 +21,12 @@ Format = Literal["png", "webp", "jpeg"]
 FORMATS: dict[str, Format] = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}
 """The format of each extension. The first extension of a format is used for new files."""
 
-_NAMES = {"n": ("--n", "-n"), "output_format": ("--format",)}
+_NAMES = {
+    "n": ("--n", "-n"),
+    "output_format": ("--format",),
+    "project_id": ("--project",),
+    "batch_id": ("--batch",),
+}
 _WITHOUT_PREFIX = {"postprocess"}
 """Objects whose fields have options without a prefix: `--upscale`, not `--postprocess-upscale`."""
 

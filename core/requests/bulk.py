@@ -44,16 +44,18 @@ class JobFilter(BaseModel):
         description="To cancel: `queued`, `in_progress`, by default both. To retry: `failed` (the default), `expired`, "
         "`cancelled`.",
     )
-    error_code: ShortText | None = None
+    error_code: ShortText | None = Field(None, description="Only jobs that failed with this code.")
     model: ShortText | None = Field(None, description="Id of a model, no alias.")
-    queue: ShortText | None = None
-    project_id: ShortText | None = None
+    queue: ShortText | None = Field(None, description="Only jobs of this queue.")
+    project_id: ShortText | None = Field(None, description="Only jobs of this project.")
     batch_id: ShortText | None = Field(
         None, description="To retry, lines of batches are left out unless this names their batch."
     )
     created_after: UnixSeconds | None = None
     created_before: UnixSeconds | None = None
-    metadata: Annotated[dict[MetadataKey, MetadataValue], MaxLen(16)] = Field(default_factory=dict)
+    metadata: Annotated[dict[MetadataKey, MetadataValue], MaxLen(16)] = Field(
+        default_factory=dict, description="Only jobs with this metadata."
+    )
 
     def statuses(self, action: BulkAction) -> tuple[BulkStatus, ...]:
         """The statuses that are meant. Raises InvalidParameter for one that the action cannot have."""

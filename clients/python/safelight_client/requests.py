@@ -258,12 +258,21 @@ class JobFilter(TypedDict):
     To cancel: `queued`, `in_progress`, by default both. To retry: `failed` (the default), `expired`, `cancelled`.
     """
     error_code: NotRequired[str | None]
+    """
+    Only jobs that failed with this code.
+    """
     model: NotRequired[str | None]
     """
     Id of a model, no alias.
     """
     queue: NotRequired[str | None]
+    """
+    Only jobs of this queue.
+    """
     project_id: NotRequired[str | None]
+    """
+    Only jobs of this project.
+    """
     batch_id: NotRequired[str | None]
     """
     To retry, lines of batches are left out unless this names their batch.
@@ -271,6 +280,9 @@ class JobFilter(TypedDict):
     created_after: NotRequired[int | None]
     created_before: NotRequired[int | None]
     metadata: NotRequired[Mapping[str, str]]
+    """
+    Only jobs with this metadata.
+    """
 
 
 class JobWebhook(TypedDict):

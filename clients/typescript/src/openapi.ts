@@ -2025,15 +2025,19 @@ export interface components {
         JobFilter: {
             /** @description To cancel: `queued`, `in_progress`, by default both. To retry: `failed` (the default), `expired`, `cancelled`. */
             status?: ("queued" | "in_progress" | "failed" | "expired" | "cancelled")[] | null;
+            /** @description Only jobs that failed with this code. */
             error_code?: string | null;
             /** @description Id of a model, no alias. */
             model?: string | null;
+            /** @description Only jobs of this queue. */
             queue?: string | null;
+            /** @description Only jobs of this project. */
             project_id?: string | null;
             /** @description To retry, lines of batches are left out unless this names their batch. */
             batch_id?: string | null;
             created_after?: number | null;
             created_before?: number | null;
+            /** @description Only jobs with this metadata. */
             metadata?: {
                 [key: string]: string;
             };
