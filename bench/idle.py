@@ -55,7 +55,7 @@ def measure(directory: Path, *, seconds: float, rest_seconds: float) -> tuple[li
         until(lambda: is_ready(child, f"http://127.0.0.1:{port}/readyz"), START_SECONDS, "Safelight to be ready")
         time.sleep(rest_seconds)  # what is measured is time without work
         before = processor_seconds(child.pid)
-        time.sleep(seconds)
+        time.sleep(seconds)  # the time over which it is measured
         after = processor_seconds(child.pid)
     finally:
         child.stop()

@@ -70,8 +70,8 @@ class HiresSpec(BaseModel):
         return sides[0], sides[1]
 
 
-def least_strength(steps: int) -> float:
-    """The smallest strength that leaves a step of these, rounded up to four digits. Pipelines round the steps down."""
+def min_strength(steps: int) -> float:
+    """The minimum strength that leaves one of these steps, to four digits. Pipelines round the steps down."""
     return math.ceil(10_000 / steps) / 10_000
 
 
@@ -80,7 +80,7 @@ def resolve_hires(
 ) -> Hires | None:
     """A second pass with its size, strength and steps; None for none. Raises InvalidParameter.
 
-    size, steps: of the first pass. bounds: the least and the most steps of the model, for either pass.
+    size, steps: of the first pass. bounds: the model's minimum and maximum of steps, for either pass.
     """
     if hires is None or spec is None:
         return None
@@ -110,7 +110,7 @@ def resolve_hires(
     if int(second_steps * strength) < 1:
         raise InvalidParameter(
             f"hires.strength is {strength:g}, which leaves none of {second_steps} steps; at least "
-            f"{least_strength(second_steps):g} leaves a step.",
+            f"{min_strength(second_steps):g} leaves a step.",
             param="hires.strength",
         )
     return Hires(

@@ -3,7 +3,7 @@
 from typing import Any
 
 from core.catalog import Model
-from core.hires import least_strength
+from core.hires import min_strength
 from core.job_warnings import JobWarning
 from core.parameters import dimensions_of
 from core.requests.openai import warning
@@ -48,7 +48,7 @@ def _steps_and_strength(
     strength = default_strength if request.denoising_strength is None else request.denoising_strength
     if int(steps * strength) >= 1:
         return steps, strength
-    used_strength = least_strength(steps)
+    used_strength = min_strength(steps)
     message = f"denoising_strength is {strength:g}, which leaves none of {steps} steps; {used_strength:g} is used."
     warnings.append(warning("denoising_strength", message, "parameter_not_used"))
     return steps, used_strength

@@ -41,14 +41,12 @@ from transformers import (
     LlamaForCausalLM,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
-    Qwen3Config,
-    Qwen3Model,
     Qwen3VLConfig,
     Qwen3VLModel,
 )
 
 from tests.contract.pipelines import _autoencoder, _byte_tokenizer, _chat_tokenizer, _projecting_text_encoder
-from tests.families.pipelines import _t5, _t5_tokenizer
+from tests.families.pipelines import _qwen3, _t5, _t5_tokenizer
 
 
 def qwen_vision_encoder(vocabulary: int, width: int = 16) -> Qwen2_5_VLForConditionalGeneration:
@@ -295,17 +293,7 @@ def hidream() -> Any:
 def ovis() -> Any:
     torch.manual_seed(0)
     tokenizer = _chat_tokenizer()
-    encoder = Qwen3Model(
-        Qwen3Config(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            intermediate_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            head_dim=8,
-        )
-    )
+    encoder = _qwen3(len(tokenizer), layers=1)
     transformer = OvisImageTransformer2DModel(
         in_channels=16,
         out_channels=16,

@@ -184,17 +184,7 @@ def auraflow() -> Any:
 def z_image() -> Any:
     torch.manual_seed(0)
     tokenizer = _chat_tokenizer()
-    encoder = Qwen3Model(
-        Qwen3Config(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            intermediate_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            head_dim=8,
-        )
-    )
+    encoder = _qwen3(len(tokenizer), layers=2)
     transformer = ZImageTransformer2DModel(
         in_channels=4,
         dim=32,
@@ -292,6 +282,20 @@ def kandinsky_22() -> Any:
             variance_type="fixed_small_log", prediction_type="sample", clip_sample_range=10.0
         ),
         prior_image_processor=CLIPImageProcessor(resample=3),
+    )
+
+
+def _qwen3(vocabulary: int, layers: int) -> Qwen3Model:
+    return Qwen3Model(
+        Qwen3Config(
+            vocab_size=vocabulary,
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            head_dim=8,
+        )
     )
 
 
