@@ -1,7 +1,7 @@
 """`/v1/models`: the catalogue in OpenAI's format, with additional fields."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from fastapi import APIRouter
 from fastapi.responses import Response
@@ -23,6 +23,20 @@ from core.scopes import Scope
 from core.sizes import FreeSizes
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+class ControlObject(BaseModel):
+    """A type of control images of a model."""
+
+    type: str
+    weight: float = Field(description="Default weight.")
+    description: str = Field(description="What its control images show.")
+    is_required: bool = Field(description="Whether the model draws only with such an image.")
+
+    @classmethod
+    def of(cls, spec: ControlSpec) -> Self:
+        """The type that the catalogue lists."""
+        return cls(type=spec.type, weight=spec.weight, description=spec.description, is_required=spec.is_required)
 
 
 class ModelObject(BaseModel):
@@ -49,7 +63,7 @@ class ModelObject(BaseModel):
         description="Parameters that only some models have and this one has, with their defaults and bounds."
     )
     loras: list[LoraSpec] = Field(description="LoRAs that `loras` may name: name, default weight, trigger words.")
-    controls: list[ControlSpec] = Field(description="Types of images that `control` may have.")
+    controls: list[ControlObject] = Field(description="Types of images that `control` may have.")
     hires: HiresSpec | None = Field(description="Bounds of the second pass; null if there is none.")
     strength: float = Field(description="Default `strength` of an edit.")
     max_images: int
@@ -134,7 +148,7 @@ def _model_object(name: str, model: Model, queues: Mapping[str, Queue]) -> Model
         choices={name: list(values) for name, values in model.choices.items()},
         optional_parameters=dict(model.parameters),
         loras=list(model.loras),
-        controls=list(model.controls),
+        controls=[ControlObject.of(spec) for spec in model.controls],
         hires=model.hires,
         strength=model.strength,
         max_images=model.max_images,

@@ -61,7 +61,9 @@ def explain_missing_files(model: Model, settings: Settings) -> str | None:
         if not count_numbers(path := settings.models_dir / lora.file):
             return f"The LoRA {lora.name!r} of {model.id} is no readable safetensors file: {path}."
     for control in model.controls if model.generator == "diffusers_local" else ():
-        if not (path := settings.models_dir / control.source / "config.json").is_file():
+        path = settings.models_dir / control.source
+        path = path if control.is_lora else path / "config.json"
+        if control.source and not path.is_file():
             return f"The control network {control.type!r} of {model.id} is missing: there is no {path}."
     if model.generator != "diffusers_local" or (folder / "model_index.json").is_file():
         return None

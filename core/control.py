@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 from annotated_types import Ge, Le
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from core.errors import InvalidParameter
+from core.errors import InvalidParameter, MissingParameter
 from core.image_source import ImageSource, SourceOrText
 from core.text import quote
 
@@ -26,8 +26,8 @@ ControlWeight = Annotated[float, Ge(0), Le(MAX_WEIGHT)]
 
 def _check_folder(name: str) -> str:
     path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts:
-        raise ValueError(f"{name!r} must be a folder in models_dir")
+    if name and (path.is_absolute() or ".." in path.parts):
+        raise ValueError(f"{name!r} must be a folder in models_dir, or the .safetensors file of a Control-LoRA")
     return name
 
 
@@ -71,29 +71,64 @@ class Control(BaseModel):
 
 
 class ControlSpec(BaseModel):
-    """A control network of a model in the catalogue."""
+    """A type of control images of a model in the catalogue, and the network that reads them.
+
+    mode: which kind of image it is for a union network, which reads several.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     type: ControlType
-    source: Annotated[str, AfterValidator(_check_folder)] = Field(exclude=True)
+    source: Annotated[str, AfterValidator(_check_folder)] = Field("", exclude=True)
+    mode: Annotated[int, Ge(0), Le(99)] | None = Field(None, exclude=True)
     weight: ControlWeight = 1.0
     description: str = Field("", description="What its control images show.")
 
+    @property
+    def is_required(self) -> bool:
+        """Whether the model draws only with such an image: its denoiser reads it."""
+        return not self.source or self.is_lora
+
+    @property
+    def is_lora(self) -> bool:
+        """Whether the source is a Control-LoRA, which makes the denoiser read the image."""
+        return self.source.endswith(".safetensors")
+
+    @model_validator(mode="after")
+    def _has_a_network_for_its_options(self) -> Self:
+        if self.mode is not None and self.is_required:
+            raise ValueError(f"controls: {self.type} has a mode, which only a union network as `source` reads")
+        if not self.source and self.weight != 1:
+            raise ValueError(f"controls: {self.type} has a weight, but no network as `source` that could act by it")
+        return self
+
 
 def check_types(controls: tuple[ControlSpec, ...]) -> tuple[ControlSpec, ...]:
-    """Check that each type occurs once. Raises ValueError."""
+    """Check that each type occurs once, and that one which every image needs is alone. Raises ValueError."""
     types = [control.type for control in controls]
     if duplicates := {kind for kind in types if types.count(kind) > 1}:
         raise ValueError(f"duplicate types: {', '.join(sorted(duplicates))}")
+    if len(controls) > 1 and (required := [control.type for control in controls if control.is_required]):
+        raise ValueError(f"{required[0]}: the denoiser reads its images itself, so there can be no other type")
     return controls
 
 
 def resolve_controls(controls: Sequence[Control], specs: Sequence[ControlSpec], model_id: str) -> list[Control] | None:
     """The controls of a request, each with a weight and without its image, which is an input of the job.
 
-    None for no control. Raises InvalidParameter for a type that the model does not have.
+    None for no control. Raises InvalidParameter for a type that the model does not have, and for a weight where the
+    denoiser reads the image itself, and MissingParameter without the image that such a model needs.
     """
+    required = [spec.type for spec in specs if spec.is_required]
+    if required and not controls:
+        raise MissingParameter(
+            f"control: {model_id} draws only with an image of the type {required[0]}.", param="control"
+        )
+    for index, control in enumerate(controls):
+        if control.type in required and control.weight not in (None, 1):
+            raise InvalidParameter(
+                f"control: {model_id} takes no other weight than 1.", param=f"control.{index}.weight"
+            )
     weights = {spec.type: spec.weight for spec in specs}
     for index, control in enumerate(controls):
         if control.type not in weights:
@@ -104,10 +139,17 @@ def resolve_controls(controls: Sequence[Control], specs: Sequence[ControlSpec], 
             )
     return [
         control.model_copy(
-            update={"image": None, "weight": weights[control.type] if control.weight is None else control.weight}
+            update={"image": None, "weight": _weight_of(control, weights[control.type], control.type in required)}
         )
         for control in controls
     ] or None
+
+
+def _weight_of(control: Control, default: float, is_required: bool) -> float:
+    """The weight of a request. That of a Control-LoRA acts when the model is loaded."""
+    if is_required:
+        return 1.0
+    return default if control.weight is None else control.weight
 
 
 def with_images(controls: Sequence[Control] | None, inputs: Mapping[str, str]) -> list[Control] | None:

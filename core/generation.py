@@ -4,13 +4,15 @@ No torch here and no device: `worker/generators/` holds the generators, `worker/
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Protocol
 
 from PIL.Image import Image
+from PIL.Image import new as new_image
 
+from core.control import Control, ControlSpec
 from core.generation_errors import GenerationError
 from core.parameters import Operation, ResolvedParameters
 from core.status import CallOutcome
@@ -72,6 +74,16 @@ class ImageRequest:
     def strength(self) -> float | None:
         """Of an edit: above 0 (nothing changes) up to 1 (nothing remains)."""
         return self.parameters.strength
+
+
+def with_control(request: ImageRequest, spec: ControlSpec) -> ImageRequest:
+    """The request with a control image of a type, half black and half white, to try the type."""
+    guide = new_image("RGB", (request.width, request.height))
+    guide.paste("white", (request.width // 2, 0, request.width, request.height))
+    control = Control(type=spec.type, weight=1.0 if spec.is_required else spec.weight)
+    return replace(
+        request, parameters=request.parameters.model_copy(update={"control": [control]}), control_images=(guide,)
+    )
 
 
 @dataclass(frozen=True, slots=True)

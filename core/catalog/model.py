@@ -82,9 +82,12 @@ class Model(Loading):
     )
     controls: Annotated[tuple[ControlSpec, ...], AfterValidator(check_types)] = Field(
         (),
-        description="Control networks (ControlNets) for the images of `control`: `[{ type = 'canny', source = "
-        "'sd15-canny', weight = 1.0, description = 'white edges on black' }]`. `source` is a folder with config.json "
-        "and safetensors, relative to models_dir. They are loaded with the model.",
+        description="Types of the images of `control`, and the networks that read them: `[{ type = 'canny', source = "
+        "'sd15-canny', weight = 1.0, description = 'white edges on black' }]`. `source` is the folder of a ControlNet "
+        "or a T2I-Adapter with config.json and safetensors, relative to models_dir; it is loaded with the model. A "
+        "union ControlNet has an entry for each type, with `mode`, its number of the type: `{ type = 'depth', source = "
+        "'flux-union', mode = 2 }`. `source` may be a Control-LoRA of FLUX.1, one .safetensors file. FLUX.1 Depth and "
+        "Canny read the image themselves: `{ type = 'depth' }`. With these two, every request needs such an image.",
     )
     preload: bool = Field(
         False,
@@ -196,6 +199,11 @@ class Model(Loading):
     def spec(self) -> GeneratorSpec:
         """The specification of the model's generator."""
         return GENERATORS[self.generator]
+
+    @property
+    def required_controls(self) -> tuple[ControlSpec, ...]:
+        """The type of control images without which the model does not draw, if there is one."""
+        return tuple(control for control in self.controls if control.is_required)
 
     @property
     def input_image_count(self) -> int:

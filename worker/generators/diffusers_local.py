@@ -17,7 +17,7 @@ from PIL import Image
 
 from core.catalog import Model
 from core.errors import first_line
-from core.generation import ImageRequest, ImagesRejected, Memory, Notice, ProgressReporter, Stopped
+from core.generation import ImageRequest, ImagesRejected, Memory, Notice, ProgressReporter, Stopped, with_control
 from core.generation_errors import DeviceFailed, GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
 from core.parameters import ResolvedParameters
 from core.settings import Settings
@@ -63,6 +63,7 @@ class DiffusersGenerator:
         self._loras: Loras | None = None
         self._controls: controls.Controls | None = None
         self._receipt: dict[str, str] = {}
+        self._control_digests: dict[str, str] = {}  # of the networks of the last call
         self._used_cache = True  # by the last call, of which there is none yet
         self._words = Words.load(settings.models_dir / model.words) if model.words else None
         self._threads = settings.torch_threads
@@ -146,7 +147,10 @@ class DiffusersGenerator:
                 guidance_scale=self._model.guidance_scale.default,
                 seed=0,
             )
-            self.generate([ImageRequest("a photo", parameters)], _Silence())
+            request = ImageRequest("a photo", parameters)
+            for spec in self._model.required_controls:
+                request = with_control(request, spec)
+            self.generate([request], _Silence())
 
     def generate(self, requests: Sequence[ImageRequest], reporter: ProgressReporter) -> Sequence[Image.Image]:
         """Generate one image per request, in one or two calls of a pipeline; see `core.generation.Generator`."""
@@ -155,6 +159,7 @@ class DiffusersGenerator:
         if not may_share([self.sharing_key(request) for request in requests]):
             raise GeneratorFailed(f"{len(requests)} requests must not share a call of model {self._model.id}.")
         self._used_cache = False
+        self._control_digests = {} if self._controls is None else self._controls.digests(requests[0])
         if (hires := requests[0].parameters.hires) is not None:
             return draw_twice(self._draw, requests, hires, reporter)
         return self._draw(requests, reporter)
@@ -176,6 +181,7 @@ class DiffusersGenerator:
             with (
                 cache_only_if_used(self._model, pipe),
                 torch.inference_mode(),
+                controls.seeded(pipe, requests[0]),
                 report_steps(pipe, reporter, steps),
                 DecoderWatch(pipe) as watch,
             ):
@@ -225,11 +231,15 @@ class DiffusersGenerator:
         return notices
 
     def receipt(self) -> dict[str, str]:
-        """Model revision, library versions, device, dtype, and LoRAs and cache of the last call; loads the model."""
+        """Model revision, library versions, device, dtype, and what the last call used; loads the model.
+
+        The latter are LoRAs, control networks and the cache.
+        """
         self.load()
         loras = {} if self._loras is None else self._loras.digests
         receipt = {name: value for name, value in self._receipt.items() if name != "cache" or self._used_cache}
-        return {**receipt, **{f"lora {name}": f"sha256:{digest}" for name, digest in loras.items()}}
+        receipt |= {f"lora {name}": f"sha256:{digest}" for name, digest in loras.items()}
+        return receipt | {f"control {kind}": digest for kind, digest in self._control_digests.items()}
 
     def _failure(self, error: Exception, requests: Sequence[ImageRequest]) -> GenerationError:
         """The job's error for an error of the pipeline."""

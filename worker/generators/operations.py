@@ -16,7 +16,7 @@ from core.generation_errors import GenerationError, ModelUnavailable
 from core.parameters import Operation
 from worker.generators.cache import check_cache
 from worker.generators.call import call_parameters
-from worker.generators.controls import Controls
+from worker.generators.controls import Controls, reads_control_image
 from worker.generators.optional import check_parameters
 from worker.generators.sharing import SEVERAL_IMAGES
 
@@ -74,6 +74,11 @@ class Operations:
             raise ModelUnavailable(
                 f"Model {model.id}: {type(pipe).__name__} takes no prompt and no image; it cannot be used here."
             )
+        if controls is None and reads_control_image(pipe):
+            raise ModelUnavailable(
+                f"Model {model.id}: {type(pipe).__name__} draws only with a control image; list its type in "
+                "`controls`, without a source: controls = [{ type = 'depth' }]."
+            )
         for scheduler in model.choices.get("scheduler", ()):
             self._scheduler(scheduler)
         if not any(self._can(task) for operation in model.operations for task in _TASKS[operation]):
@@ -107,6 +112,8 @@ class Operations:
             pipe = self._pipes[task]
             if request.parameters.control:
                 pipe = self._controlled(task, pipe, request)
+            elif reads_control_image(pipe):
+                raise GenerationError(f"Model {self._model.id} draws only with a control image.", param="control")
             if hasattr(pipe, "scheduler"):
                 pipe.scheduler = self._scheduler(request.parameters.scheduler)
             return pipe
@@ -118,7 +125,7 @@ class Operations:
         """The pipeline for a request with controls. Raises GenerationError."""
         if self._controls is None or task not in _AUTOMATIC:
             raise GenerationError(f"Model {self._model.id} takes no control here.", param="control")
-        return self._controls.pipeline(_AUTOMATIC[task].from_pipe, pipe, request)
+        return self._controls.pipeline(pipe, request)
 
     def _scheduler(self, name: str | None) -> Any:
         """The scheduler with a name, with the configuration of the model's own one, which is that of None.

@@ -14,16 +14,15 @@ from core.generation import ImageRequest
 from core.generation_errors import GenerationError, ModelUnavailable
 from core.parameters import rules
 from worker.generators.call import call_parameters
-from worker.generators.controls import control_arguments
+from worker.generators.control_arguments import ARGUMENTS, control_arguments
 from worker.generators.guidance import Guidance, guidance_of
 from worker.generators.optional import takes_eta
 
 _REQUEST_ARGUMENTS: Final = {
-    "prompt", "negative_prompt", "image", "mask_image", "control_image", "strength", "width", "height",
+    "prompt", "negative_prompt", "image", "mask_image", "strength", "width", "height",
     "num_inference_steps", "decoder_num_inference_steps", "guidance_scale", "decoder_guidance_scale",
     "generator", "output_type", "callback_on_step_end", "callback_on_step_end_tensor_inputs",
-    "max_area", "_auto_resize",
-    "control_mode", "controlnet_conditioning_scale", "control_guidance_start", "control_guidance_end",
+    "max_area", "_auto_resize", *ARGUMENTS,
 }  # fmt: skip
 _LOADING_OPTIONS: Final = {"dtype", "variant"}
 
@@ -60,8 +59,8 @@ def call_arguments(
         "generator": [torch.Generator("cpu").manual_seed(request.seed) for request in requests],
         "output_type": "np",  # floats, in which NaN is still different from black
         **_prompts(model, pipe, guidance, requests),
-        **_images(requests),
-        **control_arguments(list(call_parameters(pipe)), requests[0]),
+        **_images(pipe, requests),
+        **control_arguments(model, pipe, requests),
         **_numbers(model, pipe, requests[0]),
     }
     # Sana Sprint draws in two steps, with a timestep between them that other numbers of steps do not have.
@@ -158,9 +157,11 @@ def _negative_prompts(guidance: Guidance, requests: Sequence[ImageRequest]) -> d
     return prompts
 
 
-def _images(requests: Sequence[ImageRequest]) -> dict[str, list[Any]]:
+def _images(pipe: Any, requests: Sequence[ImageRequest]) -> dict[str, list[Any]]:
     """The input images, under the names that all pipelines of diffusers use."""
     images: dict[str, list[Any]] = {}
+    if "control_mask" in call_parameters(pipe):  # its control network reads the image that is to be filled
+        return images
     if requests[0].operation != "generation":
         # A request with reference images is alone in its call; see `sharing.py`.
         images["image"] = [image for request in requests for image in (request.image, *request.reference_images)]

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from core.generation import ImageRequest
 from core.parameters import texts
+from worker.generators.control_networks import UNSEEDED
 from worker.generators.controls import control_key
 
 SEPARATE_PROMPTS: Final = frozenset(
@@ -63,7 +64,7 @@ def sharing_key(pipe: Any, request: ImageRequest) -> Hashable | None:
     An exact class is required, because a subclass may encode its prompts in another way.
     """
     name = type(pipe).__name__
-    if request.parameters.deterministic:
+    if request.parameters.deterministic or name in UNSEEDED:
         return None
     if request.reference_images or (request.image is not None and name not in SEPARATE_IMAGES):
         return None

@@ -22,6 +22,7 @@ from core.errors import first_line
 from core.generation_errors import DeviceFailed, ModelUnavailable, OutOfMemory
 from core.weights import PICKLES, count_numbers
 from worker.generators.checkpoint import check_readable, load_checkpoint, numbers_of, parts_of
+from worker.generators.control_lora import with_control_lora
 from worker.generators.device_errors import is_device_failure, is_out_of_memory
 from worker.generators.digests import folder_sha256
 from worker.generators.karlo import KarloLoader
@@ -155,6 +156,8 @@ def load_pipeline(
                 **({} if quantization is None else {"quantization_config": quantization}),
             )
         receipt = apply_options(model, pipe, folder, models_dir, dtype)
+        pipe, own = with_control_lora(model, pipe, models_dir)
+        receipt = {**receipt, **own}
         place(model, pipe, device)
     except ModelUnavailable:
         raise

@@ -527,19 +527,26 @@ class CachedTokens(BaseModel):
     cache_write_tokens: int = 0
 
 
-class ControlSpec(BaseModel):
+class ControlObject(BaseModel):
     """
-    A control network of a model in the catalogue.
+    A type of control images of a model.
     """
 
     model_config = ConfigDict(
         extra="allow",
     )
     type: str
-    weight: float = 1.0
-    description: str = ""
+    weight: float
+    """
+    Default weight.
+    """
+    description: str
     """
     What its control images show.
+    """
+    is_required: bool
+    """
+    Whether the model draws only with such an image.
     """
 
 
@@ -2467,7 +2474,7 @@ class ModelObject(BaseModel):
     """
     LoRAs that `loras` may name: name, default weight, trigger words.
     """
-    controls: Sequence[ControlSpec]
+    controls: Sequence[ControlObject]
     """
     Types of images that `control` may have.
     """

@@ -513,16 +513,15 @@ export interface components {
              */
             end?: number;
         };
-        /** @description A control network of a model in the catalogue. */
-        ControlSpec: {
+        /** @description A type of control images of a model. */
+        ControlObject: {
             type: string;
-            /** @default 1 */
+            /** @description Default weight. */
             weight: number;
-            /**
-             * @description What its control images show.
-             * @default
-             */
+            /** @description What its control images show. */
             description: string;
+            /** @description Whether the model draws only with such an image. */
+            is_required: boolean;
         };
         /** @description An amount of money. */
         CostAmount: {
@@ -1331,7 +1330,7 @@ export interface components {
             /** @description LoRAs that `loras` may name: name, default weight, trigger words. */
             loras: components["schemas"]["LoraSpec"][];
             /** @description Types of images that `control` may have. */
-            controls: components["schemas"]["ControlSpec"][];
+            controls: components["schemas"]["ControlObject"][];
             /** @description Bounds of the second pass; null if there is none. */
             hires: components["schemas"]["HiresSpec"] | null;
             /** @description Default `strength` of an edit. */
