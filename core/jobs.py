@@ -83,19 +83,19 @@ def complete_jobs(completions: Sequence[Completion], lease: UUID, verdict: Verdi
 
     A requested cancel has no effect any more. verdict: of the moderation; None if there was none.
     """
-    statement = _COMPLETE.params(
-        current_lease=lease,
-        completions=[
+    values = {
+        "current_lease": lease,
+        "completions": [
             {"id": completion.job_id, "warnings": storable(list(completion.warnings))} for completion in completions
         ],
-        stored_images=[
+        "stored_images": [
             {"job_id": completion.job_id, **storable(image)}
             for completion in completions
             for image in completion.images
         ],
-        verdict=None if verdict is None else verdict.dump(),
-    )
-    return Statement(statement, JobRow)
+        "verdict": None if verdict is None else verdict.dump(),
+    }
+    return Statement(_COMPLETE, JobRow, values)
 
 
 def fail(job_id: str, lease: UUID, error: GenerationError, verdict: Verdict | None = None) -> Statement[JobRow]:

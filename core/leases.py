@@ -53,22 +53,17 @@ def claim(
     The CTEs are MATERIALIZED because the planner may otherwise run a sub-select with LIMIT and SKIP LOCKED again and
     claim more than the limit (`docs/decisions/0003-claims-are-micro-batches.md`).
     """
-    values: dict[str, object] = {}
-    statement = _FAIR_TURN if fair_turn else _CLAIM
+    values: dict[str, object] = {
+        "queue": queue,
+        "lease": lease,
+        "worker": worker,
+        "length": length,
+        "attempt_timeout": attempt_timeout,
+        "limits": dict(limits or {}),
+    }
     if resident_models and not fair_turn:
-        statement, values = _LOADED_FIRST, {"loaded": list(resident_models), "patience": patience}
-    return Statement(
-        statement.params(
-            queue=queue,
-            lease=lease,
-            worker=worker,
-            length=length,
-            attempt_timeout=attempt_timeout,
-            limits=dict(limits or {}),
-            **values,
-        ),
-        JobRow,
-    )
+        return Statement(_LOADED_FIRST, JobRow, {**values, "loaded": list(resident_models), "patience": patience})
+    return Statement(_FAIR_TURN if fair_turn else _CLAIM, JobRow, values)
 
 
 def renew(lease: UUID, length: timedelta) -> Statement[LeasedJob]:

@@ -37,12 +37,10 @@ def reserve(
 
     No row is returned if the first job has crashed a worker: it runs alone, and is claimed when nothing else runs.
     """
-    values: dict[str, object] = {}
-    statement = _FAIR_TURN if fair_turn else _RESERVE
+    values = {"queue": queue, "token": token, "worker": worker, "length": length, "limits": dict(limits or {})}
     if resident_models and not fair_turn:
-        statement, values = _LOADED_FIRST, {"loaded": list(resident_models), "patience": patience}
-    parameters = {"queue": queue, "token": token, "worker": worker, "length": length, "limits": dict(limits or {})}
-    return Statement(statement.params(**parameters, **values), JobRow)
+        return Statement(_LOADED_FIRST, JobRow, {**values, "loaded": list(resident_models), "patience": patience})
+    return Statement(_FAIR_TURN if fair_turn else _RESERVE, JobRow, values)
 
 
 def begin(
@@ -53,15 +51,15 @@ def begin(
     No row is returned for a job that has been cancelled, has expired or is another worker's by now; none at all if the
     queue or the worker has been paused.
     """
-    statement = _BEGIN.params(
-        reserved=list(job_ids),
-        lease=token,
-        queue=queue,
-        worker=worker,
-        length=length,
-        attempt_timeout=attempt_timeout,
-    )
-    return Statement(statement, JobRow)
+    values = {
+        "reserved": list(job_ids),
+        "lease": token,
+        "queue": queue,
+        "worker": worker,
+        "length": length,
+        "attempt_timeout": attempt_timeout,
+    }
+    return Statement(_BEGIN, JobRow, values)
 
 
 def release(job_ids: Sequence[str], token: UUID) -> Statement[str]:

@@ -12,6 +12,7 @@ from core.ids import new_id
 from core.jobs import NewJob
 from core.tables import LEGACY_COLUMNS
 from core.tables import jobs as table
+from tests.core.plans import explain_text, indexes, scans
 from tests.factories import a_job, claim, claim_prompts, submit_prompts
 
 
@@ -133,16 +134,10 @@ def test_a_claim_reads_the_index_and_sorts_nothing(database: Database) -> None:
             sa.insert(table).values(status="queued", expires_at=sa.func.now() + timedelta(hours=1)), rows
         )
         connection.execute(sa.text("ANALYZE jobs"))
+        plan = explain_text(connection, claim(uuid4()))
 
-        @sa.event.listens_for(connection.connection, "before_cursor_execute", retval=True)
-        def explain(_connection: object, _cursor: object, sql: str, values: object, *_: object) -> tuple[str, object]:
-            return f"EXPLAIN {sql}", values
-
-        plan = "\n".join(str(line[0]) for line in connection.connection.execute(claim(uuid4()).sql))
-
-    assert "ix_jobs_line" in plan
-    assert "ix_jobs_companions" in plan
-    assert "Seq Scan on jobs" not in plan
+    assert {"ix_jobs_line", "ix_jobs_companions"} <= indexes(plan)
+    assert "Seq Scan" not in {node["Node Type"] for node in scans(plan, "jobs")}
 
 
 def test_jobs_submitted_together_stand_as_if_they_had_come_one_by_one(database: Database) -> None:
