@@ -6,7 +6,7 @@ the job says so: the postprocessing, the metadata, or the format of the request,
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,17 +44,16 @@ def make_file(image: Image, job: JobRow, index: int, *, has_metadata: bool) -> I
     began = time.thread_time()
     target = job.parameters.of_image(index)
     warnings: list[JobWarning] = []
-    failure = PostprocessFailed()
+    failure: PostprocessFailed | None = None
     is_postprocessing_broken = False
-    versions = _versions(target)
-    for parameters in versions:
+    for parameters, is_last in _versions(target):
         if is_postprocessing_broken and _is_postprocessed(parameters):
             continue
         result: Image | None = None
         try:
             # A generator returns RGB or RGBA. Whatever else came, a PNG of it is better than none.
-            is_last = parameters is versions[-1] and image.mode not in ("RGB", "RGBA")
-            result = postprocess_image(image.convert("RGB") if is_last else image, job.operation, parameters)
+            must_convert = is_last and image.mode not in ("RGB", "RGBA")
+            result = postprocess_image(image.convert("RGB") if must_convert else image, job.operation, parameters)
             data = _encode(result, job, index, parameters, warnings, has_metadata=has_metadata)
         except Exception as error:  # whatever it was, the image without it is better than none
             log.warning(
@@ -63,23 +62,29 @@ def make_file(image: Image, job: JobRow, index: int, *, has_metadata: bool) -> I
             is_postprocessing_broken = is_postprocessing_broken or result is None
             failure = _failure(error)
             continue
-        if parameters != target:
+        if failure is not None and parameters != target:
             warnings.append(_warning(index, target, parameters, failure))
         seconds = round(time.thread_time() - began, 4)
         return ImageFile(data, result.width, result.height, parameters, seconds, tuple(warnings))
-    raise failure
+    raise failure or PostprocessFailed()
 
 
-def _versions(target: ResolvedParameters) -> list[ResolvedParameters]:
-    """The ways to store an image, best first: as requested, as a PNG, as it was generated, as it was and as a PNG."""
+def _versions(target: ResolvedParameters) -> Iterator[tuple[ResolvedParameters, bool]]:
+    """The ways to store an image, best first: as requested, as a PNG, as it was generated, as it was and as a PNG.
+
+    With each: whether it is the last. The others are made when the first has failed, which is seldom.
+    """
     plain = {"postprocess": None, "output_size": None}
     png = {"output_format": "png", "output_compression": None}
-    versions: list[ResolvedParameters] = []
-    for update in ({}, png, plain, plain | png):
+    is_plain_png = not _is_postprocessed(target) and target.output_format == "png" and target.output_compression is None
+    yield target, is_plain_png
+    versions = [target]
+    for update in (png, plain, plain | png):
         version = target.model_copy(update=update)
         if version not in versions:
             versions.append(version)
-    return versions
+    for version in versions[1:]:
+        yield version, version is versions[-1]
 
 
 def _is_postprocessed(parameters: ResolvedParameters) -> bool:

@@ -21,7 +21,7 @@ from worker.generation.heartbeat import Heartbeat
 log = logging.getLogger(__name__)
 
 PUBLISH_SECONDS = 0.25
-"""Progress is published at most four times a second."""
+"""Progress is published at most four times a second, and not of jobs that are estimated to end sooner."""
 
 PREVIEW_PX = 256
 """Longest side of a preview: some kilobytes as WebP."""
@@ -35,7 +35,9 @@ class MicrobatchReporter:
         self._heartbeat = heartbeat
         self._attempts = {job.id: job.attempts for job in batch}
         self._deadline = time.monotonic() + context.settings.attempt_timeout.total_seconds()
-        self._published_at = 0.0
+        # Whoever follows such jobs learns of their end at once.
+        self._is_brief = sum(job.cost for job in batch) < PUBLISH_SECONDS
+        self._published_at = time.monotonic() if self._is_brief else 0.0
         self._partial_images = {job.id: job.parameters.partial_images for job in batch if job.parameters.partial_images}
         self._last_preview: dict[tuple[str, int], int] = {}
         self._images: Sequence[tuple[str, int]] = ()
@@ -63,7 +65,8 @@ class MicrobatchReporter:
         if not self._heartbeat.has_active_jobs or self._context.drain.is_over or self.is_too_late:
             raise Stopped
         now = time.monotonic()
-        if self._heartbeat.has_started and (now - self._published_at >= PUBLISH_SECONDS or current == total):
+        is_due = now - self._published_at >= PUBLISH_SECONDS or (current == total and not self._is_brief)
+        if self._heartbeat.has_started and is_due:
             self._published_at = now
             self._context.progress.publish_steps(
                 {job_id: self._get_step(job_id) for job_id in self._attempts if self._heartbeat.is_active(job_id)}
