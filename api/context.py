@@ -20,7 +20,7 @@ from core.catalog.file import CatalogFile
 from core.db import AsyncDatabase
 from core.images.decoders import Decoders
 from core.redis.job_keys import JobKeys
-from core.redis.notifier import AsyncNotifier, Notifier
+from core.redis.notifier import AsyncNotifier
 from core.redis.pending_requests import PendingRequests
 from core.redis.progress import Listener
 from core.redis.webui_state import WebuiState
@@ -84,7 +84,7 @@ class Context:
             job_reader=JobReader(database),
             job_watcher=JobWatcher(database, listener),
             sync_calls=SyncCalls(settings, database, listener, PendingRequests(settings)),
-            notifier=AsyncNotifier(Notifier(settings).notify),
+            notifier=AsyncNotifier(settings),
             queue_stats=queue_stats,
             queue_metrics=QueueMetrics(database, catalog_file),
             estimates=EstimateReader(database, catalog_file, queue_stats),

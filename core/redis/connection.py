@@ -25,6 +25,9 @@ from redis.retry import Retry
 
 from core.settings import Settings
 
+KEY_PREFIX = "safelight:"
+"""The beginning of all our keys and channels."""
+
 SENTINEL_PORT = 26379
 SECONDS = 0.5
 """Longest wait of a client for Redis. What is sent over Redis may be lost; nobody may wait for it."""

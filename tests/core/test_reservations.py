@@ -123,7 +123,7 @@ def test_a_worker_begins_what_it_reserved_but_not_what_was_cancelled_meanwhile(
     (cancelled,) = database.execute(jobs.cancel(DEFAULT_PROJECT, cat))
     assert cancelled.status == "cancelled"
 
-    microbatch = claims.begin(context, "local", reservation)
+    microbatch = claims.begin(context, "local", reservation, must_notify=False)
 
     assert microbatch is not None
     assert [job.attempts for job in microbatch.jobs] == [1, 1]
@@ -140,7 +140,7 @@ def test_a_start_whose_reply_was_lost_is_noticed(database: Database, context: Co
     assert reservation is not None
     assert len(database.execute(begin(reservation.job_ids, reservation.token))) == 1
 
-    microbatch = claims.begin(context, "local", reservation)
+    microbatch = claims.begin(context, "local", reservation, must_notify=False)
 
     assert microbatch is not None
     with microbatch.heartbeat as heartbeat:
@@ -155,7 +155,7 @@ def test_a_worker_that_stops_releases_what_it_reserved(database: Database, conte
     assert reservation is not None
     context.drain.begin(10)
 
-    assert claims.begin(context, "local", reservation) is None
+    assert claims.begin(context, "local", reservation, must_notify=False) is None
     assert claims.reserve(context, "local", is_fair_turn=False) is None
     assert claim_prompts(database) == ["a cat"]
 
@@ -189,7 +189,7 @@ def test_a_fair_turn_takes_a_job_that_cannot_be_reserved(database: Database, con
     (urgent,) = submit_prompts(database, "a cat", microbatch_size=1)
     assert not any([context.count_claim("local") for _ in range(FAIR_TURN - 1)])
     has_reserved = threading.Event()
-    sa.event.listen(context.database.engine, "after_cursor_execute", lambda *_: has_reserved.set())
+    sa.event.listen(context.database.engine, "checkin", lambda *_: has_reserved.set())
     running = threading.Thread(target=microbatch.run, args=(context, "local"))
 
     with context.pass_clock.hold_device():
@@ -206,7 +206,7 @@ def test_results_are_recorded_though_the_catalogue_has_lost_the_model(
     database: Database, context: Context, tmp_path: Path
 ) -> None:
     cat, dog = submit_prompts(database, "a cat", "a dog")
-    claimed = claims.claim(context, "local", is_fair_turn=False)
+    claimed = claims.claim(context, "local", is_fair_turn=False, must_notify=False)
     assert claimed is not None
     (tmp_path / "catalog.toml").write_text(CATALOG.replace('"fake"\n', '"other"\n', 2))
     context.catalog_file.read_again()
@@ -227,7 +227,7 @@ def test_nothing_is_read_or_loaded_for_a_job_that_is_not_begun(database: Databas
     assert reservation is not None
     database.execute(jobs.cancel(DEFAULT_PROJECT, cat))
 
-    claimed = claims.begin(context, "local", reservation)
+    claimed = claims.begin(context, "local", reservation, must_notify=False)
 
     assert claimed is not None
     with claimed.heartbeat:

@@ -54,10 +54,11 @@ class Reservation:
         return [job.id for job in self.jobs]
 
 
-def claim(context: Context, queue: str, *, is_fair_turn: bool) -> Microbatch | None:
+def claim(context: Context, queue: str, *, is_fair_turn: bool, must_notify: bool) -> Microbatch | None:
     """Claim the first job of a queue, with others that fit in one micro-batch with it.
 
     is_fair_turn: whether the first job is the one with the lowest fair rank (`Context.count_claim`).
+    must_notify: whether another thread or worker is to look into the queue, as it may hold more.
     Returns None if the queue is empty or paused, or if the worker is stopping.
     """
     if context.drain.has_begun or context.is_paused(queue):
@@ -70,7 +71,8 @@ def claim(context: Context, queue: str, *, is_fair_turn: bool) -> Microbatch | N
     if not rows:
         return None
     job_ids = [row.id for row in rows]
-    return Microbatch(lease, rows, Heartbeat(context, lease, job_ids, partial(_report_start, context, queue, rows)))
+    start = partial(_report_start, context, queue, rows, must_notify)
+    return Microbatch(lease, rows, Heartbeat(context, lease, job_ids, start))
 
 
 def reserve(context: Context, queue: str, *, is_fair_turn: bool) -> Reservation | None:
@@ -96,13 +98,16 @@ def reserve(context: Context, queue: str, *, is_fair_turn: bool) -> Reservation 
     return Reservation(token, rows, _prepare_inputs(context, rows)) if rows else None
 
 
-def begin(context: Context, queue: str, reservation: Reservation) -> Microbatch | None:
-    """A reserved micro-batch, whose heartbeat begins its jobs. None, and no reservation, if the worker is stopping."""
+def begin(context: Context, queue: str, reservation: Reservation, *, must_notify: bool) -> Microbatch | None:
+    """A reserved micro-batch, whose heartbeat begins its jobs. None, and no reservation, if the worker is stopping.
+
+    must_notify: as for `claim`.
+    """
     if context.drain.has_begun or context.is_paused(queue):
         release(context, reservation)
         return None
     jobs = [replace(job, attempts=job.attempts + 1, started_at=None) for job in reservation.jobs]
-    start = partial(_begin, context, queue, reservation)
+    start = partial(_begin, context, queue, reservation, must_notify)
     heartbeat = Heartbeat(context, reservation.token, reservation.job_ids, start)
     return Microbatch(reservation.token, jobs, heartbeat, reservation.inputs)
 
@@ -134,7 +139,7 @@ def _claim(
     )
 
 
-def _begin(context: Context, queue: str, reservation: Reservation) -> Sequence[str]:
+def _begin(context: Context, queue: str, reservation: Reservation, must_notify: bool) -> Sequence[str]:
     """Begin reserved jobs. Returns the ids of those that are ours, also if an earlier try has begun them."""
     rows = context.database.execute(
         reservations.begin(
@@ -146,20 +151,21 @@ def _begin(context: Context, queue: str, reservation: Reservation) -> Sequence[s
             attempt_timeout=context.settings.attempt_timeout,
         )
     )
-    job_ids = _report_start(context, queue, rows)
+    job_ids = _report_start(context, queue, rows, must_notify)
     if len(job_ids) == len(reservation.jobs):
         return job_ids
     # Some are cancelled or another worker's, or the reply to an earlier try was lost.
     return [job.id for job in context.database.execute(leases.get_cancel_requests(reservation.token))]
 
 
-def _report_start(context: Context, queue: str, rows: Sequence[JobRow]) -> Sequence[str]:
+def _report_start(context: Context, queue: str, rows: Sequence[JobRow], must_notify: bool) -> Sequence[str]:
     """Tell clients and other workers that jobs have started. Returns their ids. Raises nothing: the jobs are ours."""
     job_ids = [row.id for row in rows]
     try:
         record_starts(rows)
         context.progress.publish_changes(job_ids)
-        context.notifier.notify(queue)  # the queue may hold more; another worker can claim it
+        if must_notify:
+            context.notifier.notify(queue)
     except Exception:  # whatever it was, clients and workers also learn from the database
         log.exception("the start of %d jobs is not reported", len(job_ids))
     return job_ids

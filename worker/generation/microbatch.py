@@ -1,11 +1,12 @@
 """The steps of one micro-batch: claim it, generate its images, store them, complete its jobs.
 
-A task of the worker calls `run`. While one thread has the device, another stores the images of the micro-batch before
-and reserves the next. Every write names the lease. So a worker that was frozen, was cut off or is presumed dead changes
-nothing when it continues.
+A task of the worker calls `run_queue`. While one thread has the device, another stores the images of the micro-batch
+before and reserves the next. Every write names the lease. So a worker that was frozen, was cut off or is presumed dead
+changes nothing when it continues.
 """
 
 import logging
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -44,33 +45,56 @@ from worker.generation.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
+RUN_SECONDS = 0.5
+"""After this time a thread takes a queue of which it has been notified, which may be the same one."""
 
-def run(context: Context, queue: str) -> bool:
-    """Run one micro-batch of a queue from claim to completion. Returns whether there was one."""
+
+def run_queue(context: Context, queue: str) -> None:
+    """Run the micro-batches of a queue until it is empty, for RUN_SECONDS at most, as there may be other queues.
+
+    Notifies once, when there is work: another thread or worker may help.
+    """
+    ends_at = time.monotonic() + RUN_SECONDS
+    must_notify = True
+    while run(context, queue, must_notify=must_notify):
+        must_notify = False
+        if time.monotonic() >= ends_at:
+            context.notifier.notify(queue)
+            return
+
+
+def run(context: Context, queue: str, *, must_notify: bool = True) -> bool:
+    """Run one micro-batch of a queue from claim to completion. Returns whether there was one.
+
+    must_notify: whether others are to know that the queue may hold more.
+    """
     if context.catalog.is_remote(queue):  # needs no device, and its calls must not be made before they are ours
-        microbatch = claim(context, queue, is_fair_turn=context.count_claim(queue))
+        microbatch = claim(context, queue, is_fair_turn=context.count_claim(queue), must_notify=must_notify)
         if microbatch is None:
             return False
         with microbatch.heartbeat:
             outcomes = _generate(context, microbatch)
             store_and_complete(context, microbatch, outcomes)
-    elif not _run_on_device(context, queue):
+    elif not _run_on_device(context, queue, must_notify):
         return False
     context.check_memory()
     return True
 
 
-def _run_on_device(context: Context, queue: str) -> bool:
+def _run_on_device(context: Context, queue: str, must_notify: bool) -> bool:
     with ExitStack() as stack:
         with ExitStack() as device:
+            if must_notify and context.device.locked():  # another worker may be idle; this one will not be for a while
+                context.notifier.notify(queue)
+                must_notify = False
             with context.preparation:
-                is_busy = context.pass_clock.wait()
+                must_reserve = context.pass_clock.wait() and not context.pass_clock.is_brief
                 # Counted once: a job that has crashed a worker is not reserved, and the claim takes it in this turn.
                 is_fair_turn = context.count_claim(queue)
-                reservation = reserve(context, queue, is_fair_turn=is_fair_turn) if is_busy else None
+                reservation = reserve(context, queue, is_fair_turn=is_fair_turn) if must_reserve else None
                 device.enter_context(context.pass_clock.hold_device())
-            microbatch = None if reservation is None else begin(context, queue, reservation)
-            microbatch = microbatch or claim(context, queue, is_fair_turn=is_fair_turn)
+            microbatch = None if reservation is None else begin(context, queue, reservation, must_notify=must_notify)
+            microbatch = microbatch or claim(context, queue, is_fair_turn=is_fair_turn, must_notify=must_notify)
             if microbatch is None:
                 return False
             stack.enter_context(microbatch.heartbeat)

@@ -13,8 +13,8 @@ log = logging.getLogger(__name__)
 
 @app.task(name=TASK, ignore_result=True)
 def run_microbatch(queue: str) -> None:
-    """Run one micro-batch of a queue; `microbatch.run` notifies the next worker."""
+    """Run the micro-batches of a queue."""
     try:
-        microbatch.run(get_context(), queue)
+        microbatch.run_queue(get_context(), queue)
     except UNAVAILABLE as error:
         log.warning("the database is unavailable: %s", first_line(error))
