@@ -113,6 +113,11 @@ def create_app() -> FastAPI:
         await session.commit()
         return Accepted(id=job.id, status=job.status, created_at=job.created_at)
 
+    @app.get("/orm/{job_id}")
+    async def read(job_id: str, session: Annotated[AsyncSession, Depends(session)]) -> Accepted:
+        job = await session.get_one(ReferenceJob, job_id)
+        return Accepted(id=job.id, status=job.status, created_at=job.created_at)
+
     return app
 
 
