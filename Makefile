@@ -74,6 +74,7 @@ bench-check: $(DEV) ## run each benchmark in its smallest form, to check that it
 	$(BIN)/python -m bench.estimates --first 1 --jobs 2
 	$(BIN)/python -m bench.webhooks --rounds 1 --deliveries 16 --events 5 --hanging 3 --pause 0.01
 	$(BIN)/python -m bench.idle --seconds 2 --rest 1
+	$(BIN)/python -m bench.processor_time --rounds 1 --requests 20 --connections 2
 
 train: $(TRAINING) ## train the bundled model from scratch: hours of CPU; continues where it stopped; needs npm for the artwork
 	$(BIN)/python -m training all

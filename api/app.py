@@ -10,10 +10,10 @@ from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.types import ASGIApp
 
 from api import (
     audit_logs,
-    direct_routes,
     erasures,
     errors,
     files,
@@ -37,23 +37,19 @@ from api.authentication import authenticate
 from api.batches import downloads as batch_downloads
 from api.batches import events as batch_events
 from api.batches import routes as batches
-from api.compatibility import Compatibility
 from api.context import Context
 from api.deps import reject_nul
-from api.edge.access import Access
-from api.edge.address import Address, Prefix
+from api.direct_routes import DirectRoutes
 from api.jobs import events as job_events
 from api.jobs import reproduction as job_reproduction
 from api.jobs import routes as jobs
 from api.jobs import streams as job_streams
 from api.mcp import routes as mcp
 from api.mcp.protocol import Protocol
-from api.open_requests import OpenRequests
+from api.middleware import RequestMiddleware
 from api.openai import images as openai_images
 from api.openai import response_routes
-from api.rate_limits import RateLimitHeaders, limit_requests
-from api.request_id import RequestId
-from api.request_metrics import RequestMetrics
+from api.rate_limits import limit_requests
 from api.studio import routes as studio
 from api.tracing import Tracing
 from api.webhooks import routes as webhooks
@@ -135,18 +131,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,  # a redirect would lead to whatever `Host` says
         license_info={"name": "Apache-2.0"},
         openapi_tags=TAGS,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # those of `api/tracing.py` quote no prompt
         generate_unique_id_function=lambda route: "_".join([*map(str, route.tags), route.name]),
     )
-    app.add_middleware(Prefix)
-    app.add_middleware(Compatibility)
-    app.add_middleware(RateLimitHeaders)
-    app.add_middleware(OpenRequests)
-    app.add_middleware(Access, settings=settings)
-    app.add_middleware(Address, settings=settings)
-    app.add_middleware(RequestId)
-    app.add_middleware(RequestMetrics)
-    if tracing.install("safelight-api"):
-        app.add_middleware(Tracing)
     errors.install(app)
     # Fixed paths come before /v1/images/{id}.
     for module in (
@@ -176,6 +163,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(open_router)
     webhooks.describe(app)
 
-    direct_routes.install(app)
     openapi.serve(app, needs_key=settings.needs_key)
+    app.state.direct_routes = DirectRoutes(app)
+    middleware: ASGIApp = RequestMiddleware(app.build_middleware_stack(), app.state.direct_routes, settings)
+    app.middleware_stack = Tracing(middleware) if tracing.install("safelight-api") else middleware
     return app

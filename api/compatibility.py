@@ -6,6 +6,7 @@ A client's base URL may lack `/v1`, or the client adds its own. Both lead to the
 import asyncio
 import re
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import render
@@ -26,52 +27,38 @@ _POST_ONLY = {
 """Calls whose path a GET would take for that of an image, and what to send there."""
 
 
-class Compatibility:
-    """ASGI middleware."""
+def refuse_get(path: str) -> Response | None:
+    """The response to a GET of a call that has a body; None for other paths."""
+    if path not in _POST_ONLY:
+        return None
+    response = render(MethodNotAllowed(f"{path} does not support GET. Send POST with {_POST_ONLY[path]}."))
+    response.headers["allow"] = "POST"
+    return response
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request at the path that was meant; a HEAD as GET without a body."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        path = canonical_path(scope["path"])
-        if path != scope["path"]:
-            scope["path"], scope["raw_path"] = path, path.encode()
-        if scope["method"] in ("GET", "HEAD") and path in _POST_ONLY:
-            response = render(MethodNotAllowed(f"{path} does not support GET. Send POST with {_POST_ONLY[path]}."))
-            response.headers["allow"] = "POST"
-            await response(scope, receive, send)
-        elif scope["method"] == "HEAD":
-            await self._answer_head({**scope, "method": "GET"}, receive, send)
-        else:
-            await self.app(scope, receive, send)
+async def answer_head(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send the head of a GET's response, then end the GET: a stream of events would go on."""
+    is_sent = asyncio.Event()
 
-    async def _answer_head(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the head of a GET's response, then end the GET: a stream of events would go on."""
-        is_sent = asyncio.Event()
+    async def send_head(message: Message) -> None:
+        if message["type"] == "http.response.start" and not is_sent.is_set():
+            await send(message)
+            await send({"type": "http.response.body", "body": b""})
+            is_sent.set()
 
-        async def send_head(message: Message) -> None:
-            if message["type"] == "http.response.start" and not is_sent.is_set():
-                await send(message)
-                await send({"type": "http.response.body", "body": b""})
-                is_sent.set()
+    async def answer_get() -> None:
+        await app({**scope, "method": "GET"}, receive, send_head)
 
-        async def answer_get() -> None:
-            await self.app(scope, receive, send_head)
-
-        request = asyncio.create_task(answer_get())
-        head = asyncio.create_task(is_sent.wait())
-        try:
-            await asyncio.wait({request, head}, return_when=asyncio.FIRST_COMPLETED)
-            if request.done():
-                request.result()
-        finally:
-            request.cancel()
-            head.cancel()
-            await asyncio.gather(request, head, return_exceptions=True)
+    request = asyncio.create_task(answer_get())
+    head = asyncio.create_task(is_sent.wait())
+    try:
+        await asyncio.wait({request, head}, return_when=asyncio.FIRST_COMPLETED)
+        if request.done():
+            request.result()
+    finally:
+        request.cancel()
+        head.cancel()
+        await asyncio.gather(request, head, return_exceptions=True)
 
 
 def canonical_path(path: str) -> str:

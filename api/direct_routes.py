@@ -13,13 +13,12 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi._compat import ModelField
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import request_params_to_args
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, NoMatchFound
-from starlette.types import Receive, Scope, Send
 
 from core.ids import id_pattern
 
@@ -41,21 +40,23 @@ class Step:
     arguments: Sequence[tuple[str, int]]
 
 
-class DirectRoute(BaseRoute):
-    """A route whose dependencies are known to be plain coroutine functions. Raises TypeError for others."""
+class DirectRoute:
+    """A route whose dependencies are known to be plain coroutine functions. Raises TypeError for others.
 
-    def __init__(self, context: RouteContext, method: str, pattern: re.Pattern[str]) -> None:
-        self.path_format = context.path_format
-        self.method = method
-        self.pattern = pattern
-        self._route = context.original_route
+    original: FastAPI's route. endpoint: its function.
+    """
+
+    def __init__(self, context: RouteContext) -> None:
+        self.original = context.original_route
+        self.endpoint = context.endpoint
+        self._path = context.path_format
         self._dependant: Dependant = context.dependant
         if self._dependant.body_params or self._dependant.cookie_params:
-            raise TypeError(f"{self.path_format}: a direct route reads its body in a dependency, and no cookies")
-        self._endpoint = context.endpoint
+            raise TypeError(f"{self._path}: a direct route reads its body in a dependency, and no cookies")
         self._steps: list[Step] = []
         self._numbers: dict[Any, int] = {}
         self._final = self._add(self._dependant)
+        self._optional = _Optional.of(self._dependant)
 
     def _add(self, dependant: Dependant) -> Step:
         """Add the dependencies of a function to the steps. Returns the step of the function itself."""
@@ -63,7 +64,7 @@ class DirectRoute(BaseRoute):
         for dependency in dependant.dependencies:
             if dependency.call not in self._numbers:
                 if _has_parameters(dependency):
-                    raise TypeError(f"{self.path_format}: only the function itself may have parameters")
+                    raise TypeError(f"{self._path}: only the function itself may have parameters")
                 step = self._add(dependency)
                 self._numbers[dependency.call] = len(self._steps)
                 self._steps.append(step)
@@ -71,38 +72,29 @@ class DirectRoute(BaseRoute):
                 arguments.append((dependency.name, self._numbers[dependency.call]))
         call: Any = dependant.call
         if not iscoroutinefunction(call) or dependant.response_param_name or dependant.background_tasks_param_name:
-            raise TypeError(f"{self.path_format}: {call} is no plain coroutine function")
+            raise TypeError(f"{self._path}: {call} is no plain coroutine function")
         return Step(call, dependant.request_param_name, arguments)
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Whether a request is for this route."""
-        if scope["type"] != "http" or scope["method"] != self.method:
-            return Match.NONE, {}
-        match = self.pattern.fullmatch(scope["path"].removeprefix(scope["prefix"]))
-        if match is None:
-            return Match.NONE, {}
-        return Match.FULL, {"endpoint": self._endpoint, "route": self._route, "path_params": match.groupdict()}
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to a request. The application's exception handlers respond to errors."""
-        request = Request(scope, receive, send)
+    async def respond(self, request: Request) -> Response:
+        """The response to a request. Raises the errors for which the application has handlers."""
         results: list[Any] = []
         for step in self._steps:
             results.append(await step.call(**_arguments(step, request, results)))
         values = _arguments(self._final, request, results)
         values.update(self._parameters(request))
         response: Response = await self._final.call(**values)
-        await response(scope, receive, send)
+        return response
 
     def _parameters(self, request: Request) -> Mapping[str, Any]:
         """The parameters of path, query and headers. Raises RequestValidationError."""
+        scope = request.scope
         values: dict[str, Any] = {}
         errors: list[Any] = []
-        sources = (
-            (self._dependant.path_params, request.path_params),
-            (self._dependant.query_params, request.query_params),
-            (self._dependant.header_params, request.headers),
-        )
+        sources: list[tuple[Sequence[ModelField], Any]] = [(self._dependant.path_params, request.path_params)]
+        if scope["query_string"] or not self._optional.query:
+            sources.append((self._dependant.query_params, request.query_params))
+        if not self._optional.headers or any(name in self._optional.header_names for name, _ in scope["headers"]):
+            sources.append((self._dependant.header_params, request.headers))
         for fields, source in sources:
             if fields:
                 part, part_errors = request_params_to_args(fields, source)
@@ -112,9 +104,23 @@ class DirectRoute(BaseRoute):
             raise RequestValidationError(errors)
         return values
 
-    def url_path_for(self, name: str, /, **path_params: Any) -> Any:
-        """The ordinary route has this."""
-        raise NoMatchFound(name, path_params)
+
+@dataclass(frozen=True, slots=True)
+class _Optional:
+    """Which parameters of a function may be absent: then its own defaults hold, and none of FastAPI's code is run."""
+
+    query: bool
+    headers: bool
+    header_names: frozenset[bytes]
+
+    @classmethod
+    def of(cls, dependant: Dependant) -> "_Optional":
+        names = frozenset(field.alias.lower().encode() for field in dependant.header_params)
+        return cls(_have_defaults(dependant.query_params), _have_defaults(dependant.header_params), names)
+
+
+def _have_defaults(fields: Sequence[ModelField]) -> bool:
+    return not any(field.field_info.is_required() for field in fields)
 
 
 def _has_parameters(dependant: Dependant) -> bool:
@@ -129,12 +135,20 @@ def _arguments(step: Step, request: Request, results: Sequence[Any]) -> dict[str
     return arguments
 
 
-def install(app: FastAPI) -> None:
-    """Put the direct routes before the others. To be called when all routes are there."""
-    direct_routes = []
-    for context in iter_route_contexts(app.routes):
-        for method in context.methods or ():
-            pattern = PATHS.get((method, context.path_format or ""))
-            if pattern is not None:
-                direct_routes.append(DirectRoute(context, method, pattern))
-    app.router.routes[:0] = direct_routes
+class DirectRoutes:
+    """The direct routes of an application. To be made when all of its routes are there."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self.routes: list[tuple[str, re.Pattern[str], DirectRoute]] = []
+        for context in iter_route_contexts(app.routes):
+            for method in context.methods or ():
+                pattern = PATHS.get((method, context.path_format or ""))
+                if pattern is not None:
+                    self.routes.append((method, pattern, DirectRoute(context)))
+
+    def match(self, method: str, path: str) -> tuple[DirectRoute, dict[str, str]] | None:
+        """The route for a request, and the parameters of its path. path: without the prefix of a proxy."""
+        for route_method, pattern, route in self.routes:
+            if method == route_method and (match := pattern.fullmatch(path)) is not None:
+                return route, match.groupdict()
+        return None

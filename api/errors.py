@@ -2,8 +2,8 @@
 
 import logging
 import math
-from collections.abc import Awaitable, Callable
-from typing import cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -127,13 +127,11 @@ async def _client_disconnected(_request: Request, _error: Exception) -> Response
     return Response(status_code=499)
 
 
-async def _unexpected_error(request: Request, error: Exception) -> Response:
-    """Runs outside of every middleware, so the request id of `api/request_id.py` is set here."""
+async def respond_unexpected(request: Request, error: Exception) -> Response:
+    """The response to an error that nobody expected, which is logged."""
     request_id = request.scope.get("request_id", "")
     log.exception("request %s failed", request_id, exc_info=error, extra={"request_id": request_id or None})
-    response = render(InternalError(), api_path(request))
-    response.headers["x-request-id"] = request_id
-    return response
+    return render(InternalError(), api_path(request))
 
 
 def install(app: FastAPI) -> None:
@@ -144,4 +142,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ClientDisconnect, _client_disconnected)
     for kind in UNAVAILABLE:
         app.add_exception_handler(kind, _database_error)
-    app.add_exception_handler(Exception, _unexpected_error)
+    app.add_exception_handler(Exception, respond_unexpected)
+
+
+def handler_of(app: FastAPI, error: Exception) -> Handler | None:
+    """What responds to an error; None if nobody expects it."""
+    kinds = (kind for kind in type(error).__mro__ if kind is not Exception)
+    handlers = cast(Mapping[Any, Handler], app.exception_handlers)
+    return next((handlers[kind] for kind in kinds if kind in handlers), None)

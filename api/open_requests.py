@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fastapi.sse import format_sse_event
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from api.errors import body_of, render
 from core.errors import Unauthorized
@@ -85,40 +85,7 @@ def ended_error() -> Unauthorized:
     return Unauthorized("The API key was revoked, or it has expired.")
 
 
-class OpenRequests:
-    """ASGI middleware. Ends the requests of a key that has ended."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle the request until it, or its key, ends."""
-        task = asyncio.current_task()
-        if scope["type"] != "http" or task is None:
-            await self.app(scope, receive, send)
-            return
-        request = scope["open_request"] = OpenRequest(task, scope["method"] in ("GET", "HEAD"))
-
-        async def send_and_note(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                request.start(_content_type(message))
-            await send(message)
-
-        try:
-            await self.app(scope, receive, send_and_note)
-        except asyncio.CancelledError:
-            if not request.take_back_interrupt():
-                raise
-            await _send_end(request, scope, receive, send)
-        finally:
-            request.leave()
-
-
-def _content_type(start: Message) -> str:
-    return next((value.decode("latin-1") for name, value in start.get("headers", ()) if name == b"content-type"), "")
-
-
-async def _send_end(request: OpenRequest, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_end(request: OpenRequest, scope: Scope, receive: Receive, send: Send) -> None:
     """Refuse the request, or end its stream with an error. Another response stays incomplete: the server closes it."""
     error = ended_error()
     try:

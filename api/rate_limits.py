@@ -1,8 +1,8 @@
 """Requests per minute: counted before a body is read, and shown in the headers of OpenAI."""
 
+from collections.abc import Mapping
+
 from fastapi import Request
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.authentication import scope_of
 from api.callers import Caller
@@ -40,27 +40,10 @@ async def count_request(request: Request) -> None:
             raise error
 
 
-class RateLimitHeaders:
-    """ASGI middleware: a limited response says how many requests are left, in OpenAI's headers."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle the request and add the headers to the response."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        rates: dict[str, Rate] = {}
-        scope["rates"] = rates
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start" and rates:
-                headers = MutableHeaders(scope=message)
-                for name, rate in rates.items():
-                    headers[f"x-ratelimit-limit-{name}"] = str(rate.limit)
-                    headers[f"x-ratelimit-remaining-{name}"] = str(rate.remaining)
-                    headers[f"x-ratelimit-reset-{name}"] = f"{rate.reset_seconds:.3f}s"
-            await send(message)
-
-        await self.app(scope, receive, send_with_headers)
+def headers_of(rates: Mapping[str, Rate]) -> list[tuple[bytes, bytes]]:
+    """The headers of a limited response: how many requests are left, in OpenAI's words."""
+    headers = []
+    for name, rate in rates.items():
+        values = {"limit": str(rate.limit), "remaining": str(rate.remaining), "reset": f"{rate.reset_seconds:.3f}s"}
+        headers += [(f"x-ratelimit-{kind}-{name}".encode(), value.encode()) for kind, value in values.items()]
+    return headers

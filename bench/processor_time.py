@@ -52,8 +52,8 @@ class Meter:
         before = seconds_of(server), seconds_of(postgres)
         load(call.url, call.content, connections=self._connections, requests=self._requests, expect=call.status)
         after = seconds_of(server), seconds_of(postgres)
-        server_ms, postgres_ms = (1000 * (end - start) / self._requests for start, end in zip(before, after, strict=True))
-        return Cost(server_ms, postgres_ms)
+        seconds = (end - start for start, end in zip(before, after, strict=True))
+        return Cost(*(1000 * value / self._requests for value in seconds))
 
     def _postgres(self) -> Sequence[psutil.Process]:
         main = psutil.Process(self._service.database.info.backend_pid).parent()

@@ -9,8 +9,7 @@ import logging
 import re
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -30,14 +29,20 @@ _ids: ContextVar[Mapping[str, str]] = ContextVar("log_ids", default=MappingProxy
 _process_ids: dict[str, str] = {}
 
 
-@contextmanager
-def add_ids(**ids: str | None) -> Iterator[None]:
+class add_ids:
     """Add ids, some of IDS, to all lines that the block logs. None: the line has no such id."""
-    token = _ids.set({**_ids.get(), **{name: value for name, value in ids.items() if value is not None}})
-    try:
-        yield
-    finally:
-        _ids.reset(token)
+
+    __slots__ = ("_ids", "_token")
+
+    def __init__(self, **ids: str | None) -> None:
+        self._ids = ids
+
+    def __enter__(self) -> None:
+        added = {name: value for name, value in self._ids.items() if value is not None}
+        self._token = _ids.set({**_ids.get(), **added})
+
+    def __exit__(self, *_: object) -> None:
+        _ids.reset(self._token)
 
 
 def request_id() -> str | None:

@@ -1,19 +1,17 @@
 """An API without keys is for the programs of this machine.
 
-While keys are off, this middleware refuses what other machines and web pages can send: requests through a proxy, with a
+While keys are off, it refuses what other machines and web pages can send: requests through a proxy, with a
 foreign `Host`, or from a page of another site that SAFELIGHT_CORS_ORIGINS does not list. With `auth=auto`, a request
 through a proxy or with a foreign `Host` is answered if it has an API key: `scope["needs_key"]` says so to the route.
 """
 
 from dataclasses import dataclass
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 from api.credentials import api_key
 from api.edge import content_type
 from api.edge.host import OwnHosts, host_name
-from api.edge.refusals import refusals
-from api.errors import render
 from api.studio import session
 from core.errors import CrossSite, HostNotAllowed, SafelightError, Unauthorized
 from core.settings import Settings
@@ -56,27 +54,20 @@ class Source:
 
 
 class Access:
-    """ASGI middleware. Sets `scope["needs_key"]`; while keys are off, it refuses requests from elsewhere."""
+    """Decides which requests need a key, and refuses those from elsewhere while keys are off."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self.app = app
+    def __init__(self, settings: Settings) -> None:
         self._needs_key = settings.needs_key
         self._is_off = settings.auth == "off"
         self._hosts = OwnHosts(settings)
         self._origins = settings.allowed_origins
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle the request, or refuse it."""
-        if scope["type"] == "http":
-            scope["needs_key"] = self._needs_key
-            if not self._needs_key and (error := self._check(scope)) is not None:
-                refusals.record(error.code, "%s %s: %s", scope["method"], scope["path"], error.message)
-                await render(error, scope["path"])(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+    def check(self, scope: Scope) -> SafelightError | None:
+        """Set `scope["needs_key"]`. Returns the error for a request that keys would have to protect."""
+        scope["needs_key"] = self._needs_key
+        return None if self._needs_key else self._check(scope)
 
     def _check(self, scope: Scope) -> SafelightError | None:
-        """The error for a request that keys would have to protect."""
         if scope["path"] in OPEN_PATHS:
             return None
         source = _source(scope)

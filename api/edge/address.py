@@ -5,33 +5,27 @@ trusted proxy says, or the request's own `Host`. A caller can choose it for its 
 what other callers or webhooks get, never begins with the address of a request.
 """
 
-from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Scope, Send
 
 from api.edge.forwarded import HOST, Forwarded, TrustedProxies
 from core.settings import Settings
 
 
 class Address:
-    """ASGI middleware. Sets `base_url`, `prefix`, `forwarded_host`, `scheme` and `client` in the scope.
+    """Reads the addresses of requests."""
 
-    What is inside sees the path without the prefix, whether the proxy strips it or not; `Prefix` puts it back for
-    the router. A `Location` that is a path gets the prefix.
-    """
-
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self.app = app
+    def __init__(self, settings: Settings) -> None:
         self._public_url = settings.public_url
         self._default = settings.base_url
         self._prefix = settings.prefix
         self._proxies = TrustedProxies(settings.trusted_networks)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle the request under its address."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    def read(self, scope: Scope) -> None:
+        """Set `base_url`, `prefix`, `forwarded_host`, `scheme` and `client` in the scope of a request.
+
+        The path is then without the prefix, whether the proxy strips it or not; `add_prefix` puts it back.
+        """
         peer = scope["client"][0] if scope.get("client") else ""
         forwarded = self._proxies.read(peer, scope["headers"])
         prefix = scope["prefix"] = self._prefix or ("" if self._public_url else forwarded.prefix)
@@ -43,8 +37,6 @@ class Address:
             scope["client"] = (forwarded.client, 0)
         if prefix:
             _strip(scope, prefix)
-            send = _with_prefix(send, prefix)
-        await self.app(scope, receive, send)
 
     def _url(self, scope: Scope, forwarded: Forwarded, prefix: str) -> str:
         host = forwarded.host or _host(scope)
@@ -53,20 +45,12 @@ class Address:
         return f"{forwarded.scheme or scope['scheme']}://{host}{prefix}"
 
 
-class Prefix:
-    """ASGI middleware, the last before the router: the path begins with `root_path`, as ASGI wants it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle the request."""
-        if scope["type"] == "http" and (prefix := scope["prefix"]):
-            raw_prefix = prefix.encode()
-            path, raw_path = prefix + scope["path"], raw_prefix + scope["raw_path"]
-            outer_scope, scope = scope, {**scope, "root_path": prefix, "path": path, "raw_path": raw_path}
-            send = _with_route(send, scope, outer_scope)
-        await self.app(scope, receive, send)
+def add_prefix(scope: Scope, send: Send) -> tuple[Scope, Send]:
+    """Scope and `send` for the router: the path begins with `root_path`, as ASGI wants it."""
+    prefix = scope["prefix"]
+    path, raw_path = prefix + scope["path"], prefix.encode() + scope["raw_path"]
+    inner_scope = {**scope, "root_path": prefix, "path": path, "raw_path": raw_path}
+    return inner_scope, _with_route(send, inner_scope, scope)
 
 
 def api_path(request: Request) -> str:
@@ -97,16 +81,3 @@ def _with_route(send: Send, scope: Scope, outer_scope: Scope) -> Send:
         await send(message)
 
     return send_with_route
-
-
-def _with_prefix(send: Send, prefix: str) -> Send:
-    """Let a `Location` begin with the path under which a proxy serves the API."""
-
-    async def send_with_prefix(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            if headers.get("location", "").startswith("/"):
-                headers["location"] = prefix + headers["location"]
-        await send(message)
-
-    return send_with_prefix

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.direct_routes import PATHS, DirectRoute
+from api.direct_routes import PATHS
 from tests.stack import Stack
 
 JOB = {"prompt": "a cat", "model": "elsewhere", "seed": 7}
@@ -51,10 +51,24 @@ def app(safelight: Stack) -> FastAPI:
 
 def test_direct_and_ordinary_routes_give_the_same_answers(safelight: Stack, app: FastAPI) -> None:
     ordinary = create_app(safelight.settings)
-    ordinary.router.routes[:] = [route for route in ordinary.router.routes if not isinstance(route, DirectRoute)]
-    assert len(app.router.routes) - len(ordinary.router.routes) == len(PATHS)
+    assert len(ordinary.state.direct_routes.routes) == len(PATHS)
+    ordinary.state.direct_routes.routes.clear()
 
     assert answers(app, "direct") == answers(ordinary, "ordinary")
+
+
+def test_an_unexpected_error_is_answered_alike(app: FastAPI) -> None:
+    with TestClient(app, "http://127.0.0.1", client=("127.0.0.1", 1), raise_server_exceptions=False) as client:
+        context, app.state.context = app.state.context, None
+        responses = [client.get(f"/v1/jobs/{UNKNOWN}", headers={"x-request-id": "mine"})]
+        app.state.direct_routes.routes.clear()
+        responses += [client.get(f"/v1/jobs/{UNKNOWN}", headers={"x-request-id": "mine"})]
+        app.state.context = context
+    direct, ordinary = responses
+
+    assert direct.json()["error"]["code"] == "internal_error"
+    assert (direct.status_code, direct.text, direct.headers) == (500, ordinary.text, ordinary.headers)
+    assert direct.headers["x-request-id"] == "mine"
 
 
 def answers(app: FastAPI, name: str) -> list[Any]:
