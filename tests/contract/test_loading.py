@@ -1,5 +1,6 @@
 """The loading options of the catalogue: each changes or keeps the pixels as it should, or says why it cannot."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from core.generation import Stopped
-from core.generation_errors import ModelUnavailable
+from core.generation_errors import GeneratorFailed, ModelUnavailable
 from core.loras import Lora
 from core.settings import Settings
 from worker.generators import build
@@ -112,6 +113,9 @@ def test_options_that_save_memory_keep_the_image_or_are_in_the_receipt(flux: Pat
     mathematical = a_generator(flux, attention="_native_math")
     assert abs(draw(mathematical) - plain).max() <= 2
     assert mathematical.receipt()["attention"] == "_native_math"
+    with suppress(GeneratorFailed):  # no CPU has it
+        draw(a_generator(flux, attention="_native_cudnn"))
+    assert (draw(whole) == plain).all(), "the attention of one model must not become another's"
 
     casting = a_generator(flux, layerwise_casting=True)
     assert (draw(casting) != plain).any()

@@ -13,7 +13,7 @@ import diffusers
 import torch
 import transformers
 from diffusers import FirstBlockCacheConfig, PipelineQuantizationConfig, SeaCacheConfig, TaylorSeerCacheConfig
-from diffusers.models.attention_dispatch import AttentionBackendName
+from diffusers.models.attention_dispatch import AttentionBackendName, attention_backend
 from safetensors.torch import load_file
 
 from core.catalog import Model
@@ -156,7 +156,9 @@ def _change_denoisers(model: Model, pipe: Any, dtype: torch.dtype) -> dict[str, 
         if model.attention != "default":
             if not any(hasattr(module, "_attention_backend") for module in _processors(denoiser)):
                 raise ModelUnavailable(f"Model {model.id}: {name} has only one attention; remove its `attention`.")
-            denoiser.set_attention_backend(AttentionBackendName(model.attention).value)
+            backend = AttentionBackendName(model.attention)
+            with attention_backend(backend):  # else it would stay the default of every model of this process
+                denoiser.set_attention_backend(backend.value)
             receipt["attention"] = model.attention
         if model.cache is not None:
             if not hasattr(denoiser, "enable_cache"):
