@@ -21,9 +21,10 @@ CAN_REACH := $(BIN)/python -c 'import sys, urllib.request; urllib.request.urlope
 RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
 TRAINING := $(VENV)/.installed-training
+PEERS := $(VENV)/.installed-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help up install dev test lint format types slow hostile clients families bench bench-check train judge clean
+.PHONY: help up install dev test lint format types slow hostile clients families bench bench-check bench-device train judge clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,8 +65,11 @@ clients: $(DEV) ## run our client for TypeScript, and image clients from the pac
 families: $(DEV) ## draw with a tiny pipeline of every model family, and write docs/reference/models.md: minutes
 	$(BIN)/python -m tests.families.table
 
-bench: $(DEV) ## measure accepted and completed jobs per second, compared with references
-	$(BIN)/python -m bench.submit_to_done
+bench: $(DEV) $(PEERS) ## measure every promise beside references and peers, and write docs/05-performance.md: some forty minutes
+	$(BIN)/python -m bench --write
+
+bench-device: $(DEV) ## measure this machine's device: micro-batches, ways to load a model, little memory, the whole service
+	$(BIN)/python -m bench.device
 
 bench-check: $(DEV) ## run each benchmark in its smallest form, to check that it still works
 	$(BIN)/python -m bench.submit_to_done --rounds 1 --jobs 8 --connections 2 --seconds 0.2 --singles 2 --batches 1
@@ -75,6 +79,8 @@ bench-check: $(DEV) ## run each benchmark in its smallest form, to check that it
 	$(BIN)/python -m bench.webhooks --rounds 1 --deliveries 16 --events 5 --hanging 3 --pause 0.01
 	$(BIN)/python -m bench.idle --seconds 2 --rest 1
 	$(BIN)/python -m bench.processor_time --rounds 1 --requests 20 --connections 2
+	$(BIN)/python -m bench.curves --seconds 0.2 --batches 1
+	$(BIN)/python -m bench.device --only sweep service --batches 1
 
 train: $(TRAINING) ## train the bundled model from scratch: hours of CPU; continues where it stopped; needs npm for the artwork
 	$(BIN)/python -m training all
@@ -129,4 +135,9 @@ $(DEV): pyproject.toml setup.py constraints.txt | $(VENV)/.installed-torch
 $(TRAINING): pyproject.toml setup.py constraints.txt | $(VENV)/.installed-torch
 	@echo "Installing Safelight and what training needs ..."
 	@$(PIP) -e '.[dev,training]'
+	@touch $@
+
+$(PEERS): bench/peers/requirements.txt bench/peers/build-constraints.txt $(DEV)
+	@echo "Installing what Safelight is compared with ..."
+	@PIP_CONSTRAINT=bench/peers/build-constraints.txt $(BIN)/python -m pip install --no-input --disable-pip-version-check $(QUIET) -r bench/peers/requirements.txt
 	@touch $@

@@ -11,15 +11,14 @@ import shutil
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
-import psutil
 
+from bench.processor import processor_seconds, shares
 from bench.service import until
-from bench.table import Line, render
+from bench.table import Line, at_most, render
 from cli.environment import ROOT
 from cli.local.child import Child
 from cli.local.embedded import free_port
@@ -59,34 +58,12 @@ def measure(directory: Path, *, seconds: float, rest_seconds: float) -> tuple[li
         after = processor_seconds(child.pid)
     finally:
         child.stop()
-    shares: defaultdict[str, float] = defaultdict(float)
-    for pid, (program, value) in after.items():
-        shares[program] += 100 * (value - before.get(pid, (program, 0.0))[1]) / seconds
-    line = Line(f"CPU of everything that `safelight up` starts, idle for {seconds:.0f} s", "% of a core", "1 %", "<= 1")
-    line.add(sum(shares.values()), 1.0)
-    return [line], shares
-
-
-def processor_seconds(pid: int) -> dict[int, tuple[str, float]]:
-    """The program of each process below another, and the processor time that it has used."""
-    root = psutil.Process(pid)
-    seconds = {}
-    for process in [root, *root.children(recursive=True)]:
-        try:
-            times = process.cpu_times()
-            seconds[process.pid] = program_of(process), times.user + times.system
-        except psutil.NoSuchProcess:
-            continue
-    return seconds
-
-
-def program_of(process: psutil.Process) -> str:
-    """What a process is, in a word or two."""
-    words = process.cmdline()
-    if "-m" in words:
-        module = words[words.index("-m") + 1]
-        return "worker" if module == "celery" else module
-    return process.name() if len(words) < 2 or not words[0].startswith("postgres:") else words[0]
+    by_program = shares(before, after, seconds)
+    line = Line(
+        f"CPU of everything that `safelight up` starts, idle for {seconds:.0f} s", "% of a core", "1 %", at_most(1)
+    )
+    line.add(sum(by_program.values()), 1.0)
+    return [line], by_program
 
 
 def main() -> None:
@@ -98,11 +75,11 @@ def main() -> None:
     directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
     directory.chmod(0o755)  # the embedded Postgres may run as another user
     try:
-        lines, shares = measure(directory, seconds=arguments.seconds, rest_seconds=arguments.rest)
+        lines, by_program = measure(directory, seconds=arguments.seconds, rest_seconds=arguments.rest)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     print(render(lines))
-    for program, share in sorted(shares.items(), key=lambda item: -item[1]):
+    for program, share in sorted(by_program.items(), key=lambda item: -item[1]):
         print(f"{share:6.2f} %  {program}")
 
 

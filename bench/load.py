@@ -29,6 +29,7 @@ class Load:
     """The result of a run of the client."""
 
     answers: int
+    began_at: float  # seconds since 1970
     seconds: float
     p50: float  # seconds from request to answer
     p99: float
@@ -130,7 +131,7 @@ async def run(url: str, body: str | None, connections: int, budget: Budget) -> L
     latencies: list[float] = []
     statuses: Counter[str] = Counter()
     loop = asyncio.get_running_loop()
-    began = time.perf_counter()
+    began_at, began = time.time(), time.perf_counter()
     connections_made = [
         await loop.create_connection(
             lambda: Connection(request, budget, latencies, statuses), parts.hostname or "127.0.0.1", parts.port or 80
@@ -139,7 +140,7 @@ async def run(url: str, body: str | None, connections: int, budget: Budget) -> L
     ]
     await asyncio.gather(*(connection.closed_future for _, connection in connections_made))
     seconds = time.perf_counter() - began
-    return Load(len(latencies), seconds, quantile(latencies, 0.5), quantile(latencies, 0.99), dict(statuses))
+    return Load(len(latencies), began_at, seconds, quantile(latencies, 0.5), quantile(latencies, 0.99), dict(statuses))
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from cli.local.embedded import EmbeddedPostgres, EmbeddedValkey, free_port
 from core.catalog import Model, load_catalog
 from core.settings import Settings
 
-START_SECONDS = 60.0
+START_SECONDS = 240.0  # several programs that import torch start at once
 DONE_SECONDS = 600.0
 
 CATALOG = """
@@ -59,15 +59,26 @@ options = { step_seconds = 0.03 }
 
 
 class Service:
-    """A running Safelight with one API process and one worker, and the bare references on the same servers.
+    """A running Safelight, and the bare references on the same servers.
 
-    sweeps: whether the sweep and the batch processor of batches run too. catalog: TOML.
+    sweeps: whether the sweep and the batch processor of batches run too. catalog: TOML. workers: how many processes
+    serve the queue `local`. settings: environment variables of our servers, such as SAFELIGHT_API_PROCESSES.
     """
 
-    def __init__(self, directory: Path, *, sweeps: bool = False, catalog: str = CATALOG) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        sweeps: bool = False,
+        catalog: str = CATALOG,
+        workers: int = 1,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.directory = directory
         self._catalog = catalog
         self._sweeps = sweeps
+        self._workers = workers
+        self._extra = settings or {}
         self._children: dict[str, Child] = {}
         self._exits = ExitStack()
 
@@ -93,30 +104,37 @@ class Service:
             redis_url=valkey.url,
         )
         database.upgrade(self.settings)
+        self._exits = exits
         self.database = exits.enter_context(psycopg.connect(postgres.url, autocommit=True, row_factory=dict_row))
         self.database.execute(CREATE_TABLE)
         self.redis = exits.enter_context(redis.Redis.from_url(valkey.url))
         references = self.settings.model_copy(update={"port": free_port()})
         self.url, self.reference_url = self.settings.base_url, references.base_url
         self.client = exits.enter_context(httpx.Client(base_url=self.url, timeout=120))
-        api = self._run(exits, "api", processes.api())
-        self._run(exits, "worker", processes.worker(["local"]))
+        api = self.run("api", processes.api())
+        for number in range(self._workers):
+            name = f"local{number}-"  # Celery's name of the process, which must not be another's
+            self.run(f"worker{number or ''}", in_place_of("local-", name, processes.worker(["local"])))
         if self._sweeps:
-            self._run(exits, "sweep", processes.sweep())
-        references_process = self._run(exits, "references", bare_server(references))
-        self._run(
-            exits,
+            self.run("sweep", processes.sweep())
+        references_process = self.run("references", bare_server(references))
+        self.run(
             "celery",
             in_place_of("worker.generation.app", "bench.references:celery_app", processes.worker(["celery"])),
         )
         for child, url in ((api, self.url), (references_process, self.reference_url)):
             until_answers(child, f"{url}/healthz")
 
-    def _run(self, exits: ExitStack, name: str, command: list[str]) -> Child:
+    def run(self, name: str, command: list[str], environment: Mapping[str, str] | None = None) -> Child:
+        """Start a server with our settings and these environment variables. It stops at the end of the `with` block."""
         child = Child(
-            name, command, log=self.directory / f"{name}.log", environment=self._environment(), directory=ROOT
+            name,
+            command,
+            log=self.directory / f"{name}.log",
+            environment={**self._environment(), **(environment or {})},
+            directory=ROOT,
         )
-        exits.callback(child.stop)
+        self._exits.callback(child.stop)
         child.start()
         self._children[name] = child
         return child
@@ -128,7 +146,7 @@ class Service:
     def _environment(self) -> Mapping[str, str]:
         mine = {"SAFELIGHT_PORT": str(self.settings.port), "SAFELIGHT_LOG_LEVEL": "warning"}
         outside = {name: value for name, value in server_environment(self.settings).items() if name not in os.environ}
-        return os.environ | outside | mine
+        return {**os.environ, **outside, **mine, **self._extra}
 
     def model(self, model_id: str) -> Model:
         """An entry of the benchmark's catalogue."""

@@ -6,6 +6,7 @@ A ratio is computed within a round, in which both sides had the same conditions;
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from cli.table import align
 
@@ -16,6 +17,28 @@ def quantile(values: Iterable[float], share: float) -> float:
     return ascending[min(int(share * len(ascending)), len(ascending) - 1)]
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the median of a line must reach: of its ratio, or of Safelight's own figure, which then has a unit."""
+
+    sign: Literal[">=", "<="]
+    bound: float
+    unit: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.sign} {self.bound:g} {self.unit}".rstrip()
+
+
+def at_least(bound: float, unit: str = "") -> Target:
+    """A target that larger figures reach."""
+    return Target(">=", bound, unit)
+
+
+def at_most(bound: float, unit: str = "") -> Target:
+    """A target that smaller figures reach."""
+    return Target("<=", bound, unit)
+
+
 @dataclass(slots=True)
 class Line:
     """One line of the table: a figure of ours, its reference, one value of each a round."""
@@ -23,7 +46,7 @@ class Line:
     name: str
     unit: str
     reference: str
-    target: str = ""  # of the ratio, in words: ">= 0.35"
+    target: Target | None = None
     ours: list[float] = field(default_factory=list)
     theirs: list[float] = field(default_factory=list)
 
@@ -37,6 +60,14 @@ class Line:
         """Ours over theirs, by round."""
         return [figure / reference for figure, reference in zip(self.ours, self.theirs, strict=True)]
 
+    @property
+    def is_reached(self) -> bool | None:
+        """Whether the median reaches the target. None without a target."""
+        if self.target is None:
+            return None
+        middle = statistics.median(self.ours if self.target.unit else self.ratios)
+        return middle >= self.target.bound if self.target.sign == ">=" else middle <= self.target.bound
+
     def cells(self) -> tuple[str, ...]:
         """The line as it is printed."""
         return (
@@ -46,11 +77,12 @@ class Line:
             self.reference,
             summary(self.theirs),
             summary(self.ratios),
-            self.target,
+            "" if self.target is None else str(self.target),
+            {None: "", True: "yes", False: "no"}[self.is_reached],
         )
 
 
-HEADINGS = ("what", "Safelight", "unit", "reference of the same run", "reference", "ratio", "target")
+HEADINGS = ("what", "Safelight", "unit", "reference of the same run", "reference", "ratio", "target", "reached")
 
 
 def summary(values: Sequence[float]) -> str:

@@ -1,10 +1,10 @@
 """The table in which benchmarks print their figures. `make bench-check` runs the benchmarks themselves."""
 
-from bench.table import HEADINGS, Line, render
+from bench.table import HEADINGS, Line, at_least, render
 
 
 def test_a_ratio_is_taken_within_a_round() -> None:
-    line = Line("jobs", "1/s", "bare", ">= 0.5")
+    line = Line("jobs", "1/s", "bare", at_least(0.5))
     line.add(50, 100)
     line.add(5, 20)
     line.add(800, 1000)
