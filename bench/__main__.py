@@ -24,8 +24,8 @@ Part = Callable[[Path], Sequence[Line]]
 def parts(scale: float) -> Mapping[str, Part]:
     """The parts by name. scale: 1 for a whole run, less for a quick one."""
 
-    def amount(number: int, least: int = 1) -> int:
-        return max(least, round(number * scale))
+    def amount(number: int, minimum: int = 1) -> int:
+        return max(minimum, round(number * scale))
 
     rounds = amount(5)
     return {

@@ -23,7 +23,7 @@ WORKERS = (1, 2, 4, 8)
 PASS_SECONDS = 0.3
 
 
-def accepted(directory: Path, seconds: float, rounds: int = 3) -> list[Line]:
+def accept(directory: Path, seconds: float, rounds: int = 3) -> list[Line]:
     """Accepted jobs a second by API processes, beside one process."""
     rates: dict[int, list[float]] = {}
     for processes in API_PROCESSES:
@@ -43,9 +43,9 @@ def accepted(directory: Path, seconds: float, rounds: int = 3) -> list[Line]:
     return lines
 
 
-def generated(directory: Path, batches: int) -> tuple[list[Line], dict[int, dict[str, float]]]:
+def generate(directory: Path, batches: int) -> tuple[list[Line], dict[int, dict[str, float]]]:
     """Images a second by workers, beside what so many devices can; and percent of a core by program."""
-    lines, used = [], {}
+    lines, by_workers = [], {}
     for workers in WORKERS:
         place = directory / f"workers{workers}"
         place.mkdir(mode=0o755)
@@ -57,18 +57,18 @@ def generated(directory: Path, batches: int) -> tuple[list[Line], dict[int, dict
             before, began = processor_seconds(os.getpid()), time.perf_counter()
             load(f"{service.url}/v1/jobs", body("busy"), connections=32, requests=jobs, expect=202)
             service.until_done()
-            used[workers] = shares(before, processor_seconds(os.getpid()), time.perf_counter() - began)
+            by_workers[workers] = shares(before, processor_seconds(os.getpid()), time.perf_counter() - began)
             line = Line(f"images, workers: {workers}", "1/s", "their devices alone", at_least(0.95))
             line.add(jobs / database_seconds(service, jobs), workers * 8 / PASS_SECONDS)
             check_files(service, jobs)
             lines.append(line)
-    return lines, used
+    return lines, by_workers
 
 
 def measure(directory: Path, *, seconds: float, batches: int) -> list[Line]:
     """Both curves."""
-    lines, _ = generated(directory, batches)
-    return [*accepted(directory, seconds), *lines]
+    lines, _ = generate(directory, batches)
+    return [*accept(directory, seconds), *lines]
 
 
 def main() -> None:
@@ -80,12 +80,12 @@ def main() -> None:
     directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
     directory.chmod(0o755)  # the embedded Postgres may run as another user
     try:
-        lines, used = generated(directory, arguments.batches)
-        lines = [*accepted(directory, arguments.seconds), *lines]
+        lines, by_workers = generate(directory, arguments.batches)
+        lines = [*accept(directory, arguments.seconds), *lines]
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     print(render(lines))
-    for workers, by_program in used.items():
+    for workers, by_program in by_workers.items():
         largest = sorted(by_program.items(), key=lambda item: -item[1])[:5]
         print(f"{workers} workers: {', '.join(f'{program} {share:.0f} % of a core' for program, share in largest)}")
 

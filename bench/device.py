@@ -127,10 +127,10 @@ def measure(model: Model, settings: Settings, count: int) -> Measured:
     before = used_megabytes()
     generator = build(model, settings)
     load_seconds = timed(generator.load)
-    loaded = used_megabytes() - before
+    loaded_size = used_megabytes() - before
     draw(generator, model, count)
     seconds = statistics.median(timed(partial(draw, generator, model, count)) for _ in range(ROUNDS))
-    result = Measured(load_seconds, seconds, loaded, peak_megabytes() - before)
+    result = Measured(load_seconds, seconds, loaded_size, peak_megabytes() - before)
     free(generator)
     return result
 
@@ -154,8 +154,8 @@ def sweep(models: Mapping[str, Model], settings: Settings) -> list[tuple[str, ..
                 break
             rate = count / seconds
             first = first or rate
-            same = "yes" if images[0].tobytes() == alone else "no"
-            rows.append((name, str(count), f"{rate:.2f}", f"{rate / first:.2f}", f"{peak_megabytes():.0f}", same))
+            is_same = "yes" if images[0].tobytes() == alone else "no"
+            rows.append((name, str(count), f"{rate:.2f}", f"{rate / first:.2f}", f"{peak_megabytes():.0f}", is_same))
         free(generator)
     return rows
 
@@ -190,9 +190,9 @@ def without_memory(model: Model, settings: Settings) -> list[tuple[str, ...]]:
     generator.load()
     free()
     draw(generator, model, 1)
-    needed = torch.cuda.max_memory_reserved()
+    needed_bytes = torch.cuda.max_memory_reserved()
     total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, 2 * needed / total))
+    torch.cuda.set_per_process_memory_fraction(min(1.0, 2 * needed_bytes / total))
     try:
         count = 64
         while count:
@@ -211,11 +211,11 @@ def without_memory(model: Model, settings: Settings) -> list[tuple[str, ...]]:
     return rows
 
 
-def through_service(directory: Path, bundled: str, batches: int) -> list[tuple[str, ...]]:
+def through_service(directory: Path, bundled_entry: str, batches: int) -> list[tuple[str, ...]]:
     """The share of the time in which the device draws the bundled model, with jobs posted one by one."""
     place = directory / "service"
     place.mkdir(mode=0o755)
-    with Service(place, catalog=f"default = 'bundled'\n{bundled}") as service:
+    with Service(place, catalog=f"default = 'bundled'\n{bundled_entry}") as service:
         jobs = batches * service.model("bundled").microbatch_size
         body = f'{{"prompt": "{PROMPT}", "model": "bundled"}}'
         load(f"{service.url}/v1/jobs", body, connections=8, requests=8, expect=202)
@@ -239,7 +239,7 @@ def show(title: str, rows: Sequence[tuple[str, ...]]) -> None:
 def run(directory: Path, parts: Sequence[str], batches: int) -> None:
     """Print the parts, one table each."""
     settings = Settings(data_dir=directory)
-    bundled = entry("bundled", ROOT / "models" / "unclip-mini", sizes="['256x256']" if IS_CUDA else "['128x128']")
+    bundled_entry = entry("bundled", ROOT / "models" / "unclip-mini", sizes="['256x256']" if IS_CUDA else "['128x128']")
     sources: dict[str, Path] = {}
     if set(parts) & {"sweep", "variants", "memory"}:
         sources["SDXL's shape"] = pipelines.sdxl(directory / "sdxl", 128 if IS_CUDA else 32)
@@ -247,7 +247,7 @@ def run(directory: Path, parts: Sequence[str], batches: int) -> None:
     name = torch.cuda.get_device_name() if IS_CUDA else f"CPU, {torch.get_num_threads()} threads"
     print(f"{name}, torch {torch.__version__}, {SIDE}x{SIDE}, {STEPS} steps")
     if "sweep" in parts:
-        models = read_models("bundled", bundled, entry("sdxl", sources["SDXL's shape"]))
+        models = read_models("bundled", bundled_entry, entry("sdxl", sources["SDXL's shape"]))
         show("Micro-batches", sweep(models, settings))
     if "variants" in parts:
         show("Ways to load a model", variants(sources, settings))
@@ -255,7 +255,7 @@ def run(directory: Path, parts: Sequence[str], batches: int) -> None:
         model = read_models("sdxl", entry("sdxl", sources["SDXL's shape"]))["sdxl"]
         show("A device with too little memory", without_memory(model, settings))
     if "service" in parts:
-        show("Through the service", through_service(directory, bundled, batches))
+        show("Through the service", through_service(directory, bundled_entry, batches))
 
 
 PARTS = ("sweep", "variants", "memory", "service")

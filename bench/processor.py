@@ -35,8 +35,8 @@ def shares(
     """Percent of a core by program, between two results of `processor_seconds`."""
     percent: dict[str, float] = {}
     for pid, (program, value) in after.items():
-        used = value - before.get(pid, (program, 0.0))[1]
-        percent[program] = percent.get(program, 0.0) + 100 * used / seconds
+        delta = value - before.get(pid, (program, 0.0))[1]
+        percent[program] = percent.get(program, 0.0) + 100 * delta / seconds
     return percent
 
 

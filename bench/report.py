@@ -23,11 +23,11 @@ BLUE, GREY, ORANGE = "#2563eb", "#9ca3af", "#ea580c"
 def write(by_part: Mapping[str, Sequence[Line]]) -> None:
     """Replace the figures of docs/05-performance.md and draw the plots anew."""
     promises = [line for lines in by_part.values() for line in lines if line.target is not None]
-    reached = sum(line.is_reached is True for line in promises)
+    count = sum(line.is_reached is True for line in promises)
     gigabytes = psutil.virtual_memory().total / 1e9
     sections = [
         f"Measured on {datetime.now(UTC):%d %B %Y} on {psutil.cpu_count()} processor cores and {gigabytes:.0f} GB of"
-        f" memory, otherwise idle. {reached} of {len(promises)} promises are reached.",
+        f" memory, otherwise idle. {count} of {len(promises)} promises are reached.",
         render(promises),
         "Figures without a promise:",
         render([line for lines in by_part.values() for line in lines if line.target is None]),

@@ -21,7 +21,7 @@ from bench.table import Line, at_least, at_most, render
 from cli.environment import ROOT
 from cli.local import processes
 
-BUNDLED = f"""
+BUNDLED_ENTRY = f"""
 [[models]]
 id = "bundled"  # the model that Safelight ships
 generator = "diffusers_local"
@@ -32,7 +32,7 @@ guidance_scale = {{ default = 5.0, min = 1.0, max = 20.0 }}
 microbatch_size = 8
 seconds_per_image = 0.2
 """
-NOTHING = Drawing("fake", "64x64")
+NO_WORK = Drawing("fake", "64x64")
 MODEL = Drawing("bundled", "128x128")
 MICROBATCH = 8
 
@@ -47,14 +47,14 @@ def without_work(service: Service, rounds: int, jobs: int, batch: int, connectio
     single_textbook = Line("the same", "ms", LABELS["textbook"], at_most(0.2))
     in_batch = Line("processor time of a job in a batch", "ms", "single", at_most(0.25, "ms"))
     completed = {name: Line("completed single jobs", "1/s", label) for name, label in LABELS.items()}
-    peers = {name: Peer(service, name, NOTHING) for name in LABELS}
+    peers = {name: Peer(service, name, NO_WORK) for name in LABELS}
     for peer in peers.values():
         peer.run(16, connections)  # loads what the first request loads
-    run_singles(service, NOTHING, 16, connections)
+    run_singles(service, NO_WORK, 16, connections)
     for _ in range(rounds):
         celery = batch / timed(partial(celery_tasks, service, batch, "solo"))
-        ours_batch = run_batch(service, NOTHING, batch)
-        ours = run_singles(service, NOTHING, jobs, connections)
+        ours_batch = run_batch(service, NO_WORK, batch)
+        ours = run_singles(service, NO_WORK, jobs, connections)
         theirs = {name: peer.run(jobs, connections) for name, peer in peers.items()}
         beside_celery.add(ours_batch.rate, celery)
         beside_durable.add(ours_batch.rate, theirs["durable"].rate)
@@ -122,7 +122,7 @@ def measure(
             lines += without_work(service, rounds, jobs, batch, connections)
     if "with_model" in parts:
         (directory / "with_model").mkdir(mode=0o755)
-        with Service(directory / "with_model", catalog=CATALOG + BUNDLED, settings=threads) as service:
+        with Service(directory / "with_model", catalog=CATALOG + BUNDLED_ENTRY, settings=threads) as service:
             os.environ["SAFELIGHT_CATALOG"] = str(service.settings.catalog_path)
             lines += with_model(service, rounds, images, connections)
     return lines

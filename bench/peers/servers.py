@@ -95,10 +95,10 @@ def run_singles(service: Service, drawing: Drawing, jobs: int, connections: int)
     before = seconds_below(os.getpid())
     press = load(f"{service.url}/v1/jobs", body, connections=connections, requests=jobs, expect=202)
     service.until_done()
-    used = seconds_below(os.getpid()) - before
+    processor = seconds_below(os.getpid()) - before
     rate = jobs / database_seconds(service, jobs)
     check_files(service, jobs)
-    return Run(rate, press.p99, used * 1000 / jobs)
+    return Run(rate, press.p99, processor * 1000 / jobs)
 
 
 def run_batch(service: Service, drawing: Drawing, jobs: int) -> Run:
@@ -109,8 +109,8 @@ def run_batch(service: Service, drawing: Drawing, jobs: int) -> Run:
     fields = {"prompts": prompts, "model": drawing.model, "size": drawing.size}
     response = service.client.post("/v1/batches", json=fields).raise_for_status()
     service.until_done()
-    used = seconds_below(os.getpid()) - before
+    processor = seconds_below(os.getpid()) - before
     # The request's own time counts too. It overlaps with the first jobs, to our disadvantage.
     seconds = database_seconds(service, jobs) + response.elapsed.total_seconds()
     check_files(service, jobs)
-    return Run(jobs / seconds, 0.0, used * 1000 / jobs)
+    return Run(jobs / seconds, 0.0, processor * 1000 / jobs)
