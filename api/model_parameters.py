@@ -34,6 +34,10 @@ def _schema(name: str, model: Model) -> Schema:
         items = schema["items"]
         types = {**items["properties"]["type"], "enum": [control.type for control in model.controls]}
         schema["items"] = {**items, "properties": {**items["properties"], "type": types}}
+    if name == "reference_images" and model.ip_adapters:
+        items = schema["items"]
+        names = {**items["properties"]["adapter"], "enum": [adapter.name for adapter in model.ip_adapters]}
+        schema["items"] = {**items, "properties": {**items["properties"], "adapter": names}}
     if name == "hires" and model.hires is not None:
         bounds = {"scale": {"maximum": model.hires.max_scale}, "strength": {"default": model.hires.strength}}
         schema["properties"] = {key: {**value, **bounds.get(key, {})} for key, value in schema["properties"].items()}

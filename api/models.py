@@ -18,6 +18,7 @@ from core.control import ControlSpec
 from core.errors import ModelNotFound, NotFound
 from core.hires import HiresSpec
 from core.loras import LoraSpec
+from core.reference_images import IpAdapterSpec
 from core.responses.job import is_none
 from core.scopes import Scope
 from core.sizes import FreeSizes
@@ -64,6 +65,7 @@ class ModelObject(BaseModel):
     )
     loras: list[LoraSpec] = Field(description="LoRAs that `loras` may name: name, default weight, trigger words.")
     controls: list[ControlObject] = Field(description="Types of images that `control` may have.")
+    ip_adapters: list[IpAdapterSpec] = Field(description="IP-Adapters that `reference_images` may name.")
     hires: HiresSpec | None = Field(description="Bounds of the second pass; null if there is none.")
     strength: float = Field(description="Default `strength` of an edit.")
     max_images: int
@@ -149,6 +151,7 @@ def _model_object(name: str, model: Model, queues: Mapping[str, Queue]) -> Model
         optional_parameters=dict(model.parameters),
         loras=list(model.loras),
         controls=[ControlObject.of(spec) for spec in model.controls],
+        ip_adapters=list(model.ip_adapters),
         hires=model.hires,
         strength=model.strength,
         max_images=model.max_images,

@@ -48,8 +48,11 @@ def generate(
         typer.Option(help="Edit only where this image, of the same size as the other, is transparent or white."),
     ] = None,
     reference_image: Annotated[
-        list[Path] | None,
-        typer.Option(help="A further image for an edit, if the model takes several; may be repeated."),
+        list[str] | None,
+        typer.Option(
+            metavar="[ADAPTER[:WEIGHT]=]IMAGE",
+            help="An image whose content or style the result takes up, if the model takes one; may be repeated.",
+        ),
     ] = None,
     variation: Annotated[bool, typer.Option("--variation", help="Make variations of --image.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files.")] = False,
@@ -64,19 +67,19 @@ def generate(
     request["output_format"] = choose_format(output, request.get("output_format"))
     check_place(output, request.get("n", 1), force)
     prompt = " ".join(words) if words else None
-    references = reference_image or []
-    if references and image is None:
-        raise CommandError("--reference-image needs the image to begin with: --image PATH.")
+    references = [_split_reference(text) for text in reference_image or ()]
     request |= {"prompt": prompt, "operation": choose_operation(prompt, image, mask, variation)}
-    paths = [path for path in (image, mask, *references) if path is not None]
+    paths = [path for path in (image, mask) if path is not None]
     controls = [_split_control(text) for text in request.get("control") or ()]
-    paths += [path for _, path in controls if isinstance(path, Path)]
+    paths += [path for _, path in (*controls, *references) if isinstance(path, Path)]
     contents = {path: _read_file(path) for path in paths}
     with connect(url, key) as client:
         sources = {path: _upload(client, path, content) for path, content in contents.items()}
         request["image"] = None if image is None else sources[image]
         request["mask"] = None if mask is None else sources[mask]
-        request["reference_images"] = [sources[path] for path in references] or None
+        request["reference_images"] = [
+            head + (sources[place]["file_id"] if isinstance(place, Path) else place) for head, place in references
+        ] or None
         request["control"] = [
             f"{head}={sources[place]['file_id'] if isinstance(place, Path) else place}" for head, place in controls
         ] or None
@@ -112,6 +115,14 @@ def _split_control(text: str) -> tuple[str, Path | str]:
     if not equals or not image:
         raise CommandError(f"--control {text}: give a type and an image, such as --control depth:0.8=depth.png.")
     return head, image if image.startswith(("file-", "img_", "data:")) else Path(image)
+
+
+def _split_reference(text: str) -> tuple[str, Path | str]:
+    """The parts of `--reference-image [ADAPTER[:WEIGHT]=]IMAGE`: what is before the image, and that as of a control."""
+    head, equals, image = text.partition("=")
+    if not equals or Path(text).is_file() or text.startswith("data:"):
+        head, equals, image = "", "", text
+    return head + equals, image if image.startswith(("file-", "img_", "data:")) else Path(image)
 
 
 def _read_file(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""The catalogue entry of a LoRA: which model it belongs to, and where its file goes."""
+"""The catalogue entries of files that belong to a model: which one, and where the file goes. That of a LoRA is here."""
 
 import json
 import re
@@ -22,9 +22,13 @@ FOLDER = "loras"
 
 
 @dataclass(frozen=True, slots=True)
-class LoraEntry:
-    """A LoRA to be added to a model. copy_to: where its file is copied to; None if it is in models_dir already."""
+class FileEntry:
+    """A file to be added to a model. copy_to: where it is copied to; None if it is in models_dir already.
 
+    field: of the model's entry, such as `loras`.
+    """
+
+    field: str
     model_id: str
     values: dict[str, Any]
     source: Path
@@ -34,7 +38,9 @@ class LoraEntry:
     @property
     def toml(self) -> str:
         """The lines for the catalogue, below the table of the model."""
-        return "\n".join(["[[models.loras]]", *(f"{key} = {toml_value(value)}" for key, value in self.values.items())])
+        return "\n".join(
+            [f"[[models.{self.field}]]", *(f"{key} = {toml_value(value)}" for key, value in self.values.items())]
+        )
 
 
 def is_lora_file(path: Path) -> bool:
@@ -47,7 +53,7 @@ def is_lora_file(path: Path) -> bool:
 
 def lora_entry_of(
     file: Path, name: str | None, model_id: str | None, catalog: "Catalog", settings: "Settings"
-) -> LoraEntry:
+) -> FileEntry:
     """The entry of a LoRA. name: in requests; model_id: the model that it belongs to. Raises CommandError."""
     try:
         shapes = read_shapes(file)
@@ -56,28 +62,39 @@ def lora_entry_of(
     if (kind := unreadable_kind(shapes)) is not None:
         raise CommandError(f"{file} is {kind}, which cannot be loaded completely; only LoRAs can.")
     family = lora_family_of(shapes)
-    model = _model(file, family, model_id, catalog, settings)
+    model = model_for(file, family, model_id, catalog, settings)
     notes = [] if family else [f"the family of {file.name} is not known; `safelight models check` tells if it fits"]
-    name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-.")[:64]
+    name = name or name_of(file)
     if name in (lora.name for lora in model.loras):
         raise CommandError(f"The model {model.id} has a LoRA {name} already; choose another name with --id.")
-    path, models_dir = file.resolve(), settings.models_dir.resolve()
-    copy_to = None if path.is_relative_to(models_dir) else models_dir / FOLDER / file.name
-    if copy_to is not None and copy_to.exists():
-        raise CommandError(f"{copy_to} exists already; rename {file.name}.")
-    values: dict[str, Any] = {"name": name, "file": (copy_to or path).relative_to(models_dir).as_posix()}
+    copy_to, place = destination(file, FOLDER, settings.models_dir)
+    values: dict[str, Any] = {"name": name, "file": place}
     if trigger := read_metadata(file).get("modelspec.trigger_phrase"):
         values["trigger"] = trigger
-    return LoraEntry(model.id, values, file, copy_to, notes)
+    return FileEntry("loras", model.id, values, file, copy_to, notes)
 
 
-def write_lora(entry: LoraEntry, catalog_path: Path) -> None:
-    """Copy the file if it is outside of models_dir, and add the LoRA to its model. Raises CommandError."""
+def name_of(file: Path) -> str:
+    """The name of a file's entry, unless the user chooses another."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-.")[:64]
+
+
+def destination(file: Path, folder: str, models_dir: Path) -> tuple[Path | None, str]:
+    """Where a file is copied to, None if it is in models_dir already, and its place there. Raises CommandError."""
+    path, models_dir = file.resolve(), models_dir.resolve()
+    copy_to = None if path.is_relative_to(models_dir) else models_dir / folder / file.name
+    if copy_to is not None and copy_to.exists():
+        raise CommandError(f"{copy_to} exists already; rename {file.name}.")
+    return copy_to, (copy_to or path).relative_to(models_dir).as_posix()
+
+
+def write_file_entry(entry: FileEntry, catalog_path: Path) -> None:
+    """Copy the file if it is outside of models_dir, and add it to its model. Raises CommandError."""
     from core.catalog import CatalogError, parse_catalog
     from core.catalog.file import replace_catalog
 
     try:
-        text = _with_lora(catalog_path.read_text("utf-8"), entry)
+        text = _with_entry(catalog_path.read_text("utf-8"), entry)
         parse_catalog(text, catalog_path)
         if entry.copy_to is not None:
             entry.copy_to.parent.mkdir(parents=True, exist_ok=True)
@@ -89,30 +106,31 @@ def write_lora(entry: LoraEntry, catalog_path: Path) -> None:
         raise CommandError(f"{error.filename} cannot be written: {error.strerror}.") from None
 
 
-def _with_lora(text: str, entry: LoraEntry) -> str:
-    """The text of the catalogue with one more LoRA. What else is in the file stays as it is, comments too."""
+def _with_entry(text: str, entry: FileEntry) -> str:
+    """The text of the catalogue with one more file of a model. What else is in it stays as it is, comments too."""
     import tomlkit
 
     document: Any = tomlkit.parse(text)
     table = next(table for table in document["models"] if table["id"] == entry.model_id)
     values: Any = tomlkit.inline_table()
     values.update(entry.values)
-    if "loras" not in table:
-        table.add("loras", tomlkit.array().multiline(True))
-    table["loras"].append(tomlkit.item(entry.values) if isinstance(table["loras"], tomlkit.items.AoT) else values)
+    if entry.field not in table:
+        table.add(entry.field, tomlkit.array().multiline(True))
+    entries = table[entry.field]
+    entries.append(tomlkit.item(entry.values) if isinstance(entries, tomlkit.items.AoT) else values)
     return tomlkit.dumps(document)
 
 
-def _model(
+def model_for(
     file: Path, family: LoraFamily | None, model_id: str | None, catalog: "Catalog", settings: "Settings"
 ) -> "Model":
-    """The model that a LoRA belongs to: the one with the name, or the only one of its family."""
+    """The model that a file belongs to: the one with the name, or the only one of its family. Raises CommandError."""
     local_models = [model for model in catalog.models if model.generator == "diffusers_local"]
     if model_id is not None:
         model = next((model for model in local_models if model_id in (model.id, *model.aliases)), None)
         if model is None:
             names = ", ".join(model.id for model in local_models) or "none"
-            raise CommandError(f"There is no model {model_id} that could have a LoRA; there are: {names}.")
+            raise CommandError(f"There is no model {model_id} that could use {file.name}; there are: {names}.")
         if family is not None and _fits(model, family, settings) is False:
             raise CommandError(f"{file} was trained for {family.name}, which {model.id} is not.")
         return model

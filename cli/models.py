@@ -8,7 +8,8 @@ import typer
 
 from cli.environment import explain_missing_files, explain_missing_packages, has_torch, read_catalog, read_settings
 from cli.errors import CommandError
-from cli.lora_entry import is_lora_file, lora_entry_of, write_lora
+from cli.ip_adapter_entry import ip_adapter_entry_of, is_ip_adapter_file
+from cli.lora_entry import is_lora_file, lora_entry_of, write_file_entry
 from cli.model_entry import entry_of
 from cli.packages import install_command
 from cli.table import format_table
@@ -74,7 +75,7 @@ def add(
         str,
         typer.Argument(
             help="Directory of a diffusers pipeline, its id on the hub (owner/name), or one .safetensors file: a "
-            "checkpoint or a LoRA."
+            "checkpoint, a LoRA or an IP-Adapter."
         ),
     ],
     name: Annotated[str | None, typer.Option("--id", help="Name in requests. Default: that of the source.")] = None,
@@ -86,14 +87,22 @@ def add(
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Of a LoRA: the model that it is for. Default: the only one of its family.")
+        str | None,
+        typer.Option(help="Of a LoRA or an IP-Adapter: the model that it is for. Default: the only one of its family."),
+    ] = None,
+    image_encoder: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of an IP-Adapter: the folder of its image encoder in models_dir. Default: that of the model's other "
+            "adapters, or image_encoder beside the file."
+        ),
     ] = None,
     write: Annotated[bool, typer.Option("--write", help="Add the entry to the catalogue.")] = False,
 ) -> None:
     """Print a catalogue entry for a model: sizes, steps, guidance and memory as its family has them.
 
-    A checkpoint, one .safetensors file, needs the configuration of its family beside it. A LoRA becomes part of the
-    entry of its model; --write copies its file into models_dir if it is outside.
+    A checkpoint, one .safetensors file, needs the configuration of its family beside it. A LoRA or
+    an IP-Adapter becomes part of the entry of its model; --write copies its file into models_dir if it is outside.
 
     Read it, and change what you know better. Running processes read the changed catalogue within seconds.
 
@@ -102,15 +111,22 @@ def add(
     """
     settings = read_settings()
     catalog = read_catalog(settings)
-    if is_lora_file(Path(source)):
-        lora = lora_entry_of(Path(source), name, model, catalog, settings)
-        print(lora.toml)
-        model_id, notes = lora.model_id, lora.notes
+    file = Path(source)
+    if image_encoder is not None and not is_ip_adapter_file(file):
+        raise CommandError(f"{source} is no IP-Adapter: --image-encoder is only for IP-Adapters.")
+    if is_ip_adapter_file(file) or is_lora_file(file):
+        part = (
+            ip_adapter_entry_of(file, name, model, image_encoder, catalog, settings)
+            if is_ip_adapter_file(file)
+            else lora_entry_of(file, name, model, catalog, settings)
+        )
+        print(part.toml)
+        model_id, notes = part.model_id, part.notes
         if write:
-            write_lora(lora, settings.catalog_path)
+            write_file_entry(part, settings.catalog_path)
     else:
         if model is not None:
-            raise CommandError(f"{source} is no LoRA: --model is only for LoRAs.")
+            raise CommandError(f"{source} is no LoRA and no IP-Adapter: --model is only for these.")
         entry = entry_of(source, name, config, catalog, settings)
         names = {name for other in catalog.models for name in (other.id, *other.aliases)}
         if entry.model_id in names:

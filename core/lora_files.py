@@ -1,4 +1,4 @@
-"""Files of LoRAs, read without torch: whether one can be loaded, and which family of models it was trained for.
+"""Files of LoRAs and IP-Adapters, read without torch: whether one can be loaded, and for which family of models it is.
 
 Trainers name the tensors in their own ways: kohya's scripts (`lora_unet_…lora_down.weight`), diffusers
 (`unet.…lora.down.weight`), and peft (`….lora_A.weight`). Each layer has a matrix that reduces, whose last dimension is
@@ -89,3 +89,19 @@ def lora_family_of(shapes: Shapes) -> LoraFamily | None:
         if _OF_JOINT_ATTENTION.search(name):
             return _BY_WIDTH.get(width)
     return None
+
+
+_OF_ADAPTER: Final = (("image_proj.", "ip_adapter_proj_model."), ("ip_adapter.", "double_blocks."))
+"""How the names of an IP-Adapter's tensors begin; the second of each is of XLabs' files for FLUX.1."""
+_BY_ADAPTER_WIDTH: Final = _BY_TEXT_WIDTH | {4096: _FLUX}
+
+
+def is_ip_adapter(shapes: Shapes) -> bool:
+    """Whether a file has the tensors of an IP-Adapter."""
+    return all(any(name.startswith(prefixes) for name in shapes) for prefixes in _OF_ADAPTER)
+
+
+def ip_adapter_family_of(shapes: Shapes) -> LoraFamily | None:
+    """The family that an IP-Adapter was trained for; None if its tensors do not tell one that is known here."""
+    widths = {shape[-1] for name, shape in shapes.items() if name.endswith(("to_k_ip.weight", "k_proj.weight"))}
+    return _BY_ADAPTER_WIDTH.get(min(widths)) if widths else None

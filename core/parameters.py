@@ -19,6 +19,7 @@ from core.control import MAX_CONTROLS, Control
 from core.hires import Hires
 from core.images.postprocess import Postprocess
 from core.loras import MAX_LORAS, Lora
+from core.reference_images import MAX_INPUT_IMAGES, ReferenceImage
 from core.text import Text
 
 Operation = Literal["generation", "edit", "variation"]
@@ -31,10 +32,6 @@ SizeText = Annotated[str, StringConstraints(pattern=r"^[1-9]\d{1,3}x[1-9]\d{1,3}
 """`WIDTHxHEIGHT` in pixels, each from 10 to 9999."""
 
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
-MAX_INPUT_IMAGES = 16
-"""Input images of an edit, as at OpenAI."""
-REFERENCE_ROLES = tuple(f"image_{number}" for number in range(2, MAX_INPUT_IMAGES + 1))
-"""The names of an edit's reference images in the `inputs` of its job: `image_2` and so on."""
 SEED_BITS = 32
 SEEDS = 2**SEED_BITS
 """Seeds are 0 .. SEEDS - 1."""
@@ -130,6 +127,15 @@ class Parameters(BaseModel):
         None,
         description=f"Up to {MAX_CONTROLS} images that guide the layout, such as edges or a pose, each with one of the "
         "types of the model's `controls`. Default: none.",
+    )
+    reference_images: Annotated[
+        list[ReferenceImage] | None,
+        MaxLen(MAX_INPUT_IMAGES - 1),
+        Rule(operations=("generation", "edit"), generators=frozenset({"diffusers_local", "openai_images"})),
+    ] = Field(
+        None,
+        description="Images whose content or style the result takes up: by one of the model's `ip_adapters`, or as "
+        "further input images of an edit, for models that take several. A mask is for `image`. Default: none.",
     )
     hires: Annotated[
         Hires | None, Rule(operations=("generation",), generators=frozenset({"diffusers_local", "fake"}))

@@ -7,7 +7,7 @@ A file begins with the length of its header, 8 bytes, and the header, a JSON obj
 import json
 from collections.abc import Mapping, Sequence
 from math import prod
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 MAX_HEADER_BYTES = 100_000_000
@@ -55,3 +55,11 @@ def count_numbers(path: Path) -> int:
         return sum(prod(shape) for shape in read_shapes(path).values())
     except (OSError, ValueError, TypeError):
         return 0
+
+
+def check_folder(name: str) -> str:
+    """Check that a name is that of a folder below a directory. Raises ValueError."""
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"{name!r} must be a folder in models_dir")
+    return name

@@ -4,7 +4,7 @@ import json
 from typing import Annotated, Any
 
 import anyio
-from annotated_types import MaxLen, MinLen
+from annotated_types import MinLen
 from pydantic import BaseModel, Field, StringConstraints
 
 from api.errors import from_database_error
@@ -18,7 +18,7 @@ from core import generation_errors, idempotency
 from core.db import UNAVAILABLE
 from core.errors import IdempotencyConflict, SafelightError
 from core.image_source import SOURCE_DESCRIPTION, source_of_text
-from core.parameters import MAX_INPUT_IMAGES, Operation
+from core.parameters import Operation
 from core.requests.job import ImageParameters, JobRequest, validate
 from core.requests.plan import find_model, plan
 from core.rows import JobRow
@@ -61,9 +61,6 @@ class EditArguments(GenerateArguments):
         None,
         description="The area to change, an image of the same size: its transparent pixels or, if it is opaque, its "
         "white ones. As `image`. Default: the transparent pixels of `image`, or all of it if it has none.",
-    )
-    reference_images: Annotated[list[Source], MaxLen(MAX_INPUT_IMAGES - 1)] = Field(
-        default_factory=list, description="More images to take from, for models that take several. Each as `image`."
     )
 
 
@@ -127,10 +124,6 @@ def _job_request(operation: Operation, arguments: BaseModel) -> JobRequest:
     for name in ("image", "mask"):
         if values.get(name) is not None:
             values[name] = source_of_text(name, values[name])
-    if "reference_images" in values:
-        values["reference_images"] = [
-            source_of_text(f"reference_images.{index}", text) for index, text in enumerate(values["reference_images"])
-        ]
     return validate(JobRequest, {"operation": operation} | values)
 
 

@@ -141,9 +141,10 @@ class BatchRequest(SharedParameters):
     @model_validator(mode="after")
     def _shares_only_references(self) -> Self:
         """An image in the parameters of the batch would be stored with them, where no erasure deletes it."""
-        for index, control in enumerate(self.control or ()):
-            if control.image is not None and control.image.image_url is not None:
-                param = f"control.{index}.image"
+        images = {f"control.{index}.image": control.image for index, control in enumerate(self.control or ())}
+        references = enumerate(self.reference_images or ())
+        for param, source in (images | {f"reference_images.{index}": source for index, source in references}).items():
+            if source is not None and source.image_url is not None:
                 raise InvalidParameter(
                     f"{param} must be a file_id or an image_id, as all lines share it. Upload the image first with "
                     "POST /v1/files and purpose vision.",

@@ -13,7 +13,8 @@ from core.control import ControlSpec, check_types
 from core.generators import GENERATORS, GeneratorSpec
 from core.hires import HiresSpec
 from core.loras import LoraSpec, check_unique
-from core.parameters import MAX_INPUT_IMAGES, Operation, Quality, SizeText, Style, rules, unsupported_by
+from core.parameters import Operation, Quality, SizeText, Style, rules, unsupported_by
+from core.reference_images import MAX_INPUT_IMAGES, IpAdapterSpec, check_adapters
 from core.sizes import FreeSizes
 
 ARGUMENTS = tuple(name for name, rule in rules().items() if rule.is_argument)
@@ -89,6 +90,13 @@ class Model(Loading):
         "'flux-union', mode = 2 }`. `source` may be a Control-LoRA of FLUX.1, one .safetensors file. FLUX.1 Depth and "
         "Canny read the image themselves: `{ type = 'depth' }`. With these two, every request needs such an image.",
     )
+    ip_adapters: Annotated[tuple[IpAdapterSpec, ...], AfterValidator(check_adapters)] = Field(
+        (),
+        description="IP-Adapters for the images of `reference_images`; the first is the default: `[{ name = 'plus', "
+        "file = 'ip-adapter-plus_sd15.safetensors', image_encoder = 'clip-vit-h', weight = 0.6, description = 'content "
+        "and style' }]`. `file` and `image_encoder`, a folder with config.json and safetensors, are relative to "
+        "models_dir. The encoder is loaded with the model, an adapter when a request names it.",
+    )
     preload: bool = Field(
         False,
         description="Whether a worker loads it at its start, beside the default model. Not for providers.",
@@ -145,6 +153,8 @@ class Model(Loading):
             raise ValueError(f"loras are not available for {self.generator}")
         if self.controls and "control" in unsupported_by(self.generator):
             raise ValueError(f"controls are not available for {self.generator}")
+        if self.ip_adapters and self.generator != "diffusers_local":
+            raise ValueError(f"ip_adapters are not available for {self.generator}, only for diffusers_local")
         if self.hires and "hires" in unsupported_by(self.generator):
             raise ValueError(f"hires is not available for {self.generator}")
         if self.is_remote and self.input_image_count > self.spec.max_input_images:
@@ -227,6 +237,8 @@ class Model(Loading):
             unlisted.add("loras")
         if not self.controls:
             unlisted.add("control")
+        if not self.ip_adapters and self.input_image_count == 1:
+            unlisted.add("reference_images")
         if self.hires is None:
             unlisted.add("hires")
         return self.spec.lacks | unsupported_by(self.generator) | unlisted

@@ -17,7 +17,7 @@ from core.db import Statement
 from core.erasures.records import ErasureRow
 from core.idempotency import ERASED
 from core.metadata_keys import END_USER_KEYS
-from core.parameters import REFERENCE_ROLES
+from core.reference_images import REFERENCE_ROLES
 from core.retention import batch_is_recorded
 from core.rows import ExpiredFile, FileRow, JobRow
 from core.status import FINAL

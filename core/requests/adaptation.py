@@ -14,6 +14,7 @@ from core.catalog import Catalog, Model
 from core.errors import InvalidParameter
 from core.job_warnings import JobWarning
 from core.parameters import dimensions_of
+from core.reference_images import MAX_ADAPTER_IMAGES
 from core.requests.job import JobRequest
 from core.requests.openai import BASE64_NAMES, OPENAI_NAMES, warning
 from core.requests.plan import conflicting_choice, find_model, is_unsupported
@@ -171,7 +172,9 @@ def _previews(request: JobRequest, model: Model) -> Iterator[Changes]:
 def _input_images(request: JobRequest, model: Model) -> Iterator[Changes]:
     """Use the first images if the model takes fewer than the request has."""
     maximum = model.input_image_count
+    if model.ip_adapters:
+        maximum += MAX_ADAPTER_IMAGES if maximum == 1 else 0
     if (count := len(request.input_images)) > maximum:
         message = f"{model.id} takes {maximum} input image{'s' if maximum > 1 else ''} of the {count} that were sent."
-        images = request.reference_images[: maximum - 1]
-        yield {"reference_images": images}, warning("image", message, "images_not_used")
+        images = (request.reference_images or [])[: maximum - 1]
+        yield {"reference_images": images or None}, warning("image", message, "images_not_used")

@@ -16,7 +16,6 @@ from core.errors import InvalidParameter
 from core.event_types import event_names
 from core.image_source import ImageSource
 from core.outbox.signing import is_secret
-from core.parameters import MAX_INPUT_IMAGES
 from core.text import Text, check_printable
 from core.webhooks.fields import BatchEventName, JobEventName
 
@@ -36,13 +35,6 @@ InputMask = Annotated[
         description="Area that an edit may change: the fully transparent pixels or, in an opaque mask, the white ones. "
         "It has the same size as `image`. Default: the transparent pixels of `image`, or all if it has none."
     ),
-]
-
-
-ReferenceImages = Annotated[
-    list[ImageSource],
-    MaxLen(MAX_INPUT_IMAGES - 1),
-    Field(description="Further input images of an edit, for models that take several. A mask is for `image`."),
 ]
 
 

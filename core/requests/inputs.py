@@ -18,7 +18,7 @@ from core.errors import InvalidParameter
 from core.files import NewFile
 from core.image_source import ImageSource
 from core.images.normalize import Normalized
-from core.parameters import REFERENCE_ROLES
+from core.reference_images import REFERENCE_ROLES
 from core.requests.job import JobRequest
 from core.rows import FileRow, ImageRow
 from core.settings import Settings
@@ -40,7 +40,7 @@ class Inputs:
 def sources(request: JobRequest) -> dict[str, ImageSource]:
     """The images of a request, by field."""
     images: dict[str, ImageSource | None] = {"image": request.image}
-    images |= {_reference(index): source for index, source in enumerate(request.reference_images)}
+    images |= {_reference(index): source for index, source in enumerate(request.reference_images or ())}
     images["mask"] = request.mask
     images |= {f"control.{index}.image": control.image for index, control in enumerate(request.control or ())}
     return {name: source for name, source in images.items() if source is not None}

@@ -22,7 +22,6 @@ from core.requests.fields import (
     JobWebhook,
     MetadataKey,
     MetadataValue,
-    ReferenceImages,
 )
 from core.requests.structure import MAX_SEPARATORS, load_json
 from core.text import Text, shorten
@@ -85,7 +84,6 @@ class JobRequest(ImageParameters):
         "generation", description="`generation` from a prompt, `edit` of an image, or `variation` of an image."
     )
     image: InputImage = None
-    reference_images: ReferenceImages = []  # pydantic copies it
     mask: InputMask = None
     webhook: JobWebhook | None = Field(None, description="URL that receives the events of this job.")
     dry_run: bool = Field(False, description="Only validate and estimate; no job is created.")
@@ -109,7 +107,7 @@ class JobRequest(ImageParameters):
     @property
     def input_images(self) -> list[ImageSource]:
         """The input images without the mask; the first is `image`."""
-        return [] if self.image is None else [self.image, *self.reference_images]
+        return [] if self.image is None else [self.image, *(self.reference_images or ())]
 
     @model_validator(mode="after")
     def _matches_operation(self) -> Self:
@@ -119,7 +117,6 @@ class JobRequest(ImageParameters):
 
 _INPUTS: dict[str, tuple[Operation, ...]] = {
     "image": ("edit", "variation"),
-    "reference_images": ("edit",),
     "mask": ("edit",),
 }
 _REQUIRED: dict[str, tuple[Operation, ...]] = {"prompt": ("generation", "edit"), "image": ("edit", "variation")}
@@ -145,6 +142,10 @@ def check_operation(request: JobRequest) -> None:
     for index, control in enumerate(request.control or ()):
         if control.image is None:
             raise MissingParameter(f"control.{index}.image is required.", param=f"control.{index}.image")
+    for index, reference in enumerate(request.reference_images or ()):
+        if not reference.has_image:
+            param = f"reference_images.{index}"
+            raise MissingParameter(f"{param} must have exactly one of file_id, image_id, image_url.", param=param)
     is_blank = not (request.prompt or "").strip()
     if operation == "variation" and not is_blank:
         raise InvalidParameter("prompt is for operation generation or edit, not variation.", param="prompt")

@@ -13,7 +13,8 @@ from core.errors import InvalidParameter
 from core.image_source import ImageSource
 from core.job_warnings import JobWarning
 from core.metadata_keys import END_USER_KEYS
-from core.parameters import MAX_INPUT_IMAGES, Operation, Quality
+from core.parameters import Operation, Quality
+from core.reference_images import MAX_INPUT_IMAGES, reference_of
 from core.requests.fields import InputImage, InputMask, JobWebhook, MetadataValue
 from core.requests.job import ImageParameters, JobRequest
 
@@ -202,7 +203,7 @@ def job_request(images_request: ImagesRequest, operation: Operation) -> JobReque
     names = images_request.model_fields_set & JobRequest.model_fields.keys()
     values = {name: getattr(images_request, name) for name in names}
     if isinstance(images_request, EditRequest) and images_request.images is not None:
-        values["reference_images"] = images_request.images[1:]
+        values["reference_images"] = [reference_of(source) for source in images_request.images[1:]] or None
     if images_request.moderation is not None:
         values["moderation_level"] = images_request.moderation
     previews = 0 if images_request.streams else values.pop("partial_images", 0)

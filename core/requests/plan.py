@@ -19,9 +19,10 @@ from core.images.postprocess import check_side, output_size
 from core.job_warnings import JobWarning
 from core.jobs import NewJob
 from core.loras import resolve_loras
-from core.parameters import REFERENCE_ROLES, SEED_BITS, Operation, ResolvedParameters, dimensions_of, rules, texts
+from core.parameters import SEED_BITS, Operation, ResolvedParameters, dimensions_of, rules, texts
 from core.priorities import among_projects, within_project
 from core.processing_cost import processing_seconds
+from core.reference_images import ReferenceImage, resolve_references, with_files
 from core.requests.fields import BatchWebhook, JobWebhook
 from core.requests.job import JobRequest
 from core.rows import JobRow
@@ -125,6 +126,7 @@ def resolve(request: JobRequest, model: Model) -> ResolvedParameters:
                 values[name] = value
     values["loras"] = resolve_loras(request.loras or (), model.loras, model.id)
     values["control"] = resolve_controls(request.control or (), model.controls, model.id)
+    values["reference_images"] = _references(request, model)
     bounds = model.steps.min, model.steps.max
     values["hires"] = resolve_hires(request.hires, model.hires, dimensions_of(values["size"]), values["steps"], bounds)
     if values["seed"] is None:
@@ -132,6 +134,24 @@ def resolve(request: JobRequest, model: Model) -> ResolvedParameters:
     if request.operation == "edit" and values["strength"] is None:
         values["strength"] = model.strength
     return ResolvedParameters.model_construct(**values)
+
+
+def _references(request: JobRequest, model: Model) -> list[ReferenceImage] | None:
+    """How a request's reference images are read; see `resolve_references`. Raises InvalidParameter."""
+    references = request.reference_images or ()
+    reads_several = model.input_image_count > 1 and request.operation == "edit"
+    resolved = resolve_references(references, model.ip_adapters, model.id, reads_several=reads_several)
+    count = len(request.input_images) - sum(item.adapter is not None for item in resolved or ())
+    if count > model.input_image_count:
+        raise InvalidParameter(
+            f"{count} images were sent; {model.id} takes {model.input_image_count}.", param="reference_images"
+        )
+    if references and resolved is None and request.operation == "generation":
+        raise InvalidParameter(
+            f"reference_images of {model.id} are for operation edit: send the first of them as image.",
+            param="reference_images",
+        )
+    return resolved
 
 
 def _values_of_choices(request: JobRequest, model: Model) -> dict[str, Any]:
@@ -165,7 +185,7 @@ def request_of(row: JobRow) -> JobRequest:
     values |= {name: getattr(row, name) for name in columns if hasattr(row, name)}
     sources = {role: ImageSource(file_id=file_id) for role, file_id in row.inputs.items()}
     values |= {name: source for name, source in sources.items() if name in JobRequest.model_fields}
-    values["reference_images"] = [sources[role] for role in REFERENCE_ROLES if role in sources]
+    values["reference_images"] = with_files(row.parameters.reference_images, row.inputs) or None
     values["control"] = with_images(row.parameters.control, row.inputs)
     values["priority"] = row.requested_priority
     values["webhook"] = None if row.webhook is None else JobWebhook.model_validate(row.webhook)
@@ -241,11 +261,6 @@ def _reject_unsupported(request: JobRequest, model: Model) -> None:
         raise InvalidParameter(f"{choice} and {value} must not both be set: {choice} stands for {value}.", param=choice)
     if model.is_remote and request.operation == "edit" and request.moderation_level == "low":
         raise InvalidParameter("moderation_level is for operation generation, not edit.", param="moderation_level")
-    if len(request.input_images) > model.input_image_count:
-        raise InvalidParameter(
-            f"{len(request.input_images)} images were sent; {model.id} takes {model.input_image_count}.",
-            param="reference_images",
-        )
 
 
 def conflicting_choice(request: JobRequest, model: Model) -> tuple[str, str] | None:

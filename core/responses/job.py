@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.control import with_images
 from core.moderation import Verdict
-from core.parameters import REFERENCE_ROLES, ResolvedParameters
+from core.parameters import ResolvedParameters
 from core.redis.progress import Step
+from core.reference_images import ReferenceImage, with_files
 from core.rows import FileRow, ImageJson, ImageRow, JobRow
 from core.status import JobStatus
 
@@ -160,7 +161,9 @@ class JobObject(ResolvedParameters, JobHead):
     model_config = ConfigDict(protected_namespaces=(), extra="ignore", strict=False, frozen=False)
 
     image: JobInput | None = Field(description="Input image of an edit or a variation.")
-    reference_images: list[JobInput] = Field([], description="Further input images of an edit.")
+    reference_images: list[ReferenceImage] = Field(
+        [], description="Further input images of an edit, and the images of IP-Adapters."
+    )
     mask: JobInput | None = Field(description="Area that an edit may change. Null: the whole image.")
     priority: int
     metadata: dict[str, str]
@@ -298,12 +301,15 @@ def job_object(row: JobRow, base_url: str, sign: SignUrl, step: Step | None = No
     """The JSON of a job."""
     current = step if step is not None and step["attempt"] == row.attempts else None
     return JobObject(
-        **vars(row.parameters) | {"control": with_images(row.parameters.control, row.inputs)},
+        **vars(row.parameters)
+        | {
+            "control": with_images(row.parameters.control, row.inputs),
+            "reference_images": with_files(row.parameters.reference_images, row.inputs),
+        },
         **{name: getattr(row, name) for name in _JOB_FIELDS},
         **{"warnings": _warnings(row)},
         priority=row.requested_priority,
         image=_image(row.inputs.get("image")),
-        reference_images=[JobInput(file_id=row.inputs[role]) for role in REFERENCE_ROLES if role in row.inputs],
         mask=_image(row.inputs.get("mask")),
         webhook=None if row.webhook is None else WebhookOfJob(url=row.webhook["url"], events=row.webhook["events"]),
         reproduces=None if row.reproduces is None else Reproduces.model_validate(row.reproduces),

@@ -65,6 +65,6 @@ def test_a_prompt_needs_no_quotes(terminal: Terminal, safelight: Stack) -> None:
     assert safelight.job(job_id)["prompt"] == "a cat on a sofa"
 
 
-def test_a_reference_image_needs_an_image_to_begin_with(terminal: Terminal) -> None:
-    message = terminal.refusal("generate", "a cat", "--reference-image", "room.png")
-    assert message == "--reference-image needs the image to begin with: --image PATH."
+def test_a_reference_image_that_cannot_be_read_is_named(terminal: Terminal) -> None:
+    message = terminal.refusal("generate", "a cat", "--reference-image", "style:0.5=room.png")
+    assert message == "room.png cannot be read (No such file or directory)."

@@ -3,11 +3,15 @@
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cli.errors import CommandError
+from cli.ip_adapter_entry import ip_adapter_entry_of, is_ip_adapter_file
+from cli.lora_entry import write_file_entry
 from cli.model_entry import entry_of
-from core.catalog import Catalog
+from core.catalog import Catalog, load_catalog
 from core.checkpoints import family_of
 from core.settings import Settings
 from tests.cli.terminal import Terminal
@@ -205,9 +209,47 @@ def test_a_lora_becomes_part_of_the_only_model_of_its_family(terminal: Terminal,
         ((str(other),), "trained for Stable Diffusion 1, of which the catalogue has none"),
         ((str(other), "--model", "xl"), "trained for Stable Diffusion 1, which xl is not"),
         ((str(unknown),), "does not tell which models it was trained for"),
-        ((str(file), "--model", "fake"), "no model fake that could have a LoRA; there are: xl"),
+        ((str(file), "--model", "fake"), "no model fake that could use Pixel Art.safetensors; there are: xl"),
     ):
         assert says in terminal.refusal("models", "add", *arguments, **models_dir)
+
+
+def test_an_ip_adapter_is_added_to_the_model_of_its_family_with_its_image_encoder(tmp_path: Path) -> None:
+    models_dir, catalog_path = tmp_path / "models", tmp_path / "catalog.toml"
+    for folder in (models_dir / "clip", tmp_path / "elsewhere"):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+    a_folder(models_dir / "xl")
+    catalog_path.write_text('default = "xl"\n' + MISSING.replace("absent", "xl").replace("nowhere", "xl"))
+    settings = Settings(models_dir=models_dir)
+    file = a_file(tmp_path / "plus.safetensors", {"image_proj.a": [1, 1], "ip_adapter.1.to_k_ip.weight": [4, 2048]})
+    other = a_file(tmp_path / "sd.safetensors", {"image_proj.a": [1, 1], "ip_adapter.1.to_k_ip.weight": [4, 768]})
+    assert is_ip_adapter_file(file)
+    assert not is_ip_adapter_file(catalog_path)
+
+    def entry(file: Path, name: str | None = None, encoder: Path | None = None) -> Any:
+        return ip_adapter_entry_of(file, name, None, encoder, load_catalog(catalog_path), settings)
+
+    with pytest.raises(CommandError, match="needs its image encoder"):
+        entry(file)
+    with pytest.raises(CommandError, match=r"must be in .*models"):
+        entry(file, encoder=tmp_path / "elsewhere")
+    with pytest.raises(CommandError, match=r"there is no .*config\.json"):
+        entry(file, encoder=Path("nowhere"))
+    with pytest.raises(CommandError, match="trained for Stable Diffusion 1, of which the catalogue has none"):
+        entry(other, encoder=Path("clip"))
+    write_file_entry(entry(file, encoder=Path("clip")), catalog_path)
+    with pytest.raises(CommandError, match="has an IP-Adapter plus already"):
+        entry(file)
+    second = a_file(
+        models_dir / "style.safetensors", {"image_proj.a": [1, 1], "ip_adapter.1.to_k_ip.weight": [4, 2048]}
+    )
+    write_file_entry(entry(second), catalog_path)
+    assert tomllib.loads(catalog_path.read_text())["models"][-1]["ip_adapters"] == [
+        {"name": "plus", "file": "ip_adapters/plus.safetensors", "image_encoder": "clip"},
+        {"name": "style", "file": "style.safetensors", "image_encoder": "clip"},
+    ]
+    assert (models_dir / "ip_adapters" / "plus.safetensors").read_bytes() == file.read_bytes()
 
 
 @pytest.mark.slow

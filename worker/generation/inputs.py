@@ -15,7 +15,7 @@ from core.errors import InvalidParameter, NotFound, StorageUnavailable
 from core.generation_errors import GenerationError, InputUnavailable, StorageFailed
 from core.images import decode
 from core.images.decode import Limits
-from core.parameters import REFERENCE_ROLES
+from core.reference_images import REFERENCE_ROLES
 from core.rows import JobRow
 from worker.generation.context import Context
 

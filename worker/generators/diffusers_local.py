@@ -21,7 +21,7 @@ from core.generation import ImageRequest, ImagesRejected, Memory, Notice, Progre
 from core.generation_errors import DeviceFailed, GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
 from core.parameters import ResolvedParameters
 from core.settings import Settings
-from worker.generators import controls, memory
+from worker.generators import controls, ip_adapters, memory
 from worker.generators.cache import cache_only_if_used, uses_cache
 from worker.generators.denoiser import denoisers, report_steps
 from worker.generators.device_errors import is_device_failure, is_out_of_memory
@@ -62,6 +62,7 @@ class DiffusersGenerator:
         self._operations: Operations | None = None
         self._loras: Loras | None = None
         self._controls: controls.Controls | None = None
+        self._ip_adapters: ip_adapters.IpAdapters | None = None
         self._receipt: dict[str, str] = {}
         self._control_digests: dict[str, str] = {}  # of the networks of the last call
         self._used_cache = True  # by the last call, of which there is none yet
@@ -74,7 +75,7 @@ class DiffusersGenerator:
 
     def unload(self) -> None:
         """Free the memory of the weights; see `core.generation.Generator`."""
-        self._operations = self._loras = self._controls = self._pipe = None
+        self._operations = self._loras = self._controls = self._ip_adapters = self._pipe = None
         memory.free(_device(self._settings.device))
 
     def memory(self) -> Memory:
@@ -82,7 +83,7 @@ class DiffusersGenerator:
         device = _device(self._settings.device)
         capacity, name = memory.capacity(device), memory.device_name(device)
         if self._pipe is not None:
-            networks = self._controls.networks if self._controls is not None else ()
+            networks = [network for part in (self._controls, self._ip_adapters) if part for network in part.networks]
             if self._model.offload != "none" and device.type != "cpu":
                 return Memory(memory.largest(self._pipe), capacity, name)
             return Memory(memory.weights(self._pipe, networks), capacity, name)
@@ -90,6 +91,7 @@ class DiffusersGenerator:
         dtype = _dtype(self._model, device)
         size = estimated_bytes(files, self._model, dtype)
         size += controls.estimated_bytes(self._model, self._settings.models_dir, dtype)
+        size += ip_adapters.estimated_bytes(self._model, self._settings.models_dir, dtype)
         return Memory(size, capacity, name)
 
     def _load_operations(self) -> Operations:
@@ -120,6 +122,9 @@ class DiffusersGenerator:
         if self._model.controls:
             self._controls = controls.Controls(self._model, self._pipe, self._settings.models_dir, device, dtype)
         operations = Operations(self._model, self._pipe, self._controls)
+        if self._model.ip_adapters:
+            folder = self._settings.models_dir
+            self._ip_adapters = ip_adapters.IpAdapters(self._model, self._pipe, folder, device, dtype)
         self._loras = Loras(self._model, self._pipe, self._settings.models_dir) if self._model.loras else None
         self._threads = self._threads or _threads(self._pipe)
         if isinstance(self._pipe, UnclipPipeline):
@@ -175,6 +180,8 @@ class DiffusersGenerator:
         try:
             if self._loras is not None:
                 self._loras.use(requests[0].parameters.loras or ())
+            if self._ip_adapters is not None:
+                arguments |= self._ip_adapters.use(pipe, requests[0])
             clear_caches(pipe)
             steps = requested_steps(pipe, arguments)
             self._used_cache = self._used_cache or uses_cache(self._model, pipe)
@@ -238,8 +245,9 @@ class DiffusersGenerator:
         self.load()
         loras = {} if self._loras is None else self._loras.digests
         receipt = {name: value for name, value in self._receipt.items() if name != "cache" or self._used_cache}
+        adapters = {} if self._ip_adapters is None else self._ip_adapters.digests
         receipt |= {f"lora {name}": f"sha256:{digest}" for name, digest in loras.items()}
-        return receipt | {f"control {kind}": digest for kind, digest in self._control_digests.items()}
+        return receipt | adapters | {f"control {kind}": digest for kind, digest in self._control_digests.items()}
 
     def _failure(self, error: Exception, requests: Sequence[ImageRequest]) -> GenerationError:
         """The job's error for an error of the pipeline."""

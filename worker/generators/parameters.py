@@ -16,6 +16,7 @@ from core.parameters import rules
 from worker.generators.call import call_parameters
 from worker.generators.control_arguments import ARGUMENTS, control_arguments
 from worker.generators.guidance import Guidance, guidance_of
+from worker.generators.ip_adapters import read_by_the_pipeline
 from worker.generators.optional import takes_eta
 
 _REQUEST_ARGUMENTS: Final = {
@@ -164,7 +165,7 @@ def _images(pipe: Any, requests: Sequence[ImageRequest]) -> dict[str, list[Any]]
         return images
     if requests[0].operation != "generation":
         # A request with reference images is alone in its call; see `sharing.py`.
-        images["image"] = [image for request in requests for image in (request.image, *request.reference_images)]
+        images["image"] = [image for request in requests for image in (request.image, *read_by_the_pipeline(request))]
     if requests[0].mask is not None:
         images["mask_image"] = [request.mask for request in requests]
     if missing := [name for name, values in images.items() if None in values]:

@@ -13,6 +13,7 @@ from core.generation import ImageRequest
 from core.parameters import texts
 from worker.generators.control_networks import UNSEEDED
 from worker.generators.controls import control_key
+from worker.generators.ip_adapters import adapter_key, read_by_the_pipeline
 
 SEPARATE_PROMPTS: Final = frozenset(
     {
@@ -66,10 +67,11 @@ def sharing_key(pipe: Any, request: ImageRequest) -> Hashable | None:
     name = type(pipe).__name__
     if request.parameters.deterministic or name in UNSEEDED:
         return None
-    if request.reference_images or (request.image is not None and name not in SEPARATE_IMAGES):
+    if read_by_the_pipeline(request) or (request.image is not None and name not in SEPARATE_IMAGES):
         return None
     # A pipeline with control networks takes one image for each, for all prompts of a call.
     own = (name, control_key(request)) if request.control_images else (name,)
+    own = (*own, adapter_key(request)) if request.reference_images else own  # as do IP-Adapters
     # Without a negative prompt, SDXL uses zeros; beside a neighbour with one, it would encode an empty text instead.
     if name in SEPARATE_PROMPTS:
         return (*own, request.has_negative_prompt)

@@ -1253,6 +1253,22 @@ class InputTokens(BaseModel):
     text_tokens: int = 0
 
 
+class IpAdapterSpec(BaseModel):
+    """
+    An IP-Adapter of a model in the catalogue.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    name: str
+    weight: float = 0.6
+    description: str = ""
+    """
+    What it takes from its images, such as the style.
+    """
+
+
 class JobError(BaseModel):
     """
     Why a job failed.
@@ -1629,6 +1645,38 @@ class Redelivered(BaseModel):
     object: Literal["webhook_endpoint.redelivery"] = "webhook_endpoint.redelivery"
     webhook_endpoint_id: str
     events: int
+
+
+class ReferenceImage(BaseModel):
+    """
+    A reference image. Set exactly one of file_id, image_id and image_url.
+
+    A text stands for an image too, also `adapter:weight=image`, for forms and the command line.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    file_id: str | None = None
+    """
+    Id of a file, uploaded with `POST /v1/files` and purpose `vision`.
+    """
+    image_id: str | None = None
+    """
+    Id of an image of an earlier job.
+    """
+    image_url: str | None = None
+    """
+    A data URL, `data:image/png;base64,...`. Other URLs are not fetched.
+    """
+    adapter: str | None = None
+    """
+    The IP-Adapter that reads it, one of the model's `ip_adapters`. Default: the first.
+    """
+    weight: float | None = None
+    """
+    How strongly it acts, by an IP-Adapter. Default: the catalogue's weight of the adapter.
+    """
 
 
 class Reproduces(BaseModel):
@@ -2289,6 +2337,10 @@ class JobObject(BaseModel):
     """
     Up to 4 images that guide the layout, such as edges or a pose, each with one of the types of the model's `controls`. Default: none.
     """
+    reference_images: Annotated[Sequence[ReferenceImage], Field(validate_default=True)] = []
+    """
+    Further input images of an edit, and the images of IP-Adapters.
+    """
     hires: Hires | None = None
     """
     A second pass that enlarges the image and draws details at the larger size. Default: none.
@@ -2341,10 +2393,6 @@ class JobObject(BaseModel):
     image: JobInput | None
     """
     Input image of an edit or a variation.
-    """
-    reference_images: Annotated[Sequence[JobInput], Field(validate_default=True)] = []
-    """
-    Further input images of an edit.
     """
     mask: JobInput | None
     """
@@ -2477,6 +2525,10 @@ class ModelObject(BaseModel):
     controls: Sequence[ControlObject]
     """
     Types of images that `control` may have.
+    """
+    ip_adapters: Sequence[IpAdapterSpec]
+    """
+    IP-Adapters that `reference_images` may name.
     """
     hires: HiresSpec | None
     """

@@ -372,6 +372,35 @@ class RedeliverRequest(TypedDict):
     """
 
 
+class ReferenceImage(TypedDict):
+    """
+    A reference image. Set exactly one of file_id, image_id and image_url.
+
+    A text stands for an image too, also `adapter:weight=image`, for forms and the command line.
+    """
+
+    file_id: NotRequired[str | None]
+    """
+    Id of a file, uploaded with `POST /v1/files` and purpose `vision`.
+    """
+    image_id: NotRequired[str | None]
+    """
+    Id of an image of an earlier job.
+    """
+    image_url: NotRequired[str | None]
+    """
+    A data URL, `data:image/png;base64,...`. Other URLs are not fetched.
+    """
+    adapter: NotRequired[str | None]
+    """
+    The IP-Adapter that reads it, one of the model's `ip_adapters`. Default: the first.
+    """
+    weight: NotRequired[float | None]
+    """
+    How strongly it acts, by an IP-Adapter. Default: the catalogue's weight of the adapter.
+    """
+
+
 class ReproduceRequest(TypedDict):
     """
     What of a job is drawn again; by default all its images.
@@ -420,7 +449,7 @@ class ResponseRequest(TypedDict):
     """
     tools: NotRequired[Sequence[Mapping[str, Any]]]
     """
-    One tool `image_generation`: action, background, clip_skip, control, deterministic, eta, guidance_scale, hires, input_fidelity, input_image_mask, loras, max_sequence_length, model, moderation, moderation_level, n, negative_prompt, negative_prompt_2, output_compression, output_format, output_size, partial_images, postprocess, priority, prompt_2, quality, scheduler, seed, size, steps, strength, style, true_cfg_scale, type. Other tools are not called.
+    One tool `image_generation`: action, background, clip_skip, control, deterministic, eta, guidance_scale, hires, input_fidelity, input_image_mask, loras, max_sequence_length, model, moderation, moderation_level, n, negative_prompt, negative_prompt_2, output_compression, output_format, output_size, partial_images, postprocess, priority, prompt_2, quality, reference_images, scheduler, seed, size, steps, strength, style, true_cfg_scale, type. Other tools are not called.
     """
     tool_choice: NotRequired[str | Mapping[str, Any]]
     """
@@ -786,6 +815,10 @@ class JobRequest(TypedDict):
     """
     Up to 4 images that guide the layout, such as edges or a pose, each with one of the types of the model's `controls`. Default: none.
     """
+    reference_images: NotRequired[Sequence[ReferenceImage] | None]
+    """
+    Images whose content or style the result takes up: by one of the model's `ip_adapters`, or as further input images of an edit, for models that take several. A mask is for `image`. Default: none.
+    """
     hires: NotRequired[Hires | None]
     """
     A second pass that enlarges the image and draws details at the larger size. Default: none.
@@ -866,10 +899,6 @@ class JobRequest(TypedDict):
     """
     Input image of an edit or a variation. It is cropped around its centre and scaled.
     """
-    reference_images: NotRequired[Sequence[ImageSource]]
-    """
-    Further input images of an edit, for models that take several. A mask is for `image`.
-    """
     mask: NotRequired[ImageSource | None]
     """
     Area that an edit may change: the fully transparent pixels or, in an opaque mask, the white ones. It has the same size as `image`. Default: the transparent pixels of `image`, or all if it has none.
@@ -940,6 +969,10 @@ class BatchRequest(TypedDict):
     control: NotRequired[Sequence[Control] | None]
     """
     Up to 4 images that guide the layout, such as edges or a pose, each with one of the types of the model's `controls`. Default: none.
+    """
+    reference_images: NotRequired[Sequence[ReferenceImage] | None]
+    """
+    Images whose content or style the result takes up: by one of the model's `ip_adapters`, or as further input images of an edit, for models that take several. A mask is for `image`. Default: none.
     """
     hires: NotRequired[Hires | None]
     """

@@ -1,0 +1,252 @@
+"""The IP-Adapters of a model: the denoiser reads images that an image encoder has seen, beside the prompt.
+
+An adapter replaces the attention of the denoiser, which all pipelines of a model share. For requests without reference
+images the original attention is put back, so they are drawn as if no adapter had ever been there, to the byte. The
+image encoders are loaded with the model, an adapter when a request names it.
+"""
+
+import json
+from collections.abc import Hashable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+import transformers
+from PIL import Image
+
+from core.catalog import Model
+from core.errors import first_line
+from core.generation import ImageRequest
+from core.generation_errors import GenerationError, ModelUnavailable, OutOfMemory
+from core.lora_files import is_ip_adapter
+from core.reference_images import IpAdapterSpec, ReferenceImage
+from core.weights import Shapes, count_numbers, read_shapes
+from worker.generators.call import call_parameters
+from worker.generators.device_errors import is_out_of_memory
+from worker.generators.digests import file_sha256, folder_sha256
+
+_ENCODERS: Final = {
+    "clip": transformers.CLIPVisionModelWithProjection,
+    "clip_vision_model": transformers.CLIPVisionModelWithProjection,
+    "siglip": transformers.SiglipVisionModel,
+    "siglip_vision_model": transformers.SiglipVisionModel,
+}
+"""By `model_type` of config.json."""
+_FACES: Final = ("_lora.", "image_proj.perceiver_resampler.")
+"""Parts of names in the files of FaceID, which read the numbers of a face recogniser instead of an image."""
+
+
+class IpAdapters:
+    """The IP-Adapters of one model."""
+
+    def __init__(self, model: Model, pipe: Any, models_dir: Path, device: torch.device, dtype: torch.dtype) -> None:
+        """Load the image encoders. Raises ModelUnavailable if a file is missing or does not fit, and OutOfMemory."""
+        self._model = model
+        self._models_dir = models_dir
+        self._specs = {spec.name: spec for spec in model.ip_adapters}
+        self._denoiser = pipe.components.get("transformer") or pipe.components.get("unet")
+        if not hasattr(pipe, "load_ip_adapter") or "image_encoder" not in pipe.components:
+            raise ModelUnavailable(
+                f"Model {model.id}: {type(pipe).__name__} takes no IP-Adapter; remove its `ip_adapters`."
+            )
+        for spec in model.ip_adapters:
+            self._check(spec)
+        folders = dict.fromkeys(spec.image_encoder for spec in model.ip_adapters)
+        self._encoders = {folder: self._load_encoder(models_dir / folder, device, dtype) for folder in folders}
+        self._plain_processors = dict(self._denoiser.attn_processors)
+        self._plain_projection = getattr(self._denoiser, "encoder_hid_proj", None)
+        self._plain_kind = getattr(self._denoiser.config, "encoder_hid_dim_type", None)
+        self._loaded: tuple[str, ...] = ()
+        self._digests: dict[str, str] = {}
+
+    @property
+    def networks(self) -> Sequence[torch.nn.Module]:
+        """The image encoders, for the memory that they take. The adapters are parts of the denoiser."""
+        return [encoder for encoder, _ in self._encoders.values()]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """What the receipt says of the adapters that are applied now."""
+        values: dict[str, str] = {}
+        for name in self._loaded:
+            spec = self._specs[name]
+            values[f"ip_adapter {name}"] = self._digest(self._models_dir / spec.file)
+            values[f"image_encoder {name}"] = self._digest(self._models_dir / spec.image_encoder)
+        return values
+
+    def use(self, pipe: Any, request: ImageRequest) -> dict[str, Any]:
+        """Apply the adapters of a request, and no others. Returns the arguments of the call. Raises GenerationError."""
+        references = adapted(request)
+        if not references:
+            self._remove()
+            return {}
+        if "ip_adapter_image" not in call_parameters(pipe):
+            raise self._error(f"takes no reference image here: {type(pipe).__name__} reads none")
+        names = tuple(str(reference.adapter) for reference, _ in references)
+        if missing := [name for name in names if name not in self._specs]:
+            raise self._error(f"has no IP-Adapter {missing[0]!r} any more")
+        has_one = hasattr(pipe, "is_ip_adapter_active")  # Stable Diffusion 3
+        if has_one and len(names) > 1:
+            raise self._error("reads one reference image by an IP-Adapter, not several")
+        folders = {self._specs[name].image_encoder for name in names}
+        if len(folders) > 1:
+            raise self._error(f"cannot combine {', '.join(names)}: they have different image encoders")
+        encoder, processor = self._encoders[folders.pop()]
+        pipe.register_modules(image_encoder=encoder, feature_extractor=processor)
+        if names != self._loaded:
+            self._load(pipe, names)
+        weights = [1.0 if reference.weight is None else float(reference.weight) for reference, _ in references]
+        pipe.set_ip_adapter_scale(weights if len(weights) > 1 else weights[0])
+        images = [image for _, image in references]
+        if "negative_ip_adapter_image" in call_parameters(pipe) and not has_one:
+            # FLUX's image-to-image would make one for all adapters, and then miss those of the others.
+            return {"ip_adapter_image": images, "negative_ip_adapter_image": [_black(request)] * len(images)}
+        return {"ip_adapter_image": images[0] if has_one else images}
+
+    def _load(self, pipe: Any, names: tuple[str, ...]) -> None:
+        self._remove()
+        files = [(self._models_dir / self._specs[name].file).resolve() for name in names]
+        for name, path in zip(names, files, strict=True):
+            if not path.is_file():  # else diffusers would look for it on the hub
+                raise self._error(f"has lost its IP-Adapter {name!r}: there is no {path.name}")
+        has_one = hasattr(pipe, "is_ip_adapter_active")
+        folders, file_names = [str(path.parent) for path in files], [path.name for path in files]
+        try:
+            pipe.load_ip_adapter(
+                folders[0] if has_one else folders,
+                subfolder="" if has_one else [""] * len(files),
+                weight_name=file_names[0] if has_one else file_names,
+                local_files_only=True,
+            )
+        except Exception as error:
+            self._loaded = names  # parts of it may be there
+            self._remove()
+            if is_out_of_memory(error):
+                raise OutOfMemory(f"The IP-Adapters of model {self._model.id} do not fit.") from error
+            raise self._error(f"cannot use {', '.join(names)}: {type(error).__name__}: {first_line(error)}") from error
+        self._loaded = names
+
+    def _remove(self) -> None:
+        """Put the denoiser's own attention back."""
+        if not self._loaded:
+            return
+        # First what reads the encoder's output: it may have attention of its own, which would be counted.
+        if hasattr(self._denoiser, "encoder_hid_proj"):
+            self._denoiser.encoder_hid_proj = self._plain_projection
+            self._denoiser.config.encoder_hid_dim_type = self._plain_kind
+        if hasattr(self._denoiser, "image_proj"):
+            self._denoiser.image_proj = None
+        self._denoiser.set_attn_processor(dict(self._plain_processors))
+        self._loaded = ()
+
+    def _check(self, spec: IpAdapterSpec) -> None:
+        """Check an adapter by the header of its file. Raises ModelUnavailable."""
+        path = self._models_dir / spec.file
+        if not path.is_file():
+            raise self._unavailable(spec.name, f"there is no {path}")
+        try:
+            shapes = read_shapes(path)
+        except ValueError as error:
+            raise self._unavailable(spec.name, str(error)) from None
+        if (reason := _problem(shapes, self._denoiser)) is not None:
+            raise self._unavailable(spec.name, f"{path.name} {reason}")
+
+    def _load_encoder(self, folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+        """An image encoder on the device, and the processor of its images. Raises ModelUnavailable, OutOfMemory."""
+        try:
+            config = json.loads((folder / "config.json").read_text("utf-8"))
+            kind = _ENCODERS.get(config.get("model_type"))
+        except FileNotFoundError:
+            raise self._unavailable(folder.name, f"there is no {folder / 'config.json'}") from None
+        except (OSError, ValueError, AttributeError) as error:
+            raise self._unavailable(folder.name, f"{folder / 'config.json'} is not valid: {error!r}") from None
+        if kind is None:
+            raise self._unavailable(folder.name, f"{folder} is no image encoder of CLIP or SigLIP")
+        try:
+            encoder = kind.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
+            encoder = encoder.eval().to(device)
+        except Exception as error:  # a broken folder can make the libraries raise anything
+            if is_out_of_memory(error):
+                raise OutOfMemory(f"The image encoder {folder.name} of model {self._model.id} does not fit.") from error
+            message = f"{folder} could not be loaded: {type(error).__name__}: {first_line(error)}"
+            raise self._unavailable(folder.name, message) from error
+        return encoder, _processor(folder, encoder)
+
+    def _digest(self, path: Path) -> str:
+        key = str(path)
+        if key not in self._digests:
+            self._digests[key] = folder_sha256(path) if path.is_dir() else f"sha256:{file_sha256(path)}"
+        return self._digests[key]
+
+    def _error(self, reason: str) -> GenerationError:
+        return GenerationError(f"Model {self._model.id} {reason}.", param="reference_images")
+
+    def _unavailable(self, name: str, reason: str) -> ModelUnavailable:
+        return ModelUnavailable(f"Model {self._model.id}: the IP-Adapter {name!r} cannot be used: {reason}.")
+
+
+def adapted(request: ImageRequest) -> list[tuple[ReferenceImage, Image.Image]]:
+    """The reference images of a request that IP-Adapters read."""
+    references = request.parameters.reference_images
+    if references is None:
+        return []
+    if len(references) != len(request.reference_images):
+        raise GenerationError("A reference came without its image.", param="reference_images")
+    pairs = zip(references, request.reference_images, strict=True)
+    return [(reference, image) for reference, image in pairs if reference.adapter is not None]
+
+
+def read_by_the_pipeline(request: ImageRequest) -> list[Image.Image]:
+    """The reference images of a request that its pipeline reads as further input images."""
+    references = request.parameters.reference_images
+    if references is None:
+        return list(request.reference_images)
+    pairs = zip(references, request.reference_images, strict=False)
+    return [image for reference, image in pairs if reference.adapter is None]
+
+
+def adapter_key(request: ImageRequest) -> Hashable:
+    """Equal for requests with the same images for the same IP-Adapters, which may share a call."""
+    return tuple(
+        (reference.adapter, reference.weight, image.size, sha256(image.tobytes()).digest())
+        for reference, image in adapted(request)
+    )
+
+
+def estimated_bytes(model: Model, models_dir: Path, dtype: torch.dtype) -> int:
+    """The memory that a model's image encoders will take, from the headers of their files."""
+    folders = {spec.image_encoder for spec in model.ip_adapters}
+    files = [path for folder in folders for path in (models_dir / folder).glob("*.safetensors")]
+    return sum(count_numbers(path) for path in files) * dtype.itemsize
+
+
+def _black(request: ImageRequest) -> Image.Image:
+    return Image.new("RGB", (request.width, request.height))
+
+
+def _processor(folder: Path, encoder: Any) -> Any:
+    """How an encoder's images are scaled: as its folder says, else as CLIP's authors do."""
+    kind = transformers.CLIPImageProcessorPil
+    if isinstance(encoder, transformers.SiglipVisionModel):
+        kind = transformers.SiglipImageProcessorPil
+    if (folder / "preprocessor_config.json").is_file():
+        return kind.from_pretrained(folder, local_files_only=True)
+    size = encoder.config.image_size
+    sides = {"height": size, "width": size}
+    if isinstance(encoder, transformers.SiglipVisionModel):
+        return kind(size=sides)
+    return kind(size={"shortest_edge": size}, crop_size=sides)
+
+
+def _problem(shapes: Shapes, denoiser: Any) -> str | None:
+    """Why an adapter cannot be used with a denoiser; None if it can, as far as its file tells."""
+    if any(part in name for name in shapes for part in _FACES):
+        return "is a FaceID adapter, which needs a face recogniser; use one that reads images"
+    if not is_ip_adapter(shapes):
+        return "has no tensors of an IP-Adapter (image_proj and ip_adapter)"
+    width = next((shape[-1] for name, shape in shapes.items() if name.endswith("to_k_ip.weight")), None)
+    expected = getattr(denoiser.config, "cross_attention_dim", None)
+    if isinstance(expected, int) and width not in (None, expected):
+        return f"was trained for another model (its text embeddings have {width} numbers, not {expected})"
+    return None
