@@ -19,7 +19,7 @@ def parameters_of(model: Model) -> dict[str, Schema]:
 
 
 def _schema(name: str, model: Model) -> Schema:
-    schema = {**_schemas()[name], "operations": [op for op in rules()[name].operations if op in model.operations]}
+    schema = {**_schemas()[name], "operations": model.operations_of(name)}
     match model.limit(name):
         case Range() as limit:
             schema |= {"minimum": limit.min, "maximum": limit.max}

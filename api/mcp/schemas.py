@@ -23,8 +23,8 @@ def input_schema(tool: Tool, catalog: Catalog) -> Schema:
     if tool.operation is not None:
         models = [model for model in catalog.models if tool.operation in model.operations]
         _restrict(properties, models, catalog.default)
-        for name, rule in rules().items():
-            if tool.operation not in rule.operations or all(name in model.lacks for model in models):
+        for name in rules():
+            if not any(tool.operation in model.operations_of(name) for model in models):
                 properties.pop(name, None)
     return {"type": "object", "properties": properties, "additionalProperties": False} | (
         {"required": required} if (required := schema.get("required")) else {}

@@ -243,6 +243,15 @@ class Model(Loading):
             unlisted.add("hires")
         return self.spec.lacks | unsupported_by(self.generator) | unlisted
 
+    def operations_of(self, parameter: str) -> list[Operation]:
+        """The operations of the model that accept a parameter; empty if it does not support it."""
+        if parameter in self.lacks:
+            return []
+        accepted = rules()[parameter].operations
+        if parameter == "reference_images" and not self.ip_adapters:  # they are further input images
+            accepted = ("edit",)
+        return [operation for operation in self.operations if operation in accepted]
+
     @cached_property
     def _limits(self) -> dict[str, Range | Choices]:
         limits: dict[str, Range | Choices] = {name: Choices(None, values) for name, values in self.choices.items()}
