@@ -120,7 +120,7 @@ def resolve_references(
     default then. None: it reads all of them. Raises InvalidParameter for an adapter that the model does not have.
     """
     weights = {spec.name: spec.weight for spec in specs}
-    resolved = list[ReferenceImage]()
+    uses = list[ReferenceImage]()
     for index, reference in enumerate(references):
         name = reference.adapter
         if name is None and not reads_several:
@@ -137,15 +137,15 @@ def resolve_references(
                 param=f"reference_images.{index}.weight",
             )
         weight = None if name is None else weights[name] if reference.weight is None else reference.weight
-        resolved.append(ReferenceImage(adapter=name, weight=weight))
-    adapted = [reference for reference in resolved if reference.adapter is not None]
-    if len(adapted) > MAX_ADAPTER_IMAGES:
+        uses.append(ReferenceImage(adapter=name, weight=weight))
+    of_adapters = [reference for reference in uses if reference.adapter is not None]
+    if len(of_adapters) > MAX_ADAPTER_IMAGES:
         raise InvalidParameter(
-            f"reference_images: {len(adapted)} images were sent; the IP-Adapters of {model_id} read up to "
+            f"reference_images: {len(of_adapters)} images were sent; the IP-Adapters of {model_id} read up to "
             f"{MAX_ADAPTER_IMAGES}.",
             param="reference_images",
         )
-    return resolved if adapted else None
+    return uses if of_adapters else None
 
 
 def with_files(references: Sequence[ReferenceImage] | None, inputs: Mapping[str, str]) -> list[ReferenceImage]:

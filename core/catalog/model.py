@@ -247,10 +247,10 @@ class Model(Loading):
         """The operations of the model that accept a parameter; empty if it does not support it."""
         if parameter in self.lacks:
             return []
-        accepted = rules()[parameter].operations
+        operations = rules()[parameter].operations
         if parameter == "reference_images" and not self.ip_adapters:  # they are further input images
-            accepted = ("edit",)
-        return [operation for operation in self.operations if operation in accepted]
+            operations = ("edit",)
+        return [operation for operation in self.operations if operation in operations]
 
     @cached_property
     def _limits(self) -> dict[str, Range | Choices]:

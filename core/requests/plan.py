@@ -140,18 +140,18 @@ def _references(request: JobRequest, model: Model) -> list[ReferenceImage] | Non
     """How a request's reference images are read; see `resolve_references`. Raises InvalidParameter."""
     references = request.reference_images or ()
     reads_several = model.input_image_count > 1 and request.operation == "edit"
-    resolved = resolve_references(references, model.ip_adapters, model.id, reads_several=reads_several)
-    count = len(request.input_images) - sum(item.adapter is not None for item in resolved or ())
+    uses = resolve_references(references, model.ip_adapters, model.id, reads_several=reads_several)
+    count = len(request.input_images) - sum(item.adapter is not None for item in uses or ())
     if count > model.input_image_count:
         raise InvalidParameter(
             f"{count} images were sent; {model.id} takes {model.input_image_count}.", param="reference_images"
         )
-    if references and resolved is None and request.operation == "generation":
+    if references and uses is None and request.operation == "generation":
         raise InvalidParameter(
             f"reference_images of {model.id} are for operation edit: send the first of them as image.",
             param="reference_images",
         )
-    return resolved
+    return uses
 
 
 def _values_of_choices(request: JobRequest, model: Model) -> dict[str, Any]:

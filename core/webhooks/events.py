@@ -65,7 +65,7 @@ def _sample_batch(status: BatchStatus, moment: int, base_url: str) -> BatchObjec
 
 def _sample_job(status: JobStatus, moment: int, base_url: str) -> JobObject:
     return JobObject(
-        **vars(SAMPLE_PARAMETERS),
+        **vars(SAMPLE_PARAMETERS) | {"reference_images": []},
         id="job_test",
         status=status,
         operation="generation",

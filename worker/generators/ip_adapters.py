@@ -57,7 +57,7 @@ class IpAdapters:
         self._plain_processors = dict(self._denoiser.attn_processors)
         self._plain_projection = getattr(self._denoiser, "encoder_hid_proj", None)
         self._plain_kind = getattr(self._denoiser.config, "encoder_hid_dim_type", None)
-        self._loaded: tuple[str, ...] = ()
+        self._active: tuple[str, ...] = ()
         self._digests: dict[str, str] = {}
 
     @property
@@ -69,7 +69,7 @@ class IpAdapters:
     def digests(self) -> dict[str, str]:
         """What the receipt says of the adapters that are applied now."""
         values: dict[str, str] = {}
-        for name in self._loaded:
+        for name in self._active:
             spec = self._specs[name]
             values[f"ip_adapter {name}"] = self._digest(self._models_dir / spec.file)
             values[f"image_encoder {name}"] = self._digest(self._models_dir / spec.image_encoder)
@@ -77,7 +77,7 @@ class IpAdapters:
 
     def use(self, pipe: Any, request: ImageRequest) -> dict[str, Any]:
         """Apply the adapters of a request, and no others. Returns the arguments of the call. Raises GenerationError."""
-        references = adapted(request)
+        references = adapter_references(request)
         if not references:
             self._remove()
             return {}
@@ -94,7 +94,7 @@ class IpAdapters:
             raise self._error(f"cannot combine {', '.join(names)}: they have different image encoders")
         encoder, processor = self._encoders[folders.pop()]
         pipe.register_modules(image_encoder=encoder, feature_extractor=processor)
-        if names != self._loaded:
+        if names != self._active:
             self._load(pipe, names)
         weights = [1.0 if reference.weight is None else float(reference.weight) for reference, _ in references]
         pipe.set_ip_adapter_scale(weights if len(weights) > 1 else weights[0])
@@ -120,16 +120,16 @@ class IpAdapters:
                 local_files_only=True,
             )
         except Exception as error:
-            self._loaded = names  # parts of it may be there
+            self._active = names  # parts of it may be there
             self._remove()
             if is_out_of_memory(error):
                 raise OutOfMemory(f"The IP-Adapters of model {self._model.id} do not fit.") from error
             raise self._error(f"cannot use {', '.join(names)}: {type(error).__name__}: {first_line(error)}") from error
-        self._loaded = names
+        self._active = names
 
     def _remove(self) -> None:
         """Put the denoiser's own attention back."""
-        if not self._loaded:
+        if not self._active:
             return
         # First what reads the encoder's output: it may have attention of its own, which would be counted.
         if hasattr(self._denoiser, "encoder_hid_proj"):
@@ -138,7 +138,7 @@ class IpAdapters:
         if hasattr(self._denoiser, "image_proj"):
             self._denoiser.image_proj = None
         self._denoiser.set_attn_processor(dict(self._plain_processors))
-        self._loaded = ()
+        self._active = ()
 
     def _check(self, spec: IpAdapterSpec) -> None:
         """Check an adapter by the header of its file. Raises ModelUnavailable."""
@@ -186,7 +186,7 @@ class IpAdapters:
         return ModelUnavailable(f"Model {self._model.id}: the IP-Adapter {name!r} cannot be used: {reason}.")
 
 
-def adapted(request: ImageRequest) -> list[tuple[ReferenceImage, Image.Image]]:
+def adapter_references(request: ImageRequest) -> list[tuple[ReferenceImage, Image.Image]]:
     """The reference images of a request that IP-Adapters read."""
     references = request.parameters.reference_images
     if references is None:
@@ -210,7 +210,7 @@ def adapter_key(request: ImageRequest) -> Hashable:
     """Equal for requests with the same images for the same IP-Adapters, which may share a call."""
     return tuple(
         (reference.adapter, reference.weight, image.size, sha256(image.tobytes()).digest())
-        for reference, image in adapted(request)
+        for reference, image in adapter_references(request)
     )
 
 
