@@ -1066,6 +1066,17 @@ export interface components {
             /** @default 0 */
             text_tokens: number;
         };
+        /** @description An IP-Adapter of a model in the catalogue. */
+        IpAdapterSpec: {
+            name: string;
+            /** @default 0.6 */
+            weight: number;
+            /**
+             * @description What it takes from its images, such as the style.
+             * @default
+             */
+            description: string;
+        };
         /** @description Why a job failed. */
         JobError: {
             /** @description One of the codes in docs/reference/errors.md. */
@@ -1127,6 +1138,11 @@ export interface components {
             loras?: components["schemas"]["Lora"][] | null;
             /** @description Up to 4 images that guide the layout, such as edges or a pose, each with one of the types of the model's `controls`. Default: none. */
             control?: components["schemas"]["Control"][] | null;
+            /**
+             * @description Further input images of an edit, and the images of IP-Adapters.
+             * @default []
+             */
+            reference_images: components["schemas"]["ReferenceImage"][];
             /** @description A second pass that enlarges the image and draws details at the larger size. Default: none. */
             hires?: components["schemas"]["Hires"] | null;
             seed: number;
@@ -1163,11 +1179,6 @@ export interface components {
             partial_images: number;
             /** @description Input image of an edit or a variation. */
             image: components["schemas"]["JobInput"] | null;
-            /**
-             * @description Further input images of an edit.
-             * @default []
-             */
-            reference_images: components["schemas"]["JobInput"][];
             /** @description Area that an edit may change. Null: the whole image. */
             mask: components["schemas"]["JobInput"] | null;
             priority: number;
@@ -1331,6 +1342,8 @@ export interface components {
             loras: components["schemas"]["LoraSpec"][];
             /** @description Types of images that `control` may have. */
             controls: components["schemas"]["ControlObject"][];
+            /** @description IP-Adapters that `reference_images` may name. */
+            ip_adapters: components["schemas"]["IpAdapterSpec"][];
             /** @description Bounds of the second pass; null if there is none. */
             hires: components["schemas"]["HiresSpec"] | null;
             /** @description Default `strength` of an edit. */
@@ -1562,6 +1575,23 @@ export interface components {
             object: "webhook_endpoint.redelivery";
             webhook_endpoint_id: string;
             events: number;
+        };
+        /**
+         * @description A reference image. Set exactly one of file_id, image_id and image_url.
+         *
+         *     A text stands for an image too, also `adapter:weight=image`, for forms and the command line.
+         */
+        ReferenceImage: {
+            /** @description Id of a file, uploaded with `POST /v1/files` and purpose `vision`. */
+            file_id?: string | null;
+            /** @description Id of an image of an earlier job. */
+            image_id?: string | null;
+            /** @description A data URL, `data:image/png;base64,...`. Other URLs are not fetched. */
+            image_url?: string | null;
+            /** @description The IP-Adapter that reads it, one of the model's `ip_adapters`. Default: the first. */
+            adapter?: string | null;
+            /** @description How strongly it acts, by an IP-Adapter. Default: the catalogue's weight of the adapter. */
+            weight?: number | null;
         };
         /** @description What a job draws again. */
         Reproduces: {
@@ -1836,6 +1866,8 @@ export interface components {
             loras?: components["schemas"]["Lora"][] | null;
             /** @description Up to 4 images that guide the layout, such as edges or a pose, each with one of the types of the model's `controls`. Default: none. */
             control?: components["schemas"]["Control"][] | null;
+            /** @description Images whose content or style the result takes up: by one of the model's `ip_adapters`, or as further input images of an edit, for models that take several. A mask is for `image`. Default: none. */
+            reference_images?: components["schemas"]["ReferenceImage"][] | null;
             /** @description A second pass that enlarges the image and draws details at the larger size. Default: none. */
             hires?: components["schemas"]["Hires"] | null;
             /** @description Seed of the first image; image i has seed + i. Default: random. */
@@ -2073,6 +2105,8 @@ export interface components {
             loras?: components["schemas"]["Lora"][] | null;
             /** @description Up to 4 images that guide the layout, such as edges or a pose, each with one of the types of the model's `controls`. Default: none. */
             control?: components["schemas"]["Control"][] | null;
+            /** @description Images whose content or style the result takes up: by one of the model's `ip_adapters`, or as further input images of an edit, for models that take several. A mask is for `image`. Default: none. */
+            reference_images?: components["schemas"]["ReferenceImage"][] | null;
             /** @description A second pass that enlarges the image and draws details at the larger size. Default: none. */
             hires?: components["schemas"]["Hires"] | null;
             /** @description Seed of the first image; image i has seed + i. Default: random. */
@@ -2136,11 +2170,6 @@ export interface components {
             operation?: "generation" | "edit" | "variation";
             /** @description Input image of an edit or a variation. It is cropped around its centre and scaled. */
             image?: components["schemas"]["ImageSource"] | null;
-            /**
-             * @description Further input images of an edit, for models that take several. A mask is for `image`.
-             * @default []
-             */
-            reference_images?: components["schemas"]["ImageSource"][];
             /** @description Area that an edit may change: the fully transparent pixels or, in an opaque mask, the white ones. It has the same size as `image`. Default: the transparent pixels of `image`, or all if it has none. */
             mask?: components["schemas"]["ImageSource"] | null;
             /** @description URL that receives the events of this job. */
@@ -2207,7 +2236,7 @@ export interface components {
             model?: string | null;
             /** @description The prompt; or messages with `input_text` and `input_image`, and earlier items of the conversation. The prompt is the text of the user's last turn. */
             input?: string | Record<string, never>[];
-            /** @description One tool `image_generation`: action, background, clip_skip, control, deterministic, eta, guidance_scale, hires, input_fidelity, input_image_mask, loras, max_sequence_length, model, moderation, moderation_level, n, negative_prompt, negative_prompt_2, output_compression, output_format, output_size, partial_images, postprocess, priority, prompt_2, quality, scheduler, seed, size, steps, strength, style, true_cfg_scale, type. Other tools are not called. */
+            /** @description One tool `image_generation`: action, background, clip_skip, control, deterministic, eta, guidance_scale, hires, input_fidelity, input_image_mask, loras, max_sequence_length, model, moderation, moderation_level, n, negative_prompt, negative_prompt_2, output_compression, output_format, output_size, partial_images, postprocess, priority, prompt_2, quality, reference_images, scheduler, seed, size, steps, strength, style, true_cfg_scale, type. Other tools are not called. */
             tools?: {
                 [key: string]: unknown;
             }[];
