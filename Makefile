@@ -24,18 +24,22 @@ TRAINING := $(VENV)/.installed-training
 PEERS := $(VENV)/.installed-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help up install dev test lint format types slow hostile clients families bench bench-check bench-device train judge clean
+.PHONY: help up install dev guide test lint format types slow hostile clients families bench bench-check bench-device train judge clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'Variables: PYTHON=python3.12 (which Python), TORCH=cpu|cuda (which build of torch), QUIET=-qq (a quiet pip).'
 
 up: $(RUN) ## install, start everything, say how to post the first prompt
+	-@$(BIN)/python docs/guide.py
 	@$(BIN)/safelight up
 
 install: $(RUN) ## install what is needed to run Safelight, and start nothing
 
 dev: $(DEV) ## install what is needed to change Safelight
+
+guide: $(RUN) ## build the site of the documentation, which the API serves at /guide
+	$(BIN)/python docs/guide.py
 
 test: ## everything that CI checks: lint, format, types, imports, tests
 	@bash .ci/run
@@ -89,7 +93,7 @@ judge: $(TRAINING) ## score the images of the trained model, by a judge that was
 	$(BIN)/python -m training data judge sample
 
 clean: ## remove the environment and all caches; data in .safelight/ stays
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist api/guide/site *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/pip:
@@ -124,7 +128,7 @@ $(VENV)/.installed-torch: constraints.txt | $(BIN)/pip
 
 $(RUN): pyproject.toml setup.py constraints.txt | $(VENV)/.installed-torch
 	@echo "Installing Safelight ..."
-	@$(PIP) -e '.[all]'
+	@$(PIP) -e '.[all,guide]'
 	@touch $@
 
 $(DEV): pyproject.toml setup.py constraints.txt | $(VENV)/.installed-torch

@@ -33,5 +33,5 @@ setup(
     packages=packages,
     package_dir=package_dir,
     options={"build": {"build_base": "build/wheel"}},  # not the files that an earlier version has left in build/lib
-    package_data={"": ["*.toml", "*.mako", "py.typed", "assets/**/*"], "safelight.models": ["**/*"]},
+    package_data={"": ["*.toml", "*.mako", "py.typed", "assets/**/*", "site/**/*"], "safelight.models": ["**/*"]},
 )

@@ -40,6 +40,7 @@ from api.batches import routes as batches
 from api.context import Context
 from api.deps import reject_nul
 from api.direct_routes import DirectRoutes
+from api.guide import routes as guide
 from api.jobs import events as job_events
 from api.jobs import reproduction as job_reproduction
 from api.jobs import routes as jobs
@@ -159,7 +160,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ):
         app.include_router(module.router, dependencies=[Depends(authenticate), Depends(limit_requests)])
     app.include_router(webui_lists.queue, dependencies=[Depends(authenticate)])
-    for open_router in (images.links, health.router, studio.router, metrics.router):
+    for open_router in (images.links, health.router, studio.router, guide.router, metrics.router):
         app.include_router(open_router)
     webhooks.describe(app)
 

@@ -66,7 +66,7 @@ def test_without_a_key_nothing_is_answered_but_health_and_signed_links(guarded: 
 
 OPEN = {
     "/", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json", "/healthz", "/readyz",
-    "/studio/session", "/studio/x/x", "/metrics",
+    "/studio/session", "/studio/x/x", "/guide", "/guide/x", "/metrics",
 }  # fmt: skip
 """Paths that need no key, and `/metrics`, which checks for itself."""
 

@@ -1,6 +1,7 @@
 // The frame of the studio: navigation, the banner, the view of the address, dialogs.
 
 import { html, render, useEffect, useRef, useState } from "./vendor/preact.js";
+import { address } from "./api.js";
 import { hasScope, isSignedIn, loadSession, session, signOut } from "./session.js";
 import { usePausedJobs } from "./jobs.js";
 import { currentKeys, useKeys } from "./keyboard.js";
@@ -80,6 +81,7 @@ function Navigation({ onHelp }) {
     <div class="tools">
       <${LanguageSwitch} />
       <${ThemeSwitch} />
+      <a class="button quiet square" href=${address("/guide/")} aria-label=${t("guide")} title=${t("guide")}><${Icon} name="guide" /></a>
       <button class="quiet square" aria-label=${t("key.help")} title="${t("key.help")} (?)" onClick=${onHelp}><${Icon} name="help" /></button>
       ${current.needs_key && html`<button class="quiet square" aria-label=${t("signout")} title=${t("signout")} onClick=${() => signOut().catch(sayError)}><${Icon} name="leave" /></button>`}
     </div>

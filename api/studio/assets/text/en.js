@@ -8,6 +8,7 @@ export default {
   "save": "Save",
   "refresh": "Refresh",
   "retry.load": "Try again",
+  "guide": "Documentation",
   "signout": "Sign out",
   "theme.light": "Light theme",
   "theme.dark": "Dark theme",

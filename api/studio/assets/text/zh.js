@@ -8,6 +8,7 @@ export default {
   "save": "保存",
   "refresh": "刷新",
   "retry.load": "重试",
+  "guide": "文档",
   "signout": "退出登录",
   "theme.light": "浅色主题",
   "theme.dark": "深色主题",
