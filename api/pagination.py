@@ -37,5 +37,6 @@ async def check_after(
 AfterJob = Annotated[str | None, _after(id_pattern("job"))]
 AfterFile = Annotated[str | None, _after(id_pattern("file", "-"))]
 AfterBatch = Annotated[str | None, _after(id_pattern("batch"))]
+AfterKey = Annotated[str | None, _after(id_pattern("key"))]
 AfterEndpoint = Annotated[str | None, _after(id_pattern("we"))]
 AfterDelivery = Annotated[str | None, _after("^whd_[0-9a-f]{32}$")]

@@ -7,6 +7,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
@@ -70,12 +71,16 @@ def add(
     )
 
 
-def revoke(key_id: str) -> Statement[str]:
-    """Revoke a key. No row is returned if there is no such key, or if it was revoked before."""
+def revoke(key_id: str, project_id: str | None = None) -> Statement[str]:
+    """Revoke a key. No row is returned if there is no such key, or if it was revoked before.
+
+    project_id: the project that the key must belong to; None: any.
+    """
+    is_own = sa.true() if project_id is None else api_keys.c.project_id == project_id
     return Statement(
         (
             sa.update(api_keys)
-            .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
+            .where(api_keys.c.id == key_id, is_own, api_keys.c.revoked_at.is_(None))
             .values(revoked_at=NOW)
             .returning(api_keys.c.id)
         ),
@@ -85,8 +90,30 @@ def revoke(key_id: str) -> Statement[str]:
 
 def list_keys() -> Statement[KeyRow]:
     """All keys, without their hashes."""
+    return Statement(_select_keys().order_by(api_keys.c.id), KeyRow)
+
+
+def list_of_project(project_id: str, *, limit: int, after: str | None) -> Statement[KeyRow]:
+    """Keys of a project, newest first, without their hashes. after: the id of the last key of the page before."""
+    statement = _select_keys().where(api_keys.c.project_id == project_id)
+    if after is not None:
+        statement = statement.where(api_keys.c.id < after)
+    return Statement(statement.order_by(api_keys.c.id.desc()).limit(limit), KeyRow)
+
+
+def get(project_id: str, key_id: str) -> Statement[KeyRow]:
+    """A key of a project, without its hash."""
+    return Statement(_select_keys().where(api_keys.c.project_id == project_id, api_keys.c.id == key_id), KeyRow)
+
+
+def list_valid_ids(project_id: str, *, limit: int) -> Statement[str]:
+    """Ids of the keys of a project that are neither revoked nor expired."""
+    return Statement(sa.select(api_keys.c.id).where(api_keys.c.project_id == project_id, _is_valid()).limit(limit), str)
+
+
+def _select_keys() -> sa.Select[Any]:
     columns = (column for column in api_keys.c if column.name != "hash")
-    return Statement(sa.select(*columns, _is_valid().label("is_valid")).order_by(api_keys.c.id), KeyRow)
+    return sa.select(*columns, _is_valid().label("is_valid"))
 
 
 def list_valid(hashes: Sequence[bytes]) -> Statement[ValidKey]:

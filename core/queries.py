@@ -16,6 +16,7 @@ from core.rows import ImageRow, JobEventRow, JobRow, JobVersion, QueueStatsRow, 
 from core.status import JobStatus
 from core.tables import (
     JOB_COLUMNS,
+    api_keys,
     batches,
     files,
     images,
@@ -239,6 +240,7 @@ ROW_TABLES = {
     "batch": batches,
     "webhook endpoint": webhook_endpoints,
     "webhook delivery": webhook_deliveries,
+    "API key": api_keys,
 }
 """The tables that lists of the API read."""
 

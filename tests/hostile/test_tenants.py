@@ -19,6 +19,7 @@ from api.app import create_app
 from cli.local.embedded import EmbeddedValkey
 from core import keys
 from core.batches.requests import OPERATIONS
+from core.scopes import Scope
 from core.settings import Settings
 from core.tables import DEFAULT_PROJECT, jobs, usage_entries
 from core.tables.base import metadata
@@ -32,6 +33,8 @@ DOCUMENT = Document(create_app(Settings()).openapi())
 PLACES = list(DOCUMENT.places())
 MARK = "adas-secret"
 """Part of every text of the owner."""
+
+PROJECTS = "/v1/organization/projects/"
 
 FREE_TEXT = {
     "key",
@@ -59,6 +62,8 @@ class Tenants:
     stranger: httpx.Client
     stranger_project: str
     ids: Mapping[str, str]
+    operator: httpx.Client
+    """The stranger with a key of the scope `admin`, for the calls about keys of the own project."""
     rows_before: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     """The rows of the owner before any request of the stranger."""
 
@@ -87,15 +92,20 @@ def tenants(directory: Path, fresh_database: Callable[[], str], valkey: Embedded
         stack.worker()
         stack.sweep()
         (project,) = stack.database.execute(keys.add_project("stranger"))
-        with client(stack, DEFAULT_PROJECT) as owner, client(stack, project) as stranger:
+        operator_key = a_key(stack.database, project, tuple(Scope))
+        with (
+            client(stack, DEFAULT_PROJECT) as owner,
+            client(stack, project) as stranger,
+            client(stack, project, operator_key) as operator,
+        ):
             ids = things_of(owner, stack)
             until(lambda: not stack.database.execute(sa.select(usage_entries.c.seq)))  # the sweep adds them up
-            before = Tenants(stack, owner, stranger, project, ids).rows(DEFAULT_PROJECT)
-            yield Tenants(stack, owner, stranger, project, ids, before)
+            before = Tenants(stack, owner, stranger, project, ids, operator).rows(DEFAULT_PROJECT)
+            yield Tenants(stack, owner, stranger, project, ids, operator, before)
 
 
-def client(stack: Stack, project_id: str) -> httpx.Client:
-    key = a_key(stack.database, project_id)
+def client(stack: Stack, project_id: str, key: str | None = None) -> httpx.Client:
+    key = key or a_key(stack.database, project_id)
     return httpx.Client(base_url=stack.url, headers={"authorization": f"Bearer {key}"}, timeout=PATIENCE)
 
 
@@ -117,6 +127,9 @@ def things_of(owner: httpx.Client, stack: Stack) -> dict[str, str]:
     ids["batch"] = batch["id"]
     until(lambda: body(owner.get(f"/v1/batches/{batch['id']}"))["status"] == "completed")
     ids["output_file"] = body(owner.get(f"/v1/batches/{batch['id']}"))["output_file_id"]
+    ids["api_key"] = next(
+        row.id for row in stack.database.execute(keys.list_keys()) if row.project_id == DEFAULT_PROJECT
+    )
     events = stack.database.execute(sa.text("SELECT max(id)::text FROM job_events"))
     return ids | {"event": events[0][0], "project": DEFAULT_PROJECT}
 
@@ -125,6 +138,8 @@ def send(tenants: Tenants, place: Place, value: str) -> httpx.Response:
     """A request with a value at a place. Other path parameters are those of a thing that does not exist."""
     path, query, headers = place.path, {}, {"prefer": "respond-async"}
     content: dict[str, Any] = {}
+    if place.path.startswith(PROJECTS) and place.names[0] != "project_id":
+        path = path.replace("{project_id}", tenants.stranger_project)
     if place.location == "path":
         path = path.replace("{" + str(place.names[0]) + "}", value)
     elif place.location == "query":
@@ -140,7 +155,8 @@ def send(tenants: Tenants, place: Place, value: str) -> httpx.Response:
         content["files"] = [(name, (None, as_text(item))) for name, item in request_body.items()]
     elif place.method in ("POST", "PUT", "PATCH"):
         content["json"] = request_body
-    return tenants.stranger.request(place.method, path, params=query, headers=headers, **content)
+    sender = tenants.operator if place.path.startswith(PROJECTS) else tenants.stranger
+    return sender.request(place.method, path, params=query, headers=headers, **content)
 
 
 def as_text(value: Any) -> str:

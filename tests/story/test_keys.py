@@ -229,6 +229,70 @@ def test_another_projects_things_do_not_exist(guarded: Stack, ada: httpx.Client)
     assert body(own_job)["id"] != job["id"]
 
 
+KEYS = f"/v1/organization/projects/{DEFAULT_PROJECT}/api_keys"
+
+
+@pytest.fixture
+def operator(guarded: Stack) -> Iterator[httpx.Client]:
+    with client(guarded, a_key(guarded.database, DEFAULT_PROJECT, (Scope.ADMIN, Scope.READ))) as http_client:
+        yield http_client
+
+
+def test_an_operator_makes_lists_and_revokes_the_keys_of_the_own_project(
+    guarded: Stack, operator: httpx.Client
+) -> None:
+    made = operator.post(KEYS, json={"name": "shop", "scopes": ["read"], "expires_in_seconds": 3600})
+    key = body(made)
+    with client(guarded, key["value"]) as shop:
+        before = shop.get("/v1/models").status_code, shop.post("/v1/jobs", json=SMALL).status_code
+        first = body(operator.get(KEYS, params={"limit": 1}))
+        older = body(operator.get(KEYS, params={"limit": 1, "after": first["last_id"]}))
+        fetched = body(operator.get(f"{KEYS}/{key['id']}"))
+        deleted = operator.delete(f"{KEYS}/{key['id']}")
+        again = operator.delete(f"{KEYS}/{key['id']}")
+        until(lambda: shop.get("/v1/models").status_code == 401)
+    revoked = body(operator.get(f"{KEYS}/{key['id']}"))
+    events = body(operator.get("/v1/organization/audit_logs", params={"resource_ids[]": key["id"]}))["data"]
+
+    assert before == (200, 403)
+    assert made.headers["cache-control"] == "no-store"
+    assert key["value"] not in json.dumps([first, fetched, events])
+    assert key["value"].startswith(key["redacted_value"].removesuffix("..."))
+    assert (first["data"][0]["id"], first["has_more"]) == (key["id"], True)
+    assert older["data"][0]["id"] < key["id"]
+    assert (fetched["scopes"], fetched["is_valid"], fetched["expires_at"] - fetched["created_at"]) == (
+        ["read"], True, 3600
+    )  # fmt: skip
+    assert (body(deleted)["object"], body(deleted)["deleted"]) == ("organization.project.api_key.deleted", True)
+    assert (again.status_code, revoked["is_valid"]) == (404, False)
+    assert [event["type"] for event in events] == ["api_key.deleted", "api_key.created"]
+    assert {event["actor"]["type"] for event in events} == {"api_key"}
+
+
+def test_a_key_gives_no_scope_that_it_lacks_and_reaches_no_other_project(
+    guarded: Stack, operator: httpx.Client, ada: httpx.Client
+) -> None:
+    (project,) = guarded.database.execute(keys.add_project("another project with keys"))
+    foreign = guarded.database.execute(keys.add(keys.new_key(), project, "of another project"))[0]
+    more = operator.post(KEYS, json={"name": "more", "scopes": ["read", "submit"]})
+    answers = [
+        operator.get(f"{KEYS}/{foreign}"),
+        operator.delete(f"{KEYS}/{foreign}"),
+        operator.get(KEYS.replace(DEFAULT_PROJECT, project)),
+        operator.post(KEYS.replace(DEFAULT_PROJECT, project), json={"name": "x", "scopes": ["read"]}),
+    ]
+    bad = [operator.post(KEYS, json=value) for value in ({}, {"name": "x", "scopes": ["all"]}, {"name": "x", "x": 1})]
+
+    assert (more.status_code, body(more)["error"]["param"]) == (403, "scopes")
+    assert [answer.status_code for answer in answers] == [404] * 4
+    assert [(answer.status_code, body(answer)["error"]["param"]) for answer in bad] == [
+        (400, "name"), (400, "scopes.0"), (400, "x")
+    ]  # fmt: skip
+    assert operator.get(KEYS, params={"after": foreign}).status_code == 400
+    assert [ada.get(KEYS).status_code, ada.post(KEYS, json={"name": "x"}).status_code] == [403, 403]
+    assert [row.is_valid for row in guarded.database.execute(keys.list_keys()) if row.id == foreign] == [True]
+
+
 def test_the_database_keeps_no_key(guarded: Stack) -> None:
     key = a_key(guarded.database, DEFAULT_PROJECT)
 

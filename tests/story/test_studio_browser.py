@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
+from core.scopes import Scope
 from tests.browser import BROWSER, browser_page, serious_findings
 from tests.factories import a_key
 from tests.receiver import Receiver, answering
@@ -169,6 +170,25 @@ def test_an_operator_pauses_a_queue_and_the_jobs_say_why_they_wait(safelight: St
     copy.locator("a.tile").click()
     expect(page.get_by_role("heading", name="Identical to the original")).to_be_visible()
     assert serious_findings(page) == []
+
+
+def test_an_operator_makes_and_revokes_a_key(guarded: Stack, page: Page) -> None:
+    page.goto(guarded.url)
+    page.get_by_label("API key").fill(a_key(guarded.database, scopes=(Scope.ADMIN, Scope.READ)))
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("link", name="Keys").click()
+    page.get_by_role("button", name="New key").click()
+    page.get_by_label("Name").fill("Shop")
+    expect(page.get_by_label("submit")).to_have_count(0)  # the session's own key lacks it
+    page.get_by_role("button", name="Create the key").click()
+    expect(page.locator("pre.secret")).to_contain_text("sl_")
+    page.get_by_role("button", name="I have copied it").click()
+    row = page.get_by_role("listitem").filter(has_text="Shop").first
+    expect(row).to_contain_text("never used")
+    assert serious_findings(page) == []
+    row.get_by_role("button", name="Revoke Shop").click()
+    page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    expect(row).to_contain_text("revoked")
 
 
 def test_a_person_signs_in_reads_an_error_and_changes_the_language(guarded: Stack, page: Page) -> None:

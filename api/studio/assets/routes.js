@@ -15,6 +15,7 @@ export const ROUTES = [
   { name: "webhooks", path: "webhooks", icon: "webhooks", key: "w", scope: "webhooks", load: () => import("./views/webhooks.js") },
   { name: "webhook", path: "webhooks/:id", parent: "webhooks", load: () => import("./views/webhook.js") },
   { name: "models", path: "models", icon: "models", key: "m", load: () => import("./views/models.js") },
-  { name: "usage", path: "usage", icon: "keys", key: "u", load: () => import("./views/usage.js") },
+  { name: "keys", path: "keys", icon: "keys", key: "k", scope: "admin", load: () => import("./views/keys.js") },
+  { name: "usage", path: "usage", icon: "usage", key: "u", load: () => import("./views/usage.js") },
   { name: "operator", path: "operator", icon: "operator", key: "o", scope: "admin", load: () => import("./views/operator.js") },
 ];

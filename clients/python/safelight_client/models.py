@@ -1324,6 +1324,72 @@ class JobWarning(BaseModel):
     """
 
 
+class KeyDeleted(BaseModel):
+    """
+    A key was revoked.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["organization.project.api_key.deleted"] = "organization.project.api_key.deleted"
+    id: str
+    deleted: Literal[True] = True
+
+
+class KeyObject(BaseModel):
+    """
+    An API key without its secret part, in OpenAI's format.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["organization.project.api_key"] = "organization.project.api_key"
+    id: str
+    name: str
+    redacted_value: str
+    scopes: Sequence[str]
+    is_valid: bool
+    """
+    Whether the key is neither revoked nor expired.
+    """
+    created_at: int
+    last_used_at: int | None
+    expires_at: int | None
+    """
+    When the key expires or expired; null: never.
+    """
+    revoked_at: int | None
+
+
+class KeyWithValue(BaseModel):
+    """
+    A key with its value, which is returned only once.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["organization.project.api_key"] = "organization.project.api_key"
+    id: str
+    name: str
+    redacted_value: str
+    scopes: Sequence[str]
+    is_valid: bool
+    """
+    Whether the key is neither revoked nor expired.
+    """
+    created_at: int
+    last_used_at: int | None
+    expires_at: int | None
+    """
+    When the key expires or expired; null: never.
+    """
+    revoked_at: int | None
+    value: str
+
+
 class LimitObject(BaseModel):
     """
     The limits of a project or key and what it uses. A limit that is null does not apply.
@@ -2460,6 +2526,21 @@ class JobObject(BaseModel):
     Time at which the job expires if it has not started.
     """
     urls: JobUrls
+
+
+class KeyList(BaseModel):
+    """
+    A page of keys. Get the next page with `after=<last_id>`.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["list"] = "list"
+    data: Sequence[KeyObject]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
 
 
 class LimitList(BaseModel):

@@ -304,6 +304,25 @@ class JobWebhook(TypedDict):
     """
 
 
+class KeyRequest(TypedDict):
+    """
+    An API key to create.
+    """
+
+    name: str
+    """
+    A name for display, such as the key's purpose.
+    """
+    scopes: NotRequired[Sequence[Literal["submit", "read", "webhooks", "admin"]]]
+    """
+    What the key may be used for. Your own key must have these scopes.
+    """
+    expires_in_seconds: NotRequired[int | None]
+    """
+    Time until the key expires. Default: never.
+    """
+
+
 class Lora(TypedDict):
     """
     A LoRA of the model, and how strongly it acts. `name:weight` is read too, for forms and the command line.

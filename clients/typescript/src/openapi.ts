@@ -1233,6 +1233,71 @@ export interface components {
             /** @description The field of the request that the warning is about. */
             param: string | null;
         };
+        /** @description A key was revoked. */
+        KeyDeleted: {
+            /**
+             * @default organization.project.api_key.deleted
+             * @constant
+             */
+            object: "organization.project.api_key.deleted";
+            id: string;
+            /**
+             * @default true
+             * @constant
+             */
+            deleted: true;
+        };
+        /** @description A page of keys. Get the next page with `after=<last_id>`. */
+        KeyList: {
+            /**
+             * @default list
+             * @constant
+             */
+            object: "list";
+            data: components["schemas"]["KeyObject"][];
+            first_id: string | null;
+            last_id: string | null;
+            has_more: boolean;
+        };
+        /** @description An API key without its secret part, in OpenAI's format. */
+        KeyObject: {
+            /**
+             * @default organization.project.api_key
+             * @constant
+             */
+            object: "organization.project.api_key";
+            id: string;
+            name: string;
+            redacted_value: string;
+            scopes: string[];
+            /** @description Whether the key is neither revoked nor expired. */
+            is_valid: boolean;
+            created_at: number;
+            last_used_at: number | null;
+            /** @description When the key expires or expired; null: never. */
+            expires_at: number | null;
+            revoked_at: number | null;
+        };
+        /** @description A key with its value, which is returned only once. */
+        KeyWithValue: {
+            /**
+             * @default organization.project.api_key
+             * @constant
+             */
+            object: "organization.project.api_key";
+            id: string;
+            name: string;
+            redacted_value: string;
+            scopes: string[];
+            /** @description Whether the key is neither revoked nor expired. */
+            is_valid: boolean;
+            created_at: number;
+            last_used_at: number | null;
+            /** @description When the key expires or expired; null: never. */
+            expires_at: number | null;
+            revoked_at: number | null;
+            value: string;
+        };
         /** @description The limits of a project and its key. */
         LimitList: {
             /**
@@ -2183,6 +2248,22 @@ export interface components {
             secret?: string | null;
             /** @description Event types. Default: those of a finished job. */
             events?: ("job.started" | "job.completed" | "job.failed" | "job.cancelled" | "job.expired")[];
+        };
+        /** @description An API key to create. */
+        KeyRequest: {
+            /** @description A name for display, such as the key's purpose. */
+            name: string;
+            /**
+             * @description What the key may be used for. Your own key must have these scopes.
+             * @default [
+             *       "submit",
+             *       "read",
+             *       "webhooks"
+             *     ]
+             */
+            scopes?: ("submit" | "read" | "webhooks" | "admin")[];
+            /** @description Time until the key expires. Default: never. */
+            expires_in_seconds?: number | null;
         };
         /** @description When the output files of a batch are deleted. */
         OutputExpiresAfter: {

@@ -53,7 +53,8 @@ export function EndpointForm({ endpoint = null, onSubmit, onClose }) {
   <//>`;
 }
 
-export function Secret({ secret, onClose }) {
+/** A secret that is shown once: by default that of an endpoint. */
+export function Secret({ secret, onClose, title = t("webhook.secret"), text = t("webhook.secret.text"), check = t("webhook.secret.check") }) {
   const copy = async () => {
     try {
       await navigator.clipboard.writeText(secret);
@@ -62,10 +63,10 @@ export function Secret({ secret, onClose }) {
       sayError(error); // over plain HTTP a browser has no clipboard
     }
   };
-  return html`<${Dialog} title=${t("webhook.secret")} onClose=${onClose}>
-    <p>${t("webhook.secret.text")}</p>
+  return html`<${Dialog} title=${title} onClose=${onClose}>
+    <p>${text}</p>
     <pre class="secret">${secret}</pre>
-    <p class="small muted">${t("webhook.secret.check")}</p>
+    <p class="small muted">${check}</p>
     <div class="row end"><button onClick=${copy}><${Icon} name="copy" size="16" />${t("copy")}</button><button class="primary" onClick=${onClose}>${t("webhook.secret.done")}</button></div>
   <//>`;
 }
