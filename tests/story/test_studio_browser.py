@@ -27,7 +27,7 @@ def test_a_person_creates_edits_and_finds_images(safelight: Stack, page: Page) -
     expect(page.get_by_role("button", name="Generate")).to_be_disabled()
     prompt.fill("a lighthouse in the story of the studio")
     page.get_by_role("radio", name="128x128").check(force=True)
-    prompt.press("Control+Enter")
+    prompt.press("Enter")
     card = page.get_by_role("article", name="a lighthouse in the story of the studio").first
     card.locator("a.tile.loaded").wait_for()
     assert serious_findings(page) == []

@@ -91,7 +91,7 @@ export default {
   "create.more": "More options",
   "create.reset": "Reset options",
   "create.empty": "Your images appear here",
-  "create.empty.text": "Describe an image and press Ctrl+Enter. You can watch it develop, and go on from any result.",
+  "create.empty.text": "Describe an image and press Enter; Shift+Enter begins a new line. You can watch it develop, and go on from any result.",
   "create.example": "Try an example",
   "create.results": "Latest images",
   "create.random": "Random",

@@ -91,7 +91,7 @@ export default {
   "create.more": "更多选项",
   "create.reset": "重置选项",
   "create.empty": "你的图像会出现在这里",
-  "create.empty.text": "描述一幅图像，然后按 Ctrl+Enter。你可以看着它生成，并以任何结果继续创作。",
+  "create.empty.text": "描述一幅图像，然后按 Enter；按 Shift+Enter 换行。你可以看着它生成，并以任何结果继续创作。",
   "create.example": "试一个例子",
   "create.results": "最新图像",
   "create.random": "随机",

@@ -97,6 +97,12 @@ function Composer({ hasExample }) {
     { keys: ["p", "/"], label: t("key.prompt"), run: () => input.current.focus() },
     { keys: ["Escape"], run: () => document.activeElement.blur() },
   ]);
+  const onEnter = (event) => {
+    // While an input method composes, as for Chinese, Enter only ends a word.
+    if (event.key !== "Enter" || event.shiftKey || event.ctrlKey || event.metaKey || event.isComposing) return;
+    event.preventDefault();
+    generate();
+  };
   const change = (name, value) => setValues(({ [name]: _, ...rest }) => (value === undefined ? rest : { ...rest, [name]: value }));
   if (failure && !models) return html`<div class="composer"><${Problem} error=${failure} onRetry=${reload} /></div>`;
   const message = error && problemOf(error);
@@ -105,11 +111,11 @@ function Composer({ hasExample }) {
       <span>${t("create.prompt")}</span>
       <textarea ref=${input} class="prompt-box" name="prompt" rows="5" placeholder=${t("create.placeholder")} value=${prompt}
         aria-invalid=${error?.param === "prompt" || undefined} aria-describedby=${message ? "composer-error" : undefined}
-        maxlength=${model?.max_prompt_chars} onInput=${(event) => setPrompt(event.target.value)}></textarea>
+        maxlength=${model?.max_prompt_chars} onInput=${(event) => setPrompt(event.target.value)} onKeyDown=${onEnter} enterkeyhint="go"></textarea>
     </label>
     ${hasExample && prompt === "" && html`<button type="button" class="quiet small" onClick=${() => setPrompt(t("create.example.prompt"))}>${t("create.example")}</button>`}
     <button class="primary generate" disabled=${prompt.trim() === ""}>
-      <${Icon} name="create" /> ${t("create.generate")} <span class="shortcut" aria-hidden="true">Ctrl ⏎</span>
+      <${Icon} name="create" /> ${t("create.generate")} <span class="shortcut" aria-hidden="true">⏎</span>
     </button>
     ${message && html`<p id="composer-error" class="error" role="alert">${message.title} ${message.advice}</p>`}
     ${models?.length > 1 && html`<label class="field"><span>${t("create.model")}</span>
