@@ -225,6 +225,7 @@ class BatchRow:
     retried_from: str | None
     api_key_id: str | None
     input: Json
+    traceparent: str | None
     total: int
     model: str | None
     cost: float

@@ -78,15 +78,51 @@ def current_traceparent() -> str | None:
 
 
 def record(
-    name: str, traceparent: str | None, start: datetime, end: datetime, attributes: Attributes | None = None
-) -> None:
-    """Record a span that is over. Without tracing, or a context to belong to, nothing."""
+    name: str,
+    traceparent: str | None,
+    start: datetime,
+    end: datetime,
+    attributes: Attributes | None = None,
+    *,
+    begins_trace: bool = False,
+    is_call: bool = False,
+) -> str | None:
+    """Record a span that is over. Returns its context; without tracing, or a context to belong to, None.
+
+    begins_trace: it is the first of a trace of its own, with a link to `traceparent`. is_call: of another service.
+    """
     if _tracer is None or traceparent is None:
-        return
+        return None
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Link, SpanKind, get_current_span, set_span_in_context
+
+    context = _context(traceparent)
     span = _tracer.start_span(
-        name, context=_context(traceparent), start_time=_nanoseconds(start), attributes=dict(attributes or {})
+        name,
+        context=Context() if begins_trace else context,
+        kind=SpanKind.CLIENT if is_call else SpanKind.INTERNAL,
+        links=[Link(get_current_span(context).get_span_context())] if begins_trace else None,
+        start_time=_nanoseconds(start),
+        attributes=dict(attributes or {}),
     )
     span.end(_nanoseconds(end))
+    return _traceparent(set_span_in_context(span))
+
+
+@contextmanager
+def work_span(name: str, traceparent: str | None, attributes: Attributes | None = None) -> Iterator[None]:
+    """The span of a piece of work, current within the block. Without tracing, or a context to belong to, none."""
+    if _tracer is None or traceparent is None:
+        yield
+        return
+    with _tracer.start_as_current_span(
+        name,
+        context=_context(traceparent),
+        attributes=dict(attributes or {}),
+        record_exception=False,
+        set_status_on_exception=False,
+    ):
+        yield
 
 
 @contextmanager

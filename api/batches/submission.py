@@ -65,8 +65,7 @@ async def submit(
     )
     if request.prompts is not None:
         template, response_format = template_job(context, project_id, request, request.prompts)
-        # Fifty thousand jobs in one trace could not be read.
-        template = replace(template, api_key_id=caller.key_id, traceparent=None)
+        template = replace(template, api_key_id=caller.key_id)
         new_batch = replace(new_batch, response_format=response_format or new_batch.response_format)
         return await _insert_with_jobs(context, new_batch, template, request.prompts, keyed_request)
     if request.requests is not None:

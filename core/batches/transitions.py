@@ -21,6 +21,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from core import tracing
 from core.batches.queries import in_status
 from core.clock import NOW
 from core.db import Statement
@@ -50,6 +51,7 @@ class NewBatch:
     retried_from: str | None = None
     api_key_id: str | None = None
     input: Mapping[str, Any] = field(default_factory=dict)
+    traceparent: str | None = field(default_factory=tracing.current_traceparent)
     total: int = 0
     model: str | None = None
     cost: float = 0.0

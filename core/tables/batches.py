@@ -40,6 +40,7 @@ batches = Table(
     Column("retried_from", Text, comment="the batch whose failed lines these are"),
     Column("api_key_id", Text, comment="the key that submitted it"),
     Column("input", JSONB, nullable=False, server_default=text("'{}'"), comment="options of its file; how it was read"),
+    Column("traceparent", Text, comment="W3C's context of its request; null: no tracing"),
     # What was found when it was read
     Column("total", Integer, nullable=False, server_default=text("0"), comment="lines"),
     Column("model", Text, comment="null: not known yet, or several"),

@@ -1,22 +1,33 @@
 """A job is one trace, from the request of its client over the worker to the receiver of its webhook."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 from starlette.types import Message, Receive, Scope, Send
 
 from api.tracing import Tracing
 from cli.local.embedded import EmbeddedValkey
-from core import tracing
+from core import jobs, tracing
+from core.db import Database
+from core.generation import Reply
+from core.generation_errors import ContentPolicyViolation
+from core.status import CallOutcome
+from tests.batches import submit_batch, until_batch
+from tests.factories import a_job
 from tests.receiver import Receiver
 from tests.stack import Stack
 from tests.waiting import until
+from worker.generation import traces
 
+BATCH_TRACE = "1bf7651916cd43dd8448eb211c80319d"
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 NAMES = {
     "safelight-api POST /v1/jobs",
@@ -41,18 +52,32 @@ def spans_of(collector: Receiver, trace: str) -> dict[str, tuple[str, str]]:
     return spans
 
 
-def test_a_job_is_one_trace_over_all_processes(
-    directory: Path, fresh_database: Callable[[], str], valkey: EmbeddedValkey
-) -> None:
-    with Receiver() as collector, Receiver() as customer:
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A Safelight whose spans go to a collector."""
+
+    stack: Stack
+    collector: Receiver
+
+
+@pytest.fixture(scope="module")
+def traced(directory: Path, fresh_database: Callable[[], str], valkey: EmbeddedValkey) -> Iterator[Traced]:
+    with Receiver() as collector:
         settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url(""), "OTEL_BSP_SCHEDULE_DELAY": "50"}
         with Stack(directory / "traces", fresh_database(), valkey.url, **settings) as stack:
             stack.api()
             stack.worker()
             stack.deliver()
-            stack.client.headers["traceparent"] = f"00-{TRACE}-{PARENT}-01"
-            stack.submit(webhook={"url": customer.url(), "events": ["job.completed"]})
-            until(lambda: spans_of(collector, TRACE).keys() >= NAMES)
+            stack.sweep()
+            yield Traced(stack, collector)
+
+
+def test_a_job_is_one_trace_over_all_processes(traced: Traced) -> None:
+    collector, stack = traced.collector, traced.stack
+    stack.client.headers["traceparent"] = f"00-{TRACE}-{PARENT}-01"
+    with Receiver() as customer:
+        stack.submit(webhook={"url": customer.url(), "events": ["job.completed"]})
+        until(lambda: spans_of(collector, TRACE).keys() >= NAMES)
 
     spans = spans_of(collector, TRACE)
     request_span, parent = spans["safelight-api POST /v1/jobs"]
@@ -60,6 +85,58 @@ def test_a_job_is_one_trace_over_all_processes(
     assert {spans[name][1] for name in NAMES if "api" not in name} == {request_span}
     (call,) = customer.requests
     assert call.headers["traceparent"] == f"00-{TRACE}-{spans['safelight-deliver webhook'][0]}-01"
+
+
+def line_spans(collector: Receiver) -> dict[str, list[Any]]:
+    """The spans of batches' lines, by the trace that they have for themselves."""
+    traces: dict[str, list[Any]] = {}
+    for request in list(collector.requests):
+        for resource in ExportTraceServiceRequest.FromString(request.body).resource_spans:
+            for span in (span for scope in resource.scope_spans for span in scope.spans):
+                is_line = {"safelight.batch_id", "safelight.job_id"} <= {item.key for item in span.attributes}
+                if is_line:
+                    traces.setdefault(span.trace_id.hex(), []).append(span)
+    return traces
+
+
+def test_a_batch_is_a_trace_and_each_of_its_lines_has_one_that_names_it(traced: Traced) -> None:
+    collector, stack = traced.collector, traced.stack
+    stack.client.headers["traceparent"] = f"00-{BATCH_TRACE}-{PARENT}-01"
+    batch = submit_batch(stack, requests=[{"prompt": "a secret cat"}, {"prompt": "a dog"}], size="64x64")
+    until_batch(stack, batch["id"])
+    names = {"safelight-api POST /v1/batches", "safelight-sweep read batch", "safelight-sweep finish batch"}
+    until(lambda: spans_of(collector, BATCH_TRACE).keys() >= names)
+    until(lambda: [len(spans) for spans in line_spans(collector).values()] == [3, 3])
+
+    spans = spans_of(collector, BATCH_TRACE)
+    request_span, _ = spans["safelight-api POST /v1/batches"]
+    read, parent = spans["safelight-sweep read batch"]
+    assert (parent, spans["safelight-sweep finish batch"][1]) == (request_span, request_span)
+    for line in line_spans(collector).values():
+        by_name = {span.name: span for span in line}
+        assert by_name.keys() == {"queue", "generate", "store"}
+        assert [link.span_id.hex() for link in by_name["queue"].links] == [read]
+        assert {by_name[name].parent_span_id for name in ("generate", "store")} == {by_name["queue"].span_id}
+    assert not any(b"a secret cat" in request.body for request in collector.requests)
+
+
+def test_a_call_of_a_provider_is_a_span_with_its_model_and_outcome(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans = InMemorySpanExporter()
+    monkeypatch.setattr(tracing, "_tracer", None)  # ends the tracing of this process after the test
+    tracing.use(SimpleSpanProcessor(spans), "safelight-worker")
+    prompt = "a prompt"
+    (job,) = database.execute(jobs.submit(a_job(prompt=prompt, traceparent=f"00-{TRACE}-{PARENT}-01")))
+    reply = Reply(CallOutcome.REFUSED, error=ContentPolicyViolation(prompt))
+
+    traces.record_call(job, "call_1", reply, job.created_at)
+
+    (span,) = spans.get_finished_spans()
+    attributes = span.attributes or {}
+    assert (span.name, span.kind, attributes["safelight.model"]) == ("provider call", SpanKind.CLIENT, job.model)
+    assert (attributes["safelight.outcome"], attributes["error.type"]) == ("refused", "content_policy_violation")
+    assert prompt not in span.to_json()
 
 
 def test_a_request_that_breaks_is_a_span_with_the_class_of_the_error_and_no_prompt(

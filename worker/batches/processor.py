@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import uuid4
 
-from core import fairness, files, jobs, limits, logs, metrics, priorities
+from core import fairness, files, jobs, limits, logs, metrics, priorities, tracing
 from core.batches import queries as batch_queries
 from core.batches import transitions as batches
 from core.batches.input_file import max_line_bytes, parse_lines
@@ -180,7 +180,10 @@ class BatchProcessor:
         if batch.attempts > self._settings.max_batch_attempts:  # the attempts before ended this process
             return self._fail(lease)
         try:
-            return self.read_batch(lease) if batch.status == BatchStatus.VALIDATING else self.finish(lease)
+            is_unread = batch.status == BatchStatus.VALIDATING
+            ids: tracing.Attributes = {"safelight.batch_id": batch.id, "safelight.attempt": batch.attempts}
+            with tracing.work_span("read batch" if is_unread else "finish batch", batch.traceparent, ids):
+                return self.read_batch(lease) if is_unread else self.finish(lease)
         except (Superseded, Stopping):
             raise
         except Exception as error:

@@ -113,6 +113,7 @@ def _run_on_device(context: Context, queue: str, must_notify: bool) -> bool:
 def _generate(context: Context, microbatch: Microbatch) -> Mapping[str, Outcome | None]:
     """`generate`, and record the time that it takes."""
     began = datetime.now(UTC)
+    traces.record_waits(microbatch.jobs, began)
     outcomes = generate(context, microbatch)
     traces.record_generation(microbatch.jobs, began)
     return outcomes

@@ -8,7 +8,7 @@ says so or its last calls failed, are requeued without losing an attempt.
 import io
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from PIL import Image
 
@@ -28,6 +28,7 @@ from core.job_warnings import JobWarning
 from core.provider_calls import Breaker, Pause
 from core.rows import JobRow
 from core.status import CallOutcome
+from worker.generation import traces
 from worker.generation.context import Context
 from worker.generation.heartbeat import Heartbeat
 from worker.generation.inputs import Inputs
@@ -88,6 +89,7 @@ def _call_provider(
         context.pause(job.queue, obstacle.delay)
         return Outcome(pause=obstacle)
     heartbeat.report_progress(ahead=generator.timeout)
+    began = datetime.now(UTC)
     try:
         reply = generator.send(requests, call_id, lambda number, image: reporter.show(job.id, number, image))
     except Exception as error:  # whatever it was, the request may have been sent
@@ -95,6 +97,7 @@ def _call_provider(
         unknown = ProviderOutcomeUnknown(f"The call ended in {type(error).__name__}: {error}")
         reply = Reply(CallOutcome.UNKNOWN, error=unknown)
     heartbeat.report_progress()
+    traces.record_call(job, call_id, reply, began)
     metrics.PROVIDER_CALLS.labels(job.model, reply.outcome).inc()
     metrics.PROVIDER_USD.labels(job.model).inc(float(reply.cost_usd or 0))
     _close_call(context, provider_calls.close_call(call_id, reply), job.id, heartbeat)

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 
-from core import logs, metrics
+from core import logs, metrics, tracing
 from core.permissions import make_private
 from core.settings.environment import log_unknown, read_or_exit
 from worker.batches.processor import BatchProcessor
@@ -28,6 +28,7 @@ def main() -> None:
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # threads inherit it, so only sigwait takes them
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # "read the catalogue again": the batch processor follows its file
+    tracing.install("safelight-sweep")
     metrics.serve(settings.metrics_host, settings.metrics_port)
     stop = threading.Event()
     reclaimer, cleanup, processor = Reclaimer(settings), Cleanup(settings), BatchProcessor(settings)

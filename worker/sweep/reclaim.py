@@ -2,14 +2,15 @@
 
 import logging
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
-from core import jobs, limits, metrics, provider_calls, queries, usage
+from core import jobs, limits, metrics, provider_calls, queries, tracing, usage
 from core.db import Database
 from core.job_metrics import record_ends
 from core.outbox import deliveries
 from core.redis.notifier import Notifier
 from core.redis.progress import Progress
+from core.rows import JobRow
 from core.settings import Settings
 from core.status import JobStatus
 from worker.sweep.loop import Loop
@@ -63,6 +64,7 @@ class Reclaimer:
             for row in rows:
                 metrics.JOBS_RECLAIMED.labels(row.model).inc()
                 log.warning("job %s: its lease ran out; now %s", row.id, row.status, extra=row.log_ids)
+                _record("reclaim", row)
             self._notify({row.queue for row in rows if row.status == JobStatus.QUEUED})
             self._progress.publish_changes([row.id for row in rows])
             yield
@@ -70,6 +72,8 @@ class Reclaimer:
     def expire(self) -> Iterator[None]:
         """End the jobs that waited too long."""
         while rows := record_ends(self._database.execute(self._expire)):
+            for row in rows:
+                _record("expire", row)
             self._progress.publish_changes([row.id for row in rows])
             yield
 
@@ -112,3 +116,14 @@ class Reclaimer:
         for queue in queues:
             if not self._notifier.notify(queue):
                 return  # Redis is away: each further notification would wait for its timeout
+
+
+def _record(name: str, job: JobRow) -> None:
+    """Record in the trace of a job that the sweep has changed it. A batch's line has a trace of its own for that."""
+    now = datetime.now(UTC)
+    ids: tracing.Attributes = {
+        "safelight.job_id": job.id,
+        "safelight.status": job.status,
+        "safelight.attempt": job.attempts,
+    }
+    tracing.record(name, job.traceparent, now, now, ids, begins_trace=job.batch_id is not None)

@@ -89,8 +89,8 @@ def _receiver(row: ClaimedDelivery) -> tuple[str | None, list[str]]:
 
 
 def _traceparent(subject: JobRow | ShownBatch) -> str | None:
-    """The trace that a job belongs to; batches have none."""
-    return subject.traceparent if isinstance(subject, JobRow) else None
+    """The trace that a job or batch belongs to. That of a batch has only the batch's own webhooks."""
+    return None if isinstance(subject, JobRow) and subject.batch_id is not None else subject.traceparent
 
 
 def _headers(row: ClaimedDelivery, keys: list[str], body: bytes, traceparent: str | None) -> Mapping[str, str]:
