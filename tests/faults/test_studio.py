@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from cli.local.embedded import EmbeddedPostgres, EmbeddedValkey
 from tests.browser import BROWSER, browser_page
+from tests.object_store import ObjectStore
 from tests.stack import Stack, migrate
 from tests.waiting import PATIENCE
 
@@ -76,3 +77,34 @@ def test_the_studio_says_what_is_down_and_goes_on(
         expect(banner).not_to_contain_text("The server does not answer.")
         generate("with the API")
         expect(tile).to_have_count(4)
+
+
+def test_the_studio_says_that_the_image_store_is_down_and_goes_on(
+    directory: Path, database: EmbeddedPostgres, notifier: EmbeddedValkey
+) -> None:
+    url = database.create_database("safelight")
+    migrate(url)
+    with (
+        ObjectStore(directory / f"studio_store{next(_numbers)}") as store,
+        Stack(directory / f"studio{next(_numbers)}", url, notifier.url, **store.environment) as stack,
+        browser_page(is_server_down=True) as page,
+    ):
+        expect.set_options(timeout=PATIENCE * 1000)
+        stack.api()
+        stack.worker()
+        page.goto(stack.url)
+        banner = page.locator(".banner")
+        prompt = page.get_by_role("textbox", name="Prompt", exact=True)
+        prompt.fill("before")
+        prompt.press("Enter")
+        tile = page.locator("a.tile.loaded")
+        expect(tile).to_have_count(1)
+
+        store.freeze()
+        prompt.fill("without the store")
+        prompt.press("Enter")
+        page.reload()
+        expect(banner).to_contain_text("The image store is down.")
+        store.thaw()
+        expect(banner).not_to_contain_text("The image store is down.")
+        expect(tile).to_have_count(2)
