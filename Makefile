@@ -84,6 +84,9 @@ bench-check: $(DEV) ## run each benchmark in its smallest form, to check that it
 	$(BIN)/python -m bench.idle --seconds 2 --rest 1
 	$(BIN)/python -m bench.processor_time --rounds 1 --requests 20 --connections 2
 	$(BIN)/python -m bench.curves --seconds 0.2 --batches 1
+	$(BIN)/python -m bench.history --jobs 2000 --rounds 1 --claims 3
+	$(BIN)/python -m bench.memory --jobs 400 --rounds 4
+	$(BIN)/python -m bench.capacity --singles 50 --batch 100
 	$(BIN)/python -m bench.device --only sweep service --batches 1
 
 train: $(TRAINING) ## train the bundled model from scratch: hours of CPU; continues where it stopped; needs npm for the artwork

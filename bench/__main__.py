@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import batch, curves, idle, queue_length, report, submit_to_done, webhooks
+from bench import batch, curves, history, idle, memory, queue_length, report, submit_to_done, webhooks
 from bench.peers import __main__ as peers
 from bench.table import Line, Target, render
 
@@ -51,6 +51,10 @@ def parts(scale: float) -> Mapping[str, Part]:
             directory, depth=amount(1_000_000, 2000), rounds=rounds, claims=amount(200, 3), bulk=amount(2000, 10),
             churn=amount(100_000, 20),
         ),
+        "history": lambda directory: history.measure(
+            directory, jobs=amount(1_000_000, 2000), rounds=rounds, claims=amount(200, 3)
+        ),
+        "memory": lambda directory: memory.measure(directory, jobs=amount(100_000, 400), rounds=amount(20, 4)),
         "curves": lambda directory: curves.measure(directory, seconds=max(0.5, 3 * scale), batches=amount(10)),
     }  # fmt: skip
 
