@@ -52,7 +52,8 @@ class Peer:
         self._output = service.directory / f"{name}-{drawing.model}"
         self._output.mkdir()
         self._port = free_port()
-        bentoml = {"BENTOML_HOME": str(service.directory / f"home-of-bentoml-{drawing.model}"), "BENTOML_DO_NOT_TRACK": "True"}
+        home = service.directory / f"home-of-bentoml-{drawing.model}"
+        bentoml = {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
         environment = {**drawing.environment(self._output), **bentoml}
         python = [sys.executable, "-m"]
         address = ["--host", "127.0.0.1", "--port", str(self._port)]
