@@ -39,7 +39,7 @@ def images_of(job_id: sa.ColumnElement[str]) -> sa.ScalarSelect[Any]:
     image = sa.func.to_jsonb(sa.literal_column("images.*"))
     array = sa.func.jsonb_agg(aggregate_order_by(image, images.c.index))
     return (
-        sa.select(sa.func.coalesce(array, sa.literal([], JSONB)))
+        sa.select(sa.func.coalesce(array, sa.literal_column("'[]'::jsonb", JSONB)))
         .select_from(images)
         .where(images.c.job_id == job_id)
         .scalar_subquery()
@@ -80,7 +80,7 @@ def _is_queue_paused(job: sa.FromClause) -> sa.ColumnElement[bool]:
 
 def get_job(project_id: str, job_id: str) -> Statement[JobRow]:
     """One job with its images, its queue position, and whether a worker serves its queue."""
-    return Statement(_JOB.params(wanted_id=job_id, wanted_project=project_id), JobRow)
+    return Statement(_JOB, JobRow, {"job_id": job_id, "of_project": project_id})
 
 
 def list_jobs(
@@ -231,7 +231,7 @@ _HAS_METADATA = jobs.c.metadata != sa.literal_column("'{}'::jsonb")
 
 def get_jobs(job_ids: Collection[str]) -> Statement[JobRow]:
     """Jobs of any project, with their images and queue positions. The caller checks the project."""
-    return Statement(_JOBS.params(job_ids=list(job_ids)), JobRow)
+    return Statement(_JOBS, JobRow, {"job_ids": list(job_ids)})
 
 
 ROW_TABLES = {
@@ -348,8 +348,8 @@ _SELECT_JOB = sa.select(
     _is_queue_paused(jobs).label("is_queue_paused"),
 )
 _JOB = _SELECT_JOB.where(
-    jobs.c.id == sa.bindparam("wanted_id", type_=sa.Text),
-    jobs.c.project_id == sa.bindparam("wanted_project", type_=sa.Text),
+    jobs.c.id == sa.bindparam("job_id", type_=sa.Text),
+    jobs.c.project_id == sa.bindparam("of_project", type_=sa.Text),
 )
 """The statement of `get_job`, with open values; built once, as every delivery runs it."""
 
