@@ -2,7 +2,7 @@
 
 from difflib import get_close_matches
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import AfterValidator, AliasChoices, Field, model_validator
@@ -251,6 +251,11 @@ class Model(Loading):
         if parameter == "reference_images" and not self.ip_adapters:  # they are further input images
             operations = ("edit",)
         return [operation for operation in self.operations if operation in operations]
+
+    @cached_property
+    def plans(self) -> dict[Any, Any]:
+        """What `core.requests.plan` has computed for this model, by the parameters of a request."""
+        return {}
 
     @cached_property
     def _limits(self) -> dict[str, Range | Choices]:

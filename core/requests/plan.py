@@ -31,6 +31,13 @@ from core.sizes import FreeSizes
 from core.text import quote, shorten
 
 _SIZE = re.compile(r"[1-9][0-9]{1,3}x[1-9][0-9]{1,3}")
+_TEXTS = frozenset(texts("prompt", "negative"))
+_VALUES = frozenset(rules()) - _TEXTS - {"seed"}
+"""Parameters that decide what is computed once for equal requests, if their values are short."""
+
+MAX_PLANS = 1000
+"""Combinations of parameters that are kept for a model."""
+
 _ALWAYS_SET = frozenset({"seed", "steps", "guidance_scale", "strength", "quality"})
 """Parameters that jobs have by default, also if their model does not support them."""
 
@@ -59,8 +66,8 @@ def plan(
         _reject_unsupported(request, model)
     else:
         _reject_removed(request, model)
-    parameters = resolve(request, model)
-    _check_combination(request, parameters, model)
+    parameters, key, seconds = _plan_parameters(request, model, has_mask="mask" in inputs)
+    _check_texts(request, parameters, model)
     return NewJob(
         id=new_id("job"),
         project_id=project_id,
@@ -70,11 +77,11 @@ def plan(
         n=request.n,
         parameters=parameters,
         queue=model.queue,
-        microbatch_key=microbatch_key(model, request.operation, parameters, has_mask="mask" in inputs),
+        microbatch_key=key,
         microbatch_size=model.microbatch_size,
         priority=among_projects(request.priority, settings.max_priority),
         project_priority=within_project(request.priority, settings.max_priority),
-        cost=device_seconds(model, parameters) * request.n,
+        cost=seconds * request.n,
         warnings=request.warnings,
         max_attempts=settings.max_attempts,
         ttl=settings.job_ttl if request.expires_after is None else timedelta(seconds=request.expires_after),
@@ -88,6 +95,34 @@ def plan(
         metadata=request.metadata,
         webhook=None if request.webhook is None else check_webhook(request.webhook, settings),
     )
+
+
+def _plan_parameters(request: JobRequest, model: Model, *, has_mask: bool) -> tuple[ResolvedParameters, str, float]:
+    """The parameters of a job, its micro-batch key, and the device-seconds of an image. Raises InvalidParameter.
+
+    What a model makes of the same parameters is always the same, apart from a random seed: it is computed once.
+    """
+    names = request.model_fields_set
+    values = [(name, getattr(request, name)) for name in names & _VALUES]
+    if names & _TEXTS or not all(value is None or isinstance(value, str | int | float) for _, value in values):
+        return _compute_parameters(request, model, has_mask)
+    key = (request.operation, has_mask, frozenset(values))
+    entry = model.plans.get(key)
+    if entry is None:
+        entry = _compute_parameters(request, model, has_mask)
+        if len(model.plans) >= MAX_PLANS:
+            model.plans.clear()
+        model.plans[key] = entry
+    parameters, microbatch, seconds = entry
+    seed = random_seed(model) if request.seed is None else request.seed
+    return parameters.model_copy(update={"seed": seed}), microbatch, seconds
+
+
+def _compute_parameters(request: JobRequest, model: Model, has_mask: bool) -> tuple[ResolvedParameters, str, float]:
+    parameters = resolve(request, model)
+    _check_combination(parameters)
+    key = microbatch_key(model, request.operation, parameters, has_mask=has_mask)
+    return parameters, key, device_seconds(model, parameters)
 
 
 def expected_seconds(request: JobRequest, model: Model) -> float:
@@ -248,7 +283,10 @@ def _reject_removed(request: JobRequest, model: Model) -> None:
 
 def _reject_unsupported(request: JobRequest, model: Model) -> None:
     """Raise InvalidParameter for the first parameter that the model does not support."""
-    for name in rules():
+    has_unsupported = not model.lacks.isdisjoint(
+        request.model_fields_set
+    )  # the others have a value that asks for nothing
+    for name in rules() if has_unsupported else ():
         if is_unsupported(name, request, model):
             raise InvalidParameter(f"{model.id} does not support {name}: leave it out.", param=name)
     if model.is_remote and request.partial_images and request.n > 1:
@@ -272,15 +310,19 @@ def conflicting_choice(request: JobRequest, model: Model) -> tuple[str, str] | N
     return None
 
 
-def _check_combination(request: JobRequest, parameters: ResolvedParameters, model: Model) -> None:
-    """Check what depends on several fields or on the limits of the model."""
-    check_side("output_size", parameters.output_size)
-    output_size(parameters.output_size or parameters.generated_size, parameters.postprocess)
+def _check_texts(request: JobRequest, parameters: ResolvedParameters, model: Model) -> None:
+    """Check the number of images, and the length of each text. Raises InvalidParameter."""
     _number_within(Range(1, 1, model.max_images), "n", request.n)
     prompts = {"prompt": request.prompt} | {name: getattr(parameters, name) for name in texts("prompt", "negative")}
     for name, text in prompts.items():
         if text is not None:
             check_length(name, text, model)
+
+
+def _check_combination(parameters: ResolvedParameters) -> None:
+    """Check what depends on several parameters."""
+    check_side("output_size", parameters.output_size)
+    output_size(parameters.output_size or parameters.generated_size, parameters.postprocess)
     if parameters.background == "transparent" and parameters.output_format == "jpeg":
         raise InvalidParameter("background transparent is for output_format png or webp.", param="background")
     if parameters.output_compression is not None and parameters.output_format == "png":
