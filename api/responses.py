@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from api.context import Context
 from core.responses.job import ErrorResponse, JobObject, job_object
+from core.responses.job_json import job_json
 from core.rows import JobRow
 
 ERROR: dict[str, Any] = {"model": ErrorResponse}
@@ -27,7 +28,12 @@ def render(context: Context, row: JobRow, step: Any = None) -> JobObject:
     return job_object(row, context.base_url, context.storage.url, step)
 
 
-def respond_accepted(body: str, job_id: str, headers: dict[str, str] | None = None) -> Response:
+def render_json(context: Context, row: JobRow, step: Any = None) -> bytes:
+    """The JSON of `render`."""
+    return job_json(row, context.base_url, context.storage.url, step)
+
+
+def respond_accepted(body: str | bytes, job_id: str, headers: dict[str, str] | None = None) -> Response:
     """A 202 for a job that is in the database, with its `Location`."""
     return Response(
         body,

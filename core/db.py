@@ -59,12 +59,14 @@ class Statement(Generic[RowT]):
     """A statement, and the type of the rows that it returns: a class of `core/rows.py`, or `str` for one column.
 
     values: of its parameters, if `sql` is built once for all calls. Then its text is made once, too
-    (`core/statement_text.py`), and the driver runs it.
+    (`core/statement_text.py`), and the driver runs it. complete: makes a row from the columns by name, if the statement
+    does not return all that the row has.
     """
 
     sql: sa.Executable
     row: type[RowT]
     values: Mapping[str, Any] | None = None
+    complete: Callable[[Mapping[str, Any]], RowT] | None = None
 
 
 _SCALARS = (str, int, float, datetime)
@@ -77,6 +79,8 @@ def _rows(statement: Statement[RowT], result: sa.Result[Any]) -> list[RowT]:
 
 
 def _rows_of(statement: Statement[RowT], columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> list[RowT]:
+    if (complete := statement.complete) is not None:
+        return [complete(dict(zip(columns, row, strict=True))) for row in rows]
     make: Any = statement.row
     pick = _reader(make, columns)
     return [make(*pick(row)) for row in rows]

@@ -4,8 +4,8 @@ A job with a project priority has a statement of its own, as others stand back f
 jobs of a project or key with a limit are inserted if what they will use fits (`core/limits.py`).
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
@@ -19,6 +19,7 @@ from core.new_job import NewJob
 from core.rows import JobRow
 from core.status import JobStatus
 from core.tables import JOB_COLUMNS, LEGACY_COLUMNS, jobs, legacy_values
+from core.webhook_rows import WebhookJson
 
 
 def submit(*new_jobs: NewJob) -> Statement[JobRow]:
@@ -29,10 +30,15 @@ def submit(*new_jobs: NewJob) -> Statement[JobRow]:
     if any(job.project_priority for job in new_jobs):
         (job,) = new_jobs
         return Statement(_submit_before_others(job).params(new_jobs=[_as_json(0, job)]), JobRow)
-    return Statement(_SUBMIT, JobRow, {"new_jobs": [_as_json(number, job) for number, job in enumerate(new_jobs)]})
+    new_rows = [_as_json(number, job) for number, job in enumerate(new_jobs)]
+    return Statement(_SUBMIT, JobRow, {"new_jobs": new_rows}, _completion(new_jobs))
 
 
 _INSERT_COLUMNS = tuple(name for name in NewJob.__slots__ if name != "ttl")
+
+
+_EVENT_COLUMNS = ("status", "attempts", "error_code")
+"""What the event of a new job is made of."""
 
 
 def _as_json(number: int, job: NewJob) -> dict[str, Any]:
@@ -47,7 +53,39 @@ def submit_within_limits(new_jobs: Sequence[NewJob], subjects: Sequence[Subject]
     """
     values = limits.reserve_values(subjects, amount)
     new_rows = [_as_json(number, job) for number, job in enumerate(new_jobs)]
-    return Statement(_SUBMIT_WITHIN_LIMITS, JobRow, {"new_jobs": new_rows, **values})
+    return Statement(_SUBMIT_WITHIN_LIMITS, JobRow, {"new_jobs": new_rows, **values}, _completion(new_jobs))
+
+
+_ADDED = ("id", "version", "precedence", "fair_rank", "not_before", "expires_at", "created_at")
+"""What the database adds to a new job, after its id. The rest of its row is known before."""
+
+_ABSENT = (
+    "batch_id", "batch_index", "custom_id", "response_format", "lease", "lease_expires_at", "attempt_deadline",
+    "worker", "cancel_requested_at", "error_code", "error_message", "moderation", "started_at", "finished_at",
+)  # fmt: skip
+_FIRST_VALUES: dict[str, Any] = dict.fromkeys(_ABSENT) | {
+    "status": str(JobStatus.QUEUED), "attempts": 0, "failures": 0, "crashes": 0,
+}  # fmt: skip
+_NEW_VALUES = tuple(name for name in _INSERT_COLUMNS if name not in ("id", "metadata", "webhook", "warnings"))
+
+
+def _completion(new_jobs: Sequence[NewJob]) -> Callable[[Mapping[str, Any]], JobRow]:
+    """Makes the row of a new job from what the database has added."""
+    by_id = {job.id: job for job in new_jobs}
+
+    def complete(added: Mapping[str, Any]) -> JobRow:
+        job = by_id[added["id"]]
+        values: dict[str, Any] = {name: getattr(job, name) for name in _NEW_VALUES}
+        return JobRow(
+            **_FIRST_VALUES,
+            **added,
+            **values,
+            metadata=dict(job.metadata),
+            webhook=cast(WebhookJson | None, job.webhook),
+            warnings=[dict(warning) for warning in job.warnings],
+        )
+
+    return complete
 
 
 def _new_jobs() -> sa.TableValuedAlias:
@@ -114,7 +152,8 @@ def _submit(reserved_use: sa.CTE | None = None) -> sa.Select[Any]:
     source = sa.join(new_jobs, flow_starts, is_same_flow)
     conditions = [] if reserved_use is None else [sa.exists().select_from(reserved_use)]
     insert = _insert_of(new_jobs, source, flow_starts.c.start + cumulative_cost, *conditions)
-    return with_event(update_cte(insert), "job.queued")
+    new_rows = insert.returning(*(jobs.c[name] for name in (*_ADDED, *_EVENT_COLUMNS))).cte("updated_jobs")
+    return with_event(new_rows, "job.queued").with_only_columns(*(new_rows.c[name] for name in _ADDED))
 
 
 def json_rows(name: str, *columns: sa.ColumnClause[Any]) -> sa.TableValuedAlias:

@@ -12,7 +12,7 @@ from api.jobs.idempotency import Key
 from api.jobs.routes import NOT_FOUND, accept_with_key, estimate_of, replay, submit_job
 from api.jobs.waiting import job_row
 from api.openapi import REFERENCES
-from api.responses import ERROR, answer, render, respond_accepted
+from api.responses import ERROR, answer, render_json, respond_accepted
 from core import idempotency
 from core.requests.inputs import Inputs
 from core.requests.job import parse
@@ -76,4 +76,4 @@ async def reproduce(
     if key:
         return await accept_with_key(context, job, Inputs(dict(row.inputs)), key, fingerprint)
     new_row = await submit_job(context, job, Inputs())
-    return respond_accepted(render(context, new_row).model_dump_json(), new_row.id)
+    return respond_accepted(render_json(context, new_row), new_row.id)

@@ -20,7 +20,7 @@ from api.jobs.idempotency import REPLAY_HEADERS, Key, lookup, submit_with_key
 from api.jobs.waiting import job_row, wait_until_final
 from api.openapi import REFERENCES
 from api.pagination import AfterJob, check_after
-from api.responses import ERROR, answer, render, respond_accepted
+from api.responses import ERROR, answer, render, render_json, respond_accepted
 from core import audit, idempotency, jobs, queries
 from core.audit import AuditType
 from core.batches import queries as batch_queries
@@ -105,7 +105,7 @@ async def submit(
     if key:
         return await accept_with_key(context, job, inputs, key, fingerprint)
     row = await submit_job(context, job, inputs)
-    return respond_accepted(render(context, row).model_dump_json(), row.id)
+    return respond_accepted(render_json(context, row), row.id)
 
 
 async def submit_job(context: Context, job: NewJob, inputs: Inputs) -> JobRow:
@@ -120,9 +120,7 @@ async def submit_job(context: Context, job: NewJob, inputs: Inputs) -> JobRow:
 
 async def accept_with_key(context: Context, job: NewJob, inputs: Inputs, key: str, fingerprint: bytes) -> Response:
     """Submit a job, or return the first response again if its key has been used."""
-    body = await submit_with_key(
-        context, job, inputs, key, fingerprint, lambda row: render(context, row).model_dump_json()
-    )
+    body = await submit_with_key(context, job, inputs, key, fingerprint, lambda row: render_json(context, row).decode())
     if body is not None:
         return respond_accepted(body, job.id)
     response = await replay(context, job.project_id, key, fingerprint)
@@ -179,7 +177,7 @@ async def fetch(
     headers = {"etag": _etag(context, row, step["step"] if step else 0), "cache-control": "private, no-cache"}
     if if_none_match == headers["etag"]:
         return Response(status_code=304, headers=headers)
-    return answer(render(context, row, step), headers=headers)
+    return Response(render_json(context, row, step), media_type="application/json", headers=headers)
 
 
 def _etag(context: Context, row: JobRow, step: int) -> str:
@@ -296,7 +294,7 @@ async def retry(job_id: str, context: AppContext, caller: CurrentCaller) -> Resp
     if row.status not in (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED):
         raise JobNotRetryable(f"{job_id} is {row.status}; only a failed, cancelled or expired job can be retried.")
     if repetitions := await context.database.execute(queries.get_retry(project_id, job_id)):
-        return respond_accepted(render(context, repetitions[0]).model_dump_json(), repetitions[0].id)
+        return respond_accepted(render_json(context, repetitions[0]), repetitions[0].id)
     request = request_of(row)
     await read_inputs(context, project_id, request)  # its input images may be deleted by now
     job = plan(
@@ -313,7 +311,7 @@ async def retry(job_id: str, context: AppContext, caller: CurrentCaller) -> Resp
     except ConstraintViolation:
         (retry_row,) = await context.database.execute(queries.get_retry(project_id, job_id))
     context.notifier.notify(job.queue)
-    return respond_accepted(render(context, retry_row).model_dump_json(), retry_row.id)
+    return respond_accepted(render_json(context, retry_row), retry_row.id)
 
 
 @router.delete("/{job_id}", summary="Delete a job", response_model=Deleted, responses=NOT_FOUND | {409: ERROR})

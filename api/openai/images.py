@@ -18,7 +18,7 @@ from api.openai.bodies import as_form, as_json, read_request
 from api.openai.calls import CLIENT_CLOSED_REQUEST, ImagesCall
 from api.openai.responses import images_response, warnings_header
 from api.openai.streaming import STREAM, stream_events
-from api.responses import ERROR, answer_without_none, render, respond_accepted
+from api.responses import ERROR, answer_without_none, render_json, respond_accepted
 from api.sdk_retries import prefers_async
 from api.sse import EventStreamResponse
 from core.parameters import Operation
@@ -106,7 +106,7 @@ async def generate_images(
     headers |= warnings_header(job.warnings)
     if prefers_async(request.headers):
         headers["preference-applied"] = "respond-async"
-        return respond_accepted(render(context, job).model_dump_json(), job.id, headers)
+        return respond_accepted(render_json(context, job), job.id, headers)
     headers["x-safelight-job"] = job.id
     if parameters.streams:
         events = stream_events(context, caller.project_id, job, parameters.end_user)

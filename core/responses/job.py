@@ -291,7 +291,7 @@ _QUEUE_PAUSED = {
 """Warnings that are not stored: they hold only while the job is queued."""
 
 
-def _warnings(row: JobRow) -> list[dict[str, Any]]:
+def job_warnings(row: JobRow) -> list[dict[str, Any]]:
     """The warnings of a job, and why it waits."""
     reasons = ([_QUEUE_PAUSED] if row.is_queue_paused else []) + ([_NO_WORKER] if row.has_worker is False else [])
     return [*row.warnings, *reasons]
@@ -307,7 +307,7 @@ def job_object(row: JobRow, base_url: str, sign: SignUrl, step: Step | None = No
             "reference_images": with_files(row.parameters.reference_images, row.inputs),
         },
         **{name: getattr(row, name) for name in _JOB_FIELDS},
-        **{"warnings": _warnings(row)},
+        **{"warnings": job_warnings(row)},
         priority=row.requested_priority,
         image=_image(row.inputs.get("image")),
         mask=_image(row.inputs.get("mask")),
