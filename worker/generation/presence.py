@@ -30,6 +30,7 @@ class Presence:
         self._context = context
         self._queues = queues
         self._is_ready = False
+        self._announcing = threading.Lock()  # "not ready" must not be written after "ready"
         self._state = "running"
         self._select_queues = select_queues
         # Under a name of its own: the health check takes a worker for dead that no longer uses its own connections.
@@ -60,20 +61,21 @@ class Presence:
             log.warning("this worker could not be withdrawn; its row will expire")
 
     def _announce(self) -> None:
-        statement = workers.announce(
-            self._context.name,
-            self._queues,
-            is_ready=self._is_ready,
-            length=self._context.settings.lease,
-            device=self._context.models.device(),
-        )
-        database = self._database if self._is_ready else self._context.database
-        try:
-            (answer,) = database.execute(statement)
-        except DATABASE_ERROR as error:
-            log.warning("this worker could not be announced: %s", first_line(error))
-        else:
-            self._follow(answer.state)
+        with self._announcing:
+            is_ready = self._is_ready
+            statement = workers.announce(
+                self._context.name,
+                self._queues,
+                is_ready=is_ready,
+                length=self._context.settings.lease,
+                device=self._context.models.device(),
+            )
+            try:
+                (answer,) = (self._database if is_ready else self._context.database).execute(statement)
+            except DATABASE_ERROR as error:
+                log.warning("this worker could not be announced: %s", first_line(error))
+            else:
+                self._follow(answer.state)
 
     def _follow(self, state: str) -> None:
         """Do what an operator wants. A worker that may claim nothing leaves the notifications to the others."""
