@@ -53,9 +53,16 @@ class Rule(BaseModel):
         """A pattern for each list of terms, for `normalize`d text."""
         return tuple(_pattern(terms) for terms in self.all_of)
 
+    @cached_property
+    def _terms(self) -> tuple[tuple[tuple[str, ...], re.Pattern[str]], ...]:
+        """The terms of each list, normalized, and their pattern."""
+        return tuple(
+            (tuple(map(normalize, terms)), pattern) for terms, pattern in zip(self.all_of, self.patterns, strict=True)
+        )
+
     def matches(self, texts: Iterable[str]) -> bool:
         """Whether one of the normalized readings of a prompt has a term of each list."""
-        return any(all(pattern.search(text) for pattern in self.patterns) for text in texts)
+        return any(all(_has_term(text, terms, pattern) for terms, pattern in self._terms) for text in texts)
 
 
 class WordList(BaseModel):
@@ -78,11 +85,22 @@ def load(path: Path) -> tuple[Rule, ...]:
         raise WordListError(f"The word list {path}: {location}: {first['msg']}") from error
 
 
+def _has_term(text: str, terms: Sequence[str], pattern: re.Pattern[str]) -> bool:
+    """Whether a text matches the pattern of some terms. Most texts have none of the terms, which is seen sooner."""
+    for term in terms:
+        if term in text:
+            return pattern.search(text) is not None
+    return False
+
+
 def normalize(text: str) -> str:
     """Text in lower case without accents, invisible characters and look-alike letters; words separated by a space."""
-    text = unicodedata.normalize("NFKD", text).casefold().translate(_LOOK_ALIKES)
-    text = "".join(char for char in text if unicodedata.category(char) not in ("Mn", "Cf"))
-    text = unicodedata.normalize("NFC", text)  # decomposed Hangul syllables
+    if text.isascii():
+        text = text.lower()
+    else:
+        text = unicodedata.normalize("NFKD", text).casefold().translate(_LOOK_ALIKES)
+        text = "".join(char for char in text if unicodedata.category(char) not in ("Mn", "Cf"))
+        text = unicodedata.normalize("NFC", text)  # decomposed Hangul syllables
     text = _SPELLED_OUT.sub(lambda match: _NO_WORD.sub("", match[0]), text)
     return _NO_WORD.sub(" ", text).strip()
 
@@ -90,7 +108,9 @@ def normalize(text: str) -> str:
 def readings(prompt: str) -> tuple[str, ...]:
     """The normalized prompt: as it is, with digits read as letters, and without spaces between CJK characters."""
     plain = normalize(prompt)
-    forms = [plain, normalize(prompt.translate(_DIGITS))]
+    forms = [plain]
+    if (with_letters := prompt.translate(_DIGITS)) != prompt:
+        forms.append(normalize(with_letters))
     if _CJK.search(plain):
         forms.append(plain.replace(" ", ""))
     return tuple(dict.fromkeys(forms))
