@@ -69,6 +69,16 @@ class Statement(Generic[RowT]):
     complete: Callable[[Mapping[str, Any]], RowT] | None = None
 
 
+def without_flush(statement: sa.Select[Any]) -> sa.Select[Any]:
+    """A statement whose commit does not wait for the disk: if Postgres crashes within a second, it may not have been.
+
+    The setting holds until the transaction ends, so such a statement is executed by itself. Any later commit that waits
+    for the disk makes this one durable, too.
+    """
+    setting = sa.select(sa.func.set_config("synchronous_commit", "off", sa.true())).scalar_subquery()
+    return statement.where(setting == "off")
+
+
 _SCALARS = (str, int, float, datetime)
 
 

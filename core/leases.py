@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from core.clock import NOW
-from core.db import Statement
+from core.db import Statement, without_flush
 from core.events import with_event
 from core.pauses import is_claimable
 from core.rows import JobRow, LeasedJob
@@ -173,7 +173,10 @@ def selection(*, fair_turn: bool = False, loaded_first: bool = False, reserve: b
 
 
 def start(update: sa.Update) -> sa.Select[Any]:
-    """Jobs that a worker starts now, as the rows of an update. Binds `lease`, `worker`, `length`, `attempt_timeout`."""
+    """Jobs that a worker starts now, as the rows of an update. Binds `lease`, `worker`, `length`, `attempt_timeout`.
+
+    The commit does not wait for the disk: a crash of Postgres may undo the start (decision 28).
+    """
     length = sa.bindparam("length", type_=sa.Interval)
     updated = (
         update.values(
@@ -193,7 +196,7 @@ def start(update: sa.Update) -> sa.Select[Any]:
         .cte("updated")
     )
     events = with_event(updated, "job.started", worker=updated.c.worker)
-    return events.order_by(updated.c.precedence, updated.c.fair_rank, updated.c.id)
+    return without_flush(events).order_by(updated.c.precedence, updated.c.fair_rank, updated.c.id)
 
 
 def _claim(*, fair_turn: bool = False, loaded_first: bool = False) -> sa.Select[Any]:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from core.clock import NOW
-from core.db import Statement
+from core.db import Statement, without_flush
 from core.leases import selection, start
 from core.pauses import is_claimable
 from core.rows import JobRow
@@ -86,7 +86,7 @@ def _reserve(*, fair_turn: bool = False, loaded_first: bool = False) -> sa.Selec
         .cte("reserved_jobs")
     )
     job = reserved_jobs.c
-    return sa.select(reserved_jobs).order_by(job.precedence, job.fair_rank, job.id)
+    return without_flush(sa.select(reserved_jobs)).order_by(job.precedence, job.fair_rank, job.id)
 
 
 def _begin() -> sa.Select[Any]:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from core.clock import NOW, STATEMENT_TIME
-from core.db import Statement
+from core.db import Statement, without_flush
 from core.outbox.deliveries import is_pending, is_reachable, pending_destinations
 from core.tables import batches, jobs
 from core.tables import webhook_deliveries as deliveries
@@ -176,7 +176,7 @@ def _claim() -> sa.Select[Any]:
         .cte("updated")
     )
     names = ("url", "secret", "previous_secret", "previous_secret_until")
-    return (
+    claimed_rows = (
         sa.select(
             updated,
             *(endpoints.c[name].label(f"endpoint_{name}") for name in names),
@@ -190,6 +190,7 @@ def _claim() -> sa.Select[Any]:
         )
         .order_by(updated.c.seq)
     )
+    return without_flush(claimed_rows)  # if a crash of Postgres undoes it, the deliveries are claimed again
 
 
 _CLAIM = _claim()

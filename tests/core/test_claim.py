@@ -6,14 +6,14 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from core import jobs, keys
+from core import jobs, keys, reservations
 from core.db import Database
 from core.ids import new_id
 from core.jobs import NewJob
 from core.tables import LEGACY_COLUMNS
 from core.tables import jobs as table
 from tests.core.plans import explain_text, indexes, scans
-from tests.factories import a_job, claim, claim_prompts, submit_prompts
+from tests.factories import LEASE, a_job, an_image, claim, claim_prompts, job_row, submit_prompts
 
 
 def test_jobs_are_claimed_in_the_order_of_submission_up_to_what_fits(database: Database) -> None:
@@ -138,6 +138,25 @@ def test_a_claim_reads_the_index_and_sorts_nothing(database: Database) -> None:
 
     assert {"ix_jobs_line", "ix_jobs_companions"} <= indexes(plan)
     assert "Seq Scan" not in {node["Node Type"] for node in scans(plan, "jobs")}
+
+
+def test_only_what_is_lost_without_harm_does_not_wait_for_the_disk(database: Database) -> None:
+    (job_id,) = submit_prompts(database, "a cat")
+    lease, token = uuid4(), uuid4()
+    reserve = reservations.reserve("local", token, "tester", length=LEASE)
+    complete = jobs.complete(job_id, lease, [an_image(job_id)])
+
+    waits: list[str] = []
+    for statement in (reserve, claim(lease), complete):
+        with database.transaction() as transaction:
+            transaction.execute(sa.text("SET LOCAL synchronous_commit = on"))
+            transaction.execute(statement)
+            waits += transaction.execute(sa.text("SHOW synchronous_commit"))[0]
+            if statement is reserve:
+                transaction.rollback()
+
+    assert waits == ["off", "off", "on"]
+    assert job_row(database, job_id).status == "completed"
 
 
 def test_jobs_submitted_together_stand_as_if_they_had_come_one_by_one(database: Database) -> None:
