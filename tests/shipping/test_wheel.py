@@ -34,6 +34,8 @@ DATA = (
     "safelight_client/py.typed",
 )
 
+GUIDE = "safelight/api/guide/site/"
+
 
 def build(directory: Path, *left_out: str) -> Path:
     """Build the wheel from a copy of the repository, without the files of some patterns."""
@@ -69,7 +71,9 @@ def test_a_wheel_has_one_package_and_serves_from_it(safelight: Stack, tmp_path: 
 
     assert {name.split("/")[0] for name in names} == {"safelight", f"safelight-{project_version()}.dist-info"}
     assert {f"safelight/{path}" for path in DATA} <= set(names)
-    assert not [name for name in names if "__pycache__" in name or "/tests/" in name or "/training/" in name]
+    code = [name for name in names if not name.startswith(GUIDE)]  # the guide shows files of training
+    assert not [name for name in code if "__pycache__" in name or "/tests/" in name or "/training/" in name]
+    assert (f"{GUIDE}index.html" in names) == (ROOT / "api/guide/site/index.html").is_file()
     assert version.stdout == f"{project_version()}\n", version.stderr
     assert place == site / "safelight"
     assert final["status"] == "completed"
