@@ -2,8 +2,7 @@
 
 The pages stay as GitHub shows them. A copy of them is prepared here and built by Zensical: links to files outside of
 `docs/` lead to pages with those files, diagrams are SVG files and formulas MathML. So a page needs no script but those
-of the theme, and nothing from other servers. A link that leads nowhere, or a page without a place in the navigation,
-fails the build.
+of the theme, and nothing from other servers. A link that leads nowhere fails the build.
 """
 
 import hashlib
@@ -87,15 +86,15 @@ def pages_of_docs() -> list[str]:
 
 
 def navigation() -> list[dict[str, list[str | dict[str, str]]]]:
-    """The navigation of the site. Raises SystemExit for a page that is not in it."""
+    """The navigation of the site. Pages without a place are in a section at its end."""
     places, listed = [], set[str]()
     for title, patterns in NAVIGATION.items():
         paths = [path.relative_to(ROOT).as_posix() for pattern in patterns for path in sorted(ROOT.glob(pattern))]
         entries = [{TITLES[path]: file_page(path)} if path in TITLES else file_page(path) for path in paths]
         places.append({title: entries})
         listed.update(paths)
-    if missing := [path for path in pages_of_docs() if path not in listed]:
-        sys.exit(f"These pages have no place in NAVIGATION of docs/guide_pages.py: {', '.join(missing)}")
+    if others := [file_page(path) for path in pages_of_docs() if path not in listed]:
+        places.append({"More": others})
     return places
 
 

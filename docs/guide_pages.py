@@ -79,8 +79,11 @@ def prepared(root: Path, path: str, formulas: list[str]) -> Page:
         return _with_links(root, path.rstrip("/") + "/", text, formulas)
     if path.endswith(".md"):
         return _with_links(root, path, file.read_text("utf-8"), formulas)
+    content = file.read_bytes()
+    if b"\0" in content:
+        return Page(f"# {path}\n\nThis file is not text: it has {len(content):,} bytes.\n")
     language = LANGUAGES.get(file.suffix, "text")
-    return Page(f"# {path}\n\n`````{language}\n{file.read_text('utf-8').rstrip()}\n`````\n")
+    return Page(f"# {path}\n\n`````{language}\n{content.decode('utf-8').rstrip()}\n`````\n")
 
 
 def _with_links(root: Path, path: str, text: str, formulas: list[str]) -> Page:

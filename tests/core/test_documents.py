@@ -50,6 +50,12 @@ def test_the_reference_is_what_the_code_says() -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_the_guide_can_be_built_and_its_links_lead_somewhere() -> None:
+    result = subprocess.run([sys.executable, "docs/guide.py"], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 def test_the_clients_have_the_types_of_the_openapi_document() -> None:
     assert generate.find_differences() == [], "run python clients/generate.py"
 
