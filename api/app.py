@@ -41,6 +41,7 @@ from api.batches import routes as batches
 from api.context import Context
 from api.deps import reject_nul
 from api.direct_routes import DirectRoutes
+from api.fine_tuning import routes as fine_tuning
 from api.guide import routes as guide
 from api.jobs import events as job_events
 from api.jobs import reproduction as job_reproduction
@@ -88,6 +89,7 @@ TAGS = [
     {"name": "files", "description": "Input images of jobs, and input and output of batches: OpenAI's Files API."},
     {"name": "erasures", "description": "Deletion of all data of an end user or a batch."},
     {"name": "webhooks", "description": "OpenAI-compatible webhook endpoints, and the deliveries of events to them."},
+    {"name": "fine-tuning", "description": "OpenAI's fine-tuning API: models that learn from images of a project."},
     {"name": "models", "description": "The models that requests can name."},
     {"name": "webui", "description": "The API of AUTOMATIC1111's stable-diffusion-webui, for its clients."},
     {"name": "audit logs", "description": "What operators need to know about keys, webhooks and deletions."},
@@ -152,6 +154,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         *WEBUI,
         files,
         webhooks,
+        fine_tuning,
         models,
         audit_logs,
         keys,

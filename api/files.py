@@ -61,8 +61,9 @@ class FileRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    purpose: Literal["vision", "batch", "user_data"] = Field(
-        description="`vision`: an image for edits and variations. `batch`: a request per line. `user_data`: any file."
+    purpose: Literal["vision", "batch", "user_data", "fine-tune"] = Field(
+        description="`vision`: an image for edits and variations. `batch`: a request per line. `fine-tune`: images and "
+        "their captions. `user_data`: any file."
     )
     expires_after: ExpiresAfter | None = Field(
         None, description="Default: 30 days for `batch`, never for other purposes."

@@ -7,21 +7,29 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from api.authentication import Project, requires
+from api.audit import event_of
+from api.authentication import CurrentCaller, Project, requires
 from api.context import Context
 from api.deps import AppContext
+from api.fine_tuning.models import project_models
 from api.model_parameters import parameters_of
 from api.queue_stats import Queue
 from api.responses import ERROR, answer
+from core import audit
+from core.audit import AuditType
 from core.catalog import Guidance, Model, ParameterBounds, Steps
+from core.catalog.fine_tuning import FineTuningSpec
 from core.control import ControlSpec
 from core.errors import ModelNotFound, NotFound
+from core.fine_tuning import queries as fine_tuning
+from core.fine_tuning.rows import FineTunedModelRow
 from core.hires import HiresSpec
-from core.loras import LoraSpec
+from core.loras import LoraSpec, is_fine_tuned
 from core.reference_images import IpAdapterSpec
-from core.responses.job import is_none
+from core.responses.job import Deleted, is_none
 from core.scopes import Scope
 from core.sizes import FreeSizes
+from core.text import quote
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -67,6 +75,9 @@ class ModelObject(BaseModel):
     controls: list[ControlObject] = Field(description="Types of images that `control` may have.")
     ip_adapters: list[IpAdapterSpec] = Field(description="IP-Adapters that `reference_images` may name.")
     hires: HiresSpec | None = Field(description="Bounds of the second pass; null if there is none.")
+    fine_tuning: FineTuningSpec | None = Field(
+        description="Defaults and bounds of `POST /v1/fine_tuning/jobs`; null if the model cannot be fine-tuned."
+    )
     strength: float = Field(description="Default `strength` of an edit.")
     max_images: int
     max_input_images: int = Field(description="Input images of an edit: `image` and its `reference_images`.")
@@ -89,9 +100,12 @@ class ModelList(BaseModel):
 
 @router.get("", summary="List models", response_model=ModelList)
 @requires(Scope.READ)
-async def index(context: AppContext, _project_id: Project) -> Response:
-    """List the models and, after them, their aliases; the default model comes first."""
-    return answer(await list_models(context))
+async def index(context: AppContext, project_id: Project) -> Response:
+    """List the models and, after them, their aliases and your fine-tuned models; the default model comes first."""
+    models = await list_models(context)
+    queues = await _queues(context)
+    own = [_fine_tuned(context, row, queues) for row in await project_models(context, project_id)]
+    return answer(ModelList(data=[*models.data, *own]))
 
 
 async def list_models(context: Context) -> ModelList:
@@ -104,14 +118,53 @@ async def list_models(context: Context) -> ModelList:
 
 @router.get("/{name:path}", summary="Get a model", response_model=ModelObject, responses={404: ERROR})
 @requires(Scope.READ)
-async def fetch(name: str, context: AppContext, _project_id: Project) -> Response:
+async def fetch(name: str, context: AppContext, project_id: Project) -> Response:
     """Get a model by its name or an alias."""
+    if is_fine_tuned(name):
+        row = await _fine_tuned_row(context, project_id, name)
+        model_object = _fine_tuned(context, row, await _queues(context))
+        parameters = parameters_of(context.catalog.model(row.model))
+        return answer(model_object.model_copy(update={"parameters": parameters}))
     try:
         model = context.catalog.model(name)
     except ModelNotFound as error:
         raise NotFound(error.message, param="model") from error
     model_object = _model_object(name, model, await _queues(context))
     return answer(model_object.model_copy(update={"parameters": parameters_of(model)}))
+
+
+@router.delete("/{name:path}", summary="Delete a fine-tuned model", response_model=Deleted, responses={404: ERROR})
+@requires(Scope.SUBMIT)
+async def delete(name: str, context: AppContext, caller: CurrentCaller) -> Response:
+    """Delete a fine-tuned model of your project. Queued jobs that need it will fail with `input_unavailable`."""
+    row = await _fine_tuned_row(context, caller.project_id, name)
+    await context.storage.delete_async(row.storage_key)
+    event = event_of(caller, AuditType.MODEL_DELETED)
+    statement = fine_tuning.delete_model(caller.project_id, name)
+    await context.database.execute(audit.with_audit_event(statement, event))
+    return answer(Deleted(id=name, object="model"))
+
+
+async def _fine_tuned_row(context: Context, project_id: str, name: str) -> FineTunedModelRow:
+    """A model of a project. Raises NotFound, also while its base model is not in the catalogue."""
+    rows = await context.database.execute(fine_tuning.get_models(project_id, [name]))
+    if not rows or rows[0].model not in {model.id for model in context.catalog.models}:
+        raise NotFound(f"There is no fine-tuned model {quote(name)}.", param="model")
+    return rows[0]
+
+
+def _fine_tuned(context: Context, row: FineTunedModelRow, queues: Mapping[str, Queue]) -> ModelObject:
+    """The object of a fine-tuned model: that of its base model, with the name and the owner of its own."""
+    base = _model_object(row.id, context.catalog.model(row.model), queues)
+    changes = {
+        "created": int(row.created_at.timestamp()),
+        "owned_by": row.project_id,
+        "aliases": [],
+        "alias_of": None,
+        "description": f"Fine-tuned from {row.model}.",
+        "fine_tuning": None,
+    }
+    return base.model_copy(update=changes)
 
 
 async def _queues(context: Context) -> Mapping[str, Queue]:
@@ -153,6 +206,7 @@ def _model_object(name: str, model: Model, queues: Mapping[str, Queue]) -> Model
         controls=[ControlObject.of(spec) for spec in model.controls],
         ip_adapters=list(model.ip_adapters),
         hires=model.hires,
+        fine_tuning=model.fine_tuning,
         strength=model.strength,
         max_images=model.max_images,
         max_input_images=model.input_image_count,

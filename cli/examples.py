@@ -78,6 +78,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "usage": ("safelight usage --days 7", "safelight usage --by model,size --bucket 1h --csv"),
     "api": ("safelight api",),
     "worker": ("safelight worker --queue local", "safelight worker --concurrency 4"),
+    "training": ("safelight training",),
     "sweep": ("safelight sweep",),
     "deliver": ("safelight deliver",),
     "migrate": ("safelight migrate",),

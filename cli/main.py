@@ -38,6 +38,7 @@ COMMANDS = {
     "usage": ("cli.usage:usage", "Print what projects used: images, device time, costs."),
     "api": ("cli.local.serve:api", "Run only the API."),
     "worker": ("cli.local.serve:worker", "Run only a worker."),
+    "training": ("cli.local.serve:training", "Run only a worker of fine-tuning jobs."),
     "sweep": ("cli.local.serve:sweep", "Run only the sweep."),
     "deliver": ("cli.local.serve:deliver", "Run only the deliverer of webhooks."),
     "migrate": ("cli.local.serve:migrate", "Migrate the database to the newest revision."),

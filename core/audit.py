@@ -29,6 +29,7 @@ class AuditType(StrEnum):
     FILE_DELETED = "file.deleted"
     JOB_DELETED = "job.deleted"
     BATCH_DELETED = "batch.deleted"
+    MODEL_DELETED = "fine_tuned_model.deleted"
     USER_ERASED = "user.erased"
     ADMIN_CALL = "admin.called"
     JOBS_CANCELLED = "jobs.cancelled"

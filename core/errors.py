@@ -11,28 +11,22 @@
     ├── InsufficientScope           403  the API key may not be used for this call
     ├── CrossSite                   403  keys are off, and a web page of another site sent the request
     ├── HostNotAllowed              421  keys are off, and the request has another machine's name
-    ├── NotFound                    404  also for objects of another project
-    ├── MethodNotAllowed            405
+    ├── NotFound 404, also for objects of another project; MethodNotAllowed 405
     ├── JobNotFinal, JobNotRetryable, JobNotReproducible, BatchNotFinal, BatchNotRetryable 409
     ├── BatchProcessingFailed       500  an entry of a batch's `errors`
     ├── IdempotencyConflict         409  a request with the same key is in progress
-    ├── RequestTooSlow              408
-    ├── RequestTooLarge             413
-    ├── UnsupportedMediaType        415
+    ├── RequestTooSlow 408, RequestTooLarge 413, UnsupportedMediaType 415, HeadersTooLarge 431
     ├── IdempotencyMismatch         422  the same key came with another request
-    ├── TooManyBatches, TooManyJobs 429
+    ├── TooManyBatches (TooManyFineTuningJobs), TooManyJobs, TooManyWebhookTests, TooManyUploads, TooManyOpenRequests
     ├── RateLimitExceeded           429  too many requests per minute
     ├── InsufficientQuota           429  a quota per day or month is used; a retry does not help
-    ├── TooManyWebhookTests, TooManyUploads, TooManyOpenRequests 429
-    ├── HeadersTooLarge             431
     ├── QueueFull                   429  a synchronous call could not be answered in time
     ├── RequestTimeout              504  a synchronous call waited too long; the job continues
     ├── McpNotInstalled             501  `/mcp` needs an optional extra
     ├── QueryTimeout                503  the database cancelled a statement that took too long
     ├── Unavailable                 503
     │   ├── TooManyConnections, UploadsFull, QueueDraining
-    │   ├── DatabaseUnavailable, NotifierUnavailable
-    │   └── StorageUnavailable
+    │   └── DatabaseUnavailable, NotifierUnavailable, StorageUnavailable
     ├── InternalError               500
     └── GenerationError                  why a job failed: core/generation_errors.py
 
@@ -251,6 +245,12 @@ class TooManyBatches(SafelightError):
     code = "too_many_batches"
     retryable = True
     retry_after = 60.0
+
+
+class TooManyFineTuningJobs(TooManyBatches):
+    """This project has too many unfinished fine-tuning jobs; nothing was stored, try again when one has finished."""
+
+    code = "too_many_fine_tuning_jobs"
 
 
 class TooManyWebhookTests(SafelightError):

@@ -7,6 +7,7 @@ GenerationError
 ├── ModelUnavailable             retryable: another worker may have it
 ├── StorageFailed                retryable
 ├── InputUnavailable             a file that the job needs no longer exists
+├── TrainingFailed, InvalidTrainingFile  of fine-tuning jobs
 ├── PostprocessFailed
 ├── AttemptTimeout
 ├── WorkerStalled                retryable
@@ -76,6 +77,18 @@ class InputUnavailable(GenerationError):
     """An input image of the job was deleted, has expired, or is not an image."""
 
     code = "input_unavailable"
+
+
+class TrainingFailed(GenerationError):
+    """The training ended several times without an error of its own: its worker was killed, or lost its connections."""
+
+    code = "training_failed"
+
+
+class InvalidTrainingFile(GenerationError):
+    """The training file was deleted, cannot be read, or has invalid lines."""
+
+    code = "invalid_training_file"
 
 
 class PostprocessFailed(GenerationError):

@@ -18,6 +18,15 @@ LoraName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-
 LoraWeight = Annotated[float, Ge(-MAX_WEIGHT), Le(MAX_WEIGHT)]
 
 
+FINE_TUNED = "ft:"
+"""How the names of fine-tuned models begin, as at OpenAI."""
+
+
+def is_fine_tuned(name: str) -> bool:
+    """Whether a name is that of a model that a project has trained: a LoRA that is not in the catalogue."""
+    return name.startswith(FINE_TUNED)
+
+
 def check_file(name: str) -> str:
     """Check that a name is that of a safetensors file below a directory. Raises ValueError."""
     path = PurePosixPath(name)
@@ -31,7 +40,9 @@ class Lora(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=64)] = Field(description="One of the model's.")
+    name: Annotated[str, StringConstraints(min_length=1, max_length=256)] = Field(
+        description="One of the model's, or a model that your project has fine-tuned."
+    )
     weight: LoraWeight | None = Field(
         None, allow_inf_nan=False, description="0 changes nothing. Default: the catalogue's weight of the LoRA."
     )
@@ -41,6 +52,8 @@ class Lora(BaseModel):
     def _read_text(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
+        if is_fine_tuned(value):  # its name has colons; such a LoRA has a weight in JSON only
+            return {"name": value}
         name, _, weight = value.partition(":")
         try:
             return {"name": name, "weight": float(weight)} if weight else {"name": name}
@@ -79,6 +92,8 @@ def resolve_loras(loras: Sequence[Lora], specs: Sequence[LoraSpec], model_id: st
             )
         if names.count(name) > 1:
             raise InvalidParameter(f"loras: {quote(name)} must occur only once.", param="loras")
+    if len(names) > MAX_LORAS:
+        raise InvalidParameter(f"loras: there may be at most {MAX_LORAS}, with that of the model.", param="loras")
     return [
         lora if lora.weight is not None else Lora(name=lora.name, weight=weights[lora.name]) for lora in loras
     ] or None

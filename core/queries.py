@@ -19,6 +19,8 @@ from core.tables import (
     api_keys,
     batches,
     files,
+    fine_tuned_models,
+    fine_tuning_jobs,
     images,
     in_status,
     job_events,
@@ -238,6 +240,7 @@ ROW_TABLES = {
     "job": jobs,
     "file": files,
     "batch": batches,
+    "fine-tuning job": fine_tuning_jobs,
     "webhook endpoint": webhook_endpoints,
     "webhook delivery": webhook_deliveries,
     "API key": api_keys,
@@ -327,10 +330,14 @@ def claimable_queues() -> Statement[str]:
 
 
 def referenced_keys(keys: Sequence[str]) -> Statement[str]:
-    """The storage keys that a row of an image or a file references."""
+    """The storage keys that a row of an image, a file, a fine-tuned model or a training references."""
     return Statement(
         sa.union_all(
-            *(sa.select(table.c.storage_key).where(_is_any_of(table.c.storage_key, keys)) for table in (images, files))
+            *(
+                sa.select(table.c.storage_key).where(_is_any_of(table.c.storage_key, keys))
+                for table in (images, files, fine_tuned_models)
+            ),
+            sa.select(fine_tuning_jobs.c.state_key).where(_is_any_of(fine_tuning_jobs.c.state_key, keys)),
         ),
         str,
     )

@@ -98,6 +98,50 @@ BATCH_TRANSITIONS: dict[BatchStatus, frozenset[BatchStatus]] = {
 BATCH_FINAL = tuple(status for status in BatchStatus if status.is_final)
 
 
+class FineTuningStatus(StrEnum):
+    """The status of a fine-tuning job, with OpenAI's names."""
+
+    VALIDATING_FILES = "validating_files"
+    """Its training file is read and checked."""
+
+    QUEUED = "queued"
+    """The file is valid; the training waits for a worker."""
+
+    RUNNING = "running"
+    """It is trained, or goes on from its last saved step when its worker has died."""
+
+    SUCCEEDED = "succeeded"
+    """The model is in storage. Final."""
+
+    FAILED = "failed"
+    """The file is not valid, or the training failed; `error` has the reason. Final."""
+
+    CANCELLED = "cancelled"
+    """The owner cancelled it. Its checkpoints stay. Final."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the status cannot change any more."""
+        return not FINE_TUNING_TRANSITIONS[self]
+
+
+FINE_TUNING_TRANSITIONS: dict[FineTuningStatus, frozenset[FineTuningStatus]] = {
+    FineTuningStatus.VALIDATING_FILES: frozenset(
+        {FineTuningStatus.QUEUED, FineTuningStatus.FAILED, FineTuningStatus.CANCELLED}
+    ),
+    FineTuningStatus.QUEUED: frozenset({FineTuningStatus.RUNNING, FineTuningStatus.FAILED, FineTuningStatus.CANCELLED}),
+    FineTuningStatus.RUNNING: frozenset(
+        {FineTuningStatus.SUCCEEDED, FineTuningStatus.FAILED, FineTuningStatus.CANCELLED}
+    ),
+    FineTuningStatus.SUCCEEDED: frozenset(),
+    FineTuningStatus.FAILED: frozenset(),
+    FineTuningStatus.CANCELLED: frozenset(),
+}
+"""The statuses that may follow each status of a fine-tuning job."""
+
+FINE_TUNING_FINAL = tuple(status for status in FineTuningStatus if status.is_final)
+
+
 class DeliveryStatus(StrEnum):
     """The status of a delivery of an event."""
 
@@ -161,7 +205,7 @@ class CallOutcome(StrEnum):
 
 _MAY_BE_BILLED = frozenset({CallOutcome.SUCCEEDED, CallOutcome.UNREADABLE, CallOutcome.UNKNOWN, CallOutcome.ABANDONED})
 
-StatusT = TypeVar("StatusT", JobStatus, BatchStatus, DeliveryStatus)
+StatusT = TypeVar("StatusT", JobStatus, BatchStatus, FineTuningStatus, DeliveryStatus)
 
 
 def mermaid(transitions: Mapping[StatusT, frozenset[StatusT]], *initial: StatusT) -> str:

@@ -16,7 +16,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import TextIO
 
-PROGRAMS = ("api", "celery", "worker.sweep", "worker.webhooks.deliver")
+PROGRAMS = ("api", "celery", "worker.sweep", "worker.training", "worker.webhooks.deliver")
 """What can be forked: the programs whose imports are among IMPORTS."""
 
 IMPORTS = [
@@ -36,6 +36,7 @@ IMPORTS = [
     "worker.moderation.moderator",
     "worker.generators.fake",
     "worker.sweep.__main__",
+    "worker.training.__main__",
     "worker.webhooks.deliver",
 ]
 """Modules that read no settings and start nothing when they are imported."""

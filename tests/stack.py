@@ -132,6 +132,12 @@ class Stack:
         command = python("-m", "worker.sweep")
         return self._run("sweep", command, self.environment | settings)
 
+    def training(self, **settings: str) -> Process:
+        """A worker of fine-tuning jobs."""
+        process = self._run("training", python("-m", "worker.training"), self.environment | settings)
+        process.until_says("training worker is ready")
+        return process
+
     def deliver(self) -> Process:
         return self._run("deliver", python("-m", "worker.webhooks.deliver"), self.environment)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from api.batches.submission import REQUESTS_FILE, as_lines, input_file, template_job
 from api.context import Context
+from api.fine_tuning.models import catalog_of_project
 from api.inputs import read_inputs as read_images
 from core import provider_calls
 from core.batches.input_file import max_line_bytes, parse_lines
@@ -34,9 +35,10 @@ class Totals:
 async def estimate(context: Context, project_id: str, request: BatchRequest) -> BatchEstimate:
     """Validate a batch's lines and estimate their cost. Raises InvalidRequest for errors outside of the lines."""
     estimates = await context.estimates.current()
+    catalog = await catalog_of_project(context, project_id)
     if request.prompts is not None:
-        template, _ = template_job(context, project_id, request, request.prompts)
-        model = context.catalog.model(template.model)
+        template, _ = template_job(context, catalog, project_id, request, request.prompts)
+        model = catalog.model(template.model)
         total = len(request.prompts)
         together = min(total * template.n, model.microbatch_size)
         seconds = estimates.seconds(model, template.operation, template.parameters, together)
@@ -59,7 +61,7 @@ async def estimate(context: Context, project_id: str, request: BatchRequest) -> 
         """Like the batch processor's `BatchInputs`, but stores nothing."""
         return asyncio.run_coroutine_threadsafe(read_images(context, project_id, job), loop).result().ids
 
-    check = BatchCheck(context.catalog, context.settings, project_id, read_inputs, estimates=estimates)
+    check = BatchCheck(catalog, context.settings, project_id, read_inputs, estimates=estimates)
     options = ReadOptions(
         request.target_endpoint, request.shared_parameters, max_line_bytes(context.settings), request.extra_columns
     )

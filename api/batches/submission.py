@@ -14,6 +14,7 @@ from typing import Any
 
 from api.callers import Caller
 from api.context import Context
+from api.fine_tuning.models import catalog_of_project
 from api.jobs.idempotency import store
 from core import fairness, files, idempotency, metrics, priorities
 from core.batches import queries as batch_queries
@@ -21,6 +22,7 @@ from core.batches import transitions as batches
 from core.batches.requests import BatchRequest, parse_body
 from core.batches.schemas import BatchObject, batch_object
 from core.batches.transitions import NewBatch
+from core.catalog import Catalog
 from core.db import AsyncTransaction
 from core.errors import InvalidParameter, SafelightError, TooManyBatches
 from core.files import NewFile
@@ -64,7 +66,8 @@ async def submit(
         webhook=None if request.webhook is None else check_webhook(request.webhook, context.settings),
     )
     if request.prompts is not None:
-        template, response_format = template_job(context, project_id, request, request.prompts)
+        catalog = await catalog_of_project(context, project_id)
+        template, response_format = template_job(context, catalog, project_id, request, request.prompts)
         template = replace(template, api_key_id=caller.key_id)
         new_batch = replace(new_batch, response_format=response_format or new_batch.response_format)
         return await _insert_with_jobs(context, new_batch, template, request.prompts, keyed_request)
@@ -170,13 +173,13 @@ async def _insert(
 
 
 def template_job(
-    context: Context, project_id: str, request: BatchRequest, prompts: Sequence[str]
+    context: Context, catalog: Catalog, project_id: str, request: BatchRequest, prompts: Sequence[str]
 ) -> tuple[NewJob, str | None]:
     """The job of the first prompt, and its response format; None: the batch's.
 
     The other jobs differ in prompt and seed only. Raises InvalidRequest.
     """
-    catalog, settings = context.catalog, context.settings
+    settings = context.settings
     try:
         body = {"prompt": prompts[0]}
         job_request, response_format = parse_body(request.target_endpoint, body, request.shared_parameters)

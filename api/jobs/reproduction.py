@@ -7,6 +7,7 @@ from fastapi.responses import Response
 
 from api.authentication import CurrentCaller, requires
 from api.deps import AppContext, Body
+from api.fine_tuning.models import catalog_for
 from api.inputs import read_inputs
 from api.jobs.idempotency import Key
 from api.jobs.routes import NOT_FOUND, accept_with_key, estimate_of, replay, submit_job
@@ -16,7 +17,7 @@ from api.responses import ERROR, answer, render_json, respond_accepted
 from core import idempotency
 from core.requests.inputs import Inputs
 from core.requests.job import parse
-from core.requests.plan import plan
+from core.requests.plan import plan, request_of
 from core.requests.reproduction import ReproduceRequest, reproduction_of
 from core.responses.job import Estimate, JobObject
 from core.scopes import Scope
@@ -59,11 +60,12 @@ async def reproduce(
     if key and (response := await replay(context, project_id, key, fingerprint)):
         return response
     row = await job_row(context, project_id, job_id)
-    request, reproduces = reproduction_of(row, options.image, context.catalog)
+    catalog = await catalog_for(context, project_id, request_of(row))
+    request, reproduces = reproduction_of(row, options.image, catalog)
     await read_inputs(context, project_id, request)  # its input images may be deleted by now
     job = plan(
         request,
-        context.catalog,
+        catalog,
         context.settings,
         project_id,
         inputs=row.inputs,

@@ -14,6 +14,7 @@ from api.audit import event_of
 from api.authentication import CurrentCaller, Project, requires
 from api.context import Context
 from api.deps import AppContext, Body
+from api.fine_tuning.models import catalog_for
 from api.inputs import read_inputs, store_inputs
 from api.jobs.deletion import delete_job
 from api.jobs.idempotency import REPLAY_HEADERS, Key, lookup, submit_with_key
@@ -92,14 +93,15 @@ async def submit(
     """Submit a job. The response comes as soon as the job is stored; the images follow later."""
     project_id = caller.project_id
     request = parse(JobRequest, body)
-    find_model(request, context.catalog)
+    catalog = await catalog_for(context, project_id, request)
+    find_model(request, catalog)
     key = None if idempotency_key is None or request.dry_run else idempotency.check(idempotency_key)
     fingerprint = idempotency.fingerprint("/v1/jobs", request.model_dump(exclude_unset=True)) if key else b""
     # A replay does not read its input images again; they may be deleted by now.
     if key and sources(request) and (response := await replay(context, project_id, key, fingerprint)):
         return response
     inputs = await read_inputs(context, project_id, request)
-    job = plan(request, context.catalog, context.settings, project_id, inputs=inputs.ids, api_key_id=caller.key_id)
+    job = plan(request, catalog, context.settings, project_id, inputs=inputs.ids, api_key_id=caller.key_id)
     if request.dry_run:
         return answer(await estimate_of(context, job))
     if key:
@@ -299,7 +301,7 @@ async def retry(job_id: str, context: AppContext, caller: CurrentCaller) -> Resp
     await read_inputs(context, project_id, request)  # its input images may be deleted by now
     job = plan(
         request,
-        context.catalog,
+        await catalog_for(context, project_id, request),
         context.settings,
         project_id,
         inputs=row.inputs,

@@ -8,6 +8,7 @@ from annotated_types import MinLen
 from pydantic import BaseModel, Field, StringConstraints
 
 from api.errors import from_database_error
+from api.fine_tuning.models import catalog_for
 from api.inputs import read_inputs
 from api.jobs.idempotency import lookup, submit_with_key
 from api.jobs.routes import submit_job
@@ -133,14 +134,15 @@ async def _submit(call: Call, request: JobRequest, key: str | None) -> JobRow:
     Raises InvalidRequest, IdempotencyMismatch, IdempotencyConflict, and NotFound if that job has been deleted.
     """
     context, project_id = call.context, call.project_id
-    find_model(request, context.catalog)
+    catalog = await catalog_for(context, project_id, request)
+    find_model(request, catalog)
     fingerprint = b""
     if key is not None:
         fingerprint = idempotency.fingerprint("/mcp", request.model_dump(exclude_unset=True))
         if (earlier := await lookup(context, project_id, key, fingerprint)) is not None:
             return await job_row(context, project_id, earlier["id"])
     inputs = await read_inputs(context, project_id, request)
-    job = plan(request, context.catalog, context.settings, project_id, inputs=inputs.ids, api_key_id=call.caller.key_id)
+    job = plan(request, catalog, context.settings, project_id, inputs=inputs.ids, api_key_id=call.caller.key_id)
     if key is None:
         return await submit_job(context, job, inputs)
     if await submit_with_key(context, job, inputs, key, fingerprint, lambda row: json.dumps({"id": row.id})):

@@ -14,6 +14,7 @@ from fastapi import Request
 from api.authentication import Caller
 from api.context import Context
 from api.edge.address import api_path
+from api.fine_tuning.models import catalog_for
 from api.inputs import read_inputs
 from api.jobs.idempotency import REPLAY_HEADERS, lookup, submit_with_key
 from api.jobs.routes import submit_job
@@ -60,7 +61,7 @@ class ImagesCall:
 
     async def submit_or_resume(self) -> tuple[JobRow, dict[str, str]]:
         """The job of this call, new or of an earlier attempt, and the headers that say which. Raises QueueFull."""
-        model = find_model(self.job, self.context.catalog)
+        model = find_model(self.job, await catalog_for(self.context, self.project_id, self.job))
         if self.key is not None:
             return await self._submit_with_key(model, idempotency.check(self.key))
         job = await self._resume()
@@ -108,7 +109,8 @@ class ImagesCall:
 
     async def _plan(self) -> tuple[NewJob, Inputs]:
         inputs = await read_inputs(self.context, self.project_id, self.job)
-        settings, catalog = self.context.settings, self.context.catalog
+        settings = self.context.settings
+        catalog = await catalog_for(self.context, self.project_id, self.job)
         return plan(
             self.job, catalog, settings, self.project_id, inputs=inputs.ids, api_key_id=self.caller.key_id
         ), inputs

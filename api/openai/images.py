@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from api.authentication import Caller, CurrentCaller, requires
 from api.context import Context
 from api.deps import AppContext, Body
+from api.fine_tuning.models import catalog_for
 from api.jobs.idempotency import Key
 from api.openai.bodies import as_form, as_json, read_request
 from api.openai.calls import CLIENT_CLOSED_REQUEST, ImagesCall
@@ -98,7 +99,9 @@ async def generate_images(
     render_images: Callable[[ImagesResponse], Response] = answer_without_none,
 ) -> Response:
     """Submit a job, or resume the job of an earlier attempt, and return its images when they are done."""
-    new_request = adapt(job_request(parameters, operation), context.catalog, context.settings)
+    plain_request = job_request(parameters, operation)
+    catalog = await catalog_for(context, caller.project_id, plain_request)
+    new_request = adapt(plain_request, catalog, context.settings)
     call = ImagesCall(
         request, context, caller, parameters, new_request, key, is_sync=not prefers_async(request.headers)
     )

@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from api.authentication import CurrentCaller, Project, requires
 from api.context import Context
 from api.deps import AppContext, body_up_to
+from api.fine_tuning.models import catalog_for
 from api.jobs import routes as job_routes
 from api.jobs.idempotency import Key
 from api.jobs.waiting import job_row
@@ -77,7 +78,9 @@ async def create(request: Request, context: AppContext, caller: CurrentCaller, i
         images = await _images(context, project_id, new_response, tool, content)
         parameters = images_request(new_response, tool, content, images)
         operation: Operation = "edit" if isinstance(parameters, EditRequest) else "generation"
-        new_job = adapt(job_request(parameters, operation), context.catalog, context.settings)
+        plain_request = job_request(parameters, operation)
+        catalog = await catalog_for(context, caller.project_id, plain_request)
+        new_job = adapt(plain_request, catalog, context.settings)
         new_job.add_warnings([*content.warnings, *new_response.warnings()])
         new_job.metadata.update(response_metadata(new_response))
         call = ImagesCall(request, context, caller, parameters, new_job, idempotency_key, is_sync=not is_background)

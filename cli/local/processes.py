@@ -39,6 +39,11 @@ def deliver() -> list[str]:
     return [sys.executable, "-m", "worker.webhooks.deliver"]
 
 
+def training() -> list[str]:
+    """The worker of fine-tuning jobs."""
+    return [sys.executable, "-m", "worker.training"]
+
+
 def exec_server(command: list[str], settings: Settings) -> NoReturn:
     """Replace this process with a server."""
     make_private(settings.data_dir)

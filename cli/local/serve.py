@@ -1,4 +1,4 @@
-"""`safelight api | worker | sweep | deliver | migrate`: the parts of Safelight, each as its own process."""
+"""`safelight api | worker | training | sweep | deliver | migrate`: the parts of Safelight, each as its own process."""
 
 from typing import Annotated
 
@@ -6,6 +6,7 @@ import typer
 
 from cli.environment import (
     get_concurrency,
+    has_torch,
     list_available_queues,
     read_available_catalog,
     read_catalog,
@@ -69,6 +70,17 @@ def deliver() -> None:
     """Run the deliverer of webhooks in the foreground. Several may run."""
     settings = with_embedded_urls(read_settings())
     processes.exec_server(processes.deliver(), settings)
+
+
+def training() -> None:
+    """Run a worker of fine-tuning jobs in the foreground. Several may run, each on a device of its own."""
+    settings = with_embedded_urls(read_settings())
+    catalog = read_catalog(settings)
+    if all(model.fine_tuning is None for model in catalog.models):
+        raise CommandError("No model of the catalogue has `fine_tuning`: see docs/11-fine-tuning.md.")
+    if not has_torch():
+        raise CommandError(f"torch is not installed: {install_command('worker')}")
+    processes.exec_server(processes.training(), settings)
 
 
 def migrate() -> None:

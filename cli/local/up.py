@@ -38,7 +38,7 @@ LOAD_SECONDS = 60.0
 """Maximum time that the start waits for a worker to load its model: one from a hub takes longer."""
 
 
-METRICS_OFFSETS = {"sweep": 0, "deliver": 1, "worker": 2, "remote-worker": 3}
+METRICS_OFFSETS = {"sweep": 0, "deliver": 1, "worker": 2, "remote-worker": 3, "training": 4}
 """What is added to `metrics_port` for each process. The API shows its metrics on its own port."""
 
 
@@ -202,6 +202,8 @@ def _start_servers(settings: Settings, supervisor: Supervisor, catalog: Catalog,
         if worker_queues:
             command = processes.worker(worker_queues, environment.get_concurrency(catalog, worker_queues))
             servers.append(child(name, command, limit.total_seconds() + 10))  # to requeue jobs takes a moment
+    if local and any(model.fine_tuning is not None for model in catalog.models) and environment.has_torch():
+        servers.append(child("training", processes.training(), settings.drain_timeout.total_seconds() + 10))
     supervisor.start(*servers)
 
 

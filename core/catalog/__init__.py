@@ -5,6 +5,7 @@ not need torch; the worker builds generators from it. This module loads no model
 """
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -57,6 +58,23 @@ class Catalog(BaseModel):
         return self
 
     _missing_settings: dict[str, str] = PrivateAttr(default_factory=dict)
+    _fine_tuned: dict[str, Model] = PrivateAttr(default_factory=dict)
+
+    def with_fine_tuned(self, base_models: Mapping[str, str]) -> "Catalog":
+        """The catalogue with models that a project has trained: by name, the id of the model that each is a LoRA of.
+
+        The name stands for its base model with the LoRA. The LoRAs can be named in `loras` of the base model, too.
+        """
+        names: dict[str, list[str]] = {}
+        for name, base in base_models.items():
+            names.setdefault(base, []).append(name)
+        models = tuple(model.with_fine_tuned(names.get(model.id, ())) for model in self.models)
+        catalog = Catalog.model_construct(default=self.default, models=models)
+        catalog._missing_settings = self._missing_settings
+        for model in models:
+            for name in names.get(model.id, ()):
+                catalog._fine_tuned[name] = model.with_fine_tuned((), name)
+        return catalog
 
     def available(self, settings: Settings) -> "Catalog":
         """The catalogue without the models whose setting is missing. Raises CatalogError if the default is one."""
@@ -78,6 +96,8 @@ class Catalog(BaseModel):
     def model(self, name: str | None) -> Model:
         """The model with a name or alias; the default for None. Raises ModelNotFound."""
         name = name or self.default
+        if name in self._fine_tuned:
+            return self._fine_tuned[name]
         for model in self.models:
             if name == model.id or name in model.aliases:
                 return model

@@ -1,13 +1,15 @@
 """A model of the catalogue: its operations, and the values that requests may have."""
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from annotated_types import Ge, Gt, Le, MinLen
-from pydantic import AfterValidator, AliasChoices, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, PrivateAttr, model_validator
 
 from core.catalog.bounds import Choices, Guidance, ParameterBounds, Range, Steps, StyleSpec
+from core.catalog.fine_tuning import FineTuningSpec
 from core.catalog.loading import Loading
 from core.control import ControlSpec, check_types
 from core.generators import GENERATORS, GeneratorSpec
@@ -71,6 +73,12 @@ class Model(Loading):
         description="LoRAs that requests may name: `[{ name = 'pixel', file = 'pixel.safetensors', weight = 1.0, "
         "trigger = 'pixel art' }]`. `file` is relative to models_dir; `weight` is for requests without one, and "
         "`trigger` tells users which words it was trained with. Only for `diffusers_local`.",
+    )
+    fine_tuning: FineTuningSpec | None = Field(
+        None,
+        description="Whether projects may train LoRAs of the model, with defaults and bounds: `{ steps = 500, rank = "
+        "16, learning_rate = 1e-4, resolution = 1024 }`, all optional. Only for `diffusers_local`: Stable Diffusion 1, "
+        "2 and XL, and unclip-mini. Default: none.",
     )
     hires: HiresSpec | None = Field(
         None,
@@ -151,6 +159,8 @@ class Model(Loading):
             raise ValueError(f"preload is not available for {self.generator}")
         if self.loras and "loras" in unsupported_by(self.generator):
             raise ValueError(f"loras are not available for {self.generator}")
+        if self.fine_tuning is not None and "loras" in unsupported_by(self.generator):
+            raise ValueError(f"fine_tuning is not available for {self.generator}")
         if self.controls and "control" in unsupported_by(self.generator):
             raise ValueError(f"controls are not available for {self.generator}")
         if self.ip_adapters and self.generator != "diffusers_local":
@@ -204,6 +214,21 @@ class Model(Loading):
                 raise ValueError(f"parameters: {name} is not available for {self.generator}")
             bounds.range_of(name)
         return self
+
+    _fine_tuned_name: str | None = PrivateAttr(None)
+
+    @property
+    def fine_tuned_name(self) -> str | None:
+        """The name of the LoRA that each request for this model gets; None if it is the model of the catalogue."""
+        return self._fine_tuned_name
+
+    def with_fine_tuned(self, names: Sequence[str], applied_name: str | None = None) -> Self:
+        """The model with LoRAs that a project has trained. applied_name: the one that every request gets."""
+        specs = [LoraSpec.model_construct(name=name, file="", weight=1.0, trigger="") for name in names]
+        model = self.model_copy(update={"loras": (*self.loras, *specs)})
+        model.__dict__.pop("lacks", None)  # it was computed without them
+        model._fine_tuned_name = applied_name
+        return model
 
     @property
     def spec(self) -> GeneratorSpec:

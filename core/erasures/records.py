@@ -21,7 +21,7 @@ Kind = Literal["job", "batch", "user", "project"]
 
 COUNT_NAMES = (
     "jobs", "images", "batches", "files", "objects", "deliveries", "idempotency_keys", "provider_calls",
-    "webhook_endpoints",
+    "webhook_endpoints", "fine_tuning_jobs",
 )  # fmt: skip
 """What an erasure counts. `objects` are those in storage; calls to a provider lose what identifies their request."""
 

@@ -18,7 +18,7 @@ from core.image_source import ImageSource
 from core.images.postprocess import check_side, output_size
 from core.job_warnings import JobWarning
 from core.jobs import NewJob
-from core.loras import resolve_loras
+from core.loras import Lora, resolve_loras
 from core.parameters import SEED_BITS, Operation, ResolvedParameters, dimensions_of, rules, texts
 from core.priorities import among_projects, within_project
 from core.processing_cost import processing_seconds
@@ -159,7 +159,7 @@ def resolve(request: JobRequest, model: Model) -> ResolvedParameters:
                 values[name] = _choice_of(limit, name, value, model)
             case None:
                 values[name] = value
-    values["loras"] = resolve_loras(request.loras or (), model.loras, model.id)
+    values["loras"] = resolve_loras(_loras_of(request, model), model.loras, model.id)
     values["control"] = resolve_controls(request.control or (), model.controls, model.id)
     values["reference_images"] = _references(request, model)
     bounds = model.steps.min, model.steps.max
@@ -187,6 +187,13 @@ def _references(request: JobRequest, model: Model) -> list[ReferenceImage] | Non
             param="reference_images",
         )
     return uses
+
+
+def _loras_of(request: JobRequest, model: Model) -> list[Lora]:
+    """The LoRAs of a request, the first that of a fine-tuned model, unless it is named with a weight of its own."""
+    loras = list(request.loras or ())
+    name = model.fine_tuned_name
+    return loras if name is None or any(lora.name == name for lora in loras) else [Lora(name=name), *loras]
 
 
 def _values_of_choices(request: JobRequest, model: Model) -> dict[str, Any]:

@@ -199,6 +199,16 @@ class Settings(
         description="Maximum number of batches that a sweep reads or writes files for at once; one for each project.",
     )
     max_batches: Annotated[int, Ge(1)] = Field(100, description="Maximum number of unfinished batches per project.")
+    max_fine_tuning_jobs: Annotated[int, Ge(1)] = Field(
+        10, description="Maximum number of unfinished fine-tuning jobs per project."
+    )
+    max_training_images: Annotated[int, Ge(1), Le(100_000)] = Field(
+        1000, description="Maximum number of images in the training file of a fine-tuning job."
+    )
+    training_save: Duration = Field(
+        timedelta(seconds=60),
+        description="Interval at which a training stores its state: so much is done again if its worker dies.",
+    )
     max_batch_body_bytes: Annotated[int, Ge(1024)] = Field(
         16_000_000, description="Maximum size of the JSON body of a batch that contains its prompts or requests."
     )

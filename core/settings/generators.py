@@ -34,6 +34,11 @@ class GeneratorSettings(BaseSettings):
         description="Resident bytes from which a worker finishes its micro-batch and leaves, with exit code 75, so "
         "that its supervisor starts a new one. Default: no limit.",
     )
+    fine_tuned_cache: Annotated[int, Ge(1)] = Field(
+        4 * 2**30,
+        description="Bytes of fine-tuned LoRAs that a worker keeps on its disk, in data_dir. Those that were not used "
+        "for the longest time are deleted first, and each that was not used for a day.",
+    )
     openai_api_key: Annotated[SecretStr | None, BeforeValidator(set_or_none)] = Field(
         None, description="OpenAI API key. Without it, the models of the generator `openai_images` are not available."
     )

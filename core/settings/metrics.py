@@ -38,9 +38,9 @@ class MetricsSettings(BaseSettings):
         description="Address on which workers, the sweep and the deliverer show their metrics. They need no token, so "
         "it must be an address that only Prometheus reaches.",
     )
-    metrics_port: Annotated[Annotated[int, Ge(1), Le(65532)] | None, BeforeValidator(set_or_none)] = Field(
+    metrics_port: Annotated[Annotated[int, Ge(1), Le(65531)] | None, BeforeValidator(set_or_none)] = Field(
         None,
         description="Port on which a worker, the sweep or the deliverer shows its metrics; each process of a machine "
-        "needs its own. `safelight up` gives it to the sweep, and the next three to the deliverer, the worker and the "
-        "worker of remote models. Default: no metrics of these processes.",
+        "needs its own. `safelight up` gives it to the sweep, and the next four to the deliverer, the worker, the "
+        "worker of remote models and the training worker. Default: no metrics of these processes.",
     )

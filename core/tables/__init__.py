@@ -9,6 +9,7 @@ from core.tables.base import metadata
 from core.tables.batches import batch_events, batches
 from core.tables.erasures import ERASURE_KINDS, erasures
 from core.tables.files import FILE_PURPOSES, files
+from core.tables.fine_tuning import fine_tuned_models, fine_tuning_events, fine_tuning_jobs
 from core.tables.idempotency_keys import idempotency_keys
 from core.tables.jobs import (
     BATCH_PRECEDENCE,
@@ -49,6 +50,9 @@ __all__ = [
     "equals_in_order",
     "erasures",
     "files",
+    "fine_tuned_models",
+    "fine_tuning_events",
+    "fine_tuning_jobs",
     "idempotency_keys",
     "images",
     "in_status",

@@ -4,7 +4,7 @@ from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey,
 
 from core.tables.base import NOW, Time, metadata, one_of
 
-FILE_PURPOSES = ("vision", "batch", "batch_output", "user_data")
+FILE_PURPOSES = ("vision", "batch", "batch_output", "user_data", "fine-tune")
 """What files are for, in OpenAI's words."""
 
 IS_LISTED = text("(is_copy IS NOT TRUE OR purpose <> 'vision')")
@@ -22,7 +22,7 @@ files = Table(
     Column("created_at", Time, nullable=False, server_default=NOW),
     Column("expires_at", Time, comment="deleted then; null: kept until its owner deletes it"),
     Column("is_copy", Boolean, comment="of an image in a request; null: not known"),
-    CheckConstraint(one_of("purpose", FILE_PURPOSES), name="purpose"),
+    CheckConstraint(one_of("purpose", FILE_PURPOSES), name="purposes"),
     Index("ix_files_project", "project_id", "id"),
     Index("ix_files_listed", "project_id", "id", postgresql_where=IS_LISTED),
     Index("ix_files_expiry", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),

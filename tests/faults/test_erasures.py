@@ -137,7 +137,7 @@ def test_nothing_of_an_end_user_is_left_and_all_of_another_is(running: Stack) ->
     assert traces(running) == []
     assert report["counts"] == {
         "jobs": 8, "images": 7, "batches": 0, "files": 3, "objects": 10, "deliveries": 1, "idempotency_keys": 2,
-        "provider_calls": 0, "webhook_endpoints": 0,
+        "provider_calls": 0, "webhook_endpoints": 0, "fine_tuning_jobs": 0,
     }  # fmt: skip
     assert running.client.get(f"/v1/jobs/{unanswered['id']}").status_code == 404
     assert running.client.post(

@@ -19,9 +19,12 @@ from api.app import create_app
 from cli.local.embedded import EmbeddedValkey
 from core import keys
 from core.batches.requests import OPERATIONS
+from core.fine_tuning import queries, transitions
+from core.fine_tuning.transitions import NewFineTuningJob
+from core.ids import new_id
 from core.scopes import Scope
 from core.settings import Settings
-from core.tables import DEFAULT_PROJECT, jobs, usage_entries
+from core.tables import DEFAULT_PROJECT, fine_tuned_models, jobs, usage_entries
 from core.tables.base import metadata
 from tests.factories import a_key
 from tests.hostile.openapi import Document, Place, with_value
@@ -130,8 +133,36 @@ def things_of(owner: httpx.Client, stack: Stack) -> dict[str, str]:
     ids["api_key"] = next(
         row.id for row in stack.database.execute(keys.list_keys()) if row.project_id == DEFAULT_PROJECT
     )
+    ids |= fine_tuning_of(owner, stack)
     events = stack.database.execute(sa.text("SELECT max(id)::text FROM job_events"))
     return ids | {"event": events[0][0], "project": DEFAULT_PROJECT}
+
+
+def fine_tuning_of(owner: httpx.Client, stack: Stack) -> dict[str, str]:
+    """A fine-tuning job that waits, its event, and a model with a checkpoint."""
+    image = {"file": (f"{MARK}.jsonl", b"{}")}
+    file = body(owner.post("/v1/files", data={"purpose": "fine-tune"}, files=image))["id"]
+    new = NewFineTuningJob(
+        DEFAULT_PROJECT, "fake", file, 1, {"values": {}, "param": "hyperparameters"}, suffix=MARK, metadata={"a": MARK}
+    )
+    stack.database.execute(transitions.submit(new, 1))
+    name = f"ft:fake:{DEFAULT_PROJECT}:{MARK}:00000000"
+    model = {
+        "id": name,
+        "project_id": DEFAULT_PROJECT,
+        "fine_tuning_job_id": new.id,
+        "model": "fake",
+        "checkpoint_id": new_id("ftckpt"),
+        "step": 1,
+        "metrics": {},
+        "storage_key": f"fine_tuning/{new.id}/lora",
+        "bytes": 1,
+        "sha256": "0" * 64,
+    }
+    stack.database.execute(sa.insert(fine_tuned_models).values(model))
+    (event, *_) = stack.database.execute(queries.list_events(new.id, limit=1))
+    names = {"tuned_model": name, "checkpoint": str(model["checkpoint_id"])}
+    return {"training_file": file, "fine_tuning_job": new.id, "fine_tuning_event": event.id, **names}
 
 
 def send(tenants: Tenants, place: Place, value: str) -> httpx.Response:

@@ -50,6 +50,8 @@ NOT_HERE = {
     "claude mcp add": "it needs the program of another company; tests/story/test_agents.py speaks the protocol",
     "safelight models add": MODEL_WEIGHTS,
     "hf download": "it downloads gigabytes",
+    "also starts the training worker": "tests/cli/test_up.py starts everything",
+    "fine_tuning": "it trains; tests/fine_tuning/test_a_training.py does so with a tiny model",
     '"reference_images"': "no model here takes them; tests/contract/test_reference_images.py has pipelines that do",
 }
 """Words of a block, and why it does not run here."""

@@ -66,7 +66,7 @@ def test_a_file_is_served_as_a_download_and_never_as_a_page(safelight: Stack) ->
 BAD: dict[str, tuple[dict[str, str], dict[str, tuple[str, bytes]], str, str]] = {
     # fields, files; param, and a word that helps
     "no purpose": ({}, {"file": ("a", b"x")}, "purpose", "required"),
-    "another purpose": ({"purpose": "fine-tune"}, {"file": ("a", b"x")}, "purpose", "'vision'"),
+    "another purpose": ({"purpose": "assistants"}, {"file": ("a", b"x")}, "purpose", "'vision'"),
     "no file": ({"purpose": "vision"}, {"other": ("a", b"x")}, "other", "file"),
     "an empty file": ({"purpose": "vision"}, {"file": ("a", b"")}, "file", "empty"),
     "a field of ours": ({"purpose": "vision", "x": "1"}, {"file": ("a", b"x")}, "x", "expires_after"),

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 
+from core.catalog import Catalog
 from core.db import Database
 from core.errors import NotFound
 from core.files import NewFile
+from core.fine_tuning import queries
 from core.image_source import ImageSource
 from core.images.decoders import Decoders
 from core.images.normalize import Normalized
@@ -72,3 +74,9 @@ class BatchInputs:
             return self._storage.get(key)
         except NotFound:
             raise inputs.not_found_error(name, source) from None
+
+
+def catalog_of_project(database: Database, catalog: Catalog, project_id: str) -> Catalog:
+    """The catalogue with the fine-tuned models of a project, also those of checkpoints: lines may name any."""
+    rows = database.execute(queries.list_models(project_id, checkpoints=True))
+    return catalog.with_fine_tuned({row.id: row.model for row in rows}) if rows else catalog

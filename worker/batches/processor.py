@@ -42,7 +42,7 @@ from core.settings import Settings
 from core.status import BatchStatus, JobStatus
 from core.storage import Storage
 from worker.batches.drains import drain_errors
-from worker.batches.inputs import BatchInputs
+from worker.batches.inputs import BatchInputs, catalog_of_project
 from worker.batches.lease import LEASE, BatchLease, Stopping, Superseded
 from worker.batches.order import FairOrder
 from worker.batches.output_files import lines_of
@@ -240,7 +240,7 @@ class BatchProcessor:
         )
         with JobRows(batch.id, batch.expires_at) as rows:
             check = BatchCheck(
-                self._catalog_file.current(),
+                catalog_of_project(self._database, self._catalog_file.current(), batch.project_id),
                 self._settings,
                 batch.project_id,
                 inputs.read_inputs,

@@ -17,6 +17,7 @@ from core.images import decode
 from core.images.decode import Limits
 from core.reference_images import REFERENCE_ROLES
 from core.rows import JobRow
+from worker.generation import fine_tuned
 from worker.generation.context import Context
 
 Size = tuple[int, int]
@@ -110,6 +111,7 @@ def read_inputs(context: Context, claimed_jobs: Sequence[JobRow]) -> dict[str, I
     results: dict[str, Inputs | GenerationError] = {}
     for job in claimed_jobs:
         try:
+            fine_tuned.fetch(context, job)
             results[job.id] = reader.inputs(job)
         except GenerationError as error:
             results[job.id] = error

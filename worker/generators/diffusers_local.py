@@ -16,7 +16,7 @@ import transformers
 from PIL import Image
 
 from core.catalog import Model
-from core.errors import first_line
+from core.fine_tuned_files import fine_tuned_directory
 from core.generation import ImageRequest, ImagesRejected, Memory, Notice, ProgressReporter, Stopped, with_control
 from core.generation_errors import DeviceFailed, GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
 from core.parameters import ResolvedParameters
@@ -25,6 +25,7 @@ from worker.generators import controls, ip_adapters, memory
 from worker.generators.cache import cache_only_if_used, uses_cache
 from worker.generators.denoiser import denoisers, report_steps
 from worker.generators.device_errors import is_device_failure, is_out_of_memory
+from worker.generators.devices import device_of, dtype_of
 from worker.generators.guidance import guidance_notices
 from worker.generators.loras import Loras
 from worker.generators.operations import Operations
@@ -41,7 +42,6 @@ from worker.generators.words import Words
 
 _log = logging.getLogger(__name__)
 
-_DTYPES: Final = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _CORES: Final = torch.get_num_threads()  # torch's default: the physical cores that this process may use
 # In a smaller network, an operation is so short that threads wait for each other longer than they work. unclip-mini
 # (11 M) on two busy cores: 0.64 s an image with one thread and 1.61 s with two, 0.38 s and 2.9 s in batches of eight.
@@ -76,11 +76,11 @@ class DiffusersGenerator:
     def unload(self) -> None:
         """Free the memory of the weights; see `core.generation.Generator`."""
         self._operations = self._loras = self._controls = self._ip_adapters = self._pipe = None
-        memory.free(_device(self._settings.device))
+        memory.free(device_of(self._settings.device))
 
     def memory(self) -> Memory:
         """The bytes of the networks, or of the files from which they would be loaded."""
-        device = _device(self._settings.device)
+        device = device_of(self._settings.device)
         capacity, name = memory.capacity(device), memory.device_name(device)
         if self._pipe is not None:
             networks = [network for part in (self._controls, self._ip_adapters) if part for network in part.networks]
@@ -88,7 +88,7 @@ class DiffusersGenerator:
                 return Memory(memory.largest(self._pipe), capacity, name)
             return Memory(memory.weights(self._pipe, networks), capacity, name)
         files = find(self._model, self._settings.models_dir)
-        dtype = _dtype(self._model, device)
+        dtype = dtype_of(self._model, device)
         size = estimated_bytes(files, self._model, dtype)
         size += controls.estimated_bytes(self._model, self._settings.models_dir, dtype)
         size += ip_adapters.estimated_bytes(self._model, self._settings.models_dir, dtype)
@@ -108,10 +108,10 @@ class DiffusersGenerator:
 
     def _new_operations(self) -> Operations:
         """Load the pipeline, and make those of its tasks. A failure may leave weights on the device."""
-        _quieten()
+        quieten()
         self._threads = self._settings.torch_threads
-        device = _device(self._settings.device)
-        dtype = _dtype(self._model, device)
+        device = device_of(self._settings.device)
+        dtype = dtype_of(self._model, device)
         files = find(self._model, self._settings.models_dir)
         self._pipe, receipt = load_pipeline(self._model, files, self._settings.models_dir, device, dtype)
         self._pipe.set_progress_bar_config(disable=True)
@@ -125,8 +125,10 @@ class DiffusersGenerator:
         if self._model.ip_adapters:
             folder = self._settings.models_dir
             self._ip_adapters = ip_adapters.IpAdapters(self._model, self._pipe, folder, device, dtype)
-        self._loras = Loras(self._model, self._pipe, self._settings.models_dir) if self._model.loras else None
-        self._threads = self._threads or _threads(self._pipe)
+        if self._model.loras or self._model.fine_tuning:
+            directory = fine_tuned_directory(self._settings)
+            self._loras = Loras(self._model, self._pipe, self._settings.models_dir, directory)
+        self._threads = self._threads or threads_of(self._pipe)
         if isinstance(self._pipe, UnclipPipeline):
             # If the catalogue sets `dtype`, the operator wants the arithmetic in this type.
             is_parallel = device.type == "cpu" and self._threads == 1
@@ -275,7 +277,7 @@ class _Silence:
         """Nothing."""
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Turn off the libraries' progress bars and their advice in the worker's log."""
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
@@ -283,32 +285,7 @@ def _quieten() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def _device(setting: str) -> torch.device:
-    """The device of the setting SAFELIGHT_DEVICE. Raises DeviceFailed if torch does not have it, or not any more."""
-    if setting == "auto":
-        mps = torch.backends.mps.is_available()
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
-    try:
-        torch.empty(0, device=setting)
-    except (RuntimeError, AssertionError) as error:
-        reason = first_line(error)
-        raise DeviceFailed(f"SAFELIGHT_DEVICE is {setting!r}, which torch cannot use: {reason}") from error
-    return torch.device(setting)
-
-
-def _dtype(model: Model, device: torch.device) -> torch.dtype:
-    """The option `dtype`. By default half precision on CUDA, single precision elsewhere."""
-    if name := model.options.get("dtype"):
-        if name not in _DTYPES:
-            raise ModelUnavailable(f"Model {model.id}: option dtype must be one of {', '.join(_DTYPES)}, not {name!r}.")
-        return _DTYPES[str(name)]
-    if device.type != "cuda":
-        return torch.float32
-    # bfloat16 cannot overflow, as some models do in float16; older cards only emulate it, slowly.
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-
-
-def _threads(pipe: Any) -> int:
+def threads_of(pipe: Any) -> int:
     """The number of CPU threads with which the networks of a pipeline are fastest."""
     largest = max(sum(weight.numel() for weight in module.parameters()) for module in denoisers(pipe))
     return _CORES if largest >= _PARAMETERS_WORTH_THREADS else 1

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from core.catalog import Model
+from core.fine_tuned_files import file_name
 from core.generation_errors import GenerationError, ModelUnavailable
-from core.loras import MAX_LORAS, Lora
+from core.loras import MAX_LORAS, Lora, is_fine_tuned
 from worker.generators.digests import file_sha256
 from worker.generators.lora_file import load_lora, lora_layers
 
@@ -18,8 +19,12 @@ from worker.generators.lora_file import load_lora, lora_layers
 class Loras:
     """The LoRAs of one model, of which the last used stay loaded."""
 
-    def __init__(self, model: Model, pipe: Any, models_dir: Path) -> None:
-        """Raises ModelUnavailable if the catalogue lists LoRAs for a pipeline that takes none."""
+    def __init__(self, model: Model, pipe: Any, models_dir: Path, fine_tuned_dir: Path) -> None:
+        """fine_tuned_dir: of the files of LoRAs that are not in the catalogue; see `core.fine_tuned_files`.
+
+        Raises ModelUnavailable if the catalogue lists LoRAs for a pipeline that takes none.
+        """
+        self._fine_tuned_dir = fine_tuned_dir
         self._model = model
         self._pipe = pipe
         self._paths = {spec.name: models_dir / spec.file for spec in model.loras}
@@ -28,12 +33,16 @@ class Loras:
         self._active: list[str] = []
         self._digests: dict[str, str] = {}
         self._resident: list[str] = []  # the last used comes last
-        if model.loras and not hasattr(pipe, "load_lora_weights"):
+        if (model.loras or model.fine_tuning) and not hasattr(pipe, "load_lora_weights"):
             raise ModelUnavailable(f"Model {model.id}: {type(pipe).__name__} takes no LoRA; remove its `loras`.")
 
     def use(self, loras: Sequence[Lora]) -> None:
         """Apply these LoRAs, and no others, to the next calls. Raises GenerationError for one that does not fit."""
         active = [lora for lora in loras if lora.weight != 0]
+        for lora in active:
+            if is_fine_tuned(lora.name):
+                self._paths.setdefault(lora.name, self._fine_tuned_dir / file_name(lora.name))
+                self._adapters.setdefault(lora.name, f"lora_{len(self._adapters)}")
         self._active = []
         if not active:
             self._enable(False)

@@ -14,6 +14,7 @@ from itertools import chain
 from core import audit, files, idempotency, paid_images, queries, retention, storage_use, usage, workers
 from core.db import Database
 from core.erasures import records as erasures
+from core.fine_tuning import names
 from core.settings import Settings
 from core.storage import Storage
 from core.storage_use import ProjectStorage
@@ -177,7 +178,7 @@ class Cleanup:
         """Keys of objects past ORPHAN_AGE, in chunks."""
         before = datetime.now(UTC) - ORPHAN_AGE
         chunk: list[str] = []
-        for stored in chain(self._storage.list("jobs/"), self._storage.list(files.PREFIX)):
+        for stored in chain.from_iterable(map(self._storage.list, ("jobs/", files.PREFIX, names.PREFIX))):
             if stored.modified_at < before:
                 chunk.append(stored.key)
             if len(chunk) == CHUNK:

@@ -11,10 +11,11 @@ from uuid import uuid4
 from core import files
 from core.batches import transitions as batches
 from core.db import UNAVAILABLE, Database
-from core.erasures import contents, records
+from core.erasures import contents, fine_tuning, records
 from core.erasures.contents import RowCounts
 from core.erasures.records import ErasureRow
 from core.errors import NotFound, StorageUnavailable
+from core.fine_tuning.names import job_prefix
 from core.job_metrics import record_ends
 from core.redis.job_keys import JobKeys
 from core.redis.progress import Progress
@@ -70,6 +71,8 @@ class Eraser:
             yield from self._erase_jobs(erasure, job_ids)
         while batch_ids := self._database.execute(contents.list_batches(erasure, CHUNK)):
             yield from self._erase_batches(erasure, batch_ids)
+        while job_ids := self._database.execute(fine_tuning.list_jobs(erasure, CHUNK)):
+            yield from self._erase_fine_tuning(erasure, job_ids)
         if self._database.execute(contents.find_remaining(erasure)):
             return
         if erasure.kind == "project":
@@ -81,6 +84,7 @@ class Eraser:
         for batch_id in self._database.execute(contents.list_open_batches(erasure)):
             self._database.execute(batches.cancel(erasure.project_id, batch_id))
             yield
+        self._database.execute(fine_tuning.cancel_jobs(erasure))
         while rows := record_ends(self._database.execute(contents.cancel_jobs(erasure, CHUNK))):
             self._progress.publish_changes([row.id for row in rows])
             yield
@@ -101,6 +105,20 @@ class Eraser:
                 records.count(erasure.id, _counts(counts, files=len(deleted_files), objects=objects + len(inputs)))
             )
         self._job_keys.delete(job_ids)
+        yield
+
+    def _erase_fine_tuning(self, erasure: ErasureRow, job_ids: Sequence[str]) -> Iterator[None]:
+        """Delete fine-tuning jobs with their models, and the training files that no other job has."""
+        rows = self._database.execute(fine_tuning.list_training_files(erasure, job_ids))
+        yield from self._erase_files(erasure, rows)
+        objects = 0
+        for job_id in job_ids:
+            objects += self._delete_prefix(job_prefix(job_id))
+            yield
+        with self._database.transaction() as transaction:
+            deleted_jobs = transaction.execute(fine_tuning.delete_jobs(erasure.project_id, job_ids))
+            counts = {"fine_tuning_jobs": len(deleted_jobs), "objects": objects}
+            transaction.execute(records.count(erasure.id, counts))
         yield
 
     def _erase_batches(self, erasure: ErasureRow, batch_ids: Sequence[str]) -> Iterator[None]:

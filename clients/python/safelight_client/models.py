@@ -527,6 +527,38 @@ class CachedTokens(BaseModel):
     cache_write_tokens: int = 0
 
 
+class CheckpointMetrics(BaseModel):
+    """
+    The metrics at a checkpoint.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    step: int
+    train_loss: float | None = None
+
+
+class CheckpointObject(BaseModel):
+    """
+    A checkpoint of a fine-tuning job.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    id: str
+    object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
+    created_at: int
+    fine_tuned_model_checkpoint: str
+    """
+    Name of the model at this step, which requests can have.
+    """
+    fine_tuning_job_id: str
+    step_number: int
+    metrics: CheckpointMetrics
+
+
 class ControlObject(BaseModel):
     """
     A type of control images of a model.
@@ -893,6 +925,78 @@ class FileObject(BaseModel):
     status_details: str | None = None
 
 
+class FineTuningError(BaseModel):
+    """
+    Why a job failed.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    code: str
+    message: str
+    param: str | None = None
+
+
+class FineTuningEventObject(BaseModel):
+    """
+    An event of a fine-tuning job.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    id: str
+    object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
+    created_at: int
+    level: Literal["info", "warn", "error"] | str
+    type: Literal["message", "metrics"] | str
+    message: str
+    data: Mapping[str, Any]
+    """
+    Of `metrics`: step, total_steps, train_loss, learning_rate.
+    """
+
+
+class FineTuningSpec(BaseModel):
+    """
+    Defaults and bounds of trainings of a model.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    steps: int = 500
+    """
+    Steps of a training whose number of epochs is `auto`.
+    """
+    max_steps: int = 10000
+    """
+    Maximum number of steps.
+    """
+    batch_size: int = 4
+    """
+    Images of a step whose `batch_size` is `auto`.
+    """
+    max_batch_size: int = 32
+    learning_rate: float = 0.0001
+    """
+    For a `learning_rate_multiplier` of 1.
+    """
+    rank: int = 16
+    """
+    Rank of the LoRA; a higher one learns more and makes a larger file.
+    """
+    resolution: int | None = None
+    """
+    Side of the images in pixels, a multiple of 8. Default: that of the model's default size.
+    """
+    seconds_per_step: float = 1.0
+    """
+    Device-seconds of a step; used for `estimated_finish` until the training has a pace.
+    """
+
+
 class FreeSizes(BaseModel):
     """
     The bounds of free sizes, all included. Sides are in pixels.
@@ -994,6 +1098,23 @@ class HiresSpec(BaseModel):
     """
     Both sides are multiples of it.
     """
+
+
+class HyperparametersObject(BaseModel):
+    """
+    The hyperparameters. OpenAI's three are as the request has them until the training file is read.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    n_epochs: Literal["auto"] | int = "auto"
+    batch_size: Literal["auto"] | int = "auto"
+    learning_rate_multiplier: Literal["auto"] | float = "auto"
+    steps: int | None = None
+    learning_rate: float | None = None
+    rank: int | None = None
+    resolution: int | None = None
 
 
 class ImageData(BaseModel):
@@ -1417,7 +1538,7 @@ class Lora(BaseModel):
     )
     name: str
     """
-    One of the model's.
+    One of the model's, or a model that your project has fine-tuned.
     """
     weight: float | None = None
     """
@@ -1918,6 +2039,17 @@ class StyleItem(BaseModel):
     negative_prompt: str = ""
 
 
+class SupervisedMethodObject(BaseModel):
+    """
+    The hyperparameters of the method.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    hyperparameters: HyperparametersObject
+
+
 class TestResult(BaseModel):
     """
     The response to a test event.
@@ -2052,6 +2184,7 @@ class AuditLog(BaseModel):
             "file.deleted",
             "job.deleted",
             "batch.deleted",
+            "fine_tuned_model.deleted",
             "user.erased",
             "admin.called",
             "jobs.cancelled",
@@ -2223,6 +2356,21 @@ class BucketImagesResult(BaseModel):
     results: Sequence[ImagesResult]
 
 
+class CheckpointList(BaseModel):
+    """
+    A page of checkpoints, the last one first.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["list"] = "list"
+    data: Sequence[CheckpointObject]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
 class Control(BaseModel):
     """
     A control image. `type=image` and `type:weight=image` are read too, for forms and the command line.
@@ -2295,6 +2443,19 @@ class FileList(BaseModel):
     data: Sequence[FileObject]
     first_id: str | None
     last_id: str | None
+    has_more: bool
+
+
+class FineTuningEventList(BaseModel):
+    """
+    A page of events, newest first.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["list"] = "list"
+    data: Sequence[FineTuningEventObject]
     has_more: bool
 
 
@@ -2555,6 +2716,18 @@ class LimitList(BaseModel):
     data: Sequence[LimitObject]
 
 
+class MethodObject(BaseModel):
+    """
+    The method.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    type: Literal["supervised"] = "supervised"
+    supervised: SupervisedMethodObject
+
+
 class ModelObject(BaseModel):
     """
     A model that requests can name.
@@ -2614,6 +2787,10 @@ class ModelObject(BaseModel):
     hires: HiresSpec | None
     """
     Bounds of the second pass; null if there is none.
+    """
+    fine_tuning: FineTuningSpec | None
+    """
+    Defaults and bounds of `POST /v1/fine_tuning/jobs`; null if the model cannot be fine-tuned.
     """
     strength: float
     """
@@ -2766,6 +2943,72 @@ class Event(BaseModel):
     """
 
 
+class FineTuningJobObject(BaseModel):
+    """
+    A fine-tuning job.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    id: str
+    object: Literal["fine_tuning.job"] = "fine_tuning.job"
+    model: str
+    """
+    Id of the base model.
+    """
+    created_at: int
+    finished_at: int | None
+    fine_tuned_model: str | None
+    """
+    Name of the new model; null until the job has succeeded.
+    """
+    organization_id: str
+    """
+    Your project.
+    """
+    result_files: Sequence[str]
+    """
+    Always empty: the events of the job have the losses.
+    """
+    status: Literal["validating_files", "queued", "running", "succeeded", "failed", "cancelled"] | str
+    """
+    The status of a fine-tuning job, with OpenAI's names.
+    """
+    validation_file: str | None
+    training_file: str
+    hyperparameters: HyperparametersObject
+    method: MethodObject
+    trained_tokens: int | None
+    """
+    Always null: images are no tokens. See `trained_images`.
+    """
+    error: FineTuningError | None
+    seed: int
+    estimated_finish: int | None
+    """
+    Estimated end of a running training, in Unix seconds.
+    """
+    integrations: Sequence[Mapping[str, Any]]
+    metadata: Mapping[str, str]
+    step: int
+    """
+    Steps that are done.
+    """
+    total_steps: int | None
+    """
+    Steps of the training; null until the training file is read.
+    """
+    trained_images: int | None
+    """
+    Images of the training file; null until it is read.
+    """
+    warnings: Sequence[JobWarning]
+    """
+    What of the request is not honoured.
+    """
+
+
 class JobList(BaseModel):
     """
     A page of jobs. Get the next page with `after=<last_id>`.
@@ -2832,3 +3075,16 @@ class ResponseObject(BaseModel):
     """
     What of the request is not honoured in full.
     """
+
+
+class FineTuningJobList(BaseModel):
+    """
+    A page of jobs, newest first.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["list"] = "list"
+    data: Sequence[FineTuningJobObject]
+    has_more: bool

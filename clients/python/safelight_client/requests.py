@@ -134,6 +134,41 @@ class Hires(TypedDict):
     """
 
 
+class HyperparametersRequest(TypedDict):
+    """
+    Hyperparameters of a request: OpenAI's three, and `steps`, `learning_rate`, `rank` and `resolution`.
+    """
+
+    n_epochs: NotRequired[Literal["auto"] | int | None]
+    """
+    How often each image is seen. `auto`: as many steps as the catalogue says.
+    """
+    batch_size: NotRequired[Literal["auto"] | int | None]
+    """
+    Images of a step. `auto`: as many as the catalogue says.
+    """
+    learning_rate_multiplier: NotRequired[Literal["auto"] | float | None]
+    """
+    Factor of the catalogue's learning rate. `auto`: 1.
+    """
+    steps: NotRequired[int | None]
+    """
+    Number of steps, in the place of `n_epochs`.
+    """
+    learning_rate: NotRequired[float | None]
+    """
+    Learning rate of AdamW. Default: the catalogue's.
+    """
+    rank: NotRequired[int | None]
+    """
+    Rank of the LoRA. Default: the catalogue's.
+    """
+    resolution: NotRequired[int | None]
+    """
+    Side of the images in pixels, a multiple of 8. Default: the catalogue's.
+    """
+
+
 class ImageSource(TypedDict):
     """
     An input image. Set exactly one field. The image is read when the job is submitted.
@@ -330,7 +365,7 @@ class Lora(TypedDict):
 
     name: str
     """
-    One of the model's.
+    One of the model's, or a model that your project has fine-tuned.
     """
     weight: NotRequired[float | None]
     """
@@ -564,6 +599,14 @@ class SingleImageRequest(TypedDict):
     """
     The image, in base64 or as a data URL.
     """
+
+
+class SupervisedMethod(TypedDict):
+    """
+    The method `supervised`, which is the only one.
+    """
+
+    hyperparameters: NotRequired[HyperparametersRequest]
 
 
 class TestRequest(TypedDict):
@@ -928,6 +971,18 @@ class JobRequest(TypedDict):
     """
 
 
+class MethodRequest(TypedDict):
+    """
+    How the model is trained.
+    """
+
+    type: NotRequired[Literal["supervised"]]
+    """
+    OpenAI's other methods are for text.
+    """
+    supervised: NotRequired[SupervisedMethod | None]
+
+
 class BatchRequest(TypedDict):
     """
     Many requests together: one of `input_file_id`, `prompts` and `requests`, and parameters for all of them.
@@ -1098,4 +1153,47 @@ class BatchRequest(TypedDict):
     webhook: NotRequired[BatchWebhook | None]
     """
     URL that receives the events of this batch.
+    """
+
+
+class FineTuningRequest(TypedDict):
+    """
+    A request to fine-tune a model.
+    """
+
+    training_file: str
+    """
+    Id of a file with purpose `fine-tune`: JSON lines of `image` and `text`, or a ZIP of images.
+    """
+    model: str
+    """
+    Name or alias of a model that may be fine-tuned; see `fine_tuning` in `GET /v1/models`.
+    """
+    suffix: NotRequired[str | None]
+    """
+    Part of the name of the new model: 1 to 64 letters, digits, `-` or `_`.
+    """
+    seed: NotRequired[int | None]
+    """
+    Seed of the training: the same seed, images and hyperparameters make the same LoRA. Default: random.
+    """
+    metadata: NotRequired[Mapping[str, str] | None]
+    """
+    Up to 16 key-value pairs of your choice.
+    """
+    method: NotRequired[MethodRequest | None]
+    """
+    The method, with its hyperparameters.
+    """
+    hyperparameters: NotRequired[HyperparametersRequest | None]
+    """
+    OpenAI's earlier place of the hyperparameters. Not beside those of `method`.
+    """
+    validation_file: NotRequired[str | None]
+    """
+    Accepted with a warning: nothing is validated by it.
+    """
+    integrations: NotRequired[Sequence[Mapping[str, Any]] | None]
+    """
+    Accepted with a warning: there are none.
     """

@@ -322,7 +322,7 @@ export interface components {
             object: "organization.audit_log";
             id: string;
             /** @description What happened. */
-            type: ("api_key.created" | "api_key.deleted" | "webhook_endpoint.created" | "webhook_endpoint.deleted" | "webhook_endpoint.secret_rotated" | "file.deleted" | "job.deleted" | "batch.deleted" | "user.erased" | "admin.called" | "jobs.cancelled" | "jobs.retried" | "pause.begun" | "pause.ended" | "api_key.refused") | string;
+            type: ("api_key.created" | "api_key.deleted" | "webhook_endpoint.created" | "webhook_endpoint.deleted" | "webhook_endpoint.secret_rotated" | "file.deleted" | "job.deleted" | "batch.deleted" | "fine_tuned_model.deleted" | "user.erased" | "admin.called" | "jobs.cancelled" | "jobs.retried" | "pause.begun" | "pause.ended" | "api_key.refused") | string;
             effective_at: number;
             actor: components["schemas"]["Actor"];
             project?: components["schemas"]["ProjectOfEvent"] | null;
@@ -493,6 +493,38 @@ export interface components {
             cached_tokens: number;
             /** @default 0 */
             cache_write_tokens: number;
+        };
+        /** @description A page of checkpoints, the last one first. */
+        CheckpointList: {
+            /**
+             * @default list
+             * @constant
+             */
+            object: "list";
+            data: components["schemas"]["CheckpointObject"][];
+            first_id: string | null;
+            last_id: string | null;
+            has_more: boolean;
+        };
+        /** @description The metrics at a checkpoint. */
+        CheckpointMetrics: {
+            step: number;
+            train_loss?: number | null;
+        };
+        /** @description A checkpoint of a fine-tuning job. */
+        CheckpointObject: {
+            id: string;
+            /**
+             * @default fine_tuning.job.checkpoint
+             * @constant
+             */
+            object: "fine_tuning.job.checkpoint";
+            created_at: number;
+            /** @description Name of the model at this step, which requests can have. */
+            fine_tuned_model_checkpoint: string;
+            fine_tuning_job_id: string;
+            step_number: number;
+            metrics: components["schemas"]["CheckpointMetrics"];
         };
         /** @description A control image. `type=image` and `type:weight=image` are read too, for forms and the command line. */
         Control: {
@@ -821,6 +853,131 @@ export interface components {
             status: "processed";
             status_details?: string | null;
         };
+        /** @description Why a job failed. */
+        FineTuningError: {
+            code: string;
+            message: string;
+            param?: string | null;
+        };
+        /** @description A page of events, newest first. */
+        FineTuningEventList: {
+            /**
+             * @default list
+             * @constant
+             */
+            object: "list";
+            data: components["schemas"]["FineTuningEventObject"][];
+            has_more: boolean;
+        };
+        /** @description An event of a fine-tuning job. */
+        FineTuningEventObject: {
+            id: string;
+            /**
+             * @default fine_tuning.job.event
+             * @constant
+             */
+            object: "fine_tuning.job.event";
+            created_at: number;
+            level: ("info" | "warn" | "error") | string;
+            type: ("message" | "metrics") | string;
+            message: string;
+            /** @description Of `metrics`: step, total_steps, train_loss, learning_rate. */
+            data: {
+                [key: string]: unknown;
+            };
+        };
+        /** @description A page of jobs, newest first. */
+        FineTuningJobList: {
+            /**
+             * @default list
+             * @constant
+             */
+            object: "list";
+            data: components["schemas"]["FineTuningJobObject"][];
+            has_more: boolean;
+        };
+        /** @description A fine-tuning job. */
+        FineTuningJobObject: {
+            id: string;
+            /**
+             * @default fine_tuning.job
+             * @constant
+             */
+            object: "fine_tuning.job";
+            /** @description Id of the base model. */
+            model: string;
+            created_at: number;
+            finished_at: number | null;
+            /** @description Name of the new model; null until the job has succeeded. */
+            fine_tuned_model: string | null;
+            /** @description Your project. */
+            organization_id: string;
+            /** @description Always empty: the events of the job have the losses. */
+            result_files: string[];
+            /** @description The status of a fine-tuning job, with OpenAI's names. */
+            status: ("validating_files" | "queued" | "running" | "succeeded" | "failed" | "cancelled") | string;
+            validation_file: string | null;
+            training_file: string;
+            hyperparameters: components["schemas"]["HyperparametersObject"];
+            method: components["schemas"]["MethodObject"];
+            /** @description Always null: images are no tokens. See `trained_images`. */
+            trained_tokens: number | null;
+            error: components["schemas"]["FineTuningError"] | null;
+            seed: number;
+            /** @description Estimated end of a running training, in Unix seconds. */
+            estimated_finish: number | null;
+            integrations: {
+                [key: string]: unknown;
+            }[];
+            metadata: {
+                [key: string]: string;
+            };
+            /** @description Steps that are done. */
+            step: number;
+            /** @description Steps of the training; null until the training file is read. */
+            total_steps: number | null;
+            /** @description Images of the training file; null until it is read. */
+            trained_images: number | null;
+            /** @description What of the request is not honoured. */
+            warnings: components["schemas"]["JobWarning"][];
+        };
+        /** @description Defaults and bounds of trainings of a model. */
+        FineTuningSpec: {
+            /**
+             * @description Steps of a training whose number of epochs is `auto`.
+             * @default 500
+             */
+            steps: number;
+            /**
+             * @description Maximum number of steps.
+             * @default 10000
+             */
+            max_steps: number;
+            /**
+             * @description Images of a step whose `batch_size` is `auto`.
+             * @default 4
+             */
+            batch_size: number;
+            /** @default 32 */
+            max_batch_size: number;
+            /**
+             * @description For a `learning_rate_multiplier` of 1.
+             * @default 0.0001
+             */
+            learning_rate: number;
+            /**
+             * @description Rank of the LoRA; a higher one learns more and makes a larger file.
+             * @default 16
+             */
+            rank: number;
+            /** @description Side of the images in pixels, a multiple of 8. Default: that of the model's default size. */
+            resolution?: number | null;
+            /**
+             * @description Device-seconds of a step; used for `estimated_finish` until the training has a pace.
+             * @default 1
+             */
+            seconds_per_step: number;
+        };
         /** @description The bounds of free sizes, all included. Sides are in pixels. */
         FreeSizes: {
             /**
@@ -894,6 +1051,19 @@ export interface components {
              * @default 16
              */
             multiple: number;
+        };
+        /** @description The hyperparameters. OpenAI's three are as the request has them until the training file is read. */
+        HyperparametersObject: {
+            /** @default auto */
+            n_epochs: "auto" | number;
+            /** @default auto */
+            batch_size: "auto" | number;
+            /** @default auto */
+            learning_rate_multiplier: "auto" | number;
+            steps?: number | null;
+            learning_rate?: number | null;
+            rank?: number | null;
+            resolution?: number | null;
         };
         /** @description An image in OpenAI's format: `url` or `b64_json`, never both. What has no value is absent, not null. */
         ImageData: {
@@ -1325,7 +1495,7 @@ export interface components {
         };
         /** @description A LoRA of the model, and how strongly it acts. `name:weight` is read too, for forms and the command line. */
         Lora: {
-            /** @description One of the model's. */
+            /** @description One of the model's, or a model that your project has fine-tuned. */
             name: string;
             /** @description 0 changes nothing. Default: the catalogue's weight of the LoRA. */
             weight?: number | null;
@@ -1349,6 +1519,15 @@ export interface components {
              * @default
              */
             trigger: string;
+        };
+        /** @description The method. */
+        MethodObject: {
+            /**
+             * @default supervised
+             * @constant
+             */
+            type: "supervised";
+            supervised: components["schemas"]["SupervisedMethodObject"];
         };
         /** @description A model of the catalogue. */
         ModelItem: {
@@ -1411,6 +1590,8 @@ export interface components {
             ip_adapters: components["schemas"]["IpAdapterSpec"][];
             /** @description Bounds of the second pass; null if there is none. */
             hires: components["schemas"]["HiresSpec"] | null;
+            /** @description Defaults and bounds of `POST /v1/fine_tuning/jobs`; null if the model cannot be fine-tuned. */
+            fine_tuning: components["schemas"]["FineTuningSpec"] | null;
             /** @description Default `strength` of an edit. */
             strength: number;
             max_images: number;
@@ -1793,6 +1974,10 @@ export interface components {
             /** @default  */
             negative_prompt: string;
         };
+        /** @description The hyperparameters of the method. */
+        SupervisedMethodObject: {
+            hyperparameters: components["schemas"]["HyperparametersObject"];
+        };
         /** @description The response to a test event. */
         TestResult: {
             /**
@@ -2064,6 +2249,48 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
+        /** @description A request to fine-tune a model. */
+        FineTuningRequest: {
+            /** @description Id of a file with purpose `fine-tune`: JSON lines of `image` and `text`, or a ZIP of images. */
+            training_file: string;
+            /** @description Name or alias of a model that may be fine-tuned; see `fine_tuning` in `GET /v1/models`. */
+            model: string;
+            /** @description Part of the name of the new model: 1 to 64 letters, digits, `-` or `_`. */
+            suffix?: string | null;
+            /** @description Seed of the training: the same seed, images and hyperparameters make the same LoRA. Default: random. */
+            seed?: number | null;
+            /** @description Up to 16 key-value pairs of your choice. */
+            metadata?: {
+                [key: string]: string;
+            } | null;
+            /** @description The method, with its hyperparameters. */
+            method?: components["schemas"]["MethodRequest"] | null;
+            /** @description OpenAI's earlier place of the hyperparameters. Not beside those of `method`. */
+            hyperparameters?: components["schemas"]["HyperparametersRequest"] | null;
+            /** @description Accepted with a warning: nothing is validated by it. */
+            validation_file?: string | null;
+            /** @description Accepted with a warning: there are none. */
+            integrations?: {
+                [key: string]: unknown;
+            }[] | null;
+        };
+        /** @description Hyperparameters of a request: OpenAI's three, and `steps`, `learning_rate`, `rank` and `resolution`. */
+        HyperparametersRequest: {
+            /** @description How often each image is seen. `auto`: as many steps as the catalogue says. */
+            n_epochs?: "auto" | number | null;
+            /** @description Images of a step. `auto`: as many as the catalogue says. */
+            batch_size?: "auto" | number | null;
+            /** @description Factor of the catalogue's learning rate. `auto`: 1. */
+            learning_rate_multiplier?: "auto" | number | null;
+            /** @description Number of steps, in the place of `n_epochs`. */
+            steps?: number | null;
+            /** @description Learning rate of AdamW. Default: the catalogue's. */
+            learning_rate?: number | null;
+            /** @description Rank of the LoRA. Default: the catalogue's. */
+            rank?: number | null;
+            /** @description Side of the images in pixels, a multiple of 8. Default: the catalogue's. */
+            resolution?: number | null;
+        };
         /** @description Images from an image and a prompt, everywhere or where a mask is. */
         Img2ImgRequest: {
             /** @description The content of the images. */
@@ -2265,6 +2492,16 @@ export interface components {
             /** @description Time until the key expires. Default: never. */
             expires_in_seconds?: number | null;
         };
+        /** @description How the model is trained. */
+        MethodRequest: {
+            /**
+             * @description OpenAI's other methods are for text.
+             * @default supervised
+             * @constant
+             */
+            type?: "supervised";
+            supervised?: components["schemas"]["SupervisedMethod"] | null;
+        };
         /** @description When the output files of a batch are deleted. */
         OutputExpiresAfter: {
             /** @constant */
@@ -2401,6 +2638,10 @@ export interface components {
             image: string;
         } & {
             [key: string]: unknown;
+        };
+        /** @description The method `supervised`, which is the only one. */
+        SupervisedMethod: {
+            hyperparameters?: components["schemas"]["HyperparametersRequest"];
         };
         /** @description The test event to send. */
         TestRequest: {

@@ -23,6 +23,7 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionM
 from worker.generators.unclip.batch import Batch, Images, Prompt, check_edit, check_generators, check_sizes
 from worker.generators.unclip.conditioning import Condition, Text, encode_images, encode_text, sample_prior, to_tensor
 from worker.generators.unclip.enlarging import Pixels, enlarge
+from worker.generators.unclip.loras import UnclipLoras
 from worker.generators.unclip.networks import UnclipAutoencoder, UnclipDecoder
 from worker.generators.unclip.original import Original, free_cells
 from worker.generators.unclip.precision import HAS_BFLOAT16
@@ -36,7 +37,7 @@ Generators = torch.Generator | list[torch.Generator]
 StepEnd = Callable[["UnclipPipeline", int, Tensor, dict[str, Tensor]], dict[str, Tensor]]
 
 
-class UnclipPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is untyped
+class UnclipPipeline(UnclipLoras, DiffusionPipeline):  # type: ignore[misc]  # diffusers is untyped
     """Generates, varies and edits images by English or Chinese prompts."""
 
     denoiser_names = ("decoder",)

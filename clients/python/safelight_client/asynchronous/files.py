@@ -13,7 +13,7 @@ from safelight_client.downloads import Memory, NewFile
 from safelight_client.paths import path_of
 from safelight_client.uploads import UPLOAD_SECONDS, Content, read_content
 
-Purpose = Literal["vision", "batch", "user_data"]
+Purpose = Literal["vision", "batch", "user_data", "fine-tune"]
 
 
 class AsyncFile(AsyncBound, models.FileObject):

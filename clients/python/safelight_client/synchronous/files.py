@@ -14,7 +14,7 @@ from safelight_client.synchronous.bound import Bound
 from safelight_client.synchronous.transport import Transport
 from safelight_client.uploads import UPLOAD_SECONDS, Content, read_content
 
-Purpose = Literal["vision", "batch", "user_data"]
+Purpose = Literal["vision", "batch", "user_data", "fine-tune"]
 
 
 class File(Bound, models.FileObject):

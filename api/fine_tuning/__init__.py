@@ -1,0 +1,1 @@
+"""Fine-tuning: the jobs, and the models that they make."""

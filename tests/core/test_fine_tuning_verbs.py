@@ -1,0 +1,79 @@
+"""The verbs of fine-tuning jobs: each needs the lease, and a final job does not change."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+from core.db import Database
+from core.fine_tuning import queries, transitions
+from core.fine_tuning.rows import FineTuningJobRow
+from core.fine_tuning.transitions import NewEvent, NewFineTuningJob, NewModel
+from core.tables import DEFAULT_PROJECT
+
+LENGTH = timedelta(seconds=30)
+ERROR = {"code": "training_failed", "message": "it failed", "param": None}
+
+
+def a_job(database: Database, project_id: str = DEFAULT_PROJECT) -> str:
+    new = NewFineTuningJob(project_id, "fake", "file-1", 1, {"values": {}, "param": "hyperparameters"})
+    return database.execute(transitions.submit(new, 9))[0].id
+
+
+def a_running_job(database: Database) -> FineTuningJobRow:
+    a_job(database)
+    lease = uuid4()
+    (job,) = database.execute(transitions.claim(lease, "worker", LENGTH))
+    assert database.execute(transitions.accept(job.id, lease, images=1, hyperparameters={"steps": 2}))
+    (job,) = database.execute(transitions.claim(uuid4(), "worker", LENGTH))
+    assert (job.status, job.attempts) == ("running", 1)
+    return job
+
+
+def a_model(job: FineTuningJobRow, checkpoint_id: str | None = None) -> NewModel:
+    return NewModel(f"ft:{checkpoint_id}", 2, {}, f"fine_tuning/{job.id}/{checkpoint_id}", 1, "0" * 64, checkpoint_id)
+
+
+def test_a_write_without_the_lease_changes_nothing(database: Database) -> None:
+    job, other = a_running_job(database), uuid4()
+    assert not database.execute(transitions.claim(other, "worker", LENGTH))
+    for statement in (
+        transitions.record(job.id, other, 1, NewEvent("a")),
+        transitions.save(job.id, other, step=1, state_key="a", checkpoint=a_model(job, "b"), event=None),
+        transitions.succeed(job.id, other, a_model(job)),
+        transitions.fail(job.id, other, ERROR),
+    ):
+        assert not database.execute(statement)
+    assert not database.execute(transitions.renew(job.id, other, LENGTH))
+    assert database.execute(queries.get_job(DEFAULT_PROJECT, job.id)) == [job]
+    assert not database.execute(queries.list_models(DEFAULT_PROJECT, checkpoints=True))
+
+
+def test_another_worker_goes_on_after_the_lease_from_the_stored_state(database: Database) -> None:
+    job = a_running_job(database)
+    assert job.lease is not None
+    state = {"step": 1, "state_key": "a", "checkpoint": a_model(job, "b"), "event": NewEvent("a checkpoint")}
+    assert database.execute(transitions.save(job.id, job.lease, **state))  # type: ignore[arg-type]  # a mapping
+    assert database.execute(transitions.release(job.id, job.lease, timedelta(0)))
+    (successor,) = database.execute(transitions.claim(uuid4(), "other", LENGTH))
+    assert (successor.id, successor.state_key, successor.state_step) == (job.id, "a", 1)
+    assert (successor.attempts, successor.started_at) == (1, job.started_at)
+    assert not database.execute(transitions.record(job.id, job.lease, 2))
+
+
+def test_a_final_job_does_not_change(database: Database) -> None:
+    job = a_running_job(database)
+    assert job.lease is not None
+    (final,) = database.execute(transitions.succeed(job.id, job.lease, a_model(job)))
+    assert (final.status, final.fine_tuned_model, final.lease) == ("succeeded", "ft:None", None)
+    assert not database.execute(transitions.cancel(DEFAULT_PROJECT, job.id))
+    assert not database.execute(transitions.fail(job.id, job.lease, ERROR))
+    assert not database.execute(transitions.claim(uuid4(), "worker", LENGTH))
+    messages = [event.message for event in database.execute(queries.list_events(job.id, limit=2))]
+    assert messages == ["The job has successfully completed", "New fine-tuned model created: ft:None"]
+
+
+def test_a_project_may_have_so_many_open_jobs(database: Database) -> None:
+    new = NewFineTuningJob(DEFAULT_PROJECT, "fake", "file-1", 1, {})
+    assert database.execute(transitions.submit(new, 1))
+    assert not database.execute(transitions.submit(NewFineTuningJob(DEFAULT_PROJECT, "fake", "file-1", 1, {}), 1))
+    assert database.execute(transitions.cancel(DEFAULT_PROJECT, new.id))
+    assert database.execute(transitions.submit(NewFineTuningJob(DEFAULT_PROJECT, "fake", "file-1", 1, {}), 1))
