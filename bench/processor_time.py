@@ -1,11 +1,14 @@
 """Processor time of a request: an empty one, a submit, a read of a job. `python -m bench.processor_time`.
 
+With `--beside`, another working tree's API is the reference, on the same servers. Its tables must be the same.
+
 The kernel counts the time of a server's process before and after a fixed number of requests (psutil). On a busy machine
 this says more than a rate, as the time in which others have the processor does not count.
 """
 
 import argparse
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +17,10 @@ from pathlib import Path
 import psutil
 
 from bench.load import load
-from bench.service import Service
+from bench.service import Service, until_answers
 from bench.submit_to_done import body
 from bench.table import Line, render
+from cli.local.embedded import free_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +115,49 @@ def measure(service: Service, rounds: int, requests: int, connections: int) -> l
     return lines
 
 
+def compare(service: Service, tree: Path, rounds: int, requests: int, connections: int) -> list[Line]:
+    """The cost of each call beside that of the same call of another working tree's API, in turn."""
+    port = free_port()
+    command = [sys.executable, "-P", "-m", "api"]  # -P: modules of PYTHONPATH, not of the directory of this process
+    other = service.run("other", command, {"SAFELIGHT_PORT": str(port), "PYTHONPATH": str(tree.resolve())})
+    other_url = f"http://127.0.0.1:{port}"
+    until_answers(other, f"{other_url}/healthz")
+    meter = Meter(service, requests, connections)
+    lines = [
+        Line(name, "ms", f"API of {tree.name}") for name in ("empty request", "accepted job", "read of a queued job")
+    ]
+    for warm in (True, *(False for _ in range(rounds))):
+        service.clear()
+        job = new_id(service, f"{service.url}/v1/jobs")
+        for line, (path, content, status) in zip(
+            lines,
+            (("/healthz", None, 200), ("/v1/jobs", body("unheard"), 202), (f"/v1/jobs/{job}", None, 200)),
+            strict=True,
+        ):
+            ours, theirs = (
+                meter.measure(Call(server, f"{url}{path}", content, status)).server
+                for server, url in (("api", service.url), ("other", other_url))
+            )
+            if not warm:
+                line.add(ours, theirs)
+    return lines
+
+
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=3000, help="of each kind, a round")
     parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--beside", type=Path, help="another working tree, whose API is the reference")
     arguments = parser.parse_args()
+    options = arguments.rounds, arguments.requests, arguments.connections
     directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
     directory.chmod(0o755)  # the embedded Postgres may run as another user
     try:
         with Service(directory) as service:
-            lines = measure(service, arguments.rounds, arguments.requests, arguments.connections)
+            tree: Path | None = arguments.beside
+            lines = measure(service, *options) if tree is None else compare(service, tree, *options)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     print(render(lines))
