@@ -63,7 +63,7 @@ hostile: $(DEV) ## attack a Safelight and measure what other clients notice: som
 	$(BIN)/pytest -q -s -m "hostile or not hostile" tests/hostile
 
 clients: $(DEV) ## run our client for TypeScript, and image clients from the package index, and write docs/clients.md: some minutes
-	$(BIN)/pytest -q -m "clients or not clients" --junitxml=build/clients.xml tests/clients
+	$(BIN)/pytest -q -m "clients or not clients" -o junit_family=xunit1 --junitxml=build/clients.xml tests/clients
 	$(BIN)/python -m tests.clients.table build/clients.xml
 
 families: $(DEV) ## draw with a tiny pipeline of every model family, and write docs/reference/models.md: minutes
