@@ -2,12 +2,17 @@
 
 import time
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 from core import limits
 from core.db import AsyncDatabase, AsyncTransaction
+from core.errors import RateLimitExceeded
 from core.limits import Amount, Subject
-from core.redis.rates import RequestRates
+from core.redis.rates import Rate, RequestRates
 from core.settings import Settings
+
+CURRENT_RATES: ContextVar[dict[str, Rate] | None] = ContextVar("CURRENT_RATES", default=None)
+"""What is left of the limits of the request that is handled, by what is counted: requests, images."""
 
 MAX_AGE_SECONDS = 2.0
 """How old the limits of a caller may be. A change has its effect after this time."""
@@ -40,6 +45,28 @@ class CallerLimits:
     async def quotas(self, project_id: str, key_id: str | None) -> Sequence[Subject]:
         """Those for which a request must reserve what it will use."""
         return [subject for subject in await self.subjects(project_id, key_id) if subject.limits.has_quota]
+
+    async def count_images(self, project_id: str, key_id: str | None, images: int) -> None:
+        """Count the images of a job before it is submitted. Raises RateLimitExceeded."""
+        for subject in await self.subjects(project_id, key_id):
+            if (per_minute := subject.limits.images_per_minute) is not None:
+                await self.count(subject, "images", per_minute, images)
+
+    async def count(self, subject: Subject, unit: str, per_minute: int, number: int = 1) -> None:
+        """Count requests or images of a project or key, and note what is left. Raises RateLimitExceeded."""
+        rate = await self.rates.hit(subject.id, per_minute, unit, number)
+        rates = CURRENT_RATES.get()
+        if rates is not None and (unit not in rates or rate.remaining < rates[unit].remaining):
+            rates[unit] = rate
+        if rate.is_exceeded:
+            owner = "API key" if subject.is_key else "project"
+            verb = "send" if unit == "requests" else "order"
+            text = f"This {owner} may {verb} {per_minute} {unit} per minute; nothing was stored."
+            if number > per_minute:
+                text += f" This request alone is for {number}."
+            error = RateLimitExceeded(text)
+            error.retry_after = max(rate.reset_seconds, 0.1)
+            raise error
 
     async def reserve(self, transaction: AsyncTransaction, project_id: str, key_id: str | None, amount: Amount) -> None:
         """Reserve an amount in the transaction that uses it. Raises TooManyJobs, InsufficientQuota."""

@@ -17,6 +17,7 @@ from api.direct_routes import DirectRoute, DirectRoutes
 from api.edge.access import Access
 from api.edge.address import Address, add_prefix
 from api.edge.refusals import refusals
+from api.limits import CURRENT_RATES
 from api.open_requests import OpenRequest, send_end
 from api.request_id import request_id_of
 from core import logs
@@ -97,7 +98,9 @@ class RequestMiddleware:
         open_request = OpenRequest(task, scope["method"] in ("GET", "HEAD"))
         exchange = Exchange(scope, send, open_request)
         request_id = request_id_of(scope["headers"])
-        scope.update(request_id=request_id, rates={}, open_request=open_request)
+        rates: dict[str, Rate] = {}
+        CURRENT_RATES.set(rates)
+        scope.update(request_id=request_id, rates=rates, open_request=open_request)
         with logs.add_ids(request_id=request_id):
             try:
                 await self._handle(scope, receive, exchange)

@@ -1,4 +1,7 @@
-"""Requests per minute: counted before a body is read, and shown in the headers of OpenAI."""
+"""Requests per minute: counted before a body is read, and shown in the headers of OpenAI.
+
+Images per minute are counted when a job is submitted (`api/limits.py`), and shown in the same headers.
+"""
 
 from collections.abc import Mapping
 
@@ -7,7 +10,6 @@ from fastapi import Request
 from api.authentication import scope_of
 from api.callers import Caller
 from api.limits import CallerLimits
-from core.errors import RateLimitExceeded
 from core.redis.rates import Rate
 from core.scopes import Scope as KeyScope
 
@@ -27,21 +29,12 @@ async def count_request(request: Request) -> None:
     caller: Caller = request.scope["caller"]
     caller_limits: CallerLimits = request.app.state.context.limits
     for subject in await caller_limits.subjects(caller.project_id, caller.key_id):
-        if (per_minute := subject.limits.requests_per_minute) is None:
-            continue
-        rate = await caller_limits.rates.hit(subject.id, per_minute)
-        tightest: Rate | None = request.scope["rates"].get("requests")
-        if tightest is None or rate.remaining < tightest.remaining:
-            request.scope["rates"]["requests"] = rate
-        if rate.is_exceeded:
-            owner = "API key" if subject.is_key else "project"
-            error = RateLimitExceeded(f"This {owner} may send {per_minute} requests per minute; nothing was stored.")
-            error.retry_after = max(rate.reset_seconds, 0.1)
-            raise error
+        if (per_minute := subject.limits.requests_per_minute) is not None:
+            await caller_limits.count(subject, "requests", per_minute)
 
 
 def headers_of(rates: Mapping[str, Rate]) -> list[tuple[bytes, bytes]]:
-    """The headers of a limited response: how many requests are left, in OpenAI's words."""
+    """The headers of a limited response: how many requests and images are left, in OpenAI's words."""
     headers = []
     for name, rate in rates.items():
         values = {"limit": str(rate.limit), "remaining": str(rate.remaining), "reset": f"{rate.reset_seconds:.3f}s"}

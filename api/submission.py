@@ -59,9 +59,10 @@ class Submission:
     async def submit(self, job: NewJob) -> JobRow:
         """Submit a job and return its row after the commit.
 
-        Raises QueueDraining, TooManyJobs, InsufficientQuota, and what the database raises.
+        Raises QueueDraining, RateLimitExceeded, TooManyJobs, InsufficientQuota, and what the database raises.
         """
         await self._draining_queues.check(job.queue)
+        await self._limits.count_images(job.project_id, job.api_key_id, job.n)
         quotas = await self._limits.quotas(job.project_id, job.api_key_id)
         row: asyncio.Future[JobRow] = asyncio.get_running_loop().create_future()
         key = tuple(subject.id for subject in quotas)

@@ -26,6 +26,7 @@ from core.responses.usage import (
     images_result,
     limit_list,
 )
+from core.running_limits import count_running
 from core.scopes import Scope
 from core.usage_rows import UsageBucket
 
@@ -170,4 +171,9 @@ async def own_limits(context: AppContext, caller: CurrentCaller) -> Response:
     """Get the limits of your project and API key, and what they use."""
     subjects = await context.limits.subjects(caller.project_id, caller.key_id)
     uses = await context.database.execute(limits.get_use([subject.id for subject in subjects])) if subjects else []
-    return answer(limit_list(subjects, uses))
+    running: dict[str, int] = {}
+    for subject in subjects:
+        if subject.limits.running_jobs is not None:
+            statement = count_running(subject.project_id, subject.id if subject.is_key else None)
+            (running[subject.id],) = await context.database.execute(statement)
+    return answer(limit_list(subjects, uses, running))

@@ -10,6 +10,7 @@ from cli.errors import CommandError
 from core import keys, limits
 from core.db import Database
 from core.limits import UNLIMITED, Subject
+from core.running_limits import count_running
 from core.usage_rows import LimitUse
 
 app = typer.Typer(
@@ -39,6 +40,8 @@ def project_limits(
     stored_bytes: Limit = None,
     device_seconds_per_day: Limit = None,
     provider_usd_per_month: Limit = None,
+    running_jobs: Limit = None,
+    images_per_minute: Limit = None,
 ) -> None:
     """Set limits of a project or an API key, and show all its limits and what it uses."""
     options = {
@@ -47,6 +50,8 @@ def project_limits(
         "stored_bytes": stored_bytes,
         "device_seconds_per_day": device_seconds_per_day,
         "provider_usd_per_month": provider_usd_per_month,
+        "running_jobs": running_jobs,
+        "images_per_minute": images_per_minute,
     }
     values = {limit: _number(limit, text) for limit, text in options.items() if text is not None}
     settings = with_embedded_urls(read_settings())
@@ -60,9 +65,10 @@ def project_limits(
         key_id = None if subject_id == project_id else subject_id
         subjects = limits.subjects_of(rows, settings, project_id, key_id)
         uses = {use.subject_id: use for use in database.execute(limits.get_use([subject_id]))}
+        (running,) = database.execute(count_running(project_id, key_id))
     subject = next((subject for subject in subjects if subject.id == subject_id), None)
     for limit in options:
-        print(_line(limit, subject, uses.get(subject_id)))
+        print(_line(limit, subject, uses.get(subject_id), running))
 
 
 def _find(database: Database, name: str) -> tuple[str, str]:
@@ -87,16 +93,18 @@ def _number(limit: str, text: str) -> float | None:
         number = -1
     if not 0 <= number < 2**31 and not (limit == "stored_bytes" and 0 <= number < 2**63):
         raise CommandError(f"--{limit.replace('_', '-')} must be a number from 0, `unlimited` or `default`.")
-    if limit == "requests_per_minute" and number == 0:
-        raise CommandError("--requests-per-minute must be at least 1; revoke the keys to stop a project.")
+    if limit in ("requests_per_minute", "images_per_minute", "running_jobs") and number == 0:
+        raise CommandError(f"--{limit.replace('_', '-')} must be at least 1; revoke the keys to stop a project.")
     return number
 
 
-def _line(limit: str, subject: Subject | None, use: LimitUse | None) -> str:
+def _line(limit: str, subject: Subject | None, use: LimitUse | None, running: int) -> str:
     value = None if subject is None else getattr(subject.limits, limit)
     columns = {"jobs": "jobs", "stored_bytes": "stored_bytes"} | {
         "device_seconds_per_day": "device_seconds",
         "provider_usd_per_month": "provider_usd",
     }
     use_text = f", {getattr(use, columns[limit]):g} used" if use is not None and limit in columns else ""
+    if limit == "running_jobs" and value is not None:
+        use_text = f", {running} used"
     return f"{limit:24}{'unlimited' if value is None else f'{value:g}'}{use_text}"

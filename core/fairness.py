@@ -50,6 +50,7 @@ import sqlalchemy as sa
 
 from core.clock import NOW
 from core.db import Statement
+from core.running_limits import NEAR_JOBS, is_not_at_limit
 from core.status import JobStatus
 from core.tables import BATCH_PRECEDENCE, equals_in_order, in_status, jobs
 
@@ -118,8 +119,18 @@ def lock_flow(queue: str, project_id: str) -> sa.Select[Any]:
 def _clock(where: sa.ColumnElement[bool], *order: sa.ColumnElement[Any]) -> sa.ColumnElement[float]:
     """The clock of a part of a queue; null if it has no job. `order` ends with the rank."""
     on_device = _rank(where, in_status(JobStatus.IN_PROGRESS), order=[column.desc() for column in order])
-    # Jobs that must wait (for a provider's limit, for a retry) are skipped, as in a claim: they would stop the clock.
-    head = _rank(where, in_status(JobStatus.QUEUED), jobs.c.not_before <= NOW, order=[*order, jobs.c.id])
+    # Jobs that must wait (for a provider's limit, for a retry, for others of their project) are skipped, as in a
+    # claim: they would stop the clock.
+    near = (
+        sa.select(jobs.c.precedence, jobs.c.fair_rank, jobs.c.id, jobs.c.project_id, jobs.c.api_key_id)
+        .where(where, in_status(JobStatus.QUEUED), jobs.c.not_before <= NOW)
+        .order_by(*order, jobs.c.id)
+        .limit(NEAR_JOBS)
+        .correlate_except(jobs)
+        .subquery("near")
+    )
+    in_order = [near.c[column.name] for column in (*order, jobs.c.id)]
+    head = sa.select(near.c.fair_rank).where(is_not_at_limit(near.c)).order_by(*in_order).limit(1).scalar_subquery()
     return sa.func.least(on_device, head)
 
 

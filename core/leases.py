@@ -17,6 +17,7 @@ from core.db import Statement, without_flush
 from core.events import with_event
 from core.pauses import is_claimable
 from core.rows import JobRow, LeasedJob
+from core.running_limits import RunningJobs
 from core.status import JobStatus
 from core.tables import JOB_COLUMNS, equals_in_order, in_status, jobs
 
@@ -35,6 +36,8 @@ def claim(
     fair_turn: bool = False,
     resident_models: Sequence[str] = (),
     patience: float = 0.0,
+    within_limits: bool = False,
+    running_limit: int | None = None,
 ) -> Statement[JobRow]:
     """Claim the job at the head of the queue, and as many compatible jobs as fit on the device with it.
 
@@ -47,6 +50,9 @@ def claim(
     resident_models: models that need not be loaded first. Their jobs may overtake those of other models, but none
     whose fair rank is smaller by more than `patience` device-seconds. It may then find nothing although jobs wait, if
     other workers claim at the same moment; a claim without it finds them.
+
+    within_limits: whether jobs of projects and keys that have their maximum in progress are passed over. Execute
+    `running_limits.lock` before, in the same transaction. running_limit: that of projects without one of their own.
 
     attempt_timeout: after it the worker ends the attempt. It has `length` more to record that; then the lease ends.
 
@@ -61,9 +67,12 @@ def claim(
         "attempt_timeout": attempt_timeout,
         "limits": dict(limits or {}),
     }
-    if resident_models and not fair_turn:
-        return Statement(_LOADED_FIRST, JobRow, {**values, "loaded": list(resident_models), "patience": patience})
-    return Statement(_FAIR_TURN if fair_turn else _CLAIM, JobRow, values)
+    loaded_first = bool(resident_models) and not fair_turn
+    if loaded_first:
+        values |= {"loaded": list(resident_models), "patience": patience}
+    if within_limits:
+        values["default_limit"] = running_limit
+    return Statement(_STATEMENTS[fair_turn, loaded_first, within_limits], JobRow, values)
 
 
 def renew(lease: UUID, length: timedelta) -> Statement[LeasedJob]:
@@ -111,16 +120,33 @@ def is_waiting() -> sa.ColumnElement[bool]:
     return sa.and_(in_status(JobStatus.QUEUED), jobs.c.not_before <= NOW, jobs.c.expires_at > NOW, is_free)
 
 
-def selection(*, fair_turn: bool = False, loaded_first: bool = False, reserve: bool = False) -> sa.CTE:
-    """The ids of the jobs that a claim takes, with bind parameters. reserve: none if the first has crashed a worker."""
+def selection(
+    *,
+    fair_turn: bool = False,
+    loaded_first: bool = False,
+    reserve: bool = False,
+    running_jobs: RunningJobs | None = None,
+) -> sa.CTE:
+    """The ids of the jobs that a claim takes, with bind parameters.
+
+    reserve: none if the first has crashed a worker. running_jobs: those that count for limits; None: there are none.
+    """
     queue, worker = (sa.bindparam(name, type_=sa.Text) for name in ("queue", "worker"))
     waits = sa.and_(jobs.c.queue == queue, is_waiting())
-    by_fair_rank = (jobs.c.fair_rank, jobs.c.id)
-    by_precedence = (jobs.c.precedence, *by_fair_rank)
+    by_precedence = (jobs.c.precedence, jobs.c.fair_rank, jobs.c.id)
 
-    order: tuple[sa.ColumnElement[Any], ...] = by_fair_rank if fair_turn else by_precedence
+    source: sa.FromClause = jobs
+    near: sa.FromClause = jobs
+    if running_jobs is not None:
+        near = running_jobs.claimable_jobs(waits, by_precedence[1:] if fair_turn else by_precedence, queue)
+        source = jobs.join(near, near.c.id == jobs.c.id)
+    order: list[sa.ColumnElement[Any]] = [near.c.fair_rank, near.c.id]
+    if not fair_turn:
+        order.insert(0, near.c.precedence)
+    conditions = [waits, is_claimable(queue, worker)]
     if loaded_first:
-        order = ((jobs.c.model == sa.any_(sa.bindparam("loaded", type_=ARRAY(sa.Text)))).desc(), *by_precedence)
+        order.insert(0, (jobs.c.model == sa.any_(sa.bindparam("loaded", type_=ARRAY(sa.Text)))).desc())
+        conditions.append(_is_near(_near_jobs(waits) if running_jobs is None else near))
 
     microbatch_limit = sa.cast(
         sa.cast(sa.bindparam("limits", type_=JSONB), JSONB)[jobs.c.microbatch_key].astext, sa.Integer
@@ -131,12 +157,15 @@ def selection(*, fair_turn: bool = False, loaded_first: bool = False, reserve: b
             jobs.c.microbatch_key,
             jobs.c.crashes,
             jobs.c.n,
+            jobs.c.project_id,
+            jobs.c.api_key_id,
             sa.func.coalesce(microbatch_limit, jobs.c.microbatch_size).label("max_images"),
         )
-        .where(waits, is_claimable(queue, worker), *([_is_near(waits)] if loaded_first else []))
+        .select_from(source)
+        .where(*conditions)
         .order_by(*order)
         .limit(1)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, of=jobs)
         .cte("head")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
@@ -144,26 +173,34 @@ def selection(*, fair_turn: bool = False, loaded_first: bool = False, reserve: b
         name: sa.select(head.c[name]).scalar_subquery()
         for name in ("id", "microbatch_key", "crashes", "n", "max_images")
     }
+    is_companion = [
+        waits,
+        equals_in_order(jobs.c.microbatch_key, of_head["microbatch_key"]),
+        jobs.c.id != of_head["id"],
+        jobs.c.crashes == 0,
+        of_head["crashes"] == 0,
+    ]
+    companion_order: Sequence[sa.ColumnElement[Any]] = (jobs.c.microbatch_key, *by_precedence)
+    companion_source: sa.FromClause = jobs
+    if running_jobs is not None:
+        permitted = running_jobs.companions(is_companion, companion_order, head)
+        companion_source = jobs.join(permitted, permitted.c.id == jobs.c.id)
+        companion_order = (permitted.c.precedence, permitted.c.fair_rank, permitted.c.id)
     # A separate query: another job with the same key may come before the head, on a fair turn, or when it was locked
     # and is not locked any more.
     companions = (
         sa.select(jobs.c.id, jobs.c.n, jobs.c.precedence, jobs.c.fair_rank)
-        .where(
-            waits,
-            equals_in_order(jobs.c.microbatch_key, of_head["microbatch_key"]),
-            jobs.c.id != of_head["id"],
-            jobs.c.crashes == 0,
-            of_head["crashes"] == 0,
-        )
-        .order_by(jobs.c.microbatch_key, *by_precedence)
+        .select_from(companion_source)
+        .where(*is_companion)
+        .order_by(*companion_order)
         .limit(sa.func.greatest(of_head["max_images"] - of_head["n"], 0))
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, of=jobs)
         .cte("companions")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    order = (companions.c.precedence, companions.c.fair_rank, companions.c.id)
+    in_order = (companions.c.precedence, companions.c.fair_rank, companions.c.id)
     with_totals = sa.select(
-        companions.c.id, (of_head["n"] + sa.func.sum(companions.c.n).over(order_by=order)).label("images")
+        companions.c.id, (of_head["n"] + sa.func.sum(companions.c.n).over(order_by=in_order)).label("images")
     ).subquery("with_totals")
     is_permitted = head.c.crashes == 0 if reserve else sa.true()
     return sa.union_all(
@@ -199,15 +236,17 @@ def start(update: sa.Update) -> sa.Select[Any]:
     return without_flush(events).order_by(updated.c.precedence, updated.c.fair_rank, updated.c.id)
 
 
-def _claim(*, fair_turn: bool = False, loaded_first: bool = False) -> sa.Select[Any]:
+def _claim(*, fair_turn: bool, loaded_first: bool, within_limits: bool) -> sa.Select[Any]:
     """The statement of `claim`, with bind parameters."""
-    fit = selection(fair_turn=fair_turn, loaded_first=loaded_first)
-    return start(sa.update(jobs).where(jobs.c.id == fit.c.id))
+    running_jobs = RunningJobs.of_statement() if within_limits else None
+    fit = selection(fair_turn=fair_turn, loaded_first=loaded_first, running_jobs=running_jobs)
+    statement = start(sa.update(jobs).where(jobs.c.id == fit.c.id))
+    return statement if running_jobs is None else statement.add_cte(*running_jobs.changes())
 
 
-def _is_near(waits: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-    """Whether a job is so near the head of the queue that it may be claimed in the head's place."""
-    near = (
+def _near_jobs(waits: sa.ColumnElement[bool]) -> sa.CTE:
+    """The jobs at the head of the queue."""
+    return (
         sa.select(jobs.c.id, jobs.c.precedence, jobs.c.fair_rank)
         .where(waits)
         .order_by(jobs.c.precedence, jobs.c.fair_rank, jobs.c.id)
@@ -215,6 +254,10 @@ def _is_near(waits: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
         .cte("near")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
+
+
+def _is_near(near: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Whether a job is so near the head of the queue that it may be claimed in the head's place."""
     by_rank = sa.select(near.c.precedence, near.c.fair_rank).order_by(near.c.precedence, near.c.fair_rank)
     first = by_rank.limit(1).subquery("first")
     patience = sa.bindparam("patience", type_=sa.Double)
@@ -226,6 +269,10 @@ def _is_near(waits: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
 
 
 # Built once, because the device is idle while they run.
-_CLAIM = _claim()
-_FAIR_TURN = _claim(fair_turn=True)
-_LOADED_FIRST = _claim(loaded_first=True)
+_STATEMENTS = {
+    (fair_turn, loaded_first, within_limits): _claim(
+        fair_turn=fair_turn, loaded_first=loaded_first, within_limits=within_limits
+    )
+    for fair_turn, loaded_first in ((False, False), (True, False), (False, True))
+    for within_limits in (False, True)
+}

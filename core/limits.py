@@ -46,6 +46,8 @@ class Limits:
     stored_bytes: int | None = None
     device_seconds_per_day: float | None = None
     provider_usd_per_month: float | None = None
+    running_jobs: int | None = None
+    images_per_minute: int | None = None
 
     @property
     def has_quota(self) -> bool:

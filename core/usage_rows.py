@@ -31,6 +31,8 @@ class LimitRow:
     stored_bytes: int | None
     device_seconds_per_day: float | None
     provider_usd_per_month: float | None
+    running_jobs: int | None = None
+    images_per_minute: int | None = None
 
 
 @dataclass(slots=True)

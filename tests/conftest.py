@@ -65,7 +65,7 @@ def database(shared_database: Database) -> Database:
         "jobs, images, job_events, batches, batch_events, files, provider_calls, idempotency_keys, api_keys, "
         "audit_events, webhook_endpoints, webhook_deliveries, webhook_attempts, usage_entries, usage_buckets, "
         "limits, limit_use, paid_images, pauses, workers, storage_use, fine_tuned_models, fine_tuning_events, "
-        "fine_tuning_jobs"
+        "fine_tuning_jobs, subjects_at_limit"
     )
     shared_database.execute(sa.text(f"TRUNCATE {tables}"))
     shared_database.execute(sa.delete(projects).where(projects.c.id != DEFAULT_PROJECT))

@@ -15,7 +15,7 @@ from api.inputs import store_inputs
 from api.submission import log_submitted
 from core import idempotency, jobs
 from core.db import UNAVAILABLE, AsyncTransaction, Statement, is_lock_timeout
-from core.errors import IdempotencyConflict, InsufficientQuota, QueueDraining, TooManyJobs
+from core.errors import IdempotencyConflict, InsufficientQuota, QueueDraining, RateLimitExceeded, TooManyJobs
 from core.jobs import NewJob
 from core.limits import amount_of_jobs
 from core.requests.inputs import Inputs
@@ -44,8 +44,9 @@ async def submit_with_key(
     entry = await store_inputs(context, inputs)
     try:
         await context.draining_queues.check(job.queue)
+        await context.limits.count_images(job.project_id, job.api_key_id, job.n)
         response = await _submit_and_store(context, job, entry, key, fingerprint, response_of)
-    except (QueueDraining, TooManyJobs, InsufficientQuota):
+    except (QueueDraining, RateLimitExceeded, TooManyJobs, InsufficientQuota):
         if await lookup(context, job.project_id, key, fingerprint) is not None:
             return None
         raise

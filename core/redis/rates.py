@@ -1,4 +1,4 @@
-"""Requests per minute of projects and keys, counted in Redis for all API processes: a sliding window.
+"""Requests and images per minute of projects and keys, counted in Redis for all API processes: a sliding window.
 
 While Redis does not answer, each process counts alone, so that together they allow as many times the limit as there are
 processes. A limit that failed open would be none; one that failed closed would let Redis stop the API.
@@ -43,23 +43,26 @@ class RequestRates:
         self._local = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._local_until = 0.0
 
-    async def hit(self, subject_id: str, per_minute: int) -> Rate:
-        """Count a request of a project or key."""
+    async def hit(self, subject_id: str, per_minute: int, unit: str = "requests", count: int = 1) -> Rate:
+        """Count requests, or images, of a project or key. Those that exceed the limit are not counted."""
         item = RateLimitItemPerMinute(per_minute)
+        names = (subject_id,) if unit == "requests" else (subject_id, unit)
         if time.monotonic() >= self._local_until:
             try:
-                return await _hit(self._shared, item, subject_id)
+                return await _hit(self._shared, item, names, count)
             except (RedisError, OSError, TimeoutError) as error:
                 self._local_until = time.monotonic() + PAUSE_SECONDS
                 log.warning("redis does not answer, this process counts requests alone: %s", error)
-        return await _hit(self._local, item, subject_id)
+        return await _hit(self._local, item, names, count)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
 
 
-async def _hit(limiter: SlidingWindowCounterRateLimiter, item: RateLimitItem, subject_id: str) -> Rate:
-    is_allowed = await limiter.hit(item, subject_id)
-    stats = await limiter.get_window_stats(item, subject_id)
+async def _hit(
+    limiter: SlidingWindowCounterRateLimiter, item: RateLimitItem, names: tuple[str, ...], count: int
+) -> Rate:
+    is_allowed = await limiter.hit(item, *names, cost=count)
+    stats = await limiter.get_window_stats(item, *names)
     return Rate(not is_allowed, item.amount, stats.remaining, max(stats.reset_time - time.time(), 0.0))

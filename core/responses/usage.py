@@ -137,8 +137,8 @@ def as_csv(rows: Iterable[UsageBucket]) -> str:
     return file.getvalue()
 
 
-def limit_list(subjects: Sequence[Subject], uses: Sequence[LimitUse]) -> LimitList:
-    """The limits of subjects with what they use."""
+def limit_list(subjects: Sequence[Subject], uses: Sequence[LimitUse], running: Mapping[str, int]) -> LimitList:
+    """The limits of subjects with what they use. running: the jobs in progress, by subject."""
     by_id = {use.subject_id: use for use in uses}
     names = ("jobs", "stored_bytes", "device_seconds", "provider_usd")
     return LimitList(
@@ -146,7 +146,8 @@ def limit_list(subjects: Sequence[Subject], uses: Sequence[LimitUse]) -> LimitLi
             LimitObject(
                 subject_id=subject.id,
                 limits={name: getattr(subject.limits, name) for name in NAMES},
-                use={name: getattr(by_id[subject.id], name) for name in names} if subject.id in by_id else {},
+                use=({name: getattr(by_id[subject.id], name) for name in names} if subject.id in by_id else {})
+                | ({"running_jobs": running[subject.id]} if subject.id in running else {}),
             )
             for subject in subjects
         ]

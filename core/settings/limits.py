@@ -30,3 +30,9 @@ class LimitSettings(BaseSettings):
         None,
         description="Maximum cost of providers per project and month (UTC), in US dollars. Default: no limit.",
     )
+    limit_running_jobs: Annotated[Annotated[int, Ge(1)] | None, BeforeValidator(set_or_none)] = Field(
+        None, description="Maximum number of running jobs per project; others wait. Default: no limit."
+    )
+    limit_images_per_minute: Annotated[Annotated[int, Ge(1)] | None, BeforeValidator(set_or_none)] = Field(
+        None, description="Maximum number of images that a project submits per minute. Default: no limit."
+    )

@@ -26,7 +26,7 @@ from core.tables.paid_images import paid_images
 from core.tables.pauses import pauses
 from core.tables.projects import DEFAULT_PROJECT, api_keys, projects
 from core.tables.provider_calls import provider_calls
-from core.tables.usage import limit_use, limits, storage_use, usage_buckets, usage_entries
+from core.tables.usage import limit_use, limits, storage_use, subjects_at_limit, usage_buckets, usage_entries
 from core.tables.webhooks import webhook_attempts, webhook_deliveries, webhook_endpoints
 from core.tables.workers import workers
 
@@ -67,6 +67,7 @@ __all__ = [
     "projects",
     "provider_calls",
     "storage_use",
+    "subjects_at_limit",
     "usage_buckets",
     "usage_entries",
     "webhook_attempts",

@@ -63,6 +63,16 @@ limits = Table(
     Column("stored_bytes", BigInteger),
     Column("device_seconds_per_day", Double),
     Column("provider_usd_per_month", Double),
+    Column("running_jobs", Integer, comment="in progress at once"),
+    Column("images_per_minute", Integer),
+)
+
+# Those that have as many jobs in progress as they may; written by the claims of workers (core/running_limits.py).
+subjects_at_limit = Table(
+    "subjects_at_limit",
+    metadata,
+    Column("subject_id", Text, primary_key=True, comment="a project or an API key"),
+    Column("until", Time, nullable=False, comment="a claim renews it while it is true"),
 )
 
 # A row for each project or key whose submits are counted. Only they wait for each other.

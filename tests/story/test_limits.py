@@ -18,6 +18,7 @@ from cli.local.embedded import EmbeddedValkey
 from cli.main import app as command_line
 from core import keys, limits
 from core.scopes import ALL_SCOPES
+from core.tables import images
 from core.tables import jobs as jobs_table
 from tests.factories import a_key, a_project
 from tests.stack import Stack, body
@@ -35,6 +36,8 @@ def service(directory: Path, fresh_database: Callable[[], str], valkey: Embedded
     """A Safelight that requires keys."""
     with Stack(directory / "limits", fresh_database(), valkey.url, SAFELIGHT_AUTH="on") as stack:
         stack.api(SAFELIGHT_MAX_PROJECT_REQUESTS=str(MAX_PROJECT_REQUESTS))
+        # A worker notices the first limit of running jobs after two seconds: this one is there when it starts.
+        stack.database.execute(limits.change("key_of_nobody", {"running_jobs": 1}))
         stack.worker()
         stack.sweep()
         yield stack
@@ -95,6 +98,39 @@ def test_requests_per_minute_are_counted_and_the_headers_say_how_many_are_left(
     assert tenant.client.get("/v1/jobs").status_code == 200  # reading is not limited
     job_id = body(answers[0])["id"]
     assert tenant.client.post(f"/v1/jobs/{job_id}/cancel").status_code == 200
+
+
+def test_images_per_minute_are_counted_by_their_number_and_shown_in_the_headers_of_openai(
+    new_tenant: NewTenant,
+) -> None:
+    tenant = new_tenant("lavish", images_per_minute=5)
+
+    answers = [tenant.submit(n=n) for n in (3, 4, 2)]
+    alone = tenant.submit(n=8)
+
+    assert [answer.status_code for answer in answers] == [202, 429, 202]
+    assert [answer.headers["x-ratelimit-remaining-images"] for answer in answers] == ["2", "2", "0"]
+    assert answers[0].headers["x-ratelimit-limit-images"] == "5"
+    assert "may order 5 images per minute" in error(answers[1])["message"]
+    assert "This request alone is for 8" in error(alone)["message"]
+
+
+def test_running_jobs_are_limited_and_shown(service: Stack, new_tenant: NewTenant) -> None:
+    tenant = new_tenant("steady", running_jobs=1)
+    first = body(tenant.submit(model="slow", steps=1000))["id"]
+    others = [body(tenant.submit(model="slow", steps=1))["id"] for _ in range(3)]
+
+    def status(job_id: str) -> str:
+        return str(body(tenant.client.get(f"/v1/jobs/{job_id}"))["status"])
+
+    until(lambda: status(first) == "in_progress")
+    (limit,) = body(tenant.client.get("/v1/organization/limits"))["data"]
+    tenant.client.post(f"/v1/jobs/{first}/cancel")
+    until(lambda: [status(job_id) for job_id in others] == ["completed"] * 3)
+
+    assert (limit["limits"]["running_jobs"], limit["use"]["running_jobs"]) == (1, 1)
+    rows = service.database.execute(sa.select(images.c.receipt).where(images.c.project_id == tenant.project_id))
+    assert [row.receipt["microbatch"] for row in rows] == [1, 1, 1]  # without a limit they share a pass
 
 
 def test_jobs_at_once_are_limited_for_jobs_batches_keys_and_retries(service: Stack, new_tenant: NewTenant) -> None:

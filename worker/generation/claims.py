@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from uuid import UUID, uuid4
 
-from core import leases, reservations
+from core import leases, reservations, running_limits
 from core.db import DATABASE_ERROR
 from core.errors import first_line
 from core.job_metrics import record_starts
@@ -76,7 +76,10 @@ def claim(context: Context, queue: str, *, is_fair_turn: bool, must_notify: bool
 
 
 def reserve(context: Context, queue: str, *, is_fair_turn: bool) -> Reservation | None:
-    """Reserve what `claim` would claim, and check its prompts. For the thread that will have the device next."""
+    """Reserve what `claim` would claim, and check its prompts. For the thread that will have the device next.
+
+    Nothing is reserved while running jobs are limited: a reserved job does not count for a limit.
+    """
     if context.drain.has_begun or context.is_paused(queue):
         return None
     token = uuid4()
@@ -91,6 +94,8 @@ def reserve(context: Context, queue: str, *, is_fair_turn: bool) -> Reservation 
         patience=context.settings.model_patience,
     )
     try:
+        if context.running_limits.is_any_set():
+            return None
         rows = context.database.execute(statement)
     except DATABASE_ERROR as error:
         log.warning("the next micro-batch is not reserved: %s", first_line(error))
@@ -124,19 +129,25 @@ def _claim(
     context: Context, queue: str, lease: UUID, is_fair_turn: bool, resident_models: Sequence[str] = ()
 ) -> Sequence[JobRow]:
     """The jobs of one claim. resident_models: models whose jobs come first, within the bounds of the fair order."""
-    return context.database.execute(
-        leases.claim(
-            queue,
-            lease,
-            context.name,
-            length=context.settings.lease,
-            attempt_timeout=context.settings.attempt_timeout,
-            limits=context.claim_limits,
-            fair_turn=is_fair_turn,
-            resident_models=resident_models,
-            patience=context.settings.model_patience,
-        )
+    is_limited = context.running_limits.is_any_set()
+    statement = leases.claim(
+        queue,
+        lease,
+        context.name,
+        length=context.settings.lease,
+        attempt_timeout=context.settings.attempt_timeout,
+        limits=context.claim_limits,
+        fair_turn=is_fair_turn,
+        resident_models=resident_models,
+        patience=context.settings.model_patience,
+        within_limits=is_limited,
+        running_limit=context.running_limits.default,
     )
+    if not is_limited:
+        return context.database.execute(statement)
+    with context.database.transaction() as transaction:
+        transaction.execute(running_limits.lock())
+        return transaction.execute(statement)
 
 
 def _begin(context: Context, queue: str, reservation: Reservation, must_notify: bool) -> Sequence[str]:

@@ -26,6 +26,7 @@ from worker.generation.device_health import EXIT_DEVICE_FAILED, DeviceHealth, le
 from worker.generation.memory import EXIT_MEMORY, ImageLimits, has_outgrown
 from worker.generation.models import Models
 from worker.generation.pass_clock import PassClock
+from worker.generation.running_limits import RunningLimits
 from worker.moderation.moderator import Moderator
 
 log = logging.getLogger(__name__)
@@ -93,12 +94,14 @@ class Context:
     exit_code: int = 0
     """Of the process, once it has drained."""
     pass_clock: PassClock = field(init=False)
+    running_limits: RunningLimits = field(init=False)
     _remote_generators: dict[str, tuple[Model, RemoteGenerator]] = field(default_factory=dict)
     _pauses: dict[str, float] = field(default_factory=dict)
     _claims: dict[str, Iterator[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.pass_clock = PassClock(self.device)
+        self.running_limits = RunningLimits(self.settings, self.database)
 
     @classmethod
     def open(

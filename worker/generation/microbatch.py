@@ -78,6 +78,9 @@ def run(context: Context, queue: str, *, must_notify: bool = True) -> bool:
     elif not _run_on_device(context, queue, must_notify):
         return False
     context.check_memory()
+    if context.running_limits.is_any_set():  # jobs that waited for the end of these may start now, in any queue
+        for name in {model.queue for model in context.catalog.models}:
+            context.notifier.notify(name)
     return True
 
 
