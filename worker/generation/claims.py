@@ -185,9 +185,10 @@ def _report_start(context: Context, queue: str, rows: Sequence[JobRow], must_not
 def _prepare_inputs(context: Context, jobs: Sequence[JobRow]) -> JobInputs | None:
     """The inputs of jobs without images; None if there are images, or if something went wrong.
 
-    An image that ends the process would be charged to the jobs on the device. An error happens again in the attempt.
+    An image, or an operator's function, that ends the process would be charged to the jobs on the device. An error
+    happens again in the attempt.
     """
-    if any(job.inputs for job in jobs):
+    if any(job.inputs for job in jobs) or context.moderator.runs_operator_code:
         return None
     try:
         return reject_inputs(context.moderator, jobs, read_inputs(context, jobs))

@@ -88,7 +88,11 @@ class Models:
             generator.unload()  # what is there of it
             self.unload_others(model_id)
             log.warning("model %s did not fit beside other models; they have left", model_id)
-        generator.load()
+        try:
+            generator.load()
+        except BaseException:
+            generator.unload()  # what is there of it
+            raise
         self._memory = generator.memory()
         size = self._memory.weights
         self._make_room(size, capacity)

@@ -46,7 +46,8 @@ class HookCheck:
     def __init__(self, settings: Settings) -> None:
         """Raises HookError."""
         target = settings.moderation_hook or ""
-        self._hook = _url_hook(target, settings) if target.startswith(("http://", "https://")) else load(target)
+        self.is_in_process = not target.startswith(("http://", "https://"))
+        self._hook = load(target) if self.is_in_process else _url_hook(target, settings)
 
     def judge(self, contents: Sequence[Content]) -> Sequence[Sequence[str]]:
         """The categories that the hook names for each content. Raises ModerationUnavailable."""

@@ -40,6 +40,11 @@ class Moderator:
         return self._images and any(check.judges_images for check in self._checks)
 
     @property
+    def runs_operator_code(self) -> bool:
+        """Whether a check is an operator's function in this process, which may end it."""
+        return any(isinstance(check, HookCheck) and check.is_in_process for check in self._checks)
+
+    @property
     def pass_verdict(self) -> Verdict | None:
         """The verdict of a job that no check rejected; None without checks."""
         return Verdict(outcome="pass", checks=[check.name for check in self._checks]) if self._checks else None
