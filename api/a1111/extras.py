@@ -15,7 +15,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.a1111.errors import ERRORS
-from api.a1111.generation import decode_base64, with_warnings
+from api.a1111.generation import decode_image, with_warnings
 from api.a1111.images import body_limit
 from api.a1111.lists import UPSCALERS
 from api.authentication import Caller, CurrentCaller, requires
@@ -176,7 +176,7 @@ async def _enlarge(
     context: Context, caller: Caller, parameters: EnlargeRequest, data: dict[str, str]
 ) -> tuple[list[str], str, list[JobWarning]]:
     """The enlarged images in base64, the answer's `html_info`, and the warnings."""
-    contents = {name: decode_base64(name, text) for name, text in data.items()}
+    contents = {name: await decode_image(context, caller, name, text) for name, text in data.items()}
     pngs = await context.decoders.enlarge(caller.project_id, contents, parameters.options())
     warnings = list(parameters.warnings())
     info = "".join(f"<p>{escape(item['message'])}</p>" for item in warnings)
@@ -194,7 +194,7 @@ async def _enlarge(
 async def png_info(request: Request, context: AppContext, caller: CurrentCaller) -> Response:
     """Read how an image was generated, from the texts of its file. Nothing is stored."""
     parameters = parse(PngInfoRequest, await body_up_to(request, body_limit(context)))
-    content = decode_base64("image", parameters.image.strip())
+    content = await decode_image(context, caller, "image", parameters.image.strip())
     items = dict(await context.decoders.read_texts(caller.project_id, "image", content))
     info = items.pop(INFOTEXT, "")
     fields = dict(parse_infotext(info)) if info else {}
