@@ -17,6 +17,7 @@ from tests.stack import Stack
 
 HOLD_SECONDS = 20.0
 CONNECTIONS = 600
+IDLE_SUBMITS = 100
 PAUSE_SECONDS = 0.02
 """Between two submits of the other client."""
 
@@ -26,15 +27,24 @@ SUBMIT = request("POST", "/v1/jobs", JSON, body=JOB)
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """What another client and the process saw during an attack. Times in seconds, memory in bytes."""
+    """What another client and the process saw during an attack. Times in seconds, memory in bytes.
+
+    idle_p95: of submits before the attack. log_bytes: without the lines about submitted jobs.
+    """
 
     submits: int
     failures: int
+    idle_p95: float
     p95: float
     health_maximum: float
     memory_growth: int
     file_descriptors: int
     log_bytes: int
+
+    @property
+    def ratio(self) -> float:
+        """How many times as long the other client waits."""
+        return self.p95 / self.idle_p95
 
 
 Attack = Callable[[int], None]
@@ -106,7 +116,8 @@ ATTACKS: tuple[Attack, ...] = (
 def measure(stack: Stack, process: Process, attack: Attack) -> Measurements:
     """Hold an attack on a running API, and submit jobs as another client."""
     server = psutil.Process(process.pid)
-    memory, log_bytes = server.memory_info().rss, len(process.output())
+    idle = [_clocked(stack.port, SUBMIT, 202)[0] for _ in range(IDLE_SUBMITS)]
+    memory, log_bytes = server.memory_info().rss, _log_bytes(process)
     attacker = threading.Thread(target=attack, args=[stack.port])
     submits: list[float] = []
     health: list[float] = []
@@ -126,12 +137,17 @@ def measure(stack: Stack, process: Process, attack: Attack) -> Measurements:
     return Measurements(
         submits=len(submits),
         failures=failures,
+        idle_p95=quantile(idle, 0.95),
         p95=quantile(submits, 0.95),
         health_maximum=max(health),
         memory_growth=growth,
         file_descriptors=descriptors,
-        log_bytes=len(process.output()) - log_bytes,
+        log_bytes=_log_bytes(process) - log_bytes,
     )
+
+
+def _log_bytes(process: Process) -> int:
+    return sum(len(line) for line in process.output().splitlines() if " is queued" not in line)
 
 
 def _clocked(port: int, data: bytes, status: int) -> tuple[float, bool]:

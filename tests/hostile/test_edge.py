@@ -10,6 +10,8 @@ from tests.hostile.edge import ATTACKS, Attack, measure
 from tests.processes import Process
 from tests.stack import Stack
 
+MAX_RATIO = 3.0
+
 pytestmark = pytest.mark.hostile
 
 
@@ -23,8 +25,10 @@ def api(directory: Path, fresh_database: Callable[[], str], valkey: EmbeddedValk
 def test_an_attack_stops_no_other_client(api: tuple[Stack, Process], attack: Attack) -> None:
     measurements = measure(*api, attack)
 
-    print(f"{attack.__name__}: {measurements}")
+    print(f"{attack.__name__}: p95 {measurements.ratio:.1f} times, {measurements}")
+    assert not api[1].has_ended, "the process is lost"
     assert measurements.failures == 0
+    assert measurements.ratio <= MAX_RATIO
     assert measurements.memory_growth < 150_000_000
     assert measurements.file_descriptors < 1200
     assert measurements.log_bytes < 3000
