@@ -25,7 +25,7 @@ NAVIGATION: Mapping[str, tuple[str, ...]] = {
         "docs/webui.md",
     ),
     "Run": ("docs/06-operations.md", "docs/07-before-strangers.md", "docs/05-performance.md", "SECURITY.md"),
-    "Models": ("docs/10-models.md", "docs/model.md", "models/unclip-mini/README.md"),
+    "Models": ("docs/10-models.md", "docs/11-fine-tuning.md", "docs/model.md", "models/unclip-mini/README.md"),
     "Reference": ("docs/reference/*.md",),
     "Change": ("CONTRIBUTING.md", "CHANGELOG.md", "docs/decisions/*.md"),
 }
