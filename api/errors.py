@@ -103,7 +103,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 
 def _allowed_methods(request: Request, error: HTTPException) -> str:
     """The methods of a path. The router's own 405 names only those of one of the path's routes."""
-    path = getattr(request.scope.get("route"), "path", "")
+    path = getattr(request.scope.get("route"), "path_format", "")  # without the types of its parameters
     methods = request.app.openapi()["paths"].get(path)
     return ", ".join(method.upper() for method in methods) if methods else (error.headers or {}).get("Allow", "")
 
