@@ -67,7 +67,8 @@ def file_page(path: str) -> str:
         return "index.md"
     if path.startswith("docs/") and path.endswith(".md"):
         return path.removeprefix("docs/")
-    return f"files/{path.removesuffix('.md').rstrip('/')}.md"
+    # A page is a folder, and one with a name such as `loss.py` would be taken for code.
+    return f"files/{path.removesuffix('.md').rstrip('/').replace('.', '-')}.md"
 
 
 def prepared(root: Path, path: str, formulas: list[str]) -> Page:

@@ -23,8 +23,8 @@ def _guide() -> None:
 
 def test_the_guide_is_a_site_without_inline_scripts_or_foreign_files(safelight: Stack) -> None:
     client = safelight.client
-    moved = [client.get(path) for path in ("/guide", "/guide/02-jobs", "/guide/files/deploy/nginx.conf")]
-    pages = [client.get(f"/guide/{path}") for path in ("", "00-overview/", "model/", "files/deploy/nginx.conf/")]
+    moved = [client.get(path) for path in ("/guide", "/guide/02-jobs", "/guide/files/deploy/nginx-conf")]
+    pages = [client.get(f"/guide/{path}") for path in ("", "00-overview/", "model/", "files/deploy/nginx-conf/")]
 
     assert [answer.headers["location"] for answer in moved] == [f"{answer.request.url.path}/" for answer in moved]
     assert {page.status_code for page in pages} == {200}
