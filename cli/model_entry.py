@@ -40,17 +40,18 @@ class Family:
     guidance_scale: float
     options: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, object] = field(default_factory=dict)
+    tiling: bool = False
 
 
 _CLIP_SKIP: dict[str, Mapping[str, Any]] = {"clip_skip": {"max": 4}}
 _TWO_PROMPTS: dict[str, Mapping[str, Any]] = {"prompt_2": {}, "negative_prompt_2": {}}
 
 FAMILIES: Mapping[str, Family] = {
-    "StableDiffusionPipeline": Family(SMALL, 30, 7.5, parameters=_CLIP_SKIP),
-    "StableDiffusionInpaintPipeline": Family(SMALL, 30, 7.5, parameters=_CLIP_SKIP),
-    "StableDiffusionXLPipeline": Family(LARGE, 30, 7.0, parameters=_CLIP_SKIP | _TWO_PROMPTS),
-    "StableDiffusionXLImg2ImgPipeline": Family(LARGE, 30, 7.0, parameters=_CLIP_SKIP | _TWO_PROMPTS),
-    "StableDiffusionXLInpaintPipeline": Family(LARGE, 30, 7.0, parameters=_CLIP_SKIP | _TWO_PROMPTS),
+    "StableDiffusionPipeline": Family(SMALL, 30, 7.5, parameters=_CLIP_SKIP, tiling=True),
+    "StableDiffusionInpaintPipeline": Family(SMALL, 30, 7.5, parameters=_CLIP_SKIP, tiling=True),
+    "StableDiffusionXLPipeline": Family(LARGE, 30, 7.0, parameters=_CLIP_SKIP | _TWO_PROMPTS, tiling=True),
+    "StableDiffusionXLImg2ImgPipeline": Family(LARGE, 30, 7.0, parameters=_CLIP_SKIP | _TWO_PROMPTS, tiling=True),
+    "StableDiffusionXLInpaintPipeline": Family(LARGE, 30, 7.0, parameters=_CLIP_SKIP | _TWO_PROMPTS, tiling=True),
     "StableDiffusion3Pipeline": Family(
         LARGE, 28, 4.5, parameters=_CLIP_SKIP | _TWO_PROMPTS | {"max_sequence_length": {"max": 512}}
     ),
@@ -148,6 +149,8 @@ def _entry(source: str, model: Source, model_id: str | None) -> Entry:
         values["free_sizes"] = FREE[family.sizes]
     if family.parameters:
         values["parameters"] = family.parameters
+    if family.tiling:
+        values["tiling"] = True
     if family.options:
         values["options"] = family.options
     text = "\n".join(["[[models]]", *(f"{key} = {toml_value(value)}" for key, value in values.items())])

@@ -46,6 +46,7 @@ def infotext(prompt: str, model: str, operation: Operation, parameters: Resolved
         "Size": f"{width}x{height}",
         "Model": model,
         "Clip skip": parameters.clip_skip + 1 if parameters.clip_skip else None,
+        "Tiling": True if parameters.tiling else None,
         "Denoising strength": None if operation != "edit" or parameters.strength is None else parameters.strength,
         "Postprocess upscale by": None if filters is None else filters.upscale,
         "Version": _VERSION,

@@ -59,7 +59,7 @@ class Rule:
     from_catalog: bool = False
     is_argument: bool = False
     text: Literal["prompt", "negative"] | None = None
-    neutral: tuple[str, ...] = ()
+    neutral: tuple[str | bool, ...] = ()
 
 
 def _argument(
@@ -141,6 +141,9 @@ class Parameters(BaseModel):
         Hires | None, Rule(operations=("generation",), generators=frozenset({"diffusers_local", "fake"}))
     ] = Field(
         None, description="A second pass that enlarges the image and draws details at the larger size. Default: none."
+    )
+    tiling: Annotated[bool | None, Rule(generators=frozenset({"diffusers_local"}), neutral=(False,))] = Field(
+        None, description="Seamless images: opposite edges match, as those of a texture. Default: false."
     )
     seed: Annotated[int | None, Ge(0), Le(SEEDS - 1), Rule(microbatch=None)] = Field(
         None, description="Seed of the first image; image i has seed + i. Default: random."

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from api.context import Context
 from core.infotext import infotext
+from core.parameters import ResolvedParameters
 from core.requests.webui import Img2ImgRequest, WebuiRequest
 from core.requests.webui_fields import UNUSED_FIELDS, UNUSED_IMG2IMG_FIELDS
 from core.rows import JobRow
@@ -49,7 +50,8 @@ def _echo(parameters: WebuiRequest) -> dict[str, Any]:
 
 def info_of(row: JobRow, parameters: WebuiRequest) -> dict[str, Any]:
     """The object in `info`."""
-    parameters_of_images = [row.parameters.of_image(index) for index in range(row.n)]
+    used_parameters = _used_parameters(row)
+    parameters_of_images = [used_parameters.of_image(index) for index in range(row.n)]
     width, height = row.parameters.output_dimensions
     negative_prompt = row.parameters.negative_prompt or ""
     seeds = [item.seed for item in parameters_of_images]
@@ -66,8 +68,8 @@ def info_of(row: JobRow, parameters: WebuiRequest) -> dict[str, Any]:
         "width": width,
         "height": height,
         "sampler_name": label_of(row.parameters.scheduler).sampler,
-        "cfg_scale": row.parameters.guidance_scale,
-        "steps": row.parameters.steps,
+        "cfg_scale": used_parameters.guidance_scale,
+        "steps": used_parameters.steps,
         "batch_size": parameters.batch_size or 1,
         "restore_faces": False,
         "face_restoration_model": None,
@@ -88,3 +90,11 @@ def info_of(row: JobRow, parameters: WebuiRequest) -> dict[str, Any]:
         "job_id": row.id,
         "warnings": [item["message"] for item in row.warnings],
     }
+
+
+def _used_parameters(row: JobRow) -> ResolvedParameters:
+    """The parameters with which the images were generated. Some models have one guidance scale for all requests."""
+    receipt = row.images[0]["receipt"] if row.images else {}
+    names = ("steps", "guidance_scale", "strength")
+    values = {name: receipt[name] for name in names if isinstance(receipt.get(name), int | float)}
+    return row.parameters.model_copy(update=values)

@@ -80,6 +80,11 @@ class Model(Loading):
         "16, learning_rate = 1e-4, resolution = 1024 }`, all optional. Only for `diffusers_local`: Stable Diffusion 1, "
         "2 and XL, and unclip-mini. Default: none.",
     )
+    tiling: bool = Field(
+        False,
+        description="Whether requests may ask for seamless images. Only where all networks that draw are convolutions, "
+        "as in Stable Diffusion 1, 2 and XL; it is an error elsewhere when the model is loaded.",
+    )
     hires: HiresSpec | None = Field(
         None,
         description="Bounds of the second pass: `{ max_scale = 2.0, strength = 0.5, multiple = 16 }`. Default: none.",
@@ -165,6 +170,8 @@ class Model(Loading):
             raise ValueError(f"controls are not available for {self.generator}")
         if self.ip_adapters and self.generator != "diffusers_local":
             raise ValueError(f"ip_adapters are not available for {self.generator}, only for diffusers_local")
+        if self.tiling and "tiling" in unsupported_by(self.generator):
+            raise ValueError(f"tiling is not available for {self.generator}")
         if self.hires and "hires" in unsupported_by(self.generator):
             raise ValueError(f"hires is not available for {self.generator}")
         if self.is_remote and self.input_image_count > self.spec.max_input_images:
@@ -266,6 +273,8 @@ class Model(Loading):
             unlisted.add("reference_images")
         if self.hires is None:
             unlisted.add("hires")
+        if not self.tiling:
+            unlisted.add("tiling")
         return self.spec.lacks | unsupported_by(self.generator) | unlisted
 
     def operations_of(self, parameter: str) -> list[Operation]:

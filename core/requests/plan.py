@@ -164,6 +164,7 @@ def resolve(request: JobRequest, model: Model) -> ResolvedParameters:
     values["reference_images"] = _references(request, model)
     bounds = model.steps.min, model.steps.max
     values["hires"] = resolve_hires(request.hires, model.hires, dimensions_of(values["size"]), values["steps"], bounds)
+    values["tiling"] = values["tiling"] or None
     if values["seed"] is None:
         values["seed"] = random_seed(model)
     if request.operation == "edit" and values["strength"] is None:

@@ -263,6 +263,12 @@ def _clip_skip(request: WebuiRequest, model: Model) -> Iterator[Change]:
     yield {"clip_skip": clipped}, None
 
 
+def _tiling(request: WebuiRequest, model: Model) -> Iterator[Change]:
+    values = {**request.settings, **(request.model_extra or {})}
+    if values.get("tiling") in (True, 1) and "tiling" not in model.lacks:
+        yield {"tiling": True}, None
+
+
 def _layer_of(request: WebuiRequest) -> tuple[str | None, Any]:
     """The field with the last layer of the text encoder that is used, and its value. None: there is none."""
     for name, values in (("clip_skip", request.model_extra), ("CLIP_stop_at_last_layers", request.settings)):
@@ -310,6 +316,7 @@ def _settings(request: WebuiRequest, model: Model) -> Iterator[Change]:
             yield {}, _warning("jpeg_quality", message)
         yield {"output_format": output_format, "output_compression": compression}, None
     used_settings = _USED_SETTINGS | ({"CLIP_stop_at_last_layers"} if model.limit("clip_skip") else set())
+    used_settings |= set() if "tiling" in model.lacks else {"tiling"}
     other_settings = {name: value for name, value in settings.items() if name not in used_settings}
     for name, reason in list(unused_options(other_settings))[:MAX_WARNINGS]:
         yield {}, _warning("override_settings", f"override_settings.{shorten(name)} is not used: {reason}.")
@@ -327,6 +334,8 @@ def _unused(request: WebuiRequest, model: Model) -> Iterator[Change]:
     fields = dict(request.model_extra or {})
     if model.limit("clip_skip") is not None:
         fields.pop("clip_skip", None)
+    if "tiling" not in model.lacks:
+        fields.pop("tiling", None)
     full_res = fields.get("inpaint_full_res")
     if isinstance(request, Img2ImgRequest):
         if request.mask is not None and full_res not in (None, False, 0):
@@ -357,5 +366,5 @@ def _warning(param: str, message: str, code: str = "parameter_not_used") -> JobW
 
 
 _STEPS = (
-    _prompts, _count, _seed, _numbers, _sampler, _clip_skip, _strength, _styles, _settings, _previews, _unused,
+    _prompts, _count, _seed, _numbers, _sampler, _clip_skip, _tiling, _strength, _styles, _settings, _previews, _unused,
 )  # fmt: skip

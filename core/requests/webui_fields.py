@@ -35,7 +35,7 @@ UNUSED_FIELDS: Mapping[str, UnusedField] = {
     "seed_resize_from_h": UnusedField(-1, (-1, 0), "seeds belong to a size"),
     "seed_resize_from_w": UnusedField(-1, (-1, 0), "seeds belong to a size"),
     "restore_faces": UnusedField(None, (False,), "there is no restoration of faces"),
-    "tiling": UnusedField(None, (False,), "images do not tile"),
+    "tiling": UnusedField(None, (False,), "the model draws no seamless images"),
     "do_not_save_samples": UnusedField(
         False, (False,), "images are stored until SAFELIGHT_RETENTION ends or DELETE /v1/jobs/{id}"
     ),

@@ -1,7 +1,7 @@
 """No image is lost between its generation and its file: what cannot be done is left out, with a warning."""
 
 import io
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,8 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from api.a1111.answers import info_of
 from api.batches.downloads import file_name
 from core.images.postprocess import Postprocess
+from core.requests.webui import Txt2ImgRequest
 from core.responses.openai import Usage, images_response
 from core.responses.response import image_call
 from core.rows import JobRow
@@ -135,3 +137,16 @@ def test_what_postgres_rejects_is_replaced_in_json() -> None:
     value = {"a\x00": ["\ud800", float("nan"), 1.5, (None, True, 2**70)]}
 
     assert storable(value) == {"a\ufffd": ["\ufffd", None, 1.5, [None, True, 2**70]]}
+
+
+def test_the_infotext_has_the_values_with_which_an_image_was_generated() -> None:
+    row = a_row(guidance_scale=9.0)
+    file = make_file(Image.new("RGB", (64, 64)), row, 0, has_metadata=True, used_values={"guidance_scale": 1.0})
+    assert "CFG scale: 1," in stored(file).info["parameters"]
+
+    images: Any = [{"receipt": {"guidance_scale": 1.0}}]
+    answer = info_of(
+        replace(row, n=1, images=images, warnings=[], created_at=datetime.now(UTC)),
+        Txt2ImgRequest(prompt="a cat"),
+    )
+    assert (answer["cfg_scale"], "CFG scale: 1," in answer["infotexts"][0]) == (1.0, True)

@@ -39,8 +39,13 @@ class ImageFile:
     warnings: tuple[JobWarning, ...] = ()
 
 
-def make_file(image: Image, job: JobRow, index: int, *, has_metadata: bool) -> ImageFile:
-    """The file of image `index` of a job. Raises PostprocessFailed if not even a PNG can be made of the image."""
+def make_file(
+    image: Image, job: JobRow, index: int, *, has_metadata: bool, used_values: Mapping[str, float] | None = None
+) -> ImageFile:
+    """The file of image `index` of a job. used_values: parameters with which it was generated, if not as requested.
+
+    Raises PostprocessFailed if not even a PNG can be made of the image.
+    """
     began = time.thread_time()
     target = job.parameters.of_image(index)
     warnings: list[JobWarning] = []
@@ -54,7 +59,8 @@ def make_file(image: Image, job: JobRow, index: int, *, has_metadata: bool) -> I
             # A generator returns RGB or RGBA. Whatever else came, a PNG of it is better than none.
             must_convert = is_last and image.mode not in ("RGB", "RGBA")
             result = postprocess_image(image.convert("RGB") if must_convert else image, job.operation, parameters)
-            data = _encode(result, job, index, parameters, warnings, has_metadata=has_metadata)
+            values = parameters.model_copy(update=used_values)
+            data = _encode(result, job, index, values, warnings, has_metadata=has_metadata)
         except Exception as error:  # whatever it was, the image without it is better than none
             log.warning(
                 "job %s: image %d cannot be stored as %s", job.id, index, parameters.output_format, exc_info=True

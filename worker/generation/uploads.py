@@ -62,7 +62,8 @@ class Uploads:
 
     def _store_image(self, job: JobRow, outcome: Outcome, index: int, image: Image, model: Model) -> StoredImage:
         self._heartbeat.report_progress()
-        file = make_file(image, job, index, has_metadata=self._context.settings.embed_metadata)
+        has_metadata = self._context.settings.embed_metadata
+        file = make_file(image, job, index, has_metadata=has_metadata, used_values=outcome.used_values)
         key = image_key(job.id, self._heartbeat.lease, index, file.parameters.output_format)
         media_type = MEDIA_TYPES[file.parameters.output_format]
         receipt = self._receipt(job, outcome, file, model)

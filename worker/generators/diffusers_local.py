@@ -36,6 +36,7 @@ from worker.generators.results import DecoderWatch, checked_images
 from worker.generators.second_pass import draw_twice, second_request
 from worker.generators.sharing import may_share, sharing_key
 from worker.generators.source import digest, estimated_bytes, find, load_pipeline
+from worker.generators.tiling import circular_padding
 from worker.generators.truncation import truncation_notices
 from worker.generators.unclip.pipeline import UnclipPipeline
 from worker.generators.words import Words
@@ -191,6 +192,7 @@ class DiffusersGenerator:
                 cache_only_if_used(self._model, pipe),
                 torch.inference_mode(),
                 controls.seeded(pipe, requests[0]),
+                circular_padding(pipe, requests[0].parameters.tiling),
                 report_steps(pipe, reporter, steps),
                 DecoderWatch(pipe) as watch,
             ):

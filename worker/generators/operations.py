@@ -19,6 +19,7 @@ from worker.generators.call import call_parameters
 from worker.generators.controls import Controls, reads_control_image
 from worker.generators.optional import check_parameters
 from worker.generators.sharing import SEVERAL_IMAGES
+from worker.generators.tiling import can_tile
 
 Task = Literal["text-to-image", "image-to-image", "inpainting", "variation"]
 
@@ -93,6 +94,11 @@ class Operations:
             raise ModelUnavailable(
                 f"Model {model.id}: {type(pipe).__name__} cannot edit an image with a strength, so there is no second "
                 "pass; remove `hires`."
+            )
+        if model.tiling and not can_tile(pipe):
+            raise ModelUnavailable(
+                f"Model {model.id}: {type(pipe).__name__} draws no seamless images, as it has networks other than "
+                "convolutions; remove `tiling`."
             )
         if model.input_image_count > 1 and not self._takes_several_images():
             raise ModelUnavailable(

@@ -2572,6 +2572,10 @@ class JobObject(BaseModel):
     """
     A second pass that enlarges the image and draws details at the larger size. Default: none.
     """
+    tiling: bool | None = None
+    """
+    Seamless images: opposite edges match, as those of a texture. Default: false.
+    """
     seed: int
     deterministic: bool | None = None
     """

@@ -503,7 +503,7 @@ class ResponseRequest(TypedDict):
     """
     tools: NotRequired[Sequence[Mapping[str, Any]]]
     """
-    One tool `image_generation`: action, background, clip_skip, control, deterministic, eta, guidance_scale, hires, input_fidelity, input_image_mask, loras, max_sequence_length, model, moderation, moderation_level, n, negative_prompt, negative_prompt_2, output_compression, output_format, output_size, partial_images, postprocess, priority, prompt_2, quality, reference_images, scheduler, seed, size, steps, strength, style, true_cfg_scale, type. Other tools are not called.
+    One tool `image_generation`: action, background, clip_skip, control, deterministic, eta, guidance_scale, hires, input_fidelity, input_image_mask, loras, max_sequence_length, model, moderation, moderation_level, n, negative_prompt, negative_prompt_2, output_compression, output_format, output_size, partial_images, postprocess, priority, prompt_2, quality, reference_images, scheduler, seed, size, steps, strength, style, tiling, true_cfg_scale, type. Other tools are not called.
     """
     tool_choice: NotRequired[str | Mapping[str, Any]]
     """
@@ -885,6 +885,10 @@ class JobRequest(TypedDict):
     """
     A second pass that enlarges the image and draws details at the larger size. Default: none.
     """
+    tiling: NotRequired[bool | None]
+    """
+    Seamless images: opposite edges match, as those of a texture. Default: false.
+    """
     seed: NotRequired[int | None]
     """
     Seed of the first image; image i has seed + i. Default: random.
@@ -1051,6 +1055,10 @@ class BatchRequest(TypedDict):
     hires: NotRequired[Hires | None]
     """
     A second pass that enlarges the image and draws details at the larger size. Default: none.
+    """
+    tiling: NotRequired[bool | None]
+    """
+    Seamless images: opposite edges match, as those of a texture. Default: false.
     """
     seed: NotRequired[int | None]
     """

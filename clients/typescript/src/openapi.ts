@@ -1315,6 +1315,8 @@ export interface components {
             reference_images: components["schemas"]["ReferenceImage"][];
             /** @description A second pass that enlarges the image and draws details at the larger size. Default: none. */
             hires?: components["schemas"]["Hires"] | null;
+            /** @description Seamless images: opposite edges match, as those of a texture. Default: false. */
+            tiling?: boolean | null;
             seed: number;
             /** @description Generate each image alone: neighbours on the device may change the last bits of its colours. */
             deterministic?: boolean | null;
@@ -2120,6 +2122,8 @@ export interface components {
             reference_images?: components["schemas"]["ReferenceImage"][] | null;
             /** @description A second pass that enlarges the image and draws details at the larger size. Default: none. */
             hires?: components["schemas"]["Hires"] | null;
+            /** @description Seamless images: opposite edges match, as those of a texture. Default: false. */
+            tiling?: boolean | null;
             /** @description Seed of the first image; image i has seed + i. Default: random. */
             seed?: number | null;
             /** @description Generate each image alone: neighbours on the device may change the last bits of its colours. */
@@ -2401,6 +2405,8 @@ export interface components {
             reference_images?: components["schemas"]["ReferenceImage"][] | null;
             /** @description A second pass that enlarges the image and draws details at the larger size. Default: none. */
             hires?: components["schemas"]["Hires"] | null;
+            /** @description Seamless images: opposite edges match, as those of a texture. Default: false. */
+            tiling?: boolean | null;
             /** @description Seed of the first image; image i has seed + i. Default: random. */
             seed?: number | null;
             /** @description Generate each image alone: neighbours on the device may change the last bits of its colours. */
@@ -2554,7 +2560,7 @@ export interface components {
             model?: string | null;
             /** @description The prompt; or messages with `input_text` and `input_image`, and earlier items of the conversation. The prompt is the text of the user's last turn. */
             input?: string | Record<string, never>[];
-            /** @description One tool `image_generation`: action, background, clip_skip, control, deterministic, eta, guidance_scale, hires, input_fidelity, input_image_mask, loras, max_sequence_length, model, moderation, moderation_level, n, negative_prompt, negative_prompt_2, output_compression, output_format, output_size, partial_images, postprocess, priority, prompt_2, quality, reference_images, scheduler, seed, size, steps, strength, style, true_cfg_scale, type. Other tools are not called. */
+            /** @description One tool `image_generation`: action, background, clip_skip, control, deterministic, eta, guidance_scale, hires, input_fidelity, input_image_mask, loras, max_sequence_length, model, moderation, moderation_level, n, negative_prompt, negative_prompt_2, output_compression, output_format, output_size, partial_images, postprocess, priority, prompt_2, quality, reference_images, scheduler, seed, size, steps, strength, style, tiling, true_cfg_scale, type. Other tools are not called. */
             tools?: {
                 [key: string]: unknown;
             }[];
