@@ -26,6 +26,7 @@ from api import (
     openapi,
     usage,
 )
+from api.a1111 import control as webui_control
 from api.a1111 import extras as webui_extras
 from api.a1111 import images as webui_images
 from api.a1111 import lists as webui_lists
@@ -76,7 +77,7 @@ Errors have OpenAI's format, `{"error": {"message", "type", "param", "code"}}`. 
 
 
 BATCHES = (batches, batch_events, batch_downloads, erasures)
-WEBUI = (webui_images, webui_progress, webui_options, webui_lists, webui_extras)
+WEBUI = (webui_images, webui_progress, webui_options, webui_lists, webui_extras, webui_control)
 
 TAGS = [
     {"name": "jobs", "description": "Requests for n images: submit, follow, cancel, retry."},

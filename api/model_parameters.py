@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from core.catalog import Choices, Model, Range
+from core.control import PREPROCESSES
 from core.parameters import Parameters, rules
 
 Schema = dict[str, Any]
@@ -33,7 +34,8 @@ def _schema(name: str, model: Model) -> Schema:
     if name == "control":
         items = schema["items"]
         types = {**items["properties"]["type"], "enum": [control.type for control in model.controls]}
-        schema["items"] = {**items, "properties": {**items["properties"], "type": types}}
+        preprocess = {**items["properties"]["preprocess"], "enum": [*PREPROCESSES, *model.preprocessors]}
+        schema["items"] = {**items, "properties": {**items["properties"], "type": types, "preprocess": preprocess}}
     if name == "reference_images" and model.ip_adapters:
         items = schema["items"]
         names = {**items["properties"]["adapter"], "enum": [adapter.name for adapter in model.ip_adapters]}

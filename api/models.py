@@ -19,7 +19,7 @@ from core import audit
 from core.audit import AuditType
 from core.catalog import Guidance, Model, ParameterBounds, Steps
 from core.catalog.fine_tuning import FineTuningSpec
-from core.control import ControlSpec
+from core.control import ControlSpec, Preprocess
 from core.errors import ModelNotFound, NotFound
 from core.fine_tuning import queries as fine_tuning
 from core.fine_tuning.rows import FineTunedModelRow
@@ -41,11 +41,18 @@ class ControlObject(BaseModel):
     weight: float = Field(description="Default weight.")
     description: str = Field(description="What its control images show.")
     is_required: bool = Field(description="Whether the model draws only with such an image.")
+    preprocess: Preprocess = Field(description="Default of what is made of the image first.")
 
     @classmethod
     def of(cls, spec: ControlSpec) -> Self:
         """The type that the catalogue lists."""
-        return cls(type=spec.type, weight=spec.weight, description=spec.description, is_required=spec.is_required)
+        return cls(
+            type=spec.type,
+            weight=spec.weight,
+            description=spec.description,
+            is_required=spec.is_required,
+            preprocess=spec.preprocess,
+        )
 
 
 class ModelObject(BaseModel):

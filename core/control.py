@@ -3,9 +3,9 @@
 The catalogue lists a model's control networks by type; a request names types and sends an image for each.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Le
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -20,11 +20,17 @@ CONTROL_ROLES = tuple(f"control_{number}" for number in range(1, MAX_CONTROLS + 
 """The names of a job's control images in its `inputs`, in the order of the request."""
 MAX_WEIGHT = 2.0
 
+Preprocess = Literal["none", "canny", "depth", "lineart", "pose", "tile"]
+"""What is made of a control image before a network reads it. `none` and `tile` only scale it to the size."""
+PREPROCESSES: tuple[Preprocess, ...] = ("none", "canny", "lineart", "tile")
+"""Those that need no network. `depth` needs one that the catalogue names; there is none for `pose`."""
+
 ControlType = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 ControlWeight = Annotated[float, Ge(0), Le(MAX_WEIGHT)]
 
 
-def _check_folder(name: str) -> str:
+def check_folder(name: str) -> str:
+    """Check that a path stays within models_dir. Raises ValueError."""
     path = PurePosixPath(name)
     if name and (path.is_absolute() or ".." in path.parts):
         raise ValueError(f"{name!r} must be a folder in models_dir, or the .safetensors file of a Control-LoRA")
@@ -44,6 +50,12 @@ class Control(BaseModel):
     )
     weight: ControlWeight | None = Field(
         None, allow_inf_nan=False, description="How strongly it acts. Default: the catalogue's weight of the type."
+    )
+    preprocess: Preprocess | None = Field(
+        None,
+        description="What is made of the image first: `canny` (edges), `depth`, `lineart`; `tile` and `none` only "
+        "scale it. Default: the catalogue's for the type.",
+        exclude_if=lambda value: value is None,
     )
     start: Annotated[float, Ge(0), Le(1)] = Field(0.0, description="The share of the steps after which it begins.")
     end: Annotated[float, Ge(0), Le(1)] = Field(1.0, description="The share of the steps after which it ends.")
@@ -79,9 +91,10 @@ class ControlSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     type: ControlType
-    source: Annotated[str, AfterValidator(_check_folder)] = Field("", exclude=True)
+    source: Annotated[str, AfterValidator(check_folder)] = Field("", exclude=True)
     mode: Annotated[int, Ge(0), Le(99)] | None = Field(None, exclude=True)
     weight: ControlWeight = 1.0
+    preprocess: Preprocess = "none"
     description: str = Field("", description="What its control images show.")
 
     @property
@@ -113,11 +126,14 @@ def check_types(controls: tuple[ControlSpec, ...]) -> tuple[ControlSpec, ...]:
     return controls
 
 
-def resolve_controls(controls: Sequence[Control], specs: Sequence[ControlSpec], model_id: str) -> list[Control] | None:
+def resolve_controls(
+    controls: Sequence[Control], specs: Sequence[ControlSpec], model_id: str, preprocessors: Collection[str] = ()
+) -> list[Control] | None:
     """The controls of a request, each with a weight and without its image, which is an input of the job.
 
-    None for no control. Raises InvalidParameter for a type that the model does not have, and for a weight where the
-    denoiser reads the image itself, and MissingParameter without the image that such a model needs.
+    preprocessors: those of the model that need a network. None for no control. Raises InvalidParameter for a type that
+    the model does not have, for a way of preprocessing that it lacks, and for a weight where the denoiser reads the
+    image itself, and MissingParameter without the image that such a model needs.
     """
     required = [spec.type for spec in specs if spec.is_required]
     if required and not controls:
@@ -130,6 +146,7 @@ def resolve_controls(controls: Sequence[Control], specs: Sequence[ControlSpec], 
                 f"control: {model_id} takes no other weight than 1.", param=f"control.{index}.weight"
             )
     weights = {spec.type: spec.weight for spec in specs}
+    defaults: dict[str, Preprocess] = {spec.type: spec.preprocess for spec in specs}
     for index, control in enumerate(controls):
         if control.type not in weights:
             available = ", ".join(weights)
@@ -139,10 +156,29 @@ def resolve_controls(controls: Sequence[Control], specs: Sequence[ControlSpec], 
             )
     return [
         control.model_copy(
-            update={"image": None, "weight": _weight_of(control, weights[control.type], control.type in required)}
+            update={
+                "image": None,
+                "weight": _weight_of(control, weights[control.type], control.type in required),
+                "preprocess": _preprocess_of(control, defaults[control.type], index, model_id, preprocessors),
+            }
         )
-        for control in controls
+        for index, control in enumerate(controls)
     ] or None
+
+
+def _preprocess_of(
+    control: Control, default: Preprocess, index: int, model_id: str, preprocessors: Collection[str]
+) -> Preprocess | None:
+    """How the image is preprocessed; None if it is only scaled. Raises InvalidParameter."""
+    kind = control.preprocess or default
+    available = (*PREPROCESSES, *preprocessors)
+    if kind not in available:
+        raise InvalidParameter(
+            f"control: {model_id} cannot make {kind} of an image, as its catalogue entry names no network for it: send "
+            f"the {kind} image itself, or choose from {', '.join(available)}.",
+            param=f"control.{index}.preprocess",
+        )
+    return None if kind == "none" else kind
 
 
 def _weight_of(control: Control, default: float, is_required: bool) -> float:

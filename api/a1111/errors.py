@@ -7,8 +7,8 @@ from pydantic import BaseModel, Field
 from core.errors import SafelightError, Unauthorized
 from core.text import shorten
 
-PREFIX = "/sdapi/"
-"""The beginning of the paths whose errors have this format."""
+PREFIX = ("/sdapi/", "/controlnet/")
+"""The beginnings of the paths whose errors have this format."""
 
 MAX_CHARS = 1000
 

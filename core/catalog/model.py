@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cached_property
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import AfterValidator, AliasChoices, Field, PrivateAttr, model_validator
@@ -11,7 +11,7 @@ from pydantic import AfterValidator, AliasChoices, Field, PrivateAttr, model_val
 from core.catalog.bounds import Choices, Guidance, ParameterBounds, Range, Steps, StyleSpec
 from core.catalog.fine_tuning import FineTuningSpec
 from core.catalog.loading import Loading
-from core.control import ControlSpec, check_types
+from core.control import PREPROCESSES, ControlSpec, check_folder, check_types
 from core.generators import GENERATORS, GeneratorSpec
 from core.hires import HiresSpec
 from core.loras import LoraSpec, check_unique
@@ -110,6 +110,11 @@ class Model(Loading):
         "and style' }]`. `file` and `image_encoder`, a folder with config.json and safetensors, are relative to "
         "models_dir. The encoder is loaded with the model, an adapter when a request names it.",
     )
+    preprocessors: dict[Literal["depth"], Annotated[str, AfterValidator(check_folder)]] = Field(
+        default_factory=dict,
+        description="Networks of transformers that make control images of photos: `{ depth = 'depth-anything-v2-small' "
+        "}`. The folder is relative to models_dir, and loaded with the model. `canny` and `lineart` need none.",
+    )
     preload: bool = Field(
         False,
         description="Whether a worker loads it at its start, beside the default model. Not for providers.",
@@ -166,6 +171,11 @@ class Model(Loading):
             raise ValueError(f"loras are not available for {self.generator}")
         if self.fine_tuning is not None and "loras" in unsupported_by(self.generator):
             raise ValueError(f"fine_tuning is not available for {self.generator}")
+        if self.preprocessors and self.generator != "diffusers_local":
+            raise ValueError(f"preprocessors are not available for {self.generator}")
+        for control in self.controls:
+            if control.preprocess not in (*PREPROCESSES, *self.preprocessors):
+                raise ValueError(f"controls: preprocess {control.preprocess} of {control.type} has no network")
         if self.controls and "control" in unsupported_by(self.generator):
             raise ValueError(f"controls are not available for {self.generator}")
         if self.ip_adapters and self.generator != "diffusers_local":

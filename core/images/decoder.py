@@ -20,6 +20,7 @@ from core.errors import InvalidParameter
 from core.images.decode import Limits
 from core.images.file_texts import read_texts
 from core.images.normalize import normalize
+from core.images.preprocess import preprocess_file
 from core.images.resizing import enlarge, prepare
 
 BYTES_PER_PIXEL = 24
@@ -81,6 +82,9 @@ def _call(
             return {}, enlarge(data, header["options"], limits)
         case "read_texts":
             return {"texts": read_texts(data, limits)}, {}
+        case "preprocess":
+            kind = header["options"]["kind"]
+            return {}, {name: preprocess_file(content, limits, name, kind) for name, content in data.items()}
     result = normalize(data, header["new"], limits)
     return {"is_transparent": result.is_transparent}, result.pngs
 

@@ -84,6 +84,10 @@ class Decoders:
         """Images in another size; see `core.images.resizing`. Raises InvalidParameter."""
         return (await self._submit(project_id, data, "enlarge", options)).pngs
 
+    async def preprocess(self, project_id: str, data: Mapping[str, bytes], kind: str) -> Mapping[str, bytes]:
+        """Control images of images; see `core.images.preprocess`. Raises InvalidParameter."""
+        return (await self._submit(project_id, data, "preprocess", {"kind": kind})).pngs
+
     async def read_texts(self, project_id: str, name: str, content: bytes) -> Mapping[str, str]:
         """The texts of an image file; see `core.images.file_texts`. Raises InvalidParameter."""
         texts: Mapping[str, str] = (await self._submit(project_id, {name: content}, "read_texts", {})).values["texts"]

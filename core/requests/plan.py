@@ -160,7 +160,7 @@ def resolve(request: JobRequest, model: Model) -> ResolvedParameters:
             case None:
                 values[name] = value
     values["loras"] = resolve_loras(_loras_of(request, model), model.loras, model.id)
-    values["control"] = resolve_controls(request.control or (), model.controls, model.id)
+    values["control"] = resolve_controls(request.control or (), model.controls, model.id, model.preprocessors)
     values["reference_images"] = _references(request, model)
     bounds = model.steps.min, model.steps.max
     values["hires"] = resolve_hires(request.hires, model.hires, dimensions_of(values["size"]), values["steps"], bounds)

@@ -7,11 +7,11 @@ the model's catalogue entry that occurs in this name.
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from core.catalog import Model
-from core.control import MAX_CONTROLS, MAX_WEIGHT
+from core.control import MAX_CONTROLS, MAX_WEIGHT, PREPROCESSES, Preprocess
 from core.image_source import ImageSource
 from core.job_warnings import JobWarning
 from core.requests.openai import warning
@@ -32,7 +32,7 @@ _FIELDS_OF_THE_PAGE = frozenset(
         "batch_mask_dir", "batch_modifiers", "output_dir", "animatediff_batch", "batch_keyframe_idx", "generated_image",
     }
 )  # fmt: skip
-"""Fields of the preprocessor, of the extension's own page, or of folders on its server."""
+"""Fields that clients send in any case: of the preprocessor, the extension's own page, or folders on its server."""
 _IGNORED_VALUES: tuple[Any, ...] = (None, "", "None", "none", "All", "Unknown", False, 0, 0.5, [], {})
 
 
@@ -60,7 +60,7 @@ def webui_controls(
             yield {}, warning(param, f"{param} is not used: {reason}.")
             continue
         controls.append(control)
-        for notice in _notices(param, unit):
+        for notice in _notices(param, unit, model):
             yield {}, notice
     if controls:
         yield {"control": controls}, None
@@ -82,7 +82,15 @@ def _control(
     if start >= end:
         return None, f"guidance_start {start:g} is not less than guidance_end {end:g}"
     weight = _number(unit.get("weight"), 1.0, MAX_WEIGHT)
-    return {"type": kind, "image": image, "weight": weight, "start": start, "end": end}, ""
+    control = {"type": kind, "image": image, "weight": weight, "start": start, "end": end}
+    return {**control, "preprocess": preprocess_of(unit.get("module"), model.preprocessors) or "none"}, ""
+
+
+def preprocess_of(module: Any, preprocessors: Collection[str]) -> Preprocess | None:
+    """What a module of the extension is here, such as `canny` or `depth_midas`; None for one that there is not."""
+    name = str(module or "none").lower()
+    available: tuple[Any, ...] = (*PREPROCESSES, *preprocessors)
+    return next((kind for kind in available if name.startswith(kind)), None)
 
 
 def _type_of(name: str, model: Model) -> str | None:
@@ -114,11 +122,12 @@ def _number(value: Any, default: float, maximum: float) -> float:
     return min(max(float(value), 0.0), maximum) if is_number else default
 
 
-def _notices(param: str, unit: Mapping[str, Any]) -> Iterator[JobWarning]:
+def _notices(param: str, unit: Mapping[str, Any], model: Model) -> Iterator[JobWarning]:
     """A warning for each field of a unit that would change the image at the webui and does not here."""
     module = unit.get("module")
-    if module not in (None, "", "None", "none"):
-        message = f"{param}.module {quote(str(module))} is not used: send the control image itself, such as its edges."
+    if preprocess_of(module, model.preprocessors) is None:
+        available = ", ".join((*PREPROCESSES, *model.preprocessors))
+        message = f"{param}.module {quote(str(module))} is not used: {model.id} has {available}."
         yield warning(f"{param}.module", message)
     weight = unit.get("weight")
     if isinstance(weight, int | float) and weight > MAX_WEIGHT:

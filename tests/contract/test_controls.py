@@ -265,6 +265,7 @@ def test_the_webuis_units_name_controls() -> None:
             "input_image": f"data:image/png;base64,{image}",
             "model": "Depth",
             "control_mode": "Balanced",
+            "module": "openpose_full",
         },
         {**unit, "enabled": False},
         {**unit, "model": "control_openpose"},
@@ -277,8 +278,10 @@ def test_the_webuis_units_name_controls() -> None:
     assert (second.type, second.weight, second.end) == ("depth", 1.0, 1.0)
     assert first.image.content == second.image.content == b"an image"
     assert [warning["param"].removeprefix("alwayson_scripts.controlnet.args.") for warning in job.warnings] == [
-        "0.module", "0.weight", "0.mask", "3", "4", "5", "6",
+        "0.weight", "0.mask", "1.module", "3", "4", "5", "6",
     ]  # fmt: skip
+    assert (first.preprocess, second.preprocess) == ("canny", "none")
+    assert "'openpose_full' is not used: guided has none, canny, lineart, tile" in job.warnings[2]["message"]
     assert "guided has canny, depth, not 'control_openpose'" in job.warnings[3]["message"]
     (control,) = webui_job({**unit, "image": None}, images={"image": b"the image of img2img"}).control
     assert control.image.content == b"the image of img2img"

@@ -54,7 +54,8 @@ def test_opposite_edges_of_a_seamless_image_match(make: Any, tmp_path: Path) -> 
 
     assert visibility(results) < 0.5 * visibility(before)
     assert [image.tobytes() for image in images(*plain)] == [image.tobytes() for image in before]
-    assert [images(request)[0].tobytes() for request in seamless] == [image.tobytes() for image in results]
+    alone = numpy.asarray([numpy.asarray(images(request)[0], dtype=int) for request in seamless])
+    assert numpy.abs(alone - numpy.asarray([numpy.asarray(image, dtype=int) for image in results])).max() <= 2
     edit = a_request("image-to-image")
     assert images(edit)[0].tobytes() != images(with_changes(edit, tiling=True))[0].tobytes()
 

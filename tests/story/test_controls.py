@@ -136,3 +136,21 @@ def test_a_control_image_that_cannot_be_read_is_refused_by_name(safelight: Stack
         answer = safelight.client.post("/v1/jobs", json={**FIELDS, "control": [{"type": "canny", "image": image}]})
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
     assert safelight.count() == before
+
+
+def test_the_webuis_routes_of_controls_say_what_there_is(safelight: Stack) -> None:
+    def get(name: str) -> Any:
+        return body(safelight.client.get(f"/controlnet/{name}"))
+
+    assert get("version") == {"version": 2}
+    assert get("model_list")["model_list"] == ["canny", "depth"]
+    assert get("module_list")["module_list"] == ["none", "canny", "lineart", "tile"]
+    content = base64.b64encode(encode(GUIDE)).decode()
+    request = {"controlnet_module": "canny", "controlnet_input_images": [content]}
+    (edges,) = body(safelight.client.post("/controlnet/detect", json=request))["images"]
+    image = decode(base64.b64decode(edges)).convert("RGB")
+    assert (image.size, set(image.tobytes()) <= {0, 255}) == (GUIDE.size, True)
+    refused = safelight.client.post("/controlnet/detect", json={**request, "controlnet_module": "openpose"})
+    assert (refused.status_code, "choose from none, canny" in refused.json()["detail"]) == (400, True)
+    preprocessed = controlled(safelight, {"type": "canny", "image": data_url(GUIDE), "preprocess": "canny"})
+    assert safelight.final(preprocessed["id"])["control"][0]["preprocess"] == "canny"

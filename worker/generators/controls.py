@@ -145,7 +145,8 @@ def reads_control_image(pipe: Any) -> bool:
 def estimated_bytes(model: Model, models_dir: Path, dtype: torch.dtype) -> int:
     """The memory that a model's control networks will take, from the headers of their files."""
     sources = dict.fromkeys(spec.source for spec in model.controls if spec.source and not spec.is_required)
-    files = [path for source in sources for path in (models_dir / source).glob("*.safetensors")]
+    folders = [*sources, *model.preprocessors.values()]
+    files = [path for source in folders for path in (models_dir / source).glob("*.safetensors")]
     return sum(count_numbers(path) for path in files) * dtype.itemsize
 
 

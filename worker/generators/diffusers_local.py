@@ -31,6 +31,7 @@ from worker.generators.loras import Loras
 from worker.generators.operations import Operations
 from worker.generators.options import clear_caches
 from worker.generators.parameters import call_arguments, call_options, requested_steps
+from worker.generators.preprocess import Preprocessors
 from worker.generators.previews import callbacks
 from worker.generators.results import DecoderWatch, checked_images
 from worker.generators.second_pass import draw_twice, second_request
@@ -65,6 +66,7 @@ class DiffusersGenerator:
         self._controls: controls.Controls | None = None
         self._ip_adapters: ip_adapters.IpAdapters | None = None
         self._receipt: dict[str, str] = {}
+        self._preprocessors: Preprocessors | None = None
         self._control_digests: dict[str, str] = {}  # of the networks of the last call
         self._used_cache = True  # by the last call, of which there is none yet
         self._words = Words.load(settings.models_dir / model.words) if model.words else None
@@ -77,6 +79,7 @@ class DiffusersGenerator:
     def unload(self) -> None:
         """Free the memory of the weights; see `core.generation.Generator`."""
         self._operations = self._loras = self._controls = self._ip_adapters = self._pipe = None
+        self._preprocessors = None
         memory.free(device_of(self._settings.device))
 
     def memory(self) -> Memory:
@@ -84,7 +87,8 @@ class DiffusersGenerator:
         device = device_of(self._settings.device)
         capacity, name = memory.capacity(device), memory.device_name(device)
         if self._pipe is not None:
-            networks = [network for part in (self._controls, self._ip_adapters) if part for network in part.networks]
+            parts = (self._controls, self._preprocessors, self._ip_adapters)
+            networks = [network for part in parts if part is not None for network in part.networks]
             if self._model.offload != "none" and device.type != "cpu":
                 return Memory(memory.largest(self._pipe), capacity, name)
             return Memory(memory.weights(self._pipe, networks), capacity, name)
@@ -122,6 +126,7 @@ class DiffusersGenerator:
         call_options(self._model, self._pipe)
         if self._model.controls:
             self._controls = controls.Controls(self._model, self._pipe, self._settings.models_dir, device, dtype)
+            self._preprocessors = Preprocessors(self._model, self._settings.models_dir, device, dtype)
         operations = Operations(self._model, self._pipe, self._controls)
         if self._model.ip_adapters:
             folder = self._settings.models_dir
@@ -167,7 +172,7 @@ class DiffusersGenerator:
         if not may_share([self.sharing_key(request) for request in requests]):
             raise GeneratorFailed(f"{len(requests)} requests must not share a call of model {self._model.id}.")
         self._used_cache = False
-        self._control_digests = {} if self._controls is None else self._controls.digests(requests[0])
+        self._control_digests = self._digests_of_controls(requests[0])
         if (hires := requests[0].parameters.hires) is not None:
             return draw_twice(self._draw, requests, hires, reporter)
         return self._draw(requests, reporter)
@@ -175,6 +180,8 @@ class DiffusersGenerator:
     def _draw(self, requests: Sequence[ImageRequest], reporter: ProgressReporter) -> Sequence[Image.Image]:
         """Generate one image per request, in one call of the pipeline."""
         pipe = self._load_operations().pipeline(requests[0])
+        if self._preprocessors is not None:
+            requests = self._preprocessors.prepare(requests)
         options = call_options(self._model, pipe)
         arguments = call_arguments(self._model, pipe, options, requests)
         arguments |= callbacks(pipe, reporter, requests[0].width, requests[0].height)
@@ -206,6 +213,13 @@ class DiffusersGenerator:
         if isinstance(failure, OutOfMemory):
             memory.free(torch.device(self._receipt["device"]))
         raise failure
+
+    def _digests_of_controls(self, request: ImageRequest) -> dict[str, str]:
+        """What a receipt says of the networks that read and make a request's control images."""
+        networks = {} if self._controls is None else self._controls.digests(request)
+        makers = {} if self._preprocessors is None else self._preprocessors.digests(request)
+        receipt = {f"control {kind}": digest for kind, digest in networks.items()}
+        return receipt | {f"preprocess {kind}": digest for kind, digest in makers.items()}
 
     def sharing_key(self, request: ImageRequest) -> Hashable | None:
         """By the classes of the pipelines; see `sharing.py`. A request that no pipeline can do is alone."""
@@ -251,7 +265,7 @@ class DiffusersGenerator:
         receipt = {name: value for name, value in self._receipt.items() if name != "cache" or self._used_cache}
         adapters = {} if self._ip_adapters is None else self._ip_adapters.digests
         receipt |= {f"lora {name}": f"sha256:{digest}" for name, digest in loras.items()}
-        return receipt | adapters | {f"control {kind}": digest for kind, digest in self._control_digests.items()}
+        return receipt | adapters | self._control_digests
 
     def _failure(self, error: Exception, requests: Sequence[ImageRequest]) -> GenerationError:
         """The job's error for an error of the pipeline."""

@@ -139,6 +139,7 @@ def _landscape(request: ImageRequest) -> Image.Image:
     subject = request.image.tobytes() if request.image is not None and request.operation == "variation" else b""
     for control, guide in zip(request.parameters.control or (), request.control_images, strict=True):
         subject += f"{control.type} {control.weight} {control.start} {control.end}".encode() + guide.tobytes()
+        subject += (control.preprocess or "").encode()
     digest = blake2b(words.encode() + subject, digest_size=33).digest()
     corners = Image.frombytes("RGB", (2, 2), digest[:12])
     image = corners.resize((width, height), Image.Resampling.BILINEAR)

@@ -580,6 +580,10 @@ class ControlObject(BaseModel):
     """
     Whether the model draws only with such an image.
     """
+    preprocess: Literal["none", "canny", "depth", "lineart", "pose", "tile"] | str
+    """
+    Default of what is made of the image first.
+    """
 
 
 class CostAmount(BaseModel):
@@ -709,6 +713,18 @@ class DeliveryWithAttempts(BaseModel):
     created_at: int
     finished_at: int | None
     log: Sequence[AttemptObject]
+
+
+class DetectAnswer(BaseModel):
+    """
+    The control images as PNG in base64, in the size of the images.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    images: Sequence[str]
+    info: str = "Success"
 
 
 class Difference(BaseModel):
@@ -1592,6 +1608,29 @@ class ModelItem(BaseModel):
     config: str | None = None
 
 
+class ModelListAnswer(BaseModel):
+    """
+    The types of control images of all models.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    model_list: Sequence[str]
+
+
+class ModuleListAnswer(BaseModel):
+    """
+    What can be made of a control image.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    module_list: Sequence[str]
+    module_detail: Mapping[str, Mapping[str, Any]]
+
+
 class OutputText(BaseModel):
     """
     Text of a message.
@@ -1989,6 +2028,17 @@ class SearchUsage(BaseModel):
     num_requests: int = 0
 
 
+class SettingsAnswer(BaseModel):
+    """
+    How many units a request may have.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    control_net_unit_count: int
+
+
 class SingleImageAnswer(BaseModel):
     """
     The enlarged image as PNG in base64, and what of the request is not honoured.
@@ -2119,6 +2169,17 @@ class Verdict(BaseModel):
     """
     The categories of a rejection, with OpenAI's names, such as `violence`.
     """
+
+
+class VersionAnswer(BaseModel):
+    """
+    The version of the extension's API.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    version: int
 
 
 class WebhookOfJob(BaseModel):
@@ -2390,6 +2451,10 @@ class Control(BaseModel):
     weight: float | None = None
     """
     How strongly it acts. Default: the catalogue's weight of the type.
+    """
+    preprocess: Literal["none", "canny", "depth", "lineart", "pose", "tile"] | str | None = None
+    """
+    What is made of the image first: `canny` (edges), `depth`, `lineart`; `tile` and `none` only scale it. Default: the catalogue's for the type.
     """
     start: float = 0.0
     """

@@ -23,6 +23,21 @@ class BatchWebhook(TypedDict):
     """
 
 
+class DetectRequest(TypedDict):
+    """
+    Images to preprocess.
+    """
+
+    controlnet_module: NotRequired[str]
+    """
+    A name of `/controlnet/module_list`.
+    """
+    controlnet_input_images: Sequence[str]
+    """
+    The images, in base64 or as data URLs.
+    """
+
+
 class EndpointChanges(TypedDict):
     """
     The fields of an endpoint to update.
@@ -801,6 +816,10 @@ class Control(TypedDict):
     weight: NotRequired[float | None]
     """
     How strongly it acts. Default: the catalogue's weight of the type.
+    """
+    preprocess: NotRequired[Literal["none", "canny", "depth", "lineart", "pose", "tile"] | None]
+    """
+    What is made of the image first: `canny` (edges), `depth`, `lineart`; `tile` and `none` only scale it. Default: the catalogue's for the type.
     """
     start: NotRequired[float]
     """

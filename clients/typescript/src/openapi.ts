@@ -534,6 +534,8 @@ export interface components {
             image: components["schemas"]["ImageSource"] | null;
             /** @description How strongly it acts. Default: the catalogue's weight of the type. */
             weight?: number | null;
+            /** @description What is made of the image first: `canny` (edges), `depth`, `lineart`; `tile` and `none` only scale it. Default: the catalogue's for the type. */
+            preprocess?: ("none" | "canny" | "depth" | "lineart" | "pose" | "tile") | null;
             /**
              * @description The share of the steps after which it begins.
              * @default 0
@@ -554,6 +556,8 @@ export interface components {
             description: string;
             /** @description Whether the model draws only with such an image. */
             is_required: boolean;
+            /** @description Default of what is made of the image first. */
+            preprocess: ("none" | "canny" | "depth" | "lineart" | "pose" | "tile") | string;
         };
         /** @description An amount of money. */
         CostAmount: {
@@ -663,6 +667,12 @@ export interface components {
             created_at: number;
             finished_at: number | null;
             log: components["schemas"]["AttemptObject"][];
+        };
+        /** @description The control images as PNG in base64, in the size of the images. */
+        DetectAnswer: {
+            images: string[];
+            /** @default Success */
+            info: string;
         };
         /** @description A value of a receipt that differs; null where a receipt does not have it. */
         Difference: {
@@ -1549,6 +1559,10 @@ export interface components {
             object: "list";
             data: components["schemas"]["ModelObject"][];
         };
+        /** @description The types of control images of all models. */
+        ModelListAnswer: {
+            model_list: string[];
+        };
         /** @description A model that requests can name. */
         ModelObject: {
             id: string;
@@ -1605,6 +1619,15 @@ export interface components {
             parameters?: {
                 [key: string]: unknown;
             } | null;
+        };
+        /** @description What can be made of a control image. */
+        ModuleListAnswer: {
+            module_list: string[];
+            module_detail: {
+                [key: string]: {
+                    [key: string]: unknown;
+                };
+            };
         };
         /** @description The last item of a completed response, with its warnings. Without it, agents would take another turn. */
         OutputMessage: {
@@ -1951,6 +1974,10 @@ export interface components {
             /** @default 0 */
             num_requests: number;
         };
+        /** @description How many units a request may have. */
+        SettingsAnswer: {
+            control_net_unit_count: number;
+        };
         /** @description The enlarged image as PNG in base64, and what of the request is not honoured. */
         SingleImageAnswer: {
             image: string;
@@ -2031,6 +2058,10 @@ export interface components {
             stage?: (("prompt" | "input" | "image") | string) | null;
             /** @description The categories of a rejection, with OpenAI's names, such as `violence`. */
             categories?: string[];
+        };
+        /** @description The version of the extension's API. */
+        VersionAnswer: {
+            version: number;
         };
         /** @description A webhook without its secret. */
         WebhookOfJob: {
@@ -2222,6 +2253,18 @@ export interface components {
             filter?: components["schemas"]["JobFilter"] | null;
             /** @description Change the next of the jobs that were counted; from the answer before. */
             token?: string | null;
+        };
+        /** @description Images to preprocess. */
+        DetectRequest: {
+            /**
+             * @description A name of `/controlnet/module_list`.
+             * @default none
+             */
+            controlnet_module?: string;
+            /** @description The images, in base64 or as data URLs. */
+            controlnet_input_images: string[];
+        } & {
+            [key: string]: unknown;
         };
         /** @description The fields of an endpoint to update. */
         EndpointChanges: {
