@@ -115,10 +115,12 @@ class Connection(asyncio.Protocol):
 
 
 def request_bytes(url: SplitResult, body: str | None) -> bytes:
-    """The request as it goes over the wire."""
+    """The request as it goes over the wire. A password in the URL is sent as an API key."""
     method, content = ("GET", b"") if body is None else ("POST", body.encode())
     path = url.path + (f"?{url.query}" if url.query else "")
-    head = f"{method} {path} HTTP/1.1\r\nhost: {url.netloc}\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nhost: {url.netloc.rpartition('@')[2]}\r\n"
+    if url.password:
+        head += f"authorization: Bearer {url.password}\r\n"
     if body is not None:
         head += f"content-type: application/json\r\ncontent-length: {len(content)}\r\n"
     return head.encode() + b"\r\n" + content
