@@ -41,8 +41,12 @@ def _schema(name: str, model: Model) -> Schema:
         names = {**items["properties"]["adapter"], "enum": [adapter.name for adapter in model.ip_adapters]}
         schema["items"] = {**items, "properties": {**items["properties"], "adapter": names}}
     if name == "hires" and model.hires is not None:
-        bounds = {"scale": {"maximum": model.hires.max_scale}, "strength": {"default": model.hires.strength}}
+        bounds: Schema = {"scale": {"maximum": model.hires.max_scale}, "strength": {"default": model.hires.strength}}
+        bounds["upscaler"] = {"enum": list(model.hires.names)}
         schema["properties"] = {key: {**value, **bounds.get(key, {})} for key, value in schema["properties"].items()}
+    if name == "refiner":
+        names = {**schema["properties"]["model"], "enum": [refiner.name for refiner in model.refiners]}
+        schema["properties"] = {**schema["properties"], "model": names}
     if name == "strength":
         schema["default"] = model.strength
     return schema

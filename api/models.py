@@ -26,6 +26,7 @@ from core.fine_tuning.rows import FineTunedModelRow
 from core.hires import HiresSpec
 from core.loras import LoraSpec, is_fine_tuned
 from core.reference_images import IpAdapterSpec
+from core.refiner import RefinerSpec
 from core.responses.job import Deleted, is_none
 from core.scopes import Scope
 from core.sizes import FreeSizes
@@ -85,6 +86,7 @@ class ModelObject(BaseModel):
     fine_tuning: FineTuningSpec | None = Field(
         description="Defaults and bounds of `POST /v1/fine_tuning/jobs`; null if the model cannot be fine-tuned."
     )
+    refiners: list[RefinerSpec] = Field(description="Refiners that `refiner` may name.")
     strength: float = Field(description="Default `strength` of an edit.")
     max_images: int
     max_input_images: int = Field(description="Input images of an edit: `image` and its `reference_images`.")
@@ -214,6 +216,7 @@ def _model_object(name: str, model: Model, queues: Mapping[str, Queue]) -> Model
         ip_adapters=list(model.ip_adapters),
         hires=model.hires,
         fine_tuning=model.fine_tuning,
+        refiners=list(model.refiners),
         strength=model.strength,
         max_images=model.max_images,
         max_input_images=model.input_image_count,

@@ -5,16 +5,29 @@ calls it hires fix.
 """
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from annotated_types import Ge, Gt, Le
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from annotated_types import Ge, Gt, Le, MinLen
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from core.errors import InvalidParameter
-from core.text import shorten
+from core.text import quote, shorten
+from core.weights import check_folder
 
 MAX_SIDE = 4096
 """The longest side of the result, in pixels."""
+
+LANCZOS: Final = "lanczos"
+LatentUpscaler = Literal[
+    "latent",
+    "latent_antialiased",
+    "latent_bicubic",
+    "latent_bicubic_antialiased",
+    "latent_nearest",
+    "latent_nearest_exact",
+]
+"""Upscalers that enlarge the latents of the first pass, instead of its image; `latent` is bilinear."""
+UpscalerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 Side = Annotated[int, Ge(16), Le(MAX_SIDE)]
 Strength = Annotated[float, Gt(0), Le(1)]
@@ -36,7 +49,9 @@ class Hires(BaseModel):
     steps: Annotated[int, Ge(1)] | None = Field(
         None, description="Denoising steps, of which the second pass does the share `strength`. Default: `steps`."
     )
-    upscaler: Literal["lanczos"] = Field("lanczos", description="How the image is enlarged.")
+    upscaler: Annotated[str, Field(min_length=1, max_length=64)] = Field(
+        LANCZOS, description="How the image is enlarged: `lanczos`, or another of the model's `hires.upscalers`."
+    )
 
     @model_validator(mode="after")
     def _has_one_size(self) -> Self:
@@ -52,6 +67,16 @@ class Hires(BaseModel):
         return None if self.width is None else f"{self.width}x{self.height}"
 
 
+class Upscaler(BaseModel):
+    """A network that enlarges images, in the catalogue."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: UpscalerName
+    source: Annotated[str, AfterValidator(check_folder)] = Field(exclude=True)
+    description: str = ""
+
+
 class HiresSpec(BaseModel):
     """The bounds of a model's second pass."""
 
@@ -60,6 +85,24 @@ class HiresSpec(BaseModel):
     max_scale: Annotated[float, Gt(1), Le(8)] = 2.0
     strength: Strength = 0.5
     multiple: Annotated[int, Ge(1), Le(256)] = Field(16, description="Both sides are multiples of it.")
+    upscalers: Annotated[tuple[Literal["lanczos"] | LatentUpscaler, ...], MinLen(1)] = Field(
+        (LANCZOS,), description="Values of `upscaler`, beside the names of `networks`."
+    )
+    networks: tuple[Upscaler, ...] = Field((), description="Networks that enlarge images, as values of `upscaler`.")
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        names = self.names
+        if duplicates := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"upscalers and networks: duplicate names: {', '.join(sorted(duplicates))}")
+        if LANCZOS not in self.upscalers:
+            raise ValueError("upscalers must have lanczos, which requests without an upscaler get")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The upscalers that a request may name."""
+        return (*self.upscalers, *(network.name for network in self.networks))
 
     def nearest(self, width: int, height: int, target: tuple[float, float]) -> tuple[int, int]:
         """The size nearest to a target that the second pass may have after a first one of width and height."""
@@ -84,6 +127,11 @@ def resolve_hires(
     """
     if hires is None or spec is None:
         return None
+    if hires.upscaler not in spec.names:
+        raise InvalidParameter(
+            f"hires.upscaler {quote(hires.upscaler)} is not available here; choose from {', '.join(spec.names)}.",
+            param="hires.upscaler",
+        )
     scale = hires.scale or spec.max_scale
     if scale > spec.max_scale:
         raise InvalidParameter(

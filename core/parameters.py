@@ -20,6 +20,7 @@ from core.hires import Hires
 from core.images.postprocess import Postprocess
 from core.loras import MAX_LORAS, Lora
 from core.reference_images import MAX_INPUT_IMAGES, ReferenceImage
+from core.refiner import Refiner
 from core.text import Text
 
 Operation = Literal["generation", "edit", "variation"]
@@ -144,6 +145,9 @@ class Parameters(BaseModel):
     )
     tiling: Annotated[bool | None, Rule(generators=frozenset({"diffusers_local"}), neutral=(False,))] = Field(
         None, description="Seamless images: opposite edges match, as those of a texture. Default: false."
+    )
+    refiner: Annotated[Refiner | None, Rule(operations=("generation",), generators=frozenset({"diffusers_local"}))] = (
+        Field(None, description="A second denoiser that draws the last steps, one of the model's `refiners`.")
     )
     seed: Annotated[int | None, Ge(0), Le(SEEDS - 1), Rule(microbatch=None)] = Field(
         None, description="Seed of the first image; image i has seed + i. Default: random."

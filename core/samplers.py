@@ -1,4 +1,4 @@
-"""Names of samplers: those of the catalogue, and those that AUTOMATIC1111's webui and its clients show.
+"""Names of samplers and upscalers: those of the catalogue, and those that AUTOMATIC1111's webui and its clients show.
 
 The webui has two names: the sampler, and the schedule of its noise levels ("DPM++ 2M" and "Karras"). The catalogue has
 one (`dpmpp_2m_karras`).
@@ -67,3 +67,28 @@ def scheduler_of(sampler: str, schedule: str = "") -> str | None:
         if scheduler == name and not schedule:
             return scheduler
     return None
+
+
+UPSCALER_LABELS: Mapping[str, str] = {
+    "lanczos": "Lanczos",
+    "latent": "Latent",
+    "latent_antialiased": "Latent (antialiased)",
+    "latent_bicubic": "Latent (bicubic)",
+    "latent_bicubic_antialiased": "Latent (bicubic antialiased)",
+    "latent_nearest": "Latent (nearest)",
+    "latent_nearest_exact": "Latent (nearest-exact)",
+}
+"""How the webui calls the upscalers of a second pass. Networks have their own names."""
+
+
+def label_of_upscaler(name: str) -> str:
+    """What the webui calls an upscaler."""
+    return UPSCALER_LABELS.get(name, name)
+
+
+def upscaler_of(label: str) -> str:
+    """The upscaler that a name of the webui stands for: Lanczos for none, the same name if it is not known."""
+    if label.lower() in ("", "none"):
+        return "lanczos"
+    names = {text.lower(): name for name, text in UPSCALER_LABELS.items()}
+    return names.get(label.lower(), label)

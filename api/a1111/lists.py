@@ -12,7 +12,8 @@ from api.a1111.options import current_model
 from api.authentication import CurrentCaller, Project, requires
 from api.context import Context
 from api.deps import AppContext
-from core.samplers import AUTOMATIC, DEFAULT_SAMPLER, label_of
+from core.hires import LANCZOS
+from core.samplers import AUTOMATIC, DEFAULT_SAMPLER, UPSCALER_LABELS, label_of
 from core.scopes import Scope
 
 router = APIRouter(prefix="/sdapi/v1", tags=["webui"])
@@ -33,6 +34,12 @@ class ModelItem(BaseModel):
     sha256: str | None = None
     filename: str
     config: str | None = None
+
+
+class LatentModeItem(BaseModel):
+    """A way to enlarge latents."""
+
+    name: str
 
 
 class SamplerItem(BaseModel):
@@ -139,6 +146,20 @@ async def upscalers(_project: Project) -> Response:
     return _answer(UpscalerItem(name=name) for name in UPSCALERS)
 
 
+@router.get(
+    "/latent-upscale-modes",
+    summary="List latent upscalers",
+    response_model=list[LatentModeItem],
+    responses=ERRORS,
+)
+@requires(Scope.READ)
+async def latent_upscale_modes(context: AppContext, _project: Project) -> Response:
+    """List the ways to enlarge latents that the second pass of any model has, for `hr_upscaler`."""
+    specs = [model.hires for model in context.catalog.models if model.hires is not None]
+    names = dict.fromkeys(name for spec in specs for name in spec.upscalers if name != LANCZOS)
+    return _answer(LatentModeItem(name=UPSCALER_LABELS[name]) for name in names)
+
+
 @router.get("/prompt-styles", summary="List styles", response_model=list[StyleItem], responses=ERRORS)
 @requires(Scope.READ)
 async def prompt_styles(context: AppContext, caller: CurrentCaller) -> Response:
@@ -188,7 +209,6 @@ EMPTY_LISTS = (
     "hypernetworks",
     "face-restorers",
     "realesrgan-models",
-    "latent-upscale-modes",
     "script-info",
     "extensions",
 )

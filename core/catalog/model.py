@@ -17,6 +17,7 @@ from core.hires import HiresSpec
 from core.loras import LoraSpec, check_unique
 from core.parameters import Operation, Quality, SizeText, Style, rules, unsupported_by
 from core.reference_images import MAX_INPUT_IMAGES, IpAdapterSpec, check_adapters
+from core.refiner import RefinerSpec, check_refiners
 from core.sizes import FreeSizes
 
 ARGUMENTS = tuple(name for name, rule in rules().items() if rule.is_argument)
@@ -87,7 +88,18 @@ class Model(Loading):
     )
     hires: HiresSpec | None = Field(
         None,
-        description="Bounds of the second pass: `{ max_scale = 2.0, strength = 0.5, multiple = 16 }`. Default: none.",
+        description="Bounds of the second pass: `{ max_scale = 2.0, strength = 0.5, multiple = 16, upscalers = "
+        "['lanczos', 'latent'], networks = [{ name = 'swin2sr', source = 'swin2sr-x2' }] }`. Default: none. "
+        "`upscalers` are `lanczos`, and for Stable Diffusion, XL, 3 and FLUX.1 `latent`, `latent_antialiased`, "
+        "`latent_bicubic`, `latent_bicubic_antialiased`, `latent_nearest` and `latent_nearest_exact`. `networks` are "
+        "folders of a Swin2SR with config.json and safetensors, relative to models_dir; they are loaded with the "
+        "model.",
+    )
+    refiners: Annotated[tuple[RefinerSpec, ...], AfterValidator(check_refiners)] = Field(
+        (),
+        description="Refiners for `refiner`; the first is the default: `[{ name = 'xl-refiner', source = "
+        "'sdxl-refiner', switch_at = 0.8 }]`. `source` is a folder of a StableDiffusionXLImg2ImgPipeline, relative to "
+        "models_dir. Its denoiser is loaded with the model, whose other parts it shares.",
     )
     max_input_images: Annotated[int, Ge(1), Le(MAX_INPUT_IMAGES)] | None = Field(
         None,
@@ -182,6 +194,10 @@ class Model(Loading):
             raise ValueError(f"ip_adapters are not available for {self.generator}, only for diffusers_local")
         if self.tiling and "tiling" in unsupported_by(self.generator):
             raise ValueError(f"tiling is not available for {self.generator}")
+        if self.refiners and self.generator != "diffusers_local":
+            raise ValueError(f"refiners are not available for {self.generator}, only for diffusers_local")
+        if self.hires and self.generator != "diffusers_local" and self.hires.names != ("lanczos",):
+            raise ValueError(f"hires.upscalers other than lanczos are not available for {self.generator}")
         if self.hires and "hires" in unsupported_by(self.generator):
             raise ValueError(f"hires is not available for {self.generator}")
         if self.is_remote and self.input_image_count > self.spec.max_input_images:
@@ -285,6 +301,8 @@ class Model(Loading):
             unlisted.add("hires")
         if not self.tiling:
             unlisted.add("tiling")
+        if not self.refiners:
+            unlisted.add("refiner")
         return self.spec.lacks | unsupported_by(self.generator) | unlisted
 
     def operations_of(self, parameter: str) -> list[Operation]:

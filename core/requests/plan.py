@@ -23,6 +23,7 @@ from core.parameters import SEED_BITS, Operation, ResolvedParameters, dimensions
 from core.priorities import among_projects, within_project
 from core.processing_cost import processing_seconds
 from core.reference_images import ReferenceImage, resolve_references, with_files
+from core.refiner import resolve_refiner
 from core.requests.fields import BatchWebhook, JobWebhook
 from core.requests.job import JobRequest
 from core.rows import JobRow
@@ -165,6 +166,7 @@ def resolve(request: JobRequest, model: Model) -> ResolvedParameters:
     bounds = model.steps.min, model.steps.max
     values["hires"] = resolve_hires(request.hires, model.hires, dimensions_of(values["size"]), values["steps"], bounds)
     values["tiling"] = values["tiling"] or None
+    values["refiner"] = resolve_refiner(request.refiner, model.refiners, values["steps"], model.id)
     if values["seed"] is None:
         values["seed"] = random_seed(model)
     if request.operation == "edit" and values["strength"] is None:
@@ -329,6 +331,8 @@ def _check_texts(request: JobRequest, parameters: ResolvedParameters, model: Mod
 
 def _check_combination(parameters: ResolvedParameters) -> None:
     """Check what depends on several parameters."""
+    if parameters.refiner is not None and parameters.hires is not None:
+        raise InvalidParameter("refiner and hires must not both be set: an image has one second pass.", param="refiner")
     check_side("output_size", parameters.output_size)
     output_size(parameters.output_size or parameters.generated_size, parameters.postprocess)
     if parameters.background == "transparent" and parameters.output_format == "jpeg":

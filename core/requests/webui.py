@@ -139,7 +139,11 @@ class Txt2ImgRequest(WebuiRequest):
     hr_second_pass_steps: Annotated[int, Ge(0), Le(1000), integer(0, 1000)] | None = Field(
         None, description="Steps of the second pass. 0: as in the first."
     )
-    hr_upscaler: Text | None = Field(None, description="Lanczos is used, whatever it is.")
+    hr_upscaler: Text | None = Field(
+        None, description="A name of `/sdapi/v1/latent-upscale-modes`, or a network of the model. Default: Lanczos."
+    )
+    refiner_checkpoint: Text | None = Field(None, description="The name of a refiner of the model.")
+    refiner_switch_at: Share | None = Field(None, description="The share of the steps after which it begins.")
     hr_scale: Annotated[float, Ge(0), Le(100), number(0, 100)] | None = Field(
         None, description="Factor of `enable_hr`. Default: 2."
     )

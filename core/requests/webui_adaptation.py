@@ -365,6 +365,27 @@ def _warning(param: str, message: str, code: str = "parameter_not_used") -> JobW
     return warning(param, message, code)
 
 
+def _refiner(request: WebuiRequest, model: Model) -> Iterator[Change]:
+    """The refiner that the webui's name of a checkpoint stands for, such as `xl-refiner.safetensors [8d0ce6c0]`."""
+    if not isinstance(request, Txt2ImgRequest) or request.refiner_checkpoint in (None, "", "None"):
+        return
+    label = re.sub(r"\s*\[[^\]]*\]$", "", request.refiner_checkpoint or "").removesuffix(".safetensors")
+    name = next((spec.name for spec in model.refiners if spec.name.lower() == label.lower()), None)
+    share, steps = request.refiner_switch_at, min(max(request.steps or model.steps.default, 1), model.steps.max)
+    reason = ""
+    if name is None:
+        reason = f"{model.id} has {', '.join(spec.name for spec in model.refiners) or 'no refiners'}"
+    elif request.enable_hr and model.hires is not None:
+        reason = "enable_hr is set"
+    elif share is not None and not 1 <= round(steps * share) < steps:
+        reason = f"refiner_switch_at is {share:g}"
+    if reason:
+        yield {}, _warning("refiner_checkpoint", f"refiner_checkpoint {quote(label)} is not used: {reason}.")
+    else:
+        yield {"refiner": {"model": name, "switch_at": share}}, None
+
+
 _STEPS = (
-    _prompts, _count, _seed, _numbers, _sampler, _clip_skip, _tiling, _strength, _styles, _settings, _previews, _unused,
+    _prompts, _count, _seed, _numbers, _sampler, _clip_skip, _tiling, _refiner, _strength, _styles, _settings,
+    _previews, _unused,
 )  # fmt: skip

@@ -48,7 +48,7 @@ UNUSED_FIELDS: Mapping[str, UnusedField] = {
     "s_tmin": UnusedField(None, (0,), "the sampler's own is used"),
     "s_noise": UnusedField(None, (1,), "the sampler's own is used"),
     "override_settings_restore_afterwards": _ignored(True),
-    "refiner_checkpoint": UnusedField(None, ("", "None"), "there are no refiners"),
+    "refiner_checkpoint": UnusedField(None, ("", "None"), "only txt2img has refiners"),
     "refiner_switch_at": _ignored(),
     "disable_extra_networks": _ignored(False),
     "comments": _ignored(),

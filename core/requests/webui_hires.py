@@ -3,11 +3,13 @@
 from typing import Any
 
 from core.catalog import Model
-from core.hires import min_strength
+from core.hires import LANCZOS, HiresSpec, min_strength
 from core.job_warnings import JobWarning
 from core.parameters import dimensions_of
 from core.requests.openai import warning
 from core.requests.webui import MIN_SIDE, Txt2ImgRequest
+from core.samplers import label_of_upscaler, upscaler_of
+from core.text import quote
 
 
 def second_pass(
@@ -30,7 +32,20 @@ def second_pass(
     if (width, height) == first:
         return None, warnings
     steps, strength = _steps_and_strength(request, model, model.hires.strength, warnings)
-    return {"width": width, "height": height, "steps": steps, "strength": strength}, warnings
+    upscaler = _upscaler(request, model.hires, warnings)
+    return {"width": width, "height": height, "steps": steps, "strength": strength, "upscaler": upscaler}, warnings
+
+
+def _upscaler(request: Txt2ImgRequest, spec: HiresSpec, warnings: list[JobWarning]) -> str:
+    """The upscaler that a name of the webui stands for; Lanczos for one that the model does not have."""
+    label = (request.hr_upscaler or "").strip()
+    names = {name.lower(): name for name in spec.names}
+    name = names.get(upscaler_of(label).lower())
+    if name is None:
+        available = ", ".join(label_of_upscaler(name) for name in spec.names)
+        message = f"hr_upscaler {quote(label)} is not used: Lanczos is. There are {available}."
+        warnings.append(warning("hr_upscaler", message, "parameter_not_used"))
+    return name or LANCZOS
 
 
 def _steps_and_strength(

@@ -7,7 +7,8 @@ import pytest
 
 from core.catalog import Catalog, Model
 from core.errors import InvalidParameter
-from core.hires import Hires, HiresSpec
+from core.hires import Hires, HiresSpec, Upscaler
+from core.refiner import Refiner, RefinerSpec
 from core.requests.job import JobRequest, parse
 from core.requests.webui import EXAMPLE_IMAGE, Img2ImgRequest, Txt2ImgRequest
 from core.requests.webui_adaptation import find_webui_model, sizes_of, webui_job_request
@@ -212,3 +213,31 @@ def test_enable_hr_is_the_second_pass_of_a_model_that_has_one() -> None:
     assert warnings_of(clipped) == ["hr_second_pass_steps", "denoising_strength"]
     short = job(width=64, height=64, hr_scale=1.5, denoising_strength=0.1, steps=8)
     assert (short.hires.steps, short.hires.strength) == (8, 0.125)
+
+
+def test_the_webuis_names_of_upscalers_and_refiners_are_those_of_the_model() -> None:
+    hires = HiresSpec(upscalers=("lanczos", "latent"), networks=(Upscaler(name="swin2sr", source="a"),))
+    refiners = (RefinerSpec(name="XL-refiner", source="b"),)
+    model = Model(id="fine", generator="diffusers_local", sizes=("64x64",), hires=hires, refiners=refiners)
+
+    def job(**fields: Any) -> Any:
+        request = Txt2ImgRequest(prompt="a cat", steps=20, width=64, height=64, **fields)
+        return webui_job_request(request, model, {}, sizes_of(request, model), "txt2img")
+
+    for label, name in (("Latent", "latent"), ("Swin2SR", "swin2sr"), ("None", "lanczos"), ("lanczos", "lanczos")):
+        named = job(enable_hr=True, hr_upscaler=label)
+        assert (named.hires.upscaler, warnings_of(named)) == (name, [])
+    unknown = job(enable_hr=True, hr_upscaler="R-ESRGAN 4x+")
+    assert (unknown.hires.upscaler, warnings_of(unknown)) == ("lanczos", ["hr_upscaler"])
+    assert "There are Lanczos, Latent, swin2sr." in unknown.warnings[0]["message"]
+    refined = job(refiner_checkpoint="xl-refiner.safetensors [8d0ce6c0]", refiner_switch_at=0.7)
+    assert (refined.refiner, warnings_of(refined)) == (Refiner(model="XL-refiner", switch_at=0.7), [])
+    assert job(refiner_checkpoint="None").refiner is None
+    for fields, reason in (
+        ({"refiner_checkpoint": "other"}, "fine has XL-refiner"),
+        ({"refiner_checkpoint": "xl-refiner", "refiner_switch_at": 1}, "refiner_switch_at is 1"),
+        ({"refiner_checkpoint": "xl-refiner", "enable_hr": True}, "enable_hr is set"),
+    ):
+        plain = job(**fields)
+        assert (plain.refiner, warnings_of(plain)) == (None, ["refiner_checkpoint"])
+        assert reason in plain.warnings[0]["message"]

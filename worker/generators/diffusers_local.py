@@ -19,9 +19,10 @@ from core.catalog import Model
 from core.fine_tuned_files import fine_tuned_directory
 from core.generation import ImageRequest, ImagesRejected, Memory, Notice, ProgressReporter, Stopped, with_control
 from core.generation_errors import DeviceFailed, GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
-from core.parameters import ResolvedParameters
+from core.hires import Hires
+from core.parameters import ResolvedParameters, dimensions_of
 from core.settings import Settings
-from worker.generators import controls, ip_adapters, memory
+from worker.generators import controls, ip_adapters, memory, refiners, upscalers
 from worker.generators.cache import cache_only_if_used, uses_cache
 from worker.generators.denoiser import denoisers, report_steps
 from worker.generators.device_errors import is_device_failure, is_out_of_memory
@@ -33,8 +34,8 @@ from worker.generators.options import clear_caches
 from worker.generators.parameters import call_arguments, call_options, requested_steps
 from worker.generators.preprocess import Preprocessors
 from worker.generators.previews import callbacks
-from worker.generators.results import DecoderWatch, checked_images
-from worker.generators.second_pass import draw_twice, second_request
+from worker.generators.results import DecoderWatch, checked_images, checked_latents
+from worker.generators.second_pass import Call, draw_twice, second_request
 from worker.generators.sharing import may_share, sharing_key
 from worker.generators.source import digest, estimated_bytes, find, load_pipeline
 from worker.generators.tiling import circular_padding
@@ -65,6 +66,9 @@ class DiffusersGenerator:
         self._loras: Loras | None = None
         self._controls: controls.Controls | None = None
         self._ip_adapters: ip_adapters.IpAdapters | None = None
+        self._refiners: refiners.Refiners | None = None
+        self._upscalers: upscalers.Upscalers | None = None
+        self._second_pass: dict[str, str] = {}  # what receipts say of the one of the last call
         self._receipt: dict[str, str] = {}
         self._preprocessors: Preprocessors | None = None
         self._control_digests: dict[str, str] = {}  # of the networks of the last call
@@ -79,7 +83,7 @@ class DiffusersGenerator:
     def unload(self) -> None:
         """Free the memory of the weights; see `core.generation.Generator`."""
         self._operations = self._loras = self._controls = self._ip_adapters = self._pipe = None
-        self._preprocessors = None
+        self._preprocessors = self._refiners = self._upscalers = None
         memory.free(device_of(self._settings.device))
 
     def memory(self) -> Memory:
@@ -87,7 +91,7 @@ class DiffusersGenerator:
         device = device_of(self._settings.device)
         capacity, name = memory.capacity(device), memory.device_name(device)
         if self._pipe is not None:
-            parts = (self._controls, self._preprocessors, self._ip_adapters)
+            parts = (self._controls, self._preprocessors, self._ip_adapters, self._refiners, self._upscalers)
             networks = [network for part in parts if part is not None for network in part.networks]
             if self._model.offload != "none" and device.type != "cpu":
                 return Memory(memory.largest(self._pipe), capacity, name)
@@ -95,8 +99,8 @@ class DiffusersGenerator:
         files = find(self._model, self._settings.models_dir)
         dtype = dtype_of(self._model, device)
         size = estimated_bytes(files, self._model, dtype)
-        size += controls.estimated_bytes(self._model, self._settings.models_dir, dtype)
-        size += ip_adapters.estimated_bytes(self._model, self._settings.models_dir, dtype)
+        for part in (controls, ip_adapters, refiners, upscalers):
+            size += part.estimated_bytes(self._model, self._settings.models_dir, dtype)
         return Memory(size, capacity, name)
 
     def _load_operations(self) -> Operations:
@@ -128,8 +132,11 @@ class DiffusersGenerator:
             self._controls = controls.Controls(self._model, self._pipe, self._settings.models_dir, device, dtype)
             self._preprocessors = Preprocessors(self._model, self._settings.models_dir, device, dtype)
         operations = Operations(self._model, self._pipe, self._controls)
+        folder = self._settings.models_dir
+        self._upscalers = upscalers.Upscalers(self._model, folder, device, dtype)
+        if self._model.refiners:
+            self._refiners = refiners.Refiners(self._model, self._pipe, folder, device, dtype)
         if self._model.ip_adapters:
-            folder = self._settings.models_dir
             self._ip_adapters = ip_adapters.IpAdapters(self._model, self._pipe, folder, device, dtype)
         if self._model.loras or self._model.fine_tuning:
             directory = fine_tuned_directory(self._settings)
@@ -173,17 +180,39 @@ class DiffusersGenerator:
             raise GeneratorFailed(f"{len(requests)} requests must not share a call of model {self._model.id}.")
         self._used_cache = False
         self._control_digests = self._digests_of_controls(requests[0])
+        self._second_pass = {}
         if (hires := requests[0].parameters.hires) is not None:
-            return draw_twice(self._draw, requests, hires, reporter)
-        return self._draw(requests, reporter)
+            if self._upscalers is not None and (digest := self._upscalers.digest(hires.upscaler)) is not None:
+                self._second_pass = {f"upscaler {hires.upscaler}": digest}
+            return draw_twice(self._draw, self._enlarge, requests, hires, reporter)
+        if (refiner := requests[0].parameters.refiner) is not None and self._refiners is not None:
+            base = self._load_operations().pipeline(requests[0])
+            images = self._refiners.draw(self._draw, base, requests, reporter)
+            self._second_pass = {f"refiner {refiner.model}": self._refiners.digest(str(refiner.model))}
+            return images
+        return self._draw(requests, reporter, Call())
 
-    def _draw(self, requests: Sequence[ImageRequest], reporter: ProgressReporter) -> Sequence[Image.Image]:
-        """Generate one image per request, in one call of the pipeline."""
-        pipe = self._load_operations().pipeline(requests[0])
+    def _enlarge(self, image: Any, hires: Hires) -> Any:
+        """The image of a first pass, or its latents, at the size of the second."""
+        if hires.upscaler in upscalers.LATENT:
+            width, height = dimensions_of(str(hires.size))
+            return upscalers.enlarge_latents(image, hires.upscaler, width, height, self._pipe.vae_scale_factor)
+        if self._upscalers is None:  # the model is not loaded
+            raise GeneratorFailed(f"Model {self._model.id} has no upscalers.")
+        return self._upscalers.enlarge(image, hires)
+
+    def _draw(self, requests: Sequence[ImageRequest], reporter: ProgressReporter, call: Call) -> Sequence[Any]:
+        """Generate one image per request, or its latents, in one call of the pipeline."""
+        operations = self._load_operations()
+        pipe = operations.pipeline(requests[0]) if call.pipe is None else call.pipe
         if self._preprocessors is not None:
             requests = self._preprocessors.prepare(requests)
-        options = call_options(self._model, pipe)
-        arguments = call_arguments(self._model, pipe, options, requests)
+        options = call_options(self._model, pipe) if call.pipe is None else {}
+        arguments = call_arguments(self._model, pipe, options, requests) | dict(call.arguments)
+        if call.latents is not None:
+            arguments["image"] = torch.stack(list(call.latents))
+        if call.keeps_latents:
+            arguments["output_type"] = "latent"
         arguments |= callbacks(pipe, reporter, requests[0].width, requests[0].height)
         # Set for each call: OpenMP stores the number per calling thread.
         torch.set_num_threads(self._threads)
@@ -203,7 +232,12 @@ class DiffusersGenerator:
                 report_steps(pipe, reporter, steps),
                 DecoderWatch(pipe) as watch,
             ):
-                return checked_images(pipe(**arguments), requests, watch)
+                output = pipe(**arguments)
+                return (
+                    checked_latents(pipe, output, requests)
+                    if call.keeps_latents
+                    else checked_images(output, requests, watch)
+                )
         except (Stopped, ImagesRejected, GenerationError) as error:
             # The frames of the traceback reference the latents. Without it, the latents are freed at once.
             failure: Exception = error.with_traceback(None)
@@ -229,7 +263,7 @@ class DiffusersGenerator:
             hires = request.parameters.hires
             if key is None or hires is None:
                 return key
-            second = second_request(request, hires, Image.new("RGB", (request.width, request.height)))
+            second = second_request(request, hires, None)
             second_key = self._sharing_key(operations.pipeline(second), second)
             return None if second_key is None else (key, second_key)
         except GenerationError:
@@ -265,7 +299,7 @@ class DiffusersGenerator:
         receipt = {name: value for name, value in self._receipt.items() if name != "cache" or self._used_cache}
         adapters = {} if self._ip_adapters is None else self._ip_adapters.digests
         receipt |= {f"lora {name}": f"sha256:{digest}" for name, digest in loras.items()}
-        return receipt | adapters | self._control_digests
+        return receipt | adapters | self._control_digests | self._second_pass
 
     def _failure(self, error: Exception, requests: Sequence[ImageRequest]) -> GenerationError:
         """The job's error for an error of the pipeline."""

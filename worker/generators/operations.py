@@ -20,6 +20,7 @@ from worker.generators.controls import Controls, reads_control_image
 from worker.generators.optional import check_parameters
 from worker.generators.sharing import SEVERAL_IMAGES
 from worker.generators.tiling import can_tile
+from worker.generators.upscalers import LATENT, takes_latents
 
 Task = Literal["text-to-image", "image-to-image", "inpainting", "variation"]
 
@@ -99,6 +100,12 @@ class Operations:
             raise ModelUnavailable(
                 f"Model {model.id}: {type(pipe).__name__} draws no seamless images, as it has networks other than "
                 "convolutions; remove `tiling`."
+            )
+        latent = [name for name in (model.hires.upscalers if model.hires else ()) if name in LATENT]
+        if latent and not takes_latents(self._pipes["image-to-image"]):
+            raise ModelUnavailable(
+                f"Model {model.id}: {type(self._pipes['image-to-image']).__name__} cannot begin with latents; remove "
+                f"{latent[0]} from hires.upscalers."
             )
         if model.input_image_count > 1 and not self._takes_several_images():
             raise ModelUnavailable(

@@ -16,6 +16,7 @@ from core.generation import ImageRequest, ImagesRejected
 from core.generation_errors import ContentPolicyViolation, GenerationError, GeneratorFailed
 from worker.generators.denoiser import denoisers
 from worker.generators.mask import paste
+from worker.generators.upscalers import grid_of
 
 _VERDICTS: Final = ("nsfw_content_detected", "nsfw_detected")  # the latter of DeepFloyd IF
 _AUTOENCODERS: Final = ("vae", "movq", "vqgan")  # the latter two of Kandinsky and Stable Cascade
@@ -86,6 +87,16 @@ def checked_images(output: Any, requests: Sequence[ImageRequest], watch: Decoder
     if len(images) < len(results):
         raise ImagesRejected(results)
     return images
+
+
+def checked_latents(pipe: Any, output: Any, requests: Sequence[ImageRequest]) -> list[torch.Tensor]:
+    """The latents (C, H, W) that a pipeline returned instead of images. Raises ImagesRejected for broken ones."""
+    grid = grid_of(pipe, output.images, requests[0].width, requests[0].height)
+    results = [latents if bool(latents.isfinite().all()) else GeneratorFailed(_NOT_NUMBERS) for latents in grid]
+    tensors = [result for result in results if isinstance(result, torch.Tensor)]
+    if len(tensors) < len(requests):
+        raise ImagesRejected(results)
+    return tensors
 
 
 def _verdicts(output: Any, count: int) -> list[bool]:
