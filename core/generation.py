@@ -141,7 +141,7 @@ class Generator(Protocol):
         """The memory that the weights take, or would take, and what the device has. Raises ModelUnavailable."""
 
     def generate(self, requests: Sequence[ImageRequest], reporter: ProgressReporter) -> Sequence[Image]:
-        """Generate one RGB image per request, in order, in one pass over the device.
+        """Generate one image per request, in order, in one pass over the device. RGB, or RGBA if it is transparent.
 
         Requests of one call have the same `sharing_key`. Raises ImagesRejected, OutOfMemory, Stopped (from the
         reporter), or GeneratorFailed for other errors.

@@ -163,8 +163,12 @@ class Parameters(BaseModel):
     )
     background: Annotated[
         Literal["transparent", "opaque", "auto"] | None,
-        Rule(microbatch=None, receipt=False, generators=frozenset({"openai_images"}), neutral=("opaque", "auto")),
-    ] = Field(None, description="Background of the images. Only a provider's model may make it transparent.")
+        Rule(receipt=False, generators=frozenset({"diffusers_local", "openai_images"}), neutral=("opaque", "auto")),
+    ] = Field(
+        None,
+        description="Background of the images. A provider's model may make it transparent, and a model with a network "
+        "for it.",
+    )
     moderation_level: Annotated[
         Literal["low", "auto"] | None,
         Rule(microbatch=None, receipt=False, generators=frozenset({"openai_images"}), neutral=("auto",)),

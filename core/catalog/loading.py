@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from core.loras import LoraWeight, check_file
-from core.weights import PICKLES
+from core.weights import PICKLES, check_folder
 
 Quantization = Literal[
     "bitsandbytes_4bit", "bitsandbytes_8bit", "quanto_float8", "quanto_int8", "torchao_float8", "torchao_int8"
@@ -72,6 +72,15 @@ class Cache(BaseModel):
         """For receipts: kind and value."""
         value = self.interval if self.kind == "taylorseer" else self.threshold
         return self.kind if value is None else f"{self.kind} {value:g}"
+
+
+class Matting(BaseModel):
+    """A network that tells the foreground of an image from its background."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: Annotated[str, AfterValidator(check_folder)]
+    background: Annotated[str, Field(min_length=1)] = "background"
 
 
 class FusedLora(BaseModel):
@@ -158,6 +167,15 @@ class Loading(BaseModel):
         (),
         description="Words with an embedding of their own: `[{ token = '<my-cat>', file = 'my-cat.safetensors' }]`, "
         "relative to models_dir.",
+    )
+
+    matting: Matting | None = Field(
+        None,
+        description="A network that makes the background of images transparent, for requests with `background: "
+        "transparent`: `{ source = 'segformer-people', background = 'background' }`. `source` is a folder, relative to "
+        "models_dir, of a network for semantic segmentation that transformers has (SegFormer, MobileViT, BEiT, DPT, "
+        "UPerNet and others), with config.json, preprocessor_config.json and safetensors. `background` is its label of "
+        "the background; a network with one label gives the foreground. Default: images are opaque.",
     )
 
     @property

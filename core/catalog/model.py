@@ -297,6 +297,8 @@ class Model(Loading):
             unlisted.add("control")
         if not self.ip_adapters and self.input_image_count == 1:
             unlisted.add("reference_images")
+        if self.matting is None and not self.is_remote:
+            unlisted.add("background")
         if self.hires is None:
             unlisted.add("hires")
         if not self.tiling:

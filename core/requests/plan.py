@@ -246,7 +246,7 @@ def microbatch_key(
     parts = [f"{model.id}@{model.revision or '-'}", operation, *(["mask"] if has_mask else [])]
     for name, rule in rules().items():
         value = getattr(parameters, name)
-        if value is None or rule.microbatch is None:
+        if value is None or rule.microbatch is None or (rule.neutral and value in rule.neutral):
             continue
         if rule.microbatch == "presence" and not value:  # an empty text is none
             continue

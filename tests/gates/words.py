@@ -67,6 +67,7 @@ WORDS_THAT_STAY: dict[str, set[str]] = {
     "docs/decisions/0012-upgrades-without-a-stop.md": {"batch_key", "lane"},  # columns
     "models/unclip-mini-words.json": {"picture"},  # a word of prompts
     "tests/contract/test_hires.py": {"depths"},  # an argument of transformers
+    "tests/contract/test_matting.py": {"depths"},  # an argument of transformers
     "tests/core/test_plans.py": {"batch_key", "lane"},  # columns
     "tests/faults/test_upgrade.py": {"batch_key"},  # a column
     "tests/story/test_batches.py": {"shelf"},  # an example of metadata

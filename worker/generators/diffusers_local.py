@@ -22,7 +22,7 @@ from core.generation_errors import DeviceFailed, GenerationError, GeneratorFaile
 from core.hires import Hires
 from core.parameters import ResolvedParameters, dimensions_of
 from core.settings import Settings
-from worker.generators import controls, ip_adapters, memory, refiners, upscalers
+from worker.generators import controls, ip_adapters, matting, memory, refiners, upscalers
 from worker.generators.cache import cache_only_if_used, uses_cache
 from worker.generators.denoiser import denoisers, report_steps
 from worker.generators.device_errors import is_device_failure, is_out_of_memory
@@ -68,7 +68,8 @@ class DiffusersGenerator:
         self._ip_adapters: ip_adapters.IpAdapters | None = None
         self._refiners: refiners.Refiners | None = None
         self._upscalers: upscalers.Upscalers | None = None
-        self._second_pass: dict[str, str] = {}  # what receipts say of the one of the last call
+        self._foreground: matting.Foreground | None = None
+        self._second_pass: dict[str, str] = {}  # what receipts say of it, and of the background, after a call
         self._receipt: dict[str, str] = {}
         self._preprocessors: Preprocessors | None = None
         self._control_digests: dict[str, str] = {}  # of the networks of the last call
@@ -83,7 +84,7 @@ class DiffusersGenerator:
     def unload(self) -> None:
         """Free the memory of the weights; see `core.generation.Generator`."""
         self._operations = self._loras = self._controls = self._ip_adapters = self._pipe = None
-        self._preprocessors = self._refiners = self._upscalers = None
+        self._preprocessors = self._refiners = self._upscalers = self._foreground = None
         memory.free(device_of(self._settings.device))
 
     def memory(self) -> Memory:
@@ -91,15 +92,16 @@ class DiffusersGenerator:
         device = device_of(self._settings.device)
         capacity, name = memory.capacity(device), memory.device_name(device)
         if self._pipe is not None:
-            parts = (self._controls, self._preprocessors, self._ip_adapters, self._refiners, self._upscalers)
-            networks = [network for part in parts if part is not None for network in part.networks]
+            parts = (self._controls, self._preprocessors, self._ip_adapters)
+            parts_of_passes = (self._refiners, self._upscalers, self._foreground)
+            networks = [network for part in (*parts, *parts_of_passes) if part is not None for network in part.networks]
             if self._model.offload != "none" and device.type != "cpu":
                 return Memory(memory.largest(self._pipe), capacity, name)
             return Memory(memory.weights(self._pipe, networks), capacity, name)
         files = find(self._model, self._settings.models_dir)
         dtype = dtype_of(self._model, device)
         size = estimated_bytes(files, self._model, dtype)
-        for part in (controls, ip_adapters, refiners, upscalers):
+        for part in (controls, ip_adapters, refiners, upscalers, matting):
             size += part.estimated_bytes(self._model, self._settings.models_dir, dtype)
         return Memory(size, capacity, name)
 
@@ -134,6 +136,8 @@ class DiffusersGenerator:
         operations = Operations(self._model, self._pipe, self._controls)
         folder = self._settings.models_dir
         self._upscalers = upscalers.Upscalers(self._model, folder, device, dtype)
+        if self._model.matting is not None:
+            self._foreground = matting.Foreground(self._model, folder, device, dtype)
         if self._model.refiners:
             self._refiners = refiners.Refiners(self._model, self._pipe, folder, device, dtype)
         if self._model.ip_adapters:
@@ -181,14 +185,34 @@ class DiffusersGenerator:
         self._used_cache = False
         self._control_digests = self._digests_of_controls(requests[0])
         self._second_pass = {}
+        try:
+            return self._cut_out(requests, self._draw_all(requests, reporter))
+        except ImagesRejected as rejection:
+            raise ImagesRejected(self._cut_out(requests, rejection.results)) from None
+
+    def _cut_out(self, requests: Sequence[ImageRequest], results: Sequence[Any]) -> list[Any]:
+        """The same images, without their background where a request says so."""
+        return [
+            self._foreground.cut_out(result)
+            if request.parameters.background == "transparent"
+            and self._foreground is not None
+            and isinstance(result, Image.Image)
+            else result
+            for request, result in zip(requests, results, strict=True)
+        ]
+
+    def _draw_all(self, requests: Sequence[ImageRequest], reporter: ProgressReporter) -> Sequence[Image.Image]:
+        """Generate one image per request, in one or two calls of a pipeline."""
+        if requests[0].parameters.background == "transparent" and self._foreground is not None:
+            self._second_pass = {"background": "transparent", "matting": self._foreground.digest}
         if (hires := requests[0].parameters.hires) is not None:
             if self._upscalers is not None and (digest := self._upscalers.digest(hires.upscaler)) is not None:
-                self._second_pass = {f"upscaler {hires.upscaler}": digest}
+                self._second_pass |= {f"upscaler {hires.upscaler}": digest}
             return draw_twice(self._draw, self._enlarge, requests, hires, reporter)
         if (refiner := requests[0].parameters.refiner) is not None and self._refiners is not None:
             base = self._load_operations().pipeline(requests[0])
             images = self._refiners.draw(self._draw, base, requests, reporter)
-            self._second_pass = {f"refiner {refiner.model}": self._refiners.digest(str(refiner.model))}
+            self._second_pass |= {f"refiner {refiner.model}": self._refiners.digest(str(refiner.model))}
             return images
         return self._draw(requests, reporter, Call())
 

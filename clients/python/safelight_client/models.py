@@ -2656,7 +2656,7 @@ class JobObject(BaseModel):
     """
     background: Literal["transparent", "opaque", "auto"] | str | None = None
     """
-    Background of the images. Only a provider's model may make it transparent.
+    Background of the images. A provider's model may make it transparent, and a model with a network for it.
     """
     moderation_level: Literal["low", "auto"] | str | None = None
     """

@@ -926,7 +926,7 @@ class JobRequest(TypedDict):
     """
     background: NotRequired[Literal["transparent", "opaque", "auto"] | None]
     """
-    Background of the images. Only a provider's model may make it transparent.
+    Background of the images. A provider's model may make it transparent, and a model with a network for it.
     """
     moderation_level: NotRequired[Literal["low", "auto"] | None]
     """
@@ -1097,7 +1097,7 @@ class BatchRequest(TypedDict):
     """
     background: NotRequired[Literal["transparent", "opaque", "auto"] | None]
     """
-    Background of the images. Only a provider's model may make it transparent.
+    Background of the images. A provider's model may make it transparent, and a model with a network for it.
     """
     moderation_level: NotRequired[Literal["low", "auto"] | None]
     """

@@ -1337,7 +1337,7 @@ export interface components {
             quality: ("auto" | "low" | "medium" | "high" | "xhigh" | "max") | string;
             /** @description Style of the images, one of the model's `styles`. Default: none. */
             style?: (("vivid" | "natural") | string) | null;
-            /** @description Background of the images. Only a provider's model may make it transparent. */
+            /** @description Background of the images. A provider's model may make it transparent, and a model with a network for it. */
             background?: (("transparent" | "opaque" | "auto") | string) | null;
             /** @description Moderation level of a provider. Default: that of the catalogue. */
             moderation_level?: (("low" | "auto") | string) | null;
@@ -2167,7 +2167,7 @@ export interface components {
             quality?: "auto" | "low" | "medium" | "high" | "xhigh" | "max";
             /** @description Style of the images, one of the model's `styles`. Default: none. */
             style?: ("vivid" | "natural") | null;
-            /** @description Background of the images. Only a provider's model may make it transparent. */
+            /** @description Background of the images. A provider's model may make it transparent, and a model with a network for it. */
             background?: ("transparent" | "opaque" | "auto") | null;
             /** @description Moderation level of a provider. Default: that of the catalogue. */
             moderation_level?: ("low" | "auto") | null;
@@ -2462,7 +2462,7 @@ export interface components {
             quality?: "auto" | "low" | "medium" | "high" | "xhigh" | "max";
             /** @description Style of the images, one of the model's `styles`. Default: none. */
             style?: ("vivid" | "natural") | null;
-            /** @description Background of the images. Only a provider's model may make it transparent. */
+            /** @description Background of the images. A provider's model may make it transparent, and a model with a network for it. */
             background?: ("transparent" | "opaque" | "auto") | null;
             /** @description Moderation level of a provider. Default: that of the catalogue. */
             moderation_level?: ("low" | "auto") | null;
