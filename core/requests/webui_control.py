@@ -1,19 +1,21 @@
 """The units of the webui's ControlNet extension, as `alwayson_scripts.controlnet.args` has them.
 
 Its clients name a network by the name of its file, such as `control_v11p_sd15_canny [d14c016b]`. Here it is the type of
-the model's catalogue entry that occurs in this name.
+the model's catalogue entry that occurs in this name. A unit of an IP-Adapter becomes a reference image.
 """
 
 import base64
 import binascii
 import re
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from core.catalog import Model
 from core.control import MAX_CONTROLS, MAX_WEIGHT, PREPROCESSES, Preprocess
 from core.image_source import ImageSource
 from core.job_warnings import JobWarning
+from core.reference_images import MAX_ADAPTER_IMAGES, ReferenceImage, reference_of
 from core.requests.openai import warning
 from core.text import quote, shorten
 
@@ -39,13 +41,14 @@ _IGNORED_VALUES: tuple[Any, ...] = (None, "", "None", "none", "All", "Unknown", 
 def webui_controls(
     scripts: Mapping[str, Any], model: Model, init_image: ImageSource | None
 ) -> Iterator[tuple[dict[str, Any], JobWarning | None]]:
-    """The field `control` of a job from the extension's units, and a warning for each thing that is not used.
+    """The fields `control` and `reference_images` from the units, and a warning for each thing that is not used.
 
     init_image: of img2img; it is the control image of units without one.
     """
     script = next((value for name, value in scripts.items() if name.lower() == SCRIPT), None)
     units = script.get("args") if isinstance(script, Mapping) else script
     controls: list[dict[str, Any]] = []
+    references: list[ReferenceImage] = []
     for number, unit in enumerate(units if isinstance(units, list) else ()):
         param = f"{_PARAM}.args.{number}"
         if not isinstance(unit, Mapping):
@@ -53,6 +56,15 @@ def webui_controls(
                 yield {}, warning(param, f"{param} is not used: it must be an object.")
             continue
         if unit.get("enabled", True) in (False, 0):
+            continue
+        if (adapter := _adapter_of(str(unit.get("model") or ""), model)) is not None:
+            image = _image(unit)
+            if image is None or len(references) == MAX_ADAPTER_IMAGES:
+                reason = "it has no image in base64" if image is None else f"there are {MAX_ADAPTER_IMAGES} already"
+                yield {}, warning(param, f"{param} is not used: {reason}.")
+                continue
+            values = {"adapter": adapter, "weight": _number(unit.get("weight"), 1.0, MAX_WEIGHT)}
+            references.append(reference_of(image).model_copy(update=values))
             continue
         control, reason = _control(unit, model, init_image)
         if control is None or len(controls) == MAX_CONTROLS:
@@ -64,6 +76,8 @@ def webui_controls(
             yield {}, notice
     if controls:
         yield {"control": controls}, None
+    if references:
+        yield {"reference_images": references}, None
 
 
 def _control(
@@ -91,6 +105,13 @@ def preprocess_of(module: Any, preprocessors: Collection[str]) -> Preprocess | N
     name = str(module or "none").lower()
     available: tuple[Any, ...] = (*PREPROCESSES, *preprocessors)
     return next((kind for kind in available if name.startswith(kind)), None)
+
+
+def _adapter_of(name: str, model: Model) -> str | None:
+    """The IP-Adapter that a name of the webui stands for: its name in the catalogue, or that of its file."""
+    plain = re.sub(r"\s*\[[^\]]*\]$", "", name).strip().lower()
+    names = {PurePosixPath(spec.file).stem.lower(): spec.name for spec in model.ip_adapters}
+    return (names | {spec.name.lower(): spec.name for spec in model.ip_adapters}).get(plain)
 
 
 def _type_of(name: str, model: Model) -> str | None:

@@ -1,5 +1,6 @@
 """Reference images: an IP-Adapter takes them up by its weight, and they reach no other image."""
 
+import base64
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from core.parameters import ResolvedParameters
 from core.reference_images import ReferenceImage, reference_of
 from core.requests.job import JobRequest, validate
 from core.requests.plan import plan
+from core.requests.webui import Txt2ImgRequest
+from core.requests.webui_adaptation import sizes_of, webui_job_request
 from core.settings import Settings
 from tests.contract.ip_adapters import an_adapted_generator
 from tests.contract.kinds import RecordingReporter, a_diffusers_generator, a_model, a_photo, a_request
@@ -262,3 +265,19 @@ def test_the_catalogue_takes_no_other_adapters(change: dict[str, Any], message: 
         a_model(ip_adapters=[entry, entry])
     with pytest.raises(ValueError, match="ip_adapters are not available for fake"):
         a_model(generator="fake", ip_adapters=[entry])
+
+
+def test_the_webuis_units_of_ip_adapters_are_reference_images() -> None:
+    image = base64.b64encode(b"an image").decode()
+    unit = {"image": image, "model": "Style [d14c016b]", "weight": 0.4, "module": "ip-adapter_clip_sd15"}
+    request = Txt2ImgRequest(
+        prompt="a cat",
+        alwayson_scripts={"ControlNet": {"args": [unit, {**unit, "image": None}, {**unit, "model": "other"}]}},
+    )
+    model = adapted_model()
+    job = webui_job_request(request, model, {}, sizes_of(request, model), "txt2img")
+    (reference,) = job.reference_images or ()
+    assert (reference.adapter, reference.weight, reference.content) == ("style", 0.4, b"an image")
+    assert [warning["param"] for warning in job.warnings] == [
+        f"alwayson_scripts.controlnet.args.{number}" for number in (1, 2)
+    ]
