@@ -91,6 +91,7 @@ def test_a_transparent_background_is_the_alpha_of_the_same_image(tmp_path: Path)
     assert sum(part.numel() for part in generator._foreground.networks[0].parameters()) > 0
 
 
+@pytest.mark.slow
 def test_a_network_with_one_label_gives_the_foreground(tmp_path: Path) -> None:
     generator = a_cutting_generator(tmp_path, ("foreground",))
     (image,) = generator.generate(
@@ -99,6 +100,7 @@ def test_a_network_with_one_label_gives_the_foreground(tmp_path: Path) -> None:
     assert len(set(alpha_of(image).flatten().tolist())) > 10
 
 
+@pytest.mark.slow
 def test_a_matting_that_cannot_be_used_is_named_when_the_model_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="it has no label 'background', only sky, person; set matting"):
         a_cutting_generator(tmp_path / "labels", ("sky", "person")).load()

@@ -126,9 +126,13 @@ def _of_another_model(state: dict[str, Any]) -> dict[str, Any]:
     ("change", "reason"),
     [
         (_faces, "is a FaceID adapter"),
-        (_of_another_model, "was trained for another model"),
-        (lambda state: {"a": state["image_proj.norm.weight"]}, "has no tensors of an IP-Adapter"),
-        (None, "there is no .*plus.safetensors"),
+        pytest.param(_of_another_model, "was trained for another model", marks=pytest.mark.slow),
+        pytest.param(
+            lambda state: {"a": state["image_proj.norm.weight"]},
+            "has no tensors of an IP-Adapter",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(None, "there is no .*plus.safetensors", marks=pytest.mark.slow),
         ("encoder", "is no image encoder"),
     ],
 )

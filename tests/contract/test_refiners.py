@@ -85,6 +85,7 @@ def test_a_refiner_draws_the_last_steps(tmp_path: Path) -> None:
         generator.generate([with_changes(plain, refiner=Refiner(model="third", switch_at=0.8))], RecordingReporter())
 
 
+@pytest.mark.slow
 def test_a_refiner_that_does_not_fit_is_named_when_the_model_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="takes no refiner; remove its `refiners`"):
         a_refining_generator(tmp_path / "other", a_tiny_stable_diffusion).load()
