@@ -280,7 +280,8 @@ def test_the_webuis_units_of_ip_adapters_are_reference_images() -> None:
     )
     model = adapted_model()
     job = webui_job_request(request, model, {}, sizes_of(request, model), "txt2img")
-    (reference,) = job.reference_images or ()
+    assert job.reference_images is not None
+    (reference,) = job.reference_images
     assert (reference.adapter, reference.weight, reference.content) == ("style", 0.4, b"an image")
     assert [warning["param"] for warning in job.warnings] == [
         f"alwayson_scripts.controlnet.args.{number}" for number in (1, 2)
