@@ -1094,25 +1094,9 @@ class Hires(BaseModel):
     """
     Denoising steps, of which the second pass does the share `strength`. Default: `steps`.
     """
-    upscaler: Literal["lanczos"] = "lanczos"
+    upscaler: str = "lanczos"
     """
-    How the image is enlarged.
-    """
-
-
-class HiresSpec(BaseModel):
-    """
-    The bounds of a model's second pass.
-    """
-
-    model_config = ConfigDict(
-        extra="allow",
-    )
-    max_scale: float = 2.0
-    strength: float = 0.5
-    multiple: int = 16
-    """
-    Both sides are multiples of it.
+    How the image is enlarged: `lanczos`, or another of the model's `hires.upscalers`.
     """
 
 
@@ -1527,6 +1511,17 @@ class KeyWithValue(BaseModel):
     value: str
 
 
+class LatentModeItem(BaseModel):
+    """
+    A way to enlarge latents.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    name: str
+
+
 class LimitObject(BaseModel):
     """
     The limits of a project or key and what it uses. A limit that is null does not apply.
@@ -1905,6 +1900,37 @@ class ReferenceImage(BaseModel):
     """
 
 
+class Refiner(BaseModel):
+    """
+    The refiner of a request. `{}` takes the model's first.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    model: str | None = None
+    """
+    One of the model's `refiners`. Default: the first.
+    """
+    switch_at: float | None = None
+    """
+    The share of the steps after which it begins. Default: the catalogue's.
+    """
+
+
+class RefinerSpec(BaseModel):
+    """
+    A refiner of a model in the catalogue.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    name: str
+    switch_at: float = 0.8
+    description: str = ""
+
+
 class Reproduces(BaseModel):
     """
     What a job draws again.
@@ -2113,6 +2139,18 @@ class TestResult(BaseModel):
     event_type: str
     status_code: int
     success: Literal[True] = True
+
+
+class Upscaler(BaseModel):
+    """
+    A network that enlarges images, in the catalogue.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    name: str
+    description: str = ""
 
 
 class UpscalerItem(BaseModel):
@@ -2524,6 +2562,41 @@ class FineTuningEventList(BaseModel):
     has_more: bool
 
 
+class HiresSpec(BaseModel):
+    """
+    The bounds of a model's second pass.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    max_scale: float = 2.0
+    strength: float = 0.5
+    multiple: int = 16
+    """
+    Both sides are multiples of it.
+    """
+    upscalers: Sequence[
+        Literal["lanczos"]
+        | Literal[
+            "latent",
+            "latent_antialiased",
+            "latent_bicubic",
+            "latent_bicubic_antialiased",
+            "latent_nearest",
+            "latent_nearest_exact",
+        ]
+        | str
+    ] = ["lanczos"]
+    """
+    Values of `upscaler`, beside the names of `networks`.
+    """
+    networks: Annotated[Sequence[Upscaler], Field(validate_default=True)] = []
+    """
+    Networks that enlarge images, as values of `upscaler`.
+    """
+
+
 class ImageTokens(BaseModel):
     """
     Tokens of the image, if a provider generated it.
@@ -2640,6 +2713,10 @@ class JobObject(BaseModel):
     tiling: bool | None = None
     """
     Seamless images: opposite edges match, as those of a texture. Default: false.
+    """
+    refiner: Refiner | None = None
+    """
+    A second denoiser that draws the last steps, one of the model's `refiners`.
     """
     seed: int
     deterministic: bool | None = None
@@ -2860,6 +2937,10 @@ class ModelObject(BaseModel):
     fine_tuning: FineTuningSpec | None
     """
     Defaults and bounds of `POST /v1/fine_tuning/jobs`; null if the model cannot be fine-tuned.
+    """
+    refiners: Sequence[RefinerSpec]
+    """
+    Refiners that `refiner` may name.
     """
     strength: float
     """

@@ -143,9 +143,9 @@ class Hires(TypedDict):
     """
     Denoising steps, of which the second pass does the share `strength`. Default: `steps`.
     """
-    upscaler: NotRequired[Literal["lanczos"]]
+    upscaler: NotRequired[str]
     """
-    How the image is enlarged.
+    How the image is enlarged: `lanczos`, or another of the model's `hires.upscalers`.
     """
 
 
@@ -470,6 +470,21 @@ class ReferenceImage(TypedDict):
     """
 
 
+class Refiner(TypedDict):
+    """
+    The refiner of a request. `{}` takes the model's first.
+    """
+
+    model: NotRequired[str | None]
+    """
+    One of the model's `refiners`. Default: the first.
+    """
+    switch_at: NotRequired[float | None]
+    """
+    The share of the steps after which it begins. Default: the catalogue's.
+    """
+
+
 class ReproduceRequest(TypedDict):
     """
     What of a job is drawn again; by default all its images.
@@ -518,7 +533,7 @@ class ResponseRequest(TypedDict):
     """
     tools: NotRequired[Sequence[Mapping[str, Any]]]
     """
-    One tool `image_generation`: action, background, clip_skip, control, deterministic, eta, guidance_scale, hires, input_fidelity, input_image_mask, loras, max_sequence_length, model, moderation, moderation_level, n, negative_prompt, negative_prompt_2, output_compression, output_format, output_size, partial_images, postprocess, priority, prompt_2, quality, reference_images, scheduler, seed, size, steps, strength, style, tiling, true_cfg_scale, type. Other tools are not called.
+    One tool `image_generation`: action, background, clip_skip, control, deterministic, eta, guidance_scale, hires, input_fidelity, input_image_mask, loras, max_sequence_length, model, moderation, moderation_level, n, negative_prompt, negative_prompt_2, output_compression, output_format, output_size, partial_images, postprocess, priority, prompt_2, quality, reference_images, refiner, scheduler, seed, size, steps, strength, style, tiling, true_cfg_scale, type. Other tools are not called.
     """
     tool_choice: NotRequired[str | Mapping[str, Any]]
     """
@@ -725,7 +740,15 @@ class Txt2ImgRequest(TypedDict):
     """
     hr_upscaler: NotRequired[str | None]
     """
-    Lanczos is used, whatever it is.
+    A name of `/sdapi/v1/latent-upscale-modes`, or a network of the model. Default: Lanczos.
+    """
+    refiner_checkpoint: NotRequired[str | None]
+    """
+    The name of a refiner of the model.
+    """
+    refiner_switch_at: NotRequired[float | str | None]
+    """
+    The share of the steps after which it begins.
     """
     hr_scale: NotRequired[float | str | None]
     """
@@ -908,6 +931,10 @@ class JobRequest(TypedDict):
     """
     Seamless images: opposite edges match, as those of a texture. Default: false.
     """
+    refiner: NotRequired[Refiner | None]
+    """
+    A second denoiser that draws the last steps, one of the model's `refiners`.
+    """
     seed: NotRequired[int | None]
     """
     Seed of the first image; image i has seed + i. Default: random.
@@ -1078,6 +1105,10 @@ class BatchRequest(TypedDict):
     tiling: NotRequired[bool | None]
     """
     Seamless images: opposite edges match, as those of a texture. Default: false.
+    """
+    refiner: NotRequired[Refiner | None]
+    """
+    A second denoiser that draws the last steps, one of the model's `refiners`.
     """
     seed: NotRequired[int | None]
     """

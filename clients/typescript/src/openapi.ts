@@ -1044,11 +1044,10 @@ export interface components {
             /** @description Denoising steps, of which the second pass does the share `strength`. Default: `steps`. */
             steps?: number | null;
             /**
-             * @description How the image is enlarged.
+             * @description How the image is enlarged: `lanczos`, or another of the model's `hires.upscalers`.
              * @default lanczos
-             * @constant
              */
-            upscaler?: "lanczos";
+            upscaler?: string;
         };
         /** @description The bounds of a model's second pass. */
         HiresSpec: {
@@ -1061,6 +1060,18 @@ export interface components {
              * @default 16
              */
             multiple: number;
+            /**
+             * @description Values of `upscaler`, beside the names of `networks`.
+             * @default [
+             *       "lanczos"
+             *     ]
+             */
+            upscalers: ("lanczos" | (("latent" | "latent_antialiased" | "latent_bicubic" | "latent_bicubic_antialiased" | "latent_nearest" | "latent_nearest_exact") | string))[];
+            /**
+             * @description Networks that enlarge images, as values of `upscaler`.
+             * @default []
+             */
+            networks: components["schemas"]["Upscaler"][];
         };
         /** @description The hyperparameters. OpenAI's three are as the request has them until the training file is read. */
         HyperparametersObject: {
@@ -1327,6 +1338,8 @@ export interface components {
             hires?: components["schemas"]["Hires"] | null;
             /** @description Seamless images: opposite edges match, as those of a texture. Default: false. */
             tiling?: boolean | null;
+            /** @description A second denoiser that draws the last steps, one of the model's `refiners`. */
+            refiner?: components["schemas"]["Refiner"] | null;
             seed: number;
             /** @description Generate each image alone: neighbours on the device may change the last bits of its colours. */
             deterministic?: boolean | null;
@@ -1480,6 +1493,10 @@ export interface components {
             revoked_at: number | null;
             value: string;
         };
+        /** @description A way to enlarge latents. */
+        LatentModeItem: {
+            name: string;
+        };
         /** @description The limits of a project and its key. */
         LimitList: {
             /**
@@ -1608,6 +1625,8 @@ export interface components {
             hires: components["schemas"]["HiresSpec"] | null;
             /** @description Defaults and bounds of `POST /v1/fine_tuning/jobs`; null if the model cannot be fine-tuned. */
             fine_tuning: components["schemas"]["FineTuningSpec"] | null;
+            /** @description Refiners that `refiner` may name. */
+            refiners: components["schemas"]["RefinerSpec"][];
             /** @description Default `strength` of an edit. */
             strength: number;
             max_images: number;
@@ -1864,6 +1883,21 @@ export interface components {
             /** @description How strongly it acts, by an IP-Adapter. Default: the catalogue's weight of the adapter. */
             weight?: number | null;
         };
+        /** @description The refiner of a request. `{}` takes the model's first. */
+        Refiner: {
+            /** @description One of the model's `refiners`. Default: the first. */
+            model?: string | null;
+            /** @description The share of the steps after which it begins. Default: the catalogue's. */
+            switch_at?: number | null;
+        };
+        /** @description A refiner of a model in the catalogue. */
+        RefinerSpec: {
+            name: string;
+            /** @default 0.8 */
+            switch_at: number;
+            /** @default  */
+            description: string;
+        };
         /** @description What a job draws again. */
         Reproduces: {
             job_id: string;
@@ -2028,6 +2062,12 @@ export interface components {
             image_gen: components["schemas"]["ImageTokens"];
             web_search?: components["schemas"]["SearchUsage"];
         };
+        /** @description A network that enlarges images, in the catalogue. */
+        Upscaler: {
+            name: string;
+            /** @default  */
+            description: string;
+        };
         /** @description A way to enlarge an image. */
         UpscalerItem: {
             name: string;
@@ -2155,6 +2195,8 @@ export interface components {
             hires?: components["schemas"]["Hires"] | null;
             /** @description Seamless images: opposite edges match, as those of a texture. Default: false. */
             tiling?: boolean | null;
+            /** @description A second denoiser that draws the last steps, one of the model's `refiners`. */
+            refiner?: components["schemas"]["Refiner"] | null;
             /** @description Seed of the first image; image i has seed + i. Default: random. */
             seed?: number | null;
             /** @description Generate each image alone: neighbours on the device may change the last bits of its colours. */
@@ -2450,6 +2492,8 @@ export interface components {
             hires?: components["schemas"]["Hires"] | null;
             /** @description Seamless images: opposite edges match, as those of a texture. Default: false. */
             tiling?: boolean | null;
+            /** @description A second denoiser that draws the last steps, one of the model's `refiners`. */
+            refiner?: components["schemas"]["Refiner"] | null;
             /** @description Seed of the first image; image i has seed + i. Default: random. */
             seed?: number | null;
             /** @description Generate each image alone: neighbours on the device may change the last bits of its colours. */
@@ -2603,7 +2647,7 @@ export interface components {
             model?: string | null;
             /** @description The prompt; or messages with `input_text` and `input_image`, and earlier items of the conversation. The prompt is the text of the user's last turn. */
             input?: string | Record<string, never>[];
-            /** @description One tool `image_generation`: action, background, clip_skip, control, deterministic, eta, guidance_scale, hires, input_fidelity, input_image_mask, loras, max_sequence_length, model, moderation, moderation_level, n, negative_prompt, negative_prompt_2, output_compression, output_format, output_size, partial_images, postprocess, priority, prompt_2, quality, reference_images, scheduler, seed, size, steps, strength, style, tiling, true_cfg_scale, type. Other tools are not called. */
+            /** @description One tool `image_generation`: action, background, clip_skip, control, deterministic, eta, guidance_scale, hires, input_fidelity, input_image_mask, loras, max_sequence_length, model, moderation, moderation_level, n, negative_prompt, negative_prompt_2, output_compression, output_format, output_size, partial_images, postprocess, priority, prompt_2, quality, reference_images, refiner, scheduler, seed, size, steps, strength, style, tiling, true_cfg_scale, type. Other tools are not called. */
             tools?: {
                 [key: string]: unknown;
             }[];
@@ -2741,8 +2785,12 @@ export interface components {
             enable_hr?: boolean | (0 | 1) | null;
             /** @description Steps of the second pass. 0: as in the first. */
             hr_second_pass_steps?: number | string | null;
-            /** @description Lanczos is used, whatever it is. */
+            /** @description A name of `/sdapi/v1/latent-upscale-modes`, or a network of the model. Default: Lanczos. */
             hr_upscaler?: string | null;
+            /** @description The name of a refiner of the model. */
+            refiner_checkpoint?: string | null;
+            /** @description The share of the steps after which it begins. */
+            refiner_switch_at?: number | string | null;
             /** @description Factor of `enable_hr`. Default: 2. */
             hr_scale?: number | string | null;
             /** @description Width of the result of `enable_hr`, instead of `hr_scale`. 0: none. */
