@@ -61,14 +61,23 @@ def test_the_arguments_are_the_parameters_that_some_model_supports(safelight: St
     generate, edit, vary = (tools[f"{name}_image"].input_schema for name in ("generate", "edit", "vary"))
 
     parameters = {name for name in rules() if name in generate["properties"]}
-    unsupported = {"scheduler", "loras", "refiner", "background", "moderation_level", "input_fidelity", *ARGUMENTS}
-    assert parameters == rules().keys() - unsupported - {"reference_images", "strength", "partial_images"}
+    unsupported = {
+        "scheduler",
+        "loras",
+        "refiner",
+        "tiling",
+        "background",
+        "moderation_level",
+        "input_fidelity",
+        "reference_images",
+        *ARGUMENTS,
+    }
+    assert parameters == rules().keys() - unsupported - {"strength", "partial_images"}
     assert generate["required"] == ["prompt"]
     assert set(edit["required"]) == {"prompt", "image"}
     assert edit["properties"].keys() - generate["properties"].keys() == {
         "image",
         "mask",
-        "reference_images",
         "strength",
     }
     assert vary["required"] == ["image"]
