@@ -259,7 +259,8 @@ class Model(Loading):
         """The model with LoRAs that a project has trained. applied_name: the one that every request gets."""
         specs = [LoraSpec.model_construct(name=name, file="", weight=1.0, trigger="") for name in names]
         model = self.model_copy(update={"loras": (*self.loras, *specs)})
-        model.__dict__.pop("lacks", None)  # it was computed without them
+        for name in ("lacks", "plans"):  # computed without them, and `plans` would be filled for other projects too
+            model.__dict__.pop(name, None)
         model._fine_tuned_name = applied_name
         return model
 

@@ -1,0 +1,35 @@
+"""The catalogue with the fine-tuned models of one project changes nothing for another."""
+
+from pathlib import Path
+
+from core.catalog import Catalog, parse_catalog
+from core.loras import Lora
+from core.requests.job import JobRequest
+from core.requests.plan import plan
+from core.settings import Settings
+
+ENTRY = """
+default = "base"
+
+[[models]]
+id = "base"
+generator = "diffusers_local"
+source = "base"
+sizes = ["64x64"]
+fine_tuning = {}
+"""
+
+
+def loras(catalog: Catalog, name: str) -> list[Lora] | None:
+    request = JobRequest(prompt="a flag", model=name, size="64x64")
+    return plan(request, catalog, Settings(), "proj_default").parameters.loras
+
+
+def test_requests_for_the_base_model_and_other_fine_tuned_models_get_their_own_loras() -> None:
+    catalog = parse_catalog(ENTRY, Path("catalog.toml"))
+    assert loras(catalog, "base") is None
+    for name in ("ft:base:proj_a::1", "ft:base:proj_b::2"):
+        of_project = catalog.with_fine_tuned({name: "base"})
+        assert loras(of_project, name) == [Lora(name=name, weight=1.0)]
+        assert loras(of_project, "base") is None
+    assert loras(catalog, "base") is None
