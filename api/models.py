@@ -13,7 +13,7 @@ from api.context import Context
 from api.deps import AppContext
 from api.fine_tuning.models import project_models
 from api.model_parameters import parameters_of
-from api.queue_stats import Queue
+from api.queue_stats import ModelReadiness, Queue
 from api.responses import ERROR, answer
 from core import audit
 from core.audit import AuditType
@@ -92,6 +92,7 @@ class ModelObject(BaseModel):
     max_input_images: int = Field(description="Input images of an edit: `image` and its `reference_images`.")
     max_prompt_chars: int
     queue: Queue
+    readiness: ModelReadiness
     parameters: dict[str, Any] | None = Field(
         None,
         description="JSON schemas of the parameters that the model supports, by name, with its limits and defaults; "
@@ -119,10 +120,10 @@ async def index(context: AppContext, project_id: Project) -> Response:
 
 async def list_models(context: Context) -> ModelList:
     """The models and, after them, their aliases; the default model comes first."""
-    queues = await _queues(context)
+    queues, readiness = await _queues(context), await context.queue_stats.readiness()
     models = sorted(context.catalog.models, key=lambda model: model.id != context.catalog.default)
     names = [(model.id, model) for model in models] + [(alias, model) for model in models for alias in model.aliases]
-    return ModelList(data=[_model_object(name, model, queues) for name, model in names])
+    return ModelList(data=[_model_object(name, model, queues, readiness) for name, model in names])
 
 
 @router.get("/{name:path}", summary="Get a model", response_model=ModelObject, responses={404: ERROR})
@@ -138,7 +139,8 @@ async def fetch(name: str, context: AppContext, project_id: Project) -> Response
         model = context.catalog.model(name)
     except ModelNotFound as error:
         raise NotFound(error.message, param="model") from error
-    model_object = _model_object(name, model, await _queues(context))
+    queues, readiness = await _queues(context), await context.queue_stats.readiness()
+    model_object = _model_object(name, model, queues, readiness)
     return answer(model_object.model_copy(update={"parameters": parameters_of(model)}))
 
 
@@ -193,7 +195,9 @@ async def _queues(context: Context) -> Mapping[str, Queue]:
     }
 
 
-def _model_object(name: str, model: Model, queues: Mapping[str, Queue]) -> ModelObject:
+def _model_object(
+    name: str, model: Model, queues: Mapping[str, Queue], readiness: Mapping[str, ModelReadiness]
+) -> ModelObject:
     return ModelObject(
         id=name,
         alias_of=None if name == model.id else model.id,
@@ -222,4 +226,5 @@ def _model_object(name: str, model: Model, queues: Mapping[str, Queue]) -> Model
         max_input_images=model.input_image_count,
         max_prompt_chars=model.max_prompt_chars,
         queue=queues[model.id],
+        readiness=ModelReadiness(state="remote") if model.is_remote else readiness.get(model.id, ModelReadiness()),
     )

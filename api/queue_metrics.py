@@ -1,4 +1,6 @@
-"""The depth of the queues as metrics. A scrape asks the database, at most every few seconds."""
+"""The depth of the queues and the workers of each model as metrics.
+
+A scrape asks the database, at most every few seconds."""
 
 import asyncio
 import logging
@@ -6,11 +8,11 @@ import time
 from math import nan
 
 from api.supervisor import metrics_directory
-from core import queue_reports
+from core import queue_reports, workers
 from core.catalog.file import CatalogFile
 from core.db import DATABASE_ERROR, AsyncDatabase
 from core.errors import first_line
-from core.metrics import QUEUE_AGE_SECONDS, QUEUE_JOBS
+from core.metrics import MODEL_BYTES, MODEL_WORKERS, QUEUE_AGE_SECONDS, QUEUE_JOBS
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +21,8 @@ MAX_AGE_SECONDS = 5.0
 
 TIMEOUT_SECONDS = 5.0
 """Half of the time that Prometheus gives a scrape."""
+
+_STATES = ("loaded", "loading", "unusable")
 
 
 class QueueMetrics:
@@ -48,11 +52,17 @@ class QueueMetrics:
         if metrics_directory() is None:
             QUEUE_JOBS.clear()
             QUEUE_AGE_SECONDS.clear()
+            MODEL_WORKERS.clear()
+            MODEL_BYTES.clear()
             return
         for queue in self._catalog_file.current().queues:
             QUEUE_JOBS.labels(queue, "queued").set(nan)
             QUEUE_JOBS.labels(queue, "in_progress").set(nan)
             QUEUE_AGE_SECONDS.labels(queue).set(nan)
+        for model in _local_models(self._catalog_file):
+            for state in _STATES:
+                MODEL_WORKERS.labels(model, state).set(nan)
+            MODEL_BYTES.labels(model).set(nan)
 
     async def _read(self) -> None:
         reports = {row.queue: row for row in await self._database.execute(queue_reports.list_queues())}
@@ -63,3 +73,14 @@ class QueueMetrics:
             QUEUE_JOBS.labels(queue, "queued").set(0 if report is None else report.depth)
             QUEUE_JOBS.labels(queue, "in_progress").set(0 if report is None else report.in_progress)
             QUEUE_AGE_SECONDS.labels(queue).set(max(0.0, age))
+        rows = {row.model: row for row in await self._database.execute(workers.list_models())}
+        for model in _local_models(self._catalog_file):
+            row = rows.get(model)
+            for state in _STATES:
+                MODEL_WORKERS.labels(model, state).set(0 if row is None else getattr(row, f"{state}_workers"))
+            MODEL_BYTES.labels(model).set(0 if row is None else row.bytes or 0)
+
+
+def _local_models(catalog_file: CatalogFile) -> list[str]:
+    """The ids of the models that workers load."""
+    return [model.id for model in catalog_file.current().models if not model.is_remote]

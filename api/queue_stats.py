@@ -12,9 +12,11 @@ from pydantic import BaseModel, Field
 
 from core import pauses, queries, workers
 from core.db import AsyncDatabase
+from core.rows import ModelWorkersRow
 
 CACHE_SECONDS = 2.0
 
+ModelState = Literal["loaded", "loading", "cold", "unusable", "remote"]
 State = Literal["ready", "loading", "no_worker", "paused", "draining"]
 
 
@@ -32,6 +34,32 @@ class Queue(BaseModel):
     device_seconds: float = Field(0.0, description="Estimated device time of all queued and running jobs.")
 
 
+class SelfTestResult(BaseModel):
+    """Whether an image of the model has the same bytes alone and in a micro-batch, as a worker found at load."""
+
+    size: str
+    images: int = Field(description="Images of the micro-batch. 1: images of this model are always alone.")
+    difference: int = Field(description="The largest difference of a colour value, of 255. 0: the bytes are equal.")
+
+
+class ModelReadiness(BaseModel):
+    """Which workers have a model loaded."""
+
+    state: ModelState = Field(
+        "cold",
+        description="`loaded`: by a worker at least. `loading`: a worker loads it now. `cold`: the next job loads it. "
+        "`unusable`: no worker can load it; see `reason`. `remote`: a provider has it.",
+    )
+    loaded_workers: int = 0
+    loading_workers: int = 0
+    unusable_workers: int = Field(0, description="Workers that cannot load it.")
+    bytes: int | None = Field(None, description="Memory of its weights, measured. Null: not loaded.")
+    reason: str | None = Field(None, description="Why a worker cannot load it.")
+    self_test: SelfTestResult | None = Field(
+        None, description="Of the worker with the largest difference. Null: the catalogue asks for no self-test."
+    )
+
+
 class QueueStats:
     """The cached numbers of one process."""
 
@@ -41,6 +69,7 @@ class QueueStats:
         self._updated_at = float("-inf")
         self._queues: dict[str, Queue] = {}
         self._states: dict[str, State] = {}
+        self._readiness: dict[str, ModelReadiness] = {}
 
     async def by_model(self) -> Mapping[str, Queue]:
         """The queue of each model that has jobs; at most CACHE_SECONDS old."""
@@ -51,6 +80,11 @@ class QueueStats:
         """The state of each queue that has workers or a pause; at most CACHE_SECONDS old."""
         await self._update()
         return self._states
+
+    async def readiness(self) -> Mapping[str, ModelReadiness]:
+        """The readiness of each model that a worker reports; at most CACHE_SECONDS old."""
+        await self._update()
+        return self._readiness
 
     async def _update(self) -> None:
         async with self._lock:
@@ -68,4 +102,21 @@ class QueueStats:
             for pause in await self._database.execute(pauses.list_pauses()):
                 if pause.kind == "queue":
                     self._states[pause.name] = pause.state
+            self._readiness = {
+                row.model: _readiness(row) for row in await self._database.execute(workers.list_models())
+            }
             self._updated_at = time.monotonic()
+
+
+def _readiness(row: ModelWorkersRow) -> ModelReadiness:
+    state: ModelState = "loaded" if row.loaded_workers else "loading" if row.loading_workers else "unusable"
+    worst = max(row.self_tests or (), key=lambda result: result["difference"], default=None)
+    return ModelReadiness(
+        state=state,
+        loaded_workers=row.loaded_workers,
+        loading_workers=row.loading_workers,
+        unusable_workers=row.unusable_workers,
+        bytes=row.bytes,
+        reason=row.reason,
+        self_test=None if worst is None else SelfTestResult(**worst),
+    )

@@ -59,9 +59,14 @@ def check_models(subject: Subject) -> str:
     """The catalogue, and for a worker the files of the models of its queues."""
     catalog = read_available_catalog(subject.settings)
     models = [model for model in catalog.models if not subject.queues or model.queue in subject.queues]
-    for model in models:
-        if subject.queues and (reason := explain_missing_files(model, subject.settings)):
-            raise CheckFailed(f"{model.id} is incomplete", reason)
+    reasons = {
+        model.id: reason
+        for model in models
+        if subject.queues and (reason := explain_missing_files(model, subject.settings))
+    }
+    if reasons:
+        verb = "is" if len(reasons) == 1 else "are"
+        raise CheckFailed(f"{', '.join(reasons)} {verb} not usable", " ".join(reasons.values()))
     return f"{', '.join(model.id for model in models)}; the default is {catalog.default}"
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from cli.errors import CommandError
 from core.catalog import Catalog, CatalogError, Model, load_catalog
+from core.model_files import explain_unusable
 from core.settings import Settings
 from core.settings.environment import SettingsError, read
-from core.weights import count_numbers
 
 ROOT = Path(__file__).parent.parent
 """Where our packages are. Servers run there, so that a folder `api` in the user's directory is never imported."""
@@ -52,27 +52,16 @@ def has_torch() -> bool:
 
 
 def explain_missing_files(model: Model, settings: Settings) -> str | None:
-    """Which files of a model are missing and what to do; None if all are there or the model comes from a hub."""
-    if model.is_checkpoint and not count_numbers(path := settings.models_dir / model.source):
-        return f"The checkpoint of {model.id} is no readable safetensors file: {path}."
-    source = model.config or model.source  # a checkpoint's config is a pipeline too
-    folder = settings.models_dir / source
-    for lora in model.loras:
-        if not count_numbers(path := settings.models_dir / lora.file):
-            return f"The LoRA {lora.name!r} of {model.id} is no readable safetensors file: {path}."
-    for control in model.controls if model.generator == "diffusers_local" else ():
-        path = settings.models_dir / control.source
-        path = path if control.is_lora else path / "config.json"
-        if control.source and not path.is_file():
-            return f"The control network {control.type!r} of {model.id} is missing: there is no {path}."
-    if model.generator != "diffusers_local" or (folder / "model_index.json").is_file():
+    """What is wrong with the files of a model and what to do; None if all are there or may come from a hub."""
+    if (reason := explain_unusable(model, settings.models_dir)) is None:
         return None
-    if source.count("/") == 1 and not source.startswith((".", "/")) and not folder.exists():
-        return None
-    return (
-        f"The model {model.id} is not in {folder} (there is no model_index.json): clone the whole repository or run "
-        "`make train`, or set SAFELIGHT_CATALOG to another catalogue."
-    )
+    folder = settings.models_dir / (model.config or model.source)
+    if not (folder / "model_index.json").is_file() and not model.is_checkpoint:
+        return (
+            f"The model {model.id} is not in {folder} (there is no model_index.json): clone the whole repository or "
+            "run `make train`, or set SAFELIGHT_CATALOG to another catalogue."
+        )
+    return f"The model {model.id} cannot be loaded: {reason}"
 
 
 def explain_missing_packages(model: Model) -> str | None:

@@ -131,6 +131,9 @@ class Memory:
 class Generator(Protocol):
     """Generates images with one model. Used by one thread at a time; keeps its weights between calls."""
 
+    def check(self) -> None:
+        """Check what `load` needs beside the files, in a second at most. Raises ModelUnavailable."""
+
     def load(self) -> None:
         """Load the weights to the device. A second call does nothing. Raises ModelUnavailable, OutOfMemory."""
 

@@ -72,6 +72,10 @@ GENERATORS: Mapping[str, GeneratorSpec] = {
                     "Whether words in a prompt cause failures, such as the death of the worker. Only for tests.",
                 ),
                 "`memory`": ("`0`", "Bytes that its weights take, as it says. Only for tests."),
+                "`unequal`": (
+                    "`false`",
+                    "Whether an image in a micro-batch is brighter by 1 than alone. Only for tests.",
+                ),
                 "`broken`": ("`false`", "Whether every call fails as if the device were broken. Only for tests."),
             },
         ),

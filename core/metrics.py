@@ -71,6 +71,14 @@ QUEUE_JOBS = _gauge(
 QUEUE_AGE_SECONDS = _gauge(
     "safelight_queue_oldest_seconds", "API: since when the oldest job of a queue waits; 0 if none does.", "queue"
 )
+MODEL_WORKERS = _gauge(
+    "safelight_model_workers",
+    "API: workers that have a model of the catalogue `loaded`, are `loading` it, or cannot load it (`unusable`).",
+    *("model", "state"),
+)
+MODEL_BYTES = _gauge(
+    "safelight_model_bytes", "API: memory of a loaded model's weights, as a worker measured it; 0: not loaded.", "model"
+)
 JOBS_STARTED = _counter("safelight_jobs_started", "Worker: attempts that it began.", "model")
 JOBS_FINISHED = _counter(
     "safelight_jobs_finished",

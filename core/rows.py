@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 from uuid import UUID
 
 from core.parameters import Operation, ResolvedParameters
+from core.self_test import SelfTest
 from core.webhook_rows import WebhookJson
 
 Json = Mapping[str, Any]
@@ -204,6 +205,22 @@ class QueueWorkersRow:
     queue: str
     workers: int
     ready_workers: int
+
+
+@dataclass(slots=True)
+class ModelWorkersRow:
+    """How many workers have a model in each state.
+
+    bytes: of its weights, the most that a worker measured. reason: of one worker that cannot load it.
+    """
+
+    model: str
+    loaded_workers: int
+    loading_workers: int
+    unusable_workers: int
+    bytes: int | None
+    reason: str | None
+    self_tests: Sequence[SelfTest] | None
 
 
 @dataclass(slots=True)

@@ -49,6 +49,19 @@ def _read_header(path: Path) -> dict[str, Any]:
     return header
 
 
+def check_complete(path: Path) -> None:
+    """Check that a file has all bytes that its header tells. Raises ValueError with the reason, or OSError."""
+    shapes = _read_header(path)
+    try:
+        ends = [tensor["data_offsets"][1] for name, tensor in shapes.items() if name != "__metadata__"]
+        with path.open("rb") as file:
+            length = 8 + int.from_bytes(file.read(8), "little") + max(ends, default=0)
+    except (KeyError, TypeError, IndexError):
+        raise ValueError(f"{path} is no safetensors file: its header cannot be read") from None
+    if (size := path.stat().st_size) < length:
+        raise ValueError(f"{path} has {size} of {length} bytes: copy or download it again")
+
+
 def count_numbers(path: Path) -> int:
     """How many numbers a file has. 0 if it cannot be read: loading it says why."""
     try:

@@ -1,21 +1,25 @@
 """Which workers run, and which queues they serve. A worker that dies expires like a lease."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, Required, TypedDict
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from core.clock import NOW
 from core.db import Statement
-from core.rows import QueueWorkersRow
+from core.rows import ModelWorkersRow, QueueWorkersRow
+from core.self_test import SelfTest
 from core.tables import pauses, workers
 from core.tables.pauses import is_pause_of_worker, is_worker_paused
 
 DEAD_AGE = timedelta(hours=1)
 """How long the row of a dead worker is kept: until then an operator may still pause it, or its host."""
+
+MAX_MODELS = 10_000
+"""Models of a list, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,18 @@ class WorkerState:
     """What an operator wants of a worker."""
 
     state: Literal["running", "paused", "draining"]
+
+
+class ModelState(TypedDict, total=False):
+    """What a worker reports about one model. A model that it has not loaded yet has no entry.
+
+    bytes: of its weights, measured. reason: why it is not usable. self_test: see `core.self_test`.
+    """
+
+    state: Required[Literal["loading", "loaded", "unusable"]]
+    bytes: int
+    reason: str
+    self_test: SelfTest
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +53,7 @@ class WorkerDevice:
     resident_bytes: int | None = None
     device_bytes: int | None = None
     device_capacity: int | None = None
+    models: Mapping[str, ModelState] = field(default_factory=dict)
 
 
 def announce(
@@ -90,4 +107,37 @@ def count_by_queue() -> Statement[QueueWorkersRow]:
             sa.func.count().filter(rows.c.is_ready).label("ready_workers"),
         ).group_by(rows.c.queue),
         QueueWorkersRow,
+    )
+
+
+def list_models() -> Statement[ModelWorkersRow]:
+    """For each model that a worker reports, how many workers have it in each state; no more rows than MAX_MODELS.
+
+    Workers that are paused or drain do not count, as they take no job.
+    """
+    empty = sa.literal({}, JSONB)
+    entry = (
+        sa.func.jsonb_each(sa.func.coalesce(workers.c.models, empty))
+        .table_valued(sa.column("key", sa.Text), sa.column("value", JSONB))
+        .alias("entry")
+    )
+    model, report = entry.c.key, entry.c.value
+    state = report["state"].astext
+    count = sa.func.count()
+    return Statement(
+        sa.select(
+            model.label("model"),
+            count.filter(state == "loaded").label("loaded_workers"),
+            count.filter(state == "loading").label("loading_workers"),
+            count.filter(state == "unusable").label("unusable_workers"),
+            sa.func.max(sa.cast(report["bytes"].astext, sa.BigInteger)).label("bytes"),
+            sa.func.min(report["reason"].astext).label("reason"),
+            sa.func.jsonb_agg(report["self_test"]).filter(report["self_test"].is_not(None)).label("self_tests"),
+        )
+        .select_from(workers.join(entry, sa.true()))
+        .where(workers.c.expires_at > NOW, ~is_worker_paused(workers.c.name))
+        .group_by(model)
+        .order_by(model)
+        .limit(MAX_MODELS),
+        ModelWorkersRow,
     )

@@ -131,6 +131,11 @@ class Model(Loading):
         False,
         description="Whether a worker loads it at its start, beside the default model. Not for providers.",
     )
+    self_test: bool = Field(
+        False,
+        description="Whether a worker that has loaded the model draws images of the default size alone and in a "
+        "micro-batch, and compares their bytes. `/v1/models` and receipts show the result. Not for providers.",
+    )
     words: str = Field(
         "",
         description="Of a model with a closed vocabulary: the file of the words that it knows, relative to models_dir. "
@@ -177,6 +182,8 @@ class Model(Loading):
             raise ValueError(f"free_sizes are not available for {self.generator}")
         if self.generator != "diffusers_local" and (names := _changed_names(self)):
             raise ValueError(f"{names[0]} is not available for {self.generator}, only for diffusers_local")
+        if self.is_remote and self.self_test:
+            raise ValueError(f"self_test is not available for {self.generator}")
         if self.is_remote and self.preload:
             raise ValueError(f"preload is not available for {self.generator}")
         if self.loras and "loras" in unsupported_by(self.generator):

@@ -1,7 +1,7 @@
 """Workers that run. Which worker has a job is in the job's row; this table only says who could take one."""
 
 from sqlalchemy import BigInteger, Boolean, Column, Table, Text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from core.tables.base import Time, metadata
 
@@ -19,5 +19,6 @@ workers = Table(
     Column("resident_bytes", BigInteger, comment="RAM of the process"),
     Column("device_bytes", BigInteger, comment="weights of the loaded models"),
     Column("device_capacity", BigInteger, comment="bytes that weights may take"),
+    Column("models", JSONB, comment="by id: whether it is loaded, or why it cannot be"),
     postgresql_with={"fillfactor": "50"},
 )

@@ -354,13 +354,17 @@ def krea_2() -> Any:
     )
 
 
-def cogview_4() -> Any:
-    torch.manual_seed(0)
-    tokenizer = _chat_tokenizer()
-    # GLM's tokenizer begins every text with a special token, an empty text too.
+def _beginning(tokenizer: Any) -> Any:
+    """The tokenizers of GLM and Gemma begin every text with a special token, an empty text too."""
     tokenizer._tokenizer.post_processor = TemplateProcessing(
         single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)]
     )
+    return tokenizer
+
+
+def cogview_4() -> Any:
+    torch.manual_seed(0)
+    tokenizer = _beginning(_chat_tokenizer())
     encoder = GlmModel(
         GlmConfig(
             vocab_size=len(tokenizer),

@@ -29,7 +29,7 @@ from tests.contract.pipelines import (
     _projecting_text_encoder,
     a_tiny_stable_diffusion,
 )
-from tests.families.pipelines import _t5, _t5_tokenizer, stable_diffusion_3
+from tests.families.pipelines import _t5, _t5_tokenizer, stable_diffusion_3, with_options
 from worker.generators.karlo import old_module_name
 
 _UNET = {
@@ -66,10 +66,7 @@ def stable_diffusion_3_5() -> Any:
     """Normalizes queries and keys, and attends twice in its first layers."""
     pipe: Any = stable_diffusion_3()
     torch.manual_seed(0)
-    kind, options = type(pipe.transformer), dict(pipe.transformer.config)
-    pipe.transformer = kind.from_config(
-        options | {"qk_norm": "rms_norm", "dual_attention_layers": (0,), "num_layers": 2}
-    )
+    pipe.transformer = with_options(pipe.transformer, qk_norm="rms_norm", dual_attention_layers=(0,), num_layers=2)
     return pipe
 
 

@@ -10,8 +10,14 @@ import pytest
 import torch
 
 from core.generation import ImagesRejected, Stopped
-from core.generation_errors import GenerationError, GeneratorFailed
-from tests.contract.kinds import Array, RecordingReporter, a_diffusers_generator, a_request
+from core.generation_errors import GenerationError, GeneratorFailed, OutOfMemory
+from tests.contract.kinds import (
+    OPERATIONS,
+    Array,
+    RecordingReporter,
+    a_diffusers_generator,
+    a_request,
+)
 from tests.contract.pipelines import (
     a_tiny_flux,
     a_tiny_flux2,
@@ -24,7 +30,7 @@ from tests.image_requests import with_changes
 from worker.generators.denoiser import denoisers
 from worker.generators.operations import Task
 
-from . import chat, letters, pipelines
+from . import chat, edits, language, letters, pipelines, vision
 
 STEPS = 4
 PROMPTS = ("", "a red car", "three blue houses by the sea", "夜晚的城市")
@@ -40,6 +46,10 @@ class Family:
     in_gate: bool = False
     side: int = 32  # pixels
     options: dict[str, Any] = field(default_factory=dict)
+    task: Task = "text-to-image"
+    """What it is made for: most of the measurements are of this."""
+    has_strength: bool = True
+    """False: its edits start from noise and look at the image only."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +58,16 @@ class Row:
 
     family: str
     pipeline: str
+    generation: str
     edit: str
     inpaint: str
+    variation: str
     previews: str
+    loras: str
     guidance: str  # whether guidance_scale has an effect
     neighbours: str  # which requests share a call
     difference: int  # the largest difference of a colour value between a batch of four and each image alone
 
-
-STRENGTHLESS = ("FLUX.1 Kontext", "FLUX.2 Klein")
-"""Families whose edits start from noise and look at the image only."""
 
 # PixArt is trained for sizes of its own, and scales; the tiny one draws the size itself.
 _NO_BINNING = {"use_resolution_binning": False}
@@ -69,8 +79,8 @@ FAMILIES: dict[str, Family] = {
     "Stable Diffusion 3": Family(pipelines.stable_diffusion_3, in_gate=True),
     "Stable Diffusion 3.5": Family(letters.stable_diffusion_3_5),
     "FLUX.1": Family(a_tiny_flux),
-    "FLUX.1 Kontext": Family(pipelines.kontext, in_gate=True),
-    "FLUX.2 Klein": Family(a_tiny_flux2, side=64),
+    "FLUX.1 Kontext": Family(pipelines.kontext, in_gate=True, has_strength=False),
+    "FLUX.2 Klein": Family(a_tiny_flux2, side=64, has_strength=False),
     "Qwen-Image": Family(chat.qwen_image, in_gate=True),
     "Chroma": Family(pipelines.chroma),
     "PixArt-α": Family(pipelines.pixart, options=_NO_BINNING),
@@ -93,6 +103,24 @@ FAMILIES: dict[str, Family] = {
     "Kandinsky 2.2": Family(pipelines.kandinsky_22),
     "Kandinsky 3": Family(letters.kandinsky_3, side=64),
     "Stable Cascade": Family(letters.stable_cascade, side=128),
+    "Bria Fibo": Family(language.bria_fibo),
+    "DreamLite": Family(vision.dreamlite, side=64),
+    "DreamLite Mobile": Family(vision.dreamlite_mobile, side=64),
+    "ERNIE-Image": Family(language.ernie_image),
+    "FLUX.1 Fill": Family(edits.flux_fill, task="inpainting"),
+    "Hunyuan-DiT": Family(language.hunyuan_dit, options=_NO_BINNING),
+    "Ideogram 4": Family(language.ideogram_4),
+    "InstructPix2Pix": Family(edits.instruct_pix2pix, task="image-to-image", has_strength=False, in_gate=True),
+    "InstructPix2Pix XL": Family(edits.instruct_pix2pix_xl, task="image-to-image", has_strength=False),
+    "Kandinsky 5": Family(vision.kandinsky_5, side=1024),
+    "Kandinsky 5 edit": Family(vision.kandinsky_5_edit, side=1024, task="image-to-image", has_strength=False),
+    "LongCat-Image": Family(vision.longcat_image),
+    "Lumina": Family(language.lumina),
+    "Nucleus-Image": Family(vision.nucleus),
+    "Qwen-Image-Edit": Family(vision.qwen_image_edit, task="image-to-image", has_strength=False),
+    "Qwen-Image-Edit-Plus": Family(vision.qwen_image_edit_plus, task="image-to-image", has_strength=False),
+    "Stable Diffusion inpainting": Family(edits.inpainting, task="inpainting"),
+    "Z-Image Omni": Family(language.z_image_omni, side=64, has_strength=False),
 }
 
 
@@ -107,9 +135,12 @@ class Drawing:
     def __init__(self, name: str, folder: Path) -> None:
         family = FAMILIES[name]
         path = save_pipeline(family.make(), folder)
-        self.name, self.side = name, family.side
+        self.name, self.side, self.family = name, family.side, family
         self.generator = a_diffusers_generator(
-            path, operations=["generation", "edit"], options=family.options, sizes=[f"{self.side}x{self.side}"]
+            path,
+            operations=["generation", "edit", "variation"],
+            options=family.options,
+            sizes=[f"{self.side}x{self.side}"],
         )
 
     def measure(self) -> Row:
@@ -122,24 +153,37 @@ class Drawing:
         assert len(set(totals)) == 1
         self._check_cancel()
         self._check_numbers()
+        self._check_memory()
         return Row(
             self.name,
             type(self.generator._pipe).__name__,
+            self._task("text-to-image"),
             self._task("image-to-image"),
             self._task("inpainting"),
+            self._task("variation"),
             "yes" if reporter.previews else "no",
+            "yes" if hasattr(self.generator._pipe, "load_lora_weights") else "no",
             self._guidance(),
-            "any prompt" if self.reads_prompts_apart() else "the same prompt",
+            self._neighbours(),
             self._difference(),
         )
 
-    def request(self, task: Task = "text-to-image", **changes: Any) -> Any:
-        return with_changes(a_request(task, self.side, steps=STEPS), **changes)
+    def request(self, task: Task | None = None, **changes: Any) -> Any:
+        task = task or self.family.task
+        request = a_request(task, self.side, steps=STEPS)
+        if OPERATIONS[task] == "edit" and not self.family.has_strength:
+            request = with_changes(request, strength=None)
+        return with_changes(request, **changes)
 
     def reads_prompts_apart(self) -> bool:
         """Whether requests with several prompts may share a call."""
         prompts = ("a cat", "a much longer prompt than that")
         return len({self.generator.sharing_key(self.request(prompt=prompt)) for prompt in prompts}) == 1
+
+    def _neighbours(self) -> str:
+        if self.generator.sharing_key(self.request()) is None:
+            return "none"
+        return "any prompt" if self.reads_prompts_apart() else "the same prompt"
 
     def takes_negative_prompts(self) -> bool:
         """Whether a negative prompt is read, as the family's tiny pipeline is loaded."""
@@ -164,6 +208,25 @@ class Drawing:
                 differences.append(int(abs(image - self._arrays([request])[0]).max()))
         return max(differences)
 
+    def _check_memory(self) -> None:
+        """A call that does not fit is told as such, and the next one works."""
+        calls = 0
+
+        def run_out(*_: Any) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == 2:
+                raise torch.OutOfMemoryError
+
+        handle = denoisers(self.generator._pipe)[-1].register_forward_pre_hook(run_out)
+        try:
+            with pytest.raises(OutOfMemory):
+                self.generator.generate([self.request(steps=2)], RecordingReporter())
+            (image,) = self.generator.generate([self.request(steps=2)], RecordingReporter())
+        finally:
+            handle.remove()
+        assert image.size == (self.side, self.side)
+
     def _check_cancel(self) -> None:
         reporter = RecordingReporter(stop_at=2)
         with pytest.raises(Stopped):
@@ -184,11 +247,8 @@ class Drawing:
 
     def _task(self, task: Task) -> str:
         """`yes`; or `no` if diffusers has no pipeline for it."""
-        request = self.request(task)
-        if task == "image-to-image" and self.name in STRENGTHLESS:
-            request = with_changes(request, strength=None)
         try:
-            (image,) = self.generator.generate([request], RecordingReporter())
+            (image,) = self.generator.generate([self.request(task)], RecordingReporter())
         except GenerationError as error:
             if "has no pipeline for it" in error.message:
                 return "no"

@@ -285,6 +285,12 @@ def kandinsky_22() -> Any:
     )
 
 
+def with_options(network: Any, **options: Any) -> Any:
+    """A network of the same kind with some other options, and new weights."""
+    config = {name: value for name, value in network.config.items() if not name.startswith("_")}
+    return type(network)(**config | options)
+
+
 def _qwen3(vocabulary: int, layers: int) -> Qwen3Model:
     return Qwen3Model(
         Qwen3Config(

@@ -1,5 +1,8 @@
 """Writes docs/reference/models.md: `python -m tests.families.table`, or `make families`."""
 
+import resource
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,30 +13,39 @@ from tests.contract.kinds import BUNDLED, RecordingReporter, a_diffusers_generat
 
 from .matrix import FAMILIES, PROMPTS, STEPS, Row, measure
 
+MAX_BYTES = 6_000_000_000
+"""Of the data of the process that measures a family."""
+
 _PAGE = Path(__file__).parents[2] / "docs" / "reference" / "models.md"
 _HEAD = """# Model families
 
 `make families` writes this page. It builds a tiny pipeline of each family, with diffusers' own classes and random
 weights, and draws with it through the worker's generator. In every family, all steps are reported, a job stops
-between two steps, and broken numbers (NaN or infinity) are an error. A family that is not listed here was not tried.
-Qwen-Image-Edit and OmniGen need the package torchvision, which the worker's extra does not have; without it, a job says
-so.
+between two steps, broken numbers (NaN or infinity) are an error, and a call that does not fit into memory is told as
+such, so that the worker tries fewer images. A family that is not listed here was not tried. Four need packages that the
+worker's extra does not have, and a job says so: OmniGen and GLM-Image torchvision, Kolors sentencepiece, PRX ftfy.
 
-- **edit**, **inpaint**: whether diffusers has a pipeline for an edit without and with a mask.
+- **generation**, **edit**, **inpaint**, **variation**: whether diffusers has a pipeline for a prompt, for an edit
+  without and with a mask, and for a variation of an image.
 - **previews**: whether a job has previews of unfinished images.
+- **LoRAs**: whether the pipeline takes LoRAs.
 - **guidance**: whether `guidance_scale` changes the image. Where it is `no`, another value than
   the default is a warning of the job, or is refused if the pipeline has no such parameter.
-- **shares a pass with**: which other requests may go through one call. Other requests wait for the next call.
+- **shares a pass with**: which other requests may go through one call. Other requests wait for the next call. `none`:
+  each image has a call of its own.
 - **batch of four**: the largest difference of a colour value, of 255, between an image in a batch of four and the same
   image alone, on the CPU in float32.
 
-| family | pipeline | edit | inpaint | previews | guidance | shares a pass with | batch of four |
-|---|---|---|---|---|---|---|---|
 """
+_COLUMNS = (
+    "family", "pipeline", "generation", "edit", "inpaint", "variation", "previews", "LoRAs", "guidance",
+    "shares a pass with", "batch of four",
+)  # fmt: skip
 
 
 def _line(row: Row) -> str:
-    capabilities = (row.edit, row.inpaint, row.previews, row.guidance)
+    tasks = (row.generation, row.edit, row.inpaint, row.variation)
+    capabilities = (*tasks, row.previews, row.loras, row.guidance)
     cells = (row.family, f"`{row.pipeline}`", *capabilities, row.neighbours, str(row.difference))
     return f"| {' | '.join(cells)} |\n"
 
@@ -62,12 +74,25 @@ def _bundled() -> str:
 
 
 def main() -> None:
-    rows = []
+    lines = []
     for name in FAMILIES:
-        with TemporaryDirectory() as place:
-            rows.append(measure(name, Path(place) / "model"))
-        print(_line(rows[-1]), end="", flush=True)
-    _PAGE.write_text(_HEAD + "".join(map(_line, rows)) + _bundled(), encoding="utf-8")
+        # A process for each, as what torch and the libraries keep of many models in turn fills the memory.
+        with ProcessPoolExecutor(1, get_context("spawn"), initializer=limit_memory) as pool:
+            lines.append(pool.submit(measure_line, name).result())
+        print(lines[-1], end="", flush=True)
+    head = f"| {' | '.join(_COLUMNS)} |\n{'|---' * len(_COLUMNS)}|\n"
+    _PAGE.write_text(_HEAD + head + "".join(lines) + _bundled(), encoding="utf-8")
+
+
+def measure_line(name: str) -> str:
+    """The line of a family."""
+    with TemporaryDirectory() as place:
+        return _line(measure(name, Path(place) / "model"))
+
+
+def limit_memory() -> None:
+    """Let a process fail that would take more than MAX_BYTES."""
+    resource.setrlimit(resource.RLIMIT_DATA, (MAX_BYTES, MAX_BYTES))
 
 
 if __name__ == "__main__":

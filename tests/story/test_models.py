@@ -5,11 +5,13 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cli.local.embedded import EmbeddedValkey
-from tests.stack import Stack
+from tests.stack import Stack, body
+from tests.waiting import until
 
 BUDGET = 300_000_000
 MODELS = ("a", "b", "c", "d")
@@ -50,6 +52,63 @@ def test_models_stay_within_their_memory_and_are_loaded_seldom(many: Stack) -> N
     print(f"40 jobs of four models in turn: {loads.total()} loads")
     # In turn, least recently used without patience, each of the ten rounds would load all four.
     assert loads.total() <= 20
+
+
+TESTED = """
+[[models]]
+id = "equal"
+generator = "fake"
+sizes = ["64x64"]
+preload = true
+self_test = true
+
+[[models]]
+id = "unequal"
+generator = "fake"
+sizes = ["64x64"]
+preload = true
+self_test = true
+options = { unequal = true }
+
+[[models]]
+id = "broken"
+generator = "diffusers_local"
+source = "./not-there"
+"""
+
+
+def test_models_say_which_workers_have_them_and_what_their_self_test_found(many: Stack) -> None:
+    path = many.directory / "catalog.toml"
+    before = path.read_text()
+
+    def readiness(name: str) -> dict[str, Any]:
+        return dict(body(many.client.get(f"/v1/models/{name}"))["readiness"])
+
+    with many.apart():
+        path.write_text(before + TESTED)
+        (api,) = [process for process in many._processes if process.name == "api"]
+        api.signal(signal.SIGHUP)
+        api.until_says("the catalogue was read again: 7 models")
+        assert readiness("equal")["state"] == "cold"
+        many.worker("tested", concurrency=1)
+        until(lambda: readiness("equal")["state"] == "loaded")
+        until(lambda: readiness("a")["state"] == "loaded")
+        unequal, broken = readiness("unequal"), readiness("broken")
+        job = many.final(many.submit(model="unequal", deterministic=True)["id"])
+        metrics = many.client.get("/metrics").text
+
+        path.write_text(before)
+        api.signal(signal.SIGHUP)
+        api.until_says("the catalogue was read again: 4 models")
+
+    assert unequal["self_test"] == {"size": "64x64", "images": 4, "difference": 1}
+    assert (unequal["loaded_workers"], unequal["bytes"]) == (1, 0)
+    assert (broken["state"], broken["unusable_workers"]) == ("unusable", 1)
+    assert "There is no folder" in broken["reason"]
+    receipt = job["images"][0]["receipt"]
+    assert (receipt["self_test"], receipt["alone"]) == ("4 images of 64x64: differs by up to 1 of 255", True)
+    assert 'safelight_model_workers{model="unequal",state="loaded"} 1.0' in metrics
+    assert 'safelight_model_workers{model="broken",state="unusable"} 1.0' in metrics
 
 
 def test_a_worker_that_is_too_large_finishes_its_jobs_and_leaves(many: Stack) -> None:

@@ -20,6 +20,7 @@ from core.generation_errors import DeviceFailed, GenerationError, GeneratorFaile
 from core.job_warnings import JobWarning
 from core.provider_calls import Pause
 from core.rows import JobRow
+from core.self_test import describe
 from worker.generation.context import Context
 from worker.generation.inputs import Inputs
 from worker.generation.progress import MicrobatchReporter
@@ -89,8 +90,12 @@ def execute_locally(
     else:
         context.health.record_success()
     seconds = round(time.monotonic() - began, 3)
-    for outcome in outcomes.values():
-        outcome.receipt = {**generator.receipt(), "device_seconds": seconds, "microbatch": len(tasks)}
+    receipt = {**generator.receipt(), "device_seconds": seconds, "microbatch": len(tasks)}
+    if (result := context.models.self_test(model.id)) is not None:
+        receipt["self_test"] = describe(result)
+    for job in claimed_jobs:
+        alone = {"alone": True} if job.parameters.deterministic else {}
+        outcomes[job.id].receipt = {**receipt, **alone}
     return outcomes
 
 

@@ -4,14 +4,18 @@ All that fit may stay. Before another is loaded, those that were not used for th
 """
 
 import logging
+from collections.abc import Iterable, Mapping
 
 from core.catalog import Model
 from core.generation import Generator, Memory
-from core.generation_errors import OutOfMemory
+from core.generation_errors import GenerationError, ModelUnavailable, OutOfMemory
+from core.model_files import explain_unusable
+from core.self_test import SelfTest
 from core.settings import Settings
-from core.workers import WorkerDevice
+from core.workers import ModelState, WorkerDevice
 from worker import generators
 from worker.generation.memory import resident_bytes
+from worker.generation.self_test import run_self_test
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +30,8 @@ class Models:
         """By id, the entry of the catalogue from which the generator was made."""
         self._sizes: dict[str, int] = {}
         """Bytes of each loaded model; the one that was used last comes last."""
+        self._states: dict[str, ModelState] = {}
+        """By id, what others are told: a model that is being loaded, or cannot be, and the results of self-tests."""
         self._memory = Memory()
         """Of the device, once a model is loaded."""
 
@@ -39,12 +45,38 @@ class Models:
             generator = self._generators[model.id] = generators.build(model, self._settings)
             self._entries[model.id] = model
         if self._sizes.pop(model.id, None) is None:
-            size = self._load(model.id, generator)
+            size = self._load(model, generator)
         else:  # it may have grown since, by LoRAs
             size = generator.memory().weights
             self._make_room(size, self._settings.model_memory or self._memory.capacity)
         self._sizes[model.id] = size
         return generator
+
+    def check(self, models: Iterable[Model]) -> None:
+        """Note which of the models cannot be loaded, as far as that is known without loading them. Any thread may."""
+        for model in models:
+            if (reason := self._obstacle(model)) is not None:
+                log.warning("model %s is not usable: %s", model.id, reason)
+                self._states[model.id] = ModelState(state="unusable", reason=reason)
+            else:
+                state = self._states.get(model.id)
+                if state is not None and state["state"] == "unusable":
+                    del self._states[model.id]
+
+    def _obstacle(self, model: Model) -> str | None:
+        """Why a model cannot be loaded here. Its files come first, as the libraries of its generator are large."""
+        if (reason := explain_unusable(model, self._settings.models_dir)) is not None:
+            return f"Model {model.id}: {reason}"
+        try:
+            generators.build(model, self._settings).check()
+        except GenerationError as error:
+            return error.message
+        return None
+
+    def self_test(self, model_id: str) -> SelfTest | None:
+        """The result of the model's self-test; None: there was none."""
+        state = self._states.get(model_id)
+        return None if state is None else state.get("self_test")
 
     def is_loaded(self, model: Model) -> bool:
         """Whether `get` finds the model on the device."""
@@ -77,9 +109,37 @@ class Models:
             resident_bytes=resident_bytes(),
             device_bytes=None if memory.device is None else sum(sizes.values()),
             device_capacity=self._settings.model_memory or memory.capacity,
+            models=self._reports(sizes),
         )
 
-    def _load(self, model_id: str, generator: Generator) -> int:
+    def _reports(self, sizes: Mapping[str, int]) -> dict[str, ModelState]:
+        """What others are told of each model. One that has left the device has no entry, except if it is unusable."""
+        reports: dict[str, ModelState] = {}
+        for name, state in dict(self._states).items():
+            if name in sizes:
+                reports[name] = {**state, "state": "loaded", "bytes": sizes[name]}
+            elif state["state"] != "loaded":
+                reports[name] = state
+        return reports
+
+    def _load(self, model: Model, generator: Generator) -> int:
+        """Load a model, and test it if the catalogue says so. Returns its bytes."""
+        self._states[model.id] = ModelState(state="loading")
+        try:
+            size = self._load_beside_others(model.id, generator)
+            state = ModelState(state="loaded")
+            if model.self_test:
+                state["self_test"] = run_self_test(model, generator)
+        except ModelUnavailable as error:
+            self._states[model.id] = ModelState(state="unusable", reason=error.message)
+            raise
+        except BaseException:
+            del self._states[model.id]
+            raise
+        self._states[model.id] = state
+        return size
+
+    def _load_beside_others(self, model_id: str, generator: Generator) -> int:
         """Load a model beside those that leave it room. Returns its bytes."""
         estimate = generator.memory()
         capacity = self._settings.model_memory or estimate.capacity

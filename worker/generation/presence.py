@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from core import workers
-from core.catalog import Model
+from core.catalog import Catalog, Model
 from core.db import DATABASE_ERROR, Database
 from core.errors import first_line
 from worker.generation.context import Context
@@ -32,6 +32,7 @@ class Presence:
         self._is_ready = False
         self._announcing = threading.Lock()  # "not ready" must not be written after "ready"
         self._state = "running"
+        self._checked_catalog: Catalog | None = None
         self._select_queues = select_queues
         # Under a name of its own: the health check takes a worker for dead that no longer uses its own connections.
         # While the first model is loaded, nothing else uses those, so it is announced by them.
@@ -53,6 +54,8 @@ class Presence:
     def _run(self) -> None:
         while True:
             self._announce()
+            if self._is_ready:
+                self._check_catalog()
             if self._context.drain.wait(self._context.settings.heartbeat.total_seconds()):
                 break
         try:
@@ -89,7 +92,15 @@ class Presence:
             finally:
                 self._context.device.release()
 
+    def _check_catalog(self) -> None:
+        """Note which models cannot be loaded, each time that the catalogue has changed."""
+        catalog = self._context.catalog
+        if catalog is not self._checked_catalog:
+            self._checked_catalog = catalog
+            self._context.models.check(_local_models(catalog, self._queues))
+
     def _load(self) -> None:
+        self._check_catalog()
         for model in _first_models(self._context, self._queues):
             try:
                 with self._context.pass_clock.hold_device():
@@ -106,6 +117,11 @@ def _first_models(context: Context, queues: Sequence[str]) -> Sequence[Model]:
 
     Empty if a provider has all.
     """
-    models = [model for model in context.catalog.models if model.queue in queues and not model.is_remote]
+    models = _local_models(context.catalog, queues)
     first = next((model for model in models if model.id == context.catalog.default), models[0] if models else None)
     return [*(model for model in models if model.preload and model is not first), *([] if first is None else [first])]
+
+
+def _local_models(catalog: Catalog, queues: Sequence[str]) -> Sequence[Model]:
+    """The models that a worker of these queues loads."""
+    return [model for model in catalog.models if model.queue in queues and not model.is_remote]

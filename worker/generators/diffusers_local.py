@@ -31,13 +31,14 @@ from worker.generators.guidance import guidance_notices
 from worker.generators.loras import Loras
 from worker.generators.operations import Operations
 from worker.generators.options import clear_caches
+from worker.generators.packages import missing_package
 from worker.generators.parameters import call_arguments, call_options, requested_steps
 from worker.generators.preprocess import Preprocessors
 from worker.generators.previews import callbacks
 from worker.generators.results import DecoderWatch, checked_images, checked_latents
 from worker.generators.second_pass import Call, draw_twice, second_request
 from worker.generators.sharing import may_share, sharing_key
-from worker.generators.source import digest, estimated_bytes, find, load_pipeline
+from worker.generators.source import check_loadable, digest, estimated_bytes, find, load_pipeline
 from worker.generators.tiling import circular_padding
 from worker.generators.truncation import truncation_notices
 from worker.generators.unclip.pipeline import UnclipPipeline
@@ -76,6 +77,10 @@ class DiffusersGenerator:
         self._used_cache = True  # by the last call, of which there is none yet
         self._words = Words.load(settings.models_dir / model.words) if model.words else None
         self._threads = settings.torch_threads
+
+    def check(self) -> None:
+        """Check the packages and the class of the model; see `core.generation.Generator`."""
+        check_loadable(self._model, self._settings.models_dir)
 
     def load(self) -> None:
         """Load the weights to the device; see `core.generation.Generator`."""
@@ -331,6 +336,8 @@ class DiffusersGenerator:
             size = f"{requests[0].width}x{requests[0].height}"
             device = self._receipt["device"]
             return OutOfMemory(f"{len(requests)} image(s) of {size} do not fit into the memory of {device}.")
+        if (package := missing_package(error)) is not None:
+            return ModelUnavailable(f"Model {self._model.id} needs the package {package}: pip install {package}")
         # Logged as text: a record with the exception would reference the latents until every handler is done with it.
         _log.error("Model %s failed:\n%s", self._model.id, "".join(format_exception(error)))
         message = f"Model {self._model.id} failed: {type(error).__name__}: {error}"

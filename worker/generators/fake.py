@@ -49,7 +49,11 @@ class FakeGenerator:
         self._model = model
         self._step_seconds = float(model.options.get("step_seconds", 0.0))
         self._is_broken = model.options.get("broken") is True
+        self._is_unequal = model.options.get("unequal") is True
         self._has_faults = model.options.get("faults") is True
+
+    def check(self) -> None:
+        """Do nothing: there are no files."""
 
     def load(self) -> None:
         """Do nothing: there are no weights."""
@@ -79,7 +83,10 @@ class FakeGenerator:
             reporter.step(step, steps)
             if step < steps:
                 reporter.preview(partial(_previews, requests, step / steps))
-        return [render(request) for request in requests]
+        images = [render(request) for request in requests]
+        if self._is_unequal and len(images) > 1:
+            images = [image.point([min(value + 1, 255) for value in range(256)] * 3) for image in images]
+        return images
 
     def sharing_key(self, request: ImageRequest) -> Hashable | None:
         """See `core.generation.Generator`: no image depends on another request."""

@@ -106,6 +106,8 @@ def _is_guided(pipe: Any, scale: float) -> bool:
     """Whether the network computes each step twice. The pipeline knows, once it has the scale as its call sets it."""
     if hasattr(type(pipe), "do_classifier_free_guidance"):
         pipe._guidance_scale = scale
+        if "image_guidance_scale" in call_parameters(pipe):  # which InstructPix2Pix looks at too
+            pipe._image_guidance_scale = call_parameters(pipe)["image_guidance_scale"].default
         return bool(pipe.do_classifier_free_guidance)
     return scale > 1
 

@@ -42,6 +42,17 @@ _TASKS: Final[dict[Operation, tuple[Task, ...]]] = {
 # Has parameters for a prompt and an image, as image-to-image does, but uses the image only.
 _VARIES_WITH_A_PROMPT: Final = "StableUnCLIPImg2ImgPipeline"
 
+_WITH_IMAGE_OR_WITHOUT: Final = frozenset(
+    {
+        "DreamLiteMobilePipeline",
+        "DreamLitePipeline",
+        "GlmImagePipeline",
+        "QwenImage21Pipeline",
+        "ZImageOmniPipeline",
+    }
+)
+"""Classes whose call edits the image if there is one, and draws from the prompt alone if there is none."""
+
 _SCHEDULERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "ddim": ("DDIMScheduler", {}),
     "ddpm": ("DDPMScheduler", {}),
@@ -184,6 +195,8 @@ def tasks(pipe: Any) -> set[Task]:
         return set(declared_tasks)
     if _only_inpaints(pipe):
         return {"inpainting"}
+    if type(pipe).__name__ in _WITH_IMAGE_OR_WITHOUT:
+        return {"text-to-image", "image-to-image"}
     if listed_tasks := {task for task, table in _TABLES.items() if type(pipe) in table.values()}:
         return listed_tasks
     names = call_parameters(pipe).keys()

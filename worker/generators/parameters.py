@@ -18,6 +18,7 @@ from worker.generators.control_arguments import ARGUMENTS, control_arguments
 from worker.generators.guidance import Guidance, guidance_of
 from worker.generators.ip_adapters import read_by_the_pipeline
 from worker.generators.optional import takes_eta
+from worker.generators.sharing import ONE_PROMPT
 
 _REQUEST_ARGUMENTS: Final = {
     "prompt", "negative_prompt", "image", "mask_image", "strength", "width", "height",
@@ -25,6 +26,7 @@ _REQUEST_ARGUMENTS: Final = {
     "generator", "output_type", "callback_on_step_end", "callback_on_step_end_tensor_inputs",
     "max_area", "_auto_resize", *ARGUMENTS,
 }  # fmt: skip
+_LISTS: Final = ("prompt", "negative_prompt", "image", "generator")
 _LOADING_OPTIONS: Final = {"dtype", "variant"}
 
 
@@ -64,6 +66,11 @@ def call_arguments(
         **control_arguments(model, pipe, requests),
         **_numbers(model, pipe, requests[0]),
     }
+    # Ideogram 4 has a scale for each step by default, and takes only one of the two.
+    if "guidance_schedule" in call_parameters(pipe) and "guidance_schedule" not in options:
+        arguments["guidance_schedule"] = None
+    if type(pipe).__name__ in ONE_PROMPT:
+        arguments |= {name: arguments[name][0] for name in _LISTS if name in arguments}
     # Sana Sprint draws in two steps, with a timestep between them that other numbers of steps do not have.
     if "intermediate_timesteps" in call_parameters(pipe) and requests[0].steps != 2:
         arguments["intermediate_timesteps"] = None

@@ -65,7 +65,9 @@ def checked_images(output: Any, requests: Sequence[ImageRequest], watch: Decoder
 
     Raises ImagesRejected if some are unusable, or GenerationError for a fault of the call as a whole.
     """
-    pixels = output.images
+    pixels = getattr(output, "images", None)
+    if pixels is None:
+        pixels = getattr(output, "image", None)  # of Kandinsky 5
     if not isinstance(pixels, numpy.ndarray) or pixels.ndim != 4 or pixels.shape[-1] != 3:
         raise GeneratorFailed(f"The pipeline returned no RGB images but {getattr(pixels, 'shape', type(pixels))}.")
     if len(pixels) != len(requests):

@@ -59,13 +59,17 @@ SEVERAL_IMAGES: Final = frozenset(
 """Classes that read a list of images as references for the one prompt of a call."""
 
 
+ONE_PROMPT: Final = frozenset({"DreamLiteMobilePipeline", "DreamLitePipeline", "GlmImagePipeline"})
+"""Classes whose call takes one prompt, not a list of them."""
+
+
 def sharing_key(pipe: Any, request: ImageRequest) -> Hashable | None:
     """Requests with an equal key may share a call of `pipe`; see `core.generation.Generator`.
 
     An exact class is required, because a subclass may encode its prompts in another way.
     """
     name = type(pipe).__name__
-    if request.parameters.deterministic or name in UNSEEDED:
+    if request.parameters.deterministic or name in UNSEEDED | ONE_PROMPT:
         return None
     if read_by_the_pipeline(request) or (request.image is not None and name not in SEPARATE_IMAGES):
         return None

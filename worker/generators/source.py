@@ -20,6 +20,7 @@ from huggingface_hub import hf_hub_download, snapshot_download
 from core.catalog import Model
 from core.errors import first_line
 from core.generation_errors import DeviceFailed, ModelUnavailable, OutOfMemory
+from core.model_files import is_hub_id
 from core.weights import PICKLES, count_numbers
 from worker.generators.checkpoint import check_readable, load_checkpoint, numbers_of, parts_of
 from worker.generators.control_lora import with_control_lora
@@ -28,6 +29,7 @@ from worker.generators.digests import folder_sha256
 from worker.generators.karlo import KarloLoader
 from worker.generators.options import apply_options, check_packages, place, quantization_of
 from worker.generators.packages import missing_package
+from worker.generators.processors import processors
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +47,14 @@ class Files:
     folder: Path
     checkpoint: Path | None = None
     commit: str | None = None
+
+
+def check_loadable(model: Model, models_dir: Path) -> None:
+    """Check the packages and the class of a model, without loading it. Raises ModelUnavailable."""
+    check_packages(model)
+    folder = models_dir / (model.config or model.source)
+    if folder.is_dir():
+        _pipeline_class(model, folder)
 
 
 def find(model: Model, models_dir: Path) -> Files:
@@ -66,11 +76,6 @@ def find(model: Model, models_dir: Path) -> Files:
     if not is_hub_id(model.source):
         raise ModelUnavailable(f"Model {model.id}: there is no folder {folder}.")
     return _download(model, folder)
-
-
-def is_hub_id(source: str) -> bool:
-    """Whether a source is `owner/name`; anything else is a path."""
-    return source.count("/") == 1 and not source.startswith((".", "/"))
 
 
 def _config_folder(model: Model, models_dir: Path) -> Path:
@@ -153,6 +158,7 @@ def load_pipeline(
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
+                **processors(folder),
                 **({} if quantization is None else {"quantization_config": quantization}),
             )
         receipt = apply_options(model, pipe, folder, models_dir, dtype)

@@ -1634,10 +1634,34 @@ export interface components {
             max_input_images: number;
             max_prompt_chars: number;
             queue: components["schemas"]["Queue"];
+            readiness: components["schemas"]["ModelReadiness"];
             /** @description JSON schemas of the parameters that the model supports, by name, with its limits and defaults; `operations` lists the operations that accept each. Only in the answer for a single model. */
             parameters?: {
                 [key: string]: unknown;
             } | null;
+        };
+        /** @description Which workers have a model loaded. */
+        ModelReadiness: {
+            /**
+             * @description `loaded`: by a worker at least. `loading`: a worker loads it now. `cold`: the next job loads it. `unusable`: no worker can load it; see `reason`. `remote`: a provider has it.
+             * @default cold
+             */
+            state: ("loaded" | "loading" | "cold" | "unusable" | "remote") | string;
+            /** @default 0 */
+            loaded_workers: number;
+            /** @default 0 */
+            loading_workers: number;
+            /**
+             * @description Workers that cannot load it.
+             * @default 0
+             */
+            unusable_workers: number;
+            /** @description Memory of its weights, measured. Null: not loaded. */
+            bytes?: number | null;
+            /** @description Why a worker cannot load it. */
+            reason?: string | null;
+            /** @description Of the worker with the largest difference. Null: the catalogue asks for no self-test. */
+            self_test?: components["schemas"]["SelfTestResult"] | null;
         };
         /** @description What can be made of a control image. */
         ModuleListAnswer: {
@@ -2007,6 +2031,14 @@ export interface components {
         SearchUsage: {
             /** @default 0 */
             num_requests: number;
+        };
+        /** @description Whether an image of the model has the same bytes alone and in a micro-batch, as a worker found at load. */
+        SelfTestResult: {
+            size: string;
+            /** @description Images of the micro-batch. 1: images of this model are always alone. */
+            images: number;
+            /** @description The largest difference of a colour value, of 255. 0: the bytes are equal. */
+            difference: number;
         };
         /** @description How many units a request may have. */
         SettingsAnswer: {
