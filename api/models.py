@@ -113,8 +113,8 @@ class ModelList(BaseModel):
 async def index(context: AppContext, project_id: Project) -> Response:
     """List the models and, after them, their aliases and your fine-tuned models; the default model comes first."""
     models = await list_models(context)
-    queues = await _queues(context)
-    own = [_fine_tuned(context, row, queues) for row in await project_models(context, project_id)]
+    queues, readiness = await _queues(context), await context.queue_stats.readiness()
+    own = [_fine_tuned(context, row, queues, readiness) for row in await project_models(context, project_id)]
     return answer(ModelList(data=[*models.data, *own]))
 
 
@@ -132,7 +132,8 @@ async def fetch(name: str, context: AppContext, project_id: Project) -> Response
     """Get a model by its name or an alias."""
     if is_fine_tuned(name):
         row = await _fine_tuned_row(context, project_id, name)
-        model_object = _fine_tuned(context, row, await _queues(context))
+        queues, readiness = await _queues(context), await context.queue_stats.readiness()
+        model_object = _fine_tuned(context, row, queues, readiness)
         parameters = parameters_of(context.catalog.model(row.model))
         return answer(model_object.model_copy(update={"parameters": parameters}))
     try:
@@ -164,9 +165,11 @@ async def _fine_tuned_row(context: Context, project_id: str, name: str) -> FineT
     return rows[0]
 
 
-def _fine_tuned(context: Context, row: FineTunedModelRow, queues: Mapping[str, Queue]) -> ModelObject:
+def _fine_tuned(
+    context: Context, row: FineTunedModelRow, queues: Mapping[str, Queue], readiness: Mapping[str, ModelReadiness]
+) -> ModelObject:
     """The object of a fine-tuned model: that of its base model, with the name and the owner of its own."""
-    base = _model_object(row.id, context.catalog.model(row.model), queues)
+    base = _model_object(row.id, context.catalog.model(row.model), queues, readiness)
     changes = {
         "created": int(row.created_at.timestamp()),
         "owned_by": row.project_id,

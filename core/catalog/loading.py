@@ -19,7 +19,7 @@ Offload = Literal["none", "model", "sequential", "group"]
 Attention = Literal[
     "default", "native", "flash", "flex", "sage", "xformers", "_native_cudnn", "_native_efficient", "_native_math"
 ]
-Compile = Literal["none", "regional"]
+Compile = Literal["none", "regional", "model"]
 LoraFile = Annotated[str, AfterValidator(check_file)]
 
 
@@ -51,9 +51,10 @@ class Cache(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["first_block", "sea", "taylorseer"]
+    kind: Literal["first_block", "mag", "sea", "taylorseer"]
     threshold: Annotated[float, Gt(0), Le(2)] | None = None
     interval: Annotated[int, Ge(2), Le(20)] | None = None
+    ratios: tuple[Annotated[float, Gt(0), Le(10)], ...] = ()
 
     @model_validator(mode="after")
     def _has_its_own_fields(self) -> Self:
@@ -61,12 +62,14 @@ class Cache(BaseModel):
             raise ValueError("cache: taylorseer has an interval, no threshold")
         if self.kind != "taylorseer" and self.interval is not None:
             raise ValueError(f"cache: {self.kind} has a threshold, no interval")
+        if self.kind != "mag" and self.ratios:
+            raise ValueError(f"cache: {self.kind} has no ratios, only mag")
         return self
 
     @property
     def looks_at_batch(self) -> bool:
         """Whether it decides by all images of a call together, so that a neighbour would change an image."""
-        return self.kind != "taylorseer"
+        return self.kind in ("first_block", "sea")
 
     def __str__(self) -> str:
         """For receipts: kind and value."""
@@ -144,16 +147,18 @@ class Loading(BaseModel):
     )
     compile: Compile = Field(
         "none",
-        description="What torch compiles of the denoiser: `none`, or `regional`, which is its repeated blocks. The "
-        "worker then draws an image of each of `sizes` when it loads the model.",
+        description="What torch compiles of the denoiser: `none`; `regional`, which is its repeated blocks; or "
+        "`model`, which is all of it: faster, but minutes to compile. The worker then draws an image of each of "
+        "`sizes` when it loads the model.",
     )
     cache: Cache | None = Field(
         None,
         description="Skips work of a transformer where steps are alike, and changes the image: `{ kind = "
-        "'first_block', threshold = 0.05 }`, `{ kind = 'sea', threshold = 0.25 }` or "
-        "`{ kind = 'taylorseer', interval = 5 }`. With `first_block` and `sea`, each image has a pass of its own. A "
-        "task whose pipeline has no use for it, such as edits of FLUX.1, is done without it; it is an error when the "
-        "model is loaded if no task has. No pipeline for images of diffusers 0.42 uses `sea`.",
+        "'first_block', threshold = 0.05 }`, `{ kind = 'sea', threshold = 0.25 }`, "
+        "`{ kind = 'taylorseer', interval = 5 }` or `{ kind = 'mag', threshold = 0.06, ratios = [1.0, 0.98] }`, whose "
+        "`ratios` are measured for a model (FLUX.1's are known). With `first_block` and `sea`, each image has a pass "
+        "of its own. A task whose pipeline has no use for it, such as edits of FLUX.1, is done without it; it is an "
+        "error when the model is loaded if no task has. No pipeline for images of diffusers 0.42 uses `sea`.",
     )
     layerwise_casting: bool = Field(
         False, description="Whether the denoiser's weights are stored in 8 bits (float8) and widened layer by layer."

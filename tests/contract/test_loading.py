@@ -82,6 +82,19 @@ def test_a_cache_skips_steps_by_its_threshold_and_a_stopped_call_leaves_nothing(
     assert (draw(loose) == changed).all()
 
 
+def test_the_cache_mag_skips_steps_by_the_ratios_of_the_model_and_the_steps_of_the_call(flux: Path) -> None:
+    plain = a_generator(flux)
+    cached = a_generator(flux, cache={"kind": "mag", "threshold": 2.0})
+    strict = a_generator(flux, cache={"kind": "mag", "threshold": 1e-9, "ratios": [1.0, 0.5, 0.5, 0.5]})
+
+    assert (draw(cached, steps=8) != draw(plain, steps=8)).any()
+    assert (draw(cached, steps=4) != draw(plain, steps=4)).any()
+    assert cached._pipe.transformer._cache_config.num_inference_steps == 4
+    assert (draw(strict) == draw(plain)).all()
+    assert cached.receipt()["cache"] == "mag 2"
+    assert cached.sharing_key(a_request("text-to-image")) is not None
+
+
 def test_a_pipeline_that_has_no_use_for_a_cache_draws_without(flux: Path) -> None:
     operations = ["generation", "edit"]
     plain = a_generator(flux, operations=operations)
@@ -180,6 +193,7 @@ def test_an_option_that_a_model_cannot_have_is_refused_at_load(sd: Path, fields:
         ({"compile": "yes"}, "compile"),
         ({"cache": {"kind": "taylorseer", "threshold": 0.1}}, "taylorseer has an interval, no threshold"),
         ({"cache": {"kind": "sea", "interval": 3}}, "sea has a threshold, no interval"),
+        ({"cache": {"kind": "sea", "ratios": [1.0]}}, "sea has no ratios, only mag"),
         ({"vae": {"source": "vae.pt"}}, "may be a pickle"),
         ({"fused_loras": [{"file": "lora.bin"}]}, "must be a .safetensors file"),
         ({"textual_inversions": [{"token": "a b", "file": "x.safetensors"}]}, "token"),
@@ -193,7 +207,13 @@ def test_a_wrong_value_is_refused_when_the_catalogue_is_read(fields: dict[str, A
 
 
 @pytest.mark.slow
-def test_a_compiled_model_draws_the_same_image(flux: Path) -> None:
-    compiled = a_generator(flux, compile="regional")
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own compiler uses it
+@pytest.mark.parametrize("part", ["regional", "model"])
+def test_a_compiled_model_draws_the_same_image_and_stops(flux: Path, part: str) -> None:
+    compiled = a_generator(flux, compile=part)
+    reporter = RecordingReporter(stop_at=2)
+    with pytest.raises(Stopped):
+        compiled.generate([a_request("text-to-image", steps=6)], reporter)
+    assert [current for current, _ in reporter.steps] == [0, 1, 2]
     assert abs(draw(compiled) - draw(a_generator(flux))).max() <= 2
-    assert compiled.receipt()["compile"] == "regional"
+    assert compiled.receipt()["compile"] == part

@@ -23,7 +23,7 @@ from core.hires import Hires
 from core.parameters import ResolvedParameters, dimensions_of
 from core.settings import Settings
 from worker.generators import controls, ip_adapters, matting, memory, refiners, upscalers
-from worker.generators.cache import cache_only_if_used, uses_cache
+from worker.generators.cache import cache_of_call, uses_cache
 from worker.generators.denoiser import denoisers, report_steps
 from worker.generators.device_errors import is_device_failure, is_out_of_memory
 from worker.generators.devices import device_of, dtype_of
@@ -254,7 +254,7 @@ class DiffusersGenerator:
             steps = requested_steps(pipe, arguments)
             self._used_cache = self._used_cache or uses_cache(self._model, pipe)
             with (
-                cache_only_if_used(self._model, pipe),
+                cache_of_call(self._model, pipe, requests[0].steps),
                 torch.inference_mode(),
                 controls.seeded(pipe, requests[0]),
                 circular_padding(pipe, requests[0].parameters.tiling),

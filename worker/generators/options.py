@@ -12,13 +12,13 @@ from typing import Any, Final
 import diffusers
 import torch
 import transformers
-from diffusers import FirstBlockCacheConfig, PipelineQuantizationConfig, SeaCacheConfig, TaylorSeerCacheConfig
+from diffusers import PipelineQuantizationConfig
 from diffusers.models.attention_dispatch import AttentionBackendName, attention_backend
 from safetensors.torch import load_file
 
 from core.catalog import Model
-from core.catalog.loading import Cache
 from core.generation_errors import ModelUnavailable
+from worker.generators.cache import cache_config
 from worker.generators.denoiser import denoisers
 from worker.generators.digests import file_sha256, folder_sha256
 from worker.generators.lora_file import load_lora
@@ -163,11 +163,11 @@ def _change_denoisers(model: Model, pipe: Any, dtype: torch.dtype) -> dict[str, 
         if model.cache is not None:
             if not hasattr(denoiser, "enable_cache"):
                 raise ModelUnavailable(f"Model {model.id}: {name} has no cache; remove its `cache`.")
-            denoiser.enable_cache(_cache(model.cache, dtype))
+            denoiser.enable_cache(cache_config(model, denoiser, dtype, model.steps.default))
             receipt["cache"] = str(model.cache)
-        if model.compile == "regional":
-            if not getattr(denoiser, "_repeated_blocks", None):
-                raise ModelUnavailable(f"Model {model.id}: {name} has no repeated blocks; remove its `compile`.")
+        if model.compile == "regional" and not getattr(denoiser, "_repeated_blocks", None):
+            raise ModelUnavailable(f"Model {model.id}: {name} has no repeated blocks; use `compile = 'model'`.")
+        if model.compile != "none":
             receipt["compile"] = model.compile
     return receipt
 
@@ -180,14 +180,6 @@ def _processors(denoiser: Any) -> list[Any]:
     return [module.processor for module in denoiser.modules() if hasattr(module, "processor")]
 
 
-def _cache(cache: Cache, dtype: torch.dtype) -> Any:
-    if cache.kind == "taylorseer":
-        interval = {} if cache.interval is None else {"cache_interval": cache.interval}
-        return TaylorSeerCacheConfig(**interval, taylor_factors_dtype=dtype)
-    threshold = {} if cache.threshold is None else {"threshold": cache.threshold}
-    return FirstBlockCacheConfig(**threshold) if cache.kind == "first_block" else SeaCacheConfig(**threshold)
-
-
 def place(model: Model, pipe: Any, device: torch.device) -> None:
     """Move a pipeline to its device, or leave it in RAM until each part is needed, and compile it."""
     if model.offload == "none" or device.type == "cpu":
@@ -198,9 +190,12 @@ def place(model: Model, pipe: Any, device: torch.device) -> None:
         pipe.enable_sequential_cpu_offload(device=device)
     else:
         pipe.enable_group_offload(device, offload_type="leaf_level", use_stream=device.type == "cuda")
-    if model.compile == "regional":
-        for denoiser in _denoisers(pipe):
+    for denoiser in _denoisers(pipe):
+        if model.compile == "regional":
             denoiser.compile_repeated_blocks()
+        elif model.compile == "model":
+            # Only this method: the hooks that count steps and stop a call stay outside of what is compiled.
+            denoiser.forward = torch.compile(denoiser.forward)
 
 
 def clear_caches(pipe: Any) -> None:
