@@ -80,6 +80,8 @@ def ernie_image() -> Any:
         text_in_dim=16,
         rope_axes_dim=(4, 6, 6),
     )
+    for layer in (transformer.adaLN_modulation[-1], transformer.final_linear):  # zeros, until it is trained
+        torch.nn.init.normal_(layer.weight, std=0.1)
     return ErnieImagePipeline(
         transformer=transformer,
         vae=autoencoder,

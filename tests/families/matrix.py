@@ -71,6 +71,8 @@ class Row:
 
 # PixArt is trained for sizes of its own, and scales; the tiny one draws the size itself.
 _NO_BINNING = {"use_resolution_binning": False}
+# Z-Image Omni encodes the images of an edit in this type, whatever that of its autoencoder is.
+_BFLOAT16 = {"dtype": "bfloat16"}
 
 FAMILIES: dict[str, Family] = {
     "Stable Diffusion 1.5": Family(a_tiny_stable_diffusion),
@@ -120,7 +122,7 @@ FAMILIES: dict[str, Family] = {
     "Qwen-Image-Edit": Family(vision.qwen_image_edit, task="image-to-image", has_strength=False),
     "Qwen-Image-Edit-Plus": Family(vision.qwen_image_edit_plus, task="image-to-image", has_strength=False),
     "Stable Diffusion inpainting": Family(edits.inpainting, task="inpainting"),
-    "Z-Image Omni": Family(language.z_image_omni, side=64, has_strength=False),
+    "Z-Image Omni": Family(language.z_image_omni, side=64, options=_BFLOAT16, has_strength=False),
 }
 
 
@@ -215,7 +217,7 @@ class Drawing:
         def run_out(*_: Any) -> None:
             nonlocal calls
             calls += 1
-            if calls == 2:
+            if calls == 1:
                 raise torch.OutOfMemoryError
 
         handle = denoisers(self.generator._pipe)[-1].register_forward_pre_hook(run_out)
@@ -246,12 +248,14 @@ class Drawing:
         assert "NaN" in error.message
 
     def _task(self, task: Task) -> str:
-        """`yes`; or `no` if diffusers has no pipeline for it."""
+        """`yes`; `no` if diffusers has no pipeline for it; or `1024x1024` if it draws that area only."""
         try:
             (image,) = self.generator.generate([self.request(task)], RecordingReporter())
         except GenerationError as error:
             if "has no pipeline for it" in error.message:
                 return "no"
+            if error.param == "size" and "1024x1024 only" in error.message:
+                return "1024x1024"
             raise
         assert image.size == (self.side, self.side)
         return "yes"

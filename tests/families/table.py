@@ -26,7 +26,7 @@ such, so that the worker tries fewer images. A family that is not listed here wa
 worker's extra does not have, and a job says so: OmniGen and GLM-Image torchvision, Kolors sentencepiece, PRX ftfy.
 
 - **generation**, **edit**, **inpaint**, **variation**: whether diffusers has a pipeline for a prompt, for an edit
-  without and with a mask, and for a variation of an image.
+  without and with a mask, and for a variation of an image. `1024x1024`: only in sizes of about a million pixels.
 - **previews**: whether a job has previews of unfinished images.
 - **LoRAs**: whether the pipeline takes LoRAs.
 - **guidance**: whether `guidance_scale` changes the image. Where it is `no`, another value than
@@ -34,7 +34,7 @@ worker's extra does not have, and a job says so: OmniGen and GLM-Image torchvisi
 - **shares a pass with**: which other requests may go through one call. Other requests wait for the next call. `none`:
   each image has a call of its own.
 - **batch of four**: the largest difference of a colour value, of 255, between an image in a batch of four and the same
-  image alone, on the CPU in float32.
+  image alone, on the CPU in float32 (Z-Image Omni: in bfloat16).
 
 """
 _COLUMNS = (

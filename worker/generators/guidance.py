@@ -16,6 +16,8 @@ from worker.generators.call import call_parameters
 
 BLANK: Final = " "
 """The negative prompt of a request without one, where guidance needs some. Qwen-Image's authors use it."""
+_UNGUIDED: Final = frozenset({"DreamLiteMobilePipeline"})
+"""Classes whose call has a `guidance_scale` and never reads it, as their networks are distilled."""
 _LARGE: Final = 30.0
 """A guidance scale with which every network that can be guided is guided."""
 
@@ -93,6 +95,8 @@ def _replaces(model: Model, parameters: Mapping[str, Any]) -> bool:
 
 def _acts(pipe: Any) -> bool:
     """Whether `guidance_scale` changes anything."""
+    if type(pipe).__name__ in _UNGUIDED:
+        return False
     networks = [pipe.components.get(name) for name in ("transformer", "unet")]
     config: Mapping[str, Any] = next((network.config for network in networks if network is not None), {})
     if config.get("guidance_embeds") or config.get("time_cond_proj_dim"):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import torch
+from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_inpaint import calculate_dimensions
 
 from core.catalog import Model
 from core.generation import ImageRequest
@@ -26,6 +27,8 @@ _REQUEST_ARGUMENTS: Final = {
     "generator", "output_type", "callback_on_step_end", "callback_on_step_end_tensor_inputs",
     "max_area", "_auto_resize", *ARGUMENTS,
 }  # fmt: skip
+_MILLION_PIXELS: Final = frozenset({"QwenImageEditInpaintPipeline"})
+"""Classes that draw an area of 1024x1024 in the shape of their image, whatever size they are called with."""
 _LISTS: Final = ("prompt", "negative_prompt", "image", "generator")
 _LOADING_OPTIONS: Final = {"dtype", "variant"}
 
@@ -85,6 +88,11 @@ def _size(model: Model, pipe: Any, width: int, height: int) -> dict[str, Any]:
     parameters = call_parameters(pipe)
     config = getattr(getattr(pipe, "image_processor", None), "config", {})
     multiple = int(config.get("vae_scale_factor", 1))
+    name = type(pipe).__name__
+    if name in _MILLION_PIXELS and (own := calculate_dimensions(1024 * 1024, width / height)[:2]) != (width, height):
+        raise GenerationError(
+            f"Model {model.id} draws images of this shape in {own[0]}x{own[1]} only, if there is a mask.", param="size"
+        )
     # With `use_resolution_binning`, a pipeline draws the nearest size that it was trained for, and scales the image.
     if "use_resolution_binning" not in parameters and (width % multiple or height % multiple):
         raise GenerationError(

@@ -2054,6 +2054,25 @@ class SearchUsage(BaseModel):
     num_requests: int = 0
 
 
+class SelfTestResult(BaseModel):
+    """
+    Whether an image of the model has the same bytes alone and in a micro-batch, as a worker found at load.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    size: str
+    images: int
+    """
+    Images of the micro-batch. 1: images of this model are always alone.
+    """
+    difference: int
+    """
+    The largest difference of a colour value, of 255. 0: the bytes are equal.
+    """
+
+
 class SettingsAnswer(BaseModel):
     """
     How many units a request may have.
@@ -2874,88 +2893,35 @@ class MethodObject(BaseModel):
     supervised: SupervisedMethodObject
 
 
-class ModelObject(BaseModel):
+class ModelReadiness(BaseModel):
     """
-    A model that requests can name.
+    Which workers have a model loaded.
     """
 
     model_config = ConfigDict(
         extra="allow",
     )
-    id: str
-    object: Literal["model"] = "model"
-    created: int
-    owned_by: str = "safelight"
-    description: str
-    licence: str
-    aliases: Sequence[str]
-    alias_of: str | None = None
+    state: Literal["loaded", "loading", "cold", "unusable", "remote"] | str = "cold"
     """
-    The id of the model that this name stands for. Null: its own.
+    `loaded`: by a worker at least. `loading`: a worker loads it now. `cold`: the next job loads it. `unusable`: no worker can load it; see `reason`. `remote`: a provider has it.
     """
-    operations: Sequence[str]
-    sizes: Sequence[str]
-    default_size: str
-    free_sizes: FreeSizes | None = None
+    loaded_workers: int = 0
+    loading_workers: int = 0
+    unusable_workers: int = 0
     """
-    Bounds of further sizes. Null: only `sizes`.
+    Workers that cannot load it.
     """
-    steps: Steps
-    guidance_scale: Guidance
-    qualities: Sequence[str]
+    bytes: int | None = None
     """
-    Values of `quality` beside `auto`.
+    Memory of its weights, measured. Null: not loaded.
     """
-    styles: Sequence[str]
+    reason: str | None = None
     """
-    Values of `style`.
+    Why a worker cannot load it.
     """
-    choices: Mapping[str, Sequence[str]]
+    self_test: SelfTestResult | None = None
     """
-    Values of other parameters that are chosen from a list.
-    """
-    optional_parameters: Mapping[str, ParameterBounds]
-    """
-    Parameters that only some models have and this one has, with their defaults and bounds.
-    """
-    loras: Sequence[LoraSpec]
-    """
-    LoRAs that `loras` may name: name, default weight, trigger words.
-    """
-    controls: Sequence[ControlObject]
-    """
-    Types of images that `control` may have.
-    """
-    ip_adapters: Sequence[IpAdapterSpec]
-    """
-    IP-Adapters that `reference_images` may name.
-    """
-    hires: HiresSpec | None
-    """
-    Bounds of the second pass; null if there is none.
-    """
-    fine_tuning: FineTuningSpec | None
-    """
-    Defaults and bounds of `POST /v1/fine_tuning/jobs`; null if the model cannot be fine-tuned.
-    """
-    refiners: Sequence[RefinerSpec]
-    """
-    Refiners that `refiner` may name.
-    """
-    strength: float
-    """
-    Default `strength` of an edit.
-    """
-    max_images: int
-    max_input_images: int
-    """
-    Input images of an edit: `image` and its `reference_images`.
-    """
-    max_prompt_chars: int
-    queue: Queue
-    parameters: Mapping[str, Any] | None = None
-    """
-    JSON schemas of the parameters that the model supports, by name, with its limits and defaults; `operations` lists the operations that accept each. Only in the answer for a single model.
+    Of the worker with the largest difference. Null: the catalogue asks for no self-test.
     """
 
 
@@ -3174,16 +3140,90 @@ class JobList(BaseModel):
     has_more: bool
 
 
-class ModelList(BaseModel):
+class ModelObject(BaseModel):
     """
-    All models.
+    A model that requests can name.
     """
 
     model_config = ConfigDict(
         extra="allow",
     )
-    object: Literal["list"] = "list"
-    data: Sequence[ModelObject]
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "safelight"
+    description: str
+    licence: str
+    aliases: Sequence[str]
+    alias_of: str | None = None
+    """
+    The id of the model that this name stands for. Null: its own.
+    """
+    operations: Sequence[str]
+    sizes: Sequence[str]
+    default_size: str
+    free_sizes: FreeSizes | None = None
+    """
+    Bounds of further sizes. Null: only `sizes`.
+    """
+    steps: Steps
+    guidance_scale: Guidance
+    qualities: Sequence[str]
+    """
+    Values of `quality` beside `auto`.
+    """
+    styles: Sequence[str]
+    """
+    Values of `style`.
+    """
+    choices: Mapping[str, Sequence[str]]
+    """
+    Values of other parameters that are chosen from a list.
+    """
+    optional_parameters: Mapping[str, ParameterBounds]
+    """
+    Parameters that only some models have and this one has, with their defaults and bounds.
+    """
+    loras: Sequence[LoraSpec]
+    """
+    LoRAs that `loras` may name: name, default weight, trigger words.
+    """
+    controls: Sequence[ControlObject]
+    """
+    Types of images that `control` may have.
+    """
+    ip_adapters: Sequence[IpAdapterSpec]
+    """
+    IP-Adapters that `reference_images` may name.
+    """
+    hires: HiresSpec | None
+    """
+    Bounds of the second pass; null if there is none.
+    """
+    fine_tuning: FineTuningSpec | None
+    """
+    Defaults and bounds of `POST /v1/fine_tuning/jobs`; null if the model cannot be fine-tuned.
+    """
+    refiners: Sequence[RefinerSpec]
+    """
+    Refiners that `refiner` may name.
+    """
+    strength: float
+    """
+    Default `strength` of an edit.
+    """
+    max_images: int
+    max_input_images: int
+    """
+    Input images of an edit: `image` and its `reference_images`.
+    """
+    max_prompt_chars: int
+    queue: Queue
+    readiness: ModelReadiness
+    parameters: Mapping[str, Any] | None = None
+    """
+    JSON schemas of the parameters that the model supports, by name, with its limits and defaults; `operations` lists the operations that accept each. Only in the answer for a single model.
+    """
 
 
 class ResponseObject(BaseModel):
@@ -3238,3 +3278,15 @@ class FineTuningJobList(BaseModel):
     object: Literal["list"] = "list"
     data: Sequence[FineTuningJobObject]
     has_more: bool
+
+
+class ModelList(BaseModel):
+    """
+    All models.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+    )
+    object: Literal["list"] = "list"
+    data: Sequence[ModelObject]
