@@ -1,4 +1,4 @@
-"""Retention: which final jobs and batches are deleted, and when.
+"""Retention: which final jobs, batches and fine-tuning jobs are deleted, and when.
 
 A job is kept until its batch has recorded its result. The caller deletes the objects of the images before the rows.
 Files have their own expiry times (`core.files`).
@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from core.clock import STATEMENT_TIME
 from core.db import Statement
 from core.rows import OldJob
-from core.status import BATCH_FINAL, FINAL
-from core.tables import batches, images, in_status, jobs
+from core.status import BATCH_FINAL, FINAL, FINE_TUNING_FINAL
+from core.tables import batches, fine_tuned_models, fine_tuning_jobs, images, in_status, jobs
 
 
 def batch_is_recorded() -> sa.ColumnElement[bool]:
@@ -50,3 +50,26 @@ def purge_batches(age: timedelta, limit: int) -> Statement[str]:
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
     return Statement(sa.delete(batches).where(batches.c.id == pick.c.id).returning(batches.c.id), str)
+
+
+def purge_fine_tuning_jobs(age: timedelta, limit: int) -> Statement[str]:
+    """Delete final fine-tuning jobs past retention with their events, `limit` at most.
+
+    A job stays as long as a model of it does. Objects that it left have no row, and the cleanup deletes them.
+    """
+    of_job = sa.select(fine_tuned_models.c.id).where(fine_tuned_models.c.fine_tuning_job_id == fine_tuning_jobs.c.id)
+    pick = (
+        sa.select(fine_tuning_jobs.c.id)
+        .where(
+            fine_tuning_jobs.c.status.in_(FINE_TUNING_FINAL),
+            fine_tuning_jobs.c.finished_at <= STATEMENT_TIME - age,
+            ~of_job.correlate(fine_tuning_jobs).exists(),
+        )
+        .order_by(fine_tuning_jobs.c.finished_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("pick")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    delete = sa.delete(fine_tuning_jobs).where(fine_tuning_jobs.c.id == pick.c.id)
+    return Statement(delete.returning(fine_tuning_jobs.c.id), str)

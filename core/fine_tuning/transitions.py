@@ -18,6 +18,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import insert as insert_or_ignore
 
 from core.clock import NOW
 from core.db import Statement
@@ -256,8 +257,9 @@ def _with_events(change: Any, *new_events: NewEvent, model: NewModel | None = No
         values = {name: sa.literal(getattr(model, name), models.c[name].type) for name in NewModel.__slots__}
         values |= {name: updated.c[name] for name in ("project_id", "model")}
         values["fine_tuning_job_id"] = updated.c.id
-        insert = sa.insert(models).from_select(list(values), sa.select(*values.values()).select_from(updated))
-        ctes.append(insert.cte("new_model"))
+        insert = insert_or_ignore(models).from_select(list(values), sa.select(*values.values()).select_from(updated))
+        # A training that began anew makes the same checkpoint again.
+        ctes.append(insert.on_conflict_do_nothing(index_elements=[models.c.id]).cte("new_model"))
     return Statement(sa.select(updated).add_cte(*ctes), FineTuningJobRow)
 
 

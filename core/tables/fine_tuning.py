@@ -61,6 +61,7 @@ fine_tuning_jobs = Table(
     Index("ix_fine_tuning_jobs_project", "project_id", "id"),
     Index("ix_fine_tuning_jobs_open", "project_id", postgresql_where=text(_OPEN)),
     Index("ix_fine_tuning_jobs_state", "state_key", postgresql_where=text("state_key IS NOT NULL")),
+    Index("ix_fine_tuning_jobs_retention", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
 )
 
 fine_tuning_events = Table(

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from uuid import uuid4
 
+from core import retention
 from core.db import Database
 from core.fine_tuning import queries, transitions
 from core.fine_tuning.rows import FineTuningJobRow
@@ -77,3 +78,30 @@ def test_a_project_may_have_so_many_open_jobs(database: Database) -> None:
     assert not database.execute(transitions.submit(NewFineTuningJob(DEFAULT_PROJECT, "fake", "file-1", 1, {}), 1))
     assert database.execute(transitions.cancel(DEFAULT_PROJECT, new.id))
     assert database.execute(transitions.submit(NewFineTuningJob(DEFAULT_PROJECT, "fake", "file-1", 1, {}), 1))
+
+
+def test_a_training_that_begins_anew_makes_its_checkpoints_again(database: Database) -> None:
+    job = a_running_job(database)
+    assert job.lease is not None
+    for key in ("a", "b"):
+        model = NewModel("ft:ckpt", 1, {}, key, 1, "0" * 64, f"ftckpt_{key}")
+        saved = transitions.save(job.id, job.lease, step=1, state_key=key, checkpoint=model, event=None)
+        assert database.execute(saved)
+    (row,) = database.execute(queries.list_models(DEFAULT_PROJECT, checkpoints=True))
+    assert row.storage_key == "a"
+
+
+def test_retention_deletes_final_jobs_without_models(database: Database) -> None:
+    purge = retention.purge_fine_tuning_jobs(timedelta(0), 9)
+    succeeded = a_running_job(database)
+    assert not database.execute(purge)
+    assert succeeded.lease is not None
+    database.execute(transitions.succeed(succeeded.id, succeeded.lease, a_model(succeeded)))
+    cancelled = a_job(database)
+    database.execute(transitions.cancel(DEFAULT_PROJECT, cancelled))
+    a_job(database)
+    assert not database.execute(retention.purge_fine_tuning_jobs(timedelta(days=1), 9))
+    assert database.execute(purge) == [cancelled]
+    assert not database.execute(queries.list_events(cancelled, limit=9))
+    database.execute(queries.delete_model(DEFAULT_PROJECT, "ft:None"))
+    assert database.execute(purge) == [succeeded.id]

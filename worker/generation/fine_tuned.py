@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 from core.errors import NotFound, StorageUnavailable
 from core.fine_tuned_files import file_name, fine_tuned_directory
@@ -51,7 +52,7 @@ def _fetch(context: Context, row: FineTunedModelRow, path: Path) -> None:
         _CHECKED_NAMES.add(path.name)
         os.utime(path)
         return
-    draft = path.with_suffix(f".{os.getpid()}.part")
+    draft = path.with_suffix(f".{uuid4().hex}.part")  # threads, and processes of several containers, share the folder
     try:
         content = context.storage.get(row.storage_key)
     except NotFound:

@@ -59,6 +59,7 @@ class Cleanup:
             self.purge_workers,
             self.purge_batches,
             self.purge_jobs,
+            self.purge_fine_tuning_jobs,
             self.purge_paid_images,
             self.purge_files,
             self.purge_erasures,
@@ -104,6 +105,11 @@ class Cleanup:
             yield from self._delete(key for row in rows for key in row.storage_keys)
             self._database.execute(retention.purge_jobs([row.id for row in rows]))
             log.info("deleted %d jobs past retention", len(rows))
+            yield
+
+    def purge_fine_tuning_jobs(self) -> Iterator[None]:
+        """Delete fine-tuning jobs past retention that have no models."""
+        while self._database.execute(retention.purge_fine_tuning_jobs(self._settings.retention, CHUNK)):
             yield
 
     def purge_paid_images(self) -> Iterator[None]:

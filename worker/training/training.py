@@ -119,7 +119,8 @@ class Training:
             checkpoint = self._model(name, f"checkpoint-{step}", checkpoint_id=new_id("ftckpt"))
             event = NewEvent(f"Checkpoint created at step {step}: {name}")
         job_id, token = self._job.id, self._lease.token
-        self._write(transitions.save(job_id, token, step=step, state_key=key, checkpoint=checkpoint, event=event), key)
+        statement = transitions.save(job_id, token, step=step, state_key=key, checkpoint=checkpoint, event=event)
+        self._write(statement, key, *([checkpoint.storage_key] if checkpoint else []))
         if self._state_key not in (None, key):
             self._storage.delete([self._state_key])
         self._state_key = key
