@@ -24,7 +24,7 @@ FINE_TUNED = "ft:"
 
 def is_fine_tuned(name: str) -> bool:
     """Whether a name is that of a model that a project has trained: a LoRA that is not in the catalogue."""
-    return name.startswith(FINE_TUNED)
+    return name.startswith(FINE_TUNED) and name.isprintable()  # Postgres could not compare a NUL
 
 
 def check_file(name: str) -> str:

@@ -20,8 +20,12 @@ class FineTuningSpec(BaseModel):
     max_batch_size: Annotated[int, Ge(1)] = 32
     learning_rate: Annotated[float, Gt(0)] = Field(1e-4, description="For a `learning_rate_multiplier` of 1.")
     rank: Rank = Field(16, description="Rank of the LoRA; a higher one learns more and makes a larger file.")
+    max_rank: Rank = Field(64, description="Maximum rank. At 64, a LoRA of SDXL has some 370 MB.")
     resolution: Resolution | None = Field(
         None, description="Side of the images in pixels, a multiple of 8. Default: that of the model's default size."
+    )
+    max_resolution: Resolution | None = Field(
+        None, description="Maximum of `resolution` in a request: memory grows with its square. Default: the default."
     )
     seconds_per_step: Annotated[float, Gt(0)] = Field(
         1.0, description="Device-seconds of a step; used for `estimated_finish` until the training has a pace."

@@ -58,12 +58,16 @@ def complete(
     rate = request.learning_rate or spec.learning_rate
     if isinstance(request.learning_rate_multiplier, int | float):
         rate *= request.learning_rate_multiplier
-    resolution = request.resolution or spec.resolution or int(model.size.partition("x")[0])
+    usual_resolution = spec.resolution or int(model.size.partition("x")[0])
+    resolution = request.resolution or usual_resolution
+    rank = request.rank or spec.rank
+    _check(f"{param}.rank", rank, max(spec.max_rank, spec.rank), model)
+    _check(f"{param}.resolution", resolution, max(spec.max_resolution or 0, usual_resolution), model)
     return Hyperparameters(
         steps=steps,
         batch_size=batch_size,
         learning_rate=rate,
-        rank=request.rank or spec.rank,
+        rank=rank,
         resolution=resolution,
     )
 

@@ -7,15 +7,16 @@ warning; what would train something else than the request says (other methods) i
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, MaxLen
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from core.catalog.fine_tuning import Rank, Resolution
 from core.errors import InvalidParameter
 from core.job_warnings import JobWarning
 from core.requests.fields import MetadataKey, MetadataValue
+from core.text import check_printable
 
 MAX_SEED = 2**31 - 1
-FileId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+FileId = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(check_printable)]
 
 
 class HyperparametersRequest(BaseModel):

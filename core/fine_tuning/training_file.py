@@ -27,6 +27,11 @@ ZIP = b"PK\x03\x04"
 """How a ZIP file begins."""
 MAX_CAPTION_BYTES = 100_000
 MAX_METADATA_BYTES = 16_000_000
+MAX_FILE_ID_CHARS = 64
+DIRECTORY_BYTES = 4096
+"""Bytes of a ZIP's directory for each image: names of an image, its caption and what operating systems add to them."""
+LINES = 10
+"""Lines for each image, of which the others are empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,8 @@ def _read_lines(file: IO[bytes], bounds: Bounds) -> Iterator[Pair | PairError]:
     number = 0
     while line := file.readline(limit + 1):
         number += 1
+        if number > LINES * bounds.images:
+            raise InvalidRequest(f"The file has more than {LINES * bounds.images} lines.")
         if len(line) > limit:
             raise InvalidRequest(f"Line {number} is longer than {limit} bytes.")
         if line.strip():
@@ -92,7 +99,7 @@ def _pair_of_line(place: str, line: bytes, bounds: Bounds) -> Pair | PairError:
         content: bytes | str = image
         if image.startswith("data:"):
             content = _decode(image, bounds)
-        elif not image.startswith("file-"):
+        elif not (image.startswith("file-") and image.isprintable() and len(image) <= MAX_FILE_ID_CHARS):
             raise InvalidParameter("image must be a data URL, or the id of a file: links are not fetched.")
         return Pair(place, content, _caption(values, bounds))
     except SafelightError as error:
@@ -136,9 +143,25 @@ def _check_caption(caption: Any, bounds: Bounds) -> str:
     return caption.strip()
 
 
+class _BoundedReads:
+    """A file whose reads are bounded. `zipfile` reads the whole directory of a ZIP before it says how long it is."""
+
+    def __init__(self, file: IO[bytes], limit: int) -> None:
+        self._limit = limit
+        self._file = file
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes; all, if it is negative: `zipfile` reads only the file's end so. Raises InvalidRequest."""
+        if size > self._limit:
+            raise InvalidRequest(f"The ZIP's directory is longer than {self._limit} bytes: it has too many files.")
+        return self._file.read(size if size >= 0 else self._limit)
+
+
 def _read_zip(file: IO[bytes], bounds: Bounds) -> Iterator[Pair | PairError]:
+    reads: Any = _BoundedReads(file, max(2**20, DIRECTORY_BYTES * bounds.images))
     try:
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(reads) as archive:
             entries = [entry for entry in archive.infolist() if not _is_skipped(entry)]
             if len(entries) > 2 * bounds.images + 1:
                 raise InvalidRequest(f"The ZIP has {len(entries)} files; {bounds.images} images are allowed.")
@@ -209,6 +232,8 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limit: int) -> bytes
     """The content of an entry. Its size is what it has, not what its header says."""
     if entry.flag_bits & 1:
         raise InvalidParameter("it is encrypted.")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others may allocate without a bound
+        raise InvalidParameter("its compression is not supported: use deflate, or none.")
     with archive.open(entry) as file:
         content = io.BytesIO()
         while chunk := file.read(min(2**20, limit + 1 - content.tell())):

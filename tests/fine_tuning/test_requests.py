@@ -22,6 +22,7 @@ PATH = "/v1/fine_tuning/jobs"
     [
         ({"training_file": None}, "training_file"),
         ({"training_file": "file-00000000000000000000000000"}, "training_file"),
+        ({"training_file": "file-\0"}, "training_file"),
         ({"model": "fake"}, "model"),
         ({"model": "nothing"}, "model"),
         ({"suffix": "a b"}, "suffix"),
@@ -32,7 +33,10 @@ PATH = "/v1/fine_tuning/jobs"
         ({"hyperparameters": {"steps": 2001}}, "hyperparameters.steps"),
         ({"hyperparameters": {"steps": 5, "n_epochs": 5}}, "hyperparameters.steps"),
         ({"hyperparameters": {"rank": 1000}}, "hyperparameters.rank"),
+        ({"hyperparameters": {"rank": 65}}, "hyperparameters.rank"),
         ({"hyperparameters": {"resolution": 33}}, "hyperparameters.resolution"),
+        ({"hyperparameters": {"resolution": 40}}, "hyperparameters.resolution"),
+        ({"hyperparameters": {"n_epochs": 10**9}}, "hyperparameters.n_epochs"),
         ({"hyperparameters": {"batch_size": 33}}, "hyperparameters.batch_size"),
         ({"hyperparameters": {"learning_rate": 2}}, "hyperparameters.learning_rate"),
         ({"method": {"type": "dpo"}}, "method.type"),
@@ -106,3 +110,9 @@ def test_a_project_has_a_limited_number_of_open_jobs(safelight: Stack) -> None:
     assert (answers[-1].status_code, body(answers[-1])["error"]["code"]) == (429, "too_many_fine_tuning_jobs")
     for answer in answers[:10]:
         safelight.client.post(f"{PATH}/{body(answer)['id']}/cancel")
+
+
+@pytest.mark.parametrize("fields", [{"model": "ft:\0"}, {"loras": [{"name": "ft:\0"}]}])
+def test_a_name_with_a_nul_is_refused(safelight: Stack, fields: dict[str, Any]) -> None:
+    answer = safelight.client.post("/v1/jobs", json={"prompt": "a flag", "size": "32x32", **fields})
+    assert answer.status_code == 400, answer.text

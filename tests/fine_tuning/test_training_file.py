@@ -34,6 +34,7 @@ def test_json_lines_have_images_or_the_ids_of_files() -> None:
         (b'{"image": "file-1", "text": " "}', "must not be empty"),
         (b'{"image": "file-1", "text": "a", "mask": 1}', "mask"),
         (b'{"image": "https://example.com/a.png", "text": "a"}', "links are not fetched"),
+        (b'{"image": "file-\\u0000", "text": "a"}', "the id of a file"),
         (b'{"image": "data:image/png;base64,?", "text": "a"}', "base64"),
         (b'{"image": "data:image/png;base64,' + b"A" * 13_400 + b'", "text": "a"}', "10000"),
         (json.dumps({"image": "file-1", "text": "a" * 101}).encode(), "101 characters"),
@@ -73,6 +74,8 @@ def test_a_zip_that_expands_too_far_is_refused() -> None:
         (b"PK\x03\x04broken", "ZIP cannot be read"),
         (lines(*[a_line("red")] * 5), "more than 4 images"),
         (b"x" * 200_000, "longer than"),
+        (b"\n" * 41, "more than 40 lines"),
+        (a_zip({f"{number:0>400}/": b"" for number in range(3000)}), "directory is longer"),
         (a_zip({f"{number}.txt": b"a" for number in range(10)}), "10 files"),
         (a_zip({"1.png": IMAGE, "metadata.jsonl": b"{}"}), "file_name is required"),
     ],
@@ -80,3 +83,14 @@ def test_a_zip_that_expands_too_far_is_refused() -> None:
 def test_a_file_beyond_its_bounds_is_not_read_on(content: bytes, message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
         pairs(content)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_with_another_compression_is_refused(method: int) -> None:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", method) as archive:
+        archive.writestr("1.png", IMAGE)
+        archive.writestr("1.txt", "a flag")
+    (error,) = pairs(content.getvalue())
+    assert isinstance(error, PairError)
+    assert "deflate" in error.message

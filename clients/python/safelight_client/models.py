@@ -1003,9 +1003,17 @@ class FineTuningSpec(BaseModel):
     """
     Rank of the LoRA; a higher one learns more and makes a larger file.
     """
+    max_rank: int = 64
+    """
+    Maximum rank. At 64, a LoRA of SDXL has some 370 MB.
+    """
     resolution: int | None = None
     """
     Side of the images in pixels, a multiple of 8. Default: that of the model's default size.
+    """
+    max_resolution: int | None = None
+    """
+    Maximum of `resolution` in a request: memory grows with its square. Default: the default.
     """
     seconds_per_step: float = 1.0
     """

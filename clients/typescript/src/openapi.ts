@@ -980,8 +980,15 @@ export interface components {
              * @default 16
              */
             rank: number;
+            /**
+             * @description Maximum rank. At 64, a LoRA of SDXL has some 370 MB.
+             * @default 64
+             */
+            max_rank: number;
             /** @description Side of the images in pixels, a multiple of 8. Default: that of the model's default size. */
             resolution?: number | null;
+            /** @description Maximum of `resolution` in a request: memory grows with its square. Default: the default. */
+            max_resolution?: number | null;
             /**
              * @description Device-seconds of a step; used for `estimated_finish` until the training has a pace.
              * @default 1
