@@ -23,9 +23,9 @@ FOLDER = "loras"
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """A file to be added to a model. copy_to: where it is copied to; None if it is in models_dir already.
+    """A file, or the folder of a network, to be added to a model.
 
-    field: of the model's entry, such as `loras`.
+    copy_to: where it is copied to; None if it is in models_dir already. field: of the model's entry, such as `loras`.
     """
 
     field: str
@@ -98,12 +98,20 @@ def write_file_entry(entry: FileEntry, catalog_path: Path) -> None:
         parse_catalog(text, catalog_path)
         if entry.copy_to is not None:
             entry.copy_to.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(entry.source, entry.copy_to)
+            if entry.source.is_dir():
+                shutil.copytree(entry.source, entry.copy_to, ignore=_other_files)
+            else:
+                shutil.copyfile(entry.source, entry.copy_to)
         replace_catalog(catalog_path, text)
     except CatalogError as error:
         raise CommandError(f"Nothing was written, as the catalogue would not be valid: {error}") from None
     except OSError as error:
         raise CommandError(f"{error.filename} cannot be written: {error.strerror}.") from None
+
+
+def _other_files(folder: str, names: list[str]) -> list[str]:
+    """What is not copied of the folder of a network: pickles, and files that are not read."""
+    return [name for name in names if not name.endswith((".json", ".safetensors"))]
 
 
 def _with_entry(text: str, entry: FileEntry) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cli.errors import CommandError
 from cli.packages import install_command
 from core.checkpoints import CheckpointFamily, family_of, has_all_parts
+from core.control_networks import control_type_of
 from core.weights import PICKLES, count_numbers, read_shapes
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ FAMILIES: Mapping[str, Family] = {
         {"max_sequence_length": 512},
         {"true_cfg_scale": {"max": 10.0}, "max_sequence_length": {"max": 512}} | _TWO_PROMPTS,
     ),
+    "FluxControlPipeline": Family(LARGE, 30, 10.0, {"max_sequence_length": 512}),
     "Flux2KleinPipeline": Family(LARGE, 4, 1.0),
     "QwenImagePipeline": Family(LARGE, 50, 4.0),
     "ZImagePipeline": Family(LARGE, 9, 0.0),
@@ -74,6 +76,8 @@ FAMILIES: Mapping[str, Family] = {
 }
 ONLY_EDITS = ("StableDiffusionInpaintPipeline", "StableDiffusionXLInpaintPipeline", "StableDiffusionXLImg2ImgPipeline")
 """Pipelines that cannot start without an image."""
+READ_CONTROL_IMAGES = ("FluxControlPipeline", "CogView4ControlPipeline")
+"""Pipelines whose denoiser reads a control image beside the latents, so that they draw with one only."""
 EDITS = ("StableDiffusion", "Flux", "QwenImage", "ZImage", "Chroma")
 """Families for which diffusers has an image-to-image pipeline over the same weights."""
 
@@ -151,6 +155,9 @@ def _entry(source: str, model: Source, model_id: str | None) -> Entry:
         values["parameters"] = family.parameters
     if family.tiling:
         values["tiling"] = True
+    if name in READ_CONTROL_IMAGES:
+        values["controls"] = [{"type": control_type_of(str(values["id"]))}]
+        notes.append("it draws only with a control image, of the type in `controls`")
     if family.options:
         values["options"] = family.options
     text = "\n".join(["[[models]]", *(f"{key} = {toml_value(value)}" for key, value in values.items())])
@@ -281,6 +288,8 @@ def _is_unicode(text: str) -> bool:
 
 def toml_value(value: object) -> str:
     """A TOML value. JSON's texts, numbers, booleans and lists are TOML too, but for the character DEL in texts."""
+    if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        return f"[{', '.join(toml_value(item) for item in value)}]"
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{key} = {toml_value(item)}" for key, item in value.items()) + " }"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,16 +1,17 @@
 """`safelight models list | check | add`: the models of the catalogue on this machine."""
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.control_entry import control_entry_of, control_lora_entry_of, network_folder
 from cli.environment import explain_missing_files, explain_missing_packages, has_torch, read_catalog, read_settings
 from cli.errors import CommandError
 from cli.ip_adapter_entry import ip_adapter_entry_of, is_ip_adapter_file
-from cli.lora_entry import is_lora_file, lora_entry_of, write_file_entry
+from cli.lora_entry import FileEntry, is_lora_file, lora_entry_of, write_file_entry
 from cli.model_entry import entry_of
+from cli.model_trial import try_model
 from cli.packages import install_command
 from cli.table import format_table
 
@@ -25,9 +26,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-
-PROMPT = "A cat sitting on a sofa."
-SEED = 7
 
 
 @app.command("list")
@@ -47,8 +45,9 @@ def check(
     ids: Annotated[list[str] | None, typer.Argument(help="Ids or aliases of models. Default: all.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Directory for the images.")] = None,
 ) -> None:
-    """Load each model and generate an image with it, and one with each of its LoRAs. Exit code 1 if one of them fails.
+    """Load each model and generate an image with it, and one with each LoRA, control and IP-Adapter of it.
 
+    Exit code 1 if one of them fails. Control and reference images are half black and half white.
     Models of a provider are left out, as each image costs money.
 
     Example: safelight models check unclip-mini --output images
@@ -61,7 +60,7 @@ def check(
         if model.is_remote:
             print(f"{model.id}: left out, {model.generator} costs money for each image")
             continue
-        problem = _obstacle(model, catalog, settings) or _try_model(model, catalog, settings, output)
+        problem = _obstacle(model, catalog, settings) or try_model(model, settings, output)
         failures += problem is not None
         if problem is not None:
             print(f"{model.id}: FAILED: {problem}")
@@ -74,11 +73,14 @@ def add(
     source: Annotated[
         str,
         typer.Argument(
-            help="Directory of a diffusers pipeline, its id on the hub (owner/name), or one .safetensors file: a "
-            "checkpoint, a LoRA or an IP-Adapter."
+            help="Directory of a diffusers pipeline, its id on the hub (owner/name), the directory of a control "
+            "network, or one .safetensors file: a checkpoint, a LoRA, a Control-LoRA or an IP-Adapter."
         ),
     ],
-    name: Annotated[str | None, typer.Option("--id", help="Name in requests. Default: that of the source.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--id", help="Name in requests; of a control network, its type. Default: that of the source."),
+    ] = None,
     config: Annotated[
         str | None,
         typer.Option(
@@ -88,7 +90,10 @@ def add(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Of a LoRA or an IP-Adapter: the model that it is for. Default: the only one of its family."),
+        typer.Option(
+            help="Of a LoRA, a control network or an IP-Adapter: the model that it is for. Default: the only one that "
+            "it fits."
+        ),
     ] = None,
     image_encoder: Annotated[
         Path | None,
@@ -97,12 +102,16 @@ def add(
             "adapters, or image_encoder beside the file."
         ),
     ] = None,
+    mode: Annotated[
+        int | None, typer.Option(min=0, max=99, help="Of a union control network: its number of the type.")
+    ] = None,
     write: Annotated[bool, typer.Option("--write", help="Add the entry to the catalogue.")] = False,
 ) -> None:
     """Print a catalogue entry for a model: sizes, steps, guidance and memory as its family has them.
 
-    A checkpoint, one .safetensors file, needs the configuration of its family beside it. A LoRA or
-    an IP-Adapter becomes part of the entry of its model; --write copies its file into models_dir if it is outside.
+    A checkpoint, one .safetensors file, needs the configuration of its family beside it. A LoRA, a
+    control network or an IP-Adapter becomes part of the entry of its model; --write copies it into models_dir if it is
+    outside.
 
     Read it, and change what you know better. Running processes read the changed catalogue within seconds.
 
@@ -114,19 +123,25 @@ def add(
     file = Path(source)
     if image_encoder is not None and not is_ip_adapter_file(file):
         raise CommandError(f"{source} is no IP-Adapter: --image-encoder is only for IP-Adapters.")
-    if is_ip_adapter_file(file) or is_lora_file(file):
-        part = (
-            ip_adapter_entry_of(file, name, model, image_encoder, catalog, settings)
-            if is_ip_adapter_file(file)
-            else lora_entry_of(file, name, model, catalog, settings)
-        )
+    folder = network_folder(source, settings)
+    if mode is not None and folder is None:
+        raise CommandError(f"{source} is no directory of a control network: --mode is only for these.")
+    part: FileEntry | None = None
+    if is_ip_adapter_file(file):
+        part = ip_adapter_entry_of(file, name, model, image_encoder, catalog, settings)
+    elif is_lora_file(file):
+        control_lora = control_lora_entry_of(file, name, model, catalog, settings)
+        part = control_lora or lora_entry_of(file, name, model, catalog, settings)
+    elif folder is not None:
+        part = control_entry_of(folder, name, mode, model, catalog, settings)
+    if part is not None:
         print(part.toml)
         model_id, notes = part.model_id, part.notes
         if write:
             write_file_entry(part, settings.catalog_path)
     else:
         if model is not None:
-            raise CommandError(f"{source} is no LoRA and no IP-Adapter: --model is only for these.")
+            raise CommandError(f"{source} is no LoRA, control network or IP-Adapter: --model is only for these.")
         entry = entry_of(source, name, config, catalog, settings)
         names = {name for other in catalog.models for name in (other.id, *other.aliases)}
         if entry.model_id in names:
@@ -192,45 +207,3 @@ def _obstacle(model: "Model", catalog: "Catalog", settings: "Settings") -> str |
     if (setting := model.spec.setting) is not None and getattr(settings, setting) is None:
         return f"needs SAFELIGHT_{setting.upper()}"
     return explain_missing_packages(model) or explain_missing_files(model, settings)
-
-
-def _try_model(model: "Model", catalog: "Catalog", settings: "Settings", output: Path | None) -> str | None:
-    """Generate an image, print what it took, and unload the model. Returns why it failed."""
-    from cli.bench import SilentReporter
-    from core.errors import InvalidRequest
-    from core.generation import ImageRequest
-    from core.generation_errors import GenerationError
-    from core.loras import Lora
-    from core.requests.job import JobRequest
-    from core.requests.plan import plan
-    from worker.generators import build
-
-    try:
-        job = plan(JobRequest(model=model.id, prompt=PROMPT, seed=SEED), catalog, settings, "check")
-        started = time.perf_counter()
-        generator = build(model, settings)
-        try:
-            generator.load()
-            loaded_at = time.perf_counter()
-            (image,) = generator.generate([ImageRequest(job.prompt, job.parameters)], SilentReporter())
-            generated_at = time.perf_counter()
-            for lora in model.loras:  # one that does not fit is an error
-                parameters = job.parameters.model_copy(update={"loras": [Lora(name=lora.name, weight=lora.weight)]})
-                generator.generate([ImageRequest(job.prompt, parameters)], SilentReporter())
-            receipt, megabytes = generator.receipt(), generator.memory().weights >> 20
-        finally:
-            generator.unload()  # also after a failure: the next model needs the memory
-    except (GenerationError, InvalidRequest) as error:
-        return getattr(error, "detail", None) or error.message
-    load, generate = loaded_at - started, generated_at - loaded_at
-    place = f"{job.parameters.size} on {receipt.get('device')} ({receipt.get('dtype')})"
-    loras = f", {len(model.loras)} LoRA(s) tried" if model.loras else ""
-    print(f"{model.id}: ok, {place}: load {load:.1f} s, image {generate:.1f} s, {megabytes} MB{loras}")
-    if output is not None:
-        path = output / f"{model.id.replace('/', '-')}.png"
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-            image.save(path)
-        except OSError as error:
-            raise CommandError(f"{path} cannot be written ({error.strerror}).") from None
-    return None

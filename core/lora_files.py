@@ -105,3 +105,17 @@ def ip_adapter_family_of(shapes: Shapes) -> LoraFamily | None:
     """The family that an IP-Adapter was trained for; None if its tensors do not tell one that is known here."""
     widths = {shape[-1] for name, shape in shapes.items() if name.endswith(("to_k_ip.weight", "k_proj.weight"))}
     return _BY_ADAPTER_WIDTH.get(min(widths)) if widths else None
+
+
+_FIRST_LAYER: Final = re.compile(r"(^|[._])(x_embedder|img_in)[._]")
+
+
+def control_lora_inputs(shapes: Shapes) -> int | None:
+    """The width of the image layer that a LoRA of FLUX.1 changes; None if it changes none, or is of another family.
+
+    A Control-LoRA has twice the inputs of the model's own layer, for the control image beside the latents.
+    """
+    if lora_family_of(shapes) is not _FLUX or unreadable_kind(shapes) is not None:
+        return None
+    widths = (shape[-1] for name, shape in shapes.items() if is_reducing(name) and shape and _FIRST_LAYER.search(name))
+    return next(widths, None)

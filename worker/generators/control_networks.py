@@ -6,7 +6,6 @@ pipeline, with which it shares all networks.
 """
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,39 +16,33 @@ import torch
 from diffusers.models.controlnets.multicontrolnet_union import MultiControlNetUnionModel
 
 from core.control import ControlSpec
+from core.control_networks import Denoiser, family_and_task, is_for_inpainting, misfit, mode_count
 from core.errors import first_line
 from worker.generators.device_errors import is_out_of_memory
-
-_WIDTHS: Final = ("cross_attention_dim", "joint_attention_dim", "block_out_channels")
-"""Values of the configuration in which a control network equals the denoiser that it was trained with."""
-_TASK: Final = re.compile(r"(?P<family>.+?)(?P<task>Img2Img|Inpaint|)Pipeline")
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkClass:
     """A class of control networks.
 
-    word: in the names of pipelines that have one. denoiser: the class that it guides. several: the class that combines
-    several networks; None: there is none. component: its name in the pipeline.
+    word: in the names of pipelines that have one. several: the class that combines several networks; None: there is
+    none. component: its name in the pipeline.
     """
 
     word: str
-    denoiser: str
     several: Any = None
     component: str = "controlnet"
 
 
 CLASSES: Final = {
-    "ControlNetModel": NetworkClass("ControlNet", "UNet2DConditionModel", diffusers.MultiControlNetModel),
-    "ControlNetUnionModel": NetworkClass("ControlNetUnion", "UNet2DConditionModel", MultiControlNetUnionModel),
-    "FluxControlNetModel": NetworkClass("ControlNet", "FluxTransformer2DModel", diffusers.FluxMultiControlNetModel),
-    "QwenImageControlNetModel": NetworkClass(
-        "ControlNet", "QwenImageTransformer2DModel", diffusers.QwenImageMultiControlNetModel
-    ),
-    "SanaControlNetModel": NetworkClass("ControlNet", "SanaTransformer2DModel"),
-    "SD3ControlNetModel": NetworkClass("ControlNet", "SD3Transformer2DModel", diffusers.SD3MultiControlNetModel),
-    "T2IAdapter": NetworkClass("Adapter", "UNet2DConditionModel", diffusers.MultiAdapter, "adapter"),
-    "ZImageControlNetModel": NetworkClass("ControlNet", "ZImageTransformer2DModel"),
+    "ControlNetModel": NetworkClass("ControlNet", diffusers.MultiControlNetModel),
+    "ControlNetUnionModel": NetworkClass("ControlNetUnion", MultiControlNetUnionModel),
+    "FluxControlNetModel": NetworkClass("ControlNet", diffusers.FluxMultiControlNetModel),
+    "QwenImageControlNetModel": NetworkClass("ControlNet", diffusers.QwenImageMultiControlNetModel),
+    "SanaControlNetModel": NetworkClass("ControlNet"),
+    "SD3ControlNetModel": NetworkClass("ControlNet", diffusers.SD3MultiControlNetModel),
+    "T2IAdapter": NetworkClass("Adapter", diffusers.MultiAdapter, "adapter"),
+    "ZImageControlNetModel": NetworkClass("ControlNet"),
 }
 
 INPAINTING_PIPELINES: Final = {
@@ -95,25 +88,18 @@ def load_network(spec: ControlSpec, pipe: Any, folder: Path, dtype: torch.dtype)
 def check_network(spec: ControlSpec, network: Any, pipe: Any) -> None:
     """Check that a control network fits a pipeline, as far as can be seen. Raises ValueError with the reason."""
     denoiser = pipe.components.get("transformer") or pipe.components.get("unet")
-    name, expected = type(network).__name__, CLASSES[type(network).__name__].denoiser
-    if type(denoiser).__name__ != expected:
-        raise ValueError(f"a {name} is for a {expected}, not for a {type(denoiser).__name__}")
+    name, config = type(network).__name__, getattr(denoiser, "config", {})
+    reason = misfit(name, network.config, Denoiser(type(denoiser).__name__, config, type(pipe).__name__))
+    if reason is not None:
+        raise ValueError(reason)
     _check_mode(spec, network)
-    for width in _WIDTHS:
-        values = [getattr(part.config, width, None) for part in (network, denoiser)]
-        first, second = (tuple(value) if isinstance(value, list) else value for value in values)
-        if first is not None and second is not None and first != second:
-            raise ValueError(f"it was trained for another model ({width} is {first}, not {second})")
-    if name == "T2IAdapter":
-        _check_adapter(network, pipe)
     if not _pipeline_classes(pipe, network):
         raise ValueError(f"diffusers {diffusers.__version__} has no pipeline of {type(pipe).__name__} with a {name}")
 
 
 def _check_mode(spec: ControlSpec, network: Any) -> None:
     """A union network has to know which kind its image is."""
-    is_union = type(network).__name__ == "ControlNetUnionModel"
-    count = getattr(network.config, "num_control_type" if is_union else "num_mode", None)
+    count = mode_count(type(network).__name__, network.config)
     if count is None:
         if spec.mode is not None:
             raise ValueError(f"it has no modes: {type(network).__name__} is no union; remove `mode`")
@@ -123,32 +109,16 @@ def _check_mode(spec: ControlSpec, network: Any) -> None:
         raise ValueError(f"it has the modes 0 to {count - 1}, not {spec.mode}")
 
 
-def _check_adapter(network: Any, pipe: Any) -> None:
-    """T2I-Adapters name no model: the kind of network and its first width tell."""
-    is_xl = network.config.adapter_type == "full_adapter_xl"
-    if is_xl != type(pipe).__name__.startswith("StableDiffusionXL"):
-        raise ValueError(f"it is for Stable Diffusion {'XL' if is_xl else '1'}, not for a {type(pipe).__name__}")
-    first, second = network.config.channels[0], pipe.unet.config.block_out_channels[0]
-    if first != second:
-        raise ValueError(f"it was trained for another model (its width is {first}, not {second})")
-
-
-def is_for_inpainting(network: Any) -> bool:
-    """Whether a network reads the image that is to be filled, and where."""
-    names = ("extra_condition_channels", "extra_conditioning_channels")
-    return any(getattr(network.config, name, 0) for name in names)
-
-
 def pipeline_class(pipe: Any, network: Any) -> Any:
     """The class of a pipeline with a control network, for the task of `pipe`. None: diffusers has none."""
-    match = _TASK.fullmatch(type(pipe).__name__)
-    if match is None:
+    if (parts := family_and_task(type(pipe).__name__)) is None:
         return None
-    if is_for_inpainting(network):
-        name = INPAINTING_PIPELINES.get(f"{match['family']}Pipeline") if match["task"] == "Inpaint" else None
+    family, task = parts
+    if is_for_inpainting(network.config):
+        name = INPAINTING_PIPELINES.get(f"{family}Pipeline") if task == "Inpaint" else None
     else:
-        name = f"{match['family']}{CLASSES[type(network).__name__].word}{match['task']}Pipeline"
-        if name in INPAINTING_PIPELINES.values() or not _reads_masks(network, pipe, match["task"]):
+        name = f"{family}{CLASSES[type(network).__name__].word}{task}Pipeline"
+        if name in INPAINTING_PIPELINES.values() or not _reads_masks(network, pipe, task):
             name = None
     return getattr(diffusers, name, None) if name is not None else None
 
@@ -162,14 +132,14 @@ def _reads_masks(network: Any, pipe: Any, task: str) -> bool:
 
 def _pipeline_classes(pipe: Any, network: Any) -> list[Any]:
     """The classes of pipelines with a control network, for all tasks of a family."""
-    match = _TASK.fullmatch(type(pipe).__name__)
-    if match is None:
+    if (parts := family_and_task(type(pipe).__name__)) is None:
         return []
-    if is_for_inpainting(network):
-        name = INPAINTING_PIPELINES.get(f"{match['family']}Pipeline", "")
+    family, _ = parts
+    if is_for_inpainting(network.config):
+        name = INPAINTING_PIPELINES.get(f"{family}Pipeline", "")
         return [getattr(diffusers, name)] if name else []
     word = CLASSES[type(network).__name__].word
-    names = (f"{match['family']}{word}{task}Pipeline" for task in ("", "Img2Img", "Inpaint"))
+    names = (f"{family}{word}{task}Pipeline" for task in ("", "Img2Img", "Inpaint"))
     return [getattr(diffusers, name) for name in names if hasattr(diffusers, name)]
 
 
@@ -193,7 +163,7 @@ def combine(networks: Sequence[Any]) -> Any:
         return networks[0]
     names = {type(network).__name__ for network in networks}
     several = CLASSES[type(networks[0]).__name__].several
-    if len(names) > 1 or several is None or any(is_for_inpainting(network) for network in networks):
+    if len(names) > 1 or several is None or any(is_for_inpainting(network.config) for network in networks):
         raise ValueError(f"diffusers does not combine {' and '.join(sorted(names))}")
     if names == {"QwenImageControlNetModel"}:
         networks = list(dict.fromkeys(networks))
