@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Semaphore
 
 import pytest
 
@@ -24,6 +25,7 @@ class Idle:
     """A worker with two threads that gets nothing but wake-ups."""
 
     context: Context
+    pool: ThreadPoolExecutor
     thread: WakeupThread
     wakeups: Wakeups
 
@@ -50,7 +52,7 @@ def idle(database: Database, valkey: EmbeddedValkey, tmp_path: Path) -> Iterator
     with ThreadPoolExecutor(2) as pool:
         thread = WakeupThread(context, ["other", "local"], lambda target, arguments: pool.submit(target, *arguments), 2)
         thread.start()
-        yield Idle(context, thread, wakeups)
+        yield Idle(context, pool, thread, wakeups)
         context.drain.begin(0)
         wakeups.send("local")
         thread.join()
@@ -74,4 +76,26 @@ def test_a_paused_worker_leaves_wake_ups_to_the_others(database: Database, idle:
 
     assert job_row(database, job_id).status == "queued"
     idle.thread.is_selected = True
+    until(lambda: job_row(database, job_id).status == "completed")
+
+
+def test_a_worker_whose_threads_all_run_messages_leaves_wake_ups_to_the_others(database: Database, idle: Idle) -> None:
+    have_begun, may_end = Semaphore(0), Event()
+
+    def run_message() -> None:
+        with idle.context.pool_threads.busy():
+            have_begun.release()
+            may_end.wait()
+
+    for _ in range(2):
+        idle.pool.submit(run_message)
+    for _ in range(2):
+        have_begun.acquire()
+    (job_id,) = submit_prompts(database, "a cat")
+    try:
+        idle.wakeups.send("local")
+        until(lambda: idle.entries == 1)
+        assert job_row(database, job_id).status == "queued"
+    finally:
+        may_end.set()
     until(lambda: job_row(database, job_id).status == "completed")

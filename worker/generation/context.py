@@ -26,6 +26,7 @@ from worker.generation.device_health import EXIT_DEVICE_FAILED, DeviceHealth, le
 from worker.generation.memory import EXIT_MEMORY, ImageLimits, has_outgrown
 from worker.generation.models import Models
 from worker.generation.pass_clock import PassClock
+from worker.generation.pool_threads import PoolThreads
 from worker.generation.running_limits import RunningLimits
 from worker.moderation.moderator import Moderator
 
@@ -87,6 +88,7 @@ class Context:
     """Held while images are encoded, uploaded and recorded."""
     preparation: threading.Lock = field(default_factory=threading.Lock)
     """Held by the thread that will have the device next, until it has it."""
+    pool_threads: PoolThreads = field(default_factory=PoolThreads)
     drain: Drain = field(default_factory=Drain)
     limits: ImageLimits = field(default_factory=ImageLimits)
     alone: set[str] = field(default_factory=set)

@@ -14,7 +14,9 @@ log = logging.getLogger(__name__)
 @app.task(name=TASK, ignore_result=True)
 def run_microbatch(queue: str) -> None:
     """Run the micro-batches of a queue."""
+    context = get_context()
     try:
-        microbatch.run_queue(get_context(), queue)
+        with context.pool_threads.busy():
+            microbatch.run_queue(context, queue)
     except UNAVAILABLE as error:
         log.warning("the database is unavailable: %s", first_line(error))

@@ -26,7 +26,7 @@ class WakeupThread:
         self._context = context
         self._queues = list(queues)
         self._apply_async = apply_async
-        self._free_threads = threading.Semaphore(concurrency)
+        self._concurrency = concurrency
         self._wakeups = Wakeups(context.settings)
         self._thread = threading.Thread(target=self._run, name="wakeups", daemon=True)
         self.is_selected = True
@@ -45,10 +45,9 @@ class WakeupThread:
             if not self.is_selected:
                 self._context.drain.wait(RETRY_SECONDS)
                 continue
-            self._free_threads.acquire()
+            self._context.pool_threads.wait(self._concurrency)
             queue = self._wait()
             if queue is None:
-                self._free_threads.release()
                 continue
             self._queues.remove(queue)
             self._queues.append(queue)  # the others come first now
@@ -64,10 +63,16 @@ class WakeupThread:
             log.warning("redis does not answer, no wake-ups: %s", first_line(error))
             self._context.drain.wait(RETRY_SECONDS)
             return None
-        if queue is not None and (self._context.drain.has_begun or not self.is_selected):
-            self._wakeups.send(queue)  # to another worker
-            return None
-        return queue
+        if queue is None or self._may_take():
+            return queue
+        self._wakeups.send(queue)  # to another worker
+        return None
+
+    def _may_take(self) -> bool:
+        """Whether a thread runs the queue at once. Messages may have taken all threads while this one waited."""
+        if self._context.drain.has_begun or not self.is_selected:
+            return False
+        return self._context.pool_threads.reserve(self._concurrency)
 
     def _run_queue(self, queue: str) -> None:
         try:
@@ -77,4 +82,4 @@ class WakeupThread:
         except Exception:  # whatever it was, the thread of the pool must go on
             log.exception("queue %s could not be run", queue)
         finally:
-            self._free_threads.release()
+            self._context.pool_threads.release()
