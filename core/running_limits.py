@@ -32,6 +32,9 @@ MAX_PROJECTS = 10_000
 VALIDITY = timedelta(minutes=1)
 """How long it counts that somebody is at the limit, if no claim says it again."""
 
+LOCK_SECONDS = 3
+"""How long a worker may have the lock without a claim: all others wait for it."""
+
 Order = Sequence[sa.ColumnElement[Any]]
 
 
@@ -41,8 +44,12 @@ def first_with_limit() -> Statement[str]:
 
 
 def lock() -> sa.Select[Any]:
-    """Make other claims within limits wait until the transaction ends. To be executed before the claim."""
-    return sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended("running jobs", 0)))
+    """Make other claims within limits wait until the transaction ends. To be executed before the claim.
+
+    If the worker is frozen or cut off before its claim, Postgres ends the transaction after LOCK_SECONDS.
+    """
+    timeout = sa.func.set_config("idle_in_transaction_session_timeout", f"{LOCK_SECONDS}s", sa.true())
+    return sa.select(timeout, sa.func.pg_advisory_xact_lock(sa.func.hashtextextended("running jobs", 0)))
 
 
 def count_running(project_id: str, key_id: str | None) -> Statement[int]:

@@ -87,6 +87,15 @@ def test_parallel_claims_fill_a_limit_exactly(database: Database) -> None:
     assert database.execute(running_limits.count_running(DEFAULT_PROJECT, None)) == [7]
 
 
+def test_a_worker_that_stops_before_its_claim_does_not_keep_the_lock(database: Database) -> None:
+    with database.transaction() as transaction:
+        ((before,),) = transaction.execute(sa.text("SHOW idle_in_transaction_session_timeout"))
+        transaction.execute(running_limits.lock())
+        ((after,),) = transaction.execute(sa.text("SHOW idle_in_transaction_session_timeout"))
+
+    assert (before, after) == ("1min", "3s")
+
+
 @pytest.mark.parametrize("options", [{}, {"fair_turn": True}, {"resident_models": ["fake"], "patience": 1e9}])
 def test_a_claim_does_not_read_through_the_jobs_that_must_wait(database: Database, options: dict[str, Any]) -> None:
     other = a_project(database, "zz other")
