@@ -46,13 +46,20 @@ class CallerLimits:
         """Those for which a request must reserve what it will use."""
         return [subject for subject in await self.subjects(project_id, key_id) if subject.limits.has_quota]
 
+    async def count_request(self, project_id: str, key_id: str | None) -> None:
+        """Count a request before its body is read. Raises RateLimitExceeded."""
+        # The key comes first: what its own limit refuses must not use up that of its project, for other keys.
+        for subject in reversed(await self.subjects(project_id, key_id)):
+            if (per_minute := subject.limits.requests_per_minute) is not None:
+                await self._count(subject, "requests", per_minute)
+
     async def count_images(self, project_id: str, key_id: str | None, images: int) -> None:
         """Count the images of a job before it is submitted. Raises RateLimitExceeded."""
-        for subject in await self.subjects(project_id, key_id):
+        for subject in reversed(await self.subjects(project_id, key_id)):  # as `count_request`
             if (per_minute := subject.limits.images_per_minute) is not None:
-                await self.count(subject, "images", per_minute, images)
+                await self._count(subject, "images", per_minute, images)
 
-    async def count(self, subject: Subject, unit: str, per_minute: int, number: int = 1) -> None:
+    async def _count(self, subject: Subject, unit: str, per_minute: int, number: int = 1) -> None:
         """Count requests or images of a project or key, and note what is left. Raises RateLimitExceeded."""
         rate = await self.rates.hit(subject.id, per_minute, unit, number)
         rates = CURRENT_RATES.get()

@@ -28,9 +28,7 @@ async def count_request(request: Request) -> None:
     """Count a request that submits something. Raises RateLimitExceeded."""
     caller: Caller = request.scope["caller"]
     caller_limits: CallerLimits = request.app.state.context.limits
-    for subject in await caller_limits.subjects(caller.project_id, caller.key_id):
-        if (per_minute := subject.limits.requests_per_minute) is not None:
-            await caller_limits.count(subject, "requests", per_minute)
+    await caller_limits.count_request(caller.project_id, caller.key_id)
 
 
 def headers_of(rates: Mapping[str, Rate]) -> list[tuple[bytes, bytes]]:

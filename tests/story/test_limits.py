@@ -115,6 +115,21 @@ def test_images_per_minute_are_counted_by_their_number_and_shown_in_the_headers_
     assert "This request alone is for 8" in error(alone)["message"]
 
 
+def test_a_key_at_its_limit_uses_up_nothing_of_its_project(service: Stack, new_tenant: NewTenant) -> None:
+    own = {"images_per_minute": 2, "requests_per_minute": 4}
+    tenant = new_tenant("eager", of_key=own, images_per_minute=8, requests_per_minute=8)
+    sibling = keys.new_key()
+    service.database.execute(keys.add(sibling, tenant.project_id, "sibling", tuple(ALL_SCOPES)))
+
+    refusals = [tenant.submit(n=2).status_code for _ in range(6)]
+    tenant.client.headers["authorization"] = f"Bearer {sibling}"
+    answer = tenant.submit(n=4)
+
+    assert (refusals, answer.status_code) == ([202, 429, 429, 429, 429, 429], 202)
+    assert answer.headers["x-ratelimit-remaining-images"] == "2"
+    assert answer.headers["x-ratelimit-remaining-requests"] == "3"
+
+
 def test_running_jobs_are_limited_and_shown(service: Stack, new_tenant: NewTenant) -> None:
     tenant = new_tenant("steady", running_jobs=1)
     first = body(tenant.submit(model="slow", steps=1000))["id"]
