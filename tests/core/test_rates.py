@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from redis import Redis
 
 from cli.local.embedded import EmbeddedValkey
 from core.redis.rates import Rate, RequestRates
@@ -38,3 +39,13 @@ def test_without_redis_each_process_counts_alone_and_says_so(caplog: pytest.LogC
 
     assert [rate.is_exceeded for rate in rates] == [False, False, True, False]
     assert caplog.text.count("this process counts requests alone") == 2
+
+
+def test_rates_are_counted_after_redis_has_forgotten_the_scripts(valkey: EmbeddedValkey) -> None:
+    hits([valkey.url], 4, "proj_scripts")
+    with Redis.from_url(valkey.url) as redis:
+        redis.script_flush()
+
+    rates = hits([valkey.url], 4, "proj_scripts")
+
+    assert [(rate.is_exceeded, rate.remaining) for rate in rates] == [(False, 1), (False, 0)]
