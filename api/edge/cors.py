@@ -19,7 +19,7 @@ METHODS = ("GET", "HEAD", "POST", "DELETE")
 EXPOSED = (
     "content-disposition", "etag", "idempotent-replayed", "location", "mcp-session-id", "retry-after", "retry-after-ms",
     "www-authenticate", "x-request-id", "x-safelight-job", "x-safelight-warnings", "x-should-retry",
-    *(f"x-ratelimit-{name}-requests" for name in ("limit", "remaining", "reset")),
+    *(f"x-ratelimit-{name}-{unit}" for unit in ("requests", "images") for name in ("limit", "remaining", "reset")),
 )  # fmt: skip
 """Headers that a page may read beside those that it always may."""
 

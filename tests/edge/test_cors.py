@@ -8,7 +8,9 @@ from starlette.types import Receive, Scope, Send
 
 from api.app import create_app
 from api.edge.cors import EXPOSED, Cors
+from api.rate_limits import headers_of
 from core import keys
+from core.redis.rates import Rate
 from core.settings import Settings
 from tests.edge.wire import JOB, Answer, exchange, request
 from tests.factories import a_key
@@ -87,6 +89,13 @@ def test_a_page_reads_responses_and_the_headers_that_matter(proxied: int, key: s
             name.strip() for name in answer.headers["access-control-expose-headers"].split(",")
         }
     assert {"location", "x-request-id"} <= accepted.headers.keys() & {*EXPOSED}
+
+
+def test_a_page_reads_what_is_left_of_each_limit() -> None:
+    rate = Rate(is_exceeded=False, limit=2, remaining=1, reset_seconds=1.0)
+    names = {name.decode() for name, _ in headers_of({"requests": rate, "images": rate})}
+
+    assert names <= {*EXPOSED}
 
 
 def test_a_page_reads_every_error(proxied: int, local: int, key: str) -> None:
