@@ -1,8 +1,9 @@
-"""A training from the file to the images, with OpenAI's client, through a kill -9.
+"""A training from the file to the images, with OpenAI's client; among the slow tests, through a kill -9.
 
 The worker that is killed is a process. The others run in this one, which has imported torch already.
 """
 
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +21,7 @@ from tests.waiting import until
 from worker.generation import microbatch
 from worker.generation.context import Context
 from worker.moderation.moderator import Moderator
+from worker.training.directory import training_directory
 from worker.training.worker import TrainingWorker
 
 pytestmark = warnings_of_diffusers
@@ -56,42 +58,56 @@ def pixels(stack: Stack, context: Context, **fields: Any) -> bytes:
     return draw(stack, context, stack.submit("a flag", **{"size": "32x32", "seed": 3, **fields}))[0]
 
 
-def test_a_killed_training_goes_on_and_its_model_draws(
-    safelight: Stack, client: OpenAI, context: Context, trainer: TrainingWorker
+def kill_a_worker(stack: Stack, job_id: str) -> None:
+    """Start a worker, and kill it when it has stored a state."""
+    worker = stack.training()
+    state = sa.select(fine_tuning_jobs.c.state_step).where(fine_tuning_jobs.c.id == job_id)
+    until(lambda: (stack.database.execute(state)[0][0] or 0) >= 3)
+    worker.kill()
+    status = sa.select(fine_tuning_jobs.c.status).where(fine_tuning_jobs.c.id == job_id)
+    assert stack.database.execute(status)[0][0] == "running"
+    (leftover,) = training_directory(stack.settings).iterdir()
+    os.utime(leftover, (0, 0))
+
+
+@pytest.mark.parametrize(("steps", "is_killed"), [(6, False), pytest.param(60, True, marks=pytest.mark.slow)])
+def test_a_training_goes_on_after_a_kill_and_its_model_draws(
+    safelight: Stack, client: OpenAI, context: Context, trainer: TrainingWorker, steps: int, *, is_killed: bool
 ) -> None:
     file = client.files.create(file=("flags.jsonl", lines(*map(a_line, COLOURS))), purpose="fine-tune")
-    hyperparameters: Any = {"steps": 60, "batch_size": 2}
+    hyperparameters: Any = {"steps": steps, "batch_size": 2}
+    team = f"team-{steps}"
     job = client.fine_tuning.jobs.create(
         training_file=file.id,
         model="tiny-sdxl",
         suffix="flags",
         seed=5,
-        metadata={"team": "a"},
+        metadata={"team": team},
         method={"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
     )
     assert (job.status, job.fine_tuned_model, job.training_file) == ("validating_files", None, file.id)
 
-    worker = safelight.training()
-    state = sa.select(fine_tuning_jobs.c.state_step).where(fine_tuning_jobs.c.id == job.id)
-    until(lambda: (safelight.database.execute(state)[0][0] or 0) >= 3)
-    worker.kill()
-    assert client.fine_tuning.jobs.retrieve(job.id).status == "running"
+    if is_killed:
+        kill_a_worker(safelight, job.id)
+    else:
+        assert trainer.run_once()  # it reads the file
     until(trainer.run_once)  # when the lease has ended
 
+    assert not list(training_directory(safelight.settings).iterdir())
     job = client.fine_tuning.jobs.retrieve(job.id)
     assert job.status == "succeeded", job.error
     name = f"ft:tiny-sdxl:proj_default:flags:{job.id[-8:]}"
-    assert (job.fine_tuned_model, job.hyperparameters.n_epochs, job.seed) == (name, 30, 5)
+    assert (job.fine_tuned_model, job.hyperparameters.n_epochs, job.seed) == (name, steps // 2, 5)
     events = list(client.fine_tuning.jobs.list_events(job.id, limit=30))
     messages = [event.message for event in reversed(events)]
     assert messages[0] == f"Created fine-tuning job: {job.id}"
     assert messages[-1] == "The job has successfully completed"
-    assert any(message.startswith("The training goes on after step ") for message in messages)
+    assert any(message.startswith("The training goes on after step ") for message in messages) == is_killed
     losses = [event for event in events if event.type == "metrics"]
-    assert [event.data["step"] for event in reversed(losses)] == list(range(1, 61))  # type: ignore[index]  # an object
+    assert [event.data["step"] for event in reversed(losses)] == list(range(1, steps + 1))  # type: ignore[index]  # an object
     checkpoints = client.fine_tuning.jobs.checkpoints.list(job.id).data
-    assert [checkpoint.step_number for checkpoint in checkpoints] == [40, 20]
-    assert [page.id for page in client.fine_tuning.jobs.list(metadata={"team": "a"})] == [job.id]
+    assert [checkpoint.step_number for checkpoint in checkpoints] == [steps // 3 * 2, steps // 3]
+    assert [page.id for page in client.fine_tuning.jobs.list(metadata={"team": team})] == [job.id]
     assert not client.fine_tuning.jobs.list(metadata={"team": "b"}).data
 
     # The same seed makes the same weights, whether it was killed or not.
@@ -100,7 +116,8 @@ def test_a_killed_training_goes_on_and_its_model_draws(
     )
     assert trainer.run_once()
     assert trainer.run_once()
-    finals = sa.select(fine_tuned_models).where(fine_tuned_models.c.checkpoint_id.is_(None))
+    is_final = fine_tuned_models.c.checkpoint_id.is_(None)
+    finals = sa.select(fine_tuned_models).where(is_final, fine_tuned_models.c.fine_tuning_job_id.in_([job.id, twin.id]))
     rows = safelight.database.execute(finals.order_by(fine_tuned_models.c.created_at))
     assert [row.fine_tuning_job_id for row in rows] == [job.id, twin.id]
     assert rows[0].sha256 == rows[1].sha256

@@ -2,9 +2,11 @@
 
 import sqlalchemy as sa
 
-from core.fine_tuning.names import job_prefix
+from core.erasures import records
+from core.erasures.records import NewErasure
+from core.fine_tuning.names import PREFIX, job_prefix
 from core.storage import Storage
-from core.tables import fine_tuned_models, fine_tuning_events, fine_tuning_jobs
+from core.tables import DEFAULT_PROJECT, fine_tuned_models, fine_tuning_events, fine_tuning_jobs
 from tests.contract.pipelines import warnings_of_diffusers
 from tests.fine_tuning.files import a_line, lines, upload
 from tests.stack import Stack, body
@@ -68,3 +70,20 @@ def test_an_erasure_covers_trainings_but_those_of_others(safelight: Stack) -> No
     assert repeated.status_code == 404
     safelight.client.post(f"{PATH}/{other_job}/cancel")
     assert safelight.count(fine_tuning_jobs) == 1
+
+
+def test_an_erasure_of_a_project_covers_its_trainings(safelight: Stack) -> None:
+    file = upload(safelight, lines(a_line("red")))
+    job_id = create(safelight, file, "cleo")
+    storage = Storage(safelight.settings)
+    storage.put(f"{job_prefix(job_id)}a/state-1.safetensors", b"state", "application/octet-stream")
+    safelight.database.execute(records.submit(NewErasure(DEFAULT_PROJECT, "project", DEFAULT_PROJECT)))
+    eraser = Eraser(safelight.settings)
+    for _ in eraser.erase_all():
+        pass
+    eraser.close()
+    assert safelight.client.get(f"{PATH}/{job_id}").status_code == 404
+    assert not safelight.count(fine_tuning_jobs)
+    assert not safelight.count(fine_tuning_events)
+    assert not list(storage.list(PREFIX))
+    assert safelight.client.get(f"/v1/files/{file}").status_code == 404

@@ -22,7 +22,7 @@ from tests.shipping.files import (
     variables,
 )
 
-OURS = ("api", "deliver", "migrate", "openai", "sweep", "worker")
+OURS = ("api", "deliver", "migrate", "openai", "sweep", "training", "worker")
 OTHERS_VARIABLES = re.compile(r"AWS_[A-Z_]+")
 DOTENV = {
     "POSTGRES_PASSWORD": "one",
@@ -42,6 +42,7 @@ NETWORKS = {
     "migrate": {"database"},
     "api": {"edge", "database", "notifier", "storage"},
     "worker": {"outside", "database", "notifier", "storage"},
+    "training": {"outside", "database", "storage"},
     "openai": {"outside", "database", "notifier", "storage"},
     "sweep": {"database", "notifier", "storage"},
     "deliver": {"outside", "database", "notifier"},
@@ -170,7 +171,7 @@ def test_only_the_api_is_published_and_on_loopback_by_default() -> None:
     assert example()["PUBLISH_ADDRESS"] == "127.0.0.1"
 
 
-@pytest.mark.parametrize("name", ["worker", "openai"])
+@pytest.mark.parametrize("name", ["worker", "openai", "training"])
 def test_a_worker_is_given_more_time_to_stop_than_it_takes_to_drain(name: str) -> None:
     assert seconds(services()[name]["stop_grace_period"]) > Settings().drain_timeout.total_seconds() + 10
 

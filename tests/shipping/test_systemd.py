@@ -11,7 +11,7 @@ from tests.shipping.files import ROOT, seconds, text
 
 UNITS = sorted(path.name for path in (ROOT / "deploy" / "systemd").glob("*.service"))
 SERVERS = [unit for unit in UNITS if unit != "safelight-migrate.service"]
-NEEDS_DEVICES = {"safelight-worker@.service"}
+NEEDS_DEVICES = {"safelight-training.service", "safelight-worker@.service"}
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 

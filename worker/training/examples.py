@@ -20,6 +20,7 @@ from core.images.decoders import Decoders
 from core.settings import Settings
 from core.storage import Storage
 from core.text import quote
+from worker.training.directory import training_directory
 
 
 class Examples:
@@ -49,7 +50,7 @@ class Examples:
         rows = self._database.execute(files.get_file(self._job.project_id, self._job.training_file))
         if not rows:
             raise InvalidTrainingFile("The training file was deleted or has expired.", param="training_file")
-        with tempfile.TemporaryFile() as file:
+        with tempfile.TemporaryFile(dir=training_directory(self._settings)) as file:
             try:
                 for chunk in self._storage.stream(rows[0].storage_key):
                     file.write(chunk)

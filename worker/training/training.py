@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,6 +110,7 @@ class Training:
         step = self._trainer.step
         if step == self._stored_step:
             return
+        os.utime(self._directory)  # it is in use; see `worker.training.directory`
         path = self._directory / "state.safetensors"
         self._trainer.save_state(path)
         key = object_key(self._job.id, self._lease.token, f"state-{step}")

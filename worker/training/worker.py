@@ -33,6 +33,7 @@ from core.images.decoders import Decoders
 from core.settings import Settings
 from core.status import FineTuningStatus
 from core.storage import Storage
+from worker.training.directory import delete_old, training_directory
 from worker.training.examples import Examples
 from worker.training.lease import Stopping, Superseded, TrainingLease
 from worker.training.training import Training
@@ -155,11 +156,12 @@ class TrainingWorker:
 
         job = lease.job
         hyperparameters = Hyperparameters.model_validate(job.hyperparameters)
+        delete_old(training_directory(self._settings))
         trainer = Trainer(model, self._settings, hyperparameters, job.seed)
         try:
             lease.check()
             trainer.encode(self._read(lease, model, hyperparameters.resolution))
-            with tempfile.TemporaryDirectory(prefix="safelight-training-") as directory:
+            with tempfile.TemporaryDirectory(dir=training_directory(self._settings)) as directory:
                 Training(self._settings, self._database, self._storage, lease, trainer, Path(directory)).run()
         finally:
             trainer.close()
