@@ -86,7 +86,7 @@ def _trials(model: "Model", request: "ImageRequest", settings: "Settings") -> It
     for spec in model.controls:
         if spec.is_required:
             continue
-        base = _masked(request, model) if _fills_masks(settings.models_dir / spec.source) else request
+        base = _masked(request, model) if _fills_masks(settings.models_dir / (spec.config or spec.source)) else request
         yield f"control {spec.type}", _controlled(base, spec)
     for adapter in model.ip_adapters:
         use = ReferenceImage(adapter=adapter.name, weight=adapter.weight)

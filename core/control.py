@@ -33,7 +33,7 @@ def check_folder(name: str) -> str:
     """Check that a path stays within models_dir. Raises ValueError."""
     path = PurePosixPath(name)
     if name and (path.is_absolute() or ".." in path.parts):
-        raise ValueError(f"{name!r} must be a folder in models_dir, or the .safetensors file of a Control-LoRA")
+        raise ValueError(f"{name!r} must be a folder in models_dir, or a .safetensors file there")
     return name
 
 
@@ -85,13 +85,15 @@ class Control(BaseModel):
 class ControlSpec(BaseModel):
     """A type of control images of a model in the catalogue, and the network that reads them.
 
-    mode: which kind of image it is for a union network, which reads several.
+    mode: which kind of image it is for a union network, which reads several. config: for a checkpoint as `source`, the
+    folder with the network's config.json.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     type: ControlType
     source: Annotated[str, AfterValidator(check_folder)] = Field("", exclude=True)
+    config: Annotated[str, AfterValidator(check_folder)] = Field("", exclude=True)
     mode: Annotated[int, Ge(0), Le(99)] | None = Field(None, exclude=True)
     weight: ControlWeight = 1.0
     preprocess: Preprocess = "none"
@@ -105,10 +107,12 @@ class ControlSpec(BaseModel):
     @property
     def is_lora(self) -> bool:
         """Whether the source is a Control-LoRA, which makes the denoiser read the image."""
-        return self.source.endswith(".safetensors")
+        return self.source.endswith(".safetensors") and not self.config
 
     @model_validator(mode="after")
     def _has_a_network_for_its_options(self) -> Self:
+        if self.config and not self.source.endswith(".safetensors"):
+            raise ValueError(f"controls: {self.type} has a config, which only a .safetensors file as `source` needs")
         if self.mode is not None and self.is_required:
             raise ValueError(f"controls: {self.type} has a mode, which only a union network as `source` reads")
         if not self.source and self.weight != 1:

@@ -99,10 +99,13 @@ def _of_additions(model: Model, models_dir: Path) -> Iterator[str]:
     if model.vae is not None and model.vae.source and not (path := models_dir / model.vae.source).exists():
         yield f"The vae is missing: there is no {path}."
     for control in model.controls:
-        path = models_dir / control.source
-        path = path if control.is_lora else path / _WEIGHTS_CONFIG
-        if control.source and not path.is_file():
-            yield f"The control network {control.type!r} is missing: there is no {path}."
+        folder = models_dir / (control.config or control.source)
+        paths = [] if control.is_lora or not control.source else [folder / _WEIGHTS_CONFIG]
+        if control.is_lora or control.config:
+            paths.append(models_dir / control.source)
+        for path in paths:
+            if not path.is_file():
+                yield f"The control network {control.type!r} is missing: there is no {path}."
     for adapter in model.ip_adapters:
         yield from _of_file(models_dir / adapter.file, f"IP-Adapter {adapter.name!r}")
     if model.words and not (path := models_dir / model.words).is_file():

@@ -112,8 +112,9 @@ class Model(Loading):
         "'sd15-canny', weight = 1.0, description = 'white edges on black' }]`. `source` is the folder of a ControlNet "
         "or a T2I-Adapter with config.json and safetensors, relative to models_dir; it is loaded with the model. A "
         "union ControlNet has an entry for each type, with `mode`, its number of the type: `{ type = 'depth', source = "
-        "'flux-union', mode = 2 }`. `source` may be a Control-LoRA of FLUX.1, one .safetensors file. FLUX.1 Depth and "
-        "Canny read the image themselves: `{ type = 'depth' }`. With these two, every request needs such an image.",
+        "'flux-union', mode = 2 }`. A checkpoint, one .safetensors file, needs `config`, the folder of its "
+        "config.json. Without `config`, such a file is a Control-LoRA of FLUX.1. FLUX.1 Depth and Canny read the image "
+        "themselves: `{ type = 'depth' }`. With these two, every request needs such an image.",
     )
     ip_adapters: Annotated[tuple[IpAdapterSpec, ...], AfterValidator(check_adapters)] = Field(
         (),

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from diffusers import FluxControlNetModel
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from api.model_parameters import parameters_of
 from core.batches.requests import BatchRequest
@@ -164,6 +166,37 @@ def test_a_union_network_needs_a_mode_when_the_model_is_loaded(tmp_path: Path) -
     generator._settings = generator._settings.model_copy(update={"models_dir": Path("/")})
     with pytest.raises(ModelUnavailable, match="set `mode`, from 0 to 1"):
         generator.load()
+
+
+def test_a_control_network_may_be_a_checkpoint_with_a_config(tmp_path: Path) -> None:
+    generator = a_controlled_generator(a_tiny_stable_diffusion, tmp_path)
+    request = controlled(a_request("text-to-image"), {"type": "canny"}, images=(a_photo(SIDE_PX),))
+    (of_folder,) = generator.generate([request], RecordingReporter())
+
+    file = (tmp_path / "canny" / "diffusion_pytorch_model.safetensors").rename(tmp_path / "canny.safetensors")
+    place = str(tmp_path).lstrip("/")
+    checkpoint = {"type": "canny", "source": f"{place}/canny.safetensors", "config": f"{place}/canny"}
+
+    def generate() -> Any:
+        other = a_diffusers_generator(tmp_path / "model", controls=[checkpoint])
+        other._settings = generator._settings
+        (image,) = other.generate([request], RecordingReporter())
+        return image, other.receipt()
+
+    image, receipt = generate()
+    assert image.tobytes() == of_folder.tobytes()
+    assert receipt["control canny"] == f"sha256:{sha256(file.read_bytes()).hexdigest()}"
+
+    tensors = load_file(file)
+    save_file({name: tensors[name] for name in sorted(tensors)[1:]}, file)
+    with pytest.raises(ModelUnavailable, match=r"canny\.safetensors lacks tensors of the ControlNetModel"):
+        generate()
+    config = tmp_path / "canny" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"_class_name": "T2IAdapter"}))
+    with pytest.raises(ModelUnavailable, match="no single file of a T2IAdapter"):
+        generate()
+    with pytest.raises(ValueError, match=r"a config, which only a \.safetensors file"):
+        a_model(controls=[checkpoint | {"source": "canny"}])
 
 
 def test_a_control_that_a_worker_does_not_have_fails_its_job_only(tmp_path: Path) -> None:

@@ -45,6 +45,9 @@ CLASSES: Final = {
     "ZImageControlNetModel": NetworkClass("ControlNet"),
 }
 
+_OF_SINGLE_FILES: Final = ("ControlNetModel", "ZImageControlNetModel")
+"""Classes that diffusers reads from a checkpoint, whatever names its author gave the tensors."""
+
 INPAINTING_PIPELINES: Final = {
     "QwenImagePipeline": "QwenImageControlNetInpaintPipeline",
     "StableDiffusion3Pipeline": "StableDiffusion3ControlNetInpaintingPipeline",
@@ -62,8 +65,11 @@ UNSEEDED: Final = frozenset(
 """Pipelines that encode control images with noise of torch's own generator, instead of those of the call."""
 
 
-def load_network(spec: ControlSpec, pipe: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """A control network on the CPU. Raises ValueError with the reason, or MemoryError."""
+def load_network(spec: ControlSpec, pipe: Any, folder: Path, dtype: torch.dtype, checkpoint: Path | None = None) -> Any:
+    """A control network on the CPU. Raises ValueError with the reason, or MemoryError.
+
+    folder: with its config.json. checkpoint: its weights, if they are elsewhere.
+    """
     path = folder / "config.json"
     try:
         name = json.loads(path.read_text("utf-8"))["_class_name"]
@@ -73,14 +79,23 @@ def load_network(spec: ControlSpec, pipe: Any, folder: Path, dtype: torch.dtype)
         raise ValueError(f"{path} is not valid: {error!r}") from None
     if str(name) not in CLASSES:
         raise ValueError(f"{name!r} is none of the classes that can be used here: {', '.join(CLASSES)}")
+    kind, source = getattr(diffusers, name), checkpoint or folder
+    if checkpoint is not None and name not in _OF_SINGLE_FILES:
+        raise ValueError(f"diffusers reads no single file of a {name}; use the folder that it saves")
+    if checkpoint is not None and not checkpoint.is_file():
+        raise ValueError(f"there is no {checkpoint}")
     try:
-        network = getattr(diffusers, name).from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, local_files_only=True
+        network = (
+            kind.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
+            if checkpoint is None
+            else kind.from_single_file(str(checkpoint), config=str(folder), dtype=dtype, local_files_only=True)
         )
+    except NotImplementedError:  # of torch: a tensor that the file did not fill has no numbers to copy
+        raise ValueError(f"{source} lacks tensors of the {name} that {path} describes") from None
     except Exception as error:  # a broken folder can make the libraries raise anything
         if is_out_of_memory(error):
             raise MemoryError from error
-        raise ValueError(f"{folder} could not be loaded: {type(error).__name__}: {first_line(error)}") from error
+        raise ValueError(f"{source} could not be loaded: {type(error).__name__}: {first_line(error)}") from error
     check_network(spec, network, pipe)
     return network.eval()
 

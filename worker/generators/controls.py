@@ -25,7 +25,7 @@ from worker.generators.control_networks import (
     pipeline_class,
 )
 from worker.generators.device_errors import is_device_failure, is_out_of_memory
-from worker.generators.digests import folder_sha256
+from worker.generators.digests import file_sha256, folder_sha256
 
 _MAX_PIPES: Final = 16  # they have no weights of their own
 
@@ -48,18 +48,18 @@ class Controls:
                 else "reads no control image itself: name the source of the type"
             )
             raise ModelUnavailable(f"Model {model.id}: controls: {name} {reason}.")
-        by_source: dict[str, Any] = {}
-        digests: dict[str, str] = {}
+        by_source: dict[tuple[str, str], Any] = {}
+        digests: dict[tuple[str, str], str] = {}
         for spec in model.controls:
             if spec.is_required:
                 continue
-            folder = models_dir / spec.source
-            if spec.source not in by_source:
-                by_source[spec.source] = self._load(spec, pipe, folder, dtype)
-                self._move(spec, by_source[spec.source], device)
-                digests[spec.source] = folder_sha256(folder)
-            self._networks[spec.type] = self._check(spec, by_source[spec.source], pipe)
-            self._digests[spec.type] = digests[spec.source]
+            source, path = (spec.source, spec.config), models_dir / spec.source
+            if source not in by_source:
+                by_source[source] = self._load(spec, pipe, models_dir, dtype)
+                self._move(spec, by_source[source], device)
+                digests[source] = f"sha256:{file_sha256(path)}" if spec.config else folder_sha256(path)
+            self._networks[spec.type] = self._check(spec, by_source[source], pipe)
+            self._digests[spec.type] = digests[source]
 
     @property
     def networks(self) -> Sequence[torch.nn.Module]:
@@ -105,10 +105,11 @@ class Controls:
             ) from None
         return new_pipeline(kind, pipe, **{CLASSES[type(networks[0]).__name__].component: network})
 
-    def _load(self, spec: ControlSpec, pipe: Any, folder: Path, dtype: torch.dtype) -> Any:
+    def _load(self, spec: ControlSpec, pipe: Any, models_dir: Path, dtype: torch.dtype) -> Any:
         """A control network on the CPU. Raises ModelUnavailable."""
         try:
-            return load_network(spec, pipe, folder, dtype)
+            checkpoint = models_dir / spec.source if spec.config else None
+            return load_network(spec, pipe, models_dir / (spec.config or spec.source), dtype, checkpoint)
         except MemoryError as error:
             raise OutOfMemory(f"The control network {spec.type!r} of model {self._model.id} does not fit.") from error
         except ValueError as error:
@@ -146,7 +147,8 @@ def estimated_bytes(model: Model, models_dir: Path, dtype: torch.dtype) -> int:
     """The memory that a model's control networks will take, from the headers of their files."""
     sources = dict.fromkeys(spec.source for spec in model.controls if spec.source and not spec.is_required)
     folders = [*sources, *model.preprocessors.values()]
-    files = [path for source in folders for path in (models_dir / source).glob("*.safetensors")]
+    paths = [models_dir / source for source in folders]
+    files = [file for path in paths for file in ([path] if path.is_file() else path.glob("*.safetensors"))]
     return sum(count_numbers(path) for path in files) * dtype.itemsize
 
 
