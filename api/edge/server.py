@@ -29,11 +29,6 @@ GC_THRESHOLDS = (10_000, 10, 100)
 700 objects, which need no collection: 6 % of the time of a submit. So many objects are some megabytes."""
 
 
-SWITCH_SECONDS = 0.0005
-"""After this time a thread that computes lets the event loop run; Python's default is 5 ms. A request needs the
-interpreter several times, so a large dry run in a thread would delay each by some 50 ms."""
-
-
 class EdgeServer(Server):
     """uvicorn's server, which also ends the connections of slow clients."""
 
@@ -90,7 +85,6 @@ def run(settings: Settings, inheritance: Inheritance | None = None) -> None:
             config.open_connections.limit,
         )
     use_directory(settings.data_dir)
-    sys.setswitchinterval(SWITCH_SECONDS)
     gc.freeze()  # modules, routes and schemas stay: no later collection looks at them
     gc.set_threshold(*GC_THRESHOLDS)
     gc.enable()
