@@ -172,6 +172,9 @@ def kandinsky_5(family: Any = Kandinsky5T2IPipeline) -> Any:
         axes_dims=(4, 6, 6),
         visual_cond=is_edit,
     )
+    for name, weights in transformer.named_parameters():
+        if "modulation.out_layer" in name:  # zeros, until it is trained
+            torch.nn.init.normal_(weights, std=0.1)
     return family(
         transformer=transformer,
         vae=_reducing_autoencoder(),
