@@ -9,8 +9,9 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.a1111.errors import ERRORS
-from api.a1111.generation import decode_base64
-from api.a1111.images import body_limit
+from api.a1111.extras import MAX_RESULT_BYTES
+from api.a1111.generation import decode_image
+from api.a1111.images import THREAD_BYTES, body_limit
 from api.authentication import CurrentCaller, Project, requires
 from api.context import Context
 from api.deps import AppContext, body_up_to
@@ -18,7 +19,7 @@ from api.openai.bodies import as_json
 from api.responses import answer
 from core.control import MAX_CONTROLS, PREPROCESSES
 from core.errors import InvalidParameter
-from core.images.preprocess import BY_OPENCV, PACKAGE, has_opencv
+from core.images.preprocess import BY_OPENCV, PACKAGE, Preprocessing, has_opencv
 from core.requests.job import parse
 from core.requests.webui import EXAMPLE_IMAGE, Base64
 from core.requests.webui_control import preprocess_of
@@ -121,7 +122,11 @@ async def module_list(context: AppContext, _project: Project) -> Response:
 @requires(Scope.SUBMIT)
 async def detect(request: Request, context: AppContext, caller: CurrentCaller) -> Response:
     """Make control images of images, in a decoder process. Nothing is stored. Only a worker makes depth maps."""
-    parameters = parse(DetectRequest, await body_up_to(request, body_limit(context)))
+    body = await body_up_to(request, body_limit(context))
+    if len(body) > THREAD_BYTES:
+        parameters = await context.threads.parsing.run(caller.project_id, parse, DetectRequest, body)
+    else:
+        parameters = parse(DetectRequest, body)
     module = parameters.controlnet_module
     kind = preprocess_of(module, ())
     if kind is None:
@@ -134,11 +139,10 @@ async def detect(request: Request, context: AppContext, caller: CurrentCaller) -
             f"controlnet_module {kind} needs the package {PACKAGE} where the API runs: pip install {PACKAGE}",
             param="controlnet_module",
         )
-    contents = {
-        f"controlnet_input_images.{number}": decode_base64(f"controlnet_input_images.{number}", text)
-        for number, text in enumerate(parameters.controlnet_input_images)
-    }
-    pngs = await context.decoders.preprocess(caller.project_id, contents, kind)
+    texts = {f"controlnet_input_images.{index}": text for index, text in enumerate(parameters.controlnet_input_images)}
+    contents = {name: await decode_image(context, caller, name, text) for name, text in texts.items()}
+    options = Preprocessing(kind=kind, max_bytes=MAX_RESULT_BYTES)
+    pngs = await context.decoders.preprocess(caller.project_id, contents, options)
     return answer(DetectAnswer(images=[base64.b64encode(png).decode() for png in pngs.values()]))
 
 

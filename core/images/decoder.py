@@ -20,7 +20,7 @@ from core.errors import InvalidParameter
 from core.images.decode import Limits
 from core.images.file_texts import read_texts
 from core.images.normalize import normalize
-from core.images.preprocess import preprocess_file
+from core.images.preprocess import load_opencv, preprocess_files
 from core.images.resizing import enlarge, prepare
 
 BYTES_PER_PIXEL = 24
@@ -39,6 +39,8 @@ def main() -> None:
     arguments = json.loads(sys.argv[2])
     limits, seconds = Limits(arguments["bytes"], arguments["pixels"]), arguments["seconds"]
     os.nice(NICENESS)
+    if arguments["opencv"]:  # before the limit: its libraries take more address space than an image
+        load_opencv()
     _limit_memory(BASE_BYTES + BYTES_PER_PIXEL * limits.pixels)
     connection.send_bytes(b"ready")
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
@@ -83,8 +85,7 @@ def _call(
         case "read_texts":
             return {"texts": read_texts(data, limits)}, {}
         case "preprocess":
-            kind = header["options"]["kind"]
-            return {}, {name: preprocess_file(content, limits, name, kind) for name, content in data.items()}
+            return {}, preprocess_files(data, header["options"], limits)
     result = normalize(data, header["new"], limits)
     return {"is_transparent": result.is_transparent}, result.pngs
 

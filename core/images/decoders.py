@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from core.errors import InvalidParameter
 from core.images.decode import Limits
 from core.images.normalize import Normalized
+from core.images.preprocess import BY_OPENCV, Preprocessing
 from core.images.resizing import Enlargement, Preparation
 from core.threads import FairThreads
 
@@ -38,6 +39,9 @@ ATTEMPTS = 2
 
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR")
 """Variables of a decoder process: no keys and no passwords."""
+
+_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""Of the libraries of a decoder process: those of a large machine would take all of its address space."""
 
 
 class DecoderTimeout(Exception):
@@ -67,6 +71,7 @@ class Decoders:
         self._seconds = settings.decode_timeout.total_seconds()
         per_project = max(1, min(settings.decoders, os.cpu_count() or 1) - 1)
         self._threads = FairThreads("decode", settings.decoders, per_project)
+        self._max_decoders = settings.decoders
         self._lock = threading.Lock()
         self._idle: list[_Decoder] = []
         self._decoders: set[_Decoder] = set()
@@ -84,9 +89,11 @@ class Decoders:
         """Images in another size; see `core.images.resizing`. Raises InvalidParameter."""
         return (await self._submit(project_id, data, "enlarge", options)).pngs
 
-    async def preprocess(self, project_id: str, data: Mapping[str, bytes], kind: str) -> Mapping[str, bytes]:
+    async def preprocess(
+        self, project_id: str, data: Mapping[str, bytes], options: Preprocessing
+    ) -> Mapping[str, bytes]:
         """Control images of images; see `core.images.preprocess`. Raises InvalidParameter."""
-        return (await self._submit(project_id, data, "preprocess", {"kind": kind})).pngs
+        return (await self._submit(project_id, data, "preprocess", options)).pngs
 
     async def read_texts(self, project_id: str, name: str, content: bytes) -> Mapping[str, str]:
         """The texts of an image file; see `core.images.file_texts`. Raises InvalidParameter."""
@@ -121,7 +128,7 @@ class Decoders:
 
     def _call(self, data: Mapping[str, bytes], header: Mapping[str, Any]) -> "Response":
         for _ in range(ATTEMPTS):
-            decoder = self._take()
+            decoder = self._take(has_opencv=header["call"] == "preprocess" and header["options"]["kind"] in BY_OPENCV)
             try:
                 return decoder.call(data, header)
             except DecoderTimeout:
@@ -136,11 +143,20 @@ class Decoders:
                 self._release(decoder)
         raise InvalidParameter(f"{' and '.join(data)} cannot be decoded.", param=next(iter(data)))
 
-    def _take(self) -> "_Decoder":
+    def _take(self, *, has_opencv: bool) -> "_Decoder":
+        """A decoder for one call. Those with OpenCV do nothing else, as it leaves them less address space."""
+        idle_decoder = None
         with self._lock:
-            if self._idle:
-                return self._idle.pop()
-        decoder = _Decoder(self._limits, self._seconds)
+            for decoder in reversed(self._idle):
+                if decoder.has_opencv == has_opencv:
+                    self._idle.remove(decoder)
+                    return decoder
+            if self._idle and len(self._decoders) >= self._max_decoders:
+                idle_decoder = self._idle.pop(0)
+                self._decoders.discard(idle_decoder)
+        if idle_decoder is not None:
+            idle_decoder.kill()
+        decoder = _Decoder(self._limits, self._seconds, has_opencv=has_opencv)
         with self._lock:
             self._decoders.add(decoder)
             is_closed = self._is_closed
@@ -161,11 +177,12 @@ class Decoders:
 class _Decoder:
     """A decoder process, for one call at a time."""
 
-    def __init__(self, limits: Limits, seconds: float) -> None:
+    def __init__(self, limits: Limits, seconds: float, *, has_opencv: bool) -> None:
         self._seconds = seconds
+        self.has_opencv = has_opencv
         self._connection, other_end = Pipe()
-        arguments = {"bytes": limits.bytes, "pixels": limits.pixels, "seconds": seconds}
-        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        arguments = {"bytes": limits.bytes, "pixels": limits.pixels, "seconds": seconds, "opencv": has_opencv}
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | _THREADS
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         descriptor = other_end.fileno()
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and no text of a client

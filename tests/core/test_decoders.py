@@ -13,6 +13,7 @@ from PIL import Image
 
 from core.errors import InvalidParameter
 from core.images.decoders import Decoders
+from core.images.preprocess import Preprocessing
 from core.images.resizing import Enlargement
 from core.images.structure import MAX_CHUNKS, MAX_SCANS, MAX_SEGMENTS
 from tests.images import HEIC, a_mask, an_image, decode, encode
@@ -173,3 +174,20 @@ def test_closing_ends_a_decoding_that_is_in_progress() -> None:
     with pytest.raises(RuntimeError, match=r"closed|did not start"):
         future.result(PATIENCE)
     until(lambda: {process.pid for process in processes()} <= before)
+
+
+def test_control_images_leave_their_memory_to_other_images() -> None:
+    pool = Decoders(settings_of({"SAFELIGHT_MAX_IMAGE_PIXELS": "1000000", "SAFELIGHT_DECODERS": "2"}))
+    largest = encode(Image.new("RGBA", (1000, 1000), "teal"))
+
+    def preprocess(kind: str, max_bytes: int = 10**7) -> Image.Image:
+        options = Preprocessing(kind=kind, max_bytes=max_bytes)
+        return decode(asyncio.run(pool.preprocess("p", {"a": largest}, options))["a"])
+
+    for kind in ("canny", "lineart", "tile"):
+        assert preprocess(kind).size == (1000, 1000)
+        assert pool.submit("p", {"image": largest}, ["image"]).result(PATIENCE).pngs, f"after {kind}"
+    with pytest.raises(InvalidParameter, match="a: the control images have more than 10 bytes together") as refusal:
+        preprocess("canny", max_bytes=10)
+    assert refusal.value.param == "a"
+    pool.close()
