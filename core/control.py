@@ -192,6 +192,14 @@ def _weight_of(control: Control, default: float, is_required: bool) -> float:
     return default if control.weight is None else control.weight
 
 
+def repeated_controls(controls: Sequence[Control] | None, inputs: Mapping[str, str]) -> list[Control] | None:
+    """The controls that request those of a job again. What a job does not preprocess has no default then."""
+    return [
+        control.model_copy(update={"preprocess": control.preprocess or "none"})
+        for control in with_images(controls, inputs) or ()
+    ] or None
+
+
 def with_images(controls: Sequence[Control] | None, inputs: Mapping[str, str]) -> list[Control] | None:
     """The controls of a job with the files of their images, which are among its `inputs`; None for no control."""
     if controls is None:

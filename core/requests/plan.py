@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from core import logs, tracing
 from core.catalog import Catalog, Choices, Model, Range
-from core.control import resolve_controls, with_images
+from core.control import repeated_controls, resolve_controls
 from core.egress import check_destination
 from core.errors import InvalidParameter
 from core.estimates import nominal_seconds, second_pass_seconds
@@ -231,7 +231,7 @@ def request_of(row: JobRow) -> JobRequest:
     sources = {role: ImageSource(file_id=file_id) for role, file_id in row.inputs.items()}
     values |= {name: source for name, source in sources.items() if name in JobRequest.model_fields}
     values["reference_images"] = with_files(row.parameters.reference_images, row.inputs) or None
-    values["control"] = with_images(row.parameters.control, row.inputs)
+    values["control"] = repeated_controls(row.parameters.control, row.inputs)
     values["priority"] = row.requested_priority
     values["webhook"] = None if row.webhook is None else JobWebhook.model_validate(row.webhook)
     request = JobRequest.model_construct(**values)
