@@ -7,13 +7,15 @@ import numpy
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from safetensors.torch import load_file, save_file
 from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
 
 from api.model_parameters import parameters_of
 from core.catalog import Catalog
-from core.control import Control
+from core.control import Control, repeated_controls, resolve_controls
 from core.errors import InvalidParameter
 from core.generation_errors import ModelUnavailable
+from core.image_source import ImageSource
 from core.images.preprocess import preprocess
 from core.requests.job import JobRequest, validate
 from core.requests.plan import plan
@@ -105,6 +107,34 @@ def test_a_depth_network_that_is_missing_is_named_when_the_model_is_loaded(tmp_p
     generator._settings = generator._settings.model_copy(update={"models_dir": Path("/")})
     with pytest.raises(ModelUnavailable, match=r"preprocessors: depth: there is no /nothing/config.json"):
         generator.load()
+
+
+def test_a_network_without_all_of_its_weights_is_no_random_one(tmp_path: Path) -> None:
+    pipe: Any = a_tiny_stable_diffusion()
+    depth = a_depth_network(tmp_path / "depth")
+    path = tmp_path / "depth" / "model.safetensors"
+    weights = load_file(path)
+    save_file({name: weight for name, weight in weights.items() if name != "head.head.0.weight"}, path)
+    generator = a_diffusers_generator(
+        save_pipeline(pipe, tmp_path / "model"),
+        controls=[{"type": "depth", "source": a_control_network(pipe.unet, tmp_path / "net", 0)}],
+        preprocessors={"depth": depth},
+    )
+    generator._settings = generator._settings.model_copy(update={"models_dir": Path("/")})
+    with pytest.raises(ModelUnavailable, match=r"its files have no head\.head\.0\.weight"):
+        generator.load()
+
+
+def test_a_job_that_preprocesses_nothing_does_not_when_it_is_repeated() -> None:
+    types = [{"type": "canny", "source": "a", "preprocess": "canny"}]
+    inputs = {"control_1": "file-1"}
+    for kind, expected in (("none", "none"), ("lineart", "lineart"), (None, "canny")):
+        control = Control(type="canny", preprocess=kind)
+        stored_controls = resolve_controls([control], a_model(controls=types).controls, "edges")
+        repeated = repeated_controls(stored_controls, inputs)
+        assert repeated is not None
+        assert (repeated[0].preprocess, repeated[0].image) == (expected, ImageSource(file_id="file-1"))
+        assert resolve_controls(repeated, a_model(controls=types).controls, "edges") == stored_controls
 
 
 def test_requests_name_what_the_catalogue_can_make() -> None:

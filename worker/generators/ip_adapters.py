@@ -164,7 +164,11 @@ class IpAdapters:
         if kind is None:
             raise self._unavailable(folder.name, f"{folder} is no image encoder of CLIP or SigLIP")
         try:
-            encoder = kind.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
+            encoder, report = kind.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+            )
+            if missing := sorted(report["missing_keys"]):  # they would be random
+                raise ValueError(f"its files have no {missing[0]}")
             encoder = encoder.eval().to(device)
         except Exception as error:  # a broken folder can make the libraries raise anything
             if is_out_of_memory(error):

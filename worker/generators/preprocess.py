@@ -76,7 +76,11 @@ def _load_depth(model: Model, folder: Path, device: torch.device, dtype: torch.d
     try:
         options = {"local_files_only": True, "trust_remote_code": False}
         processor = AutoImageProcessor.from_pretrained(folder, **options)
-        network = AutoModelForDepthEstimation.from_pretrained(folder, dtype=dtype, use_safetensors=True, **options)
+        network, report = AutoModelForDepthEstimation.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
+        )
+        if missing := sorted(report["missing_keys"]):  # they would be random
+            raise ValueError(f"its files have no {missing[0]}")
         return processor, network.eval().to(device)
     except Exception as error:  # a broken folder can make the libraries raise anything
         if is_out_of_memory(error):
