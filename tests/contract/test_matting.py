@@ -14,7 +14,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation
 from api.model_parameters import parameters_of
 from core.catalog import Catalog
 from core.errors import InvalidParameter
-from core.generation_errors import ModelUnavailable
+from core.generation_errors import DeviceFailed, ModelUnavailable, OutOfMemory
 from core.requests.adaptation import adapt
 from core.requests.job import JobRequest, validate
 from core.requests.openai import GenerateRequest, job_request
@@ -89,6 +89,26 @@ def test_a_transparent_background_is_the_alpha_of_the_same_image(tmp_path: Path)
         assert stored_image.mode == "RGBA"
         assert numpy.array_equal(alpha_of(stored_image), alpha_of(image))
     assert sum(part.numel() for part in generator._foreground.networks[0].parameters()) > 0
+
+
+def test_a_full_device_is_told_from_a_broken_background(tmp_path: Path) -> None:
+    generator = a_cutting_generator(tmp_path)
+    request = with_changes(a_request("text-to-image"), background="transparent")
+    generator.load()
+    network = generator._foreground.networks[0]
+    for error, failure in (
+        (torch.OutOfMemoryError("full"), OutOfMemory),
+        (RuntimeError("CUDA error: x"), DeviceFailed),
+    ):
+
+        def fail(*_: Any, error: Exception = error) -> None:
+            raise error
+
+        handle = network.register_forward_pre_hook(fail)
+        with pytest.raises(failure):
+            generator.generate([request], RecordingReporter())
+        handle.remove()
+    assert generator.generate([request], RecordingReporter())[0].mode == "RGBA"
 
 
 @pytest.mark.slow

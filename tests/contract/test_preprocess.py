@@ -129,7 +129,7 @@ def test_a_job_that_preprocesses_nothing_does_not_when_it_is_repeated() -> None:
     types = [{"type": "canny", "source": "a", "preprocess": "canny"}]
     inputs = {"control_1": "file-1"}
     for kind, expected in (("none", "none"), ("lineart", "lineart"), (None, "canny")):
-        control = Control(type="canny", preprocess=kind)
+        control = Control.model_validate({"type": "canny", "preprocess": kind})
         stored_controls = resolve_controls([control], a_model(controls=types).controls, "edges")
         repeated = repeated_controls(stored_controls, inputs)
         assert repeated is not None

@@ -6,12 +6,15 @@ from typing import Any
 import numpy
 import pytest
 import torch
-from diffusers import StableDiffusionXLImg2ImgPipeline, UNet2DConditionModel
+from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
 
 from api.model_parameters import parameters_of
 from core.catalog import Catalog
 from core.errors import InvalidParameter
 from core.generation_errors import GenerationError, ModelUnavailable
+from core.loras import Lora
 from core.parameters import ResolvedParameters
 from core.refiner import Refiner
 from core.requests.job import JobRequest, validate
@@ -45,11 +48,22 @@ def a_refiner(pipe: Any, folder: Path, seed: int) -> str:
     return str(folder).lstrip("/")
 
 
+def a_lora_of_xl(pipe: Any, folder: Path) -> str:
+    """A LoRA of the first denoiser's attention."""
+    unet = UNet2DConditionModel.from_config(pipe.unet.config)
+    unet.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["to_q", "to_v"], init_lora_weights=False))
+    torch.manual_seed(4)
+    state = {name: torch.randn_like(weight) for name, weight in get_peft_model_state_dict(unet).items()}
+    StableDiffusionXLPipeline.save_lora_weights(folder, state, weight_name="pixel.safetensors")
+    return str(folder / "pixel.safetensors").lstrip("/")
+
+
 def a_refining_generator(folder: Path, make: Any = a_tiny_sdxl) -> Any:
     pipe = make()
     sources = [a_refiner(a_tiny_sdxl(), folder / name, seed) for seed, name in enumerate(("first", "second"))]
     refiners = [{"name": Path(source).name, "source": source} for source in sources]
-    generator = a_diffusers_generator(save_pipeline(pipe, folder / "model"), refiners=refiners)
+    loras = [] if make is not a_tiny_sdxl else [{"name": "pixel", "file": a_lora_of_xl(pipe, folder)}]
+    generator = a_diffusers_generator(save_pipeline(pipe, folder / "model"), refiners=refiners, loras=loras)
     generator._settings = generator._settings.model_copy(update={"models_dir": Path("/")})
     return generator
 
@@ -79,6 +93,12 @@ def test_a_refiner_draws_the_last_steps(tmp_path: Path) -> None:
     alone = [generator.generate([request], RecordingReporter())[0] for request in requests]
     for result, single in zip(generator.generate(requests, RecordingReporter()), alone, strict=True):
         assert abs(numpy.asarray(result, int) - numpy.asarray(single, int)).max() <= 2
+    lora = Lora(name="pixel", weight=1.0)
+    (changed,) = generator.generate([with_changes(requests[0], loras=[lora])], RecordingReporter())
+    assert changed.tobytes() != alone[0].tobytes()
+    assert generator.receipt().keys() >= {"lora pixel", "refiner first"}
+    assert generator.generate(requests[:1], RecordingReporter())[0].tobytes() == alone[0].tobytes()
+    assert "lora pixel" not in generator.receipt()
     base = sum(part.numel() * 4 for part in generator._pipe.unet.parameters())
     assert generator.memory().weights > 2 * base
     with pytest.raises(GenerationError, match="no such refiner any more"):

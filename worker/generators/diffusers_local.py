@@ -8,7 +8,7 @@ is run. No device is used before `load()`, so a worker may fork after it has bui
 import logging
 from collections.abc import Callable, Hashable, Sequence
 from traceback import format_exception
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import diffusers
 import torch
@@ -71,6 +71,7 @@ class DiffusersGenerator:
         self._upscalers: upscalers.Upscalers | None = None
         self._foreground: matting.Foreground | None = None
         self._second_pass: dict[str, str] = {}  # what receipts say of it, and of the background, after a call
+        self._weights: dict[str, str] = {}  # LoRAs and IP-Adapters of all passes of the last call
         self._receipt: dict[str, str] = {}
         self._preprocessors: Preprocessors | None = None
         self._control_digests: dict[str, str] = {}  # of the networks of the last call
@@ -189,11 +190,27 @@ class DiffusersGenerator:
             raise GeneratorFailed(f"{len(requests)} requests must not share a call of model {self._model.id}.")
         self._used_cache = False
         self._control_digests = self._digests_of_controls(requests[0])
-        self._second_pass = {}
+        self._second_pass, self._weights = {}, {}
         try:
-            return self._cut_out(requests, self._draw_all(requests, reporter))
+            return self._results(requests, reporter)
+        except (Stopped, ImagesRejected, GenerationError):
+            raise
+        except Exception as error:  # of the networks before, between and after the calls of pipelines
+            failure = self._failure(error, requests)
+        self._raise(failure)
+
+    def _results(self, requests: Sequence[ImageRequest], reporter: ProgressReporter) -> Sequence[Image.Image]:
+        try:
+            images: Sequence[Any] = self._draw_all(requests, reporter)
         except ImagesRejected as rejection:
             raise ImagesRejected(self._cut_out(requests, rejection.results)) from None
+        return self._cut_out(requests, images)
+
+    def _raise(self, failure: Exception) -> NoReturn:
+        """Outside the handler of the error, so that the failure does not reference the error and its frames."""
+        if isinstance(failure, OutOfMemory):
+            memory.free(torch.device(self._receipt["device"]))
+        raise failure
 
     def _cut_out(self, requests: Sequence[ImageRequest], results: Sequence[Any]) -> list[Any]:
         """The same images, without their background where a request says so."""
@@ -216,9 +233,8 @@ class DiffusersGenerator:
             return draw_twice(self._draw, self._enlarge, requests, hires, reporter)
         if (refiner := requests[0].parameters.refiner) is not None and self._refiners is not None:
             base = self._load_operations().pipeline(requests[0])
-            images = self._refiners.draw(self._draw, base, requests, reporter)
-            self._second_pass |= {f"refiner {refiner.model}": self._refiners.digest(str(refiner.model))}
-            return images
+            self._second_pass |= self._refiners.digests(refiner)
+            return self._refiners.draw(self._draw, base, requests, reporter)
         return self._draw(requests, reporter, Call())
 
     def _enlarge(self, image: Any, hires: Hires) -> Any:
@@ -248,8 +264,11 @@ class DiffusersGenerator:
         try:
             if self._loras is not None:
                 self._loras.use(requests[0].parameters.loras or ())
+                digests = self._loras.digests.items()
+                self._weights |= {f"lora {name}": f"sha256:{digest}" for name, digest in digests}
             if self._ip_adapters is not None:
                 arguments |= self._ip_adapters.use(pipe, requests[0])
+                self._weights |= self._ip_adapters.digests
             clear_caches(pipe)
             steps = requested_steps(pipe, arguments)
             self._used_cache = self._used_cache or uses_cache(self._model, pipe)
@@ -272,10 +291,7 @@ class DiffusersGenerator:
             failure: Exception = error.with_traceback(None)
         except Exception as error:  # a pipeline may raise anything
             failure = self._failure(error, requests)
-        # Raised outside the handler, so that the new error does not reference the old one and its frames.
-        if isinstance(failure, OutOfMemory):
-            memory.free(torch.device(self._receipt["device"]))
-        raise failure
+        self._raise(failure)
 
     def _digests_of_controls(self, request: ImageRequest) -> dict[str, str]:
         """What a receipt says of the networks that read and make a request's control images."""
@@ -324,11 +340,8 @@ class DiffusersGenerator:
         The latter are LoRAs, control networks and the cache.
         """
         self.load()
-        loras = {} if self._loras is None else self._loras.digests
         receipt = {name: value for name, value in self._receipt.items() if name != "cache" or self._used_cache}
-        adapters = {} if self._ip_adapters is None else self._ip_adapters.digests
-        receipt |= {f"lora {name}": f"sha256:{digest}" for name, digest in loras.items()}
-        return receipt | adapters | self._control_digests | self._second_pass
+        return receipt | self._weights | self._control_digests | self._second_pass
 
     def _failure(self, error: Exception, requests: Sequence[ImageRequest]) -> GenerationError:
         """The job's error for an error of the pipeline."""

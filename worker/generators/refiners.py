@@ -18,7 +18,7 @@ from core.catalog import Model
 from core.errors import first_line
 from core.generation import ImageRequest, ProgressReporter
 from core.generation_errors import GenerationError, ModelUnavailable, OutOfMemory
-from core.refiner import RefinerSpec
+from core.refiner import Refiner, RefinerSpec
 from core.weights import count_numbers
 from worker.generators.call import call_parameters
 from worker.generators.device_errors import is_out_of_memory
@@ -45,12 +45,13 @@ class Refiners:
         """The denoisers, for the memory that they take."""
         return [pipe.unet for pipe in self._pipes.values()]
 
-    def digest(self, name: str) -> str:
-        """The SHA-256 of a refiner's files."""
-        if name not in self._digests:
-            source = next(spec.source for spec in self._model.refiners if spec.name == name)
-            self._digests[name] = folder_sha256(self._models_dir / source)
-        return self._digests[name]
+    def digests(self, refiner: Refiner) -> dict[str, str]:
+        """What a receipt says of a refiner: the SHA-256 of its files. Empty if the model has it no more."""
+        sources = [spec.source for spec in self._model.refiners if spec.name == refiner.model]
+        for source in sources:
+            if source not in self._digests:
+                self._digests[source] = folder_sha256(self._models_dir / source)
+        return {f"refiner {refiner.model}": self._digests[source] for source in sources}
 
     def draw(
         self, draw: Draw, base: Any, requests: Sequence[ImageRequest], reporter: ProgressReporter
