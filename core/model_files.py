@@ -108,8 +108,28 @@ def _of_additions(model: Model, models_dir: Path) -> Iterator[str]:
                 yield f"The control network {control.type!r} is missing: there is no {path}."
     for adapter in model.ip_adapters:
         yield from _of_file(models_dir / adapter.file, f"IP-Adapter {adapter.name!r}")
+    for kind, file in _folders_of_networks(model):
+        if not (path := models_dir / file).is_file():
+            yield f"The {kind} is missing: there is no {path}."
+            return
+        for weights in sorted(path.parent.rglob("*.safetensors")):
+            yield from _of_file(weights, kind)
     if model.words and not (path := models_dir / model.words).is_file():
         yield f"The file of its words is missing: there is no {path}."
+
+
+def _folders_of_networks(model: Model) -> Iterator[tuple[str, str]]:
+    """The networks beside the pipeline, with the file that a folder of such a network has."""
+    for adapter in model.ip_adapters:
+        yield f"image encoder of the IP-Adapter {adapter.name!r}", f"{adapter.image_encoder}/{_WEIGHTS_CONFIG}"
+    for kind, source in model.preprocessors.items():
+        yield f"preprocessor {kind!r}", f"{source}/{_WEIGHTS_CONFIG}"
+    for refiner in model.refiners:
+        yield f"refiner {refiner.name!r}", f"{refiner.source}/model_index.json"
+    for upscaler in model.hires.networks if model.hires is not None else ():
+        yield f"upscaler {upscaler.name!r}", f"{upscaler.source}/{_WEIGHTS_CONFIG}"
+    if model.matting is not None:
+        yield "matting", f"{model.matting.source}/{_WEIGHTS_CONFIG}"
 
 
 def _of_file(path: Path, kind: str) -> Iterator[str]:

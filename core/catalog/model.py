@@ -185,6 +185,8 @@ class Model(Loading):
             raise ValueError(f"{names[0]} is not available for {self.generator}, only for diffusers_local")
         if self.is_remote and self.self_test:
             raise ValueError(f"self_test is not available for {self.generator}")
+        if self.self_test and "generation" not in self.operations:
+            raise ValueError("self_test needs the operation generation")
         if self.is_remote and self.preload:
             raise ValueError(f"preload is not available for {self.generator}")
         if self.loras and "loras" in unsupported_by(self.generator):

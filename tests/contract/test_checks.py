@@ -4,13 +4,19 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
+from core.generation import ImagesRejected
 from core.generation_errors import ModelUnavailable
 from core.model_files import explain_unusable
+from core.settings import Settings
+from tests.contract.control_families import flux_with_control_inputs
 from tests.contract.kinds import a_diffusers_generator, a_model
 from tests.contract.pipelines import a_tiny_stable_diffusion, save_pipeline, warnings_of_diffusers
+from worker.generation.models import Models
 
 pytestmark = warnings_of_diffusers
 
@@ -96,6 +102,10 @@ def test_a_model_that_cannot_be_loaded_is_told_why(
         ({"textual_inversions": [{"token": "<a>", "file": "none.safetensors"}]}, "inversion '<a>' is missing"),
         ({"vae": {"source": "none"}}, "The vae is missing"),
         ({"controls": [{"type": "canny", "source": "none"}]}, "The control network 'canny' is missing"),
+        ({"preprocessors": {"depth": "none"}}, "The preprocessor 'depth' is missing"),
+        ({"refiners": [{"name": "a", "source": "none"}]}, "The refiner 'a' is missing"),
+        ({"hires": {"networks": [{"name": "a", "source": "none"}]}}, "The upscaler 'a' is missing"),
+        ({"matting": {"source": "none"}}, "The matting is missing"),
         ({"words": "none.txt"}, "The file of its words is missing"),
     ],
 )
@@ -113,3 +123,42 @@ def test_a_pipeline_that_diffusers_does_not_have_and_a_missing_package_are_told(
     (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "TomorrowPipeline"}))
     with pytest.raises(ModelUnavailable, match="has no pipeline TomorrowPipeline"):
         a_diffusers_generator(folder).check()
+
+
+def test_a_network_beside_a_pipeline_that_was_copied_in_part_is_told(whole: Path, tmp_path: Path) -> None:
+    model = a_model(source=str(whole), matting={"source": "whole/unet"})
+    assert explain_unusable(model, tmp_path) is None
+    truncate(whole)
+    assert "copy or download it again" in str(explain_unusable(model, tmp_path))
+    adapter = {"name": "a", "file": "whole/vae/diffusion_pytorch_model.safetensors", "image_encoder": "none"}
+    whole_vae = a_model(source="whole", ip_adapters=[adapter])
+    (whole / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(
+        (whole / "vae" / "diffusion_pytorch_model.safetensors").read_bytes()
+    )
+    assert "The image encoder of the IP-Adapter 'a' is missing" in str(explain_unusable(whole_vae, tmp_path))
+
+
+def test_a_model_whose_self_test_fails_takes_no_memory(whole: Path, tmp_path: Path) -> None:
+    path = whole / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    save_file(weights | {"conv_in.weight": weights["conv_in.weight"] * float("nan")}, path)
+    model = a_model(source=str(whole), sizes=["32x32"], microbatch_size=1, self_test=True)
+    models = Models(Settings(device="cpu", torch_threads=1))
+    for _ in range(2):
+        with pytest.raises(ImagesRejected):
+            models.get(model)
+        generator: Any = models._generators[model.id]
+        assert generator._pipe is None, "its weights stayed, and nothing counted them"
+    assert models.device().models == {}
+
+
+def test_a_model_that_needs_a_control_image_is_tested_with_one(tmp_path: Path) -> None:
+    folder = save_pipeline(flux_with_control_inputs(), tmp_path / "control")
+    model = a_model(
+        source=str(folder), controls=[{"type": "depth"}], sizes=["32x32"], steps={"default": 2}, self_test=True
+    )
+    models = Models(Settings(device="cpu", torch_threads=1))
+    models.get(model)
+    assert models.self_test(model.id) is not None
+    with pytest.raises(ValueError, match="self_test needs the operation generation"):
+        a_model(operations=["edit"], self_test=True)

@@ -129,15 +129,22 @@ class Models:
             size = self._load_beside_others(model.id, generator)
             state = ModelState(state="loaded")
             if model.self_test:
-                state["self_test"] = run_self_test(model, generator)
+                state["self_test"] = self._run_self_test(model, generator)
         except ModelUnavailable as error:
             self._states[model.id] = ModelState(state="unusable", reason=error.message)
             raise
         except BaseException:
-            del self._states[model.id]
+            self._states.pop(model.id, None)  # a check may have removed it
             raise
         self._states[model.id] = state
         return size
+
+    def _run_self_test(self, model: Model, generator: Generator) -> SelfTest:
+        try:
+            return run_self_test(model, generator)
+        except BaseException:
+            generator.unload()  # the next job loads it again; until then, nothing would count its memory
+            raise
 
     def _load_beside_others(self, model_id: str, generator: Generator) -> int:
         """Load a model beside those that leave it room. Returns its bytes."""

@@ -8,7 +8,7 @@ from PIL import ImageChops
 from PIL.Image import Image
 
 from core.catalog import Model
-from core.generation import Generator, ImageRequest
+from core.generation import Generator, ImageRequest, with_control
 from core.generation_errors import OutOfMemory
 from core.parameters import ResolvedParameters
 from core.self_test import SelfTest, describe
@@ -58,7 +58,10 @@ def run_self_test(model: Model, generator: Generator) -> SelfTest:
 def _request(model: Model, prompt: str, seed: int) -> ImageRequest:
     guidance_scale, steps = model.guidance_scale.default, model.steps.default
     parameters = ResolvedParameters(size=model.size, steps=steps, guidance_scale=guidance_scale, seed=seed)
-    return ImageRequest(prompt, parameters)
+    request = ImageRequest(prompt, parameters)
+    for spec in model.required_controls:
+        request = with_control(request, spec)
+    return request
 
 
 def _difference(alone: Sequence[Image], together: Sequence[Image]) -> int:
