@@ -136,8 +136,8 @@ def resolve_controls(
     """The controls of a request, each with a weight and without its image, which is an input of the job.
 
     preprocessors: those of the model that need a network. None for no control. Raises InvalidParameter for a type that
-    the model does not have, for a way of preprocessing that it lacks, and for a weight where the denoiser reads the
-    image itself, and MissingParameter without the image that such a model needs.
+    the model does not have, for a way of preprocessing that it lacks, and for a weight or a share of the steps if its
+    denoiser reads the image itself, and MissingParameter without the image that such a model needs.
     """
     required = [spec.type for spec in specs if spec.is_required]
     if required and not controls:
@@ -148,6 +148,11 @@ def resolve_controls(
         if control.type in required and control.weight not in (None, 1):
             raise InvalidParameter(
                 f"control: {model_id} takes no other weight than 1.", param=f"control.{index}.weight"
+            )
+        if control.type in required and (control.start, control.end) != (0, 1):
+            name = "start" if control.start else "end"
+            raise InvalidParameter(
+                f"control: {model_id} reads the image in all steps: leave {name} out.", param=f"control.{index}.{name}"
             )
     weights = {spec.type: spec.weight for spec in specs}
     defaults: dict[str, Preprocess] = {spec.type: spec.preprocess for spec in specs}

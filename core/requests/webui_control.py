@@ -65,6 +65,8 @@ def webui_controls(
                 continue
             values = {"adapter": adapter, "weight": _number(unit.get("weight"), 1.0, MAX_WEIGHT)}
             references.append(reference_of(image).model_copy(update=values))
+            for name in _shares_of_steps(unit):
+                yield {}, warning(f"{param}.{name}", f"{param}.{name} is not used: an IP-Adapter acts in all steps.")
             continue
         control, reason = _control(unit, model, init_image)
         if control is None or len(controls) == MAX_CONTROLS:
@@ -96,6 +98,8 @@ def _control(
     if start >= end:
         return None, f"guidance_start {start:g} is not less than guidance_end {end:g}"
     weight = _number(unit.get("weight"), 1.0, MAX_WEIGHT)
+    if model.required_controls:
+        start, end, weight = 0.0, 1.0, 1.0
     control = {"type": kind, "image": image, "weight": weight, "start": start, "end": end}
     return {**control, "preprocess": preprocess_of(unit.get("module"), model.preprocessors) or "none"}, ""
 
@@ -137,6 +141,12 @@ def _image(unit: Mapping[str, Any]) -> ImageSource | None:
     return ImageSource.from_form(content)
 
 
+def _shares_of_steps(unit: Mapping[str, Any]) -> list[str]:
+    """The fields of a unit by which it would act in some of the steps only."""
+    shares = {"guidance_start": 0.0, "guidance_end": 1.0}
+    return [name for name, neutral in shares.items() if _number(unit.get(name), neutral, 1.0) != neutral]
+
+
 def _number(value: Any, default: float, maximum: float) -> float:
     """A number from 0 to the maximum; the default for anything else."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -151,7 +161,12 @@ def _notices(param: str, unit: Mapping[str, Any], model: Model) -> Iterator[JobW
         message = f"{param}.module {quote(str(module))} is not used: {model.id} has {available}."
         yield warning(f"{param}.module", message)
     weight = unit.get("weight")
-    if isinstance(weight, int | float) and weight > MAX_WEIGHT:
+    if model.required_controls:
+        weight_fields = ["weight"] if _number(weight, 1.0, MAX_WEIGHT) != 1 else []
+        for name in (*weight_fields, *_shares_of_steps(unit)):
+            message = f"{param}.{name} is not used: {model.id} reads the image itself, in all steps."
+            yield warning(f"{param}.{name}", message)
+    elif isinstance(weight, int | float) and weight > MAX_WEIGHT:
         yield warning(f"{param}.weight", f"{param}.weight is {weight:g}; the largest, {MAX_WEIGHT:g}, is used.")
     for name, value in unit.items():
         if name in _READ or name in _FIELDS_OF_THE_PAGE or value in (*_IGNORED_VALUES, *_NEUTRAL.get(name, ())):

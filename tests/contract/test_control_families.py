@@ -154,6 +154,10 @@ def test_a_model_that_draws_only_with_a_control_image_says_so_when_a_request_has
     with pytest.raises(InvalidParameter, match="no other weight") as weight:
         job(control=[{"type": "canny", "image": file, "weight": 0.5}])
     assert weight.value.param == "control.0.weight"
+    for fields, param in (({"start": 0.2}, "control.0.start"), ({"end": 0.8}, "control.0.end")):
+        with pytest.raises(InvalidParameter, match="reads the image in all steps") as share:
+            job(control=[{"type": "canny", "image": file, **fields}])
+        assert share.value.param == param
     assert job(control=[{"type": "canny", "image": file}]).parameters.control[0].weight == 1
     for controls, reason in (
         ([{"type": "canny"}, {"type": "depth", "source": "depth"}], "there can be no other type"),

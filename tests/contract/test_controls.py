@@ -319,3 +319,16 @@ def test_the_webuis_units_name_controls() -> None:
     (control,) = webui_job({**unit, "image": None}, images={"image": b"the image of img2img"}).control
     assert control.image.content == b"the image of img2img"
     assert len(webui_job(*[unit] * 6).control) == 4
+
+
+def test_the_webuis_units_cannot_ask_a_denoiser_for_what_it_does_not_do() -> None:
+    image = base64.b64encode(b"an image").decode()
+    unit = {"image": image, "model": "canny", "weight": 0.7, "guidance_start": 0.1, "guidance_end": 0.9}
+    request = Txt2ImgRequest(prompt="a cat", alwayson_scripts={"ControlNet": {"args": [unit]}})
+    model = a_model(id="flux-canny", controls=[{"type": "canny"}])
+    job = webui_job_request(request, model, {}, sizes_of(request, model), "txt2img")
+    catalog = Catalog(default=model.id, models=(model,))
+    controls = plan(job, catalog, Settings(), "proj", inputs={"control_1": "file-1"}).parameters.control or ()
+    assert [(control.weight, control.start, control.end) for control in controls] == [(1.0, 0.0, 1.0)]
+    names = [str(warning["param"]).rpartition(".")[2] for warning in job.warnings]
+    assert names == ["weight", "guidance_start", "guidance_end"]

@@ -39,12 +39,14 @@ def control_arguments(model: Model, pipe: Any, requests: Sequence[ImageRequest])
     if "controlnet_conditioning_scale" in parameters:
         values["controlnet_conditioning_scale"] = [_weight(control) for control in controls]
     elif any(_weight(control) != 1 for control in controls):
-        raise _refusal(model, pipe, "weight", "weight")
+        index = next(index for index, control in enumerate(controls) if _weight(control) != 1)
+        raise _refusal(model, pipe, "weight", index, "weight")
     if "control_guidance_start" in parameters:
         values["control_guidance_start"] = [control.start for control in controls]
         values["control_guidance_end"] = [control.end for control in controls]
-    elif any((control.start, control.end) != (0, 1) for control in controls):
-        raise _refusal(model, pipe, "start or end", "start")
+    elif partial := [index for index, control in enumerate(controls) if (control.start, control.end) != (0, 1)]:
+        field = "start" if controls[partial[0]].start else "end"
+        raise _refusal(model, pipe, "start or end", partial[0], field)
     modes = _modes(model, controls)
     if "control_mode" in parameters and (len(controls) > 1 or modes != [None]):
         # Without it, FLUX's pipelines for edits use none of several networks.
@@ -67,18 +69,20 @@ def _adapter_arguments(model: Model, pipe: Any, requests: Sequence[ImageRequest]
         for image, adapter in zip(request.control_images, adapters, strict=True)
     ]
     weights, ends = [_weight(control) for control in controls], {control.end for control in controls}
-    if any(control.start for control in controls):
-        raise _refusal(model, pipe, "start", "start")
+    late = next((index for index, control in enumerate(controls) if control.start), None)
+    if late is not None:
+        raise _refusal(model, pipe, "start", late, "start")
     arguments: dict[str, Any] = {
         "image": images if len(images) > 1 else images[0],
         "adapter_conditioning_scale": weights if len(weights) > 1 else weights[0],
     }
     if "adapter_conditioning_factor" in call_parameters(pipe):
         if len(ends) > 1:
-            raise _refusal(model, pipe, "several values of end", "end")
+            raise _refusal(model, pipe, "several values of end", 1, "end")
         arguments["adapter_conditioning_factor"] = ends.pop()
     elif ends != {1}:
-        raise _refusal(model, pipe, "end", "end")
+        index = next(index for index, control in enumerate(controls) if control.end != 1)
+        raise _refusal(model, pipe, "end", index, "end")
     return arguments
 
 
@@ -96,6 +100,6 @@ def _weight(control: Control) -> float:
     return 1.0 if control.weight is None else float(control.weight)
 
 
-def _refusal(model: Model, pipe: Any, words: str, field: str) -> GenerationError:
+def _refusal(model: Model, pipe: Any, words: str, index: int, field: str) -> GenerationError:
     message = f"Model {model.id} takes no {words} of a control here ({type(pipe).__name__} has none)."
-    return GenerationError(message, param=f"control.0.{field}")
+    return GenerationError(message, param=f"control.{index}.{field}")
