@@ -24,6 +24,7 @@ from tests.contract.kinds import RecordingReporter, a_diffusers_generator, a_mod
 from tests.contract.pipelines import a_tiny_stable_diffusion, save_pipeline, warnings_of_diffusers
 from tests.image_requests import with_changes
 from worker.generation.encode import encode
+from worker.generators.device_errors import raise_device_error
 
 pytestmark = warnings_of_diffusers
 
@@ -164,3 +165,13 @@ def test_requests_ask_for_a_background_that_the_model_can_make() -> None:
         a_model(generator="fake", matting={"source": "a"})
     with pytest.raises(ValueError, match="must be a folder in models_dir"):
         a_model(matting={"source": "/a"})
+
+
+def test_a_network_that_the_device_cannot_take_is_not_the_networks_fault() -> None:
+    for error, failure in (
+        (torch.OutOfMemoryError("CUDA out of memory"), OutOfMemory),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), DeviceFailed),
+    ):
+        with pytest.raises(failure, match="The matting of model m "):
+            raise_device_error(error, "The matting of model m")
+    raise_device_error(ValueError("no such layer"), "The matting of model m")

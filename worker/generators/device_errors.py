@@ -7,6 +7,9 @@ from typing import Final
 
 import torch
 
+from core.errors import first_line
+from core.generation_errors import DeviceFailed, OutOfMemory
+
 _WORDS: Final = (
     "CUDA error", "CUDA driver", "CUDA unknown error", "CUDA-capable device", "No CUDA GPUs", "device-side assert",
     "cudaError", "HIP error", "hipError", "NVML", "uncorrectable ECC", "CUBLAS_STATUS_EXECUTION_FAILED",
@@ -30,3 +33,11 @@ def is_device_failure(error: BaseException) -> bool:
         return False
     message = str(error)
     return any(words in message for words in _WORDS) and not any(words in message for words in _OF_THE_REQUEST)
+
+
+def raise_device_error(error: Exception, network: str) -> None:
+    """Raise OutOfMemory or DeviceFailed for an error of loading a network, if it is one of the device."""
+    if is_out_of_memory(error):
+        raise OutOfMemory(f"{network} does not fit.") from error
+    if is_device_failure(error):
+        raise DeviceFailed(f"{network} could not be loaded to the device: {first_line(error)}") from error

@@ -18,12 +18,12 @@ from PIL import Image
 from core.catalog import Model
 from core.errors import first_line
 from core.generation import ImageRequest
-from core.generation_errors import GenerationError, ModelUnavailable, OutOfMemory
+from core.generation_errors import GenerationError, ModelUnavailable
 from core.lora_files import is_ip_adapter
 from core.reference_images import IpAdapterSpec, ReferenceImage
 from core.weights import Shapes, count_numbers, read_shapes
 from worker.generators.call import call_parameters
-from worker.generators.device_errors import is_out_of_memory
+from worker.generators.device_errors import raise_device_error
 from worker.generators.digests import file_sha256, folder_sha256
 
 _ENCODERS: Final = {
@@ -41,7 +41,10 @@ class IpAdapters:
     """The IP-Adapters of one model."""
 
     def __init__(self, model: Model, pipe: Any, models_dir: Path, device: torch.device, dtype: torch.dtype) -> None:
-        """Load the image encoders. Raises ModelUnavailable if a file is missing or does not fit, and OutOfMemory."""
+        """Load the image encoders.
+
+        Raises ModelUnavailable if a file is missing or does not fit, OutOfMemory and DeviceFailed.
+        """
         self._model = model
         self._models_dir = models_dir
         self._specs = {spec.name: spec for spec in model.ip_adapters}
@@ -122,8 +125,7 @@ class IpAdapters:
         except Exception as error:
             self._active = names  # parts of it may be there
             self._remove()
-            if is_out_of_memory(error):
-                raise OutOfMemory(f"The IP-Adapters of model {self._model.id} do not fit.") from error
+            raise_device_error(error, f"The IP-Adapter {names[0]!r} of model {self._model.id}")
             raise self._error(f"cannot use {', '.join(names)}: {type(error).__name__}: {first_line(error)}") from error
         self._active = names
 
@@ -153,7 +155,10 @@ class IpAdapters:
             raise self._unavailable(spec.name, f"{path.name} {reason}")
 
     def _load_encoder(self, folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
-        """An image encoder on the device, and the processor of its images. Raises ModelUnavailable, OutOfMemory."""
+        """An image encoder on the device, and the processor of its images.
+
+        Raises ModelUnavailable, OutOfMemory, DeviceFailed.
+        """
         try:
             config = json.loads((folder / "config.json").read_text("utf-8"))
             kind = _ENCODERS.get(config.get("model_type"))
@@ -171,8 +176,7 @@ class IpAdapters:
                 raise ValueError(f"its files have no {missing[0]}")
             encoder = encoder.eval().to(device)
         except Exception as error:  # a broken folder can make the libraries raise anything
-            if is_out_of_memory(error):
-                raise OutOfMemory(f"The image encoder {folder.name} of model {self._model.id} does not fit.") from error
+            raise_device_error(error, f"The image encoder {folder.name} of model {self._model.id}")
             message = f"{folder} could not be loaded: {type(error).__name__}: {first_line(error)}"
             raise self._unavailable(folder.name, message) from error
         return encoder, _processor(folder, encoder)

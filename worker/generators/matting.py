@@ -15,9 +15,9 @@ from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 from core.catalog import Model
 from core.errors import first_line
-from core.generation_errors import GeneratorFailed, ModelUnavailable, OutOfMemory
+from core.generation_errors import GeneratorFailed, ModelUnavailable
 from core.weights import count_numbers
-from worker.generators.device_errors import is_out_of_memory
+from worker.generators.device_errors import raise_device_error
 from worker.generators.digests import folder_sha256
 
 
@@ -25,7 +25,7 @@ class Foreground:
     """The network of one model that gives the foreground of an image."""
 
     def __init__(self, model: Model, models_dir: Path, device: torch.device, dtype: torch.dtype) -> None:
-        """Load it. Raises ModelUnavailable if it is missing or is no such network, and OutOfMemory."""
+        """Load it. Raises ModelUnavailable if it is missing or is no such network, OutOfMemory and DeviceFailed."""
         self._model = model
         self._device = device
         self._dtype = dtype
@@ -81,8 +81,7 @@ class Foreground:
             processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
             network = network.eval().to(self._device)
         except Exception as error:  # a broken folder can make the libraries raise anything
-            if is_out_of_memory(error):
-                raise OutOfMemory(f"The matting of model {self._model.id} does not fit.") from error
+            raise_device_error(error, f"The matting of model {self._model.id}")
             message = f"{folder} could not be loaded: {type(error).__name__}: {first_line(error)}"
             raise self._error(message) from error
         if missing := sorted(report["missing_keys"]):

@@ -14,9 +14,9 @@ from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 from core.catalog import Model
 from core.errors import first_line
 from core.generation import ImageRequest
-from core.generation_errors import GenerationError, ModelUnavailable, OutOfMemory
+from core.generation_errors import GenerationError, ModelUnavailable
 from core.images.preprocess import BY_OPENCV, PACKAGE, has_opencv, preprocess
-from worker.generators.device_errors import is_out_of_memory
+from worker.generators.device_errors import raise_device_error
 from worker.generators.digests import folder_sha256
 
 
@@ -24,7 +24,10 @@ class Preprocessors:
     """What makes the control images of one model."""
 
     def __init__(self, model: Model, models_dir: Path, device: torch.device, dtype: torch.dtype) -> None:
-        """Load the networks. Raises ModelUnavailable if one is missing or broken, or a package, and OutOfMemory."""
+        """Load the networks.
+
+        Raises ModelUnavailable if one is missing or broken, or a package, OutOfMemory and DeviceFailed.
+        """
         self._model = model
         self._device = device
         self._depth: tuple[Any, Any] | None = None
@@ -83,8 +86,7 @@ def _load_depth(model: Model, folder: Path, device: torch.device, dtype: torch.d
             raise ValueError(f"its files have no {missing[0]}")
         return processor, network.eval().to(device)
     except Exception as error:  # a broken folder can make the libraries raise anything
-        if is_out_of_memory(error):
-            raise OutOfMemory(f"The network for depth of model {model.id} does not fit.") from error
+        raise_device_error(error, f"The network for depth of model {model.id}")
         raise ModelUnavailable(
             f"Model {model.id}: preprocessors: depth: {folder} could not be loaded: {type(error).__name__}: "
             f"{first_line(error)}"

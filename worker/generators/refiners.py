@@ -17,11 +17,11 @@ from PIL import Image
 from core.catalog import Model
 from core.errors import first_line
 from core.generation import ImageRequest, ProgressReporter
-from core.generation_errors import GenerationError, ModelUnavailable, OutOfMemory
+from core.generation_errors import GenerationError, ModelUnavailable
 from core.refiner import Refiner, RefinerSpec
 from core.weights import count_numbers
 from worker.generators.call import call_parameters
-from worker.generators.device_errors import is_out_of_memory
+from worker.generators.device_errors import raise_device_error
 from worker.generators.digests import folder_sha256
 from worker.generators.second_pass import Call, Draw, PassReporter, results_of, without_errors
 
@@ -32,7 +32,10 @@ class Refiners:
     """The refiners of one model."""
 
     def __init__(self, model: Model, pipe: Any, models_dir: Path, device: torch.device, dtype: torch.dtype) -> None:
-        """Load them. Raises ModelUnavailable if one is missing or does not fit the pipeline, and OutOfMemory."""
+        """Load them.
+
+        Raises ModelUnavailable if one is missing or does not fit the pipeline, OutOfMemory and DeviceFailed.
+        """
         self._model = model
         self._models_dir = models_dir
         self._digests: dict[str, str] = {}
@@ -97,8 +100,7 @@ class Refiners:
             )
             refiner.unet.to(device)
         except Exception as error:  # a broken folder can make the libraries raise anything
-            if is_out_of_memory(error):
-                raise OutOfMemory(f"The refiner {spec.name!r} of model {self._model.id} does not fit.") from error
+            raise_device_error(error, f"The refiner {spec.name!r} of model {self._model.id}")
             message = f"{folder} could not be loaded: {type(error).__name__}: {first_line(error)}"
             raise self._error(spec, message) from error
         refiner.set_progress_bar_config(disable=True)

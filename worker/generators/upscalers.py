@@ -17,12 +17,12 @@ from transformers import Swin2SRForImageSuperResolution
 
 from core.catalog import Model
 from core.errors import first_line
-from core.generation_errors import GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
+from core.generation_errors import GenerationError, GeneratorFailed, ModelUnavailable
 from core.hires import Hires, Upscaler
 from core.images import decode
 from core.parameters import dimensions_of
 from core.weights import count_numbers
-from worker.generators.device_errors import is_out_of_memory
+from worker.generators.device_errors import raise_device_error
 from worker.generators.digests import folder_sha256
 
 LATENT: Final[dict[str, dict[str, Any]]] = {
@@ -78,7 +78,7 @@ class Upscalers:
     """The networks of one model that enlarge images."""
 
     def __init__(self, model: Model, models_dir: Path, device: torch.device, dtype: torch.dtype) -> None:
-        """Load them. Raises ModelUnavailable if one is missing or is no such network, and OutOfMemory."""
+        """Load them. Raises ModelUnavailable if one is missing or is no such network, OutOfMemory and DeviceFailed."""
         self._model = model
         self._device = device
         self._dtype = dtype
@@ -134,8 +134,7 @@ class Upscalers:
         except ModelUnavailable:
             raise
         except Exception as error:  # a broken folder can make the libraries raise anything
-            if is_out_of_memory(error):
-                raise OutOfMemory(f"The upscaler {spec.name!r} of model {self._model.id} does not fit.") from error
+            raise_device_error(error, f"The upscaler {spec.name!r} of model {self._model.id}")
             message = f"{folder} could not be loaded: {type(error).__name__}: {first_line(error)}"
             raise self._error(spec, message) from error
 
