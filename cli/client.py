@@ -35,6 +35,14 @@ def check_batch_id(text: str | None) -> str | None:
     return _check_id(text, "batch")
 
 
+def check_fine_tuning_id(text: str | None) -> str | None:
+    """The id of a fine-tuning job. Raises CommandError if it is none."""
+    if text is not None and not re.fullmatch(r"ftjob-[0-9A-Za-z]+", text):
+        example = "ftjob-01kc3m9w8yq6k0v2t5x7z1b4dn"
+        raise CommandError(f"{text!r} is not the id of a fine-tuning job; an example is {example}.")
+    return text
+
+
 def _check_id(text: str | None, kind: str) -> str | None:
     if text is not None and not re.fullmatch(rf"{kind}_[0-9A-Za-z]+", text):
         raise CommandError(f"{text!r} is not the id of a {kind}; an example is {kind}_01kc3m9w8yq6k0v2t5x7z1b4dn.")

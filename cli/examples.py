@@ -32,6 +32,18 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "batches show": ("safelight batches show batch_01kc3m9w8yq6k0v2t5x7z1b4dn",),
     "batches cancel": ("safelight batches cancel batch_01kc3m9w8yq6k0v2t5x7z1b4dn",),
     "batches retry": ("safelight batches retry batch_01kc3m9w8yq6k0v2t5x7z1b4dn",),
+    "fine-tune": (
+        "safelight fine-tune create zorble.zip --model unclip-mini --suffix zorble",
+        "safelight fine-tune list",
+    ),
+    "fine-tune create": (
+        "safelight fine-tune create zorble.zip --model unclip-mini --suffix zorble",
+        "safelight fine-tune create pairs.jsonl --model sdxl --steps 1000 --rank 32",
+    ),
+    "fine-tune list": ("safelight fine-tune list --limit 5",),
+    "fine-tune show": ("safelight fine-tune show ftjob-01kc3m9w8yq6k0v2t5x7z1b4dn",),
+    "fine-tune events": ("safelight fine-tune events ftjob-01kc3m9w8yq6k0v2t5x7z1b4dn --limit 100",),
+    "fine-tune cancel": ("safelight fine-tune cancel ftjob-01kc3m9w8yq6k0v2t5x7z1b4dn",),
     "webhooks": ("safelight webhooks listen",),
     "webhooks listen": ("safelight webhooks listen --port 9000 --full",),
     "models": ("safelight models list", "safelight models add ./sdxl-base --id sdxl --write"),

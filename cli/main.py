@@ -25,6 +25,7 @@ COMMANDS = {
     "reproduce": ("cli.reproduce:reproduce", "Draw a job's images again and compare them."),
     "batch": ("cli.batch.command:batch", "Generate images for a file of prompts; resumes if run again."),
     "batches": ("cli.batch.batches:app", "List, show, cancel and retry batches."),
+    "fine-tune": ("cli.fine_tune:app", "Train a LoRA on your images; list, show and cancel such jobs."),
     "webhooks": ("cli.webhooks:app", "Receive webhooks on this machine, for tests."),
     "mcp": ("cli.mcp:mcp", "Offer the tools for agents over stdin and stdout."),
     "doctor": ("cli.doctor:doctor", "Check the installation and suggest fixes."),

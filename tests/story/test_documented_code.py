@@ -51,6 +51,7 @@ NOT_HERE = {
     "safelight models add": MODEL_WEIGHTS,
     "hf download": "it downloads gigabytes",
     "also starts the training worker": "tests/cli/test_up.py starts everything",
+    "safelight fine-tune": "tests/fine_tuning/test_command.py runs these commands",
     "fine_tuning": "it trains; tests/fine_tuning/test_a_training.py does so with a tiny model",
     '"reference_images"': "no model here takes them; tests/contract/test_reference_images.py has pipelines that do",
 }
