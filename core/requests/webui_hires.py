@@ -43,7 +43,7 @@ def _upscaler(request: Txt2ImgRequest, spec: HiresSpec, warnings: list[JobWarnin
     name = names.get(upscaler_of(label).lower())
     if name is None:
         available = ", ".join(label_of_upscaler(name) for name in spec.names)
-        message = f"hr_upscaler {quote(label)} is not used: Lanczos is. There are {available}."
+        message = f"hr_upscaler {quote(label)} is not used: Lanczos is. This model has {available}."
         warnings.append(warning("hr_upscaler", message, "parameter_not_used"))
     return name or LANCZOS
 

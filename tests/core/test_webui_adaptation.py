@@ -229,7 +229,7 @@ def test_the_webuis_names_of_upscalers_and_refiners_are_those_of_the_model() -> 
         assert (named.hires.upscaler, warnings_of(named)) == (name, [])
     unknown = job(enable_hr=True, hr_upscaler="R-ESRGAN 4x+")
     assert (unknown.hires.upscaler, warnings_of(unknown)) == ("lanczos", ["hr_upscaler"])
-    assert "There are Lanczos, Latent, swin2sr." in unknown.warnings[0]["message"]
+    assert "This model has Lanczos, Latent, swin2sr." in unknown.warnings[0]["message"]
     refined = job(refiner_checkpoint="xl-refiner.safetensors [8d0ce6c0]", refiner_switch_at=0.7)
     assert (refined.refiner, warnings_of(refined)) == (Refiner(model="XL-refiner", switch_at=0.7), [])
     assert job(refiner_checkpoint="None").refiner is None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -199,6 +200,7 @@ def check_answer(tenants: Tenants, answer: httpx.Response, value: str) -> None:
     text = f"{answer.headers} {answer.content.decode(errors='replace')}"
     for sent in (value, json.dumps(value)[1:-1]):
         text = text.replace(sent, "")
+        text = text.replace(quote(sent, safe=""), "")
     seen = [name for name, foreign_id in tenants.ids.items() if foreign_id in text and len(foreign_id) > 4]
     assert not seen, (seen, text)
     assert MARK not in text, text
@@ -265,7 +267,7 @@ def test_a_foreign_id_in_a_line_leads_nowhere(tenants: Tenants, endpoint: str) -
 
     assert (answer.status_code, final["status"]) == (200, "failed")
     texts = [error["message"] for part in (body(answer), final) if part["errors"] for error in part["errors"]["data"]]
-    for sent in (tenants.ids["user"], tenants.ids["key"]):
+    for sent in (tenants.ids["user"], tenants.ids["key"], *(value for value in tenants.ids.values() if MARK in value)):
         texts = [text.replace(sent, "") for text in texts]
     assert texts
     assert not [text for text in texts if MARK in text]
@@ -280,7 +282,8 @@ def test_nothing_of_the_stranger_refers_to_the_owner(tenants: Tenants) -> None:
     """After all requests: no row of the stranger has an id of the owner where it means something."""
     for table, rows in tenants.rows(tenants.stranger_project).items():
         for row in rows:
-            text = json.dumps({name: value for name, value in row.items() if name not in FREE_TEXT})
+            free = FREE_TEXT | ({"data"} if table == "audit_events" else set())  # the log quotes requests
+            text = json.dumps({name: value for name, value in row.items() if name not in free})
             ids = [name for name, foreign_id in tenants.ids.items() if len(foreign_id) > 12 and foreign_id in text]
             assert not ids, (table, row)
 
