@@ -189,6 +189,8 @@ def test_an_operator_makes_and_revokes_a_key(guarded: Stack, page: Page) -> None
     row.get_by_role("button", name="Revoke Shop").click()
     page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
     expect(row).to_contain_text("revoked")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("API key")).to_be_visible()
 
 
 def test_a_person_signs_in_reads_an_error_and_changes_the_language(guarded: Stack, page: Page) -> None:
