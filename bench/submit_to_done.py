@@ -58,7 +58,7 @@ def accept(service: Service, rounds: int, seconds: float, connections: int) -> l
 def finish(service: Service, rounds: int, jobs: int, connections: int) -> list[Line]:
     """Jobs done a second, from the first accepted to the last completed, while the client posts them."""
     bare_line = Line("completed jobs", "1/s", "a loop: generate, encode, write")
-    celery = Line("", "1/s", "Celery's tasks that do nothing", at_least(1))
+    celery = Line("completed jobs", "1/s", "Celery's tasks that do nothing", at_least(1))
     p99 = Line("submit p99 while a worker runs", "ms", "the same without work for it: p99", at_most(1.15))
     for number in range(rounds):
         service.clear()
