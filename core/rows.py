@@ -6,7 +6,7 @@ database layer compares names when a statement runs first and raises TypeError w
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, TypedDict
 from uuid import UUID
 
@@ -221,84 +221,6 @@ class ModelWorkersRow:
     bytes: int | None
     reason: str | None
     self_tests: Sequence[SelfTest] | None
-
-
-@dataclass(slots=True)
-class BatchRow:
-    """A batch."""
-
-    id: str
-    project_id: str
-    status: str
-    version: int
-    endpoint: str
-    input_file_id: str | None
-    parameters: Json
-    response_format: str
-    completion_window: timedelta
-    output_ttl: timedelta | None
-    metadata: dict[str, str]
-    webhook: WebhookJson | None
-    retried_from: str | None
-    api_key_id: str | None
-    input: Json
-    traceparent: str | None
-    total: int
-    model: str | None
-    cost: float
-    errors: list[dict[str, Any]] | None
-    lease: UUID | None
-    lease_expires_at: datetime | None
-    attempts: int
-    counts: Mapping[str, int] | None
-    output_file_id: str | None
-    error_file_id: str | None
-    created_at: datetime
-    expires_at: datetime
-    failed_at: datetime | None
-    in_progress_at: datetime | None
-    cancelling_at: datetime | None
-    finalizing_at: datetime | None
-    completed_at: datetime | None
-    expired_at: datetime | None
-    cancelled_at: datetime | None
-
-
-@dataclass(slots=True)
-class ShownBatch(BatchRow):
-    """A batch as it is now: its counts, and while it runs how many jobs ended within the rate window."""
-
-    counts: Mapping[str, int]
-    finished_recently: int | None
-    now: datetime
-
-
-@dataclass(slots=True)
-class ClaimedBatch(BatchRow):
-    """A batch that the batch processor holds."""
-
-    lease: UUID
-    lease_expires_at: datetime
-
-
-@dataclass(slots=True)
-class BatchEventRow:
-    """An event of a batch."""
-
-    seq: int
-    id: str
-    batch_id: str
-    type: str
-    data: Json
-    created_at: datetime
-
-
-@dataclass(slots=True)
-class StatusCount:
-    """How many jobs have a status."""
-
-    status: str
-    jobs: int
 
 
 @dataclass(slots=True)

@@ -25,6 +25,7 @@ from api.pagination import AfterBatch, check_after
 from api.responses import ERROR, answer
 from core import idempotency
 from core.audit import AuditType
+from core.batch_rows import ShownBatch
 from core.batches import queries as batch_queries
 from core.batches import transitions as batches
 from core.batches.requests import MAX_BATCH_SEPARATORS, BatchRequest
@@ -34,7 +35,6 @@ from core.db import ConstraintViolation
 from core.erasures.records import NewErasure
 from core.errors import BatchNotFinal, BatchNotRetryable, IdempotencyConflict, NotFound, UnknownParameter
 from core.requests.job import parse
-from core.rows import ShownBatch
 from core.scopes import Scope
 from core.status import BatchStatus, JobStatus
 from core.text import quote

@@ -22,12 +22,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from core import tracing
+from core.batch_rows import BatchRow, ClaimedBatch
 from core.batches.queries import in_status
 from core.clock import NOW
 from core.db import Statement
 from core.events import with_event
 from core.ids import new_id
-from core.rows import BatchRow, ClaimedBatch
 from core.status import BatchStatus, JobStatus
 from core.tables import batches, jobs
 

@@ -16,6 +16,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 from core import fairness, files, jobs, limits, logs, metrics, priorities, tracing
+from core.batch_rows import BatchRow
 from core.batches import queries as batch_queries
 from core.batches import transitions as batches
 from core.batches.input_file import max_line_bytes, parse_lines
@@ -37,7 +38,6 @@ from core.redis.changes import ChangeListener
 from core.redis.notifier import Notifier
 from core.redis.progress import BATCHES_CHANNEL, Progress
 from core.requests.plan import request_of
-from core.rows import BatchRow
 from core.settings import Settings
 from core.status import BatchStatus, JobStatus
 from core.storage import Storage

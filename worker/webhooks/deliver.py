@@ -20,6 +20,7 @@ from queue import Empty, SimpleQueue
 from uuid import UUID, uuid4
 
 from core import logs, metrics, queries, tracing
+from core.batch_rows import ShownBatch
 from core.batches import queries as batch_queries
 from core.connections import IdleConnections
 from core.db import UNAVAILABLE, Database
@@ -28,7 +29,7 @@ from core.errors import first_line
 from core.outbox import claims
 from core.permissions import make_private
 from core.redis.changes import ChangeListener
-from core.rows import JobRow, ShownBatch
+from core.rows import JobRow
 from core.settings import Settings
 from core.settings.environment import log_unknown, read_or_exit
 from core.webhook_rows import ClaimedDelivery

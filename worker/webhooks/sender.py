@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from core import tracing
+from core.batch_rows import ShownBatch
 from core.batches.schemas import BatchObject, batch_object
 from core.connections import DeliveryError, Response
 from core.egress import Egress
 from core.outbox import signing
 from core.outbox.deliveries import Attempt
 from core.responses.job import JobObject, job_object
-from core.rows import JobRow, ShownBatch
+from core.rows import JobRow
 from core.settings import Settings
 from core.storage import Storage
 from core.webhook_rows import ClaimedDelivery
