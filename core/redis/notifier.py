@@ -16,8 +16,7 @@ from contextlib import suppress
 
 from celery import Celery
 
-from core.redis.connection import KEY_PREFIX as KEY_PREFIX
-from core.redis.connection import celery_options
+from core.redis.connection import KEY_PREFIX, celery_options
 from core.redis.wakeups import AsyncWakeups, Wakeups
 from core.settings import Settings
 

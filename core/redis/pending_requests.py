@@ -10,8 +10,7 @@ from typing import TypeVar, cast
 
 from redis.exceptions import RedisError
 
-from core.redis.connection import connect_async
-from core.redis.notifier import KEY_PREFIX
+from core.redis.connection import KEY_PREFIX, connect_async
 from core.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,7 @@ from typing import Any, TypedDict
 
 from redis.exceptions import RedisError
 
-from core.redis.connection import connect, connect_async
-from core.redis.notifier import KEY_PREFIX
+from core.redis.connection import KEY_PREFIX, connect, connect_async
 from core.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,7 @@ from typing import cast
 from redis.exceptions import RedisError
 
 from core.errors import NotifierUnavailable
-from core.redis.connection import connect_async
-from core.redis.notifier import KEY_PREFIX
+from core.redis.connection import KEY_PREFIX, connect_async
 from core.settings import Settings
 
 log = logging.getLogger(__name__)

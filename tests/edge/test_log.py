@@ -4,7 +4,7 @@ import pytest
 import redis
 
 from api.edge.refusals import Refusals
-from core.redis.notifier import KEY_PREFIX
+from core.redis.connection import KEY_PREFIX
 from tests.edge.wire import JOB, connect, exchange, read_answer, request
 from tests.processes import Process
 from tests.stack import Stack

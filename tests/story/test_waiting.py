@@ -7,7 +7,7 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from core.redis.notifier import KEY_PREFIX
+from core.redis.connection import KEY_PREFIX
 from tests.stack import Stack
 
 CLIENTS = 200

@@ -17,8 +17,7 @@ from core import logs, metrics, tracing
 from core.db import UNAVAILABLE
 from core.errors import first_line
 from core.permissions import make_private
-from core.redis.connection import celery_options
-from core.redis.notifier import KEY_PREFIX
+from core.redis.connection import KEY_PREFIX, celery_options
 from core.settings.environment import log_unknown, read_or_exit
 from worker.generation import microbatch
 from worker.generation.content_credentials import ContentCredentials, ContentCredentialsError
