@@ -293,9 +293,8 @@ def _reject_removed(request: JobRequest, model: Model) -> None:
 
 def _reject_unsupported(request: JobRequest, model: Model) -> None:
     """Raise InvalidParameter for the first parameter that the model does not support."""
-    has_unsupported = not model.lacks.isdisjoint(
-        request.model_fields_set
-    )  # the others have a value that asks for nothing
+    # Fields that the request does not set have a value that asks for nothing.
+    has_unsupported = not model.lacks.isdisjoint(request.model_fields_set)
     for name in rules() if has_unsupported else ():
         if is_unsupported(name, request, model):
             raise InvalidParameter(f"{model.id} does not support {name}: leave it out.", param=name)
