@@ -6,14 +6,27 @@ continues with `--resume`. `--write` puts table and plots into docs/05-performan
 
 import argparse
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import batch, curves, history, idle, memory, queue_length, report, submit_to_done, webhooks
+from bench import (
+    batch,
+    checks,
+    curves,
+    history,
+    idle,
+    memory,
+    processor_time,
+    queue_length,
+    report,
+    studio,
+    submit_to_done,
+    webhooks,
+)
+from bench.directory import own_directory
 from bench.peers import __main__ as peers
+from bench.service import Service
 from bench.table import Line, Target, render
 
 RESULTS = Path("build") / "bench.json"
@@ -55,8 +68,25 @@ def parts(scale: float) -> Mapping[str, Part]:
             directory, jobs=amount(1_000_000, 2000), rounds=rounds, claims=amount(200, 3)
         ),
         "memory": lambda directory: memory.measure(directory, jobs=amount(100_000, 400), rounds=amount(20, 4)),
+        "processor_time": with_service(
+            lambda service: processor_time.measure(service, rounds, amount(3000, 20), connections=32)
+        ),
+        "checks": with_service(lambda service: checks.measure(service, rounds, amount(3000, 20), connections=32)),
+        "studio": lambda directory: studio.measure(
+            directory, jobs=amount(100_000, 500), rounds=amount(40, 2), cards=amount(50, 5), seconds=max(1, 20 * scale)
+        ),
         "curves": lambda directory: curves.measure(directory, seconds=max(0.5, 3 * scale), batches=amount(10)),
     }  # fmt: skip
+
+
+def with_service(measure: Callable[[Service], Sequence[Line]]) -> Part:
+    """A part that needs one Safelight with the default settings."""
+
+    def part(directory: Path) -> Sequence[Line]:
+        with Service(directory) as service:
+            return measure(service)
+
+    return part
 
 
 def read(file: Path) -> dict[str, list[Line]]:
@@ -77,12 +107,8 @@ def write(file: Path, lines: Mapping[str, Sequence[Line]]) -> None:
 
 def measure(part: Part) -> Sequence[Line]:
     """Run a part in a directory of its own."""
-    directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
-    directory.chmod(0o755)  # the embedded Postgres may run as another user
-    try:
+    with own_directory() as directory:
         return part(directory)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def main() -> None:

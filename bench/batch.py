@@ -7,9 +7,7 @@ work (0.3 s each), from the database's own times.
 
 import argparse
 import json
-import shutil
 import statistics
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +20,7 @@ from psycopg import sql
 
 from bench import queue_length as long_line
 from bench import references
+from bench.directory import own_directory
 from bench.service import Service, until
 from bench.table import Line, at_least, at_most, render
 from core.job_inserts import COLUMNS
@@ -262,16 +261,12 @@ def main() -> None:
     parser.add_argument("--microbatches", type=int, default=24, help="of a batch; a multiple of 8, for full ones")
     parser.add_argument("--depth", type=int, default=1_000_000)
     arguments = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
-    directory.chmod(0o755)  # the embedded Postgres may run as another user
-    try:
+    with own_directory() as directory:
         lines = measure(
             directory, parts=arguments.only, rounds=arguments.rounds, lines=arguments.lines,
             megabytes=arguments.megabytes, samples=arguments.samples,
             batches=arguments.microbatches, depth=arguments.depth,
         )  # fmt: skip
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
     print(render(lines))
 
 

@@ -10,13 +10,11 @@ import argparse
 import heapq
 import os
 import random
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 
+from bench.directory import own_directory
 from bench.load import load
 from bench.processor import processor_seconds, shares
 from bench.service import Service
@@ -167,18 +165,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=10_000)
     parser.add_argument("--day", type=float, default=100e6, help="jobs a day")
     arguments = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
-    directory.chmod(0o755)  # the embedded Postgres may run as another user
-    try:
-        with Service(directory, sweeps=True) as service:
-            singles(service, 64)
-            service.until_done()
-            costs = {
-                "single jobs": measure(service, lambda: singles(service, arguments.singles), arguments.singles),
-                "jobs of a batch": measure(service, lambda: batch(service, arguments.batch), arguments.batch),
-            }
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    with own_directory() as directory, Service(directory, sweeps=True) as service:
+        singles(service, 64)
+        service.until_done()
+        costs = {
+            "single jobs": measure(service, lambda: singles(service, arguments.singles), arguments.singles),
+            "jobs of a batch": measure(service, lambda: batch(service, arguments.batch), arguments.batch),
+        }
     report(costs, arguments.day)
 
 

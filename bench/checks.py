@@ -5,14 +5,12 @@ gets the same submits, in turn. The figures are those of the API and of Postgres
 """
 
 import argparse
-import shutil
-import tempfile
-from pathlib import Path
 
 import psutil
 
+from bench.directory import own_directory
 from bench.load import load
-from bench.processor_time import seconds_of
+from bench.processor import seconds_of
 from bench.service import Service, until_answers
 from bench.submit_to_done import body
 from bench.table import Line, at_most, render
@@ -80,13 +78,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=3000, help="of each kind, a round")
     parser.add_argument("--connections", type=int, default=32)
     arguments = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
-    directory.chmod(0o755)  # the embedded Postgres may run as another user
-    try:
-        with Service(directory) as service:
-            lines = measure(service, arguments.rounds, arguments.requests, arguments.connections)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    with own_directory() as directory, Service(directory) as service:
+        lines = measure(service, arguments.rounds, arguments.requests, arguments.connections)
     print(render(lines))
 
 

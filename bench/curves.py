@@ -7,11 +7,10 @@ The processor time of each program shows what the first limit is.
 
 import argparse
 import os
-import shutil
-import tempfile
 import time
 from pathlib import Path
 
+from bench.directory import own_directory
 from bench.load import load
 from bench.processor import processor_seconds, shares
 from bench.service import Service
@@ -77,13 +76,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="how long the API is pressed, a round")
     parser.add_argument("--batches", type=int, default=10, help="micro-batches for each worker")
     arguments = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
-    directory.chmod(0o755)  # the embedded Postgres may run as another user
-    try:
+    with own_directory() as directory:
         lines, by_workers = generate(directory, arguments.batches)
         lines = [*accept(directory, arguments.seconds), *lines]
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
     print(render(lines))
     for workers, by_program in by_workers.items():
         largest = sorted(by_program.items(), key=lambda item: -item[1])[:5]

@@ -11,9 +11,7 @@ FLUX.1. On a CPU the models are smaller and the figures show only that everythin
 
 import argparse
 import gc
-import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ import torch
 from PIL.Image import Image
 
 from bench import pipelines
+from bench.directory import own_directory
 from bench.load import load
 from bench.references import SilentReporter
 from bench.service import Service
@@ -267,13 +266,9 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS)
     parser.add_argument("--batches", type=int, default=20 if IS_CUDA else 3, help="micro-batches through the service")
     arguments = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
-    directory.chmod(0o755)  # the embedded Postgres may run as another user
     began = time.perf_counter()
-    try:
+    with own_directory() as directory:
         run(directory, arguments.only, arguments.batches)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
     print(f"\n{time.perf_counter() - began:.0f} s in all")
 
 

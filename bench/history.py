@@ -6,8 +6,6 @@ the steps of the sweep. The ratio is long over short.
 """
 
 import argparse
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ from pathlib import Path
 
 import psycopg
 
+from bench.directory import own_directory
 from bench.queue_length import FIGURES, NAMES, LongQueue, measure_round
 from bench.table import Line, at_most, quantile, render
 from cli import database
@@ -144,12 +143,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--claims", type=int, default=200, help="claims and submits, a round")
     arguments = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
-    directory.chmod(0o755)  # the embedded Postgres may run as another user
-    try:
+    with own_directory() as directory:
         lines = measure(directory, jobs=arguments.jobs, rounds=arguments.rounds, claims=arguments.claims)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
     print(render(lines))
 
 

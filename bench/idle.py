@@ -7,15 +7,14 @@ The kernel counts the time of each process (psutil): for `--seconds`, which begi
 
 import argparse
 import os
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
 
+from bench.directory import own_directory
 from bench.processor import processor_seconds, shares
 from bench.service import until
 from bench.table import Line, at_most, render
@@ -72,12 +71,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rest", type=float, default=30)
     arguments = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
-    directory.chmod(0o755)  # the embedded Postgres may run as another user
-    try:
+    with own_directory() as directory:
         lines, by_program = measure(directory, seconds=arguments.seconds, rest_seconds=arguments.rest)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
     print(render(lines))
     for program, share in sorted(by_program.items(), key=lambda item: -item[1]):
         print(f"{share:6.2f} %  {program}")

@@ -6,14 +6,13 @@ needs once, it has by then.
 """
 
 import argparse
-import shutil
 import statistics
-import tempfile
 from pathlib import Path
 
 import psutil
 
 from bench.capacity import batch, singles
+from bench.directory import own_directory
 from bench.service import Service
 from bench.table import Line, at_most, render
 
@@ -50,12 +49,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=20)
     arguments = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
-    directory.chmod(0o755)  # the embedded Postgres may run as another user
-    try:
+    with own_directory() as directory:
         lines = measure(directory, jobs=arguments.jobs, rounds=arguments.rounds)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
     print(render(lines))
 
 

@@ -1,6 +1,6 @@
 """Processor time of processes, as the kernel counts it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import psutil
 
@@ -27,6 +27,12 @@ def seconds_below(pid: int) -> float:
         except psutil.NoSuchProcess:
             continue
     return total
+
+
+def seconds_of(processes: Sequence[psutil.Process]) -> float:
+    """The processor time that processes have used."""
+    times = [process.cpu_times() for process in processes if process.is_running()]
+    return sum(time.user + time.system for time in times)
 
 
 def shares(

@@ -7,16 +7,16 @@ this says more than a rate, as the time in which others have the processor does 
 """
 
 import argparse
-import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from bench.directory import own_directory
 from bench.load import load
+from bench.processor import seconds_of
 from bench.service import Service, until_answers
 from bench.submit_to_done import body
 from bench.table import Line, render
@@ -62,12 +62,6 @@ class Meter:
     def _postgres(self) -> Sequence[psutil.Process]:
         main = psutil.Process(self._service.database.info.backend_pid).parent()
         return [] if main is None else [main, *main.children()]
-
-
-def seconds_of(processes: Sequence[psutil.Process]) -> float:
-    """The processor time that processes have used."""
-    times = [process.cpu_times() for process in processes if process.is_running()]
-    return sum(time.user + time.system for time in times)
 
 
 def new_id(service: Service, url: str) -> str:
@@ -152,14 +146,9 @@ def main() -> None:
     parser.add_argument("--beside", type=Path, help="another working tree, whose API is the reference")
     arguments = parser.parse_args()
     options = arguments.rounds, arguments.requests, arguments.connections
-    directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
-    directory.chmod(0o755)  # the embedded Postgres may run as another user
-    try:
-        with Service(directory) as service:
-            tree: Path | None = arguments.beside
-            lines = measure(service, *options) if tree is None else compare(service, tree, *options)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    with own_directory() as directory, Service(directory) as service:
+        tree: Path | None = arguments.beside
+        lines = measure(service, *options) if tree is None else compare(service, tree, *options)
     print(render(lines))
 
 

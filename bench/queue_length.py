@@ -7,8 +7,6 @@ dead rows and dead index entries that they leave.
 """
 
 import argparse
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
+from bench.directory import own_directory
 from bench.table import Line, at_most, quantile, render
 from cli import database
 from cli.local.embedded import EmbeddedPostgres
@@ -246,9 +245,7 @@ def main() -> None:
     parser.add_argument("--bulk", type=int, default=2000, help="jobs in one statement")
     parser.add_argument("--churn", type=int, default=100_000, help="jobs that go through the long queue; 0: none")
     arguments = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
-    directory.chmod(0o755)  # the embedded Postgres may run as another user
-    try:
+    with own_directory() as directory:
         lines = measure(
             directory,
             depth=arguments.depth,
@@ -257,8 +254,6 @@ def main() -> None:
             bulk=arguments.bulk,
             churn=arguments.churn,
         )
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
     print(render(lines))
 
 

@@ -7,8 +7,6 @@ nothing. The cards belong to jobs that a worker draws slowly: one stream carries
 """
 
 import argparse
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -17,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from bench.directory import own_directory
 from bench.processor import processor_seconds, shares
 from bench.service import Service, until
 from bench.table import Line, at_most, quantile, render
@@ -193,14 +192,10 @@ def main() -> None:
     parser.add_argument("--cards", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=20)
     arguments = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
-    directory.chmod(0o755)  # the embedded Postgres may run as another user
-    try:
+    with own_directory() as directory:
         lines = measure(
             directory, jobs=arguments.jobs, rounds=arguments.rounds, cards=arguments.cards, seconds=arguments.seconds
         )
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
     print(render(lines))
 
 

@@ -5,14 +5,13 @@ and the share of the time in which the device generates. Each has a reference, m
 """
 
 import argparse
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from bench import references
+from bench.directory import own_directory
 from bench.load import Load, load
 from bench.service import Service
 from bench.table import Line, at_least, at_most, quantile, render
@@ -232,15 +231,11 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=20, help="micro-batches of a slow model, a round")
     parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS)
     arguments = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
-    directory.chmod(0o755)  # the embedded Postgres may run as another user
-    try:
+    with own_directory() as directory:
         lines = measure(
             directory, arguments.only, rounds=arguments.rounds, jobs=arguments.jobs, connections=arguments.connections,
             seconds=arguments.seconds, singles=arguments.singles, batches=arguments.batches,
         )  # fmt: skip
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
     print(render(lines))
 
 

@@ -11,9 +11,7 @@ import argparse
 import json
 import os
 import random
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,6 +23,7 @@ import httpx
 import psycopg
 from psycopg.rows import dict_row
 
+from bench.directory import own_directory
 from bench.service import until, until_answers
 from bench.table import Line, at_least, at_most, quantile, render
 from cli import database
@@ -270,15 +269,11 @@ def main() -> None:
     parser.add_argument("--pause", type=float, default=0.1, help="mean seconds between two events")
     parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS)
     arguments = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
-    directory.chmod(0o755)  # the embedded Postgres may run as another user
-    try:
+    with own_directory() as directory:
         lines = measure(
             directory, arguments.only, rounds=arguments.rounds, deliveries=arguments.deliveries,
             events=arguments.events, hanging=arguments.hanging, pause=arguments.pause,
         )  # fmt: skip
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
     print(render(lines))
 
 

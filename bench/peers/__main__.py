@@ -7,12 +7,11 @@ bundled model on one processor core, which stands for a device.
 
 import argparse
 import os
-import shutil
-import tempfile
 import time
 from functools import partial
 from pathlib import Path
 
+from bench.directory import own_directory
 from bench.peers import drawing as peers_drawing
 from bench.peers.servers import LABELS, PROMPT, Drawing, Peer, run_batch, run_singles
 from bench.service import CATALOG, Service, in_place_of
@@ -138,15 +137,11 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS)
     arguments = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="safelight-bench-"))
-    directory.chmod(0o755)  # the embedded Postgres may run as another user
-    try:
+    with own_directory() as directory:
         lines = measure(
             directory, tuple(arguments.only), rounds=arguments.rounds, jobs=arguments.jobs, batch=arguments.batch,
             images=arguments.images, connections=arguments.connections,
         )  # fmt: skip
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
     print(render(lines))
 
 
