@@ -3,6 +3,7 @@
 A ratio is computed within a round, in which both sides had the same conditions; the table has the medians over rounds.
 """
 
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -57,8 +58,9 @@ class Line:
 
     @property
     def ratios(self) -> list[float]:
-        """Ours over theirs, by round."""
-        return [figure / reference for figure, reference in zip(self.ours, self.theirs, strict=True)]
+        """Ours over theirs, by round. Not a number where the reference was too short for its clock."""
+        pairs = zip(self.ours, self.theirs, strict=True)
+        return [figure / reference if reference else math.nan for figure, reference in pairs]
 
     @property
     def is_reached(self) -> bool | None:

@@ -1,6 +1,6 @@
 """The table in which benchmarks print their figures. `make bench-check` runs the benchmarks themselves."""
 
-from bench.table import HEADINGS, Line, at_least, render
+from bench.table import HEADINGS, Line, at_least, at_most, render
 
 
 def test_a_ratio_is_taken_within_a_round() -> None:
@@ -13,3 +13,10 @@ def test_a_ratio_is_taken_within_a_round() -> None:
     assert all(name in heading for name in HEADINGS)
     assert "0.500 [0.250..0.800]" in figures
     assert ">= 0.5" in figures
+
+
+def test_a_reference_that_its_clock_did_not_see_reaches_no_target() -> None:
+    line = Line("processor time", "ms", "bare", at_most(1))
+    line.add(10, 0)
+    assert line.is_reached is False
+    assert "nan" in render([line])
