@@ -4,7 +4,7 @@ import sqlalchemy as sa
 
 from core.erasures import records
 from core.erasures.records import NewErasure
-from core.fine_tuning.names import PREFIX, job_prefix
+from core.fine_tuning.names import job_prefix
 from core.storage import Storage
 from core.tables import DEFAULT_PROJECT, fine_tuned_models, fine_tuning_events, fine_tuning_jobs
 from tests.contract.pipelines import warnings_of_diffusers
@@ -85,5 +85,5 @@ def test_an_erasure_of_a_project_covers_its_trainings(safelight: Stack) -> None:
     assert safelight.client.get(f"{PATH}/{job_id}").status_code == 404
     assert not safelight.count(fine_tuning_jobs)
     assert not safelight.count(fine_tuning_events)
-    assert not list(storage.list(PREFIX))
+    assert not list(storage.list(job_prefix(job_id)))
     assert safelight.client.get(f"/v1/files/{file}").status_code == 404
