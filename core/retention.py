@@ -40,7 +40,7 @@ def purge_batches(age: timedelta, limit: int) -> Statement[str]:
     pick = (
         sa.select(batches.c.id)
         .where(
-            batches.c.status.in_([sa.literal_column(f"'{status}'", sa.Text) for status in BATCH_FINAL]),
+            in_status(*BATCH_FINAL, of=batches),
             batches.c.created_at <= STATEMENT_TIME - age,
         )
         .order_by(batches.c.created_at)

@@ -28,6 +28,7 @@ from core.status import FINE_TUNING_FINAL, FineTuningStatus
 from core.tables import fine_tuned_models as models
 from core.tables import fine_tuning_events as events
 from core.tables import fine_tuning_jobs as jobs
+from core.tables import in_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def submit(new: NewFineTuningJob, max_open: int) -> Statement[FineTuningJobRow]:
     open_count = (
         sa.select(sa.func.count())
         .select_from(jobs)
-        .where(jobs.c.project_id == new.project_id, ~_in_status(*FINE_TUNING_FINAL))
+        .where(jobs.c.project_id == new.project_id, ~in_status(*FINE_TUNING_FINAL, of=jobs))
         .scalar_subquery()
     )
     values = [
@@ -104,12 +105,12 @@ def claim(lease: UUID, worker: str, length: timedelta) -> Statement[FineTuningJo
     other = jobs.alias("other")
     is_busy = sa.select(other.c.id).where(
         other.c.project_id == jobs.c.project_id,
-        ~_in_status(*FINE_TUNING_FINAL, table=other),
+        ~in_status(*FINE_TUNING_FINAL, of=other),
         other.c.lease_expires_at > NOW,
     )
     pick = (
         sa.select(jobs.c.id, jobs.c.status.label("earlier_status"))
-        .where(~_in_status(*FINE_TUNING_FINAL), sa.or_(jobs.c.lease.is_(None), jobs.c.lease_expires_at <= NOW))
+        .where(~in_status(*FINE_TUNING_FINAL, of=jobs), sa.or_(jobs.c.lease.is_(None), jobs.c.lease_expires_at <= NOW))
         .order_by(jobs.c.attempts, is_busy.correlate(jobs).exists(), jobs.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -155,7 +156,7 @@ def renew(job_id: str, lease: UUID, length: timedelta) -> Statement[str]:
 
 def accept(job_id: str, lease: UUID, *, images: int, hyperparameters: Mapping[str, Any]) -> Statement[FineTuningJobRow]:
     """The training file is valid: the job waits for a worker, maybe the same."""
-    update = _leased(job_id, lease).where(_in_status(FineTuningStatus.VALIDATING_FILES))
+    update = _leased(job_id, lease).where(in_status(FineTuningStatus.VALIDATING_FILES, of=jobs))
     values = {"images": images, "hyperparameters": dict(hyperparameters), "status": FineTuningStatus.QUEUED}
     return _with_events(
         update.values(**values, **_NO_LEASE, attempts=0).returning(*jobs.c),
@@ -196,7 +197,7 @@ def succeed(job_id: str, lease: UUID, model: NewModel) -> Statement[FineTuningJo
 def fail(job_id: str, lease: UUID, error: Mapping[str, Any], *line_errors: NewEvent) -> Statement[FineTuningJobRow]:
     """The file is not valid, or the training cannot go on. line_errors: events about lines of the file."""
     values = {"status": FineTuningStatus.FAILED, "finished_at": NOW, "error": dict(error)}
-    update = _leased(job_id, lease).where(~_in_status(*FINE_TUNING_FINAL))
+    update = _leased(job_id, lease).where(~in_status(*FINE_TUNING_FINAL, of=jobs))
     return _with_events(
         update.values(**values, **_NO_LEASE, **_NO_STATE).returning(*jobs.c),
         *line_errors,
@@ -207,14 +208,14 @@ def fail(job_id: str, lease: UUID, error: Mapping[str, Any], *line_errors: NewEv
 def cancel(project_id: str, job_id: str) -> Statement[FineTuningJobRow]:
     """Cancel a job; a worker stops at its next step. No row is returned if it does not exist or is final."""
     update = sa.update(jobs).where(
-        jobs.c.id == job_id, jobs.c.project_id == project_id, ~_in_status(*FINE_TUNING_FINAL)
+        jobs.c.id == job_id, jobs.c.project_id == project_id, ~in_status(*FINE_TUNING_FINAL, of=jobs)
     )
     return _with_events(_cancelled(update), NewEvent("The job was cancelled"))
 
 
 def cancel_jobs(*conditions: sa.ColumnElement[bool]) -> Statement[str]:
     """Cancel all jobs that meet the conditions and are not final, for an erasure."""
-    update = _cancelled(sa.update(jobs).where(*conditions, ~_in_status(*FINE_TUNING_FINAL))).cte("updated")
+    update = _cancelled(sa.update(jobs).where(*conditions, ~in_status(*FINE_TUNING_FINAL, of=jobs))).cte("updated")
     return Statement(sa.select(update.c.id), str)
 
 
@@ -235,18 +236,12 @@ def _cancelled(update: sa.Update) -> Any:
     return update.values(**values, **_NO_LEASE, **_NO_STATE).returning(*jobs.c)
 
 
-def _in_status(*statuses: FineTuningStatus, table: Any = jobs) -> sa.ColumnElement[bool]:
-    """As constants: a query must imply the predicate of an index to use it."""
-    condition: sa.ColumnElement[bool] = table.c.status.in_([sa.literal_column(f"'{status}'") for status in statuses])
-    return condition
-
-
 def _leased(job_id: str, lease: UUID) -> sa.Update:
     return sa.update(jobs).where(jobs.c.id == job_id, jobs.c.lease == lease)
 
 
 def _running(job_id: str, lease: UUID) -> sa.Update:
-    return _leased(job_id, lease).where(_in_status(FineTuningStatus.RUNNING))
+    return _leased(job_id, lease).where(in_status(FineTuningStatus.RUNNING, of=jobs))
 
 
 def _with_events(change: Any, *new_events: NewEvent, model: NewModel | None = None) -> Statement[FineTuningJobRow]:

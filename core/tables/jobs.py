@@ -1,5 +1,6 @@
 """Jobs, their events and their images. `in_status` names a status so that Postgres uses the partial indexes."""
 
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -178,8 +179,8 @@ def legacy_values(parameters: ColumnElement[Any]) -> list[ColumnElement[Any]]:
     ]
 
 
-def in_status(*statuses: JobStatus, of: FromClause = jobs) -> ColumnElement[bool]:
-    """Whether a job has one of these statuses.
+def in_status(*statuses: StrEnum, of: FromClause = jobs) -> ColumnElement[bool]:
+    """Whether a job has one of these statuses, or a row of another table `of`.
 
     They are constants in the SQL, not parameters: only then can the plan of a prepared statement use the partial
     indexes below, whose predicates name a status.
