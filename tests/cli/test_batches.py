@@ -22,7 +22,7 @@ def test_batches_are_listed_shown_cancelled_and_tried_again(terminal: Terminal, 
     assert json.loads(terminal.run("batches", "show", batch_id, "--json").stdout)["id"] == batch_id
 
     output = terminal.run("batches", "cancel", batch_id).stdout
-    assert output in (f"{batch_id} is cancelling.\n", f"{batch_id} is cancelled.\n")
+    assert output in [f"{batch_id} is {status}.\n" for status in ("cancelling", "finalizing", "cancelled")]
     result = terminal.run("batch", "--batch", batch_id, "--out", "images")
     assert result.returncode == 3, result.stderr
     lines = terminal.run("batches", "show", batch_id).stdout.splitlines()
