@@ -180,7 +180,8 @@ def list_jobs(job_ids: Sequence[str]) -> Statement[JobRow]:
 
 def list_inputs(rows: Sequence[JobRow]) -> Statement[str]:
     """The ids of the input images of jobs that still exist."""
-    return Statement(sa.select(files.c.id).where(_is_any_of(files.c.id, _input_ids(rows))), str)
+    input_ids = sorted({file_id for row in rows for file_id in row.inputs.values()})
+    return Statement(sa.select(files.c.id).where(_is_any_of(files.c.id, input_ids)), str)
 
 
 def plan_retries(
@@ -266,10 +267,6 @@ def _conditions(action: BulkAction, selection: JobFilter, table: Any) -> list[sa
             repeats = batches.c.retried_from == selection.batch_id, batches.c.status != str(BatchStatus.FAILED)
             conditions.append(~sa.exists().where(*repeats))
     return conditions
-
-
-def _input_ids(rows: Sequence[JobRow]) -> list[str]:
-    return sorted({file_id for row in rows for file_id in row.inputs.values()})
 
 
 def _is_any_of(column: sa.ColumnElement[str], values: Sequence[str]) -> sa.ColumnElement[bool]:

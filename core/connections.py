@@ -8,7 +8,7 @@ import contextlib
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +79,8 @@ class Connection:
         response.close()  # also closes the connection unless all of the response was read
         if time.monotonic() - began > PROMPT_SECONDS:
             self.close()
-        return Response(response.status, _decode(response.headers), body)
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+        return Response(response.status, headers, body)
 
     @property
     def is_usable(self) -> bool:
@@ -247,7 +248,3 @@ def _read_start(response: httpcore.Response) -> bytes:
             if len(body) >= MAX_BODY_BYTES:
                 break
     return body[:MAX_BODY_BYTES]
-
-
-def _decode(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}

@@ -85,7 +85,14 @@ def _insert_entries(
 
 def add_up(limit: int) -> Statement[int]:
     """Move up to `limit` entries to the buckets of their minutes. Returns a row for each bucket."""
-    pick = _pick(usage_entries.c.seq, limit).order_by(usage_entries.c.seq).cte("pick").prefix_with("MATERIALIZED")
+    pick = (
+        sa.select(usage_entries.c.seq)
+        .order_by(usage_entries.c.seq)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("pick")
+        .prefix_with("MATERIALIZED")
+    )
     entries = (
         sa.delete(usage_entries)
         .where(usage_entries.c.seq == pick.c.seq)
@@ -115,10 +122,6 @@ def merge_minutes(age: timedelta, limit: int) -> Statement[int]:
         .cte("old_rows")
     )
     return _add_to_buckets(old_rows, "hour", old_rows.c.started_at, HOUR)
-
-
-def _pick(column: sa.ColumnElement[Any], limit: int) -> sa.Select[Any]:
-    return sa.select(column).limit(limit).with_for_update(skip_locked=True)
 
 
 def _add_to_buckets(rows: sa.CTE, unit: str, time: sa.ColumnElement[datetime], seconds: int) -> Statement[int]:

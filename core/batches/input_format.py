@@ -88,7 +88,7 @@ def find_separator(text: str, headers: HeaderReader) -> str:
     Without a header, all of the first records must have the same number of cells.
     """
     records = {separator: _records(text, separator) for separator in SEPARATORS}
-    first = {separator: _first(rows) for separator, rows in records.items()}
+    first = {separator: next((row for row in rows if any(row)), []) for separator, rows in records.items()}
     counts = {separator: headers.count_names(cells) for separator, cells in first.items()}
     widths = {separator: len(cells) for separator, cells in first.items()}
     best = max(SEPARATORS, key=lambda separator: (counts[separator], widths[separator]))
@@ -99,10 +99,6 @@ def find_separator(text: str, headers: HeaderReader) -> str:
         return best
     even = [separator for separator in SEPARATORS if widths[separator] > 1 and _is_even(records[separator])]
     return max(even, key=lambda separator: widths[separator], default=best)
-
-
-def _first(records: Sequence[list[str]]) -> list[str]:
-    return next((record for record in records if any(record)), [])
 
 
 def _is_even(records: Sequence[Sequence[str]]) -> bool:

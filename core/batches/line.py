@@ -16,10 +16,6 @@ class Line(NamedTuple):
     request: LineRequest
 
 
-def _do_nothing() -> None:
-    pass
-
-
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
     """Options for reading a file.
@@ -31,4 +27,4 @@ class ReadOptions:
     shared_parameters: Mapping[str, Any] = field(default_factory=dict)
     max_bytes: int = 1_000_000  # of a line
     extra_columns: ExtraColumns = "refuse"
-    meanwhile: Callable[[], None] = _do_nothing
+    meanwhile: Callable[[], None] = lambda: None

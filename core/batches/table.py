@@ -141,7 +141,7 @@ class TableReader:
                 yield from self._long_value(row.number, name, cell)
                 continue
             _set_field(body, name, _decimal(cell) if name in header.decimals else cell)
-        custom_id = _custom_id(body.pop("custom_id", f"line-{row.number}"))
+        custom_id = validate(CustomIdField, {"custom_id": body.pop("custom_id", f"line-{row.number}")}).custom_id
         yield Line(row.number, custom_id, self._parser.parse(body))
 
     def _check_cells(self, header: Header, row: Row) -> None:
@@ -169,10 +169,6 @@ class TableReader:
             "column, or delete it. Further ones are not listed."
         )
         yield message_error(number, message, InvalidParameter.code, name)
-
-
-def _custom_id(custom_id: str) -> str:
-    return validate(CustomIdField, {"custom_id": custom_id}).custom_id
 
 
 def _set_field(body: dict[str, Any], name: str, cell: str) -> None:

@@ -136,7 +136,8 @@ def _row(number: int, cells: Any, formula: str | None) -> Row:
     texts = []
     for index, cell in enumerate(cells[:width]):
         if cell.data_type == "e":
-            return Row(number, (), f"The cell {_letters(index)}{number} has the error {cell.value}.")
+            letters = openpyxl.utils.get_column_letter(index + 1)
+            return Row(number, (), f"The cell {letters}{number} has the error {cell.value}.")
         texts.append(_text(cell.value))
     while texts and not texts[-1]:
         texts.pop()
@@ -145,11 +146,6 @@ def _row(number: int, cells: Any, formula: str | None) -> Row:
     if any(len(text) > MAX_CELL_CHARS for text in texts):
         return Row(number, (), f"The row has a cell with more than {MAX_CELL_CHARS} characters.")
     return Row(number, texts)
-
-
-def _letters(index: int) -> str:
-    """The letters of a column, from its index."""
-    return str(openpyxl.utils.get_column_letter(index + 1))
 
 
 def _text(value: object) -> str:

@@ -40,14 +40,10 @@ class Inputs:
 def sources(request: JobRequest) -> dict[str, ImageSource]:
     """The images of a request, by field."""
     images: dict[str, ImageSource | None] = {"image": request.image}
-    images |= {_reference(index): source for index, source in enumerate(request.reference_images or ())}
+    images |= {f"reference_images.{index}": source for index, source in enumerate(request.reference_images or ())}
     images["mask"] = request.mask
     images |= {f"control.{index}.image": control.image for index, control in enumerate(request.control or ())}
     return {name: source for name, source in images.items() if source is not None}
-
-
-def _reference(index: int) -> str:
-    return f"reference_images.{index}"
 
 
 def inline_bytes(name: str, source: ImageSource) -> bytes | None:

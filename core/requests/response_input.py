@@ -89,7 +89,7 @@ class _Conversation:
             raise MissingParameter(f"{param}.type is required, for example message.", param=f"{param}.type")
         if kind == "message":
             self._add_message(item, param)
-        elif kind == "image_generation_call" or _is_reference_to_call(item, kind):
+        elif kind == "image_generation_call" or (kind == "item_reference" and str(item.get("id")).startswith("ig_")):
             self._end_turn()
             self.earlier_images = [_image_of_call(item, param)]
         elif kind in ("input_text", "input_image"):
@@ -138,10 +138,6 @@ class _Conversation:
                 f"{param}.type is {quote(str(kind))}; an image is made from input_text and input_image.",
                 param=f"{param}.type",
             )
-
-
-def _is_reference_to_call(item: Mapping[str, Any], kind: str) -> bool:
-    return kind == "item_reference" and str(item.get("id")).startswith("ig_")
 
 
 def _image_of_call(item: Mapping[str, Any], param: str) -> ConversationImage:
