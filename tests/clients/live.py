@@ -51,3 +51,20 @@ LIVE_CLIENTS = (
         "@langchain/openai", ("@langchain/openai", "@langchain/core"), node.LANGCHAIN, (SQUARE, PORTRAIT), "node"
     ),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class InspectorWay:
+    """How MCP Inspector reaches a Safelight. era: of the protocol, as its option names it."""
+
+    era: Literal["legacy", "modern"]
+    is_stdio: bool = False
+
+
+INSPECTORS = {
+    "MCP Inspector, HTTP, protocol of 2026": InspectorWay("modern"),
+    "MCP Inspector, HTTP, protocol before": InspectorWay("legacy"),
+    "MCP Inspector, `safelight mcp`": InspectorWay("legacy", is_stdio=True),
+}
+INSPECTOR_IMAGES = 2
+"""Images that each of them gets."""

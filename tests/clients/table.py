@@ -12,9 +12,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 from tests.clients import webui
-from tests.clients.live import LIVE_CLIENTS
+from tests.clients.live import INSPECTOR_IMAGES, INSPECTORS, LIVE_CLIENTS
 
 HERE = Path(__file__).parent
+LIVE = re.compile(r"test_(?:a_client_as_its_authors_publish_it|the_inspector_finds_no_fault\w*)\[(.*)\]")
 PAGE = HERE.parent.parent / "docs" / "clients.md"
 TABLE = tomllib.loads((HERE / "requests.toml").read_text())
 
@@ -81,10 +82,11 @@ def _request_row(request: dict[str, Any]) -> str:
 
 def live(outcomes: dict[str, Outcome]) -> list[str]:
     """A row for each live client."""
+    images = {client.name: len(client.sizes) for client in LIVE_CLIENTS} | dict.fromkeys(INSPECTORS, INSPECTOR_IMAGES)
     rows = []
-    for client in LIVE_CLIENTS:
-        outcome = outcomes.get(client.name, Outcome())
-        rows.append(f"| {client.name} | {outcome.versions} | {len(client.sizes)} | {outcome.word} |")
+    for name, count in images.items():
+        outcome = outcomes.get(name, Outcome())
+        rows.append(f"| {name} | {outcome.versions} | {count} | {outcome.word} |")
     return rows
 
 
@@ -114,7 +116,7 @@ def outcomes_of(results: Path) -> dict[str, Outcome]:
     """The outcome of each live client, from the JUnit XML of pytest."""
     outcomes = {}
     for case in ElementTree.parse(results).iter("testcase"):  # noqa: S314 - pytest wrote it
-        match = re.fullmatch(r"test_a_client_as_its_authors_publish_it\[(.*)\]", case.get("name", ""))
+        match = LIVE.fullmatch(case.get("name", ""))
         if match is not None:
             has_failed = case.find("failure") is not None or case.find("error") is not None
             versions = case.find("properties/property[@name='versions']")

@@ -1,7 +1,7 @@
 """`docs/clients.md` is that of the table: `make clients` writes it."""
 
 from tests.clients import table, webui
-from tests.clients.live import LIVE_CLIENTS
+from tests.clients.live import INSPECTOR_IMAGES, INSPECTORS, LIVE_CLIENTS
 
 
 def test_the_page_has_all_clients_and_requests_of_the_table() -> None:
@@ -16,7 +16,8 @@ def test_the_page_says_of_each_live_client_that_it_works() -> None:
     lines = table.PAGE.read_text().splitlines()
 
     rows = [line for line in lines if line.endswith("| works |")]
-    beginnings = [(f"| {client.name} | ", f" | {len(client.sizes)} | works |") for client in LIVE_CLIENTS]
+    images = {client.name: len(client.sizes) for client in LIVE_CLIENTS} | dict.fromkeys(INSPECTORS, INSPECTOR_IMAGES)
+    beginnings = [(f"| {name} | ", f" | {count} | works |") for name, count in images.items()]
     assert [
         head for head, tail in beginnings if not any(row.startswith(head) and row.endswith(tail) for row in rows)
     ] == []
