@@ -33,6 +33,7 @@ from core.rows import JobRow
 from core.settings import Settings
 from core.settings.environment import log_unknown, read_or_exit
 from core.webhook_rows import ClaimedDelivery
+from worker.webhooks.claim_pause import ClaimPause
 from worker.webhooks.endpoint_health import EndpointHealth
 from worker.webhooks.recorder import Recorder
 from worker.webhooks.sender import Sender
@@ -44,9 +45,6 @@ RECORD_TIME = timedelta(seconds=15)
 
 POLL_ALONE_SECONDS = 0.2
 """Longest interval of polling while no change is notified."""
-
-CHANGE_PAUSE_SECONDS = 0.02
-"""Between two claims because of changes. Most changes of a busy service have no webhook."""
 
 
 class Deliverer:
@@ -67,17 +65,19 @@ class Deliverer:
         self._changes = ChangeListener(settings, lambda: self._news.put(True))
         self._recorder = Recorder(settings, self._database, self._end)
         self._claimed_at = 0.0
+        self._claim_pause = ClaimPause()
         self._is_stopping = False
 
     def run(self) -> None:
         """Deliver until stopped."""
         self._changes.start()
+        is_change = False
         while not self._is_stopping:
             try:
-                self.take()
+                self._claim_pause.record(is_change=is_change, count=self.take())
             except UNAVAILABLE as error:
                 log.warning("the database is unavailable: %s", first_line(error))
-            self._wait()
+            is_change = self._wait()
         self._changes.close()
 
     def stop(self) -> None:
@@ -163,18 +163,21 @@ class Deliverer:
                 del self._under_way[row.id, row.lease]
         self._news.put(False)
 
-    def _wait(self) -> None:
-        """Wait until a delivery has ended, something has changed, or the next poll is due."""
+    def _wait(self) -> bool:
+        """Wait until a delivery has ended, something has changed, or the next poll is due. Returns whether a change."""
         poll = self._settings.webhook_poll.total_seconds()
+        is_change = False
         try:
             is_change = self._news.get(timeout=poll if self._changes.is_listening else min(poll, POLL_ALONE_SECONDS))
-            while is_change and (pause := self._claimed_at + CHANGE_PAUSE_SECONDS - time.monotonic()) > 0:
+            may_claim_at = self._claimed_at + self._claim_pause.seconds
+            while is_change and (pause := may_claim_at - time.monotonic()) > 0:
                 is_change = self._news.get(timeout=pause)
         except Empty:
             self._connections.close_expired()
         with suppress(Empty):
             while True:
                 self._news.get_nowait()
+        return is_change
 
 
 def main() -> None:
