@@ -114,7 +114,7 @@ async def create(request: Request, context: AppContext, caller: CurrentCaller) -
                 "file must be a file: a part of the form with `filename` (`filename*` alone is not valid in forms).",
                 param="file",
             )
-        body = _parse(fields)
+        body = validate(FileRequest, fields)
         uploads = files_of(data)
         if unknown := uploads.keys() - {"file"}:
             raise UnknownParameter(
@@ -138,10 +138,6 @@ async def create(request: Request, context: AppContext, caller: CurrentCaller) -
         await context.limits.reserve(transaction, file.project_id, caller.key_id, Amount(stored_bytes=file.bytes))
         (row,) = await transaction.execute(files.record(file))
     return answer(file_object(row))
-
-
-def _parse(fields: dict[str, Any]) -> FileRequest:
-    return validate(FileRequest, fields)
 
 
 def _filename(name: str) -> str:

@@ -81,8 +81,8 @@ class Supervisor:
 
     def _start(self) -> subprocess.Popen[bytes] | None:
         number = self._listener.fileno()
-        options = [SOCKET_OPTION, str(number), str(os.getpid())]
-        command = [sys.executable, *_interpreter_options(), "-m", "api", *options]
+        interpreter = [sys.executable, *(f"-W{option}" for option in sys.warnoptions)]
+        command = [*interpreter, "-m", "api", SOCKET_OPTION, str(number), str(os.getpid())]
         environment = os.environ | {METRICS_VARIABLE: str(self._metrics)}
         try:
             return subprocess.Popen(command, env=environment, pass_fds=[number])  # noqa: S603 - the command is ours
@@ -136,10 +136,6 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
-
-
-def _interpreter_options() -> list[str]:
-    return [f"-W{option}" for option in sys.warnoptions]
 
 
 class Inheritance(NamedTuple):

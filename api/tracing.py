@@ -1,8 +1,8 @@
 """A span for each request, which continues the trace of its client (`traceparent`)."""
 
-from collections.abc import MutableMapping
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core import tracing
@@ -19,7 +19,7 @@ class Tracing:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        with tracing.request_span(scope["method"], _traceparent(scope)) as span:
+        with tracing.request_span(scope["method"], Headers(scope=scope).get("traceparent")) as span:
 
             async def send_with_status(message: Message) -> None:
                 if message["type"] == "http.response.start":
@@ -41,7 +41,3 @@ def _describe(span: Any, scope: Scope, status: int) -> None:
     span.set_attribute("http.route", route)
     span.set_attribute("http.response.status_code", status)
     span.set_attribute("safelight.request_id", scope.get("request_id", ""))
-
-
-def _traceparent(scope: MutableMapping[str, Any]) -> str | None:
-    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"), None)

@@ -13,7 +13,6 @@ from api.a1111.extras import MAX_RESULT_BYTES
 from api.a1111.generation import decode_image
 from api.a1111.images import THREAD_BYTES, body_limit
 from api.authentication import CurrentCaller, Project, requires
-from api.context import Context
 from api.deps import AppContext, body_up_to
 from api.openai.bodies import as_json
 from api.responses import answer
@@ -100,7 +99,8 @@ async def settings(_project: Project) -> Response:
 @requires(Scope.READ)
 async def model_list(context: AppContext, _project: Project) -> Response:
     """List the types of control images that any model has. A unit names one as its `model`."""
-    return answer(ModelListAnswer(model_list=_types(context)))
+    types = dict.fromkeys(control.type for model in context.catalog.models for control in model.controls)
+    return answer(ModelListAnswer(model_list=list(types)))
 
 
 @router.get("/module_list", summary="List preprocessors", response_model=ModuleListAnswer, responses=ERRORS)
@@ -144,7 +144,3 @@ async def detect(request: Request, context: AppContext, caller: CurrentCaller) -
     options = Preprocessing(kind=kind, max_bytes=MAX_RESULT_BYTES)
     pngs = await context.decoders.preprocess(caller.project_id, contents, options)
     return answer(DetectAnswer(images=[base64.b64encode(png).decode() for png in pngs.values()]))
-
-
-def _types(context: Context) -> list[str]:
-    return list(dict.fromkeys(control.type for model in context.catalog.models for control in model.controls))

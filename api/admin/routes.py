@@ -15,7 +15,7 @@ from api.responses import ERROR, answer
 from core import audit, pauses, queue_reports
 from core.audit import AuditType
 from core.errors import NotFound
-from core.pauses import PauseKind, PauseRow, PauseState, State
+from core.pauses import PauseKind, PauseState, State
 from core.queue_reports import MAX_DEPTH, RATE_WINDOW, QueueReport, WorkerReport
 from core.responses.job import seconds
 from core.scopes import Scope
@@ -242,11 +242,7 @@ async def _begin(context: Context, caller: CurrentCaller, kind: PauseKind, name:
         raise NotFound(f"There is no {kind} {quote(name)}.", param="name")
     event = event_of(caller, AuditType.PAUSE_BEGUN, name, subject=kind, state=state)
     (row,) = await context.database.execute(audit.with_audit_event(pauses.begin(kind, name, state), event))
-    return answer(_pause(row))
-
-
-def _pause(row: PauseRow) -> AdminPause:
-    return AdminPause(kind=row.kind, name=row.name, state=row.state)
+    return answer(AdminPause(kind=row.kind, name=row.name, state=row.state))
 
 
 async def _resume(context: Context, caller: CurrentCaller, kind: PauseKind, name: str) -> Response:

@@ -5,6 +5,7 @@ trusted proxy says, or the request's own `Host`. A caller can choose it for its 
 what other callers or webhooks get, never begins with the address of a request.
 """
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Message, Scope, Send
 
@@ -39,7 +40,7 @@ class Address:
             _strip(scope, prefix)
 
     def _url(self, scope: Scope, forwarded: Forwarded, prefix: str) -> str:
-        host = forwarded.host or _host(scope)
+        host = forwarded.host or Headers(scope=scope).get("host", "")
         if not HOST.fullmatch(host):
             return self._default
         return f"{forwarded.scheme or scope['scheme']}://{host}{prefix}"
@@ -57,10 +58,6 @@ def api_path(request: Request) -> str:
     """The path of a request without the prefix: the same through every proxy."""
     path: str = request.scope["path"]
     return path.removeprefix(request.scope["prefix"])
-
-
-def _host(scope: Scope) -> str:
-    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
 
 
 def _strip(scope: Scope, prefix: str) -> None:

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Any, Self
 
 import httptools
+from starlette.datastructures import Headers
 from uvicorn import Config
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -359,7 +360,7 @@ class Connection(HttpToolsProtocol):
 
     def _cors_headers(self) -> dict[str, str]:
         """Headers with which a page of another origin may read a refusal, if its `Origin` has arrived."""
-        origin = next((value.decode("latin-1") for name, value in self.headers or () if name == b"origin"), None)
+        origin = Headers(raw=self.headers or []).get("origin")
         return {} if self._cors is None or origin is None else self._cors.headers_for(origin)
 
 

@@ -23,7 +23,6 @@ from api.jobs.waiting import job_row
 from api.openapi import event_stream, message
 from api.sse import EventStreamResponse
 from core.errors import NotFound
-from core.responses.job import JobObject
 from core.scopes import Scope
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -101,7 +100,7 @@ async def _follow(context: Context, project_id: str, job_id: str, events: asynci
             if row.version != version:
                 version = row.version
                 job = await show(context, project_id, job_id)
-                await events.put(_job_event(job))
+                await events.put(format_sse_event(event="job", data_str=job.model_dump_json()))
                 if job.status.is_final:
                     return
             while True:
@@ -110,7 +109,3 @@ async def _follow(context: Context, project_id: str, job_id: str, events: asynci
                     await events.put(progress(job_id, news))
                 elif news.get("version") != version:
                     break
-
-
-def _job_event(job: JobObject) -> bytes:
-    return format_sse_event(event="job", data_str=job.model_dump_json())

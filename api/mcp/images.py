@@ -17,7 +17,7 @@ from api.mcp.jobs import MAX_WAIT_SECONDS, JobResult, WaitSeconds, answer_of, wa
 from api.mcp.tool import Answer, Call, Tool
 from core import generation_errors, idempotency
 from core.db import UNAVAILABLE
-from core.errors import IdempotencyConflict, SafelightError
+from core.errors import IdempotencyConflict
 from core.image_source import SOURCE_DESCRIPTION, source_of_text
 from core.parameters import Operation
 from core.requests.job import ImageParameters, JobRequest, validate
@@ -95,16 +95,13 @@ async def _generate(call: Call, operation: Operation, arguments: GenerateArgumen
         await wait_or_cancel(call, row, arguments.wait_seconds)
         answer = await answer_of(call, row.id)
     except UNAVAILABLE as cause:
-        raise _with_job(from_database_error(cause), row.id) from cause
-    if isinstance(answer.result, JobResult) and (error := _failure(answer.result)) is not None:
-        raise error
+        error = from_database_error(cause)
+        # With the id of the job, which continues: without it, an agent would generate the images again.
+        error.message += f" The job {row.id} continues: call job_status with it, and do not generate it again."
+        raise error from cause
+    if isinstance(answer.result, JobResult) and (failure := _failure(answer.result)) is not None:
+        raise failure
     return answer
-
-
-def _with_job(error: SafelightError, job_id: str) -> SafelightError:
-    """An error of a call whose job continues, with its id: without it, an agent would generate the images again."""
-    error.message += f" The job {job_id} continues: call job_status with it, and do not generate it again."
-    return error
 
 
 def _failure(job: JobResult) -> Exception | None:

@@ -4,7 +4,7 @@ Schemas have no references and no null, which some clients and models do not und
 Enumerations and bounds are those of all models together. What a single model does not support is an error of the call.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.mcp.tool import Tool
@@ -84,18 +84,13 @@ def _inline(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Schema
             simple[name] = _inline(simple[name], definitions)
     if "properties" in simple:
         required = [name for name in simple.pop("required", ()) if not _is_nullable(simple["properties"][name])]
-        simple["properties"] = dict(_properties(simple["properties"], definitions))
+        simple["properties"] = {name: _inline(value, definitions) for name, value in simple["properties"].items()}
         simple |= {"required": required} if required else {}
     return simple
 
 
 def _is_nullable(schema: Mapping[str, Any]) -> bool:
     return {"type": "null"} in schema.get("anyOf", ())
-
-
-def _properties(properties: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[tuple[str, Schema]]:
-    for name, schema in properties.items():
-        yield name, _inline(schema, definitions)
 
 
 def _without_null_default(schema: Mapping[str, Any]) -> Schema:

@@ -20,7 +20,6 @@ from mcp_types import (
     ToolAnnotations,
 )
 from mcp_types import Tool as ListedTool
-from pydantic import BaseModel
 
 from api import refusals
 from api.authentication import check_scope
@@ -136,13 +135,9 @@ async def _run(tool: Tool, call: Call, values: Mapping[str, Any]) -> CallToolRes
 
 def _success(answer: Answer) -> CallToolResult:
     """The object, also as text for clients that know no structured content, then images and links."""
-    structure = _dump(answer.result)
+    structure = answer.result.model_dump(mode="json", exclude_none=True)
     text = TextContent(type="text", text=json.dumps(structure, ensure_ascii=False))
     return CallToolResult(content=[text, *answer.content], structured_content=structure)
-
-
-def _dump(result: BaseModel) -> dict[str, Any]:
-    return result.model_dump(mode="json", exclude_none=True)
 
 
 def _failure(call: Call, error: SafelightError) -> CallToolResult:
