@@ -73,7 +73,8 @@ class _Writer:
                     entry["b64_json"] = self._bytes(image)
             return body
         data = [self._image(image, job.response_format) for image in job.images]
-        response = images_response(job, data, _usage(job), job.metadata.get("user"))
+        usage = Usage.model_validate(job.images[0]["receipt"].get("usage") or {})  # only a provider counts it
+        response = images_response(job, data, usage, job.metadata.get("user"))
         return response.model_dump(mode="json", exclude_none=True)
 
     def _image(self, image: ImageJson, response_format: str) -> ImageData:
@@ -87,11 +88,6 @@ class _Writer:
 
 def _without_response(code: str, message: str) -> dict[str, Any]:
     return {"response": None, "error": {"code": code, "message": message}}
-
-
-def _usage(job: BatchJobRow) -> Usage:
-    """The usage that a provider counted; local images have none."""
-    return Usage.model_validate(job.images[0]["receipt"].get("usage") or {})
 
 
 def _failure(job: BatchJobRow) -> tuple[int, dict[str, Any]]:

@@ -128,7 +128,7 @@ class Uploads:
 
     def _save(self, job: JobRow, outcome: Outcome) -> bool:
         """Save images that were paid for in the database. Returns whether they are there."""
-        files = [_png(image) for image in outcome.images]
+        files = [encode(image, "png", None, None) for image in outcome.images]
         if sum(map(len, files)) > paid_images.MAX_JOB_BYTES:
             log.warning("job %s: its images are too large to wait in the database", job.id)
             return False
@@ -138,7 +138,3 @@ class Uploads:
         except Exception:  # the images are in memory yet; the next try may save them
             log.warning("job %s: its images are not saved in the database yet", job.id, exc_info=True)
             return False
-
-
-def _png(image: Image) -> bytes:
-    return encode(image, "png", None, None)

@@ -1,9 +1,7 @@
 """The arguments of a pipeline's call for the control images of its requests."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-from PIL import Image
 
 from core.catalog import Model
 from core.control import Control
@@ -47,7 +45,8 @@ def control_arguments(model: Model, pipe: Any, requests: Sequence[ImageRequest])
     elif partial := [index for index, control in enumerate(controls) if (control.start, control.end) != (0, 1)]:
         field = "start" if controls[partial[0]].start else "end"
         raise _refusal(model, pipe, "start or end", partial[0], field)
-    modes = _modes(model, controls)
+    mode_of_type = {spec.type: spec.mode for spec in model.controls}
+    modes = [mode_of_type.get(control.type) for control in controls]
     if "control_mode" in parameters and (len(controls) > 1 or modes != [None]):
         # Without it, FLUX's pipelines for edits use none of several networks.
         values["control_mode"] = modes
@@ -64,8 +63,8 @@ def _adapter_arguments(model: Model, pipe: Any, requests: Sequence[ImageRequest]
     request = requests[0]
     controls = request.parameters.control or ()
     adapters = list(getattr(pipe.adapter, "adapters", [pipe.adapter]))
-    images = [
-        [_in_channels(image, adapter.config.in_channels)] * len(requests)
+    images = [  # adapters of edges and sketches read one channel
+        [image.convert("L") if adapter.config.in_channels == 1 else image] * len(requests)
         for image, adapter in zip(request.control_images, adapters, strict=True)
     ]
     weights, ends = [_weight(control) for control in controls], {control.end for control in controls}
@@ -84,16 +83,6 @@ def _adapter_arguments(model: Model, pipe: Any, requests: Sequence[ImageRequest]
         index = next(index for index, control in enumerate(controls) if control.end != 1)
         raise _refusal(model, pipe, "end", index, "end")
     return arguments
-
-
-def _in_channels(image: Image.Image, count: int) -> Image.Image:
-    """Adapters of edges and sketches read one channel."""
-    return image.convert("L") if count == 1 else image
-
-
-def _modes(model: Model, controls: Sequence[Control]) -> list[int | None]:
-    modes: Mapping[str, int | None] = {spec.type: spec.mode for spec in model.controls}
-    return [modes.get(control.type) for control in controls]
 
 
 def _weight(control: Control) -> float:

@@ -104,7 +104,8 @@ class IpAdapters:
         images = [image for _, image in references]
         if "negative_ip_adapter_image" in call_parameters(pipe) and not has_one:
             # FLUX's image-to-image would make one for all adapters, and then miss those of the others.
-            return {"ip_adapter_image": images, "negative_ip_adapter_image": [_black(request)] * len(images)}
+            black = Image.new("RGB", (request.width, request.height))
+            return {"ip_adapter_image": images, "negative_ip_adapter_image": [black] * len(images)}
         return {"ip_adapter_image": images[0] if has_one else images}
 
     def _load(self, pipe: Any, names: tuple[str, ...]) -> None:
@@ -227,10 +228,6 @@ def estimated_bytes(model: Model, models_dir: Path, dtype: torch.dtype) -> int:
     folders = {spec.image_encoder for spec in model.ip_adapters}
     files = [path for folder in folders for path in (models_dir / folder).glob("*.safetensors")]
     return sum(count_numbers(path) for path in files) * dtype.itemsize
-
-
-def _black(request: ImageRequest) -> Image.Image:
-    return Image.new("RGB", (request.width, request.height))
 
 
 def _processor(folder: Path, encoder: Any) -> Any:

@@ -154,7 +154,8 @@ def _change_denoisers(model: Model, pipe: Any, dtype: torch.dtype) -> dict[str, 
             denoiser.enable_layerwise_casting(storage_dtype=STORAGE, compute_dtype=dtype)
             receipt["layerwise_casting"] = str(STORAGE).removeprefix("torch.")
         if model.attention != "default":
-            if not any(hasattr(module, "_attention_backend") for module in _processors(denoiser)):
+            processors = [module.processor for module in denoiser.modules() if hasattr(module, "processor")]
+            if not any(hasattr(processor, "_attention_backend") for processor in processors):
                 raise ModelUnavailable(f"Model {model.id}: {name} has only one attention; remove its `attention`.")
             backend = AttentionBackendName(model.attention)
             with attention_backend(backend):  # else it would stay the default of every model of this process
@@ -173,11 +174,8 @@ def _change_denoisers(model: Model, pipe: Any, dtype: torch.dtype) -> dict[str, 
 
 
 def _denoisers(pipe: Any) -> Sequence[Any]:
+    """The denoisers as `Any`: mypy takes the methods that diffusers adds to modules for tensors."""
     return denoisers(pipe)
-
-
-def _processors(denoiser: Any) -> list[Any]:
-    return [module.processor for module in denoiser.modules() if hasattr(module, "processor")]
 
 
 def place(model: Model, pipe: Any, device: torch.device) -> None:

@@ -46,7 +46,8 @@ def draw_twice(
 
     enlarge: an image, or the latents of one, at the size of the second pass.
     """
-    steps = _steps(hires)
+    # diffusers' pipelines do this share of the steps of an edit, which begins in the middle.
+    steps = max(1, int((hires.steps or 1) * (hires.strength or 1.0)))
     is_latent = hires.upscaler in LATENT
     results = results_of(lambda: draw(requests, PassReporter(reporter, 0, steps), Call(keeps_latents=is_latent)))
     numbers = [number for number, result in enumerate(results) if not isinstance(result, GenerationError)]
@@ -89,11 +90,6 @@ def without_errors(results: Sequence[Any]) -> list[Any]:
     if any(isinstance(result, GenerationError) for result in results):
         raise ImagesRejected(results)
     return list(results)
-
-
-def _steps(hires: Hires) -> int:
-    """The steps that diffusers' pipelines do of an edit, which begins in the middle."""
-    return max(1, int((hires.steps or 1) * (hires.strength or 1.0)))
 
 
 class PassReporter:

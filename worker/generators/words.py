@@ -73,7 +73,7 @@ class Words:
                     yield unknown_characters
                     unknown_characters = ""
                 if not is_known:
-                    yield _join(phrase)
+                    yield ("" if _is_chinese(phrase[0]) else " ").join(phrase)
             index += max(length, 1)
         if unknown_characters:
             yield unknown_characters
@@ -98,7 +98,3 @@ def _parts(text: str) -> Iterator[str]:
 
 def _is_chinese(text: str) -> bool:
     return re.match(f"[{_CHINESE}]", text) is not None
-
-
-def _join(parts: tuple[str, ...]) -> str:
-    return ("" if _is_chinese(parts[0]) else " ").join(parts)

@@ -146,8 +146,9 @@ class Eraser:
             ]
             yield from self._erase_files(erasure, inputs)
             job_ids = self._database.execute(contents.list_lines(erasure, batch_id))
+            line_ids = frozenset(_ID_START + job_id.removeprefix("job_").encode() for job_id in job_ids)
             for row in self._database.execute(contents.list_output_files(project_id, [batch_id])):
-                yield from self._rewrite(row, frozenset(map(_line_id, job_ids)))
+                yield from self._rewrite(row, line_ids)
             if erasure.kind == "job":
                 self._database.execute(records.finish_lines(batch_id, job_ids))
 
@@ -219,10 +220,6 @@ class Eraser:
 _ID_START = b'{"id": "batch_req_'
 _ID_END = len(_ID_START) + 26
 """The length of the part of an output file's line that names its job (`worker/batches/output_files.py`)."""
-
-
-def _line_id(job_id: str) -> bytes:
-    return _ID_START + job_id.removeprefix("job_").encode()
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
