@@ -21,7 +21,6 @@ from core.audit import AuditType, NewAuditEvent
 from core.catalog import load_catalog
 from core.pauses import PauseKind, PauseState
 from core.redis.notifier import Notifier
-from core.settings import Settings
 
 app = typer.Typer(
     name="admin",
@@ -138,7 +137,10 @@ def _begin(kind: PauseKind, name: str, state: PauseState, yes: bool) -> None:
     settings = with_embedded_urls(read_settings())
     event = NewAuditEvent(AuditType.PAUSE_BEGUN, subject_id=name, data={"subject": kind, "state": state})
     with open_database(settings) as database:
-        if not _has_queue(settings, kind, name) and not database.execute(pauses.find(kind, name)):
+        is_in_catalog = kind == "queue" and any(
+            model.queue == name for model in load_catalog(settings.catalog_path).models
+        )
+        if not is_in_catalog and not database.execute(pauses.find(kind, name)):
             raise CommandError(f"There is no {kind} {name}; `safelight admin {kind}s` lists them.")
         reports = database.execute(queue_reports.list_queues())
     depth = sum(row.depth for row in reports if row.queue == name)
@@ -155,7 +157,3 @@ def _question(kind: PauseKind, name: str, state: PauseState, depth: int) -> str:
     if state == "draining":
         return f"Accept no more jobs for the queue {name}? The {depth} jobs that wait are worked off."
     return f"Let nothing be claimed from the queue {name}: {depth} jobs will wait?"
-
-
-def _has_queue(settings: Settings, kind: PauseKind, name: str) -> bool:
-    return kind == "queue" and any(model.queue == name for model in load_catalog(settings.catalog_path).models)

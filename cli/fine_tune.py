@@ -78,8 +78,9 @@ def list_jobs(limit: Limit = 20, as_json: AsJson = False, url: Url = None, key: 
     elif not jobs:
         print("There are no fine-tuning jobs.", file=sys.stderr)
     else:
+        now = time.time()
         rows = [
-            (job.id, job.status, _steps(job), format_duration(time.time() - job.created_at), _model(job))
+            (job.id, job.status, _steps(job), format_duration(now - job.created_at), job.fine_tuned_model or job.model)
             for job in jobs
         ]
         print("\n".join(format_table([("ID", "STATUS", "STEPS", "AGE", "MODEL"), *rows])))
@@ -152,7 +153,3 @@ def _items(client: Safelight, path: str, limit: int) -> Iterator[dict[str, Any]]
 
 def _steps(job: models.FineTuningJobObject) -> str:
     return f"{job.step}/{'?' if job.total_steps is None else job.total_steps}"
-
-
-def _model(job: models.FineTuningJobObject) -> str:
-    return job.fine_tuned_model or job.model

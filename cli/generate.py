@@ -9,6 +9,7 @@ files are overwritten only with --force.
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -74,7 +75,8 @@ def generate(
     paths += [path for _, path in (*controls, *references) if isinstance(path, Path)]
     contents = {path: _read_file(path) for path in paths}
     with connect(url, key) as client:
-        sources = {path: _upload(client, path, content) for path, content in contents.items()}
+        upload = partial(client.files.upload, expires_after=UPLOAD_TTL_SECONDS)
+        sources = {path: {"file_id": upload(content, filename=path.name).id} for path, content in contents.items()}
         request["image"] = None if image is None else sources[image]
         request["mask"] = None if mask is None else sources[mask]
         request["reference_images"] = [
@@ -130,11 +132,6 @@ def _read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise CommandError(f"{path} cannot be read ({error.strerror}).") from None
-
-
-def _upload(client: Safelight, path: Path, content: bytes) -> dict[str, str]:
-    """Upload an input image; returns its source in a request."""
-    return {"file_id": client.files.upload(content, filename=path.name, expires_after=UPLOAD_TTL_SECONDS).id}
 
 
 def _submit(client: Safelight, request: dict[str, Any]) -> Job:

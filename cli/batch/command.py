@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -112,7 +113,7 @@ def batch(
         request["endpoint"] = batch_input.endpoint
     if batch_input is not None and keep_columns:
         request["extra_columns"] = "metadata"
-    with connect(url, key, PATIENCE_SECONDS, _print_message) as client:
+    with connect(url, key, PATIENCE_SECONDS, partial(print, file=sys.stderr, flush=True)) as client:
         if batch_input is not None and dry_run:
             raise typer.Exit(0 if estimate(client, batch_input, request) else 1)
         if out is None:
@@ -129,10 +130,6 @@ def batch(
                     return
                 code = _collect(client, directory, state, retries=retry_failed)
             raise typer.Exit(code)
-
-
-def _print_message(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
 
 
 def _check_without_prompts(

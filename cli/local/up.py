@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
 
@@ -217,7 +218,7 @@ def _metrics_variables(settings: Settings, name: str) -> dict[str, str]:
 def _wait_until_ready(settings: Settings, supervisor: Supervisor) -> None:
     """Wait until `/readyz` answers 200. Raises CommandError if a server ends."""
     deadline = time.monotonic() + READY_SECONDS
-    while not _is_ready(settings):
+    while _read_readiness(settings)[0] != HTTPStatus.OK:
         _check_servers(settings, supervisor)
         if time.monotonic() > deadline:
             raise CommandError(f"The API was not ready after {READY_SECONDS:.0f} s: see {settings.data_dir / 'logs'}.")
@@ -245,11 +246,6 @@ def _check_servers(settings: Settings, supervisor: Supervisor) -> None:
     if (dead := supervisor.find_dead()) is not None:
         log = settings.data_dir / "logs" / f"{dead.name}.log"
         raise CommandError(f"The {dead.name} ended during the start ({describe_exit(dead.exit_code or 0)}): see {log}.")
-
-
-def _is_ready(settings: Settings) -> bool:
-    status, _ = _read_readiness(settings)
-    return status == 200
 
 
 def _has_ready_workers(settings: Settings, queues: tuple[str, ...]) -> bool:
