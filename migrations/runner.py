@@ -78,7 +78,9 @@ def upgrade(
                 if not isinstance(error.orig, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected):
                     raise
                 connection.rollback()
-                _report(say, patience, attempt)
+                seconds = patience.lock_timeout.total_seconds()
+                progress = f"(attempt {attempt} of {patience.attempts})"
+                say(f"A table that is to be changed was in use for {seconds:g} s {progress}.")
             else:
                 if application_url is not None:
                     grants.grant(connection, application_url)
@@ -94,11 +96,6 @@ def upgrade(
 def newest() -> str | None:
     """The revision that this code wants."""
     return ScriptDirectory.from_config(_config()).get_current_head()
-
-
-def _report(say: Say, patience: Patience, attempt: int) -> None:
-    seconds = patience.lock_timeout.total_seconds()
-    say(f"A table that is to be changed was in use for {seconds:g} s (attempt {attempt} of {patience.attempts}).")
 
 
 def _config(**attributes: object) -> Config:

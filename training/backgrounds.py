@@ -58,7 +58,8 @@ def draw(
     """Return the image (RGB, a square of 128 scale px) and the y at which things stand: 72 to 120, in eights."""
     match place:
         case "plain":
-            canvas, ground = _plain_colour(scale, random, RGB[colour or "white"])
+            shade = _near(random, RGB[colour or "white"], 8)
+            canvas, ground = Canvas(scale, shade, shade), 104
         case "space":
             canvas, ground = _space(scale, random)
         case "sofa" | "table":
@@ -81,11 +82,6 @@ def _lighten(colour: Colour, time: str) -> Colour:
     if time == "sunset":
         return min(255, int(0.9 * red + 15)), int(0.72 * green), int(0.65 * blue)
     return int(0.42 * red), int(0.42 * green), int(0.42 * blue)
-
-
-def _plain_colour(scale: int, random: Random, colour: Colour) -> tuple[Canvas, int]:
-    shade = _near(random, colour, 8)
-    return Canvas(scale, shade, shade), 104
 
 
 def _space(scale: int, random: Random) -> tuple[Canvas, int]:
