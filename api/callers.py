@@ -17,7 +17,8 @@ from typing import TypeVar
 from api.open_requests import OpenRequest
 from core import keys
 from core.db import UNAVAILABLE, AsyncDatabase
-from core.errors import TooManyOpenRequests, Unauthorized, first_line
+from core.errors import Unauthorized, first_line
+from core.limit_errors import TooManyOpenRequests
 from core.rows import ValidKey
 from core.scopes import Scope
 

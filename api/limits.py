@@ -6,7 +6,7 @@ from contextvars import ContextVar
 
 from core import limits
 from core.db import AsyncDatabase, AsyncTransaction
-from core.errors import RateLimitExceeded
+from core.limit_errors import RateLimitExceeded
 from core.limits import Amount, Subject
 from core.redis.rates import Rate, RequestRates
 from core.settings import Settings

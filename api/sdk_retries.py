@@ -17,9 +17,10 @@ from typing import Any
 
 from core import fairness, idempotency, jobs, queries
 from core.db import UNAVAILABLE, AsyncDatabase
-from core.errors import QueueFull, first_line
+from core.errors import first_line
 from core.image_source import ImageSource
 from core.job_metrics import record_ends
+from core.limit_errors import QueueFull
 from core.redis.pending_requests import PendingRequests
 from core.redis.progress import Listener
 from core.requests.job import ImageParameters

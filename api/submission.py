@@ -14,8 +14,8 @@ from api.draining_queues import DrainingQueues
 from api.limits import CallerLimits, reserve
 from core import jobs, metrics
 from core.db import UNAVAILABLE, AsyncDatabase
-from core.errors import InsufficientQuota, TooManyJobs
 from core.jobs import NewJob
+from core.limit_errors import InsufficientQuota, TooManyJobs
 from core.limits import Amount, Subject, amount_of_jobs
 from core.rows import JobRow
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from core.errors import TooManyUploads, UploadsFull
+from core.errors import UploadsFull
+from core.limit_errors import TooManyUploads
 from core.settings import Settings
 
 log = logging.getLogger(__name__)

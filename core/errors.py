@@ -17,10 +17,7 @@
     ├── IdempotencyConflict         409  a request with the same key is in progress
     ├── RequestTooSlow 408, RequestTooLarge 413, UnsupportedMediaType 415, HeadersTooLarge 431
     ├── IdempotencyMismatch         422  the same key came with another request
-    ├── TooManyBatches (TooManyFineTuningJobs), TooManyJobs, TooManyWebhookTests, TooManyUploads, TooManyOpenRequests
-    ├── RateLimitExceeded           429  too many requests per minute
-    ├── InsufficientQuota           429  a quota per day or month is used; a retry does not help
-    ├── QueueFull                   429  a synchronous call could not be answered in time
+    ├── RateLimitExceeded, QueueFull … 429  a limit is reached: core/limit_errors.py
     ├── RequestTimeout              504  a synchronous call waited too long; the job continues
     ├── McpNotInstalled             501  `/mcp` needs an optional extra
     ├── QueryTimeout                503  the database cancelled a statement that took too long
@@ -237,93 +234,12 @@ class UnsupportedMediaType(SafelightError):
     code = "unsupported_media_type"
 
 
-class TooManyBatches(SafelightError):
-    """This project has too many unfinished batches; nothing was stored, try again when one has finished."""
-
-    status = 429
-    type = "rate_limit_error"
-    code = "too_many_batches"
-    retryable = True
-    retry_after = 60.0
-
-
-class TooManyFineTuningJobs(TooManyBatches):
-    """This project has too many unfinished fine-tuning jobs; nothing was stored, try again when one has finished."""
-
-    code = "too_many_fine_tuning_jobs"
-
-
-class TooManyWebhookTests(SafelightError):
-    """This project has two tests of webhook endpoints in progress; try again when one of them has ended."""
-
-    status = 429
-    type = "rate_limit_error"
-    code = "too_many_webhook_tests"
-    retryable = True
-    retry_after = 5.0
-
-
-class TooManyUploads(SafelightError):
-    """Too many forms are being read at once; nothing was stored, try again."""
-
-    status = 429
-    type = "rate_limit_error"
-    code = "too_many_uploads"
-    retryable = True
-
-
-class TooManyOpenRequests(SafelightError):
-    """The project has its maximum number of requests in progress; nothing was stored, try again."""
-
-    status = 429
-    type = "rate_limit_error"
-    code = "too_many_open_requests"
-    retryable = True
-
-
 class HeadersTooLarge(SafelightError):
     """The request has too many or too large headers, or too long a URL."""
 
     status = 431
     type = "invalid_request_error"
     code = "headers_too_large"
-
-
-class TooManyJobs(SafelightError):
-    """The project or API key has its maximum number of jobs queued and running; nothing was stored."""
-
-    status = 429
-    type = "rate_limit_error"
-    code = "too_many_jobs"
-    retryable = True
-    retry_after = 5.0
-
-
-class RateLimitExceeded(SafelightError):
-    """The project or API key has sent its maximum number of requests per minute; nothing was stored."""
-
-    status = 429
-    type = "rate_limit_error"
-    code = "rate_limit_exceeded"
-    retryable = True
-
-
-class InsufficientQuota(SafelightError):
-    """The project or API key has used its quota; nothing was stored."""
-
-    status = 429
-    type = "insufficient_quota"
-    code = "insufficient_quota"
-
-
-class QueueFull(SafelightError):
-    """Too many jobs are queued to answer a synchronous call in time; nothing was stored, try again later."""
-
-    status = 429
-    type = "rate_limit_error"
-    code = "queue_full"
-    retryable = True
-    retry_after = 5.0
 
 
 class RequestTimeout(SafelightError):

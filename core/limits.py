@@ -22,7 +22,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 
 from core.clock import NOW, STATEMENT_TIME
 from core.db import Statement
-from core.errors import InsufficientQuota, SafelightError, TooManyJobs
+from core.errors import SafelightError
+from core.limit_errors import InsufficientQuota, TooManyJobs
 from core.settings import Settings
 from core.status import JobStatus
 from core.tables import files, images, in_status, jobs, limit_use, limits, usage_buckets, usage_entries

@@ -15,7 +15,7 @@ from api.openapi import REFERENCES
 from api.pagination import AfterCheckpoint, AfterFineTuningEvent, AfterFineTuningJob, check_after
 from api.responses import ERROR, answer
 from core import files, idempotency
-from core.errors import IdempotencyConflict, InvalidParameter, NotFound, TooManyFineTuningJobs, UnknownParameter
+from core.errors import IdempotencyConflict, InvalidParameter, NotFound, UnknownParameter
 from core.fine_tuning import queries, transitions
 from core.fine_tuning.hyperparameters import complete
 from core.fine_tuning.requests import MAX_SEED, FineTuningRequest
@@ -30,6 +30,7 @@ from core.fine_tuning.schemas import (
     job_object,
 )
 from core.fine_tuning.transitions import NewFineTuningJob
+from core.limit_errors import TooManyFineTuningJobs
 from core.requests.job import parse
 from core.scopes import Scope
 from core.text import quote

@@ -15,8 +15,9 @@ from api.inputs import store_inputs
 from api.submission import log_submitted
 from core import idempotency, jobs
 from core.db import UNAVAILABLE, AsyncTransaction, Statement, is_lock_timeout
-from core.errors import IdempotencyConflict, InsufficientQuota, QueueDraining, RateLimitExceeded, TooManyJobs
+from core.errors import IdempotencyConflict, QueueDraining
 from core.jobs import NewJob
+from core.limit_errors import InsufficientQuota, RateLimitExceeded, TooManyJobs
 from core.limits import amount_of_jobs
 from core.requests.inputs import Inputs
 from core.rows import FileRow, JobRow

@@ -7,7 +7,7 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 
-from core.errors import RateLimitExceeded
+from core.limit_errors import RateLimitExceeded
 
 PER_MINUTE = 10
 

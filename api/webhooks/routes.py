@@ -42,9 +42,10 @@ from core.audit import AuditType
 from core.connections import DeliveryError
 from core.db import AsyncTransaction, RowT, Statement
 from core.egress import Egress, EgressRules, check_destination
-from core.errors import InvalidParameter, InvalidRequest, NotFound, TooManyWebhookTests
+from core.errors import InvalidParameter, InvalidRequest, NotFound
 from core.event_types import event_names
 from core.ids import new_id
+from core.limit_errors import TooManyWebhookTests
 from core.outbox import deliveries, redelivery, signing
 from core.requests.job import parse
 from core.responses.job import seconds

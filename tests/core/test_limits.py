@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from core import jobs, limits
 from core.db import Database
-from core.errors import InsufficientQuota, SafelightError, TooManyJobs
+from core.errors import SafelightError
 from core.jobs import NewJob
+from core.limit_errors import InsufficientQuota, TooManyJobs
 from core.limits import Amount, Limits, Subject, amount_of_jobs
 from core.tables import DEFAULT_PROJECT, limit_use
 from core.tables import jobs as table
