@@ -18,6 +18,8 @@ from diffusers import (
     Ideogram4Transformer2DModel,
     LuminaNextDiT2DModel,
     LuminaPipeline,
+    PRXPipeline,
+    PRXTransformer2DModel,
     ZImageOmniPipeline,
 )
 from transformers import (
@@ -33,7 +35,9 @@ from transformers import (
     Siglip2VisionModel,
     SmolLM3Config,
     SmolLM3ForCausalLM,
+    T5GemmaConfig,
 )
+from transformers.models.t5gemma.modeling_t5gemma import T5GemmaEncoder
 
 from tests.contract.pipelines import _chat_tokenizer
 from tests.families.chat import _beginning, _reducing_autoencoder, _right_padded
@@ -202,6 +206,30 @@ def z_image_omni() -> Any:
             "siglip": Siglip2VisionModel(vision),
             "siglip_processor": Siglip2ImageProcessorPil(patch_size=16, max_num_patches=64),
         }
+    )
+
+
+def prx() -> Any:
+    torch.manual_seed(0)
+    tokenizer = _right_padded()
+    tokenizer.model_max_length = 64
+    text = {"vocab_size": len(tokenizer), "head_dim": 8, "pad_token_id": 0, "query_pre_attn_scalar": 8, **_LANGUAGE}
+    config = T5GemmaConfig(encoder=text, decoder=text)
+    encoder = T5GemmaEncoder(config.encoder)
+    encoder.config = config  # diffusers loads the encoder from the configuration of the whole T5Gemma
+    transformer = PRXTransformer2DModel(
+        in_channels=4, context_in_dim=16, hidden_size=32, mlp_ratio=2.0, num_heads=2, depth=1, axes_dim=[8, 8]
+    )
+    for name, weights in transformer.named_parameters():
+        if "modulation.lin" in name:  # zeros, until it is trained
+            torch.nn.init.normal_(weights, std=0.1)
+    return PRXPipeline(
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        text_encoder=encoder,
+        tokenizer=tokenizer,
+        vae=_reducing_autoencoder(),
+        default_sample_size=32,
     )
 
 

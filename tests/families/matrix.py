@@ -30,7 +30,7 @@ from tests.image_requests import with_changes
 from worker.generators.denoiser import denoisers
 from worker.generators.operations import Task
 
-from . import chat, edits, language, letters, pipelines, vision
+from . import chat, edits, glm, language, letters, pipelines, vision
 
 STEPS = 4
 PROMPTS = ("", "a red car", "three blue houses by the sea", "夜晚的城市")
@@ -110,6 +110,7 @@ FAMILIES: dict[str, Family] = {
     "DreamLite Mobile": Family(vision.dreamlite_mobile, side=64),
     "ERNIE-Image": Family(language.ernie_image),
     "FLUX.1 Fill": Family(edits.flux_fill, task="inpainting"),
+    "GLM-Image": Family(glm.glm_image),
     "Hunyuan-DiT": Family(language.hunyuan_dit, options=_NO_BINNING),
     "Ideogram 4": Family(language.ideogram_4, options={"max_sequence_length": 256}),
     "InstructPix2Pix": Family(edits.instruct_pix2pix, task="image-to-image", has_strength=False, in_gate=True),
@@ -117,8 +118,10 @@ FAMILIES: dict[str, Family] = {
     "Kandinsky 5": Family(vision.kandinsky_5, side=1024),
     "Kandinsky 5 edit": Family(vision.kandinsky_5_edit, side=1024, task="image-to-image", has_strength=False),
     "LongCat-Image": Family(vision.longcat_image, options={"enable_prompt_rewrite": False}),
+    "Kolors": Family(glm.kolors),
     "Lumina": Family(language.lumina),
     "Nucleus-Image": Family(vision.nucleus),
+    "PRX": Family(language.prx, options=_NO_BINNING),
     "Qwen-Image-Edit": Family(vision.qwen_image_edit, task="image-to-image", has_strength=False),
     "Qwen-Image-Edit-Plus": Family(vision.qwen_image_edit_plus, task="image-to-image", has_strength=False),
     "Stable Diffusion inpainting": Family(edits.inpainting, task="inpainting"),

@@ -1,6 +1,9 @@
 """Writes docs/reference/models.md: `python -m tests.families.table`, or `make families`."""
 
 import resource
+import sys
+import traceback
+from argparse import ArgumentParser
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,8 +25,7 @@ _HEAD = """# Model families
 `make families` writes this page. It builds a tiny pipeline of each family, with diffusers' own classes and random
 weights, and draws with it through the worker's generator. In every family, all steps are reported, a job stops
 between two steps, broken numbers (NaN or infinity) are an error, and a call that does not fit into memory is told as
-such, so that the worker tries fewer images. A family that is not listed here was not tried. Four need packages that the
-worker's extra does not have, and a job says so: OmniGen and GLM-Image torchvision, Kolors sentencepiece, PRX ftfy.
+such, so that the worker tries fewer images. A family that is not listed here was not tried.
 
 - **generation**, **edit**, **inpaint**, **variation**: whether diffusers has a pipeline for a prompt, for an edit
   without and with a mask, and for a variation of an image. `1024x1024`: only in sizes of about a million pixels.
@@ -74,14 +76,40 @@ def _bundled() -> str:
 
 
 def main() -> None:
-    lines = []
-    for name in FAMILIES:
+    """Measure each family whose line is not in the folder `--lines` yet, then write the page if none failed."""
+    parser = ArgumentParser(prog="python -m tests.families.table", description=__doc__)
+    parser.add_argument("--lines", type=Path, help="keep each line in this folder: a run that was cut goes on")
+    parser.add_argument("--only", nargs="+", choices=FAMILIES, metavar="FAMILY", help="no page: the lines of these")
+    arguments = parser.parse_args()
+    with TemporaryDirectory() as place:
+        folder = arguments.lines or Path(place)
+        folder.mkdir(parents=True, exist_ok=True)
+        failures = [name for name in arguments.only or FAMILIES if not _has_line(name, folder)]
+        if failures:
+            sys.exit(f"No page was written, as these fail: {', '.join(failures)}")
+        if not arguments.only:
+            lines = "".join(_line_file(folder, name).read_text(encoding="utf-8") for name in FAMILIES)
+            head = f"| {' | '.join(_COLUMNS)} |\n{'|---' * len(_COLUMNS)}|\n"
+            _PAGE.write_text(_HEAD + head + lines + _bundled(), encoding="utf-8")
+
+
+def _line_file(folder: Path, name: str) -> Path:
+    return folder / f"{name.replace(' ', '-')}.md"
+
+
+def _has_line(name: str, folder: Path) -> bool:
+    """Whether the family's line is in the folder, after it was measured if need be."""
+    file = _line_file(folder, name)
+    if not file.exists():
         # A process for each, as what torch and the libraries keep of many models in turn fills the memory.
         with ProcessPoolExecutor(1, get_context("spawn"), initializer=limit_memory) as pool:
-            lines.append(pool.submit(measure_line, name).result())
-        print(lines[-1], end="", flush=True)
-    head = f"| {' | '.join(_COLUMNS)} |\n{'|---' * len(_COLUMNS)}|\n"
-    _PAGE.write_text(_HEAD + head + "".join(lines) + _bundled(), encoding="utf-8")
+            try:
+                file.write_text(pool.submit(measure_line, name).result(), encoding="utf-8")
+            except Exception:  # the next families are measured all the same
+                print(f"{name} fails:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+                return False
+    print(file.read_text(encoding="utf-8"), end="", flush=True)
+    return True
 
 
 def measure_line(name: str) -> str:

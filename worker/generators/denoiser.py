@@ -104,9 +104,14 @@ class _StepCounter:
         # An edit does not begin at the first timestep. Most schedulers know the index; else the timestep gives it.
         begin = getattr(self._schedulers[0], "begin_index", None)
         if begin is None:
-            begin = times.index(first) if first in times else 0
+            begin = times.index(first) if first in times and not self._is_scaled(first, times[0]) else 0
         # Second-order solvers list a timestep twice in a row, for their two evaluations.
         return len(list(groupby(times[begin:])))
+
+    def _is_scaled(self, first: float | None, start: float) -> bool:
+        """Whether a network's timestep is that of the start, scaled to 1, which may be the scheduler's last one."""
+        config = getattr(self._schedulers[0], "config", {})
+        return first == 1 and start == config.get("num_train_timesteps")
 
 
 def _schedulers(pipe: Any) -> list[Any]:

@@ -46,12 +46,14 @@ _WITH_IMAGE_OR_WITHOUT: Final = frozenset(
     {
         "DreamLiteMobilePipeline",
         "DreamLitePipeline",
-        "GlmImagePipeline",
         "QwenImage21Pipeline",
         "ZImageOmniPipeline",
     }
 )
-"""Classes whose call edits the image if there is one, and draws from the prompt alone if there is none."""
+"""Classes whose call edits the image if there is one, and draws from the prompt alone if there is none.
+
+GLM-Image is not one: its edits in diffusers 0.42 fail with the versions of transformers that Safelight admits.
+"""
 
 _SCHEDULERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "ddim": ("DDIMScheduler", {}),

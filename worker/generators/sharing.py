@@ -59,8 +59,8 @@ SEVERAL_IMAGES: Final = frozenset(
 """Classes that read a list of images as references for the one prompt of a call."""
 
 
-ONE_PROMPT: Final = frozenset({"DreamLiteMobilePipeline", "DreamLitePipeline", "GlmImagePipeline"})
-"""Classes whose call takes one prompt, not a list of them."""
+ONE_PROMPT: Final = frozenset({"DreamLiteMobilePipeline", "DreamLitePipeline", "GlmImagePipeline", "PRXPipeline"})
+"""Classes whose call draws one prompt. With several, PRX fails, and GLM-Image plans all images with the first seed."""
 
 
 def sharing_key(pipe: Any, request: ImageRequest) -> Hashable | None:
