@@ -15,7 +15,7 @@ from bench.service import Service, until_answers
 from bench.submit_to_done import body
 from bench.table import Line, at_most, render
 from cli.local import processes
-from cli.local.embedded import free_port
+from cli.local.ports import free_port
 from core import keys
 
 MANY = "1000000000"

@@ -20,7 +20,7 @@ from bench.service import until
 from bench.table import Line, at_most, render
 from cli.environment import ROOT
 from cli.local.child import Child
-from cli.local.embedded import free_port
+from cli.local.ports import free_port
 
 START_SECONDS = 300.0
 

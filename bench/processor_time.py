@@ -20,7 +20,7 @@ from bench.processor import seconds_of
 from bench.service import Service, until_answers
 from bench.submit_to_done import body
 from bench.table import Line, render
-from cli.local.embedded import free_port
+from cli.local.ports import free_port
 
 
 @dataclass(frozen=True, slots=True)

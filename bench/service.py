@@ -22,7 +22,8 @@ from cli import database
 from cli.environment import ROOT, server_environment
 from cli.local import processes
 from cli.local.child import Child
-from cli.local.embedded import EmbeddedPostgres, EmbeddedValkey, free_port
+from cli.local.embedded import EmbeddedPostgres, EmbeddedValkey
+from cli.local.ports import free_port
 from core.catalog import Model, load_catalog
 from core.settings import Settings
 

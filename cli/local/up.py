@@ -23,7 +23,8 @@ from cli import environment
 from cli.errors import CommandError
 from cli.local import processes
 from cli.local.child import Child, describe_exit
-from cli.local.embedded import EmbeddedPostgres, EmbeddedValkey, is_free
+from cli.local.embedded import EmbeddedPostgres, EmbeddedValkey
+from cli.local.ports import is_free
 from cli.local.supervisor import Supervisor
 from cli.packages import install_command
 from cli.panel import print_panel

@@ -9,7 +9,8 @@ import psycopg
 import pytest
 import redis
 
-from cli.local.embedded import EmbeddedPostgres, EmbeddedValkey, is_free
+from cli.local.embedded import EmbeddedPostgres, EmbeddedValkey
+from cli.local.ports import is_free
 
 
 @pytest.fixture(scope="module")

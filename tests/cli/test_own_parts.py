@@ -5,7 +5,8 @@ from pathlib import Path
 
 import httpx
 
-from cli.local.embedded import EmbeddedValkey, free_port
+from cli.local.embedded import EmbeddedValkey
+from cli.local.ports import free_port
 from tests.cli.terminal import Terminal, final_job
 
 

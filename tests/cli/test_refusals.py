@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.local.embedded import free_port
+from cli.local.ports import free_port
 from core.settings import NEW_NAMES, Settings
 from tests.cli.terminal import Terminal
 

@@ -19,7 +19,8 @@ import redis
 
 from cli.checks import CHECKS
 from cli.keys import create_first_key
-from cli.local.embedded import APPLICATION_ROLE, EmbeddedPostgres, EmbeddedValkey, free_port
+from cli.local.embedded import APPLICATION_ROLE, EmbeddedPostgres, EmbeddedValkey
+from cli.local.ports import free_port
 from core import keys
 from core.db import Database
 from tests.cli.terminal import Terminal, final_job

@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from cli.local.embedded import free_port
+from cli.local.ports import free_port
 from tests.cli.terminal import CATALOG, Terminal, final_job
 from tests.openai_stub import KEY, MODEL, OpenAIStub
 
