@@ -29,7 +29,8 @@ from core.errors import InvalidParameter, MissingParameter, NotFound, UnknownPar
 from core.files import NewFile
 from core.limits import Amount
 from core.requests.job import validate
-from core.responses.job import Deleted, FileList, FileObject, file_object
+from core.responses.file import FileList, FileObject, file_object
+from core.responses.job import Deleted
 from core.rows import FileRow
 from core.scopes import Scope
 from core.settings import Settings

@@ -1,4 +1,4 @@
-"""The JSON of jobs, images, files, events and lists. That of OpenAI's images calls is in `core/responses/openai.py`.
+"""The JSON of jobs, images, events and lists. That of OpenAI's images calls is in `core/responses/openai.py`.
 
 Times are Unix seconds, as at OpenAI. Values that are not known yet are null; values that would be a guess are omitted.
 """
@@ -14,7 +14,8 @@ from core.moderation import Verdict
 from core.parameters import ResolvedParameters
 from core.redis.progress import Step
 from core.reference_images import ReferenceImage, with_files
-from core.rows import FileRow, ImageJson, ImageRow, JobRow
+from core.responses.reproduction import Reproduces, Reproduction, reproduction_of
+from core.rows import ImageJson, ImageRow, JobRow
 from core.status import JobStatus
 
 SignUrl = Callable[[str, str], str]
@@ -105,44 +106,6 @@ class WebhookOfJob(BaseModel):
     events: list[str]
 
 
-class Reproduces(BaseModel):
-    """What a job draws again."""
-
-    job_id: str
-    image_ids: list[str] = Field(description="The original of each image of the job.")
-
-
-class Difference(BaseModel):
-    """A value of a receipt that differs; null where a receipt does not have it."""
-
-    original: Any
-    reproduction: Any
-
-
-class ImageReproduction(BaseModel):
-    """How an image compares with the one that it draws again."""
-
-    image_id: str
-    reproduces: str = Field(description="Id of the original image.")
-    identical: bool | None = Field(description="Whether all pixels are equal. Null: `reason` says why it is not known.")
-    same_file: bool | None = Field(None, description="Whether the files are equal, metadata included.")
-    psnr_db: float | None = Field(
-        None, description="Peak signal-to-noise ratio, in dB. Null if the pixels are equal or the sizes differ."
-    )
-    max_difference: int | None = Field(None, description="Largest difference of a channel, 0 to 255.")
-    differences: dict[str, Difference] = Field(
-        description="What the receipts say differently: revision, versions, device, dtype, size of the micro-batch."
-    )
-    reason: str | None = Field(None, description="Why the images could not be compared.")
-
-
-class Reproduction(BaseModel):
-    """Whether a job has drawn the same images again."""
-
-    identical: bool | None = Field(description="Whether all images are identical. Null: one could not be compared.")
-    images: list[ImageReproduction]
-
-
 class JobHead(BaseModel):
     """The first fields of a job."""
 
@@ -225,30 +188,6 @@ class Estimate(BaseModel):
     )
 
 
-class FileObject(BaseModel):
-    """A file of a project, in OpenAI's format."""
-
-    id: str
-    object: Literal["file"] = "file"
-    bytes: int
-    created_at: int
-    expires_at: int | None = Field(description="Time at which the file is deleted. Null: never.")
-    filename: str
-    purpose: str
-    status: Literal["processed"] = "processed"
-    status_details: str | None = None
-
-
-class FileList(BaseModel):
-    """A page of files. Get the next page with `after=<last_id>`."""
-
-    object: Literal["list"] = "list"
-    data: list[FileObject]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
-
-
 class Deleted(BaseModel):
     """The response of a deletion."""
 
@@ -313,7 +252,7 @@ def job_object(row: JobRow, base_url: str, sign: SignUrl, step: Step | None = No
         mask=_image(row.inputs.get("mask")),
         webhook=None if row.webhook is None else WebhookOfJob(url=row.webhook["url"], events=row.webhook["events"]),
         reproduces=None if row.reproduces is None else Reproduces.model_validate(row.reproduces),
-        reproduction=_reproduction(row),
+        reproduction=reproduction_of(row),
         progress=None if current is None else StepProgress(**current),
         images=[image_object(image, sign) for image in row.images],
         error=None if row.error_code is None else JobError(code=row.error_code, message=row.error_message or ""),
@@ -324,20 +263,6 @@ def job_object(row: JobRow, base_url: str, sign: SignUrl, step: Step | None = No
         expires_at=int(row.expires_at.timestamp()),
         urls=job_urls(row.id, base_url),
     )
-
-
-def _reproduction(row: JobRow) -> Reproduction | None:
-    """The comparison of a job's images with their originals. None: there is none, or a worker of 0.1 drew them."""
-    images = [
-        ImageReproduction(image_id=image["id"], **comparison)
-        for image in row.images
-        if (comparison := image.get("reproduction"))
-    ]
-    if row.reproduces is None or not images:
-        return None
-    verdicts = {image.identical for image in images}
-    is_complete = len(images) == len(row.images) and None not in verdicts
-    return Reproduction(identical=verdicts == {True} if is_complete else None, images=images)
 
 
 def job_urls(job_id: str, base_url: str) -> JobUrls:
@@ -369,18 +294,6 @@ def image_object_of_row(row: ImageRow, sign: SignUrl) -> ImageObject:
         **{name: getattr(row, name) for name in _IMAGE_FIELDS},
         url=sign(row.id, row.storage_key),
         created_at=int(row.created_at.timestamp()),
-    )
-
-
-def file_object(row: FileRow) -> FileObject:
-    """The JSON of a file."""
-    return FileObject(
-        id=row.id,
-        bytes=row.bytes,
-        created_at=int(row.created_at.timestamp()),
-        expires_at=seconds(row.expires_at),
-        filename=row.filename,
-        purpose=row.purpose,
     )
 
 
