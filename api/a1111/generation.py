@@ -27,7 +27,8 @@ from core.priorities import among_projects
 from core.requests.job import JobRequest
 from core.requests.plan import expected_seconds, find_model, plan
 from core.requests.webui import Img2ImgRequest, WebuiRequest
-from core.requests.webui_adaptation import find_webui_model, preparation, sizes_of, webui_job_request
+from core.requests.webui_adaptation import find_webui_model, webui_job_request
+from core.requests.webui_sizes import preparation, sizes_of
 from core.rows import JobRow
 from core.status import JobStatus
 

@@ -1,6 +1,5 @@
 """Converts a request to a job: `plan` checks it against the model and fills in the model's defaults."""
 
-import re
 import secrets
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -26,12 +25,10 @@ from core.reference_images import ReferenceImage, resolve_references, with_files
 from core.refiner import resolve_refiner
 from core.requests.fields import BatchWebhook, JobWebhook
 from core.requests.job import JobRequest
+from core.requests.model_limits import choice_of, number_within
 from core.rows import JobRow
 from core.settings import Settings
-from core.sizes import FreeSizes
-from core.text import quote, shorten
 
-_SIZE = re.compile(r"[1-9][0-9]{1,3}x[1-9][0-9]{1,3}")
 _TEXTS = frozenset(texts("prompt", "negative"))
 _VALUES = frozenset(rules()) - _TEXTS - {"seed"}
 """Parameters that decide what is computed once for equal requests, if their values are short."""
@@ -155,9 +152,9 @@ def resolve(request: JobRequest, model: Model) -> ResolvedParameters:
             value = chosen_values.get(name)
         match model.limit(name):
             case Range() as limit:
-                values[name] = _number_within(limit, name, value)
+                values[name] = number_within(limit, name, value)
             case Choices() as limit:
-                values[name] = _choice_of(limit, name, value, model)
+                values[name] = choice_of(limit, name, value, model)
             case None:
                 values[name] = value
     values["loras"] = resolve_loras(_loras_of(request, model), model.loras, model.id)
@@ -321,7 +318,7 @@ def conflicting_choice(request: JobRequest, model: Model) -> tuple[str, str] | N
 
 def _check_texts(request: JobRequest, parameters: ResolvedParameters, model: Model) -> None:
     """Check the number of images, and the length of each text. Raises InvalidParameter."""
-    _number_within(Range(1, 1, model.max_images), "n", request.n)
+    number_within(Range(1, 1, model.max_images), "n", request.n)
     prompts = {"prompt": request.prompt} | {name: getattr(parameters, name) for name in texts("prompt", "negative")}
     for name, text in prompts.items():
         if text is not None:
@@ -340,41 +337,3 @@ def _check_combination(parameters: ResolvedParameters) -> None:
         raise InvalidParameter(
             "output_compression is for output_format webp or jpeg; png is lossless.", param="output_compression"
         )
-
-
-def _number_within(limit: Range, name: str, value: float | None) -> float | None:
-    """A number of a range, or the default for None. Raises InvalidParameter."""
-    if value is None:
-        return limit.default
-    if not limit.min <= value <= limit.max:
-        number = shorten(f"{value:g}" if abs(value) < 1e300 else str(value))  # a larger int is no float
-        raise InvalidParameter(f"{name} is {number}; the allowed range is {limit.min:g} to {limit.max:g}.", param=name)
-    return value
-
-
-def _free_size(limit: Choices, free: FreeSizes, value: str, model: Model) -> str:
-    """A size within the bounds of a model. Raises InvalidParameter, with the nearest size that is allowed."""
-    is_size = _SIZE.fullmatch(value) is not None
-    if is_size and free.allow(*dimensions_of(value)):
-        return value
-    near = free.nearest(*dimensions_of(value)) if is_size else None
-    advice = "" if near is None else f" The nearest is {near[0]}x{near[1]}."
-    raise InvalidParameter(
-        f"size {quote(value)} is not available for {model.id}; choose from {', '.join(limit.values)}, "
-        f"or {free}.{advice}",
-        param="size",
-    )
-
-
-def _choice_of(limit: Choices, name: str, value: str | None, model: Model) -> str | None:
-    """A value of a list, or the default for None and `auto`. Raises InvalidParameter."""
-    if value in (None, "auto"):
-        return limit.default
-    if value not in limit.values:
-        if limit.free is not None:
-            return _free_size(limit, limit.free, value or "", model)
-        values = ", ".join(limit.values)
-        raise InvalidParameter(
-            f"{name} {quote(value)} is not available for {model.id}; choose from {values}.", param=name
-        )
-    return value

@@ -6,25 +6,21 @@ The webui's clients send all its settings whatever model answers. A size is deli
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from core.catalog import Catalog, Model, Range
 from core.errors import InvalidParameter, ModelNotFound
 from core.image_source import ImageSource
-from core.images.postprocess import MAX_SIDE_PX
-from core.images.resizing import Preparation, ResizeMode
 from core.job_warnings import JobWarning
 from core.loras import MAX_LORAS, MAX_WEIGHT
-from core.parameters import SEEDS, dimensions_of
-from core.requests.adaptation import nearest_size_of
+from core.parameters import SEEDS
 from core.requests.job import JobRequest, validate
 from core.requests.openai import warning
 from core.requests.plan import conflicting_choice
-from core.requests.webui import MIN_SIDE, WEBUI_SIZE, Img2ImgRequest, Txt2ImgRequest, WebuiRequest
+from core.requests.webui import Img2ImgRequest, Txt2ImgRequest, WebuiRequest
 from core.requests.webui_control import SCRIPT, webui_controls
 from core.requests.webui_fields import unused_fields, unused_options
-from core.requests.webui_hires import enlarged_size, second_pass
+from core.requests.webui_sizes import Sizes
 from core.samplers import DEFAULT_SAMPLER, NEUTRAL_SCHEDULES, scheduler_of
 from core.text import quote, shorten
 
@@ -40,7 +36,6 @@ MAX_WARNINGS = 20
 FORMATS = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
 """By the webui's `samples_format`."""
 
-_RESIZE_MODES: tuple[ResizeMode, ...] = ("stretch", "crop", "fill", "stretch")
 _NETWORK = re.compile(r"<(?:lora|lyco|hypernet):[^<>]{1,200}>", re.IGNORECASE)
 _LORA = re.compile(r"<lora:([^<>:]{1,64})(?::(-?[0-9.]{1,10}))?[^<>]{0,100}>", re.IGNORECASE)
 _WEIGHT = re.compile(r"\(([^()]+):[0-9.]{1,10}\)")
@@ -49,18 +44,6 @@ _USED_SETTINGS = frozenset({"sd_model_checkpoint", "samples_format", "jpeg_quali
 Values = dict[str, Any]
 Change = tuple[Values, JobWarning | None]
 """Values of a job's request, and the warning about them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """At which of the model's sizes images are generated, and the size of the result in pixels."""
-
-    generated: str
-    width: int
-    height: int
-    warnings: list[JobWarning]
-    hires: Values | None = None
-    """The second pass."""
 
 
 def find_webui_model(request: WebuiRequest, catalog: Catalog, default: str | None) -> tuple[Model, JobWarning | None]:
@@ -80,43 +63,6 @@ def find_webui_model(request: WebuiRequest, catalog: Catalog, default: str | Non
                 model = catalog.model(None)
                 return model, _warning("sd_model_checkpoint", f"{error.message} {model.id} is used.")
     return catalog.model(None), None
-
-
-def sizes_of(request: WebuiRequest, model: Model) -> Sizes:
-    """The sizes of a request, and the warnings about them."""
-    width, height = dimensions_of(model.size)
-    if request.width is not None or request.height is not None:
-        width, height = request.width or WEBUI_SIZE, request.height or WEBUI_SIZE
-    generated = nearest_size_of(f"{width}x{height}", model)
-    warnings: list[JobWarning] = []
-    hires: Values | None = None
-    if isinstance(request, Txt2ImgRequest) and request.enable_hr:
-        first_size = f"{width}x{height}"
-        width, height = enlarged_size(request, width, height)
-        hires, notices = second_pass(request, model, generated, (width, height))
-        warnings += notices
-        if hires is not None and first_size != generated:
-            message = f"{model.id} has no size {first_size}: the first pass generates {generated}."
-            warnings.append(warning("width", message, "size_scaled"))
-    if (longest := max(width, height)) > MAX_SIDE_PX:
-        requested_size = f"{width}x{height}"
-        width, height = (max(MIN_SIDE, round(side * MAX_SIDE_PX / longest)) for side in (width, height))
-        message = f"No side may be longer than {MAX_SIDE_PX} px: {width}x{height} instead of {requested_size}."
-        warnings.append(_warning("width", message))
-    if f"{width}x{height}" != generated and not warnings and hires is None:
-        message = f"{model.id} has no size {width}x{height}: images are generated at {generated} and scaled."
-        warnings.append(warning("width", message, "size_scaled"))
-    return Sizes(generated, width, height, warnings, hires)
-
-
-def preparation(request: Img2ImgRequest, sizes: Sizes) -> Preparation:
-    """How the images of an edit are brought to the size of the result."""
-    return Preparation(
-        width=sizes.width,
-        height=sizes.height,
-        mode=_RESIZE_MODES[request.resize_mode or 0],
-        is_inverted=request.inpainting_mask_invert == 1,
-    )
 
 
 def webui_job_request(

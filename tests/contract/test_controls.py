@@ -24,7 +24,8 @@ from core.parameters import ResolvedParameters
 from core.requests.job import JobRequest, validate
 from core.requests.plan import plan
 from core.requests.webui import Txt2ImgRequest
-from core.requests.webui_adaptation import sizes_of, webui_job_request
+from core.requests.webui_adaptation import webui_job_request
+from core.requests.webui_sizes import sizes_of
 from core.settings import Settings
 from tests.contract.kinds import RecordingReporter, a_diffusers_generator, a_model, a_photo, a_request
 from tests.contract.networks import a_controlled_generator

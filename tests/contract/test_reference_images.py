@@ -20,7 +20,8 @@ from core.reference_images import ReferenceImage, reference_of
 from core.requests.job import JobRequest, validate
 from core.requests.plan import plan
 from core.requests.webui import Txt2ImgRequest
-from core.requests.webui_adaptation import sizes_of, webui_job_request
+from core.requests.webui_adaptation import webui_job_request
+from core.requests.webui_sizes import sizes_of
 from core.settings import Settings
 from tests.contract.ip_adapters import an_adapted_generator
 from tests.contract.kinds import RecordingReporter, a_diffusers_generator, a_model, a_photo, a_request

@@ -13,7 +13,8 @@ from core.infotext import infotext, parse
 from core.requests.job import JobRequest, validate
 from core.requests.plan import plan
 from core.requests.webui import Txt2ImgRequest
-from core.requests.webui_adaptation import sizes_of, webui_job_request
+from core.requests.webui_adaptation import webui_job_request
+from core.requests.webui_sizes import sizes_of
 from core.settings import Settings
 from tests.contract.kinds import BUNDLED, RecordingReporter, a_diffusers_generator, a_model, a_request
 from tests.contract.pipelines import (

@@ -11,8 +11,9 @@ from core.hires import Hires, HiresSpec, Upscaler
 from core.refiner import Refiner, RefinerSpec
 from core.requests.job import JobRequest, parse
 from core.requests.webui import EXAMPLE_IMAGE, Img2ImgRequest, Txt2ImgRequest
-from core.requests.webui_adaptation import find_webui_model, sizes_of, webui_job_request
+from core.requests.webui_adaptation import find_webui_model, webui_job_request
 from core.requests.webui_fields import OPTIONS, UNUSED_FIELDS, UNUSED_IMG2IMG_FIELDS
+from core.requests.webui_sizes import sizes_of
 
 CATALOG = Catalog.model_validate(
     {
