@@ -56,6 +56,7 @@ from api.openai import response_routes
 from api.rate_limits import limit_requests
 from api.studio import routes as studio
 from api.tracing import Tracing
+from api.webhooks import deliveries as webhook_deliveries
 from api.webhooks import routes as webhooks
 from core import logs, tracing
 from core.permissions import make_private
@@ -155,6 +156,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         *WEBUI,
         files,
         webhooks,
+        webhook_deliveries,
         fine_tuning,
         models,
         audit_logs,

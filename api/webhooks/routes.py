@@ -1,4 +1,4 @@
-"""`/v1/webhook_endpoints`, compatible with the OpenAI SDK, and `/v1/webhook_deliveries`: the deliveries of events.
+"""`/v1/webhook_endpoints`, compatible with the OpenAI SDK.
 
 `worker.webhooks.deliver` sends events; only test events are sent from here, as the client waits for the result.
 """
@@ -17,13 +17,9 @@ from api.audit import event_of
 from api.authentication import CurrentCaller, Project, requires
 from api.context import Context
 from api.deps import AppContext, Body
-from api.pagination import AfterDelivery, AfterEndpoint, check_after
+from api.pagination import AfterEndpoint, check_after
 from api.responses import ERROR, answer
 from api.webhooks.schemas import (
-    AttemptObject,
-    DeliveryList,
-    DeliveryObject,
-    DeliveryWithAttempts,
     EndpointChanges,
     EndpointDeleted,
     EndpointList,
@@ -52,14 +48,13 @@ from core.responses.job import seconds
 from core.scopes import Scope
 from core.text import quote
 from core.threads import TooManyCalls
-from core.webhook_rows import AttemptRow, DeliveryRow, EndpointRow
+from core.webhook_rows import EndpointRow
 from core.webhooks import endpoints as webhooks
 from core.webhooks.events import Event, sample
 
 router = APIRouter(prefix="/v1", tags=["webhooks"])
 
 NO_ENDPOINT: dict[int | str, dict[str, Any]] = {404: ERROR | {"description": "Your project has no such endpoint."}}
-NO_DELIVERY: dict[int | str, dict[str, Any]] = {404: ERROR | {"description": "Your project has no such delivery."}}
 
 
 def _body(kind: type[BaseModel]) -> dict[str, Any]:
@@ -106,7 +101,7 @@ async def index(context: AppContext, project_id: Project, after: AfterEndpoint =
     """List webhook endpoints, newest first."""
     await check_after(context, project_id, "webhook endpoint", after)
     rows = await context.database.execute(webhooks.list_endpoints(project_id, limit=limit + 1, after=after))
-    return answer(EndpointList(data=[_endpoint(row) for row in rows[:limit]], **_edges(rows, limit)))
+    return answer(EndpointList(data=[_endpoint(row) for row in rows[:limit]], **edges_of(rows, limit)))
 
 
 @router.get("/webhook_event_types", summary="List event types", response_model=EventTypeList)
@@ -125,7 +120,7 @@ async def event_types(_project_id: Project) -> Response:
 @requires(Scope.WEBHOOKS)
 async def fetch(endpoint_id: str, context: AppContext, project_id: Project) -> Response:
     """Get a webhook endpoint, with its failures and why it is disabled."""
-    return answer(_endpoint(await _row(context, webhooks.get_endpoint(project_id, endpoint_id), endpoint_id)))
+    return answer(_endpoint(await get_row(context, webhooks.get_endpoint(project_id, endpoint_id), endpoint_id)))
 
 
 @router.post(
@@ -142,7 +137,7 @@ async def update(endpoint_id: str, body: Body, context: AppContext, project_id: 
     if request.url is not None:
         check_destination(request.url, context.settings, "url")
     if request.enabled:
-        await _row(context, webhooks.get_endpoint(project_id, endpoint_id), endpoint_id)
+        await get_row(context, webhooks.get_endpoint(project_id, endpoint_id), endpoint_id)
         while await context.database.execute(deliveries.give_up_waiting(endpoint_id, deliveries.GIVE_UP_LIMIT)):
             pass  # a chunk a statement: what waited when it was disabled stays given up
     changes = request.model_dump(exclude_none=True, exclude={"enabled"})
@@ -170,7 +165,7 @@ async def delete(endpoint_id: str, context: AppContext, caller: CurrentCaller) -
     """Delete a webhook endpoint. Its pending deliveries fail."""
     project_id = caller.project_id
     event = event_of(caller, AuditType.ENDPOINT_DELETED)
-    await _row(context, audit.with_audit_event(webhooks.delete(project_id, endpoint_id), event), endpoint_id)
+    await get_row(context, audit.with_audit_event(webhooks.delete(project_id, endpoint_id), event), endpoint_id)
     return answer(EndpointDeleted(id=endpoint_id))
 
 
@@ -190,7 +185,7 @@ async def rotate_secret(endpoint_id: str, body: Body, context: AppContext, calle
         project_id, endpoint_id, signing.new_secret(), keep_previous=request.keep_old_secret_active_for_24_hours
     )
     rotate = audit.with_audit_event(rotate, event_of(caller, AuditType.SECRET_ROTATED))
-    return answer(_with_secret(await _row(context, rotate, endpoint_id)))
+    return answer(_with_secret(await get_row(context, rotate, endpoint_id)))
 
 
 @router.post(
@@ -208,7 +203,7 @@ async def rotate_secret(endpoint_id: str, body: Body, context: AppContext, calle
 async def test(endpoint_id: str, body: Body, context: AppContext, project_id: Project) -> Response:
     """Send a signed sample event and return the status code of the response. It is not retried."""
     request = parse(TestRequest, body)
-    row = await _row(context, webhooks.get_endpoint(project_id, endpoint_id), endpoint_id)
+    row = await get_row(context, webhooks.get_endpoint(project_id, endpoint_id), endpoint_id)
     sent_at = datetime.now(UTC)
     # As in a real event, whose links do not depend on a request.
     event = sample(new_id("evt"), request.event_type, sent_at, context.settings.base_url)
@@ -238,64 +233,11 @@ async def test(endpoint_id: str, body: Body, context: AppContext, project_id: Pr
 async def redeliver_since(endpoint_id: str, body: Body, context: AppContext, project_id: Project) -> Response:
     """Redeliver all events since a time that were not delivered, also those from while the endpoint was disabled."""
     since = datetime.fromtimestamp(parse(RedeliverRequest, body).since, UTC)
-    row = await _row(context, webhooks.get_endpoint(project_id, endpoint_id), endpoint_id)
+    row = await get_row(context, webhooks.get_endpoint(project_id, endpoint_id), endpoint_id)
     if row.disabled_at is not None:
         raise InvalidRequest(f"{endpoint_id} is disabled: {row.disabled_reason} Enable it first.", param="enabled")
     rows = await context.database.execute(redelivery.redeliver_since(project_id, endpoint_id, since))
     return answer(Redelivered(webhook_endpoint_id=endpoint_id, events=len(rows)))
-
-
-@router.get("/webhook_deliveries", summary="List deliveries", response_model=DeliveryList)
-@requires(Scope.WEBHOOKS)
-async def index_deliveries(
-    context: AppContext,
-    project_id: Project,
-    webhook_endpoint_id: Annotated[str | None, Query(description="Only deliveries to this endpoint.")] = None,
-    job_id: Annotated[str | None, Query(description="Only deliveries of this job's events.")] = None,
-    batch_id: Annotated[str | None, Query(description="Only deliveries of this batch's events.")] = None,
-    after: AfterDelivery = None,
-    limit: Limit = 20,
-) -> Response:
-    """List the deliveries of an endpoint, a job or a batch, newest first."""
-    if webhook_endpoint_id is None and job_id is None and batch_id is None:
-        raise InvalidParameter("webhook_endpoint_id, job_id or batch_id is required.", param="webhook_endpoint_id")
-    await check_after(context, project_id, "webhook delivery", after)
-    page = deliveries.list_deliveries(
-        project_id, limit=limit + 1, endpoint_id=webhook_endpoint_id, job_id=job_id, batch_id=batch_id, after=after
-    )
-    rows = await context.database.execute(page)
-    objects = [DeliveryObject(**_delivery(row)) for row in rows[:limit]]
-    return answer(DeliveryList(data=objects, **_edges(rows, limit)))
-
-
-@router.get(
-    "/webhook_deliveries/{delivery_id}",
-    summary="Get a delivery",
-    response_model=DeliveryWithAttempts,
-    responses=NO_DELIVERY,
-)
-@requires(Scope.WEBHOOKS)
-async def fetch_delivery(delivery_id: str, context: AppContext, project_id: Project) -> Response:
-    """Get a delivery with all its attempts."""
-    row = await _row(context, deliveries.get_delivery(project_id, delivery_id), delivery_id)
-    attempts = await context.database.execute(deliveries.attempts_of(delivery_id))
-    return answer(DeliveryWithAttempts(**_delivery(row), log=[_attempt(attempt) for attempt in attempts]))
-
-
-@router.post(
-    "/webhook_deliveries/{delivery_id}/redeliver",
-    summary="Redeliver an event",
-    response_model=DeliveryObject,
-    responses=NO_DELIVERY,
-)
-@requires(Scope.WEBHOOKS)
-async def redeliver(delivery_id: str, context: AppContext, project_id: Project) -> Response:
-    """Send an event again, with the same event id, as a new delivery with its own retry schedule."""
-    await _row(context, deliveries.get_delivery(project_id, delivery_id), delivery_id)
-    rows = await context.database.execute(redelivery.redeliver(project_id, delivery_id))
-    if not rows:
-        raise InvalidRequest("Its endpoint is deleted or disabled; enable it first.", param="enabled")
-    return answer(DeliveryObject(**_delivery(rows[0])))
 
 
 def describe(app: FastAPI) -> None:
@@ -312,7 +254,8 @@ def _egress(rules: EgressRules) -> Egress:
     return Egress(rules)
 
 
-async def _row(context: Context, statement: Statement[RowT], row_id: str) -> RowT:
+async def get_row(context: Context, statement: Statement[RowT], row_id: str) -> RowT:
+    """The one row of a statement. Raises NotFound."""
     rows = await context.database.execute(statement)
     if not rows:
         raise NotFound(f"There is no {quote(row_id)} here.", param="id")
@@ -341,17 +284,6 @@ async def _check_host(
         )
 
 
-def _attempt(row: AttemptRow) -> AttemptObject:
-    return AttemptObject(
-        number=row.number,
-        started_at=int(row.started_at.timestamp()),
-        seconds=row.seconds,
-        status_code=row.status_code,
-        error_code=row.error_code,
-        answer=row.answer,
-    )
-
-
 def _endpoint(row: EndpointRow) -> EndpointObject:
     return EndpointObject(**_fields(row))
 
@@ -375,18 +307,8 @@ def _fields(row: EndpointRow) -> dict[str, Any]:
     }
 
 
-def _delivery(row: DeliveryRow) -> dict[str, Any]:
-    names = ("id", "job_id", "batch_id", "event_id", "event_type", "status", "attempts", "status_code", "error_code")
-    return {
-        **{name: getattr(row, name) for name in names},
-        "webhook_endpoint_id": row.endpoint_id,
-        "next_attempt_at": seconds(row.due_at) if row.finished_at is None else None,
-        "created_at": seconds(row.created_at),
-        "finished_at": seconds(row.finished_at),
-    }
-
-
-def _edges(rows: Any, limit: int) -> dict[str, Any]:
+def edges_of(rows: Any, limit: int) -> dict[str, Any]:
+    """The fields of a page that say where it begins and ends. rows: up to one more than `limit`."""
     page = rows[:limit]
     return {
         "first_id": page[0].id if page else None,

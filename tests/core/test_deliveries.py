@@ -13,8 +13,8 @@ from core.db import Database
 from core.erasures import contents
 from core.event_types import event_names
 from core.generation_errors import OutOfMemory
-from core.outbox import deliveries, redelivery, signing
-from core.outbox.deliveries import Attempt, Success
+from core.outbox import attempts, redelivery, signing
+from core.outbox.attempts import Attempt, Success
 from core.status import JobStatus
 from core.tables import DEFAULT_PROJECT, job_events
 from core.tables import webhook_attempts as attempts_table
@@ -86,11 +86,9 @@ def test_a_claimed_delivery_is_not_claimed_again_until_its_lease_ends(database: 
     database.execute(sa.update(table).values(due_at=sa.func.now()))
     (second,) = claim_deliveries(database)
     assert second.id == first.id
-    assert not database.execute(
-        deliveries.record_successes(Success(first.id, first.lease, an_attempt(status_code=200)))
-    )
+    assert not database.execute(attempts.record_successes(Success(first.id, first.lease, an_attempt(status_code=200))))
     (delivery,) = database.execute(
-        deliveries.record_successes(Success(second.id, second.lease, an_attempt(status_code=200)))
+        attempts.record_successes(Success(second.id, second.lease, an_attempt(status_code=200)))
     )
     assert (delivery.status, delivery.attempts, delivery.lease) == ("delivered", 1, None)
 
@@ -104,7 +102,7 @@ def test_a_destination_that_hangs_leaves_room_for_others(database: Database) -> 
     assert sorted(row.destination for row in first) == sorted([hanging] * 2 + [other_id] * 2)
     for row in first:
         if row.destination == other_id:
-            database.execute(deliveries.record_successes(Success(row.id, row.lease, an_attempt(status_code=200))))
+            database.execute(attempts.record_successes(Success(row.id, row.lease, an_attempt(status_code=200))))
     assert [row.destination for row in claim_deliveries(database, per_destination=2)] == [other_id] * 2
     assert claim_deliveries(database, per_destination=2) == []
 
@@ -158,15 +156,15 @@ def test_successes_are_recorded_together_but_not_that_of_a_lost_lease(database: 
     successes = [Success(row.id, row.lease, an_attempt(status_code=200, answer=row.id)) for row in (first, second)]
     successes.append(Success(lost.id, uuid4(), an_attempt(status_code=200)))
 
-    rows = database.execute(deliveries.record_successes(*successes))
+    rows = database.execute(attempts.record_successes(*successes))
 
     assert {row.id for row in rows} == {first.id, second.id}
     assert [row.status for row in list_deliveries(database)] == ["delivered", "delivered", "pending"]
     for row in (first, second):
-        assert [(entry.number, entry.answer) for entry in database.execute(deliveries.attempts_of(row.id))] == [
+        assert [(entry.number, entry.answer) for entry in database.execute(attempts.list_attempts(row.id))] == [
             (1, row.id)
         ]
-    assert database.execute(deliveries.attempts_of(lost.id)) == []
+    assert database.execute(attempts.list_attempts(lost.id)) == []
 
 
 def test_a_claim_takes_the_longest_waiting_and_no_more_than_its_limit(database: Database) -> None:
@@ -182,11 +180,11 @@ def test_the_deliveries_of_a_job_go_in_order(database: Database) -> None:
 
     (delivery,) = claim_deliveries(database)
     assert delivery.event_type == "job.started"
-    database.execute(deliveries.record_failure(delivery.id, delivery.lease, an_attempt(), retry_in=timedelta(hours=1)))
+    database.execute(attempts.record_failure(delivery.id, delivery.lease, an_attempt(), retry_in=timedelta(hours=1)))
     assert claim_deliveries(database) == []
     database.execute(sa.update(table).values(due_at=sa.func.now()))
     (delivery,) = claim_deliveries(database)
-    database.execute(deliveries.record_failure(delivery.id, delivery.lease, an_attempt(), retry_in=None))
+    database.execute(attempts.record_failure(delivery.id, delivery.lease, an_attempt(), retry_in=None))
     (last_delivery,) = claim_deliveries(database)
     assert last_delivery.event_type == "job.completed"
 
@@ -194,7 +192,7 @@ def test_the_deliveries_of_a_job_go_in_order(database: Database) -> None:
 def fail(database: Database, retry_in: timedelta | None = MINUTE, **options: Any) -> None:
     (row,) = claim_deliveries(database)
     attempt = an_attempt(status_code=500, error_code="http_error", answer="no")
-    database.execute(deliveries.record_failure(row.id, row.lease, attempt, retry_in=retry_in, **options))
+    database.execute(attempts.record_failure(row.id, row.lease, attempt, retry_in=retry_in, **options))
 
 
 def test_attempts_are_logged_and_a_success_resets_failing_since(database: Database) -> None:
@@ -207,9 +205,9 @@ def test_attempts_are_logged_and_a_success_resets_failing_since(database: Databa
 
     database.execute(sa.update(table).values(due_at=sa.func.now()))
     (row,) = claim_deliveries(database)
-    database.execute(deliveries.record_successes(Success(row.id, row.lease, an_attempt(status_code=204))))
+    database.execute(attempts.record_successes(Success(row.id, row.lease, an_attempt(status_code=204))))
 
-    log = database.execute(deliveries.attempts_of(row.id))
+    log = database.execute(attempts.list_attempts(row.id))
     assert [(attempt.number, attempt.status_code, attempt.answer) for attempt in log] == [
         (1, 500, "no"),
         (2, 204, None),
@@ -225,7 +223,7 @@ def test_a_receiver_that_is_gone_is_disabled_at_once_and_nothing_waits_for_it(da
     delivery = next(row for row in claim_deliveries(database, limit=6, per_destination=1) if row.destination == gone_id)
 
     database.execute(
-        deliveries.record_failure(delivery.id, delivery.lease, an_attempt(status_code=410), retry_in=None, is_gone=True)
+        attempts.record_failure(delivery.id, delivery.lease, an_attempt(status_code=410), retry_in=None, is_gone=True)
     )
 
     (endpoint,) = database.execute(webhooks.get_endpoint(DEFAULT_PROJECT, gone_id))
@@ -272,7 +270,7 @@ def test_all_that_was_not_delivered_since_a_time_is_redelivered_once(database: D
     before = datetime.now(UTC)
     delivered_job = a_completed_job(database)
     (row,) = claim_deliveries(database)
-    database.execute(deliveries.record_successes(Success(row.id, row.lease, an_attempt(status_code=200))))
+    database.execute(attempts.record_successes(Success(row.id, row.lease, an_attempt(status_code=200))))
     failed_job = a_completed_job(database)
     fail(database, retry_in=None)
     database.execute(webhooks.update(DEFAULT_PROJECT, endpoint_id, {}, enable=False))

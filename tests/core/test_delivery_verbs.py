@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from core.db import Database, Statement
-from core.outbox import claims, deliveries, redelivery
-from core.outbox.deliveries import Attempt, Success
+from core.outbox import attempts, claims, redelivery
+from core.outbox.attempts import Attempt, Success
 from core.status import DELIVERY_TRANSITIONS, DeliveryStatus
 from core.tables import DEFAULT_PROJECT
 from core.tables import webhook_deliveries as table
@@ -20,19 +20,17 @@ from tests.factories import a_completed_job
 
 
 def retry(delivery_id: str, lease: UUID) -> Statement[Any]:
-    return deliveries.record_failure(
+    return attempts.record_failure(
         delivery_id, lease, Attempt(datetime.now(UTC), 0.1, status_code=500), retry_in=MINUTE
     )
 
 
 def fail(delivery_id: str, lease: UUID) -> Statement[Any]:
-    return deliveries.record_failure(
-        delivery_id, lease, Attempt(datetime.now(UTC), 0.1, status_code=500), retry_in=None
-    )
+    return attempts.record_failure(delivery_id, lease, Attempt(datetime.now(UTC), 0.1, status_code=500), retry_in=None)
 
 
 def succeed(delivery_id: str, lease: UUID) -> Statement[Any]:
-    return deliveries.record_successes(Success(delivery_id, lease, Attempt(datetime.now(UTC), 0.1, status_code=200)))
+    return attempts.record_successes(Success(delivery_id, lease, Attempt(datetime.now(UTC), 0.1, status_code=200)))
 
 
 def claim(_delivery_id: str, _lease: UUID) -> Statement[Any]:

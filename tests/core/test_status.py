@@ -25,7 +25,7 @@ ROOT = Path(core.__file__).parent.parent
 WRITERS = {
     "jobs": {"core/jobs.py", "core/submits.py", "core/leases.py", "core/job_inserts.py"},
     "batches": {"core/batches/transitions.py"},
-    "webhook_deliveries": {"core/outbox/deliveries.py"},
+    "webhook_deliveries": {"core/outbox/deliveries.py", "core/outbox/attempts.py"},
 }
 """The modules that write the status of a table's rows."""
 

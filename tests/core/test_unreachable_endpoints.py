@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from core.db import Database
-from core.outbox import claims, deliveries
-from core.outbox.deliveries import Attempt
+from core.outbox import attempts, claims, deliveries
+from core.outbox.attempts import Attempt
 from core.tables import DEFAULT_PROJECT
 from core.tables import webhook_deliveries as table
 from core.webhooks import endpoints as webhooks
@@ -79,7 +79,7 @@ def test_a_receiver_that_is_gone_has_a_bounded_part_given_up_at_once(database: D
     (delivery,) = database.execute(claim)
 
     attempt = Attempt(datetime.now(UTC), 0.1, status_code=410, error_code="http_error")
-    database.execute(deliveries.record_failure(delivery.id, delivery.lease, attempt, retry_in=None, is_gone=True))
+    database.execute(attempts.record_failure(delivery.id, delivery.lease, attempt, retry_in=None, is_gone=True))
 
     assert states(database, endpoint_id) == {
         ("failed", "http_error"): 1,

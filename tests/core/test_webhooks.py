@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from core.db import Database
-from core.outbox import deliveries, signing
+from core.outbox import attempts, signing
 from core.tables import DEFAULT_PROJECT
 from core.tables import webhook_deliveries as table
 from core.tables import webhook_endpoints as endpoints_table
@@ -112,7 +112,7 @@ def test_a_retry_has_the_same_id_and_a_new_signature(
     deliver(database, deliverer)
     (row,) = list_deliveries(database)
     assert (row.status, row.error_code, row.status_code) == ("pending", "http_error", 500)
-    (attempt,) = database.execute(deliveries.attempts_of(row.id))
+    (attempt,) = database.execute(attempts.list_attempts(row.id))
     assert row.due_at - attempt.started_at >= timedelta(seconds=0.9 * 5)
     assert attempt.answer == "not \ufffd today"
 
@@ -151,7 +151,7 @@ def test_a_retry_waits_for_as_long_as_the_receiver_says(
     deliver(database, deliverer)
 
     (row,) = list_deliveries(database)
-    (attempt,) = database.execute(deliveries.attempts_of(row.id))
+    (attempt,) = database.execute(attempts.list_attempts(row.id))
     assert row.due_at - attempt.started_at >= timedelta(seconds=0.9 * delay)
     assert row.due_at - datetime.now(UTC) <= timedelta(seconds=1.2 * delay)
 

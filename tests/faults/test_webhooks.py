@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from cli.local.embedded import EmbeddedValkey
 from core.db import Database
 from core.egress import DestinationRefused, Egress, EgressRules
-from core.outbox import deliveries, redelivery, signing
+from core.outbox import attempts, redelivery, signing
 from core.redis.progress import Progress
 from core.tables import DEFAULT_PROJECT
 from core.webhooks import endpoints as webhooks
@@ -78,7 +78,7 @@ def test_each_kind_of_receiver_gets_one_attempt_and_its_own_outcome(database: Da
         name = names[str(row.endpoint_id)]
         _, status, status_code, error_code = MATRIX[name]
         assert (name, row.status, row.status_code, row.error_code) == (name, status, status_code, error_code)
-        (attempt,) = database.execute(deliveries.attempts_of(row.id))
+        (attempt,) = database.execute(attempts.list_attempts(row.id))
         print(f"{name}: {row.status}, {attempt.status_code or attempt.error_code}, {attempt.seconds:.2f} s")
         if row.status == "pending":
             delay = (

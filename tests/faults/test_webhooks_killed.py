@@ -19,7 +19,7 @@ from standardwebhooks.webhooks import Webhook
 
 from core import jobs
 from core.db import Database
-from core.outbox import deliveries, signing
+from core.outbox import attempts, signing
 from core.tables import DEFAULT_PROJECT, job_events
 from core.tables import webhook_deliveries as table
 from core.webhooks import endpoints as webhooks
@@ -162,7 +162,7 @@ def test_a_deliverer_that_is_killed_anywhere_loses_nothing(database: Database, t
             arrivals_by_point[point.__name__].update(arrived.values())
     caused = database.execute(sa.select(job_events.c.id).where(job_events.c.type == "job.cancelled"))
     assert sorted(row.event_id for row in list_deliveries(database)) == sorted(event.id for event in caused)
-    assert all(database.execute(deliveries.attempts_of(row.id)) for row in list_deliveries(database))
+    assert all(database.execute(attempts.list_attempts(row.id)) for row in list_deliveries(database))
     for name, times in arrivals_by_point.items():
         print(f"{name}: events by arrivals {dict(sorted(times.items()))}")
     print(f"{ROUNDS} kills, {len(caused)} events, all of them arrived")

@@ -12,8 +12,8 @@ from core import logs, metrics
 from core.connections import Response
 from core.db import UNAVAILABLE, Database
 from core.errors import first_line
-from core.outbox import deliveries
-from core.outbox.deliveries import Success
+from core.outbox import attempts
+from core.outbox.attempts import Success
 from core.retry_after import parse_retry_after
 from core.settings import Settings
 from core.webhook_rows import ClaimedDelivery
@@ -81,7 +81,7 @@ class Recorder:
 
     def _record_successes(self, outcomes: Sequence[Outcome]) -> None:
         successes = [Success(outcome.row.id, outcome.row.lease, outcome.attempt) for outcome in outcomes]
-        self._database.execute(deliveries.record_successes(*successes))
+        self._database.execute(attempts.record_successes(*successes))
         metrics.WEBHOOK_ATTEMPTS.labels("delivered").inc(len(outcomes))
         for outcome in outcomes:
             lag = (outcome.row.claimed_at - outcome.row.event_at).total_seconds() + outcome.attempt.seconds
@@ -93,7 +93,7 @@ class Recorder:
         wait = self._wait(row.attempts, answer) if outcome.may_retry and not is_gone else None
         patience = sum(self._schedule, timedelta(0)) / 2
         self._database.execute(
-            deliveries.record_failure(row.id, row.lease, attempt, retry_in=wait, is_gone=is_gone, patience=patience)
+            attempts.record_failure(row.id, row.lease, attempt, retry_in=wait, is_gone=is_gone, patience=patience)
         )
         metrics.WEBHOOK_ATTEMPTS.labels("retried" if wait else "given_up").inc()
         result = attempt.status_code or attempt.error_code

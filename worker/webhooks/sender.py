@@ -11,7 +11,7 @@ from core.batches.schemas import BatchObject, batch_object
 from core.connections import DeliveryError, Response
 from core.egress import Egress
 from core.outbox import signing
-from core.outbox.deliveries import Attempt
+from core.outbox.attempts import Attempt
 from core.responses.job import JobObject, job_object
 from core.rows import JobRow
 from core.settings import Settings
