@@ -56,6 +56,12 @@ def test_a_learned_limit_counts_for_its_microbatch_key_only(database: Database) 
     assert [claim_prompts(database, limits=limits) for _ in range(4)] == [["a"], ["b"], ["c"], ["d", "e", "f"]]
 
 
+def test_a_claim_takes_several_passes_where_they_are_short(database: Database) -> None:
+    submit_prompts(database, "a", "b", "c", "d", "e", microbatch_size=2, microbatch_key="x")
+
+    assert claim_prompts(database, limits={"x": 4}) == ["a", "b", "c", "d"]
+
+
 def test_higher_priority_goes_first(database: Database) -> None:
     submit_prompts(database, "later", microbatch_size=1)
     submit_prompts(database, "now", microbatch_size=1, priority=10)

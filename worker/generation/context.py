@@ -21,6 +21,7 @@ from core.redis.progress import Progress
 from core.settings import Settings
 from core.storage import Storage
 from worker import generators
+from worker.generation.claim_sizes import ClaimSizes
 from worker.generation.content_credentials import ContentCredentials
 from worker.generation.device_health import EXIT_DEVICE_FAILED, DeviceHealth, leave
 from worker.generation.memory import EXIT_MEMORY, ImageLimits, has_outgrown
@@ -91,6 +92,7 @@ class Context:
     pool_threads: PoolThreads = field(default_factory=PoolThreads)
     drain: Drain = field(default_factory=Drain)
     limits: ImageLimits = field(default_factory=ImageLimits)
+    claim_sizes: ClaimSizes = field(default_factory=ClaimSizes)
     alone: set[str] = field(default_factory=set)
     """Micro-batch keys whose jobs cannot share a pass: a claim takes one job, so that none waits for the others."""
     exit_code: int = 0
@@ -156,8 +158,11 @@ class Context:
 
     @property
     def claim_limits(self) -> dict[str, int]:
-        """By micro-batch key, how many images one claim may take; a job with more is taken all the same."""
-        return self.limits.current() | dict.fromkeys(self.alone, 1)
+        """By micro-batch key, how many images one claim may take, where that is not the size of a pass.
+
+        A job with more is taken all the same.
+        """
+        return self.claim_sizes.current() | self.limits.current() | dict.fromkeys(self.alone, 1)
 
     def resident_models(self, queue: str) -> Sequence[str]:
         """The loaded models of a queue. Empty if it has no others, so that no choice is left."""

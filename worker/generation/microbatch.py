@@ -109,7 +109,9 @@ def _run_on_device(context: Context, queue: str, must_notify: bool) -> bool:
                 return True
             outcomes = _generate(context, microbatch)
         with context.upload_lock:
+            began = time.monotonic()
             store_and_complete(context, microbatch, outcomes)
+            context.claim_sizes.record("store", microbatch.jobs, time.monotonic() - began)
     return True
 
 
