@@ -2,23 +2,25 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TypeVar
 
 from prometheus_client import Histogram
 
 from core import metrics
-from core.rows import JobRow
+from core.rows import EndedJob, JobRow
 from core.status import JobStatus
+
+Row = TypeVar("Row", bound=EndedJob | JobRow)
 
 
 def record_starts(rows: Sequence[JobRow]) -> None:
     """Count the jobs of one micro-batch, which a worker has claimed."""
     if rows:
         metrics.MICROBATCH_IMAGES.labels(rows[0].model).observe(sum(row.n for row in rows))
-    for row in rows:
-        metrics.JOBS_STARTED.labels(row.model).inc()
+        metrics.JOBS_STARTED.labels(rows[0].model).inc(len(rows))
 
 
-def record_ends(rows: Sequence[JobRow]) -> Sequence[JobRow]:
+def record_ends(rows: Sequence[Row]) -> Sequence[Row]:
     """Count the jobs among rows that a verb has just changed that are final now. Returns the rows."""
     for row in rows:
         if JobStatus(row.status).is_final:
@@ -26,7 +28,7 @@ def record_ends(rows: Sequence[JobRow]) -> Sequence[JobRow]:
     return rows
 
 
-def _record_end(row: JobRow) -> None:
+def _record_end(row: EndedJob | JobRow) -> None:
     metrics.JOBS_FINISHED.labels(row.model, row.status).inc()
     if row.status == JobStatus.FAILED:
         metrics.JOBS_FAILED.labels(row.model, row.error_code or "").inc()

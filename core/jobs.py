@@ -31,13 +31,13 @@ from core.generation_errors import AttemptTimeout, GenerationError, PoisonJob
 from core.job_warnings import JobWarning
 from core.moderation import Verdict
 from core.new_job import NewJob as NewJob
-from core.rows import JobRow
+from core.rows import EndedJob, JobRow
 from core.status import JobStatus
 from core.submits import json_rows, update_cte
 from core.submits import seconds as seconds
 from core.submits import submit as submit
 from core.submits import submit_within_limits as submit_within_limits
-from core.tables import images, in_status, jobs, provider_calls
+from core.tables import JOB_COLUMNS, images, in_status, jobs, provider_calls
 from core.text import storable
 
 
@@ -73,12 +73,14 @@ def complete(
     stored_images: Sequence[StoredImage],
     warnings: Sequence[JobWarning] = (),
     verdict: Verdict | None = None,
-) -> Statement[JobRow]:
+) -> Statement[EndedJob]:
     """`complete_jobs` for one job."""
     return complete_jobs([Completion(job_id, stored_images, warnings)], lease, verdict)
 
 
-def complete_jobs(completions: Sequence[Completion], lease: UUID, verdict: Verdict | None = None) -> Statement[JobRow]:
+def complete_jobs(
+    completions: Sequence[Completion], lease: UUID, verdict: Verdict | None = None
+) -> Statement[EndedJob]:
     """Finish jobs of one lease whose images are all in storage, and record the images.
 
     A requested cancel has no effect any more. verdict: of the moderation; None if there was none.
@@ -95,7 +97,7 @@ def complete_jobs(completions: Sequence[Completion], lease: UUID, verdict: Verdi
         ],
         "verdict": None if verdict is None else verdict.dump(),
     }
-    return Statement(_COMPLETE, JobRow, values)
+    return Statement(_COMPLETE, EndedJob, values)
 
 
 def fail(job_id: str, lease: UUID, error: GenerationError, verdict: Verdict | None = None) -> Statement[JobRow]:
@@ -324,6 +326,12 @@ def _requeue(
     return with_final_event(updated_jobs, event_type, reason=reason, device=device)
 
 
+_COMPLETED_COLUMNS = {
+    *EndedJob.__slots__, "project_id", "api_key_id", "operation", "parameters", "attempts", "webhook",
+}  # fmt: skip
+"""What the worker, the event, its deliveries and the usage of a completed job need."""
+
+
 def _complete() -> sa.Select[Any]:
     """The statement of `complete_jobs`, without its values."""
     completions = json_rows("completions", sa.column("id", sa.Text), sa.column("warnings", JSONB))
@@ -342,7 +350,10 @@ def _complete() -> sa.Select[Any]:
         "warnings": jobs.c.warnings.op("||")(leased.c.warnings),
         "moderation": verdict,
     }
-    updated_jobs = update_cte(sa.update(jobs).where(jobs.c.id == leased.c.id).values(values))
+    update = sa.update(jobs).where(jobs.c.id == leased.c.id).values(values)
+    updated_jobs = update.returning(*(column for column in JOB_COLUMNS if column.name in _COMPLETED_COLUMNS)).cte(
+        "updated_jobs"
+    )
     columns = (sa.column(name, images.c[name].type) for name in ("job_id", *StoredImage.__annotations__))
     new_images = json_rows("stored_images", *columns)
     inserted_images = (
@@ -356,7 +367,8 @@ def _complete() -> sa.Select[Any]:
         .cte("inserted_images")
     )
     entries = usage.with_images(updated_jobs, new_images)
-    return with_event(updated_jobs, "job.completed").add_cte(inserted_images, entries)
+    statement = with_event(updated_jobs, "job.completed").add_cte(inserted_images, entries)
+    return statement.with_only_columns(*(updated_jobs.c[name] for name in EndedJob.__slots__))
 
 
 # Built once, because every job executes it: building it takes longer than executing it (docs/05-performance.md).

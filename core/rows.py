@@ -111,6 +111,19 @@ class JobRow:
 
 
 @dataclass(slots=True)
+class EndedJob:
+    """What is counted of a job whose attempt has ended."""
+
+    id: str
+    status: str
+    model: str
+    error_code: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(slots=True)
 class BatchJobRow(JobRow):
     """A job that is a line of a batch."""
 

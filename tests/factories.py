@@ -13,7 +13,7 @@ from core.generation_errors import OutOfMemory
 from core.ids import new_id
 from core.jobs import NewJob, StoredImage
 from core.parameters import ResolvedParameters
-from core.rows import JobRow
+from core.rows import EndedJob, JobRow
 from core.scopes import DEFAULT_SCOPES, Scope
 from core.status import JobStatus
 from core.tables import DEFAULT_PROJECT, job_events
@@ -81,7 +81,7 @@ def in_state(database: Database, status: JobStatus) -> tuple[str, UUID]:
     job = a_job(ttl=timedelta(milliseconds=1) if status is JobStatus.EXPIRED else LONG)
     lease = uuid4()
     database.execute(jobs.submit(job))
-    statements: dict[JobStatus, list[Statement[JobRow]]] = {
+    statements: dict[JobStatus, list[Statement[JobRow] | Statement[EndedJob]]] = {
         JobStatus.QUEUED: [],
         JobStatus.IN_PROGRESS: [claim(lease)],
         JobStatus.COMPLETED: [claim(lease), jobs.complete(job.id, lease, [an_image(job.id)])],

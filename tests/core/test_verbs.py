@@ -14,6 +14,7 @@ from core.erasures import contents
 from core.generation_errors import GeneratorFailed, OutOfMemory
 from core.images.postprocess import Postprocess
 from core.job_warnings import JobWarning
+from core.parameters import ResolvedParameters
 from core.status import JOB_TRANSITIONS, JobStatus
 from core.tables import DEFAULT_PROJECT, images, job_events
 from core.tables import jobs as table
@@ -226,8 +227,9 @@ def test_a_job_comes_back_as_it_was_submitted_and_with_what_it_was_warned_of(dat
     database.execute(jobs.submit(job, a_job()))
     database.execute(claim(lease))
 
-    (row,) = database.execute(jobs.complete(job.id, lease, [an_image(job.id)], [warning]))
+    database.execute(jobs.complete(job.id, lease, [an_image(job.id)], [warning]))
 
+    row = job_row(database, job.id)
     assert {name: getattr(row, name) for name in fields} == fields
-    assert row.parameters == job.parameters
+    assert ResolvedParameters.load(row.parameters) == job.parameters
     assert row.warnings == [warning]

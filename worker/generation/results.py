@@ -16,7 +16,7 @@ from core.errors import first_line
 from core.generation_errors import StorageFailed
 from core.job_metrics import record_ends
 from core.jobs import Completion
-from core.rows import JobRow
+from core.rows import EndedJob, JobRow
 from worker.generation.context import Context
 from worker.generation.heartbeat import Heartbeat
 
@@ -97,10 +97,12 @@ class Results:
             self.context.progress.publish_changes(list(statuses))
             return
 
-    def _execute(self, results: Sequence[Result]) -> Sequence[JobRow]:
+    def _execute(self, results: Sequence[Result]) -> Sequence[EndedJob | JobRow]:
         """Execute the statements of results, in one transaction."""
         completions = [result for result in results if isinstance(result, Completion)]
-        statements = [result for result in results if not isinstance(result, Completion)]
+        statements: list[Statement[EndedJob] | Statement[JobRow]] = [
+            result for result in results if not isinstance(result, Completion)
+        ]
         if completions:
             verdict = self.context.moderator.pass_verdict
             statements.insert(0, jobs.complete_jobs(completions, self.lease, verdict))
