@@ -29,6 +29,7 @@ MAX_LINE_CHARS = 20_000
 _VERSION = f"Safelight {version('safelight')}"
 _PAIR = re.compile(r'(?:^|,)\s*([^:,"]{1,100}):\s*("(?:\\.|[^\\"])*"|[^,]*)')
 _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
+_SEPARATOR = re.compile("[,:\n]")
 _NEGATIVE = "Negative prompt:"
 
 
@@ -75,7 +76,7 @@ def parse(text: str) -> Mapping[str, str]:
 
 
 def _quote(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False) if re.search("[,:\n]", value) else value
+    return json.dumps(value, ensure_ascii=False) if _SEPARATOR.search(value) else value
 
 
 def _unquote(value: str) -> str:

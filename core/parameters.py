@@ -238,7 +238,8 @@ class ResolvedParameters(Parameters):
 
     def of_image(self, index: int) -> Self:
         """The parameters of one image of a job: image i has seed + i, modulo SEEDS."""
-        return self.model_copy(update={"seed": (self.seed + index) % SEEDS})
+        seed = (self.seed + index) % SEEDS
+        return self if seed == self.seed else self.model_copy(update={"seed": seed})
 
 
 def dimensions_of(size: str) -> tuple[int, int]:

@@ -49,16 +49,15 @@ def storable(value: Any) -> Any:
 
     NUL and lone surrogates become U+FFFD, numbers that are not finite become null.
     """
-    match value:
-        case str():
-            return _UNSTORABLE.sub("\ufffd", value)
-        case float():
-            return value if math.isfinite(value) else None
-        case Mapping():
-            return {storable(str(key)): storable(item) for key, item in value.items()}
-        case list() | tuple():
-            return [storable(item) for item in value]
-    return value
+    if isinstance(value, str):
+        return _UNSTORABLE.sub("\ufffd", value)
+    if value is None or isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {storable(str(key)): storable(item) for key, item in value.items()}
+    return [storable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 Text = Annotated[str, AfterValidator(check_printable), Field(json_schema_extra={"pattern": PRINTABLE})]

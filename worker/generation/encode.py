@@ -47,8 +47,9 @@ def xmp(prompt: str, model: str, seed: int) -> bytes:
 def _xml_text(prompt: str) -> str:
     """A prompt as XML, with an ellipsis at its end if it has more than MAX_PROMPT_BYTES there."""
     text = _FORBIDDEN.sub("\ufffd", prompt)
-    if len(escape(text).encode()) <= MAX_PROMPT_BYTES:
-        return escape(text)
+    escaped_text = escape(text)
+    if len(escaped_text.encode()) <= MAX_PROMPT_BYTES:
+        return escaped_text
     end = MAX_PROMPT_BYTES  # each character has at least a byte
     while len(escape(text[:end]).encode()) > MAX_PROMPT_BYTES:
         end = end * 3 // 4

@@ -59,7 +59,7 @@ def make_file(
             # A generator returns RGB or RGBA. Whatever else came, a PNG of it is better than none.
             must_convert = is_last and image.mode not in ("RGB", "RGBA")
             result = postprocess_image(image.convert("RGB") if must_convert else image, job.operation, parameters)
-            values = parameters.model_copy(update=used_values)
+            values = parameters.model_copy(update=used_values) if used_values else parameters
             data = _encode(result, job, index, values, warnings, has_metadata=has_metadata)
         except Exception as error:  # whatever it was, the image without it is better than none
             log.warning(
