@@ -126,6 +126,9 @@ class Memory:
     weights: int = 0  # of one model: measured if it is loaded, else estimated from its files
     capacity: int | None = None  # that the weights of all models may take together; None: not limited
     device: str | None = None  # its name, such as "cpu" or "NVIDIA H200"; None: not known
+    shared: Mapping[Hashable, int] = field(default_factory=dict)
+    """The part of `weights` that other models may have too, by component: it takes memory once."""
+    ram: int | None = None  # of the weights, once they have left the device for RAM; None: as many as there
 
 
 class Generator(Protocol):
@@ -139,6 +142,9 @@ class Generator(Protocol):
 
     def unload(self) -> None:
         """Free the memory of the weights. `load` brings them back."""
+
+    def move_to_ram(self) -> bool:
+        """Move the weights from the device to RAM; `load` moves them back. Returns False if they cannot be moved."""
 
     def memory(self) -> Memory:
         """The memory that the weights take, or would take, and what the device has. Raises ModelUnavailable."""

@@ -24,6 +24,11 @@ class GeneratorSettings(BaseSettings):
         description="Bytes that the weights of all loaded models may take on a worker's device. Models that were not "
         "used for the longest time leave for others. Default: 80 % of a GPU's memory, 50 % of the RAM for a CPU.",
     )
+    model_ram: Annotated[int, Ge(0)] = Field(
+        0,
+        description="Bytes of RAM for models that have left a worker's device: they return from there in a fraction of "
+        "the time of loading. Those that were not used for the longest time are freed. 0: none stays.",
+    )
     model_patience: Annotated[float, Ge(0)] = Field(
         30.0,
         description="Device-seconds by which jobs of loaded models may overtake jobs whose model would have to be "

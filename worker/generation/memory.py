@@ -3,6 +3,10 @@
 import logging
 import resource
 import time
+from collections.abc import Hashable, Iterable
+from dataclasses import replace
+
+from core.generation import Memory
 
 log = logging.getLogger(__name__)
 
@@ -47,3 +51,20 @@ def resident_bytes() -> int:
             return int(file.read().split()[1]) * resource.getpagesize()
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
+def total_bytes(memories: Iterable[Memory]) -> int:
+    """The bytes of the weights of several models on a device. Components that they share count once."""
+    own = 0
+    shared: dict[Hashable, int] = {}
+    for memory in memories:
+        own += memory.weights - sum(memory.shared.values())
+        shared |= memory.shared
+    return own + sum(shared.values())
+
+
+def total_ram(memories: Iterable[Memory]) -> int:
+    """The bytes in RAM of several models that have left the device."""
+    return total_bytes(
+        memory if memory.ram is None else replace(memory, weights=memory.ram, shared={}) for memory in memories
+    )

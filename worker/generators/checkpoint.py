@@ -5,6 +5,7 @@ pipeline of the same family. Without such a folder diffusers would ask the hub.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,12 +25,19 @@ _DENOISERS: Final = ("transformer", "unet")
 _OTHER_PARTS: Final = ("text_encoder", "text_encoder_2", "vae")
 
 
-def load_checkpoint(model: Model, file: Path, folder: Path, dtype: torch.dtype) -> Any:
-    """The pipeline of a checkpoint, on the CPU. folder: of the configuration. Raises ModelUnavailable, and others."""
+def load_checkpoint(
+    model: Model, file: Path, folder: Path, dtype: torch.dtype, components: Mapping[str, torch.nn.Module]
+) -> Any:
+    """The pipeline of a checkpoint, on the CPU. folder: of the configuration. Raises ModelUnavailable, and others.
+
+    components: networks that are loaded already; only for a file that has the denoiser only.
+    """
     index = _read_index(model, folder)
-    load = _load_denoiser if _is_gguf(file) or not has_all_parts(read_shapes(file)) else _load_whole
     try:
-        pipe = load(model, index, file, folder, dtype)
+        if has_denoiser_only(file):
+            pipe = _load_denoiser(model, index, file, folder, dtype, components)
+        else:
+            pipe = _load_whole(model, index, file, folder, dtype)
     except NotImplementedError:  # torch's, for a tensor without memory
         raise _incomplete(model, file, folder) from None
     if not _is_complete(pipe):
@@ -39,7 +47,12 @@ def load_checkpoint(model: Model, file: Path, folder: Path, dtype: torch.dtype) 
 
 def parts_of(file: Path) -> tuple[str, ...]:
     """The components that come from a checkpoint, so that those of the folder are not loaded. Raises ValueError."""
-    return _DENOISERS if _is_gguf(file) or not has_all_parts(read_shapes(file)) else (*_DENOISERS, *_OTHER_PARTS)
+    return _DENOISERS if has_denoiser_only(file) else (*_DENOISERS, *_OTHER_PARTS)
+
+
+def has_denoiser_only(file: Path) -> bool:
+    """Whether the other components of a checkpoint's pipeline come from the folder of its configuration."""
+    return _is_gguf(file) or not has_all_parts(read_shapes(file))
 
 
 def check_readable(file: Path) -> None:
@@ -82,7 +95,14 @@ def _load_whole(model: Model, index: dict[str, Any], file: Path, folder: Path, d
     return pipeline.from_single_file(str(file), config=str(folder), local_files_only=True, dtype=dtype)
 
 
-def _load_denoiser(model: Model, index: dict[str, Any], file: Path, folder: Path, dtype: torch.dtype) -> Any:
+def _load_denoiser(
+    model: Model,
+    index: dict[str, Any],
+    file: Path,
+    folder: Path,
+    dtype: torch.dtype,
+    components: Mapping[str, torch.nn.Module],
+) -> Any:
     """The pipeline of the folder, with the denoiser of the file."""
     name = next((name for name in _DENOISERS if isinstance(index.get(name), list)), None)
     if name is None:
@@ -97,6 +117,7 @@ def _load_denoiser(model: Model, index: dict[str, Any], file: Path, folder: Path
     return getattr(diffusers, index["_class_name"]).from_pretrained(
         folder,
         **{name: denoiser},
+        **components,
         dtype=dtype,
         use_safetensors=True,
         trust_remote_code=False,

@@ -6,50 +6,50 @@ is run. No device is used before `load()`, so a worker may fork after it has bui
 """
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from traceback import format_exception
 from typing import Any, Final, NoReturn
 
 import diffusers
 import torch
-import transformers
 from PIL import Image
 
 from core.catalog import Model
 from core.fine_tuned_files import fine_tuned_directory
-from core.generation import ImageRequest, ImagesRejected, Memory, Notice, ProgressReporter, Stopped, with_control
+from core.generation import ImageRequest, ImagesRejected, Memory, Notice, ProgressReporter, Stopped
 from core.generation_errors import DeviceFailed, GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
 from core.hires import Hires
-from core.parameters import ResolvedParameters, dimensions_of
+from core.parameters import dimensions_of
 from core.settings import Settings
 from worker.generators import controls, ip_adapters, matting, memory, refiners, upscalers
 from worker.generators.cache import cache_of_call, uses_cache
+from worker.generators.component_files import estimated_bytes
 from worker.generators.denoiser import denoisers, report_steps
-from worker.generators.device_errors import is_device_failure, is_out_of_memory
+from worker.generators.device_errors import is_device_failure, is_out_of_memory, raise_device_error
 from worker.generators.devices import device_of, dtype_of
 from worker.generators.guidance import guidance_notices
 from worker.generators.loras import Loras
 from worker.generators.operations import Operations
 from worker.generators.options import clear_caches
-from worker.generators.packages import missing_package
+from worker.generators.packages import missing_package, quieten
 from worker.generators.parameters import call_arguments, call_options, requested_steps
 from worker.generators.preprocess import Preprocessors
 from worker.generators.previews import callbacks
 from worker.generators.results import DecoderWatch, checked_images, checked_latents
 from worker.generators.second_pass import Call, draw_twice, second_request
+from worker.generators.shared_components import SharedComponents
 from worker.generators.sharing import may_share, sharing_key
-from worker.generators.source import check_loadable, digest, estimated_bytes, find, load_pipeline
+from worker.generators.source import check_loadable, digest, find, load_pipeline
+from worker.generators.threads import CORES, threads_of
 from worker.generators.tiling import circular_padding
 from worker.generators.truncation import truncation_notices
 from worker.generators.unclip.pipeline import UnclipPipeline
+from worker.generators.warm_up import Silence, warm_up_requests
 from worker.generators.words import Words
 
 _log = logging.getLogger(__name__)
 
-_CORES: Final = torch.get_num_threads()  # torch's default: the physical cores that this process may use
-# In a smaller network, an operation is so short that threads wait for each other longer than they work. unclip-mini
-# (11 M) on two busy cores: 0.64 s an image with one thread and 1.61 s with two, 0.38 s and 2.9 s in batches of eight.
-_PARAMETERS_WORTH_THREADS: Final = 100_000_000
+_FIXED: Final = "bitsandbytes"  # its weights cannot be moved from the device for which they were quantised
 
 
 class DiffusersGenerator:
@@ -63,6 +63,8 @@ class DiffusersGenerator:
         self._model = model
         self._settings = settings
         self._pipe: Any = None
+        self._shared: SharedComponents | None = None
+        self._is_in_ram = False
         self._operations: Operations | None = None
         self._loras: Loras | None = None
         self._controls: controls.Controls | None = None
@@ -89,39 +91,85 @@ class DiffusersGenerator:
 
     def unload(self) -> None:
         """Free the memory of the weights; see `core.generation.Generator`."""
-        self._operations = self._loras = self._controls = self._ip_adapters = self._pipe = None
+        self._operations = self._loras = self._controls = self._ip_adapters = self._pipe = self._shared = None
         self._preprocessors = self._refiners = self._upscalers = self._foreground = None
+        self._is_in_ram = False
         memory.free(device_of(self._settings.device))
+
+    def move_to_ram(self) -> bool:
+        """Move the weights to RAM, but not those that other models have on the device too."""
+        if self._operations is None or any(kind.startswith(_FIXED) for kind in self._model.quantization.values()):
+            return False
+        shared = [] if self._shared is None else self._shared.leave_device()
+        self._move(torch.device("cpu"), shared)
+        self._is_in_ram = True
+        memory.free(device_of(self._settings.device))
+        return True
+
+    def _move(self, device: torch.device, exceptions: Sequence[torch.nn.Module] = ()) -> None:
+        """Move all networks to a device, except some. Those of an offloaded pipeline move by themselves."""
+        if self._is_offloaded:
+            self._pipe.maybe_free_model_hooks()
+        components = [] if self._is_offloaded else memory.modules_of(self._pipe)
+        memory.move([*components, *self._networks], device, exceptions)
+
+    @property
+    def _networks(self) -> list[torch.nn.Module]:
+        """Those beside the components of the pipeline."""
+        readers = (self._controls, self._preprocessors, self._ip_adapters)
+        parts = (*readers, self._refiners, self._upscalers, self._foreground)
+        return [network for part in parts if part is not None for network in part.networks]
+
+    @property
+    def _is_offloaded(self) -> bool:
+        return self._model.offload != "none" and device_of(self._settings.device).type != "cpu"
 
     def memory(self) -> Memory:
         """The bytes of the networks, or of the files from which they would be loaded."""
         device = device_of(self._settings.device)
         capacity, name = memory.capacity(device), memory.device_name(device)
         if self._pipe is not None:
-            parts = (self._controls, self._preprocessors, self._ip_adapters)
-            parts_of_passes = (self._refiners, self._upscalers, self._foreground)
-            networks = [network for part in (*parts, *parts_of_passes) if part is not None for network in part.networks]
-            if self._model.offload != "none" and device.type != "cpu":
-                return Memory(memory.largest(self._pipe), capacity, name)
-            return Memory(memory.weights(self._pipe, networks), capacity, name)
+            size = memory.size_of([*memory.modules_of(self._pipe), *self._networks])
+            if self._is_offloaded:
+                return Memory(memory.largest(self._pipe), capacity, name, ram=size)
+            return Memory(size, capacity, name, {} if self._shared is None else self._shared.sizes())
         files = find(self._model, self._settings.models_dir)
         dtype = dtype_of(self._model, device)
-        size = estimated_bytes(files, self._model, dtype)
+        sizes = estimated_bytes(files.folder, files.checkpoint, self._model, dtype)
+        if self._is_offloaded:
+            return Memory(max(sizes.values(), default=0), capacity, name)
+        size = sum(sizes.values())
         for part in (controls, ip_adapters, refiners, upscalers, matting):
             size += part.estimated_bytes(self._model, self._settings.models_dir, dtype)
-        return Memory(size, capacity, name)
+        return Memory(size, capacity, name, SharedComponents(self._model, files, device, dtype).sizes())
 
     def _load_operations(self) -> Operations:
         """The pipelines; loads them the first time."""
+        if self._is_in_ram:
+            self._return_to_device()
         if self._operations is None:
             try:
                 self._operations = self._new_operations()
                 if self._model.compile != "none" and "generation" in self._model.operations:
-                    self._warm_up()
+                    for request in warm_up_requests(self._model):
+                        self.generate([request], Silence())
             except Exception:  # the weights may be on the device, where nothing would count them
                 self.unload()
                 raise
         return self._operations
+
+    def _return_to_device(self) -> None:
+        """Move the weights from RAM to the device. Raises OutOfMemory, DeviceFailed."""
+        device = device_of(self._settings.device)
+        try:
+            self._move(device)
+        except Exception as error:
+            self.unload()
+            raise_device_error(error, f"Model {self._model.id}")
+            raise
+        if self._shared is not None:
+            self._shared.use(self._pipe)
+        self._is_in_ram = False
 
     def _new_operations(self) -> Operations:
         """Load the pipeline, and make those of its tasks. A failure may leave weights on the device."""
@@ -130,7 +178,11 @@ class DiffusersGenerator:
         device = device_of(self._settings.device)
         dtype = dtype_of(self._model, device)
         files = find(self._model, self._settings.models_dir)
-        self._pipe, receipt = load_pipeline(self._model, files, self._settings.models_dir, device, dtype)
+        self._shared = SharedComponents(self._model, files, device, dtype)
+        components = self._shared.networks()
+        self._pipe, receipt = load_pipeline(self._model, files, self._settings.models_dir, device, dtype, components)
+        del components
+        self._shared.use(self._pipe)
         self._pipe.set_progress_bar_config(disable=True)
         if not denoisers(self._pipe):
             name = type(self._pipe).__name__
@@ -155,7 +207,7 @@ class DiffusersGenerator:
         if isinstance(self._pipe, UnclipPipeline):
             # If the catalogue sets `dtype`, the operator wants the arithmetic in this type.
             is_parallel = device.type == "cpu" and self._threads == 1
-            self._pipe.spread_over(_CORES if is_parallel else 1, autocast="dtype" not in self._model.options)
+            self._pipe.spread_over(CORES if is_parallel else 1, autocast="dtype" not in self._model.options)
             dtype = self._pipe.arithmetic
         self._receipt = {
             "model": self._model.id,
@@ -167,20 +219,6 @@ class DiffusersGenerator:
             **receipt,
         }
         return operations
-
-    def _warm_up(self) -> None:
-        """Draw an image of each size: a compiled network is compiled by its first call."""
-        for size in self._model.sizes:
-            parameters = ResolvedParameters(
-                size=size,
-                steps=self._model.steps.min,
-                guidance_scale=self._model.guidance_scale.default,
-                seed=0,
-            )
-            request = ImageRequest("a photo", parameters)
-            for spec in self._model.required_controls:
-                request = with_control(request, spec)
-            self.generate([request], _Silence())
 
     def generate(self, requests: Sequence[ImageRequest], reporter: ProgressReporter) -> Sequence[Image.Image]:
         """Generate one image per request, in one or two calls of a pipeline; see `core.generation.Generator`."""
@@ -359,27 +397,3 @@ class DiffusersGenerator:
         if isinstance(error, ValueError | TypeError):
             return GenerationError(message)  # the request is wrong for this pipeline; another attempt would fail too
         return GeneratorFailed(message)
-
-
-class _Silence:
-    """A reporter for which nobody waits."""
-
-    def step(self, current: int, total: int) -> None:
-        """Nothing."""
-
-    def preview(self, draw: Callable[[], Sequence[Image.Image]]) -> None:
-        """Nothing."""
-
-
-def quieten() -> None:
-    """Turn off the libraries' progress bars and their advice in the worker's log."""
-    diffusers.utils.logging.set_verbosity_error()
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-
-
-def threads_of(pipe: Any) -> int:
-    """The number of CPU threads with which the networks of a pipeline are fastest."""
-    largest = max(sum(weight.numel() for weight in module.parameters()) for module in denoisers(pipe))
-    return _CORES if largest >= _PARAMETERS_WORTH_THREADS else 1

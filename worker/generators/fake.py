@@ -61,6 +61,10 @@ class FakeGenerator:
     def unload(self) -> None:
         """Do nothing: there are no weights."""
 
+    def move_to_ram(self) -> bool:
+        """Do nothing: there are no weights."""
+        return True
+
     def memory(self) -> Memory:
         """The bytes of the option `memory`, for tests."""
         return Memory(int(self._model.options.get("memory", 0)), device="cpu")

@@ -27,22 +27,31 @@ def device_name(device: torch.device) -> str:
     return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else device.type
 
 
-def weights(pipe: Any, networks: Sequence[torch.nn.Module] = ()) -> int:
-    """The bytes of all networks of a pipeline, and of further networks. Those that it shares with itself count once."""
-    modules = [*(value for value in pipe.components.values() if isinstance(value, torch.nn.Module)), *networks]
+def modules_of(pipe: Any) -> list[torch.nn.Module]:
+    """The networks of a pipeline."""
+    return [value for value in pipe.components.values() if isinstance(value, torch.nn.Module)]
+
+
+def size_of(networks: Sequence[torch.nn.Module]) -> int:
+    """The bytes of networks. Tensors that they share count once."""
     tensors = {
         tensor.data_ptr(): tensor.numel() * tensor.element_size()
-        for module in modules
-        for tensor in (*module.parameters(), *module.buffers())
+        for network in networks
+        for tensor in (*network.parameters(), *network.buffers())
     }
     return sum(tensors.values())
 
 
+def move(networks: Sequence[torch.nn.Module], device: torch.device, exceptions: Sequence[torch.nn.Module] = ()) -> None:
+    """Move networks to a device, except some."""
+    for network in networks:
+        if not any(network is exception for exception in exceptions):
+            network.to(device)
+
+
 def largest(pipe: Any) -> int:
     """The bytes of the largest network: what a pipeline takes of a device at most while its networks wait in RAM."""
-    modules = [value for value in pipe.components.values() if isinstance(value, torch.nn.Module)]
-    tensors = ([*module.parameters(), *module.buffers()] for module in modules)
-    return max(sum(tensor.numel() * tensor.element_size() for tensor in of_module) for of_module in tensors)
+    return max((size_of([network]) for network in modules_of(pipe)), default=0)
 
 
 def free(device: torch.device) -> None:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import diffusers
@@ -21,8 +22,8 @@ from core.catalog import Model
 from core.errors import first_line
 from core.generation_errors import DeviceFailed, ModelUnavailable, OutOfMemory
 from core.model_files import is_hub_id
-from core.weights import PICKLES, count_numbers
-from worker.generators.checkpoint import check_readable, load_checkpoint, numbers_of, parts_of
+from core.weights import PICKLES
+from worker.generators.checkpoint import check_readable, load_checkpoint
 from worker.generators.control_lora import with_control_lora
 from worker.generators.device_errors import is_device_failure, is_out_of_memory
 from worker.generators.digests import folder_sha256
@@ -136,11 +137,16 @@ def _pipeline_class(model: Model, folder: Path) -> Any:
 
 
 def load_pipeline(
-    model: Model, files: Files, models_dir: Path, device: torch.device, dtype: torch.dtype
+    model: Model,
+    files: Files,
+    models_dir: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    components: Mapping[str, torch.nn.Module] = MappingProxyType({}),
 ) -> tuple[Any, Mapping[str, str]]:
     """Load a pipeline to a device. Returns it, and what receipts say about the options with which it was loaded.
 
-    Raises ModelUnavailable, OutOfMemory, DeviceFailed.
+    components: networks that are loaded already, by name. Raises ModelUnavailable, OutOfMemory, DeviceFailed.
     """
     folder = files.folder
     check_packages(model)
@@ -149,7 +155,7 @@ def load_pipeline(
     try:
         quantization = quantization_of(model, folder, dtype)
         if files.checkpoint is not None:
-            pipe = load_checkpoint(model, files.checkpoint, folder, dtype)
+            pipe = load_checkpoint(model, files.checkpoint, folder, dtype, components)
         else:
             pipe = pipeline.from_pretrained(
                 folder,
@@ -159,6 +165,7 @@ def load_pipeline(
                 trust_remote_code=False,
                 local_files_only=True,
                 **processors(folder),
+                **components,
                 **({} if quantization is None else {"quantization_config": quantization}),
             )
         receipt = apply_options(model, pipe, folder, models_dir, dtype)
@@ -190,22 +197,6 @@ def _refuse_pickles(model: Model, folder: Path) -> None:
                 f"Model {model.id}: {component} has pickled weights only ({', '.join(sorted(suffixes & PICKLES))}), "
                 "which can run code when loaded. Convert them to safetensors."
             )
-
-
-def estimated_bytes(files: Files, model: Model, dtype: torch.dtype) -> int:
-    """The memory that a model's weights will take, from the headers of their files. 0 if there are none."""
-    variant = model.options.get("variant")
-    total, folders = 0, [path for path in files.folder.iterdir() if path.is_dir()]
-    if files.checkpoint is not None:
-        total = numbers_of(files.checkpoint, dtype)
-        folders = [path for path in folders if path.name not in parts_of(files.checkpoint)]
-    for component in folders:
-        weights = list(component.glob("*.safetensors"))  # of several variants one is loaded
-        variant_files = [path for path in weights if variant is not None and f".{variant}" in path.name]
-        total += sum(
-            count_numbers(path) for path in variant_files or weights if variant_files or path.name.count(".") == 1
-        )
-    return total * dtype.itemsize
 
 
 def digest(files: Files) -> str:

@@ -24,9 +24,10 @@ from core.settings import Settings
 from worker.generators import memory
 from worker.generators.device_errors import is_out_of_memory
 from worker.generators.devices import device_of, dtype_of
-from worker.generators.diffusers_local import quieten, threads_of
 from worker.generators.fine_tuning.objective import Example, Objective, objective_of
+from worker.generators.packages import quieten
 from worker.generators.source import find, load_pipeline
+from worker.generators.threads import threads_of
 
 _ADAPTER: Final = "default"
 _WARM_UP: Final = 0.05
