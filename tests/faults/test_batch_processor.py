@@ -14,6 +14,8 @@ import sqlalchemy as sa
 
 from cli.local.embedded import EmbeddedPostgres, EmbeddedValkey
 from core.batches import transitions as core_batches
+from core.redis.notifier import Notifier
+from core.storage import Storage
 from core.tables import files, jobs, webhook_deliveries
 from tests.batches import (
     batch_event_types,
@@ -32,7 +34,7 @@ from tests.processes import Process
 from tests.stack import Stack, migrate
 from tests.waiting import until
 from worker.batches.lease import BatchLease
-from worker.batches.processor import BatchProcessor
+from worker.batches.reader import BatchReader
 
 _numbers = count(1)
 
@@ -238,8 +240,8 @@ def test_a_lease_is_renewed_while_a_batch_is_inserted(own: Stack) -> None:
             super().renew()
             in_copy.append(bool(own.database.execute(copying)))
 
-    processor = BatchProcessor(own.settings)
-    admission = processor.read_batch(Lease(own.database, row, renewal=0.0))
-    processor.close()
+    reader = BatchReader(own.settings, own.database, Storage(own.settings), Notifier(own.settings))
+    admission = reader.read(Lease(own.database, row, renewal=0.0))
+    reader.close()
 
     assert (admission.status, True in in_copy) == ("in_progress", True)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import TypeVar
 
-from core.batch_rows import ClaimedBatch
+from core.batch_rows import BatchRow, ClaimedBatch
 from core.batches import transitions as batches
-from core.db import Database
+from core.db import Database, Statement
 
 Item = TypeVar("Item")
 
@@ -62,3 +62,10 @@ class BatchLease:
         """Renew the lease if that was not done for a while. Raises Superseded."""
         if time.monotonic() - self._renewed_at > self._renewal:
             self.renew()
+
+    def execute(self, statement: Statement[BatchRow]) -> BatchRow:
+        """The row of a statement that shows the token. Raises Superseded when the lease is lost."""
+        rows = self._database.execute(statement)
+        if not rows:
+            raise Superseded
+        return rows[0]

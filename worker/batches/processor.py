@@ -10,47 +10,34 @@ jobs or none, and its files once, however often the work was repeated.
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import uuid4
 
-from core import fairness, files, jobs, limits, logs, metrics, priorities, tracing
+from core import files, jobs, logs, tracing
 from core.batch_rows import BatchRow
 from core.batches import queries as batch_queries
 from core.batches import transitions as batches
-from core.batches.input_file import max_line_bytes, parse_lines
-from core.batches.input_summary import InputSummary
-from core.batches.line import Line, ReadOptions
 from core.batches.line_errors import line_error
-from core.batches.line_parser import LineRequest
-from core.batches.transitions import LineError
-from core.batches.validation import BatchCheck
-from core.catalog.file import CatalogFile
-from core.db import UNAVAILABLE, Database, Statement, Transaction, is_statement_timeout
-from core.errors import BatchProcessingFailed, InvalidRequest, SafelightError, StorageUnavailable, first_line
+from core.db import UNAVAILABLE, Database, is_statement_timeout
+from core.errors import BatchProcessingFailed, StorageUnavailable, first_line
 from core.files import NewFile
-from core.images.decoders import Decoders
-from core.job_inserts import COPY, INSERT_TIMEOUT, Flow, FlowTotal, JobRows
 from core.job_metrics import record_ends
-from core.limits import Amount
 from core.redis.changes import ChangeListener
 from core.redis.notifier import Notifier
 from core.redis.progress import BATCHES_CHANNEL, Progress
-from core.requests.plan import request_of
 from core.settings import Settings
 from core.status import BatchStatus, JobStatus
 from core.storage import Storage
-from worker.batches.drains import drain_errors
-from worker.batches.inputs import BatchInputs, catalog_of_project
 from worker.batches.lease import LEASE, BatchLease, Stopping, Superseded
 from worker.batches.order import FairOrder
 from worker.batches.output_files import lines_of
+from worker.batches.reader import BatchReader
 
 log = logging.getLogger(__name__)
 
 CANCEL_CHUNK = 1000
-PAGE = 500
 NOTIFIED_POLL_SECONDS = 5.0
 """Interval of polling while Redis notifies of changes."""
 
@@ -60,7 +47,6 @@ class BatchProcessor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._catalog_file = CatalogFile(settings)
         self._database = Database(settings, name="safelight-batches")
         self._storage = Storage(settings)
         self._progress = Progress(settings)
@@ -68,7 +54,7 @@ class BatchProcessor:
         self._stop = threading.Event()
         self._interrupted: list[BatchLease] = []
         self._suspect: BatchLease | None = None
-        self._decoders = Decoders(settings)
+        self._reader = BatchReader(settings, self._database, self._storage, self._notifier)
         # A batch that is inserted holds a connection, and the loops need one each.
         self._readers = min(settings.batch_readers, max(1, settings.database_pool_size - 2))
         self._threads = ThreadPoolExecutor(self._readers, "batch")
@@ -128,7 +114,7 @@ class BatchProcessor:
 
     def close(self) -> None:
         """Close the connections and end the decoders."""
-        self._decoders.close()
+        self._reader.close()
         self._database.close()
 
     def _start_batches(self) -> None:
@@ -183,7 +169,7 @@ class BatchProcessor:
             is_unread = batch.status == BatchStatus.VALIDATING
             ids: tracing.Attributes = {"safelight.batch_id": batch.id, "safelight.attempt": batch.attempts}
             with tracing.work_span("read batch" if is_unread else "finish batch", batch.traceparent, ids):
-                return self.read_batch(lease) if is_unread else self.finish(lease)
+                return self._reader.read(lease) if is_unread else self.finish(lease)
         except (Superseded, Stopping):
             raise
         except Exception as error:
@@ -202,7 +188,7 @@ class BatchProcessor:
         attempts = self._settings.max_batch_attempts
         error = BatchProcessingFailed(f"{attempts} attempts of {work} failed; the log of the sweep has the reason.")
         log.error("batch %s fails: %s", batch.id, error.message)
-        return self._execute(batches.fail(batch.id, lease.token, line_error(None, error), counts))
+        return lease.execute(batches.fail(batch.id, lease.token, line_error(None, error), counts))
 
     def _release_interrupted(self) -> None:
         """Take back the attempts that an outage interrupted. Their leases go on, so that other batches come first."""
@@ -231,92 +217,6 @@ class BatchProcessor:
         self._publish(rows)
         if rows:
             self._is_free.set()  # their files can be written
-
-    def read_batch(self, lease: BatchLease) -> BatchRow:
-        """Read a batch's lines. All of them become jobs or, where one is invalid, none."""
-        batch = lease.batch
-        inputs = BatchInputs(
-            self._settings, self._database, self._storage, self._decoders, batch.project_id, lease.renew_if_due
-        )
-        with JobRows(batch.id, batch.expires_at) as rows:
-            check = BatchCheck(
-                catalog_of_project(self._database, self._catalog_file.current(), batch.project_id),
-                self._settings,
-                batch.project_id,
-                inputs.read_inputs,
-                rows,
-                batch.response_format,
-                batch.api_key_id,
-            )
-            summary = InputSummary()
-            for line in lease.renew_during(self._lines(lease, summary)):
-                if not check.add(line):
-                    break
-            queues = {queue for queue, *_ in rows.flows}
-            if errors := check.errors or drain_errors(self._database, batch, queues):
-                return self._execute(batches.refuse(batch.id, lease.token, errors, summary.as_json()))
-            return self._insert(lease, check, rows, inputs.new, summary)
-
-    def _insert(
-        self, lease: BatchLease, check: BatchCheck, rows: JobRows, new: list[NewFile], summary: InputSummary
-    ) -> BatchRow:
-        batch = lease.batch
-        lease.renew()
-        with self._database.transaction() as transaction:
-            transaction.execute(INSERT_TIMEOUT)
-            error = _reserve(transaction, self._settings, batch, rows.amount)
-            if error is not None:
-                transaction.rollback()
-                return self._execute(batches.refuse(batch.id, lease.token, [line_error(None, error)]))
-            if new:
-                transaction.execute(files.record(*new))
-            starts = _starts(transaction, batch.project_id, rows.flows)
-            transaction.copy(COPY, lease.renew_during(rows.chunks(starts)))
-            accept = batches.accept(
-                batch.id,
-                lease.token,
-                total=check.total,
-                model=check.model,
-                cost=check.cost,
-                summary=summary.as_json(with_example=False),
-            )
-            batch_rows = transaction.execute(accept)
-            if not batch_rows:
-                transaction.rollback()
-                raise Superseded
-        for model, count in rows.model_counts.items():
-            metrics.JOBS_ACCEPTED.labels(model, "batch").inc(count)
-        for queue in {queue for queue, *_ in rows.flows}:
-            self._notifier.notify(queue)
-        return batch_rows[0]
-
-    def _lines(self, lease: BatchLease, summary: InputSummary) -> Iterator[Line | LineError]:
-        """The lines of a batch: from its input file or, for a retry, from the earlier batch."""
-        batch = lease.batch
-        if batch.retried_from is not None:
-            return self._lines_to_retry(batch.retried_from)
-        try:
-            file_rows = self._database.execute(files.get_file(batch.project_id, batch.input_file_id or ""))
-            if not file_rows:
-                raise InvalidRequest(f"The file {batch.input_file_id!r} was deleted or has expired.")
-            extra_columns = batch.input.get("extra_columns", "refuse")
-            max_bytes = max_line_bytes(self._settings)
-            options = ReadOptions(batch.endpoint, batch.parameters, max_bytes, extra_columns, lease.renew_if_due)
-            # Most formats are spooled before the first line, so the lease is renewed during this too.
-            chunks = lease.renew_during(self._storage.stream(file_rows[0].storage_key))
-            return parse_lines(file_rows[0].filename, chunks, options, summary)
-        except SafelightError as error:
-            return iter([line_error(None, error)])
-
-    def _lines_to_retry(self, batch_id: str) -> Iterator[Line]:
-        after = -1
-        while rows := self._database.execute(
-            batch_queries.list_lines(batch_id, after=after, limit=PAGE, completed=False)
-        ):
-            for row in rows:
-                after = row.batch_index
-                request = LineRequest(request_of(row), response_format=row.response_format, is_repeat=True)
-                yield Line(after + 1, row.custom_id, request)
 
     def finish(self, lease: BatchLease) -> BatchRow:
         """Write the output and error files, and end the batch."""
@@ -357,44 +257,7 @@ class BatchProcessor:
         ttl = batch.output_ttl or self._settings.retention
         return NewFile(file_id, batch.project_id, "batch_output", f"{batch.id}_{kind}.jsonl", size, ttl)
 
-    def _execute(self, statement: Statement[BatchRow]) -> BatchRow:
-        rows = self._database.execute(statement)
-        if not rows:
-            raise Superseded
-        return rows[0]
-
     def _publish(self, rows: Sequence[BatchRow]) -> None:
         for row in rows:
             log.info("batch %s: %s", row.id, row.status, extra={"batch_id": row.id, "project_id": row.project_id})
         self._progress.publish_changes([row.id for row in rows])
-
-
-def _reserve(transaction: Transaction, settings: Settings, batch: BatchRow, amount: Amount) -> SafelightError | None:
-    """Reserve what a batch will use. Returns an error if a limit forbids it."""
-    subject_ids = [batch.project_id, *([] if batch.api_key_id is None else [batch.api_key_id])]
-    rows = transaction.execute(limits.get(subject_ids))
-    subjects = limits.subjects_of(rows, settings, batch.project_id, batch.api_key_id)
-    steps = limits.reservation(subjects, amount)
-    try:
-        statement = next(steps)
-        while True:
-            statement = steps.send(transaction.execute(statement))
-    except StopIteration as end:
-        error: SafelightError | None = end.value
-    return error
-
-
-def _starts(transaction: Transaction, project_id: str, flows: Mapping[Flow, FlowTotal]) -> dict[Flow, float]:
-    """The start of each flow. flows: the highest project priority first."""
-    starts: dict[Flow, float] = {}
-    ends: dict[tuple[str, int], float] = {}  # of the jobs of this batch so far, by queue and priority
-    for queue in sorted({queue for queue, *_ in flows}):
-        transaction.execute(fairness.lock_flow(queue, project_id))
-    for (queue, priority, project_priority), total in flows.items():
-        (start,) = transaction.execute(
-            priorities.select_start(queue, project_id, priority, project_priority, cost=total.cost, count=total.count)
-        )
-        start = max(start, ends.get((queue, priority), 0.0))
-        starts[queue, priority, project_priority] = start
-        ends[queue, priority] = start + total.cost
-    return starts
