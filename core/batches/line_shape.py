@@ -7,7 +7,7 @@ and parsing takes most of the time of reading a line.
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from core.batches.line_parser import LineRequest
 from core.parameters import SEEDS
@@ -25,12 +25,8 @@ _ENTRIES = {
 MAX_CUSTOM_ID_CHARS = 256
 
 
-class Values(NamedTuple):
-    """What a line has of its own."""
-
-    custom_id: str
-    prompt: str
-    seed: int | None
+Values = tuple[str, str, int | None]
+"""What a line has of its own: its custom_id, its prompt and its seed."""
 
 
 class LineShape:
@@ -87,7 +83,7 @@ class LineShape:
         seed = self._seed
         if self._seed_index is not None and (seed := int(groups[self._seed_index])) >= SEEDS:
             return None
-        return Values(custom_id, prompt, seed)
+        return custom_id, prompt, seed
 
 
 def _find(raw: bytes, name: str, value: Any) -> tuple[int, int] | None:
