@@ -72,8 +72,11 @@ class Notifier:
         now = time.monotonic()
         if now - self._sent_at.get(queue, -MESSAGE_PAUSE_SECONDS) < MESSAGE_PAUSE_SECONDS:
             return True
-        self._sent_at[queue] = now
-        return self.send_message(queue)
+        self._sent_at[queue] = now  # before it is sent, so that threads that notify at once send one
+        is_sent = self.send_message(queue)
+        if not is_sent:
+            self._sent_at.pop(queue, None)  # the next notification must not rely on this one
+        return is_sent
 
     def send_message(self, queue: str) -> bool:
         """Send a Celery message to a queue. Returns whether Redis accepted it; never raises."""
