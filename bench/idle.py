@@ -26,13 +26,14 @@ START_SECONDS = 300.0
 
 
 def is_ready(server: Child, url: str) -> bool:
-    """Whether everything answers. Raises RuntimeError if the server has ended."""
+    """Whether everything answers and the worker has loaded its model. Raises RuntimeError if the server has ended."""
     if not server.is_running:
         raise RuntimeError(f"{server.name} ended: {server.read_last_line()}")
     try:
-        return httpx.get(url).is_success
+        answer = httpx.get(url)
     except httpx.TransportError:
         return False
+    return answer.is_success and set(answer.json()["queues"].values()) == {"ok"}
 
 
 def measure(directory: Path, *, seconds: float, rest_seconds: float) -> tuple[list[Line], Mapping[str, float]]:

@@ -102,6 +102,15 @@ def claim(lease: UUID, worker: str, length: timedelta) -> Statement[FineTuningJo
     Jobs with fewer attempts come first, so that one that ends its worker delays no other; then those of projects that
     have no training under a lease; then the oldest.
     """
+    return Statement(
+        _CLAIM,
+        FineTuningJobRow,
+        {"lease": lease, "worker": worker, "length": length, "event_id": new_id("ftevent", "-")},
+    )
+
+
+def _claim() -> sa.Select[Any]:
+    """The statement of `claim`, with bind parameters."""
     other = jobs.alias("other")
     is_busy = sa.select(other.c.id).where(
         other.c.project_id == jobs.c.project_id,
@@ -122,11 +131,11 @@ def claim(lease: UUID, worker: str, length: timedelta) -> Statement[FineTuningJo
         sa.update(jobs)
         .where(jobs.c.id == pick.c.id)
         .values(
-            lease=lease,
-            lease_expires_at=NOW + length,
-            worker=worker,
+            lease=sa.bindparam("lease", type_=sa.Uuid),
+            lease_expires_at=NOW + sa.bindparam("length", type_=sa.Interval),
+            worker=sa.bindparam("worker", type_=sa.Text),
             attempts=jobs.c.attempts + 1,
-            status=sa.case((is_queued, FineTuningStatus.RUNNING), else_=jobs.c.status),
+            status=sa.case((is_queued, sa.literal(FineTuningStatus.RUNNING, sa.Text)), else_=jobs.c.status),
             started_at=sa.case((is_queued, NOW), else_=jobs.c.started_at),
         )
         .returning(*jobs.c)
@@ -137,7 +146,7 @@ def claim(lease: UUID, worker: str, length: timedelta) -> Statement[FineTuningJo
         .from_select(
             ["id", "fine_tuning_job_id", "project_id", "level", "type", "message"],
             sa.select(
-                *(sa.literal(new_id("ftevent", "-")), update.c.id, update.c.project_id),
+                *(sa.bindparam("event_id", type_=sa.Text), update.c.id, update.c.project_id),
                 *(sa.literal("info"), sa.literal("message"), sa.literal("Fine-tuning job started")),
             )
             .select_from(update.join(pick, update.c.id == pick.c.id))
@@ -145,7 +154,10 @@ def claim(lease: UUID, worker: str, length: timedelta) -> Statement[FineTuningJo
         )
         .cte("events")
     )
-    return Statement(sa.select(update).add_cte(started), FineTuningJobRow)
+    return sa.select(update).add_cte(started)
+
+
+_CLAIM = _claim()  # built once: a training worker that waits would spend most of its time on it
 
 
 def renew(job_id: str, lease: UUID, length: timedelta) -> Statement[str]:
