@@ -2,7 +2,8 @@
 
 Two databases on one Postgres have the same short queue, and a short or a long history: finished jobs, each with three
 events and an image. Both are measured in turn, first at rest, then while retention deletes from the long history, in
-the steps of the sweep. The ratio is long over short.
+the steps of the sweep. The ratio is long over short. The pages that Postgres reads, from its cache or the disk, do not
+depend on what else the machine does.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import psycopg
+import sqlalchemy as sa
 
 from bench.directory import own_directory
 from bench.queue_length import FIGURES, NAMES, LongQueue, measure_round
@@ -111,7 +113,7 @@ def measure(directory: Path, *, jobs: int, rounds: int, claims: int) -> list[Lin
             fill(str(settings[-1].database_url), queues[-1].projects[0], total)
             print(f"{total:,} finished jobs inserted in {time.perf_counter() - began:.0f} s", flush=True)
         short, long = queues
-        lines = compare(short, long, rounds, claims, f"{jobs:,} finished jobs")
+        lines = [*compare(short, long, rounds, claims, f"{jobs:,} finished jobs"), pages_line(short, long, jobs)]
         deleted: list[int] = []
         with retained(settings[1], deleted):
             lines += compare(short, long, rounds, claims, f"{jobs:,}, while retention deletes")
@@ -134,6 +136,31 @@ def compare(short: LongQueue, long: LongQueue, rounds: int, claims: int, where: 
         for line, (name, share) in zip(lines, FIGURES, strict=True):
             line.add(quantile(of_long[name], share) * 1000, quantile(of_short[name], share) * 1000)
     return lines
+
+
+def pages_line(short: LongQueue, long: LongQueue, jobs: int) -> Line:
+    """What a claim with its completion, its submit and its reads costs Postgres."""
+    name = f"pages for a claim, a completion, submits and reads, {jobs:,} finished jobs"
+    line = Line(name, "pages", f"{SHORT:,} finished jobs", at_most(1.2))
+    line.add(count_pages(long), count_pages(short))
+    return line
+
+
+def count_pages(queue: LongQueue, claims: int = 100) -> float:
+    """Pages for each of so many claims."""
+    before = read_pages(queue.database)
+    measure_round(queue, claims)
+    return (read_pages(queue.database) - before) / claims
+
+
+def read_pages(connection: Database) -> float:
+    """Pages that statements in this database have read so far."""
+    connection.execute(sa.text("SELECT pg_stat_force_next_flush()"))
+    (row,) = connection.execute(sa.text(PAGES))
+    return float(row.pages)
+
+
+PAGES = "SELECT pg_stat_get_db_blocks_fetched(oid) AS pages FROM pg_database WHERE datname = current_database()"
 
 
 def main() -> None:
