@@ -18,7 +18,3 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("workers", sa.Column("models", JSONB, comment="by id: whether it is loaded, or why it cannot be"))
-
-
-def downgrade() -> None:
-    op.drop_column("workers", "models")

@@ -198,3 +198,10 @@ def test_a_column_is_filled_a_chunk_a_transaction(table: sa.Engine, capsys: pyte
     assert capsys.readouterr().out.splitlines() == [
         f"{rows} rows of things are filled; it has about 2500." for rows in (1000, 2000, 2500)
     ]
+
+
+def test_no_revision_has_a_downgrade() -> None:
+    revisions = sorted((Path(migrations.__file__).parent / "versions").glob("*.py"))
+
+    assert revisions
+    assert [path.name for path in revisions if "def downgrade" in path.read_text()] == []

@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 
 from core.db import UNAVAILABLE
-from core.errors import StorageUnavailable
+from core.errors import StorageUnavailable, first_line
 from core.locks import SessionLock
 from core.settings import Settings
 
@@ -78,7 +78,7 @@ class Loop:
         try:
             return action()
         except UNAVAILABLE as error:
-            log.warning("%s: the database is unavailable: %s", self._name, str(error).partition("\n")[0])
+            log.warning("%s: the database is unavailable: %s", self._name, first_line(error))
         except StorageUnavailable as error:
             log.warning("%s: the storage is unavailable: %s", self._name, error.message)
         except Exception:
