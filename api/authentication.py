@@ -61,8 +61,10 @@ async def authenticate(request: Request) -> Caller:
 def check_scope(caller: Caller, scope: Scope) -> None:
     """Raise InsufficientScope if a caller does not have a scope."""
     if scope not in caller.scopes:
-        owned = ", ".join(sorted(caller.scopes)) or "none"
-        raise InsufficientScope(f"This call needs an API key with the scope {scope}. The scopes of yours: {owned}.")
+        key_scopes = ", ".join(sorted(caller.scopes)) or "none"
+        raise InsufficientScope(
+            f"This call needs an API key with the scope {scope}. The scopes of yours: {key_scopes}."
+        )
 
 
 async def _identify(request: Request, scope: Scope) -> Caller:

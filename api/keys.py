@@ -118,9 +118,9 @@ async def create(project_id: str, body: Body, context: AppContext, caller: Curre
     request = parse(KeyRequest, body)
     scopes = list(dict.fromkeys(request.scopes))
     if excess := [scope for scope in scopes if scope not in caller.scopes]:
-        owned = ", ".join(sorted(caller.scopes))
+        key_scopes = ", ".join(sorted(caller.scopes))
         raise InsufficientScope(
-            f"scopes: your key cannot give {', '.join(excess)}, as it has {owned} only.", param="scopes"
+            f"scopes: your key cannot give {', '.join(excess)}, as it has {key_scopes} only.", param="scopes"
         )
     if len(await context.database.execute(keys.list_valid_ids(project_id, limit=MAX_KEYS))) >= MAX_KEYS:
         raise InvalidRequest(f"Your project has {MAX_KEYS} valid API keys, which is the maximum: revoke some.")

@@ -43,13 +43,13 @@ def insert(service: Service, rounds: int, lines: int) -> list[Line]:
     prompts = [PROMPT.format(number) for number in range(lines)]
     for _ in range(rounds):
         service.clear()
-        seconds = clocked(lambda: submit(service, prompts=prompts, model="unheard", size="64x64"))
+        seconds = seconds_of(lambda: submit(service, prompts=prompts, model="unheard", size="64x64"))
         bare_seconds = repeat_copy(service)
         from_prompts.add(lines / seconds, lines / bare_seconds)
-        textbook = clocked(lambda: references.insert_all(str(service.settings.database_url), prompts))
+        textbook = seconds_of(lambda: references.insert_all(str(service.settings.database_url), prompts))
         beside_orm.add(lines / seconds, lines / textbook)
         service.clear()
-        file_seconds = clocked(lambda: submit_file(service, jsonl(prompts)))
+        file_seconds = seconds_of(lambda: submit_file(service, jsonl(prompts)))
         from_file.add(lines / file_seconds, lines / bare_seconds)
     service.clear()
     return [from_prompts, beside_orm, from_file]
@@ -180,7 +180,7 @@ def repeat_copy(service: Service) -> float:
                     into.write(content[start : start + 2**18])
             connection.commit()
 
-        return clocked(copy)
+        return seconds_of(copy)
 
 
 def mean_microbatch(service: Service) -> float:
@@ -196,7 +196,7 @@ def processing_seconds(service: Service) -> float:
     return float(row["seconds"])
 
 
-def clocked(work: Callable[[], object]) -> float:
+def seconds_of(work: Callable[[], object]) -> float:
     """Seconds that something takes."""
     start = time.perf_counter()
     work()

@@ -27,7 +27,7 @@ from bench.directory import own_directory
 from bench.load import load
 from bench.references import SilentReporter
 from bench.service import Service
-from bench.submit_to_done import DEVICE_SECONDS, PROMPT, check_files, timed
+from bench.submit_to_done import DEVICE_SECONDS, PROMPT, check_files, seconds_of
 from cli.environment import ROOT
 from cli.table import align
 from core.catalog import Model, parse_catalog
@@ -125,10 +125,10 @@ def measure(model: Model, settings: Settings, count: int) -> Measured:
     free()
     before = used_megabytes()
     generator = build(model, settings)
-    load_seconds = timed(generator.load)
+    load_seconds = seconds_of(generator.load)
     loaded_size = used_megabytes() - before
     draw(generator, model, count)
-    seconds = statistics.median(timed(partial(draw, generator, model, count)) for _ in range(ROUNDS))
+    seconds = statistics.median(seconds_of(partial(draw, generator, model, count)) for _ in range(ROUNDS))
     result = Measured(load_seconds, seconds, loaded_size, peak_megabytes() - before)
     free(generator)
     return result
@@ -147,7 +147,7 @@ def sweep(models: Mapping[str, Model], settings: Settings) -> list[tuple[str, ..
             free()
             try:
                 images = draw(generator, model, count)
-                seconds = statistics.median(timed(partial(draw, generator, model, count)) for _ in range(ROUNDS))
+                seconds = statistics.median(seconds_of(partial(draw, generator, model, count)) for _ in range(ROUNDS))
             except OutOfMemory:
                 rows.append((name, str(count), "out of memory", "", "", ""))
                 break

@@ -77,7 +77,7 @@ def fill(url: str, project: str, total: int) -> None:
 
 
 @contextmanager
-def retained(settings: Settings, deleted: list[int]) -> Iterator[None]:
+def run_retention(settings: Settings, deleted: list[int]) -> Iterator[None]:
     """Delete what is past retention in the `with` block, in the steps of the sweep."""
     has_ended = threading.Event()
     own = Database(settings, name="retention")
@@ -115,7 +115,7 @@ def measure(directory: Path, *, jobs: int, rounds: int, claims: int) -> list[Lin
         short, long = queues
         lines = [*compare(short, long, rounds, claims, f"{jobs:,} finished jobs"), pages_line(short, long, jobs)]
         deleted: list[int] = []
-        with retained(settings[1], deleted):
+        with run_retention(settings[1], deleted):
             lines += compare(short, long, rounds, claims, f"{jobs:,}, while retention deletes")
         print(f"Retention deleted {sum(deleted):,} jobs meanwhile, with their events and images.")
         for queue in queues:

@@ -158,7 +158,7 @@ Seconds = dict[str, list[float]]
 Result = TypeVar("Result")
 
 
-def clocked(work: Callable[[], Result]) -> tuple[float, Result]:
+def with_seconds(work: Callable[[], Result]) -> tuple[float, Result]:
     """The seconds that some work takes, and its result."""
     began = time.perf_counter()
     result = work()
@@ -169,15 +169,15 @@ def measure_round(queue: LongQueue, claims: int) -> Seconds:
     """The seconds of each claim, submit and read of one round."""
     durations: Seconds = {name: [] for name in NAMES}
     for _ in range(claims):
-        seconds, job_ids = clocked(queue.claim)
+        seconds, job_ids = with_seconds(queue.claim)
         durations["claim"].append(seconds)
         queue.complete(job_ids)
-        seconds, newest = clocked(partial(queue.submit, 1))
+        seconds, newest = with_seconds(partial(queue.submit, 1))
         durations["submit"].append(seconds)
         if len(job_ids) > 1:
             queue.submit(len(job_ids) - 1)
-        durations["last"].append(clocked(partial(queue.read_job, newest[0]))[0])
-        durations["first"].append(clocked(partial(queue.read_job, queue.first()))[0])
+        durations["last"].append(with_seconds(partial(queue.read_job, newest[0]))[0])
+        durations["first"].append(with_seconds(partial(queue.read_job, queue.first()))[0])
     return durations
 
 
@@ -231,7 +231,7 @@ def _compare(shallow: LongQueue, deep: LongQueue, rounds: int, claims: int, bulk
 
 
 def _submit_bulk(queue: LongQueue, count: int) -> float:
-    seconds, new_jobs = clocked(partial(queue.submit, count))
+    seconds, new_jobs = with_seconds(partial(queue.submit, count))
     queue.remove(new_jobs)
     return seconds
 

@@ -197,10 +197,10 @@ def until_answers(server: Child, url: str) -> None:
     until(serves, START_SECONDS, f"{server.name} to answer")
 
 
-def until(happened: Callable[[], bool], patience: float, purpose: str) -> None:
+def until(condition: Callable[[], bool], patience: float, purpose: str) -> None:
     """Poll until a condition is true. Raises TimeoutError."""
     deadline = time.monotonic() + patience
-    while not happened():
+    while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {patience:g} s for {purpose}")
         time.sleep(0.05)  # a server that starts tells nobody when it is ready; nothing is measured meanwhile

@@ -65,8 +65,8 @@ def finish(service: Service, rounds: int, jobs: int, connections: int) -> list[L
         service.until_done()
         rate = jobs / database_seconds(service, jobs)
         check_files(service, jobs)
-        bare_line.add(rate, jobs / timed(partial(loop, service, "fake", jobs, number)))
-        celery.add(rate, jobs / timed(partial(celery_tasks, service, jobs)))
+        bare_line.add(rate, jobs / seconds_of(partial(loop, service, "fake", jobs, number)))
+        celery.add(rate, jobs / seconds_of(partial(celery_tasks, service, jobs)))
         quiet = load(f"{service.url}/v1/jobs", body("unheard"), connections=connections, requests=jobs, expect=202)
         p99.add(press.p99 * 1000, quiet.p99 * 1000)
     return [bare_line, celery, p99]
@@ -82,8 +82,8 @@ def idle(service: Service, rounds: int, jobs: int) -> list[Line]:
         commits: list[float] = []
         walls: list[float] = []
         for number in range(jobs):
-            commits.append(timed(partial(one_commit, service, number)))
-            walls.append(timed(partial(one_job, service)))
+            commits.append(seconds_of(partial(one_commit, service, number)))
+            walls.append(seconds_of(partial(one_job, service)))
         rows = service.query("SELECT created_at, started_at, finished_at FROM jobs ORDER BY id")
         spans = (
             [(row["started_at"] - row["created_at"]).total_seconds() for row in rows],
@@ -108,7 +108,7 @@ def busy(service: Service, rounds: int, batches: int, connections: int) -> list[
         service.until_done()
         (device_row,) = service.query(DEVICE_SECONDS)
         share.add(device_row["busy"], device_row["wall"])
-        rate.add(jobs / device_row["wall"], jobs / timed(partial(loop, service, "busy", jobs, number)))
+        rate.add(jobs / device_row["wall"], jobs / seconds_of(partial(loop, service, "busy", jobs, number)))
     return [share, rate]
 
 
@@ -184,7 +184,7 @@ def celery_tasks(service: Service, tasks: int, queue: str = "celery") -> None:
         raise TimeoutError("Celery's tasks were not done in 120 s")
 
 
-def timed(work: Callable[[], object]) -> float:
+def seconds_of(work: Callable[[], object]) -> float:
     """Seconds that some work takes."""
     began = time.perf_counter()
     work()

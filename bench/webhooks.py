@@ -139,15 +139,15 @@ class Post:
 
     def arrivals(self, count: int) -> dict[str, float]:
         """When events first arrived, by their id, once as many have."""
-        arrived: dict[str, float] = {}
+        moments: dict[str, float] = {}
 
         def all_have() -> bool:
             for event_id, moment in self.get("arrivals"):
-                arrived.setdefault(event_id, moment)
-            return len(arrived) >= count
+                moments.setdefault(event_id, moment)
+            return len(moments) >= count
 
         until(all_have, PATIENCE, f"{count} events to arrive")
-        return arrived
+        return moments
 
 
 def a_job() -> NewJob:
@@ -217,9 +217,9 @@ def arrive(post: Post, rounds: int, events: int, hanging: int, pause: float) -> 
         for _ in range(rounds):
             quiet = latencies(post, events, 0, pause)
             alone.add(quantile(quiet, 0.5) * 1000, 1000 / bare_posts(post, events))
-            crowded = latencies(post, events, hanging, pause)
+            latencies_beside = latencies(post, events, hanging, pause)
             for line, share in zip(lines, (0.5, 0.95), strict=True):
-                line.add(quantile(crowded, share) * 1000, quantile(quiet, share) * 1000)
+                line.add(quantile(latencies_beside, share) * 1000, quantile(quiet, share) * 1000)
     return [alone, *lines]
 
 
@@ -237,11 +237,11 @@ def latencies(post: Post, events: int, hanging: int, pause: float) -> list[float
         due_at += random.expovariate(1 / pause)
         time.sleep(max(0.0, due_at - time.perf_counter()))  # the pace is what the round is made of
         post.cancel(job_id)
-    arrived = post.arrivals(events)
-    happened = post.query(
-        "SELECT id, extract(epoch FROM created_at)::float8 AS at FROM job_events WHERE id = ANY(%s)", list(arrived)
+    moments = post.arrivals(events)
+    created_events = post.query(
+        "SELECT id, extract(epoch FROM created_at)::float8 AS at FROM job_events WHERE id = ANY(%s)", list(moments)
     )
-    return [arrived[event["id"]] - event["at"] for event in happened]
+    return [moments[event["id"]] - event["at"] for event in created_events]
 
 
 def measure(

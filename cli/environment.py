@@ -146,5 +146,5 @@ def server_environment(settings: Settings) -> dict[str, str]:
     """
     names = ("data_dir", "models_dir", "catalog", "database_url", "redis_url", "storage_url")
     variables = {f"SAFELIGHT_{name.upper()}": str(getattr(settings, name)) for name in names if getattr(settings, name)}
-    inherited = {name: value for name, value in os.environ.items() if name != "SAFELIGHT_MIGRATIONS_DATABASE_URL"}
-    return inherited | variables
+    own_variables = {name: value for name, value in os.environ.items() if name != "SAFELIGHT_MIGRATIONS_DATABASE_URL"}
+    return own_variables | variables

@@ -72,7 +72,7 @@ def _first_request(model: "Model", settings: "Settings") -> "ImageRequest":
     job = plan(JobRequest(model=model.id, prompt=PROMPT, seed=SEED), catalog, settings, "check")
     request = ImageRequest(job.prompt, job.parameters)
     for spec in model.required_controls:
-        request = _controlled(request, spec)
+        request = _with_control(request, spec)
     return request
 
 
@@ -86,14 +86,16 @@ def _trials(model: "Model", request: "ImageRequest", settings: "Settings") -> It
     for spec in model.controls:
         if spec.is_required:
             continue
-        base = _masked(request, model) if _fills_masks(settings.models_dir / (spec.config or spec.source)) else request
-        yield f"control {spec.type}", _controlled(base, spec)
+        base = (
+            _with_mask(request, model) if _fills_masks(settings.models_dir / (spec.config or spec.source)) else request
+        )
+        yield f"control {spec.type}", _with_control(base, spec)
     for adapter in model.ip_adapters:
         use = ReferenceImage(adapter=adapter.name, weight=adapter.weight)
         yield f"IP-Adapter {adapter.name}", _with_changes(request, (_image(request),), reference_images=[use])
 
 
-def _controlled(request: "ImageRequest", spec: "ControlSpec") -> "ImageRequest":
+def _with_control(request: "ImageRequest", spec: "ControlSpec") -> "ImageRequest":
     """The request with a control image, preprocessed as the catalogue says for its type."""
     from core.generation import with_control
 
@@ -116,7 +118,7 @@ def _fills_masks(folder: Path) -> bool:
         return False
 
 
-def _masked(request: "ImageRequest", model: "Model") -> "ImageRequest":
+def _with_mask(request: "ImageRequest", model: "Model") -> "ImageRequest":
     """An edit of the left half of an image."""
     image = _image(request)
     request = _with_changes(request, strength=model.strength)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from core.clock import NOW
 from core.db import Statement
 from core.generation_errors import DeviceFailed, PoisonJob
-from core.jobs import _leased, _requeue, seconds
+from core.jobs import _of_lease, _requeue, seconds
 from core.rows import JobRow
 from core.tables import job_events, jobs
 
@@ -48,7 +48,7 @@ def give_back(job_id: str, lease: UUID, device: str, *, is_alone: bool, delay: t
     is_to_blame = sa.or_(other_devices + 1 >= MAX_DEVICES, failures + 1 >= MAX_FAILURES)
     alone = "|alone=" + job_id
     statement = _requeue(
-        _leased(job_id, lease),
+        _of_lease(job_id, lease),
         DeviceFailed.code,
         is_exhausted=is_to_blame if is_alone else sa.false(),
         error=PoisonJob("The device failed each time under this job, on different workers."),

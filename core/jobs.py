@@ -113,7 +113,7 @@ def fail(job_id: str, lease: UUID, error: GenerationError, verdict: Verdict | No
     }
     if verdict is not None:
         values["moderation"] = verdict.dump()
-    return Statement(with_final_event(update_cte(_leased(job_id, lease).values(values))), JobRow)
+    return Statement(with_final_event(update_cte(_of_lease(job_id, lease).values(values))), JobRow)
 
 
 def requeue(
@@ -131,7 +131,7 @@ def requeue(
     """
     return Statement(
         _requeue(
-            _leased(job_id, lease),
+            _of_lease(job_id, lease),
             reason,
             is_exhausted=sa.false() if error is None else jobs.c.failures + 1 >= jobs.c.max_attempts,
             error=error or GenerationError(),
@@ -146,7 +146,7 @@ def postpone(job_id: str, lease: UUID, reason: str, delay: timedelta) -> Stateme
     """Put a job back into its queue, to be claimed after `delay` at the earliest. The attempt is not counted."""
     return Statement(
         _requeue(
-            _leased(job_id, lease),
+            _of_lease(job_id, lease),
             reason,
             is_exhausted=sa.false(),
             error=GenerationError(),
@@ -224,7 +224,7 @@ def cancel_named_jobs(job_ids: Sequence[str]) -> Statement[JobRow]:
 
 def acknowledge_cancel(job_id: str, lease: UUID) -> Statement[JobRow]:
     """Finish the cancel of a job that a worker has stopped generating."""
-    update = _leased(job_id, lease).where(jobs.c.cancel_requested_at.is_not(None))
+    update = _of_lease(job_id, lease).where(jobs.c.cancel_requested_at.is_not(None))
     return Statement(with_final_event(update_cte(update.values(_finish_values(JobStatus.CANCELLED)))), JobRow)
 
 
@@ -270,7 +270,7 @@ def _cancel(update: sa.Update) -> sa.Select[Any]:
     return with_final_event(updated_jobs, sa.case((is_cancelled, "job.cancelled"), else_="job.cancel_requested"))
 
 
-def _leased(job_id: str | sa.ColumnElement[str], lease: UUID | sa.ColumnElement[UUID]) -> sa.Update:
+def _of_lease(job_id: str | sa.ColumnElement[str], lease: UUID | sa.ColumnElement[UUID]) -> sa.Update:
     """An update of a job in progress. Only the holder of the current lease may make it."""
     return sa.update(jobs).where(jobs.c.id == job_id, in_status(JobStatus.IN_PROGRESS), jobs.c.lease == lease)
 
@@ -336,21 +336,21 @@ def _complete() -> sa.Select[Any]:
     """The statement of `complete_jobs`, without its values."""
     completions = json_rows("completions", sa.column("id", sa.Text), sa.column("warnings", JSONB))
     # In the order of `leases.renew`, which the same worker may execute at the same time.
-    leased = (
+    of_lease = (
         sa.select(jobs.c.id, completions.c.warnings)
         .join(completions, completions.c.id == jobs.c.id)
         .where(jobs.c.lease == sa.bindparam("current_lease", type_=sa.Uuid), in_status(JobStatus.IN_PROGRESS))
         .order_by(jobs.c.id)
         .with_for_update(of=jobs)
-        .cte("leased")
+        .cte("of_lease")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
     verdict = sa.cast(sa.bindparam("verdict", type_=JSONB(none_as_null=True)), JSONB)
     values = _finish_values(JobStatus.COMPLETED) | {
-        "warnings": jobs.c.warnings.op("||")(leased.c.warnings),
+        "warnings": jobs.c.warnings.op("||")(of_lease.c.warnings),
         "moderation": verdict,
     }
-    update = sa.update(jobs).where(jobs.c.id == leased.c.id).values(values)
+    update = sa.update(jobs).where(jobs.c.id == of_lease.c.id).values(values)
     updated_jobs = update.returning(*(column for column in JOB_COLUMNS if column.name in _COMPLETED_COLUMNS)).cte(
         "updated_jobs"
     )

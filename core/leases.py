@@ -81,18 +81,18 @@ def renew(lease: UUID, length: timedelta) -> Statement[LeasedJob]:
     Returns a row for each job whose lease is still valid. A job without a row is final, or its lease has expired. An
     expired lease is not renewed, even if no other worker has claimed the job.
     """
-    leased = (
+    of_lease = (
         sa.select(jobs.c.id)
         .where(jobs.c.lease == lease, in_status(JobStatus.IN_PROGRESS), jobs.c.lease_expires_at > NOW)
         .order_by(jobs.c.id)  # as `lock`: the same worker may record results at the same time
         .with_for_update()
-        .cte("leased")
+        .cte("of_lease")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
     return Statement(
         (
             sa.update(jobs)
-            .where(jobs.c.id == leased.c.id)
+            .where(jobs.c.id == of_lease.c.id)
             .values(lease_expires_at=sa.func.least(NOW + length, jobs.c.attempt_deadline))
             .returning(jobs.c.id, jobs.c.cancel_requested_at)
         ),
@@ -183,9 +183,9 @@ def selection(
     companion_order: Sequence[sa.ColumnElement[Any]] = (jobs.c.microbatch_key, *by_precedence)
     companion_source: sa.FromClause = jobs
     if running_jobs is not None:
-        permitted = running_jobs.companions(is_companion, companion_order, head)
-        companion_source = jobs.join(permitted, permitted.c.id == jobs.c.id)
-        companion_order = (permitted.c.precedence, permitted.c.fair_rank, permitted.c.id)
+        candidates = running_jobs.companions(is_companion, companion_order, head)
+        companion_source = jobs.join(candidates, candidates.c.id == jobs.c.id)
+        companion_order = (candidates.c.precedence, candidates.c.fair_rank, candidates.c.id)
     # A separate query: another job with the same key may come before the head, on a fair turn, or when it was locked
     # and is not locked any more.
     companions = (

@@ -38,8 +38,8 @@ class add_ids:
         self._ids = ids
 
     def __enter__(self) -> None:
-        added = {name: value for name, value in self._ids.items() if value is not None}
-        self._token = _ids.set({**_ids.get(), **added})
+        new_ids = {name: value for name, value in self._ids.items() if value is not None}
+        self._token = _ids.set({**_ids.get(), **new_ids})
 
     def __exit__(self, *_: object) -> None:
         _ids.reset(self._token)

@@ -92,8 +92,8 @@ def _of_additions(model: Model, models_dir: Path) -> Iterator[str]:
     """Of the files beside the pipeline that the catalogue names."""
     for lora in model.loras:
         yield from _of_file(models_dir / lora.file, f"LoRA {lora.name!r}")
-    for fused in model.fused_loras:
-        yield from _of_file(models_dir / fused.file, "fused LoRA")
+    for fused_lora in model.fused_loras:
+        yield from _of_file(models_dir / fused_lora.file, "fused LoRA")
     for inversion in model.textual_inversions:
         yield from _of_file(models_dir / inversion.file, f"textual inversion {inversion.token!r}")
     if model.vae is not None and model.vae.source and not (path := models_dir / model.vae.source).exists():

@@ -60,7 +60,7 @@ def lock(queue: str) -> sa.Select[Any]:
 def abandon(job_id: str, lease: UUID) -> Statement[AbandonedCall]:
     """Close the calls that earlier attempts at a job left open: their workers are gone, the outcome is unknown."""
     return Statement(
-        _abandoned().where(provider_calls.c.job_id == job_id, provider_calls.c.lease != lease), AbandonedCall
+        _abandon().where(provider_calls.c.job_id == job_id, provider_calls.c.lease != lease), AbandonedCall
     )
 
 
@@ -72,10 +72,10 @@ def abandon_lost() -> Statement[AbandonedCall]:
     has_lease = sa.exists().where(
         jobs.c.id == provider_calls.c.job_id, jobs.c.lease == provider_calls.c.lease, in_status(JobStatus.IN_PROGRESS)
     )
-    return Statement(_abandoned().where(~has_lease), AbandonedCall)
+    return Statement(_abandon().where(~has_lease), AbandonedCall)
 
 
-def _abandoned() -> sa.Update:
+def _abandon() -> sa.Update:
     return (
         sa.update(provider_calls)
         .where(provider_calls.c.outcome.is_(None))

@@ -56,7 +56,7 @@ def submit_within_limits(new_jobs: Sequence[NewJob], subjects: Sequence[Subject]
     return Statement(_SUBMIT_WITHIN_LIMITS, JobRow, {"new_jobs": new_rows, **values}, _completion(new_jobs))
 
 
-_ADDED = ("id", "version", "precedence", "fair_rank", "not_before", "expires_at", "created_at")
+_DATABASE_COLUMNS = ("id", "version", "precedence", "fair_rank", "not_before", "expires_at", "created_at")
 """What the database adds to a new job, after its id. The rest of its row is known before."""
 
 _ABSENT = (
@@ -73,12 +73,12 @@ def _completion(new_jobs: Sequence[NewJob]) -> Callable[[Mapping[str, Any]], Job
     """Makes the row of a new job from what the database has added."""
     by_id = {job.id: job for job in new_jobs}
 
-    def complete(added: Mapping[str, Any]) -> JobRow:
-        job = by_id[added["id"]]
+    def complete(database_values: Mapping[str, Any]) -> JobRow:
+        job = by_id[database_values["id"]]
         values: dict[str, Any] = {name: getattr(job, name) for name in _NEW_VALUES}
         return JobRow(
             **_FIRST_VALUES,
-            **added,
+            **database_values,
             **values,
             metadata=dict(job.metadata),
             webhook=cast(WebhookJson | None, job.webhook),
@@ -152,8 +152,8 @@ def _submit(reserved_use: sa.CTE | None = None) -> sa.Select[Any]:
     source = sa.join(new_jobs, flow_starts, is_same_flow)
     conditions = [] if reserved_use is None else [sa.exists().select_from(reserved_use)]
     insert = _insert_of(new_jobs, source, flow_starts.c.start + cumulative_cost, *conditions)
-    new_rows = insert.returning(*(jobs.c[name] for name in (*_ADDED, *_EVENT_COLUMNS))).cte("updated_jobs")
-    return with_event(new_rows, "job.queued").with_only_columns(*(new_rows.c[name] for name in _ADDED))
+    new_rows = insert.returning(*(jobs.c[name] for name in (*_DATABASE_COLUMNS, *_EVENT_COLUMNS))).cte("updated_jobs")
+    return with_event(new_rows, "job.queued").with_only_columns(*(new_rows.c[name] for name in _DATABASE_COLUMNS))
 
 
 def json_rows(name: str, *columns: sa.ColumnClause[Any]) -> sa.TableValuedAlias:

@@ -15,7 +15,7 @@ from bench.directory import own_directory
 from bench.peers import drawing as peers_drawing
 from bench.peers.servers import LABELS, PROMPT, Drawing, Peer, run_batch, run_singles
 from bench.service import CATALOG, Service, in_place_of
-from bench.submit_to_done import celery_tasks, timed
+from bench.submit_to_done import celery_tasks, seconds_of
 from bench.table import Line, at_least, at_most, render
 from cli.environment import ROOT
 from cli.local import processes
@@ -51,7 +51,7 @@ def without_work(service: Service, rounds: int, jobs: int, batch: int, connectio
         peer.run(16, connections)  # loads what the first request loads
     run_singles(service, NO_WORK, 16, connections)
     for _ in range(rounds):
-        celery = batch / timed(partial(celery_tasks, service, batch, "solo"))
+        celery = batch / seconds_of(partial(celery_tasks, service, batch, "solo"))
         ours_batch = run_batch(service, NO_WORK, batch)
         ours = run_singles(service, NO_WORK, jobs, connections)
         theirs = {name: peer.run(jobs, connections) for name, peer in peers.items()}
@@ -77,11 +77,11 @@ def with_model(service: Service, rounds: int, images: int, connections: int) -> 
     run_singles(service, MODEL, MICROBATCH, connections)
     loop(service, MICROBATCH)
     for _ in range(rounds):
-        before = images / timed(partial(loop, service, images))
+        before = images / seconds_of(partial(loop, service, images))
         ours = run_singles(service, MODEL, images, connections)
         for name, peer in peers.items():
             lines[name].add(ours.rate, peer.run(images, connections).rate)
-        after = images / timed(partial(loop, service, images))
+        after = images / seconds_of(partial(loop, service, images))
         bare.add(ours.rate, (before + after) / 2)
     return [bare, *lines.values()]
 

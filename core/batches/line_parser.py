@@ -65,10 +65,10 @@ class LineParser:
         if self._last is not None and fields == self._fields and _is_valid(prompt, seed):
             return LineRequest(self._last.request, prompt, seed, self._last.response_format)
         request, response_format = parse_body(self._endpoint, body, self._shared_parameters, strict=self._strict)
-        parsed = LineRequest(request, response_format=response_format)
+        line_request = LineRequest(request, response_format=response_format)
         can_share = prompt is not None and request.prompt == prompt and not any(name in body for name in _INPUTS)
-        self._fields, self._last = (fields, parsed) if can_share else (None, None)
-        return parsed
+        self._fields, self._last = (fields, line_request) if can_share else (None, None)
+        return line_request
 
 
 def _is_valid(prompt: object, seed: object) -> bool:

@@ -145,13 +145,13 @@ def claim(
 
 def renew(batch_id: str, lease: UUID, length: timedelta) -> Statement[str]:
     """Extend the lease by `length`. No row is returned if the batch was cancelled or the lease was lost."""
-    extended = _leased(batch_id, lease).where(batches.c.lease_expires_at > NOW).values(lease_expires_at=NOW + length)
-    return Statement(extended.returning(batches.c.id), str)
+    extension = _of_lease(batch_id, lease).where(batches.c.lease_expires_at > NOW).values(lease_expires_at=NOW + length)
+    return Statement(extension.returning(batches.c.id), str)
 
 
 def release(batch_id: str, lease: UUID, length: timedelta) -> Statement[str]:
     """Take back the attempt of a claim that was interrupted. The batch can be claimed again after `length`."""
-    change = _leased(batch_id, lease).values(attempts=batches.c.attempts - 1, lease_expires_at=NOW + length)
+    change = _of_lease(batch_id, lease).values(attempts=batches.c.attempts - 1, lease_expires_at=NOW + length)
     return Statement(change.returning(batches.c.id), str)
 
 
@@ -165,7 +165,7 @@ def accept(
     values = {"total": total, "model": model, "cost": cost}
     return Statement(
         with_event(
-            _leased(batch_id, lease)
+            _of_lease(batch_id, lease)
             .where(in_status(BatchStatus.VALIDATING))
             .values(_status_values(BatchStatus.IN_PROGRESS) | values | _input_values(summary))
             .returning(*batches.c)
@@ -180,7 +180,7 @@ def refuse(
     batch_id: str, lease: UUID, errors: Sequence[LineError], summary: Mapping[str, Any] | None = None
 ) -> Statement[BatchRow]:
     """Some lines are invalid: the batch fails, and has no jobs. summary: how the input file was read."""
-    update = _leased(batch_id, lease).where(in_status(BatchStatus.VALIDATING))
+    update = _of_lease(batch_id, lease).where(in_status(BatchStatus.VALIDATING))
     return _fail(update.values(_input_values(summary)) if summary else update, errors, {})
 
 
@@ -191,7 +191,7 @@ def _input_values(summary: Mapping[str, Any] | None) -> dict[str, Any]:
 def fail(batch_id: str, lease: UUID, error: LineError, counts: Mapping[str, int]) -> Statement[BatchRow]:
     """All attempts to read a batch or to write its files have failed. `counts`: those of its jobs, which stay."""
     is_claimable = in_status(BatchStatus.VALIDATING, BatchStatus.FINALIZING)
-    return _fail(_leased(batch_id, lease).where(is_claimable), [error], counts)
+    return _fail(_of_lease(batch_id, lease).where(is_claimable), [error], counts)
 
 
 def _fail(update: sa.Update, errors: Sequence[LineError], counts: Mapping[str, int]) -> Statement[BatchRow]:
@@ -273,7 +273,7 @@ def complete(
     }
     return Statement(
         with_event(
-            _leased(batch_id, lease)
+            _of_lease(batch_id, lease)
             .where(in_status(BatchStatus.FINALIZING))
             .values(
                 {
@@ -295,7 +295,7 @@ def complete(
     )
 
 
-def _leased(batch_id: str, lease: UUID) -> sa.Update:
+def _of_lease(batch_id: str, lease: UUID) -> sa.Update:
     return sa.update(batches).where(batches.c.id == batch_id, batches.c.lease == lease)
 
 

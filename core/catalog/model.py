@@ -300,23 +300,23 @@ class Model(Loading):
 
         Cached, as every request asks for it several times: half of the time of checking a line was spent here.
         """
-        unlisted = {name for name, rule in rules().items() if rule.from_catalog and self.limit(name) is None}
-        unlisted |= set(ARGUMENTS) - self.parameters.keys()
+        without_entry = {name for name, rule in rules().items() if rule.from_catalog and self.limit(name) is None}
+        without_entry |= set(ARGUMENTS) - self.parameters.keys()
         if not self.loras:
-            unlisted.add("loras")
+            without_entry.add("loras")
         if not self.controls:
-            unlisted.add("control")
+            without_entry.add("control")
         if not self.ip_adapters and self.input_image_count == 1:
-            unlisted.add("reference_images")
+            without_entry.add("reference_images")
         if self.matting is None and not self.is_remote:
-            unlisted.add("background")
+            without_entry.add("background")
         if self.hires is None:
-            unlisted.add("hires")
+            without_entry.add("hires")
         if not self.tiling:
-            unlisted.add("tiling")
+            without_entry.add("tiling")
         if not self.refiners:
-            unlisted.add("refiner")
-        return self.spec.lacks | unsupported_by(self.generator) | unlisted
+            without_entry.add("refiner")
+        return self.spec.lacks | unsupported_by(self.generator) | without_entry
 
     def operations_of(self, parameter: str) -> list[Operation]:
         """The operations of the model that accept a parameter; empty if it does not support it."""

@@ -162,13 +162,13 @@ _CLAIM = _claim()  # built once: a training worker that waits would spend most o
 
 def renew(job_id: str, lease: UUID, length: timedelta) -> Statement[str]:
     """Extend the lease by `length`. No row is returned if the job was cancelled or the lease was lost."""
-    update = _leased(job_id, lease).where(jobs.c.lease_expires_at > NOW).values(lease_expires_at=NOW + length)
+    update = _of_lease(job_id, lease).where(jobs.c.lease_expires_at > NOW).values(lease_expires_at=NOW + length)
     return Statement(update.returning(jobs.c.id), str)
 
 
 def accept(job_id: str, lease: UUID, *, images: int, hyperparameters: Mapping[str, Any]) -> Statement[FineTuningJobRow]:
     """The training file is valid: the job waits for a worker, maybe the same."""
-    update = _leased(job_id, lease).where(in_status(FineTuningStatus.VALIDATING_FILES, of=jobs))
+    update = _of_lease(job_id, lease).where(in_status(FineTuningStatus.VALIDATING_FILES, of=jobs))
     values = {"images": images, "hyperparameters": dict(hyperparameters), "status": FineTuningStatus.QUEUED}
     return _with_events(
         update.values(**values, **_NO_LEASE, attempts=0).returning(*jobs.c),
@@ -209,7 +209,7 @@ def succeed(job_id: str, lease: UUID, model: NewModel) -> Statement[FineTuningJo
 def fail(job_id: str, lease: UUID, error: Mapping[str, Any], *line_errors: NewEvent) -> Statement[FineTuningJobRow]:
     """The file is not valid, or the training cannot go on. line_errors: events about lines of the file."""
     values = {"status": FineTuningStatus.FAILED, "finished_at": NOW, "error": dict(error)}
-    update = _leased(job_id, lease).where(~in_status(*FINE_TUNING_FINAL, of=jobs))
+    update = _of_lease(job_id, lease).where(~in_status(*FINE_TUNING_FINAL, of=jobs))
     return _with_events(
         update.values(**values, **_NO_LEASE, **_NO_STATE).returning(*jobs.c),
         *line_errors,
@@ -234,7 +234,7 @@ def cancel_jobs(*conditions: sa.ColumnElement[bool]) -> Statement[str]:
 def release(job_id: str, lease: UUID, length: timedelta) -> Statement[str]:
     """Take back the attempt of a claim that was interrupted. The job can be claimed again after `length`."""
     attempts = sa.func.greatest(jobs.c.attempts - 1, 0)
-    update = _leased(job_id, lease).values(attempts=attempts, lease_expires_at=NOW + length)
+    update = _of_lease(job_id, lease).values(attempts=attempts, lease_expires_at=NOW + length)
     return Statement(update.returning(jobs.c.id), str)
 
 
@@ -248,12 +248,12 @@ def _cancelled(update: sa.Update) -> Any:
     return update.values(**values, **_NO_LEASE, **_NO_STATE).returning(*jobs.c)
 
 
-def _leased(job_id: str, lease: UUID) -> sa.Update:
+def _of_lease(job_id: str, lease: UUID) -> sa.Update:
     return sa.update(jobs).where(jobs.c.id == job_id, jobs.c.lease == lease)
 
 
 def _running(job_id: str, lease: UUID) -> sa.Update:
-    return _leased(job_id, lease).where(in_status(FineTuningStatus.RUNNING, of=jobs))
+    return _of_lease(job_id, lease).where(in_status(FineTuningStatus.RUNNING, of=jobs))
 
 
 def _with_events(change: Any, *new_events: NewEvent, model: NewModel | None = None) -> Statement[FineTuningJobRow]:

@@ -73,9 +73,9 @@ def _lines(cv2: Any, numpy: Any, pixels: Any) -> Any:
     darker = numpy.full(pixels.shape[:2], 255, numpy.float32)
     for channel in range(pixels.shape[2]):
         values = pixels[:, :, channel].astype(numpy.float32)
-        blurred = cv2.GaussianBlur(values, (0, 0), _LINE_BLUR)
-        blurred -= values
-        numpy.minimum(darker, blurred, out=darker)
+        surroundings = cv2.GaussianBlur(values, (0, 0), _LINE_BLUR)
+        surroundings -= values
+        numpy.minimum(darker, surroundings, out=darker)
     numpy.maximum(darker, 0, out=darker)
     visible = darker[darker > _LINE_THRESHOLD]
     scale = max(16.0, float(numpy.median(visible, overwrite_input=True)) if visible.size else 16.0)

@@ -51,11 +51,11 @@ def prepare(data: Mapping[str, bytes], options: Preparation, limits: Limits) -> 
     for name, content in data.items():
         image = decode.load(content, limits, name)
         image = _mask(image, options["is_inverted"]) if name == "mask" else decode.opaque(image)
-        resized = _resize(image, (options["width"], options["height"]), options["mode"])
+        result = _resize(image, (options["width"], options["height"]), options["mode"])
         if name == "mask":
-            resized = resized.point(lambda value: 255 if value >= _OPAQUE else 0)
-            _check_mask(resized, options["is_inverted"])
-        pngs[name] = decode.png(resized)
+            result = result.point(lambda value: 255 if value >= _OPAQUE else 0)
+            _check_mask(result, options["is_inverted"])
+        pngs[name] = decode.png(result)
     return pngs
 
 

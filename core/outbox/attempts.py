@@ -89,8 +89,8 @@ def record_failure(
     )
     disabled = sa.select(failing_endpoint.c.id).where(failing_endpoint.c.disabled_at.is_not(None)).scalar_subquery()
     remaining = select_pending(disabled, GIVE_UP_LIMIT, deliveries.c.id != delivery_id)
-    abandoned = fail_deliveries(remaining, "endpoint_disabled").cte("abandoned")
-    statement = sa.select(updated).add_cte(_insert_attempt(updated), failing_endpoint, abandoned)
+    failures = fail_deliveries(remaining, "endpoint_disabled").cte("failures")
+    statement = sa.select(updated).add_cte(_insert_attempt(updated), failing_endpoint, failures)
     return Statement(statement.params(**_bind_values(delivery_id, lease, attempt, retry_in)), DeliveryRow)
 
 

@@ -114,8 +114,8 @@ def _prompts(request: WebuiRequest, model: Model) -> Iterator[Change]:
             available = f"{model.id} has {', '.join(lora.name for lora in model.loras)}" if model.loras else ""
             reason = available or "there are no extra networks"
             yield {}, _warning(name, f"{name}: <lora:…> and the like are removed: {reason}.")
-        weighted, plain = plain, _WEIGHT.sub(r"\1", plain)
-        if plain != weighted:
+        before, plain = plain, _WEIGHT.sub(r"\1", plain)
+        if plain != before:
             yield {}, _warning(name, f"{name}: the weights of (…:1.2) are removed: the model has none.")
         if name in model.lacks:
             yield {}, _warning(name, f"{name} is not used: {model.id} does not support it.")
@@ -166,11 +166,11 @@ def _numbers(request: WebuiRequest, model: Model) -> Iterator[Change]:
         if name in model.lacks:
             yield {}, _warning(field, f"{field} is not used: {model.id} does not support it.")
             continue
-        clipped = min(max(value, limit.min), limit.max)
-        if clipped != value:
-            message = f"{field} is {value:g}; {model.id} allows {limit.min:g} to {limit.max:g}, so {clipped:g} is used."
+        nearest = min(max(value, limit.min), limit.max)
+        if nearest != value:
+            message = f"{field} is {value:g}; {model.id} allows {limit.min:g} to {limit.max:g}, so {nearest:g} is used."
             yield {}, _warning(field, message)
-        yield {name: clipped}, None
+        yield {name: nearest}, None
 
 
 def _sampler(request: WebuiRequest, model: Model) -> Iterator[Change]:
@@ -202,11 +202,11 @@ def _clip_skip(request: WebuiRequest, model: Model) -> Iterator[Change]:
         yield {}, _warning(name, f"{name} {quote(str(value))} is not used: it is not a whole number from 1.")
         return
     skipped_layers = max(value - 1, 0)
-    clipped = int(min(max(skipped_layers, limit.min), limit.max))
-    if clipped != skipped_layers:
-        message = f"{name} is {value}; {model.id} allows {limit.min + 1:g} to {limit.max + 1:g}: {clipped + 1} is used."
+    nearest = int(min(max(skipped_layers, limit.min), limit.max))
+    if nearest != skipped_layers:
+        message = f"{name} is {value}; {model.id} allows {limit.min + 1:g} to {limit.max + 1:g}: {nearest + 1} is used."
         yield {}, _warning(name, message)
-    yield {"clip_skip": clipped}, None
+    yield {"clip_skip": nearest}, None
 
 
 def _tiling(request: WebuiRequest, model: Model) -> Iterator[Change]:

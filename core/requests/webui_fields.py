@@ -25,12 +25,12 @@ class UnusedField:
     reason: str = ""
 
 
-def _ignored(default: Any = None) -> UnusedField:
+def _unused(default: Any = None) -> UnusedField:
     return UnusedField(default, ANY_VALUE)
 
 
 UNUSED_FIELDS: Mapping[str, UnusedField] = {
-    "subseed": _ignored(-1),
+    "subseed": _unused(-1),
     "subseed_strength": UnusedField(0, (0,), "there are no variation seeds"),
     "seed_resize_from_h": UnusedField(-1, (-1, 0), "seeds belong to a size"),
     "seed_resize_from_w": UnusedField(-1, (-1, 0), "seeds belong to a size"),
@@ -39,38 +39,38 @@ UNUSED_FIELDS: Mapping[str, UnusedField] = {
     "do_not_save_samples": UnusedField(
         False, (False,), "images are stored until SAFELIGHT_RETENTION ends or DELETE /v1/jobs/{id}"
     ),
-    "do_not_save_grid": _ignored(False),
-    "save_images": _ignored(False),
+    "do_not_save_grid": _unused(False),
+    "save_images": _unused(False),
     "eta": UnusedField(None, (0, 1), "the sampler's own is used"),
     "s_min_uncond": UnusedField(None, (0,), "the sampler's own is used"),
     "s_churn": UnusedField(None, (0,), "the sampler's own is used"),
     "s_tmax": UnusedField(None, (0,), "the sampler's own is used"),
     "s_tmin": UnusedField(None, (0,), "the sampler's own is used"),
     "s_noise": UnusedField(None, (1,), "the sampler's own is used"),
-    "override_settings_restore_afterwards": _ignored(True),
+    "override_settings_restore_afterwards": _unused(True),
     "refiner_checkpoint": UnusedField(None, ("", "None"), "only txt2img has refiners"),
-    "refiner_switch_at": _ignored(),
-    "disable_extra_networks": _ignored(False),
-    "comments": _ignored(),
+    "refiner_switch_at": _unused(),
+    "disable_extra_networks": _unused(False),
+    "comments": _unused(),
     "firstpass_image": UnusedField(None, ("",), "there is no second pass"),
-    "firstphase_width": _ignored(0),
-    "firstphase_height": _ignored(0),
-    "hr_upscaler": _ignored(),
-    "hr_second_pass_steps": _ignored(0),
-    "hr_checkpoint_name": _ignored(),
-    "hr_sampler_name": _ignored(),
-    "hr_scheduler": _ignored(),
-    "hr_prompt": _ignored(""),
-    "hr_negative_prompt": _ignored(""),
-    "hr_additional_modules": _ignored(),
-    "hr_cfg": _ignored(),
+    "firstphase_width": _unused(0),
+    "firstphase_height": _unused(0),
+    "hr_upscaler": _unused(),
+    "hr_second_pass_steps": _unused(0),
+    "hr_checkpoint_name": _unused(),
+    "hr_sampler_name": _unused(),
+    "hr_scheduler": _unused(),
+    "hr_prompt": _unused(""),
+    "hr_negative_prompt": _unused(""),
+    "hr_additional_modules": _unused(),
+    "hr_cfg": _unused(),
     "script_name": UnusedField(None, ("", "None"), "there are no scripts"),
-    "script_args": _ignored([]),
-    "force_task_id": _ignored(),
+    "script_args": _unused([]),
+    "force_task_id": _unused(),
     "infotext": UnusedField(None, ("",), "send the fields themselves"),
     "clip_skip": UnusedField(1, (0, 1), "all layers of the text encoder are used"),
-    "url": _ignored(),  # SillyTavern sends its own address and password along
-    "auth": _ignored(),
+    "url": _unused(),  # SillyTavern sends its own address and password along
+    "auth": _unused(),
 }
 """Fields of both calls."""
 
@@ -78,13 +78,13 @@ UNUSED_IMG2IMG_FIELDS: Mapping[str, UnusedField] = {
     "image_cfg_scale": UnusedField(None, (1.5,), "only the prompt guides the edit"),
     "initial_noise_multiplier": UnusedField(None, (1,), "denoising_strength sets the noise"),
     "latent_mask": UnusedField(None, ("",), "send mask"),
-    "mask_round": _ignored(True),
+    "mask_round": _unused(True),
     "mask_blur": UnusedField(None, (4,), "the edge of the mask is soft by some pixels of its own"),
     "mask_blur_x": UnusedField(4, (4,), "the edge of the mask is soft by some pixels of its own"),
     "mask_blur_y": UnusedField(4, (4,), "the edge of the mask is soft by some pixels of its own"),
     "inpainting_fill": UnusedField(0, (0, 1), "the edit begins with the image itself"),
-    "inpaint_full_res": _ignored(True),  # `webui_adaptation.py` warns of it if there is a mask
-    "inpaint_full_res_padding": _ignored(0),
+    "inpaint_full_res": _unused(True),  # `webui_adaptation.py` warns of it if there is a mask
+    "inpaint_full_res_padding": _unused(0),
 }
 """Further fields of img2img."""
 

@@ -100,8 +100,8 @@ def update(
     )
     statement = sa.select(updated)
     if enable is False:
-        abandoned = deliveries.give_up(sa.select(updated.c.id).scalar_subquery(), "endpoint_disabled")
-        statement = statement.add_cte(abandoned.cte("abandoned"))
+        failures = deliveries.give_up(sa.select(updated.c.id).scalar_subquery(), "endpoint_disabled")
+        statement = statement.add_cte(failures.cte("failures"))
     return Statement(statement, EndpointRow)
 
 
@@ -126,8 +126,8 @@ def rotate(project_id: str, endpoint_id: str, secret: str, *, keep_previous: boo
 def delete(project_id: str, endpoint_id: str) -> Statement[str]:
     """Delete an endpoint and fail its pending deliveries. No row is returned if there is no such endpoint."""
     deleted = sa.delete(endpoints).where(_is_endpoint(project_id, endpoint_id)).returning(endpoints.c.id).cte("deleted")
-    abandoned = deliveries.give_up(sa.select(deleted.c.id).scalar_subquery(), "endpoint_deleted")
-    return Statement(sa.select(deleted.c.id).add_cte(abandoned.cte("abandoned")), str)
+    failures = deliveries.give_up(sa.select(deleted.c.id).scalar_subquery(), "endpoint_deleted")
+    return Statement(sa.select(deleted.c.id).add_cte(failures.cte("failures")), str)
 
 
 def _is_endpoint(project_id: str, endpoint_id: str) -> sa.ColumnElement[bool]:

@@ -19,22 +19,23 @@ PRONOUNS = _words(
 
 PARTICIPLES = _words(
     """
-    able accepted allowed asked begun brought built bundled called carried carries changed checked chosen claimable
-    claimed cleaned combined compared computed copied counted covered dealt denied described detached divided done
-    doubled drawn edited emptied ended enlarged entered escaped estimated exhausted fed felt filled filtered
-    finished fitted flagged folded formatted fought found freed gathered given gone got grown handed hashed heard
-    held hopeless imported indexed inserted joined kept killed known labelled laid lain lasted launched
-    learned learnt lent listed listened loaded locked logged looked lost made mapped marked matched meant
-    measured merged missed mixed mounted moved named needed noted numbered observed offered omitted opened ordered
-    packed padded paid passed patched paused picked placed planned posted prepared printed processed produced
-    promised provided published pulled pushed quoted raised ranked reached received reclaimed recorded reduced
-    referenced rejected released remembered removed renamed renewed repeated replaced replayed reported
-    requested reserved resolved returned reversed rotated rounded rung said saved scaled scheduled scored seen
-    selected sent served settled shaped shifted shown skipped slept solved sown spelled spent spooled spread stated
-    stopped streamed stripped stuck submitted summed superseded supported swept swung taken taught tested thrown
-    told torn touched tracked trained transformed translated tried trimmed troubled truncated turned unasked
-    understood unpacked unreached unwanted upgraded uploaded used validated varied verified visited waited waiting
-    wanted warned watched withheld woken won worn wound wrapped written
+    able accepted added allowed arrived asked begun blurred brought built bundled called carried carries
+    changed checked chosen claimable claimed cleaned clipped clocked combined compared computed controlled converted
+    copied counted covered crowded dealt denied described detached divided done doubled drawn dropped edited emptied
+    ended enlarged entered escaped estimated exhausted extended fed felt filled filtered finished fitted flagged
+    folded formatted fought found freed fused gathered given gone got grown guided handed happened hashed heard held
+    hopeless ignored imported indexed inherited inserted joined kept killed known labelled laid lain lasted launched
+    learned learnt leased lent listed listened loaded locked logged looked lost made mapped marked masked matched
+    meant measured merged missed mixed mounted moved named needed noted numbered observed offered omitted opened
+    ordered owned packed padded paid parsed passed patched paused permitted picked placed planned posted prepared
+    printed processed produced promised provided published pulled pushed quoted raised ranked reached received
+    reclaimed recorded reduced referenced rejected released remembered removed renamed renewed repeated replaced
+    replayed reported requested reserved resized resolved retained returned reversed rotated rounded rung said saved
+    scaled scheduled scored seen selected sent served settled shaped shifted shown skipped slept solved sown spelled
+    spent spooled spread stated stopped streamed stripped stuck submitted summed superseded supported swept swung
+    taken taught tested thrown timed told torn touched tracked trained transformed translated tried trimmed troubled
+    truncated turned unasked understood unlisted unpacked unreached unwanted upgraded uploaded used validated varied
+    verified visited waited waiting wanted warned watched weighted withheld woken won worn wound wrapped written
     """
 )
 

@@ -33,8 +33,8 @@ def denoisers(pipe: Any) -> list[torch.nn.Module]:
         return [pipe.components[name] for name in names]
     components = pipe.components.items()
     modules = {name: component for name, component in components if isinstance(component, torch.nn.Module)}
-    timed = [module for module in modules.values() if _timestep_parameter(module) is not None]
-    return timed or [module for name, module in modules.items() if name in _DENOISER_NAMES]
+    with_timesteps = [module for module in modules.values() if _timestep_parameter(module) is not None]
+    return with_timesteps or [module for name, module in modules.items() if name in _DENOISER_NAMES]
 
 
 @contextmanager

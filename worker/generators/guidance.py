@@ -16,9 +16,9 @@ from worker.generators.call import call_parameters
 
 BLANK: Final = " "
 """The negative prompt of a request without one, where guidance needs some. Qwen-Image's authors use it."""
-_UNGUIDED: Final = frozenset({"DreamLiteMobilePipeline"})
+_WITHOUT_GUIDANCE: Final = frozenset({"DreamLiteMobilePipeline"})
 """Classes whose call has a `guidance_scale` and never reads it, as their networks are distilled."""
-_GUIDED: Final = frozenset({"BriaFiboPipeline"})
+_WITH_GUIDANCE: Final = frozenset({"BriaFiboPipeline"})
 """Classes that compute each step twice, although they do not say so as others do and their networks have no scale."""
 _LARGE: Final = 30.0
 """A guidance scale with which every network that can be guided is guided."""
@@ -97,9 +97,9 @@ def _replaces(model: Model, parameters: Mapping[str, Any]) -> bool:
 
 def _acts(pipe: Any) -> bool:
     """Whether `guidance_scale` changes anything."""
-    if type(pipe).__name__ in _UNGUIDED:
+    if type(pipe).__name__ in _WITHOUT_GUIDANCE:
         return False
-    if type(pipe).__name__ in _GUIDED:
+    if type(pipe).__name__ in _WITH_GUIDANCE:
         return True
     networks = [pipe.components.get(name) for name in ("transformer", "unet")]
     config: Mapping[str, Any] = next((network.config for network in networks if network is not None), {})

@@ -137,7 +137,7 @@ class Operations:
         if self._can(task):
             pipe = self._pipes[task]
             if request.parameters.control:
-                pipe = self._controlled(task, pipe, request)
+                pipe = self._with_control(task, pipe, request)
             elif reads_control_image(pipe):
                 raise GenerationError(f"Model {self._model.id} draws only with a control image.", param="control")
             if hasattr(pipe, "scheduler"):
@@ -147,7 +147,7 @@ class Operations:
             f"Model {self._model.id} cannot do {task}: {type(self._pipe).__name__} has no pipeline for it."
         )
 
-    def _controlled(self, task: Task, pipe: Any, request: ImageRequest) -> Any:
+    def _with_control(self, task: Task, pipe: Any, request: ImageRequest) -> Any:
         """The pipeline for a request with controls. Raises GenerationError."""
         if self._controls is None or task not in _AUTOMATIC:
             raise GenerationError(f"Model {self._model.id} takes no control here.", param="control")

@@ -162,13 +162,13 @@ class Eraser:
 
     def _rewrite(self, row: FileRow, line_ids: frozenset[bytes]) -> Iterator[None]:
         """Write a file anew without some lines. Nothing refers to the former object any more, and it is deleted."""
-        size = dropped = 0
+        size = dropped_lines = 0
 
         def remaining_lines() -> Iterator[bytes]:
-            nonlocal size, dropped
+            nonlocal size, dropped_lines
             for line in _lines(self._storage.stream(row.storage_key)):
                 if line[:_ID_END] in line_ids:
-                    dropped += 1
+                    dropped_lines += 1
                 else:
                     size += len(line)
                     yield line
@@ -179,7 +179,7 @@ class Eraser:
         except NotFound:  # its owner has deleted it
             return
         yield
-        if not dropped:
+        if not dropped_lines:
             self._delete_others(row.id, row.storage_key)
         elif self._database.execute(contents.move_file(row, key, size)):
             self._delete_others(row.id, key)

@@ -60,10 +60,8 @@ class StableDiffusionObjective:
     def loss(self, rows: Sequence[int], generator: Generator) -> Tensor:
         """The squared error of the denoiser; see `Objective`."""
         latents = torch.cat([self._latents[row] for row in rows])
-        dropped = drop(len(rows), _DROP_CAPTION, generator)
-        texts = [
-            self._no_text if is_dropped else self._texts[row] for row, is_dropped in zip(rows, dropped, strict=True)
-        ]
+        drops = drop(len(rows), _DROP_CAPTION, generator)
+        texts = [self._no_text if is_dropped else self._texts[row] for row, is_dropped in zip(rows, drops, strict=True)]
         text = [torch.cat(parts) for parts in zip(*texts, strict=True)]
         noise = torch.randn(latents.shape, generator=generator).to(self._device)
         count = self._scheduler.config.num_train_timesteps

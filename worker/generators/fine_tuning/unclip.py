@@ -59,9 +59,9 @@ class UnclipObjective:
 
     def loss(self, rows: Sequence[int], generator: Generator) -> Tensor:
         """The flow's squared error, and that of the prior; see `Objective`."""
-        dropped = drop(len(rows), _DROP_CAPTION, generator)
+        drops = drop(len(rows), _DROP_CAPTION, generator)
         text = Text.join(
-            [self._no_text if is_dropped else self._texts[row] for row, is_dropped in zip(rows, dropped, strict=True)]
+            [self._no_text if is_dropped else self._texts[row] for row, is_dropped in zip(rows, drops, strict=True)]
         )
         embeds = torch.cat([self._embeds[row] for row in rows])
         loss = self._decoder_loss(rows, text, embeds, generator)

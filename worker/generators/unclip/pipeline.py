@@ -149,10 +149,10 @@ class UnclipPipeline(UnclipLoras, DiffusionPipeline):  # type: ignore[misc]  # d
         check_edit(image, mask_image, strength)
         batch = Batch.of(prompt, negative_prompt, image, mask_image, num_images_per_prompt)
         check_generators(generator, len(batch))
-        guided = guidance_scale > 1
+        uses_guidance = guidance_scale > 1
         self._interrupt = False
 
-        text = self._encode_text(batch.negatives + batch.prompts if guided else batch.prompts)
+        text = self._encode_text(batch.negatives + batch.prompts if uses_guidance else batch.prompts)
         noise = self._noise(len(batch), generator, latents)
         if image_embeds is None and batch.images and strength is None:
             image_embeds = self._encode_images(batch.images)
@@ -243,8 +243,8 @@ class UnclipPipeline(UnclipLoras, DiffusionPipeline):  # type: ignore[misc]  # d
     def _flow(self, latents: Tensor, time: Tensor, condition: Condition, guidance_scale: float) -> Tensor:
         """The flow at this time, with guidance away from the negative prompt; (N, 8, 16, 16)."""
         text = condition.text
-        guided = len(text.embeds) > len(latents)
-        sample = torch.cat([latents, latents]) if guided else latents
+        uses_guidance = len(text.embeds) > len(latents)
+        sample = torch.cat([latents, latents]) if uses_guidance else latents
         flow = self._threads.run(
             self.decoder,
             sample.to(self.decoder.dtype),
@@ -256,7 +256,7 @@ class UnclipPipeline(UnclipLoras, DiffusionPipeline):  # type: ignore[misc]  # d
             condition.has_image,
             images=len(latents),
         )
-        if not guided:
+        if not uses_guidance:
             return flow
         negative, positive = flow.chunk(2)
         # At the very start the image is all noise, and full guidance burns the colours.
