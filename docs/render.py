@@ -15,6 +15,7 @@ from core import generation_errors, metrics
 from core.catalog import Model
 from core.catalog.loading import Loading
 from core.errors import SafelightError
+from core.event_types import EVENT_TYPES
 from core.generators import GENERATORS, GeneratorSpec
 from core.scopes import Scope
 from core.settings import Settings
@@ -192,12 +193,30 @@ def metrics_series() -> str:
     return "\n".join(lines) + "\n"
 
 
+def events() -> str:
+    """The page of the types of events."""
+    lines = [
+        "# Events",
+        "",
+        "The event streams of jobs and batches send all of them. [Webhooks](../04-webhooks.md) may subscribe to those",
+        "with a yes.",
+        "",
+        "| event | webhooks | meaning |",
+        "|---|---|---|",
+    ]
+    for event_type in EVENT_TYPES.values():
+        webhooks = "yes" if event_type.for_webhooks else "no"
+        lines.append(f"| `{event_type.name}` | {webhooks} | {event_type.description} |")
+    return "\n".join(lines) + "\n"
+
+
 PAGES = {
     "settings.md": settings,
     "errors.md": error_codes,
     "catalog.md": catalogue,
     "scopes.md": scopes,
     "metrics.md": metrics_series,
+    "events.md": events,
 }
 
 

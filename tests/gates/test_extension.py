@@ -155,3 +155,8 @@ def test_a_new_event_type_is_everywhere(project: Path) -> None:
     insert_before(project / "core/event_types.py", LAST_EVENT_TYPE, NEW_EVENT_TYPE)
 
     check(project, "new_event.py")
+
+    (project / "docs/reference").mkdir()
+    result = run(project, "docs/render.py")
+    assert result.returncode == 0, result.stderr
+    assert "| `job.previewed` | yes | A preview" in (project / "docs/reference/events.md").read_text()
