@@ -49,3 +49,36 @@ def test_rates_are_counted_after_redis_has_forgotten_the_scripts(valkey: Embedde
     rates = hits([valkey.url], 4, "proj_scripts")
 
     assert [(rate.is_exceeded, rate.remaining) for rate in rates] == [(False, 1), (False, 0)]
+
+
+def hits_at_once(url: str, per_minute: int, subject_id: str, counts: Sequence[int]) -> list[Rate]:
+    """The results of requests that come in the same moment."""
+
+    async def hit_all() -> list[Rate]:
+        process = RequestRates(settings_of({"SAFELIGHT_REDIS_URL": url}))
+        results = await asyncio.gather(*(process.hit(subject_id, per_minute, count=count) for count in counts))
+        await process.close()
+        return results
+
+    return asyncio.run(hit_all())
+
+
+def test_what_comes_at_once_is_counted_as_if_it_came_one_after_the_other(valkey: EmbeddedValkey) -> None:
+    rates = hits_at_once(valkey.url, 10, "proj_at_once", [1, 2, 3])
+
+    assert [(rate.is_exceeded, rate.remaining) for rate in rates] == [(False, 9), (False, 7), (False, 4)]
+
+
+def test_what_exceeds_a_limit_together_is_allowed_as_far_as_it_fits(valkey: EmbeddedValkey) -> None:
+    rates = hits_at_once(valkey.url, 6, "proj_together_too_many", [2, 7, 3, 2, 1, 1])
+
+    assert [rate.is_exceeded for rate in rates] == [False, True, False, True, False, True]
+    assert sum(count for count, rate in zip([2, 7, 3, 2, 1, 1], rates, strict=True) if not rate.is_exceeded) == 6
+    assert [rate.remaining for rate in rates] == [4, 6, 1, 1, 0, 0]
+
+
+def test_requests_at_once_are_each_counted_without_redis() -> None:
+    with closed_port() as port:
+        rates = hits_at_once(f"redis://127.0.0.1:{port}", 2, "proj_at_once_alone", [1, 1, 1])
+
+    assert [(rate.is_exceeded, rate.remaining) for rate in rates] == [(False, 1), (False, 0), (True, 0)]
