@@ -1,9 +1,11 @@
 """Limits of callers, and the reservations of what their requests will use (`core/limits.py`)."""
 
-import time
 from collections.abc import Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
 
+from api.recent_value import RecentValue
 from core import limits
 from core.db import AsyncDatabase, AsyncTransaction
 from core.limit_errors import RateLimitExceeded
@@ -21,41 +23,69 @@ MAX_ENTRIES = 10_000
 """Callers whose limits are cached."""
 
 
+@dataclass(frozen=True, slots=True)
+class SubjectsOfCaller:
+    """The project and the key of a caller, if they have limits, by what is limited.
+
+    The key precedes its project where something is counted: what its own limit refuses must not use up that of its
+    project, for other keys. quotas: for which a request must reserve what it will use.
+    """
+
+    subjects: Sequence[Subject]
+    quotas: Sequence[Subject]
+    requests: Sequence[Subject]
+    images: Sequence[Subject]
+
+    @classmethod
+    def of(cls, subjects: Sequence[Subject]) -> "SubjectsOfCaller":
+        """Project and key by what their limits are about."""
+        return cls(
+            subjects,
+            [subject for subject in subjects if subject.limits.has_quota],
+            [subject for subject in reversed(subjects) if subject.limits.requests_per_minute is not None],
+            [subject for subject in reversed(subjects) if subject.limits.images_per_minute is not None],
+        )
+
+
 class CallerLimits:
     """The limits of projects and keys, as Postgres said within the last seconds."""
 
     def __init__(self, settings: Settings, database: AsyncDatabase) -> None:
         self._settings = settings
         self._database = database
-        self._entries: dict[tuple[str, str | None], tuple[Sequence[Subject], float]] = {}
+        self._values: dict[tuple[str, str | None], RecentValue[SubjectsOfCaller]] = {}
         self.rates = RequestRates(settings)
+
+    async def _subjects(self, project_id: str, key_id: str | None) -> SubjectsOfCaller:
+        value = self._values.get((project_id, key_id))
+        if value is None:
+            if len(self._values) >= MAX_ENTRIES:
+                self._values.clear()
+            value = RecentValue(partial(self._read, project_id, key_id), MAX_AGE_SECONDS)
+            self._values[project_id, key_id] = value
+        return await value.get()
+
+    async def _read(self, project_id: str, key_id: str | None) -> SubjectsOfCaller:
+        rows = await self._database.execute(limits.get([project_id, *([] if key_id is None else [key_id])]))
+        return SubjectsOfCaller.of(limits.subjects_of(rows, self._settings, project_id, key_id))
 
     async def subjects(self, project_id: str, key_id: str | None) -> Sequence[Subject]:
         """The project and the key, if they have limits."""
-        now = time.monotonic()
-        entry = self._entries.get((project_id, key_id))
-        if entry is None or now - entry[1] > MAX_AGE_SECONDS:
-            rows = await self._database.execute(limits.get([project_id, *([] if key_id is None else [key_id])]))
-            if len(self._entries) >= MAX_ENTRIES:
-                self._entries.clear()
-            subjects = limits.subjects_of(rows, self._settings, project_id, key_id)
-            entry = self._entries[project_id, key_id] = (subjects, now)
-        return entry[0]
+        return (await self._subjects(project_id, key_id)).subjects
 
     async def quotas(self, project_id: str, key_id: str | None) -> Sequence[Subject]:
-        """Those for which a request must reserve what it will use."""
-        return [subject for subject in await self.subjects(project_id, key_id) if subject.limits.has_quota]
+        """The project and the key, if they have limits for which a request must reserve what it will use."""
+        return (await self._subjects(project_id, key_id)).quotas
 
     async def count_request(self, project_id: str, key_id: str | None) -> None:
         """Count a request before its body is read. Raises RateLimitExceeded."""
-        # The key comes first: what its own limit refuses must not use up that of its project, for other keys.
-        for subject in reversed(await self.subjects(project_id, key_id)):
+        for subject in (await self._subjects(project_id, key_id)).requests:
             if (per_minute := subject.limits.requests_per_minute) is not None:
                 await self._count(subject, "requests", per_minute)
 
     async def count_images(self, project_id: str, key_id: str | None, images: int) -> None:
         """Count the images of a job before it is submitted. Raises RateLimitExceeded."""
-        for subject in reversed(await self.subjects(project_id, key_id)):  # as `count_request`
+        for subject in (await self._subjects(project_id, key_id)).images:
             if (per_minute := subject.limits.images_per_minute) is not None:
                 await self._count(subject, "images", per_minute, images)
 
