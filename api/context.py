@@ -69,6 +69,7 @@ class Context:
         catalog_file = CatalogFile(settings)
         queue_stats = QueueStats(database)
         draining_queues = DrainingQueues(database)
+        notifier = AsyncNotifier(settings)
         return cls(
             settings=settings,
             base_url=settings.base_url,
@@ -77,14 +78,14 @@ class Context:
             callers=Callers(database, settings.max_project_requests),
             refused_keys=RefusedKeys(database),
             limits=limits,
-            submission=Submission(database, limits, draining_queues),
+            submission=Submission(database, limits, draining_queues, notifier),
             draining_queues=draining_queues,
             storage=Storage(settings),
             listener=listener,
             job_reader=JobReader(database),
             job_watcher=JobWatcher(database, listener),
             sync_calls=SyncCalls(settings, database, listener, PendingRequests(settings)),
-            notifier=AsyncNotifier(settings),
+            notifier=notifier,
             queue_stats=queue_stats,
             queue_metrics=QueueMetrics(database, catalog_file),
             estimates=EstimateReader(database, catalog_file, queue_stats),

@@ -14,9 +14,11 @@ from api.draining_queues import DrainingQueues
 from api.limits import CallerLimits, reserve
 from core import jobs, metrics
 from core.db import UNAVAILABLE, AsyncDatabase
+from core.event_loop import until_quiet
 from core.jobs import NewJob
 from core.limit_errors import InsufficientQuota, TooManyJobs
 from core.limits import Amount, Subject, amount_of_jobs
+from core.redis.notifier import AsyncNotifier
 from core.rows import JobRow
 
 log = logging.getLogger(__name__)
@@ -49,15 +51,18 @@ class PendingJobs:
 class Submission:
     """Groups the submits of one process."""
 
-    def __init__(self, database: AsyncDatabase, limits: CallerLimits, draining_queues: DrainingQueues) -> None:
+    def __init__(
+        self, database: AsyncDatabase, limits: CallerLimits, draining_queues: DrainingQueues, notifier: AsyncNotifier
+    ) -> None:
         self._draining_queues = draining_queues
+        self._notifier = notifier
         self._database = database
         self._limits = limits
         self._pending: dict[tuple[str, ...], PendingJobs] = {}
         self._writers: set[asyncio.Task[None]] = set()
 
     async def submit(self, job: NewJob) -> JobRow:
-        """Submit a job and return its row after the commit.
+        """Submit a job and return its row after the commit. Workers of its queue are notified.
 
         Raises QueueDraining, RateLimitExceeded, TooManyJobs, InsufficientQuota, and what the database raises.
         """
@@ -84,6 +89,7 @@ class Submission:
 
     async def _write(self, key: tuple[str, ...], pending: PendingJobs) -> None:
         while pending.jobs:
+            await until_quiet(lambda: len(pending.jobs), MAX_JOBS)
             await self._submit(pending.take(), pending.quotas)
         pending.writers -= 1
         if not pending.writers:
@@ -102,6 +108,8 @@ class Submission:
             else:
                 _fail(group, error)
             return None
+        for queue in {job.queue for job, _ in group}:
+            self._notifier.notify(queue)  # first, as answering the group takes a while
         by_id = {row.id: row for row in rows}
         for new_job, result in group:
             if not result.done():  # its client may have disconnected

@@ -115,9 +115,7 @@ async def submit_job(context: Context, job: NewJob, inputs: Inputs) -> JobRow:
     entry = await store_inputs(context, inputs)
     if entry is not None:
         await context.database.execute(entry)
-    row = await context.submission.submit(job)
-    context.notifier.notify(job.queue)
-    return row
+    return await context.submission.submit(job)
 
 
 async def accept_with_key(context: Context, job: NewJob, inputs: Inputs, key: str, fingerprint: bytes) -> Response:
@@ -312,7 +310,6 @@ async def retry(job_id: str, context: AppContext, caller: CurrentCaller) -> Resp
         retry_row = await context.submission.submit(job)
     except ConstraintViolation:
         (retry_row,) = await context.database.execute(queries.get_retry(project_id, job_id))
-    context.notifier.notify(job.queue)
     return respond_accepted(render_json(context, retry_row), retry_row.id)
 
 

@@ -19,6 +19,7 @@ from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from redis.exceptions import RedisError
 
+from core.event_loop import until_quiet
 from core.redis.connection import connect_async
 from core.settings import Settings
 
@@ -155,6 +156,7 @@ class RequestRates:
 
     async def _count_hits(self) -> None:
         while self._hits:
+            await until_quiet(lambda: sum(map(len, self._hits.values())))
             hits, self._hits = self._hits, {}
             try:
                 await self._count(hits)
