@@ -1,8 +1,9 @@
 """Submits jobs that arrive together in one statement, so that they share a commit.
 
-A job that comes alone is written at once. While WRITERS statements run, later jobs wait for the next statement. Each
-client is answered after the commit. The jobs of a project or key with a quota have statements of their own, one at a
-time, as they wait for each other anyway (`core/limits.py`).
+A job that comes alone is written at once. A statement waits while more jobs arrive, up to its share of those that were
+open lately: clients that were answered together send their next requests together. While WRITERS statements run, later
+jobs wait for the next one. Each client is answered after the commit. The jobs of a project or key with a quota have
+statements of their own, one at a time, as they wait for each other anyway (`core/limits.py`).
 """
 
 import asyncio
@@ -28,6 +29,9 @@ WRITERS = 2
 
 MAX_JOBS = 200
 """Jobs in one statement: some milliseconds of Postgres' time, so that no client waits long."""
+
+RECENT_SHARE = 0.9
+"""Of the number of jobs that were open at once, what counts at the next statement."""
 
 PendingJob = tuple[NewJob, asyncio.Future[JobRow]]
 
@@ -60,6 +64,8 @@ class Submission:
         self._limits = limits
         self._pending: dict[tuple[str, ...], PendingJobs] = {}
         self._writers: set[asyncio.Task[None]] = set()
+        self._open_jobs = 0
+        self._recent_jobs = 0.0
 
     async def submit(self, job: NewJob) -> JobRow:
         """Submit a job and return its row after the commit. Workers of its queue are notified.
@@ -74,12 +80,16 @@ class Submission:
         pending = self._pending.setdefault(key, PendingJobs(quotas))
         pending.quotas = quotas
         pending.jobs.append((job, row))
-        if pending.writers < (1 if quotas else WRITERS):
+        if pending.writers < _writers_of(quotas):
             pending.writers += 1
             writer = asyncio.create_task(self._write(key, pending))
             self._writers.add(writer)
             writer.add_done_callback(self._writers.discard)
-        result = await row
+        self._open_jobs += 1
+        try:
+            result = await row
+        finally:
+            self._open_jobs -= 1
         log_submitted(result)
         return result
 
@@ -89,8 +99,11 @@ class Submission:
 
     async def _write(self, key: tuple[str, ...], pending: PendingJobs) -> None:
         while pending.jobs:
-            await until_quiet(lambda: len(pending.jobs), MAX_JOBS)
-            await self._submit(pending.take(), pending.quotas)
+            self._recent_jobs = max(self._open_jobs, RECENT_SHARE * self._recent_jobs)
+            share = min(self._recent_jobs / _writers_of(pending.quotas), MAX_JOBS)
+            await until_quiet(lambda: len(pending.jobs), share)
+            if group := pending.take():  # another writer may have taken all
+                await self._submit(group, pending.quotas)
         pending.writers -= 1
         if not pending.writers:
             self._pending.pop(key, None)
@@ -137,6 +150,10 @@ class Submission:
         refusal = await self._submit(group[:half], quotas) or await self._submit(group[half:], quotas)
         _fail(group, refusal or error)
         return refusal or error
+
+
+def _writers_of(quotas: Sequence[Subject]) -> int:
+    return 1 if quotas else WRITERS
 
 
 def log_submitted(row: JobRow) -> None:
