@@ -29,6 +29,7 @@ from worker.generation.models import Models
 from worker.generation.pass_clock import PassClock
 from worker.generation.pool_threads import PoolThreads
 from worker.generation.running_limits import RunningLimits
+from worker.generation.step_publisher import StepPublisher
 from worker.moderation.moderator import Moderator
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ class Context:
     """Of the process, once it has drained."""
     pass_clock: PassClock = field(init=False)
     running_limits: RunningLimits = field(init=False)
+    step_publisher: StepPublisher = field(init=False)
     _remote_generators: dict[str, tuple[Model, RemoteGenerator]] = field(default_factory=dict)
     _pauses: dict[str, float] = field(default_factory=dict)
     _claims: dict[str, Iterator[int]] = field(default_factory=dict)
@@ -106,6 +108,7 @@ class Context:
     def __post_init__(self) -> None:
         self.pass_clock = PassClock(self.device)
         self.running_limits = RunningLimits(self.settings, self.database)
+        self.step_publisher = StepPublisher(self.progress)
 
     @classmethod
     def open(

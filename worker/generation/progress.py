@@ -68,7 +68,7 @@ class MicrobatchReporter:
         is_due = now - self._published_at >= PUBLISH_SECONDS or (current == total and not self._is_brief)
         if self._heartbeat.has_started and is_due:
             self._published_at = now
-            self._context.progress.publish_steps(
+            self._context.step_publisher.publish(
                 {job_id: self._get_step(job_id) for job_id in self._attempts if self._heartbeat.is_active(job_id)}
             )
 

@@ -80,6 +80,7 @@ class Results:
 
         A commit whose reply was lost is harmless: the repetition changes no row, because the first one did.
         """
+        self.context.step_publisher.flush()
         while active := [(job, result) for job, result in results if self.heartbeat.is_active(job.id)]:
             try:
                 rows = record_ends(self._execute([result for _, result in active]))
