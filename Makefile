@@ -84,6 +84,7 @@ bench-check: $(DEV) ## run each benchmark in its smallest form, to check that it
 	$(BIN)/python -m bench.idle --seconds 2 --rest 1
 	$(BIN)/python -m bench.studio --jobs 200 --rounds 2 --cards 4 --seconds 1
 	$(BIN)/python -m bench.processor_time --rounds 1 --requests 20 --connections 2
+	$(BIN)/python -m bench.worker_time --rounds 1 --jobs 64
 	$(BIN)/python -m bench.curves --seconds 0.2 --batches 1
 	$(BIN)/python -m bench.history --jobs 2000 --rounds 1 --claims 3
 	$(BIN)/python -m bench.memory --jobs 400 --rounds 4
