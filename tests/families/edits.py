@@ -5,10 +5,13 @@ from typing import Any
 import torch
 from diffusers import (
     FluxFillPipeline,
+    FluxPriorReduxPipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionInstructPix2PixPipeline,
     StableDiffusionXLInstructPix2PixPipeline,
 )
+from diffusers.pipelines.flux.modeling_flux import ReduxImageEncoder
+from transformers import SiglipImageProcessorPil, SiglipVisionConfig, SiglipVisionModel
 
 from tests.contract.pipelines import a_tiny_flux, a_tiny_sdxl, a_tiny_stable_diffusion
 from tests.families.pipelines import with_options
@@ -20,6 +23,19 @@ def flux_fill() -> Any:
     torch.manual_seed(0)
     transformer = with_options(pipe.transformer, in_channels=16 + 16 + 16, out_channels=16, guidance_embeds=True)
     return FluxFillPipeline(**_without_adapters(pipe) | {"transformer": transformer})
+
+
+def flux_redux() -> Any:
+    """Draws nothing itself: it makes the embeddings of an image, which a FLUX.1 reads like those of a prompt."""
+    torch.manual_seed(0)
+    vision = SiglipVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=16
+    )
+    return FluxPriorReduxPipeline(
+        image_encoder=SiglipVisionModel(vision),
+        feature_extractor=SiglipImageProcessorPil(size={"height": 32, "width": 32}),
+        image_embedder=ReduxImageEncoder(redux_dim=16, txt_in_features=16),
+    )
 
 
 def inpainting() -> Any:

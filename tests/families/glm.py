@@ -1,6 +1,8 @@
 """Tiny pipelines of families whose text encoder is a language model of the GLM family."""
 
+import atexit
 import io
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -86,12 +88,17 @@ def _letter_tokenizer() -> Any:
         hard_vocab_limit=False,
         minloglevel=2,
     )
-    folder = TemporaryDirectory()
-    path = Path(folder.name) / "tokenizer.model"
+    path = _folder() / "tokenizer.model"  # the tokenizer reads it again when it is saved
     path.write_bytes(model.getvalue())
-    tokenizer = ChatGLMTokenizer(str(path))
-    tokenizer.folder = folder  # it reads the file again when it is saved
-    return tokenizer
+    return ChatGLMTokenizer(str(path))
+
+
+@cache
+def _folder() -> Path:
+    """A folder that exists until this process ends."""
+    folder = TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
 
 
 def _initialized(network: Any) -> Any:

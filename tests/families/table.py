@@ -52,6 +52,20 @@ def _line(row: Row) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
+_REFUSALS = """
+## What is refused
+
+A model or a job of these says why it is refused:
+
+| family | what | why |
+|---|---|---|
+| Chroma | inpaint | diffusers' class for it fails: it reads an option that Chroma's transformer does not have |
+| FLUX.1 Kontext | several images | diffusers' class takes one: `max_input_images` must be 1 |
+| FLUX.1 Redux | all | it draws nothing itself: it makes embeddings of an image, which no request to a FLUX.1 carries |
+| GLM-Image | edit | diffusers' call for it fails with the versions of transformers that Safelight admits |
+| OmniGen | all | needs torchvision, which the worker's extra does not have; it was not tried with it |
+| Qwen-Image-Layered | all | gives several layers for an image, where a job has one image for each |
+"""
 _TOLERANCE = """
 ## The bundled model
 
@@ -90,7 +104,7 @@ def main() -> None:
         if not arguments.only:
             lines = "".join(_line_file(folder, name).read_text(encoding="utf-8") for name in FAMILIES)
             head = f"| {' | '.join(_COLUMNS)} |\n{'|---' * len(_COLUMNS)}|\n"
-            _PAGE.write_text(_HEAD + head + lines + _bundled(), encoding="utf-8")
+            _PAGE.write_text(_HEAD + head + lines + _REFUSALS + _bundled(), encoding="utf-8")
 
 
 def _line_file(folder: Path, name: str) -> Path:

@@ -1,6 +1,7 @@
 """Every family of diffusers draws, reports its steps, stops, tells broken numbers, and is the same in a batch."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ from tests.contract.kinds import RecordingReporter, a_diffusers_generator, a_req
 from tests.contract.pipelines import SIDE_PX, a_tiny_flux, save_pipeline, warnings_of_diffusers
 from tests.image_requests import with_changes
 
+from .edits import flux_redux
 from .letters import bria
 from .matrix import FAMILIES, LARGEST_DIFFERENCE, Drawing, measure
 from .pipelines import kontext
+from .vision import qwen_image_layered
 
 pytestmark = [
     warnings_of_diffusers,
     pytest.mark.filterwarnings("ignore:`FluxPosEmbed` is deprecated:FutureWarning"),  # of Chroma
+    pytest.mark.filterwarnings("ignore:`LoraLoaderMixin` is deprecated:FutureWarning"),  # of PRX
     # Kandinsky 2.2 combines two pipelines, and calls the second with an old argument.
     pytest.mark.filterwarnings("ignore:`callback_steps` is deprecated:FutureWarning"),
     pytest.mark.filterwarnings("ignore:`callback` is deprecated:FutureWarning"),
@@ -76,6 +80,22 @@ def test_a_model_names_the_package_that_it_needs(tmp_path: Path) -> None:
     (folder / "model_index.json").write_text(json.dumps(index))
     with pytest.raises(ModelUnavailable, match="under-test needs the package torchvision, which is not installed here"):
         a_diffusers_generator(folder).load()
+
+
+@pytest.mark.parametrize(
+    ("make", "changes", "message"),
+    [
+        (qwen_image_layered, {"operations": ["edit"]}, "QwenImageLayeredPipeline gives several layers for an image"),
+        (kontext, {"max_input_images": 2}, "max_input_images must be 1, because FluxKontextPipeline takes one image"),
+        (flux_redux, {"operations": ["variation"]}, "FluxPriorReduxPipeline has no denoiser"),
+    ],
+)
+def test_what_a_family_cannot_do_is_refused_by_name(
+    make: Callable[[], Any], changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    generator = a_diffusers_generator(save_pipeline(make(), tmp_path / "model"), **changes)
+    with pytest.raises(ModelUnavailable, match=message):
+        generator.load()
 
 
 def test_a_deterministic_request_shares_no_call(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from diffusers import (
     NucleusMoEImageTransformer2DModel,
     QwenImageEditPipeline,
     QwenImageEditPlusPipeline,
+    QwenImageLayeredPipeline,
 )
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
@@ -152,6 +153,10 @@ def qwen_image_edit(family: Any = QwenImageEditPipeline) -> Any:
 
 def qwen_image_edit_plus() -> Any:
     return qwen_image_edit(QwenImageEditPlusPipeline)
+
+
+def qwen_image_layered() -> Any:
+    return qwen_image_edit(QwenImageLayeredPipeline)
 
 
 def kandinsky_5(family: Any = Kandinsky5T2IPipeline) -> Any:

@@ -5,8 +5,10 @@ weights. The tasks of a class are those of its attribute `tasks`, which our own 
 tables; else they follow from the parameters of its call. No pipeline is called here.
 """
 
+import inspect
 from typing import Any, Final, Literal
 
+import diffusers
 from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting, AutoPipelineForText2Image
 from diffusers.pipelines import auto_pipeline
 
@@ -34,6 +36,20 @@ _AUTOMATIC: Final[dict[Task, Any]] = {
     "image-to-image": AutoPipelineForImage2Image,
     "inpainting": AutoPipelineForInpainting,
 }
+_FURTHER_CLASSES: Final[dict[Task, dict[str, type]]] = {
+    "image-to-image": {
+        "ChromaPipeline": diffusers.ChromaImg2ImgPipeline,
+        "SanaSprintPipeline": diffusers.SanaSprintImg2ImgPipeline,
+    },
+    "inpainting": {
+        "Flux2KleinPipeline": diffusers.Flux2KleinInpaintPipeline,
+        "FluxKontextPipeline": diffusers.FluxKontextInpaintPipeline,
+    },
+}
+"""Classes that diffusers has and its tables lack, by the class whose networks they use.
+
+ChromaInpaintPipeline reads an option that Chroma's transformer does not have, and fails.
+"""
 _TASKS: Final[dict[Operation, tuple[Task, ...]]] = {
     "generation": ("text-to-image",),
     "edit": ("image-to-image", "inpainting"),
@@ -54,6 +70,9 @@ _WITH_IMAGE_OR_WITHOUT: Final = frozenset(
 
 GLM-Image is not one: its edits in diffusers 0.42 fail with the versions of transformers that Safelight admits.
 """
+
+_SEVERAL_RESULTS: Final = frozenset({"QwenImageLayeredPipeline"})
+"""Classes whose call gives several images for a prompt: the layers of its image."""
 
 _SCHEDULERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "ddim": ("DDIMScheduler", {}),
@@ -88,6 +107,11 @@ class Operations:
         if not self._pipes:
             raise ModelUnavailable(
                 f"Model {model.id}: {type(pipe).__name__} takes no prompt and no image; it cannot be used here."
+            )
+        if type(pipe).__name__ in _SEVERAL_RESULTS:
+            raise ModelUnavailable(
+                f"Model {model.id}: {type(pipe).__name__} gives several layers for an image, and a job has one image "
+                "for each; it cannot be used here."
             )
         if controls is None and reads_control_image(pipe):
             raise ModelUnavailable(
@@ -176,12 +200,23 @@ class Operations:
             return False
         if task not in self._pipes and task in _AUTOMATIC and not _only_inpaints(self._pipe):
             try:
-                pipe = _AUTOMATIC[task].from_pipe(self._pipe)  # shares the networks and the scheduler
+                pipe = _further_pipeline(task, self._pipe) or _AUTOMATIC[task].from_pipe(
+                    self._pipe
+                )  # shares the networks
             except ValueError:  # diffusers has no such class for this family
                 return False
             pipe.set_progress_bar_config(disable=True)
             self._pipes[task] = pipe
         return task in self._pipes
+
+
+def _further_pipeline(task: Task, pipe: Any) -> Any:
+    """The pipeline for a task with the networks of `pipe`, where only diffusers' tables lack it; else None."""
+    kind = _FURTHER_CLASSES.get(task, {}).get(type(pipe).__name__)
+    if kind is None:
+        return None
+    values = dict(pipe.config) | pipe.components
+    return kind(**{name: values[name] for name in inspect.signature(kind).parameters if name in values})
 
 
 def task_of(request: ImageRequest) -> Task:

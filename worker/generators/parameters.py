@@ -29,6 +29,8 @@ _REQUEST_ARGUMENTS: Final = {
 }  # fmt: skip
 _MILLION_PIXELS: Final = frozenset({"QwenImageEditInpaintPipeline"})
 """Classes that draw an area of 1024x1024 in the shape of their image, whatever size they are called with."""
+_UP_TO_A_MILLION_PIXELS: Final = frozenset({"Flux2KleinInpaintPipeline"})
+"""Classes that scale a larger image down to an area of 1024x1024, and draw that."""
 _LISTS: Final = ("prompt", "negative_prompt", "image", "generator")
 _LOADING_OPTIONS: Final = {"dtype", "variant"}
 
@@ -92,6 +94,10 @@ def _size(model: Model, pipe: Any, width: int, height: int) -> dict[str, Any]:
     if name in _MILLION_PIXELS and (own := calculate_dimensions(1024 * 1024, width / height)[:2]) != (width, height):
         raise GenerationError(
             f"Model {model.id} draws images of this shape in {own[0]}x{own[1]} only, if there is a mask.", param="size"
+        )
+    if name in _UP_TO_A_MILLION_PIXELS and width * height > 1024 * 1024:
+        raise GenerationError(
+            f"Model {model.id} draws up to 1024x1024 pixels if there is a mask, not {width}x{height}.", param="size"
         )
     # With `use_resolution_binning`, a pipeline draws the nearest size that it was trained for, and scales the image.
     if "use_resolution_binning" not in parameters and (width % multiple or height % multiple):
