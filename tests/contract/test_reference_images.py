@@ -94,6 +94,27 @@ def test_a_reference_image_changes_the_image_by_its_weight(make: Any, tmp_path: 
     assert encoder > 0
 
 
+def test_an_adapter_is_read_once_while_plain_and_adapted_images_take_turns(tmp_path: Path) -> None:
+    generator = an_adapted_generator(a_tiny_stable_diffusion, tmp_path)
+    plain = a_request("text-to-image")
+    plus = referring(plain, {"adapter": "plus", "weight": 1.0}, images=(FIRST,))
+    style = referring(plain, {"adapter": "style", "weight": 1.0}, images=(FIRST,))
+    generator.load()
+    size = generator.memory().weights
+    first = [draw(generator, request) for request in (plain, plus, style)]
+    assert generator.memory().weights > size
+    for file in tmp_path.rglob("*.safetensors"):
+        file.unlink()
+
+    assert [draw(generator, request) for request in (plain, plus, style, plus, plain)] == [*first, first[1], first[0]]
+    weights = {"adapter": "plus", "weight": 0.5}
+    pairs = [referring(plain, *[weights] * count, images=(FIRST,) * count) for count in (2, 3)]
+    for request in pairs:
+        with pytest.raises(GenerationError, match="has lost its IP-Adapter"):
+            draw(generator, request)
+    assert draw(generator, style) == first[2]
+
+
 def test_no_reference_image_reaches_another_image(tmp_path: Path) -> None:
     generator = an_adapted_generator(a_tiny_stable_diffusion, tmp_path)
     plain = a_request("text-to-image")

@@ -2,11 +2,12 @@
 
 An adapter replaces the attention of the denoiser, which all pipelines of a model share. For requests without reference
 images the original attention is put back, so they are drawn as if no adapter had ever been there, to the byte. The
-image encoders are loaded with the model, an adapter when a request names it.
+image encoders are loaded with the model, an adapter when a request names it; the last used stay.
 """
 
 import json
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -37,8 +38,53 @@ _FACES: Final = ("_lora.", "image_proj.perceiver_resampler.")
 """Parts of names in the files of FaceID, which read the numbers of a face recogniser instead of an image."""
 
 
+_READERS: Final = ("encoder_hid_proj", "image_proj")
+MAX_COMBINATIONS: Final = 4
+"""Of adapters that stay loaded. One of Stable Diffusion XL has some 700 MB in float16."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Attention:
+    """What adapters change of a denoiser: its attention, and what reads the encoder's output."""
+
+    processors: dict[str, Any]
+    projection: Any
+    kind: str | None
+    image_projection: Any
+
+    @classmethod
+    def of(cls, denoiser: Any) -> "_Attention":
+        projection, image_projection = (getattr(denoiser, name, None) for name in _READERS)
+        kind = getattr(denoiser.config, "encoder_hid_dim_type", None)
+        _remove_readers(denoiser)
+        attention = cls(dict(denoiser.attn_processors), projection, kind, image_projection)
+        attention.apply_to(denoiser)
+        return attention
+
+    def apply_to(self, denoiser: Any) -> None:
+        _remove_readers(denoiser)
+        denoiser.set_attn_processor(dict(self.processors))
+        for name, reader in zip(_READERS, (self.projection, self.image_projection), strict=True):
+            if hasattr(denoiser, name):
+                setattr(denoiser, name, reader)
+        if hasattr(denoiser, "encoder_hid_proj"):
+            denoiser.config.encoder_hid_dim_type = self.kind
+
+    @property
+    def networks(self) -> list[torch.nn.Module]:
+        parts = [*self.processors.values(), self.projection, self.image_projection]
+        return [part for part in parts if isinstance(part, torch.nn.Module)]
+
+
+def _remove_readers(denoiser: Any) -> None:
+    """Remove what reads the encoder's output: it may have attention of its own, which would be counted."""
+    for name in _READERS:
+        if hasattr(denoiser, name):
+            setattr(denoiser, name, None)
+
+
 class IpAdapters:
-    """The IP-Adapters of one model."""
+    """The IP-Adapters of one model, of which the last used combinations stay loaded."""
 
     def __init__(self, model: Model, pipe: Any, models_dir: Path, device: torch.device, dtype: torch.dtype) -> None:
         """Load the image encoders.
@@ -57,16 +103,16 @@ class IpAdapters:
             self._check(spec)
         folders = dict.fromkeys(spec.image_encoder for spec in model.ip_adapters)
         self._encoders = {folder: self._load_encoder(models_dir / folder, device, dtype) for folder in folders}
-        self._plain_processors = dict(self._denoiser.attn_processors)
-        self._plain_projection = getattr(self._denoiser, "encoder_hid_proj", None)
-        self._plain_kind = getattr(self._denoiser.config, "encoder_hid_dim_type", None)
+        self._plain = _Attention.of(self._denoiser)
+        self._resident: dict[tuple[str, ...], _Attention] = {}  # the last used comes last
         self._active: tuple[str, ...] = ()
         self._digests: dict[str, str] = {}
 
     @property
     def networks(self) -> Sequence[torch.nn.Module]:
-        """The image encoders, for the memory that they take. The adapters are parts of the denoiser."""
-        return [encoder for encoder, _ in self._encoders.values()]
+        """The image encoders and the adapters, for the memory that they take."""
+        adapters = [network for attention in self._resident.values() for network in attention.networks]
+        return [*(encoder for encoder, _ in self._encoders.values()), *adapters]
 
     @property
     def digests(self) -> dict[str, str]:
@@ -97,7 +143,12 @@ class IpAdapters:
             raise self._error(f"cannot combine {', '.join(names)}: they have different image encoders")
         encoder, processor = self._encoders[folders.pop()]
         pipe.register_modules(image_encoder=encoder, feature_extractor=processor)
-        if names != self._active:
+        if names in self._resident:
+            self._resident[names] = self._resident.pop(names)
+            if names != self._active:
+                self._resident[names].apply_to(self._denoiser)
+                self._active = names
+        else:
             self._load(pipe, names)
         weights = [1.0 if reference.weight is None else float(reference.weight) for reference, _ in references]
         pipe.set_ip_adapter_scale(weights if len(weights) > 1 else weights[0])
@@ -109,7 +160,10 @@ class IpAdapters:
         return {"ip_adapter_image": images[0] if has_one else images}
 
     def _load(self, pipe: Any, names: tuple[str, ...]) -> None:
+        """Load adapters. If there are too many combinations, the one that was not used for the longest time leaves."""
         self._remove()
+        if len(self._resident) >= MAX_COMBINATIONS:
+            del self._resident[next(iter(self._resident))]
         files = [(self._models_dir / self._specs[name].file).resolve() for name in names]
         for name, path in zip(names, files, strict=True):
             if not path.is_file():  # else diffusers would look for it on the hub
@@ -124,24 +178,17 @@ class IpAdapters:
                 local_files_only=True,
             )
         except Exception as error:
-            self._active = names  # parts of it may be there
-            self._remove()
+            self._plain.apply_to(self._denoiser)  # parts of it may be there
             raise_device_error(error, f"The IP-Adapter {names[0]!r} of model {self._model.id}")
             raise self._error(f"cannot use {', '.join(names)}: {type(error).__name__}: {first_line(error)}") from error
+        self._resident[names] = _Attention.of(self._denoiser)
         self._active = names
 
     def _remove(self) -> None:
         """Put the denoiser's own attention back."""
-        if not self._active:
-            return
-        # First what reads the encoder's output: it may have attention of its own, which would be counted.
-        if hasattr(self._denoiser, "encoder_hid_proj"):
-            self._denoiser.encoder_hid_proj = self._plain_projection
-            self._denoiser.config.encoder_hid_dim_type = self._plain_kind
-        if hasattr(self._denoiser, "image_proj"):
-            self._denoiser.image_proj = None
-        self._denoiser.set_attn_processor(dict(self._plain_processors))
-        self._active = ()
+        if self._active:
+            self._plain.apply_to(self._denoiser)
+            self._active = ()
 
     def _check(self, spec: IpAdapterSpec) -> None:
         """Check an adapter by the header of its file. Raises ModelUnavailable."""
