@@ -121,7 +121,8 @@ def _retry_some(
     old_rows = database.execute(bulk_actions.list_jobs(job_ids))
     input_ids = database.execute(bulk_actions.list_inputs(old_rows))
     draining_queues = pauses.draining_queues(database.execute(pauses.list_pauses()))
-    new_jobs, reasons = bulk_actions.plan_retries(old_rows, input_ids, draining_queues, catalog, settings)
+    models = database.execute(bulk_actions.list_fine_tuned(old_rows))
+    new_jobs, reasons = bulk_actions.plan_retries(old_rows, input_ids, draining_queues, models, catalog, settings)
     skipped_jobs.update(reasons)
     rows = []
     for job in new_jobs:

@@ -19,6 +19,9 @@ from core.catalog import Catalog
 from core.clock import NOW
 from core.db import Statement
 from core.errors import QueueDraining, SafelightError
+from core.fine_tuning import queries
+from core.fine_tuning.rows import FineTunedModelRow
+from core.loras import is_fine_tuned
 from core.new_job import NewJob
 from core.requests.bulk import BulkAction, BulkToken, JobFilter, Position
 from core.requests.plan import plan, request_of
@@ -184,19 +187,31 @@ def list_inputs(rows: Sequence[JobRow]) -> Statement[str]:
     return Statement(sa.select(files.c.id).where(_is_any_of(files.c.id, input_ids)), str)
 
 
+def list_fine_tuned(rows: Sequence[JobRow]) -> Statement[FineTunedModelRow]:
+    """The fine-tuned models of jobs that still exist."""
+    loras = [lora.name for row in rows for lora in row.parameters.loras or ()]
+    return queries.get_models_of_all(sorted({name for name in loras if is_fine_tuned(name)}))
+
+
 def plan_retries(
     rows: Sequence[JobRow],
     input_ids: Collection[str],
     draining_queues: Collection[str],
+    fine_tuned_models: Sequence[FineTunedModelRow],
     catalog: Catalog,
     settings: Settings,
 ) -> tuple[list[NewJob], Counter[str]]:
     """The new jobs, in the project and with the key of the old ones; and by reason, how many cannot be retried.
 
-    input_ids: what `list_inputs` has returned. draining_queues: those that accept no jobs.
+    input_ids: what `list_inputs` has returned. draining_queues: those that accept no jobs. fine_tuned_models: what
+    `list_fine_tuned` has returned.
     """
     new_jobs: list[NewJob] = []
     skipped_jobs: Counter[str] = Counter()
+    models_of_project: dict[str, dict[str, str]] = {}
+    for model in fine_tuned_models:
+        models_of_project.setdefault(model.project_id, {})[model.id] = model.model
+    catalogs = {project_id: catalog.with_fine_tuned(models) for project_id, models in models_of_project.items()}
     for row in sorted(rows, key=lambda row: row.id):
         if not set(row.inputs.values()) <= set(input_ids):
             skipped_jobs["input_deleted"] += 1
@@ -204,7 +219,7 @@ def plan_retries(
         try:
             job = plan(
                 request_of(row),
-                catalog,
+                catalogs.get(row.project_id, catalog),
                 settings,
                 row.project_id,
                 inputs=row.inputs,

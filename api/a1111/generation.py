@@ -15,12 +15,13 @@ from api.a1111.callers import caller_id
 from api.authentication import Caller
 from api.context import Context
 from api.edge.address import api_path
+from api.fine_tuning.models import catalog_with
 from api.inputs import read_inputs
 from api.jobs.routes import submit_job
 from api.jobs.waiting import wait_until_final_or_disconnected
 from api.openai.responses import failure, warnings_header
 from core import idempotency
-from core.catalog import Model
+from core.catalog import Catalog, Model
 from core.errors import InvalidParameter
 from core.job_warnings import JobWarning
 from core.priorities import among_projects
@@ -60,9 +61,9 @@ async def generate(http: Request, context: Context, caller: Caller, parameters: 
 
 async def _job_request(
     context: Context, caller: Caller, parameters: WebuiRequest, name: str
-) -> tuple[JobRequest, Model]:
-    """The request for the job, with all warnings, and its model. Raises InvalidParameter."""
-    model, notice = await _find_model(context, caller, parameters)
+) -> tuple[JobRequest, Catalog, Model]:
+    """The request for the job, with all warnings, and its catalogue and model. Raises InvalidParameter."""
+    catalog, model, notice = await _find_model(context, caller, parameters)
     sizes = sizes_of(parameters, model)
     images: Mapping[str, bytes] = {}
     if isinstance(parameters, Img2ImgRequest):
@@ -74,7 +75,7 @@ async def _job_request(
     request = webui_job_request(parameters, model, images, sizes, name)
     if notice is not None:
         request.add_warnings([notice])
-    return request, find_model(request, context.catalog)
+    return request, catalog, find_model(request, catalog)
 
 
 def _without_images(parameters: WebuiRequest) -> WebuiRequest:
@@ -84,14 +85,17 @@ def _without_images(parameters: WebuiRequest) -> WebuiRequest:
     return parameters.model_copy(update={"init_images": None, "mask": None})
 
 
-async def _find_model(context: Context, caller: Caller, parameters: WebuiRequest) -> tuple[Model, JobWarning | None]:
+async def _find_model(
+    context: Context, caller: Caller, parameters: WebuiRequest
+) -> tuple[Catalog, Model, JobWarning | None]:
     """The model that the request names, else the one that the caller has chosen, else the default."""
-    is_named = bool(parameters.settings.get("sd_model_checkpoint"))
-    chosen_model = None if is_named else await context.webui_state.get_model(caller_id(caller))
-    return find_webui_model(parameters, context.catalog, chosen_model)
+    name = parameters.settings.get("sd_model_checkpoint")
+    chosen_model = None if name else await context.webui_state.get_model(caller_id(caller))
+    catalog = await catalog_with(context, caller.project_id, name or chosen_model)
+    return catalog, *find_webui_model(parameters, catalog, chosen_model)
 
 
-async def _submit(context: Context, caller: Caller, request: JobRequest, model: Model) -> JobRow:
+async def _submit(context: Context, caller: Caller, request: JobRequest, catalog: Catalog, model: Model) -> JobRow:
     """Submit the job. Raises QueueFull, and what the limits of the caller raise."""
     priority = among_projects(request.priority, context.settings.max_priority)
     cost = expected_seconds(request, model)
@@ -99,7 +103,7 @@ async def _submit(context: Context, caller: Caller, request: JobRequest, model: 
         inputs = await read_inputs(context, caller.project_id, request)
         job = plan(
             request,
-            context.catalog,
+            catalog,
             context.settings,
             caller.project_id,
             inputs=inputs.ids,

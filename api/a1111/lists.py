@@ -12,6 +12,7 @@ from api.a1111.options import current_model
 from api.authentication import CurrentCaller, Project, requires
 from api.context import Context
 from api.deps import AppContext
+from api.fine_tuning.models import project_models
 from core.hires import LANCZOS
 from core.samplers import AUTOMATIC, DEFAULT_SAMPLER, UPSCALER_LABELS, label_of
 from core.scopes import Scope
@@ -101,11 +102,13 @@ def _schedulers(context: Context) -> list[str]:
 
 @router.get("/sd-models", summary="List models", response_model=list[ModelItem], responses=ERRORS)
 @requires(Scope.READ)
-async def sd_models(context: AppContext, _project: Project) -> Response:
-    """List the models that generate images from prompts; the default model comes first."""
+async def sd_models(context: AppContext, project_id: Project) -> Response:
+    """List the models that generate images from prompts; the default model comes first, those of the project last."""
     models = [model for model in context.catalog.models if "generation" in model.operations]
     models.sort(key=lambda model: model.id != context.catalog.default)
-    return _answer(ModelItem(title=model.id, model_name=model.id, filename=model.id) for model in models)
+    bases = [model.id for model in models]
+    names = [*bases, *(row.id for row in await project_models(context, project_id) if row.model in bases)]
+    return _answer(ModelItem(title=name, model_name=name, filename=name) for name in names)
 
 
 @router.get("/samplers", summary="List samplers", response_model=list[SamplerItem], responses=ERRORS)

@@ -16,6 +16,7 @@ from api.a1111.generation import with_warnings
 from api.authentication import Caller, CurrentCaller, requires
 from api.context import Context
 from api.deps import AppContext, Body
+from api.fine_tuning.models import catalog_with
 from core.catalog import Model
 from core.errors import InvalidParameter, InvalidRequest, ModelNotFound
 from core.requests.openai import warning
@@ -50,8 +51,9 @@ _BODY = {
 
 async def current_model(context: Context, caller: Caller) -> Model:
     """The model for requests of a caller that name none."""
+    name = await context.webui_state.get_model(caller_id(caller))
     try:
-        return context.catalog.model(await context.webui_state.get_model(caller_id(caller)))
+        return (await catalog_with(context, caller.project_id, name)).model(name)
     except ModelNotFound:  # it has left the catalogue
         return context.catalog.model(None)
 
@@ -61,7 +63,7 @@ async def current_model(context: Context, caller: Caller) -> Model:
 async def options(context: AppContext, caller: CurrentCaller) -> Response:
     """Get the options that clients read. Only `sd_model_checkpoint` can be changed."""
     model = await current_model(context, caller)
-    return JSONResponse({CHECKPOINT: model.id, **OPTIONS})
+    return JSONResponse({CHECKPOINT: model.fine_tuned_name or model.id, **OPTIONS})
 
 
 @router.post("/options", summary="Choose the model", response_model=None, responses=ERRORS, openapi_extra=_BODY)
@@ -75,8 +77,8 @@ async def set_options(body: Body, context: AppContext, caller: CurrentCaller) ->
     if name is not None:
         if not isinstance(name, str):
             raise InvalidParameter(f"{CHECKPOINT} should be a valid string.", param=CHECKPOINT)
-        model = context.catalog.model(name)
-        await context.webui_state.set_model(caller_id(caller), model.id)
+        model = (await catalog_with(context, caller.project_id, name)).model(name)
+        await context.webui_state.set_model(caller_id(caller), model.fine_tuned_name or model.id)
     warnings = [
         warning("body", f"{shorten(name)} is not changed: {reason}.") for name, reason in unused_options(values)
     ]

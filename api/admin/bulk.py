@@ -100,8 +100,9 @@ async def retry_jobs(body: Body, context: AppContext, caller: CurrentCaller) -> 
     old_rows = await database.execute(bulk_actions.list_jobs(job_ids))
     input_ids = await database.execute(bulk_actions.list_inputs(old_rows))
     draining_queues = pauses.draining_queues(await database.execute(pauses.list_pauses()))
+    models = await database.execute(bulk_actions.list_fine_tuned(old_rows))
     new_jobs, skipped_jobs = bulk_actions.plan_retries(
-        old_rows, input_ids, draining_queues, context.catalog, context.settings
+        old_rows, input_ids, draining_queues, models, context.catalog, context.settings
     )
     rows = await _submit(context, new_jobs)
     if len(rows) < len(new_jobs):

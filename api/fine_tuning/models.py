@@ -32,6 +32,14 @@ async def catalog_of_project(context: Context, project_id: str) -> Catalog:
     return context.catalog.with_fine_tuned({row.id: row.model for row in rows}) if rows else context.catalog
 
 
+async def catalog_with(context: Context, project_id: str, name: object) -> Catalog:
+    """The catalogue with the fine-tuned model of a name, if it is one, and of the project."""
+    if not isinstance(name, str) or not is_fine_tuned(name):
+        return context.catalog
+    rows = await context.database.execute(queries.get_models(project_id, [name]))
+    return context.catalog.with_fine_tuned({row.id: row.model for row in rows})
+
+
 async def project_models(context: Context, project_id: str) -> list[FineTunedModelRow]:
     """The fine-tuned models of a project whose base model is in the catalogue, newest first."""
     bases = {model.id for model in context.catalog.models}

@@ -70,6 +70,13 @@ def get_models(project_id: str, names: Collection[str]) -> Statement[FineTunedMo
     return Statement(sa.select(models).where(models.c.project_id == project_id, is_any), FineTunedModelRow)
 
 
+def get_models_of_all(names: Collection[str]) -> Statement[FineTunedModelRow]:
+    """The models with these names, of whatever project: for operators."""
+    return Statement(
+        sa.select(models).where(models.c.id == sa.any_(sa.literal(list(names), ARRAY(sa.Text)))), FineTunedModelRow
+    )
+
+
 def list_models(project_id: str, *, checkpoints: bool = False) -> Statement[FineTunedModelRow]:
     """The models of a project, newest first. checkpoints: with those of checkpoints."""
     conditions: list[Any] = [models.c.project_id == project_id]

@@ -75,7 +75,7 @@ def webui_job_request(
     output_size = f"{sizes.width}x{sizes.height}"
     final_size = sizes.generated if sizes.hires is None else f"{sizes.hires['width']}x{sizes.hires['height']}"
     values: Values = {
-        "model": model.id,
+        "model": model.fine_tuned_name or model.id,
         "operation": "edit" if images else "generation",
         "size": sizes.generated,
         "output_size": None if output_size == final_size else output_size,

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -15,8 +16,10 @@ from core.batches.transitions import NewBatch
 from core.catalog import Catalog, load_catalog
 from core.db import Database
 from core.errors import InvalidParameter
+from core.fine_tuning.rows import FineTunedModelRow
 from core.generation_errors import GenerationError, GeneratorFailed, OutOfMemory
 from core.ids import new_id
+from core.loras import Lora
 from core.requests.bulk import BulkAction, BulkStatus, BulkToken, JobFilter, decode_token
 from core.rows import JobRow
 from core.settings import Settings
@@ -59,7 +62,7 @@ def retry_step(database: Database, token: BulkToken, catalog: Catalog) -> tuple[
     job_ids, following = bulk_actions.next_token(token, database.execute(bulk_actions.list_ended(token)))
     rows = database.execute(bulk_actions.list_jobs(job_ids))
     inputs = database.execute(bulk_actions.list_inputs(rows))
-    new_jobs, _ = bulk_actions.plan_retries(rows, inputs, (), catalog, Settings())
+    new_jobs, _ = bulk_actions.plan_retries(rows, inputs, (), (), catalog, Settings())
     new_rows = [row for statement in bulk_actions.submits(new_jobs) for row in database.execute(statement)]
     return sorted(row.retried_from or "" for row in new_rows), following
 
@@ -120,8 +123,25 @@ def test_a_cancel_waits_for_a_job_that_another_transaction_has_locked(database: 
 def test_a_retry_leaves_out_jobs_of_a_queue_that_drains(database: Database, catalog: Catalog) -> None:
     rows = database.execute(bulk_actions.list_jobs([a_failed_job(database, OutOfMemory())]))
 
-    new_jobs, skipped_jobs = bulk_actions.plan_retries(rows, (), {rows[0].queue}, catalog, Settings())
+    new_jobs, skipped_jobs = bulk_actions.plan_retries(rows, (), {rows[0].queue}, (), catalog, Settings())
     assert (new_jobs, skipped_jobs) == ([], {"queue_draining": 1})
+
+
+def test_a_retry_repeats_jobs_of_fine_tuned_models_of_their_own_project(database: Database) -> None:
+    entry = {"id": "base", "generator": "diffusers_local", "sizes": ["64x64"], "fine_tuning": {}}
+    catalog = Catalog.model_validate({"default": "base", "models": [entry]})
+    (row,) = database.execute(bulk_actions.list_jobs([a_failed_job(database, OutOfMemory())]))
+    loras = [Lora(name="ft:base:proj_default::1", weight=1.0)]
+    parameters = row.parameters.model_copy(update={"loras": loras, "size": "64x64"})
+    tuned = replace(row, model="base", parameters=parameters)
+    fields: Any = (row.project_id, "ftjob-1", "base", None, 1, {}, "key", 1, "0", row.created_at)
+    model = FineTunedModelRow(loras[0].name, *fields)
+
+    assert not database.execute(bulk_actions.list_fine_tuned([tuned]))
+    for models, project_id, count in (([model], row.project_id, 1), ([model], "proj_b", 0), ([], row.project_id, 0)):
+        rows = [replace(tuned, project_id=project_id)]
+        new_jobs, skipped_jobs = bulk_actions.plan_retries(rows, (), (), models, catalog, Settings())
+        assert (len(new_jobs), skipped_jobs.total()) == (count, 1 - count)
 
 
 def test_a_retry_submits_each_failed_job_once_in_its_own_project(database: Database, catalog: Catalog) -> None:

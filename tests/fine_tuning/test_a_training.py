@@ -137,7 +137,11 @@ def test_a_training_goes_on_after_a_kill_and_its_model_draws(
     # It is a model of its project until it is deleted.
     assert client.models.retrieve(name).owned_by == "proj_default"
     assert name in [model.id for model in client.models.list()]
+    assert name in [item["title"] for item in safelight.client.get("/sdapi/v1/sd-models").json()]
+    assert safelight.client.post("/sdapi/v1/options", json={"sd_model_checkpoint": name}).status_code == 200
+    assert safelight.client.get("/sdapi/v1/options").json()["sd_model_checkpoint"] == name
     assert client.models.delete(name).deleted
+    assert safelight.client.get("/sdapi/v1/options").json()["sd_model_checkpoint"] == "tiny-sdxl"
     with pytest.raises(NotFoundError):
         client.models.retrieve(name)
     refusal = safelight.client.post("/v1/jobs", json={"prompt": "a flag", "size": "32x32", "model": name})
