@@ -66,6 +66,10 @@ class Hires(BaseModel):
         """`WIDTHxHEIGHT` of the result; None if the request has none."""
         return None if self.width is None else f"{self.width}x{self.height}"
 
+    def keeps_ratio(self, dimensions: tuple[int, int]) -> bool:
+        """Whether width and height, if there are any, have the ratio of these."""
+        return self.width is None or self.height is None or self.width * dimensions[1] == self.height * dimensions[0]
+
 
 class Upscaler(BaseModel):
     """A network that enlarges images, in the catalogue."""

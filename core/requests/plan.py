@@ -329,6 +329,11 @@ def _check_combination(parameters: ResolvedParameters) -> None:
     """Check what depends on several parameters."""
     if parameters.refiner is not None and parameters.hires is not None:
         raise InvalidParameter("refiner and hires must not both be set: an image has one second pass.", param="refiner")
+    if parameters.tiling and parameters.hires is not None and not parameters.hires.keeps_ratio(parameters.dimensions):
+        raise InvalidParameter(
+            f"hires would make {parameters.size} an image of {parameters.hires.size}; a seamless one must keep its ratio.",
+            param="hires",
+        )
     check_side("output_size", parameters.output_size)
     output_size(parameters.output_size or parameters.generated_size, parameters.postprocess)
     if parameters.background == "transparent" and parameters.output_format == "jpeg":

@@ -5,11 +5,16 @@ from typing import Any
 
 import numpy
 import pytest
+import torch
+from PIL import Image
 
 from core.catalog import Catalog
 from core.errors import InvalidParameter
 from core.generation_errors import ModelUnavailable
+from core.hires import Hires
+from core.images.decode import fit
 from core.infotext import infotext, parse
+from core.parameters import dimensions_of
 from core.requests.job import JobRequest, validate
 from core.requests.plan import plan
 from core.requests.webui import Txt2ImgRequest
@@ -25,6 +30,8 @@ from tests.contract.pipelines import (
     warnings_of_diffusers,
 )
 from tests.image_requests import with_changes
+from worker.generators.tiling import enlarge_seamless
+from worker.generators.upscalers import enlarge_latents
 
 pytestmark = warnings_of_diffusers
 
@@ -69,8 +76,40 @@ def test_a_model_whose_networks_know_places_cannot_tile(tmp_path: Path) -> None:
         a_model(generator="fake", tiling=True)
 
 
+@pytest.mark.parametrize("upscaler", ["lanczos", "latent_bicubic"])
+def test_a_seamless_image_stays_so_when_it_is_enlarged(upscaler: str) -> None:
+    generator = numpy.random.default_rng(0)
+    hires = Hires(width=48, height=72, strength=0.5, steps=2, upscaler=upscaler)
+    if upscaler == "lanczos":
+        pixels = generator.integers(0, 255, (48, 32, 3), dtype="uint8")
+
+        def enlarge(columns: int) -> Any:
+            tile = Image.fromarray(numpy.roll(pixels, columns, axis=1))
+            return numpy.asarray(
+                enlarge_seamless(lambda image, to: fit(image, *to_sides(to)), tile, hires, 1), dtype=int
+            )
+    else:
+        latents = torch.from_numpy(generator.normal(size=(4, 24, 16)))
+
+        def enlarge(columns: int) -> Any:
+            tile = torch.from_numpy(numpy.roll(latents.numpy(), columns // 2, axis=2))
+            enlarged = enlarge_seamless(
+                lambda one, to: enlarge_latents(one, upscaler, *to_sides(to), 2), tile, hires, 2
+            )
+            return (255 * enlarged.permute(1, 2, 0)).numpy()
+
+    plain, moved = enlarge(0), enlarge(16)
+    assert plain.shape[:2] == ((72, 48) if upscaler == "lanczos" else (36, 24))
+    assert numpy.abs(numpy.roll(plain, plain.shape[1] // 2, axis=1) - moved).max() <= 1
+
+
+def to_sides(hires: Hires) -> tuple[int, int]:
+    return dimensions_of(str(hires.size))
+
+
 def test_requests_ask_for_seamless_images_where_the_catalogue_has_them() -> None:
-    texture, other = a_model(id="texture", tiling=True), a_model(id="other")
+    texture = a_model(id="texture", tiling=True, operations=["generation", "edit"], hires={})
+    other = a_model(id="other")
     catalog = Catalog(default="texture", models=(texture, other))
 
     def job(**fields: Any) -> Any:
@@ -83,6 +122,10 @@ def test_requests_ask_for_seamless_images_where_the_catalogue_has_them() -> None
     with pytest.raises(InvalidParameter, match="other does not support tiling") as error:
         job(model="other", tiling=True)
     assert error.value.param == "tiling"
+    assert job(tiling=True, hires={}).parameters.hires.size == "64x64"
+    with pytest.raises(InvalidParameter, match="must keep its ratio") as error:
+        job(tiling=True, hires={"width": 64, "height": 48})
+    assert error.value.param == "hires"
     assert parse(infotext("moss", "texture", "generation", seamless.parameters))["Tiling"] == "True"
 
     def webui(model: Any, **fields: Any) -> Any:

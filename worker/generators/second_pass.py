@@ -11,6 +11,7 @@ from core.generation import ImageRequest, ImagesRejected, ProgressReporter
 from core.generation_errors import GenerationError
 from core.hires import Hires
 from core.images import decode
+from worker.generators.tiling import enlarge_seamless
 from worker.generators.upscalers import LATENT
 
 
@@ -51,7 +52,7 @@ def draw_twice(
     is_latent = hires.upscaler in LATENT
     results = results_of(lambda: draw(requests, PassReporter(reporter, 0, steps), Call(keeps_latents=is_latent)))
     numbers = [number for number, result in enumerate(results) if not isinstance(result, GenerationError)]
-    large = [enlarge(results[number], hires) for number in numbers]
+    large = [_enlarge(enlarge, results[number], hires, requests[0]) for number in numbers]
     images: list[Image.Image | None] = [None if is_latent else image for image in large]
     seconds = [second_request(requests[number], hires, image) for number, image in zip(numbers, images, strict=True)]
     if seconds:
@@ -61,6 +62,14 @@ def draw_twice(
         for number, result in zip(numbers, redrawn, strict=True):
             results[number] = result
     return without_errors(results)
+
+
+def _enlarge(enlarge: Callable[[Any, Hires], Any], image: Any, hires: Hires, request: ImageRequest) -> Any:
+    """An image, or its latents, at the size of the second pass; a seamless one stays so."""
+    if not request.parameters.tiling:
+        return enlarge(image, hires)
+    columns = image.width if isinstance(image, Image.Image) else image.shape[-1]
+    return enlarge_seamless(enlarge, image, hires, request.width // columns)
 
 
 def second_request(request: ImageRequest, hires: Hires, image: Image.Image | None) -> ImageRequest:

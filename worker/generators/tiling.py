@@ -4,16 +4,25 @@ A network of convolutions has no other sense of place than the zeros around the 
 each patch, so their edges would not match.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from typing import Any, Final
 
+import numpy
 import torch
+import torch.nn.functional as F  # the name every torch reader knows
+from PIL import Image
 
+from core.hires import Hires
+from core.parameters import dimensions_of
 from worker.generators.denoiser import denoisers
 
 _CONVOLUTIONAL: Final = ("UNet2DConditionModel", "UNet2DModel")
 _NOT_SPATIAL: Final = ("PriorTransformer",)  # its output is a vector
+_MARGIN: Final = 8
+"""How far an upscaler looks around a pixel, or a number of the latents."""
 _OTHER_NETWORKS: Final = ("vae", "movq", "vqgan", "controlnet", "adapter")
 
 
@@ -38,3 +47,29 @@ def circular_padding(pipe: Any, is_on: bool | None) -> Iterator[None]:
     finally:
         for convolution in convolutions:
             convolution.padding_mode = "zeros"
+
+
+def enlarge_seamless(enlarge: Callable[[Any, Hires], Any], tile: Any, hires: Hires, unit: int) -> Any:
+    """A seamless image, or its latents (C, H, W), at the size of the second pass, which has the same ratio.
+
+    A margin of what is beyond each edge, which is what is at the opposite one, is enlarged too and cut off.
+    unit: the pixels of an image for a pixel of the tile: 1 of an image.
+    """
+    width, height = dimensions_of(str(hires.size))
+    columns = tile.width if isinstance(tile, Image.Image) else tile.shape[-1]
+    scale = Fraction(width, columns * unit)
+    margin = scale.denominator * math.ceil(_MARGIN / scale.denominator)
+    large_margin = int(margin * scale)
+    sides = {"width": width + 2 * large_margin * unit, "height": height + 2 * large_margin * unit}
+    large = enlarge(_with_margin(tile, margin), hires.model_copy(update=sides))
+    if isinstance(large, Image.Image):
+        return large.crop((large_margin, large_margin, large_margin + width, large_margin + height))
+    return large[:, large_margin:-large_margin, large_margin:-large_margin]
+
+
+def _with_margin(tile: Any, margin: int) -> Any:
+    if isinstance(tile, Image.Image):
+        return Image.fromarray(
+            numpy.pad(numpy.asarray(tile), ((margin, margin), (margin, margin), (0, 0)), mode="wrap")
+        )
+    return F.pad(tile[None], (margin,) * 4, mode="circular")[0]
