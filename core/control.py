@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Le
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, model_validator
 
 from core.errors import InvalidParameter, MissingParameter
 from core.image_source import ImageSource, SourceOrText
@@ -98,6 +98,18 @@ class ControlSpec(BaseModel):
     weight: ControlWeight = 1.0
     preprocess: Preprocess = "none"
     description: str = Field("", description="What its control images show.")
+    _network: str = PrivateAttr("")
+
+    def with_network(self, name: str) -> "ControlSpec":
+        """The same with the class of its network, which its folder tells; "" if it is not known."""
+        spec = self.model_copy()
+        spec._network = name
+        return spec
+
+    @property
+    def begins_at_once(self) -> bool:
+        """Whether the network acts from the first step on, so that `start` has no meaning. False if it is not known."""
+        return self._network == "T2IAdapter"
 
     @property
     def is_required(self) -> bool:
@@ -153,6 +165,14 @@ def resolve_controls(
             name = "start" if control.start else "end"
             raise InvalidParameter(
                 f"control: {model_id} reads the image in all steps: leave {name} out.", param=f"control.{index}.{name}"
+            )
+    early = {spec.type for spec in specs if spec.begins_at_once}
+    for index, control in enumerate(controls):
+        if control.start and control.type in early:
+            raise InvalidParameter(
+                f"control: {quote(control.type)} of {model_id} is a T2I-Adapter, which acts from the first step: leave "
+                "start out.",
+                param=f"control.{index}.start",
             )
     weights = {spec.type: spec.weight for spec in specs}
     defaults: dict[str, Preprocess] = {spec.type: spec.preprocess for spec in specs}

@@ -1,8 +1,10 @@
 """Control networks by their configuration, without torch: what each is, and which pipelines and denoisers it fits."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 _WIDTHS: Final = ("cross_attention_dim", "joint_attention_dim", "block_out_channels")
@@ -51,6 +53,14 @@ class Denoiser:
     name: str
     config: Mapping[str, Any]
     pipeline: str
+
+
+def class_of_folder(folder: Path) -> str:
+    """The class of the network in a folder; "" if there is none, as where only workers have the files."""
+    try:
+        return str(json.loads((folder / "config.json").read_text("utf-8")).get("_class_name", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def describe(name: str, config: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ not need torch; the worker builds generators from it. This module loads no model
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -75,6 +75,18 @@ class Catalog(BaseModel):
             for name in names.get(model.id, ()):
                 catalog._fine_tuned[name] = model.with_fine_tuned((), name)
         return catalog
+
+    def with_networks(self, class_of: Callable[[str], str]) -> "Catalog":
+        """The catalogue with the class of each control network. class_of: of a folder, by its source."""
+        models = tuple(
+            model.model_copy(
+                update={"controls": tuple(spec.with_network(class_of(spec.source)) for spec in model.controls)}
+            )
+            if model.controls
+            else model
+            for model in self.models
+        )
+        return self.model_copy(update={"models": models})
 
     def available(self, settings: Settings) -> "Catalog":
         """The catalogue without the models whose setting is missing. Raises CatalogError if the default is one."""

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from core.catalog import Catalog, CatalogError, load_catalog
+from core.control_networks import class_of_folder
 from core.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ class CatalogFile:
 
     def _read(self) -> Catalog:
         catalog = load_catalog(self._settings.catalog_path)
+        catalog = catalog.with_networks(lambda source: class_of_folder(self._settings.models_dir / source))
         return catalog.available(self._settings) if self._only_available else catalog
 
     def _read_version(self) -> tuple[int, int, int] | None:

@@ -331,7 +331,7 @@ def _check_combination(parameters: ResolvedParameters) -> None:
         raise InvalidParameter("refiner and hires must not both be set: an image has one second pass.", param="refiner")
     if parameters.tiling and parameters.hires is not None and not parameters.hires.keeps_ratio(parameters.dimensions):
         raise InvalidParameter(
-            f"hires would make {parameters.size} an image of {parameters.hires.size}; a seamless one must keep its ratio.",
+            f"hires would make {parameters.size} an image of {parameters.hires.size}; a seamless one keeps its ratio.",
             param="hires",
         )
     check_side("output_size", parameters.output_size)

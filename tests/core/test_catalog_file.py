@@ -1,5 +1,6 @@
 """A running process follows the file of its catalogue, and keeps what it has if the new one is broken."""
 
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 
 from core.catalog.file import CatalogFile, replace_catalog
+from core.control import Control, resolve_controls
+from core.errors import InvalidParameter
 from core.settings import Settings
 from worker.generation.models import Models
 from worker.generation.presence import _first_models
@@ -56,6 +59,36 @@ def test_a_change_takes_effect_and_a_broken_file_changes_nothing(
     os.utime(path, ns=(1, 1))
     file._next_check = 0.0
     assert file.current() is not first
+
+
+CONTROLS = """
+default = "sd"
+
+[[models]]
+id = "sd"
+generator = "diffusers_local"
+sizes = ["64x64"]
+controls = [
+  { type = "canny", source = "net" }, { type = "sketch", source = "adapter" }, { type = "pose", source = "gone" },
+]
+"""
+
+
+def test_what_a_control_network_cannot_do_is_refused_before_the_worker(tmp_path: Path) -> None:
+    for folder, name in (("net", "ControlNetModel"), ("adapter", "T2IAdapter")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "config.json").write_text(json.dumps({"_class_name": name}))
+    (tmp_path / "catalog.toml").write_text(CONTROLS)
+    model = CatalogFile(Settings(models_dir=tmp_path)).current().model("sd")
+
+    def resolve(kind: str, start: float) -> Any:
+        return resolve_controls([Control(type=kind, start=start)], model.controls, model.id)
+
+    for kind, start in (("canny", 0.2), ("sketch", 0.0), ("pose", 0.2)):
+        assert resolve(kind, start)[0].start == start
+    with pytest.raises(InvalidParameter, match="is a T2I-Adapter") as error:
+        resolve("sketch", 0.2)
+    assert error.value.param == "control.0.start"
 
 
 def test_a_catalogue_is_replaced_in_one_step(tmp_path: Path) -> None:
