@@ -78,8 +78,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with own_directory() as directory:
         lines, by_workers = generate(directory, arguments.batches)
-        lines = [*accept(directory, arguments.seconds), *lines]
-    print(render(lines))
+        print(render(lines), flush=True)
+        print(render(accept(directory, arguments.seconds)))
     for workers, by_program in by_workers.items():
         largest = sorted(by_program.items(), key=lambda item: -item[1])[:5]
         print(f"{workers} workers: {', '.join(f'{program} {share:.0f} % of a core' for program, share in largest)}")
