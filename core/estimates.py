@@ -61,8 +61,9 @@ def list_measured() -> Statement[MeasuredRow]:
 
 
 def nominal_seconds(model: Model, size: str, steps: int) -> float:
-    """The catalogue's seconds for an image, in proportion to its area and steps."""
-    return model.seconds_per_image * steps / model.steps.default * _area(size) / _area(model.size)
+    """The catalogue's seconds for an image, in proportion to its steps, and to its area unless the size has its own."""
+    seconds = model.seconds_by_size.get(size, model.seconds_per_image * _area(size) / _area(model.size))
+    return seconds * steps / model.steps.default
 
 
 def second_pass_seconds(model: Model, parameters: ResolvedParameters) -> float:

@@ -154,6 +154,11 @@ class Model(Loading):
         1.0,
         description="Device-seconds for an image of default size and steps; used for the fair order and for estimates.",
     )
+    seconds_by_size: dict[str, Annotated[float, Gt(0)]] = Field(
+        default_factory=dict,
+        description="The same for single sizes. Without an entry, the time of a size is in proportion to its pixels; "
+        "models that draw small and enlarge the image need entries.",
+    )
     usd_per_image: Annotated[float, Ge(0)] = Field(
         0.2,
         description="Expected price of an image in US dollars, for limits of a provider's cost. Only for providers.",
@@ -165,6 +170,8 @@ class Model(Loading):
 
     @model_validator(mode="after")
     def _defaults_are_allowed(self) -> "Model":
+        if unknown := next((size for size in self.seconds_by_size if size not in self.sizes), None):
+            raise ValueError(f"seconds_by_size: {unknown} is not one of sizes")
         if self.default_size is not None and self.default_size not in self.sizes:
             raise ValueError(f"default_size {self.default_size} is not one of sizes")
         for name, bounds in (("steps", self.steps), ("guidance_scale", self.guidance_scale)):

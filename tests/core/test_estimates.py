@@ -3,6 +3,7 @@
 from uuid import uuid4
 
 import pytest
+from pydantic import ValidationError
 
 from core import jobs
 from core.catalog import Model
@@ -52,6 +53,20 @@ def test_the_catalogue_is_the_start() -> None:
     assert device_seconds(estimates) == pytest.approx(1.0)
     assert device_seconds(estimates, "128x128", 40) == pytest.approx(8.0)
     assert estimates.factor(MODEL) == 1.0
+
+
+def test_a_size_may_have_seconds_of_its_own() -> None:
+    own = MODEL.model_copy(update={"seconds_by_size": {"128x128": 1.5}})
+    estimates = Estimates([MeasuredRow("fake", "generation", "64x64", 20, 1, 2.0)])
+
+    seconds = [
+        estimates.seconds(own, "generation", parameters(size, 40), 1) - processing_seconds(parameters(size, 40))
+        for size in ("64x64", "128x128")
+    ]
+
+    assert seconds == [pytest.approx(4.0), pytest.approx(6.0)]
+    with pytest.raises(ValidationError, match="32x32 is not one of sizes"):
+        Model(id="fake", generator="fake", sizes=("64x64",), seconds_by_size={"32x32": 1.0})
 
 
 def test_a_measured_kind_is_taken_as_it_is_and_others_in_proportion() -> None:
