@@ -22,11 +22,14 @@ from core.generation_errors import ContentPolicyViolation
 from core.status import CallOutcome
 from tests.batches import submit_batch, until_batch
 from tests.factories import a_job
+from tests.faults.provider.calls import OPENAI
+from tests.openai_stub import KEY, MODEL, OpenAIStub
 from tests.receiver import Receiver
-from tests.stack import Stack
+from tests.stack import CATALOG, Stack
 from tests.waiting import until
 from worker.generation import traces
 
+PROVIDER_TRACE = "2cf7651916cd43dd8448eb211c80319e"
 BATCH_TRACE = "1bf7651916cd43dd8448eb211c80319d"
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 NAMES = {
@@ -58,18 +61,21 @@ class Traced:
 
     stack: Stack
     collector: Receiver
+    openai: OpenAIStub
 
 
 @pytest.fixture(scope="module")
 def traced(directory: Path, fresh_database: Callable[[], str], valkey: EmbeddedValkey) -> Iterator[Traced]:
-    with Receiver() as collector:
+    with Receiver() as collector, OpenAIStub() as openai:
         settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url(""), "OTEL_BSP_SCHEDULE_DELAY": "50"}
+        settings |= {"SAFELIGHT_OPENAI_API_KEY": KEY, "SAFELIGHT_OPENAI_BASE_URL": openai.url, "NO_PROXY": "127.0.0.1"}
         with Stack(directory / "traces", fresh_database(), valkey.url, **settings) as stack:
+            (stack.directory / "catalog.toml").write_text(CATALOG + OPENAI)
             stack.api()
-            stack.worker()
+            stack.worker(queue="local,openai")
             stack.deliver()
             stack.sweep()
-            yield Traced(stack, collector)
+            yield Traced(stack, collector, openai)
 
 
 def test_a_job_is_one_trace_over_all_processes(traced: Traced) -> None:
@@ -85,6 +91,25 @@ def test_a_job_is_one_trace_over_all_processes(traced: Traced) -> None:
     assert {spans[name][1] for name in NAMES if "api" not in name} == {request_span}
     (call,) = customer.requests
     assert call.headers["traceparent"] == f"00-{TRACE}-{spans['safelight-deliver webhook'][0]}-01"
+
+
+def test_a_call_of_a_provider_is_in_the_trace_of_its_job(traced: Traced) -> None:
+    collector, stack = traced.collector, traced.stack
+    stack.client.headers["traceparent"] = f"00-{PROVIDER_TRACE}-{PARENT}-01"
+    names = {*NAMES, "safelight-worker provider call"}
+    with Receiver() as customer:
+        webhook = {"url": customer.url(), "events": ["job.completed"]}
+        stack.submit("a secret cat of the provider", model=MODEL, webhook=webhook)
+        until(lambda: spans_of(collector, PROVIDER_TRACE).keys() >= names)
+
+    spans = spans_of(collector, PROVIDER_TRACE)
+    request_span, _ = spans["safelight-api POST /v1/jobs"]
+    assert {spans[name][1] for name in names if "api" not in name} == {request_span}
+    (call,) = customer.requests
+    assert call.headers["traceparent"] == f"00-{PROVIDER_TRACE}-{spans['safelight-deliver webhook'][0]}-01"
+    (request,) = traced.openai.of("a secret cat of the provider")
+    assert "traceparent" not in request.headers  # ids of our own network are nothing for a provider
+    assert not any(b"a secret cat" in sent.body for sent in collector.requests)
 
 
 def line_spans(collector: Receiver) -> dict[str, list[Any]]:
