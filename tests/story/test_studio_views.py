@@ -71,6 +71,7 @@ def views(safelight: Stack) -> dict[str, str]:
         "webhooks": "webhooks",
         "webhook": f"webhooks/{endpoint}",
         "models": "models",
+        "fine-tuning": "fine-tuning",
         "keys": "keys",
         "usage": "usage",
         "operator": "operator",

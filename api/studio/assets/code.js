@@ -1,6 +1,7 @@
 // The request of a job as code: for a shell, Python and Node.
 
 import { address } from "./api.js";
+import { modelFields } from "./requests.js";
 
 const NAMES = ["operation", "prompt", "negative_prompt", "n", "size", "output_size", "steps", "guidance_scale", "scheduler",
   "seed", "style", "strength", "output_format", "output_compression", "postprocess"];
@@ -8,7 +9,7 @@ const DEFAULTS = { operation: "generation", n: 1, output_format: "png" };
 
 /** The body of `POST /v1/jobs` that makes the images of a job again. */
 export function requestOf(job, model) {
-  const body = { model: job.model };
+  const body = modelFields(job);
   for (const name of new Set([...NAMES, ...Object.keys(model?.optional_parameters ?? {})])) {
     const value = job[name];
     const isKnown = !model || !(name in job) || ["operation", "prompt", "n"].includes(name) || name in model.parameters;

@@ -4,7 +4,7 @@ import { html, useEffect, useState } from "../vendor/preact.js";
 import { imageAddress } from "../api.js";
 import { cancel, isFinal, reproduce, retry, secondsLeft, submit, useJobEntry } from "../jobs.js";
 import { modelOf } from "../models.js";
-import { similar, upscaled, useJob } from "../requests.js";
+import { modelNameOf, similar, upscaled, useJob } from "../requests.js";
 import { go, link } from "../router.js";
 import { formatDuration, t } from "../text.js";
 import { Icon } from "./icons.js";
@@ -71,7 +71,7 @@ function State({ job, progress }) {
 
 function details(job) {
   const seed = job.images[0]?.seed;
-  return [job.model, job.output_size ?? job.size, seed === undefined ? null : `#${seed}`].filter(Boolean).join(" · ");
+  return [modelNameOf(job), job.output_size ?? job.size, seed === undefined ? null : `#${seed}`].filter(Boolean).join(" · ");
 }
 
 function words(job, progress) {

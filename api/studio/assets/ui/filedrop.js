@@ -1,17 +1,15 @@
 // A place for a file: drop it, choose it, or paste cells of a spreadsheet.
 
-import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { html, useEffect } from "../vendor/preact.js";
 import { pastedFile, sampleFile } from "../batches.js";
-import { useKeys } from "../keyboard.js";
 import { t } from "../text.js";
+import { Drop } from "./drop.js";
 import { Icon } from "./icons.js";
 
 const TYPES = ".csv,.tsv,.xlsx,.jsonl,.txt,text/csv,text/plain";
 
 /** onFile(file): a file was given. isBusy: it is being uploaded. */
 export function FileDrop({ onFile, isBusy, hasIntroduction }) {
-  const input = useRef(null);
-  const [isOver, setOver] = useState(false);
   useEffect(() => {
     const isTyping = (target) => target.closest?.("input, textarea, select") !== null;
     const paste = (event) => {
@@ -21,41 +19,13 @@ export function FileDrop({ onFile, isBusy, hasIntroduction }) {
       event.preventDefault();
       onFile(file ?? pastedFile(text));
     };
-    const over = (event) => {
-      if (!event.dataTransfer.types.includes("Files")) return;
-      event.preventDefault();
-      setOver(event.type === "dragover");
-    };
-    const drop = (event) => {
-      const [file] = event.dataTransfer.files;
-      event.preventDefault();
-      setOver(false);
-      if (file) onFile(file);
-    };
-    const listeners = { paste, dragover: over, dragleave: over, drop };
-    for (const [name, listener] of Object.entries(listeners)) window.addEventListener(name, listener);
-    return () => {
-      for (const [name, listener] of Object.entries(listeners)) window.removeEventListener(name, listener);
-    };
+    window.addEventListener("paste", paste);
+    return () => window.removeEventListener("paste", paste);
   }, []);
-  useKeys([{ keys: ["u"], label: t("batch.choose"), run: () => input.current.click() }]);
-  const choose = (event) => {
-    const [file] = event.target.files;
-    event.target.value = ""; // the same file may be chosen again, after a change
-    if (file) onFile(file);
-  };
-  return html`<section class="drop ${isOver ? "over" : ""}" aria-busy=${isBusy} aria-label=${t("batch.new")}>
-    <${Icon} name="upload" size="28" />
-    <h2>${t(isBusy ? "batch.uploading" : "batch.drop")}</h2>
-    <p class="muted">${t("batch.drop.text")}</p>
-    <div class="row center">
-      <label class="button primary"><input ref=${input} class="visually-hidden" type="file" accept=${TYPES} disabled=${isBusy} onChange=${choose} />
-        ${t("batch.choose")}</label>
-      ${hasIntroduction && html`<button disabled=${isBusy} onClick=${() => onFile(sampleFile())}>${t("batch.sample.try")}</button>`}
-      <button class="quiet" onClick=${() => download(sampleFile())}><${Icon} name="download" size="16" />${t("batch.sample.download")}</button>
-    </div>
-    ${hasIntroduction && html`<${Introduction} />`}
-  </section>`;
+  const buttons = html`${hasIntroduction && html`<button disabled=${isBusy} onClick=${() => onFile(sampleFile())}>${t("batch.sample.try")}</button>`}
+    <button class="quiet" onClick=${() => download(sampleFile())}><${Icon} name="download" size="16" />${t("batch.sample.download")}</button>`;
+  return html`<${Drop} label=${t("batch.new")} title=${t("batch.drop")} text=${t("batch.drop.text")} types=${TYPES} action=${t("batch.choose")}
+    isBusy=${isBusy} onFiles=${([file]) => onFile(file)} buttons=${buttons}>${hasIntroduction && html`<${Introduction} />`}<//>`;
 }
 
 /** What a file looks like, as a table. */

@@ -8,6 +8,7 @@ const PATHS = {
   batches: "M4 7l8-4 8 4-8 4zM4 12l8 4 8-4M4 17l8 4 8-4",
   webhooks: "M9 8a3 3 0 1 1 4 3l3 5M7 13a3 3 0 1 0 3 4h6M17 13a3 3 0 1 1-1 6",
   models: "M12 3l8 4.5v9L12 21l-8-4.5v-9zM4 7.5l8 4.5 8-4.5M12 12v9",
+  finetuning: "M4 7h9M17 7h3M15 4.500v5M4 17h3M11 17h9M9 14.500v5",
   keys: "M14 10a4 4 0 1 0-3.5 4L12 15.5h2V18h2v2h4v-3.5z",
   usage: "M5 20V10M12 20V4M19 20v-7",
   operator: "M4 18l5-6 4 3 7-9M4 21h16",

@@ -58,8 +58,9 @@ function Composer({ hasExample }) {
   useEffect(() => {
     if (!models) return;
     const wish = draft.read();
-    const id = [wish?.model, modelId].find((name) => models.some((item) => item.id === name)) ?? models[0].id;
-    loadModel(id).then((loaded) => {
+    const [first] = models;
+    const id = [wish?.model, modelId].find((name) => isCheckpoint(name) || models.some((item) => item.id === name)) ?? first.id;
+    loadModel(id).catch((problem) => (isCheckpoint(id) ? loadModel(first.id) : Promise.reject(problem))).then((loaded) => {
       setModel(loaded);
       setModelId(loaded.id);
       if (wish?.job) {
@@ -120,12 +121,21 @@ function Composer({ hasExample }) {
     ${message && html`<p id="composer-error" class="error" role="alert">${message.title} ${message.advice}</p>`}
     ${models?.length > 1 && html`<label class="field"><span>${t("create.model")}</span>
       <select name="model" value=${modelId} onChange=${(event) => setModelId(event.target.value)}>
-        ${models.filter(({ operations }) => operations.includes(operation)).map(({ id }) => html`<option key=${id} value=${id} selected=${id === modelId}>${id}</option>`)}
+        ${namesOf(models, operation, modelId).map((id) => html`<option key=${id} value=${id} selected=${id === modelId}>${id}</option>`)}
       </select></label>`}
     ${model && html`<details class="options" open=${isWide || error?.param}><summary>${t("create.options")}</summary>
       <div class="stack"><${Options} model=${model} operation=${operation} values=${values} onChange=${change} invalid=${error?.param} />
     ${Object.keys(values).length > 0 && html`<button type="button" class="quiet small" onClick=${() => setValues({})}>${t("create.reset")}</button>`}</div></details>`}
   </form>`;
+}
+
+/** Whether a name may be that of a checkpoint: the list of models has only finished ones. */
+const isCheckpoint = (name) => name?.startsWith("ft:");
+
+/** The models to choose from, and a checkpoint that is chosen. */
+function namesOf(models, operation, chosen) {
+  const names = models.filter(({ operations }) => operations.includes(operation)).map(({ id }) => id);
+  return isCheckpoint(chosen) && !names.includes(chosen) ? [...names, chosen] : names;
 }
 
 /** The values that another model takes too: known parameters, within its limits. */

@@ -5,6 +5,7 @@ import { get, imageAddress } from "../api.js";
 import { submit } from "../jobs.js";
 import { useKeys } from "../keyboard.js";
 import { loadModel, loadModels } from "../models.js";
+import { modelNameOf } from "../requests.js";
 import { link } from "../router.js";
 import { t } from "../text.js";
 import { Card } from "../ui/card.js";
@@ -20,7 +21,7 @@ export default function Edit({ params: { id } }) {
     const image = await get(`/v1/images/${id}`, { signal });
     const [job, models] = await Promise.all([get(`/v1/jobs/${image.job_id}`, { signal }), loadModels()]);
     const able = models.filter(({ operations }) => operations.includes("edit"));
-    const chosen = able.find((model) => model.id === job.model) ?? able[0];
+    const chosen = [modelNameOf(job), job.model].map((name) => able.find(({ id }) => id === name)).find(Boolean) ?? able[0];
     return { image, job, model: chosen ? await loadModel(chosen.id) : null };
   }, [id]);
   if (error && !value) return html`<${Problem} error=${error} onRetry=${reload} />`;

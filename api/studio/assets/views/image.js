@@ -7,6 +7,7 @@ import { gallery, neighbours, origin } from "../gallery.js";
 import { deleteJob } from "../jobs.js";
 import { useKeys } from "../keyboard.js";
 import { modelOf } from "../models.js";
+import { modelNameOf } from "../requests.js";
 import { go, link } from "../router.js";
 import { session } from "../session.js";
 import { useStore } from "../store.js";
@@ -144,7 +145,7 @@ function Code({ job, model }) {
 function Parameters({ job, image, model }) {
   const names = Object.keys(model?.parameters ?? {}).filter((name) => !NOT_SHOWN.has(name) && name !== "seed");
   const rows = [
-    [t("create.model"), job.model],
+    [t("create.model"), modelNameOf(job)],
     [parameterLabel("seed"), html`<code>${image.seed}</code>`],
     ...names.map((name) => [parameterLabel(name), textOf(job[name])]),
     [t("image.file"), `${image.width} × ${image.height} · ${image.media_type.replace("image/", "").toUpperCase()} · ${formatBytes(image.bytes)}`],

@@ -1,13 +1,19 @@
 // The models: what each can do, and how many jobs wait for it.
 
 import { html } from "../vendor/preact.js";
+import { deleteModel } from "../finetuning.js";
 import { loadModels } from "../models.js";
 import { draft } from "../requests.js";
 import { link } from "../router.js";
+import { hasScope, session } from "../session.js";
+import { useStore } from "../store.js";
 import { formatDuration, t } from "../text.js";
+import { Action } from "../ui/action.js";
+import { confirm } from "../ui/dialog.js";
 import { Icon } from "../ui/icons.js";
 import { Empty, Problem } from "../ui/problem.js";
 import { useRefreshed } from "../ui/refresh.js";
+import { say } from "../ui/toasts.js";
 
 const CHIPS = { ready: "completed", loading: "queued", no_worker: "failed", paused: "cancelled", draining: "cancelled" };
 
@@ -16,11 +22,19 @@ export default function Models() {
   return html`<div class="heading"><h1>${t("nav.models")}</h1></div>
     ${error && !value && html`<${Problem} error=${error} onRetry=${reload} />`}
     ${value?.length === 0 && html`<${Empty} icon="models" title=${t("model.empty")}><p>${t("model.empty.text")} <code>safelight models add</code></p><//>`}
-    <div class="model-cards">${value?.map((model) => html`<${Model} key=${model.id} model=${model} />`)}</div>`;
+    <div class="model-cards">${value?.map((model) => html`<${Model} key=${model.id} model=${model} onDone=${reload} />`)}</div>`;
 }
 
-function Model({ model }) {
+function Model({ model, onDone }) {
   const { queue } = model;
+  const canSubmit = hasScope(useStore(session), "submit");
+  const erase = async () => {
+    const isSure = await confirm({ title: t("tune.delete.title"), text: t("tune.delete.text"), action: t("job.delete") });
+    if (!isSure) return;
+    await deleteModel(model.id);
+    say(t("delete.done"));
+    onDone();
+  };
   const sizes = model.free_sizes ? t("model.freeSizes", { sizes: model.sizes.join(", ") }) : model.sizes.join(", ");
   const rows = [
     [t("model.operations"), model.operations.map((name) => t(`operation.${name}`)).join(", ")],
@@ -39,6 +53,8 @@ function Model({ model }) {
       ${queue.device_seconds >= 1 && ` · ${t("job.left", { time: formatDuration(queue.device_seconds) })}`}</p>
     ${queue.state !== "ready" && html`<p class="notice warn small">${t(`model.state.${queue.state}.text`)}</p>`}
     <dl class="facts">${rows.filter(Boolean).map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
-    ${model.operations.includes("generation") && html`<div><a class="button small" href=${link("")} onClick=${() => draft.write({ model: model.id })}><${Icon} name="create" size="14" />${t("model.use")}</a></div>`}
+    ${model.operations.includes("generation") && html`<div class="row"><a class="button small" href=${link("")} onClick=${() => draft.write({ model: model.id })}><${Icon} name="create" size="14" />${t("model.use")}</a>
+      ${model.fine_tuning && html`<a class="button small" href=${link("fine-tuning", { model: model.id })}><${Icon} name="finetuning" size="14" />${t("model.tune")}</a>`}
+      ${model.id.startsWith("ft:") && canSubmit && html`<${Action} kind="small" icon="trash" label=${t("tune.delete", { name: model.id })} run=${erase}>${t("job.delete")}<//>`}</div>`}
   </article>`;
 }
