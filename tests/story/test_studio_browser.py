@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Dialog, Page, Route, expect
 
 from core.scopes import Scope
+from tests.batches import submit_batch, until_batch
 from tests.browser import BROWSER, browser_page, serious_findings
 from tests.factories import a_key
 from tests.receiver import Receiver, answering
@@ -77,6 +78,13 @@ def test_a_person_runs_a_spreadsheet(safelight: Stack, page: Page) -> None:
     page.get_by_label("Keep columns that are no parameters").check()
     expect(page.get_by_text("tags: colour")).to_be_visible()
     assert serious_findings(page) == []
+
+    page.get_by_role("button", name="Another file").click()
+    choose("long.csv", "prompt", *(f"boat {number}" for number in range(500)))
+    page.get_by_label("Model").select_option("slow")
+    page.get_by_role("button", name=re.compile("Quality low: about")).click()
+    expect(page.get_by_role("button", name=re.compile("Quality low"))).to_have_count(0)
+    expect(page.get_by_role("button", name="Start 500 lines")).to_be_enabled()
 
     page.get_by_role("button", name="Another file").click()
     choose("studio.csv", "prompt,steps", "a boat,5", "a bridge,5", "[refuse] a barn,6")
@@ -170,6 +178,58 @@ def test_an_operator_pauses_a_queue_and_the_jobs_say_why_they_wait(safelight: St
     copy.locator("a.tile").click()
     expect(page.get_by_role("heading", name="Identical to the original")).to_be_visible()
     assert serious_findings(page) == []
+
+
+def test_an_operator_who_leaves_a_cancel_amid_its_steps_goes_on_later(safelight: Stack, page: Page) -> None:
+    requests = [{"prompt": f"job {number} of a long cancel"} for number in range(501)]
+    batch = submit_batch(safelight, requests=requests, size="64x64", model="elsewhere")["id"]
+    until_batch(safelight, batch, "in_progress")
+    held: list[Route] = []
+    dialogs: list[str] = []
+
+    def hold_step(route: Route) -> None:
+        if "token" in (route.request.post_data_json or {}):
+            held.append(route)
+        else:
+            route.continue_()
+
+    def leave(dialog: Dialog) -> None:
+        dialogs.append(dialog.type)
+        dialog.accept()
+
+    def queued() -> int:
+        return int(body(safelight.client.get(f"/v1/batches/{batch}"))["request_counts"]["queued"])
+
+    page.goto(f"{safelight.url}/#/operator?report=bulk")
+    page.get_by_label("Batch id").fill(batch)
+    page.get_by_role("button", name="Count the jobs").click()
+    page.get_by_role("button", name="Cancel 501 jobs").click()
+    page.route("**/v1/admin/jobs/cancel", hold_step)
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").last.click()
+    expect(page.get_by_text("Leaving this page stops it")).to_be_visible()
+    page.get_by_role("link", name="Gallery").click()
+    page.get_by_role("heading", name="Gallery").wait_for()
+    with page.expect_response("**/v1/admin/jobs/cancel"):
+        held.pop().continue_()
+    page.get_by_role("link", name="Operator").click()
+    page.get_by_role("link", name="Cancel or retry").click()
+    expect(page.get_by_text("500 jobs cancelled.")).to_be_visible()
+    expect(page.get_by_text("The run stopped before its end")).to_be_visible()
+    assert serious_findings(page) == []
+    assert queued() == 1
+
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Stop").wait_for()
+    page.once("dialog", leave)
+    page.reload()  # as closing the tab
+    assert dialogs == ["beforeunload"]
+    page.unroute("**/v1/admin/jobs/cancel")
+    page.get_by_role("button", name="Go on").click()
+    expect(page.get_by_text("501 jobs cancelled.")).to_be_visible()
+    assert queued() == 0
+    page.reload()
+    page.get_by_role("button", name="Count the jobs").wait_for()
+    expect(page.get_by_text("501 jobs cancelled.")).to_have_count(0)
 
 
 def test_an_operator_makes_and_revokes_a_key(guarded: Stack, page: Page) -> None:

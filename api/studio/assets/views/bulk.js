@@ -1,8 +1,12 @@
 // For operators: cancel or retry all jobs that match a filter. They are counted first; no later ones are changed.
+//
+// The page takes the steps of a run. If it is left or closed, the run stops after the step in hand; the browser stores
+// where it was, so that it can go on.
 
-import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { post } from "../api.js";
 import { loadModels } from "../models.js";
+import { storedValue } from "../store.js";
 import { t } from "../text.js";
 import { Action } from "../ui/action.js";
 import { confirm } from "../ui/dialog.js";
@@ -11,6 +15,9 @@ import { problemOf } from "../ui/problem.js";
 
 const STATUSES = { cancel: ["queued", "in_progress"], retry: ["failed", "expired", "cancelled"] };
 const TEXTS = ["queue", "project_id", "batch_id"];
+
+/** The run that was left: its action, its fields and its progress, with the token of its next step. */
+const run = storedValue("bulk");
 
 /** The filter of the API. Throws an error in words if the tag is not `key=value`: without it, all jobs would match. */
 function filterOf({ status, tag, created_after: after, created_before: before, ...values }) {
@@ -35,11 +42,12 @@ function add({ jobs, skipped }, step) {
 
 /** progress.token: of the next step; null after the last one. progress.isOver: no step runs. */
 export function Bulk() {
-  const [action, setAction] = useState("cancel");
-  const [values, setValues] = useState({});
+  const stored = useMemo(() => run.read(), []);
+  const [action, setAction] = useState(stored?.action ?? "cancel");
+  const [values, setValues] = useState(stored?.values ?? {});
   const [count, setCount] = useState(null);
   const [error, setError] = useState(null);
-  const [progress, setProgress] = useState(null);
+  const [progress, setProgress] = useState(stored?.progress ?? null);
   const isStopped = useRef(false);
   const changes = useRef(0);
   const form = useRef(null);
@@ -47,6 +55,7 @@ export function Bulk() {
   const path = `/v1/admin/jobs/${action}`;
   useEffect(() => () => { isStopped.current = true; }, []);
   const change = (next) => {
+    run.write(null);
     changes.current += 1;
     setCount(null);
     setProgress(null);
@@ -79,9 +88,11 @@ export function Bulk() {
     try {
       while (current.token && !isStopped.current) {
         setProgress(current);
+        run.write({ action, values, progress: { ...current, isOver: true } });
         current = add(current, await post(path, { token: current.token }));
       }
     } finally {
+      run.write(current.token ? { action, values, progress: { ...current, isOver: true } } : null);
       setProgress({ ...current, isOver: true });
     }
   };
@@ -97,6 +108,12 @@ export function Bulk() {
   });
   const isBusy = progress !== null && !progress.isOver;
   const isPart = progress !== null && progress.isOver && progress.token !== null;
+  useEffect(() => {
+    if (!isBusy) return;
+    const ask = (event) => event.preventDefault(); // the browser asks whether to leave the page
+    window.addEventListener("beforeunload", ask);
+    return () => window.removeEventListener("beforeunload", ask);
+  }, [isBusy]);
   return html`<form ref=${form} class="stack" onSubmit=${(event) => event.preventDefault()}>
     <p class="small muted">${t("operator.bulk.intro")}</p>
     <fieldset class="stack" disabled=${isBusy}>
@@ -121,6 +138,8 @@ export function Bulk() {
       ${isBusy && html`<button type="button" onClick=${() => { isStopped.current = true; }}>${t("operator.bulk.stop")}</button>`}</div>
     ${progress && html`<p role="status" class=${progress.isOver && !isPart ? "good" : ""}>${t(`operator.bulk.${action}.done`, { count: progress.jobs })}
       ${Object.entries(progress.skipped).map(([reason, jobs]) => html` <span key=${reason} class="muted">${t("operator.bulk.skipped", { jobs, reason: reason.replaceAll("_", " ") })}</span>`)}</p>`}
+    ${isBusy && html`<p class="small muted">${t("operator.bulk.stay")}</p>`}
+    ${isPart && html`<p class="notice warn"><span>${t("operator.bulk.part")}</span></p>`}
     ${error && html`<p class="error" role="alert">${problemOf(error).title} ${problemOf(error).advice}</p>`}
   </form>`;
 }

@@ -6,7 +6,7 @@ import { check, loadFile, requestOf } from "../batches.js";
 import { useKeys } from "../keyboard.js";
 import { loadModel, loadModels } from "../models.js";
 import { go, link } from "../router.js";
-import { formatDuration, formatNumber, formatTime, t } from "../text.js";
+import { formatDuration, formatNumber, formatTime, parameterLabel, t } from "../text.js";
 import { Options } from "../ui/form.js";
 import { Icon } from "../ui/icons.js";
 import { useLoad } from "../ui/load.js";
@@ -14,6 +14,9 @@ import { Problem, problemOf } from "../ui/problem.js";
 import { sayError } from "../ui/toasts.js";
 
 const TYPING_MILLISECONDS = 400;
+const LONG_SECONDS = 120;
+const MAX_COMPARED_LINES = 5000;
+const FASTER = 0.8;
 
 export default function NewBatch({ query }) {
   const id = query.get("file") ?? "";
@@ -33,6 +36,7 @@ function Form({ source }) {
   const current = JSON.stringify(requestOf(source, values, keepColumns));
   const isChecking = !error && checked?.key !== current;
   const isReady = checked && !error && !isChecking && checked.errors.data.length === 0;
+  const faster = useFaster(source, values, keepColumns, isReady ? checked : null);
   const start = async () => {
     if (!isReady || isBusy) return;
     setBusy(true);
@@ -66,8 +70,46 @@ function Form({ source }) {
         ${error && html`<p class="error" role="alert">${problemOf(error).title} ${problemOf(error).advice}</p>`}
         ${!checked && !error && html`<p class="muted">${t("batch.checking")}</p>`}
         ${checked && html`<${Result} checked=${checked} isChecking=${isChecking} keepColumns=${keepColumns} onKeepColumns=${setKeepColumns} />`}
+        ${isReady && html`<${Faster} choices=${faster} onChoose=${setValues} />`}
       </section>
     </div>`;
+}
+
+/**
+ * What would be done much sooner than a batch that takes minutes: `[{ values, seconds }]`. Each choice is a dry run of its
+ * own, as lines may set quality and size themselves.
+ */
+function useFaster(source, values, keepColumns, checked) {
+  const seconds = checked && secondsOf(checked);
+  const isLong = seconds > LONG_SECONDS && checked.total <= MAX_COMPARED_LINES;
+  const { value } = useLoad(async (signal) => {
+    if (!isLong) return [];
+    const choices = [];
+    for (const choice of await quickerValues(values)) {
+      const result = await check(requestOf(source, choice, keepColumns), signal);
+      if (secondsOf(result) < FASTER * (choices.at(-1)?.seconds ?? seconds)) choices.push({ values: choice, seconds: secondsOf(result) });
+    }
+    return choices;
+  }, [checked?.key, isLong]);
+  return isLong ? value ?? [] : [];
+}
+
+/** Options that take less time: the lowest quality, then also the smallest size. */
+async function quickerValues(values) {
+  const model = await loadModel(values.model ?? (await loadModels())[0].id);
+  const { steps: _, ...rest } = values;
+  const low = model.qualities.includes("low") ? { ...rest, quality: "low" } : values;
+  const area = (size) => size.split("x").reduce((product, side) => product * side, 1);
+  const [smallest] = [...model.sizes].sort((one, other) => area(one) - area(other));
+  return [low, { ...low, size: smallest }];
+}
+
+/** The choices, as buttons: each says what it sets, and the time that it takes. */
+function Faster({ choices, onChoose }) {
+  if (choices.length === 0) return null;
+  const words = ({ quality, size }) => [quality && `${parameterLabel("quality")} ${quality}`, size && `${parameterLabel("size")} ${size}`].filter(Boolean).join(", ");
+  return html`<div class="notice" role="group" aria-label=${t("batch.faster")}><div class="stack"><span>${t("batch.faster")}</span>
+    <div class="row">${choices.map(({ values, seconds }) => html`<button key=${words(values)} type="button" class="small" onClick=${() => onChoose(values)}>${words(values)}: ${t("batch.about", { time: formatDuration(seconds) })}</button>`)}</div></div></div>`;
 }
 
 /** A value as it was some time ago, so that a dry run follows the end of typing. */
@@ -106,9 +148,14 @@ function Result({ checked, isChecking, keepColumns, onKeepColumns }) {
       <p class="small muted">${t("batch.errors.text")}</p><${Errors} errors=${errors} />`}`;
 }
 
+/** The seconds until the end, after what waits in the queue; null if a provider draws. */
+function secondsOf(checked) {
+  return checked.estimated_finish_at === null ? null : Math.max(1, checked.estimated_finish_at - Date.now() / 1000);
+}
+
 /** How much it is, how long it takes, what it costs. */
 function Facts({ checked }) {
-  const seconds = checked.estimated_finish_at === null ? null : Math.max(1, checked.estimated_finish_at - Date.now() / 1000);
+  const seconds = secondsOf(checked);
   const facts = [
     [t("batch.fact.lines"), formatNumber(checked.total)],
     [t("batch.fact.images"), formatNumber(checked.images)],
