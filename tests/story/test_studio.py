@@ -25,7 +25,7 @@ OWN = {"sec-fetch-site": "same-origin"}
 MAX_FIRST_LOAD = 200_000
 """Bytes of the files that the first view loads, without compression."""
 
-MAX_ALL = 110_000
+MAX_ALL = 120_000
 """Bytes of all files, as they are sent."""
 
 
