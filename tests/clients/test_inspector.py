@@ -36,7 +36,7 @@ class Inspector:
     def run(self, name: str, *options: str, key: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run it by one of the ways of INSPECTORS."""
         key = self.key if key is None else key
-        era = ["--protocol-era", INSPECTORS[name].era]
+        era = ["--protocol-era", INSPECTORS[name].era, "--connect-timeout", f"{RUN_SECONDS}000"]
         if INSPECTORS[name].is_stdio:
             variables = {"SAFELIGHT_URL": self.url, "SAFELIGHT_API_KEY": key, "PYTHONPATH": os.environ["PYTHONPATH"]}
             server = [part for pair in variables.items() for part in ("-e", "=".join(pair))]
