@@ -64,7 +64,9 @@ def test_caddy_passes_on_jobs_events_uploads_and_links(safelight: Stack, tmp_pat
         with client.stream("GET", f"/v1/jobs/{job['id']}/events") as events:
             assert "event: job.completed" in list(events.iter_lines())
         (image,) = body(client.get(f"/v1/jobs/{job['id']}"))["images"]
-        with openai.OpenAI(base_url=f"{address}/v1", api_key=key, http_client=httpx.Client(verify=False)) as sdk:  # noqa: S501 - as above
+        with openai.OpenAI(
+            base_url=f"{address}/v1", api_key=key, http_client=openai.DefaultHttpxClient(verify=False)
+        ) as sdk:
             file = sdk.files.create(file=("large.jsonl", b"x" * 2_000_000), purpose="user_data")
 
         assert job["urls"]["self"] == f"{address}/v1/jobs/{job['id']}"
