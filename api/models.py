@@ -8,7 +8,8 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from api.audit import event_of
-from api.authentication import CurrentCaller, Project, requires
+from api.authentication import CurrentCaller, requires
+from api.callers import Caller
 from api.context import Context
 from api.deps import AppContext
 from api.fine_tuning.models import project_models
@@ -110,17 +111,17 @@ class ModelList(BaseModel):
 
 @router.get("", summary="List models", response_model=ModelList)
 @requires(Scope.READ)
-async def index(context: AppContext, project_id: Project) -> Response:
+async def index(context: AppContext, caller: CurrentCaller) -> Response:
     """List the models and, after them, their aliases and your fine-tuned models; the default model comes first."""
-    models = await list_models(context)
-    queues, readiness = await _queues(context), await context.queue_stats.readiness()
-    own = [_fine_tuned(context, row, queues, readiness) for row in await project_models(context, project_id)]
+    models = await list_models(context, caller)
+    queues, readiness = await _queues(context), await context.queue_stats.readiness(caller.scopes)
+    own = [_fine_tuned(context, row, queues, readiness) for row in await project_models(context, caller.project_id)]
     return answer(ModelList(data=[*models.data, *own]))
 
 
-async def list_models(context: Context) -> ModelList:
+async def list_models(context: Context, caller: Caller) -> ModelList:
     """The models and, after them, their aliases; the default model comes first."""
-    queues, readiness = await _queues(context), await context.queue_stats.readiness()
+    queues, readiness = await _queues(context), await context.queue_stats.readiness(caller.scopes)
     models = sorted(context.catalog.models, key=lambda model: model.id != context.catalog.default)
     names = [(model.id, model) for model in models] + [(alias, model) for model in models for alias in model.aliases]
     return ModelList(data=[_model_object(name, model, queues, readiness) for name, model in names])
@@ -128,11 +129,11 @@ async def list_models(context: Context) -> ModelList:
 
 @router.get("/{name:path}", summary="Get a model", response_model=ModelObject, responses={404: ERROR})
 @requires(Scope.READ)
-async def fetch(name: str, context: AppContext, project_id: Project) -> Response:
+async def fetch(name: str, context: AppContext, caller: CurrentCaller) -> Response:
     """Get a model by its name or an alias."""
     if is_fine_tuned(name):
-        row = await _fine_tuned_row(context, project_id, name)
-        queues, readiness = await _queues(context), await context.queue_stats.readiness()
+        row = await _fine_tuned_row(context, caller.project_id, name)
+        queues, readiness = await _queues(context), await context.queue_stats.readiness(caller.scopes)
         model_object = _fine_tuned(context, row, queues, readiness)
         parameters = parameters_of(context.catalog.model(row.model))
         return answer(model_object.model_copy(update={"parameters": parameters}))
@@ -140,7 +141,7 @@ async def fetch(name: str, context: AppContext, project_id: Project) -> Response
         model = context.catalog.model(name)
     except ModelNotFound as error:
         raise NotFound(error.message, param="model") from error
-    queues, readiness = await _queues(context), await context.queue_stats.readiness()
+    queues, readiness = await _queues(context), await context.queue_stats.readiness(caller.scopes)
     model_object = _model_object(name, model, queues, readiness)
     return answer(model_object.model_copy(update={"parameters": parameters_of(model)}))
 

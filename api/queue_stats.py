@@ -5,7 +5,7 @@ With a million queued jobs the query takes half a second, and clients request `/
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from core import pauses, queries, workers
 from core.db import AsyncDatabase
 from core.rows import ModelWorkersRow
+from core.scopes import Scope
 
 CACHE_SECONDS = 2.0
 
@@ -60,6 +61,10 @@ class ModelReadiness(BaseModel):
     )
 
 
+PLAIN_REASON = "No worker that serves it can load it. An operator can read the reason here, or in the worker's log."
+"""What tenants read: the reason itself may name paths of the server."""
+
+
 class QueueStats:
     """The cached numbers of one process."""
 
@@ -81,10 +86,15 @@ class QueueStats:
         await self._update()
         return self._states
 
-    async def readiness(self) -> Mapping[str, ModelReadiness]:
-        """The readiness of each model that a worker reports; at most CACHE_SECONDS old."""
+    async def readiness(self, scopes: Collection[Scope]) -> Mapping[str, ModelReadiness]:
+        """The readiness of each model that a worker reports; at most CACHE_SECONDS old. scopes: of the caller."""
         await self._update()
-        return self._readiness
+        if Scope.ADMIN in scopes:
+            return self._readiness
+        return {
+            name: readiness.model_copy(update={"reason": readiness.reason and PLAIN_REASON})
+            for name, readiness in self._readiness.items()
+        }
 
     async def _update(self) -> None:
         async with self._lock:

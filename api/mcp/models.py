@@ -14,7 +14,7 @@ class ModelsArguments(BaseModel):
 
 async def list_for_agent(call: Call, _arguments: ModelsArguments) -> Answer:
     """The tool `list_models`: each model once, without its aliases."""
-    models = await list_models(call.context)
+    models = await list_models(call.context, call.caller)
     return Answer(ModelList(data=[model for model in models.data if model.alias_of is None]))
 
 

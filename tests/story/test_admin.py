@@ -6,23 +6,26 @@ import pty
 import signal
 import socket
 import subprocess
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
+from api.queue_stats import PLAIN_REASON
 from cli.main import app as command_line
-from core import tables
+from core import tables, workers
 from core.scopes import Scope
+from core.workers import WorkerDevice
 from tests.factories import a_key
 from tests.processes import python
 from tests.stack import Stack, body
 from tests.waiting import PATIENCE, until
 
 
-def client_of(stack: Stack, scope: Scope) -> httpx.Client:
-    headers = {"authorization": f"Bearer {a_key(stack.database, scopes=[scope])}"}
+def client_of(stack: Stack, *scopes: Scope) -> httpx.Client:
+    headers = {"authorization": f"Bearer {a_key(stack.database, scopes=scopes)}"}
     return httpx.Client(base_url=stack.url, headers=headers, timeout=PATIENCE)
 
 
@@ -265,3 +268,23 @@ def test_top_shows_frames_in_a_terminal_until_it_is_interrupted(guarded: Stack) 
 
 def job_status(job_id: str) -> sa.Select[Any]:
     return sa.select(tables.jobs.c.status).where(tables.jobs.c.id == job_id)
+
+
+def test_only_operators_read_why_a_worker_cannot_load_a_model(guarded: Stack) -> None:
+    device = WorkerDevice(models={"elsewhere": {"state": "unusable", "reason": "There is no folder /srv/secret."}})
+    guarded.database.execute(
+        workers.announce("a worker", ["nobody"], is_ready=True, length=timedelta(minutes=1), device=device)
+    )
+
+    def readiness(*scopes: Scope) -> dict[str, Any]:
+        with client_of(guarded, *scopes) as client:
+            (listed,) = [model for model in body(client.get("/v1/models"))["data"] if model["id"] == "elsewhere"]
+            own = body(client.get("/v1/models/elsewhere"))
+        assert listed["readiness"] == own["readiness"]
+        return dict(own["readiness"])
+
+    until(lambda: readiness(Scope.READ)["state"] == "unusable")
+    guarded.database.execute(workers.withdraw("a worker"))
+
+    assert readiness(Scope.READ)["reason"] == PLAIN_REASON
+    assert readiness(Scope.READ, Scope.ADMIN)["reason"] == "There is no folder /srv/secret."
