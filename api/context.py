@@ -15,6 +15,7 @@ from api.sdk_retries import SyncCalls
 from api.submission import Submission
 from api.threads import Threads
 from api.uploads import Uploads
+from core.batches.checkers import Checkers
 from core.catalog import Catalog
 from core.catalog.file import CatalogFile
 from core.db import AsyncDatabase
@@ -55,6 +56,7 @@ class Context:
     estimates: EstimateReader
     threads: Threads
     decoders: Decoders
+    checkers: Checkers
     job_keys: JobKeys
     uploads: Uploads
     webui_state: WebuiState
@@ -91,6 +93,7 @@ class Context:
             estimates=EstimateReader(database, catalog_file, queue_stats),
             threads=Threads(),
             decoders=Decoders(settings),
+            checkers=Checkers(settings),
             job_keys=JobKeys(settings),
             uploads=Uploads(settings),
             webui_state=WebuiState(settings),
@@ -111,6 +114,7 @@ class Context:
         """Finish the statements that run and close the connections."""
         self.threads.close()
         self.decoders.close()
+        self.checkers.close()
         await self.submission.close()
         await self.sync_calls.close()
         await self.job_watcher.close()

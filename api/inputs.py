@@ -1,10 +1,13 @@
 """Reads and checks the input images of a request before the response; see `core/requests/inputs.py`."""
 
+from collections.abc import Collection, Mapping
+
 from api.context import Context
 from core import files
 from core.db import Statement
 from core.errors import NotFound
 from core.image_source import ImageSource
+from core.images.normalize import Normalized
 from core.requests import inputs
 from core.requests.inputs import Inputs
 from core.requests.job import JobRequest
@@ -13,13 +16,19 @@ from core.rows import FileRow
 
 async def read_inputs(context: Context, project_id: str, request: JobRequest) -> Inputs:
     """Read and check the images of a request. Stores nothing. Raises InvalidParameter."""
-    data = {
-        name: await read_image(context, project_id, name, source) for name, source in inputs.sources(request).items()
-    }
-    if not data:
+    sources = inputs.sources(request)
+    if not sources:
         return Inputs()
-    normalized = await context.decoders.normalize(project_id, data, inputs.new_names(request))
+    normalized = await normalize(context, project_id, sources, inputs.new_names(request))
     return inputs.assemble(project_id, request, normalized, context.settings)
+
+
+async def normalize(
+    context: Context, project_id: str, sources: Mapping[str, ImageSource], new: Collection[str]
+) -> Normalized:
+    """Read and check images, by field. new: those that are no files yet. Raises InvalidParameter."""
+    data = {name: await read_image(context, project_id, name, source) for name, source in sources.items()}
+    return await context.decoders.normalize(project_id, data, new)
 
 
 async def store_inputs(context: Context, inputs: Inputs) -> Statement[FileRow] | None:

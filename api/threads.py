@@ -8,10 +8,10 @@ class Threads:
 
     def __init__(self) -> None:
         self.parsing = FairThreads("parse", threads=4, per_project=1)
-        """Reads the JSON bodies of batches, and writes their requests as a file. It takes CPU time only."""
+        """Reads JSON bodies that may be large. It takes CPU time only."""
 
         self.dry_runs = FairThreads("dry-run", threads=4, per_project=1)
-        """Validates the lines of a dry run: 50,000 lines take seconds of CPU time."""
+        """Validates the lines of small dry runs; a process does it for others (`core/batches/checkers.py`)."""
 
         self.storage = FairThreads("store", threads=32, per_project=8)
         """Writes input images and the requests of batches to the storage."""

@@ -1,28 +1,23 @@
 """Bodies that are being read: how many bytes of them may be in memory and on disk, and how many uploads at once.
 
-Files of forms larger than a megabyte are written to data_dir/uploads, not to /tmp, which is often memory. Their files
-have no name (O_TMPFILE), so nothing is left of an upload that breaks off, or of a process that is killed.
+Files of forms larger than a megabyte are written to the directory of `core/temporary_files.py`.
 """
 
-import logging
-import tempfile
+import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager
 
 from core.errors import UploadsFull
 from core.limit_errors import TooManyUploads
 from core.settings import Settings
 
-log = logging.getLogger(__name__)
-
 JSON_BYTES = 256 * 2**20
 """Bytes of JSON bodies that are being read, all together. They are in memory."""
 
-STALE_SECONDS = 3600.0
-"""Age from which a file that has a name is left over: on a file system without O_TMPFILE, after a kill."""
+MAX_PAUSE_SECONDS = 0.005
+"""Between two blocks of forms. A disk may be slow, which is no work for the event loop."""
 
 
 class Reservation:
@@ -65,6 +60,7 @@ class Uploads:
         self._project_limit = settings.max_project_uploads
         self._counts: Counter[str] = Counter()
         self._bytes = Budget(settings.max_upload_bytes)
+        self._turn = asyncio.Lock()
         self.json = Budget(JSON_BYTES)
 
     @contextmanager
@@ -84,19 +80,14 @@ class Uploads:
             if not self._counts[project_id]:
                 del self._counts[project_id]
 
+    async def in_turn(self, blocks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+        """The blocks of a form. Its reader has one at a time of all forms, and none for as long again afterwards.
 
-def use_directory(data_dir: Path) -> None:
-    """Let this process write its temporary files under data_dir, and delete what is left there."""
-    directory = data_dir / "uploads"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            pass
-    except OSError as error:
-        log.warning("uploads go to %s: %s cannot be written (%s)", tempfile.gettempdir(), directory, error.strerror)
-        return
-    for path in directory.iterdir():
-        with suppress(OSError):  # another process may delete it too
-            if path.is_file() and time.time() - path.stat().st_mtime > STALE_SECONDS:
-                path.unlink()
-    tempfile.tempdir = str(directory.absolute())
+        So that forms leave the event loop to other requests for half of the time. Close the generator if it is not
+        read to its end.
+        """
+        async for block in blocks:
+            async with self._turn:
+                began = time.monotonic()
+                yield block
+                await asyncio.sleep(min(time.monotonic() - began, MAX_PAUSE_SECONDS))

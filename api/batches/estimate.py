@@ -1,39 +1,29 @@
 """Dry runs of batches: every line is validated as the batch processor does it, and nothing is stored."""
 
 import asyncio
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
-from api.batches.submission import REQUESTS_FILE, as_lines, input_file, template_job
+from api.batches.submission import REQUESTS_FILE, SMALL_BYTES, input_file, template_job
 from api.context import Context
 from api.fine_tuning.models import catalog_of_project
-from api.inputs import read_inputs as read_images
+from api.inputs import normalize
 from core import provider_calls
-from core.batches.input_file import max_line_bytes, parse_lines
-from core.batches.input_summary import InputSummary
-from core.batches.line import Line, ReadOptions
+from core.batches.checkers import Source
+from core.batches.dry_run import DryRun, Totals
 from core.batches.requests import BatchRequest
 from core.batches.schemas import BatchError, BatchErrors, BatchEstimate, input_summary
-from core.batches.transitions import LineError
-from core.batches.validation import BatchCheck
-from core.requests.job import JobRequest
+from core.image_source import ImageSource
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """The totals of a batch's lines."""
+async def estimate(
+    context: Context, project_id: str, request: BatchRequest, lines: bytes | None = None
+) -> BatchEstimate:
+    """Validate a batch's lines and estimate their cost. lines: its `requests`, if it has any.
 
-    total: int
-    models: Mapping[str, int]  # lines, by model
-    images: Mapping[str, int]  # images, by model
-    seconds: Mapping[str, float]  # of the device, by queue
-    errors: Sequence[LineError] = ()
-    input: InputSummary | None = None
-
-
-async def estimate(context: Context, project_id: str, request: BatchRequest) -> BatchEstimate:
-    """Validate a batch's lines and estimate their cost. Raises InvalidRequest for errors outside of the lines."""
+    Raises InvalidRequest for errors outside of the lines.
+    """
     estimates = await context.estimates.current()
     catalog = await catalog_of_project(context, project_id)
     if request.prompts is not None:
@@ -49,37 +39,27 @@ async def estimate(context: Context, project_id: str, request: BatchRequest) -> 
             {template.queue: total * template.n * seconds},
         )
         return await _estimate(context, project_id, totals)
-    chunks: Iterable[bytes]
-    if request.requests is not None:
-        filename, chunks = REQUESTS_FILE, as_lines(request.requests, request.target_endpoint)
+    chunks: Callable[[], Iterator[bytes]]
+    if lines is not None:
+        filename, chunks = REQUESTS_FILE, partial(iter, [lines])
     else:
         row = await input_file(context, project_id, request.input_file_id or "")
-        filename, chunks = row.filename, context.storage.stream(row.storage_key)
+        filename, chunks = row.filename, partial(context.storage.stream, row.storage_key)
+    dry_run = DryRun(catalog, estimates, project_id, filename, request)
     loop = asyncio.get_running_loop()
 
-    def read_inputs(job: JobRequest) -> Mapping[str, str]:
-        """Like the batch processor's `BatchInputs`, but stores nothing."""
-        return asyncio.run_coroutine_threadsafe(read_images(context, project_id, job), loop).result().ids
+    def check_images(sources: Mapping[str, ImageSource], new: Sequence[str]) -> bool:
+        images = normalize(context, project_id, sources, new)
+        return asyncio.run_coroutine_threadsafe(images, loop).result().is_transparent
 
-    check = BatchCheck(catalog, context.settings, project_id, read_inputs, estimates=estimates)
-    options = ReadOptions(
-        request.target_endpoint, request.shared_parameters, max_line_bytes(context.settings), request.extra_columns
-    )
-    summary = InputSummary()
-    lines = parse_lines(filename, chunks, options, summary)
-    await context.threads.dry_runs.run(project_id, _validate, check, lines)
-    summary_of_file = None if request.input_file_id is None else summary
-    totals = Totals(
-        check.total - summary.header_errors, check.models, check.images, check.seconds, check.errors, summary_of_file
-    )
+    if lines is not None and len(lines) <= SMALL_BYTES:
+        threads = context.threads.dry_runs
+        totals = await threads.run(project_id, dry_run.run, context.settings, chunks(), check_images)
+    else:
+        totals = await context.checkers.check(project_id, dry_run, Source(chunks, check_images))
+    if lines is not None:
+        totals = replace(totals, input=None)
     return await _estimate(context, project_id, totals)
-
-
-def _validate(check: BatchCheck, lines: Generator[Line | LineError, None, None]) -> None:
-    with closing(lines):  # with its temporary files
-        for line in lines:
-            if not check.add(line):
-                return
 
 
 async def _estimate(context: Context, project_id: str, totals: Totals) -> BatchEstimate:
@@ -90,7 +70,7 @@ async def _estimate(context: Context, project_id: str, totals: Totals) -> BatchE
         device_seconds=round(sum(totals.seconds.values()), 3),
         estimated_finish_at=await context.estimates.finish_at(totals.seconds),
         cost_usd=await _cost(context, project_id, totals.images),
-        input=None if totals.input is None else input_summary(totals.input.as_json()),
+        input=None if totals.input is None else input_summary(totals.input),
         errors=BatchErrors(data=[BatchError(**error) for error in totals.errors]),
     )
 

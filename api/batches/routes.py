@@ -15,7 +15,7 @@ from fastapi.responses import Response
 from api.audit import event_of
 from api.authentication import CurrentCaller, Project, requires
 from api.batches.estimate import estimate
-from api.batches.submission import KeyedRequest, insert_batch, submit
+from api.batches.submission import KeyedRequest, insert_batch, read_body, submit
 from api.context import Context
 from api.deps import AppContext, body_up_to
 from api.erasures import ErasureObject, submit_erasure
@@ -28,13 +28,12 @@ from core.audit import AuditType
 from core.batch_rows import ShownBatch
 from core.batches import queries as batch_queries
 from core.batches import transitions as batches
-from core.batches.requests import MAX_BATCH_SEPARATORS, BatchRequest
+from core.batches.requests import BatchRequest
 from core.batches.schemas import BatchEstimate, BatchList, BatchObject, batch_list, batch_object, batch_urls
 from core.batches.transitions import NewBatch
 from core.db import ConstraintViolation
 from core.erasures.records import NewErasure
 from core.errors import BatchNotFinal, BatchNotRetryable, IdempotencyConflict, NotFound, UnknownParameter
-from core.requests.job import parse
 from core.scopes import Scope
 from core.status import BatchStatus, JobStatus
 from core.text import quote
@@ -75,20 +74,17 @@ async def create(request: Request, context: AppContext, caller: CurrentCaller, i
     response: the status becomes `in_progress`, or `failed` with the errors of all lines.
     """
     project_id = caller.project_id
-    body = await body_up_to(request, context.settings.max_batch_body_bytes)
-    batch_request = await context.threads.parsing.run(project_id, parse, BatchRequest, body, MAX_BATCH_SEPARATORS)
+    content = await body_up_to(request, context.settings.max_batch_body_bytes)
+    body = await read_body(context, project_id, content)
+    batch_request = body.request
     if batch_request.dry_run:
-        return answer(await estimate(context, project_id, batch_request))
+        return answer(await estimate(context, project_id, batch_request, body.lines))
     keyed_request: KeyedRequest | None = None
     if idempotency_key is not None:
-        fingerprint = await context.threads.parsing.run(
-            project_id,
-            lambda: idempotency.fingerprint("/v1/batches", batch_request.model_dump(mode="json", exclude_unset=True)),
-        )
-        keyed_request = KeyedRequest(idempotency.check(idempotency_key), fingerprint)
+        keyed_request = KeyedRequest(idempotency.check(idempotency_key), body.fingerprint)
         if response := await _replay(context, project_id, keyed_request):
             return response
-    batch = await submit(context, caller, batch_request, keyed_request)
+    batch = await submit(context, caller, batch_request, keyed_request, body.lines)
     if batch is not None:
         return answer(batch)
     response = None if keyed_request is None else await _replay(context, project_id, keyed_request)

@@ -4,21 +4,21 @@ The jobs of prompts are inserted in the batch's own transaction. The lines of a 
 `worker/batches/processor.py`; requests become such a file.
 """
 
-import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import repeat
-from typing import Any
 
 from api.callers import Caller
 from api.context import Context
 from api.fine_tuning.models import catalog_of_project
 from api.jobs.idempotency import store
 from core import fairness, files, idempotency, metrics, priorities
+from core.batches import body
 from core.batches import queries as batch_queries
 from core.batches import transitions as batches
+from core.batches.body import BatchBody
 from core.batches.requests import BatchRequest, parse_body
 from core.batches.schemas import BatchObject, batch_object
 from core.batches.transitions import NewBatch
@@ -42,6 +42,10 @@ REQUESTS_FILE = "requests.jsonl"
 """The name of the file that is made of the requests of a batch."""
 
 
+SMALL_BYTES = 8_192
+"""Bodies up to this size, and their lines, are read in a thread: it takes milliseconds. A process reads others."""
+
+
 @dataclass(frozen=True, slots=True)
 class KeyedRequest:
     """An `Idempotency-Key`, and the fingerprint of its request."""
@@ -50,10 +54,24 @@ class KeyedRequest:
     fingerprint: bytes
 
 
+async def read_body(context: Context, project_id: str, content: bytes) -> BatchBody:
+    """Read the body of a batch. Raises InvalidRequest."""
+    if len(content) <= SMALL_BYTES:
+        return await context.threads.parsing.run(project_id, body.read_body, content)
+    return await context.checkers.read_body(project_id, content)
+
+
 async def submit(
-    context: Context, caller: Caller, request: BatchRequest, keyed_request: KeyedRequest | None
+    context: Context,
+    caller: Caller,
+    request: BatchRequest,
+    keyed_request: KeyedRequest | None,
+    lines: bytes | None = None,
 ) -> BatchObject | None:
-    """Insert a batch. None: its key is in use, and nothing was inserted. Raises InvalidRequest, TooManyBatches."""
+    """Insert a batch. None: its key is in use, and nothing was inserted. lines: its `requests`, if it has any.
+
+    Raises InvalidRequest, TooManyBatches.
+    """
     project_id = caller.project_id
     new_batch = NewBatch(
         project_id=project_id,
@@ -72,8 +90,8 @@ async def submit(
         template = replace(template, api_key_id=caller.key_id)
         new_batch = replace(new_batch, response_format=response_format or new_batch.response_format)
         return await _insert_with_jobs(context, new_batch, template, request.prompts, keyed_request)
-    if request.requests is not None:
-        file = await _store_requests(context, project_id, request.requests, request.target_endpoint)
+    if lines is not None:
+        file = await _store_requests(context, project_id, lines)
         return await insert_batch(context, replace(new_batch, input_file_id=file.id), keyed_request, file)
     await input_file(context, project_id, request.input_file_id or "")
     if request.extra_columns != "refuse":
@@ -182,8 +200,8 @@ def template_job(
     """
     settings = context.settings
     try:
-        body = {"prompt": prompts[0]}
-        job_request, response_format = parse_body(request.target_endpoint, body, request.shared_parameters)
+        values = {"prompt": prompts[0]}
+        job_request, response_format = parse_body(request.target_endpoint, values, request.shared_parameters)
         template = plan(adapt(job_request, catalog, settings), catalog, settings, project_id)
     except SafelightError as error:
         error.param = "prompts.0" if error.param == "prompt" else error.param
@@ -208,21 +226,9 @@ async def input_file(context: Context, project_id: str, file_id: str) -> FileRow
     return rows[0]
 
 
-def as_lines(requests: Sequence[Mapping[str, Any]], endpoint: str) -> Iterator[bytes]:
-    """Requests as lines of an input file."""
-    for index, request in enumerate(requests):
-        custom_id = request.get("custom_id", f"line-{index + 1}")
-        body = {name: value for name, value in request.items() if name != "custom_id"}
-        line = {"custom_id": custom_id, "method": "POST", "url": endpoint, "body": body}
-        yield json.dumps(line).encode() + b"\n"
-
-
-async def _store_requests(
-    context: Context, project_id: str, requests: Sequence[Mapping[str, Any]], endpoint: str
-) -> NewFile:
+async def _store_requests(context: Context, project_id: str, lines: bytes) -> NewFile:
     """Write requests to storage as an input file. Its row is not inserted yet."""
-    content = await context.threads.parsing.run(project_id, lambda: b"".join(as_lines(requests, endpoint)))
     ttl = context.settings.batch_file_ttl
-    file = NewFile(files.new_file_id(), project_id, "batch", REQUESTS_FILE, len(content), ttl, is_copy=True)
-    await context.threads.storage.run(project_id, context.storage.put, file.storage_key, content, "application/jsonl")
+    file = NewFile(files.new_file_id(), project_id, "batch", REQUESTS_FILE, len(lines), ttl, is_copy=True)
+    await context.threads.storage.run(project_id, context.storage.put, file.storage_key, lines, "application/jsonl")
     return file

@@ -16,8 +16,8 @@ from api.edge.connection import Connection, EdgeConfig, Limits
 from api.edge.connections import BACKLOG, Connections, connection_limit
 from api.edge.cors import Cors
 from api.supervisor import GRACE_SECONDS, Inheritance, report_ready
-from api.uploads import use_directory
 from core.settings import Settings
+from core.temporary_files import use_directory
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ started it.
 
 import json
 import os
-import resource
 import signal
 import sys
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
+from core.child_process import READY, end_with_parent, limit_memory
 from core.errors import InvalidParameter
 from core.images.decode import Limits
 from core.images.file_texts import read_texts
@@ -35,14 +35,16 @@ NICENESS = 5
 
 def main() -> None:
     """Serve until the other end of the pipe is closed, or until an image takes too long."""
-    connection: Connection[bytes, bytes] = Connection(int(sys.argv[1]))
+    descriptor = int(sys.argv[1])
+    connection: Connection[bytes, bytes] = Connection(descriptor)
     arguments = json.loads(sys.argv[2])
     limits, seconds = Limits(arguments["bytes"], arguments["pixels"]), arguments["seconds"]
     os.nice(NICENESS)
     if arguments["opencv"]:  # before the limit: its libraries take more address space than an image
         load_opencv()
-    _limit_memory(BASE_BYTES + BYTES_PER_PIXEL * limits.pixels)
-    connection.send_bytes(b"ready")
+    limit_memory(BASE_BYTES + BYTES_PER_PIXEL * limits.pixels)
+    end_with_parent(descriptor)
+    connection.send_bytes(READY)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             _serve(connection, limits, seconds)
@@ -88,15 +90,6 @@ def _call(
             return {}, preprocess_files(data, header["options"], limits)
     result = normalize(data, header["new"], limits)
     return {"is_transparent": result.is_transparent}, result.pngs
-
-
-def _limit_memory(size: int) -> None:
-    """Let this process allocate `size` bytes more than now. Not every system can do that."""
-    with suppress(OSError, ValueError):
-        with open("/proc/self/statm", encoding="ascii") as file:
-            pages = int(file.read().split()[0])
-        limit = pages * resource.getpagesize() + size
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 if __name__ == "__main__":

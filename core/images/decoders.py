@@ -8,16 +8,13 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import Pipe
 from typing import TYPE_CHECKING, Any
 
+from core.child_process import ChildProcess
 from core.errors import InvalidParameter
 from core.images.decode import Limits
 from core.images.normalize import Normalized
@@ -28,9 +25,6 @@ from core.threads import FairThreads
 if TYPE_CHECKING:
     from core.settings import Settings
 
-START_SECONDS = 60.0
-"""Maximum time of the start of a process; it takes a fifth of a second."""
-
 WALL_FACTOR = 3
 """How many times the CPU time an image may take by the clock, while other processes use the CPUs."""
 
@@ -39,9 +33,6 @@ ATTEMPTS = 2
 
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR")
 """Variables of a decoder process: no keys and no passwords."""
-
-_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-"""Of the libraries of a decoder process: those of a large machine would take all of its address space."""
 
 
 class DecoderTimeout(Exception):
@@ -174,59 +165,30 @@ class Decoders:
         decoder.kill()
 
 
-class _Decoder:
+class _Decoder(ChildProcess):
     """A decoder process, for one call at a time."""
 
     def __init__(self, limits: Limits, seconds: float, *, has_opencv: bool) -> None:
+        arguments = {"bytes": limits.bytes, "pixels": limits.pixels, "seconds": seconds, "opencv": has_opencv}
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        super().__init__("core.images.decoder", [json.dumps(arguments)], environment)
         self._seconds = seconds
         self.has_opencv = has_opencv
-        self._connection, other_end = Pipe()
-        arguments = {"bytes": limits.bytes, "pixels": limits.pixels, "seconds": seconds, "opencv": has_opencv}
-        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | _THREADS
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-        descriptor = other_end.fileno()
-        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and no text of a client
-            [sys.executable, "-m", "core.images.decoder", str(descriptor), json.dumps(arguments)],
-            env=environment,
-            pass_fds=[descriptor],
-            stdin=subprocess.DEVNULL,
-            process_group=0,  # Ctrl-C in a terminal reaches the process that started it
-        )
-        other_end.close()
-        self.is_alive = True
-        try:
-            if not self._connection.poll(START_SECONDS) or self._connection.recv_bytes() != b"ready":
-                raise EOFError
-        except (EOFError, OSError):
-            self.kill()
-            raise RuntimeError(f"a decoder process did not start (exit status {self._process.returncode})") from None
 
     def call(self, data: Mapping[str, bytes], header: Mapping[str, Any]) -> Response:
         """Raises InvalidParameter, DecoderTimeout or DecoderDied; after the last two the process is dead."""
         try:
-            self._connection.send_bytes(json.dumps({"names": list(data), **header}).encode())
+            self.connection.send_bytes(json.dumps({"names": list(data), **header}).encode())
             for content in data.values():
-                self._connection.send_bytes(content)
-            if not self._connection.poll(WALL_FACTOR * self._seconds * len(data)):
+                self.connection.send_bytes(content)
+            if not self.connection.poll(WALL_FACTOR * self._seconds * len(data)):
                 self.kill()
                 raise DecoderTimeout
-            response = json.loads(self._connection.recv_bytes())
-            pngs = {name: self._connection.recv_bytes() for name in response.get("pngs", ())}
+            response = json.loads(self.connection.recv_bytes())
+            pngs = {name: self.connection.recv_bytes() for name in response.get("pngs", ())}
         except (EOFError, OSError):
             self.kill()
-            raise (DecoderTimeout if self._process.returncode == -signal.SIGPROF else DecoderDied) from None
+            raise (DecoderTimeout if self.exit_status == -signal.SIGPROF else DecoderDied) from None
         if "message" in response:
             raise InvalidParameter(response["message"], param=response["param"])
         return Response(response, pngs)
-
-    def kill(self) -> None:
-        """End the process and wait for it."""
-        self.stop()
-        self._process.wait()
-        self._connection.close()
-
-    def stop(self) -> None:
-        """End the process. Another thread may be using it."""
-        self.is_alive = False
-        with suppress(OSError):
-            self._process.kill()

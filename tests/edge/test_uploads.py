@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.uploads import use_directory
+from core.temporary_files import use_directory
 from tests.edge.wire import connect, request
 from tests.processes import Process
 from tests.stack import Stack

@@ -8,6 +8,7 @@ import threading
 from core import logs, metrics, tracing
 from core.permissions import make_private
 from core.settings.environment import log_unknown, read_or_exit
+from core.temporary_files import use_directory
 from worker.batches.processor import BatchProcessor
 from worker.sweep.cleanup import Cleanup
 from worker.sweep.erase import Eraser
@@ -25,6 +26,7 @@ def main() -> None:
     make_private(settings.data_dir)
     logs.install(settings)
     log_unknown()
+    use_directory(settings.data_dir)
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # threads inherit it, so only sigwait takes them
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # "read the catalogue again": the batch processor follows its file

@@ -1,0 +1,109 @@
+"""Checker processes: they read what the API itself would read, have limits, and are replaced when they die."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from core.batches.body import read_body
+from core.batches.checker import MAX_BYTES, NICENESS
+from core.batches.checkers import Checkers, Source
+from core.batches.dry_run import DryRun, Totals
+from core.batches.requests import BatchRequest
+from core.catalog import parse_catalog
+from core.errors import InvalidParameter, NotFound, StorageUnavailable
+from core.estimates import Estimates
+from core.image_source import ImageSource
+from tests.stack import CATALOG, settings_of
+from tests.waiting import until
+
+BODY = json.dumps({"requests": [{"custom_id": "a", "prompt": "cat"}, {"prompt": "dog", "seed": 7}]}).encode()
+
+REQUEST = BatchRequest(input_file_id="file-1", endpoint="/v1/jobs")
+
+
+@pytest.fixture(scope="module")
+def checkers() -> Iterator[Checkers]:
+    pool = Checkers(settings_of({}))
+    yield pool
+    pool.close()
+
+
+def processes() -> list[psutil.Process]:
+    children = psutil.Process().children()
+    running = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in running if "core.batches.checker" in child.cmdline()]
+
+
+def check(checkers: Checkers, chunks: Iterable[bytes]) -> Totals:
+    dry_run = DryRun(parse_catalog(CATALOG, Path("catalog.toml")), Estimates(), "p", "a.jsonl", REQUEST)
+    return asyncio.run(checkers.check("p", dry_run, Source(lambda: chunks, check_images)))
+
+
+def check_images(sources: Mapping[str, ImageSource], new: Sequence[str]) -> bool:
+    assert not new
+    if sources["image"].file_id == "file-1":
+        raise InvalidParameter("image: no such file.", param="image.file_id")
+    return sources["image"].file_id == "file-2"
+
+
+def line(**fields: Any) -> bytes:
+    body = {"prompt": "cat", "size": "64x64", **fields}
+    request = {"custom_id": str(fields), "method": "POST", "url": "/v1/jobs", "body": body}
+    return json.dumps(request).encode() + b"\n"
+
+
+def test_a_body_is_read_as_by_the_api(checkers: Checkers) -> None:
+    body = asyncio.run(checkers.read_body("p", BODY))
+
+    assert body == read_body(BODY)
+    assert body.request.requests == [{}]
+    assert [json.loads(text)["custom_id"] for text in (body.lines or b"").splitlines()] == ["a", "line-2"]
+
+
+def test_an_error_keeps_its_class_and_field(checkers: Checkers) -> None:
+    with pytest.raises(InvalidParameter, match="n should be a valid integer") as refusal:
+        asyncio.run(checkers.read_body("p", b'{"prompts": ["a"], "n": "2"}'))
+
+    assert refusal.value.param == "n"
+
+
+def test_lines_are_validated_with_the_images_of_the_parent(checkers: Checkers) -> None:
+    images = [line(operation="edit", image={"file_id": f"file-{n}"}) for n in (1, 2, 3)]
+
+    totals = check(checkers, [line(n=2)[:20], line(n=2)[20:], *images, line(size="1x1")])
+
+    assert (totals.total, totals.models, totals.images) == (5, {"fake": 3}, {"fake": 4})
+    assert [(error["line"], error["param"]) for error in totals.errors] == [(2, "image.file_id"), (5, "size")]
+
+
+def test_a_file_that_cannot_be_read_is_an_error_of_this_call_only(checkers: Checkers) -> None:
+    def chunks(error: Exception) -> Iterator[bytes]:
+        yield line()
+        raise error
+
+    assert [error["message"] for error in check(checkers, chunks(NotFound("It is gone."))).errors] == ["It is gone."]
+    with pytest.raises(StorageUnavailable):
+        check(checkers, chunks(StorageUnavailable()))
+    assert check(checkers, [line()]).errors == []
+
+
+def test_a_process_has_limits_and_is_replaced_when_it_dies(checkers: Checkers) -> None:
+    check(checkers, [line()])
+    (process,) = processes()
+    soft, hard = process.rlimit(psutil.RLIMIT_AS)
+
+    assert MAX_BYTES < soft == hard < MAX_BYTES + 2**31
+    assert process.nice() == min(os.nice(0) + NICENESS, 19)
+    process.send_signal(signal.SIGKILL)
+    until(lambda: process.status() == psutil.STATUS_ZOMBIE)
+    assert check(checkers, [line()]).total == 1
+    (new_process,) = processes()
+    checkers.close()
+    assert not new_process.is_running()
