@@ -65,12 +65,17 @@ class Call:
 
     @asynccontextmanager
     async def cancellable(self) -> AsyncIterator[None]:
-        """Receive the message that cancels the call, while the context lasts."""
+        """Receive the message that cancels the call, while the context lasts.
+
+        Raises CallCancelled if it came before.
+        """
         channel = call_id(self.request, self.caller, self._protocol.request_id)
         if channel is None:
             yield
             return
         async with self.context.listener.watch(channel) as messages:
+            if await self.context.listener.is_cancelled(channel):  # before the call was watched, or even received
+                raise CallCancelled
 
             async def receive() -> None:
                 while (await messages.get())["type"] != "cancelled":

@@ -26,6 +26,9 @@ SNAPSHOT_SECONDS = 300
 PREVIEW_SECONDS = 60
 """How long the last preview is stored, for clients that poll."""
 
+CANCEL_SECONDS = 60
+"""How long the cancel of a call is stored: it may arrive before the call does, on another connection."""
+
 CHANGES_CHANNEL = f"{KEY_PREFIX}changes"
 """The channel of all changes, for the deliverer of webhooks (`core.redis.changes`)."""
 
@@ -74,6 +77,11 @@ def step_key(job_id: str) -> str:
 def preview_key(job_id: str) -> str:
     """The key of the last preview of a job."""
     return f"{KEY_PREFIX}preview:{job_id}"
+
+
+def cancel_key(call_id: str) -> str:
+    """The key that says that a call is cancelled."""
+    return f"{KEY_PREFIX}cancelled:{call_id}"
 
 
 class _Breaker:
@@ -181,8 +189,17 @@ class Listener:
         await self._publish(job_id, "changed")
 
     async def publish_cancel(self, call_id: str) -> None:
-        """Publish that the client of a call has cancelled it, to the process that watches the call."""
+        """Publish that the client of a call has cancelled it, and store it for a process that will watch the call."""
+        if not self._breaker.is_paused:
+            try:
+                await self._redis.set(cancel_key(call_id), "1", ex=CANCEL_SECONDS)
+            except _REDIS_ERRORS as error:
+                self._breaker.trip(error)
         await self._publish(call_id, "cancelled")
+
+    async def is_cancelled(self, call_id: str) -> bool:
+        """Whether the client of a call has cancelled it in the last minute."""
+        return await self._snapshot(cancel_key(call_id)) is not None
 
     async def publish_new_batch(self, batch_id: str) -> None:
         """Publish that a batch was submitted whose lines are to be read."""

@@ -156,6 +156,22 @@ def test_a_cancelled_call_cancels_its_job(safelight: Stack, transport: str) -> N
     with_agent(safelight, story, transport)
 
 
+def test_a_cancel_that_overtakes_its_call_cancels_it(safelight: Stack) -> None:
+    headers = {"accept": "application/json, text/event-stream", "mcp-protocol-version": "2025-06-18"}
+
+    def send(**message: Any) -> httpx.Response:
+        return safelight.client.post("/mcp", json={"jsonrpc": "2.0", **message}, headers=headers)
+
+    client = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+    headers["mcp-session-id"] = send(id=1, method="initialize", params=client).headers["mcp-session-id"]
+    arguments = {"prompt": "cancelled before it came", "model": "slow", "steps": 1000}
+    send(method="notifications/cancelled", params={"requestId": 7})
+    answer = send(id=7, method="tools/call", params={"name": "generate_image", "arguments": arguments})
+
+    assert "The request was cancelled, and its job with it." in answer.text
+    assert safelight.client.get("/v1/jobs", params={"prompt": "cancelled before it came"}).json()["data"] == []
+
+
 def test_an_old_client_that_loses_its_connection_does_not_lose_its_job(safelight: Stack) -> None:
     headers = {"accept": "application/json, text/event-stream", "mcp-protocol-version": "2025-06-18"}
     arguments = {"prompt": "x", "model": "elsewhere"}
