@@ -1,6 +1,7 @@
 """Limits of callers, and the reservations of what their requests will use (`core/limits.py`)."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -83,17 +84,37 @@ class CallerLimits:
             if (per_minute := subject.limits.requests_per_minute) is not None:
                 await self._count(subject, "requests", per_minute)
 
-    async def count_images(self, project_id: str, key_id: str | None, images: int) -> None:
-        """Count the images of a job before it is submitted. Raises RateLimitExceeded."""
-        for subject in (await self._subjects(project_id, key_id)).images:
-            if (per_minute := subject.limits.images_per_minute) is not None:
-                await self._count(subject, "images", per_minute, images)
+    @asynccontextmanager
+    async def counted_images(
+        self, project_id: str, key_id: str | None, images: int
+    ) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+        """Count the images of a job; submit it within the context. Raises RateLimitExceeded.
+
+        An error within the context takes the images back, so does a call of the context's value.
+        """
+        hits: list[tuple[Subject, int]] = []
+
+        async def take_back() -> None:
+            left = [await self.rates.hit(subject.id, per_minute, "images", -images) for subject, per_minute in hits]
+            rates = CURRENT_RATES.get()
+            if left and rates is not None and not rates["images"].is_exceeded:
+                rates["images"] = min(left, key=lambda rate: rate.remaining)
+
+        try:
+            for subject in (await self._subjects(project_id, key_id)).images:
+                if (per_minute := subject.limits.images_per_minute) is not None:
+                    await self._count(subject, "images", per_minute, images)
+                    hits.append((subject, per_minute))
+            yield take_back
+        except Exception:
+            await take_back()
+            raise
 
     async def _count(self, subject: Subject, unit: str, per_minute: int, number: int = 1) -> None:
         """Count requests or images of a project or key, and note what is left. Raises RateLimitExceeded."""
         rate = await self.rates.hit(subject.id, per_minute, unit, number)
         rates = CURRENT_RATES.get()
-        if rates is not None and (unit not in rates or rate.remaining < rates[unit].remaining):
+        if rates is not None and (rate.is_exceeded or unit not in rates or rate.remaining < rates[unit].remaining):
             rates[unit] = rate
         if rate.is_exceeded:
             owner = "API key" if subject.is_key else "project"

@@ -73,7 +73,13 @@ class Submission:
         Raises QueueDraining, RateLimitExceeded, TooManyJobs, InsufficientQuota, and what the database raises.
         """
         await self._draining_queues.check(job.queue)
-        await self._limits.count_images(job.project_id, job.api_key_id, job.n)
+        async with self._limits.counted_images(job.project_id, job.api_key_id, job.n):
+            result = await self._wait_for_row(job)
+        log_submitted(result)
+        return result
+
+    async def _wait_for_row(self, job: NewJob) -> JobRow:
+        """Put a job among those of the next statement."""
         quotas = await self._limits.quotas(job.project_id, job.api_key_id)
         row: asyncio.Future[JobRow] = asyncio.get_running_loop().create_future()
         key = tuple(subject.id for subject in quotas)
@@ -87,11 +93,9 @@ class Submission:
             writer.add_done_callback(self._writers.discard)
         self._open_jobs += 1
         try:
-            result = await row
+            return await row
         finally:
             self._open_jobs -= 1
-        log_submitted(result)
-        return result
 
     async def close(self) -> None:
         """Wait for the statements that run."""

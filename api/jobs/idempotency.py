@@ -45,8 +45,10 @@ async def submit_with_key(
     entry = await store_inputs(context, inputs)
     try:
         await context.draining_queues.check(job.queue)
-        await context.limits.count_images(job.project_id, job.api_key_id, job.n)
-        response = await _submit_and_store(context, job, entry, key, fingerprint, response_of)
+        async with context.limits.counted_images(job.project_id, job.api_key_id, job.n) as take_back:
+            response = await _submit_and_store(context, job, entry, key, fingerprint, response_of)
+            if response is None:
+                await take_back()
     except (QueueDraining, RateLimitExceeded, TooManyJobs, InsufficientQuota):
         if await lookup(context, job.project_id, key, fingerprint) is not None:
             return None

@@ -130,6 +130,19 @@ def test_a_key_at_its_limit_uses_up_nothing_of_its_project(service: Stack, new_t
     assert answer.headers["x-ratelimit-remaining-requests"] == "3"
 
 
+def test_images_are_not_counted_if_another_limit_refuses_them(new_tenant: NewTenant) -> None:
+    tenant = new_tenant("refused", of_key={"images_per_minute": 9}, images_per_minute=6, jobs=1)
+
+    def submit(n: int, **headers: str) -> tuple[int, str]:
+        answer = tenant.client.post("/v1/jobs", json={**SMALL, "n": n}, headers=headers)
+        return answer.status_code, answer.headers["x-ratelimit-remaining-images"]
+
+    assert submit(2) == (202, "4")
+    assert submit(2) == (429, "4"), "a job too many"
+    assert submit(2, **{"idempotency-key": "one"}) == (429, "4"), "a job too many"
+    assert submit(5) == (429, "4"), "too many images for the project: they do not count for the key"
+
+
 def test_running_jobs_are_limited_and_shown(service: Stack, new_tenant: NewTenant) -> None:
     tenant = new_tenant("steady", running_jobs=1)
     first = body(tenant.submit(model="slow", steps=1000))["id"]
