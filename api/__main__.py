@@ -11,10 +11,10 @@ import logging  # noqa: E402
 import sys  # noqa: E402
 
 from api.supervisor import STARTUP_FAILURE, Supervisor, listen, read_inheritance  # noqa: E402
-from core import logs  # noqa: E402
 from core.permissions import make_private  # noqa: E402
 from core.settings import Settings  # noqa: E402
 from core.settings.environment import read_or_exit  # noqa: E402
+from core.telemetry import logs  # noqa: E402
 
 
 def supervise(settings: Settings) -> int:

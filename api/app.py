@@ -42,6 +42,7 @@ from api.batches import routes as batches
 from api.context import Context
 from api.deps import reject_nul
 from api.direct_routes import DirectRoutes
+from api.edge.middleware import RequestMiddleware
 from api.fine_tuning import routes as fine_tuning
 from api.guide import routes as guide
 from api.jobs import events as job_events
@@ -50,7 +51,6 @@ from api.jobs import routes as jobs
 from api.jobs import streams as job_streams
 from api.mcp import routes as mcp
 from api.mcp.protocol import Protocol
-from api.middleware import RequestMiddleware
 from api.openai import images as openai_images
 from api.openai import response_routes
 from api.rate_limits import limit_requests
@@ -58,10 +58,10 @@ from api.studio import routes as studio
 from api.tracing import Tracing
 from api.webhooks import deliveries as webhook_deliveries
 from api.webhooks import routes as webhooks
-from core import logs, tracing
 from core.permissions import make_private
 from core.settings import Settings
 from core.settings.environment import log_unknown
+from core.telemetry import logs, tracing
 
 log = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ from datetime import timedelta
 from math import inf
 from typing import TypeVar
 
-from api.open_requests import OpenRequest
+from api.edge.open_requests import OpenRequest
 from core import keys
 from core.db import UNAVAILABLE, AsyncDatabase
 from core.errors import Unauthorized, first_line
 from core.limit_errors import TooManyOpenRequests
-from core.rows import ValidKey
+from core.rows.key import ValidKey
 from core.scopes import Scope
 
 log = logging.getLogger(__name__)

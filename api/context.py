@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from api.callers import Callers
 from api.draining_queues import DrainingQueues
+from api.edge.sdk_retries import SyncCalls
 from api.estimates import EstimateReader
 from api.jobs.reader import JobReader
 from api.jobs.watcher import JobWatcher
@@ -11,7 +12,6 @@ from api.limits import CallerLimits
 from api.queue_metrics import QueueMetrics
 from api.queue_stats import QueueStats
 from api.refusals import RefusedKeys
-from api.sdk_retries import SyncCalls
 from api.submission import Submission
 from api.threads import Threads
 from api.uploads import Uploads

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from api.content_encoding import Expander
 from api.context import Context
 from api.edge import content_type
+from api.edge.content_encoding import Expander
 from api.uploads import Uploads
 from core.errors import InvalidParameter, InvalidRequest, NotFound, RequestTooLarge
 

@@ -20,7 +20,7 @@ from api.audit import event_of
 from api.authentication import CurrentCaller, Project, requires
 from api.context import Context
 from api.deps import AppContext
-from api.multipart import chunks, fields_of, files_of, form
+from api.edge.multipart import chunks, fields_of, files_of, form
 from api.pagination import AfterFile, check_after
 from api.responses import ERROR, answer
 from core import audit, files
@@ -31,7 +31,7 @@ from core.limits import Amount
 from core.requests.job import validate
 from core.responses.file import FileList, FileObject, file_object
 from core.responses.job import Deleted
-from core.rows import FileRow
+from core.rows.file import FileRow
 from core.scopes import Scope
 from core.settings import Settings
 

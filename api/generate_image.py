@@ -13,7 +13,7 @@ from api.jobs.idempotency import Key
 from api.openai.bodies import as_json
 from api.openai.images import RESPONSES, generate_images
 from api.responses import answer
-from core.parameters import OutputFormat, Style
+from core.parameters.job import OutputFormat, Style
 from core.requests.fields import MetadataValue
 from core.requests.job import parse
 from core.requests.openai import GenerateRequest, OpenAIQuality

@@ -16,7 +16,7 @@ from core import queries
 from core.errors import NotFound, Unauthorized
 from core.responses.job import ImageObject, image_object_of_row
 from core.responses.receipt import Receipt, receipt_of
-from core.rows import ImageRow
+from core.rows.job import ImageRow
 from core.scopes import Scope
 from core.text import quote
 

@@ -6,12 +6,12 @@ from api.context import Context
 from core import files
 from core.db import Statement
 from core.errors import NotFound
-from core.image_source import ImageSource
 from core.images.normalize import Normalized
+from core.parameters.image_source import ImageSource
 from core.requests import inputs
 from core.requests.inputs import Inputs
 from core.requests.job import JobRequest
-from core.rows import FileRow
+from core.rows.file import FileRow
 
 
 async def read_inputs(context: Context, project_id: str, request: JobRequest) -> Inputs:

@@ -23,7 +23,7 @@ from core.audit import AuditType
 from core.errors import InsufficientScope, InvalidRequest, NotFound
 from core.requests.job import parse
 from core.responses.job import seconds
-from core.rows import KeyRow
+from core.rows.key import KeyRow
 from core.scopes import DEFAULT_SCOPES, Scope
 from core.text import Text, quote
 

@@ -1,6 +1,6 @@
 """The parameters that a model supports, as JSON schemas with the model's own limits and defaults.
 
-A form for a model can be made from them alone; a new parameter of `core/parameters.py` appears here by itself.
+A form for a model can be made from them alone; a new parameter of `core/parameters/job.py` appears here by itself.
 """
 
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ from functools import cache
 from typing import Any
 
 from core.catalog import Choices, Model, Range
-from core.control import PREPROCESSES
-from core.parameters import Parameters, rules
+from core.parameters.control import PREPROCESSES
+from core.parameters.job import Parameters, rules
 
 Schema = dict[str, Any]
 

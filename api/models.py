@@ -20,17 +20,17 @@ from core import audit
 from core.audit import AuditType
 from core.catalog import Guidance, Model, ParameterBounds, Steps
 from core.catalog.fine_tuning import FineTuningSpec
-from core.control import ControlSpec, Preprocess
 from core.errors import ModelNotFound, NotFound
 from core.fine_tuning import queries as fine_tuning
 from core.fine_tuning.rows import FineTunedModelRow
-from core.hires import HiresSpec
-from core.loras import LoraSpec, is_fine_tuned
-from core.reference_images import IpAdapterSpec
-from core.refiner import RefinerSpec
+from core.parameters.control import ControlSpec, Preprocess
+from core.parameters.hires import HiresSpec
+from core.parameters.loras import LoraSpec, is_fine_tuned
+from core.parameters.reference_images import IpAdapterSpec
+from core.parameters.refiner import RefinerSpec
+from core.parameters.sizes import FreeSizes
 from core.responses.job import Deleted, is_none
 from core.scopes import Scope
-from core.sizes import FreeSizes
 from core.text import quote
 
 router = APIRouter(prefix="/v1/models", tags=["models"])

@@ -8,11 +8,12 @@ import time
 from math import nan
 
 from api.supervisor import metrics_directory
-from core import queue_reports, workers
+from core import workers
 from core.catalog.file import CatalogFile
 from core.db import DATABASE_ERROR, AsyncDatabase
 from core.errors import first_line
-from core.metrics import MODEL_BYTES, MODEL_WORKERS, QUEUE_AGE_SECONDS, QUEUE_JOBS
+from core.reports import queue_reports
+from core.telemetry.metrics import MODEL_BYTES, MODEL_WORKERS, QUEUE_AGE_SECONDS, QUEUE_JOBS
 
 log = logging.getLogger(__name__)
 

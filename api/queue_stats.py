@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from core import pauses, queries, workers
 from core.db import AsyncDatabase
-from core.rows import ModelWorkersRow
+from core.rows.queue import ModelWorkersRow
 from core.scopes import Scope
 
 CACHE_SECONDS = 2.0

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from api.context import Context
 from core.responses.job import ErrorResponse, JobObject, job_object
 from core.responses.job_json import job_json
-from core.rows import JobRow
+from core.rows.job import JobRow
 
 ERROR: dict[str, Any] = {"model": ErrorResponse}
 

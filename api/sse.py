@@ -13,7 +13,7 @@ from fastapi.sse import format_sse_event
 from starlette.types import Receive, Scope, Send
 
 from core.errors import InvalidParameter
-from core.metrics import EVENT_STREAMS
+from core.telemetry.metrics import EVENT_STREAMS
 
 KEEP_ALIVE_SECONDS = 15.0
 """Seconds without an event after which a comment is sent; proxies close quiet connections."""

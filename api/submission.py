@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 
 from api.draining_queues import DrainingQueues
 from api.limits import CallerLimits, reserve
-from core import jobs, metrics
+from core import jobs
 from core.db import UNAVAILABLE, AsyncDatabase
 from core.event_loop import until_quiet
 from core.jobs import NewJob
 from core.limit_errors import InsufficientQuota, TooManyJobs
 from core.limits import Amount, Subject, amount_of_jobs
 from core.redis.notifier import AsyncNotifier
-from core.rows import JobRow
+from core.rows.job import JobRow
+from core.telemetry import metrics
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import BeforeValidator
 
 from api.context import Context
-from core.rows import ImageRow
+from core.rows.job import ImageRow
 
 Width = Annotated[Literal[256, 512], BeforeValidator(int)]
 

@@ -5,7 +5,7 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core import tracing
+from core.telemetry import tracing
 
 
 class Tracing:

@@ -12,8 +12,9 @@ from fastapi.responses import Response
 from api.authentication import CurrentCaller, requires
 from api.deps import AppContext
 from api.responses import ERROR, answer
-from core import limits, usage
+from core import limits
 from core.errors import InvalidParameter, UnknownParameter
+from core.reports import usage
 from core.responses.usage import (
     CostsResult,
     ImagesResult,
@@ -26,9 +27,9 @@ from core.responses.usage import (
     images_result,
     limit_list,
 )
+from core.rows.usage import UsageBucket
 from core.running_limits import count_running
 from core.scopes import Scope
-from core.usage_rows import UsageBucket
 
 router = APIRouter(prefix="/v1/organization", tags=["usage"])
 

@@ -33,7 +33,7 @@ from cli.table import align
 from core.catalog import Model, parse_catalog
 from core.generation import Generator, ImageRequest
 from core.generation_errors import GenerationError, OutOfMemory
-from core.parameters import ResolvedParameters
+from core.parameters.job import ResolvedParameters
 from core.settings import Settings
 from worker.generators import build
 

@@ -26,7 +26,7 @@ from core import fairness, jobs, keys, leases, queries
 from core.db import Database
 from core.ids import new_id
 from core.jobs import NewJob
-from core.parameters import ResolvedParameters
+from core.parameters.job import ResolvedParameters
 from core.settings import Settings
 
 QUEUE = "local"

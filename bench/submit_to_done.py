@@ -16,7 +16,7 @@ from bench.load import Load, load
 from bench.service import Service
 from bench.table import Line, at_least, at_most, quantile, render
 from core.generation import ImageRequest
-from core.parameters import ResolvedParameters
+from core.parameters.job import ResolvedParameters
 from worker.generators.fake import FakeGenerator
 
 PROMPT = "a red fox sleeping in the snow"

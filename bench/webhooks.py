@@ -37,7 +37,7 @@ from core.db import Database
 from core.ids import new_id
 from core.jobs import NewJob
 from core.outbox import signing
-from core.parameters import ResolvedParameters
+from core.parameters.job import ResolvedParameters
 from core.redis.progress import Progress
 from core.settings import Settings
 from core.tables import DEFAULT_PROJECT

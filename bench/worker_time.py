@@ -21,7 +21,7 @@ from cli.local.embedded import EmbeddedPostgres, EmbeddedValkey
 from core import jobs
 from core.ids import new_id
 from core.new_job import NewJob
-from core.parameters import ResolvedParameters
+from core.parameters.job import ResolvedParameters
 from core.settings import Settings
 from core.tables import DEFAULT_PROJECT
 from worker.generation import microbatch

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cli.errors import CommandError
 from core.catalog import Catalog, CatalogError, Model, load_catalog
-from core.model_files import explain_unusable
+from core.model_files.problems import explain_unusable
 from core.settings import Settings
 from core.settings.environment import SettingsError, read
 

@@ -15,7 +15,7 @@ from cli.table import format_table, one_line
 from core import audit, keys
 from core.audit import AuditFilter, AuditRow, AuditType, NewAuditEvent
 from core.db import Database
-from core.rows import KeyRow
+from core.rows.key import KeyRow
 from core.scopes import DEFAULT_SCOPES, Scope
 from core.tables import DEFAULT_PROJECT
 

@@ -10,8 +10,8 @@ from cli.errors import CommandError
 from core import keys, limits
 from core.db import Database
 from core.limits import UNLIMITED, Subject
+from core.rows.usage import LimitUse
 from core.running_limits import count_running
-from core.usage_rows import LimitUse
 
 app = typer.Typer(
     name="projects",

@@ -14,11 +14,12 @@ from cli.database import open_database
 from cli.environment import read_settings, with_embedded_urls
 from cli.errors import CommandError
 from cli.table import format_bytes, format_duration, format_table
-from core import job_reports, pauses, queue_reports
+from core import pauses
 from core.db import Database
-from core.job_reports import FailureCount
 from core.pauses import PauseRow
-from core.queue_reports import RATE_WINDOW, QueueReport, WorkerReport
+from core.reports import job_reports, queue_reports
+from core.reports.job_reports import FailureCount
+from core.reports.queue_reports import RATE_WINDOW, QueueReport, WorkerReport
 
 MAX_FAILURES = 10
 """Kinds of failures that a frame has."""

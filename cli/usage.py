@@ -8,7 +8,7 @@ import typer
 from cli.database import open_database
 from cli.environment import read_settings, with_embedded_urls
 from cli.errors import CommandError
-from core import usage as usage_statements
+from core.reports import usage as usage_statements
 from core.responses.usage import CSV_COLUMNS, as_csv
 
 WIDTHS = {"1m": timedelta(minutes=1), "1h": timedelta(hours=1), "1d": timedelta(days=1)}

@@ -21,11 +21,11 @@ from core.db import Statement
 from core.errors import QueueDraining, SafelightError
 from core.fine_tuning import queries
 from core.fine_tuning.rows import FineTunedModelRow
-from core.loras import is_fine_tuned
 from core.new_job import NewJob
+from core.parameters.loras import is_fine_tuned
 from core.requests.bulk import BulkAction, BulkToken, JobFilter, Position
 from core.requests.plan import plan, request_of
-from core.rows import JobRow
+from core.rows.job import JobRow
 from core.settings import Settings
 from core.status import BatchStatus, JobStatus
 from core.tables import JOB_COLUMNS, batches, equals_in_order, files, in_status, jobs

@@ -1,7 +1,7 @@
 """Access to Postgres: the asynchronous `AsyncDatabase` for the API, the synchronous `Database` for workers.
 
 Both run the same statements. `core.jobs` and its neighbours build them as a `Statement`, which knows the type of its
-rows (`core/rows.py`). A single statement is its own transaction and one round trip (autocommit). Several statements
+rows (`core/rows/job.py`). A single statement is its own transaction and one round trip (autocommit). Several statements
 that belong together run in a `transaction()`. No transaction is open while a device computes. `UNAVAILABLE` holds the
 errors that are raised when Postgres does not answer or interrupts a statement.
 """
@@ -57,7 +57,7 @@ RowT = TypeVar("RowT")
 
 @dataclass(frozen=True, slots=True)
 class Statement(Generic[RowT]):
-    """A statement, and the type of the rows that it returns: a class of `core/rows.py`, or `str` for one column.
+    """A statement, and the type of the rows that it returns: a class of `core/rows/job.py`, or `str` for one column.
 
     values: of its parameters, if `sql` is built once for all calls. Then its text is made once, too
     (`core/statement_text.py`), and the driver runs it. complete: makes a row from the columns by name, if the statement

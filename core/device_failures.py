@@ -13,7 +13,7 @@ from core.clock import NOW
 from core.db import Statement
 from core.generation_errors import DeviceFailed, PoisonJob
 from core.jobs import _of_lease, _requeue, seconds
-from core.rows import JobRow
+from core.rows.job import JobRow
 from core.tables import job_events, jobs
 
 MAX_DEVICES = 2

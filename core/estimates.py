@@ -15,9 +15,9 @@ import sqlalchemy as sa
 
 from core.catalog import Model
 from core.db import Statement
-from core.parameters import ResolvedParameters, dimensions_of
+from core.parameters.job import ResolvedParameters, dimensions_of
 from core.processing_cost import processing_seconds
-from core.rows import MeasuredRow
+from core.rows.job import MeasuredRow
 from core.tables import images, jobs
 
 RECENT_JOBS = 500

@@ -8,9 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from core import usage
 from core.event_types import EVENT_TYPES, Subject
 from core.outbox.deliveries import insert_deliveries
+from core.reports import usage
 from core.tables import batch_events, job_events
 
 _TABLES = {"job": job_events, "batch": batch_events}

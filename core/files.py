@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from core.clock import NOW, STATEMENT_TIME
 from core.db import Statement
 from core.ids import new_id
-from core.rows import ExpiredFile, FileRow
+from core.rows.file import ExpiredFile, FileRow
 from core.tables import files
 from core.tables.files import IS_LISTED
 

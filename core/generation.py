@@ -12,9 +12,9 @@ from typing import Any, Protocol
 from PIL.Image import Image
 from PIL.Image import new as new_image
 
-from core.control import Control, ControlSpec
 from core.generation_errors import GenerationError
-from core.parameters import Operation, ResolvedParameters
+from core.parameters.control import Control, ControlSpec
+from core.parameters.job import Operation, ResolvedParameters
 from core.status import CallOutcome
 
 

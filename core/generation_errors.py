@@ -23,7 +23,7 @@ GenerationError
 
 from core.errors import SafelightError
 from core.moderation import Verdict
-from core.redaction import redact
+from core.telemetry.redaction import redact
 from core.text import storable
 
 

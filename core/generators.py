@@ -15,7 +15,7 @@ class GeneratorSpec:
     implementation: `module:Class`, called with the model and the settings. It has the protocol
     `core.generation.Generator` or, if `is_remote`, `core.generation.RemoteGenerator`.
     is_remote: a provider generates the images, so that no device is needed; each job is a call of its own.
-    lacks: parameters of a request that it cannot honour; see also `Rule.generators` in `core/parameters.py`.
+    lacks: parameters of a request that it cannot honour; see also `Rule.generators` in `core/parameters/job.py`.
     max_input_images: how many input images an edit may have, unless the catalogue says more of a model.
     operations: what its models may be asked for.
     setting: the setting without which its models are not offered; None: none is needed.

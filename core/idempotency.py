@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from core.clock import NOW, STATEMENT_TIME
 from core.db import Statement
 from core.errors import IdempotencyMismatch, InvalidRequest, NotFound
-from core.rows import StoredResponse
+from core.rows.job import StoredResponse
 from core.tables import idempotency_keys as keys
 
 LOCK_WAIT = sa.text("SET LOCAL lock_timeout = '2s'")

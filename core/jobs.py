@@ -23,7 +23,6 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from core import usage
 from core.clock import NOW, STATEMENT_TIME
 from core.db import Statement
 from core.events import with_event, with_final_event
@@ -31,7 +30,8 @@ from core.generation_errors import AttemptTimeout, GenerationError, PoisonJob
 from core.job_warnings import JobWarning
 from core.moderation import Verdict
 from core.new_job import NewJob as NewJob
-from core.rows import EndedJob, JobRow
+from core.reports import usage
+from core.rows.job import EndedJob, JobRow
 from core.status import JobStatus
 from core.submits import json_rows, update_cte
 from core.submits import seconds as seconds

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from core.clock import NOW, STATEMENT_TIME
 from core.db import Statement
 from core.ids import new_id
-from core.rows import KeyRow, ProjectRow, ValidKey
+from core.rows.key import KeyRow, ProjectRow, ValidKey
 from core.scopes import DEFAULT_SCOPES
 from core.tables import api_keys, projects
 

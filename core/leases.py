@@ -16,7 +16,7 @@ from core.clock import NOW
 from core.db import Statement, without_flush
 from core.events import with_event
 from core.pauses import is_claimable
-from core.rows import JobRow, LeasedJob
+from core.rows.job import JobRow, LeasedJob
 from core.running_limits import RunningJobs
 from core.status import JobStatus
 from core.tables import JOB_COLUMNS, equals_in_order, in_status, jobs

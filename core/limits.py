@@ -24,10 +24,10 @@ from core.clock import NOW, STATEMENT_TIME
 from core.db import Statement
 from core.errors import SafelightError
 from core.limit_errors import InsufficientQuota, TooManyJobs
+from core.rows.usage import LimitRow, LimitUse
 from core.settings import Settings
 from core.status import JobStatus
 from core.tables import files, images, in_status, jobs, limit_use, limits, usage_buckets, usage_entries
-from core.usage_rows import LimitRow, LimitUse
 
 UNLIMITED = -1
 """In a row of `limits`: none, whatever the settings say."""

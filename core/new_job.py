@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from core.job_warnings import JobWarning
-from core.parameters import ResolvedParameters
+from core.parameters.job import ResolvedParameters
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from core.db import Statement
-from core.rows import PaidImages
+from core.rows.job import PaidImages
 from core.status import JobStatus
 from core.tables import in_status, jobs, paid_images
 from core.text import storable

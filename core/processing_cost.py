@@ -6,7 +6,7 @@ best of three runs on a server's core. A machine that is faster or slower is so 
 """
 
 from core.images.postprocess import output_size
-from core.parameters import ResolvedParameters
+from core.parameters.job import ResolvedParameters
 
 DENOISE = 0.83
 """Per megapixel of the generated image."""

@@ -20,7 +20,7 @@ from core.clock import NOW
 from core.db import Statement
 from core.generation import Reply
 from core.generation_errors import ProviderPaused, ProviderRateLimited
-from core.rows import AbandonedCall, ImageCost, JobRow, Preflight, UsageRow
+from core.rows.job import AbandonedCall, ImageCost, JobRow, Preflight, UsageRow
 from core.status import CallOutcome, JobStatus
 from core.tables import in_status, jobs, provider_calls
 from core.text import storable

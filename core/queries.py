@@ -12,7 +12,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
 
 from core.clock import NOW
 from core.db import Statement
-from core.rows import ImageRow, JobEventRow, JobRow, JobVersion, QueueStatsRow, SearchRow
+from core.rows.job import ImageRow, JobEventRow, JobRow, JobVersion, SearchRow
+from core.rows.queue import QueueStatsRow
 from core.status import JobStatus
 from core.tables import (
     JOB_COLUMNS,

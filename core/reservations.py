@@ -17,7 +17,7 @@ from core.clock import NOW
 from core.db import Statement, without_flush
 from core.leases import selection, start
 from core.pauses import is_claimable
-from core.rows import JobRow
+from core.rows.job import JobRow
 from core.status import JobStatus
 from core.tables import JOB_COLUMNS, in_status, jobs
 

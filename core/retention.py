@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from core.clock import STATEMENT_TIME
 from core.db import Statement
-from core.rows import OldJob
+from core.rows.job import OldJob
 from core.status import BATCH_FINAL, FINAL, FINE_TUNING_FINAL
 from core.tables import batches, fine_tuned_models, fine_tuning_jobs, images, in_status, jobs
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig
 
 from core.errors import NotFound, StorageUnavailable, first_line
-from core.metrics import STORAGE_SECONDS
 from core.settings import Settings
+from core.telemetry.metrics import STORAGE_SECONDS
 
 log = logging.getLogger(__name__)
 

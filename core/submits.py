@@ -16,10 +16,10 @@ from core.db import Statement
 from core.events import with_event
 from core.limits import Amount, Subject
 from core.new_job import NewJob
-from core.rows import JobRow
+from core.rows.job import JobRow
+from core.rows.webhook import WebhookJson
 from core.status import JobStatus
 from core.tables import JOB_COLUMNS, LEGACY_COLUMNS, jobs, legacy_values
-from core.webhook_rows import WebhookJson
 
 
 def submit(*new_jobs: NewJob) -> Statement[JobRow]:

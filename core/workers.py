@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from core.clock import NOW
 from core.db import Statement
-from core.rows import ModelWorkersRow, QueueWorkersRow
+from core.rows.queue import ModelWorkersRow, QueueWorkersRow
 from core.self_test import SelfTest
 from core.tables import pauses, workers
 from core.tables.pauses import is_pause_of_worker, is_worker_paused

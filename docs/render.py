@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from api.app import create_app
 from api.authentication import scope_of
-from core import generation_errors, metrics
+from core import generation_errors
 from core.catalog import Model
 from core.catalog.loading import Loading
 from core.errors import SafelightError
@@ -19,6 +19,7 @@ from core.event_types import EVENT_TYPES
 from core.generators import GENERATORS, GeneratorSpec
 from core.scopes import Scope
 from core.settings import Settings
+from core.telemetry import metrics
 
 REFERENCE = Path(__file__).parent / "reference"
 

@@ -12,10 +12,10 @@ import sqlalchemy as sa
 
 from core.db import Database
 from core.outbox import claims, signing
+from core.rows.webhook import ClaimedDelivery, EndpointRow
 from core.settings import Settings
 from core.tables import DEFAULT_PROJECT
 from core.tables import webhook_deliveries as table
-from core.webhook_rows import ClaimedDelivery, EndpointRow
 from core.webhooks import endpoints
 from tests.stack import settings_of
 from tests.waiting import FACTOR, PATIENCE

@@ -12,8 +12,8 @@ from core.db import Database, Statement
 from core.generation_errors import OutOfMemory
 from core.ids import new_id
 from core.jobs import NewJob, StoredImage
-from core.parameters import ResolvedParameters
-from core.rows import EndedJob, JobRow
+from core.parameters.job import ResolvedParameters
+from core.rows.job import EndedJob, JobRow
 from core.scopes import DEFAULT_SCOPES, Scope
 from core.status import JobStatus
 from core.tables import DEFAULT_PROJECT, job_events

@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from core.generation import ImageRequest
-from core.parameters import ResolvedParameters
+from core.parameters.job import ResolvedParameters
 
 _FIELDS = {field.name for field in fields(ImageRequest)}
 

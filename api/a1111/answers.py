@@ -7,12 +7,12 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from api.context import Context
-from core.infotext import infotext
-from core.parameters import ResolvedParameters
+from core.parameters.infotext import infotext
+from core.parameters.job import ResolvedParameters
+from core.parameters.samplers import label_of
 from core.requests.webui import Img2ImgRequest, WebuiRequest
 from core.requests.webui_fields import UNUSED_FIELDS, UNUSED_IMG2IMG_FIELDS
-from core.rows import JobRow
-from core.samplers import label_of
+from core.rows.job import JobRow
 
 PRIVATE = frozenset({"url", "auth"})
 """Fields that SillyTavern sends along by mistake: its password is nobody's business."""

@@ -16,9 +16,9 @@ from api.authentication import CurrentCaller, Project, requires
 from api.deps import AppContext, body_up_to
 from api.openai.bodies import as_json
 from api.responses import answer
-from core.control import MAX_CONTROLS, PREPROCESSES
 from core.errors import InvalidParameter
 from core.images.preprocess import BY_OPENCV, PACKAGE, Preprocessing, has_opencv
+from core.parameters.control import MAX_CONTROLS, PREPROCESSES
 from core.requests.job import parse
 from core.requests.webui import EXAMPLE_IMAGE, Base64
 from core.requests.webui_control import preprocess_of

@@ -26,8 +26,8 @@ from api.responses import answer
 from core.images.file_texts import INFOTEXT
 from core.images.postprocess import MAX_SIDE_PX
 from core.images.resizing import Enlargement
-from core.infotext import parse as parse_infotext
 from core.job_warnings import JobWarning
+from core.parameters.infotext import parse as parse_infotext
 from core.requests.job import parse
 from core.requests.openai import warning
 from core.requests.webui import EXAMPLE_IMAGE, Base64, Share, Side, Switch, integer, number

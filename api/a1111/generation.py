@@ -30,7 +30,7 @@ from core.requests.plan import expected_seconds, find_model, plan
 from core.requests.webui import Img2ImgRequest, WebuiRequest
 from core.requests.webui_adaptation import find_webui_model, webui_job_request
 from core.requests.webui_sizes import preparation, sizes_of
-from core.rows import JobRow
+from core.rows.job import JobRow
 from core.status import JobStatus
 
 CHUNK_CHARACTERS = 1_000_000

@@ -13,8 +13,8 @@ from api.authentication import CurrentCaller, Project, requires
 from api.context import Context
 from api.deps import AppContext
 from api.fine_tuning.models import project_models
-from core.hires import LANCZOS
-from core.samplers import AUTOMATIC, DEFAULT_SAMPLER, UPSCALER_LABELS, label_of
+from core.parameters.hires import LANCZOS
+from core.parameters.samplers import AUTOMATIC, DEFAULT_SAMPLER, UPSCALER_LABELS, label_of
 from core.scopes import Scope
 
 router = APIRouter(prefix="/sdapi/v1", tags=["webui"])

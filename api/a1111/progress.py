@@ -19,11 +19,11 @@ from api.context import Context
 from api.deps import AppContext
 from api.responses import answer
 from core import jobs
-from core.job_metrics import record_ends
 from core.redis.progress import Step
-from core.rows import JobRow
+from core.rows.job import JobRow
 from core.scopes import Scope
 from core.status import JobStatus
+from core.telemetry.job_metrics import record_ends
 
 router = APIRouter(prefix="/sdapi/v1", tags=["webui"])
 

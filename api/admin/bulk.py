@@ -17,12 +17,12 @@ from core import audit, bulk_actions, pauses
 from core import jobs as verbs
 from core.audit import AuditType
 from core.db import ConstraintViolation
-from core.job_metrics import record_ends
 from core.new_job import NewJob
 from core.requests.bulk import BulkAction, BulkRequest, BulkToken, JobFilter, decode_token
 from core.requests.job import parse
-from core.rows import JobRow
+from core.rows.job import JobRow
 from core.scopes import Scope
+from core.telemetry.job_metrics import record_ends
 
 router = APIRouter(prefix="/v1/admin/jobs", tags=["admin"])
 

@@ -12,11 +12,11 @@ from api.authentication import requires
 from api.deps import AppContext
 from api.pagination import AfterDelivery, AfterJob
 from api.responses import ERROR, answer
-from core import job_reports, storage_use
 from core.errors import InvalidParameter
-from core.job_reports import MAX_FAILURES, CrashedJob, Duration
 from core.outbox import dead
 from core.outbox.dead import MAX_COUNTED, DeadDelivery
+from core.reports import job_reports, storage_use
+from core.reports.job_reports import MAX_FAILURES, CrashedJob, Duration
 from core.requests.fields import UnixSeconds
 from core.responses.job import seconds
 from core.scopes import Scope

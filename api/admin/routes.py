@@ -12,11 +12,12 @@ from api.authentication import CurrentCaller, requires
 from api.context import Context
 from api.deps import AppContext
 from api.responses import ERROR, answer
-from core import audit, pauses, queue_reports
+from core import audit, pauses
 from core.audit import AuditType
 from core.errors import NotFound
 from core.pauses import PauseKind, PauseState, State
-from core.queue_reports import MAX_DEPTH, RATE_WINDOW, QueueReport, WorkerReport
+from core.reports import queue_reports
+from core.reports.queue_reports import MAX_DEPTH, RATE_WINDOW, QueueReport, WorkerReport
 from core.responses.job import seconds
 from core.scopes import Scope
 from core.text import quote

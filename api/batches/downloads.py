@@ -20,13 +20,13 @@ from api.authentication import Project, requires
 from api.batches.routes import NO_BATCH, batch_row
 from api.context import Context
 from api.deps import AppContext
-from core.batch_rows import ShownBatch
 from core.batches import contact_sheet
 from core.batches import queries as batch_queries
 from core.batches.contact_sheet import SheetEntry
 from core.batches.image_names import image_stem
 from core.errors import NotFound
-from core.rows import BatchJobRow, ImageJson
+from core.rows.batch import ShownBatch
+from core.rows.job import BatchJobRow, ImageJson
 from core.scopes import Scope
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])

@@ -14,7 +14,7 @@ from core.batches.checkers import Source
 from core.batches.dry_run import DryRun, Totals
 from core.batches.requests import BatchRequest
 from core.batches.schemas import BatchError, BatchErrors, BatchEstimate, input_summary
-from core.image_source import ImageSource
+from core.parameters.image_source import ImageSource
 
 
 async def estimate(

@@ -15,12 +15,12 @@ from api.context import Context
 from api.deps import AppContext
 from api.openapi import event_stream, message
 from api.sse import EventStreamResponse, parse_last_event_id
-from core.batch_rows import BatchEventRow
 from core.batches import queries as batch_queries
 from core.batches.schemas import BatchObject
 from core.errors import NotFound
 from core.event_types import event_names
 from core.responses.job import JobEvent
+from core.rows.batch import BatchEventRow
 from core.scopes import Scope
 from core.status import BatchStatus
 

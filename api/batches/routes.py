@@ -25,7 +25,6 @@ from api.pagination import AfterBatch, check_after
 from api.responses import ERROR, answer
 from core import idempotency
 from core.audit import AuditType
-from core.batch_rows import ShownBatch
 from core.batches import queries as batch_queries
 from core.batches import transitions as batches
 from core.batches.requests import BatchRequest
@@ -34,6 +33,7 @@ from core.batches.transitions import NewBatch
 from core.db import ConstraintViolation
 from core.erasures.records import NewErasure
 from core.errors import BatchNotFinal, BatchNotRetryable, IdempotencyConflict, NotFound, UnknownParameter
+from core.rows.batch import ShownBatch
 from core.scopes import Scope
 from core.status import BatchStatus, JobStatus
 from core.text import quote

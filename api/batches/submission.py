@@ -14,7 +14,7 @@ from api.callers import Caller
 from api.context import Context
 from api.fine_tuning.models import catalog_of_project
 from api.jobs.idempotency import store
-from core import fairness, files, idempotency, metrics, priorities
+from core import fairness, files, idempotency, priorities
 from core.batches import body
 from core.batches import queries as batch_queries
 from core.batches import transitions as batches
@@ -33,7 +33,8 @@ from core.limit_errors import TooManyBatches
 from core.limits import amount_of_jobs
 from core.requests.adaptation import adapt
 from core.requests.plan import check_webhook, plan, random_seeds, uses_seeds
-from core.rows import FileRow
+from core.rows.file import FileRow
+from core.telemetry import metrics
 from core.text import quote
 
 log = logging.getLogger(__name__)

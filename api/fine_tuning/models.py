@@ -5,7 +5,7 @@ from core.catalog import Catalog
 from core.errors import InvalidParameter
 from core.fine_tuning import queries
 from core.fine_tuning.rows import FineTunedModelRow
-from core.loras import is_fine_tuned
+from core.parameters.loras import is_fine_tuned
 from core.requests.job import JobRequest
 from core.text import quote
 

@@ -6,7 +6,7 @@ The sweep writes the output files of its batch anew, without its line: `worker/s
 from api.context import Context
 from core.erasures import contents, records
 from core.erasures.records import NewErasure
-from core.rows import JobRow
+from core.rows.job import JobRow
 from core.storage import image_prefix
 
 

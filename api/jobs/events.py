@@ -18,7 +18,7 @@ from api.sse import EventStreamResponse, parse_last_event_id
 from core import queries
 from core.event_types import event_names
 from core.responses.job import JobEvent
-from core.rows import JobEventRow
+from core.rows.job import JobEventRow
 from core.scopes import Scope
 from core.status import JobStatus
 

@@ -20,7 +20,8 @@ from core.jobs import NewJob
 from core.limit_errors import InsufficientQuota, RateLimitExceeded, TooManyJobs
 from core.limits import amount_of_jobs
 from core.requests.inputs import Inputs
-from core.rows import FileRow, JobRow
+from core.rows.file import FileRow
+from core.rows.job import JobRow
 
 Key = Annotated[
     str | None,

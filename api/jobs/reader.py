@@ -8,7 +8,7 @@ import asyncio
 
 from core import queries
 from core.db import AsyncDatabase
-from core.rows import JobRow
+from core.rows.job import JobRow
 
 MAX_READERS = 4
 """Statements that run at once: a quarter of the default connection pool."""

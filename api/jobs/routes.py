@@ -33,16 +33,16 @@ from core.errors import (
     JobNotRetryable,
     UnknownParameter,
 )
-from core.job_metrics import record_ends
 from core.jobs import NewJob
 from core.requests.fields import UnixSeconds
 from core.requests.inputs import Inputs, sources
 from core.requests.job import JobRequest, parse
 from core.requests.plan import find_model, plan, request_of
 from core.responses.job import Deleted, Estimate, JobList, JobObject, job_list, job_urls
-from core.rows import JobRow
+from core.rows.job import JobRow
 from core.scopes import Scope
 from core.status import JobStatus
+from core.telemetry.job_metrics import record_ends
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

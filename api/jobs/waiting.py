@@ -7,11 +7,11 @@ from typing import Any
 from fastapi import Request
 
 from api.context import Context
+from api.edge.open_requests import OpenRequest
 from api.jobs.watcher import Messages
-from api.open_requests import OpenRequest
 from core import queries
 from core.errors import NotFound
-from core.rows import JobEventRow, JobRow
+from core.rows.job import JobEventRow, JobRow
 from core.status import JobStatus
 from core.text import quote
 

@@ -24,7 +24,7 @@ from core.errors import IdempotencyConflict
 from core.requests.fields import MetadataKey, MetadataValue
 from core.requests.job import SharedParameters, validate
 from core.responses.job import JobError
-from core.rows import BatchJobRow
+from core.rows.job import BatchJobRow
 from core.status import BatchStatus, JobStatus
 from core.text import Text, shorten
 

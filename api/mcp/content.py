@@ -11,7 +11,7 @@ from PIL import Image
 
 from api.mcp.tool import Call
 from core.errors import NotFound, StorageUnavailable
-from core.rows import ImageJson, JobRow
+from core.rows.job import ImageJson, JobRow
 
 MAX_BYTES = 512 * 1024
 """Bytes of all images of a result, before base64."""

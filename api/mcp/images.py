@@ -18,11 +18,11 @@ from api.mcp.tool import Answer, Call, Tool
 from core import generation_errors, idempotency
 from core.db import UNAVAILABLE
 from core.errors import IdempotencyConflict
-from core.image_source import SOURCE_DESCRIPTION, source_of_text
-from core.parameters import Operation
+from core.parameters.image_source import SOURCE_DESCRIPTION, source_of_text
+from core.parameters.job import Operation
 from core.requests.job import ImageParameters, JobRequest, validate
 from core.requests.plan import find_model, plan
-from core.rows import JobRow
+from core.rows.job import JobRow
 from core.status import JobStatus
 from core.text import Text
 

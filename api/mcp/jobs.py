@@ -15,10 +15,10 @@ from api.responses import render
 from core import jobs
 from core.batches import transitions as batches
 from core.errors import NotFound
-from core.job_metrics import record_ends
 from core.responses.job import JobError, JobWarning, StepProgress
-from core.rows import JobEventRow, JobRow
+from core.rows.job import JobEventRow, JobRow
 from core.status import BatchStatus, JobStatus
+from core.telemetry.job_metrics import record_ends
 from core.text import Text, quote
 
 MAX_WAIT_SECONDS = 50

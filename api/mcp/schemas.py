@@ -9,7 +9,7 @@ from typing import Any
 
 from api.mcp.tool import Tool
 from core.catalog import Catalog, Choices, Model, Range
-from core.parameters import rules
+from core.parameters.job import rules
 
 Schema = dict[str, Any]
 

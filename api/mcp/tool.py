@@ -14,9 +14,9 @@ from pydantic import BaseModel
 
 from api.callers import Caller
 from api.context import Context
+from api.edge.open_requests import OpenRequest
 from api.mcp.exchange import EXCHANGE, Exchange, call_id
-from api.open_requests import OpenRequest
-from core.parameters import Operation
+from core.parameters.job import Operation
 from core.scopes import Scope
 
 

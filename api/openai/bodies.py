@@ -7,11 +7,11 @@ from pydantic import BaseModel
 
 from api.context import Context
 from api.deps import json_body
-from api.multipart import fields_of, files_of, form
+from api.edge.multipart import fields_of, files_of, form
 from api.openapi import REFERENCES, form_fields
 from core.errors import InvalidParameter, UnknownParameter
-from core.image_source import ImageSource
-from core.reference_images import MAX_INPUT_IMAGES
+from core.parameters.image_source import ImageSource
+from core.parameters.reference_images import MAX_INPUT_IMAGES
 from core.requests.job import parse, validate
 from core.requests.openai import ImagesRequest
 

@@ -1,6 +1,6 @@
 """A call of a client that makes a job: it submits the job, or resumes that of an earlier attempt, and waits for it.
 
-`api/sdk_retries.py` and `api/jobs/idempotency.py` have the rules of repeated calls.
+`api/edge/sdk_retries.py` and `api/jobs/idempotency.py` have the rules of repeated calls.
 """
 
 import json
@@ -14,13 +14,13 @@ from fastapi import Request
 from api.authentication import Caller
 from api.context import Context
 from api.edge.address import api_path
+from api.edge.sdk_retries import Call, hashable_parameters, is_retry, retry_fingerprint
 from api.fine_tuning.models import catalog_for
 from api.inputs import read_inputs
 from api.jobs.idempotency import REPLAY_HEADERS, lookup, submit_with_key
 from api.jobs.routes import submit_job
 from api.jobs.waiting import job_row, wait_until_final_or_disconnected
 from api.openai.responses import failure
-from api.sdk_retries import Call, hashable_parameters, is_retry, retry_fingerprint
 from core import idempotency
 from core.catalog import Model
 from core.errors import IdempotencyConflict
@@ -30,7 +30,7 @@ from core.requests.inputs import Inputs
 from core.requests.job import JobRequest
 from core.requests.openai import ImagesRequest
 from core.requests.plan import expected_seconds, find_model, plan
-from core.rows import JobRow
+from core.rows.job import JobRow
 from core.status import JobStatus
 
 ResultT = TypeVar("ResultT")

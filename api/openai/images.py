@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from api.authentication import Caller, CurrentCaller, requires
 from api.context import Context
 from api.deps import AppContext, Body
+from api.edge.sdk_retries import prefers_async
 from api.fine_tuning.models import catalog_for
 from api.jobs.idempotency import Key
 from api.openai.bodies import as_form, as_json, read_request
@@ -20,9 +21,8 @@ from api.openai.calls import CLIENT_CLOSED_REQUEST, ImagesCall
 from api.openai.responses import images_response, warnings_header
 from api.openai.streaming import STREAM, stream_events
 from api.responses import ERROR, answer_without_none, render_json, respond_accepted
-from api.sdk_retries import prefers_async
 from api.sse import EventStreamResponse
-from core.parameters import Operation
+from core.parameters.job import Operation
 from core.requests.adaptation import adapt
 from core.requests.job import parse
 from core.requests.openai import EditRequest, GenerateRequest, ImagesRequest, VariationRequest, job_request

@@ -30,7 +30,7 @@ from core.responses.response import (
     response_object,
     target_size,
 )
-from core.rows import JobEventRow, JobRow
+from core.rows.job import JobEventRow, JobRow
 from core.status import JobStatus
 
 

@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from api.authentication import CurrentCaller, Project, requires
 from api.context import Context
 from api.deps import AppContext, body_up_to
+from api.edge.sdk_retries import prefers_async
 from api.fine_tuning.models import catalog_for
 from api.jobs import routes as job_routes
 from api.jobs.idempotency import Key
@@ -22,14 +23,13 @@ from api.openai.calls import CLIENT_CLOSED_REQUEST, ImagesCall
 from api.openai.response_events import STREAM, full_response, response_events
 from api.openai.responses import warnings_header
 from api.responses import ERROR, answer
-from api.sdk_retries import prefers_async
 from api.sse import EventStreamResponse
 from core.batches.input_file import max_line_bytes
 from core.errors import InvalidParameter, NotFound
 from core.ids import derived_id, id_pattern
-from core.image_source import ImageSource
 from core.metadata_keys import RESPONSE_MODEL_KEY
-from core.parameters import Operation
+from core.parameters.image_source import ImageSource
+from core.parameters.job import Operation
 from core.requests.adaptation import adapt
 from core.requests.job import parse
 from core.requests.openai import EditRequest, job_request, warning
@@ -42,7 +42,7 @@ from core.requests.response import (
 )
 from core.requests.response_input import EarlierCall, ResponseInput, read_input
 from core.responses.response import DeletedResponse, ResponseObject, response_object
-from core.rows import JobRow
+from core.rows.job import JobRow
 from core.scopes import Scope
 from core.status import JobStatus
 from core.text import quote

@@ -11,7 +11,7 @@ from core.errors import RequestTimeout
 from core.generation_errors import GenerationError
 from core.responses import openai
 from core.responses.openai import ImageData, ImagesResponse, Usage
-from core.rows import JobRow
+from core.rows.job import JobRow
 
 WARNINGS = "x-safelight-warnings"
 """The header that says what of a request is not honoured in full."""

@@ -19,10 +19,10 @@ from api.openapi import REFERENCES, event_stream, message
 from core.db import UNAVAILABLE
 from core.errors import SafelightError
 from core.images.postprocess import output_size
-from core.parameters import Operation
+from core.parameters.job import Operation
 from core.responses.job import seconds
 from core.responses.openai import Usage, background, dimensions, output_format, quality
-from core.rows import JobEventRow, JobRow
+from core.rows.job import JobEventRow, JobRow
 from core.status import JobStatus
 
 NAMES: Mapping[Operation, str] = {"generation": "image_generation", "edit": "image_edit"}

@@ -14,8 +14,8 @@ from api.webhooks.schemas import AttemptObject, DeliveryList, DeliveryObject, De
 from core.errors import InvalidParameter, InvalidRequest
 from core.outbox import attempts, deliveries, redelivery
 from core.responses.job import seconds
+from core.rows.webhook import AttemptRow, DeliveryRow
 from core.scopes import Scope
-from core.webhook_rows import AttemptRow, DeliveryRow
 
 router = APIRouter(prefix="/v1", tags=["webhooks"])
 

@@ -45,10 +45,10 @@ from core.limit_errors import TooManyWebhookTests
 from core.outbox import deliveries, redelivery, signing
 from core.requests.job import parse
 from core.responses.job import seconds
+from core.rows.webhook import EndpointRow
 from core.scopes import Scope
 from core.text import quote
 from core.threads import TooManyCalls
-from core.webhook_rows import EndpointRow
 from core.webhooks import endpoints as webhooks
 from core.webhooks.events import Event, sample
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 from bench.references import SilentReporter
 from core.catalog import load_catalog
 from core.generation import Generator, ImageRequest
-from core.parameters import ResolvedParameters
+from core.parameters.job import ResolvedParameters
 from core.settings import Settings
 from worker.generation.encode import encode, xmp
 from worker.generators import build

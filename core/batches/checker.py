@@ -19,7 +19,7 @@ from core.batches.body import read_body
 from core.batches.dry_run import DryRun
 from core.child_process import READY, end_with_parent, limit_memory
 from core.errors import InvalidRequest, SafelightError
-from core.image_source import ImageSource
+from core.parameters.image_source import ImageSource
 from core.settings import Settings
 
 MAX_BYTES = 768 * 2**20

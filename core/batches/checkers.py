@@ -21,7 +21,7 @@ from core.batches.checker import CPU_SECONDS
 from core.batches.dry_run import CheckImages, DryRun, Totals
 from core.child_process import ChildProcess
 from core.errors import InvalidRequest, SafelightError
-from core.image_source import ImageSource
+from core.parameters.image_source import ImageSource
 from core.settings import Settings
 from core.threads import FairThreads
 

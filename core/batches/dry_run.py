@@ -13,8 +13,8 @@ from core.batches.transitions import LineError
 from core.batches.validation import BatchCheck
 from core.catalog import Catalog
 from core.estimates import Estimates
-from core.image_source import ImageSource
 from core.images.normalize import Normalized
+from core.parameters.image_source import ImageSource
 from core.requests import inputs
 from core.requests.job import JobRequest
 from core.settings import Settings

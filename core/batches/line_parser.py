@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from core.batches.requests import parse_body
-from core.parameters import SEEDS
+from core.parameters.job import SEEDS
 from core.requests.job import JobRequest
 from core.text import Text
 

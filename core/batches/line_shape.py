@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.batches.line_parser import LineRequest
-from core.parameters import SEEDS
+from core.parameters.job import SEEDS
 from core.requests.structure import MAX_SEPARATORS
 from core.text import check_printable
 

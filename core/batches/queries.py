@@ -6,11 +6,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from core.batch_rows import BatchEventRow, ShownBatch, StatusCount
 from core.clock import NOW
 from core.db import Statement
 from core.queries import images_of
-from core.rows import BatchJobRow
+from core.rows.batch import BatchEventRow, ShownBatch, StatusCount
+from core.rows.job import BatchJobRow
 from core.status import BatchStatus, JobStatus
 from core.tables import JOB_COLUMNS, batch_events, batches, jobs
 

@@ -12,7 +12,7 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from core.errors import InvalidParameter, MissingParameter
-from core.parameters import Operation
+from core.parameters.job import Operation
 from core.requests.fields import BatchWebhook, MetadataKey, MetadataValue
 from core.requests.job import JobRequest, SharedParameters, validate
 from core.requests.openai import REQUESTS, ResponseFormat, job_request

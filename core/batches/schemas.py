@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from core.batch_rows import ShownBatch
 from core.batches.queries import RATE_WINDOW
 from core.responses.job import WebhookOfJob, is_none, seconds
+from core.rows.batch import ShownBatch
 from core.status import BatchStatus, JobStatus
 
 MIN_LINES_FOR_RATE = 3

@@ -21,15 +21,15 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from core import tracing
-from core.batch_rows import BatchRow, ClaimedBatch
 from core.batches.queries import in_status
 from core.clock import NOW
 from core.db import Statement
 from core.events import with_event
 from core.ids import new_id
+from core.rows.batch import BatchRow, ClaimedBatch
 from core.status import BatchStatus, JobStatus
 from core.tables import batches, jobs
+from core.telemetry import tracing
 
 OPEN = tuple(status for status in BatchStatus if not status.is_final)
 

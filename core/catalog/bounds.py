@@ -7,8 +7,8 @@ from typing import Annotated
 from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.parameters import Parameters, own_bounds
-from core.sizes import FreeSizes
+from core.parameters.job import Parameters, own_bounds
+from core.parameters.sizes import FreeSizes
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from core.catalog import Catalog, CatalogError, load_catalog
-from core.control_networks import class_of_folder
+from core.model_files.control_networks import class_of_folder
 from core.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ from typing import Annotated, Final, Literal, Self
 from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from core.loras import LoraWeight, check_file
-from core.weights import PICKLES, check_folder
+from core.model_files.weights import PICKLES, check_folder
+from core.parameters.loras import LoraWeight, check_file
 
 Quantization = Literal[
     "bitsandbytes_4bit", "bitsandbytes_8bit", "quanto_float8", "quanto_int8", "torchao_float8", "torchao_int8"

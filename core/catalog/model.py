@@ -11,14 +11,14 @@ from pydantic import AfterValidator, AliasChoices, Field, PrivateAttr, model_val
 from core.catalog.bounds import Choices, Guidance, ParameterBounds, Range, Steps, StyleSpec
 from core.catalog.fine_tuning import FineTuningSpec
 from core.catalog.loading import Loading
-from core.control import PREPROCESSES, ControlSpec, check_folder, check_types
 from core.generators import GENERATORS, GeneratorSpec
-from core.hires import HiresSpec
-from core.loras import LoraSpec, check_unique
-from core.parameters import Operation, Quality, SizeText, Style, rules, unsupported_by
-from core.reference_images import MAX_INPUT_IMAGES, IpAdapterSpec, check_adapters
-from core.refiner import RefinerSpec, check_refiners
-from core.sizes import FreeSizes
+from core.parameters.control import PREPROCESSES, ControlSpec, check_folder, check_types
+from core.parameters.hires import HiresSpec
+from core.parameters.job import Operation, Quality, SizeText, Style, rules, unsupported_by
+from core.parameters.loras import LoraSpec, check_unique
+from core.parameters.reference_images import MAX_INPUT_IMAGES, IpAdapterSpec, check_adapters
+from core.parameters.refiner import RefinerSpec, check_refiners
+from core.parameters.sizes import FreeSizes
 
 ARGUMENTS = tuple(name for name, rule in rules().items() if rule.is_argument)
 

@@ -12,14 +12,15 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from core import jobs as verbs
-from core.control import CONTROL_ROLES
 from core.db import Statement
 from core.erasures.records import ErasureRow
 from core.idempotency import ERASED
 from core.metadata_keys import END_USER_KEYS
-from core.reference_images import REFERENCE_ROLES
+from core.parameters.control import CONTROL_ROLES
+from core.parameters.reference_images import REFERENCE_ROLES
 from core.retention import batch_is_recorded
-from core.rows import ExpiredFile, FileRow, JobRow
+from core.rows.file import ExpiredFile, FileRow
+from core.rows.job import JobRow
 from core.status import FINAL
 from core.tables import (
     batches,

@@ -13,7 +13,7 @@ from core.erasures.records import ErasureRow
 from core.fine_tuning import transitions
 from core.idempotency import ERASED
 from core.metadata_keys import END_USER_KEYS
-from core.rows import ExpiredFile
+from core.rows.file import ExpiredFile
 from core.status import FINE_TUNING_FINAL
 from core.tables import files, fine_tuning_jobs, idempotency_keys
 

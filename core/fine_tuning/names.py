@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from core.fine_tuning.rows import FineTuningJobRow
-from core.loras import FINE_TUNED
+from core.parameters.loras import FINE_TUNED
 
 PREFIX = "fine_tuning/"
 """The prefix of all objects of trainings in storage."""

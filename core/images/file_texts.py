@@ -9,7 +9,7 @@ from core.images import decode
 from core.images.decode import Limits
 
 INFOTEXT = "parameters"
-"""The name of the infotext (`core/infotext.py`), also if it is a comment of EXIF data, as in JPEG files."""
+"""The name of the infotext (`core/parameters/infotext.py`), also if it is a comment of EXIF data, as in JPEG files."""
 
 MAX_TEXTS = 50
 MAX_CHARS = 100_000

@@ -11,11 +11,11 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from core.clock import NOW
 from core.db import Statement
 from core.outbox.deliveries import GIVE_UP_LIMIT, fail_deliveries, select_pending
+from core.rows.webhook import AttemptRow, DeliveryRow
 from core.status import DeliveryStatus
 from core.tables import webhook_attempts as attempts
 from core.tables import webhook_deliveries as deliveries
 from core.tables import webhook_endpoints as endpoints
-from core.webhook_rows import AttemptRow, DeliveryRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from core.clock import NOW, STATEMENT_TIME
 from core.db import Statement, without_flush
 from core.outbox.deliveries import is_pending, is_reachable, pending_destinations
+from core.rows.webhook import ClaimedDelivery
 from core.tables import batches, jobs
 from core.tables import webhook_deliveries as deliveries
 from core.tables import webhook_endpoints as endpoints
-from core.webhook_rows import ClaimedDelivery
 
 
 def claim(

@@ -13,10 +13,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 from core.clock import NOW
 from core.db import Statement
 from core.event_types import Subject
+from core.rows.webhook import DeliveryRow
 from core.status import DeliveryStatus
 from core.tables import webhook_deliveries as deliveries
 from core.tables import webhook_endpoints as endpoints
-from core.webhook_rows import DeliveryRow
 
 GIVE_UP_LIMIT = 1000
 """Deliveries that the statement which disables or deletes an endpoint fails itself; the sweep fails the rest."""

@@ -6,11 +6,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from core.db import Statement
+from core.rows.webhook import DeliveryRow
 from core.status import DeliveryStatus
 from core.tables import batch_events, batches, job_events, jobs
 from core.tables import webhook_deliveries as deliveries
 from core.tables import webhook_endpoints as endpoints
-from core.webhook_rows import DeliveryRow
 
 
 def redeliver(project_id: str, delivery_id: str) -> Statement[DeliveryRow]:

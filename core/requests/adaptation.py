@@ -13,8 +13,8 @@ from typing import Any
 from core.catalog import Catalog, Model
 from core.errors import InvalidParameter
 from core.job_warnings import JobWarning
-from core.parameters import dimensions_of
-from core.reference_images import MAX_ADAPTER_IMAGES
+from core.parameters.job import dimensions_of
+from core.parameters.reference_images import MAX_ADAPTER_IMAGES
 from core.requests.job import JobRequest
 from core.requests.openai import BASE64_NAMES, OPENAI_NAMES, warning
 from core.requests.plan import conflicting_choice, find_model, is_unsupported

@@ -14,8 +14,8 @@ from pydantic import (
 
 from core.errors import InvalidParameter
 from core.event_types import event_names
-from core.image_source import ImageSource
 from core.outbox.signing import is_secret
+from core.parameters.image_source import ImageSource
 from core.text import Text, check_printable
 from core.webhooks.fields import BatchEventName, JobEventName
 

@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from core import files, queries
-from core.control import CONTROL_ROLES
 from core.db import Statement
 from core.errors import InvalidParameter
 from core.files import NewFile
-from core.image_source import ImageSource
 from core.images.normalize import Normalized
-from core.reference_images import REFERENCE_ROLES
+from core.parameters.control import CONTROL_ROLES
+from core.parameters.image_source import ImageSource
+from core.parameters.reference_images import REFERENCE_ROLES
 from core.requests.job import JobRequest
-from core.rows import FileRow, ImageRow
+from core.rows.file import FileRow
+from core.rows.job import ImageRow
 from core.settings import Settings
 from core.text import quote
 

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from pydantic_core import ErrorDetails
 
 from core.errors import InvalidParameter, InvalidRequest, MissingParameter, UnknownParameter
-from core.image_source import ImageSource
 from core.job_warnings import JobWarning
-from core.parameters import Operation, Parameters, rules
+from core.parameters.image_source import ImageSource
+from core.parameters.job import Operation, Parameters, rules
 from core.requests.fields import (
     InputImage,
     InputMask,

@@ -4,8 +4,8 @@ import re
 
 from core.catalog import Choices, Model, Range
 from core.errors import InvalidParameter
-from core.parameters import dimensions_of
-from core.sizes import FreeSizes
+from core.parameters.job import dimensions_of
+from core.parameters.sizes import FreeSizes
 from core.text import quote, shorten
 
 _SIZE = re.compile(r"[1-9][0-9]{1,3}x[1-9][0-9]{1,3}")

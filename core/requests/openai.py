@@ -10,11 +10,11 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from core.errors import InvalidParameter
-from core.image_source import ImageSource
 from core.job_warnings import JobWarning
 from core.metadata_keys import END_USER_KEYS
-from core.parameters import Operation, Quality
-from core.reference_images import MAX_INPUT_IMAGES, reference_of
+from core.parameters.image_source import ImageSource
+from core.parameters.job import Operation, Quality
+from core.parameters.reference_images import MAX_INPUT_IMAGES, reference_of
 from core.requests.fields import InputImage, InputMask, JobWebhook, MetadataValue
 from core.requests.job import ImageParameters, JobRequest
 

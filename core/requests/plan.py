@@ -5,29 +5,29 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, cast
 
-from core import logs, tracing
 from core.catalog import Catalog, Choices, Model, Range
-from core.control import repeated_controls, resolve_controls
 from core.egress import check_destination
 from core.errors import InvalidParameter
 from core.estimates import nominal_seconds, second_pass_seconds
-from core.hires import resolve_hires
 from core.ids import new_id
-from core.image_source import ImageSource
 from core.images.postprocess import check_side, output_size
 from core.job_warnings import JobWarning
 from core.jobs import NewJob
-from core.loras import Lora, resolve_loras
-from core.parameters import SEED_BITS, Operation, ResolvedParameters, dimensions_of, rules, texts
+from core.parameters.control import repeated_controls, resolve_controls
+from core.parameters.hires import resolve_hires
+from core.parameters.image_source import ImageSource
+from core.parameters.job import SEED_BITS, Operation, ResolvedParameters, dimensions_of, rules, texts
+from core.parameters.loras import Lora, resolve_loras
+from core.parameters.reference_images import ReferenceImage, resolve_references, with_files
+from core.parameters.refiner import resolve_refiner
 from core.priorities import among_projects, within_project
 from core.processing_cost import processing_seconds
-from core.reference_images import ReferenceImage, resolve_references, with_files
-from core.refiner import resolve_refiner
 from core.requests.fields import BatchWebhook, JobWebhook
 from core.requests.job import JobRequest
 from core.requests.model_limits import choice_of, number_within
-from core.rows import JobRow
+from core.rows.job import JobRow
 from core.settings import Settings
+from core.telemetry import logs, tracing
 
 _TEXTS = frozenset(texts("prompt", "negative"))
 _VALUES = frozenset(rules()) - _TEXTS - {"seed"}

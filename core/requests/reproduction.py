@@ -10,7 +10,7 @@ from core.errors import InvalidParameter, JobNotReproducible
 from core.metadata_keys import END_USER_KEYS
 from core.requests.job import JobRequest
 from core.requests.plan import find_model, request_of
-from core.rows import ImageJson, JobRow
+from core.rows.job import ImageJson, JobRow
 from core.status import JobStatus
 from core.text import quote
 

@@ -12,9 +12,9 @@ from annotated_types import MaxLen
 from pydantic import ConfigDict, Field, model_validator
 
 from core.errors import InvalidParameter, InvalidRequest, MissingParameter
-from core.image_source import ImageSource
 from core.job_warnings import JobWarning
 from core.metadata_keys import PREVIOUS_RESPONSE_KEY, RESPONSE_MODEL_KEY
+from core.parameters.image_source import ImageSource
 from core.requests.fields import MetadataKey, MetadataValue
 from core.requests.job import SharedParameters, validate
 from core.requests.openai import EditRequest, GenerateRequest, OpenAIQuality, warning, without_unsupported

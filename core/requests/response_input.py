@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.errors import InvalidParameter, InvalidRequest, MissingParameter
-from core.image_source import ImageSource
 from core.job_warnings import JobWarning
+from core.parameters.image_source import ImageSource
 from core.requests.inputs import decode_data_url
 from core.requests.job import validate
 from core.requests.openai import warning

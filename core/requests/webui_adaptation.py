@@ -10,10 +10,11 @@ from typing import Any
 
 from core.catalog import Catalog, Model, Range
 from core.errors import InvalidParameter, ModelNotFound
-from core.image_source import ImageSource
 from core.job_warnings import JobWarning
-from core.loras import MAX_LORAS, MAX_WEIGHT
-from core.parameters import SEEDS
+from core.parameters.image_source import ImageSource
+from core.parameters.job import SEEDS
+from core.parameters.loras import MAX_LORAS, MAX_WEIGHT
+from core.parameters.samplers import DEFAULT_SAMPLER, NEUTRAL_SCHEDULES, scheduler_of
 from core.requests.job import JobRequest, validate
 from core.requests.openai import warning
 from core.requests.plan import conflicting_choice
@@ -21,7 +22,6 @@ from core.requests.webui import Img2ImgRequest, Txt2ImgRequest, WebuiRequest
 from core.requests.webui_control import SCRIPT, webui_controls
 from core.requests.webui_fields import unused_fields, unused_options
 from core.requests.webui_sizes import Sizes
-from core.samplers import DEFAULT_SAMPLER, NEUTRAL_SCHEDULES, scheduler_of
 from core.text import quote, shorten
 
 PREVIEWS = 3

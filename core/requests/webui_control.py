@@ -12,10 +12,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from core.catalog import Model
-from core.control import MAX_CONTROLS, MAX_WEIGHT, PREPROCESSES, Preprocess
-from core.image_source import ImageSource
 from core.job_warnings import JobWarning
-from core.reference_images import MAX_ADAPTER_IMAGES, ReferenceImage, reference_of
+from core.parameters.control import MAX_CONTROLS, MAX_WEIGHT, PREPROCESSES, Preprocess
+from core.parameters.image_source import ImageSource
+from core.parameters.reference_images import MAX_ADAPTER_IMAGES, ReferenceImage, reference_of
 from core.requests.openai import warning
 from core.text import quote, shorten
 

@@ -3,12 +3,12 @@
 from typing import Any
 
 from core.catalog import Model
-from core.hires import LANCZOS, HiresSpec, min_strength
 from core.job_warnings import JobWarning
-from core.parameters import dimensions_of
+from core.parameters.hires import LANCZOS, HiresSpec, min_strength
+from core.parameters.job import dimensions_of
+from core.parameters.samplers import label_of_upscaler, upscaler_of
 from core.requests.openai import warning
 from core.requests.webui import MIN_SIDE, Txt2ImgRequest
-from core.samplers import label_of_upscaler, upscaler_of
 from core.text import quote
 
 

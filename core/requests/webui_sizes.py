@@ -7,7 +7,7 @@ from core.catalog import Model
 from core.images.postprocess import MAX_SIDE_PX
 from core.images.resizing import Preparation, ResizeMode
 from core.job_warnings import JobWarning
-from core.parameters import dimensions_of
+from core.parameters.job import dimensions_of
 from core.requests.adaptation import nearest_size_of
 from core.requests.openai import warning
 from core.requests.webui import MIN_SIDE, WEBUI_SIZE, Img2ImgRequest, Txt2ImgRequest, WebuiRequest

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from core.responses.job import seconds
-from core.rows import FileRow
+from core.rows.file import FileRow
 
 
 class FileObject(BaseModel):

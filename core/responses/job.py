@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.control import with_images
 from core.moderation import Verdict
-from core.parameters import ResolvedParameters
+from core.parameters.control import with_images
+from core.parameters.job import ResolvedParameters
+from core.parameters.reference_images import ReferenceImage, with_files
 from core.redis.progress import Step
-from core.reference_images import ReferenceImage, with_files
 from core.responses.reproduction import Reproduces, Reproduction, reproduction_of
-from core.rows import ImageJson, ImageRow, JobRow
+from core.rows.job import ImageJson, ImageRow, JobRow
 from core.status import JobStatus
 
 SignUrl = Callable[[str, str], str]

@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from core.parameters import Parameters
+from core.parameters.job import Parameters
 from core.redis.progress import Step
 from core.responses.job import SignUrl, job_object, job_warnings
-from core.rows import ImageJson, JobRow
+from core.rows.job import ImageJson, JobRow
 
 _PARAMETERS = tuple(Parameters.model_fields)
 _INPUTS = frozenset({"image", "mask"})

@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.parameters import OutputFormat
+from core.parameters.job import OutputFormat
 from core.responses.job import JobWarning
-from core.rows import JobRow
+from core.rows.job import JobRow
 
 
 class ImageData(BaseModel):

@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from core.parameters import rules, texts
+from core.parameters.job import rules, texts
 from core.responses.job import seconds
-from core.rows import ImageRow, JobRow
+from core.rows.job import ImageRow, JobRow
 
 _TIMES = ("device_seconds", "processing_seconds")
 _OWN_FIELDS = frozenset({"model", "revision", "device", "dtype", "safelight", "operation", "microbatch", "worker"})

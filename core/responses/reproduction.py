@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from core.rows import JobRow
+from core.rows.job import JobRow
 
 
 class Reproduces(BaseModel):

@@ -9,7 +9,7 @@ from core.images.postprocess import output_size
 from core.metadata_keys import PREVIOUS_RESPONSE_KEY, RESPONSE_MODEL_KEY
 from core.responses.job import JobWarning, seconds
 from core.responses.openai import InputTokens, Usage, background, dimensions, output_format, quality
-from core.rows import JobRow
+from core.rows.job import JobRow
 from core.status import JobStatus
 
 HIDDEN_KEYS = (PREVIOUS_RESPONSE_KEY, RESPONSE_MODEL_KEY)

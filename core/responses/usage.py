@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, Field
 
 from core.limits import NAMES, Subject
-from core.usage_rows import LimitUse, UsageBucket
+from core.rows.usage import LimitUse, UsageBucket
 
 
 class ImagesResult(BaseModel):

@@ -54,7 +54,7 @@ jobs = Table(
     Column("quality", Text, nullable=False, server_default=text("'auto'"), comment="how carefully a provider draws"),
     Column("output_format", Text, nullable=False),
     Column("output_compression", SmallInteger),
-    Column("parameters", JSONB, comment="core.parameters; null: version 0.1 wrote the columns that it replaces"),
+    Column("parameters", JSONB, comment="core.parameters.job; null: version 0.1 wrote the columns that it replaces"),
     Column("inputs", JSONB, nullable=False, server_default=text("'{}'"), comment="ids of files: image, mask"),
     Column("strength", Double, comment="of an edit; above 0 (nothing changes) up to 1 (nothing remains)"),
     Column("postprocess", JSONB),

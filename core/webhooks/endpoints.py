@@ -14,9 +14,9 @@ from core.clock import NOW
 from core.db import Statement
 from core.ids import new_id
 from core.outbox import deliveries
+from core.rows.webhook import EndpointRow
 from core.tables import projects
 from core.tables import webhook_endpoints as endpoints
-from core.webhook_rows import EndpointRow
 
 ROTATION = timedelta(hours=24)
 """How long the previous secret signs too after a rotation, on request."""

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from core.batches.schemas import TIMES, BatchError, BatchErrors, BatchObject, RequestCounts, batch_urls
 from core.event_types import EVENT_TYPES
-from core.parameters import ResolvedParameters
+from core.parameters.job import ResolvedParameters
 from core.responses.job import JobError, JobObject, job_urls
 from core.status import BatchStatus, JobStatus
 

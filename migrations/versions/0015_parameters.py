@@ -20,5 +20,7 @@ depends_on = None
 def upgrade() -> None:
     op.add_column(
         "jobs",
-        sa.Column("parameters", JSONB, comment="core.parameters; null: version 0.1 wrote the columns that it replaces"),
+        sa.Column(
+            "parameters", JSONB, comment="core.parameters.job; null: version 0.1 wrote the columns that it replaces"
+        ),
     )

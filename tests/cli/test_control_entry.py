@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from cli.control_entry import control_entry_of, control_lora_entry_of
 from cli.errors import CommandError
-from cli.lora_entry import FileEntry, write_file_entry
-from cli.model_entry import FAMILIES, READ_CONTROL_IMAGES, entry_of
+from cli.models.control_entry import control_entry_of, control_lora_entry_of
+from cli.models.entry import FAMILIES, READ_CONTROL_IMAGES, entry_of
+from cli.models.lora_entry import FileEntry, write_file_entry
 from core.catalog import load_catalog
 from core.settings import Settings
 from tests.cli.terminal import Terminal

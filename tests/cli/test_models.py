@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from cli.errors import CommandError
-from cli.ip_adapter_entry import ip_adapter_entry_of, is_ip_adapter_file
-from cli.lora_entry import write_file_entry
-from cli.model_entry import entry_of
+from cli.models.entry import entry_of
+from cli.models.ip_adapter_entry import ip_adapter_entry_of, is_ip_adapter_file
+from cli.models.lora_entry import write_file_entry
 from core.catalog import Catalog, load_catalog
-from core.checkpoints import family_of
+from core.model_files.checkpoints import family_of
 from core.settings import Settings
 from tests.cli.terminal import Terminal
 from tests.contract.kinds import a_model

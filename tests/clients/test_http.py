@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.compatibility import canonical_path
+from api.edge.compatibility import canonical_path
 from tests.images import a_mask, an_image, encode
 from tests.stack import Stack, body
 

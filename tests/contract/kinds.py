@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from core.catalog import Model
 from core.generation import Generator, ImageRequest, Stopped
-from core.parameters import Operation
+from core.parameters.job import Operation
 from core.settings import Settings
 from tests.image_requests import image_request, with_changes
 from worker.generators import build

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from core.checkpoints import SD1, SDXL, CheckpointFamily, family_of
 from core.generation_errors import ModelUnavailable
-from core.weights import read_shapes
+from core.model_files.checkpoints import SD1, SDXL, CheckpointFamily, family_of
+from core.model_files.weights import read_shapes
 
 from .kinds import RecordingReporter, a_diffusers_generator, a_model, a_request
 from .original_layout import a_checkpoint_of_sd1, a_checkpoint_of_sdxl, config_folder

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from core.generation import ImagesRejected
 from core.generation_errors import ModelUnavailable
-from core.model_files import explain_unusable
+from core.model_files.problems import explain_unusable
 from core.settings import Settings
 from tests.contract.control_families import flux_with_control_inputs
 from tests.contract.kinds import a_diffusers_generator, a_model

@@ -7,9 +7,9 @@ import numpy
 import pytest
 
 from core.catalog import Catalog
-from core.control import Control
 from core.errors import InvalidParameter, MissingParameter
 from core.generation_errors import GenerationError, ModelUnavailable
+from core.parameters.control import Control
 from core.requests.job import JobRequest, validate
 from core.requests.plan import plan
 from core.settings import Settings

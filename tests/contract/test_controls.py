@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from api.model_parameters import parameters_of
 from core.batches.requests import BatchRequest
 from core.catalog import Catalog, Model
-from core.control import Control
 from core.errors import InvalidParameter, MissingParameter
 from core.generation_errors import GenerationError, GeneratorFailed, ModelUnavailable
-from core.image_source import ImageSource
-from core.parameters import ResolvedParameters
+from core.parameters.control import Control
+from core.parameters.image_source import ImageSource
+from core.parameters.job import ResolvedParameters
 from core.requests.job import JobRequest, validate
 from core.requests.plan import plan
 from core.requests.webui import Txt2ImgRequest

@@ -68,7 +68,7 @@ def test_the_fake_one_draws_a_single_image_that_runs_out_of_memory_in_company(fa
 def test_the_fake_one_kills_its_process_when_asked_to_crash() -> None:
     program = (
         "from core.catalog import Model; from core.generation import ImageRequest; from core.settings import Settings\n"
-        "from core.parameters import ResolvedParameters; from worker.generators import build\n"
+        "from core.parameters.job import ResolvedParameters; from worker.generators import build\n"
         "class Reporter:\n"
         "    def step(self, done, total): print(done, total, flush=True)\n"
         "    def preview(self, draw): pass\n"

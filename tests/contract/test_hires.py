@@ -11,11 +11,11 @@ from transformers import Swin2SRConfig, Swin2SRForImageSuperResolution
 
 from api.model_parameters import parameters_of
 from core.catalog import Catalog
-from core.control import Control
 from core.errors import InvalidParameter
 from core.generation import ImagesRejected
 from core.generation_errors import GeneratorFailed, ModelUnavailable
-from core.hires import Hires
+from core.parameters.control import Control
+from core.parameters.hires import Hires
 from core.requests.job import JobRequest, validate
 from core.requests.plan import plan
 from core.settings import Settings

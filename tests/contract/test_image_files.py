@@ -16,7 +16,7 @@ from core.images.postprocess import Postprocess
 from core.requests.webui import Txt2ImgRequest
 from core.responses.openai import Usage, images_response
 from core.responses.response import image_call
-from core.rows import JobRow
+from core.rows.job import JobRow
 from core.status import JobStatus
 from core.text import storable
 from tests.factories import a_job

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from core.generation import Stopped
 from core.generation_errors import GeneratorFailed, ModelUnavailable
-from core.loras import Lora
+from core.parameters.loras import Lora
 from core.settings import Settings
 from worker.generators import build
 

@@ -13,9 +13,9 @@ from api.model_parameters import parameters_of
 from core.catalog import Catalog, Model
 from core.errors import InvalidParameter
 from core.generation_errors import GenerationError
-from core.lora_files import lora_family_of
-from core.loras import Lora
-from core.parameters import ResolvedParameters
+from core.model_files.loras import lora_family_of
+from core.parameters.job import ResolvedParameters
+from core.parameters.loras import Lora
 from core.requests.job import JobRequest
 from core.requests.plan import plan
 from core.requests.webui import Txt2ImgRequest

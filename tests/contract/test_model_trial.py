@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from cli.control_entry import control_entry_of, control_lora_entry_of
-from cli.model_trial import try_model
+from cli.models.control_entry import control_entry_of, control_lora_entry_of
+from cli.models.trial import try_model
 from core.catalog import Catalog
-from core.control_networks import KINDS, family_and_task
+from core.model_files.control_networks import KINDS, family_and_task
 from core.settings import Settings
 from tests.contract.control_families import FAMILIES, INPAINTING
 from tests.contract.ip_adapters import an_adapted_generator

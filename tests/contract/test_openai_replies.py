@@ -15,7 +15,7 @@ from PIL import Image
 
 from core.catalog import Model
 from core.generation_errors import ModelUnavailable
-from core.parameters import Quality
+from core.parameters.job import Quality
 from core.settings import Settings
 from core.status import CallOutcome
 from tests.image_requests import image_request, with_changes

@@ -13,11 +13,11 @@ from core.catalog import Catalog
 from core.errors import InvalidParameter
 from core.generation import ImageRequest
 from core.generation_errors import ContentPolicyViolation, GenerationError, ModelUnavailable
-from core.hires import Hires
-from core.parameters import ResolvedParameters
+from core.parameters.hires import Hires
+from core.parameters.job import ResolvedParameters
 from core.requests.job import JobRequest
 from core.requests.plan import microbatch_key, plan, resolve
-from core.rows import JobRow
+from core.rows.job import JobRow
 from core.settings import Settings
 from tests.families.pipelines import pixart_sigma
 from tests.image_requests import image_request, with_changes

@@ -12,11 +12,11 @@ from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
 
 from api.model_parameters import parameters_of
 from core.catalog import Catalog
-from core.control import Control, repeated_controls, resolve_controls
 from core.errors import InvalidParameter
 from core.generation_errors import ModelUnavailable
-from core.image_source import ImageSource
 from core.images.preprocess import preprocess
+from core.parameters.control import Control, repeated_controls, resolve_controls
+from core.parameters.image_source import ImageSource
 from core.requests.job import JobRequest, validate
 from core.requests.plan import plan
 from core.settings import Settings

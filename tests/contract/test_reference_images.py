@@ -14,9 +14,9 @@ from core.batches.requests import BatchRequest
 from core.catalog import Catalog, Model
 from core.errors import InvalidParameter, MissingParameter
 from core.generation_errors import GenerationError, GeneratorFailed, ModelUnavailable
-from core.image_source import ImageSource
-from core.parameters import ResolvedParameters
-from core.reference_images import ReferenceImage, reference_of
+from core.parameters.image_source import ImageSource
+from core.parameters.job import ResolvedParameters
+from core.parameters.reference_images import ReferenceImage, reference_of
 from core.requests.job import JobRequest, validate
 from core.requests.plan import plan
 from core.requests.webui import Txt2ImgRequest

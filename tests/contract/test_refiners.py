@@ -14,9 +14,9 @@ from api.model_parameters import parameters_of
 from core.catalog import Catalog
 from core.errors import InvalidParameter
 from core.generation_errors import GenerationError, ModelUnavailable
-from core.loras import Lora
-from core.parameters import ResolvedParameters
-from core.refiner import Refiner
+from core.parameters.job import ResolvedParameters
+from core.parameters.loras import Lora
+from core.parameters.refiner import Refiner
 from core.requests.job import JobRequest, validate
 from core.requests.plan import plan
 from core.settings import Settings

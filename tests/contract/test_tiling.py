@@ -11,10 +11,10 @@ from PIL import Image
 from core.catalog import Catalog
 from core.errors import InvalidParameter
 from core.generation_errors import ModelUnavailable
-from core.hires import Hires
 from core.images.decode import fit
-from core.infotext import infotext, parse
-from core.parameters import dimensions_of
+from core.parameters.hires import Hires
+from core.parameters.infotext import infotext, parse
+from core.parameters.job import dimensions_of
 from core.requests.job import JobRequest, validate
 from core.requests.plan import plan
 from core.requests.webui import Txt2ImgRequest

@@ -19,9 +19,9 @@ from core.errors import InvalidParameter
 from core.fine_tuning.rows import FineTunedModelRow
 from core.generation_errors import GenerationError, GeneratorFailed, OutOfMemory
 from core.ids import new_id
-from core.loras import Lora
+from core.parameters.loras import Lora
 from core.requests.bulk import BulkAction, BulkStatus, BulkToken, JobFilter, decode_token
-from core.rows import JobRow
+from core.rows.job import JobRow
 from core.settings import Settings
 from core.status import JobStatus
 from core.tables import DEFAULT_PROJECT

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from core.catalog.file import CatalogFile, replace_catalog
-from core.control import Control, resolve_controls
 from core.errors import InvalidParameter
+from core.parameters.control import Control, resolve_controls
 from core.settings import Settings
 from worker.generation.models import Models
 from worker.generation.presence import _first_models

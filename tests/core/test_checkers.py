@@ -19,7 +19,7 @@ from core.batches.requests import BatchRequest
 from core.catalog import parse_catalog
 from core.errors import InvalidParameter, NotFound, StorageUnavailable
 from core.estimates import Estimates
-from core.image_source import ImageSource
+from core.parameters.image_source import ImageSource
 from tests.stack import CATALOG, settings_of
 from tests.waiting import until
 

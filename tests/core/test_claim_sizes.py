@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from core import jobs
 from core.db import Database
-from core.rows import JobRow
+from core.rows.job import JobRow
 from tests.factories import a_job, claim
 from worker.generation.claim_sizes import MAX_KEYS, ClaimSizes
 

@@ -7,7 +7,7 @@ import pytest
 
 from core.db import Database
 from core.device_failures import MAX_FAILURES, give_back
-from core.rows import JobRow
+from core.rows.job import JobRow
 from tests.factories import claim, submit_prompts
 
 NO_DELAY = timedelta(0)

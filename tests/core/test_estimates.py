@@ -9,9 +9,9 @@ from core import jobs
 from core.catalog import Model
 from core.db import Database
 from core.estimates import SAMPLES, Estimates, list_measured
-from core.parameters import ResolvedParameters
+from core.parameters.job import ResolvedParameters
 from core.processing_cost import processing_seconds
-from core.rows import MeasuredRow
+from core.rows.job import MeasuredRow
 from tests.factories import a_job, an_image, claim
 
 MODEL = Model(id="fake", generator="fake", sizes=("64x64", "128x128"), seconds_per_image=1.0)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from core.catalog import Catalog, parse_catalog
-from core.loras import Lora
+from core.parameters.loras import Lora
 from core.requests.job import JobRequest
 from core.requests.plan import plan
 from core.requests.webui import Txt2ImgRequest

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from core.infotext import infotext, parse
-from core.parameters import ResolvedParameters
-from core.samplers import LABELS, label_of, scheduler_of
+from core.parameters.infotext import infotext, parse
+from core.parameters.job import ResolvedParameters
+from core.parameters.samplers import LABELS, label_of, scheduler_of
 
 PARAMETERS: dict[str, Any] = {"size": "256x256", "steps": 20, "guidance_scale": 7.0, "seed": 1}
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from core.parameters import ResolvedParameters
+from core.parameters.job import ResolvedParameters
 from core.redis.progress import Step
 from core.responses.job import job_object
 from core.responses.job_json import job_json
-from core.rows import JobRow
+from core.rows.job import JobRow
 
 TIME = datetime(2026, 11, 29, 12, 0, 0, 900_000, tzinfo=UTC)
 ROW = JobRow(

@@ -5,11 +5,12 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from core import job_reports, jobs, storage_use, tables
+from core import jobs, tables
 from core.db import Database
 from core.generation_errors import GeneratorFailed, OutOfMemory
 from core.outbox import dead
-from core.storage_use import ProjectStorage
+from core.reports import job_reports, storage_use
+from core.reports.storage_use import ProjectStorage
 from tests.factories import a_completed_job, a_job, a_project, claim
 from tests.stack import settings_of
 from worker.sweep.cleanup import Cleanup

@@ -15,9 +15,9 @@ from core.errors import SafelightError
 from core.jobs import NewJob
 from core.limit_errors import InsufficientQuota, TooManyJobs
 from core.limits import Amount, Limits, Subject, amount_of_jobs
+from core.rows.usage import LimitRow
 from core.tables import DEFAULT_PROJECT, limit_use
 from core.tables import jobs as table
-from core.usage_rows import LimitRow
 from tests.factories import a_job, an_image, claim
 from tests.stack import settings_of
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from core.logs import MAX_CHARACTERS, JsonFormatter, LogFormatter, add_ids, request_id
+from core.telemetry.logs import MAX_CHARACTERS, JsonFormatter, LogFormatter, add_ids, request_id
 
 EVIL = "a\nb\r\x1b[31m\u2028c\x00\x85"
 

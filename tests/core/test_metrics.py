@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from core import metrics
+from core.telemetry import metrics
 
 
 def test_a_port_that_is_in_use_is_only_a_warning(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,12 +6,13 @@ from uuid import uuid4
 
 import pytest
 
-from core import jobs, leases, pauses, queries, queue_reports, workers
+from core import jobs, leases, pauses, queries, workers
 from core.batches import transitions as batches
 from core.batches.transitions import NewBatch
 from core.db import Database
 from core.ids import new_id
 from core.pauses import PauseKind
+from core.reports import queue_reports
 from core.responses.job import job_object
 from core.tables import DEFAULT_PROJECT
 from tests.factories import LEASE, LONG, a_job

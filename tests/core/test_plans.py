@@ -8,22 +8,10 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
-from core import (
-    audit,
-    bulk_actions,
-    estimates,
-    files,
-    idempotency,
-    job_reports,
-    jobs,
-    leases,
-    queries,
-    queue_reports,
-    retention,
-    storage_use,
-)
+from core import audit, bulk_actions, estimates, files, idempotency, jobs, leases, queries, retention
 from core.db import Database, Statement
 from core.outbox import dead, deliveries
+from core.reports import job_reports, queue_reports, storage_use
 from core.requests.bulk import BulkToken, JobFilter
 from core.tables import DEFAULT_PROJECT
 from core.webhooks import endpoints

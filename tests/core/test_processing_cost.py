@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from core.images.postprocess import Postprocess
-from core.parameters import ResolvedParameters
+from core.parameters.job import ResolvedParameters
 from core.processing_cost import processing_seconds
 
 

@@ -13,7 +13,7 @@ from core.generation import Reply
 from core.generation_errors import ProviderUnavailable
 from core.ids import new_id
 from core.provider_calls import Breaker, Pause
-from core.rows import JobRow, Preflight
+from core.rows.job import JobRow, Preflight
 from core.status import CallOutcome
 from core.tables import DEFAULT_PROJECT, job_events
 from core.tables import jobs as table

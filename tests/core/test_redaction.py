@@ -8,8 +8,8 @@ import pytest
 from core import generation_errors
 from core.errors import StorageUnavailable
 from core.generation_errors import GenerationError, GeneratorFailed
-from core.redaction import redact
 from core.storage import Storage
+from core.telemetry.redaction import redact
 from tests.stack import settings_of
 
 

@@ -13,7 +13,7 @@ from core import jobs, pauses, reservations
 from core.db import Database, Statement
 from core.fairness import FAIR_TURN
 from core.generation_errors import InputUnavailable
-from core.rows import JobRow
+from core.rows.job import JobRow
 from core.tables import DEFAULT_PROJECT
 from core.tables import jobs as table
 from tests.factories import LEASE, LONG, claim, claim_prompts, event_types, job_row, submit_prompts

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from core import jobs, limits, running_limits
 from core.db import Database
-from core.rows import JobRow
+from core.rows.job import JobRow
 from core.tables import DEFAULT_PROJECT
 from core.tables import jobs as table
 from tests.core.plans import explain_text, scans

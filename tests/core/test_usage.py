@@ -6,12 +6,13 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from core import jobs, usage
+from core import jobs
 from core.db import Database
 from core.generation_errors import OutOfMemory
+from core.reports import usage
+from core.rows.usage import UsageBucket
 from core.tables import DEFAULT_PROJECT, usage_buckets, usage_entries
 from core.tables import jobs as table
-from core.usage_rows import UsageBucket
 from tests.factories import a_job, an_image, claim
 
 DAY = timedelta(days=1)

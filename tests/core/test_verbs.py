@@ -14,7 +14,7 @@ from core.erasures import contents
 from core.generation_errors import GeneratorFailed, OutOfMemory
 from core.images.postprocess import Postprocess
 from core.job_warnings import JobWarning
-from core.parameters import ResolvedParameters
+from core.parameters.job import ResolvedParameters
 from core.status import JOB_TRANSITIONS, JobStatus
 from core.tables import DEFAULT_PROJECT, images, job_events
 from core.tables import jobs as table

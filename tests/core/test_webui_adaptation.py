@@ -7,8 +7,8 @@ import pytest
 
 from core.catalog import Catalog, Model
 from core.errors import InvalidParameter
-from core.hires import Hires, HiresSpec, Upscaler
-from core.refiner import Refiner, RefinerSpec
+from core.parameters.hires import Hires, HiresSpec, Upscaler
+from core.parameters.refiner import Refiner, RefinerSpec
 from core.requests.job import JobRequest, parse
 from core.requests.webui import EXAMPLE_IMAGE, Img2ImgRequest, Txt2ImgRequest
 from core.requests.webui_adaptation import find_webui_model, webui_job_request

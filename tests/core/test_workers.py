@@ -5,8 +5,9 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from core import jobs, leases, queue_reports, tables, workers
+from core import jobs, leases, tables, workers
 from core.db import Database
+from core.reports import queue_reports
 from core.self_test import SelfTest
 from core.workers import ModelState, WorkerDevice
 from tests.factories import LEASE, LONG, a_job

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.generation_errors import GenerationError, ModelUnavailable
-from core.parameters import SEEDS
+from core.parameters.job import SEEDS
 from tests.contract.kinds import RecordingReporter, a_diffusers_generator, a_request
 from tests.contract.pipelines import SIDE_PX, a_tiny_flux, save_pipeline, warnings_of_diffusers
 from tests.image_requests import with_changes

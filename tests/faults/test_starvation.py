@@ -17,7 +17,7 @@ from bench.queue_length import fill
 from bench.table import quantile
 from core import fairness, jobs
 from core.db import Database
-from core.rows import JobRow
+from core.rows.job import JobRow
 from tests.factories import a_job, a_project, claim
 
 MICROBATCH = 8

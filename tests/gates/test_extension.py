@@ -117,22 +117,22 @@ def test_a_child_imports_the_copy(project: Path) -> None:
 
 
 def test_a_new_parameter_is_everywhere(project: Path) -> None:
-    insert_before(project / "core/parameters.py", LAST_PARAMETER, NEW_PARAMETER.format(rule="Rule()"))
+    insert_before(project / "core/parameters/job.py", LAST_PARAMETER, NEW_PARAMETER.format(rule="Rule()"))
 
     check(project, "new_parameter.py")
 
 
 def test_a_model_whose_generator_lacks_a_parameter_refuses_it(project: Path) -> None:
     rule = "Rule(generators=frozenset({'diffusers_local'}))"
-    insert_before(project / "core/parameters.py", LAST_PARAMETER, NEW_PARAMETER.format(rule=rule))
+    insert_before(project / "core/parameters/job.py", LAST_PARAMETER, NEW_PARAMETER.format(rule=rule))
 
     check(project, "limited_parameter.py")
 
 
 def test_a_parameter_without_a_rule_is_an_error(project: Path) -> None:
-    insert_before(project / "core/parameters.py", LAST_PARAMETER, NEW_PARAMETER.format(rule="'no rule'"))
+    insert_before(project / "core/parameters/job.py", LAST_PARAMETER, NEW_PARAMETER.format(rule="'no rule'"))
 
-    result = run(project, "-c", "from core.parameters import rules; rules()")
+    result = run(project, "-c", "from core.parameters.job import rules; rules()")
 
     assert result.stderr.splitlines()[-1] == "TypeError: Parameters.crispness has no Rule"
 

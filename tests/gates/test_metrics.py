@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import core
-from core import metrics
+from core.telemetry import metrics
 
 ROOT = Path(core.__file__).parent.parent
 DEPLOY = ("deploy/prometheus/alerts.yml", "deploy/grafana/dashboard.json")
@@ -21,7 +21,7 @@ def test_dashboard_and_alerts_name_series_that_exist() -> None:
 
 
 def test_each_series_is_counted() -> None:
-    source = (ROOT / "core" / "metrics.py").read_text()
+    source = (ROOT / "core" / "telemetry" / "metrics.py").read_text()
     constants = re.findall(r"^([A-Z_]+) = _(?:counter|histogram|gauge)\(", source, re.MULTILINE)
     packages = (path for package in ("api", "core", "worker") for path in (ROOT / package).rglob("*.py"))
     code = "\n".join(path.read_text() for path in packages if path.name != "metrics.py")

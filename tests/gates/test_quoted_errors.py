@@ -1,6 +1,7 @@
 """An error that tenants see does not quote another error: its text may name servers, buckets, paths and accounts.
 
-Errors of jobs may: `GenerationError` redacts its message (`core/redaction.py`). Commands quote errors to the operator.
+Errors of jobs may: `GenerationError` redacts its message (`core/telemetry/redaction.py`). Commands quote errors to
+the operator.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""A misspelt column of a row is a type error, and rows reach the programs only as the classes of `core/rows.py`."""
+"""A misspelt column of a row is a type error, and rows reach the programs only as the classes of `core/rows/job.py`."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ PROGRAMS = ("api", "worker", "cli")
 MISSPELT = '''
 """What a micro-batch reads of a job, each name misspelt."""
 
-from core.rows import JobRow
+from core.rows.job import JobRow
 
 
 def read(job: JobRow) -> tuple[object, ...]:

@@ -12,7 +12,7 @@ from mcp import Client, MCPError
 from mcp_types import Tool
 
 from core.catalog.model import ARGUMENTS
-from core.parameters import rules
+from core.parameters.job import rules
 from core.tables import images
 from tests.agents import PROTOCOLS, error_of, images_in, links_in, result_of, text_of, with_agent
 from tests.images import an_image, data_url, decode, encode

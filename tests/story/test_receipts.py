@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
-from core.infotext import CHUNK, parse
+from core.parameters.infotext import CHUNK, parse
 from tests.images import an_image, encode, upload
 from tests.stack import Stack, body
 

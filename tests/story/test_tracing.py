@@ -15,11 +15,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.tracing import Tracing
 from cli.local.embedded import EmbeddedValkey
-from core import jobs, tracing
+from core import jobs
 from core.db import Database
 from core.generation import Reply
 from core.generation_errors import ContentPolicyViolation
 from core.status import CallOutcome
+from core.telemetry import tracing
 from tests.batches import submit_batch, until_batch
 from tests.factories import a_job
 from tests.faults.provider.calls import OPENAI

@@ -3,11 +3,11 @@
 from collections.abc import Collection
 
 from core import pauses
-from core.batch_rows import BatchRow
 from core.batches.line_errors import line_error
 from core.batches.transitions import LineError
 from core.db import Database
 from core.errors import QueueDraining
+from core.rows.batch import BatchRow
 from core.text import quote
 
 

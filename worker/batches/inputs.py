@@ -8,9 +8,9 @@ from core.db import Database
 from core.errors import NotFound
 from core.files import NewFile
 from core.fine_tuning import queries
-from core.image_source import ImageSource
 from core.images.decoders import Decoders
 from core.images.normalize import Normalized
+from core.parameters.image_source import ImageSource
 from core.requests import inputs
 from core.requests.job import JobRequest
 from core.settings import Settings

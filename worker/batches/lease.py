@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import TypeVar
 
-from core.batch_rows import BatchRow, ClaimedBatch
 from core.batches import transitions as batches
 from core.db import Database, Statement
+from core.rows.batch import BatchRow, ClaimedBatch
 
 Item = TypeVar("Item")
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from core.batch_rows import BatchRow
 from core.batches import queries as batch_queries
 from core.batches.requests import JOBS_ENDPOINT
 from core.db import Database
@@ -18,7 +17,8 @@ from core.errors import NotFound
 from core.generation_errors import failure
 from core.responses.job import ErrorBody, ErrorResponse, job_object
 from core.responses.openai import ImageData, Usage, images_response
-from core.rows import BatchJobRow, ImageJson
+from core.rows.batch import BatchRow
+from core.rows.job import BatchJobRow, ImageJson
 from core.settings import Settings
 from core.status import JobStatus
 from core.storage import Storage

@@ -15,21 +15,22 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import uuid4
 
-from core import files, jobs, logs, tracing
-from core.batch_rows import BatchRow
+from core import files, jobs
 from core.batches import queries as batch_queries
 from core.batches import transitions as batches
 from core.batches.line_errors import line_error
 from core.db import UNAVAILABLE, Database, is_statement_timeout
 from core.errors import BatchProcessingFailed, StorageUnavailable, first_line
 from core.files import NewFile
-from core.job_metrics import record_ends
 from core.redis.changes import ChangeListener
 from core.redis.notifier import Notifier
 from core.redis.progress import BATCHES_CHANNEL, Progress
+from core.rows.batch import BatchRow
 from core.settings import Settings
 from core.status import BatchStatus, JobStatus
 from core.storage import Storage
+from core.telemetry import logs, tracing
+from core.telemetry.job_metrics import record_ends
 from worker.batches.lease import LEASE, BatchLease, Stopping, Superseded
 from worker.batches.order import FairOrder
 from worker.batches.output_files import lines_of

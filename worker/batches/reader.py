@@ -5,8 +5,7 @@ The rows and files count only with the last statement, which shows the token of 
 
 from collections.abc import Iterator, Mapping
 
-from core import fairness, files, limits, metrics, priorities
-from core.batch_rows import BatchRow
+from core import fairness, files, limits, priorities
 from core.batches import queries as batch_queries
 from core.batches import transitions as batches
 from core.batches.input_file import max_line_bytes, parse_lines
@@ -25,8 +24,10 @@ from core.job_inserts import COPY, INSERT_TIMEOUT, Flow, FlowTotal, JobRows
 from core.limits import Amount
 from core.redis.notifier import Notifier
 from core.requests.plan import request_of
+from core.rows.batch import BatchRow
 from core.settings import Settings
 from core.storage import Storage
+from core.telemetry import metrics
 from worker.batches.drains import drain_errors
 from worker.batches.inputs import BatchInputs, catalog_of_project
 from worker.batches.lease import BatchLease, Superseded

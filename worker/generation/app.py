@@ -13,12 +13,12 @@ from typing import Any
 
 from celery import Celery, signals
 
-from core import logs, metrics, tracing
 from core.db import UNAVAILABLE
 from core.errors import first_line
 from core.permissions import make_private
 from core.redis.connection import KEY_PREFIX, celery_options
 from core.settings.environment import log_unknown, read_or_exit
+from core.telemetry import logs, metrics, tracing
 from worker.generation import microbatch
 from worker.generation.content_credentials import ContentCredentials, ContentCredentialsError
 from worker.generation.context import Context, worker_name

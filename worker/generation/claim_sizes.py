@@ -8,7 +8,7 @@ and as long to be stored, at most: an urgent job waits for no more than that.
 from collections.abc import Sequence
 from typing import Literal
 
-from core.rows import JobRow
+from core.rows.job import JobRow
 
 MAX_SECONDS = 0.1
 """Of a micro-batch with several passes, on the device and in storing."""

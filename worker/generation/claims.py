@@ -14,8 +14,8 @@ from uuid import UUID, uuid4
 from core import leases, reservations, running_limits
 from core.db import DATABASE_ERROR
 from core.errors import first_line
-from core.job_metrics import record_starts
-from core.rows import JobRow
+from core.rows.job import JobRow
+from core.telemetry.job_metrics import record_starts
 from worker.generation.context import Context
 from worker.generation.heartbeat import Heartbeat
 from worker.generation.inputs import read_inputs

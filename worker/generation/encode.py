@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape, quoteattr
 from PIL.Image import Image
 from PIL.PngImagePlugin import PngInfo
 
-from core.infotext import CHUNK
+from core.parameters.infotext import CHUNK
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
@@ -62,7 +62,7 @@ def encode(
     """An image as the bytes of a file.
 
     compression: quality of webp and jpeg, 0-100, by default 90; png is lossless. packet: XMP, or None for none.
-    infotext: of a png (`core/infotext.py`), or None for none.
+    infotext: of a png (`core/parameters/infotext.py`), or None for none.
     """
     buffer = io.BytesIO()
     options: dict[str, Any] = {}

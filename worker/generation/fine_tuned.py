@@ -14,12 +14,12 @@ from pathlib import Path
 from uuid import uuid4
 
 from core.errors import NotFound, StorageUnavailable
-from core.fine_tuned_files import file_name, fine_tuned_directory
 from core.fine_tuning import queries
 from core.fine_tuning.rows import FineTunedModelRow
 from core.generation_errors import InputUnavailable, StorageFailed
-from core.loras import is_fine_tuned
-from core.rows import JobRow
+from core.model_files.fine_tuned import file_name, fine_tuned_directory
+from core.parameters.loras import is_fine_tuned
+from core.rows.job import JobRow
 from worker.generation.context import Context
 
 log = logging.getLogger(__name__)

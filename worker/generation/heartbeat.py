@@ -14,11 +14,12 @@ from datetime import timedelta
 from typing import Self
 from uuid import UUID
 
-from core import jobs, leases, metrics
+from core import jobs, leases
 from core.db import UNAVAILABLE
 from core.errors import first_line
 from core.generation_errors import WorkerStalled
-from core.job_metrics import record_ends
+from core.telemetry import metrics
+from core.telemetry.job_metrics import record_ends
 from worker.generation.context import Context
 
 log = logging.getLogger(__name__)

@@ -15,10 +15,10 @@ from PIL.Image import Image
 from core.catalog import Model
 from core.generation_errors import PostprocessFailed
 from core.images import decode
-from core.infotext import infotext
 from core.job_warnings import JobWarning
-from core.parameters import ResolvedParameters, rules
-from core.rows import JobRow
+from core.parameters.infotext import infotext
+from core.parameters.job import ResolvedParameters, rules
+from core.rows.job import JobRow
 from worker.generation.encode import encode, xmp
 from worker.generation.postprocess import apply_filters
 

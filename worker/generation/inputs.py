@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from PIL.Image import Image
 
 from core import files
-from core.control import CONTROL_ROLES
 from core.errors import InvalidParameter, NotFound, StorageUnavailable
 from core.generation_errors import GenerationError, InputUnavailable, StorageFailed
 from core.images import decode
 from core.images.decode import Limits
-from core.reference_images import REFERENCE_ROLES
-from core.rows import JobRow
+from core.parameters.control import CONTROL_ROLES
+from core.parameters.reference_images import REFERENCE_ROLES
+from core.rows.job import JobRow
 from worker.generation import fine_tuned
 from worker.generation.context import Context
 

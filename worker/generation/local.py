@@ -13,14 +13,14 @@ from typing import Any
 
 from PIL.Image import Image
 
-from core import metrics
 from core.catalog import Model
 from core.generation import Generator, ImageRequest, ImagesRejected, Stopped
 from core.generation_errors import DeviceFailed, GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
 from core.job_warnings import JobWarning
 from core.provider_calls import Pause
-from core.rows import JobRow
+from core.rows.job import JobRow
 from core.self_test import describe
+from core.telemetry import metrics
 from worker.generation.context import Context
 from worker.generation.inputs import Inputs
 from worker.generation.progress import MicrobatchReporter

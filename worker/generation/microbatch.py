@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 
-from core import jobs, logs, metrics
+from core import jobs
 from core.db import Statement
 from core.device_failures import give_back
 from core.errors import ModelNotFound, StorageUnavailable
@@ -30,7 +30,8 @@ from core.generation_errors import (
     StorageFailed,
 )
 from core.jobs import Completion
-from core.rows import JobRow
+from core.rows.job import JobRow
+from core.telemetry import logs, metrics
 from worker.generation import traces
 from worker.generation.claims import Microbatch, begin, claim, reserve
 from worker.generation.context import Context

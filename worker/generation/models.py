@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from core.catalog import Model
 from core.generation import Generator, Memory
 from core.generation_errors import GenerationError, ModelUnavailable, OutOfMemory
-from core.model_files import explain_unusable
+from core.model_files.problems import explain_unusable
 from core.self_test import SelfTest
 from core.settings import Settings
 from core.workers import ModelState, WorkerDevice

@@ -7,8 +7,8 @@ from PIL.Image import Image
 from core.catalog import Catalog
 from core.generation_errors import ContentPolicyViolation, GenerationError, ModerationUnavailable
 from core.moderation import Content, Stage, Verdict
-from core.parameters import texts
-from core.rows import JobRow
+from core.parameters.job import texts
+from core.rows.job import JobRow
 from worker.generation.inputs import Inputs
 from worker.moderation.moderator import Moderator
 

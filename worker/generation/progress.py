@@ -14,7 +14,7 @@ from PIL.Image import Image
 
 from core.generation import Stopped
 from core.redis.progress import Preview, Step
-from core.rows import JobRow
+from core.rows.job import JobRow
 from worker.generation.context import Context
 from worker.generation.heartbeat import Heartbeat
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from PIL import Image
 
-from core import logs, metrics, paid_images, provider_calls
+from core import paid_images, provider_calls
 from core.db import DATABASE_ERROR, UNAVAILABLE, Statement
 from core.errors import first_line
 from core.generation import ImageRequest, RemoteGenerator, Reply
@@ -26,8 +26,9 @@ from core.generation_errors import (
 from core.ids import new_id
 from core.job_warnings import JobWarning
 from core.provider_calls import Breaker, Pause
-from core.rows import JobRow
+from core.rows.job import JobRow
 from core.status import CallOutcome
+from core.telemetry import logs, metrics
 from worker.generation import traces
 from worker.generation.context import Context
 from worker.generation.heartbeat import Heartbeat

@@ -11,7 +11,7 @@ from core import queries
 from core.errors import SafelightError
 from core.images.comparison import compare
 from core.jobs import StoredImage
-from core.rows import ImageRow, JobRow
+from core.rows.job import ImageRow, JobRow
 from worker.generation.context import Context
 
 log = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from core import jobs, leases
 from core.db import UNAVAILABLE, Statement
 from core.errors import first_line
 from core.generation_errors import StorageFailed
-from core.job_metrics import record_ends
 from core.jobs import Completion
-from core.rows import EndedJob, JobRow
+from core.rows.job import EndedJob, JobRow
+from core.telemetry.job_metrics import record_ends
 from worker.generation.context import Context
 from worker.generation.heartbeat import Heartbeat
 

@@ -10,7 +10,7 @@ from PIL.Image import Image
 from core.catalog import Model
 from core.generation import Generator, ImageRequest, with_control
 from core.generation_errors import OutOfMemory
-from core.parameters import ResolvedParameters
+from core.parameters.job import ResolvedParameters
 from core.self_test import SelfTest, describe
 
 log = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from core import tracing
 from core.generation import Reply
-from core.rows import JobRow
+from core.rows.job import JobRow
+from core.telemetry import tracing
 
 
 def record_waits(jobs: Sequence[JobRow], began: datetime) -> None:

@@ -20,7 +20,7 @@ from core.errors import StorageUnavailable
 from core.generation_errors import ModerationUnavailable
 from core.ids import new_id
 from core.jobs import StoredImage
-from core.rows import JobRow
+from core.rows.job import JobRow
 from core.storage import MEDIA_TYPES, image_key
 from worker.generation.context import Context
 from worker.generation.encode import encode

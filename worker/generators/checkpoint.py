@@ -15,9 +15,9 @@ from diffusers import GGUFQuantizationConfig
 from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 
 from core.catalog import Model
-from core.checkpoints import has_all_parts
 from core.generation_errors import ModelUnavailable
-from core.weights import count_numbers, read_shapes
+from core.model_files.checkpoints import has_all_parts
+from core.model_files.weights import count_numbers, read_shapes
 
 _LIBRARIES: Final = {"diffusers", "transformers"}
 _GGUF: Final = b"GGUF"

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from core.catalog import Model
-from core.weights import read_shapes
+from core.model_files.weights import read_shapes
 from worker.generators.checkpoint import numbers_of, parts_of
 
 _DENOISERS = ("transformer", "unet")

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.catalog import Model
-from core.control import Control
 from core.generation import ImageRequest
 from core.generation_errors import GenerationError
+from core.parameters.control import Control
 from worker.generators.call import call_parameters
 
 ARGUMENTS = frozenset(

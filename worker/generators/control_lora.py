@@ -10,8 +10,8 @@ from typing import Any, Final
 import diffusers
 
 from core.catalog import Model
-from core.control import ControlSpec
 from core.generation_errors import ModelUnavailable
+from core.parameters.control import ControlSpec
 from worker.generators.control_networks import new_pipeline
 from worker.generators.digests import file_sha256
 from worker.generators.lora_file import load_lora

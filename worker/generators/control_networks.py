@@ -15,9 +15,9 @@ import diffusers
 import torch
 from diffusers.models.controlnets.multicontrolnet_union import MultiControlNetUnionModel
 
-from core.control import ControlSpec
-from core.control_networks import Denoiser, family_and_task, is_for_inpainting, misfit, mode_count
 from core.errors import first_line
+from core.model_files.control_networks import Denoiser, family_and_task, is_for_inpainting, misfit, mode_count
+from core.parameters.control import ControlSpec
 from worker.generators.device_errors import is_out_of_memory
 
 

@@ -9,11 +9,11 @@ from typing import Any, Final
 import torch
 
 from core.catalog import Model
-from core.control import ControlSpec
 from core.errors import first_line
 from core.generation import ImageRequest
 from core.generation_errors import DeviceFailed, GenerationError, ModelUnavailable, OutOfMemory
-from core.weights import count_numbers
+from core.model_files.weights import count_numbers
+from core.parameters.control import ControlSpec
 from worker.generators.call import call_parameters
 from worker.generators.control_networks import (
     CLASSES,

@@ -15,11 +15,11 @@ import torch
 from PIL import Image
 
 from core.catalog import Model
-from core.fine_tuned_files import fine_tuned_directory
 from core.generation import ImageRequest, ImagesRejected, Memory, Notice, ProgressReporter, Stopped
 from core.generation_errors import DeviceFailed, GenerationError, GeneratorFailed, ModelUnavailable, OutOfMemory
-from core.hires import Hires
-from core.parameters import dimensions_of
+from core.model_files.fine_tuned import fine_tuned_directory
+from core.parameters.hires import Hires
+from core.parameters.job import dimensions_of
 from core.settings import Settings
 from worker.generators import controls, ip_adapters, matting, memory, refiners, upscalers
 from worker.generators.cache import cache_of_call, uses_cache

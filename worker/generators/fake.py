@@ -22,7 +22,7 @@ from core.catalog import Model
 from core.generation import ImageRequest, Memory, Notice, ProgressReporter
 from core.generation_errors import DeviceFailed, GenerationError, GeneratorFailed, OutOfMemory
 from core.images import decode
-from core.parameters import dimensions_of
+from core.parameters.job import dimensions_of
 from core.settings import Settings
 from worker.generators.mask import paste
 

@@ -20,9 +20,9 @@ from core.catalog import Model
 from core.errors import first_line
 from core.generation import ImageRequest
 from core.generation_errors import GenerationError, ModelUnavailable
-from core.lora_files import is_ip_adapter
-from core.reference_images import IpAdapterSpec, ReferenceImage
-from core.weights import Shapes, count_numbers, read_shapes
+from core.model_files.loras import is_ip_adapter
+from core.model_files.weights import Shapes, count_numbers, read_shapes
+from core.parameters.reference_images import IpAdapterSpec, ReferenceImage
 from worker.generators.call import call_parameters
 from worker.generators.device_errors import raise_device_error
 from worker.generators.digests import file_sha256, folder_sha256

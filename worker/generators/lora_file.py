@@ -10,8 +10,8 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from core.errors import first_line
-from core.lora_files import is_reducing, unreadable_kind
-from core.weights import read_shapes
+from core.model_files.loras import is_reducing, unreadable_kind
+from core.model_files.weights import read_shapes
 from worker.generators.device_errors import is_device_failure, is_out_of_memory
 
 

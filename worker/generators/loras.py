@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from core.catalog import Model
-from core.fine_tuned_files import file_name
 from core.generation_errors import GenerationError, ModelUnavailable
-from core.loras import MAX_LORAS, Lora, is_fine_tuned
+from core.model_files.fine_tuned import file_name
+from core.parameters.loras import MAX_LORAS, Lora, is_fine_tuned
 from worker.generators.digests import file_sha256
 from worker.generators.lora_file import load_lora, lora_layers
 
@@ -20,7 +20,7 @@ class Loras:
     """The LoRAs of one model, of which the last used stay loaded."""
 
     def __init__(self, model: Model, pipe: Any, models_dir: Path, fine_tuned_dir: Path) -> None:
-        """fine_tuned_dir: of the files of LoRAs that are not in the catalogue; see `core.fine_tuned_files`.
+        """fine_tuned_dir: of the files of LoRAs that are not in the catalogue; see `core.model_files.fine_tuned`.
 
         Raises ModelUnavailable if the catalogue lists LoRAs for a pipeline that takes none.
         """

@@ -16,7 +16,7 @@ from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 from core.catalog import Model
 from core.errors import first_line
 from core.generation_errors import GeneratorFailed, ModelUnavailable
-from core.weights import count_numbers
+from core.model_files.weights import count_numbers
 from worker.generators.device_errors import raise_device_error
 from worker.generators.digests import folder_sha256
 

@@ -36,7 +36,7 @@ from core.generation_errors import (
     ProviderUnavailable,
 )
 from core.images import decode
-from core.parameters import Quality
+from core.parameters.job import Quality
 from core.retry_after import parse_retry_after
 from core.status import CallOutcome
 

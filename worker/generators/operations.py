@@ -15,7 +15,7 @@ from diffusers.pipelines import auto_pipeline
 from core.catalog import Model
 from core.generation import ImageRequest
 from core.generation_errors import GenerationError, ModelUnavailable
-from core.parameters import Operation
+from core.parameters.job import Operation
 from worker.generators.cache import check_cache
 from worker.generators.call import call_parameters
 from worker.generators.controls import Controls, reads_control_image

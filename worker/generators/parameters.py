@@ -13,7 +13,7 @@ from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_inpaint import calcul
 from core.catalog import Model
 from core.generation import ImageRequest
 from core.generation_errors import GenerationError, ModelUnavailable
-from core.parameters import rules
+from core.parameters.job import rules
 from worker.generators.call import call_parameters
 from worker.generators.control_arguments import ARGUMENTS, control_arguments
 from worker.generators.guidance import Guidance, guidance_of

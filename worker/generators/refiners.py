@@ -18,8 +18,8 @@ from core.catalog import Model
 from core.errors import first_line
 from core.generation import ImageRequest, ProgressReporter
 from core.generation_errors import GenerationError, ModelUnavailable
-from core.refiner import Refiner, RefinerSpec
-from core.weights import count_numbers
+from core.model_files.weights import count_numbers
+from core.parameters.refiner import Refiner, RefinerSpec
 from worker.generators.call import call_parameters
 from worker.generators.device_errors import raise_device_error
 from worker.generators.digests import folder_sha256

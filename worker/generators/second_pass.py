@@ -1,4 +1,4 @@
-"""The second pass of a generation: its images are enlarged, and edited at the larger size; see `core/hires.py`."""
+"""The second pass of a generation: its images are enlarged, and edited there; see `core/parameters/hires.py`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,8 +9,8 @@ from PIL import Image
 
 from core.generation import ImageRequest, ImagesRejected, ProgressReporter
 from core.generation_errors import GenerationError
-from core.hires import Hires
 from core.images import decode
+from core.parameters.hires import Hires
 from worker.generators.tiling import enlarge_seamless
 from worker.generators.upscalers import LATENT
 

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any, Final
 
 from core.generation import ImageRequest
-from core.parameters import texts
+from core.parameters.job import texts
 from worker.generators.control_networks import UNSEEDED
 from worker.generators.controls import control_key
 from worker.generators.ip_adapters import adapter_key, read_by_the_pipeline

@@ -21,8 +21,8 @@ from huggingface_hub import hf_hub_download, snapshot_download
 from core.catalog import Model
 from core.errors import first_line
 from core.generation_errors import DeviceFailed, ModelUnavailable, OutOfMemory
-from core.model_files import is_hub_id
-from core.weights import PICKLES
+from core.model_files.problems import is_hub_id
+from core.model_files.weights import PICKLES
 from worker.generators.checkpoint import check_readable, load_checkpoint
 from worker.generators.control_lora import with_control_lora
 from worker.generators.device_errors import is_device_failure, is_out_of_memory

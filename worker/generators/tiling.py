@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F  # the name every torch reader knows
 from PIL import Image
 
-from core.hires import Hires
-from core.parameters import dimensions_of
+from core.parameters.hires import Hires
+from core.parameters.job import dimensions_of
 from worker.generators.denoiser import denoisers
 
 _CONVOLUTIONAL: Final = ("UNet2DConditionModel", "UNet2DModel")

@@ -18,10 +18,10 @@ from transformers import Swin2SRForImageSuperResolution
 from core.catalog import Model
 from core.errors import first_line
 from core.generation_errors import GenerationError, GeneratorFailed, ModelUnavailable
-from core.hires import Hires, Upscaler
 from core.images import decode
-from core.parameters import dimensions_of
-from core.weights import count_numbers
+from core.model_files.weights import count_numbers
+from core.parameters.hires import Hires, Upscaler
+from core.parameters.job import dimensions_of
 from worker.generators.device_errors import raise_device_error
 from worker.generators.digests import folder_sha256
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from core.catalog import Model
 from core.generation import ImageRequest, with_control
-from core.parameters import ResolvedParameters
+from core.parameters.job import ResolvedParameters
 
 
 def warm_up_requests(model: Model) -> Iterator[ImageRequest]:

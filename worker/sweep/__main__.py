@@ -5,9 +5,9 @@ import os
 import signal
 import threading
 
-from core import logs, metrics, tracing
 from core.permissions import make_private
 from core.settings.environment import log_unknown, read_or_exit
+from core.telemetry import logs, metrics, tracing
 from core.temporary_files import use_directory
 from worker.batches.processor import BatchProcessor
 from worker.sweep.cleanup import Cleanup

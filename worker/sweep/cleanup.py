@@ -11,13 +11,14 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
-from core import audit, files, idempotency, paid_images, queries, retention, storage_use, usage, workers
+from core import audit, files, idempotency, paid_images, queries, retention, workers
 from core.db import Database
 from core.erasures import records as erasures
 from core.fine_tuning import names
+from core.reports import storage_use, usage
+from core.reports.storage_use import ProjectStorage
 from core.settings import Settings
 from core.storage import Storage
-from core.storage_use import ProjectStorage
 from worker.sweep.loop import Loop, Step
 
 log = logging.getLogger(__name__)

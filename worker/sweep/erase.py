@@ -16,12 +16,12 @@ from core.erasures.contents import RowCounts
 from core.erasures.records import ErasureRow
 from core.errors import NotFound, StorageUnavailable
 from core.fine_tuning.names import job_prefix
-from core.job_metrics import record_ends
 from core.redis.job_keys import JobKeys
 from core.redis.progress import Progress
-from core.rows import ExpiredFile, FileRow
+from core.rows.file import ExpiredFile, FileRow
 from core.settings import Settings
 from core.storage import Storage, image_prefix
+from core.telemetry.job_metrics import record_ends
 from worker.sweep.loop import Loop
 
 log = logging.getLogger(__name__)

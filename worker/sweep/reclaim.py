@@ -4,15 +4,17 @@ import logging
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
-from core import jobs, limits, metrics, provider_calls, queries, tracing, usage
+from core import jobs, limits, provider_calls, queries
 from core.db import Database
-from core.job_metrics import record_ends
 from core.outbox import deliveries
 from core.redis.notifier import Notifier
 from core.redis.progress import Progress
-from core.rows import JobRow
+from core.reports import usage
+from core.rows.job import JobRow
 from core.settings import Settings
 from core.status import JobStatus
+from core.telemetry import metrics, tracing
+from core.telemetry.job_metrics import record_ends
 from worker.sweep.loop import Loop
 
 log = logging.getLogger(__name__)

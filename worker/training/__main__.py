@@ -4,9 +4,9 @@ import logging
 import signal
 import threading
 
-from core import logs, metrics
 from core.permissions import make_private
 from core.settings.environment import log_unknown, read_or_exit
+from core.telemetry import logs, metrics
 from worker.training.worker import TrainingWorker, worker_name
 
 log = logging.getLogger("worker.training")

@@ -16,7 +16,6 @@ from uuid import uuid4
 
 from PIL import Image
 
-from core import logs
 from core.catalog import Model
 from core.catalog.file import CatalogFile
 from core.db import UNAVAILABLE, Database
@@ -33,6 +32,7 @@ from core.images.decoders import Decoders
 from core.settings import Settings
 from core.status import FineTuningStatus
 from core.storage import Storage
+from core.telemetry import logs
 from worker.training.directory import delete_old, training_directory
 from worker.training.examples import Examples
 from worker.training.lease import Stopping, Superseded, TrainingLease

@@ -19,8 +19,7 @@ from datetime import timedelta
 from queue import Empty, SimpleQueue
 from uuid import UUID, uuid4
 
-from core import logs, metrics, queries, tracing
-from core.batch_rows import ShownBatch
+from core import queries
 from core.batches import queries as batch_queries
 from core.connections import IdleConnections
 from core.db import UNAVAILABLE, Database
@@ -29,10 +28,12 @@ from core.errors import first_line
 from core.outbox import claims
 from core.permissions import make_private
 from core.redis.changes import ChangeListener
-from core.rows import JobRow
+from core.rows.batch import ShownBatch
+from core.rows.job import JobRow
+from core.rows.webhook import ClaimedDelivery
 from core.settings import Settings
 from core.settings.environment import log_unknown, read_or_exit
-from core.webhook_rows import ClaimedDelivery
+from core.telemetry import logs, metrics, tracing
 from worker.webhooks.claim_pause import ClaimPause
 from worker.webhooks.endpoint_health import EndpointHealth
 from worker.webhooks.recorder import Recorder

@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from datetime import timedelta
 from queue import Empty, SimpleQueue
 
-from core import logs, metrics
 from core.connections import Response
 from core.db import UNAVAILABLE, Database
 from core.errors import first_line
 from core.outbox import attempts
 from core.outbox.attempts import Success
 from core.retry_after import parse_retry_after
+from core.rows.webhook import ClaimedDelivery
 from core.settings import Settings
-from core.webhook_rows import ClaimedDelivery
+from core.telemetry import logs, metrics
 from worker.webhooks.sender import Outcome
 
 log = logging.getLogger(__name__)

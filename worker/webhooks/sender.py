@@ -5,18 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from core import tracing
-from core.batch_rows import ShownBatch
 from core.batches.schemas import BatchObject, batch_object
 from core.connections import DeliveryError, Response
 from core.egress import Egress
 from core.outbox import signing
 from core.outbox.attempts import Attempt
 from core.responses.job import JobObject, job_object
-from core.rows import JobRow
+from core.rows.batch import ShownBatch
+from core.rows.job import JobRow
+from core.rows.webhook import ClaimedDelivery
 from core.settings import Settings
 from core.storage import Storage
-from core.webhook_rows import ClaimedDelivery
+from core.telemetry import tracing
 from core.webhooks.events import Event
 
 AGENT = f"Safelight/{version('safelight')}"

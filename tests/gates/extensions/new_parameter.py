@@ -15,10 +15,10 @@ from cli.main import app as command_line
 from core.catalog import Catalog, Model, load_catalog
 from core.job_inserts import COLUMNS, RowWriter
 from core.jobs import NewJob
-from core.parameters import ResolvedParameters
+from core.parameters.job import ResolvedParameters
 from core.requests.job import JobRequest
 from core.requests.plan import plan, request_of
-from core.rows import JobRow
+from core.rows.job import JobRow
 from core.settings import Settings
 from core.webhooks.events import sample
 from worker.generation.image_files import receipt_parameters

@@ -1,0 +1,1 @@
+"""`safelight admin`: the commands of operators."""

@@ -1,0 +1,1 @@
+"""`safelight models`: the catalogue's models and their files."""

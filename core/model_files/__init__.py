@@ -1,0 +1,1 @@
+"""The files of models: what they are, and what is wrong with them."""

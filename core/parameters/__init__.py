@@ -1,0 +1,1 @@
+"""The parameters of a job, each with its type and its check."""

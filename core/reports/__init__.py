@@ -1,0 +1,1 @@
+"""What operators and projects ask about jobs, queues, storage and use."""
