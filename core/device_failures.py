@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from core.clock import NOW
 from core.db import Statement
 from core.generation_errors import DeviceFailed, PoisonJob
-from core.jobs import _of_lease, _requeue, seconds
+from core.jobs import put_back, under_lease
 from core.rows.job import JobRow
+from core.submits import seconds
 from core.tables import job_events, jobs
 
 MAX_DEVICES = 2
@@ -28,7 +29,7 @@ def give_back(job_id: str, lease: UUID, device: str, *, is_alone: bool, delay: t
 
     From then on it is alone in its micro-batch. device: names the device across restarts of its worker. is_alone:
     whether the job had the device for itself. delay: doubled for each earlier failure, so that other jobs come first.
-    The job fails (poison_job) if a device failed under it alone at MAX_DEVICES places or MAX_FAILURES times.
+    The job fails (poison_job) if it was alone when MAX_DEVICES different devices failed, or devices MAX_FAILURES times.
     """
     place = job_events.c.data["device"].astext
     earlier = (
@@ -47,8 +48,8 @@ def give_back(job_id: str, lease: UUID, device: str, *, is_alone: bool, delay: t
     failures, other_devices = (sa.select(earlier.c[name]).scalar_subquery() for name in ("failures", "other_devices"))
     is_to_blame = sa.or_(other_devices + 1 >= MAX_DEVICES, failures + 1 >= MAX_FAILURES)
     alone = "|alone=" + job_id
-    statement = _requeue(
-        _of_lease(job_id, lease),
+    statement = put_back(
+        under_lease(job_id, lease),
         DeviceFailed.code,
         is_exhausted=is_to_blame if is_alone else sa.false(),
         error=PoisonJob("The device failed each time under this job, on different workers."),

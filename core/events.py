@@ -25,7 +25,8 @@ def with_event(
 ) -> sa.Select[Any]:
     """Extend an INSERT or UPDATE by its events and their deliveries, and return the rows that it wrote.
 
-    updated: the INSERT or UPDATE, with all columns of the table. event_type: a name or an expression over `updated`;
+    updated: the INSERT or UPDATE; it returns the columns that the event, its deliveries (`core.outbox.deliveries`) and
+    the usage (`core.reports.usage`) read. event_type: a name or an expression over `updated`;
     by default the name that ends in the new status. details: further fields of the event's `data`; null is left out.
     """
     if event_type is None:

@@ -1,17 +1,9 @@
-"""The transitions of a job: submit, complete, fail, requeue, reclaim, cancel, acknowledge_cancel, expire, delete.
+"""The verbs of a job, except `submit` (`core.submits`), `claim` (`core.leases`) and those of `core.reservations`.
 
 Each function builds one SQL statement and does no I/O; the API awaits it, the worker executes it. The statement updates
 the row, writes the event of the change and its webhook deliveries, and returns the updated rows. WHERE checks the
-status: no row is returned if another process was first. Two other modules write the status of a job: `core.leases`
-(`claim`), and `core.job_inserts`, which inserts the jobs of a batch as `queued` by COPY, without an event.
-
-    submit ──> queued ──claim──> in_progress ──complete──> completed
-                 ^ │                 │ │ └──fail──────────> failed
-                 │ ├─cancel/expire   │ └──acknowledge_cancel─> cancelled
-                 └─┼──requeue/reclaim┘
-                   └──> cancelled, expired
-
-`postpone` makes the same transition as `requeue`.
+status: no row is returned if another process was first. docs/02-jobs.md has the chart of the statuses, the table of
+all verbs, and the modules that write a status.
 """
 
 from collections.abc import Mapping, Sequence
@@ -113,7 +105,7 @@ def fail(job_id: str, lease: UUID, error: GenerationError, verdict: Verdict | No
     }
     if verdict is not None:
         values["moderation"] = verdict.dump()
-    return Statement(with_final_event(update_cte(_of_lease(job_id, lease).values(values))), JobRow)
+    return Statement(with_final_event(update_cte(under_lease(job_id, lease).values(values))), JobRow)
 
 
 def requeue(
@@ -130,8 +122,8 @@ def requeue(
     or fails if it has no attempt left. Without an error (a worker that drains), the attempt is not counted.
     """
     return Statement(
-        _requeue(
-            _of_lease(job_id, lease),
+        put_back(
+            under_lease(job_id, lease),
             reason,
             is_exhausted=sa.false() if error is None else jobs.c.failures + 1 >= jobs.c.max_attempts,
             error=error or GenerationError(),
@@ -145,8 +137,8 @@ def requeue(
 def postpone(job_id: str, lease: UUID, reason: str, delay: timedelta) -> Statement[JobRow]:
     """Put a job back into its queue, to be claimed after `delay` at the earliest. The attempt is not counted."""
     return Statement(
-        _requeue(
-            _of_lease(job_id, lease),
+        put_back(
+            under_lease(job_id, lease),
             reason,
             is_exhausted=sa.false(),
             error=GenerationError(),
@@ -168,7 +160,7 @@ def reclaim(max_crashes: int, limit: int) -> Statement[JobRow]:
     # No index has the end of a lease, because each renewal would write it: all of the few jobs in progress are read.
     has_expired_lease = in_status(JobStatus.IN_PROGRESS), jobs.c.lease_expires_at <= STATEMENT_TIME
     pick = _pick(limit, *has_expired_lease)
-    statement = _requeue(
+    statement = put_back(
         sa.update(jobs).where(jobs.c.id == pick.c.id),
         "lease_expired",
         is_exhausted=sa.and_(~_IS_TOO_LATE, jobs.c.crashes + 1 >= max_crashes),
@@ -224,7 +216,7 @@ def cancel_named_jobs(job_ids: Sequence[str]) -> Statement[JobRow]:
 
 def acknowledge_cancel(job_id: str, lease: UUID) -> Statement[JobRow]:
     """Finish the cancel of a job that a worker has stopped generating."""
-    update = _of_lease(job_id, lease).where(jobs.c.cancel_requested_at.is_not(None))
+    update = under_lease(job_id, lease).where(jobs.c.cancel_requested_at.is_not(None))
     return Statement(with_final_event(update_cte(update.values(_finish_values(JobStatus.CANCELLED)))), JobRow)
 
 
@@ -270,7 +262,7 @@ def _cancel(update: sa.Update) -> sa.Select[Any]:
     return with_final_event(updated_jobs, sa.case((is_cancelled, "job.cancelled"), else_="job.cancel_requested"))
 
 
-def _of_lease(job_id: str | sa.ColumnElement[str], lease: UUID | sa.ColumnElement[UUID]) -> sa.Update:
+def under_lease(job_id: str | sa.ColumnElement[str], lease: UUID | sa.ColumnElement[UUID]) -> sa.Update:
     """An update of a job in progress. Only the holder of the current lease may make it."""
     return sa.update(jobs).where(jobs.c.id == job_id, in_status(JobStatus.IN_PROGRESS), jobs.c.lease == lease)
 
@@ -287,7 +279,7 @@ def _finish_values(status: Any) -> dict[str, Any]:
     return {"status": status, "finished_at": NOW, "version": jobs.c.version + 1, **_NO_LEASE}
 
 
-def _requeue(
+def put_back(
     update: sa.Update,
     reason: str,
     *,
@@ -299,7 +291,8 @@ def _requeue(
 ) -> sa.Select[Any]:
     """in_progress -> queued; cancelled if that was requested; failed with `error` if no attempt is left.
 
-    is_too_late: whether it fails with AttemptTimeout instead.
+    update: the jobs, with their guard. is_exhausted: whether no attempt is left. is_too_late: whether it fails with
+    AttemptTimeout instead. device: for the event. values: further columns to set.
     """
     is_cancelled = jobs.c.cancel_requested_at.is_not(None)
     code: sa.ColumnElement[str] = sa.literal(error.code)

@@ -1,7 +1,9 @@
-"""Leases: `claim` and `renew` decide which worker may write to a running job, and until when.
+"""Leases: `claim`, `start` and `renew` decide which worker may write to a running job.
 
-A claim takes up to a micro-batch of compatible jobs under one new token with an expiry time. `renew` extends the time
-while the token is still the current one. All other writes of a worker need the token (`core.jobs`).
+A claim takes up to a micro-batch of compatible jobs under one new token with an end time. `renew` moves the end time
+while it has not passed and the token is the current one. All other writes of a worker need only the token
+(`core.jobs`): after the end time the sweep may reclaim the jobs, but until it does, the holder may still record its
+results.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,12 +19,9 @@ from core.db import Statement, without_flush
 from core.events import with_event
 from core.pauses import is_claimable
 from core.rows.job import JobRow, LeasedJob
-from core.running_limits import RunningJobs
+from core.running_limits import NEAR_JOBS, RunningJobs
 from core.status import JobStatus
 from core.tables import JOB_COLUMNS, equals_in_order, in_status, jobs
-
-NEAR_JOBS = 200
-"""Jobs at the head of a queue among which a claim looks for one of a loaded model."""
 
 
 def claim(

@@ -1,10 +1,7 @@
 """The verbs of a fine-tuning job: submit, claim, renew, accept, record, save, succeed, fail, cancel, release.
 
 Each function builds one SQL statement, as in `core.jobs`. The statement also inserts the events.
-
-    submit ──> validating_files ──accept──> queued ──claim──> running ──succeed──> succeeded
-                      └───────── fail ────────┴───────────────┴──> failed
-                      └───────── cancel ──────┴───────────────┴──> cancelled
+docs/11-fine-tuning.md has the chart of the statuses.
 
 A worker's writes need the token of its lease. A job whose worker died stays in its status, and another worker claims it
 when the lease has expired; a training then goes on from its last saved state.

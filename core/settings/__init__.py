@@ -137,7 +137,8 @@ class Settings(
     )
     stall_timeout: Duration = Field(
         timedelta(seconds=120),
-        description="Maximum time between two denoising steps; after it, the worker no longer renews the lease.",
+        description="Maximum time between two denoising steps; after it, the worker returns its jobs to the queue "
+        "and ends with exit code 70.",
     )
     attempt_timeout: Duration = Field(timedelta(minutes=30), description="Maximum time of an attempt at a job.")
     drain_timeout: Duration = Field(

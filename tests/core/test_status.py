@@ -13,9 +13,12 @@ from core.status import (
     BATCH_TRANSITIONS,
     DELIVERY_TRANSITIONS,
     FINAL,
+    FINE_TUNING_FINAL,
+    FINE_TUNING_TRANSITIONS,
     JOB_TRANSITIONS,
     BatchStatus,
     DeliveryStatus,
+    FineTuningStatus,
     JobStatus,
     mermaid,
 )
@@ -25,9 +28,16 @@ ROOT = Path(core.__file__).parent.parent
 WRITERS = {
     "jobs": {"core/jobs.py", "core/submits.py", "core/leases.py", "core/job_inserts.py"},
     "batches": {"core/batches/transitions.py"},
+    "fine_tuning_jobs": {"core/fine_tuning/transitions.py"},
     "webhook_deliveries": {"core/outbox/deliveries.py", "core/outbox/attempts.py"},
 }
 """The modules that write the status of a table's rows."""
+
+CALLERS = {
+    ("core.leases", "start"): {"core/reservations.py"},
+    ("core.jobs", "put_back"): {"core/device_failures.py"},
+}
+"""Functions that write a status for their callers, and the other modules that may call them."""
 
 
 def test_final_is_final_and_every_status_can_be_reached() -> None:
@@ -37,6 +47,8 @@ def test_final_is_final_and_every_status_can_be_reached() -> None:
         BatchStatus.COMPLETED, BatchStatus.FAILED, BatchStatus.CANCELLED, BatchStatus.EXPIRED
     }  # fmt: skip
     assert set().union(*BATCH_TRANSITIONS.values()) == set(BatchStatus) - {BatchStatus.VALIDATING}
+    assert set(FINE_TUNING_FINAL) == {FineTuningStatus.SUCCEEDED, FineTuningStatus.FAILED, FineTuningStatus.CANCELLED}
+    assert set().union(*FINE_TUNING_TRANSITIONS.values()) == set(FineTuningStatus) - {FineTuningStatus.VALIDATING_FILES}
     assert set().union(*DELIVERY_TRANSITIONS.values()) == set(DeliveryStatus) - {DeliveryStatus.PENDING}
 
 
@@ -46,6 +58,7 @@ def test_final_is_final_and_every_status_can_be_reached() -> None:
         ("02-jobs.md", mermaid(JOB_TRANSITIONS, JobStatus.QUEUED)),
         ("03-batches.md", mermaid(BATCH_TRANSITIONS, BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS)),
         ("04-webhooks.md", mermaid(DELIVERY_TRANSITIONS, DeliveryStatus.PENDING)),
+        ("11-fine-tuning.md", mermaid(FINE_TUNING_TRANSITIONS, FineTuningStatus.VALIDATING_FILES)),
     ],
 )
 def test_the_documented_chart_is_the_one_in_the_code(page: str, chart: str) -> None:
@@ -54,14 +67,19 @@ def test_the_documented_chart_is_the_one_in_the_code(page: str, chart: str) -> N
 
 def test_only_the_verbs_and_the_bulk_insert_write_a_status() -> None:
     writers: dict[str, set[str]] = {table: set() for table in WRITERS}
+    callers: dict[tuple[str, str], set[str]] = {function: set() for function in CALLERS}
     for package in ("api", "cli", "core", "worker"):
         for path in (ROOT / package).rglob("*.py"):
             tree = ast.parse(path.read_text())
+            name = str(path.relative_to(ROOT))
             if any(_names_status(node) for node in ast.walk(tree)):
                 for table in set(_written_tables(tree)) & set(WRITERS):
-                    writers[table].add(str(path.relative_to(ROOT)))
+                    writers[table].add(name)
+            for function in set(_names_of_modules(tree)) & set(CALLERS):
+                callers[function].add(name)
 
     assert writers == WRITERS
+    assert callers == CALLERS
 
 
 def _names_status(node: ast.AST) -> bool:
@@ -75,6 +93,20 @@ def _names_status(node: ast.AST) -> bool:
         case ast.List(elts=elements) | ast.Tuple(elts=elements):
             names = [*elements]
     return any(isinstance(name, ast.Constant) and name.value == "status" for name in names)
+
+
+def _names_of_modules(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """What is taken from modules of core, as `from core.leases import start` or as `leases.start`."""
+    modules: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "core":
+            for alias in node.names:
+                modules[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+                yield node.module or "", alias.name
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name in modules:
+                yield modules[name], attribute
 
 
 def _written_tables(tree: ast.Module) -> Iterator[str]:

@@ -94,7 +94,7 @@ class Results:
                 if job.id in statuses:
                     log.info("job %s is %s", job.id, statuses[job.id], extra=job.log_ids)
                 else:
-                    log.warning("job %s belongs to another worker by now; nothing recorded", job.id, extra=job.log_ids)
+                    log.warning("the lease of job %s has ended; nothing recorded", job.id, extra=job.log_ids)
             self.context.progress.publish_changes(list(statuses))
             return
 

@@ -45,7 +45,7 @@ RECORD_TIME = timedelta(seconds=15)
 """A claim lasts this much longer than a delivery may take: time to record its outcome."""
 
 POLL_ALONE_SECONDS = 0.2
-"""Longest interval of polling while no change is notified."""
+"""Longest interval of polling while Redis is away, so that an event waits little for its delivery."""
 
 
 class Deliverer:
