@@ -53,6 +53,20 @@ class PendingJobs:
         return group
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A quota forbids a job. amount: what the job would have used."""
+
+    error: Exception
+    amount: Amount
+
+    def concerns(self, job: NewJob) -> bool:
+        """Whether another job is refused, too: it needs no less of anything."""
+        other = _amount_of([job])
+        needs_less = other.device_seconds < self.amount.device_seconds or other.provider_usd < self.amount.provider_usd
+        return isinstance(self.error, TooManyJobs) or not needs_less
+
+
 class Submission:
     """Groups the submits of one process."""
 
@@ -113,8 +127,8 @@ class Submission:
         if not pending.writers:
             self._pending.pop(key, None)
 
-    async def _submit(self, group: Sequence[PendingJob], quotas: Sequence[Subject]) -> Exception | None:
-        """Submit a group. Returns the error if a quota forbids the last of its jobs."""
+    async def _submit(self, group: Sequence[PendingJob], quotas: Sequence[Subject]) -> Refusal | None:
+        """Submit a group. Returns the last refusal if a quota forbids some of its jobs."""
         try:
             rows = await self._execute([job for job, _ in group], quotas)
         except (TooManyJobs, InsufficientQuota) as error:
@@ -137,7 +151,7 @@ class Submission:
     async def _execute(self, new_jobs: Sequence[NewJob], quotas: Sequence[Subject]) -> Sequence[JobRow]:
         if not quotas:
             return await self._database.execute(jobs.submit(*new_jobs))
-        amount = sum((amount_of_jobs(1, job.cost, job.provider_usd) for job in new_jobs), Amount())
+        amount = _amount_of(new_jobs)
         if not new_jobs[0].project_priority and (
             rows := await self._database.execute(jobs.submit_within_limits(new_jobs, quotas, amount))
         ):
@@ -146,15 +160,24 @@ class Submission:
             await reserve(transaction, quotas, amount)
             return await transaction.execute(jobs.submit(*new_jobs))
 
-    async def _submit_some(self, group: Sequence[PendingJob], quotas: Sequence[Subject], error: Exception) -> Exception:
-        """Submit as many of the first jobs of a group as a quota allows, by halves. The others get the error."""
+    async def _submit_some(
+        self, group: Sequence[PendingJob], quotas: Sequence[Subject], error: Exception
+    ) -> Refusal | None:
+        """Submit by halves what a quota allows of a group. A job that needs less than a refused one is still tried."""
         half = len(group) // 2
         if half == 0:
             _fail(group, error)
-            return error
-        refusal = await self._submit(group[:half], quotas) or await self._submit(group[half:], quotas)
-        _fail(group, refusal or error)
-        return refusal or error
+            return Refusal(error, _amount_of([job for job, _ in group]))
+        refusal = await self._submit(group[:half], quotas)
+        rest = group[half:]
+        if refusal is not None:
+            _fail([pending_job for pending_job in rest if refusal.concerns(pending_job[0])], refusal.error)
+            rest = [pending_job for pending_job in rest if not refusal.concerns(pending_job[0])]
+        return (await self._submit(rest, quotas) if rest else None) or refusal
+
+
+def _amount_of(new_jobs: Sequence[NewJob]) -> Amount:
+    return sum((amount_of_jobs(1, job.cost, job.provider_usd) for job in new_jobs), Amount())
 
 
 def _writers_of(quotas: Sequence[Subject]) -> int:

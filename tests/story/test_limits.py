@@ -1,5 +1,6 @@
 """Limits of projects and keys, and their usage, as a client sees them."""
 
+import asyncio
 import csv
 import io
 import time
@@ -14,13 +15,19 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
+from api.draining_queues import DrainingQueues
+from api.limits import CallerLimits
+from api.submission import Submission
 from cli.local.embedded import EmbeddedValkey
 from cli.main import app as command_line
 from core import keys, limits
+from core.db import AsyncDatabase
+from core.limit_errors import InsufficientQuota
+from core.redis.notifier import AsyncNotifier
 from core.scopes import ALL_SCOPES
 from core.tables import images
 from core.tables import jobs as jobs_table
-from tests.factories import a_key, a_project
+from tests.factories import a_job, a_key, a_project
 from tests.stack import Stack, body
 from tests.waiting import PATIENCE, until
 
@@ -204,6 +211,26 @@ def test_a_used_quota_is_not_retried_by_the_sdk_and_says_when_it_is_reset(
     assert caught.value.response.headers["x-should-retry"] == "false"
     assert "0 device-seconds a day" in caught.value.message
     assert "00:00 UTC" in caught.value.message
+
+
+def test_a_job_beyond_a_quota_does_not_refuse_smaller_ones_that_come_with_it(
+    service: Stack, new_tenant: NewTenant
+) -> None:
+    tenant = new_tenant("mixed", device_seconds_per_day=10.0)
+
+    async def submit_at_once(*costs: float) -> Sequence[object]:
+        database = AsyncDatabase(service.settings)
+        caller_limits, notifier = CallerLimits(service.settings, database), AsyncNotifier(service.settings)
+        submission = Submission(database, caller_limits, DrainingQueues(database), notifier)
+        jobs = [a_job(project_id=tenant.project_id, queue="nowhere", cost=cost) for cost in costs]
+        results = await asyncio.gather(*map(submission.submit, jobs), return_exceptions=True)
+        for service_part in (submission, notifier, caller_limits, database):
+            await service_part.close()
+        return results
+
+    results = asyncio.run(submit_at_once(6.0, 90.0, 100.0, 3.0, 2.0, 0.5))
+
+    assert [isinstance(result, InsufficientQuota) for result in results] == [False, True, True, False, True, False]
 
 
 def test_an_upload_beyond_the_stored_bytes_is_refused(service: Stack, new_tenant: NewTenant) -> None:
