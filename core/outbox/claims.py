@@ -73,18 +73,25 @@ def _is_open(of: sa.FromClause) -> sa.ColumnElement[bool]:
 def _claim() -> sa.Select[Any]:
     """The statement of `claim`, with bind parameters."""
     destinations = pending_destinations()
-    delivery, predecessor, sending = (deliveries.alias(name) for name in ("delivery", "predecessor", "sending"))
-    has_predecessor = (
-        sa.select(sa.literal(1))
-        .where(
-            predecessor.c.job_id == delivery.c.job_id,
-            predecessor.c.destination == delivery.c.destination,
-            predecessor.c.seq < delivery.c.seq,
-            _is_open(predecessor),
-        )
-        .correlate(delivery)
-        .exists()
-    )
+    transit = _transit(destinations)
+    turns = _turns(destinations, transit, _due(destinations, transit))
+    claimed_rows = _with_endpoints(_with_lease(_selection(turns)))
+    return without_flush(claimed_rows)  # if a crash of Postgres undoes it, the deliveries are claimed again
+
+
+def _is_in(name: str, destinations: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Whether a destination is in a list of `claim`."""
+    return destinations.c.destination == sa.any_(sa.bindparam(name, type_=ARRAY(sa.Text)))
+
+
+def _number(name: str) -> sa.ColumnElement[int]:
+    """A number of `claim`."""
+    return sa.bindparam(name, type_=sa.BigInteger)
+
+
+def _transit(destinations: sa.FromClause) -> sa.FromClause:
+    """Of a destination: the count of its deliveries in transit, and its slots, the most that may be."""
+    sending = deliveries.alias("sending")
     sending_count = (
         sa.select(sa.func.count())
         .select_from(sending)
@@ -96,19 +103,31 @@ def _claim() -> sa.Select[Any]:
         .correlate(destinations)
         .scalar_subquery()
     )
-    is_fast = destinations.c.destination == sa.any_(sa.bindparam("fast", type_=ARRAY(sa.Text)))
-    is_quick = destinations.c.destination == sa.any_(sa.bindparam("quick", type_=ARRAY(sa.Text)))
-    per_destination, per_quick, for_others, for_quick = (
-        sa.bindparam(name, type_=sa.BigInteger) for name in ("per_destination", "per_quick", "for_others", "for_quick")
-    )
+    is_fast = _is_in("fast", destinations)
     slots = sa.case(
         (~is_reachable(destinations.c.destination), 0),  # given up by the sweep, or before it is enabled again
-        (sa.and_(is_fast, is_quick), per_quick),
-        (is_fast, per_destination),
+        (sa.and_(is_fast, _is_in("quick", destinations)), _number("per_quick")),
+        (is_fast, _number("per_destination")),
         else_=1,
     )
-    transit = sa.select(sending_count.label("count"), slots.label("slots")).correlate(destinations).lateral("transit")
-    of_destination = (
+    return sa.select(sending_count.label("count"), slots.label("slots")).correlate(destinations).lateral("transit")
+
+
+def _due(destinations: sa.FromClause, transit: sa.FromClause) -> sa.FromClause:
+    """Of a destination: its first deliveries that are due, as many as it has free slots."""
+    delivery, predecessor = (deliveries.alias(name) for name in ("delivery", "predecessor"))
+    has_predecessor = (
+        sa.select(sa.literal(1))
+        .where(
+            predecessor.c.job_id == delivery.c.job_id,
+            predecessor.c.destination == delivery.c.destination,
+            predecessor.c.seq < delivery.c.seq,
+            _is_open(predecessor),
+        )
+        .correlate(delivery)
+        .exists()
+    )
+    return (
         sa.select(delivery.c.id, delivery.c.due_at, delivery.c.seq)
         .where(
             delivery.c.destination == destinations.c.destination,
@@ -121,25 +140,32 @@ def _claim() -> sa.Select[Any]:
         .correlate(destinations, transit)
         .lateral("of_destination")
     )
+
+
+def _turns(destinations: sa.FromClause, transit: sa.FromClause, due: sa.FromClause) -> sa.Subquery:
+    """The deliveries that are due, each with its turn: its number among those of its destination."""
+    is_fast = _is_in("fast", destinations)
     turn = transit.c.count + sa.func.row_number().over(
-        partition_by=destinations.c.destination, order_by=(of_destination.c.due_at, of_destination.c.seq)
+        partition_by=destinations.c.destination, order_by=(due.c.due_at, due.c.seq)
     )
     penalty = sa.func.coalesce(
         sa.func.array_position(sa.bindparam("slow", type_=ARRAY(sa.Text)), destinations.c.destination), 0
     )
-    turns = (
-        sa.select(
-            of_destination.c.id,
-            of_destination.c.due_at,
-            is_fast.label("is_fast"),
-            penalty.label("penalty"),
-            turn.label("turn"),
-        )
-        .select_from(destinations.join(transit, sa.true()).join(of_destination, sa.true()))
-        .where(sa.or_(is_fast, for_others > 0))
+    columns = (is_fast.label("is_fast"), penalty.label("penalty"), turn.label("turn"))
+    return (
+        sa.select(due.c.id, due.c.due_at, *columns)
+        .select_from(destinations.join(transit, sa.true()).join(due, sa.true()))
+        .where(sa.or_(is_fast, _number("for_others") > 0))
         .subquery("turns")
     )
-    is_additional = turns.c.turn > per_destination
+
+
+def _selection(turns: sa.FromClause) -> sa.CTE:
+    """The ids of the deliveries to claim: the first of each destination, then the second, and so on.
+
+    `for_others` and `for_quick` are limits as in `claim`.
+    """
+    is_additional = turns.c.turn > _number("per_destination")
     position = sa.func.row_number().over(
         partition_by=(turns.c.is_fast, is_additional), order_by=(turns.c.penalty, turns.c.turn, turns.c.due_at)
     )
@@ -147,18 +173,22 @@ def _claim() -> sa.Select[Any]:
         "candidates"
     )
     has_slot = sa.case(
-        (~candidates.c.is_fast, candidates.c.position <= for_others),
-        (candidates.c.is_additional, candidates.c.position <= for_quick),
+        (~candidates.c.is_fast, candidates.c.position <= _number("for_others")),
+        (candidates.c.is_additional, candidates.c.position <= _number("for_quick")),
         else_=sa.true(),
     )
-    selection = (
+    return (
         sa.select(candidates.c.id)
         .where(has_slot)
         .order_by(candidates.c.turn, candidates.c.due_at)
-        .limit(sa.bindparam("limit", type_=sa.BigInteger))
+        .limit(_number("limit"))
         .cte("selection")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
+
+
+def _with_lease(selection: sa.CTE) -> sa.CTE:
+    """Put the selected deliveries under the lease, without those that another claim has locked."""
     pick = (
         sa.select(deliveries.c.id)
         .where(
@@ -168,15 +198,19 @@ def _claim() -> sa.Select[Any]:
         .cte("pick")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    updated = (
+    return (
         sa.update(deliveries)
         .where(deliveries.c.id == pick.c.id)
         .values(lease=sa.bindparam("lease", type_=sa.Uuid), due_at=NOW + sa.bindparam("length", type_=sa.Interval))
         .returning(*deliveries.c)
         .cte("updated")
     )
+
+
+def _with_endpoints(updated: sa.CTE) -> sa.Select[Any]:
+    """The deliveries with the data for sending them."""
     names = ("url", "secret", "previous_secret", "previous_secret_until")
-    claimed_rows = (
+    return (
         sa.select(
             updated,
             *(endpoints.c[name].label(f"endpoint_{name}") for name in names),
@@ -190,7 +224,6 @@ def _claim() -> sa.Select[Any]:
         )
         .order_by(updated.c.seq)
     )
-    return without_flush(claimed_rows)  # if a crash of Postgres undoes it, the deliveries are claimed again
 
 
 _CLAIM = _claim()
