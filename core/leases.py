@@ -23,6 +23,8 @@ from core.running_limits import NEAR_JOBS, RunningJobs
 from core.status import JobStatus
 from core.tables import JOB_COLUMNS, equals_in_order, in_status, jobs
 
+_BY_PRECEDENCE = (jobs.c.precedence, jobs.c.fair_rank, jobs.c.id)
+
 
 def claim(
     queue: str,
@@ -132,79 +134,16 @@ def selection(
     """
     queue, worker = (sa.bindparam(name, type_=sa.Text) for name in ("queue", "worker"))
     waits = sa.and_(jobs.c.queue == queue, is_waiting())
-    by_precedence = (jobs.c.precedence, jobs.c.fair_rank, jobs.c.id)
-
-    source: sa.FromClause = jobs
-    near: sa.FromClause = jobs
-    if running_jobs is not None:
-        near = running_jobs.claimable_jobs(waits, by_precedence[1:] if fair_turn else by_precedence, queue)
-        source = jobs.join(near, near.c.id == jobs.c.id)
-    order: list[sa.ColumnElement[Any]] = [near.c.fair_rank, near.c.id]
-    if not fair_turn:
-        order.insert(0, near.c.precedence)
-    conditions = [waits, is_claimable(queue, worker)]
-    if loaded_first:
-        order.insert(0, (jobs.c.model == sa.any_(sa.bindparam("loaded", type_=ARRAY(sa.Text)))).desc())
-        conditions.append(_is_near(_near_jobs(waits) if running_jobs is None else near))
-
-    microbatch_limit = sa.cast(
-        sa.cast(sa.bindparam("limits", type_=JSONB), JSONB)[jobs.c.microbatch_key].astext, sa.Integer
-    )
-    head = (
-        sa.select(
-            jobs.c.id,
-            jobs.c.microbatch_key,
-            jobs.c.crashes,
-            jobs.c.n,
-            jobs.c.project_id,
-            jobs.c.api_key_id,
-            sa.func.coalesce(microbatch_limit, jobs.c.microbatch_size).label("max_images"),
-        )
-        .select_from(source)
-        .where(*conditions)
-        .order_by(*order)
-        .limit(1)
-        .with_for_update(skip_locked=True, of=jobs)
-        .cte("head")
-        .prefix_with("MATERIALIZED", dialect="postgresql")
-    )
-    of_head = {
-        name: sa.select(head.c[name]).scalar_subquery()
-        for name in ("id", "microbatch_key", "crashes", "n", "max_images")
-    }
-    is_companion = [
-        waits,
-        equals_in_order(jobs.c.microbatch_key, of_head["microbatch_key"]),
-        jobs.c.id != of_head["id"],
-        jobs.c.crashes == 0,
-        of_head["crashes"] == 0,
-    ]
-    companion_order: Sequence[sa.ColumnElement[Any]] = (jobs.c.microbatch_key, *by_precedence)
-    companion_source: sa.FromClause = jobs
-    if running_jobs is not None:
-        candidates = running_jobs.companions(is_companion, companion_order, head)
-        companion_source = jobs.join(candidates, candidates.c.id == jobs.c.id)
-        companion_order = (candidates.c.precedence, candidates.c.fair_rank, candidates.c.id)
-    # A separate query: another job with the same key may come before the head, on a fair turn, or when it was locked
-    # and is not locked any more.
-    companions = (
-        sa.select(jobs.c.id, jobs.c.n, jobs.c.precedence, jobs.c.fair_rank)
-        .select_from(companion_source)
-        .where(*is_companion)
-        .order_by(*companion_order)
-        .limit(sa.func.greatest(of_head["max_images"] - of_head["n"], 0))
-        .with_for_update(skip_locked=True, of=jobs)
-        .cte("companions")
-        .prefix_with("MATERIALIZED", dialect="postgresql")
-    )
+    head = _head(waits, queue, worker, running_jobs, fair_turn=fair_turn, loaded_first=loaded_first)
+    companions = _companions(waits, head, running_jobs)
     in_order = (companions.c.precedence, companions.c.fair_rank, companions.c.id)
     with_totals = sa.select(
-        companions.c.id, (of_head["n"] + sa.func.sum(companions.c.n).over(order_by=in_order)).label("images")
+        companions.c.id, (_of_head(head, "n") + sa.func.sum(companions.c.n).over(order_by=in_order)).label("images")
     ).subquery("with_totals")
     is_permitted = head.c.crashes == 0 if reserve else sa.true()
     return sa.union_all(
         sa.select(head.c.id).where(is_permitted),
-        sa.select(with_totals.c.id).where(with_totals.c.images <= of_head["max_images"]),
+        sa.select(with_totals.c.id).where(with_totals.c.images <= _of_head(head, "max_images")),
     ).cte("fit")
 
 
@@ -241,6 +180,86 @@ def _claim(*, fair_turn: bool, loaded_first: bool, within_limits: bool) -> sa.Se
     fit = selection(fair_turn=fair_turn, loaded_first=loaded_first, running_jobs=running_jobs)
     statement = start(sa.update(jobs).where(jobs.c.id == fit.c.id))
     return statement if running_jobs is None else statement.add_cte(*running_jobs.changes())
+
+
+def _head(
+    waits: sa.ColumnElement[bool],
+    queue: sa.ColumnElement[str],
+    worker: sa.ColumnElement[str],
+    running_jobs: RunningJobs | None,
+    *,
+    fair_turn: bool,
+    loaded_first: bool,
+) -> sa.CTE:
+    """The first job that the worker may claim, locked. waits: whether a job waits in this queue."""
+    source: sa.FromClause = jobs
+    near: sa.FromClause = jobs
+    if running_jobs is not None:
+        near = running_jobs.claimable_jobs(waits, _BY_PRECEDENCE[1:] if fair_turn else _BY_PRECEDENCE, queue)
+        source = jobs.join(near, near.c.id == jobs.c.id)
+    order: list[sa.ColumnElement[Any]] = [near.c.fair_rank, near.c.id]
+    if not fair_turn:
+        order.insert(0, near.c.precedence)
+    conditions = [waits, is_claimable(queue, worker)]
+    if loaded_first:
+        order.insert(0, (jobs.c.model == sa.any_(sa.bindparam("loaded", type_=ARRAY(sa.Text)))).desc())
+        conditions.append(_is_near(_near_jobs(waits) if running_jobs is None else near))
+
+    microbatch_limit = sa.cast(
+        sa.cast(sa.bindparam("limits", type_=JSONB), JSONB)[jobs.c.microbatch_key].astext, sa.Integer
+    )
+    return (
+        sa.select(
+            jobs.c.id,
+            jobs.c.microbatch_key,
+            jobs.c.crashes,
+            jobs.c.n,
+            jobs.c.project_id,
+            jobs.c.api_key_id,
+            sa.func.coalesce(microbatch_limit, jobs.c.microbatch_size).label("max_images"),
+        )
+        .select_from(source)
+        .where(*conditions)
+        .order_by(*order)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=jobs)
+        .cte("head")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+
+
+def _of_head(head: sa.CTE, name: str) -> sa.ScalarSelect[Any]:
+    """A value of the head."""
+    return sa.select(head.c[name]).scalar_subquery()
+
+
+def _companions(waits: sa.ColumnElement[bool], head: sa.CTE, running_jobs: RunningJobs | None) -> sa.CTE:
+    """The jobs that may share a micro-batch with the head, locked: as many as fit if each has one image."""
+    # A separate query: another job with the same key may come before the head, on a fair turn, or when it was locked
+    # and is not locked any more.
+    conditions = [
+        waits,
+        equals_in_order(jobs.c.microbatch_key, _of_head(head, "microbatch_key")),
+        jobs.c.id != _of_head(head, "id"),
+        jobs.c.crashes == 0,
+        _of_head(head, "crashes") == 0,
+    ]
+    order: Sequence[sa.ColumnElement[Any]] = (jobs.c.microbatch_key, *_BY_PRECEDENCE)
+    source: sa.FromClause = jobs
+    if running_jobs is not None:
+        candidates = running_jobs.companions(conditions, order, head)
+        source = jobs.join(candidates, candidates.c.id == jobs.c.id)
+        order = (candidates.c.precedence, candidates.c.fair_rank, candidates.c.id)
+    return (
+        sa.select(jobs.c.id, jobs.c.n, jobs.c.precedence, jobs.c.fair_rank)
+        .select_from(source)
+        .where(*conditions)
+        .order_by(*order)
+        .limit(sa.func.greatest(_of_head(head, "max_images") - _of_head(head, "n"), 0))
+        .with_for_update(skip_locked=True, of=jobs)
+        .cte("companions")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
 
 
 def _near_jobs(waits: sa.ColumnElement[bool]) -> sa.CTE:

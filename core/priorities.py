@@ -13,6 +13,8 @@ flow, as many as make room for the cost of the new job, and the jobs behind them
 same however long the queue is.
 """
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 
 from core import fairness
@@ -65,13 +67,24 @@ def make_room(
 
     cost: device-seconds of the new jobs together. limit: the number of jobs that may stand back.
     """
-    # Ordered by all columns of the index, so that the planner chooses it (`tables.equals_in_order`).
     of_flow = (
         jobs.c.queue == queue,
         equals_in_order(jobs.c.project_id, project_id),
         equals_in_order(jobs.c.precedence, job_precedence),
         in_status(JobStatus.QUEUED),
     )
+    behind = _jobs_behind(of_flow, project_priority, limit)
+    end = sa.select(fairness.start(queue, project_id, job_precedence).label("rank")).cte("flow_end")
+    end_rank = sa.select(end.c.rank).scalar_subquery()
+    ranks = _ranks_behind(behind, end_rank, cost, limit)
+    room = sa.update(jobs).where(jobs.c.id == ranks.c.id).values(fair_rank=ranks.c.fair_rank).cte("room")
+    first = sa.select(behind.c.fair_rank - behind.c.cost).order_by(behind.c.fair_rank).limit(1).scalar_subquery()
+    return sa.func.coalesce(first, end_rank), room
+
+
+def _jobs_behind(of_flow: Sequence[sa.ColumnElement[bool]], project_priority: Number, limit: int) -> sa.CTE:
+    """The jobs of a flow that stand back for new ones: from the first with a lower project priority on. Locks them."""
+    # Ordered by all columns of the index, so that the planner chooses it (`tables.equals_in_order`).
     order = (jobs.c.project_id, jobs.c.precedence)
     last_of_its_like = (
         sa.select(jobs.c.fair_rank)
@@ -80,7 +93,7 @@ def make_room(
         .limit(1)
         .scalar_subquery()
     )
-    behind = (
+    return (
         sa.select(jobs.c.id, jobs.c.cost, jobs.c.fair_rank)
         .where(
             *of_flow,
@@ -94,8 +107,12 @@ def make_room(
         .cte("behind")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    end = sa.select(fairness.start(queue, project_id, job_precedence).label("rank")).cte("flow_end")
-    end_rank = sa.select(end.c.rank).scalar_subquery()
+
+
+def _ranks_behind(
+    behind: sa.CTE, end_rank: sa.ColumnElement[float], cost: sa.ColumnElement[float] | float, limit: int
+) -> sa.Subquery:
+    """The new rank of each job that stands back: later by the cost of the new jobs, or at the end of the flow."""
     last_first = (behind.c.fair_rank.desc(), behind.c.id.desc())
     with_totals = sa.select(
         behind.c.id,
@@ -108,10 +125,7 @@ def make_room(
     cost_at_end = sa.func.sum(with_totals.c.cost).over(
         partition_by=goes_to_end, order_by=(with_totals.c.fair_rank, with_totals.c.id)
     )
-    ranks = sa.select(
+    return sa.select(
         with_totals.c.id,
         sa.case((goes_to_end, end_rank + cost_at_end), else_=with_totals.c.fair_rank + cost).label("fair_rank"),
     ).subquery("ranks")
-    room = sa.update(jobs).where(jobs.c.id == ranks.c.id).values(fair_rank=ranks.c.fair_rank).cte("room")
-    first = sa.select(behind.c.fair_rank - behind.c.cost).order_by(behind.c.fair_rank).limit(1).scalar_subquery()
-    return sa.func.coalesce(first, end_rank), room
