@@ -162,22 +162,9 @@ class UnclipPipeline(UnclipLoras, DiffusionPipeline):  # type: ignore[misc]  # d
         original = self._original(batch, noise) if strength is not None else None
 
         self._set_timesteps(num_inference_steps, strength or 1.0)
-        latents = noise if original is None else original.at(self.scheduler.sigmas[0])
-        with self.progress_bar(total=self.num_timesteps) as bar:
-            for step, timestep in enumerate(self.scheduler.timesteps):
-                if self.interrupt:
-                    continue
-                time = timestep / self.scheduler.config.num_train_timesteps
-                flow = self._flow(latents, time, condition, guidance_scale)
-                clean_latents = latents - time * flow
-                latents = self.scheduler.step(flow, timestep, latents, return_dict=False)[0]
-                if original is not None:
-                    latents = original.hold(latents, self.scheduler.sigmas[step + 1])
-                if callback_on_step_end is not None:
-                    available = {"latents": latents, "clean_latents": clean_latents}
-                    tensors = {name: available[name] for name in callback_on_step_end_tensor_inputs}
-                    latents = callback_on_step_end(self, step, timestep, tensors).get("latents", latents)
-                bar.update()
+        latents = self._denoise(
+            noise, original, condition, guidance_scale, callback_on_step_end, callback_on_step_end_tensor_inputs
+        )
         images = latents if output_type == "latent" else self._images(latents, height, output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
@@ -239,6 +226,34 @@ class UnclipPipeline(UnclipLoras, DiffusionPipeline):  # type: ignore[misc]  # d
         count = max(1, round(steps * start))
         sigmas = numpy.linspace(start, start / count, count)
         self.scheduler.set_timesteps(device=self._execution_device, sigmas=sigmas)
+
+    def _denoise(
+        self,
+        noise: Tensor,
+        original: Original | None,
+        condition: Condition,
+        guidance_scale: float,
+        on_step_end: StepEnd | None,
+        tensor_names: Sequence[str],
+    ) -> Tensor:
+        """The latents at the end of the scheduler's times, or where `interrupt` was set. original: that of an edit."""
+        latents = noise if original is None else original.at(self.scheduler.sigmas[0])
+        with self.progress_bar(total=self.num_timesteps) as bar:
+            for step, timestep in enumerate(self.scheduler.timesteps):
+                if self.interrupt:
+                    continue
+                time = timestep / self.scheduler.config.num_train_timesteps
+                flow = self._flow(latents, time, condition, guidance_scale)
+                clean_latents = latents - time * flow
+                latents = self.scheduler.step(flow, timestep, latents, return_dict=False)[0]
+                if original is not None:
+                    latents = original.hold(latents, self.scheduler.sigmas[step + 1])
+                if on_step_end is not None:
+                    available = {"latents": latents, "clean_latents": clean_latents}
+                    tensors = {name: available[name] for name in tensor_names}
+                    latents = on_step_end(self, step, timestep, tensors).get("latents", latents)
+                bar.update()
+        return latents
 
     def _flow(self, latents: Tensor, time: Tensor, condition: Condition, guidance_scale: float) -> Tensor:
         """The flow at this time, with guidance away from the negative prompt; (N, 8, 16, 16)."""
