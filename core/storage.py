@@ -76,6 +76,9 @@ _NUMBERS = count(uuid4().int >> 64)
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
+_MAX_REMOVALS = 100
+"""How often the directory of a new file may vanish before the file is in it."""
+
 _WRITE_SECONDS = STORAGE_SECONDS.labels("write")
 
 STREAM_CHUNK = 2**18
@@ -280,11 +283,7 @@ def _directory(settings: Settings) -> Path:
 def _write_file(path: str, data: bytes) -> None:
     """Write a file as obstore does: under another name first. A call of obstore takes some times as long."""
     unfinished = f"{path}#{next(_NUMBERS)}"
-    try:
-        descriptor = os.open(unfinished, _NEW_FILE, 0o666)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        descriptor = os.open(unfinished, _NEW_FILE, 0o666)
+    descriptor = _create(unfinished)
     try:
         with open(descriptor, "wb", buffering=0) as file:
             rest = memoryview(data)
@@ -295,6 +294,16 @@ def _write_file(path: str, data: bytes) -> None:
         with suppress(OSError):
             os.unlink(unfinished)
         raise
+
+
+def _create(path: str) -> int:
+    """Open a new file, in a new directory if need be. A deletion removes directories that it leaves empty."""
+    for _ in range(_MAX_REMOVALS):
+        with suppress(FileNotFoundError):
+            return os.open(path, _NEW_FILE, 0o666)
+        with suppress(FileNotFoundError):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+    return os.open(path, _NEW_FILE, 0o666)
 
 
 def _open(settings: Settings) -> ObjectStore:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
@@ -102,3 +103,16 @@ def test_a_directory_that_takes_no_file_is_unavailable(tmp_path: Path) -> None:
 
     with pytest.raises(StorageUnavailable):
         storage.put(image_key(JOB, LEASE, 0, "png"), b"x", "image/png")
+
+
+def test_writes_and_deletions_in_one_directory_at_once_all_succeed(tmp_path: Path) -> None:
+    storage = Storage(settings_of({"SAFELIGHT_DATA_DIR": str(tmp_path)}))
+
+    def write_and_delete(thread: int) -> None:
+        for number in range(200):
+            key = f"jobs/job_1/lease/{thread}-{number}.png"
+            storage.put(key, b"x", "image/png")
+            storage.delete([key])  # and the directories that are empty then
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(write_and_delete, range(4)))
