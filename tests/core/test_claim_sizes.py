@@ -1,13 +1,18 @@
 """The size of claims: several passes in one micro-batch, as long as it takes little time."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from uuid import uuid4
 
 from core import jobs
 from core.db import Database
 from core.rows.job import JobRow
-from tests.factories import a_job, claim
+from tests.factories import a_job, claim, submit_prompts
+from tests.stack import CATALOG, settings_of
+from worker.generation import microbatch
 from worker.generation.claim_sizes import MAX_KEYS, ClaimSizes
+from worker.generation.context import Context
+from worker.moderation.moderator import Moderator
 
 
 def claim_rows(database: Database, sizes: ClaimSizes) -> Sequence[JobRow]:
@@ -37,6 +42,26 @@ def test_a_micro_batch_that_does_not_fill_a_pass_says_nothing(database: Database
     record(sizes, claim_rows(database, sizes), 0.0001)
 
     assert sizes.current() == {}
+
+
+def test_a_micro_batch_whose_jobs_fail_says_nothing(database: Database, tmp_path: Path) -> None:
+    (tmp_path / "catalog.toml").write_text(CATALOG)
+    environment = {
+        "SAFELIGHT_DATABASE_URL": database.engine.url.render_as_string(hide_password=False),
+        "SAFELIGHT_REDIS_URL": "redis://127.0.0.1:1/0",
+        "SAFELIGHT_DATA_DIR": str(tmp_path),
+        "SAFELIGHT_CATALOG": str(tmp_path / "catalog.toml"),
+    }
+    context = Context.open(settings_of(environment), Moderator([]))
+    submit_prompts(database, "[refuse]", "[refuse] too", microbatch_size=2)
+
+    assert microbatch.run(context, "local")
+
+    assert context.claim_limits == {}
+    submit_prompts(database, "a cat", "a dog", microbatch_size=2)
+    assert microbatch.run(context, "local")
+    assert context.claim_limits == {"fake": 4}
+    context.database.close()
 
 
 def test_the_sizes_of_old_kinds_are_forgotten(database: Database) -> None:

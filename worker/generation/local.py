@@ -89,7 +89,8 @@ def execute_locally(
         _record_device_failure(context, claimed_jobs, outcomes, failure)
     else:
         context.health.record_success()
-        context.claim_sizes.record("generate", claimed_jobs, time.monotonic() - began)
+        if all(outcome.error is None for outcome in outcomes.values()):  # what fails may take no time at all
+            context.claim_sizes.record("generate", claimed_jobs, time.monotonic() - began)
     seconds = round(time.monotonic() - began, 3)
     receipt = {**generator.receipt(), "device_seconds": seconds, "microbatch": len(tasks)}
     if (result := context.models.self_test(model.id)) is not None:

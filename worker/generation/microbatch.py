@@ -112,7 +112,8 @@ def _run_on_device(context: Context, queue: str, must_notify: bool) -> bool:
         with context.upload_lock:
             began = time.monotonic()
             store_and_complete(context, microbatch, outcomes)
-            context.claim_sizes.record("store", microbatch.jobs, time.monotonic() - began)
+            if all(outcome is not None and outcome.error is None for outcome in outcomes.values()):
+                context.claim_sizes.record("store", microbatch.jobs, time.monotonic() - began)
     return True
 
 
