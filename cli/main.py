@@ -22,7 +22,7 @@ COMMANDS = {
     "watch": ("cli.watch:watch", "Follow a job until it finishes."),
     "jobs": ("cli.jobs:jobs", "List jobs."),
     "cancel": ("cli.jobs:cancel", "Cancel a job."),
-    "reproduce": ("cli.reproduce:reproduce", "Draw a job's images again and compare them."),
+    "reproduce": ("cli.reproduce:reproduce", "Generate a job's images again and compare them."),
     "batch": ("cli.batch.command:batch", "Generate images for a file of prompts; resumes if run again."),
     "batches": ("cli.batch.batches:app", "List, show, cancel and retry batches."),
     "fine-tune": ("cli.fine_tune:app", "Train a LoRA on your images; list, show and cancel such jobs."),

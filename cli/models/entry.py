@@ -157,7 +157,7 @@ def _entry(source: str, model: Source, model_id: str | None) -> Entry:
         values["tiling"] = True
     if name in READ_CONTROL_IMAGES:
         values["controls"] = [{"type": control_type_of(str(values["id"]))}]
-        notes.append("it draws only with a control image, of the type in `controls`")
+        notes.append("it generates only with a control image, of the type in `controls`")
     if family.options:
         values["options"] = family.options
     text = "\n".join(["[[models]]", *(f"{key} = {toml_value(value)}" for key, value in values.items())])
