@@ -4,12 +4,13 @@ A submit reserves what it will use, in the transaction that inserts its jobs: `l
 key with a limit, and only the submits of that project or key wait for each other. A row is never below the truth:
 
 - A reservation is added if it fits, with the row locked. So no number of parallel submits exceeds a limit.
-- Jobs that end give nothing back. If a reservation does not fit, the row is counted again from jobs, usage, images and
-  files, still locked, and the reservation is tried once more. The sweep counts the rows again, too, as a job may take
-  longer than its estimate.
+- Jobs that end give nothing back. If a reservation does not fit, the row is counted again from jobs, usage, images,
+  files and models, still locked, and the reservation is tried once more. The sweep counts the rows again, too, as a
+  job may take longer than its estimate.
 
 Device-seconds and dollars: what was used in this day or month (UTC), plus the estimates of the jobs that are queued or
-running. The rows of `limits` precede the settings. Requests per minute are counted in Redis: `core/redis/rate.py`.
+running. Trainings count too; of one, what it has used already, if that is more than its estimate. The rows of `limits`
+precede the settings. Requests per minute are counted in Redis: `core/redis/rate.py`.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -26,8 +27,19 @@ from core.errors import SafelightError
 from core.limit_errors import InsufficientQuota, TooManyJobs
 from core.rows.usage import LimitRow, LimitUse
 from core.settings import Settings
-from core.status import JobStatus
-from core.tables import files, images, in_status, jobs, limit_use, limits, usage_buckets, usage_entries
+from core.status import FINE_TUNING_FINAL, JobStatus
+from core.tables import (
+    files,
+    fine_tuned_models,
+    fine_tuning_jobs,
+    images,
+    in_status,
+    jobs,
+    limit_use,
+    limits,
+    usage_buckets,
+    usage_entries,
+)
 
 UNLIMITED = -1
 """In a row of `limits`: none, whatever the settings say."""
@@ -226,7 +238,7 @@ def _lock(subjects: Sequence[Subject]) -> Statement[LimitUse]:
 
 
 def count_again(subject_id: str, project_id: str) -> Statement[LimitUse]:
-    """Count the use of a project or key from jobs, usage, images and files. Lock its row before, in another statement.
+    """Count the use of a project or key from the rows of what it has. Lock its row before, in another statement.
 
     No row is returned if it has many jobs and was counted within the last second.
     """
@@ -243,6 +255,16 @@ def count_again(subject_id: str, project_id: str) -> Statement[LimitUse]:
             *([jobs.c.api_key_id == subject_id] if is_key else []),
         )
         .cte("alive")
+    )
+    training = fine_tuning_jobs.c
+    of_trainings = sa.select(
+        sa.func.coalesce(
+            sa.func.sum(sa.func.greatest(sa.func.coalesce(training.cost, 0.0), training.device_seconds)), 0.0
+        )
+    ).where(
+        training.project_id == project_id,
+        ~in_status(*FINE_TUNING_FINAL, of=fine_tuning_jobs),
+        *([training.api_key_id == subject_id] if is_key else []),
     )
     day = sa.func.date_trunc("day", STATEMENT_TIME, "UTC")
     month = sa.func.date_trunc("month", STATEMENT_TIME, "UTC")
@@ -262,7 +284,9 @@ def count_again(subject_id: str, project_id: str) -> Statement[LimitUse]:
         .values(
             day=TODAY,
             jobs=sa.select(alive.c.jobs).scalar_subquery(),
-            device_seconds=sa.select(alive.c.seconds).scalar_subquery() + total("device_seconds", day),
+            device_seconds=sa.select(alive.c.seconds).scalar_subquery()
+            + of_trainings.scalar_subquery()
+            + total("device_seconds", day),
             provider_usd=sa.select(alive.c.usd).scalar_subquery() + total("cost_usd", month),
             stored_bytes=0 if is_key else _stored_bytes(project_id),
             counted_at=NOW,
@@ -281,7 +305,10 @@ def _stored_bytes(project_id: str) -> sa.ColumnElement[int]:
         .where(jobs.c.project_id == project_id)
     )
     of_files = sa.select(sa.func.coalesce(sa.func.sum(files.c.bytes), 0)).where(files.c.project_id == project_id)
-    return sa.cast(of_images.scalar_subquery() + of_files.scalar_subquery(), sa.BigInteger)
+    models = fine_tuned_models.c
+    of_models = sa.select(sa.func.coalesce(sa.func.sum(models.bytes), 0)).where(models.project_id == project_id)
+    selects = (of_images, of_files, of_models)
+    return sa.cast(sum((select.scalar_subquery() for select in selects), sa.literal(0)), sa.BigInteger)
 
 
 def lock_stale(age: timedelta) -> Statement[LimitUse]:
@@ -337,7 +364,7 @@ _CURRENT = {
     "provider_usd": "are used or reserved",
 }
 _RESETS = {
-    "stored_bytes": "Delete jobs or files.",
+    "stored_bytes": "Delete jobs or files, or fine-tuned models.",
     "device_seconds": "The limit is reset at 00:00 UTC.",
     "provider_usd": "The limit is reset at 00:00 UTC on the first day of the next month.",
 }

@@ -149,7 +149,9 @@ class AdminStorage(BaseModel):
     image_bytes: int
     files: int
     file_bytes: int
-    bytes: int = Field(description="Of images and files together.")
+    models: int = Field(description="Fine-tuned models, with those of checkpoints.")
+    model_bytes: int
+    bytes: int = Field(description="Of images, files and models together.")
     counted_at: int | None
 
 
@@ -281,7 +283,9 @@ async def list_storage(context: AppContext) -> Response:
             image_bytes=row.image_bytes,
             files=row.files,
             file_bytes=row.file_bytes,
-            bytes=row.image_bytes + row.file_bytes,
+            models=row.models,
+            model_bytes=row.model_bytes,
+            bytes=row.image_bytes + row.file_bytes + row.model_bytes,
             counted_at=seconds(row.counted_at),
         )
         for row in await context.database.execute(storage_use.list_use())

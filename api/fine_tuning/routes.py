@@ -17,7 +17,7 @@ from api.responses import ERROR, answer
 from core import files, idempotency
 from core.errors import IdempotencyConflict, InvalidParameter, NotFound, UnknownParameter
 from core.fine_tuning import queries, transitions
-from core.fine_tuning.hyperparameters import complete
+from core.fine_tuning.hyperparameters import complete, estimated_cost
 from core.fine_tuning.requests import MAX_SEED, FineTuningRequest
 from core.fine_tuning.rows import FineTuningJobRow
 from core.fine_tuning.schemas import (
@@ -31,6 +31,7 @@ from core.fine_tuning.schemas import (
 )
 from core.fine_tuning.transitions import NewFineTuningJob
 from core.limit_errors import TooManyFineTuningJobs
+from core.limits import Amount
 from core.requests.job import parse
 from core.scopes import Scope
 from core.text import quote
@@ -57,7 +58,8 @@ Limit = Annotated[int, Ge(1), Le(100), Query(description="Maximum number of entr
         409: ERROR | {"description": "Another request with this Idempotency-Key is in progress."},
         413: ERROR,
         422: ERROR | {"description": "This Idempotency-Key was used with a different request."},
-        429: ERROR | {"description": "SAFELIGHT_MAX_FINE_TUNING_JOBS jobs of your project are not final."},
+        429: ERROR
+        | {"description": "SAFELIGHT_MAX_FINE_TUNING_JOBS jobs of your project are not final, or a limit is used up."},
     },
     openapi_extra=JSON_BODY,
 )
@@ -71,6 +73,8 @@ async def create(body: Body, context: AppContext, caller: CurrentCaller, idempot
         return earlier
     new_job = await _new_job(context, caller.project_id, caller.key_id, request)
     async with context.database.transaction() as transaction:
+        amount = Amount(device_seconds=new_job.cost)
+        await context.limits.reserve(transaction, caller.project_id, caller.key_id, amount)
         rows = await transaction.execute(transitions.submit(new_job, context.settings.max_fine_tuning_jobs))
         if not rows:
             raise TooManyFineTuningJobs
@@ -121,6 +125,7 @@ async def _new_job(
         request={"values": request.training.model_dump(exclude_none=True), "param": request.training_param},
         metadata=request.metadata or {},
         warnings=request.warnings,
+        cost=estimated_cost(model, request.training.steps),
     )
 
 

@@ -113,11 +113,13 @@ def storage(as_json: Json = False) -> None:
             format_bytes(row.image_bytes),
             str(row.files),
             format_bytes(row.file_bytes),
+            str(row.models),
+            format_bytes(row.model_bytes),
             "" if row.counted_at is None else f"{format_duration((now - row.counted_at).total_seconds())} ago",
         )
         for row in rows
     ]
-    header = ("PROJECT", "IMAGES", "SIZE", "FILES", "SIZE", "COUNTED")
+    header = ("PROJECT", "IMAGES", "SIZE", "FILES", "SIZE", "MODELS", "SIZE", "COUNTED")
     print_rows(as_json, map(_json, rows), [header, *table])
 
 

@@ -28,5 +28,6 @@ class FineTuningSpec(BaseModel):
         None, description="Maximum of `resolution` in a request: memory grows with its square. Default: the default."
     )
     seconds_per_step: Annotated[float, Gt(0)] = Field(
-        1.0, description="Device-seconds of a step; used for `estimated_finish` until the training has a pace."
+        1.0,
+        description="Device-seconds of a step; for `estimated_finish`, and for what a training reserves of a limit.",
     )

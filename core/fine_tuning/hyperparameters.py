@@ -72,6 +72,12 @@ def complete(
     )
 
 
+def estimated_cost(model: Model, steps: int | None) -> float:
+    """Device-seconds of a training. steps: None while only the training file says how many: the catalogue's then."""
+    spec = spec_of(model)
+    return (spec.steps if steps is None else steps) * spec.seconds_per_step
+
+
 def spec_of(model: Model) -> FineTuningSpec:
     """How a model may be fine-tuned. Raises InvalidParameter if it may not."""
     if model.fine_tuning is None:

@@ -34,6 +34,9 @@ class FineTuningJobRow:
     lease_expires_at: datetime | None
     worker: str | None
     attempts: int
+    cost: float | None
+    device_seconds: float
+    counted_until: datetime | None
     fine_tuned_model: str | None
     error: Mapping[str, Any] | None
     created_at: datetime

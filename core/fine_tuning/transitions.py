@@ -5,6 +5,9 @@ docs/11-fine-tuning.md has the chart of the statuses.
 
 A worker's writes need the token of its lease. A job whose worker died stays in its status, and another worker claims it
 when the lease has expired; a training then goes on from its last saved state.
+
+Each write of a worker that trains adds the time since the one before to the job's device-seconds. So a worker that is
+killed has used what it had until its last renewal. The end of a job that was started appends an entry of usage.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +24,7 @@ from core.clock import NOW
 from core.db import Statement
 from core.fine_tuning.rows import FineTuningJobRow
 from core.ids import new_id
+from core.reports import usage
 from core.status import FINE_TUNING_FINAL, FineTuningStatus
 from core.tables import fine_tuned_models as models
 from core.tables import fine_tuning_events as events
@@ -42,6 +46,7 @@ class NewFineTuningJob:
     metadata: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[Mapping[str, Any]] = ()
     api_key_id: str | None = None
+    cost: float = 0.0  # estimated device-seconds
     id: str = field(default_factory=lambda: new_id("ftjob", "-"))
 
 
@@ -134,6 +139,7 @@ def _claim() -> sa.Select[Any]:
             attempts=jobs.c.attempts + 1,
             status=sa.case((is_queued, sa.literal(FineTuningStatus.RUNNING, sa.Text)), else_=jobs.c.status),
             started_at=sa.case((is_queued, NOW), else_=jobs.c.started_at),
+            counted_until=sa.case((in_status(FineTuningStatus.QUEUED, FineTuningStatus.RUNNING, of=jobs), NOW)),
         )
         .returning(*jobs.c)
         .cte("updated")
@@ -159,14 +165,23 @@ _CLAIM = _claim()  # built once: a training worker that waits would spend most o
 
 def renew(job_id: str, lease: UUID, length: timedelta) -> Statement[str]:
     """Extend the lease by `length`. No row is returned if the job was cancelled or the lease was lost."""
-    update = _of_lease(job_id, lease).where(jobs.c.lease_expires_at > NOW).values(lease_expires_at=NOW + length)
+    update = (
+        _of_lease(job_id, lease).where(jobs.c.lease_expires_at > NOW).values(lease_expires_at=NOW + length, **_TIME)
+    )
     return Statement(update.returning(jobs.c.id), str)
 
 
-def accept(job_id: str, lease: UUID, *, images: int, hyperparameters: Mapping[str, Any]) -> Statement[FineTuningJobRow]:
-    """The training file is valid: the job waits for a worker, maybe the same."""
+def accept(
+    job_id: str, lease: UUID, *, images: int, hyperparameters: Mapping[str, Any], cost: float
+) -> Statement[FineTuningJobRow]:
+    """The training file is valid: the job waits for a worker, maybe the same. cost: estimated device-seconds."""
     update = _of_lease(job_id, lease).where(in_status(FineTuningStatus.VALIDATING_FILES, of=jobs))
-    values = {"images": images, "hyperparameters": dict(hyperparameters), "status": FineTuningStatus.QUEUED}
+    values = {
+        "images": images,
+        "hyperparameters": dict(hyperparameters),
+        "cost": cost,
+        "status": FineTuningStatus.QUEUED,
+    }
     return _with_events(
         update.values(**values, **_NO_LEASE, attempts=0).returning(*jobs.c),
         NewEvent("Files validated, moving job to queued state"),
@@ -175,14 +190,14 @@ def accept(job_id: str, lease: UUID, *, images: int, hyperparameters: Mapping[st
 
 def record(job_id: str, lease: UUID, step: int, *new_events: NewEvent) -> Statement[FineTuningJobRow]:
     """Record how far a training is, with its events. No row is returned if the lease was lost."""
-    return _with_events(_running(job_id, lease).values(step=step).returning(*jobs.c), *new_events)
+    return _with_events(_running(job_id, lease).values(step=step, **_TIME).returning(*jobs.c), *new_events)
 
 
 def save(
     job_id: str, lease: UUID, *, step: int, state_key: str, checkpoint: NewModel | None, event: NewEvent | None
 ) -> Statement[FineTuningJobRow]:
     """The state after a step is in storage, and perhaps a checkpoint with its own model. Attempts count from here."""
-    update = _running(job_id, lease).values(step=step, state_step=step, state_key=state_key, attempts=0)
+    update = _running(job_id, lease).values(step=step, state_step=step, state_key=state_key, attempts=0, **_TIME)
     new_events = () if event is None else (event,)
     return _with_events(update.returning(*jobs.c), *new_events, model=checkpoint)
 
@@ -196,10 +211,11 @@ def succeed(job_id: str, lease: UUID, model: NewModel) -> Statement[FineTuningJo
         "fine_tuned_model": model.id,
     }
     return _with_events(
-        _running(job_id, lease).values(**values, **_NO_LEASE, **_NO_STATE).returning(*jobs.c),
+        _running(job_id, lease).values(**values, **_TIME | _NO_LEASE, **_NO_STATE).returning(*jobs.c),
         NewEvent(f"New fine-tuned model created: {model.id}"),
         NewEvent("The job has successfully completed"),
         model=model,
+        is_end=True,
     )
 
 
@@ -208,9 +224,10 @@ def fail(job_id: str, lease: UUID, error: Mapping[str, Any], *line_errors: NewEv
     values = {"status": FineTuningStatus.FAILED, "finished_at": NOW, "error": dict(error)}
     update = _of_lease(job_id, lease).where(~in_status(*FINE_TUNING_FINAL, of=jobs))
     return _with_events(
-        update.values(**values, **_NO_LEASE, **_NO_STATE).returning(*jobs.c),
+        update.values(**values, **_TIME | _NO_LEASE, **_NO_STATE).returning(*jobs.c),
         *line_errors,
         NewEvent(f"The job failed: {error['message']}", "error"),
+        is_end=True,
     )
 
 
@@ -219,29 +236,38 @@ def cancel(project_id: str, job_id: str) -> Statement[FineTuningJobRow]:
     update = sa.update(jobs).where(
         jobs.c.id == job_id, jobs.c.project_id == project_id, ~in_status(*FINE_TUNING_FINAL, of=jobs)
     )
-    return _with_events(_cancelled(update), NewEvent("The job was cancelled"))
+    return _with_events(_cancelled(update), NewEvent("The job was cancelled"), is_end=True)
 
 
 def cancel_jobs(*conditions: sa.ColumnElement[bool]) -> Statement[str]:
     """Cancel all jobs that meet the conditions and are not final, for an erasure."""
     update = _cancelled(sa.update(jobs).where(*conditions, ~in_status(*FINE_TUNING_FINAL, of=jobs))).cte("updated")
-    return Statement(sa.select(update.c.id), str)
+    return Statement(sa.select(update.c.id).add_cte(usage.of_trainings(update)), str)
 
 
 def release(job_id: str, lease: UUID, length: timedelta) -> Statement[str]:
     """Take back the attempt of a claim that was interrupted. The job can be claimed again after `length`."""
     attempts = sa.func.greatest(jobs.c.attempts - 1, 0)
-    update = _of_lease(job_id, lease).values(attempts=attempts, lease_expires_at=NOW + length)
+    values = _TIME | {"attempts": attempts, "lease_expires_at": NOW + length, "counted_until": None}
+    update = _of_lease(job_id, lease).values(values)
     return Statement(update.returning(jobs.c.id), str)
 
 
-_NO_LEASE: dict[str, Any] = {"lease": None, "lease_expires_at": None}
+_SECONDS = sa.cast(sa.extract("epoch", NOW - jobs.c.counted_until), sa.Double)
+_TIME: dict[str, Any] = {
+    "device_seconds": jobs.c.device_seconds + sa.func.coalesce(sa.func.greatest(_SECONDS, 0.0), 0.0),
+    "counted_until": sa.case((jobs.c.counted_until.is_not(None), NOW)),
+}
+"""For a write of the worker, which has trained until now. Nothing is added while no worker trains the job."""
+_NO_LEASE: dict[str, Any] = {"lease": None, "lease_expires_at": None, "counted_until": None}
 _NO_STATE: dict[str, Any] = {"state_key": None, "state_step": None}
 
 
 def _cancelled(update: sa.Update) -> Any:
     """The state goes with the job's other objects, or as an object without a row."""
-    values = {"status": FineTuningStatus.CANCELLED, "finished_at": NOW}
+    # A worker whose lease has expired is dead, so its time ended with its last renewal.
+    used_seconds = sa.case((jobs.c.lease_expires_at > NOW, _TIME["device_seconds"]), else_=jobs.c.device_seconds)
+    values = {"status": FineTuningStatus.CANCELLED, "finished_at": NOW, "device_seconds": used_seconds}
     return update.values(**values, **_NO_LEASE, **_NO_STATE).returning(*jobs.c)
 
 
@@ -253,10 +279,14 @@ def _running(job_id: str, lease: UUID) -> sa.Update:
     return _of_lease(job_id, lease).where(in_status(FineTuningStatus.RUNNING, of=jobs))
 
 
-def _with_events(change: Any, *new_events: NewEvent, model: NewModel | None = None) -> Statement[FineTuningJobRow]:
-    """A change of a job, with its events and a model, for the row that it returns."""
+def _with_events(
+    change: Any, *new_events: NewEvent, model: NewModel | None = None, is_end: bool = False
+) -> Statement[FineTuningJobRow]:
+    """A change of a job, with its events, a model, and at its end its usage, for the row that it returns."""
     updated = change.cte("updated")
     ctes = [_insert_events(updated, new_events)] if new_events else []
+    if is_end:
+        ctes.append(usage.of_trainings(updated, 0 if model is None else model.bytes))
     if model is not None:
         values = {name: sa.literal(getattr(model, name), models.c[name].type) for name in NewModel.__slots__}
         values |= {name: updated.c[name] for name in ("project_id", "model")}

@@ -10,18 +10,18 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from core.clock import NOW
 from core.db import Statement
-from core.tables import files, images, storage_use
+from core.tables import files, fine_tuned_models, images, storage_use
 
 MAX_PROJECTS = 1000
 """Projects that a list has, at most."""
 
-Kind = Literal["images", "files"]
-_TABLES = {"images": images, "files": files}
+Kind = Literal["images", "files", "models"]
+_TABLES = {"images": images, "files": files, "models": fine_tuned_models}
 
 
 @dataclass(slots=True)
 class StorageCount:
-    """The images or files of a project, among those of one chunk. last_id: the last of the chunk."""
+    """The images, files or fine-tuned models of a project, among those of one chunk. last_id: the last of the chunk."""
 
     project_id: str
     number: int
@@ -37,6 +37,8 @@ class ProjectStorage:
     image_bytes: int = 0
     files: int = 0
     file_bytes: int = 0
+    models: int = 0
+    model_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -48,7 +50,7 @@ class StorageUse(ProjectStorage):
 
 
 def count_chunk(kind: Kind, after: str, limit: int) -> Statement[StorageCount]:
-    """The images or files with the `limit` next ids, by project. No row: there are no further ones."""
+    """The images, files or models with the `limit` next ids, by project. No row: there are no further ones."""
     table = _TABLES[kind]
     chunk = (
         sa.select(table.c.id, table.c.project_id, table.c.bytes)
@@ -71,8 +73,9 @@ def count_chunk(kind: Kind, after: str, limit: int) -> Statement[StorageCount]:
 
 
 def record(totals: Mapping[str, ProjectStorage]) -> Statement[str]:
-    """Replace what is recorded of all projects. Those without images and files have no row."""
-    columns = [storage_use.c[name] for name in ("project_id", "images", "image_bytes", "files", "file_bytes")]
+    """Replace what is recorded of all projects. Those that store nothing have no row."""
+    names = ("project_id", *ProjectStorage.__dataclass_fields__)
+    columns = [storage_use.c[name] for name in names]
     array: Sequence[Mapping[str, object]] = [
         {"project_id": project_id, **asdict(total)} for project_id, total in totals.items()
     ]
@@ -92,7 +95,7 @@ def record(totals: Mapping[str, ProjectStorage]) -> Statement[str]:
 def list_use() -> Statement[StorageUse]:
     """What projects store, those with the most bytes first, at most MAX_PROJECTS."""
     columns = (storage_use.c[name] for name in StorageUse.__dataclass_fields__)
-    size = storage_use.c.image_bytes + storage_use.c.file_bytes
+    size = storage_use.c.image_bytes + storage_use.c.file_bytes + storage_use.c.model_bytes
     return Statement(
         sa.select(*columns).order_by(size.desc(), storage_use.c.project_id).limit(MAX_PROJECTS), StorageUse
     )

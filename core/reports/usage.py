@@ -6,7 +6,8 @@ queries read buckets and entries, so they miss nothing, and both stay when jobs 
 
 The device-seconds of a completed job are its share of its micro-batch and the CPU-seconds of filters and encoding,
 from the receipt of its images. Those of a job
-that failed or was cancelled while it ran are the seconds since it started, up to its estimate.
+that failed or was cancelled while it ran are the seconds since it started, up to its estimate. Those of a training are
+the seconds for which workers trained it: `core/fine_tuning/transitions.py`.
 """
 
 from collections.abc import Collection, Sequence
@@ -20,7 +21,7 @@ from core.clock import STATEMENT_TIME
 from core.db import Statement
 from core.rows.usage import UsageBucket
 from core.status import FINAL
-from core.tables import in_status, provider_calls, usage_buckets, usage_entries
+from core.tables import fine_tuned_models, in_status, provider_calls, usage_buckets, usage_entries
 
 MINUTE, HOUR = 60, 3600
 
@@ -28,6 +29,9 @@ Dimension = Literal["project_id", "api_key_id", "model", "operation", "size"]
 """What usage can be grouped by."""
 
 DIMENSIONS: tuple[Dimension, ...] = ("project_id", "api_key_id", "model", "operation", "size")
+TRAINING = "fine_tuning"
+"""The operation of trainings."""
+
 AMOUNTS = ("jobs", "images", "bytes", "device_seconds", "cost_usd")
 
 
@@ -56,6 +60,34 @@ def without_images(updated_jobs: sa.CTE) -> sa.CTE:
     at_provider = sa.exists().where(provider_calls.c.job_id == updated_jobs.c.id)
     seconds = sa.case((at_provider, 0.0), else_=sa.func.least(elapsed, updated_jobs.c.cost))
     return _insert_entries(updated_jobs, updated_jobs, sa.literal(0), sa.literal(0), seconds)
+
+
+def of_trainings(updated_jobs: sa.CTE, model_bytes: int = 0) -> sa.CTE:
+    """The entries of those fine-tuning jobs that ended after they had started.
+
+    model_bytes: of the model that the same statement inserts.
+    """
+    job, models = updated_jobs.c, fine_tuned_models.c
+    side = job.hyperparameters["resolution"].astext
+    checkpoint_bytes = (
+        sa.select(sa.func.coalesce(sa.func.sum(models.bytes), 0))
+        .where(models.fine_tuning_job_id == job.id)
+        .correlate(updated_jobs)
+        .scalar_subquery()
+    )
+    values = {
+        "project_id": job.project_id,
+        "api_key_id": sa.func.coalesce(job.api_key_id, ""),
+        "model": job.model,
+        "operation": sa.literal(TRAINING),
+        "size": sa.func.coalesce(side + "x" + side, ""),
+        "images": sa.literal(0),
+        "bytes": sa.cast(checkpoint_bytes, sa.BigInteger) + model_bytes,
+        "device_seconds": job.device_seconds,
+        "cost_usd": sa.literal(0),
+    }
+    rows = sa.select(*values.values()).select_from(updated_jobs).where(job.started_at.is_not(None))
+    return sa.insert(usage_entries).from_select(list(values), rows).cte("usage_entry")
 
 
 def _insert_entries(

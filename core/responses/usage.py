@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, Field
 
 from core.limits import NAMES, Subject
+from core.reports.usage import TRAINING
 from core.rows.usage import LimitUse, UsageBucket
 
 
@@ -18,14 +19,14 @@ class ImagesResult(BaseModel):
 
     object: Literal["organization.usage.images.result"] = "organization.usage.images.result"
     images: int
-    num_model_requests: int = Field(description="Jobs that ended after they had started.")
+    num_model_requests: int = Field(description="Jobs and trainings that ended after they had started.")
     project_id: str | None
     user_id: None = None
     api_key_id: str | None
     model: str | None
     size: str | None
-    source: str | None = Field(description="`image.generation`, `image.edit` or `image.variation`.")
-    bytes: int = Field(description="Size of the images.")
+    source: str | None = Field(description="`image.generation`, `image.edit`, `image.variation` or `fine_tuning`.")
+    bytes: int = Field(description="Size of the images, or of the models of a training.")
     device_seconds: float = Field(description="Device time, failed and cancelled jobs included.")
 
 
@@ -92,7 +93,7 @@ def images_result(row: UsageBucket) -> ImagesResult:
         api_key_id=row.api_key_id or None,
         model=row.model,
         size=row.size,
-        source=None if row.operation is None else f"image.{row.operation}",
+        source=row.operation if row.operation in (None, TRAINING) else f"image.{row.operation}",
         bytes=row.bytes,
         device_seconds=round(row.device_seconds, 3),
     )

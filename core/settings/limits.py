@@ -21,7 +21,7 @@ class LimitSettings(BaseSettings):
         None, description="Maximum number of queued and running jobs per project. Default: no limit."
     )
     limit_stored_bytes: Annotated[Annotated[int, Ge(0)] | None, BeforeValidator(set_or_none)] = Field(
-        None, description="Maximum size of the images and files of a project. Default: no limit."
+        None, description="Maximum size of the images, files and fine-tuned models of a project. Default: no limit."
     )
     limit_device_seconds_per_day: Annotated[Annotated[float, Ge(0)] | None, BeforeValidator(set_or_none)] = Field(
         None, description="Maximum device time per project and day (UTC), in seconds. Default: no limit."

@@ -4,6 +4,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -46,6 +47,9 @@ fine_tuning_jobs = Table(
     Column("lease_expires_at", Time),
     Column("worker", Text),
     Column("attempts", Integer, nullable=False, server_default=text("0"), comment="claims since the last saved state"),
+    Column("cost", Double, comment="estimated device-seconds; null: an earlier version wrote it"),
+    Column("device_seconds", Double, nullable=False, server_default=text("0"), comment="for which workers trained it"),
+    Column("counted_until", Time, comment="end of what device_seconds has; null: no worker trains it"),
     # How it ended
     Column("fine_tuned_model", Text, comment="name of the model"),
     Column("error", JSONB, comment="code, message, param"),

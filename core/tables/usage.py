@@ -90,7 +90,7 @@ limit_use = Table(
     postgresql_with={"fillfactor": "50"},
 )
 
-# A row for each project, which the sweep replaces when it has counted all images and files.
+# A row for each project, which the sweep replaces when it has counted all images, files and models.
 storage_use = Table(
     "storage_use",
     metadata,
@@ -99,5 +99,7 @@ storage_use = Table(
     Column("image_bytes", BigInteger, nullable=False),
     Column("files", BigInteger, nullable=False),
     Column("file_bytes", BigInteger, nullable=False),
+    Column("models", BigInteger, nullable=False, server_default=text("0"), comment="fine-tuned, with checkpoints"),
+    Column("model_bytes", BigInteger, nullable=False, server_default=text("0")),
     Column("counted_at", Time, nullable=False, server_default=NOW),
 )

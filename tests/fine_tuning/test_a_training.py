@@ -8,11 +8,13 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
 from openai import BadRequestError, NotFoundError, OpenAI
 
-from core.tables import fine_tuned_models, fine_tuning_jobs
+from core import limits
+from core.tables import DEFAULT_PROJECT, fine_tuned_models, fine_tuning_jobs
 from tests.contract.pipelines import warnings_of_diffusers
 from tests.fine_tuning.files import COLOURS, a_line, lines, upload
 from tests.images import decode
@@ -164,3 +166,44 @@ def test_a_cancelled_training_stops_at_its_next_step(safelight: Stack, client: O
     training.join()
     assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
     assert safelight.database.execute(step)[0][0] < 2000
+
+
+def usage_of_trainings(stack: Stack, since: int) -> dict[str, Any]:
+    query: dict[str, Any] = {"start_time": since - 86_400, "group_by": "source", "format": "json"}
+    buckets = body(stack.client.get("/v1/organization/usage/images", params=query))["data"]
+    results = [result for bucket in buckets for result in bucket["results"] if result["source"] == "fine_tuning"]
+    return {name: sum(result[name] for result in results) for name in ("num_model_requests", "bytes", "device_seconds")}
+
+
+def test_trainings_count_into_device_seconds_and_usage(safelight: Stack, trainer: TrainingWorker) -> None:
+    file = upload(safelight, lines(*map(a_line, COLOURS)))
+    safelight.database.execute(limits.change(DEFAULT_PROJECT, {"device_seconds_per_day": 1000.0}))
+    until(lambda: body(safelight.client.get("/v1/organization/limits"))["data"])
+
+    def create(**hyperparameters: int) -> httpx.Response:
+        request = {"training_file": file, "model": "tiny-sdxl", "hyperparameters": hyperparameters}
+        return safelight.client.post("/v1/fine_tuning/jobs", json=request)
+
+    first = body(create(steps=600))  # at a second each
+    refusal = create(steps=600)
+    assert (refusal.status_code, body(refusal)["error"]["type"]) == (429, "insufficient_quota")
+    assert refusal.headers["x-should-retry"] == "false"
+    assert "this request needs 600; nothing was stored. The limit is reset" in body(refusal)["error"]["message"]
+    safelight.client.post(f"/v1/fine_tuning/jobs/{first['id']}/cancel")
+
+    # Two thousand steps, as the training file says; the request reserves twelve.
+    job = body(create(n_epochs=1000))
+    assert trainer.run_once()
+    final = body(safelight.client.get(f"/v1/fine_tuning/jobs/{job['id']}"))
+    assert (final["status"], final["error"]["code"]) == ("failed", "insufficient_quota")
+
+    before = usage_of_trainings(safelight, first["created_at"])
+    job = body(create(steps=3))
+    assert trainer.run_once()
+    assert trainer.run_once()
+    after = usage_of_trainings(safelight, first["created_at"])
+    of_job = fine_tuned_models.c.fine_tuning_job_id == job["id"]
+    sizes = safelight.database.execute(sa.select(fine_tuned_models.c.bytes).where(of_job))
+    assert after["num_model_requests"] - before["num_model_requests"] == 1
+    assert after["bytes"] - before["bytes"] == sum(size for (size,) in sizes) > 0
+    assert after["device_seconds"] > before["device_seconds"]

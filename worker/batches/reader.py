@@ -5,7 +5,7 @@ The rows and files count only with the last statement, which shows the token of 
 
 from collections.abc import Iterator, Mapping
 
-from core import fairness, files, limits, priorities
+from core import fairness, files, priorities
 from core.batches import queries as batch_queries
 from core.batches import transitions as batches
 from core.batches.input_file import max_line_bytes, parse_lines
@@ -21,7 +21,6 @@ from core.errors import InvalidRequest, SafelightError
 from core.files import NewFile
 from core.images.decoders import Decoders
 from core.job_inserts import COPY, INSERT_TIMEOUT, Flow, FlowTotal, JobRows
-from core.limits import Amount
 from core.redis.notifier import Notifier
 from core.requests.plan import request_of
 from core.rows.batch import BatchRow
@@ -31,6 +30,7 @@ from core.telemetry import metrics
 from worker.batches.drains import drain_errors
 from worker.batches.inputs import BatchInputs, catalog_of_project
 from worker.batches.lease import BatchLease, Superseded
+from worker.reservation import reserve
 
 PAGE = 500
 
@@ -82,7 +82,7 @@ class BatchReader:
         lease.renew()
         with self._database.transaction() as transaction:
             transaction.execute(INSERT_TIMEOUT)
-            error = _reserve(transaction, self._settings, batch, rows.amount)
+            error = reserve(transaction, self._settings, batch.project_id, batch.api_key_id, rows.amount)
             if error is not None:
                 transaction.rollback()
                 return lease.execute(batches.refuse(batch.id, lease.token, [line_error(None, error)]))
@@ -135,21 +135,6 @@ class BatchReader:
                 after = row.batch_index
                 request = LineRequest(request_of(row), response_format=row.response_format, is_repeat=True)
                 yield Line(after + 1, row.custom_id, request)
-
-
-def _reserve(transaction: Transaction, settings: Settings, batch: BatchRow, amount: Amount) -> SafelightError | None:
-    """Reserve what a batch will use. Returns an error if a limit forbids it."""
-    subject_ids = [batch.project_id, *([] if batch.api_key_id is None else [batch.api_key_id])]
-    rows = transaction.execute(limits.get(subject_ids))
-    subjects = limits.subjects_of(rows, settings, batch.project_id, batch.api_key_id)
-    steps = limits.reservation(subjects, amount)
-    try:
-        statement = next(steps)
-        while True:
-            statement = steps.send(transaction.execute(statement))
-    except StopIteration as end:
-        error: SafelightError | None = end.value
-    return error
 
 
 def _starts(transaction: Transaction, project_id: str, flows: Mapping[Flow, FlowTotal]) -> dict[Flow, float]:

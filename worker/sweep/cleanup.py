@@ -150,6 +150,10 @@ class Cleanup:
             totals[row.project_id].files += row.number
             totals[row.project_id].file_bytes += row.bytes
             yield
+        for row in self._counts("models"):
+            totals[row.project_id].models += row.number
+            totals[row.project_id].model_bytes += row.bytes
+            yield
         self._database.execute(storage_use.record(totals))
         self._storage_due_at = time.monotonic() + (time.monotonic() - began) / STORAGE_SHARE
 

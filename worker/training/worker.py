@@ -21,7 +21,7 @@ from core.catalog.file import CatalogFile
 from core.db import UNAVAILABLE, Database
 from core.errors import SafelightError, StorageUnavailable, first_line
 from core.fine_tuning import transitions
-from core.fine_tuning.hyperparameters import Hyperparameters, complete, spec_of
+from core.fine_tuning.hyperparameters import Hyperparameters, complete, estimated_cost, spec_of
 from core.fine_tuning.requests import HyperparametersRequest
 from core.fine_tuning.rows import FineTuningJobRow
 from core.fine_tuning.training_file import PairError
@@ -29,10 +29,12 @@ from core.fine_tuning.transitions import NewEvent
 from core.generation_errors import InvalidTrainingFile, TrainingFailed
 from core.images import decode
 from core.images.decoders import Decoders
+from core.limits import Amount
 from core.settings import Settings
 from core.status import FineTuningStatus
 from core.storage import Storage
 from core.telemetry import logs
+from worker.reservation import reserve
 from worker.training.directory import delete_old, training_directory
 from worker.training.examples import Examples
 from worker.training.lease import Stopping, Superseded, TrainingLease
@@ -146,7 +148,15 @@ class TrainingWorker:
         request = HyperparametersRequest.model_validate(job.request["values"])
         hyperparameters = complete(request, model, count, job.request["param"])
         values = hyperparameters.model_dump() | {"seconds_per_step": spec_of(model).seconds_per_step}
-        self._database.execute(transitions.accept(job.id, lease.token, images=count, hyperparameters=values))
+        cost = estimated_cost(model, hyperparameters.steps)
+        accept = transitions.accept(job.id, lease.token, images=count, hyperparameters=values, cost=cost)
+        amount = Amount(device_seconds=cost - (job.cost or 0.0))  # than the request has reserved
+        with self._database.transaction() as transaction:
+            if amount.device_seconds > 0:
+                error = reserve(transaction, self._settings, job.project_id, job.api_key_id, amount)
+                if error is not None:
+                    raise error
+            transaction.execute(accept)
 
     def _examples(self, job: FineTuningJobRow) -> Examples:
         return Examples(self._settings, self._database, self._storage, self._decoders, job)

@@ -303,9 +303,14 @@ class AdminStorage(BaseModel):
     image_bytes: int
     files: int
     file_bytes: int
+    models: int
+    """
+    Fine-tuned models, with those of checkpoints.
+    """
+    model_bytes: int
     bytes: int
     """
-    Of images and files together.
+    Of images, files and models together.
     """
     counted_at: int | None
 
@@ -1017,7 +1022,7 @@ class FineTuningSpec(BaseModel):
     """
     seconds_per_step: float = 1.0
     """
-    Device-seconds of a step; used for `estimated_finish` until the training has a pace.
+    Device-seconds of a step; for `estimated_finish`, and for what a training reserves of a limit.
     """
 
 
@@ -1306,7 +1311,7 @@ class ImagesResult(BaseModel):
     images: int
     num_model_requests: int
     """
-    Jobs that ended after they had started.
+    Jobs and trainings that ended after they had started.
     """
     project_id: str | None
     user_id: Annotated[None, Field(None)] = None
@@ -1315,11 +1320,11 @@ class ImagesResult(BaseModel):
     size: str | None
     source: str | None
     """
-    `image.generation`, `image.edit` or `image.variation`.
+    `image.generation`, `image.edit`, `image.variation` or `fine_tuning`.
     """
     bytes: int
     """
-    Size of the images.
+    Size of the images, or of the models of a training.
     """
     device_seconds: float
     """

@@ -235,7 +235,10 @@ export interface components {
             image_bytes: number;
             files: number;
             file_bytes: number;
-            /** @description Of images and files together. */
+            /** @description Fine-tuned models, with those of checkpoints. */
+            models: number;
+            model_bytes: number;
+            /** @description Of images, files and models together. */
             bytes: number;
             counted_at: number | null;
         };
@@ -990,7 +993,7 @@ export interface components {
             /** @description Maximum of `resolution` in a request: memory grows with its square. Default: the default. */
             max_resolution?: number | null;
             /**
-             * @description Device-seconds of a step; used for `estimated_finish` until the training has a pace.
+             * @description Device-seconds of a step; for `estimated_finish`, and for what a training reserves of a limit.
              * @default 1
              */
             seconds_per_step: number;
@@ -1223,16 +1226,16 @@ export interface components {
              */
             object: "organization.usage.images.result";
             images: number;
-            /** @description Jobs that ended after they had started. */
+            /** @description Jobs and trainings that ended after they had started. */
             num_model_requests: number;
             project_id: string | null;
             user_id?: null;
             api_key_id: string | null;
             model: string | null;
             size: string | null;
-            /** @description `image.generation`, `image.edit` or `image.variation`. */
+            /** @description `image.generation`, `image.edit`, `image.variation` or `fine_tuning`. */
             source: string | null;
-            /** @description Size of the images. */
+            /** @description Size of the images, or of the models of a training. */
             bytes: number;
             /** @description Device time, failed and cancelled jobs included. */
             device_seconds: number;

@@ -579,6 +579,8 @@ export default {
   "operator.column.imageBytes": "Size",
   "operator.column.files": "Files",
   "operator.column.fileBytes": "Size",
+  "operator.column.models": "Models",
+  "operator.column.modelBytes": "Size",
   "operator.column.bytes": "Together",
   "operator.column.counted": "Counted",
 

@@ -579,6 +579,8 @@ export default {
   "operator.column.imageBytes": "大小",
   "operator.column.files": "文件",
   "operator.column.fileBytes": "大小",
+  "operator.column.models": "模型",
+  "operator.column.modelBytes": "大小",
   "operator.column.bytes": "合计",
   "operator.column.counted": "统计时间",
 

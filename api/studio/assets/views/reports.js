@@ -87,6 +87,6 @@ function Deliveries({ list }) {
 }
 
 function Storage({ list }) {
-  return html`<${Table} columns=${["project", "images+", "imageBytes+", "files+", "fileBytes+", "bytes+", "counted"]}
-    rows=${list.data.map((row) => [code(row.project_id), formatNumber(row.images), formatBytes(row.image_bytes), formatNumber(row.files), formatBytes(row.file_bytes), formatBytes(row.bytes), row.counted_at ? formatAge(row.counted_at) : "–"])} />`;
+  return html`<${Table} columns=${["project", "images+", "imageBytes+", "files+", "fileBytes+", "models+", "modelBytes+", "bytes+", "counted"]}
+    rows=${list.data.map((row) => [code(row.project_id), formatNumber(row.images), formatBytes(row.image_bytes), formatNumber(row.files), formatBytes(row.file_bytes), formatNumber(row.models), formatBytes(row.model_bytes), formatBytes(row.bytes), row.counted_at ? formatAge(row.counted_at) : "–"])} />`;
 }
