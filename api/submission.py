@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 
 from api.draining_queues import DrainingQueues
 from api.limits import CallerLimits, reserve
-from core import jobs
+from core import submits
 from core.db import UNAVAILABLE, AsyncDatabase
 from core.event_loop import until_quiet
-from core.jobs import NewJob
 from core.limit_errors import InsufficientQuota, TooManyJobs
 from core.limits import Amount, Subject, amount_of_jobs
+from core.new_job import NewJob
 from core.redis.notifier import AsyncNotifier
 from core.rows.job import JobRow
 from core.telemetry import metrics
@@ -150,15 +150,15 @@ class Submission:
 
     async def _execute(self, new_jobs: Sequence[NewJob], quotas: Sequence[Subject]) -> Sequence[JobRow]:
         if not quotas:
-            return await self._database.execute(jobs.submit(*new_jobs))
+            return await self._database.execute(submits.submit(*new_jobs))
         amount = _amount_of(new_jobs)
         if not new_jobs[0].project_priority and (
-            rows := await self._database.execute(jobs.submit_within_limits(new_jobs, quotas, amount))
+            rows := await self._database.execute(submits.submit_within_limits(new_jobs, quotas, amount))
         ):
             return rows
         async with self._database.transaction() as transaction:
             await reserve(transaction, quotas, amount)
-            return await transaction.execute(jobs.submit(*new_jobs))
+            return await transaction.execute(submits.submit(*new_jobs))
 
     async def _submit_some(
         self, group: Sequence[PendingJob], quotas: Sequence[Subject], error: Exception

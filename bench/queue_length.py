@@ -22,10 +22,10 @@ from bench.directory import own_directory
 from bench.table import Line, at_most, quantile, render
 from cli import database
 from cli.local.embedded import EmbeddedPostgres
-from core import fairness, jobs, keys, leases, queries
+from core import fairness, keys, leases, queries, submits
 from core.db import Database
 from core.ids import new_id
-from core.jobs import NewJob
+from core.new_job import NewJob
 from core.parameters.job import ResolvedParameters
 from core.settings import Settings
 
@@ -111,7 +111,7 @@ class LongQueue:
         """Submit so many jobs in one statement."""
         numbers = range(self._claims, self._claims + count)
         new_jobs = [a_job(self.projects[number % PROJECTS], number) for number in numbers]
-        self.database.execute(jobs.submit(*new_jobs))
+        self.database.execute(submits.submit(*new_jobs))
         return new_jobs
 
     def first(self) -> sa.Row[Any]:

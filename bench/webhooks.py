@@ -32,10 +32,10 @@ from cli.local import processes
 from cli.local.child import Child
 from cli.local.embedded import EmbeddedPostgres, EmbeddedValkey
 from cli.local.ports import free_port
-from core import jobs
+from core import jobs, submits
 from core.db import Database
 from core.ids import new_id
-from core.jobs import NewJob
+from core.new_job import NewJob
 from core.outbox import signing
 from core.parameters.job import ResolvedParameters
 from core.redis.progress import Progress
@@ -121,7 +121,7 @@ class Post:
     def submit(self, count: int) -> list[str]:
         """Jobs in a queue that no worker serves."""
         new_jobs = [a_job() for _ in range(count)]
-        self.database.execute(jobs.submit(*new_jobs))
+        self.database.execute(submits.submit(*new_jobs))
         return [job.id for job in new_jobs]
 
     def cancel(self, job_id: str) -> None:

@@ -18,7 +18,7 @@ from bench.service import CATALOG
 from bench.table import Line, render
 from cli import database
 from cli.local.embedded import EmbeddedPostgres, EmbeddedValkey
-from core import jobs
+from core import submits
 from core.ids import new_id
 from core.new_job import NewJob
 from core.parameters.job import ResolvedParameters
@@ -66,7 +66,7 @@ def run_jobs(context: Context, postgres: Postgres, count: int, size: int) -> tup
     """Milliseconds a job, of this process and of Postgres, with claims of so many images."""
     context.limits.record(KEY, size)
     for start in range(0, count, STATEMENT_JOBS):
-        context.database.execute(jobs.submit(*(a_job(start + number) for number in range(STATEMENT_JOBS))))
+        context.database.execute(submits.submit(*(a_job(start + number) for number in range(STATEMENT_JOBS))))
     of_worker, of_postgres = time.process_time(), postgres.seconds()
     while microbatch.run(context, "local", must_notify=False):
         pass

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from core.catalog import Catalog
     from core.generation import Generator, ImageRequest
-    from core.jobs import NewJob
+    from core.new_job import NewJob
     from core.settings import Settings
 
 app = typer.Typer(

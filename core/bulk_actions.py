@@ -14,7 +14,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from core import jobs as verbs
 from core.catalog import Catalog
 from core.clock import NOW
 from core.db import Statement
@@ -28,6 +27,7 @@ from core.requests.plan import plan, request_of
 from core.rows.job import JobRow
 from core.settings import Settings
 from core.status import BatchStatus, JobStatus
+from core.submits import submit
 from core.tables import JOB_COLUMNS, batches, equals_in_order, files, in_status, jobs
 
 MAX_COUNTED = 100_000
@@ -239,8 +239,8 @@ def plan_retries(
 def submits(new_jobs: Sequence[NewJob]) -> list[Statement[JobRow]]:
     """The statements that submit jobs: all in one, but a job with a project priority has its own."""
     plain = [job for job in new_jobs if not job.project_priority]
-    statements = [verbs.submit(*plain)] if plain else []
-    return statements + [verbs.submit(job) for job in new_jobs if job.project_priority]
+    statements = [submit(*plain)] if plain else []
+    return statements + [submit(job) for job in new_jobs if job.project_priority]
 
 
 def audit_data(token: BulkToken, changed_jobs: int) -> Mapping[str, Any]:

@@ -19,8 +19,8 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from core.ids import new_ids
-from core.jobs import NewJob
 from core.limits import Amount
+from core.new_job import NewJob
 from core.status import JobStatus
 from core.tables import LEGACY_COLUMNS, jobs
 

@@ -21,14 +21,10 @@ from core.events import with_event, with_final_event
 from core.generation_errors import AttemptTimeout, GenerationError, PoisonJob
 from core.job_warnings import JobWarning
 from core.moderation import Verdict
-from core.new_job import NewJob as NewJob
 from core.reports import usage
 from core.rows.job import EndedJob, JobRow
 from core.status import JobStatus
-from core.submits import json_rows, update_cte
-from core.submits import seconds as seconds
-from core.submits import submit as submit
-from core.submits import submit_within_limits as submit_within_limits
+from core.submits import json_rows, seconds, update_cte
 from core.tables import JOB_COLUMNS, images, in_status, jobs, provider_calls
 from core.text import storable
 

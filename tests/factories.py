@@ -7,11 +7,12 @@ from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 
-from core import jobs, keys, leases
+from core import jobs, keys, leases, submits
 from core.db import Database, Statement
 from core.generation_errors import OutOfMemory
 from core.ids import new_id
-from core.jobs import NewJob, StoredImage
+from core.jobs import StoredImage
+from core.new_job import NewJob
 from core.parameters.job import ResolvedParameters
 from core.rows.job import EndedJob, JobRow
 from core.scopes import DEFAULT_SCOPES, Scope
@@ -80,7 +81,7 @@ def in_state(database: Database, status: JobStatus) -> tuple[str, UUID]:
     """A job brought to a status by the verbs themselves, and the last lease it had."""
     job = a_job(ttl=timedelta(milliseconds=1) if status is JobStatus.EXPIRED else LONG)
     lease = uuid4()
-    database.execute(jobs.submit(job))
+    database.execute(submits.submit(job))
     statements: dict[JobStatus, list[Statement[JobRow] | Statement[EndedJob]]] = {
         JobStatus.QUEUED: [],
         JobStatus.IN_PROGRESS: [claim(lease)],
@@ -100,7 +101,7 @@ def in_state(database: Database, status: JobStatus) -> tuple[str, UUID]:
 def a_completed_job(database: Database, **fields: Any) -> str:
     """A job with one image; returns its id."""
     job, lease = a_job(**fields), uuid4()
-    database.execute(jobs.submit(job))
+    database.execute(submits.submit(job))
     database.execute(claim(lease))
     database.execute(jobs.complete(job.id, lease, [an_image(job.id)]))
     return job.id
@@ -110,7 +111,7 @@ def submit_prompts(database: Database, *prompts: str, **fields: Any) -> list[str
     """Submit a job for each prompt, in this order, and return their ids."""
     new_jobs = [a_job(prompt=prompt, **fields) for prompt in prompts]
     for job in new_jobs:
-        database.execute(jobs.submit(job))
+        database.execute(submits.submit(job))
     return [job.id for job in new_jobs]
 
 

@@ -28,9 +28,9 @@ from core.errors import InvalidParameter, SafelightError
 from core.files import NewFile
 from core.ids import new_ids
 from core.job_inserts import CHUNK_ROWS, COPY, INSERT_TIMEOUT, RowWriter, with_rank
-from core.jobs import NewJob
 from core.limit_errors import TooManyBatches
 from core.limits import amount_of_jobs
+from core.new_job import NewJob
 from core.requests.adaptation import adapt
 from core.requests.plan import check_webhook, plan, random_seeds, uses_seeds
 from core.rows.file import FileRow

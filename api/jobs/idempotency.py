@@ -13,12 +13,12 @@ from fastapi import Header
 from api.context import Context
 from api.inputs import store_inputs
 from api.submission import log_submitted
-from core import idempotency, jobs
+from core import idempotency, submits
 from core.db import UNAVAILABLE, AsyncTransaction, Statement, is_lock_timeout
 from core.errors import IdempotencyConflict, QueueDraining
-from core.jobs import NewJob
 from core.limit_errors import InsufficientQuota, RateLimitExceeded, TooManyJobs
 from core.limits import amount_of_jobs
+from core.new_job import NewJob
 from core.requests.inputs import Inputs
 from core.rows.file import FileRow
 from core.rows.job import JobRow
@@ -72,7 +72,7 @@ async def _submit_and_store(
         await context.limits.reserve(transaction, job.project_id, job.api_key_id, amount)
         if entry is not None:
             await transaction.execute(entry)
-        row = (await transaction.execute(jobs.submit(job)))[0]
+        row = (await transaction.execute(submits.submit(job)))[0]
         response = response_of(row)
         is_first = await store(context, transaction, job.project_id, key, fingerprint, json.loads(response))
     if not is_first:

@@ -33,7 +33,7 @@ from core.errors import (
     JobNotRetryable,
     UnknownParameter,
 )
-from core.jobs import NewJob
+from core.new_job import NewJob
 from core.requests.fields import UnixSeconds
 from core.requests.inputs import Inputs, sources
 from core.requests.job import JobRequest, parse

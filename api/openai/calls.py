@@ -24,7 +24,7 @@ from api.openai.responses import failure
 from core import idempotency
 from core.catalog import Model
 from core.errors import IdempotencyConflict
-from core.jobs import NewJob
+from core.new_job import NewJob
 from core.priorities import among_projects
 from core.requests.inputs import Inputs
 from core.requests.job import JobRequest

@@ -16,7 +16,7 @@ from core.catalog import Catalog, Model
 from core.errors import DuplicateCustomId, InvalidRequest, SafelightError, StorageUnavailable
 from core.estimates import Estimates
 from core.job_inserts import JobRows
-from core.jobs import NewJob
+from core.new_job import NewJob
 from core.requests.adaptation import adapt
 from core.requests.inputs import sources
 from core.requests.job import JobRequest

@@ -12,7 +12,7 @@ from core.estimates import nominal_seconds, second_pass_seconds
 from core.ids import new_id
 from core.images.postprocess import check_side, output_size
 from core.job_warnings import JobWarning
-from core.jobs import NewJob
+from core.new_job import NewJob
 from core.parameters.control import repeated_controls, resolve_controls
 from core.parameters.hires import resolve_hires
 from core.parameters.image_source import ImageSource

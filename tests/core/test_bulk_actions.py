@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
-from core import bulk_actions, jobs, tables
+from core import bulk_actions, jobs, submits, tables
 from core.batches import transitions as batches
 from core.batches.transitions import NewBatch
 from core.catalog import Catalog, load_catalog
@@ -39,7 +39,7 @@ def catalog(tmp_path: Path) -> Catalog:
 
 def a_failed_job(database: Database, error: GenerationError, **fields: object) -> str:
     job, lease = a_job(microbatch_size=1, **fields), uuid4()
-    database.execute(jobs.submit(job))
+    database.execute(submits.submit(job))
     database.execute(claim(lease))
     database.execute(jobs.fail(job.id, lease, error))
     return job.id
@@ -71,13 +71,13 @@ def test_a_cancel_takes_what_was_counted_and_nothing_that_came_later(database: D
     other = a_project(database, "other")
     running, _ = in_state(database, JobStatus.IN_PROGRESS)
     meant = a_job(metadata={"run": "7"}, project_id=other)
-    database.execute(jobs.submit(meant, a_job(), a_job(queue="elsewhere", metadata={"run": "7"})))
+    database.execute(submits.submit(meant, a_job(), a_job(queue="elsewhere", metadata={"run": "7"})))
 
     assert token_of(database, "cancel")[0] == 4
     assert token_of(database, "cancel", status=["in_progress"])[0] == 1
     number, token = token_of(database, "cancel", metadata={"run": "7"}, queue="local", project_id=other)
     late = a_job(metadata={"run": "7"}, project_id=other)
-    database.execute(jobs.submit(late))
+    database.execute(submits.submit(late))
     rows = cancel_step(database, token)
 
     assert (number, [(row.id, row.status) for row in rows]) == (1, [(meant.id, "cancelled")])
@@ -92,7 +92,7 @@ def test_a_cancel_takes_what_was_counted_and_nothing_that_came_later(database: D
 def test_a_cancel_reads_some_jobs_a_step_and_comes_to_the_last_one(database: Database) -> None:
     others = [a_job(queue=queue) for queue in ("a", "b", "a")]
     meant = [a_job(queue=queue, metadata={"run": "7"}) for queue in ("a", "b", "c", "b")]
-    database.execute(jobs.submit(*others, *meant))
+    database.execute(submits.submit(*others, *meant))
 
     cancelled: list[str] = []
     steps = 0
@@ -109,7 +109,7 @@ def test_a_cancel_reads_some_jobs_a_step_and_comes_to_the_last_one(database: Dat
 
 def test_a_cancel_waits_for_a_job_that_another_transaction_has_locked(database: Database) -> None:
     job = a_job()
-    database.execute(jobs.submit(job))
+    database.execute(submits.submit(job))
     waiting = sa.text("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
 
     with ThreadPoolExecutor(1) as threads:

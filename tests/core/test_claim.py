@@ -6,10 +6,10 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from core import jobs, keys, reservations
+from core import jobs, keys, reservations, submits
 from core.db import Database
 from core.ids import new_id
-from core.jobs import NewJob
+from core.new_job import NewJob
 from core.tables import LEGACY_COLUMNS
 from core.tables import jobs as table
 from tests.core.plans import explain_text, indexes, scans
@@ -109,7 +109,7 @@ def test_two_projects_that_flood_take_turns_by_device_time(database: Database) -
 def test_sixteen_workers_never_claim_a_job_twice(database: Database) -> None:
     count = 400
     for number in range(count):
-        database.execute(jobs.submit(a_job(id=new_id("job"), microbatch_key=f"key {number % 5}", n=1 + number % 3)))
+        database.execute(submits.submit(a_job(id=new_id("job"), microbatch_key=f"key {number % 5}", n=1 + number % 3)))
 
     def drain(_: int) -> list[list[tuple[str, str, int]]]:
         batches = []
@@ -172,7 +172,7 @@ def test_jobs_submitted_together_stand_as_if_they_had_come_one_by_one(database: 
         a_job(prompt=f"theirs {number}", microbatch_size=1, cost=2.0, project_id=other_project) for number in range(3)
     ]
 
-    rows = database.execute(jobs.submit(*mine, *theirs))
+    rows = database.execute(submits.submit(*mine, *theirs))
 
     assert {row.id for row in rows} == {job.id for job in (*mine, *theirs)}
     order = [claim_prompts(database)[0] for _ in range(6)]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
-from core import jobs
+from core import submits
 from core.db import Database
 from core.rows.job import JobRow
 from tests.factories import a_job, claim, submit_prompts
@@ -25,7 +25,7 @@ def record(sizes: ClaimSizes, rows: Sequence[JobRow], seconds_per_image: float) 
 
 
 def test_claims_grow_while_their_jobs_take_little_time(database: Database) -> None:
-    database.execute(jobs.submit(*(a_job(microbatch_size=2) for _ in range(120))))
+    database.execute(submits.submit(*(a_job(microbatch_size=2) for _ in range(120))))
     sizes = ClaimSizes()
     counts = []
     for seconds_per_image in (0.002, 0.002, 0.002, 0.002, 0.002, 0.2, 0.2):
@@ -37,7 +37,7 @@ def test_claims_grow_while_their_jobs_take_little_time(database: Database) -> No
 
 
 def test_a_micro_batch_that_does_not_fill_a_pass_says_nothing(database: Database) -> None:
-    database.execute(jobs.submit(a_job(microbatch_size=8)))
+    database.execute(submits.submit(a_job(microbatch_size=8)))
     sizes = ClaimSizes()
     record(sizes, claim_rows(database, sizes), 0.0001)
 
@@ -65,7 +65,7 @@ def test_a_micro_batch_whose_jobs_fail_says_nothing(database: Database, tmp_path
 
 
 def test_the_sizes_of_old_kinds_are_forgotten(database: Database) -> None:
-    database.execute(jobs.submit(*(a_job(microbatch_size=1, microbatch_key=f"{n}") for n in range(MAX_KEYS + 1))))
+    database.execute(submits.submit(*(a_job(microbatch_size=1, microbatch_key=f"{n}") for n in range(MAX_KEYS + 1))))
     sizes = ClaimSizes()
     for _ in range(MAX_KEYS + 1):
         record(sizes, claim_rows(database, sizes), 0.001)

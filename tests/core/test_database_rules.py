@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from cli.local.embedded import EmbeddedPostgres
-from core import jobs
+from core import submits
 from core.db import Database
 from core.status import JobStatus
 from core.tables import job_events, metadata
@@ -108,7 +108,7 @@ def test_a_job_has_only_one_final_event(database: Database) -> None:
 
 def test_an_id_is_submitted_once(database: Database) -> None:
     job = a_job()
-    database.execute(jobs.submit(job))
+    database.execute(submits.submit(job))
 
     with pytest.raises(IntegrityError):
-        database.execute(jobs.submit(job))
+        database.execute(submits.submit(job))

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 import sqlalchemy as sa
 
-from core import jobs
+from core import jobs, submits
 from core.db import Database
 from core.erasures import contents
 from core.event_types import event_names
@@ -327,7 +327,7 @@ def test_deleting_a_job_deletes_its_deliveries(database: Database) -> None:
 def test_a_failure_causes_a_delivery(database: Database) -> None:
     an_endpoint(database, "job.failed")
     job, lease = a_job(), uuid4()
-    database.execute(jobs.submit(job))
+    database.execute(submits.submit(job))
     database.execute(claim(lease))
     database.execute(jobs.fail(job.id, UUID(str(lease)), OutOfMemory()))
 

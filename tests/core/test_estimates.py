@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 from pydantic import ValidationError
 
-from core import jobs
+from core import jobs, submits
 from core.catalog import Model
 from core.db import Database
 from core.estimates import SAMPLES, Estimates, list_measured
@@ -28,7 +28,7 @@ def device_seconds(estimates: Estimates, size: str = "64x64", steps: int = 20, i
 
 def complete(database: Database, seconds: float, microbatch: int, **fields: int) -> None:
     job = a_job(**fields)
-    database.execute(jobs.submit(job))
+    database.execute(submits.submit(job))
     lease = uuid4()
     database.execute(claim(lease))
     image = an_image(job.id)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from bench.queue_length import fill
 from cli.local.embedded import EmbeddedValkey
-from core import fairness, jobs, priorities
+from core import fairness, jobs, priorities, submits
 from core.db import Database, Statement, Transaction
 from core.tables import DEFAULT_PROJECT
 from core.tables import jobs as table
@@ -217,7 +217,7 @@ def test_a_claim_reads_what_it_takes_and_sorts_no_queue(database: Database, fair
 
 def test_a_submit_reads_a_flow_once_however_many_jobs_it_inserts(database: Database) -> None:
     with a_misleading_line(database) as connection:
-        of_submit = plan(connection, jobs.submit(*(a_job(priority=number % 2) for number in range(100))))
+        of_submit = plan(connection, submits.submit(*(a_job(priority=number % 2) for number in range(100))))
 
     scans = looks(of_submit)
     assert {scan["Index Name"] for scan in scans} == {
@@ -244,7 +244,7 @@ def test_a_submit_with_a_project_priority_reads_its_places_only(database: Databa
     database.execute(sa.text("ANALYZE jobs"))
     submit_prompts(database, "urgent", project_priority=2)
     with database.transaction() as connection:
-        of_submit = plan(connection, jobs.submit(a_job(project_priority=1)))
+        of_submit = plan(connection, submits.submit(a_job(project_priority=1)))
         connection.rollback()
 
     scans = [node for node in nodes(of_submit) if node.get("Relation Name") == "jobs" and "Scan" in node["Node Type"]]

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from core import jobs, tables
+from core import jobs, submits, tables
 from core.db import Database
 from core.generation_errors import GeneratorFailed, OutOfMemory
 from core.outbox import dead
@@ -20,7 +20,7 @@ HOUR = timedelta(hours=1)
 
 def fail(database: Database, error: OutOfMemory | GeneratorFailed, **fields: object) -> str:
     job, lease = a_job(microbatch_size=1, **fields), uuid4()
-    database.execute(jobs.submit(job))
+    database.execute(submits.submit(job))
     database.execute(claim(lease))
     database.execute(jobs.fail(job.id, lease, error))
     return job.id
@@ -63,7 +63,7 @@ def test_the_slowest_jobs_come_first_by_what_makes_them_slow(database: Database)
 
 def test_a_crashed_job_names_the_workers_that_had_it(database: Database) -> None:
     job, calm = a_job(), a_job(queue="other")
-    database.execute(jobs.submit(job, calm))
+    database.execute(submits.submit(job, calm))
     for _ in range(2):
         database.execute(claim(uuid4()))
         database.execute(

@@ -9,12 +9,12 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
-from core import jobs, limits
+from core import jobs, limits, submits
 from core.db import Database
 from core.errors import SafelightError
-from core.jobs import NewJob
 from core.limit_errors import InsufficientQuota, TooManyJobs
 from core.limits import Amount, Limits, Subject, amount_of_jobs
+from core.new_job import NewJob
 from core.rows.usage import LimitRow
 from core.tables import DEFAULT_PROJECT, limit_use
 from core.tables import jobs as table
@@ -48,7 +48,7 @@ def reserve(
                 error: SafelightError = end.value
                 return error
         if job is not None:
-            transaction.execute(jobs.submit(job))
+            transaction.execute(submits.submit(job))
     return None
 
 

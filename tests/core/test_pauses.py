@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from core import jobs, leases, pauses, queries, workers
+from core import leases, pauses, queries, submits, workers
 from core.batches import transitions as batches
 from core.batches.transitions import NewBatch
 from core.db import Database
@@ -31,7 +31,7 @@ def claim_as(database: Database, worker: str, queue: str = "local") -> int:
 @pytest.mark.parametrize(("kind", "name"), [("queue", "local"), ("worker", "gpu-3:4711"), ("worker", "gpu-3")])
 def test_nothing_is_claimed_during_a_pause(database: Database, kind: PauseKind, name: str) -> None:
     database.execute(pauses.begin(kind, name, "paused"))
-    database.execute(jobs.submit(*(a_job(microbatch_size=1) for _ in range(3))))
+    database.execute(submits.submit(*(a_job(microbatch_size=1) for _ in range(3))))
 
     assert claim_as(database, "gpu-3:4711") == 0
     assert [row.name for row in database.execute(pauses.list_pauses())] == [name]
@@ -44,7 +44,7 @@ def test_nothing_is_claimed_during_a_pause(database: Database, kind: PauseKind, 
 def test_a_pause_of_another_queue_or_worker_stops_nothing(database: Database) -> None:
     for kind, name in (("queue", "gpu-3:4711"), ("queue", "gpu-3"), ("worker", "local"), ("worker", "gpu-30:4711")):
         database.execute(pauses.begin(kind, name, "draining"))  # type: ignore[arg-type]
-    database.execute(jobs.submit(*(a_job(microbatch_size=1) for _ in range(3))))
+    database.execute(submits.submit(*(a_job(microbatch_size=1) for _ in range(3))))
 
     assert claim_as(database, "gpu-3:4711") == 3
 
@@ -53,7 +53,7 @@ def test_a_pause_of_another_queue_or_worker_stops_nothing(database: Database) ->
 def test_a_draining_queue_is_worked_off_and_a_draining_worker_claims_nothing(
     database: Database, kind: PauseKind, name: str, claims: int
 ) -> None:
-    database.execute(jobs.submit(*(a_job(microbatch_size=1) for _ in range(3))))
+    database.execute(submits.submit(*(a_job(microbatch_size=1) for _ in range(3))))
     database.execute(pauses.begin(kind, name, "draining"))
 
     assert claim_as(database, "gpu-3:4711") == claims
@@ -65,7 +65,7 @@ def test_a_worker_that_is_paused_or_drains_hears_it_and_serves_no_queue(database
         return answer.state
 
     states = [state()]
-    (job,) = database.execute(jobs.submit(a_job()))
+    (job,) = database.execute(submits.submit(a_job()))
     assert [row.workers for row in database.execute(workers.count_by_queue())] == [1]
     for name, pause_state in (("gpu-3:4711", "paused"), ("gpu-3", "draining")):
         database.execute(pauses.begin("worker", name, pause_state))  # type: ignore[arg-type]
@@ -78,7 +78,7 @@ def test_a_worker_that_is_paused_or_drains_hears_it_and_serves_no_queue(database
 
 
 def test_a_job_says_that_its_queue_is_paused(database: Database) -> None:
-    (job,) = database.execute(jobs.submit(a_job()))
+    (job,) = database.execute(submits.submit(a_job()))
     database.execute(pauses.begin("queue", "local", "paused"))
     (row,) = database.execute(queries.get_job(DEFAULT_PROJECT, job.id))
 
@@ -88,7 +88,7 @@ def test_a_job_says_that_its_queue_is_paused(database: Database) -> None:
 
 
 def test_the_reports_have_the_jobs_that_wait_and_run(database: Database) -> None:
-    database.execute(jobs.submit(*(a_job(microbatch_size=1) for _ in range(3)), a_job(queue="other")))
+    database.execute(submits.submit(*(a_job(microbatch_size=1) for _ in range(3)), a_job(queue="other")))
     database.execute(workers.announce("gpu-3:4711", ["local"], is_ready=True, length=LONG))
     (claimed,) = database.execute(leases.claim("local", uuid4(), "gpu-3:4711", length=LEASE, attempt_timeout=LONG))
 

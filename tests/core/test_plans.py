@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
-from core import audit, bulk_actions, estimates, files, idempotency, jobs, leases, queries, retention
+from core import audit, bulk_actions, estimates, files, idempotency, jobs, leases, queries, retention, submits
 from core.db import Database, Statement
 from core.outbox import dead, deliveries
 from core.reports import job_reports, queue_reports, storage_use
@@ -290,7 +290,7 @@ def test_a_list_of_several_statuses_is_the_page_of_them_all(large: Database) -> 
 
 def test_a_heartbeat_touches_no_index(database: Database) -> None:
     lease, renewals = uuid4(), 500
-    database.execute(jobs.submit(*(a_job(microbatch_size=8) for _ in range(8))))
+    database.execute(submits.submit(*(a_job(microbatch_size=8) for _ in range(8))))
     claimed = database.execute(leases.claim("local", lease, "w", length=LEASE, attempt_timeout=LONG))
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         before = updates(connection)

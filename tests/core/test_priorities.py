@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from core import fairness, jobs, priorities
+from core import fairness, priorities, submits
 from core.db import Database
 from core.tables import DEFAULT_PROJECT
 from core.tables import jobs as table
@@ -116,7 +116,7 @@ def test_an_urgent_batch_comes_before_the_projects_other_batch(database: Databas
 
 def test_a_job_with_a_project_priority_is_not_submitted_among_others() -> None:
     with pytest.raises(ValueError, match="too many values"):
-        jobs.submit(a_job(), a_job(project_priority=1))
+        submits.submit(a_job(), a_job(project_priority=1))
 
 
 def test_only_jobs_that_would_be_claimed_first_stand_before_a_call(database: Database) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 import sqlalchemy as sa
 
-from core import jobs, provider_calls
+from core import jobs, provider_calls, submits
 from core.db import Database
 from core.generation import Reply
 from core.generation_errors import ProviderUnavailable
@@ -26,7 +26,7 @@ BREAKER = Breaker(failures=3, pause=timedelta(seconds=10))
 def a_claimed_job(database: Database) -> tuple[JobRow, UUID]:
     """A job in the hands of a worker, and its lease."""
     lease = uuid4()
-    database.execute(jobs.submit(a_job()))
+    database.execute(submits.submit(a_job()))
     return database.execute(claim(lease))[0], lease
 
 

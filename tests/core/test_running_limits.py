@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
-from core import jobs, limits, running_limits
+from core import jobs, limits, running_limits, submits
 from core.db import Database
 from core.rows.job import JobRow
 from core.tables import DEFAULT_PROJECT
@@ -35,7 +35,7 @@ def complete(database: Database, row: JobRow) -> None:
 
 
 def submit(database: Database, count: int, **fields: Any) -> None:
-    database.execute(jobs.submit(*(a_job(prompt=f"{fields.get('project_id')} {n}", **fields) for n in range(count))))
+    database.execute(submits.submit(*(a_job(prompt=f"{fields.get('project_id')} {n}", **fields) for n in range(count))))
 
 
 def test_others_are_claimed_around_a_project_at_its_limit(database: Database) -> None:

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from core import jobs
+from core import jobs, submits
 from core.db import Database
 from core.generation_errors import OutOfMemory
 from core.reports import usage
@@ -21,7 +21,7 @@ DAY = timedelta(days=1)
 def run(database: Database, *, seconds: float = 4.0, microbatch: int = 2, **fields: Any) -> str:
     """A job that completes."""
     job, lease = a_job(**fields), uuid4()
-    database.execute(jobs.submit(job))
+    database.execute(submits.submit(job))
     database.execute(claim(lease))
     receipt = {"device_seconds": seconds, "microbatch": microbatch}
     images = [an_image(job.id, index) | {"receipt": receipt} for index in range(job.n)]
@@ -45,7 +45,7 @@ def test_a_completed_job_has_its_share_of_the_micro_batch(database: Database) ->
 
 def test_a_job_that_never_started_used_nothing(database: Database) -> None:
     job = a_job()
-    database.execute(jobs.submit(job))
+    database.execute(submits.submit(job))
     database.execute(jobs.cancel(DEFAULT_PROJECT, job.id))
 
     assert totals(database) == []
@@ -53,7 +53,7 @@ def test_a_job_that_never_started_used_nothing(database: Database) -> None:
 
 def test_a_job_that_failed_used_the_time_since_it_started(database: Database) -> None:
     job, lease = a_job(cost=1e-6), uuid4()
-    database.execute(jobs.submit(job))
+    database.execute(submits.submit(job))
     database.execute(claim(lease))
     database.execute(jobs.fail(job.id, lease, OutOfMemory()))
 

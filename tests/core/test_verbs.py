@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 import sqlalchemy as sa
 
-from core import jobs, leases, provider_calls, retention
+from core import jobs, leases, provider_calls, retention, submits
 from core.db import Database, Statement
 from core.erasures import contents
 from core.generation_errors import GeneratorFailed, OutOfMemory
@@ -224,7 +224,7 @@ def test_a_job_comes_back_as_it_was_submitted_and_with_what_it_was_warned_of(dat
     parameters: dict[str, Any] = {"strength": 0.4, "postprocess": Postprocess(upscale=2), "partial_images": 2}
     job, lease = a_job(**fields, **parameters), uuid4()
     warning = JobWarning(code="prompt_truncated", message="The end is not read.", param="prompt")
-    database.execute(jobs.submit(job, a_job()))
+    database.execute(submits.submit(job, a_job()))
     database.execute(claim(lease))
 
     database.execute(jobs.complete(job.id, lease, [an_image(job.id)], [warning]))

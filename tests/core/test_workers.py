@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from core import jobs, leases, tables, workers
+from core import leases, submits, tables, workers
 from core.db import Database
 from core.reports import queue_reports
 from core.self_test import SelfTest
@@ -17,7 +17,7 @@ DEVICE = WorkerDevice("NVIDIA H200", ["sdxl", "fake"], 3_000_000_000, 7_000_000_
 
 def test_a_report_has_the_device_and_a_row_for_each_microbatch_in_hand(database: Database) -> None:
     database.execute(workers.announce("gpu-3:4711", ["local"], is_ready=True, length=LONG, device=DEVICE))
-    database.execute(jobs.submit(*(a_job() for _ in range(3)), a_job(microbatch_key="other")))
+    database.execute(submits.submit(*(a_job() for _ in range(3)), a_job(microbatch_key="other")))
     claims = [
         database.execute(leases.claim("local", uuid4(), "gpu-3:4711", length=LEASE, attempt_timeout=LONG))
         for _ in range(2)

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from cli.local.embedded import EmbeddedValkey
 from core import jobs as verbs
+from core import submits
 from core.files import NewFile, new_file_id, record
 from core.outbox.signing import new_secret
 from core.storage import Storage
@@ -226,7 +227,7 @@ def large(own: Stack) -> Stack:
     """A project with many cancelled jobs, each with an object, and with what belongs to the project itself."""
     storage = Storage(own.settings)
     new_jobs = [a_job(prompt=f"{MARKER} {number}") for number in range(LARGE)]
-    own.database.execute(verbs.submit(*new_jobs))
+    own.database.execute(submits.submit(*new_jobs))
     own.database.execute(verbs.cancel_jobs(LARGE))
     file = NewFile(new_file_id(), DEFAULT_PROJECT, "user_data", MARKER, len(MARKER))
     for key in (*(f"jobs/{job.id}/lease/0.png" for job in new_jobs), file.storage_key):

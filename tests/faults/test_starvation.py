@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from bench.queue_length import fill
 from bench.table import quantile
-from core import fairness, jobs
+from core import fairness, jobs, submits
 from core.db import Database
 from core.rows.job import JobRow
 from tests.factories import a_job, a_project, claim
@@ -84,7 +84,7 @@ def device(database: Database) -> Device:
 
 def submit_jobs(database: Database, count: int = 1, **fields: Any) -> list[str]:
     new_jobs = [a_job(**fields) for _ in range(count)]
-    database.execute(jobs.submit(*new_jobs))
+    database.execute(submits.submit(*new_jobs))
     return [job.id for job in new_jobs]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from standardwebhooks.webhooks import Webhook
 
-from core import jobs
+from core import jobs, submits
 from core.db import Database
 from core.outbox import attempts, signing
 from core.tables import DEFAULT_PROJECT, job_events
@@ -52,7 +52,7 @@ class Place:
     def cause(self) -> None:
         """An event."""
         job = a_job()
-        self.database.execute(jobs.submit(job))
+        self.database.execute(submits.submit(job))
         self.database.execute(jobs.cancel(DEFAULT_PROJECT, job.id))
 
     def deliver_what_waits(self) -> None:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from core import jobs, leases
+from core import jobs, leases, submits
 from core.db import Database
 from core.generation_errors import GeneratorFailed, OutOfMemory
 from core.status import JOB_TRANSITIONS, JobStatus
@@ -54,7 +54,7 @@ class JobMachine(RuleBasedStateMachine):
     @rule(target=submitted, key=st.sampled_from(["x", "y"]), n=st.integers(1, 3))
     def submit(self, key: str, n: int) -> str:
         job = a_job(microbatch_key=key, n=n, microbatch_size=4, max_attempts=2)
-        self.database.execute(jobs.submit(job))
+        self.database.execute(submits.submit(job))
         self.believed[job.id] = Believed()
         return job.id
 

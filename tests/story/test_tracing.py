@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.tracing import Tracing
 from cli.local.embedded import EmbeddedValkey
-from core import jobs
+from core import submits
 from core.db import Database
 from core.generation import Reply
 from core.generation_errors import ContentPolicyViolation
@@ -153,7 +153,7 @@ def test_a_call_of_a_provider_is_a_span_with_its_model_and_outcome(
     monkeypatch.setattr(tracing, "_tracer", None)  # ends the tracing of this process after the test
     tracing.use(SimpleSpanProcessor(spans), "safelight-worker")
     prompt = "a prompt"
-    (job,) = database.execute(jobs.submit(a_job(prompt=prompt, traceparent=f"00-{TRACE}-{PARENT}-01")))
+    (job,) = database.execute(submits.submit(a_job(prompt=prompt, traceparent=f"00-{TRACE}-{PARENT}-01")))
     reply = Reply(CallOutcome.REFUSED, error=ContentPolicyViolation(prompt))
 
     traces.record_call(job, "call_1", reply, job.created_at)

@@ -14,7 +14,7 @@ from api.app import create_app
 from cli.main import app as command_line
 from core.catalog import Catalog, Model, load_catalog
 from core.job_inserts import COLUMNS, RowWriter
-from core.jobs import NewJob
+from core.new_job import NewJob
 from core.parameters.job import ResolvedParameters
 from core.requests.job import JobRequest
 from core.requests.plan import plan, request_of
