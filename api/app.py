@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
@@ -106,34 +107,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application from settings, by default from the environment."""
     settings = settings or Settings()
     logs.install(settings)
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        make_private(settings.data_dir)
-        log_unknown()
-        if not settings.needs_key:
-            log.warning(settings.access)
-        if settings.lacks_public_url:
-            log.warning(
-                "SAFELIGHT_PUBLIC_URL is not set: links in webhooks and in output files of batches begin with %s, "
-                "which works on this machine only",
-                settings.base_url,
-            )
-        sys.setswitchinterval(SWITCH_SECONDS)
-        app.state.context = Context.open(settings)
-        with suppress(ValueError, RuntimeError):  # signals belong to the main thread, in which tests have no API
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.state.context.catalog_file.read_again)
-        app.state.mcp = Protocol()
-        yield
-        await app.state.mcp.close()
-        await app.state.context.close()
-
     app = FastAPIOffline(  # /docs works without internet access
         title="Safelight",
         version=version("safelight"),
         summary="Self-hosted, asynchronous image generation.",
         description=DESCRIPTION,
-        lifespan=lifespan,
+        lifespan=partial(_lifespan, settings),
         dependencies=[Depends(reject_nul)],
         redirect_slashes=False,  # a redirect would lead to whatever `Host` says
         license_info={"name": "Apache-2.0"},
@@ -142,6 +121,40 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: "_".join([*map(str, route.tags), route.name]),
     )
     errors.install(app)
+    _include_routers(app)
+    webhooks.describe(app)
+
+    openapi.serve(app, needs_key=settings.needs_key)
+    app.state.direct_routes = DirectRoutes(app)
+    middleware: ASGIApp = RequestMiddleware(app.build_middleware_stack(), app.state.direct_routes, settings)
+    app.middleware_stack = Tracing(middleware) if tracing.install("safelight-api") else middleware
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
+    """What the application has open while it serves."""
+    make_private(settings.data_dir)
+    log_unknown()
+    if not settings.needs_key:
+        log.warning(settings.access)
+    if settings.lacks_public_url:
+        log.warning(
+            "SAFELIGHT_PUBLIC_URL is not set: links in webhooks and in output files of batches begin with %s, "
+            "which works on this machine only",
+            settings.base_url,
+        )
+    sys.setswitchinterval(SWITCH_SECONDS)
+    app.state.context = Context.open(settings)
+    with suppress(ValueError, RuntimeError):  # signals belong to the main thread, in which tests have no API
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.state.context.catalog_file.read_again)
+    app.state.mcp = Protocol()
+    yield
+    await app.state.mcp.close()
+    await app.state.context.close()
+
+
+def _include_routers(app: FastAPI) -> None:
     # Fixed paths come before /v1/images/{id}.
     for module in (
         openai_images,
@@ -171,10 +184,3 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(webui_lists.queue, dependencies=[Depends(authenticate)])
     for open_router in (images.links, health.router, studio.router, guide.router, metrics.router):
         app.include_router(open_router)
-    webhooks.describe(app)
-
-    openapi.serve(app, needs_key=settings.needs_key)
-    app.state.direct_routes = DirectRoutes(app)
-    middleware: ASGIApp = RequestMiddleware(app.build_middleware_stack(), app.state.direct_routes, settings)
-    app.middleware_stack = Tracing(middleware) if tracing.install("safelight-api") else middleware
-    return app
