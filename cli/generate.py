@@ -8,7 +8,7 @@ files are overwritten only with --force.
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -75,16 +75,8 @@ def generate(
     paths += [path for _, path in (*controls, *references) if isinstance(path, Path)]
     contents = {path: _read_file(path) for path in paths}
     with connect(url, key) as client:
-        upload = partial(client.files.upload, expires_after=UPLOAD_TTL_SECONDS)
-        sources = {path: {"file_id": upload(content, filename=path.name).id} for path, content in contents.items()}
-        request["image"] = None if image is None else sources[image]
-        request["mask"] = None if mask is None else sources[mask]
-        request["reference_images"] = [
-            head + (sources[place]["file_id"] if isinstance(place, Path) else place) for head, place in references
-        ] or None
-        request["control"] = [
-            f"{head}={sources[place]['file_id'] if isinstance(place, Path) else place}" for head, place in controls
-        ] or None
+        file_ids = _upload(client, contents)
+        request |= _image_fields(image, mask, references, controls, file_ids)
         job = _submit(client, present(request))
         if no_wait:
             print(job.id)
@@ -132,6 +124,32 @@ def _read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise CommandError(f"{path} cannot be read ({error.strerror}).") from None
+
+
+def _upload(client: Safelight, contents: Mapping[Path, bytes]) -> Mapping[Path, str]:
+    """Upload images; returns the id of each file."""
+    upload = partial(client.files.upload, expires_after=UPLOAD_TTL_SECONDS)
+    return {path: upload(content, filename=path.name).id for path, content in contents.items()}
+
+
+def _image_fields(
+    image: Path | None,
+    mask: Path | None,
+    references: Sequence[tuple[str, Path | str]],
+    controls: Sequence[tuple[str, Path | str]],
+    file_ids: Mapping[Path, str],
+) -> dict[str, Any]:
+    """The fields of a request that name images; those of this machine by the ids of their files."""
+
+    def place(source: Path | str) -> str:
+        return file_ids[source] if isinstance(source, Path) else source
+
+    return {
+        "image": None if image is None else {"file_id": file_ids[image]},
+        "mask": None if mask is None else {"file_id": file_ids[mask]},
+        "reference_images": [head + place(source) for head, source in references] or None,
+        "control": [f"{head}={place(source)}" for head, source in controls] or None,
+    }
 
 
 def _submit(client: Safelight, request: dict[str, Any]) -> Job:

@@ -18,7 +18,7 @@ import typer
 from cli.batch.client import FinalJobs, is_successful
 from cli.batch.contact_sheet import write_contact_sheet
 from cli.batch.downloads import Downloads
-from cli.batch.input import Kind, read_input
+from cli.batch.input import BatchInput, Kind, read_input
 from cli.batch.manifest import write_manifest
 from cli.batch.output_directory import OutputDirectory, State, open_output_directory
 from cli.batch.progress import show_progress
@@ -102,34 +102,39 @@ def batch(
     Options for the images apply to each line that does not set them itself. Exit codes: 0 every line
     completed, 1 it cannot be done (or --dry-run found errors), 3 it has ended and not every line completed, 130 Ctrl-C.
     """
+    _check_options(source, out, batch_id, request, dry_run=dry_run, detach=detach)
+    batch_input = None if source is None else _read(source, input_format, request, keep_columns=keep_columns)
+    with connect(url, key, PATIENCE_SECONDS, partial(print, file=sys.stderr, flush=True)) as client:
+        if batch_input is not None and dry_run:
+            raise typer.Exit(0 if estimate(client, batch_input, request) else 1)
+        if out is None:
+            _submit_only(client, batch_input, request)
+            return
+        with open_output_directory(out) as directory:
+            state = load_state(client, directory, batch_input, batch_id, request, is_new=is_new)
+            with _interruptible(client, directory, state, cancels=cancel_on_interrupt):
+                ensure_submitted(client, directory, state, batch_input)
+                if not detach:
+                    raise typer.Exit(_collect(client, directory, state, retries=retry_failed))
+                print(state["batches"][-1])
+
+
+def _check_options(
+    source: Path | None,
+    out: Path | None,
+    batch_id: str | None,
+    request: Mapping[str, Any],
+    *,
+    dry_run: bool,
+    detach: bool,
+) -> None:
+    """Raise CommandError if options contradict each other, or one is missing."""
     if source is None:
         _check_without_prompts(out, batch_id, request, dry_run=dry_run)
     elif batch_id is not None:
         raise CommandError("--batch is there already: it takes no FILE.")
     elif out is None and not (dry_run or detach):
         raise CommandError("Say where the images go: --out DIR (or --detach, to submit only).")
-    batch_input = None if source is None else read_input(source, input_format)
-    if batch_input is not None and batch_input.endpoint is not None:
-        request["endpoint"] = batch_input.endpoint
-    if batch_input is not None and keep_columns:
-        request["extra_columns"] = "metadata"
-    with connect(url, key, PATIENCE_SECONDS, partial(print, file=sys.stderr, flush=True)) as client:
-        if batch_input is not None and dry_run:
-            raise typer.Exit(0 if estimate(client, batch_input, request) else 1)
-        if out is None:
-            if batch_input is None:
-                raise CommandError("Say where the images go: --out DIR.")
-            print(submit(client, batch_input, request).id)
-            return
-        with open_output_directory(out) as directory:
-            state = load_state(client, directory, batch_input, batch_id, request, is_new=is_new)
-            with _interruptible(client, directory, state, cancels=cancel_on_interrupt):
-                ensure_submitted(client, directory, state, batch_input)
-                if detach:
-                    print(state["batches"][-1])
-                    return
-                code = _collect(client, directory, state, retries=retry_failed)
-            raise typer.Exit(code)
 
 
 def _check_without_prompts(
@@ -139,6 +144,23 @@ def _check_without_prompts(
         raise CommandError("Name a FILE of prompts: safelight batch prompts.csv --out images/")
     if request:
         raise CommandError(f"{', '.join(request)}: a batch that is there already cannot be changed; name a FILE.")
+
+
+def _read(source: Path, input_format: Kind | None, request: dict[str, Any], *, keep_columns: bool) -> BatchInput:
+    """Read the file of prompts, and set the fields of the request that depend on it."""
+    batch_input = read_input(source, input_format)
+    if batch_input.endpoint is not None:
+        request["endpoint"] = batch_input.endpoint
+    if keep_columns:
+        request["extra_columns"] = "metadata"
+    return batch_input
+
+
+def _submit_only(client: Safelight, batch_input: BatchInput | None, request: Mapping[str, Any]) -> None:
+    """Submit a batch whose images go nowhere, and print its id."""
+    if batch_input is None:
+        raise CommandError("Say where the images go: --out DIR.")
+    print(submit(client, batch_input, request).id)
 
 
 def _collect(client: Safelight, directory: OutputDirectory, state: State, *, retries: bool) -> int:

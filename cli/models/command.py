@@ -10,7 +10,7 @@ from cli.environment import explain_missing_files, explain_missing_packages, has
 from cli.errors import CommandError
 from cli.models.ip_adapter_entry import ip_adapter_entry_of, is_ip_adapter_file
 from cli.models.lora_entry import FileEntry, is_lora_file, lora_entry_of, write_file_entry
-from cli.models.entry import entry_of
+from cli.models.entry import Entry, entry_of
 from cli.models.trial import try_model
 from cli.packages import install_command
 from cli.table import format_table
@@ -120,40 +120,15 @@ def add(
     """
     settings = read_settings()
     catalog = read_catalog(settings)
-    file = Path(source)
-    if image_encoder is not None and not is_ip_adapter_file(file):
-        raise CommandError(f"{source} is no IP-Adapter: --image-encoder is only for IP-Adapters.")
-    folder = network_folder(source, settings)
-    if mode is not None and folder is None:
-        raise CommandError(f"{source} is no directory of a control network: --mode is only for these.")
-    part: FileEntry | None = None
-    if is_ip_adapter_file(file):
-        part = ip_adapter_entry_of(file, name, model, image_encoder, catalog, settings)
-    elif is_lora_file(file):
-        control_lora = control_lora_entry_of(file, name, model, catalog, settings)
-        part = control_lora or lora_entry_of(file, name, model, catalog, settings)
-    elif folder is not None:
-        part = control_entry_of(folder, name, mode, model, catalog, settings)
-    if part is not None:
-        print(part.toml)
-        model_id, notes = part.model_id, part.notes
-        if write:
-            write_file_entry(part, settings.catalog_path)
-    else:
-        if model is not None:
-            raise CommandError(f"{source} is no LoRA, control network or IP-Adapter: --model is only for these.")
-        entry = entry_of(source, name, config, catalog, settings)
-        names = {name for other in catalog.models for name in (other.id, *other.aliases)}
-        if entry.model_id in names:
-            raise CommandError(f"The catalogue has a model {entry.model_id} already; choose another name with --id.")
-        print(entry.toml)
-        model_id, notes = entry.model_id, entry.notes
-        if write:
-            _append(entry.toml, settings.catalog_path)
-    for note in notes:
+    part = _part_entry_of(source, name, model, image_encoder, mode, catalog, settings)
+    entry = part or _model_entry_of(source, name, config, model, catalog, settings)
+    print(entry.toml)
+    if write:
+        _write(entry, settings.catalog_path)
+    for note in entry.notes:
         typer.echo(f"note: {note}", err=True)
     if write:
-        typer.echo(f"Added to {settings.catalog_path}. Try it: safelight models check {model_id}", err=True)
+        typer.echo(f"Added to {settings.catalog_path}. Try it: safelight models check {entry.model_id}", err=True)
 
 
 @app.command()
@@ -172,6 +147,51 @@ def reload() -> None:
     except OSError as error:
         raise CommandError(f"{settings.catalog_path} cannot be touched: {error.strerror}.") from None
     print(f"{len(catalog.models)} models in {settings.catalog_path}; running processes read them now")
+
+
+def _part_entry_of(
+    source: str,
+    name: str | None,
+    model: str | None,
+    image_encoder: Path | None,
+    mode: int | None,
+    catalog: "Catalog",
+    settings: "Settings",
+) -> FileEntry | None:
+    """The entry of a LoRA, a control network or an IP-Adapter. None: the source is none of these."""
+    file = Path(source)
+    if image_encoder is not None and not is_ip_adapter_file(file):
+        raise CommandError(f"{source} is no IP-Adapter: --image-encoder is only for IP-Adapters.")
+    folder = network_folder(source, settings)
+    if mode is not None and folder is None:
+        raise CommandError(f"{source} is no directory of a control network: --mode is only for these.")
+    if is_ip_adapter_file(file):
+        return ip_adapter_entry_of(file, name, model, image_encoder, catalog, settings)
+    if is_lora_file(file):
+        control_lora = control_lora_entry_of(file, name, model, catalog, settings)
+        return control_lora or lora_entry_of(file, name, model, catalog, settings)
+    return None if folder is None else control_entry_of(folder, name, mode, model, catalog, settings)
+
+
+def _model_entry_of(
+    source: str, name: str | None, config: str | None, model: str | None, catalog: "Catalog", settings: "Settings"
+) -> Entry:
+    """The entry of a model that the catalogue does not have. Raises CommandError."""
+    if model is not None:
+        raise CommandError(f"{source} is no LoRA, control network or IP-Adapter: --model is only for these.")
+    entry = entry_of(source, name, config, catalog, settings)
+    names = {name for other in catalog.models for name in (other.id, *other.aliases)}
+    if entry.model_id in names:
+        raise CommandError(f"The catalogue has a model {entry.model_id} already; choose another name with --id.")
+    return entry
+
+
+def _write(entry: Entry | FileEntry, path: Path) -> None:
+    """Add an entry to the catalogue."""
+    if isinstance(entry, FileEntry):
+        write_file_entry(entry, path)
+    else:
+        _append(entry.toml, path)
 
 
 def _append(entry: str, path: Path) -> None:
