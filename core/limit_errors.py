@@ -65,7 +65,7 @@ class TooManyFineTuningJobs(TooManyBatches):
 
 
 class TooManyUploads(SafelightError):
-    """Too many forms are being read at once; nothing was stored, try again."""
+    """Too many forms or batches are being read at once; nothing was stored, try again."""
 
     status = 429
     type = "rate_limit_error"

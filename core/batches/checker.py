@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -103,6 +104,11 @@ def _serve(parent: Parent, work: DryRun | None, settings: Settings) -> None:
     except MemoryError:
         text = "The batch needs too much memory to read. Divide it into smaller ones."
         _respond_error(parent, InvalidRequest(text, param="body"))
+    except (EOFError, OSError):
+        raise  # the parent has gone
+    except Exception as error:  # without its text, which may quote a prompt
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        parent.respond({"failure": f"{type(error).__name__}\n{frames}"})
 
 
 def _respond_error(parent: Parent, error: SafelightError) -> None:

@@ -6,6 +6,7 @@ Both take seconds of CPU time. In a thread they would take the interpreter from 
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import tempfile
@@ -20,13 +21,19 @@ from core.batches.body import BatchBody
 from core.batches.checker import CPU_SECONDS
 from core.batches.dry_run import CheckImages, DryRun, Totals
 from core.child_process import ChildProcess
-from core.errors import InvalidRequest, SafelightError
+from core.errors import InternalError, InvalidRequest, SafelightError
+from core.limit_errors import TooManyUploads
 from core.parameters.image_source import ImageSource
 from core.settings import Settings
-from core.threads import FairThreads
+from core.threads import FairThreads, TooManyCalls
+
+log = logging.getLogger(__name__)
 
 CHECKERS = 2
 """Maximum number of processes. A project uses one of them at a time."""
+
+MAX_WAITING = 15
+"""Calls of a project that may wait for a process. Each has a body of up to 16 MB in memory."""
 
 IDLE_SECONDS = 60.0
 """Time after which an idle process is ended. It takes 100 MB."""
@@ -63,7 +70,7 @@ class Checkers:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._threads = FairThreads("check", CHECKERS, per_project=1)
+        self._threads = FairThreads("check", CHECKERS, per_project=1, max_waiting=MAX_WAITING)
         self._lock = threading.Lock()
         self._idle: list[_Checker] = []
         self._checkers: set[_Checker] = set()
@@ -71,12 +78,12 @@ class Checkers:
         self._is_closed = False
 
     async def read_body(self, project_id: str, content: bytes) -> BatchBody:
-        """Read the body of a batch; see `core.batches.body`. Raises InvalidRequest."""
+        """Read the body of a batch; see `core.batches.body`. Raises InvalidRequest, TooManyUploads."""
         values, lines = await self._run(project_id, None, Source(lambda: [content], _has_no_images))
         return BatchBody(values["values"], lines, bytes.fromhex(values["fingerprint"]))
 
     async def check(self, project_id: str, dry_run: DryRun, source: Source) -> Totals:
-        """Validate the lines of a batch. Raises InvalidRequest, StorageUnavailable."""
+        """Validate the lines of a batch. Raises InvalidRequest, StorageUnavailable, TooManyUploads."""
         values, _ = await self._run(project_id, dry_run, source)
         return Totals(**values["totals"])
 
@@ -97,7 +104,13 @@ class Checkers:
     async def _run(
         self, project_id: str, work: DryRun | None, source: Source
     ) -> tuple[Mapping[str, Any], bytes | None]:
-        return await asyncio.wrap_future(self._threads.submit(project_id, self._call, work, source))
+        try:
+            call = self._threads.submit(project_id, self._call, work, source)
+        except TooManyCalls:
+            raise TooManyUploads(
+                f"At most {MAX_WAITING + 1} batches of a project are read at once; nothing was stored, try again."
+            ) from None
+        return await asyncio.wrap_future(call)
 
     def _call(self, work: DryRun | None, source: Source) -> tuple[Mapping[str, Any], bytes | None]:
         for _ in range(ATTEMPTS):
@@ -109,7 +122,7 @@ class Checkers:
                     f"The batch took longer than {CPU_SECONDS:g} s to read. Divide it into smaller ones.", param="body"
                 ) from None
             except CheckerDied:
-                continue
+                log.warning("a process died while it read a batch (exit status %s)", checker.exit_status)
             finally:
                 self._release(checker)
         raise InvalidRequest("The batch cannot be read: the process that read it ended, twice.", param="body")
@@ -182,6 +195,9 @@ class _Checker(ChildProcess):
         except BaseException:  # the process waits for what it requested
             self.kill()
             raise
+        if "failure" in values:
+            log.error("a batch cannot be read: %s", values["failure"])
+            raise InternalError
         if "error" in values:
             raise getattr(errors, values["error"])(values["message"], param=values["param"])
         return values, content

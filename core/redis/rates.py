@@ -44,12 +44,22 @@ local replies = {{}}
 for number = 1, #KEYS, 2 do
   local keys = {{KEYS[number], KEYS[number + 1]}}
   local first = (number - 1) / 2 * 3
-  replies[number] = acquire(keys, {{ARGV[first + 1], ARGV[first + 2], ARGV[first + 3]}}) and 1 or 0
+  local amount = tonumber(ARGV[first + 3])
+  if amount < 0 then
+    amount = math.max(amount, -(tonumber(window(keys, {{ARGV[first + 2]}})[3]) or 0))
+  end
+  replies[number] = acquire(keys, {{ARGV[first + 1], ARGV[first + 2], amount}}) and 1 or 0
   replies[number + 1] = window(keys, {{ARGV[first + 2]}})
 end
 return replies
 """
-"""The two scripts of the package, which counts or reads one limit with each, for any number of limits."""
+"""The two scripts of the package, which counts or reads one limit with each, for any number of limits.
+
+What is taken back is at most what the current window has: below zero, more than the limit would be allowed later.
+"""
+
+MAX_HITS = 500
+"""Requests after which those that wait are counted, although more arrive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +142,17 @@ class RequestRates:
         acquire, window = (script.decode() for script in scripts)
         bridge.lua_acquire_all = self._redis.register_script(_SCRIPT.format(acquire=acquire, window=window))
         self._shared = SlidingWindowCounterRateLimiter(self._storage)
-        self._local = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._memory = MemoryStorage()
+        self._local = SlidingWindowCounterRateLimiter(self._memory)
         self._local_until = 0.0
         self._hits: dict[Limit, list[Hit]] = {}
         self._counter: asyncio.Task[None] | None = None
 
     async def hit(self, subject_id: str, per_minute: int, unit: str = "requests", count: int = 1) -> Rate:
-        """Count requests, or images, of a project or key. Those that exceed the limit are not counted."""
+        """Count requests, or images, of a project or key. Those that exceed the limit are not counted.
+
+        A negative count takes back what was counted, as far as it is in the current minute.
+        """
         limit = Limit((subject_id,) if unit == "requests" else (subject_id, unit), per_minute)
         if time.monotonic() < self._local_until:
             return await self._count_alone(limit, count)
@@ -156,7 +170,7 @@ class RequestRates:
 
     async def _count_hits(self) -> None:
         while self._hits:
-            await until_quiet(lambda: sum(map(len, self._hits.values())))
+            await until_quiet(lambda: sum(map(len, self._hits.values())), MAX_HITS)
             hits, self._hits = self._hits, {}
             try:
                 await self._count(hits)
@@ -197,6 +211,10 @@ class RequestRates:
         return results
 
     async def _count_alone(self, limit: Limit, count: int) -> Rate:
+        if count < 0:  # Redis may have counted it
+            key, expiry = limit.item.key_for(*limit.names), limit.item.get_expiry()
+            _, _, current, _ = await self._memory.get_sliding_window(key, expiry)
+            count = max(count, -current)
         is_allowed = await self._local.hit(limit.item, *limit.names, cost=count)
         return await _rate(self._local, limit, is_allowed)
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,16 @@ import pytest
 
 from core.batches.body import read_body
 from core.batches.checker import MAX_BYTES, NICENESS
-from core.batches.checkers import Checkers, Source
+from core.batches.checkers import MAX_WAITING, Checkers, Source
 from core.batches.dry_run import DryRun, Totals
 from core.batches.requests import BatchRequest
 from core.catalog import parse_catalog
-from core.errors import InvalidParameter, NotFound, StorageUnavailable
+from core.errors import InternalError, InvalidParameter, NotFound, StorageUnavailable
 from core.estimates import Estimates
+from core.limit_errors import TooManyUploads
 from core.parameters.image_source import ImageSource
 from tests.stack import CATALOG, settings_of
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 BODY = json.dumps({"requests": [{"custom_id": "a", "prompt": "cat"}, {"prompt": "dog", "seed": 7}]}).encode()
 
@@ -92,6 +94,38 @@ def test_a_file_that_cannot_be_read_is_an_error_of_this_call_only(checkers: Chec
     with pytest.raises(StorageUnavailable):
         check(checkers, chunks(StorageUnavailable()))
     assert check(checkers, [line()]).errors == []
+
+
+def test_a_fault_of_ours_is_no_fault_of_the_batch(checkers: Checkers, caplog: pytest.LogCaptureFixture) -> None:
+    broken: Any = None
+    dry_run = DryRun(broken, Estimates(), "p", "a.jsonl", REQUEST)
+    with pytest.raises(InternalError):
+        asyncio.run(checkers.check("p", dry_run, Source(lambda: [line(prompt="a secret")], check_images)))
+
+    assert "AttributeError" in caplog.text
+    assert "dry_run.py" in caplog.text
+    assert "secret" not in caplog.text
+    assert check(checkers, [line()]).total == 1
+
+
+def test_a_project_has_few_bodies_that_wait(checkers: Checkers) -> None:
+    may_end = threading.Event()
+
+    def chunks() -> Iterator[bytes]:
+        assert may_end.wait(PATIENCE)
+        yield line()
+
+    async def check_many() -> Sequence[object]:
+        catalog = parse_catalog(CATALOG, Path("catalog.toml"))
+        dry_run = DryRun(catalog, Estimates(), "p", "a.jsonl", REQUEST)
+        first = asyncio.create_task(checkers.check("p", dry_run, Source(chunks, check_images)))
+        further = [asyncio.create_task(checkers.read_body("p", BODY)) for _ in range(MAX_WAITING + 1)]
+        with pytest.raises(TooManyUploads):
+            await further[-1]
+        may_end.set()
+        return [*await asyncio.gather(first, *further[:-1])]
+
+    assert len(asyncio.run(check_many())) == MAX_WAITING + 1
 
 
 def test_a_process_has_limits_and_is_replaced_when_it_dies(checkers: Checkers) -> None:

@@ -7,7 +7,7 @@ import pytest
 from redis import Redis
 
 from cli.local.embedded import EmbeddedValkey
-from core.redis.rates import Rate, RequestRates
+from core.redis.rates import MAX_HITS, Rate, RequestRates
 from tests.stack import closed_port, settings_of
 
 
@@ -82,3 +82,33 @@ def test_requests_at_once_are_each_counted_without_redis() -> None:
         rates = hits_at_once(f"redis://127.0.0.1:{port}", 2, "proj_at_once_alone", [1, 1, 1])
 
     assert [(rate.is_exceeded, rate.remaining) for rate in rates] == [(False, 1), (False, 0), (True, 0)]
+
+
+def test_no_more_is_taken_back_than_was_counted(valkey: EmbeddedValkey) -> None:
+    async def take_back_twice(url: str, subject_id: str) -> list[Rate]:
+        process = RequestRates(settings_of({"SAFELIGHT_REDIS_URL": url}))
+        results = [await process.hit(subject_id, 10, "images", count) for count in (4, -4, -4, 11, 10, 1)]
+        await process.close()
+        return results
+
+    with closed_port() as port:
+        for url in (valkey.url, f"redis://127.0.0.1:{port}"):
+            rates = asyncio.run(take_back_twice(url, "proj_taken_back"))
+
+            assert [rate.remaining for rate in rates] == [6, 10, 10, 10, 0, 0]
+            assert [rate.is_exceeded for rate in rates] == [False, False, False, True, False, True]
+
+
+def test_a_request_is_counted_though_others_keep_arriving(valkey: EmbeddedValkey) -> None:
+    async def are_counted_together() -> bool:
+        process = RequestRates(settings_of({"SAFELIGHT_REDIS_URL": valkey.url}))
+        hits = []
+        for _ in range(3 * MAX_HITS):
+            hits.append(asyncio.create_task(process.hit("proj_crowd", 100_000)))
+            await asyncio.sleep(0)
+        results, _ = await asyncio.wait(hits, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.gather(*hits)
+        await process.close()
+        return hits[-1] in results
+
+    assert not asyncio.run(are_counted_together())
