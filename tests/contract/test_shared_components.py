@@ -70,6 +70,22 @@ def test_models_with_the_same_text_encoders_have_them_in_memory_once(folder: Pat
     assert encoder() is None
 
 
+def test_a_text_encoder_leaves_the_device_with_the_last_model_there(folder: Path) -> None:
+    dev, fill = a_generator(folder, "dev"), a_generator(folder, "fill")
+    for generator in (dev, fill):
+        generator.load()
+    places: list[Any] = []
+    encoder = dev._pipe.text_encoder_2
+    encoder.to = places.append  # a CPU is device and RAM in one
+    del encoder
+
+    fill.move_to_ram()
+    assert not places
+    dev.unload()
+    assert places == [torch.device("cpu")]
+    fill.unload()
+
+
 def test_a_text_encoder_that_an_option_changes_is_not_shared(folder: Path) -> None:
     plain = a_generator(folder, "dev")
     plain.load()

@@ -91,10 +91,12 @@ class DiffusersGenerator:
 
     def unload(self) -> None:
         """Free the memory of the weights; see `core.generation.Generator`."""
-        self._operations = self._loras = self._controls = self._ip_adapters = self._pipe = self._shared = None
+        self._operations = self._loras = self._controls = self._ip_adapters = self._pipe = None
         self._preprocessors = self._refiners = self._upscalers = self._foreground = None
         self._is_in_ram = False
         memory.free(device_of(self._settings.device))
+        if self._shared is not None:
+            self._shared.release()
 
     def move_to_ram(self) -> bool:
         """Move the weights to RAM, but not those that other models have on the device too."""
@@ -201,8 +203,7 @@ class DiffusersGenerator:
         if self._model.ip_adapters:
             self._ip_adapters = ip_adapters.IpAdapters(self._model, self._pipe, folder, device, dtype)
         if self._model.loras or self._model.fine_tuning:
-            directory = fine_tuned_directory(self._settings)
-            self._loras = Loras(self._model, self._pipe, self._settings.models_dir, directory)
+            self._loras = Loras(self._model, self._pipe, folder, fine_tuned_directory(self._settings))
         self._threads = self._threads or threads_of(self._pipe)
         if isinstance(self._pipe, UnclipPipeline):
             # If the catalogue sets `dtype`, the operator wants the arithmetic in this type.

@@ -8,6 +8,7 @@ that has it is gone.
 import json
 import re
 from collections.abc import Hashable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from core.catalog import Model
 from worker.generators.checkpoint import has_denoiser_only
 from worker.generators.component_files import component_bytes
 from worker.generators.digests import file_sha256
-from worker.generators.memory import size_of
+from worker.generators.memory import free, size_of
 from worker.generators.source import Files
 
 _SHARED_NAME: Final = re.compile(r"text_encoder(_[2-4])?")
@@ -84,6 +85,19 @@ class SharedComponents:
             _users.get(key, WeakSet[SharedComponents]()).discard(self)
         networks = [_networks.get(key) for key in self._keys.values() if _users.get(key)]
         return [network for network in networks if network is not None]
+
+    def release(self) -> None:
+        """Note that the pipeline is gone. A network that only models in RAM still have follows them there.
+
+        On a broken device it stays, as nothing can be moved.
+        """
+        for key in self._keys.values():
+            _users.get(key, WeakSet[SharedComponents]()).discard(self)
+            network = None if _users.get(key) else _networks.get(key)
+            if network is not None:
+                with suppress(RuntimeError):
+                    network.to(torch.device("cpu"))
+                    free(key.device)
 
     def sizes(self) -> Mapping[Hashable, int]:
         """The bytes of each component; of one that is not loaded, an estimate from its files."""
