@@ -192,21 +192,50 @@ def adapted_model() -> Model:
     )
 
 
+FILE = {"file_id": "file-1"}
+EDIT = {"operation": "edit", "image": FILE}
+REFUSALS: tuple[tuple[dict[str, Any], str, str], ...] = (
+    ({"reference_images": [{**FILE, "adapter": "face"}]}, "reference_images.0.adapter", "choose from plus, style"),
+    ({"reference_images": [FILE], "model": "plain"}, "reference_images", "plain does not support reference_images"),
+    ({"reference_images": [FILE] * 5}, "reference_images", "read up to 4"),
+    ({"reference_images": [{**FILE, "weight": 3}]}, "reference_images.0.weight", "less than or equal to 2"),
+    ({"reference_images": [{**FILE, "image_id": "img_1"}]}, "reference_images.0", "exactly one of"),
+    ({"reference_images": ["cat.png"]}, "reference_images.0", "is no image"),
+    ({"reference_images": ["plus:.=img_1"]}, "reference_images.0.weight", "number"),
+    ({"reference_images": [FILE] * 3, "model": "several", **EDIT}, "reference_images", "several takes 3"),
+    ({"reference_images": [FILE], "model": "several"}, "reference_images", "send the first of them as image"),
+    (
+        {"reference_images": [{**FILE, "adapter": "plus"}], "model": "several", **EDIT},
+        "reference_images.0.adapter",
+        "it has none",
+    ),
+    (
+        {"reference_images": [{**FILE, "weight": 1.0}], "model": "several", **EDIT},
+        "reference_images.0.weight",
+        "without an IP-Adapter",
+    ),
+    (
+        {"operation": "variation", "image": FILE, "reference_images": [FILE], "prompt": None},
+        "reference_images",
+        "not variation",
+    ),
+)
+"""Fields of a request, the parameter that the error names, and a part of its message."""
+
+
 def test_requests_name_the_adapters_of_the_catalogue() -> None:
     several = a_model(id="several", operations=["generation", "edit"], max_input_images=3)
     catalog = Catalog(default="adapted", models=(adapted_model(), several, a_model(id="plain")))
-    file = {"file_id": "file-1"}
-    edit = {"operation": "edit", "image": file}
 
     def job(**fields: Any) -> Any:
         request = validate(JobRequest, {"prompt": "a cat", **fields})
         return plan(request, catalog, Settings(), "proj", inputs={"image_2": "file-1"})
 
     jobs = [
-        job(reference_images=[file]),
+        job(reference_images=[FILE]),
         job(reference_images=["style=file-1"]),
         job(reference_images=[{"image_id": "img_1", "weight": 0.2}]),
-        job(reference_images=["plus:0.25=file-1", ":0.3=img_1"], **edit),
+        job(reference_images=["plus:0.25=file-1", ":0.3=img_1"], **EDIT),
     ]
     assert [[(each.adapter, each.weight) for each in job.parameters.reference_images] for job in jobs] == [
         [("plus", 0.6)],
@@ -217,38 +246,13 @@ def test_requests_name_the_adapters_of_the_catalogue() -> None:
     assert all(not each.has_image for job in jobs for each in job.parameters.reference_images)
     assert ResolvedParameters.load(jobs[3].parameters.dump()) == jobs[3].parameters
     assert len({job().microbatch_key, *(each.microbatch_key for each in jobs)}) == 5
-    assert job(model="several", reference_images=[file, file], **edit).parameters.reference_images is None
+    assert job(model="several", reference_images=[FILE, FILE], **EDIT).parameters.reference_images is None
     schema = parameters_of(adapted_model())["reference_images"]
     assert schema["items"]["properties"]["adapter"]["enum"] == ["plus", "style"]
     assert schema["operations"] == ["generation", "edit"]
     assert "reference_images" not in parameters_of(a_model(id="plain"))
     assert "reference_images" in parameters_of(several)
-    for fields, param, message in (
-        ({"reference_images": [{**file, "adapter": "face"}]}, "reference_images.0.adapter", "choose from plus, style"),
-        ({"reference_images": [file], "model": "plain"}, "reference_images", "plain does not support reference_images"),
-        ({"reference_images": [file] * 5}, "reference_images", "read up to 4"),
-        ({"reference_images": [{**file, "weight": 3}]}, "reference_images.0.weight", "less than or equal to 2"),
-        ({"reference_images": [{**file, "image_id": "img_1"}]}, "reference_images.0", "exactly one of"),
-        ({"reference_images": ["cat.png"]}, "reference_images.0", "is no image"),
-        ({"reference_images": ["plus:.=img_1"]}, "reference_images.0.weight", "number"),
-        ({"reference_images": [file] * 3, "model": "several", **edit}, "reference_images", "several takes 3"),
-        ({"reference_images": [file], "model": "several"}, "reference_images", "send the first of them as image"),
-        (
-            {"reference_images": [{**file, "adapter": "plus"}], "model": "several", **edit},
-            "reference_images.0.adapter",
-            "it has none",
-        ),
-        (
-            {"reference_images": [{**file, "weight": 1.0}], "model": "several", **edit},
-            "reference_images.0.weight",
-            "without an IP-Adapter",
-        ),
-        (
-            {"operation": "variation", "image": file, "reference_images": [file], "prompt": None},
-            "reference_images",
-            "not variation",
-        ),
-    ):
+    for fields, param, message in REFUSALS:
         with pytest.raises(InvalidParameter, match=message) as error:
             job(**fields)
         assert error.value.param == param

@@ -119,6 +119,7 @@ _CHAT = (
 )
 _TOKEN_PX = 32
 """Pixels of the side of the square that a token of the plan stands for."""
+_PLAN_TOKENS = 32
 
 
 def glm_image() -> Any:
@@ -143,10 +144,34 @@ def glm_image() -> Any:
         tokenizer,
         chat_template=_CHAT,
     )
-    plan_tokens = 32
+    glyph_tokenizer = ByT5Tokenizer()
+    transformer = GlmImageTransformer2DModel(
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        text_embed_dim=16,
+        time_embed_dim=16,
+        condition_dim=8,
+        prior_vq_quantizer_codebook_size=_PLAN_TOKENS,
+    )
+    return GlmImagePipeline(
+        tokenizer=glyph_tokenizer,
+        processor=processor,
+        text_encoder=_t5(len(glyph_tokenizer)),
+        vision_language_encoder=GlmImageForConditionalGeneration(_planner(tokenizer, len(words))),
+        vae=with_options(_reducing_autoencoder(), latents_mean=[0.0] * 4, latents_std=[1.0] * 4),
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+    )
+
+
+def _planner(tokenizer: Any, word_count: int) -> GlmImageConfig:
+    """The configuration of the language model."""
     text = {
-        "vocab_size": len(words),
-        "vision_vocab_size": plan_tokens,
+        "vocab_size": word_count,
+        "vision_vocab_size": _PLAN_TOKENS,
         "hidden_size": 16,
         "intermediate_size": 16,
         "num_hidden_layers": 1,
@@ -163,32 +188,11 @@ def glm_image() -> Any:
         "patch_size": _TOKEN_PX,
         "image_size": 8 * _TOKEN_PX,
     }
-    planner = GlmImageConfig(
+    return GlmImageConfig(
         text_config=text,
         vision_config=vision,
-        vq_config={"embed_dim": 16, "num_embeddings": plan_tokens, "latent_channels": 16},
+        vq_config={"embed_dim": 16, "num_embeddings": _PLAN_TOKENS, "latent_channels": 16},
         image_token_id=tokenizer.convert_tokens_to_ids("<|image|>"),
         image_start_token_id=tokenizer.convert_tokens_to_ids("<|begin|>"),
         image_end_token_id=tokenizer.convert_tokens_to_ids("<|end|>"),
-    )
-    glyph_tokenizer = ByT5Tokenizer()
-    transformer = GlmImageTransformer2DModel(
-        in_channels=4,
-        out_channels=4,
-        num_layers=1,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        text_embed_dim=16,
-        time_embed_dim=16,
-        condition_dim=8,
-        prior_vq_quantizer_codebook_size=plan_tokens,
-    )
-    return GlmImagePipeline(
-        tokenizer=glyph_tokenizer,
-        processor=processor,
-        text_encoder=_t5(len(glyph_tokenizer)),
-        vision_language_encoder=GlmImageForConditionalGeneration(planner),
-        vae=with_options(_reducing_autoencoder(), latents_mean=[0.0] * 4, latents_std=[1.0] * 4),
-        transformer=transformer,
-        scheduler=FlowMatchEulerDiscreteScheduler(),
     )
