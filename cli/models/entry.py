@@ -16,6 +16,7 @@ from cli.packages import install_command
 from core.model_files.checkpoints import CheckpointFamily, family_of, has_all_parts
 from core.model_files.control_networks import control_type_of
 from core.model_files.weights import PICKLES, count_numbers, read_shapes
+from core.parameters.job import MAX_CLIP_SKIP
 
 if TYPE_CHECKING:
     from core.catalog import Catalog
@@ -44,7 +45,9 @@ class Family:
     tiling: bool = False
 
 
-_CLIP_SKIP: dict[str, Mapping[str, Any]] = {"clip_skip": {"max": 4}}
+_CLIP_SKIP: dict[str, Mapping[str, Any]] = {"clip_skip": {}}
+"""Its `max` is that of the text encoders."""
+_TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 _TWO_PROMPTS: dict[str, Mapping[str, Any]] = {"prompt_2": {}, "negative_prompt_2": {}}
 
 FAMILIES: Mapping[str, Family] = {
@@ -81,6 +84,7 @@ READ_CONTROL_IMAGES = ("FluxControlPipeline", "CogView4ControlPipeline")
 EDITS = ("StableDiffusion", "Flux", "QwenImage", "ZImage", "Chroma")
 """Families for which diffusers has an image-to-image pipeline over the same weights."""
 
+_HUB_FILES = ["README.md", "model_index.json", "text_encoder*/config.json", "transformer/config.json"]
 _LICENCE = re.compile(r"^license(?:_name)?:\s*(\S+)", re.MULTILINE)
 
 
@@ -151,8 +155,8 @@ def _entry(source: str, model: Source, model_id: str | None) -> Entry:
     }
     if family.sizes in FREE:
         values["free_sizes"] = FREE[family.sizes]
-    if family.parameters:
-        values["parameters"] = family.parameters
+    if parameters := _parameters(family, folder, notes):
+        values["parameters"] = parameters
     if family.tiling:
         values["tiling"] = True
     if name in READ_CONTROL_IMAGES:
@@ -222,12 +226,11 @@ def _folder(source: str, settings: "Settings", config_of: CheckpointFamily | Non
     if source.count("/") != 1 or source.startswith((".", "/")):
         raise CommandError(f"There is no directory {source}, and it is no id of the hub (owner/name).")
     try:
-        from huggingface_hub import hf_hub_download, snapshot_download
+        from huggingface_hub import snapshot_download
 
         if config_of is not None:
             return Path(snapshot_download(source, allow_patterns=["*.json", "*.txt", "*.model"]))
-        for name in ("README.md", "model_index.json"):
-            path = Path(hf_hub_download(source, name))
+        return Path(snapshot_download(source, allow_patterns=_HUB_FILES))
     except ModuleNotFoundError:
         raise CommandError(f"A model of the hub needs torch's packages: {install_command('worker')}") from None
     except Exception as error:  # the hub's client and its transport raise errors of many kinds
@@ -238,7 +241,6 @@ def _folder(source: str, settings: "Settings", config_of: CheckpointFamily | Non
                 "pipeline of this family with --config: its .json and .txt files are enough."
             )
         raise CommandError(reason) from None
-    return path.parent
 
 
 def class_name(folder: Path) -> str:
@@ -253,6 +255,21 @@ def class_name(folder: Path) -> str:
     if not isinstance(name, str):
         raise CommandError(f"{path} asks for code of its own, which is never run.")
     return name
+
+
+def _parameters(family: Family, folder: Path, notes: list[str]) -> Mapping[str, object]:
+    """The optional parameters. `clip_skip` goes as far as the text encoders; without their configuration it is none."""
+    parameters = dict(family.parameters)
+    if "clip_skip" in parameters:
+        configs = [_config(folder, name) for name in _TEXT_ENCODERS]
+        layers = [config.get("num_hidden_layers") for config in configs if config.get("model_type") == "clip_text_model"]
+        highest = min((count - 1 for count in layers if isinstance(count, int)), default=0)
+        if highest > 0:
+            parameters["clip_skip"] = {"max": min(highest, MAX_CLIP_SKIP)}
+        else:
+            del parameters["clip_skip"]
+            notes.append("clip_skip is left out: no config.json of a text encoder says how many layers it has")
+    return parameters
 
 
 def _is_distilled(folder: Path) -> bool:

@@ -33,6 +33,8 @@ SizeText = Annotated[str, StringConstraints(pattern=r"^[1-9]\d{1,3}x[1-9]\d{1,3}
 """`WIDTHxHEIGHT` in pixels, each from 10 to 9999."""
 
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
+MAX_CLIP_SKIP = 24
+"""Layers: the text encoders have some more."""
 SEED_BITS = 32
 SEEDS = 2**SEED_BITS
 """Seeds are 0 .. SEEDS - 1."""
@@ -103,7 +105,7 @@ class Parameters(BaseModel):
         allow_inf_nan=False,
         description="Classifier-free guidance of a distilled model, which doubles its time. 1 is none.",
     )
-    clip_skip: Annotated[int | None, Ge(0), Le(24), _argument()] = Field(
+    clip_skip: Annotated[int | None, Ge(0), Le(MAX_CLIP_SKIP), _argument()] = Field(
         None, description="Number of the text encoder's last layers that are left out. AUTOMATIC1111 counts from 1."
     )
     eta: Annotated[float | None, Ge(0), Le(1), _argument()] = Field(

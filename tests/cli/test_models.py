@@ -77,6 +77,27 @@ def test_a_directory_gets_an_entry_with_what_its_family_needs(terminal: Terminal
     assert "already" in terminal.refusal("models", "add", str(folder))
 
 
+@pytest.mark.parametrize(
+    ("layers", "parameter"),
+    [((12, 32), {"max": 11}), ((32,), {"max": 24}), ((3,), {"max": 2}), ((1,), None), ((), None)],
+)
+def test_clip_skip_goes_as_far_as_the_text_encoders(
+    tmp_path: Path, layers: tuple[int, ...], parameter: dict[str, int] | None
+) -> None:
+    folder = a_folder(tmp_path / "model")
+    for name, count in zip(("text_encoder", "text_encoder_2"), layers, strict=False):
+        (folder / name).mkdir()
+        config = {"model_type": "clip_text_model", "num_hidden_layers": count}
+        (folder / name / "config.json").write_text(json.dumps(config))
+
+    catalog = Catalog(default="fake", models=(a_model(id="fake", generator="fake"),))
+
+    entry = entry_of(str(folder), None, None, catalog, Settings())
+
+    assert tomllib.loads(entry.toml)["models"][0]["parameters"].get("clip_skip") == parameter
+    assert any("clip_skip is left out" in note for note in entry.notes) == (parameter is None)
+
+
 @pytest.mark.parametrize(("is_distilled", "highest"), [(True, 1.0), (False, 20.0)])
 def test_a_distilled_model_has_no_other_guidance_scale(tmp_path: Path, is_distilled: bool, highest: float) -> None:
     folder = a_folder(tmp_path / "klein", "Flux2KleinPipeline", is_distilled=is_distilled)
