@@ -343,6 +343,8 @@ def _translate_errors(engine: sa.Engine) -> None:
                 error.args = (f"({type(original).__module__}.{type(original).__name__}) {original}",)
         if not context.is_disconnect or isinstance(context.sqlalchemy_exception, UNAVAILABLE):
             return None
+        if not isinstance(original, Exception):  # a task that is cancelled must end, though its connection is unusable
+            return None
         return exc.OperationalError(
             context.statement or "", None, context.original_exception, connection_invalidated=True
         )

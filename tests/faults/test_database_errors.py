@@ -112,6 +112,22 @@ def test_a_copy_that_is_interrupted_is_unavailable(own: Stack) -> None:
         asyncio.run(copy())
 
 
+def test_a_task_that_is_cancelled_in_a_statement_ends(own: Stack) -> None:
+    running = sa.text("SELECT 1 FROM pg_stat_activity WHERE application_name = :name AND state = 'active'")
+
+    async def cancel() -> bool:
+        victim = AsyncDatabase(own.settings, APPLICATION)
+        statement = asyncio.create_task(victim.execute(sa.text("SELECT pg_sleep(600)")))
+        await asyncio.to_thread(until, lambda: own.database.execute(running.bindparams(name=APPLICATION)))
+        statement.cancel()
+        await asyncio.wait([statement])
+        assert len(await victim.execute(sa.select(sa.literal(1)))) == 1
+        await victim.close()
+        return statement.cancelled()
+
+    assert asyncio.run(cancel())
+
+
 def test_a_pool_does_not_hand_out_a_connection_that_is_known_to_be_broken(own: Stack) -> None:
     async def use() -> int:
         victim = AsyncDatabase(own.settings, APPLICATION)
