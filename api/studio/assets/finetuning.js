@@ -81,7 +81,8 @@ export async function createTraining({ archive, examples, text, model, word, val
   try {
     return await post(PATH, request, { headers: { "idempotency-key": `${key}-${id}` } });
   } catch (error) {
-    remove(`/v1/files/${id}`).catch(() => {});
+    // If the server refused the request, nobody uses the file. Else the answer may be lost, and a job may exist.
+    if (error.status >= 400 && error.status < 500) remove(`/v1/files/${id}`).catch(() => {});
     throw error;
   }
 }
