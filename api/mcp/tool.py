@@ -19,6 +19,9 @@ from api.mcp.exchange import EXCHANGE, Exchange, call_id
 from core.parameters.job import Operation
 from core.scopes import Scope
 
+CANCEL_AGAIN_SECONDS = 0.5
+"""How long a task that ignores a cancel has until it is cancelled again."""
+
 
 class CallCancelled(Exception):
     """The client has cancelled the call by a message."""
@@ -110,9 +113,21 @@ class Call:
             if task.done():
                 task.result()
         finally:
+            await _end(task, cancellation)
+
+
+async def _end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and wait until they have ended.
+
+    A cancel is repeated, because it can be lost: `asyncio.wait_for` of Python 3.11, with which redis-py writes, returns
+    its result instead if that comes at the same moment.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
             task.cancel()
-            cancellation.cancel()
-            await asyncio.gather(task, cancellation, return_exceptions=True)
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @dataclass(frozen=True, slots=True)
