@@ -64,7 +64,8 @@ class Parent:
 
     def check_images(self, sources: Mapping[str, ImageSource], new: Sequence[str]) -> bool:
         """See `core.batches.dry_run.CheckImages`."""
-        images = {name: source.model_dump() for name, source in sources.items()}
+        fields = set(ImageSource.model_fields)  # a reference image has others too
+        images = {name: source.model_dump(include=fields) for name, source in sources.items()}
         self.respond({"need": "images", "sources": images, "new": list(new)})
         return bool(self._check(self.receive()))
 

@@ -90,6 +90,6 @@ def test_a_person_reads_what_is_wrong_and_cancels_a_training(
     page.get_by_role("button", name="Start the training").click()
     page.get_by_role("button", name="Cancel the training").click()
     page.get_by_role("dialog").get_by_role("button", name="Cancel the training").click()
-    expect(page.get_by_text("Cancelled")).to_be_visible()
+    expect(page.get_by_text("Cancelled", exact=True)).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_role("listitem").filter(has_text="flag")).to_contain_text("Cancelled")
