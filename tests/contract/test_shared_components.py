@@ -27,6 +27,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """FLUX in `dev`; another denoiser with the same text encoders in `fill`, and with another one in `other`."""
     models = tmp_path_factory.mktemp("models")
     pipe: Any = a_tiny_flux()
+    with torch.no_grad():  # other models of this process may have the text encoders of an unchanged one
+        for encoder in (pipe.text_encoder, pipe.text_encoder_2):
+            next(encoder.parameters()).mul_(1.25)
     save_pipeline(pipe, models / "dev")
     with torch.no_grad():
         pipe.transformer.proj_out.weight += 0.5
