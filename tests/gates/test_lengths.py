@@ -6,7 +6,7 @@ Migrations may be longer: they are history (`NOT_OURS`).
 import ast
 from collections.abc import Iterator
 
-from tests.gates.test_names import ROOT, files
+from tests.gates.project_files import ROOT, files
 
 MAX_LINES_OF_FUNCTION = 60
 MAX_LINES_OF_FILE = 400

@@ -6,34 +6,16 @@ exceptions. An entry that is no longer needed is an error too.
 
 import ast
 import re
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
-import core
 from tests.gates import words
+from tests.gates.project_files import ROOT, files
 from tests.gates.words import PARTICIPLES, PRONOUNS, RETIRED, RETIRED_IN_NAMES
 
-ROOT = Path(core.__file__).parent.parent
 PACKAGES = ("api", "bench", "cli", "clients", "core", "migrations", "worker")
-NOT_OURS = re.compile(
-    r"CHANGELOG\.md"  # tells what the old names were
-    r"|docs/decisions/0013-.*"  # as well
-    r"|migrations/versions/.*"  # history
-    r"|models/[^/]+/.*"  # vocabularies and licences
-    r"|tests/gates/(words|test_names)\.py"  # they name what they look for
-)
 
 Hits = dict[str, dict[str, int]]
 """By file: each name or word, and the line where it is first."""
-
-
-def files() -> list[str]:
-    """The files of the project, also those that are not committed yet."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    names = sorted({name for name in listing.split("\0") if name and not NOT_OURS.fullmatch(name)})
-    return [name for name in names if (ROOT / name).is_file()]
 
 
 def modules() -> list[str]:
