@@ -9,6 +9,7 @@ from functools import partial
 from api.recent_value import RecentValue
 from core import limits
 from core.db import AsyncDatabase, AsyncTransaction
+from core.errors import SafelightError
 from core.limit_errors import RateLimitExceeded
 from core.limits import Amount, Subject
 from core.redis.rates import Rate, RequestRates
@@ -90,7 +91,7 @@ class CallerLimits:
     ) -> AsyncIterator[Callable[[], Awaitable[None]]]:
         """Count the images of a job; submit it within the context. Raises RateLimitExceeded.
 
-        An error within the context takes the images back, so does a call of the context's value.
+        A refusal within the context takes the images back: nothing was stored. So does a call of the context's value.
         """
         hits: list[tuple[Subject, int]] = []
 
@@ -106,7 +107,7 @@ class CallerLimits:
                     await self._count(subject, "images", per_minute, images)
                     hits.append((subject, per_minute))
             yield take_back
-        except Exception:
+        except SafelightError:
             await take_back()
             raise
 

@@ -66,7 +66,7 @@ def _encode(content: bytes, media_type: str) -> ImageContent:
 
 
 def shrink(content: bytes, max_bytes: int) -> bytes | None:
-    """A JPEG of an image that we generated, of max_bytes at most; None if not even the smallest is small enough."""
+    """A JPEG of a generated image, of max_bytes at most; None if not even the smallest is small enough."""
     with Image.open(io.BytesIO(content)) as image:
         opaque = Image.new("RGB", image.size, "white")
         opaque.paste(image, mask=image.getchannel("A") if "A" in image.getbands() else None)

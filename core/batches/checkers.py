@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core import errors
 from core.batches.body import BatchBody
 from core.batches.checker import CPU_SECONDS
 from core.batches.dry_run import CheckImages, DryRun, Totals
@@ -199,7 +198,7 @@ class _Checker(ChildProcess):
             log.error("a batch cannot be read: %s", values["failure"])
             raise InternalError
         if "error" in values:
-            raise getattr(errors, values["error"])(values["message"], param=values["param"])
+            raise _error_class(values["error"])(values["message"], param=values["param"])
         return values, content
 
     def _receive(self) -> dict[str, Any]:
@@ -224,3 +223,11 @@ class _Checker(ChildProcess):
         self.connection.send(result)
         if content is not None:
             self.connection.send_bytes(content)
+
+
+def _error_class(name: str) -> type[SafelightError]:
+    """The class of an error, in whichever module it is."""
+    kinds: list[type[SafelightError]] = [SafelightError]
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+    return next(kind for kind in kinds if kind.__name__ == name)

@@ -91,8 +91,9 @@ def test_a_file_that_cannot_be_read_is_an_error_of_this_call_only(checkers: Chec
         raise error
 
     assert [error["message"] for error in check(checkers, chunks(NotFound("It is gone."))).errors] == ["It is gone."]
-    with pytest.raises(StorageUnavailable):
-        check(checkers, chunks(StorageUnavailable()))
+    for error in (StorageUnavailable, TooManyUploads):
+        with pytest.raises(error):
+            check(checkers, chunks(error("Try again.")))
     assert check(checkers, [line()]).errors == []
 
 
