@@ -301,7 +301,7 @@ def _create(path: str) -> int:
     for _ in range(_MAX_REMOVALS):
         with suppress(FileNotFoundError):
             return os.open(path, _NEW_FILE, 0o666)
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, FileExistsError):  # the latter if it is removed while `makedirs` looks at it
             os.makedirs(os.path.dirname(path), exist_ok=True)
     return os.open(path, _NEW_FILE, 0o666)
 
